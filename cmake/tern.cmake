@@ -1,0 +1,52 @@
+# Helpers that every folder's CMakeLists.txt uses.
+
+add_compile_options(-Wall -Wextra -Wshadow)
+if(TERN_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(TERN_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+add_link_options(-fuse-ld=lld)
+
+# tern_component(NAME [RUNTIME] DEPS lib...): one static library from this folder's *.cc and *.c, tests excluded, and, where
+# the folder has *_test.cc, one doctest executable NAME_test that ctest runs. A new file needs no CMake line.
+# RUNTIME: code of the embedded library: no exceptions, no RTTI, no guard variables.
+function(tern_component name)
+  cmake_parse_arguments(A "RUNTIME" "" "DEPS;TEST_DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
+  file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
+  if(tests)
+    list(REMOVE_ITEM sources ${tests})
+  endif()
+  if(sources)
+    add_library(${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(${name} ${scope} ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/vm/include)
+  target_link_libraries(${name} ${scope} ${A_DEPS})
+  if(A_RUNTIME AND sources)
+    target_compile_options(${name} PRIVATE -fvisibility=hidden
+      $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility-inlines-hidden>)
+    if(TERN_MIN_SIZE)
+      target_compile_definitions(${name} PUBLIC TERN_STATUS_NO_MESSAGES=1)
+    endif()
+  endif()
+  if(tests AND TERN_BUILD_TESTS)
+    tern_doctest(${name}_test SOURCES ${tests} DEPS ${name} ${A_TEST_DEPS})
+  endif()
+endfunction()
+
+# tern_doctest(NAME SOURCES file... DEPS lib...): a doctest executable with the project's main(), registered with ctest.
+function(tern_doctest name)
+  cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${A_SOURCES} ${PROJECT_SOURCE_DIR}/tests/support/doctest_main.cc)
+  target_link_libraries(${name} PRIVATE ${A_DEPS})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${name} PRIVATE TERN_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TERN_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
