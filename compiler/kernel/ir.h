@@ -1,0 +1,262 @@
+// Kernel IR (.tk): one dispatch. Few node kinds; arithmetic is the scalar table (scalar/ops.def), machine
+// operations that are not scalar arithmetic are rows of kernel/intrinsics.def.
+//
+// Semantics
+// - A kernel computes one *tile* of its grid: the grid axes' variables are bound to the tile's coordinates,
+// and the body runs. Tiles are
+//   independent: no tile reads what another one writes, no two write the same element. On a CPU the tiles of
+//   a grid are linearised row-major (last axis fastest).
+// - Expressions are pure values of a VType: an element type and a number of lanes (1: scalar). Lane-wise ops
+// take operands of equal lanes. Index
+//   arithmetic is i64. Operations mean what scalar/ops.def says; a bool vector is a mask. Constants and ops
+//   are evaluated in their stated type: no implicit conversion, no contraction of mul+add (fma is its own
+//   op), no reassociation.
+// - Buffers are flat arrays of their element type, indexed by element. Global buffers are the kernel's
+// bindings. Local ones (Alloc) live in worker scratch, on the
+//   stack, or in registers; a register buffer's element may be a vector and its indices must be constant
+//   after unrolling. Two bindings never overlap, except that one declared `may_alias` with an input is read
+//   element by element before the same element is written (in-place).
+// - Load with lanes > 1 and a scalar index reads consecutive elements; with a vector index (i64, same lanes)
+// it gathers. `count` (i64, 0..lanes) limits a
+//   consecutive access to its first lanes: the others read as 0, or are not written, and their memory is not
+//   touched.
+// - Sub-byte element types are indexed by element too; renderers unpack.
+// - Order: statements run one after the other; loops of kind kUnroll and kSerial in order; kVector only
+// before vectorize.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "compiler/scalar/scalar.h"
+#include "compiler/support/dim.h"
+#include "compiler/support/dtype.h"
+
+namespace tern::kernel {
+
+using scalar::ScalarOp;
+
+struct VType {
+  DType dtype = DType::kNone;
+  int lanes = 1;
+  bool operator==(const VType&) const = default;
+};
+
+struct VarNode {
+  std::string name;  // for reading; identity is the pointer, the printer makes names unique
+  VType type;
+};
+using Var = std::shared_ptr<const VarNode>;
+
+enum class Scope : uint8_t {
+  kGlobal,     // a binding
+  kScratch,    // the worker's scratch memory (CPU), 64-byte aligned
+  kStack,      // the kernel's frame: small, constant size
+  kRegister,   // a tile of scalars or vectors held in registers
+  kWorkgroup,  // GPU workgroup memory
+};
+enum class Access : uint8_t { kRead, kWrite, kReadWrite };
+
+struct BufferNode {
+  std::string name;
+  VType type;  // lanes > 1 only in registers
+  Scope scope = Scope::kGlobal;
+  Access access = Access::kRead;
+  int64_t size = 0;  // elements; local scopes
+  bool may_alias =
+      false;  // kGlobal: may share memory with a read binding of equal size (element-wise in-place)
+};
+using Buffer = std::shared_ptr<const BufferNode>;
+
+enum class Intrinsic : uint8_t {
+#define TERN_INTRINSIC(name, text, arity, meaning) k##name,
+#include "compiler/kernel/intrinsics.def"
+#undef TERN_INTRINSIC
+  kCount
+};
+
+enum class ExprKind : uint8_t {
+  kConst,      // scalar constant (broadcast for lanes > 1 through kBroadcast): integers in `i`, floats in `f`
+  kVar,        // let, loop, grid or declared variable, or parameter
+  kOp,         // scalar op on args
+  kCast,       // args[0] to type.dtype, scalar::eval_cast (flag: saturate)
+  kBitcast,    // args[0]'s bits as type; lanes may change when total bits agree
+  kLoad,       // buffer[args[0]], optional args[1] = count
+  kRamp,       // vector i64: args[0] + lane * i
+  kBroadcast,  // scalar args[0] in every lane
+  kReduce,     // scalar: fold of args[0]'s lanes with op (add: any order, pairwise tree)
+  kShuffle,    // lanes picked by `lanes` from args[0] followed by args[1] (if present); -1: undefined lane
+  kIntrinsic,  // row of intrinsics.def on args
+};
+
+struct ExprNode;
+using Expr = std::shared_ptr<const ExprNode>;
+struct ExprNode {
+  ExprKind kind;
+  VType type;
+  ScalarOp op = ScalarOp::kCount;
+  Intrinsic intrinsic = Intrinsic::kCount;
+  bool saturate = true;
+  int64_t i = 0;
+  double f = 0;
+  Var var;
+  Buffer buffer;
+  std::vector<Expr> args;
+  std::vector<int> lanes;  // kShuffle
+};
+
+enum class StmtKind : uint8_t {
+  kBlock,
+  kFor,
+  kLet,
+  kDeclare,
+  kAssign,
+  kStore,
+  kIf,
+  kWhile,
+  kAlloc,
+  kBarrier,
+  kFail,
+  kComment
+};
+enum class LoopKind : uint8_t { kSerial, kUnroll, kVector, kThread };
+
+struct StmtNode;
+using Stmt = std::shared_ptr<const StmtNode>;
+struct StmtNode {
+  StmtKind kind;
+  LoopKind loop = LoopKind::kSerial;
+  Var var;             // kFor, kLet, kDeclare (mutable), kAssign
+  Expr begin, extent;  // kFor: var = begin .. begin+extent-1
+  Expr value;          // kLet, kDeclare (initial), kAssign, kStore; kIf/kWhile: the condition (bool scalar)
+  Buffer buffer;       // kStore, kAlloc
+  Expr index, count;   // kStore; count optional
+  std::vector<Stmt> body;  // kBlock, kFor, kIf (then), kWhile, kLet/kDeclare/kAlloc: scope is the rest of the
+                           // enclosing block, body empty
+  std::vector<Stmt> else_body;
+  int64_t code = 0;  // kFail: a TERN_KERNEL_... status; ends the kernel
+  std::string text;  // kComment
+};
+
+struct GridAxis {
+  Var var;
+  Dim extent;        // for the program: how many tiles
+  Expr extent_expr;  // the same, over constants and parameters
+};
+
+// A scalar parameter: i64, whose value the program computes from the invocation's dimensions.
+struct Param {
+  Var var;
+  Dim value;
+};
+
+struct Kernel {
+  std::string name;              // C identifier
+  std::vector<Buffer> bindings;  // in the order of the dispatch's bindings
+  std::vector<Param> params;
+  std::vector<GridAxis> grid;  // empty: one tile
+  std::vector<Stmt> body;
+  int64_t scratch_bytes = 0;        // sum of aligned scratch Allocs, set by assign_scratch
+  std::vector<std::string> source;  // "node (Op)" lines for the header comment and reports
+  std::string schedule;             // one line: what the schedule chose
+  // Work of the whole grid, for reports and rooflines. Dims, so that they hold for symbolic sizes.
+  Dim flops, bytes_read, bytes_written;
+};
+
+// Parameters shared by the variants of one dispatch: each distinct non-constant Dim becomes one parameter.
+class ParamTable {
+ public:
+  Expr expr(Dim dim);  // an int constant, or the parameter's variable
+  const std::vector<Param>& params() const { return params_; }
+
+ private:
+  std::vector<Param> params_;
+};
+
+// ---- Construction (expr.cc). Constructors check types (TERN_CHECK) and fold constants through
+// scalar::eval_*; integer index arithmetic is simplified lightly (x+0, x*1, constants last); simplify.h does
+// more.
+Var make_var(std::string name, VType type = {DType::kI64, 1});
+Buffer make_buffer(std::string name, VType type, Scope scope, Access access, int64_t size = 0);
+Expr int_const(int64_t value, DType dtype = DType::kI64);
+Expr float_const(double value, DType dtype = DType::kF32);
+Expr scalar_const(const scalar::ScalarValue& value);
+Expr var_expr(const Var& var);
+Expr op(ScalarOp op, std::vector<Expr> args);  // a scalar arg beside vectors is broadcast
+Expr cast(Expr value, DType to, bool saturate = true);
+Expr bitcast(Expr value, VType to);
+Expr load(const Buffer& buffer, Expr index, int lanes = 1, Expr count = nullptr);
+Expr ramp(Expr base, int64_t stride, int lanes);
+Expr broadcast(Expr value, int lanes);
+Expr reduce_lanes(ScalarOp op, Expr value);
+Expr shuffle(Expr a, Expr b, std::vector<int> lanes);
+Expr intrinsic(Intrinsic which, std::vector<Expr> args, VType type);
+inline Expr add(Expr a, Expr b) {
+  return op(ScalarOp::kAdd, {std::move(a), std::move(b)});
+}
+inline Expr sub(Expr a, Expr b) {
+  return op(ScalarOp::kSub, {std::move(a), std::move(b)});
+}
+inline Expr mul(Expr a, Expr b) {
+  return op(ScalarOp::kMul, {std::move(a), std::move(b)});
+}
+inline Expr min(Expr a, Expr b) {
+  return op(ScalarOp::kMin, {std::move(a), std::move(b)});
+}
+inline Expr max(Expr a, Expr b) {
+  return op(ScalarOp::kMax, {std::move(a), std::move(b)});
+}
+// Division and remainder of non-negative index expressions (both must be >= 0, b > 0): div and rem rows.
+Expr index_div(Expr a, Expr b);
+Expr index_rem(Expr a, Expr b);
+Expr select(Expr c, Expr a, Expr b);
+Expr compare(ScalarOp op, Expr a, Expr b);
+
+Stmt block(std::vector<Stmt> body);
+Stmt loop(const Var& var, Expr begin, Expr extent, LoopKind kind, std::vector<Stmt> body);
+Stmt let(const Var& var, Expr value);
+Stmt declare(const Var& var, Expr initial);
+Stmt assign(const Var& var, Expr value);
+Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count = nullptr);
+Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else_body = {});
+Stmt while_loop(Expr condition, std::vector<Stmt> body);
+Stmt alloc(const Buffer& buffer);
+Stmt fail(int64_t code);
+Stmt comment(std::string text);
+
+// ---- Text, checks, meaning
+std::string print_kernel(const Kernel& kernel);
+Result<Kernel> parse_kernel(std::string_view text);
+// Types, scopes, definitions before uses, constant register indices, params known. All violations, one a
+// line; empty when well-formed.
+std::string verify(const Kernel& kernel);
+
+// Runs tiles [begin, end) slowly and obviously. Bindings are byte spans (checked: an access outside is an
+// Error that names buffer, index and statement).
+struct EvalBinding {
+  uint8_t* data;
+  int64_t bytes;
+};
+// Returns the kernel's status code (0, or what kFail gave).
+Result<int32_t> evaluate(const Kernel& kernel, const std::vector<EvalBinding>& bindings,
+                         const std::vector<int64_t>& params, int64_t tile_begin, int64_t tile_end);
+
+// ---- Rewriting (rewrite.cc): bottom-up; f returns a replacement or null to keep.
+Expr rewrite(const Expr& e, const std::function<Expr(const Expr&)>& f);
+std::vector<Stmt> rewrite(const std::vector<Stmt>& body, const std::function<Expr(const Expr&)>& on_expr,
+                          const std::function<std::vector<Stmt>(const Stmt&)>& on_stmt = nullptr);
+Expr substitute(const Expr& e, const std::unordered_map<const VarNode*, Expr>& values);
+
+// ---- Passes over kernel IR (one file pair each: simplify.h, vectorize.h, unroll.h, assign_scratch.h, …),
+// listed here for orientation: simplify(kernel)         affine normal form of index expressions, div/rem by
+// known ranges, dead lets, constant ifs, common subexpressions into lets vectorize(body, var, n)  replaces a
+// kVector loop of constant extent n by vector code: var becomes a ramp, loads become consecutive, broadcast
+// or gathers unroll(kernel)           expands kUnroll loops of constant extent, register indices become
+// constants assign_scratch(kernel)   gives scratch Allocs their place; sets scratch_bytes
+
+}  // namespace tern::kernel

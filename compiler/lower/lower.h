@@ -1,0 +1,21 @@
+// From a graph to dispatches: layouts, regions, schedules, kernels. The only entry that other folders call.
+#pragma once
+
+#include "compiler/graph/ir.h"
+#include "compiler/lower/program_ir.h"
+#include "compiler/lower/target.h"
+#include "compiler/support/result.h"
+
+namespace tern::lower {
+
+struct LowerOptions {
+  std::vector<std::string> disabled;  // names of optional steps (--disable-pass): fuse_epilogue,
+                                      // fuse_producers, fuse_rows, channels_last, …
+};
+
+// The graph must verify and be simplified (graph/passes.h). Problems (ops that cannot be lowered for this
+// target) all go to diagnostics, each naming the ONNX node; the result is null then.
+std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target, const LowerOptions& options,
+                                      Diagnostics& diagnostics);
+
+}  // namespace tern::lower
