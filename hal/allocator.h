@@ -1,0 +1,43 @@
+// The device's memory allocator: makes buffers, counts bytes, enforces the limit that the device was created
+// with.
+#pragma once
+
+#include "hal/buffer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tern_hal_allocator_stats_t {
+  uint64_t bytes_now;         // allocated and not yet released, imports not counted
+  uint64_t bytes_peak;        // the most that was
+  uint64_t bytes_imported;    // imported and not yet released
+  uint64_t allocation_count;  // calls that succeeded, ever
+} tern_hal_allocator_stats_t;
+
+// Allocates `size` bytes (may be 0) of the given memory (TERN_HAL_MEMORY_..., 0: host-visible where
+// possible). Contents are zero for memory fresh from the system and otherwise undefined: assume nothing.
+TERN_MUST_USE tern_status_t tern_hal_device_allocate_buffer(tern_hal_device_t* device, uint32_t memory,
+                                                            int64_t size, tern_hal_buffer_t** out_buffer);
+
+typedef struct tern_hal_import_t {
+  void* pointer;
+  int64_t size;
+  uint32_t memory;  // TERN_HAL_MEMORY_READ_ONLY for what must not be written
+  // Called once when the buffer is destroyed (not when the import fails); may be null.
+  void (*release)(void* self, void* pointer, uint64_t size);
+  void* release_self;
+} tern_hal_import_t;
+
+// Wraps host memory without copying. The memory must stay valid until `release` is called (without one: for
+// as long as the buffer lives). Devices that cannot see host memory return TERN_STATUS_INCOMPATIBLE: allocate
+// and tern_hal_buffer_write instead.
+TERN_MUST_USE tern_status_t tern_hal_device_import_buffer(tern_hal_device_t* device,
+                                                          const tern_hal_import_t* import,
+                                                          tern_hal_buffer_t** out_buffer);
+
+tern_hal_allocator_stats_t tern_hal_device_memory_stats(tern_hal_device_t* device);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif
