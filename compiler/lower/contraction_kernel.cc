@@ -1,0 +1,353 @@
+#include "compiler/lower/contraction_kernel.h"
+
+#include "schemas/abi/kernel_abi.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::LoopKind;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+
+using Stmts = std::vector<Stmt>;
+
+void append(Stmts& to, Stmts from) {
+  for (Stmt& s : from) to.push_back(std::move(s));
+}
+
+class Builder {
+ public:
+  Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,
+          const ContractionOperands& o, kernel::ParamTable& params)
+      : m_dim_(m), n_dim_(n), k_dim_(k), s_(s), has_fma_(has_fma), o_(o), params_(params) {
+    group_ = int64_t{s.vectors} * s.lanes;
+    m_ = params.expr(m);
+    n_ = params.expr(n);
+    k_ = params.expr(k);
+    one_depth_block_ = k.is_const() && k.value() <= s.block_depth;
+  }
+
+  ContractionKernel build(const kernel::GridAxis& batch) {
+    ContractionKernel out;
+    if (batch.var) out.grid.push_back(batch);
+    const Var row_block = kernel::make_var("row_block"), column_block = kernel::make_var("column_block");
+    const Dim row_blocks = ceildiv(m_dim_, s_.block_rows), column_blocks = ceildiv(n_dim_, s_.block_columns);
+    out.grid.push_back({row_block, row_blocks, params_.expr(row_blocks)});
+    out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});
+
+    const Var row0 = kernel::make_var("row0"), rows = kernel::make_var("rows"), n0 = kernel::make_var("n0");
+    row0_ = var_expr(row0);
+    rows_ = var_expr(rows);
+    n0_ = var_expr(n0);
+    Stmts& body = out.body;
+    body.push_back(kernel::let(row0, kernel::mul(var_expr(row_block), int_const(s_.block_rows))));
+    body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
+    body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
+    if (o_.gather_a) {
+      a_block_ = scratch("a_block", s_.block_rows * s_.block_depth);
+      body.push_back(kernel::alloc(a_block_));
+    }
+    if (o_.gather_b) {
+      b_panel_ = scratch("b_panel", s_.block_depth * group_);
+      body.push_back(kernel::alloc(b_panel_));
+    }
+    if (!one_depth_block_) {
+      partial_ = scratch("partial", s_.block_rows * s_.block_columns);
+      body.push_back(kernel::alloc(partial_));
+    }
+    append(body, depth_loop());
+    return out;
+  }
+
+ private:
+  static Buffer scratch(const char* name, int64_t elements) {
+    return kernel::make_buffer(name, {DType::kF32, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
+  }
+
+  // min(block, extent - start), a constant when the blocks divide a static extent.
+  static Expr clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr) {
+    if (extent.is_const() && extent.value() % block == 0) return int_const(block);
+    return kernel::min(int_const(block), kernel::sub(extent_expr, start));
+  }
+
+  Stmts depth_loop() {
+    if (one_depth_block_) {
+      k0_ = int_const(0);
+      depth_ = k_;
+      return depth_block();
+    }
+    const Var kb = kernel::make_var("k_block"), k0 = kernel::make_var("k0"),
+              depth = kernel::make_var("depth");
+    const Dim blocks = ceildiv(k_dim_, s_.block_depth);
+    k0_ = var_expr(k0);
+    depth_ = var_expr(depth);
+    first_ = kernel::compare(ScalarOp::kEq, var_expr(kb), int_const(0));
+    last_ = kernel::compare(ScalarOp::kEq, var_expr(kb), kernel::sub(params_.expr(blocks), int_const(1)));
+    Stmts body{kernel::let(k0, kernel::mul(var_expr(kb), int_const(s_.block_depth))),
+               kernel::let(depth, clipped(s_.block_depth, k0_, k_dim_, k_))};
+    append(body, depth_block());
+    // An empty sum still has to be written: at least one pass, of depth 0 when k is 0.
+    return {kernel::loop(kb, int_const(0), params_.expr(max(blocks, Dim(1))), LoopKind::kSerial,
+                         std::move(body))};
+  }
+
+  Stmts depth_block() {
+    Stmts out;
+    if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth));
+    // Whole groups of columns, then what is left.
+    const Var g = kernel::make_var("group");
+    const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
+    const Expr columns = clipped(s_.block_columns, n0_, n_dim_, n_);
+    const bool n_static = n_dim_.is_const();
+    if (!n_static || n_dim_.value() >= group_) {
+      out.push_back(kernel::loop(g, int_const(0), kernel::index_div(columns, int_const(group_)),
+                                 LoopKind::kSerial, column_group(n, s_.vectors, nullptr)));
+    }
+    if (n_static && n_dim_.value() % group_ == 0) return out;
+    const Var rest = kernel::make_var("rest"), rest_n = kernel::make_var("rest_n");
+    Stmts tail{kernel::let(rest_n, kernel::sub(kernel::add(n0_, columns), var_expr(rest)))};
+    const int64_t rest_columns = n_static ? n_dim_.value() % group_ : group_;
+    const int vectors = static_cast<int>((rest_columns + s_.lanes - 1) / s_.lanes);
+    const Expr valid = n_static ? int_const(rest_columns) : var_expr(rest);
+    append(tail, column_group(var_expr(rest_n), vectors, valid));
+    out.push_back(kernel::let(rest, kernel::index_rem(columns, int_const(group_))));
+    if (n_static && n_dim_.value() <= s_.block_columns) {  // one column block: the rest is always there
+      append(out, std::move(tail));
+    } else {
+      out.push_back(
+          kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)), std::move(tail)));
+    }
+    return out;
+  }
+
+  // All rows of the block for the columns n.. n + vectors*lanes; `valid` (null: all) says how many columns
+  // exist.
+  Stmts column_group(const Expr& n_value, int vectors, const Expr& valid) {
+    const Var nv = kernel::make_var("n");
+    const Expr n = var_expr(nv);
+    Stmts out{kernel::let(nv, n_value)};
+    if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
+    const Var t = kernel::make_var("tile");
+    const Expr r = kernel::mul(var_expr(t), int_const(s_.rows));
+    const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
+    const int64_t known_rows = rows_known ? m_dim_.value() : 0;
+    if (!rows_known || known_rows >= s_.rows) {
+      out.push_back(kernel::loop(t, int_const(0), kernel::index_div(rows_, int_const(s_.rows)),
+                                 LoopKind::kSerial, register_tile(r, n, s_.rows, vectors, valid, nullptr)));
+    }
+    // The rows left over: a static number of them, when m is static and row blocks are whole tiles; else a
+    // full tile whose surplus rows repeat the last one and are not stored.
+    const Var first = kernel::make_var("rest_row");
+    const Var rest = kernel::make_var("rest_rows");
+    if (m_dim_.is_const()) {
+      const int64_t rest_rows = m_dim_.value() % s_.rows;
+      TERN_CHECK(rows_known || s_.block_rows % s_.rows == 0,
+                 "row blocks of {} are no multiple of tiles of {}", s_.block_rows, s_.rows);
+      if (rest_rows == 0) return out;
+      Stmts tail = register_tile(kernel::sub(rows_, int_const(rest_rows)), n, static_cast<int>(rest_rows),
+                                 vectors, valid, nullptr);
+      if (rows_known) {
+        append(out, std::move(tail));
+      } else {
+        out.push_back(kernel::if_then(
+            kernel::compare(ScalarOp::kNe, kernel::index_rem(rows_, int_const(s_.rows)), int_const(0)),
+            std::move(tail)));
+      }
+      return out;
+    }
+    if (s_.rows == 1) return out;
+    out.push_back(kernel::let(rest, kernel::index_rem(rows_, int_const(s_.rows))));
+    Stmts tail{kernel::let(first, kernel::sub(rows_, var_expr(rest)))};
+    append(tail, register_tile(var_expr(first), n, s_.rows, vectors, valid, var_expr(rest)));
+    out.push_back(
+        kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)), std::move(tail)));
+    return out;
+  }
+
+  // Rows r.. r+rows-1 (relative to the block). live_rows (null: all): how many of them exist.
+  Stmts register_tile(const Expr& r_value, const Expr& n, int rows, int vectors, const Expr& valid,
+                      const Expr& live_rows) {
+    const VType vector{DType::kF32, s_.lanes};
+    const Buffer acc =
+        kernel::make_buffer("acc", vector, Scope::kRegister, kernel::Access::kReadWrite, rows * vectors);
+    const auto at = [&](int i, int j) { return int_const(int64_t{i} * vectors + j); };
+    const Var rv = kernel::make_var("r");
+    const Expr r = var_expr(rv);
+    Stmts out{kernel::let(rv, r_value), kernel::alloc(acc)};
+
+    // Row addresses: of A's elements at k = 0 (direct) or of the gathered block's rows.
+    std::vector<Expr> row_base;
+    for (int i = 0; i < rows; ++i) {
+      Expr row = kernel::add(r, int_const(i));
+      if (live_rows && i > 0)
+        row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
+      const Expr base =
+          o_.gather_a ? kernel::mul(row, int_const(s_.block_depth)) : o_.a_row(kernel::add(row0_, row));
+      const Var a = kernel::make_var(fmt::format("a{}", i));
+      out.push_back(kernel::let(a, base));
+      row_base.push_back(var_expr(a));
+    }
+
+    const Expr zero = kernel::broadcast(kernel::float_const(0.0), s_.lanes);
+    Stmts clear, reload;
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < vectors; ++j) {
+        clear.push_back(kernel::store(acc, at(i, j), zero));
+        if (partial_)
+          reload.push_back(
+              kernel::store(acc, at(i, j), kernel::load(partial_, partial_index(r, i, n, j), s_.lanes)));
+      }
+    }
+    if (one_depth_block_) {
+      append(out, std::move(clear));
+    } else {
+      out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
+    }
+    out.push_back(k_loop(acc, row_base, n, rows, vectors, valid));
+
+    Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
+    if (one_depth_block_) {
+      append(out, std::move(finish));
+    } else {
+      Stmts keep;
+      for (int i = 0; i < rows; ++i) {
+        for (int j = 0; j < vectors; ++j) {
+          // Surplus rows of a clamped tile have no place of their own.
+          Stmt one = kernel::store(partial_, partial_index(r, i, n, j), kernel::load(acc, at(i, j)));
+          if (live_rows && i > 0)
+            one = kernel::if_then(kernel::compare(ScalarOp::kLt, int_const(i), live_rows), {one});
+          keep.push_back(one);
+        }
+      }
+      out.push_back(kernel::if_then(last_, std::move(finish), std::move(keep)));
+    }
+    return {kernel::block(std::move(out))};
+  }
+
+  Expr partial_index(const Expr& r, int i, const Expr& n, int j) const {
+    const Expr column = kernel::add(kernel::sub(n, n0_), int_const(int64_t{j} * s_.lanes));
+    return kernel::add(kernel::mul(kernel::add(r, int_const(i)), int_const(s_.block_columns)), column);
+  }
+
+  // Columns of vector j that exist, or null for all of them.
+  Expr lane_count(const Expr& valid, int j) const {
+    if (!valid) return nullptr;
+    const int64_t before = int64_t{j} * s_.lanes;
+    if (valid->kind == kernel::ExprKind::kConst) {
+      return valid->i - before >= s_.lanes ? nullptr : int_const(valid->i - before);
+    }
+    return kernel::max(kernel::min(kernel::sub(valid, int_const(before)), int_const(s_.lanes)), int_const(0));
+  }
+
+  Stmt k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+              const Expr& valid) {
+    const Var kv = kernel::make_var("k");
+    const Expr k = var_expr(kv);
+    Stmts body;
+    std::vector<Expr> b;
+    for (int j = 0; j < vectors; ++j) {
+      const Expr column = kernel::add(n, int_const(int64_t{j} * s_.lanes));
+      Expr value;
+      if (o_.gather_b) {
+        value = kernel::load(b_panel_,
+                             kernel::add(kernel::mul(k, int_const(group_)), int_const(int64_t{j} * s_.lanes)),
+                             s_.lanes);
+      } else {
+        value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
+                             o_.b_padded ? nullptr : lane_count(valid, j));
+      }
+      const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
+      body.push_back(kernel::let(bv, value));
+      b.push_back(var_expr(bv));
+    }
+    for (int i = 0; i < rows; ++i) {
+      const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
+      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
+      body.push_back(kernel::let(av, kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                                  kernel::add(row_base[static_cast<size_t>(i)], offset))));
+      for (int j = 0; j < vectors; ++j) {
+        const Expr at = int_const(int64_t{i} * vectors + j);
+        const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
+        const Expr old = kernel::load(acc, at);
+        const Expr& bj = b[static_cast<size_t>(j)];
+        body.push_back(kernel::store(
+            acc, at,
+            has_fma_ ? kernel::op(ScalarOp::kFma, {a, bj, old}) : kernel::add(kernel::mul(a, bj), old)));
+      }
+    }
+    return kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body));
+  }
+
+  Stmts finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int rows, int vectors, const Expr& valid,
+                    const Expr& live_rows) {
+    const Expr m = kernel::add(row0_, r);
+    const auto column = [&](int j) { return kernel::add(n, int_const(int64_t{j} * s_.lanes)); };
+    Stmts out;
+    if (!o_.finish_is_long) {
+      for (int i = 0; i < rows; ++i) {
+        Stmts row;
+        for (int j = 0; j < vectors; ++j) {
+          append(row, o_.finish(kernel::add(m, int_const(i)), column(j),
+                                kernel::load(acc, int_const(int64_t{i} * vectors + j)), s_.lanes,
+                                lane_count(valid, j)));
+        }
+        if (live_rows && i > 0) {
+          out.push_back(
+              kernel::if_then(kernel::compare(ScalarOp::kLt, int_const(i), live_rows), std::move(row)));
+        } else {
+          out.push_back(kernel::block(std::move(row)));
+        }
+      }
+      return out;
+    }
+    const int64_t width = int64_t{vectors} * s_.lanes;
+    const Buffer stage = kernel::make_buffer("stage", {DType::kF32, 1}, Scope::kStack,
+                                             kernel::Access::kReadWrite, rows * width);
+    out.push_back(kernel::alloc(stage));
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < vectors; ++j) {
+        out.push_back(kernel::store(stage, int_const(i * width + int64_t{j} * s_.lanes),
+                                    kernel::load(acc, int_const(int64_t{i} * vectors + j))));
+      }
+    }
+    const Var iv = kernel::make_var("i");
+    Stmts row;
+    for (int j = 0; j < vectors; ++j) {
+      const Expr value = kernel::load(
+          stage, kernel::add(kernel::mul(var_expr(iv), int_const(width)), int_const(int64_t{j} * s_.lanes)),
+          s_.lanes);
+      append(row, o_.finish(kernel::add(m, var_expr(iv)), column(j), value, s_.lanes, lane_count(valid, j)));
+    }
+    out.push_back(kernel::loop(iv, int_const(0), live_rows ? live_rows : int_const(rows), LoopKind::kSerial,
+                               std::move(row)));
+    return out;
+  }
+
+  const Dim m_dim_, n_dim_, k_dim_;
+  const ContractionSchedule& s_;
+  const bool has_fma_;
+  const ContractionOperands& o_;
+  kernel::ParamTable& params_;
+  int64_t group_ = 0;
+  bool one_depth_block_ = false;
+  Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
+  Buffer a_block_, b_panel_, partial_;
+};
+
+}  // namespace
+
+ContractionKernel build_contraction_kernel(const Dim& m, const Dim& n, const Dim& k,
+                                           const kernel::GridAxis& batch_axis,
+                                           const ContractionSchedule& schedule, bool has_fma,
+                                           const ContractionOperands& operands, kernel::ParamTable& params) {
+  return Builder(m, n, k, schedule, has_fma, operands, params).build(batch_axis);
+}
+
+}  // namespace tern::lower

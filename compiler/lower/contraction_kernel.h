@@ -1,0 +1,53 @@
+// Builds the kernel of a contraction from its schedule: the blocked loops and the register tile. What A, B
+// and the result are (a convolution's windows, a transposed activation, an epilogue with residual and
+// activation) is behind the operand functions.
+#pragma once
+
+#include <functional>
+
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/contraction_schedule.h"
+
+namespace tern::lower {
+
+struct ContractionOperands {
+  // A. Direct: element (m, k) is a_buffer[a_row(m) + k]. Gathered: gather_a fills block[row * row_stride + k
+  // - k0] for `rows` rows from row0 and `depth` steps from k0.
+  kernel::Buffer a_buffer;
+  std::function<kernel::Expr(const kernel::Expr& m)> a_row;
+  std::function<std::vector<kernel::Stmt>(const kernel::Buffer& block, const kernel::Expr& row0,
+                                          const kernel::Expr& rows, const kernel::Expr& k0,
+                                          const kernel::Expr& depth, int64_t row_stride)>
+      gather_a;
+
+  // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)]; b_padded says that whole
+  // vectors may be read past the last column (packed panels). Gathered: gather_b fills panel[(k - k0) *
+  // columns + n - n0], zero beyond the last column.
+  kernel::Buffer b_buffer;
+  std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
+  bool b_padded = true;
+  std::function<std::vector<kernel::Stmt>(const kernel::Buffer& panel, const kernel::Expr& n0,
+                                          int64_t columns, const kernel::Expr& k0, const kernel::Expr& depth)>
+      gather_b;
+
+  // Stores the finished vector of columns n..n+lanes-1 of row m; `count` (may be null: all) limits it.
+  std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& n,
+                                          const kernel::Expr& value, int lanes, const kernel::Expr& count)>
+      finish;
+  bool finish_is_long =
+      false;  // the epilogue is big: loop over it instead of unrolling it into every register tile
+};
+
+struct ContractionKernel {
+  std::vector<kernel::GridAxis> grid;  // [batch], row blocks, column blocks
+  std::vector<kernel::Stmt> body;
+};
+
+// m, n, k: the extents. batch_axis: a grid axis that the operand functions already refer to, or an axis with
+// a null variable.
+ContractionKernel build_contraction_kernel(const Dim& m, const Dim& n, const Dim& k,
+                                           const kernel::GridAxis& batch_axis,
+                                           const ContractionSchedule& schedule, bool has_fma,
+                                           const ContractionOperands& operands, kernel::ParamTable& params);
+
+}  // namespace tern::lower

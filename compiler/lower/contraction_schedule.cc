@@ -1,0 +1,146 @@
+#include "compiler/lower/contraction_schedule.h"
+
+#include <algorithm>
+
+namespace tern::lower {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+
+// Cycles that one k step of a register tile takes at least: two fused multiply-adds and two loads a cycle,
+// and the latency of a dependent fused multiply-add (4 cycles) when there are too few accumulators to hide
+// it.
+double step_cycles(int rows, int vectors) {
+  const double fma = rows * vectors / 2.0;
+  const double loads = (rows + vectors) / 2.0;
+  return std::max({fma, loads, 4.0});
+}
+
+// Registers: the accumulators, one row of B and one broadcast must fit.
+bool fits(int rows, int vectors, const MachineModel& machine) {
+  return rows * vectors + vectors + 1 <= machine.vector_registers;
+}
+
+// Cost per output row and k step of covering m rows and n columns with such tiles, in cycles; partial tiles
+// cost what they are.
+double cover_cost(int rows, int vectors, int lanes, int64_t m, int64_t n) {
+  const int64_t groups = n / (vectors * lanes);
+  const int64_t rest_vectors = ceil_div(n % (vectors * lanes), lanes);
+  const int64_t tiles = ceil_div(m, rows);
+  const int64_t big = ceil_div(m, tiles);  // rows are spread evenly over the tiles
+  double cost = 0;
+  for (int64_t t = 0; t < 2; ++t) {
+    const int64_t count = t == 0 ? m - (big - 1) * tiles : tiles - (m - (big - 1) * tiles);
+    const int r = static_cast<int>(big - t);
+    if (count <= 0 || r <= 0) continue;
+    cost += static_cast<double>(count) * static_cast<double>(groups) * step_cycles(r, vectors);
+    if (rest_vectors > 0) cost += static_cast<double>(count) * step_cycles(r, static_cast<int>(rest_vectors));
+  }
+  return cost;
+}
+
+void choose_register_tile(const ContractionShape& shape, const MachineModel& machine,
+                          ContractionSchedule& s) {
+  const int panel_vectors = std::max(1, kPanelColumns / s.lanes);
+  double best = 0;
+  for (int vectors = 1; vectors <= 8; ++vectors) {
+    if (vectors > 1 && (vectors - 1) * s.lanes >= shape.n) break;
+    // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
+    if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
+    for (int rows = 1; rows <= 24 && fits(rows, vectors, machine); ++rows) {
+      if (rows > shape.m && rows > 1) break;
+      double cost = cover_cost(rows, vectors, s.lanes, std::min<int64_t>(shape.m, 4096), shape.n);
+      cost *= 1.0 + 0.002 * vectors;  // on ties, fewer streams of B
+      cost *= 1.0 - 0.0005 * rows;    // and fewer, larger tiles
+      if (best == 0 || cost < best) {
+        best = cost;
+        s.rows = rows;
+        s.vectors = vectors;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine) {
+  ContractionSchedule s;
+  s.lanes = machine.vector_bits / 32;
+  choose_register_tile(shape, machine, s);
+  // Few register tiles: make them even (49 rows as 4 x 10 + 9, not 4 x 12 + 1).
+  if (shape.m_static && shape.m <= 16 * int64_t{s.rows}) {
+    s.rows = static_cast<int>(ceil_div(shape.m, ceil_div(shape.m, s.rows)));
+  }
+
+  // Depth: a group's slice of B stays in three quarters of L1 while the rows pass by.
+  const int64_t group_columns = int64_t{s.vectors} * s.lanes;
+  int64_t depth = std::max<int64_t>(64, machine.l1_bytes * 3 / 4 / (group_columns * 4));
+  if (shape.m <= 2 * s.rows) depth = 4096;  // B is read once anyway
+  if (!shape.k_static) {
+    s.block_depth = std::min<int64_t>(depth, 512);
+  } else if (shape.k <= depth + depth / 2) {
+    s.block_depth = shape.k;
+  } else {
+    const int64_t blocks = ceil_div(shape.k, depth);
+    s.block_depth = ceil_div(shape.k, blocks);
+    const int64_t granule = shape.depth_granule;
+    if (granule > 1) {
+      if (granule <= s.block_depth) {
+        s.block_depth = round_up(s.block_depth, granule);
+      } else {  // part of one tap: an even divisor of the channels, or all of them
+        int64_t parts = ceil_div(granule, s.block_depth);
+        while (parts < granule && granule % parts != 0) ++parts;
+        s.block_depth = granule / parts >= 64 ? granule / parts : granule;
+      }
+    } else {
+      s.block_depth = std::min<int64_t>(round_up(s.block_depth, 16), shape.k);
+    }
+  }
+
+  // Columns: all of them while partial sums and A's block fit L2, so that A is gathered once.
+  const int64_t padded_n = shape.n_static ? round_up(shape.n, s.lanes) : group_columns * 8;
+  s.block_columns = std::min<int64_t>(round_up(padded_n, group_columns), round_up(1024, group_columns));
+
+  // Rows: A's block in half of L2; and enough tiles to share: about 32 when the work is there, none below ~2
+  // MFLOP (10 us).
+  int64_t rows = machine.l2_bytes / 2 / (std::min(s.block_depth, shape.k) * 4);
+  if (shape.k > s.block_depth) rows = std::min(rows, machine.l2_bytes / 4 / (s.block_columns * 4));
+  const double total = 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) *
+                       static_cast<double>(shape.n) * static_cast<double>(shape.k);
+  const double per_tile = std::max(total / 32.0, 2e6);
+  const double per_row =
+      2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
+  rows = std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
+  rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
+  if (shape.m_static) {
+    rows = std::min(rows, shape.m);
+    const int64_t blocks = ceil_div(shape.m, rows);
+    rows = std::min(shape.m,
+                    round_up(ceil_div(shape.m, blocks), ceil_div(shape.m, blocks) > s.rows ? s.rows : 1));
+  }
+  s.block_rows = std::max<int64_t>(rows, 1);
+
+  // Few rows and much work: split the columns too. Gathering A is repeated for each part, so parts stay wide
+  // then.
+  const int64_t row_blocks = ceil_div(shape.m, s.block_rows) * shape.batch;
+  if (row_blocks < 16 && total > 4e6 && shape.n_static) {
+    const int64_t least = shape.packs_a ? 128 : group_columns;
+    const int64_t wanted = std::min<int64_t>(
+        ceil_div(16, row_blocks), static_cast<int64_t>(total / static_cast<double>(row_blocks) / 1e6) + 1);
+    const int64_t columns = std::max(least, round_up(ceil_div(padded_n, wanted), group_columns));
+    s.block_columns = std::min(s.block_columns, round_up(columns, group_columns));
+  }
+  return s;
+}
+
+std::string ContractionSchedule::text() const {
+  return fmt::format("tile {}x{}x{}, block {}x{}x{}", rows, vectors, lanes, block_rows, block_columns,
+                     block_depth);
+}
+
+}  // namespace tern::lower

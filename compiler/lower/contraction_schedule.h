@@ -1,0 +1,49 @@
+// The schedule of a contraction on a CPU level, as plain data, and the cost model that chooses it from shapes
+// alone.
+//
+// A contraction is out[b, m, n] = sum over k of A[b, m, k] * B[b, k, n]; a convolution is one with m = output
+// pixels and k = window taps times input channels (implicit GEMM). The kernel's loops, outermost first:
+//
+//   grid    batch, row blocks, column blocks       one tile: block_rows x block_columns of the output
+//   depth   blocks of block_depth                  partial sums wait in worker scratch when there are several
+//   columns groups of `vectors` vectors
+//   rows    register tiles of `rows` x `vectors`   the accumulators; A is broadcast, B is read as vectors
+//   k       one step: vectors loads of B, rows broadcasts of A, rows*vectors fused multiply-adds
+//
+// (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 2008, with B packed
+// offline.) Everything follows from shapes and the machine model, never from the number of threads, so
+// results do not depend on it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "compiler/lower/target.h"
+#include "compiler/support/dim.h"
+
+namespace tern::lower {
+
+// Sizes for the cost model; symbolic ones count with their symbols' hints.
+struct ContractionShape {
+  int64_t batch = 1, m = 1, n = 1, k = 1;
+  bool m_static = true, n_static = true, k_static = true;
+  bool packs_a = false;  // A is gathered into worker scratch (convolution windows, inlined producers)
+  bool packs_b =
+      false;  // B is transposed into worker scratch (an activation whose columns are not contiguous)
+  int64_t depth_granule =
+      1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)
+};
+
+struct ContractionSchedule {
+  int lanes = 4;              // f32 lanes of a vector
+  int rows = 1, vectors = 1;  // register tile
+  int64_t block_rows = 1, block_columns = 1, block_depth = 1;
+  std::string text() const;  // "tile 12x2x16, block 192x64x256"
+};
+
+// Width of a packed panel of B in columns, the same for every level, so that they share the constants.
+inline constexpr int kPanelColumns = 16;
+
+ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine);
+
+}  // namespace tern::lower

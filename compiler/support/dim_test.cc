@@ -1,0 +1,59 @@
+#include "compiler/support/dim.h"
+
+#include <doctest/doctest.h>
+
+namespace tern {
+namespace {
+
+TEST_CASE("polynomials are canonical") {
+  const Dim n = Dim::symbol("N"), h = Dim::symbol("H");
+  CHECK((n + 1) * 2 == 2 * n + 2);
+  CHECK((n + h) * (n - h) == n * n - h * h);
+  CHECK(n - n == Dim(0));
+  CHECK((2 * n + 1).text() == "2*N+1");
+  CHECK((n * h * 3 - 1).text() == "3*H*N-1");
+}
+
+TEST_CASE("division takes out what divides") {
+  const Dim n = Dim::symbol("N"), h = Dim::symbol("H");
+  CHECK(floordiv(4 * n, 2) == 2 * n);
+  CHECK(floordiv(2 * n + 1, 2) == n);
+  CHECK(ceildiv(2 * n + 1, 2) == n + 1);
+  CHECK(floordiv(2 * n - 1, 2) == n - 1);
+  CHECK(floordiv(n * h, h) == n);
+  CHECK(mod(4 * n, 4) == Dim(0));
+  CHECK(mod(4 * n + 3, 4) == Dim(3));
+  CHECK(floordiv(n - 1, 2).text() == "floordiv(N+1,2)-1");
+}
+
+TEST_CASE("text parses back") {
+  for (const char* t : {"0", "-7", "N", "2*N+1", "floordiv(N+1,2)", "H*max(1,N)", "3*H*N-1", "min(H,N)", "mod(N,4)"}) {
+    const Result<Dim> d = Dim::parse(t);
+    REQUIRE(d.ok());
+    CHECK(Dim::parse(d.value().text()).value() == d.value());
+    CHECK(d.value().text() == std::string(t));
+  }
+  for (const char* t : {"", "2*", "(N", "floordiv(N,0)", "f(N,2)", "99999999999999999999", "N N"}) CHECK_FALSE(Dim::parse(t).ok());
+}
+
+TEST_CASE("evaluation agrees with structure and reports overflow") {
+  const auto env = [](const std::string& s) -> std::optional<int64_t> {
+    if (s == "N") return 7;
+    if (s == "BIG") return INT64_MAX;
+    return std::nullopt;
+  };
+  const Dim n = Dim::symbol("N");
+  for (int64_t k = 1; k < 6; ++k) {
+    for (int64_t c = -9; c < 9; ++c) {
+      CHECK(*floordiv(3 * n + c, k).evaluate(env) == (21 + c >= 0 ? (21 + c) / k : -((-(21 + c) + k - 1) / k)));
+      CHECK(*mod(3 * n + c, k).evaluate(env) == ((21 + c) % k + k) % k);
+    }
+  }
+  CHECK_FALSE((Dim::symbol("BIG") * 2).evaluate(env).has_value());
+  CHECK_FALSE(Dim::symbol("M").evaluate(env).has_value());
+  CHECK(min(n, n + 1) == n);
+  CHECK(max(n, n + 1) == n + 1);
+}
+
+}  // namespace
+}  // namespace tern
