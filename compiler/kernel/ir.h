@@ -20,6 +20,11 @@
 // it gathers. `count` (i64, 0..lanes) limits a
 //   consecutive access to its first lanes: the others read as 0, or are not written, and their memory is not
 //   touched.
+//   Instead of a count, a bool vector of the access's lanes (a mask) limits any vector access to its set
+//   lanes.
+// - select chooses before it reads: a load inside the arm that is not chosen does not happen (lane by lane),
+// so
+//   `select(inside, x[i], 0)` is a padded read. Everything else in an expression is evaluated.
 // - Sub-byte element types are indexed by element too; renderers unpack.
 // - Order: statements run one after the other; loops of kind kUnroll and kSerial in order; kVector only
 // before vectorize.
@@ -102,12 +107,14 @@ struct ExprNode {
   ScalarOp op = ScalarOp::kCount;
   Intrinsic intrinsic = Intrinsic::kCount;
   bool saturate = true;
+  // kOp div and rem made by index_div, index_rem: both operands are >= 0 and the divisor is > 0.
+  bool is_index = false;
   int64_t i = 0;
-  double f = 0;
-  Var var;
-  Buffer buffer;
-  std::vector<Expr> args;
-  std::vector<int> lanes;  // kShuffle
+  double f = 0, imaginary = 0;
+  Var var = {};
+  Buffer buffer = {};
+  std::vector<Expr> args = {};
+  std::vector<int> lanes = {};  // kShuffle
 };
 
 enum class StmtKind : uint8_t {
@@ -131,16 +138,17 @@ using Stmt = std::shared_ptr<const StmtNode>;
 struct StmtNode {
   StmtKind kind;
   LoopKind loop = LoopKind::kSerial;
-  Var var;             // kFor, kLet, kDeclare (mutable), kAssign
-  Expr begin, extent;  // kFor: var = begin .. begin+extent-1
-  Expr value;          // kLet, kDeclare (initial), kAssign, kStore; kIf/kWhile: the condition (bool scalar)
-  Buffer buffer;       // kStore, kAlloc
-  Expr index, count;   // kStore; count optional
-  std::vector<Stmt> body;  // kBlock, kFor, kIf (then), kWhile, kLet/kDeclare/kAlloc: scope is the rest of the
-                           // enclosing block, body empty
-  std::vector<Stmt> else_body;
-  int64_t code = 0;  // kFail: a TERN_KERNEL_... status; ends the kernel
-  std::string text;  // kComment
+  Var var = {};                  // kFor, kLet, kDeclare (mutable), kAssign
+  Expr begin = {}, extent = {};  // kFor: var = begin .. begin+extent-1
+  Expr value = {};     // kLet, kDeclare (initial), kAssign, kStore; kIf/kWhile: the condition (bool scalar)
+  Buffer buffer = {};  // kStore, kAlloc
+  Expr index = {}, count = {};  // kStore; count optional
+  std::vector<Stmt> body = {};  // kBlock, kFor, kIf (then), kWhile, kLet/kDeclare/kAlloc: scope is the rest
+                                // of the enclosing block, body empty
+  std::vector<Stmt> else_body = {};
+  // kFail: a TERN_KERNEL_... status; ends the kernel. kAlloc of kScratch: the byte offset (assign_scratch).
+  int64_t code = 0;
+  std::string text = {};  // kComment
 };
 
 struct GridAxis {
@@ -190,6 +198,8 @@ Expr var_expr(const Var& var);
 Expr op(ScalarOp op, std::vector<Expr> args);  // a scalar arg beside vectors is broadcast
 Expr cast(Expr value, DType to, bool saturate = true);
 Expr bitcast(Expr value, VType to);
+// `count`: a count or a mask (see the semantics above). `lanes` is ignored for vector indices and for
+// registers with vector elements.
 Expr load(const Buffer& buffer, Expr index, int lanes = 1, Expr count = nullptr);
 Expr ramp(Expr base, int64_t stride, int lanes);
 Expr broadcast(Expr value, int lanes);
@@ -225,7 +235,8 @@ Stmt assign(const Var& var, Expr value);
 Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count = nullptr);
 Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else_body = {});
 Stmt while_loop(Expr condition, std::vector<Stmt> body);
-Stmt alloc(const Buffer& buffer);
+Stmt alloc(const Buffer& buffer, int64_t scratch_offset = 0);
+Stmt barrier();
 Stmt fail(int64_t code);
 Stmt comment(std::string text);
 

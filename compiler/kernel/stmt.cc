@@ -1,0 +1,109 @@
+#include "compiler/kernel/ir.h"
+
+namespace tern::kernel {
+
+namespace {
+
+Stmt make(StmtNode node) {
+  return std::make_shared<const StmtNode>(std::move(node));
+}
+
+}  // namespace
+
+Stmt block(std::vector<Stmt> body) {
+  StmtNode node{.kind = StmtKind::kBlock};
+  node.body = std::move(body);
+  return make(std::move(node));
+}
+
+Stmt loop(const Var& var, Expr begin, Expr extent, LoopKind kind, std::vector<Stmt> body) {
+  TERN_CHECK(var->type == (VType{DType::kI64, 1}), "loop variable '{}' is not i64", var->name);
+  StmtNode node{.kind = StmtKind::kFor, .loop = kind};
+  node.var = var;
+  node.begin = std::move(begin);
+  node.extent = std::move(extent);
+  node.body = std::move(body);
+  return make(std::move(node));
+}
+
+Stmt let(const Var& var, Expr value) {
+  TERN_CHECK(var->type == value->type, "let '{}' of another type than its value", var->name);
+  StmtNode node{.kind = StmtKind::kLet};
+  node.var = var;
+  node.value = std::move(value);
+  return make(std::move(node));
+}
+
+Stmt declare(const Var& var, Expr initial) {
+  TERN_CHECK(var->type == initial->type, "variable '{}' of another type than its value", var->name);
+  StmtNode node{.kind = StmtKind::kDeclare};
+  node.var = var;
+  node.value = std::move(initial);
+  return make(std::move(node));
+}
+
+Stmt assign(const Var& var, Expr value) {
+  TERN_CHECK(var->type == value->type, "assignment to '{}' of another type", var->name);
+  StmtNode node{.kind = StmtKind::kAssign};
+  node.var = var;
+  node.value = std::move(value);
+  return make(std::move(node));
+}
+
+Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count) {
+  TERN_CHECK(index->type.dtype == DType::kI64, "the index of buffer '{}' is not i64", buffer->name);
+  TERN_CHECK(value->type.dtype == buffer->type.dtype, "store of {} into '{}' of {}",
+             dtype_name(value->type.dtype), buffer->name, dtype_name(buffer->type.dtype));
+  if (index->kind == ExprKind::kRamp && index->i == 1 && buffer->type.lanes == 1) {
+    value = broadcast(value, index->type.lanes);
+    index = index->args[0];
+  }
+  StmtNode node{.kind = StmtKind::kStore};
+  node.buffer = buffer;
+  node.value = std::move(value);
+  node.index = std::move(index);
+  node.count = std::move(count);
+  return make(std::move(node));
+}
+
+Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else_body) {
+  TERN_CHECK(condition->type == (VType{DType::kBool, 1}), "the condition is no scalar bool");
+  StmtNode node{.kind = StmtKind::kIf};
+  node.value = std::move(condition);
+  node.body = std::move(then_body);
+  node.else_body = std::move(else_body);
+  return make(std::move(node));
+}
+
+Stmt while_loop(Expr condition, std::vector<Stmt> body) {
+  TERN_CHECK(condition->type == (VType{DType::kBool, 1}), "the condition is no scalar bool");
+  StmtNode node{.kind = StmtKind::kWhile};
+  node.value = std::move(condition);
+  node.body = std::move(body);
+  return make(std::move(node));
+}
+
+Stmt alloc(const Buffer& buffer, int64_t scratch_offset) {
+  StmtNode node{.kind = StmtKind::kAlloc};
+  node.buffer = buffer;
+  node.code = scratch_offset;
+  return make(std::move(node));
+}
+
+Stmt barrier() {
+  return make(StmtNode{.kind = StmtKind::kBarrier});
+}
+
+Stmt fail(int64_t code) {
+  StmtNode node{.kind = StmtKind::kFail};
+  node.code = code;
+  return make(std::move(node));
+}
+
+Stmt comment(std::string text) {
+  StmtNode node{.kind = StmtKind::kComment};
+  node.text = std::move(text);
+  return make(std::move(node));
+}
+
+}  // namespace tern::kernel

@@ -1,0 +1,18 @@
+// Words that the printer and the parser of .tk text share.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "compiler/kernel/ir.h"
+
+namespace tern::kernel {
+
+std::string_view infix_text(ScalarOp op);  // "" when the op is written as a call
+std::string_view intrinsic_name(Intrinsic which);
+int intrinsic_arity(Intrinsic which);
+std::string type_text(VType type);  // "f32", "f32x16"
+std::string_view scope_name(Scope scope);
+std::string_view loop_kind_name(LoopKind kind);
+
+}  // namespace tern::kernel

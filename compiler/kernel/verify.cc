@@ -1,0 +1,205 @@
+#include <unordered_set>
+
+#include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/ir.h"
+#include "compiler/kernel/text.h"
+
+namespace tern::kernel {
+
+namespace {
+
+bool valid_lanes(int lanes) {
+  return lanes >= 1 && lanes <= 256 && (lanes & (lanes - 1)) == 0;
+}
+
+bool is_identifier(const std::string& name) {
+  if (name.empty() || (name[0] >= '0' && name[0] <= '9')) return false;
+  for (char c : name) {
+    bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    if (!word) return false;
+  }
+  return true;
+}
+
+class Verifier {
+ public:
+  std::string run(const Kernel& k);
+
+ private:
+  template <typename... Args>
+  void problem(fmt::format_string<Args...> format, Args&&... args) {
+    if (problems_.size() < 4000) problems_ += fmt::format(format, std::forward<Args>(args)...) + "\n";
+  }
+  void define(const Var& var, bool is_mutable) {
+    if (var == nullptr) return problem("A definition has no variable.");
+    if (!is_identifier(var->name)) problem("The variable name '{}' is no identifier.", var->name);
+    if (!valid_lanes(var->type.lanes)) problem("Variable '{}' has {} lanes.", var->name, var->type.lanes);
+    if (!ever_.insert(var.get()).second) problem("Variable '{}' is defined twice.", var->name);
+    vars_.insert(var.get());
+    if (is_mutable) mutable_.insert(var.get());
+  }
+  void expr(const Expr& e);
+  void access(const Buffer& buffer, const Expr& index, const Expr& count, int lanes, bool writes);
+  void stmt(const Stmt& s);
+  void body(const std::vector<Stmt>& statements);
+
+  std::unordered_set<const VarNode*> vars_, mutable_, ever_;
+  std::unordered_set<const BufferNode*> buffers_;
+  std::unordered_set<const ExprNode*> checked_;
+  std::string problems_;
+  bool unrolled_context_ = false;
+};
+
+void Verifier::access(const Buffer& buffer, const Expr& index, const Expr& count, int lanes, bool writes) {
+  if (buffer == nullptr) return problem("An access names no buffer.");
+  if (!buffers_.contains(buffer.get())) problem("Buffer '{}' is used outside its scope.", buffer->name);
+  if (buffer->scope == Scope::kGlobal) {
+    if (writes && buffer->access == Access::kRead) problem("Buffer '{}' is read-only.", buffer->name);
+    if (!writes && buffer->access == Access::kWrite) problem("Buffer '{}' is write-only.", buffer->name);
+  }
+  if (buffer->scope == Scope::kRegister && !unrolled_context_ && !int_value(index)) {
+    problem("The index of register buffer '{}' is not constant.", buffer->name);
+  }
+  if (auto i = int_value(index); i && buffer->scope != Scope::kGlobal) {
+    int width = buffer->type.lanes > 1 ? 1 : lanes;
+    bool limited = count != nullptr;
+    if (*i < 0 || (*i >= buffer->size) || (!limited && *i + width > buffer->size)) {
+      problem("Index {} of buffer '{}' lies outside its {} elements.", *i, buffer->name, buffer->size);
+    }
+  }
+  if (count == nullptr) return;
+  bool is_mask = count->type.dtype == DType::kBool && count->type.lanes == lanes;
+  bool is_count = count->type == VType{DType::kI64, 1} && index->type.lanes == 1;
+  if (!is_mask && !is_count) problem("The count of an access to '{}' has a wrong type.", buffer->name);
+}
+
+void Verifier::expr(const Expr& root) {
+  visit(root, [&](const Expr& e) {
+    if (e->kind != ExprKind::kVar && e->kind != ExprKind::kLoad && !checked_.insert(e.get()).second) return;
+    if (!valid_lanes(e->type.lanes)) problem("An expression has {} lanes.", e->type.lanes);
+    switch (e->kind) {
+      case ExprKind::kVar:
+        if (!vars_.contains(e->var.get())) {
+          problem("Variable '{}' is used outside its scope.", e->var->name);
+        }
+        break;
+      case ExprKind::kLoad:
+        access(e->buffer, e->args[0], e->args.size() > 1 ? e->args[1] : nullptr, e->type.lanes, false);
+        break;
+      case ExprKind::kIntrinsic:
+        if (static_cast<int>(e->args.size()) != intrinsic_arity(e->intrinsic)) {
+          problem("Intrinsic '{}' has {} operands.", intrinsic_name(e->intrinsic), e->args.size());
+        }
+        break;
+      default:
+        break;
+    }
+  });
+}
+
+void Verifier::stmt(const Stmt& s) {
+  visit_exprs(s, [&](const Expr& e) { expr(e); });
+  switch (s->kind) {
+    case StmtKind::kFor: {
+      if (s->begin->type != VType{DType::kI64, 1} || s->extent->type != VType{DType::kI64, 1}) {
+        problem("The bounds of loop '{}' are not i64.", s->var->name);
+      }
+      if (s->loop == LoopKind::kVector && !int_value(s->extent)) {
+        problem("The extent of vector loop '{}' is not constant.", s->var->name);
+      }
+      bool outer = unrolled_context_;
+      unrolled_context_ |= s->loop == LoopKind::kUnroll || s->loop == LoopKind::kVector;
+      auto saved = vars_;
+      define(s->var, false);
+      body(s->body);
+      vars_ = std::move(saved);
+      unrolled_context_ = outer;
+      return;
+    }
+    case StmtKind::kLet:
+    case StmtKind::kDeclare:
+      define(s->var, s->kind == StmtKind::kDeclare);
+      return;
+    case StmtKind::kAssign:
+      if (!vars_.contains(s->var.get())) problem("'{}' is assigned outside its scope.", s->var->name);
+      if (!mutable_.contains(s->var.get())) problem("'{}' is assigned but not mutable.", s->var->name);
+      return;
+    case StmtKind::kStore: {
+      int lanes = s->value->type.lanes;
+      if (s->index->type.lanes > 1) lanes = s->index->type.lanes;
+      if (s->buffer->type.lanes > 1 && s->value->type.lanes != s->buffer->type.lanes) {
+        problem("A store of {} lanes into '{}' of {}.", s->value->type.lanes, s->buffer->name,
+                s->buffer->type.lanes);
+      }
+      if (s->index->type.lanes > 1 && s->value->type.lanes != s->index->type.lanes) {
+        problem("A scatter of {} lanes to {} indices of '{}'.", s->value->type.lanes, s->index->type.lanes,
+                s->buffer->name);
+      }
+      access(s->buffer, s->index, s->count, lanes, true);
+      return;
+    }
+    case StmtKind::kAlloc:
+      if (s->buffer->scope == Scope::kGlobal) problem("Alloc of global buffer '{}'.", s->buffer->name);
+      if (s->buffer->size <= 0) problem("Buffer '{}' has {} elements.", s->buffer->name, s->buffer->size);
+      if (!is_identifier(s->buffer->name)) problem("The buffer name '{}' is bad.", s->buffer->name);
+      if (s->buffer->type.lanes > 1 && s->buffer->scope != Scope::kRegister) {
+        problem("Buffer '{}' holds vectors outside registers.", s->buffer->name);
+      }
+      buffers_.insert(s->buffer.get());
+      return;
+    case StmtKind::kBlock:
+    case StmtKind::kIf:
+    case StmtKind::kWhile:
+      body(s->body);
+      body(s->else_body);
+      return;
+    case StmtKind::kFail:
+      if (s->code <= 0) problem("fail with code {}.", s->code);
+      return;
+    default:
+      return;
+  }
+}
+
+void Verifier::body(const std::vector<Stmt>& statements) {
+  auto vars = vars_;
+  auto buffers = buffers_;
+  for (const Stmt& s : statements) stmt(s);
+  vars_ = std::move(vars);
+  buffers_ = std::move(buffers);
+}
+
+std::string Verifier::run(const Kernel& k) {
+  if (!is_identifier(k.name)) problem("The kernel name '{}' is no identifier.", k.name);
+  for (const Buffer& b : k.bindings) {
+    if (b->scope != Scope::kGlobal) problem("Binding '{}' is not global.", b->name);
+    if (b->type.lanes != 1) problem("Binding '{}' holds vectors.", b->name);
+    if (!is_identifier(b->name)) problem("The buffer name '{}' is bad.", b->name);
+    buffers_.insert(b.get());
+  }
+  for (const Param& p : k.params) {
+    if (p.var->type != VType{DType::kI64, 1}) problem("Parameter '{}' is not i64.", p.var->name);
+    define(p.var, false);
+  }
+  for (const GridAxis& g : k.grid) {
+    if (g.extent_expr == nullptr) {
+      problem("Grid axis '{}' has no extent expression.", g.var->name);
+    } else {
+      expr(g.extent_expr);
+      if (g.extent.is_const() && int_value(g.extent_expr) != g.extent.value()) {
+        problem("Grid axis '{}' has two extents.", g.var->name);
+      }
+    }
+  }
+  for (const GridAxis& g : k.grid) define(g.var, false);
+  body(k.body);
+  return problems_;
+}
+
+}  // namespace
+
+std::string verify(const Kernel& kernel) {
+  return Verifier().run(kernel);
+}
+
+}  // namespace tern::kernel
