@@ -1,0 +1,200 @@
+#include "compiler/lower/depthwise_kernel.h"
+
+#include <algorithm>
+#include <map>
+
+namespace tern::lower {
+namespace {
+
+using kernel::Expr;
+using kernel::int_const;
+using kernel::LoopKind;
+using kernel::ScalarOp;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using Stmts = std::vector<Stmt>;
+
+void append(Stmts& to, Stmts from) {
+  for (Stmt& s : from) to.push_back(std::move(s));
+}
+
+class Builder {
+ public:
+  Builder(const DepthwiseShape& shape, const MachineModel& machine, const DepthwiseOperands& operands,
+          kernel::ParamTable& params)
+      : s_(shape), machine_(machine), o_(operands), params_(params), lanes_(machine.vector_bits / 32) {
+    height_ = params.expr(s_.height);
+    width_ = params.expr(s_.width);
+    // Columns of a register tile: accumulators, one input column and the row's weights fit the registers.
+    const int64_t spare = machine.vector_registers - s_.window_w - 2;
+    columns_ = std::clamp<int64_t>(spare / 2, 1, 6);
+    if (s_.out_width.is_const()) columns_ = std::min(columns_, s_.out_width.value());
+    // Interior: output columns whose whole window lies inside the input.
+    const Dim last_tap((s_.window_w - 1) * s_.dilation_w);
+    inner_begin_ = Dim((s_.pad_left + s_.stride_w - 1) / s_.stride_w);
+    inner_end_ = floordiv(s_.width - 1 - last_tap + s_.pad_left, s_.stride_w) + 1;
+    inner_begin_ = min(inner_begin_, s_.out_width);
+    inner_end_ = max(inner_begin_, min(inner_end_, s_.out_width));
+  }
+
+  DepthwiseKernel build(const std::function<int64_t(const Dim&)>& hint) {
+    DepthwiseKernel out;
+    // A tile is some output rows of one image, about 200,000 multiply-adds of work.
+    const int64_t row_work =
+        std::max<int64_t>(1, hint(s_.out_width) * hint(s_.channels) * s_.window_h * s_.window_w);
+    int64_t rows = std::clamp<int64_t>(200000 / row_work, 1, 16);
+    if (s_.out_height.is_const()) rows = std::min(rows, s_.out_height.value());
+    const Var image = kernel::make_var("image"), row_block = kernel::make_var("row_block");
+    const Dim blocks = ceildiv(s_.out_height, rows);
+    out.grid.push_back({image, s_.images, params_.expr(s_.images)});
+    out.grid.push_back({row_block, blocks, params_.expr(blocks)});
+    out.schedule = fmt::format("depthwise {} rows, {} columns x {} lanes", rows, columns_, lanes_);
+    image_ = var_expr(image);
+
+    const Var oy0 = kernel::make_var("oy0"), oy1 = kernel::make_var("oy1");
+    out.body.push_back(kernel::let(oy0, kernel::mul(var_expr(row_block), int_const(rows))));
+    out.body.push_back(kernel::let(
+        oy1, kernel::min(kernel::add(var_expr(oy0), int_const(rows)), params_.expr(s_.out_height))));
+
+    const Var cv = kernel::make_var("cv");
+    const Expr channels = params_.expr(s_.channels);
+    const auto channel_loop = [&](const Expr& c, const Expr& count) {
+      const Var oy = kernel::make_var("oy");
+      return Stmts{kernel::loop(oy, var_expr(oy0), kernel::sub(var_expr(oy1), var_expr(oy0)),
+                                LoopKind::kSerial, row(var_expr(oy), c, count))};
+    };
+    out.body.push_back(kernel::loop(cv, int_const(0), kernel::index_div(channels, int_const(lanes_)),
+                                    LoopKind::kSerial,
+                                    channel_loop(kernel::mul(var_expr(cv), int_const(lanes_)), nullptr)));
+    if (s_.channels.is_const() && s_.channels.value() % lanes_ == 0) return out;
+    const Var rest = kernel::make_var("rest_channels");
+    out.body.push_back(kernel::let(rest, kernel::index_rem(channels, int_const(lanes_))));
+    out.body.push_back(kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)),
+                                       channel_loop(kernel::sub(channels, var_expr(rest)), var_expr(rest))));
+    return out;
+  }
+
+ private:
+  Stmts row(const Expr& oy, const Expr& c, const Expr& count) {
+    const Expr begin = params_.expr(inner_begin_), end = params_.expr(inner_end_);
+    const Var left = kernel::make_var("ox"), tile = kernel::make_var("tile"), rest = kernel::make_var("ox"),
+              right = kernel::make_var("ox");
+    Stmts out;
+    if (!inner_begin_.is_const(0)) {
+      out.push_back(kernel::loop(left, int_const(0), begin, LoopKind::kSerial,
+                                 pixels(oy, var_expr(left), 1, true, c, count)));
+    }
+    const Expr inner = kernel::sub(end, begin);
+    const Expr whole = kernel::index_div(inner, int_const(columns_));
+    out.push_back(
+        kernel::loop(tile, int_const(0), whole, LoopKind::kSerial,
+                     pixels(oy, kernel::add(begin, kernel::mul(var_expr(tile), int_const(columns_))),
+                            columns_, false, c, count)));
+    const Expr done = kernel::add(begin, kernel::mul(whole, int_const(columns_)));
+    if (columns_ > 1) {
+      out.push_back(kernel::loop(rest, done, kernel::sub(end, done), LoopKind::kSerial,
+                                 pixels(oy, var_expr(rest), 1, false, c, count)));
+    }
+    out.push_back(kernel::loop(right, end, kernel::sub(params_.expr(s_.out_width), end), LoopKind::kSerial,
+                               pixels(oy, var_expr(right), 1, true, c, count)));
+    return out;
+  }
+
+  static Expr in_range(const Expr& at, const Expr& extent) {
+    return kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, at, int_const(0)),
+                                       kernel::compare(ScalarOp::kLt, at, extent)});
+  }
+
+  // `columns` output pixels from ox on; guarded: the window may leave the input to the left or right.
+  Stmts pixels(const Expr& oy, const Expr& ox_value, int64_t columns, bool guarded, const Expr& c,
+               const Expr& count) {
+    const Var oxv = kernel::make_var("x0");
+    const Expr ox = var_expr(oxv);
+    Stmts out{kernel::let(oxv, ox_value)};
+    std::vector<Var> acc;
+    for (int64_t i = 0; i < columns; ++i) {
+      acc.push_back(kernel::make_var(fmt::format("acc{}", i), {DType::kF32, lanes_}));
+      out.push_back(kernel::declare(acc.back(), kernel::broadcast(kernel::float_const(0.0), lanes_)));
+    }
+    const Expr ix0 = kernel::sub(kernel::mul(ox, int_const(s_.stride_w)), int_const(s_.pad_left));
+    for (int64_t ky = 0; ky < s_.window_h; ++ky) {
+      const Var iyv = kernel::make_var("iy");
+      const Expr iy =
+          kernel::add(kernel::mul(oy, int_const(s_.stride_h)), int_const(ky * s_.dilation_h - s_.pad_top));
+      out.push_back(kernel::let(iyv, iy));
+      out.push_back(kernel::if_then(in_range(var_expr(iyv), height_),
+                                    guarded ? guarded_row(acc[0], var_expr(iyv), ix0, ky, c, count)
+                                            : whole_row(acc, var_expr(iyv), ix0, ky, c, count)));
+    }
+    for (int64_t i = 0; i < columns; ++i) {
+      append(out, o_.finish(image_, oy, kernel::add(ox, int_const(i)), c,
+                            var_expr(acc[static_cast<size_t>(i)]), lanes_, count));
+    }
+    return {kernel::block(std::move(out))};
+  }
+
+  Stmt accumulate(const Var& acc, const Expr& x, const Expr& w) {
+    return kernel::assign(acc, machine_.has_fma ? kernel::op(ScalarOp::kFma, {x, w, var_expr(acc)})
+                                                : kernel::add(kernel::mul(x, w), var_expr(acc)));
+  }
+
+  Stmts whole_row(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
+                  const Expr& count) {
+    Stmts out;
+    std::vector<Expr> weights;
+    for (int64_t kx = 0; kx < s_.window_w; ++kx) {
+      const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
+      out.push_back(kernel::let(w, o_.weight(ky * s_.window_w + kx, c, lanes_)));
+      weights.push_back(var_expr(w));
+    }
+    // Each input column once, for every (output column, tap) that reads it.
+    std::map<int64_t, std::vector<std::pair<size_t, int64_t>>> readers;
+    for (size_t i = 0; i < acc.size(); ++i) {
+      for (int64_t kx = 0; kx < s_.window_w; ++kx)
+        readers[static_cast<int64_t>(i) * s_.stride_w + kx * s_.dilation_w].emplace_back(i, kx);
+    }
+    for (const auto& [offset, uses] : readers) {
+      const Var x = kernel::make_var(fmt::format("x{}", offset), {DType::kF32, lanes_});
+      out.push_back(
+          kernel::let(x, o_.input(image_, iy, kernel::add(ix0, int_const(offset)), c, lanes_, count)));
+      for (const auto& [i, kx] : uses)
+        out.push_back(accumulate(acc[i], var_expr(x), weights[static_cast<size_t>(kx)]));
+    }
+    return out;
+  }
+
+  Stmts guarded_row(const Var& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
+                    const Expr& count) {
+    Stmts out;
+    for (int64_t kx = 0; kx < s_.window_w; ++kx) {
+      const Var ix = kernel::make_var("ix");
+      out.push_back(kernel::let(ix, kernel::add(ix0, int_const(kx * s_.dilation_w))));
+      out.push_back(kernel::if_then(in_range(var_expr(ix), width_),
+                                    {accumulate(acc, o_.input(image_, iy, var_expr(ix), c, lanes_, count),
+                                                o_.weight(ky * s_.window_w + kx, c, lanes_))}));
+    }
+    return out;
+  }
+
+  const DepthwiseShape& s_;
+  const MachineModel& machine_;
+  const DepthwiseOperands& o_;
+  kernel::ParamTable& params_;
+  const int lanes_;
+  int64_t columns_ = 1;
+  Dim inner_begin_, inner_end_;
+  Expr height_, width_, image_;
+};
+
+}  // namespace
+
+DepthwiseKernel build_depthwise_kernel(const DepthwiseShape& shape, const MachineModel& machine,
+                                       const DepthwiseOperands& operands,
+                                       const std::function<int64_t(const Dim&)>& hint,
+                                       kernel::ParamTable& params) {
+  return Builder(shape, machine, operands, params).build(hint);
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,45 @@
+// Builds the kernel of a depthwise convolution (one filter a channel) over channels-last activations: vectors
+// run along the channels, a register tile holds several neighbouring output columns, and each input column is
+// loaded once for all taps that read it.
+#pragma once
+
+#include <functional>
+
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/target.h"
+
+namespace tern::lower {
+
+struct DepthwiseShape {
+  Dim images, channels, height, width, out_height, out_width;
+  int64_t window_h = 1, window_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  int64_t pad_top = 0, pad_left = 0;
+};
+
+struct DepthwiseOperands {
+  // Vector of `lanes` channels from c of input pixel (iy, ix), which is in range; `count` (may be null)
+  // limits the channels.
+  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
+                             const kernel::Expr& c, int lanes, const kernel::Expr& count)>
+      input;
+  // The weights of window tap `tap` for those channels; whole vectors may be read.
+  std::function<kernel::Expr(int64_t tap, const kernel::Expr& c, int lanes)> weight;
+  // Stores the finished vector of output pixel (oy, ox).
+  std::function<std::vector<kernel::Stmt>(const kernel::Expr& image, const kernel::Expr& oy,
+                                          const kernel::Expr& ox, const kernel::Expr& c,
+                                          const kernel::Expr& value, int lanes, const kernel::Expr& count)>
+      finish;
+};
+
+struct DepthwiseKernel {
+  std::vector<kernel::GridAxis> grid;
+  std::vector<kernel::Stmt> body;
+  std::string schedule;
+};
+
+DepthwiseKernel build_depthwise_kernel(const DepthwiseShape& shape, const MachineModel& machine,
+                                       const DepthwiseOperands& operands,
+                                       const std::function<int64_t(const Dim&)>& hint,
+                                       kernel::ParamTable& params);
+
+}  // namespace tern::lower
