@@ -1,0 +1,193 @@
+#include "compiler/lower/contraction_kernel.h"
+
+#include <doctest/doctest.h>
+
+#include "compiler/kernel/assign_scratch.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Access;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Scope;
+
+// out[m, n] = sum_k a[m, k] * b[k, n] on small integers, where every order of summation is exact.
+struct Case {
+  int64_t m, n, k;
+  ContractionSchedule schedule;
+  bool symbolic = false, gather_a = false, gather_b = false, packed = false, long_finish = false, fma = true;
+};
+
+kernel::Kernel build(const Case& c) {
+  kernel::ParamTable params;
+  const kernel::Buffer a = kernel::make_buffer("a", {DType::kF32, 1}, Scope::kGlobal, Access::kRead);
+  const kernel::Buffer b = kernel::make_buffer("b", {DType::kF32, 1}, Scope::kGlobal, Access::kRead);
+  const kernel::Buffer out = kernel::make_buffer("out", {DType::kF32, 1}, Scope::kGlobal, Access::kWrite);
+  const Dim m = c.symbolic ? Dim::symbol("M") : Dim(c.m), n = c.symbolic ? Dim::symbol("N") : Dim(c.n),
+            k = c.symbolic ? Dim::symbol("K") : Dim(c.k);
+  const Expr ke = params.expr(k), ne = params.expr(n);
+  ContractionOperands o;
+  const auto loop = [](const char* name, const Expr& extent,
+                       const std::function<std::vector<kernel::Stmt>(Expr)>& body) {
+    const kernel::Var v = kernel::make_var(name);
+    return kernel::loop(v, int_const(0), extent, kernel::LoopKind::kSerial, body(kernel::var_expr(v)));
+  };
+  o.a_buffer = a;
+  o.a_row = [&](const Expr& row) { return kernel::mul(row, ke); };
+  if (c.gather_a) {
+    o.gather_a = [&](const kernel::Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
+                     const Expr& depth, int64_t stride) {
+      return std::vector<kernel::Stmt>{loop("i", rows, [&](Expr i) {
+        return std::vector<kernel::Stmt>{loop("j", depth, [&](Expr j) {
+          const Expr from = kernel::add(kernel::mul(kernel::add(row0, i), ke), kernel::add(k0, j));
+          return std::vector<kernel::Stmt>{
+              kernel::store(block, kernel::add(kernel::mul(i, int_const(stride)), j), kernel::load(a, from))};
+        })};
+      })};
+    };
+  }
+  o.b_buffer = b;
+  o.b_padded = c.packed;
+  if (c.packed) {
+    o.b_index = [&](const Expr& column, const Expr& kk) {
+      const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+                 lane = kernel::index_rem(column, int_const(kPanelColumns));
+      return kernel::add(kernel::mul(kernel::add(kernel::mul(panel, ke), kk), int_const(kPanelColumns)),
+                         lane);
+    };
+  } else {
+    o.b_index = [&](const Expr& column, const Expr& kk) { return kernel::add(kernel::mul(kk, ne), column); };
+  }
+  if (c.gather_b) {
+    o.gather_b = [&](const kernel::Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0,
+                     const Expr& depth) {
+      return std::vector<kernel::Stmt>{loop("i", depth, [&](Expr i) {
+        return std::vector<kernel::Stmt>{loop("j", int_const(columns), [&](Expr j) {
+          const Expr column = kernel::add(n0, j);
+          const Expr at = kernel::add(kernel::mul(i, int_const(columns)), j);
+          return std::vector<kernel::Stmt>{kernel::if_then(
+              kernel::compare(kernel::ScalarOp::kLt, column, ne),
+              {kernel::store(panel, at,
+                             kernel::load(b, kernel::add(kernel::mul(kernel::add(k0, i), ne), column)))},
+              {kernel::store(panel, at, kernel::float_const(0))})};
+        })};
+      })};
+    };
+  }
+  o.finish_is_long = c.long_finish;
+  o.finish = [&](const Expr& row, const Expr& column, const Expr& value, int lanes, const Expr& count) {
+    const Expr biased = kernel::add(value, kernel::broadcast(kernel::float_const(1.0), lanes));
+    return std::vector<kernel::Stmt>{
+        kernel::store(out, kernel::add(kernel::mul(row, ne), column), biased, count)};
+  };
+  ContractionKernel body = build_contraction_kernel(m, n, k, {}, c.schedule, c.fma, o, params);
+  kernel::Kernel kernel;
+  kernel.name = "contraction";
+  kernel.bindings = {a, b, out};
+  kernel.params = params.params();
+  kernel.grid = body.grid;
+  kernel.body = body.body;
+  kernel::assign_scratch(kernel);
+  return kernel;
+}
+
+void check(const Case& c) {
+  CAPTURE(c.m);
+  CAPTURE(c.n);
+  CAPTURE(c.k);
+  CAPTURE(c.schedule.text());
+  const kernel::Kernel kernel = build(c);
+  REQUIRE_MESSAGE(kernel::verify(kernel).empty(), kernel::verify(kernel));
+  std::vector<float> a(static_cast<size_t>(c.m * c.k)), b(static_cast<size_t>(c.k * c.n)),
+      out(static_cast<size_t>(c.m * c.n), -1);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(static_cast<int>(i * 7 % 11) - 5);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(static_cast<int>(i * 5 % 13) - 6);
+  std::vector<float> b_memory = b;
+  if (c.packed) {
+    const int64_t panels = (c.n + kPanelColumns - 1) / kPanelColumns;
+    b_memory.assign(static_cast<size_t>(panels * c.k * kPanelColumns), 0.f);
+    for (int64_t k = 0; k < c.k; ++k) {
+      for (int64_t n = 0; n < c.n; ++n) {
+        b_memory[static_cast<size_t>((n / kPanelColumns * c.k + k) * kPanelColumns + n % kPanelColumns)] =
+            b[static_cast<size_t>(k * c.n + n)];
+      }
+    }
+  }
+  const auto bytes = [](std::vector<float>& v) {
+    return kernel::EvalBinding{reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
+  };
+  std::vector<int64_t> values;
+  const auto env = [&](const std::string& s) -> std::optional<int64_t> {
+    return s == "M" ? c.m : s == "N" ? c.n : c.k;
+  };
+  for (const kernel::Param& p : kernel.params) values.push_back(*p.value.evaluate(env));
+  int64_t tiles = 1;
+  for (const kernel::GridAxis& axis : kernel.grid) tiles *= *axis.extent.evaluate(env);
+  const Result<int32_t> status =
+      kernel::evaluate(kernel, {bytes(a), bytes(b_memory), bytes(out)}, values, 0, tiles);
+  REQUIRE_MESSAGE(status.ok(), status.error().text());
+  for (int64_t m = 0; m < c.m; ++m) {
+    for (int64_t n = 0; n < c.n; ++n) {
+      float want = 1;
+      for (int64_t k = 0; k < c.k; ++k)
+        want += a[static_cast<size_t>(m * c.k + k)] * b[static_cast<size_t>(k * c.n + n)];
+      REQUIRE(out[static_cast<size_t>(m * c.n + n)] == want);
+    }
+  }
+}
+
+ContractionSchedule schedule(int lanes, int rows, int vectors, int64_t block_rows, int64_t block_columns,
+                             int64_t block_depth) {
+  return {lanes, rows, vectors, block_rows, block_columns, block_depth};
+}
+
+TEST_CASE("every edge of the blocked loops computes the product") {
+  for (const bool symbolic : {false, true}) {
+    for (const int64_t m : {1, 3, 8, 13}) {
+      for (const int64_t n : {1, 7, 16, 21, 40}) {
+        for (const int64_t k : {0, 1, 10}) {
+          Case c{m, n, k, schedule(4, 3, 2, 6, 16, 4)};
+          if (!symbolic && m <= 6) c.schedule.block_rows = m;
+          c.symbolic = symbolic;
+          check(c);
+          c.packed = true;
+          c.gather_a = true;
+          check(c);
+          c.packed = false;
+          c.gather_b = true;
+          c.long_finish = true;
+          c.fma = false;
+          check(c);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the default schedules are valid for every level") {
+  for (const Level level : {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64}) {
+    const MachineModel& machine_model = machine(level);
+    for (const int64_t m : {1, 4, 49, 197}) {
+      for (const int64_t n : {10, 24, 64}) {
+        for (const int64_t k : {3, 27, 700}) {
+          ContractionShape shape;
+          shape.m = m;
+          shape.n = n;
+          shape.k = k;
+          const ContractionSchedule s = default_contraction_schedule(shape, machine_model);
+          CHECK(s.rows * s.vectors + s.vectors + 1 <= machine_model.vector_registers);
+          CHECK((s.block_rows % s.rows == 0 || s.block_rows >= m));
+          CHECK(s.block_columns % (s.vectors * s.lanes) == 0);
+          if (m * n * k > 100000) continue;  // the evaluator is slow
+          Case c{m, n, k, s};
+          c.packed = true;
+          check(c);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower

@@ -1,0 +1,49 @@
+#include "compiler/lower/packing.h"
+
+#include "compiler/lower/contraction_schedule.h"
+
+namespace tern::lower {
+namespace {
+
+// Reads elements of any float type as f32, f32 itself without conversion.
+class FloatReader {
+ public:
+  explicit FloatReader(const TensorData& data)
+      : data_(data), f32_(data.dtype() == DType::kF32 ? data.as<float>() : nullptr) {}
+  float operator()(int64_t i) const { return f32_ ? f32_[i] : static_cast<float>(data_.float_at(i)); }
+
+ private:
+  const TensorData& data_;
+  const float* f32_;
+};
+
+}  // namespace
+
+TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s) {
+  const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns;
+  auto out = TensorData::make(DType::kF32, {s.batch, panels, s.k, kPanelColumns});
+  float* to = out->mutable_as<float>();
+  const FloatReader read(weights);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t columns = std::min<int64_t>(kPanelColumns, s.n - p * kPanelColumns);
+      for (int64_t k = 0; k < s.k; ++k, to += kPanelColumns) {
+        for (int64_t c = 0; c < columns; ++c) to[c] = read(s.element(b, k, p * kPanelColumns + c));
+      }
+    }
+  }
+  return out;
+}
+
+TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule) {
+  const int64_t padded = (channels + granule - 1) / granule * granule;
+  auto out = TensorData::make(DType::kF32, {taps, padded});
+  float* to = out->mutable_as<float>();
+  const FloatReader read(weights);
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t t = 0; t < taps; ++t) to[t * padded + c] = read(c * taps + t);
+  }
+  return out;
+}
+
+}  // namespace tern::lower
