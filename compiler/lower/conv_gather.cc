@@ -1,0 +1,132 @@
+#include "compiler/lower/conv_gather.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Expr;
+using kernel::int_const;
+using kernel::LoopKind;
+using kernel::ScalarOp;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using Stmts = std::vector<Stmt>;
+
+Expr in_range(const Expr& at, const Expr& extent) {
+  return kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, at, int_const(0)),
+                                     kernel::compare(ScalarOp::kLt, at, extent)});
+}
+
+// For-loop with a body made from its variable.
+Stmt for_each(const char* name, const Expr& extent, const std::function<Stmts(const Expr&)>& body) {
+  const Var v = kernel::make_var(name);
+  return kernel::loop(v, int_const(0), extent, LoopKind::kSerial, body(var_expr(v)));
+}
+
+Expr zero(int lanes) {
+  const Expr z = kernel::float_const(0.0);
+  return lanes == 1 ? z : kernel::broadcast(z, lanes);
+}
+
+}  // namespace
+
+std::vector<Stmt> vector_run(int64_t count, int lanes,
+                             const std::function<Stmts(const Expr& offset, int lanes)>& emit) {
+  Stmts out;
+  int64_t done = count / lanes * lanes;
+  if (done > lanes) {
+    out.push_back(for_each("v", int_const(done / lanes),
+                           [&](const Expr& v) { return emit(kernel::mul(v, int_const(lanes)), lanes); }));
+  } else if (done > 0) {
+    for (Stmt& s : emit(int_const(0), lanes)) out.push_back(std::move(s));
+  }
+  for (int part = lanes / 2; part >= 1; part /= 2) {
+    for (; count - done >= part; done += part) {
+      for (Stmt& s : emit(int_const(done), part)) out.push_back(std::move(s));
+    }
+  }
+  return out;
+}
+
+std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source, int64_t block_depth,
+                                 int lanes, const kernel::Buffer& block, const Expr& row0, const Expr& rows,
+                                 const Expr& k0, const Expr& depth, int64_t row_stride,
+                                 kernel::ParamTable& params) {
+  const Expr height = params.expr(g.height), width = params.expr(g.width);
+  const Expr out_w = params.expr(g.out_width), out_pixels = params.expr(g.out_height * g.out_width);
+  const bool whole = block_depth >= g.channels * g.window_h * g.window_w;
+  const bool part_of_tap = !whole && block_depth < g.channels;
+  TERN_CHECK(whole || block_depth % g.channels == 0 || g.channels % block_depth == 0,
+             "depth block {} does not suit {} channels", block_depth, g.channels);
+  const int64_t run = part_of_tap ? block_depth : g.channels;
+
+  const auto row = [&](const Expr& i) -> Stmts {
+    const Var m = kernel::make_var("m"), pixel = kernel::make_var("pixel"), image = kernel::make_var("image");
+    const Var iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0"), to = kernel::make_var("to");
+    Stmts out{
+        kernel::let(m, kernel::add(row0, i)),
+        kernel::let(image, kernel::index_div(var_expr(m), out_pixels)),
+        kernel::let(pixel, kernel::index_rem(var_expr(m), out_pixels)),
+        kernel::let(iy0,
+                    kernel::sub(kernel::mul(kernel::index_div(var_expr(pixel), out_w), int_const(g.stride_h)),
+                                int_const(g.pad_top))),
+        kernel::let(ix0,
+                    kernel::sub(kernel::mul(kernel::index_rem(var_expr(pixel), out_w), int_const(g.stride_w)),
+                                int_const(g.pad_left))),
+        kernel::let(to, kernel::mul(i, int_const(row_stride)))};
+    const auto copy = [&](const Expr& iy, const Expr& ix, const Expr& c, const Expr& at, int64_t count) {
+      return vector_run(count, lanes, [&](const Expr& offset, int n) -> Stmts {
+        return {kernel::store(block, kernel::add(at, offset),
+                              source.pixel(var_expr(image), iy, ix, kernel::add(c, offset), n))};
+      });
+    };
+    const auto clear = [&](const Expr& at, int64_t count) {
+      return vector_run(count, lanes, [&](const Expr& offset, int n) -> Stmts {
+        return {kernel::store(block, kernel::add(at, offset), zero(n))};
+      });
+    };
+    // One tap: in range or zero.
+    const auto tap = [&](const Expr& ky, const Expr& kx, const Expr& c, const Expr& at) -> Stmts {
+      const Var iy = kernel::make_var("iy"), ix = kernel::make_var("ix");
+      return {kernel::let(iy, kernel::add(var_expr(iy0), kernel::mul(ky, int_const(g.dilation_h)))),
+              kernel::let(ix, kernel::add(var_expr(ix0), kernel::mul(kx, int_const(g.dilation_w)))),
+              kernel::if_then(
+                  kernel::op(ScalarOp::kAnd, {in_range(var_expr(iy), height), in_range(var_expr(ix), width)}),
+                  copy(var_expr(iy), var_expr(ix), c, at, run), clear(at, run))};
+    };
+    if (!whole) {
+      const Expr first = kernel::index_div(k0, int_const(g.channels));
+      const Expr c0 = part_of_tap ? kernel::index_rem(k0, int_const(g.channels)) : int_const(0);
+      const Expr taps = part_of_tap ? int_const(1) : kernel::index_div(depth, int_const(g.channels));
+      out.push_back(for_each("tap", taps, [&](const Expr& t) -> Stmts {
+        const Expr n = kernel::add(first, t);
+        return tap(kernel::index_div(n, int_const(g.window_w)), kernel::index_rem(n, int_const(g.window_w)),
+                   c0, kernel::add(var_expr(to), kernel::mul(t, int_const(g.channels))));
+      }));
+      return out;
+    }
+    out.push_back(for_each("ky", int_const(g.window_h), [&](const Expr& ky) -> Stmts {
+      const Expr at = kernel::add(var_expr(to), kernel::mul(ky, int_const(g.window_w * g.channels)));
+      Stmts taps{for_each("kx", int_const(g.window_w), [&](const Expr& kx) {
+        return tap(ky, kx, int_const(0), kernel::add(at, kernel::mul(kx, int_const(g.channels))));
+      })};
+      if (!source.rows_contiguous || g.dilation_w != 1 || g.window_w == 1 || g.channels >= lanes) return taps;
+      // A row of the window as one run, when all of it is inside.
+      const Var iy = kernel::make_var("iy");
+      const Expr last = kernel::add(var_expr(ix0), int_const(g.window_w - 1));
+      const Expr inside =
+          kernel::op(ScalarOp::kAnd,
+                     {in_range(var_expr(iy), height),
+                      kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
+                                                  kernel::compare(ScalarOp::kLt, last, width)})});
+      return {kernel::let(iy, kernel::add(var_expr(iy0), kernel::mul(ky, int_const(g.dilation_h)))),
+              kernel::if_then(inside,
+                              copy(var_expr(iy), var_expr(ix0), int_const(0), at, g.window_w * g.channels),
+                              std::move(taps))};
+    }));
+    return out;
+  };
+  return {for_each("i", rows, row)};
+}
+
+}  // namespace tern::lower

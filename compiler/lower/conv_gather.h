@@ -1,0 +1,44 @@
+// Gathering the windows of a convolution's output pixels into rows of worker scratch: A of the implicit GEMM,
+// one block at a time, so no im2col buffer ever exists. Two spatial dimensions; a 1-d convolution has
+// height 1.
+#pragma once
+
+#include <functional>
+
+#include "compiler/kernel/ir.h"
+
+namespace tern::lower {
+
+struct ConvGeometry {
+  Dim images, height, width, out_height, out_width;
+  int64_t channels = 1;  // input channels of one group
+  int64_t window_h = 1, window_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  int64_t pad_top = 0, pad_left = 0;
+};
+
+struct ConvSource {
+  // `lanes` channels from c of input pixel (iy, ix), which is in range.
+  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
+                             const kernel::Expr& c, int lanes)>
+      pixel;
+  // Channels of neighbouring pixels of a row follow each other in memory: a run may cross pixels (first
+  // layers with 3 channels).
+  bool rows_contiguous = false;
+};
+
+// Fills block[i * row_stride + (k - k0)] for output pixels row0.. row0+rows-1 and k0 <= k < k0+depth, k =
+// (ky, kx, c) row-major. block_depth is the static block size: a multiple of the channels, or a divisor of
+// them, or all of k.
+std::vector<kernel::Stmt> gather_windows(const ConvGeometry& geometry, const ConvSource& source,
+                                         int64_t block_depth, int lanes, const kernel::Buffer& block,
+                                         const kernel::Expr& row0, const kernel::Expr& rows,
+                                         const kernel::Expr& k0, const kernel::Expr& depth,
+                                         int64_t row_stride, kernel::ParamTable& params);
+
+// Statements that call emit(offset, lanes) for runs covering 0..count-1: whole vectors, then halves down to
+// single elements.
+std::vector<kernel::Stmt> vector_run(
+    int64_t count, int lanes,
+    const std::function<std::vector<kernel::Stmt>(const kernel::Expr& offset, int lanes)>& emit);
+
+}  // namespace tern::lower
