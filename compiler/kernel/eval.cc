@@ -168,7 +168,7 @@ EvalValue Evaluator::expr(const Expr& e, Mask active) {
       std::vector<ScalarValue> operands(args.size());
       for (size_t k = 0; k < static_cast<size_t>(e->type.lanes); ++k) {
         for (size_t a = 0; a < args.size(); ++a) operands[a] = args[a].lanes[k];
-        if (e->is_index && (operands[0].i < 0 || operands[1].i <= 0)) {
+        if (e->is_index && e->type.lanes == 1 && (operands[0].i < 0 || operands[1].i <= 0)) {
           fault("An index division of {} by {} breaks its contract.", operands[0].i, operands[1].i);
         }
         out.lanes.push_back(scalar::eval_scalar(e->op, operands));
