@@ -89,7 +89,7 @@ class Builder {
     k0_ = var_expr(k0);
     depth_ = var_expr(depth);
     first_ = kernel::compare(ScalarOp::kEq, var_expr(kb), int_const(0));
-    last_ = kernel::compare(ScalarOp::kEq, var_expr(kb), kernel::sub(params_.expr(blocks), int_const(1)));
+    last_ = kernel::compare(ScalarOp::kGe, kernel::add(var_expr(kb), int_const(1)), params_.expr(blocks));
     Stmts body{kernel::let(k0, kernel::mul(var_expr(kb), int_const(s_.block_depth))),
                kernel::let(depth, clipped(s_.block_depth, k0_, k_dim_, k_))};
     append(body, depth_block());
