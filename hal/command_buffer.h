@@ -151,6 +151,7 @@ struct tern_hal_command_buffer_t {
   uint32_t binding_capacity;
   uint32_t operand_capacity;
   uint32_t has_params;  // whether last_params holds those of a submission
+  uint32_t changed;     // TERN_HAL_CHANGED_... that the driver has not seen yet
   tern_hal_slot_t* slots;
   tern_hal_command_t* commands;
   tern_hal_binding_t* bindings;

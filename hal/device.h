@@ -123,6 +123,10 @@ void tern_hal_device_initialize(tern_hal_device_t* device, const tern_hal_device
                                 tern_allocator_t allocator, tern_string_view_t driver_name,
                                 const tern_hal_device_desc_t* desc);
 
+// The waits and signals of a submission, for drivers that run it on the calling thread.
+TERN_MUST_USE tern_status_t tern_hal_host_wait_all(const tern_hal_submit_t* submit);
+TERN_MUST_USE tern_status_t tern_hal_host_signal_all(const tern_hal_submit_t* submit);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif

@@ -15,6 +15,8 @@ extern "C" {
 // tern_hal_device_desc_t::driver_options of this driver. Zero is the default of every field.
 typedef struct tern_cpu_options_t {
   uint32_t spin_ns;  // how long a thread looks for work before it sleeps: 0 is the default, 1 sleeps at once
+  uint32_t
+      x86_level_limit;  // answer as a CPU of at most this x86-64 level would (tests of variants); 0: as it is
 } tern_cpu_options_t;
 
 TERN_MUST_USE tern_status_t tern_cpu_driver_register(tern_hal_driver_registry_t* registry);

@@ -8,6 +8,12 @@
 extern "C" {
 #endif
 
+// A row of schemas/abi/capabilities.def and the answer to give.
+typedef struct tern_null_capability_t {
+  uint32_t id;
+  int64_t value;
+} tern_null_capability_t;
+
 // tern_hal_device_desc_t::driver_options of this driver. Zero is the default.
 typedef struct tern_null_options_t {
   // Receives each line of the record, without its newline. Null: nothing is recorded.
@@ -15,6 +21,9 @@ typedef struct tern_null_options_t {
   void* self;
   // The device is lost with the n-th submission (1 is the first), to test that callers cope. 0: never.
   uint32_t lose_at_submission;
+  // What the device says it can do, so that modules for any target can be loaded on it. Other rows are 0. Copied.
+  const tern_null_capability_t* capabilities;
+  uint32_t capability_count;
 } tern_null_options_t;
 
 TERN_MUST_USE tern_status_t tern_null_driver_register(tern_hal_driver_registry_t* registry);
