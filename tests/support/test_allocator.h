@@ -1,0 +1,87 @@
+// An allocator for tests: counts what is out, can fail the n-th call, fills memory with a pattern before and
+// after its use, and checks that sizes given back are those that were asked for. Thread-safe. At destruction
+// everything must have come back.
+#pragma once
+
+#include <doctest/doctest.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "hal/base/allocator.h"
+
+namespace tern::test {
+
+class TestAllocator {
+ public:
+  TestAllocator() = default;
+  TestAllocator(const TestAllocator&) = delete;
+  TestAllocator& operator=(const TestAllocator&) = delete;
+  ~TestAllocator() {
+    CHECK_MESSAGE(live_.empty(), live_.size(), " allocations did not come back");
+    for (auto& entry : live_) free(entry.first);
+  }
+
+  tern_allocator_t get() { return {this, allocate, release}; }
+
+  // The n-th call from now on fails (1: the next one), and if `and_later` all that follow; 0: none.
+  void fail_at(size_t n, bool and_later = false) {
+    std::lock_guard lock(mutex_);
+    fail_at_ = n ? calls_ + n : 0;
+    and_later_ = and_later;
+  }
+  size_t calls() {
+    std::lock_guard lock(mutex_);
+    return calls_;
+  }
+  size_t live_count() {
+    std::lock_guard lock(mutex_);
+    return live_.size();
+  }
+  size_t live_bytes() {
+    std::lock_guard lock(mutex_);
+    size_t bytes = 0;
+    for (auto& entry : live_) bytes += entry.second;
+    return bytes;
+  }
+
+ private:
+  static void* allocate(void* self, size_t size, size_t alignment) {
+    auto* me = static_cast<TestAllocator*>(self);
+    std::lock_guard lock(me->mutex_);
+    ++me->calls_;
+    if (me->fail_at_ && (me->calls_ == me->fail_at_ || (me->and_later_ && me->calls_ > me->fail_at_)))
+      return nullptr;
+    if (alignment < 16) alignment = 16;
+    if (size > SIZE_MAX / 2) return nullptr;
+    void* memory = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+    if (!memory) return nullptr;
+    if (size < 1 << 20) memset(memory, 0xcd, size);
+    me->live_[memory] = size;
+    return memory;
+  }
+  static void release(void* self, void* pointer, size_t size) {
+    auto* me = static_cast<TestAllocator*>(self);
+    std::lock_guard lock(me->mutex_);
+    auto found = me->live_.find(pointer);
+    if (found == me->live_.end()) {
+      FAIL_CHECK("released what was not allocated");
+      return;
+    }
+    CHECK(found->second == size);
+    me->live_.erase(found);
+    if (size < 1 << 20) memset(pointer, 0xdd, size);
+    free(pointer);
+  }
+
+  std::mutex mutex_;
+  std::unordered_map<void*, size_t> live_;
+  size_t calls_ = 0;
+  size_t fail_at_ = 0;
+  bool and_later_ = false;
+};
+
+}  // namespace tern::test
