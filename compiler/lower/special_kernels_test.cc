@@ -1,0 +1,116 @@
+#include "compiler/lower/special_kernels.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace tern::lower {
+namespace {
+
+template <typename T>
+kernel::EvalBinding bytes(std::vector<T>& v) {
+  return {reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * sizeof(T))};
+}
+
+int32_t run(SpecialKernel special, const kernel::ParamTable& params,
+            const std::vector<kernel::EvalBinding>& bindings) {
+  const kernel::Kernel k = finish_special("k", std::move(special), params);
+  REQUIRE_MESSAGE(kernel::verify(k).empty(), kernel::verify(k));
+  int64_t tiles = 1;
+  for (const kernel::GridAxis& axis : k.grid) tiles *= axis.extent.value();
+  const Result<int32_t> status = kernel::evaluate(k, bindings, {}, 0, tiles);
+  REQUIRE_MESSAGE(status.ok(), status.error().text());
+  return status.value();
+}
+
+TEST_CASE("top_k is a stable selection, NaN greatest") {
+  for (const int64_t n : {1, 2, 7, 16, 33}) {
+    for (const bool largest : {false, true}) {
+      const int64_t outer = 2, inner = 3, k = (n + 1) / 2;
+      std::vector<float> in(static_cast<size_t>(outer * n * inner)),
+          values(static_cast<size_t>(outer * k * inner));
+      std::vector<int64_t> indices(values.size()), work(static_cast<size_t>(outer * inner * 2 * n));
+      for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i * 37 % 11);
+      in[0] = NAN;
+      kernel::ParamTable params;
+      CHECK(run(top_k_kernel(DType::kF32, outer, n, inner, k, largest, params), params,
+                {bytes(in), bytes(values), bytes(indices), bytes(work)}) == 0);
+      for (int64_t o = 0; o < outer; ++o) {
+        for (int64_t l = 0; l < inner; ++l) {
+          const auto at = [&](int64_t p) { return in[static_cast<size_t>((o * n + p) * inner + l)]; };
+          std::vector<int64_t> order(static_cast<size_t>(n));
+          for (int64_t p = 0; p < n; ++p) order[static_cast<size_t>(p)] = p;
+          const auto key = [&](int64_t p) { return std::isnan(at(p)) ? 1e9f : at(p); };
+          std::stable_sort(order.begin(), order.end(),
+                           [&](int64_t a, int64_t b) { return largest ? key(a) > key(b) : key(a) < key(b); });
+          for (int64_t j = 0; j < k; ++j)
+            CHECK(indices[static_cast<size_t>((o * k + j) * inner + l)] == order[static_cast<size_t>(j)]);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("nonzero counts and lists coordinates row-major") {
+  std::vector<uint8_t> in = {0, 1, 0, 1, 1, 0};
+  std::vector<int64_t> count(1), indices(6);
+  kernel::ParamTable params;
+  CHECK(run(nonzero_count_kernel(DType::kBool, {2, 3}, params), params, {bytes(in), bytes(count)}) == 0);
+  CHECK(count[0] == 3);
+  CHECK(run(nonzero_kernel(DType::kBool, {2, 3}, 3, params), params, {bytes(in), bytes(indices)}) == 0);
+  CHECK(indices == std::vector<int64_t>{0, 1, 1, 1, 0, 1});
+}
+
+TEST_CASE("scatters combine in order and refuse bad indices") {
+  std::vector<float> data = {1, 2, 3, 4, 5, 6}, updates = {10, 20};
+  std::vector<int64_t> indices = {1, -1};
+  kernel::ParamTable params;
+  CHECK(run(scatter_elements_kernel(DType::kF32, DType::kI64, {2, 3}, {1, 2}, 1, "add", params), params,
+            {bytes(data), bytes(indices), bytes(updates)}) == 0);
+  CHECK(data == std::vector<float>{1, 12, 23, 4, 5, 6});
+  std::vector<int64_t> rows = {1, 1};
+  std::vector<float> slices = {1, 1, 1, 2, 2, 2};
+  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {2, 3}, {2, 1}, "none", params), params,
+            {bytes(data), bytes(rows), bytes(slices)}) == 0);
+  CHECK(data == std::vector<float>{1, 12, 23, 2, 2, 2});
+  rows[0] = 2;
+  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {2, 3}, {2, 1}, "none", params), params,
+            {bytes(data), bytes(rows), bytes(slices)}) == 1);
+}
+
+TEST_CASE("unique, sorted and in order of appearance") {
+  std::vector<float> in = {2, 1, 1, 3, 4, 3};
+  for (const bool sorted : {true, false}) {
+    std::vector<float> values(6);
+    std::vector<int64_t> first(6), inverse(6), counts(6), number(1), work(12);
+    kernel::ParamTable params;
+    CHECK(run(unique_kernel(DType::kF32, 6, sorted, params), params,
+              {bytes(in), bytes(values), bytes(first), bytes(inverse), bytes(counts), bytes(number),
+               bytes(work)}) == 0);
+    CHECK(number[0] == 4);
+    values.resize(4), first.resize(4), counts.resize(4);
+    CHECK(values == (sorted ? std::vector<float>{1, 2, 3, 4} : std::vector<float>{2, 1, 3, 4}));
+    CHECK(first == (sorted ? std::vector<int64_t>{1, 0, 3, 4} : std::vector<int64_t>{0, 1, 3, 4}));
+    CHECK(inverse ==
+          (sorted ? std::vector<int64_t>{1, 0, 0, 2, 3, 2} : std::vector<int64_t>{0, 1, 1, 2, 3, 2}));
+    CHECK(counts == (sorted ? std::vector<int64_t>{2, 1, 2, 1} : std::vector<int64_t>{1, 2, 2, 1}));
+  }
+}
+
+TEST_CASE("non-maximum suppression keeps the best of overlapping boxes") {
+  // Three clusters of two boxes, as in ONNX's own example.
+  std::vector<float> boxes = {0, 0,  1, 1,  0, 0.1f,  1, 1.1f,  0, -0.1f, 1, 0.9f,
+                              0, 10, 1, 11, 0, 10.1f, 1, 11.1f, 0, 100,   1, 101};
+  std::vector<float> scores = {0.9f, 0.75f, 0.6f, 0.95f, 0.5f, 0.3f}, thresholds = {0.5f, 0.0f};
+  std::vector<int64_t> limits = {3}, selected(18), count(1), work(12);
+  kernel::ParamTable params;
+  CHECK(run(nms_kernel(1, 1, 6, false, params), params,
+            {bytes(boxes), bytes(scores), bytes(limits), bytes(thresholds), bytes(selected), bytes(count),
+             bytes(work)}) == 0);
+  CHECK(count[0] == 3);
+  CHECK(std::vector<int64_t>{selected[2], selected[5], selected[8]} == std::vector<int64_t>{3, 0, 5});
+}
+
+}  // namespace
+}  // namespace tern::lower
