@@ -1,0 +1,114 @@
+// What lowering knows while it turns one graph into a program: the program's buffers, the place of each
+// value, and the list of steps under construction. DispatchBuilder makes one dispatch with its bindings,
+// parameters and one kernel a level.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "compiler/lower/lower.h"
+#include "compiler/lower/place.h"
+#include "compiler/lower/region.h"
+
+namespace tern::lower {
+
+class LoweringContext {
+ public:
+  LoweringContext(graph::Graph& graph, const Target& target, const LowerOptions& options,
+                  LoweredProgram& program, Diagnostics& diagnostics);
+
+  graph::Graph& graph() { return graph_; }
+  const Target& target() const { return target_; }
+  LoweredProgram& program() { return program_; }
+  Diagnostics& diagnostics() { return diagnostics_; }
+  bool enabled(std::string_view step) const;  // not in LowerOptions::disabled
+
+  // A likely value of a dimension: its constant, or with each symbol at its hint (or a guess). For cost
+  // models only.
+  int64_t hint(const Dim& dim) const;
+  // An expression over entry symbols that `dim` never exceeds; nullopt when there is none.
+  std::optional<Dim> upper_bound(const Dim& dim) const;
+
+  // Buffers.
+  int add_buffer(BufferDef def);
+  // Arena memory for `elements` of dtype; a dynamic buffer with its allocation step when no bound is known.
+  int add_temporary(const std::string& name, DType dtype, const Dim& elements);
+  int add_constant(const std::string& name, TensorDataPtr data);
+
+  // Values. A constant value gets its buffer, in dense order, when it is first asked for.
+  bool has_place(const graph::Value* value) const { return places_.contains(value); }
+  const Place& place(const graph::Value* value);
+  void set_place(const graph::Value* value, Place place) { places_[value] = std::move(place); }
+  // The constant's data, or null.
+  static TensorDataPtr constant_data(const graph::Value* value);
+
+  // Steps go to the innermost list.
+  void push(Step step) { steps_->push_back(std::move(step)); }
+  std::vector<Step>* steps() { return steps_; }
+  std::vector<Step>* set_steps(std::vector<Step>* steps) { return std::exchange(steps_, steps); }
+
+  // A problem with a node, with its ONNX name and op.
+  void fail(const graph::Node& node, Error error);
+
+ private:
+  graph::Graph& graph_;
+  const Target& target_;
+  const LowerOptions& options_;
+  LoweredProgram& program_;
+  Diagnostics& diagnostics_;
+  std::unordered_map<const graph::Value*, Place> places_;
+  std::unordered_map<const TensorData*, int> constants_;
+  std::vector<Step>* steps_ = nullptr;
+};
+
+class DispatchBuilder {
+ public:
+  DispatchBuilder(LoweringContext& context, const Region& region);
+
+  LoweringContext& context() { return context_; }
+  const Region& region() const { return region_; }
+  kernel::ParamTable& params() { return params_; }
+  kernel::Expr expr(const Dim& dim) { return params_.expr(dim); }
+
+  // The kernel's view of a program buffer, bound once. A buffer that the region both reads and writes (parts
+  // of one concatenation) is bound once for both; `access` is for buffers that are no input or output of it.
+  kernel::Buffer bind(int buffer, kernel::Access access = kernel::Access::kRead);
+  kernel::Buffer buffer_of(const graph::Value* value) { return bind(context_.place(value).buffer); }
+
+  void set_label(std::string label) { label_ = std::move(label); }
+  // Work of the whole dispatch, for reports; bytes follow from the bindings.
+  void set_flops(Dim flops) { flops_ = flops; }
+  // Declares that each element of the output is written after the same element of every input that could
+  // share its memory was read.
+  void set_elementwise_in_place(bool on) { in_place_ = on; }
+
+  // Levels in ascending order, once each. Runs the kernel passes that every kernel needs.
+  void add_variant(Level level, std::vector<kernel::GridAxis> grid, std::vector<kernel::Stmt> body,
+                   std::string schedule);
+  // The step, onto the context's list.
+  void finish();
+
+ private:
+  struct Bound {
+    int buffer;
+    kernel::Access access;
+    kernel::Buffer handle;
+  };
+  LoweringContext& context_;
+  const Region& region_;
+  kernel::ParamTable params_;
+  std::vector<Bound> bound_;
+  std::unordered_map<int, kernel::Access> declared_;
+  struct Variant {
+    Level level;
+    std::shared_ptr<kernel::Kernel> kernel;
+  };
+  std::vector<Variant> variants_;
+  std::string label_;
+  Dim flops_;
+  bool in_place_ = false;
+};
+
+}  // namespace tern::lower

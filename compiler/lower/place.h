@@ -1,0 +1,30 @@
+// Place: where a value's elements lie: a buffer, an offset and one stride a logical dimension, in elements. A
+// view (transpose, slice, broadcast, most reshapes) of a value that has a place is another place over the
+// same buffer: no copy, no kernel. Strides may be 0 (broadcast) or negative (a reversed slice).
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "compiler/graph/ir.h"
+#include "compiler/lower/layout.h"
+
+namespace tern::lower {
+
+struct Place {
+  int buffer = -1;  // of LoweredProgram::buffers
+  Dim offset;
+  std::vector<Dim> strides;
+  Layout layout;  // order of the logical dimensions in memory, outermost first
+};
+
+Place dense_place(int buffer, const Layout& layout, const Shape& shape);
+// The place of a view node's result when its operand lies at `base`; nullopt when the node is no view, or
+// when its elements are not affine in memory.
+std::optional<Place> view_place(const graph::Node& node, const Place& base);
+// The place of `part`'s elements inside a concatenation at `whole`: dimension `axis` starts at `start`.
+Place sub_place(const Place& whole, int axis, Dim start);
+// Whether the elements of a value of this shape fill consecutive memory in the layout's order.
+bool is_contiguous(const Place& place, const Shape& shape);
+
+}  // namespace tern::lower

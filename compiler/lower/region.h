@@ -1,0 +1,37 @@
+// Region: the nodes of a graph that one dispatch computes (regions.h forms them). Nodes are inlined at the
+// element level: producers into the root's reads, the epilogue into its writes. What a region reads from
+// memory are its inputs, what it writes are its outputs; all have places (context.h).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "compiler/graph/ir.h"
+
+namespace tern::lower {
+
+enum class RootKind : uint8_t {
+  kNone,         // elementwise and data movement
+  kContraction,  // dot, conv
+  kRows,         // one or more reductions over the same axes, with elementwise work between
+  kWindow,       // reduce_window
+  kScan,
+  kSpecial,  // one node with a kernel of its own: top_k, scatter, nonzero, …; no epilogue
+};
+
+struct Region {
+  RootKind kind = RootKind::kNone;
+  graph::Node* root = nullptr;        // kRows: the first reduction; kNone: null
+  std::vector<graph::Node*> nodes;    // everything inlined, the root too, in topological order
+  std::vector<graph::Value*> inputs;  // values read from memory (constants too), each once
+  std::vector<graph::Value*> outputs;  // values written
+  std::unordered_set<const graph::Node*> members;
+
+  bool contains(const graph::Node* node) const { return members.contains(node); }
+  std::string label() const;  // "conv+add+max", for reports and kernel names
+  std::vector<std::shared_ptr<const graph::Source>> sources() const;  // distinct, in node order
+};
+
+}  // namespace tern::lower
