@@ -63,7 +63,7 @@ struct Type {
   bool is_tensor() const { return kind == Kind::kTensor; }
   int rank() const { return static_cast<int>(shape.size()); }
   bool operator==(const Type& other) const;
-  std::string text() const;  // "f32[2x3xN]", "seq<f32[N]>"
+  std::string text() const;  // "f32[2,3,2*N+1]", "f32[]", "seq<f32[N]>", "opt<f32[N]>"
 };
 
 using Attr =
@@ -127,8 +127,9 @@ struct SymbolInfo {
   enum class Origin : uint8_t {
     kInput,    // dimension `axis` of graph input `input`
     kElement,  // element `element` (flat) of integer tensor `value`, read when it has been computed
-    kControl,  // bound by an if (each branch's expression) or a loop (iteration count, carried shape): by
-               // lowering
+    kControl,  // bound by control flow when the value whose dimension it is has been made: an if's result
+               // (the taken branch's expression), a loop's carried value (its present size, before the first
+               // and after each iteration) or iteration count, an element read from a sequence
   };
   std::string name;
   Origin origin = Origin::kInput;
@@ -219,7 +220,8 @@ class Builder {
 };
 
 // Result types of a node from its operands, attributes and regions (infer.cc). An Error says what does not
-// fit, in core-op words.
+// fit, in core-op words. Data-dependent dimensions get fresh symbols; a node that has results already keeps
+// theirs, so that inferring again gives the same types.
 Result<std::vector<Type>> infer(Graph& graph, const Node& node);
 
 // Whether `b` is what `a` broadcasts to under numpy's rule, and the common shape of two shapes. Symbolic dims

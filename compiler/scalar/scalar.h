@@ -55,6 +55,18 @@ ScalarValue scalar_from_int(DType dtype, int64_t value);
 ScalarValue lowest(DType dtype);
 ScalarValue highest(DType dtype);
 
+// Elements of dense arrays, packed as dtypes.def says. Not strings.
+ScalarValue load_value(DType dtype, const uint8_t* bytes, int64_t i);
+void store_value(DType dtype, uint8_t* bytes, int64_t i, const ScalarValue& value);
+
+// Whole arrays, equal to eval_scalar and eval_cast element by element, at the speed of plain loops for the
+// types that C++ has. `operand` is the operands' type (of select: the chosen values'); the output has the
+// row's result type and may not overlap an input.
+void eval_map(ScalarOp op, DType operand, int64_t count, std::span<const uint8_t* const> inputs,
+              uint8_t* output);
+void eval_cast_array(DType from, DType to, bool saturate, int64_t count, const uint8_t* input,
+                     uint8_t* output);
+
 // Conversions of 16- and 8-bit floats' bit patterns, round to nearest even.
 double decode_float(DType dtype, uint64_t bits);
 uint64_t encode_float(DType dtype, double value, bool saturate = true);

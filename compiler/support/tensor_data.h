@@ -45,7 +45,7 @@ class TensorData {
   void set_float(int64_t i,
                  double v);  // rounds to the type (nearest even; saturating is the caller's business)
   void set_int(int64_t i, int64_t v);  // wraps
-  // A view of the same bytes under another shape of the same count.
+  // A read-only view of the same bytes (shared, not copied) under another shape of the same count.
   std::shared_ptr<TensorData> reshaped(std::vector<int64_t> shape) const;
   bool equals(const TensorData& other) const;  // type, shape, bytes
 
@@ -53,12 +53,16 @@ class TensorData {
   DType dtype_ = DType::kNone;
   std::vector<int64_t> shape_;
   int64_t count_ = 0;
-  std::vector<uint8_t> owned_;
   std::span<const uint8_t> bytes_;
+  uint8_t* writable_ = nullptr;  // owned data only
   std::shared_ptr<const void> keep_alive_;
   std::vector<std::string> strings_;
 };
 
 using TensorDataPtr = std::shared_ptr<const TensorData>;
+
+// Element i of a dense array whose elements are `width` bits wide (2, 4, 8, 16, 32, 64), zero-extended.
+uint64_t load_element_bits(const uint8_t* bytes, int width, int64_t i);
+void store_element_bits(uint8_t* bytes, int width, int64_t i, uint64_t value);
 
 }  // namespace tern
