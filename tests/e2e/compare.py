@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Real models, end to end: compile with ternc, run with tern, compare each output with ONNX Runtime's on the same inputs.
+
+    compare.py [NAME…] [--all] [--threads 1,2] [--bless]
+
+Without names: every model but the large ones (--all takes those too). Each case runs once per thread count, and the
+outputs must be the same bytes for each. Rows of expected_failures.txt (`model: reason`) may fail; one that passes fails
+the run, so that the list stays true. Exit code 0 only when everything is as expected.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import tern_tools as tools  # noqa: E402
+import zoo  # noqa: E402
+
+EXPECTED = HERE / "expected_failures.txt"
+
+
+def reference(path, cases):
+    """ONNX Runtime's outputs for each case, and the outputs' names."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return [o.name for o in session.get_outputs()], [session.run(None, case) for case in cases]
+
+
+def check_model(name, threads, folder, driver, targets):
+    """Compiles and runs one model; the list of what is wrong (empty: all is well) and a line of facts."""
+    path = zoo.path_of(name)
+    cases = [zoo.inputs_of(name, i) for i in range(len(zoo.MODELS[name].cases))]
+    names, wanted = reference(path, cases)
+    module = Path(folder) / f"{name}.tern"
+    start = time.time()
+    try:
+        tools.compile_model(path, module, *([f"--targets={targets}"] if targets else []))
+    except tools.ToolError as error:
+        return [f"does not compile: {error}"], ""
+    facts = f"compiled in {time.time() - start:.1f} s, {module.stat().st_size / 1e6:.1f} MB"
+    problems, worst = [], 0.0
+    for i, (case, expected) in enumerate(zip(cases, wanted)):
+        first = None
+        for count in threads:
+            where = f"case {i}, {count} threads"
+            try:
+                got = tools.run_module(module, case, names, Path(folder) / name, "--driver", driver, "--threads", str(count))
+            except tools.ToolError as error:
+                problems.append(f"{where}: {error}")
+                continue
+            for output, g, w in zip(names, got, expected):
+                problem = tools.difference(g, w)
+                if problem:
+                    problems.append(f"{where}, output '{output}': {problem}")
+                elif w.dtype.kind == "f" and w.size:
+                    worst = max(worst, float(tools.relative_error(g.astype("f8"), w.astype("f8")).max()))
+            if first is not None and any(a.tobytes() != b.tobytes() for a, b in zip(first, got)):
+                problems.append(f"{where}: not the same bytes as with {threads[0]} threads")
+            first = got if first is None else first
+    module.unlink()
+    return problems, f"{facts}, {len(cases)} cases, error {worst:.1e}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--all", action="store_true", help="the large models too")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--driver", default="cpu")
+    parser.add_argument("--targets", help="passed to ternc")
+    parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
+    args = parser.parse_args()
+    unknown = [n for n in args.names if n not in zoo.MODELS]
+    if unknown:
+        parser.error(f"no such model: {', '.join(unknown)}")
+    names = args.names or [n for n, m in zoo.MODELS.items() if args.all or "large" not in m.tags]
+    threads = [int(t) for t in args.threads.split(",")]
+    expected = tools.read_expected(EXPECTED)
+    passed, failed, reasons = 0, 0, dict(expected)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            problems, facts = check_model(name, threads, folder, args.driver, args.targets)
+            reasons.pop(name, None)
+            if problems:
+                reasons[name] = problems[0].splitlines()[0][:200]
+            if problems and name not in expected:
+                verdict, failed = "FAIL", failed + 1
+            elif not problems and name in expected:
+                verdict, failed = "PASSES, its row in expected_failures.txt must go", failed + 1
+            else:
+                verdict, passed = ("expected failure" if problems else "ok"), passed + 1
+            print(f"{name:24} {verdict} {facts}", flush=True)
+            for problem in problems[:4]:
+                print("    " + problem.replace("\n", "\n    ")[:2000], flush=True)
+    if args.bless:
+        head = "# Models that do not pass yet: 'name: reason'. One that starts to pass fails the run until its row is gone.\n"
+        EXPECTED.write_text(head + "".join(f"{k}: {v}\n" for k, v in sorted(reasons.items())))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed and not args.bless else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

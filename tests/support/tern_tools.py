@@ -1,0 +1,101 @@
+"""What the Python tests and benchmarks share: finding the built programs, calling them, comparing tensors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "models"))
+
+BUILD = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release"))
+TERNC = BUILD / "bin" / "ternc"
+TERN = BUILD / "bin" / "tern"
+
+
+class ToolError(Exception):
+    """A tern program failed; the text is what it said, ending with its exit code."""
+
+
+def call(command, timeout):
+    """Runs a program; its output, or ToolError with what it wrote to stderr."""
+    try:
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{Path(command[0]).name} took longer than {timeout} s") from None
+    except FileNotFoundError:
+        raise SystemExit(f"{command[0]} is not there: build it first (tools/test builds everything)") from None
+    if done.returncode:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise ToolError(f"{(done.stderr or done.stdout).strip()} ({how})")
+    return done.stdout
+
+
+def compile_model(model, module, *options, timeout=600):
+    return call([TERNC, model, "-o", module, *options], timeout)
+
+
+def file_name(tensor):
+    """What `tern run` calls a tensor's file: every character but letters, digits, '.', '_' and '-' becomes '_'."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in tensor)
+
+
+def run_module(module, inputs, output_names, folder, *options, timeout=120):
+    """`tern run` on these arrays: a list of the outputs in the order of their names."""
+    folder = Path(folder)
+    sent, got = folder / "in", folder / "out"
+    sent.mkdir(parents=True, exist_ok=True)
+    got.mkdir(parents=True, exist_ok=True)
+    command = [TERN, "run", module, "--output-dir", got, *options]
+    for i, (name, array) in enumerate(inputs.items()):
+        np.save(sent / f"{i}.npy", array)
+        command += ["--input", f"{name}={sent / f'{i}.npy'}"]
+    call(command, timeout)
+    return [np.load(got / f"{file_name(n)}.npy") for n in output_names]
+
+
+def difference(got, wanted, relative=1e-3):
+    """None when the two agree, else a sentence. Floats: |got - wanted| <= relative * max(|wanted|, 1 % of the largest |wanted|),
+    so that values that are tiny beside the tensor's scale are judged by that scale; anything else must be equal."""
+    if got.shape != wanted.shape:
+        return f"shape {list(got.shape)}, expected {list(wanted.shape)}"
+    if got.dtype != wanted.dtype:
+        return f"type {got.dtype}, expected {wanted.dtype}"
+    if not wanted.size:
+        return None
+    if wanted.dtype.kind not in "fc":
+        wrong = int(np.count_nonzero(got != wanted))
+        return f"{wrong} of {wanted.size} values differ" if wrong else None
+    got, wanted = got.astype(np.float64), wanted.astype(np.float64)
+    if not np.array_equal(np.isnan(got), np.isnan(wanted)):
+        return "NaN in other places"
+    finite = np.isfinite(wanted)
+    if not np.array_equal(got[~finite & ~np.isnan(wanted)], wanted[~finite & ~np.isnan(wanted)]):
+        return "infinities differ"
+    if not finite.any():
+        return None
+    error = relative_error(got[finite], wanted[finite])
+    worst = int(np.argmax(error))
+    if not error[worst] <= relative:
+        return f"relative error {error[worst]:.2e} (got {got[finite][worst]:.6g}, expected {wanted[finite][worst]:.6g})"
+    return None
+
+
+def relative_error(got, wanted):
+    with np.errstate(invalid="ignore"):
+        floor = max(0.01 * np.abs(wanted).max(), 1e-7)
+        error = np.abs(got - wanted) / np.maximum(np.abs(wanted), floor)
+    return np.where(np.isfinite(error), error, np.inf)
+
+
+def read_expected(path):
+    """Rows of 'name: reason'; '#' begins a comment."""
+    rows = {}
+    for line in Path(path).read_text().splitlines() if Path(path).exists() else []:
+        line = line.strip()
+        if line and not line.startswith("#"):
+            name, _, reason = line.partition(":")
+            rows[name.strip()] = reason.strip()
+    return rows
