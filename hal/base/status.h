@@ -22,13 +22,16 @@
 extern "C" {
 #endif
 
+#ifndef TERN_STATUS_CODES_DEFINED
+#define TERN_STATUS_CODES_DEFINED
 typedef enum tern_status_code_e {
 #define TERN_STATUS_CODE(id, name, meaning) TERN_STATUS_##name = id,
 #include "hal/base/status_codes.def"
 #undef TERN_STATUS_CODE
 } tern_status_code_t;
+#endif
 
-// tern/tern.h repeats this declaration.
+// tern/tern.h repeats these declarations.
 typedef struct tern_status_record_t* tern_status_t;
 
 #define TERN_OK ((tern_status_t)0)

@@ -1,26 +1,30 @@
-// How the runtime calls a CPU kernel. C11, freestanding: compiled kernels include no header, this text is their contract.
+// How the runtime calls a CPU kernel. C11, freestanding: compiled kernels include no header, this text is
+// their contract.
 //
-// A kernel is one function of an executable (a position-independent ELF image without imports). It computes the tiles
-// [tile_begin, tile_end) of a grid whose size the command names; tiles are independent of each other, write disjoint bytes, and
-// give the same bytes in whatever split or order the runtime hands them out.
+// A kernel is one function of an executable (a position-independent ELF image without imports). It computes
+// the tiles [tile_begin, tile_end) of a grid whose size the command names; tiles are independent of each
+// other, write disjoint bytes, and give the same bytes in whatever split or order the runtime hands them out.
 #pragma once
 
 #include <stdint.h>
 
-// bindings: one base address a binding, in the kernel's declared order, already offset. Read bindings are only read. Alignment: 64
-//   bytes for arena and constant memory; external buffers (the caller's) have at least their element's alignment, so kernels use
-//   unaligned vector loads and stores.
+// bindings: one base address a binding, in the kernel's declared order, already offset. Read bindings are
+// only read. Alignment: 64
+//   bytes for arena and constant memory; external buffers (the caller's) have at least their element's
+//   alignment, so kernels use unaligned vector loads and stores.
 // params: the kernel's scalar parameters (dimensions, offsets, strides), 64-bit signed, in declared order.
 typedef struct tern_kernel_args_t {
   void* const* bindings;
   const int64_t* params;
 } tern_kernel_args_t;
 
-// scratch: this worker's own memory, 64-byte aligned, at least the bytes that the kernel declares (0: may be null). Contents are
+// scratch: this worker's own memory, 64-byte aligned, at least the bytes that the kernel declares (0: may be
+// null). Contents are
 //   undefined at entry and lost at return.
-// Returns 0, or TERN_KERNEL_... when data violates a contract that can only be checked inside (an index out of range).
-typedef int32_t (*tern_kernel_fn_t)(const tern_kernel_args_t* args, int64_t tile_begin, int64_t tile_end, void* scratch,
-                                    int64_t scratch_size);
+// Returns 0, or TERN_KERNEL_... when data violates a contract that can only be checked inside (an index out
+// of range).
+typedef int32_t (*tern_kernel_fn_t)(const tern_kernel_args_t* args, int64_t tile_begin, int64_t tile_end,
+                                    void* scratch, int64_t scratch_size);
 
 enum {
   TERN_KERNEL_OK = 0,

@@ -294,6 +294,15 @@ typedef struct tern_dim_bound_t {
   int64_t max;
 } tern_dim_bound_t;
 
+// A kernel linked into the program, for modules whose executables say so (boards without an operating system,
+// tests). Its type is schemas/abi/kernel_abi.h's tern_kernel_fn_t.
+struct tern_kernel_args_t;
+typedef struct tern_static_kernel_t {
+  const char* name;
+  int32_t (*function)(const struct tern_kernel_args_t* args, int64_t tile_begin, int64_t tile_end,
+                      void* scratch, int64_t scratch_size);
+} tern_static_kernel_t;
+
 typedef struct tern_session_desc_t {
   const char* function;  // null: the first
   const tern_dim_bound_t*
@@ -303,6 +312,8 @@ typedef struct tern_session_desc_t {
   uint64_t arena_limit;       // most bytes of the arena; 0: no limit but the device's
   uint64_t dynamic_limit;  // most bytes of buffers whose size depends on data; 0: no limit but the device's
   uint64_t step_limit;     // most back edges (loop iterations) of one invocation; 0: 2^40
+  const tern_static_kernel_t* static_kernels;  // read at creation only
+  uint32_t static_kernel_count;
 } tern_session_desc_t;
 
 // Chooses the program for the device, loads its code, binds the weights, reserves memory, records the

@@ -1,0 +1,317 @@
+// The caller's tensors: checked against the signature, imported without a copy, bound to their slots.
+#include <string.h>
+
+#include "hal/base/checked_math.h"
+#include "schemas/abi/dtypes.h"
+#include "vm/session/session.h"
+#include "vm/session/shape_text.h"
+
+namespace tern::vm {
+namespace {
+
+using namespace module;
+
+#define INVALID(...) tern_status_make(s.allocator, TERN_STATUS_INVALID_ARGUMENT, __VA_ARGS__)
+
+// What zero-sized tensors point to.
+alignas(64) uint8_t empty_tensor[64];
+
+tern_status_t import_external(Session& s, External& external, void* pointer, uint64_t size, bool read_only) {
+  if (size == 0) {
+    pointer = empty_tensor;
+    size = sizeof(empty_tensor);
+  }
+  if (!external.staged && external.buffer && external.pointer == pointer && external.size == size)
+    return TERN_OK;
+  if (external.staged && external.buffer && external.size == size) {
+    external.pointer = pointer;
+    return TERN_OK;
+  }
+  tern_hal_buffer_release(external.buffer);
+  external = {};
+  tern_hal_import_t import = {};
+  import.pointer = pointer;
+  import.size = static_cast<int64_t>(size);
+  import.memory = read_only ? TERN_HAL_MEMORY_READ_ONLY : 0;
+  tern_status_t status = tern_hal_device_import_buffer(s.device, &import, &external.buffer);
+  if (tern_status_code(status) == TERN_STATUS_INCOMPATIBLE) {  // the device has memory of its own
+    tern_status_free(status);
+    external.staged = true;
+    status = tern_hal_device_allocate_buffer(s.device, 0, import.size, &external.buffer);
+  }
+  external.pointer = pointer;
+  external.size = size;
+  external.read_only = read_only;
+  return status;
+}
+
+void bind_range(Session& s, SlotKind kind, uint32_t index, tern_hal_range_t range) {
+  for (uint32_t i = 0; i < s.program->slots.size; ++i) {
+    if (s.program->slots[i].kind() == kind && s.program->slots[i].index() == index) s.ranges[i] = range;
+  }
+}
+
+tern_status_t wrong_shape([[maybe_unused]] Session& s, [[maybe_unused]] const Argument* argument,
+                          [[maybe_unused]] const tern_tensor_t& tensor) {
+  return INVALID("Input '%s' has the shape %s; the model expects %s.", text(argument->name()),
+                 shape_text(tensor.dims, tensor.rank).text, expected_text(s.module->root, argument).text);
+}
+
+// Checks one dimension and binds its symbol.
+tern_status_t check_dim(Session& s, const Argument* argument, const Dim& dim, int64_t value,
+                        const tern_tensor_t& tensor) {
+  if (dim.kind() == DimKind::Static) return value == dim.value() ? TERN_OK : wrong_shape(s, argument, tensor);
+  int64_t& bound = s.symbols[dim.value()];
+  if (bound == value) return TERN_OK;
+  const Symbol* symbol = s.module->root->symbols()->Get(static_cast<uint32_t>(dim.value()));
+  if (bound >= 0) {
+    return INVALID("Input '%s' has the shape %s, where %s is %lld; an earlier input has %s = %lld.",
+                   text(argument->name()), shape_text(tensor.dims, tensor.rank).text, text(symbol->name()),
+                   static_cast<long long>(value), text(symbol->name()), static_cast<long long>(bound));
+  }
+  if (value < symbol->min() || value > symbol->max() || value % symbol->multiple_of())
+    return wrong_shape(s, argument, tensor);
+  bound = value;
+  return TERN_OK;
+}
+
+tern_status_t check_input(Session& s, const Argument* argument, const tern_tensor_t& tensor,
+                          uint64_t* out_bytes) {
+  if (argument->dtype() == TERN_DTYPE_String) {
+    return tern_status_make(s.allocator, TERN_STATUS_UNIMPLEMENTED,
+                            "Input '%s' is a string tensor: libtern cannot pass these yet.",
+                            text(argument->name()));
+  }
+  const Slice<Dim> dims = slice(argument->dims());
+  if (tensor.dtype != argument->dtype()) {
+    return INVALID("Input '%s' has the type %s; the model expects %s.", text(argument->name()),
+                   tern_dtype_name(tensor.dtype), tern_dtype_name(argument->dtype()));
+  }
+  if (tensor.rank != dims.size) return wrong_shape(s, argument, tensor);
+  for (uint32_t i = 0; i < dims.size; ++i)
+    TERN_RETURN_IF_ERROR(check_dim(s, argument, dims[i], tensor.dims[i], tensor));
+  if (!tensor_bytes(tensor.dtype, tensor.dims, tensor.rank, out_bytes))
+    return wrong_shape(s, argument, tensor);
+  if (tensor.size < *out_bytes) {
+    return INVALID("Input '%s' of shape %s needs %llu bytes; %llu were given.", text(argument->name()),
+                   shape_text(tensor.dims, tensor.rank).text, static_cast<unsigned long long>(*out_bytes),
+                   static_cast<unsigned long long>(tensor.size));
+  }
+  if (*out_bytes && !tensor.data) return INVALID("Input '%s' has no data.", text(argument->name()));
+  return TERN_OK;
+}
+
+tern_status_t check_alignment([[maybe_unused]] Session& s, const Argument* argument, const void* data) {
+  const uint32_t bytes = tern_dtype_bits(argument->dtype()) / 8;
+  const uint32_t alignment = bytes > 8 ? 8 : bytes;
+  if (alignment < 2 || reinterpret_cast<uintptr_t>(data) % alignment == 0) return TERN_OK;
+  return INVALID("The data of '%s' is not aligned to its element (%u bytes).", text(argument->name()),
+                 alignment);
+}
+
+tern_status_t bind_input(Session& s, uint32_t index, const tern_tensor_t& tensor) {
+  const Argument* argument = s.function->inputs()->Get(index);
+  Input& input = s.inputs[index];
+  input.tensor = nullptr;
+  bind_range(s, SlotKind::Input, index, {});
+  if (argument->optional() && !tensor.data && !tensor.rank && !tensor.dtype) return TERN_OK;
+  uint64_t bytes = 0;
+  TERN_RETURN_IF_ERROR(check_input(s, argument, tensor, &bytes));
+  TERN_RETURN_IF_ERROR(check_alignment(s, argument, tensor.data));
+  TERN_RETURN_IF_ERROR_CONTEXT(import_external(s, input.external, tensor.data, bytes, true),
+                               "\n - While binding input '%s'", text(argument->name()));
+  if (input.external.staged && bytes) {
+    TERN_RETURN_IF_ERROR(
+        tern_hal_buffer_write(input.external.buffer, 0, tensor.data, static_cast<int64_t>(bytes)));
+  }
+  input.tensor = &tensor;
+  bind_range(s, SlotKind::Input, index, {input.external.buffer, 0, static_cast<int64_t>(bytes)});
+  return TERN_OK;
+}
+
+// An output in the caller's memory must not lie in an input, unless it is exactly its donor.
+tern_status_t check_overlap(Session& s, uint32_t index, uint64_t bytes) {
+  Output& output = s.outputs[index];
+  const Argument* argument = s.function->outputs()->Get(index);
+  const uint8_t* begin = static_cast<const uint8_t*>(output.tensor->data);
+  for (uint32_t i = 0; i < s.input_count; ++i) {
+    const Input& input = s.inputs[i];
+    if (!input.tensor || !input.tensor->data) continue;
+    const uint8_t* other = static_cast<const uint8_t*>(input.tensor->data);
+    if (begin == other && argument->donor() == static_cast<int32_t>(i)) {
+      output.donated = true;
+    } else if (begin < other + input.external.size && other < begin + bytes) {
+      return INVALID("Output '%s' lies in the memory of input '%s'.", text(argument->name()),
+                     text(s.function->inputs()->Get(i)->name()));
+    }
+  }
+  for (uint32_t i = 0; i < s.output_count; ++i) {
+    const Output& other = s.outputs[i];
+    if (i == index || !other.bound || other.tensor->owner != TERN_OWNER_CALLER || !other.tensor->data)
+      continue;
+    const uint8_t* start = static_cast<const uint8_t*>(other.tensor->data);
+    if (begin < start + other.reserved && start < begin + bytes) {
+      return INVALID("Outputs '%s' and '%s' share memory.", text(argument->name()),
+                     text(s.function->outputs()->Get(i)->name()));
+    }
+  }
+  return TERN_OK;
+}
+
+tern_status_t provide_output(Session& s, Output& output, uint64_t bytes) {
+  if (output.owned && output.owned_size >= bytes) return TERN_OK;
+  tern_hal_buffer_release(output.owned);
+  output.owned = nullptr;
+  s.stats.output_bytes -= output.owned_size;
+  output.owned_size = 0;
+  const uint64_t size = tern_align_up(bytes ? bytes : 1, 64);
+  TERN_RETURN_IF_ERROR(tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_HOST_VISIBLE,
+                                                       static_cast<int64_t>(size), &output.owned));
+  output.owned_size = size;
+  s.stats.output_bytes += size;
+  return TERN_OK;
+}
+
+// Dimensions that the signature and the inputs give; true if that is all of them.
+bool known_dims(Session& s, const Argument* argument, Output& output) {
+  const Slice<Dim> dims = slice(argument->dims());
+  bool all = true;
+  for (uint32_t i = 0; i < dims.size; ++i) {
+    const Dim& dim = dims[i];
+    output.dims[i] = dim.kind() == DimKind::Static   ? dim.value()
+                     : dim.kind() == DimKind::Symbol ? s.symbols[dim.value()]
+                                                     : -1;
+    if (output.dims[i] < 0) all = false;
+  }
+  return all;
+}
+
+tern_status_t bind_output(Session& s, uint32_t index, tern_tensor_t& tensor) {
+  const Argument* argument = s.function->outputs()->Get(index);
+  Output& output = s.outputs[index];
+  if (output.mapped) {
+    output.mapped = nullptr;
+    TERN_RETURN_IF_ERROR(tern_hal_buffer_unmap(output.owned, 0, static_cast<int64_t>(output.owned_size)));
+  }
+  output.tensor = &tensor;
+  output.bound = output.donated = false;
+  output.reserved = 0;
+  bind_range(s, SlotKind::Output, index, {});
+  if (argument->dtype() == TERN_DTYPE_String) {
+    return tern_status_make(s.allocator, TERN_STATUS_UNIMPLEMENTED,
+                            "Output '%s' is a string tensor: libtern cannot pass these yet.",
+                            text(argument->name()));
+  }
+  uint64_t bytes = 0;
+  if (!known_dims(s, argument, output)) return TERN_OK;
+  if (!tensor_bytes(argument->dtype(), output.dims, count(argument->dims()), &bytes)) {
+    return INVALID("The size of output '%s' overflows.", text(argument->name()));
+  }
+  return reserve_output(s, index, bytes);
+}
+
+}  // namespace
+
+bool tensor_bytes(uint32_t dtype, const int64_t* dims, uint32_t rank, uint64_t* out_bytes) {
+  int64_t bits = tern_dtype_bits(dtype);
+  bool zero = false;
+  for (uint32_t i = 0; i < rank; ++i) {
+    if (dims[i] < 0) return false;
+    zero |= dims[i] == 0;
+  }
+  for (uint32_t i = 0; !zero && i < rank; ++i) {
+    if (!tern_mul_i64(bits, dims[i], &bits)) return false;
+  }
+  *out_bytes = zero ? 0 : static_cast<uint64_t>(bits) / 8 + (bits % 8 != 0);
+  return true;
+}
+
+tern_status_t reserve_output(Session& s, uint32_t index, uint64_t bytes) {
+  Output& output = s.outputs[index];
+  const Argument* argument = s.function->outputs()->Get(index);
+  tern_tensor_t& tensor = *output.tensor;
+  tern_hal_buffer_t* buffer = nullptr;
+  if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
+    if (tensor.size < bytes) {
+      return tern_status_make(s.allocator, TERN_STATUS_OUT_OF_RANGE,
+                              "Output '%s' needs %llu bytes; %llu were given.", text(argument->name()),
+                              static_cast<unsigned long long>(bytes),
+                              static_cast<unsigned long long>(tensor.size));
+    }
+    TERN_RETURN_IF_ERROR(check_alignment(s, argument, tensor.data));
+    TERN_RETURN_IF_ERROR(check_overlap(s, index, bytes));
+    TERN_RETURN_IF_ERROR(import_external(s, output.external, tensor.data, bytes, false));
+    buffer = output.external.buffer;
+  } else {
+    TERN_RETURN_IF_ERROR_CONTEXT(provide_output(s, output, bytes),
+                                 "\n - While providing memory for output '%s'", text(argument->name()));
+    buffer = output.owned;
+  }
+  output.bound = true;
+  output.reserved = bytes;
+  bind_range(s, SlotKind::Output, index, {buffer, 0, static_cast<int64_t>(bytes)});
+  return TERN_OK;
+}
+
+tern_status_t bind_arguments(Session& s, const tern_invoke_t& invoke) {
+  if (invoke.input_count != s.input_count || invoke.output_count != s.output_count ||
+      (s.input_count && !invoke.inputs) || (s.output_count && !invoke.outputs)) {
+    return INVALID("Function '%s' takes %u inputs and %u outputs; %u and %u were given.",
+                   text(s.function->name()), s.input_count, s.output_count, invoke.input_count,
+                   invoke.output_count);
+  }
+  for (uint32_t i = 0; i < count(s.module->root->symbols()); ++i) s.symbols[i] = -1;
+  for (uint32_t i = 0; i < s.output_count; ++i) s.outputs[i].bound = false;
+  for (uint32_t i = 0; i < s.input_count; ++i) TERN_RETURN_IF_ERROR(bind_input(s, i, invoke.inputs[i]));
+  for (uint32_t i = 0; i < s.output_count; ++i) TERN_RETURN_IF_ERROR(bind_output(s, i, invoke.outputs[i]));
+  return TERN_OK;
+}
+
+static tern_status_t finish_output(Session& s, uint32_t index) {
+  Output& output = s.outputs[index];
+  const Argument* argument = s.function->outputs()->Get(index);
+  const uint32_t rank = count(argument->dims());
+  uint64_t bytes = 0;
+  if (!output.bound || !tensor_bytes(argument->dtype(), output.dims, rank, &bytes) ||
+      bytes > output.reserved) {
+    return tern_status_make(s.allocator, TERN_STATUS_MALFORMED,
+                            "The program left output '%s' without memory or dimensions that fit it.",
+                            text(argument->name()));
+  }
+  tern_tensor_t& tensor = *output.tensor;
+  if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
+    if (output.external.staged && bytes) {
+      TERN_RETURN_IF_ERROR(
+          tern_hal_buffer_read(output.external.buffer, 0, tensor.data, static_cast<int64_t>(bytes)));
+    }
+  } else {
+    tensor.data = tern_hal_buffer_host_pointer(output.owned);
+    if (!tensor.data) {
+      TERN_RETURN_IF_ERROR(tern_hal_buffer_map(output.owned, TERN_HAL_ACCESS_READ, 0,
+                                               static_cast<int64_t>(output.owned_size), &tensor.data));
+      output.mapped = tensor.data;
+    }
+    tensor.size = bytes;
+    tensor.owner = TERN_OWNER_SESSION;
+  }
+  tensor.dtype = argument->dtype();
+  tensor.rank = rank;
+  memcpy(tensor.dims, output.dims, sizeof(tensor.dims));
+  return TERN_OK;
+}
+
+tern_status_t finish_outputs(Session& s) {
+  for (uint32_t i = 0; i < s.output_count; ++i) TERN_RETURN_IF_ERROR(finish_output(s, i));
+  return TERN_OK;
+}
+
+void release_arguments(Session& s) {
+  for (uint32_t i = 0; s.inputs && i < s.input_count; ++i)
+    tern_hal_buffer_release(s.inputs[i].external.buffer);
+  for (uint32_t i = 0; s.outputs && i < s.output_count; ++i) {
+    tern_hal_buffer_release(s.outputs[i].external.buffer);
+    tern_hal_buffer_release(s.outputs[i].owned);
+  }
+}
+
+}  // namespace tern::vm
