@@ -12,7 +12,8 @@ struct Writer {
   size_t length = 0;
 
   template <typename... Args>
-  void add(const char* format, Args... args) {  // always with arguments: a lone format is no literal to the compiler
+  void add(const char* format,
+           Args... args) {  // always with arguments: a lone format is no literal to the compiler
     if (length >= sizeof(out.text)) return;
     const int wrote = snprintf(out.text + length, sizeof(out.text) - length, format, args...);
     if (wrote > 0) length += static_cast<size_t>(wrote);
