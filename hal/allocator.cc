@@ -101,6 +101,22 @@ extern "C" tern_status_t tern_hal_device_import_buffer(tern_hal_device_t* device
   return TERN_OK;
 }
 
+extern "C" tern_status_t tern_hal_buffer_reimport(tern_hal_buffer_t* buffer, void* pointer, int64_t size) {
+  if (!buffer || !pointer || size < 0) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
+  tern_hal_device_t* device = buffer->device;
+  if (!buffer->import_pointer || buffer->release_import || tern_atomic_load_i32(&buffer->ref_count) != 1) {
+    return tern_status_make(device->allocator, TERN_STATUS_FAILED_PRECONDITION,
+                            "Only an imported buffer that nobody else holds can be given other memory.");
+  }
+  if (buffer->vtable->map) return tern_status_from_code(TERN_STATUS_INCOMPATIBLE);
+  const uint64_t bytes = static_cast<uint64_t>(size);
+  __atomic_fetch_add(&device->stats.bytes_imported, bytes - buffer->accounted, __ATOMIC_RELAXED);
+  buffer->host_pointer = buffer->import_pointer = pointer;
+  buffer->size = buffer->accounted = bytes;
+  buffer->id = __atomic_add_fetch(&device->next_buffer_id, 1, __ATOMIC_RELAXED);
+  return TERN_OK;
+}
+
 extern "C" tern_hal_allocator_stats_t tern_hal_device_memory_stats(tern_hal_device_t* device) {
   tern_hal_allocator_stats_t stats;
   stats.bytes_now = __atomic_load_n(&device->stats.bytes_now, __ATOMIC_RELAXED);

@@ -36,6 +36,12 @@ TERN_MUST_USE tern_status_t tern_hal_device_import_buffer(tern_hal_device_t* dev
                                                           const tern_hal_import_t* import,
                                                           tern_hal_buffer_t** out_buffer);
 
+// Makes an imported buffer stand for other host memory, without allocating: inputs and outputs whose address
+// changes from call to call. The caller holds the only reference, no submission uses the buffer, and it was
+// imported without `release`. Drivers whose buffers are more than a host address (those with a `map`) return
+// TERN_STATUS_INCOMPATIBLE: import anew.
+TERN_MUST_USE tern_status_t tern_hal_buffer_reimport(tern_hal_buffer_t* buffer, void* pointer, int64_t size);
+
 tern_hal_allocator_stats_t tern_hal_device_memory_stats(tern_hal_device_t* device);
 
 #ifdef __cplusplus

@@ -16,15 +16,22 @@ using namespace module;
 // What zero-sized tensors point to.
 alignas(64) uint8_t empty_tensor[64];
 
+// The cheap way to other memory; false where the device does not have it.
+bool reimport(External& external, void* pointer, uint64_t size) {
+  const tern_status_t status = tern_hal_buffer_reimport(external.buffer, pointer, static_cast<int64_t>(size));
+  tern_status_free(status);
+  return status == TERN_OK;
+}
+
 tern_status_t import_external(Session& s, External& external, void* pointer, uint64_t size, bool read_only) {
   if (size == 0) {
     pointer = empty_tensor;
     size = sizeof(empty_tensor);
   }
-  if (!external.staged && external.buffer && external.pointer == pointer && external.size == size)
-    return TERN_OK;
-  if (external.staged && external.buffer && external.size == size) {
+  if (external.buffer && external.pointer == pointer && external.size == size) return TERN_OK;
+  if (external.buffer && (external.staged ? external.size == size : reimport(external, pointer, size))) {
     external.pointer = pointer;
+    external.size = size;
     return TERN_OK;
   }
   tern_hal_buffer_release(external.buffer);
@@ -41,7 +48,6 @@ tern_status_t import_external(Session& s, External& external, void* pointer, uin
   }
   external.pointer = pointer;
   external.size = size;
-  external.read_only = read_only;
   return status;
 }
 

@@ -33,13 +33,12 @@ struct List : Ref {
   uint32_t size, capacity;
 };
 
-// A caller's tensor as the device sees it. The import is kept as long as the address stays the same.
+// A caller's tensor as the device sees it.
 struct External {
   void* pointer;
   uint64_t size;
   tern_hal_buffer_t* buffer;
   bool staged;  // the device cannot see host memory: `buffer` is a copy
-  bool read_only;
 };
 
 struct Input {

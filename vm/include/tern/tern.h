@@ -356,8 +356,8 @@ typedef struct tern_invoke_t {
 // info names that input as donor, and then only exactly. Shapes: dtype and rank as declared, static
 // dimensions equal, symbols within their bounds and the same everywhere; else TERN_STATUS_INVALID_ARGUMENT
 // naming the input, the shape given and the one expected. A failed invocation leaves output contents
-// undefined and the session usable. An invocation at or below the bounds it reserved for, with inputs and
-// outputs at the addresses of the last, allocates nothing.
+// undefined and the session usable. An invocation at or below the bounds that the session reserved for
+// allocates nothing.
 TERN_API TERN_API_MUST_USE tern_status_t tern_session_invoke(tern_session_t* session,
                                                              const tern_invoke_t* invoke);
 
