@@ -1,0 +1,455 @@
+#include "compiler/lower/contraction_body.h"
+
+#include <numeric>
+
+#include "compiler/kernel/vectorize.h"
+#include "compiler/lower/contraction_kernel.h"
+#include "compiler/lower/conv_gather.h"
+#include "compiler/lower/depthwise_kernel.h"
+#include "compiler/lower/packing.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using Stmts = std::vector<Stmt>;
+using Index = std::vector<Expr>;
+
+bool is_contraction_float(DType d) {
+  return d == DType::kF32 || d == DType::kF16 || d == DType::kBF16;
+}
+
+bool is_depthwise(const Node& conv) {
+  const Shape& w = conv.operand(1)->type.shape;
+  const int64_t groups = conv.int_attr("groups");
+  return groups > 1 && w[1].is_const(1) && w[0].is_const(groups);
+}
+
+bool all_are(const std::vector<int64_t>& values, int64_t v) {
+  return std::all_of(values.begin(), values.end(), [v](int64_t x) { return x == v; });
+}
+
+// Turns scalar accessors into vector ones and writes the region's results.
+class Access {
+ public:
+  explicit Access(const ContractionRequest& request) : r_(request) {}
+
+  // Operand's element as f32, for `lanes` values of `lane` from 0 on.
+  Expr vector(int operand, const Index& index, const Var& lane, int lanes,
+              const Expr& count = nullptr) const {
+    Expr e = r_.element(operand, index);
+    if (e->type.dtype != DType::kF32) e = kernel::cast(e, DType::kF32);
+    if (lanes == 1) return kernel::substitute(e, {{lane.get(), int_const(0)}});
+    e = kernel::vectorize(e, lane, lanes, {}, count);
+    return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
+  }
+
+  // The load behind an operand's element when neighbours along `lane` are neighbours in f32 memory; null
+  // otherwise.
+  Expr contiguous(int operand, const Index& index, const Var& lane) const {
+    const Expr e = r_.element(operand, index);
+    if (e->kind != kernel::ExprKind::kLoad || e->type.dtype != DType::kF32 || e->args.size() != 1)
+      return nullptr;
+    const Expr v = kernel::vectorize(e, lane, 4);
+    if (v->kind != kernel::ExprKind::kLoad || v->args[0]->type.lanes != 1) return nullptr;
+    return e;
+  }
+
+  // Stores for `lanes` neighbours along `lane` of the root's elements `value` (a vector of f32).
+  Stmts finish(const Index& index, const Var& lane, const Expr& value, int lanes, const Expr& count) const {
+    const Var root = kernel::make_var("root", {DType::kF32, 1});
+    const DType type = r_.root->result()->type.dtype;
+    Expr rounded = var_expr(root);
+    if (type != DType::kF32) rounded = kernel::cast(rounded, type);
+    Stmts out;
+    for (const ContractionRequest::Store& s : r_.finish(index, rounded)) {
+      Expr v = kernel::vectorize(s.value, lane, lanes, {{root.get(), value}}, count);
+      if (v->type.lanes != lanes) v = kernel::broadcast(v, lanes);
+      // Where a load of the same places would be consecutive, so is the store.
+      const Expr probe = kernel::vectorize(kernel::load(s.buffer, s.index), lane, lanes);
+      TERN_CHECK(probe->kind == kernel::ExprKind::kLoad,
+                 "every column of a contraction needs a place of its own");
+      out.push_back(kernel::store(s.buffer, probe->args[0], v, count));
+    }
+    return out;
+  }
+
+ private:
+  const ContractionRequest& r_;
+};
+
+// Row-major coordinates of a linear index.
+Index delinearize(const Expr& linear, const Shape& shape, kernel::ParamTable& params) {
+  Index out(shape.size());
+  Dim below(1);
+  for (size_t d = shape.size(); d-- > 0;) {
+    Expr c = kernel::index_div(linear, params.expr(below));
+    if (d > 0) c = kernel::index_rem(c, params.expr(shape[d]));
+    out[d] = shape[d].is_const(1) ? int_const(0) : c;
+    below = below * shape[d];
+  }
+  return out;
+}
+
+// What dot and conv have in common once they are out[b, m, n] = sum A[b, m, k] B[b, k, n].
+struct Problem {
+  Dim batch = 1, m, n, k;
+  std::function<Index(const Expr& b, const Expr& m, const Expr& n)> out_index;
+  std::function<Index(const Expr& b, const Expr& m, const Expr& k)> a_index;
+  std::function<Index(const Expr& b, const Expr& k, const Expr& n)> b_index;
+  std::function<int64_t(int64_t b, int64_t k, int64_t n)> b_element;  // constant B: flat index
+  int64_t b_batches = 1;                                              // 1: all batches share B
+  bool windows = false;                                               // A must be gathered by gather_windows
+  ConvGeometry geometry;
+  Index (*window_index)(const Expr&, const Expr&, const Expr&, const Expr&) = nullptr;
+};
+
+class Contraction {
+ public:
+  Contraction(const ContractionRequest& request, Problem problem)
+      : r_(request), p_(std::move(problem)), params_(*request.params), access_(request) {}
+
+  ContractionBody build() {
+    const kernel::Var batch = kernel::make_var("batch");
+    const bool batched = !p_.batch.is_const(1);
+    b_ = batched ? var_expr(batch) : int_const(0);
+    const Var lane = kernel::make_var("lane"), m = kernel::make_var("m"), k = kernel::make_var("k"),
+              n = kernel::make_var("n");
+
+    ContractionOperands o;
+    ContractionShape shape;
+    shape.batch = r_.hint(p_.batch);
+    shape.m = r_.hint(p_.m);
+    shape.n = r_.hint(p_.n);
+    shape.k = r_.hint(p_.k);
+    shape.m_static = p_.m.is_const();
+    shape.n_static = p_.n.is_const();
+    shape.k_static = p_.k.is_const();
+
+    // A: in place when k is contiguous, else gathered.
+    const Expr a_load =
+        p_.windows ? nullptr : access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k);
+    shape.packs_a = !a_load;
+    if (p_.windows) shape.depth_granule = p_.geometry.channels;
+
+    // B: packed at compile time, in place when n is contiguous and whole vectors exist, else transposed block
+    // by block.
+    Expr b_load;
+    if (!r_.constant_rhs) {
+      b_load = access_.contiguous(1, p_.b_index(b_, var_expr(k), var_expr(n)), n);
+      shape.packs_b = !b_load;
+    }
+
+    schedule_ = default_contraction_schedule(shape, *r_.machine);
+    const int lanes = schedule_.lanes;
+
+    if (a_load) {
+      o.a_buffer = a_load->buffer;
+      o.a_row = [=](const Expr& row) {
+        return kernel::substitute(a_load->args[0], {{m.get(), row}, {k.get(), int_const(0)}});
+      };
+    } else {
+      o.gather_a = gather_a(lane);
+    }
+    if (r_.constant_rhs) {
+      PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
+      o.b_buffer = r_.add_constant(pack_panels(*r_.constant_rhs, source), "panel16");
+      const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
+      const Expr first = p_.b_batches == 1
+                             ? int_const(0)
+                             : kernel::mul(b_, int_const(panels * p_.k.value() * kPanelColumns));
+      o.b_index = [=, this](const Expr& column, const Expr& step) {
+        const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+                   inside = kernel::index_rem(column, int_const(kPanelColumns));
+        const Expr row = kernel::add(kernel::mul(panel, int_const(p_.k.value())), step);
+        return kernel::add(first, kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside));
+      };
+    } else if (b_load) {
+      o.b_buffer = b_load->buffer;
+      o.b_padded = false;
+      o.b_index = [=](const Expr& column, const Expr& step) {
+        return kernel::substitute(b_load->args[0], {{n.get(), column}, {k.get(), step}});
+      };
+    } else {
+      o.gather_b = gather_b(lane);
+    }
+    o.finish_is_long = r_.finish_is_long;
+    o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
+                         const Expr& count) {
+      return access_.finish(p_.out_index(b_, row, kernel::add(column, var_expr(lane))), lane, value, width,
+                            count);
+    };
+    (void)lanes;
+
+    const kernel::GridAxis axis =
+        batched ? kernel::GridAxis{batch, p_.batch, params_.expr(p_.batch)} : kernel::GridAxis{};
+    ContractionKernel made =
+        build_contraction_kernel(p_.m, p_.n, p_.k, axis, schedule_, r_.machine->has_fma, o, params_);
+    const char* how_a = a_load ? "in place" : p_.windows ? "windows gathered" : "gathered";
+    const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
+    return {std::move(made.grid), std::move(made.body),
+            fmt::format("{}; A {}, B {}", schedule_.text(), how_a, how_b)};
+  }
+
+ private:
+  using GatherA = decltype(ContractionOperands::gather_a);
+  using GatherB = decltype(ContractionOperands::gather_b);
+
+  // Rows of A along k, as vectors where k is contiguous after all (a cast or an inlined producer), element by
+  // element otherwise.
+  GatherA gather_a(const Var& lane) {
+    if (p_.windows) {
+      ConvSource source;
+      source.pixel = [=, this](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
+        return access_.vector(0, channel_index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes);
+      };
+      source.rows_contiguous = rows_contiguous(lane);
+      return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
+                       const Expr& depth, int64_t stride) {
+        return gather_windows(p_.geometry, source, schedule_.block_depth, schedule_.lanes, block, row0, rows,
+                              k0, depth, stride, params_);
+      };
+    }
+    return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
+                     const Expr& depth, int64_t stride) {
+      const Var i = kernel::make_var("i"), j = kernel::make_var("j");
+      const Expr from =
+          element_f32(0, p_.a_index(b_, kernel::add(row0, var_expr(i)), kernel::add(k0, var_expr(j))));
+      const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(stride)), var_expr(j));
+      const Stmt steps =
+          kernel::loop(j, int_const(0), depth, kernel::LoopKind::kSerial, {kernel::store(block, to, from)});
+      Stmts inner = kernel::why_not_vectorizable(steps).empty()
+                        ? kernel::vectorize_loop(steps, schedule_.lanes)
+                        : Stmts{steps};
+      return Stmts{kernel::loop(i, int_const(0), rows, kernel::LoopKind::kSerial, std::move(inner))};
+    };
+  }
+
+  GatherB gather_b(const Var&) {
+    return
+        [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0, const Expr& depth) {
+          // Column by column: B is stored with k contiguous, so reads are; missing columns are zero.
+          const Var i = kernel::make_var("i"), j = kernel::make_var("j");
+          const Expr column = kernel::add(n0, var_expr(j));
+          const Expr from = element_f32(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), column));
+          const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), var_expr(j));
+          const auto steps = [&](Expr value) {
+            const Var step = kernel::make_var("i");
+            const std::unordered_map<const kernel::VarNode*, Expr> rename{{i.get(), var_expr(step)}};
+            return Stmts{kernel::loop(
+                step, int_const(0), depth, kernel::LoopKind::kSerial,
+                {kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename))})};
+          };
+          const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
+          return Stmts{kernel::loop(j, int_const(0), int_const(columns), kernel::LoopKind::kSerial,
+                                    {kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0)))})};
+        };
+  }
+
+  Expr element_f32(int operand, const Index& index) const {
+    const Expr e = r_.element(operand, index);
+    return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
+  }
+
+  // Logical index of input channel c (inside the group) of pixel (iy, ix); spatial dimensions as many as the
+  // operand has.
+  Index channel_index(const Expr& image, const Expr& c, const Expr& iy, const Expr& ix) const {
+    const Expr channel = kernel::add(kernel::mul(b_, int_const(p_.geometry.channels)), c);
+    if (r_.root->operand(0)->type.rank() == 3) return {image, channel, ix};
+    return {image, channel, iy, ix};
+  }
+
+  // Whether c of pixel ix+1 follows c of pixel ix by exactly `channels` elements.
+  bool rows_contiguous(const Var& lane) const {
+    if (!b_->args.empty() || b_->kind == kernel::ExprKind::kVar) return false;  // groups interleave
+    // One run over (ix, c): channel = lane % channels, pixel = lane / channels.
+    const Expr c = int_const(p_.geometry.channels);
+    const Expr at = kernel::add(kernel::mul(var_expr(kernel::make_var("x")), c), var_expr(lane));
+    const Index index =
+        channel_index(int_const(0), kernel::index_rem(at, c), int_const(0), kernel::index_div(at, c));
+    (void)index;
+    // Channels-last memory of an operand that is read in place has this property; test it through two loads
+    // whose distance must be `channels`.
+    const Expr e0 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(0)));
+    const Expr e1 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(1)));
+    const auto position = [](const Expr& e) -> std::optional<int64_t> {
+      if (e->kind != kernel::ExprKind::kLoad || e->args[0]->kind != kernel::ExprKind::kConst)
+        return std::nullopt;
+      return e->args[0]->i;
+    };
+    return position(e0) && position(e1) && *position(e1) - *position(e0) == p_.geometry.channels;
+  }
+
+  const ContractionRequest& r_;
+  const Problem p_;
+  kernel::ParamTable& params_;
+  Access access_;
+  ContractionSchedule schedule_;
+  Expr b_;
+};
+
+Problem dot_problem(const ContractionRequest& r) {
+  const Shape a = r.root->operand(0)->type.shape, b = r.root->operand(1)->type.shape,
+              out = r.root->result()->type.shape;
+  const size_t rank = out.size();
+  const Shape batch(out.begin(), out.end() - 2);
+  Problem p;
+  p.batch = product(batch);
+  p.m = out[rank - 2];
+  p.n = out[rank - 1];
+  p.k = a[rank - 1];
+  kernel::ParamTable* params = r.params;
+  const auto with_batch = [=](const Shape& shape, const Expr& at, const Expr& x, const Expr& y) {
+    Index index = delinearize(at, batch, *params);
+    for (size_t d = 0; d < batch.size(); ++d) {
+      if (shape[d].is_const(1)) index[d] = int_const(0);
+    }
+    index.push_back(x);
+    index.push_back(y);
+    return index;
+  };
+  p.out_index = [=](const Expr& at, const Expr& m, const Expr& n) { return with_batch(out, at, m, n); };
+  p.a_index = [=](const Expr& at, const Expr& m, const Expr& k) { return with_batch(a, at, m, k); };
+  p.b_index = [=](const Expr& at, const Expr& k, const Expr& n) { return with_batch(b, at, k, n); };
+  if (r.constant_rhs) {
+    const int64_t k = p.k.value(), n = p.n.value();
+    p.b_batches = product(Shape(b.begin(), b.end() - 2)).value();
+    p.b_element = [k, n](int64_t at, int64_t kk, int64_t column) { return (at * k + kk) * n + column; };
+  }
+  return p;
+}
+
+// Spatial attributes of a 1-d or 2-d convolution as two numbers, the missing height being `missing`.
+std::pair<int64_t, int64_t> spatial(const std::vector<int64_t>& v, int64_t missing) {
+  return v.size() == 1 ? std::pair{missing, v[0]} : std::pair{v[0], v[1]};
+}
+
+ConvGeometry conv_geometry(const Node& conv) {
+  const Shape& x = conv.operand(0)->type.shape;
+  const Shape& w = conv.operand(1)->type.shape;
+  const Shape& out = conv.result()->type.shape;
+  const bool one = x.size() == 3;
+  ConvGeometry g;
+  g.images = x[0];
+  g.height = one ? Dim(1) : x[2];
+  g.width = x.back();
+  g.out_height = one ? Dim(1) : out[2];
+  g.out_width = out.back();
+  g.channels = w[1].value();
+  g.window_h = one ? 1 : w[2].value();
+  g.window_w = w.back().value();
+  std::tie(g.stride_h, g.stride_w) = spatial(conv.ints("strides"), 1);
+  std::tie(g.dilation_h, g.dilation_w) = spatial(conv.ints("dilations"), 1);
+  std::tie(g.pad_top, g.pad_left) = spatial(conv.ints("low"), 0);
+  return g;
+}
+
+Problem conv_problem(const ContractionRequest& r) {
+  const Node& conv = *r.root;
+  const ConvGeometry g = conv_geometry(conv);
+  const Shape& w = conv.operand(1)->type.shape;
+  const int64_t groups = conv.int_attr("groups"), columns = w[0].value() / groups,
+                taps = g.window_h * g.window_w;
+  const bool one = conv.operand(0)->type.rank() == 3;
+  kernel::ParamTable* params = r.params;
+  const Shape pixels{g.images, g.out_height, g.out_width};
+  Problem p;
+  p.geometry = g;
+  p.batch = groups;
+  p.m = product(pixels);
+  p.n = columns;
+  p.k = g.channels * taps;
+  const auto at_pixel = [=](const Expr& m, const Expr& channel) {
+    const Index i = delinearize(m, pixels, *params);
+    return one ? Index{i[0], channel, i[2]} : Index{i[0], channel, i[1], i[2]};
+  };
+  p.out_index = [=](const Expr& b, const Expr& m, const Expr& n) {
+    return at_pixel(m, kernel::add(kernel::mul(b, int_const(columns)), n));
+  };
+  // A window of one pixel, without padding or stride: rows of pixels are rows of A.
+  p.windows = !(taps == 1 && g.stride_h == 1 && g.stride_w == 1 && all_are(conv.ints("low"), 0) &&
+                all_are(conv.ints("high"), 0));
+  p.a_index = [=](const Expr& b, const Expr& m, const Expr& k) {
+    return at_pixel(m, kernel::add(kernel::mul(b, int_const(g.channels)), k));
+  };
+  // w[o, c, tap]; k = (tap, c).
+  p.b_batches = groups;
+  const int64_t channels = g.channels;
+  p.b_element = [=](int64_t b, int64_t k, int64_t n) {
+    return ((b * columns + n) * channels + k % channels) * taps + k / channels;
+  };
+  return p;
+}
+
+ContractionBody build_depthwise(const ContractionRequest& r) {
+  const Node& conv = *r.root;
+  const ConvGeometry g = conv_geometry(conv);
+  const bool one = conv.operand(0)->type.rank() == 3;
+  const int64_t channels = conv.int_attr("groups"), taps = g.window_h * g.window_w;
+  DepthwiseShape s;
+  s.images = g.images;
+  s.channels = channels;
+  s.height = g.height;
+  s.width = g.width;
+  s.out_height = g.out_height;
+  s.out_width = g.out_width;
+  s.window_h = g.window_h;
+  s.window_w = g.window_w;
+  s.stride_h = g.stride_h;
+  s.stride_w = g.stride_w;
+  s.dilation_h = g.dilation_h;
+  s.dilation_w = g.dilation_w;
+  s.pad_top = g.pad_top;
+  s.pad_left = g.pad_left;
+  const int64_t granule = kPanelColumns, padded = (channels + granule - 1) / granule * granule;
+  const Buffer weights =
+      r.add_constant(pack_depthwise(*r.constant_rhs, channels, taps, granule), "depthwise16");
+  const Access access(r);
+  const Var lane = kernel::make_var("lane");
+  const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
+    return one ? Index{image, c, x} : Index{image, c, y, x};
+  };
+  DepthwiseOperands o;
+  o.input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes,
+                const Expr& count) {
+    return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes, count);
+  };
+  o.weight = [&](int64_t tap, const Expr& c, int lanes) {
+    return kernel::load(weights, kernel::add(int_const(tap * padded), c), lanes);
+  };
+  o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
+                 int lanes, const Expr& count) {
+    return access.finish(index(image, kernel::add(c, var_expr(lane)), oy, ox), lane, value, lanes, count);
+  };
+  DepthwiseKernel made = build_depthwise_kernel(s, *r.machine, o, r.hint, *r.params);
+  return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
+}
+
+}  // namespace
+
+bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
+  for (const graph::Value* v : root.operands) {
+    if (!is_contraction_float(v->type.dtype)) return false;
+  }
+  if (root.kind == OpKind::kDot)
+    return !constant_rhs ||
+           (root.operand(0)->type.shape.back().is_const() && is_static(root.operand(1)->type.shape));
+  if (root.kind != OpKind::kConv || !constant_rhs) return false;
+  const int rank = root.operand(0)->type.rank();
+  return (rank == 3 || rank == 4) && all_are(root.ints("lhs_dilations"), 1);
+}
+
+ContractionBody build_contraction(const ContractionRequest& request) {
+  if (request.root->kind == OpKind::kDot) return Contraction(request, dot_problem(request)).build();
+  if (is_depthwise(*request.root)) return build_depthwise(request);
+  return Contraction(request, conv_problem(request)).build();
+}
+
+}  // namespace tern::lower

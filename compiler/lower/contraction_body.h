@@ -1,0 +1,56 @@
+// Contractions of the graph (dot, conv) on a CPU level: which algorithm fits, its schedule, and the kernel's
+// body. What surrounds the contraction in its region (inlined producers, epilogue, layouts) is behind the
+// request's functions, all of them scalar: this file finds out where memory is contiguous and vectorises.
+//
+// Algorithms: register-tiled contraction with B packed at compile time, read in place, or transposed into
+// worker scratch, and with A read in place or gathered into worker scratch (implicit GEMM); depthwise
+// convolution. Others (integers, three spatial dimensions, transposed convolution) are refused: the caller
+// falls back to the generic nest.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "compiler/graph/ir.h"
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/target.h"
+
+namespace tern::lower {
+
+struct ContractionRequest {
+  const graph::Node* root = nullptr;  // kDot or kConv
+  const MachineModel* machine = nullptr;
+  kernel::ParamTable* params = nullptr;
+  std::function<int64_t(const Dim&)> hint;  // a likely value of a dimension
+
+  // Scalar element of operand 0 or 1 at a logical index that is in range, in the operand's own type.
+  std::function<kernel::Expr(int operand, const std::vector<kernel::Expr>& index)> element;
+  // Operand 1 when it is a constant, else null.
+  TensorDataPtr constant_rhs;
+  // Binds packed weights to the dispatch: the same contents give the same constant. Called once a level with
+  // equal data.
+  std::function<kernel::Buffer(TensorDataPtr packed, const std::string& encoding)> add_constant;
+
+  // Everything that the region stores for the root's element `value` (a scalar of the root's type) at the
+  // root's logical index.
+  struct Store {
+    kernel::Buffer buffer;
+    kernel::Expr index, value;
+  };
+  std::function<std::vector<Store>(const std::vector<kernel::Expr>& index, const kernel::Expr& value)> finish;
+  bool finish_is_long = false;  // more than a handful of cheap operations
+};
+
+struct ContractionBody {
+  std::vector<kernel::GridAxis> grid;
+  std::vector<kernel::Stmt> body;
+  std::string schedule;
+};
+
+// Nothing when no algorithm here fits. The same answer for every level of a target: a dispatch's levels share
+// their bindings.
+bool contraction_fits(const graph::Node& root, const TensorDataPtr& constant_rhs);
+ContractionBody build_contraction(const ContractionRequest& request);
+
+}  // namespace tern::lower
