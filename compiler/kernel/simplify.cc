@@ -65,6 +65,8 @@ class Simplifier {
   IndexForms forms_;
   std::unordered_map<const VarNode*, Expr> copies_;  // lets that are constants or other names
   std::unordered_set<const VarNode*> mutable_;
+  // Facts are kept by a variable's address: the variables of clones live as long as the facts do.
+  std::vector<std::vector<Stmt>> clones_;
 };
 
 Expr Simplifier::expr(const Expr& e) {
@@ -95,7 +97,8 @@ void Simplifier::loop_stmt(const Stmt& s, std::vector<Stmt>& out) {
   bool stays = s->loop == LoopKind::kThread;
   if (is_int(extent, 1) && !stays) {
     // Its own copy, so that the names in it stay unique.
-    std::vector<Stmt> once = body(clone_fresh(s->body, {{s->var.get(), begin}}));
+    clones_.push_back(clone_fresh(s->body, {{s->var.get(), begin}}));
+    std::vector<Stmt> once = body(std::vector<Stmt>(clones_.back()));
     if (!once.empty()) out.push_back(block(std::move(once)));
     return;
   }

@@ -46,8 +46,8 @@ class Access {
               const Expr& count = nullptr) const {
     Expr e = r_.element(operand, index);
     if (e->type.dtype != DType::kF32) e = kernel::cast(e, DType::kF32);
-    if (lanes == 1) return kernel::substitute(e, {{lane.get(), int_const(0)}});
-    e = kernel::vectorize(e, lane, lanes, {}, count);
+    if (lanes > 1) e = kernel::vectorize(e, lane, lanes, {}, count);  // lane l: e at lane + l
+    e = kernel::substitute(e, {{lane.get(), int_const(0)}});
     return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
   }
 
@@ -62,23 +62,10 @@ class Access {
     return e;
   }
 
-  // Stores for `lanes` neighbours along `lane` of the root's elements `value` (a vector of f32).
-  Stmts finish(const Index& index, const Var& lane, const Expr& value, int lanes, const Expr& count) const {
-    const Var root = kernel::make_var("root", {DType::kF32, 1});
+  Stmts finish(const std::function<Index(const Expr&)>& index_at, const Expr& n, const Expr& value, int lanes,
+               const Expr& count) const {
     const DType type = r_.root->result()->type.dtype;
-    Expr rounded = var_expr(root);
-    if (type != DType::kF32) rounded = kernel::cast(rounded, type);
-    Stmts out;
-    for (const ContractionRequest::Store& s : r_.finish(index, rounded)) {
-      Expr v = kernel::vectorize(s.value, lane, lanes, {{root.get(), value}}, count);
-      if (v->type.lanes != lanes) v = kernel::broadcast(v, lanes);
-      // Where a load of the same places would be consecutive, so is the store.
-      const Expr probe = kernel::vectorize(kernel::load(s.buffer, s.index), lane, lanes);
-      TERN_CHECK(probe->kind == kernel::ExprKind::kLoad,
-                 "every column of a contraction needs a place of its own");
-      out.push_back(kernel::store(s.buffer, probe->args[0], v, count));
-    }
-    return out;
+    return r_.finish(index_at, n, type == DType::kF32 ? value : kernel::cast(value, type), lanes, count);
   }
 
  private:
@@ -108,7 +95,6 @@ struct Problem {
   int64_t b_batches = 1;                                              // 1: all batches share B
   bool windows = false;                                               // A must be gathered by gather_windows
   ConvGeometry geometry;
-  Index (*window_index)(const Expr&, const Expr&, const Expr&, const Expr&) = nullptr;
 };
 
 class Contraction {
@@ -148,7 +134,6 @@ class Contraction {
     }
 
     schedule_ = default_contraction_schedule(shape, *r_.machine);
-    const int lanes = schedule_.lanes;
 
     if (a_load) {
       o.a_buffer = a_load->buffer;
@@ -160,7 +145,7 @@ class Contraction {
     }
     if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
-      o.b_buffer = r_.add_constant(pack_panels(*r_.constant_rhs, source), "panel16");
+      o.b_buffer = r_.pack([&] { return pack_panels(*r_.constant_rhs, source); });
       const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
       const Expr first = p_.b_batches == 1
                              ? int_const(0)
@@ -183,10 +168,9 @@ class Contraction {
     o.finish_is_long = r_.finish_is_long;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
                          const Expr& count) {
-      return access_.finish(p_.out_index(b_, row, kernel::add(column, var_expr(lane))), lane, value, width,
-                            count);
+      return access_.finish([=, this](const Expr& at) { return p_.out_index(b_, row, at); }, column, value,
+                            width, count);
     };
-    (void)lanes;
 
     const kernel::GridAxis axis =
         batched ? kernel::GridAxis{batch, p_.batch, params_.expr(p_.batch)} : kernel::GridAxis{};
@@ -210,7 +194,7 @@ class Contraction {
       source.pixel = [=, this](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
         return access_.vector(0, channel_index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes);
       };
-      source.rows_contiguous = rows_contiguous(lane);
+      source.rows_contiguous = rows_contiguous();
       return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
                        const Expr& depth, int64_t stride) {
         return gather_windows(p_.geometry, source, schedule_.block_depth, schedule_.lanes, block, row0, rows,
@@ -267,14 +251,8 @@ class Contraction {
   }
 
   // Whether c of pixel ix+1 follows c of pixel ix by exactly `channels` elements.
-  bool rows_contiguous(const Var& lane) const {
+  bool rows_contiguous() const {
     if (!b_->args.empty() || b_->kind == kernel::ExprKind::kVar) return false;  // groups interleave
-    // One run over (ix, c): channel = lane % channels, pixel = lane / channels.
-    const Expr c = int_const(p_.geometry.channels);
-    const Expr at = kernel::add(kernel::mul(var_expr(kernel::make_var("x")), c), var_expr(lane));
-    const Index index =
-        channel_index(int_const(0), kernel::index_rem(at, c), int_const(0), kernel::index_div(at, c));
-    (void)index;
     // Channels-last memory of an operand that is read in place has this property; test it through two loads
     // whose distance must be `channels`.
     const Expr e0 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(0)));
@@ -409,8 +387,7 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   s.pad_top = g.pad_top;
   s.pad_left = g.pad_left;
   const int64_t granule = kPanelColumns, padded = (channels + granule - 1) / granule * granule;
-  const Buffer weights =
-      r.add_constant(pack_depthwise(*r.constant_rhs, channels, taps, granule), "depthwise16");
+  const Buffer weights = r.pack([&] { return pack_depthwise(*r.constant_rhs, channels, taps, granule); });
   const Access access(r);
   const Var lane = kernel::make_var("lane");
   const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
@@ -426,7 +403,7 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   };
   o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
                  int lanes, const Expr& count) {
-    return access.finish(index(image, kernel::add(c, var_expr(lane)), oy, ox), lane, value, lanes, count);
+    return access.finish([&](const Expr& at) { return index(image, at, oy, ox); }, c, value, lanes, count);
   };
   DepthwiseKernel made = build_depthwise_kernel(s, *r.machine, o, r.hint, *r.params);
   return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};

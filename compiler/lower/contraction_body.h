@@ -28,17 +28,16 @@ struct ContractionRequest {
   std::function<kernel::Expr(int operand, const std::vector<kernel::Expr>& index)> element;
   // Operand 1 when it is a constant, else null.
   TensorDataPtr constant_rhs;
-  // Binds packed weights to the dispatch: the same contents give the same constant. Called once a level with
-  // equal data.
-  std::function<kernel::Buffer(TensorDataPtr packed, const std::string& encoding)> add_constant;
+  // Binds constant weights in the packing that `make` computes; it runs at most once for all levels.
+  std::function<kernel::Buffer(const std::function<TensorDataPtr()>& make)> pack;
 
-  // Everything that the region stores for the root's element `value` (a scalar of the root's type) at the
-  // root's logical index.
-  struct Store {
-    kernel::Buffer buffer;
-    kernel::Expr index, value;
-  };
-  std::function<std::vector<Store>(const std::vector<kernel::Expr>& index, const kernel::Expr& value)> finish;
+  // Stores everything that the region computes from `lanes` elements of the root's result: those at
+  // index_at(n), index_at(n+1), …; `value` holds them (a vector of the root's type), `count` (may be null)
+  // limits them.
+  std::function<std::vector<kernel::Stmt>(
+      const std::function<std::vector<kernel::Expr>(const kernel::Expr& n)>& index_at, const kernel::Expr& n,
+      const kernel::Expr& value, int lanes, const kernel::Expr& count)>
+      finish;
   bool finish_is_long = false;  // more than a handful of cheap operations
 };
 

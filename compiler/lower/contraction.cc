@@ -1,0 +1,68 @@
+#include "compiler/lower/contraction.h"
+
+#include "compiler/lower/contraction_body.h"
+#include "compiler/lower/emitter.h"
+
+namespace tern::lower {
+namespace {
+
+// Whether the epilogue is worth a loop of its own instead of a copy in every register tile: any expensive
+// function, or much arithmetic.
+bool epilogue_is_long(const Region& region) {
+  int cost = 0;
+  for (const graph::Node* node : region.nodes) {
+    if (node->kind != graph::OpKind::kMap || node == region.root) continue;
+    cost += scalar::info(node->scalar_op()).expensive ? 8 : 1;
+  }
+  return cost > 6;
+}
+
+// 2 * multiply-adds.
+Dim contraction_flops(const graph::Node& root) {
+  const Shape& out = root.result()->type.shape;
+  const Shape& rhs = root.operand(1)->type.shape;
+  if (root.kind == graph::OpKind::kDot) return product(out) * rhs[rhs.size() - 2] * 2;
+  return product(out) * product(Shape(rhs.begin() + 1, rhs.end())) * 2;
+}
+
+}  // namespace
+
+bool lower_contraction(const Region& region, LoweringContext& context) {
+  const graph::Node& root = *region.root;
+  const graph::Value* rhs = root.operand(1);
+  // Through a transpose of a constant and the like, the folder has made a constant already.
+  const TensorDataPtr constant = LoweringContext::constant_data(rhs);
+  if (!contraction_fits(root, constant)) return false;
+
+  DispatchBuilder dispatch(context, region);
+  dispatch.set_label(region.label());
+  dispatch.set_flops(contraction_flops(root));
+  int packed_buffer = -1;
+  for (const Level level : context.target().levels) {
+    ElementEmitter emitter(dispatch);
+    ContractionRequest request;
+    request.root = &root;
+    request.machine = &machine(level);
+    request.params = &dispatch.params();
+    request.hint = [&](const Dim& d) { return context.hint(d); };
+    request.element = [&](int operand, const Index& index) {
+      return emitter.element(root.operand(operand), index);
+    };
+    request.constant_rhs = constant;
+    request.pack = [&](const std::function<TensorDataPtr()>& make) {
+      if (packed_buffer < 0) packed_buffer = context.add_constant(rhs->name, make());
+      return dispatch.bind(packed_buffer);
+    };
+    request.finish = [&](const std::function<Index(const kernel::Expr&)>& index_at, const kernel::Expr& n,
+                         const kernel::Expr& value, int lanes, const kernel::Expr& count) {
+      return store_epilogue(emitter, index_at, n, value, lanes, count);
+    };
+    request.finish_is_long = epilogue_is_long(region);
+    ContractionBody body = build_contraction(request);
+    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule));
+  }
+  dispatch.finish();
+  return true;
+}
+
+}  // namespace tern::lower

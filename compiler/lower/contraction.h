@@ -1,0 +1,15 @@
+// Contractions: dot and conv regions to dispatches.
+#pragma once
+
+#include "compiler/lower/context.h"
+
+namespace tern::lower {
+
+// The fast path: packed weights, register tiles (contraction_kernel.h, depthwise_kernel.h). False when the
+// region is none it knows (element types, dilated transposed convolution, …): nothing was added then.
+bool lower_contraction(const Region& region, LoweringContext& context);
+
+// Any contraction, as the plain loop nest, vectorised over output channels where their memory allows.
+void lower_contraction_naive(const Region& region, LoweringContext& context);
+
+}  // namespace tern::lower

@@ -1,0 +1,240 @@
+#include "compiler/lower/contraction_body.h"
+
+#include <doctest/doctest.h>
+
+#include "compiler/kernel/assign_scratch.h"
+#include "compiler/kernel/simplify.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Expr;
+using kernel::int_const;
+using Index = std::vector<Expr>;
+
+// Address of a logical index in memory ordered as `order`.
+Expr address(const std::vector<int64_t>& shape, const std::vector<int>& order, const Index& index) {
+  Expr at = int_const(0);
+  for (const int d : order)
+    at =
+        kernel::add(kernel::mul(at, int_const(shape[static_cast<size_t>(d)])), index[static_cast<size_t>(d)]);
+  return at;
+}
+
+int64_t address(const std::vector<int64_t>& shape, const std::vector<int>& order,
+                const std::vector<int64_t>& index) {
+  int64_t at = 0;
+  for (const int d : order) at = at * shape[static_cast<size_t>(d)] + index[static_cast<size_t>(d)];
+  return at;
+}
+
+struct Operand {
+  std::vector<int64_t> shape;
+  std::vector<int> order;
+  std::vector<float> data;
+};
+
+Operand make(std::vector<int64_t> shape, std::vector<int> order, int seed) {
+  Operand o{std::move(shape), std::move(order), {}};
+  int64_t count = 1;
+  for (const int64_t d : o.shape) count *= d;
+  for (int64_t i = 0; i < count; ++i) o.data.push_back(static_cast<float>((i * 7 + seed) % 11 - 5));
+  return o;
+}
+
+kernel::EvalBinding bytes(std::vector<float>& v) {
+  return {reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
+}
+
+// Runs the kernel of `root` and returns the output in `order`.
+std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool constant_rhs,
+                       const std::vector<int>& out_order, Level level) {
+  const kernel::Buffer ab =
+      kernel::make_buffer("a", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kRead);
+  const kernel::Buffer bb =
+      kernel::make_buffer("b", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kRead);
+  const kernel::Buffer ob =
+      kernel::make_buffer("out", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kWrite);
+  kernel::ParamTable params;
+  TensorDataPtr packed;
+  ContractionRequest r;
+  r.root = &root;
+  r.machine = &machine(level);
+  r.params = &params;
+  r.hint = [](const Dim& d) { return d.value(); };
+  r.element = [&](int operand, const Index& index) {
+    const Operand& o = operand == 0 ? a : b;
+    return kernel::load(operand == 0 ? ab : bb, address(o.shape, o.order, index));
+  };
+  if (constant_rhs) {
+    auto data = TensorData::make(DType::kF32, b.shape);
+    std::copy(b.data.begin(), b.data.end(), data->mutable_as<float>());
+    r.constant_rhs = data;
+  }
+  r.pack = [&](const std::function<TensorDataPtr()>& make_packed) {
+    packed = make_packed();
+    return bb;
+  };
+  const std::vector<int64_t> out_shape = static_dims(root.result()->type.shape);
+  r.finish = [&](const std::function<Index(const Expr&)>& index_at, const Expr& n, const Expr& value,
+                 int lanes, const Expr& count) {
+    // Columns may be strided in the output: one store a lane then.
+    std::vector<kernel::Stmt> out;
+    for (int l = 0; l < lanes; ++l) {
+      const Expr one = lanes == 1 ? value : kernel::shuffle(value, nullptr, {l});
+      kernel::Stmt s =
+          kernel::store(ob, address(out_shape, out_order, index_at(kernel::add(n, int_const(l)))), one);
+      out.push_back(count ? kernel::if_then(kernel::compare(kernel::ScalarOp::kLt, int_const(l), count), {s})
+                          : s);
+    }
+    return out;
+  };
+  REQUIRE(contraction_fits(root, r.constant_rhs));
+  ContractionBody body = build_contraction(r);
+  kernel::Kernel k;
+  k.name = "contraction";
+  k.bindings = {ab, bb, ob};
+  k.params = params.params();
+  k.grid = body.grid;
+  k.body = body.body;
+  k.schedule = body.schedule;
+  kernel::simplify(k);
+  kernel::assign_scratch(k);
+  REQUIRE_MESSAGE(kernel::verify(k).empty(), kernel::verify(k));
+  std::vector<float> packed_data;
+  if (packed) packed_data.assign(packed->as<float>(), packed->as<float>() + packed->count());
+  int64_t count = 1, tiles = 1;
+  for (const int64_t d : out_shape) count *= d;
+  for (const kernel::GridAxis& axis : k.grid) tiles *= axis.extent.value();
+  std::vector<float> out(static_cast<size_t>(count), -999);
+  const Result<int32_t> status =
+      kernel::evaluate(k, {bytes(a.data), bytes(packed ? packed_data : b.data), bytes(out)}, {}, 0, tiles);
+  REQUIRE_MESSAGE(status.ok(), status.error().text());
+  return out;
+}
+
+graph::Value* input(graph::Graph& g, const std::vector<int64_t>& shape) {
+  graph::Value* v = g.new_value(graph::Type::tensor(DType::kF32, Shape(shape.begin(), shape.end())));
+  v->block = &g.body;
+  g.body.args.push_back(v);
+  return v;
+}
+
+void check_dot(const std::vector<int64_t>& as, const std::vector<int64_t>& bs, bool constant,
+               bool transposed_b, Level level) {
+  graph::Graph g;
+  graph::Builder builder(g, g.body);
+  const graph::Value* result = builder.dot(input(g, as), input(g, bs));
+  std::vector<int> dense(as.size());
+  for (size_t i = 0; i < dense.size(); ++i) dense[i] = static_cast<int>(i);
+  std::vector<int> b_order = dense;
+  if (transposed_b) std::swap(b_order[b_order.size() - 1], b_order[b_order.size() - 2]);
+  Operand a = make(as, dense, 1), b = make(bs, constant ? dense : b_order, 2);
+  const std::vector<float> out = run(*result->def, a, b, constant, dense, level);
+  const std::vector<int64_t> shape = static_dims(result->type.shape);
+  const size_t r = shape.size();
+  const int64_t m_count = shape[r - 2], n_count = shape[r - 1], k_count = as[r - 1];
+  int64_t batches = 1;
+  for (size_t d = 0; d + 2 < r; ++d) batches *= shape[d];
+  for (int64_t at = 0; at < batches; ++at) {
+    std::vector<int64_t> ia(r), ibx(r), io(r);
+    int64_t rest = at;
+    for (size_t d = r - 2; d-- > 0; rest /= shape[d]) {
+      io[d] = rest % shape[d];
+      ia[d] = as[d] == 1 ? 0 : io[d];
+      ibx[d] = bs[d] == 1 ? 0 : io[d];
+    }
+    for (int64_t m = 0; m < m_count; ++m) {
+      for (int64_t n = 0; n < n_count; ++n) {
+        float want = 0;
+        for (int64_t k = 0; k < k_count; ++k) {
+          ia[r - 2] = m, ia[r - 1] = k, ibx[r - 2] = k, ibx[r - 1] = n;
+          want += a.data[static_cast<size_t>(address(as, a.order, ia))] *
+                  b.data[static_cast<size_t>(address(bs, b.order, ibx))];
+        }
+        io[r - 2] = m, io[r - 1] = n;
+        REQUIRE(out[static_cast<size_t>(address(shape, dense, io))] == want);
+      }
+    }
+  }
+}
+
+struct ConvCase {
+  int64_t images, channels, height, width, outputs, window, stride, pad, dilation, groups;
+};
+
+void check_conv(const ConvCase& c, Level level) {
+  CAPTURE(c.channels);
+  CAPTURE(c.outputs);
+  CAPTURE(c.window);
+  CAPTURE(c.groups);
+  graph::Graph g;
+  graph::Builder builder(g, g.body);
+  const std::vector<int64_t> xs{c.images, c.channels, c.height, c.width},
+      ws{c.outputs, c.channels / c.groups, c.window, c.window};
+  using Ints = std::vector<int64_t>;
+  const graph::Node* conv = builder.node(graph::OpKind::kConv, {input(g, xs), input(g, ws)},
+                                         {{"strides", Ints{c.stride, c.stride}},
+                                          {"low", Ints{c.pad, c.pad}},
+                                          {"high", Ints{c.pad, c.pad}},
+                                          {"dilations", Ints{c.dilation, c.dilation}},
+                                          {"lhs_dilations", Ints{1, 1}},
+                                          {"groups", c.groups}});
+  Operand x = make(xs, {0, 2, 3, 1}, 3), w = make(ws, {0, 1, 2, 3}, 4);
+  const std::vector<int> out_order{0, 2, 3, 1};
+  const std::vector<float> out = run(*conv, x, w, true, out_order, level);
+  const std::vector<int64_t> os = static_dims(conv->result()->type.shape);
+  const int64_t in_group = c.channels / c.groups, out_group = c.outputs / c.groups;
+  for (int64_t n = 0; n < os[0]; ++n) {
+    for (int64_t o = 0; o < os[1]; ++o) {
+      for (int64_t y = 0; y < os[2]; ++y) {
+        for (int64_t z = 0; z < os[3]; ++z) {
+          float want = 0;
+          for (int64_t i = 0; i < in_group; ++i) {
+            for (int64_t ky = 0; ky < c.window; ++ky) {
+              for (int64_t kx = 0; kx < c.window; ++kx) {
+                const int64_t iy = y * c.stride + ky * c.dilation - c.pad,
+                              ix = z * c.stride + kx * c.dilation - c.pad;
+                if (iy < 0 || ix < 0 || iy >= c.height || ix >= c.width) continue;
+                want += x.data[static_cast<size_t>(
+                            address(xs, x.order, {n, o / out_group * in_group + i, iy, ix}))] *
+                        w.data[static_cast<size_t>(address(ws, w.order, {o, i, ky, kx}))];
+              }
+            }
+          }
+          REQUIRE(out[static_cast<size_t>(address(os, out_order, {n, o, y, z}))] == want);
+        }
+      }
+    }
+  }
+}
+
+const Level kLevels[] = {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64};
+
+TEST_CASE("dot: packed, in place and transposed right operands, shared and separate batches") {
+  for (const Level level : kLevels) {
+    check_dot({5, 7}, {7, 33}, true, false, level);
+    check_dot({1, 40}, {40, 20}, true, false, level);
+    check_dot({13, 9}, {9, 17}, false, false, level);
+    check_dot({13, 9}, {9, 17}, false, true, level);
+    check_dot({2, 3, 4, 6}, {2, 3, 6, 5}, false, true, level);
+    check_dot({2, 3, 4, 6}, {1, 3, 6, 5}, false, false, level);
+    check_dot({3, 4, 6}, {3, 6, 18}, true, false, level);
+  }
+}
+
+TEST_CASE("conv: pointwise, windows, strides, padding, dilation, groups, few channels, depthwise") {
+  for (const Level level : kLevels) {
+    check_conv({1, 24, 5, 5, 20, 1, 1, 0, 1, 1}, level);
+    check_conv({2, 8, 6, 5, 18, 3, 1, 1, 1, 1}, level);
+    check_conv({1, 3, 9, 11, 16, 3, 2, 1, 1, 1}, level);
+    check_conv({1, 5, 9, 9, 7, 3, 1, 2, 2, 1}, level);
+    check_conv({1, 12, 6, 6, 8, 3, 1, 1, 1, 2}, level);
+    check_conv({1, 19, 9, 10, 19, 3, 1, 1, 1, 19}, level);
+    check_conv({2, 8, 9, 9, 8, 5, 2, 2, 1, 8}, level);
+    check_conv({1, 40, 3, 3, 20, 3, 1, 1, 1, 1}, level);
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower
