@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "schemas/abi/dtypes.h"
 #include "vm/text/text.h"
@@ -204,6 +205,10 @@ void Assembler::segment(LineReader& in) {
     for (size_t i = 0; i + 1 < digits.size(); i += 2) {
       bytes.push_back(static_cast<uint8_t>(std::strtoul(digits.substr(i, 2).c_str(), nullptr, 16)));
     }
+  } else if (form == "file") {
+    std::ifstream stream(files_ + "/" + in.name(), std::ios::binary);
+    if (!stream) in.fail("the segment's file cannot be read");
+    bytes.assign(std::istreambuf_iterator<char>(stream), {});
   } else if (form == "f32" || form == "i64" || form == "i32") {
     while (in.peek().kind == Token::kNumber) {
       const Token token = in.next();
@@ -286,10 +291,11 @@ void Assembler::source(LineReader& in) {
   module().sources.push_back(std::move(source));
 }
 
-bool assemble_module(std::string_view text, ModuleFile* out, std::string* error) {
+bool assemble_module(std::string_view text, ModuleFile* out, std::string* error,
+                     const AssembleOptions& options) {
   *out = {};
   error->clear();
-  Assembler assembler(out, error);
+  Assembler assembler(out, error, options.files);
   int number = 0;
   while (!text.empty()) {
     const size_t end = text.find('\n');
@@ -304,7 +310,7 @@ bool assemble_module(std::string_view text, ModuleFile* out, std::string* error)
     return false;
   }
   assembler.finish();
-  return error->empty();
+  return error->empty() && resolve_elf_entries(out, error);
 }
 
 }  // namespace tern::vm

@@ -40,7 +40,8 @@ class LineReader {
 
 class Assembler {
  public:
-  Assembler(ModuleFile* out, std::string* error) : file_(*out), error_(error) {}
+  Assembler(ModuleFile* out, std::string* error, std::string files)
+      : file_(*out), error_(error), files_(std::move(files)) {}
   // One line of text.
   void line(LineReader& in);
   void finish();
@@ -86,6 +87,7 @@ class Assembler {
 
   ModuleFile& file_;
   std::string* error_;
+  std::string files_;
   bool in_program_ = false, in_list_ = false, in_routine_ = false;
   // Of the program at hand.
   std::map<int64_t, uint32_t> numbers_;

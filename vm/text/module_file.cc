@@ -1,5 +1,7 @@
 #include "vm/text/module_file.h"
 
+#include <elf.h>
+
 #include <cstring>
 
 #include "schemas/module/file_header.h"
@@ -45,6 +47,44 @@ std::vector<uint8_t> pack_module(ModuleFile& file) {
                 file.segments[i].size());
   }
   return out;
+}
+
+static bool find_elf_symbol(const std::vector<uint8_t>& elf, const std::string& name, uint64_t* out) {
+  Elf64_Ehdr header;
+  if (elf.size() < sizeof(header)) return false;
+  std::memcpy(&header, elf.data(), sizeof(header));
+  for (uint16_t i = 0; i < header.e_shnum; ++i) {
+    Elf64_Shdr table, strings;
+    const uint64_t at = header.e_shoff + i * sizeof(table);
+    if (at + sizeof(table) > elf.size()) return false;
+    std::memcpy(&table, elf.data() + at, sizeof(table));
+    if (table.sh_type != SHT_DYNSYM || table.sh_offset + table.sh_size > elf.size()) continue;
+    std::memcpy(&strings, elf.data() + header.e_shoff + table.sh_link * sizeof(strings), sizeof(strings));
+    for (uint64_t k = 0; k + sizeof(Elf64_Sym) <= table.sh_size; k += sizeof(Elf64_Sym)) {
+      Elf64_Sym symbol;
+      std::memcpy(&symbol, elf.data() + table.sh_offset + k, sizeof(symbol));
+      if (name != reinterpret_cast<const char*>(elf.data() + strings.sh_offset + symbol.st_name)) continue;
+      *out = symbol.st_value;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool resolve_elf_entries(ModuleFile* file, std::string* error) {
+  for (const auto& executable : file->module.executables) {
+    if (executable->format != module::ExecutableFormat::Elf || !executable->entry_offsets.empty()) continue;
+    for (const std::string& name : executable->entry_names) {
+      uint64_t offset = 0;
+      if (executable->segment >= file->segments.size() ||
+          !find_elf_symbol(file->segments[executable->segment], name, &offset)) {
+        *error = "the executable has no symbol '" + name + "'";
+        return false;
+      }
+      executable->entry_offsets.push_back(offset);
+    }
+  }
+  return true;
 }
 
 bool unpack_module(const uint8_t* data, size_t size, ModuleFile* out, std::string* error) {

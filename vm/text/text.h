@@ -37,8 +37,14 @@ struct DisassembleOptions {
   bool commands = true;  // write kernels, bindings and command lists
 };
 
-// False with "line 12: …" in *error.
-bool assemble_module(std::string_view text, ModuleFile* out, std::string* error);
+struct AssembleOptions {
+  std::string files;  // the folder of `segment … file "name"` lines
+};
+
+// False with "line 12: …" in *error. ELF entries that have a name and no offset get the offset of their
+// symbol.
+bool assemble_module(std::string_view text, ModuleFile* out, std::string* error,
+                     const AssembleOptions& options = {});
 std::string disassemble_module(const ModuleFile& file, const DisassembleOptions& options = {});
 
 // One routine's instructions, a line each.
