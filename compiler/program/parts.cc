@@ -1,0 +1,119 @@
+#include "compiler/program/parts.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+
+namespace tern::program {
+namespace {
+
+uint64_t content_hash(const TensorData& data) {
+  return XXH3_64bits(data.bytes().data(), data.bytes().size());
+}
+
+bool same_bytes(const TensorData& a, const TensorData& b) {
+  return a.bytes().size() == b.bytes().size() &&
+         std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin());
+}
+
+// The text that two kernels share exactly if one entry can serve both.
+std::string structure(const kernel::Kernel& kernel) {
+  kernel::Kernel plain = kernel;
+  plain.name = "k";
+  plain.source.clear();
+  plain.schedule.clear();
+  plain.flops = plain.bytes_read = plain.bytes_written = 0;
+  for (kernel::Param& param : plain.params) param.value = 0;
+  for (kernel::GridAxis& axis : plain.grid) axis.extent = 0;
+  return kernel::print_kernel(plain);
+}
+
+std::string identifier(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    out += plain ? c : '_';
+  }
+  if (out.empty() || (out[0] >= '0' && out[0] <= '9')) out.insert(0, "k_");
+  return out.substr(0, 80);
+}
+
+}  // namespace
+
+size_t ConstantPool::add(const TensorDataPtr& data, const std::string& name, int program) {
+  const uint64_t bit = uint64_t{1} << program;
+  if (const auto known = by_pointer_.find(data.get()); known != by_pointer_.end()) {
+    entries_[known->second].programs |= bit;
+    return known->second;
+  }
+  const uint64_t hash = content_hash(*data);
+  const auto [first, last] = by_hash_.equal_range(hash);
+  size_t index = entries_.size();
+  for (auto at = first; at != last; ++at) {
+    if (same_bytes(*entries_[at->second].data, *data)) index = at->second;
+  }
+  if (index == entries_.size()) {
+    entries_.push_back({data, name, 0, 0, 0});
+    by_hash_.emplace(hash, index);
+  }
+  entries_[index].programs |= bit;
+  by_pointer_.emplace(data.get(), index);
+  return index;
+}
+
+void ConstantPool::layout() {
+  std::vector<uint64_t> users;  // of each segment
+  segment_bytes_.clear();
+  for (Entry& entry : entries_) {
+    const auto at = std::find(users.begin(), users.end(), entry.programs);
+    entry.segment = static_cast<uint32_t>(at - users.begin());
+    if (at == users.end()) {
+      users.push_back(entry.programs);
+      segment_bytes_.push_back(0);
+    }
+    int64_t& bytes = segment_bytes_[entry.segment];
+    entry.offset = bytes;
+    bytes += (static_cast<int64_t>(entry.data->bytes().size()) + kAlignment - 1) / kAlignment * kAlignment;
+  }
+}
+
+KernelPool::Place KernelPool::add(lower::Level level, const std::shared_ptr<const kernel::Kernel>& kernel) {
+  const auto at = std::find_if(levels_.begin(), levels_.end(),
+                               [&](const LevelKernels& known) { return known.level == level; });
+  const uint32_t executable = static_cast<uint32_t>(at - levels_.begin());
+  if (at == levels_.end()) {
+    levels_.push_back({level, {}});
+    by_text_.emplace_back();
+  }
+  std::vector<std::shared_ptr<const kernel::Kernel>>& kernels = levels_[executable].kernels;
+  const auto [entry, fresh] =
+      by_text_[executable].try_emplace(structure(*kernel), static_cast<uint32_t>(kernels.size()));
+  if (fresh) {
+    auto named = std::make_shared<kernel::Kernel>(*kernel);
+    named->name = identifier(kernel->name);
+    const std::string stem = named->name;
+    for (int number = 2; !names_.emplace(executable, named->name).second; ++number)
+      named->name = fmt::format("{}_{}", stem, number);
+    kernels.push_back(std::move(named));
+  }
+  return {executable, entry->second};
+}
+
+uint32_t SourcePool::add(const std::vector<std::shared_ptr<const graph::Source>>& sources,
+                         const std::string& note) {
+  auto source = std::make_unique<module::SourceT>();
+  source->note = note;
+  std::string key = note;
+  for (const auto& node : sources) {
+    if (!node) continue;
+    source->nodes.push_back(node->node);
+    source->ops.push_back(node->op);
+    key += fmt::format("\n{}\t{}", node->node, node->op);
+  }
+  const auto [at, fresh] = by_text_.try_emplace(key, static_cast<uint32_t>(sources_.size()));
+  if (fresh) sources_.push_back(std::move(source));
+  return at->second;
+}
+
+}  // namespace tern::program

@@ -1,0 +1,79 @@
+// What the programs of one module share: constants interned by content, kernels interned by structure, source
+// information. Programs are built against these pools; compiler/pack writes them into the file.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "compiler/lower/program_ir.h"
+#include "schemas/module/module_generated.h"
+
+namespace tern::program {
+
+// Constants by content. Add all constants of all programs first, then lay out, then ask for places: constants
+// that the same programs use share a segment, so that a device gets only what its program needs.
+class ConstantPool {
+ public:
+  static constexpr int64_t kAlignment = 64;
+  struct Entry {
+    TensorDataPtr data;
+    std::string name;       // of the first value with these bytes
+    uint64_t programs = 0;  // bit set
+    uint32_t segment = 0;   // after layout(): number of the constant segment
+    int64_t offset = 0;     // in it
+  };
+  // Returns the entry's index.
+  size_t add(const TensorDataPtr& data, const std::string& name, int program);
+  void layout();
+  const Entry& entry(size_t index) const { return entries_[index]; }
+  const std::vector<Entry>& entries() const { return entries_; }
+  const std::vector<int64_t>& segment_bytes() const { return segment_bytes_; }
+
+ private:
+  std::vector<Entry> entries_;
+  std::unordered_multimap<uint64_t, size_t> by_hash_;
+  std::unordered_map<const TensorData*, size_t> by_pointer_;
+  std::vector<int64_t> segment_bytes_;
+};
+
+// Kernels of each level, identical ones once. Identical: the same code; names, sources, grids and parameter
+// values, which belong to the dispatch, do not count.
+class KernelPool {
+ public:
+  struct LevelKernels {
+    lower::Level level;
+    std::vector<std::shared_ptr<const kernel::Kernel>> kernels;  // names unique within the level
+  };
+  struct Place {
+    uint32_t executable = 0;  // index of the level
+    uint32_t entry = 0;
+  };
+  Place add(lower::Level level, const std::shared_ptr<const kernel::Kernel>& kernel);
+  const std::vector<LevelKernels>& levels() const { return levels_; }
+
+ private:
+  std::vector<LevelKernels> levels_;
+  std::vector<std::unordered_map<std::string, uint32_t>> by_text_;
+  std::set<std::pair<uint32_t, std::string>> names_;
+};
+
+class SourcePool {
+ public:
+  uint32_t add(const std::vector<std::shared_ptr<const graph::Source>>& sources, const std::string& note);
+  std::vector<std::unique_ptr<module::SourceT>> take() { return std::move(sources_); }
+
+ private:
+  std::vector<std::unique_ptr<module::SourceT>> sources_;
+  std::unordered_map<std::string, uint32_t> by_text_;
+};
+
+struct ModuleParts {
+  ConstantPool constants;
+  KernelPool kernels;
+  SourcePool sources;
+};
+
+}  // namespace tern::program
