@@ -1,0 +1,103 @@
+#include "compiler/pack/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+namespace tern::pack {
+namespace {
+
+// The name that a signal's handler removes: one file at a time is being written.
+char g_unfinished[4096];
+
+extern "C" void remove_unfinished(int signal_number) {
+  if (g_unfinished[0]) unlink(g_unfinished);
+  signal(signal_number, SIG_DFL);
+  raise(signal_number);
+}
+
+void guard(const std::string& name) {
+  if (name.size() >= sizeof(g_unfinished)) return;
+  std::memcpy(g_unfinished, name.c_str(), name.size() + 1);
+  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGABRT}) {
+    struct sigaction action = {};
+    action.sa_handler = remove_unfinished;
+    struct sigaction former = {};
+    sigaction(number, nullptr, &former);
+    if (former.sa_handler == SIG_DFL) sigaction(number, &action, nullptr);
+  }
+}
+
+}  // namespace
+
+Result<AtomicFile> AtomicFile::create(const std::string& path) {
+  struct stat existing = {};
+  const bool special = stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode);
+  if (special && S_ISDIR(existing.st_mode)) return error("The output path '{}' is a folder.", path);
+  // A device or pipe (/dev/null) cannot be replaced: it is written to.
+  std::string temporary = special ? path : fmt::format("{}.{}.part", path, getpid());
+  const int flags = special ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+  const int descriptor = open(temporary.c_str(), flags, 0666);
+  if (descriptor < 0) return error("The output file '{}' cannot be written: {}.", path, std::strerror(errno));
+  if (!special) guard(temporary);
+  return AtomicFile(path, special ? std::string() : std::move(temporary), descriptor);
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), descriptor_(other.descriptor_) {
+  other.descriptor_ = -1;
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ < 0) return;
+  close(descriptor_);
+  if (!temporary_.empty()) unlink(temporary_.c_str());
+  g_unfinished[0] = 0;
+}
+
+Error AtomicFile::failure(const char* what) const {
+  return error("The output file '{}' cannot be {}: {}.", path_, what, std::strerror(errno));
+}
+
+Status AtomicFile::append(std::span<const uint8_t> data) {
+  while (!data.empty()) {
+    const ssize_t done = ::write(descriptor_, data.data(), std::min<size_t>(data.size(), size_t{1} << 30));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return failure("written");
+    data = data.subspan(static_cast<size_t>(done));
+  }
+  return Ok{};
+}
+
+Status AtomicFile::append_zeros(int64_t count) {
+  static constexpr uint8_t kZeros[4096] = {};
+  for (; count > 0; count -= static_cast<int64_t>(sizeof(kZeros))) {
+    TERN_TRY(append({kZeros, static_cast<size_t>(std::min<int64_t>(count, sizeof(kZeros)))}));
+  }
+  return Ok{};
+}
+
+Status AtomicFile::commit() {
+  const int descriptor = descriptor_;
+  if (temporary_.empty()) return Ok{};
+  if (close(descriptor) != 0) {
+    descriptor_ = -1;
+    unlink(temporary_.c_str());
+    return failure("written");
+  }
+  descriptor_ = -1;
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const Error failed = failure("put in its place");
+    unlink(temporary_.c_str());
+    return failed;
+  }
+  g_unfinished[0] = 0;
+  return Ok{};
+}
+
+}  // namespace tern::pack

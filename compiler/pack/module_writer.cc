@@ -1,0 +1,164 @@
+#include "compiler/pack/module_writer.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "compiler/pack/atomic_file.h"
+#include "schemas/module/file_header.h"
+
+namespace tern::pack {
+namespace {
+
+constexpr const char* kProducer = "ternc 0.1.0";
+
+int64_t round_up(int64_t value, int64_t to) {
+  return (value + to - 1) / to * to;
+}
+
+}  // namespace
+
+std::vector<module::Condition> level_conditions(lower::Level level) {
+  enum Capability : uint16_t {
+#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+  };
+  constexpr int64_t kX86 = 1, kArm = 2;  // the values of cpu_arch
+  const auto x86 = [&](int64_t at_least) {
+    return std::vector<module::Condition>{{kX86, k_cpu_arch, module::ConditionOp::Equal},
+                                          {at_least, k_x86_level, module::ConditionOp::AtLeast}};
+  };
+  switch (level) {
+    case lower::Level::kX86V2:
+      return x86(2);
+    case lower::Level::kX86V3:
+      return x86(3);
+    case lower::Level::kX86V4:
+      return x86(4);
+    case lower::Level::kAArch64:
+      return {{kArm, k_cpu_arch, module::ConditionOp::Equal}};
+  }
+  TERN_UNREACHABLE();
+}
+
+// The pieces, in the order of the file, become one segment.
+uint64_t ModuleFile::add_segment(std::vector<Piece> pieces, module::SegmentKind kind, module::ModuleT& module,
+                                 uint64_t offset) {
+  XXH64_state_t hash;
+  XXH64_reset(&hash, 0);
+  static constexpr uint8_t kZeros[4096] = {};
+  int64_t length = 0;
+  for (const Piece& piece : pieces) {
+    XXH64_update(&hash, piece.data.data(), piece.data.size());
+    for (int64_t left = piece.padding; left > 0; left -= static_cast<int64_t>(sizeof(kZeros)))
+      XXH64_update(&hash, kZeros, static_cast<size_t>(std::min<int64_t>(left, sizeof(kZeros))));
+    length += static_cast<int64_t>(piece.data.size()) + piece.padding;
+  }
+  module.segments.emplace_back(offset, static_cast<uint64_t>(length), XXH64_digest(&hash), kind);
+  // The next segment, whatever it is, may begin behind.
+  const int64_t gap = round_up(length, TERN_CONSTANTS_ALIGNMENT) - length;
+  if (pieces.empty()) pieces.push_back({});
+  pieces.back().padding += gap;
+  pieces_.insert(pieces_.end(), pieces.begin(), pieces.end());
+  return offset + static_cast<uint64_t>(length + gap);
+}
+
+uint64_t ModuleFile::add_constants(module::ModuleT& module) {
+  uint64_t offset = 0;
+  const auto& entries = input_.constants->entries();
+  for (size_t segment = 0; segment < input_.constants->segment_bytes().size(); ++segment) {
+    std::vector<Piece> pieces;
+    for (const program::ConstantPool::Entry& entry : entries) {
+      if (entry.segment != segment) continue;
+      const int64_t bytes = static_cast<int64_t>(entry.data->bytes().size());
+      pieces.push_back({entry.data->bytes(), round_up(bytes, program::ConstantPool::kAlignment) - bytes});
+      auto constant = std::make_unique<module::ConstantT>();
+      constant->name = entry.name;
+      constant->segment = static_cast<uint32_t>(segment);
+      constant->offset = static_cast<uint64_t>(entry.offset);
+      constant->length = static_cast<uint64_t>(bytes);
+      constant->dtype = static_cast<uint8_t>(entry.data->dtype());
+      constant->shape = entry.data->shape();
+      module.constants.push_back(std::move(constant));
+      size_.weights += bytes;
+    }
+    offset = add_segment(std::move(pieces), module::SegmentKind::Constants, module, offset);
+  }
+  return offset;
+}
+
+ModuleFile::ModuleFile(ModuleInput input) : input_(std::move(input)) {
+  module::ModuleT module;
+  module.producer = kProducer;
+  module.symbols = std::move(input_.symbols);
+  module.functions = std::move(input_.functions);
+  module.programs = std::move(input_.programs);
+  module.sources = std::move(input_.sources);
+  uint64_t offset = add_constants(module);
+  for (const ExecutableImage& image : input_.executables) {
+    auto executable = std::make_unique<module::ExecutableT>();
+    executable->name = std::string(lower::machine(image.level).name);
+    executable->format = module::ExecutableFormat::Elf;
+    executable->conditions = level_conditions(image.level);
+    executable->segment = static_cast<uint32_t>(module.segments.size());
+    executable->entry_offsets = image.entry_offsets;
+    executable->entry_names = image.entry_names;
+    module.executables.push_back(std::move(executable));
+    size_.code += static_cast<int64_t>(image.image.size());
+    offset = add_segment({{image.image, 0}}, module::SegmentKind::Code, module, offset);
+  }
+  for (auto& [key, value] : input_.metadata) {
+    auto entry = std::make_unique<module::KeyValueT>();
+    entry->key = key;
+    entry->value = value;
+    module.metadata.push_back(std::move(entry));
+  }
+  flatbuffers::FlatBufferBuilder builder(1 << 16);
+  builder.FinishSizePrefixed(module::Module::Pack(builder, &module));
+  tern_file_header_t header = {};
+  std::memcpy(header.magic, TERN_FILE_MAGIC, sizeof(header.magic));
+  header.format_major = TERN_FORMAT_MAJOR;
+  header.format_minor = TERN_FORMAT_MINOR;
+  header.metadata_length = builder.GetSize();
+  header.metadata_hash = XXH64(builder.GetBufferPointer(), builder.GetSize(), 0);
+  const int64_t head_bytes = TERN_FILE_METADATA_OFFSET + static_cast<int64_t>(builder.GetSize());
+  header.bulk_offset = static_cast<uint64_t>(round_up(head_bytes, TERN_CONSTANTS_ALIGNMENT));
+  // The file ends with its last segment: the gap behind it is left out.
+  if (!module.segments.empty()) {
+    const module::Segment& last = module.segments.back();
+    pieces_.back().padding -= static_cast<int64_t>(offset - (last.offset() + last.length()));
+    offset = last.offset() + last.length();
+  }
+  header.file_length = header.bulk_offset + offset;
+  head_.resize(static_cast<size_t>(header.bulk_offset));
+  std::memcpy(head_.data(), &header, sizeof(header));
+  std::memcpy(head_.data() + TERN_FILE_METADATA_OFFSET, builder.GetBufferPointer(), builder.GetSize());
+  pieces_.insert(pieces_.begin(), Piece{head_, 0});
+  size_.metadata = static_cast<int64_t>(builder.GetSize());
+  size_.total = static_cast<int64_t>(header.file_length);
+}
+
+Status ModuleFile::write(const std::string& path) const {
+  TERN_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  for (const Piece& piece : pieces_) {
+    TERN_TRY(file.append(piece.data));
+    TERN_TRY(file.append_zeros(piece.padding));
+  }
+  return file.commit();
+}
+
+std::vector<uint8_t> ModuleFile::bytes() const {
+  std::vector<uint8_t> out;
+  out.reserve(static_cast<size_t>(size_.total));
+  for (const Piece& piece : pieces_) {
+    out.insert(out.end(), piece.data.begin(), piece.data.end());
+    out.insert(out.end(), static_cast<size_t>(piece.padding), 0);
+  }
+  return out;
+}
+
+}  // namespace tern::pack

@@ -1,0 +1,66 @@
+// Writes a module file: header, FlatBuffer metadata, segments (docs/module-format.md). The same module gives
+// the same bytes. The file appears whole or not at all: it is written beside its place and renamed.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "compiler/program/parts.h"
+#include "compiler/support/result.h"
+#include "schemas/module/module_generated.h"
+
+namespace tern::pack {
+
+// The kernels of one level, compiled.
+struct ExecutableImage {
+  lower::Level level;
+  std::vector<uint8_t> image;           // ELF
+  std::vector<uint64_t> entry_offsets;  // of the pool's kernels, in order
+  std::vector<std::string> entry_names;
+};
+
+struct ModuleInput {
+  std::vector<std::unique_ptr<module::SymbolT>> symbols;
+  std::vector<std::unique_ptr<module::FunctionT>> functions;
+  std::vector<std::unique_ptr<module::ProgramT>> programs;
+  std::vector<ExecutableImage> executables;  // in the order of the pool's levels
+  std::vector<std::unique_ptr<module::SourceT>> sources;
+  const program::ConstantPool* constants = nullptr;  // laid out
+  std::vector<std::pair<std::string, std::string>> metadata;
+};
+
+// What the file's bytes are for.
+struct ModuleSize {
+  int64_t metadata = 0, weights = 0, code = 0, total = 0;
+};
+
+// A module in pieces, so that weights are written from where they are.
+class ModuleFile {
+ public:
+  ModuleFile(ModuleInput input);
+  const ModuleSize& size() const { return size_; }
+  // Never leaves a part of a file behind, also when the process is ended by a signal that can be handled.
+  Status write(const std::string& path) const;
+  std::vector<uint8_t> bytes() const;
+
+ private:
+  struct Piece {
+    std::span<const uint8_t> data;
+    int64_t padding = 0;  // zeros behind it
+  };
+  ModuleInput input_;
+  std::vector<uint8_t> head_;  // header and metadata
+  std::vector<Piece> pieces_;  // everything, in order
+  ModuleSize size_;
+
+  uint64_t add_segment(std::vector<Piece> pieces, module::SegmentKind kind, module::ModuleT& module,
+                       uint64_t offset);
+  uint64_t add_constants(module::ModuleT& module);
+};
+
+// What an executable of this level asks of the device.
+std::vector<module::Condition> level_conditions(lower::Level level);
+
+}  // namespace tern::pack
