@@ -171,7 +171,7 @@ struct CodeVerifier {
     }
   }
 
-  tern_status_t instruction(uint32_t at, uint64_t* word) {
+  tern_status_t instruction([[maybe_unused]] uint32_t at, uint64_t* word) {
     const Instruction in = decode(*word);
     const uint16_t op = op_index(in.op);
     if (op == kOpCount) {
