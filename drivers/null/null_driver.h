@@ -21,7 +21,8 @@ typedef struct tern_null_options_t {
   void* self;
   // The device is lost with the n-th submission (1 is the first), to test that callers cope. 0: never.
   uint32_t lose_at_submission;
-  // What the device says it can do, so that modules for any target can be loaded on it. Other rows are 0. Copied.
+  // What the device says it can do, so that modules for any target can be loaded on it. Other rows are 0.
+  // Copied.
   const tern_null_capability_t* capabilities;
   uint32_t capability_count;
 } tern_null_options_t;

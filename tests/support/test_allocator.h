@@ -3,12 +3,13 @@
 // everything must have come back.
 #pragma once
 
-#include <doctest/doctest.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <mutex>
+#include <string>
 #include <unordered_map>
 
 #include "hal/base/allocator.h"
@@ -21,8 +22,23 @@ class TestAllocator {
   TestAllocator(const TestAllocator&) = delete;
   TestAllocator& operator=(const TestAllocator&) = delete;
   ~TestAllocator() {
-    CHECK_MESSAGE(live_.empty(), live_.size(), " allocations did not come back");
-    for (auto& entry : live_) free(entry.first);
+    const std::string errors = take_errors();
+    if (errors.empty()) return;
+    fprintf(stderr, "%s", errors.c_str());
+    abort();
+  }
+
+  // What went wrong so far, leaks included, as lines of text; forgets it.
+  std::string take_errors() {
+    std::lock_guard lock(mutex_);
+    std::string errors = errors_;
+    for (auto& entry : live_) {
+      errors += "an allocation of " + std::to_string(entry.second) + " bytes did not come back\n";
+      free(entry.first);
+    }
+    live_.clear();
+    errors_.clear();
+    return errors;
   }
 
   tern_allocator_t get() { return {this, allocate, release}; }
@@ -68,10 +84,14 @@ class TestAllocator {
     std::lock_guard lock(me->mutex_);
     auto found = me->live_.find(pointer);
     if (found == me->live_.end()) {
-      FAIL_CHECK("released what was not allocated");
+      me->errors_ += "released what was not allocated\n";
       return;
     }
-    CHECK(found->second == size);
+    if (found->second != size) {
+      me->errors_ += "released " + std::to_string(size) + " bytes of an allocation of " +
+                     std::to_string(found->second) + "\n";
+    }
+    size = found->second;
     me->live_.erase(found);
     if (size < 1 << 20) memset(pointer, 0xdd, size);
     free(pointer);
@@ -79,6 +99,7 @@ class TestAllocator {
 
   std::mutex mutex_;
   std::unordered_map<void*, size_t> live_;
+  std::string errors_;
   size_t calls_ = 0;
   size_t fail_at_ = 0;
   bool and_later_ = false;

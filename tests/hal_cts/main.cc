@@ -1,0 +1,100 @@
+// Runs every case on every driver:  hal_cts [--driver=NAME] [--case=PREFIX] [--list]
+#include <stdio.h>
+#include <string.h>
+
+#include <exception>
+
+#include "tests/hal_cts/cts.h"
+
+namespace tern::cts {
+namespace {
+
+bool matches(const std::string& pattern, const std::string& name) {
+  if (pattern.empty()) return true;
+  if (pattern.back() == '*') return name.compare(0, pattern.size() - 1, pattern, 0, pattern.size() - 1) == 0;
+  return pattern == name;
+}
+
+const Skip* find_skip(const std::vector<Skip>& rows, const std::string& driver, const std::string& test) {
+  for (const Skip& row : rows) {
+    if (matches(row.driver, driver) && matches(row.test, test)) return &row;
+  }
+  return nullptr;
+}
+
+std::string run_case(const DriverUnderTest& driver, const Case& test) {
+  std::string failures;
+  test::TestAllocator allocator;
+  {
+    Context context(driver, allocator);
+    try {
+      test.run(context);
+      failures = context.failures();
+    } catch (const std::exception& error) {
+      failures = context.failures() + "setting up: " + error.what() + "\n";
+    }
+  }
+  return failures + allocator.take_errors();
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (auto table : {device_cases, buffer_cases, executable_cases, recording_cases, submit_cases, dispatch_cases,
+                     transfer_cases, semaphore_cases, profiling_cases, hostile_cases}) {
+    for (Case& test : table()) cases.push_back(test);
+  }
+  return cases;
+}
+
+struct Totals {
+  int passed = 0, failed = 0, skipped = 0;
+};
+
+void run_on(const DriverUnderTest& driver, const std::vector<Case>& cases, const std::string& prefix, Totals& totals) {
+  const std::vector<Skip> rows = skips();
+  for (const Case& test : cases) {
+    if (test.name.compare(0, prefix.size(), prefix) != 0) continue;
+    const Skip* skip = find_skip(rows, driver.name, test.name);
+    const std::string failures = run_case(driver, test);
+    if (skip && failures.empty()) {
+      ++totals.failed;
+      printf("FAILED %s on %s: it passes; take its row out of skips.cc (%s)\n", test.name.c_str(), driver.name.c_str(),
+             skip->reason.c_str());
+    } else if (skip) {
+      ++totals.skipped;
+    } else if (failures.empty()) {
+      ++totals.passed;
+    } else {
+      ++totals.failed;
+      printf("FAILED %s on %s:\n%s", test.name.c_str(), driver.name.c_str(), failures.c_str());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tern::cts
+
+int main(int argc, char** argv) {
+  using namespace tern::cts;
+  std::string only_driver, prefix;
+  const std::vector<Case> cases = all_cases();
+  for (int i = 1; i < argc; ++i) {
+    if (strncmp(argv[i], "--driver=", 9) == 0) {
+      only_driver = argv[i] + 9;
+    } else if (strncmp(argv[i], "--case=", 7) == 0) {
+      prefix = argv[i] + 7;
+    } else if (strcmp(argv[i], "--list") == 0) {
+      for (const Case& test : cases) printf("%s\n", test.name.c_str());
+      return 0;
+    } else {
+      fprintf(stderr, "usage: %s [--driver=NAME] [--case=PREFIX] [--list]\n", argv[0]);
+      return 2;
+    }
+  }
+  Totals totals;
+  for (const DriverUnderTest& driver : drivers_under_test()) {
+    if (only_driver.empty() || only_driver == driver.name) run_on(driver, cases, prefix, totals);
+  }
+  printf("%zu cases: %d passed, %d failed, %d skipped\n", cases.size(), totals.passed, totals.failed, totals.skipped);
+  return totals.failed == 0 && totals.passed > 0 ? 0 : 1;
+}
