@@ -54,7 +54,8 @@ void refuses_unknown_memory_flags(Context& c) {
 
 void refuses_to_allocate_read_only_memory(Context& c) {
   tern_hal_buffer_t* made = nullptr;
-  CTS_CHECK_CODE(tern_hal_device_allocate_buffer(c.device(), TERN_HAL_MEMORY_READ_ONLY, 16, &made), INVALID_ARGUMENT);
+  CTS_CHECK_CODE(tern_hal_device_allocate_buffer(c.device(), TERN_HAL_MEMORY_READ_ONLY, 16, &made),
+                 INVALID_ARGUMENT);
 }
 
 void is_host_visible_by_default(Context& c) {
@@ -106,7 +107,8 @@ void moves_nothing_for_length_zero(Context& c) {
 void refuses_ranges_outside(Context& c) {
   tern_hal_buffer_t* buffer = c.buffer(16);
   char bytes[32] = {};
-  const int64_t bad[][2] = {{0, 17}, {16, 1}, {17, 0}, {-1, 1}, {0, -1}, {INT64_MAX, 1}, {1, INT64_MAX}, {INT64_MIN, 16}};
+  const int64_t bad[][2] = {{0, 17}, {16, 1},        {17, 0},        {-1, 1},
+                            {0, -1}, {INT64_MAX, 1}, {1, INT64_MAX}, {INT64_MIN, 16}};
   for (auto& [offset, length] : bad) {
     CTS_CHECK_CODE(tern_hal_buffer_read(buffer, offset, bytes, length), OUT_OF_RANGE);
     CTS_CHECK_CODE(tern_hal_buffer_write(buffer, offset, bytes, length), OUT_OF_RANGE);
@@ -119,8 +121,10 @@ void refuses_ranges_outside(Context& c) {
 
 void names_the_range_in_its_message(Context& c) {
   char bytes[32];
-  CTS_CHECK_EQ(text_of(tern_hal_buffer_read(c.buffer(16), 8, bytes, 9)),
-               std::string("OUT_OF_RANGE: The range at offset (8) of length (9) does not lie inside the buffer (16 bytes)."));
+  CTS_CHECK_EQ(
+      text_of(tern_hal_buffer_read(c.buffer(16), 8, bytes, 9)),
+      std::string(
+          "OUT_OF_RANGE: The range at offset (8) of length (9) does not lie inside the buffer (16 bytes)."));
 }
 
 void refuses_null_data(Context& c) {
@@ -267,9 +271,11 @@ void keeps_to_the_memory_limit(Context& c) {
   tern_hal_device_t* device = c.another_device(desc);
   tern_hal_buffer_t *first = nullptr, *second = nullptr;
   CTS_REQUIRE_OK(tern_hal_device_allocate_buffer(device, 0, 600, &first));
-  CTS_CHECK_EQ(text_of(tern_hal_device_allocate_buffer(device, 0, 401, &second)),
-               std::string("OUT_OF_MEMORY: The buffer's size (401) and what is allocated already (600) are more than the "
-                           "device's limit (1000)."));
+  CTS_CHECK_EQ(
+      text_of(tern_hal_device_allocate_buffer(device, 0, 401, &second)),
+      std::string(
+          "OUT_OF_MEMORY: The buffer's size (401) and what is allocated already (600) are more than the "
+          "device's limit (1000)."));
   CTS_CHECK(second == nullptr);
   CTS_REQUIRE_OK(tern_hal_device_allocate_buffer(device, 0, 400, &second));
   tern_hal_buffer_release(first);

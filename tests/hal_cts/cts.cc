@@ -80,9 +80,10 @@ tern_hal_semaphore_t* Context::semaphore(uint64_t value) {
   return made;
 }
 
-tern_hal_command_buffer_t* Context::recording(const std::vector<uint8_t>& slot_classes, uint32_t param_count) {
-  const tern_hal_command_buffer_desc_t desc = {slot_classes.data(), static_cast<uint32_t>(slot_classes.size()),
-                                               param_count};
+tern_hal_command_buffer_t* Context::recording(const std::vector<uint8_t>& slot_classes,
+                                              uint32_t param_count) {
+  const tern_hal_command_buffer_desc_t desc = {slot_classes.data(),
+                                               static_cast<uint32_t>(slot_classes.size()), param_count};
   tern_hal_command_buffer_t* made = nullptr;
   must(tern_hal_command_buffer_create(device(), &desc, &made));
   recordings_.push_back(made);

@@ -1,10 +1,11 @@
 // The HAL's conformance suite: the same cases for every driver.
 //
-// A *driver under test* is a row in drivers.cc: a registration function, a device description, and how to make the suite's kernels
-// for it. A case that a driver cannot pass is a row in skips.cc with its reason; such a case is run all the same, and one that
-// passes fails the suite, so that the list stays true.
+// A *driver under test* is a row in drivers.cc: a registration function, a device description, and how to
+// make the suite's kernels for it. A case that a driver cannot pass is a row in skips.cc with its reason;
+// such a case is run all the same, and one that passes fails the suite, so that the list stays true.
 //
-// A case is a function of a Context, listed in the table at the end of its file. Its checks record failures; REQUIRE ones return.
+// A case is a function of a Context, listed in the table at the end of its file. Its checks record failures;
+// REQUIRE ones return.
 #pragma once
 
 #include <string>
@@ -93,19 +94,28 @@ std::vector<Case> semaphore_cases();
 std::vector<Case> profiling_cases();
 std::vector<Case> hostile_cases();
 
-// ---- Short forms -------------------------------------------------------------------------------------------------------------
+// ---- Short forms
+// -------------------------------------------------------------------------------------------------------------
 
-constexpr uint8_t kExternal = TERN_HAL_SLOT_EXTERNAL, kArena = TERN_HAL_SLOT_ARENA, kConstant = TERN_HAL_SLOT_CONSTANT;
+constexpr uint8_t kExternal = TERN_HAL_SLOT_EXTERNAL, kArena = TERN_HAL_SLOT_ARENA,
+                  kConstant = TERN_HAL_SLOT_CONSTANT;
 
-inline tern_hal_operand_t constant(int64_t value) { return tern_hal_constant(value); }
-inline tern_hal_operand_t param(uint32_t index) { return tern_hal_parameter(index); }
-inline tern_hal_binding_t bind(uint32_t slot, Access access, tern_hal_operand_t offset, tern_hal_operand_t length) {
+inline tern_hal_operand_t constant(int64_t value) {
+  return tern_hal_constant(value);
+}
+inline tern_hal_operand_t param(uint32_t index) {
+  return tern_hal_parameter(index);
+}
+inline tern_hal_binding_t bind(uint32_t slot, Access access, tern_hal_operand_t offset,
+                               tern_hal_operand_t length) {
   return {slot, access, offset, length};
 }
 inline tern_hal_binding_t bind(uint32_t slot, Access access, int64_t offset, int64_t length) {
   return {slot, access, constant(offset), constant(length)};
 }
-inline tern_hal_range_t whole(tern_hal_buffer_t* buffer) { return {buffer, 0, TERN_HAL_WHOLE}; }
+inline tern_hal_range_t whole(tern_hal_buffer_t* buffer) {
+  return {buffer, 0, TERN_HAL_WHOLE};
+}
 
 // A dispatch under construction; record() takes it into a command buffer.
 struct Dispatch {
@@ -138,8 +148,12 @@ struct Submission {
   tern_status_t run() const;
 };
 
-inline std::string text_of(tern_status_t status) { return test::take_text(status); }
-inline tern_status_code_t code_of(tern_status_t status) { return test::take_code(status); }
+inline std::string text_of(tern_status_t status) {
+  return test::take_text(status);
+}
+inline tern_status_code_t code_of(tern_status_t status) {
+  return test::take_code(status);
+}
 
 template <typename T>
 std::string show(const T& value) {
@@ -156,33 +170,34 @@ std::string show(const T& value) {
 
 }  // namespace tern::cts
 
-#define CTS_CHECK(condition) \
-  do {                       \
+#define CTS_CHECK(condition)                                  \
+  do {                                                        \
     if (!(condition)) c.fail(__FILE__, __LINE__, #condition); \
   } while (0)
-#define CTS_CHECK_EQ(actual, expected)                                                                       \
-  do {                                                                                                       \
-    const auto actual_ = (actual);                                                                           \
-    const decltype(actual_) expected_ = (expected);                                                          \
-    if (!(actual_ == expected_)) {                                                                           \
-      c.fail(__FILE__, __LINE__,                                                                             \
-             std::string(#actual) + " is " + ::tern::cts::show(actual_) + ", not " + ::tern::cts::show(expected_)); \
-    }                                                                                                        \
+#define CTS_CHECK_EQ(actual, expected)                                               \
+  do {                                                                               \
+    const auto actual_ = (actual);                                                   \
+    const decltype(actual_) expected_ = (expected);                                  \
+    if (!(actual_ == expected_)) {                                                   \
+      c.fail(__FILE__, __LINE__,                                                     \
+             std::string(#actual) + " is " + ::tern::cts::show(actual_) + ", not " + \
+                 ::tern::cts::show(expected_));                                      \
+    }                                                                                \
   } while (0)
 #define CTS_CHECK_OK(expression) CTS_CHECK_EQ(::tern::cts::text_of(expression), std::string())
 #define CTS_CHECK_CODE(expression, code) CTS_CHECK_EQ(::tern::cts::code_of(expression), TERN_STATUS_##code)
-#define CTS_REQUIRE(condition)                       \
-  do {                                               \
-    if (!(condition)) {                              \
-      c.fail(__FILE__, __LINE__, #condition);        \
-      return;                                        \
-    }                                                \
+#define CTS_REQUIRE(condition)                \
+  do {                                        \
+    if (!(condition)) {                       \
+      c.fail(__FILE__, __LINE__, #condition); \
+      return;                                 \
+    }                                         \
   } while (0)
-#define CTS_REQUIRE_OK(expression)                           \
-  do {                                                       \
+#define CTS_REQUIRE_OK(expression)                              \
+  do {                                                          \
     const std::string text_ = ::tern::cts::text_of(expression); \
-    if (!text_.empty()) {                                    \
-      c.fail(__FILE__, __LINE__, text_);                     \
-      return;                                                \
-    }                                                        \
+    if (!text_.empty()) {                                       \
+      c.fail(__FILE__, __LINE__, text_);                        \
+      return;                                                   \
+    }                                                           \
   } while (0)

@@ -9,11 +9,11 @@ namespace tern::cts {
 namespace {
 
 void answers_every_capability(Context& c) {
-#define TERN_CAPABILITY(id, name, meaning)                                      \
-  {                                                                             \
-    int64_t value = -1;                                                         \
-    CTS_CHECK_OK(tern_hal_device_query_capability(c.device(), id, &value));     \
-    CTS_CHECK(value >= 0);                                                      \
+#define TERN_CAPABILITY(id, name, meaning)                                  \
+  {                                                                         \
+    int64_t value = -1;                                                     \
+    CTS_CHECK_OK(tern_hal_device_query_capability(c.device(), id, &value)); \
+    CTS_CHECK(value >= 0);                                                  \
   }
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
@@ -47,7 +47,9 @@ void has_its_drivers_name(Context& c) {
   CTS_CHECK(tern_string_view_equal(name, tern_string_view(c.driver()->name)));
 }
 
-void has_a_worker(Context& c) { CTS_CHECK(tern_hal_device_worker_count(c.device()) >= 1); }
+void has_a_worker(Context& c) {
+  CTS_CHECK(tern_hal_device_worker_count(c.device()) >= 1);
+}
 
 void uses_the_allocator_it_was_given(Context& c) {
   const tern_allocator_t given = tern_hal_device_host_allocator(c.device());
@@ -72,7 +74,8 @@ void refuses_an_ordinal_that_is_not_there(Context& c) {
   tern_hal_device_desc_t desc = c.device_desc();
   desc.ordinal = 1000;
   tern_hal_device_t* made = nullptr;
-  CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), &desc, c.host_allocator().get(), &made), NOT_FOUND);
+  CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), &desc, c.host_allocator().get(), &made),
+                 NOT_FOUND);
   CTS_CHECK(made == nullptr);
 }
 
@@ -85,7 +88,8 @@ void is_made_with_defaults(Context& c) {
 
 void refuses_bad_arguments(Context& c) {
   tern_hal_device_t* made = nullptr;
-  CTS_CHECK_CODE(tern_hal_driver_create_device(nullptr, nullptr, c.host_allocator().get(), &made), INVALID_ARGUMENT);
+  CTS_CHECK_CODE(tern_hal_driver_create_device(nullptr, nullptr, c.host_allocator().get(), &made),
+                 INVALID_ARGUMENT);
   CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), nullptr, {}, &made), INVALID_ARGUMENT);
   CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), nullptr, c.host_allocator().get(), nullptr),
                  INVALID_ARGUMENT);
@@ -96,7 +100,8 @@ void refuses_an_executor_without_a_function(Context& c) {
   tern_hal_device_desc_t desc = {};
   desc.executor = &empty;
   tern_hal_device_t* made = nullptr;
-  CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), &desc, c.host_allocator().get(), &made), INVALID_ARGUMENT);
+  CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), &desc, c.host_allocator().get(), &made),
+                 INVALID_ARGUMENT);
 }
 
 void can_be_made_many_times(Context& c) {
@@ -176,7 +181,8 @@ void registry_refuses_more_than_it_holds(Context& c) {
   std::vector<tern_hal_driver_t> made(TERN_HAL_MAX_DRIVERS + 1, *c.driver());
   static const char* const names[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"};
   for (size_t i = 0; i < made.size(); ++i) made[i].name = names[i];
-  for (size_t i = 0; i < TERN_HAL_MAX_DRIVERS; ++i) CTS_CHECK_OK(tern_hal_driver_registry_add(&registry, &made[i]));
+  for (size_t i = 0; i < TERN_HAL_MAX_DRIVERS; ++i)
+    CTS_CHECK_OK(tern_hal_driver_registry_add(&registry, &made[i]));
   CTS_CHECK_CODE(tern_hal_driver_registry_add(&registry, &made.back()), OUT_OF_RANGE);
 }
 

@@ -7,7 +7,9 @@
 namespace tern::cts {
 namespace {
 
-int64_t tiles_of(int64_t elements) { return (elements + 63) / 64; }
+int64_t tiles_of(int64_t elements) {
+  return (elements + 63) / 64;
+}
 
 std::vector<int32_t> sequence(int64_t count, int32_t first) {
   std::vector<int32_t> values(static_cast<size_t>(count));
@@ -15,8 +17,8 @@ std::vector<int32_t> sequence(int64_t count, int32_t first) {
   return values;
 }
 
-Dispatch affine(Context& c, tern_hal_binding_t source, tern_hal_binding_t target, int64_t elements, int64_t mul,
-                tern_hal_operand_t add) {
+Dispatch affine(Context& c, tern_hal_binding_t source, tern_hal_binding_t target, int64_t elements,
+                int64_t mul, tern_hal_operand_t add) {
   Dispatch dispatch = {c.kernels(), CTS_KERNEL_affine, {source, target}, {}};
   dispatch.params = {constant(elements), constant(mul), add};
   dispatch.grid = {constant(tiles_of(elements))};
@@ -27,16 +29,18 @@ void adds(Context& c) {
   for (int64_t count : {1, 63, 64, 65, 1000}) {
     auto* commands = c.recording({kExternal, kExternal, kExternal});
     Dispatch dispatch = {c.kernels(), CTS_KERNEL_add, {}, {}};
-    for (uint32_t i = 0; i < 3; ++i) dispatch.bindings.push_back(bind(i, i < 2 ? kRead : kWrite, 0, count * 4));
+    for (uint32_t i = 0; i < 3; ++i)
+      dispatch.bindings.push_back(bind(i, i < 2 ? kRead : kWrite, 0, count * 4));
     dispatch.params = {constant(count)};
     dispatch.grid = {constant(tiles_of(count))};
     CTS_REQUIRE_OK(dispatch.record(commands));
     CTS_REQUIRE_OK(tern_hal_command_buffer_end(commands));
     tern_hal_buffer_t* output = c.buffer(count * 4);
-    CTS_REQUIRE_OK(submit(commands, {whole(c.buffer_of(sequence(count, 5))), whole(c.buffer_of(sequence(count, -9))),
-                                     whole(output)}));
+    CTS_REQUIRE_OK(submit(commands, {whole(c.buffer_of(sequence(count, 5))),
+                                     whole(c.buffer_of(sequence(count, -9))), whole(output)}));
     const std::vector<int32_t> values = c.values_of(output);
-    for (int64_t i = 0; i < count; ++i) CTS_CHECK_EQ(values[static_cast<size_t>(i)], static_cast<int32_t>(2 * i - 4));
+    for (int64_t i = 0; i < count; ++i)
+      CTS_CHECK_EQ(values[static_cast<size_t>(i)], static_cast<int32_t>(2 * i - 4));
   }
 }
 
@@ -102,7 +106,8 @@ void passes_all_64_bits(Context& c) {
 
 void binds_where_the_block_says(Context& c) {
   auto* commands = c.recording({kExternal}, 1);
-  CTS_REQUIRE_OK(affine(c, bind(0, kRead, 0, 4), bind(0, kWrite, param(0), constant(4)), 1, 1, constant(0)).record(commands));
+  CTS_REQUIRE_OK(affine(c, bind(0, kRead, 0, 4), bind(0, kWrite, param(0), constant(4)), 1, 1, constant(0))
+                     .record(commands));
   CTS_REQUIRE_OK(tern_hal_command_buffer_end(commands));
   tern_hal_buffer_t* buffer = c.buffer_of({7, 0, 0, 0});
   CTS_REQUIRE_OK(submit(commands, {whole(buffer)}, {12}));
@@ -223,8 +228,9 @@ tern_hal_command_buffer_t* failing(Context& c) {
   Dispatch dispatch = {c.kernels(), CTS_KERNEL_fail, {}, {param(0), param(1)}};
   dispatch.grid = {constant(32)};
   dispatch.label = "Gather_3";
-  const std::string text = text_of(before.record(commands)) + text_of(tern_hal_command_buffer_barrier(commands)) +
-                           text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
+  const std::string text =
+      text_of(before.record(commands)) + text_of(tern_hal_command_buffer_barrier(commands)) +
+      text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
   if (!text.empty()) c.fail(__FILE__, __LINE__, text);
   return commands;
 }
@@ -233,9 +239,10 @@ void reports_a_kernels_failure(Context& c) {
   auto* commands = failing(c);
   tern_hal_buffer_t* buffer = c.buffer(1);
   for (int64_t tile : {0, 1, 15, 31}) {
-    CTS_CHECK_EQ(text_of(submit(commands, {whole(buffer)}, {tile, TERN_KERNEL_INDEX_OUT_OF_RANGE})),
-                 std::string("DATA_ERROR: A kernel failed (1): an index in the input data lies outside its axis."
-                             "\n - While dispatching 'Gather_3' (command 2)"));
+    CTS_CHECK_EQ(
+        text_of(submit(commands, {whole(buffer)}, {tile, TERN_KERNEL_INDEX_OUT_OF_RANGE})),
+        std::string("DATA_ERROR: A kernel failed (1): an index in the input data lies outside its axis."
+                    "\n - While dispatching 'Gather_3' (command 2)"));
   }
   CTS_CHECK_CODE(submit(commands, {whole(buffer)}, {0, TERN_KERNEL_BAD_VALUE}), DATA_ERROR);
   CTS_CHECK_CODE(submit(commands, {whole(buffer)}, {0, TERN_KERNEL_SCRATCH_TOO_SMALL}), INTERNAL);

@@ -24,7 +24,8 @@ tern_status_t create_linked_kernels(tern_hal_device_t* device, tern_hal_executab
 tern_status_t create_elf_kernels(tern_hal_device_t* device, tern_hal_executable_t** out_kernels) {
   static const std::vector<uint8_t> image = read_file(CTS_KERNELS_ELF);
   tern_hal_entry_t entries[] = {
-#define ROW(name, bindings, params) {tern_string_view(#name), elf_symbol(image, "cts_" #name), nullptr, bindings, params},
+#define ROW(name, bindings, params) \
+  {tern_string_view(#name), elf_symbol(image, "cts_" #name), nullptr, bindings, params},
       CTS_KERNELS(ROW)
 #undef ROW
   };

@@ -1,5 +1,5 @@
-// Reads a file, and finds symbols in an ELF64 shared object that a compiler just made (trusted: no checks). What the packer does
-// for real modules.
+// Reads a file, and finds symbols in an ELF64 shared object that a compiler just made (trusted: no checks).
+// What the packer does for real modules.
 #pragma once
 
 #include <elf.h>
@@ -38,7 +38,8 @@ inline uint64_t elf_symbol(const std::vector<uint8_t>& image, const std::string&
     for (size_t at = 0; at < table.sh_size; at += sizeof(Elf64_Sym)) {
       Elf64_Sym symbol;
       memcpy(&symbol, image.data() + table.sh_offset + at, sizeof(symbol));
-      if (name == reinterpret_cast<const char*>(image.data() + names.sh_offset + symbol.st_name)) return symbol.st_value;
+      if (name == reinterpret_cast<const char*>(image.data() + names.sh_offset + symbol.st_name))
+        return symbol.st_value;
     }
   }
   return 0;

@@ -18,7 +18,8 @@ void is_refused_without_trust(Context& c) {
   desc.trusted = 0;
   tern_hal_executable_t* made = nullptr;
   CTS_CHECK_EQ(text_of(tern_hal_executable_create(c.device(), &desc, &made)),
-               std::string("PERMISSION_DENIED: The executable holds machine code, and the caller's policy does not trust it."));
+               std::string("PERMISSION_DENIED: The executable holds machine code, and the caller's policy "
+                           "does not trust it."));
   CTS_CHECK(made == nullptr);
 }
 
@@ -62,7 +63,8 @@ void is_kept_by_a_recording(Context& c) {
 }
 
 void copies_its_entries(Context& c) {
-  tern_hal_entry_t entry = {tern_string_view("mark"), c.kernels()->entries[CTS_KERNEL_mark].offset, cts_mark, 1, 0};
+  tern_hal_entry_t entry = {tern_string_view("mark"), c.kernels()->entries[CTS_KERNEL_mark].offset, cts_mark,
+                            1, 0};
   const tern_hal_executable_desc_t desc = linked(&entry, 1);
   tern_hal_executable_t* made = nullptr;
   CTS_REQUIRE_OK(tern_hal_executable_create(c.device(), &desc, &made));

@@ -1,5 +1,5 @@
-// An allocator that fails the n-th call, for every n: a status each time, nothing leaked, and the objects that are there go on
-// working. (Leaks are found by the runner.)
+// An allocator that fails the n-th call, for every n: a status each time, nothing leaked, and the objects
+// that are there go on working. (Leaks are found by the runner.)
 #include <functional>
 
 #include "tests/hal_cts/cts.h"
@@ -50,8 +50,8 @@ void buffer_import(Context& c) {
   tern_hal_device_t* device = c.device();
   char memory[16];
   int released = 0;
-  const tern_hal_import_t desc = {memory, 16, 0, [](void* self, void*, uint64_t) { ++*static_cast<int*>(self); },
-                                  &released};
+  const tern_hal_import_t desc = {memory, 16, 0,
+                                  [](void* self, void*, uint64_t) { ++*static_cast<int*>(self); }, &released};
   fail_each_allocation(c, [&] {
     tern_hal_buffer_t* made = nullptr;
     tern_status_t status = tern_hal_device_import_buffer(device, &desc, &made);
@@ -65,8 +65,8 @@ void executable_creation(Context& c) {
   const tern_hal_executable_t* kernels = c.kernels();
   std::vector<tern_hal_entry_t> entries(kernels->entries, kernels->entries + kernels->entry_count);
   for (auto& entry : entries) entry.function = cts_mark;
-  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries.data(),
-                                           static_cast<uint32_t>(entries.size())};
+  const tern_hal_executable_desc_t desc = {
+      TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries.data(), static_cast<uint32_t>(entries.size())};
   fail_each_allocation(c, [&] {
     tern_hal_executable_t* made = nullptr;
     tern_status_t status = tern_hal_executable_create(c.device(), &desc, &made);
@@ -94,10 +94,10 @@ void log_creation(Context& c) {
   });
 }
 
-#define TRY(expression)                              \
-  do {                                               \
-    tern_status_t try_ = (expression);               \
-    if (!tern_status_is_ok(try_)) return try_;       \
+#define TRY(expression)                        \
+  do {                                         \
+    tern_status_t try_ = (expression);         \
+    if (!tern_status_is_ok(try_)) return try_; \
   } while (0)
 
 tern_status_t record_and_submit(Context& c, tern_hal_executable_t* kernels, tern_hal_buffer_t* buffer,
@@ -125,7 +125,8 @@ tern_status_t record_and_submit(Context& c, tern_hal_executable_t* kernels, tern
 void recording_and_submission(Context& c) {
   tern_hal_buffer_t* buffer = c.buffer(64);
   tern_hal_executable_t* kernels = c.kernels();
-  // Scratch belongs to the device and stays: give each try a fresh one is not possible here, so only codes are checked.
+  // Scratch belongs to the device and stays: give each try a fresh one is not possible here, so only codes
+  // are checked.
   for (size_t n = 1; n < 1000; ++n) {
     tern_hal_command_buffer_t* commands = nullptr;
     c.host_allocator().fail_at(n);

@@ -1,13 +1,14 @@
-// The conformance suite's kernels: a row is a name, its number of bindings and of parameters. Order is the entry index.
+// The conformance suite's kernels: a row is a name, its number of bindings and of parameters. Order is the
+// entry index.
 #pragma once
 
 #include "schemas/abi/kernel_abi.h"
 
-#define CTS_KERNELS(ROW) \
-  ROW(add, 3, 1)         \
-  ROW(affine, 2, 3)      \
-  ROW(fail, 0, 2)        \
-  ROW(scratch, 1, 1)     \
+#define CTS_KERNELS(ROW)  \
+  ROW(add, 3, 1)          \
+  ROW(affine, 2, 3)       \
+  ROW(fail, 0, 2)         \
+  ROW(scratch, 1, 1)      \
   ROW(store_params, 1, 4) \
   ROW(mark, 1, 0)
 

@@ -39,8 +39,8 @@ std::string run_case(const DriverUnderTest& driver, const Case& test) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (auto table : {device_cases, buffer_cases, executable_cases, recording_cases, submit_cases, dispatch_cases,
-                     transfer_cases, semaphore_cases, profiling_cases, hostile_cases}) {
+  for (auto table : {device_cases, buffer_cases, executable_cases, recording_cases, submit_cases,
+                     dispatch_cases, transfer_cases, semaphore_cases, profiling_cases, hostile_cases}) {
     for (Case& test : table()) cases.push_back(test);
   }
   return cases;
@@ -50,7 +50,8 @@ struct Totals {
   int passed = 0, failed = 0, skipped = 0;
 };
 
-void run_on(const DriverUnderTest& driver, const std::vector<Case>& cases, const std::string& prefix, Totals& totals) {
+void run_on(const DriverUnderTest& driver, const std::vector<Case>& cases, const std::string& prefix,
+            Totals& totals) {
   const std::vector<Skip> rows = skips();
   for (const Case& test : cases) {
     if (test.name.compare(0, prefix.size(), prefix) != 0) continue;
@@ -58,8 +59,8 @@ void run_on(const DriverUnderTest& driver, const std::vector<Case>& cases, const
     const std::string failures = run_case(driver, test);
     if (skip && failures.empty()) {
       ++totals.failed;
-      printf("FAILED %s on %s: it passes; take its row out of skips.cc (%s)\n", test.name.c_str(), driver.name.c_str(),
-             skip->reason.c_str());
+      printf("FAILED %s on %s: it passes; take its row out of skips.cc (%s)\n", test.name.c_str(),
+             driver.name.c_str(), skip->reason.c_str());
     } else if (skip) {
       ++totals.skipped;
     } else if (failures.empty()) {
@@ -95,6 +96,7 @@ int main(int argc, char** argv) {
   for (const DriverUnderTest& driver : drivers_under_test()) {
     if (only_driver.empty() || only_driver == driver.name) run_on(driver, cases, prefix, totals);
   }
-  printf("%zu cases: %d passed, %d failed, %d skipped\n", cases.size(), totals.passed, totals.failed, totals.skipped);
+  printf("%zu cases: %d passed, %d failed, %d skipped\n", cases.size(), totals.passed, totals.failed,
+         totals.skipped);
   return totals.failed == 0 && totals.passed > 0 ? 0 : 1;
 }

@@ -125,7 +125,8 @@ void keeps_its_deadline(Context& c) {
   Submission submission = {three(c)};
   submission.bindings = {whole(c.buffer(16))};
   submission.deadline = 1;
-  CTS_CHECK_EQ(text_of(submission.run()), std::string("DEADLINE_EXCEEDED: The submission's deadline has passed."));
+  CTS_CHECK_EQ(text_of(submission.run()),
+               std::string("DEADLINE_EXCEEDED: The submission's deadline has passed."));
   submission.deadline = TERN_HAL_NEVER;
   CTS_CHECK_OK(submission.run());
 }

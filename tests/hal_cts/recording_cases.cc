@@ -4,13 +4,17 @@
 namespace tern::cts {
 namespace {
 
-Dispatch mark(Context& c, tern_hal_binding_t binding) { return {c.kernels(), CTS_KERNEL_mark, {binding}, {}}; }
+Dispatch mark(Context& c, tern_hal_binding_t binding) {
+  return {c.kernels(), CTS_KERNEL_mark, {binding}, {}};
+}
 
 // Records a dispatch that must fail with this text, and checks that nothing was recorded.
-void check_refused(Context& c, tern_hal_command_buffer_t* commands, const Dispatch& dispatch, const std::string& text) {
+void check_refused(Context& c, tern_hal_command_buffer_t* commands, const Dispatch& dispatch,
+                   const std::string& text) {
   const uint32_t before = tern_hal_command_buffer_command_count(commands);
   const std::string got = text_of(dispatch.record(commands));
-  if (got.compare(0, text.size(), text) != 0) c.fail(__FILE__, __LINE__, "the text is: " + got + "\n  not: " + text);
+  if (got.compare(0, text.size(), text) != 0)
+    c.fail(__FILE__, __LINE__, "the text is: " + got + "\n  not: " + text);
   CTS_CHECK_EQ(tern_hal_command_buffer_command_count(commands), before);
 }
 
@@ -81,14 +85,18 @@ void refuses_a_write_to_a_constant_slot(Context& c) {
 }
 
 void refuses_a_binding_without_access(Context& c) {
-  check_refused(c, c.recording({kExternal}), mark(c, bind(0, 0, 0, 1)), "INVALID_ARGUMENT: The binding's access (0)");
-  check_refused(c, c.recording({kExternal}), mark(c, bind(0, 8, 0, 1)), "INVALID_ARGUMENT: The binding's access (8)");
+  check_refused(c, c.recording({kExternal}), mark(c, bind(0, 0, 0, 1)),
+                "INVALID_ARGUMENT: The binding's access (0)");
+  check_refused(c, c.recording({kExternal}), mark(c, bind(0, 8, 0, 1)),
+                "INVALID_ARGUMENT: The binding's access (8)");
 }
 
 void refuses_negative_offsets_and_lengths(Context& c) {
   auto* commands = c.recording({kExternal});
-  check_refused(c, commands, mark(c, bind(0, kWrite, -1, 1)), "OUT_OF_RANGE: The binding's offset (-1) is negative.");
-  check_refused(c, commands, mark(c, bind(0, kWrite, 0, -5)), "OUT_OF_RANGE: The binding's length (-5) is negative.");
+  check_refused(c, commands, mark(c, bind(0, kWrite, -1, 1)),
+                "OUT_OF_RANGE: The binding's offset (-1) is negative.");
+  check_refused(c, commands, mark(c, bind(0, kWrite, 0, -5)),
+                "OUT_OF_RANGE: The binding's length (-5) is negative.");
 }
 
 void refuses_an_offset_and_length_that_overflow(Context& c) {
@@ -98,8 +106,9 @@ void refuses_an_offset_and_length_that_overflow(Context& c) {
 
 void refuses_a_parameter_that_is_not_there(Context& c) {
   auto* commands = c.recording({kExternal}, 2);
-  check_refused(c, commands, mark(c, bind(0, kWrite, param(2), constant(1))),
-                "OUT_OF_RANGE: The binding's offset is the parameter (2), which is not below the parameter count (2).");
+  check_refused(
+      c, commands, mark(c, bind(0, kWrite, param(2), constant(1))),
+      "OUT_OF_RANGE: The binding's offset is the parameter (2), which is not below the parameter count (2).");
   Dispatch dispatch = mark(c, bind(0, kWrite, 0, 1));
   dispatch.grid = {param(7)};
   check_refused(c, commands, dispatch, "OUT_OF_RANGE: The grid's dimension is the parameter (7)");
@@ -117,7 +126,8 @@ void refuses_a_wrong_number_of_bindings(Context& c) {
   Dispatch dispatch = mark(c, bind(0, kWrite, 0, 1));
   dispatch.bindings.push_back(bind(0, kRead, 0, 1));
   check_refused(c, c.recording({kExternal}), dispatch,
-                "INVALID_ARGUMENT: The dispatch brings (2) bindings and (0) parameters; the kernel 'mark' takes (1) and (0).");
+                "INVALID_ARGUMENT: The dispatch brings (2) bindings and (0) parameters; the kernel 'mark' "
+                "takes (1) and (0).");
 }
 
 void refuses_a_wrong_number_of_params(Context& c) {
@@ -145,15 +155,18 @@ void refuses_no_executable_or_a_foreign_one(Context& c) {
 void refuses_a_grid_of_no_or_too_many_dimensions(Context& c) {
   Dispatch dispatch = mark(c, bind(0, kWrite, 0, 1));
   dispatch.grid = {};
-  check_refused(c, c.recording({kExternal}), dispatch, "INVALID_ARGUMENT: The grid's rank (0) is not 1, 2 or 3.");
+  check_refused(c, c.recording({kExternal}), dispatch,
+                "INVALID_ARGUMENT: The grid's rank (0) is not 1, 2 or 3.");
   dispatch.grid = {constant(1), constant(1), constant(1), constant(1)};
-  check_refused(c, c.recording({kExternal}), dispatch, "INVALID_ARGUMENT: The grid's rank (4) is not 1, 2 or 3.");
+  check_refused(c, c.recording({kExternal}), dispatch,
+                "INVALID_ARGUMENT: The grid's rank (4) is not 1, 2 or 3.");
 }
 
 void refuses_a_negative_grid(Context& c) {
   Dispatch dispatch = mark(c, bind(0, kWrite, 0, 1));
   dispatch.grid = {constant(1), constant(-2)};
-  check_refused(c, c.recording({kExternal}), dispatch, "OUT_OF_RANGE: The grid's dimension (-2) is negative.");
+  check_refused(c, c.recording({kExternal}), dispatch,
+                "OUT_OF_RANGE: The grid's dimension (-2) is negative.");
 }
 
 void refuses_a_grid_that_overflows(Context& c) {
@@ -193,7 +206,8 @@ void goes_on_after_a_refusal(Context& c) {
 
 void refuses_copies_of_different_lengths(Context& c) {
   auto* commands = c.recording({kExternal}, 1);
-  const tern_hal_binding_t a = bind(0, kRead, 0, 4), b = bind(0, kWrite, 4, 8), p = bind(0, kWrite, constant(4), param(0));
+  const tern_hal_binding_t a = bind(0, kRead, 0, 4), b = bind(0, kWrite, 4, 8),
+                           p = bind(0, kWrite, constant(4), param(0));
   CTS_CHECK_CODE(tern_hal_command_buffer_copy(commands, &a, &b), INVALID_ARGUMENT);
   CTS_CHECK_CODE(tern_hal_command_buffer_copy(commands, &a, &p), INVALID_ARGUMENT);
 }
@@ -235,8 +249,9 @@ void takes_nothing_after_its_end(Context& c) {
 void wants_its_arena_before_its_end(Context& c) {
   auto* commands = c.recording({kArena, kConstant});
   CTS_CHECK_OK(mark(c, bind(0, kWrite, 0, 1)).record(commands));
-  CTS_CHECK_EQ(text_of(tern_hal_command_buffer_end(commands)),
-               std::string("FAILED_PRECONDITION: The slot (0) is constant or arena and used, but not bound."));
+  CTS_CHECK_EQ(
+      text_of(tern_hal_command_buffer_end(commands)),
+      std::string("FAILED_PRECONDITION: The slot (0) is constant or arena and used, but not bound."));
   CTS_CHECK_CODE(submit(commands), FAILED_PRECONDITION);
 }
 
@@ -262,15 +277,17 @@ void refuses_a_command_outside_its_arena(Context& c) {
   auto* commands = c.recording({kArena});
   CTS_REQUIRE_OK(tern_hal_command_buffer_bind(commands, 0, {c.buffer(64), 32, 16}));
   check_refused(c, commands, mark(c, bind(0, kWrite, 10, 7)),
-                "OUT_OF_RANGE: The binding at offset (10) of length (7) does not lie inside slot (0), which is bound to (16) bytes.");
+                "OUT_OF_RANGE: The binding at offset (10) of length (7) does not lie inside slot (0), which "
+                "is bound to (16) bytes.");
   CTS_CHECK_OK(mark(c, bind(0, kWrite, 10, 6)).record(commands));
 }
 
 void refuses_an_arena_smaller_than_its_commands(Context& c) {
   auto* commands = c.recording({kArena});
   CTS_CHECK_OK(mark(c, bind(0, kWrite, 10, 90)).record(commands));
-  CTS_CHECK_EQ(text_of(tern_hal_command_buffer_bind(commands, 0, whole(c.buffer(99)))),
-               std::string("OUT_OF_RANGE: The range bound to slot (0) has (99) bytes; the commands need (100)."));
+  CTS_CHECK_EQ(
+      text_of(tern_hal_command_buffer_bind(commands, 0, whole(c.buffer(99)))),
+      std::string("OUT_OF_RANGE: The range bound to slot (0) has (99) bytes; the commands need (100)."));
   CTS_CHECK_OK(tern_hal_command_buffer_bind(commands, 0, whole(c.buffer(100))));
   CTS_CHECK_OK(tern_hal_command_buffer_end(commands));
 }

@@ -23,7 +23,8 @@ tern_hal_command_buffer_t* empty_recording(Context& c) {
 }
 
 void has_its_first_value(Context& c) {
-  for (uint64_t value : {uint64_t{0}, uint64_t{7}, uint64_t{1} << 60}) CTS_CHECK_EQ(value_of(c, c.semaphore(value)), value);
+  for (uint64_t value : {uint64_t{0}, uint64_t{7}, uint64_t{1} << 60})
+    CTS_CHECK_EQ(value_of(c, c.semaphore(value)), value);
 }
 
 void grows_when_signalled(Context& c) {
@@ -37,8 +38,9 @@ void grows_when_signalled(Context& c) {
 void refuses_to_shrink_or_stay(Context& c) {
   tern_hal_semaphore_t* semaphore = c.semaphore(5);
   CTS_CHECK_CODE(tern_hal_semaphore_signal(semaphore, 4), FAILED_PRECONDITION);
-  CTS_CHECK_EQ(text_of(tern_hal_semaphore_signal(semaphore, 5)),
-               std::string("FAILED_PRECONDITION: The signalled value (5) is not larger than the semaphore's (5)."));
+  CTS_CHECK_EQ(
+      text_of(tern_hal_semaphore_signal(semaphore, 5)),
+      std::string("FAILED_PRECONDITION: The signalled value (5) is not larger than the semaphore's (5)."));
   CTS_CHECK_EQ(value_of(c, semaphore), uint64_t{5});
 }
 
@@ -61,8 +63,9 @@ void does_not_wait_for_what_is_reached(Context& c) {
 }
 
 void polls(Context& c) {
-  CTS_CHECK_EQ(text_of(tern_hal_semaphore_wait(c.semaphore(5), 6, 0)),
-               std::string("DEADLINE_EXCEEDED: The semaphore's value (5) did not reach (6) before the deadline."));
+  CTS_CHECK_EQ(
+      text_of(tern_hal_semaphore_wait(c.semaphore(5), 6, 0)),
+      std::string("DEADLINE_EXCEEDED: The semaphore's value (5) did not reach (6) before the deadline."));
 }
 
 void waits_until_the_deadline(Context& c) {
@@ -165,7 +168,8 @@ void orders_submissions_of_two_threads(Context& c) {
     auto* commands = c.recording({kExternal});
     Dispatch dispatch = {c.kernels(), CTS_KERNEL_affine, {bind(0, kRead, 0, 4), bind(0, kWrite, 0, 4)}, {}};
     dispatch.params = {constant(1), constant(mul), constant(add)};
-    const std::string text = text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
+    const std::string text =
+        text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
     if (!text.empty()) c.fail(__FILE__, __LINE__, text);
     return commands;
   };

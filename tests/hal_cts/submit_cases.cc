@@ -13,7 +13,8 @@ tern_hal_command_buffer_t* dynamic_mark(Context& c) {
   dispatch.grid = {param(2)};
   dispatch.scratch = param(3);
   dispatch.label = "dynamic";
-  const std::string text = text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
+  const std::string text =
+      text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
   if (!text.empty()) c.fail(__FILE__, __LINE__, text);
   return commands;
 }
@@ -22,7 +23,8 @@ tern_hal_command_buffer_t* static_mark(Context& c, int64_t bytes) {
   auto* commands = c.recording({kExternal});
   Dispatch dispatch = {c.kernels(), CTS_KERNEL_mark, {bind(0, kRead | kWrite, 0, bytes)}, {}};
   dispatch.grid = {constant(bytes)};
-  const std::string text = text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
+  const std::string text =
+      text_of(dispatch.record(commands)) + text_of(tern_hal_command_buffer_end(commands));
   if (!text.empty()) c.fail(__FILE__, __LINE__, text);
   return commands;
 }
@@ -54,11 +56,13 @@ void refuses_a_recording_that_has_not_ended(Context& c) {
 void refuses_tables_of_the_wrong_size(Context& c) {
   tern_hal_buffer_t* buffer = c.buffer(64);
   auto* commands = dynamic_mark(c);
-  CTS_CHECK_EQ(text_of(submit(commands, {}, {0, 1, 1, 0})),
-               std::string("INVALID_ARGUMENT: The binding table has (0) entries; the command buffer has (1) slots."));
+  CTS_CHECK_EQ(
+      text_of(submit(commands, {}, {0, 1, 1, 0})),
+      std::string("INVALID_ARGUMENT: The binding table has (0) entries; the command buffer has (1) slots."));
   CTS_CHECK_CODE(submit(commands, {whole(buffer), whole(buffer)}, {0, 1, 1, 0}), INVALID_ARGUMENT);
-  CTS_CHECK_EQ(text_of(submit(commands, {whole(buffer)}, {0, 1, 1})),
-               std::string("INVALID_ARGUMENT: The parameter block has (3) entries; the command buffer takes (4)."));
+  CTS_CHECK_EQ(
+      text_of(submit(commands, {whole(buffer)}, {0, 1, 1})),
+      std::string("INVALID_ARGUMENT: The parameter block has (3) entries; the command buffer takes (4)."));
 }
 
 void refuses_an_unbound_slot(Context& c) {
@@ -69,16 +73,19 @@ void refuses_an_unbound_slot(Context& c) {
 void refuses_ranges_outside_the_buffer(Context& c) {
   auto* commands = static_mark(c, 4);
   tern_hal_buffer_t* buffer = c.buffer(16);
-  const int64_t bad[][2] = {{0, 17}, {13, 4}, {17, 0}, {-1, 8}, {0, -8}, {INT64_MAX, 4}, {4, INT64_MAX - 1}, {17, TERN_HAL_WHOLE}};
-  for (auto& [offset, length] : bad) CTS_CHECK_CODE(submit(commands, {{buffer, offset, length}}), OUT_OF_RANGE);
+  const int64_t bad[][2] = {
+      {0, 17}, {13, 4}, {17, 0}, {-1, 8}, {0, -8}, {INT64_MAX, 4}, {4, INT64_MAX - 1}, {17, TERN_HAL_WHOLE}};
+  for (auto& [offset, length] : bad)
+    CTS_CHECK_CODE(submit(commands, {{buffer, offset, length}}), OUT_OF_RANGE);
   CTS_CHECK_OK(submit(commands, {{buffer, 12, 4}}));
 }
 
 void refuses_ranges_shorter_than_the_commands_need(Context& c) {
   auto* commands = static_mark(c, 8);
   tern_hal_buffer_t* buffer = c.buffer(16);
-  CTS_CHECK_EQ(text_of(submit(commands, {{buffer, 0, 7}})),
-               std::string("OUT_OF_RANGE: The range bound to slot (0) has (7) bytes; the commands need (8)."));
+  CTS_CHECK_EQ(
+      text_of(submit(commands, {{buffer, 0, 7}})),
+      std::string("OUT_OF_RANGE: The range bound to slot (0) has (7) bytes; the commands need (8)."));
   CTS_CHECK_CODE(submit(commands, {{buffer, 9, TERN_HAL_WHOLE}}), OUT_OF_RANGE);
   CTS_CHECK_OK(submit(commands, {{buffer, 8, TERN_HAL_WHOLE}}));
 }
@@ -108,8 +115,9 @@ void refuses_to_write_a_read_only_buffer(Context& c) {
   const tern_hal_import_t desc = {memory, 16, TERN_HAL_MEMORY_READ_ONLY, nullptr, nullptr};
   tern_hal_buffer_t* read_only = nullptr;
   CTS_REQUIRE_OK(tern_hal_device_import_buffer(c.device(), &desc, &read_only));
-  CTS_CHECK_EQ(text_of(submit(static_mark(c, 4), {whole(read_only)})),
-               std::string("PERMISSION_DENIED: The commands write slot (0), which is bound to a read-only buffer."));
+  CTS_CHECK_EQ(
+      text_of(submit(static_mark(c, 4), {whole(read_only)})),
+      std::string("PERMISSION_DENIED: The commands write slot (0), which is bound to a read-only buffer."));
   tern_hal_buffer_release(read_only);
 }
 
@@ -125,10 +133,13 @@ void checks_dynamic_bindings(Context& c) {
   auto* commands = dynamic_mark(c);
   tern_hal_buffer_t* buffer = c.buffer(16);
   CTS_CHECK_OK(submit(commands, {whole(buffer)}, {0, 16, 16, 0}));
-  CTS_CHECK_EQ(text_of(submit(commands, {whole(buffer)}, {1, 16, 16, 0})),
-               std::string("OUT_OF_RANGE: The binding at offset (1) of length (16) does not lie inside slot (0), which is "
-                           "bound to (16) bytes."));
-  const int64_t bad[][2] = {{-1, 4}, {0, -1}, {17, 0}, {INT64_MAX, INT64_MAX}, {INT64_MIN, 1}, {8, INT64_MAX}};
+  CTS_CHECK_EQ(
+      text_of(submit(commands, {whole(buffer)}, {1, 16, 16, 0})),
+      std::string(
+          "OUT_OF_RANGE: The binding at offset (1) of length (16) does not lie inside slot (0), which is "
+          "bound to (16) bytes."));
+  const int64_t bad[][2] = {{-1, 4},        {0, -1},       {17, 0}, {INT64_MAX, INT64_MAX},
+                            {INT64_MIN, 1}, {8, INT64_MAX}};
   for (auto& [offset, length] : bad) {
     CTS_CHECK_CODE(submit(commands, {whole(buffer)}, {offset, length, 1, 0}), OUT_OF_RANGE);
   }
@@ -148,9 +159,10 @@ void checks_the_same_bad_arguments_again(Context& c) {
 void checks_dynamic_grids(Context& c) {
   auto* commands = dynamic_mark(c);
   tern_hal_buffer_t* buffer = c.buffer(16);
-  CTS_CHECK_EQ(text_of(submit(commands, {whole(buffer)}, {0, 16, -1, 0})),
-               std::string("OUT_OF_RANGE: The grid has a dimension (-1) that is negative or makes too many tiles."
-                           "\n - While dispatching 'dynamic'"));
+  CTS_CHECK_EQ(
+      text_of(submit(commands, {whole(buffer)}, {0, 16, -1, 0})),
+      std::string("OUT_OF_RANGE: The grid has a dimension (-1) that is negative or makes too many tiles."
+                  "\n - While dispatching 'dynamic'"));
   CTS_CHECK_OK(submit(commands, {whole(buffer)}, {0, 16, 0, 0}));
 }
 
@@ -169,8 +181,9 @@ void checks_dynamic_grids_for_overflow(Context& c) {
 void checks_dynamic_scratch(Context& c) {
   auto* commands = dynamic_mark(c);
   tern_hal_buffer_t* buffer = c.buffer(16);
-  CTS_CHECK_EQ(text_of(submit(commands, {whole(buffer)}, {0, 1, 1, -1})),
-               std::string("OUT_OF_RANGE: The scratch size (-1) is negative.\n - While dispatching 'dynamic'"));
+  CTS_CHECK_EQ(
+      text_of(submit(commands, {whole(buffer)}, {0, 1, 1, -1})),
+      std::string("OUT_OF_RANGE: The scratch size (-1) is negative.\n - While dispatching 'dynamic'"));
   CTS_CHECK_OK(submit(commands, {whole(buffer)}, {0, 1, 1, 100000}));
 }
 
@@ -212,7 +225,8 @@ void ignores_table_entries_of_bound_slots(Context& c) {
   auto* commands = c.recording({kArena, kExternal});
   tern_hal_buffer_t* arena = c.buffer(4);
   CTS_REQUIRE_OK(tern_hal_command_buffer_bind(commands, 0, whole(arena)));
-  CTS_REQUIRE_OK((Dispatch{c.kernels(), CTS_KERNEL_mark, {bind(0, kWrite | kRead, 0, 4)}, {}}.record(commands)));
+  CTS_REQUIRE_OK(
+      (Dispatch{c.kernels(), CTS_KERNEL_mark, {bind(0, kWrite | kRead, 0, 4)}, {}}.record(commands)));
   CTS_REQUIRE_OK(tern_hal_command_buffer_end(commands));
   CTS_CHECK_OK(submit(commands, {{nullptr, -5, 1}, {}}));
   CTS_CHECK_OK(submit(commands));
@@ -221,7 +235,7 @@ void ignores_table_entries_of_bound_slots(Context& c) {
 void is_refused_while_the_same_recording_runs(Context& c) {
   auto* commands = static_mark(c, 4);
   tern_hal_buffer_t* buffer = c.buffer(4);
-  tern_hal_semaphore_t *gate = c.semaphore();
+  tern_hal_semaphore_t* gate = c.semaphore();
   Submission waiting = {commands};
   waiting.bindings = {whole(buffer)};
   waiting.waits = {{gate, 1}};

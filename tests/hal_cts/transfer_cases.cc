@@ -8,14 +8,16 @@ namespace {
 
 std::vector<uint8_t> bytes_of(Context& c, tern_hal_buffer_t* buffer) {
   std::vector<uint8_t> bytes(tern_hal_buffer_size(buffer));
-  const std::string text = text_of(tern_hal_buffer_read(buffer, 0, bytes.data(), static_cast<int64_t>(bytes.size())));
+  const std::string text =
+      text_of(tern_hal_buffer_read(buffer, 0, bytes.data(), static_cast<int64_t>(bytes.size())));
   if (!text.empty()) c.fail(__FILE__, __LINE__, text);
   return bytes;
 }
 
 tern_hal_buffer_t* buffer_of_bytes(Context& c, const std::vector<uint8_t>& bytes) {
   tern_hal_buffer_t* buffer = c.buffer(static_cast<int64_t>(bytes.size()));
-  const std::string text = text_of(tern_hal_buffer_write(buffer, 0, bytes.data(), static_cast<int64_t>(bytes.size())));
+  const std::string text =
+      text_of(tern_hal_buffer_write(buffer, 0, bytes.data(), static_cast<int64_t>(bytes.size())));
   if (!text.empty()) c.fail(__FILE__, __LINE__, text);
   return buffer;
 }
@@ -45,8 +47,12 @@ void copies_bytes(Context& c) {
   check_copy(c, 16, 1, 3, 5);
   check_copy(c, 16, 15, 0, 1);
 }
-void copies_nothing(Context& c) { check_copy(c, 16, 16, 16, 0); }
-void copies_megabytes(Context& c) { check_copy(c, 3000001, 7, 100, 2999900); }
+void copies_nothing(Context& c) {
+  check_copy(c, 16, 16, 16, 0);
+}
+void copies_megabytes(Context& c) {
+  check_copy(c, 3000001, 7, 100, 2999900);
+}
 
 void copies_inside_one_slot(Context& c) {
   auto* commands = c.recording({kExternal});
@@ -60,7 +66,8 @@ void copies_inside_one_slot(Context& c) {
 
 void copies_what_the_block_says(Context& c) {
   auto* commands = c.recording({kExternal, kExternal}, 3);
-  const tern_hal_binding_t source = bind(0, kRead, param(0), param(2)), target = bind(1, kWrite, param(1), param(2));
+  const tern_hal_binding_t source = bind(0, kRead, param(0), param(2)),
+                           target = bind(1, kWrite, param(1), param(2));
   CTS_REQUIRE_OK(tern_hal_command_buffer_copy(commands, &source, &target));
   CTS_REQUIRE_OK(tern_hal_command_buffer_end(commands));
   tern_hal_buffer_t *input = c.buffer_of({1, 2, 3, 4}), *output = c.buffer_of({0, 0, 0, 0});
@@ -72,7 +79,8 @@ void copies_what_the_block_says(Context& c) {
   CTS_CHECK_CODE(submit(commands, {whole(input), whole(output)}, {0, 12, 8}), OUT_OF_RANGE);
 }
 
-void check_fill(Context& c, size_t size, int64_t offset, int64_t length, uint32_t pattern, uint32_t pattern_size) {
+void check_fill(Context& c, size_t size, int64_t offset, int64_t length, uint32_t pattern,
+                uint32_t pattern_size) {
   auto* commands = c.recording({kExternal});
   const tern_hal_binding_t target = bind(0, kWrite, offset, length);
   CTS_REQUIRE_OK(tern_hal_command_buffer_fill(commands, &target, pattern, pattern_size));
@@ -94,8 +102,12 @@ void fills_pairs(Context& c) {
   check_fill(c, 20, 2, 14, 0x1234, 2);
   check_fill(c, 20, 0, 20, 0xdead1234, 2);
 }
-void fills_words(Context& c) { check_fill(c, 24, 4, 16, 0xdeadbeef, 4); }
-void fills_nothing(Context& c) { check_fill(c, 8, 8, 0, 1, 4); }
+void fills_words(Context& c) {
+  check_fill(c, 24, 4, 16, 0xdeadbeef, 4);
+}
+void fills_nothing(Context& c) {
+  check_fill(c, 8, 8, 0, 1, 4);
+}
 void fills_megabytes(Context& c) {
   check_fill(c, 2000002, 2, 1999998, 0x0102, 2);
   check_fill(c, 1000003, 1, 1000002, 0x77, 1);
