@@ -32,9 +32,21 @@ def sizes_by_object(map_text):
             continue
         size, origin, section = int(match[1], 16), match[2], match[3]
         ours = re.search(r"libtern\.a\((.*)\)$", origin) or re.search(r"(minimal\.o)$", origin)
-        if ours and section.split(".")[1] in ("text", "rodata", "data", "bss", "eh_frame", "init_array", "tdata", "tbss"):
-            sizes[ours[1]][section.split(".")[1]] += size
+        kind = section.split(".")[1].split("+")[0]
+        if ours and kind in ("text", "rodata", "data", "bss", "eh_frame", "init_array", "tdata", "tbss"):
+            sizes[ours[1]][kind] += size
     return sizes
+
+
+def add_strings(sizes, archive):
+    """The linker merges string literals of all objects and does not say whose they are: counted here as each object has them."""
+    member = None
+    for line in run("llvm-size-19", "-A", archive).splitlines():
+        name = re.match(r"(\S+\.o)\s", line)
+        member = name[1] if name else member
+        section = re.match(r"\.rodata\.str\S*\s+(\d+)", line)
+        if section and member in sizes:
+            sizes[member]["strings"] += int(section[1])
 
 
 def main():
@@ -66,6 +78,7 @@ def main():
     sys.stdout.write(run(program, args.module))
 
     sizes = sizes_by_object(linker_map.read_text())
+    add_strings(sizes, archive)
     kinds = collections.Counter()
     for name, by_kind in sorted(sizes.items(), key=lambda item: -sum(item[1].values())):
         kinds.update(by_kind)
