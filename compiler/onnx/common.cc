@@ -1,0 +1,168 @@
+#include "compiler/onnx/common.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+namespace tern::onnx {
+
+Value* sigmoid(Emit& b, Value* x) {
+  Value* power = b.unary(ScalarOp::kExp, b.unary(ScalarOp::kNeg, x));
+  return b.div(b.like(x, 1), b.add(power, 1.0));
+}
+
+Value* hard_sigmoid(Emit& b, Value* x, double alpha, double beta) {
+  Value* line = b.add(b.mul(x, alpha), beta);
+  return b.min(b.max(line, b.like(x, 0)), b.like(x, 1));
+}
+
+Value* softplus(Emit& b, Value* x) {
+  // max(x, 0) + log(1 + exp(-|x|)): no overflow.
+  Value* power = b.unary(ScalarOp::kExp, b.unary(ScalarOp::kNeg, b.unary(ScalarOp::kAbs, x)));
+  return b.add(b.max(x, b.like(x, 0)), b.unary(ScalarOp::kLog1p, power));
+}
+
+Value* gelu(Emit& b, Value* x) {
+  Value* error = b.unary(ScalarOp::kErf, b.mul(x, std::sqrt(0.5)));
+  return b.mul(b.mul(x, 0.5), b.add(error, 1.0));
+}
+
+Value* gelu_tanh(Emit& b, Value* x) {
+  Value* cubic = b.mul(b.mul(b.mul(x, x), x), 0.044715);
+  Value* inner = b.mul(b.add(x, cubic), std::sqrt(2.0 / std::numbers::pi));
+  return b.mul(b.mul(x, 0.5), b.add(b.unary(ScalarOp::kTanh, inner), 1.0));
+}
+
+Value* log_softmax(Emit& b, Value* x, const std::vector<int64_t>& axes) {
+  Value* shifted = b.sub(x, b.reduce(ScalarOp::kMax, x, axes, true));
+  Value* sum = b.reduce(ScalarOp::kAdd, b.unary(ScalarOp::kExp, shifted), axes, true);
+  return b.sub(shifted, b.unary(ScalarOp::kLog, sum));
+}
+
+Normalised normalise(Emit& b, Value* x, const std::vector<int64_t>& axes, double epsilon, bool centre) {
+  DType type = x->type.dtype;
+  DType wide = dtype_bits(type) < 32 ? DType::kF32 : type;
+  Value* wide_x = b.cast(x, wide);
+  Value* mean = centre ? b.mean(wide_x, axes, true) : nullptr;
+  Value* centred = centre ? b.sub(wide_x, mean) : wide_x;
+  Value* variance = b.mean(b.mul(centred, centred), axes, true);
+  Value* deviation = b.unary(ScalarOp::kSqrt, b.add(variance, epsilon));
+  Value* inverse = b.div(b.like(deviation, 1), deviation);
+  return {b.cast(b.mul(centred, inverse), type), mean, inverse};
+}
+
+Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
+  int64_t x_rank = x->type.rank(), y_rank = y->type.rank();
+  if (x_rank == 0 || y_rank == 0) fail("A matrix product's operands ({}, {}) have at least one dimension.", x->type.text(), y->type.text());
+  Value* left = x_rank == 1 ? b.unsqueeze(x, {0}) : x;
+  Value* right = y_rank == 1 ? b.unsqueeze(y, {1}) : y;
+  int64_t rank = std::max(left->type.rank(), right->type.rank());
+  // [.., M, K] x [K, N]: the rows of all batches are one matrix's.
+  Shape rows(left->type.shape.begin(), left->type.shape.end() - 1);
+  bool joined = right->type.rank() == 2 && left->type.rank() > 2;
+  if (joined) {
+    Dim inner = left->type.shape.back();
+    left = b.reshape(left, {product(rows), inner});
+  } else {
+    auto lift = [&](Value* v) {
+      Shape shape(static_cast<size_t>(rank - v->type.rank()), Dim(1));
+      shape.insert(shape.end(), v->type.shape.begin(), v->type.shape.end());
+      return b.reshape(v, shape);
+    };
+    left = lift(left);
+    right = lift(right);
+  }
+  Value* result = b.dot(left, right, accumulate);
+  if (joined) {
+    Shape shape = rows;
+    shape.push_back(result->type.shape.back());
+    result = b.reshape(result, shape);
+  }
+  std::vector<int64_t> drop;
+  int64_t result_rank = result->type.rank();
+  if (x_rank == 1) drop.push_back(result_rank - 2);
+  if (y_rank == 1) drop.push_back(result_rank - 1);
+  return drop.empty() ? result : b.squeeze(result, drop);
+}
+
+Value* flatten(Emit& b, Value* x, int64_t axis) {
+  const Shape& shape = x->type.shape;
+  return b.reshape(x, {product(Shape(shape.begin(), shape.begin() + axis)), product(Shape(shape.begin() + axis, shape.end()))});
+}
+
+Dim divide_products(const Shape& a, const Shape& b) {
+  Shape above, below;
+  int64_t top = 1, bottom = 1;
+  auto collect = [](const Shape& from, Shape& factors, int64_t& constant) {
+    auto add = [&](const Dim& d) {
+      if (d.is_const()) {
+        if (__builtin_mul_overflow(constant, d.value(), &constant)) fail("A product of dimensions overflows.");
+      } else {
+        factors.push_back(d);
+      }
+    };
+    for (const Dim& d : from) {
+      if (d.op() == Dim::Op::kMul) {
+        for (const Dim& part : d.args()) add(part);
+      } else {
+        add(d);
+      }
+    }
+  };
+  collect(a, above, top);
+  collect(b, below, bottom);
+  for (auto d = below.begin(); d != below.end();) {
+    auto same = std::find(above.begin(), above.end(), *d);
+    if (same == above.end()) {
+      ++d;
+      continue;
+    }
+    above.erase(same);
+    d = below.erase(d);
+  }
+  int64_t common = std::gcd(top, bottom);
+  if (common > 1) {
+    top /= common;
+    bottom /= common;
+  }
+  Dim numerator = product(above) * Dim(top), denominator = product(below) * Dim(bottom);
+  if (denominator.is_const(1)) return numerator;
+  if (denominator.is_const(0)) return Dim(0);
+  return floordiv(numerator, denominator);
+}
+
+Value* as_i64(Emit& b, Value* v) {
+  Value* wide = b.cast(v, DType::kI64);
+  return wide->type.rank() == 1 ? wide : b.reshape(wide, {product(wide->type.shape)});
+}
+
+Value* element(Emit& b, Value* v, int64_t index) {
+  Value* flat = v->type.rank() == 1 ? v : b.reshape(v, {product(v->type.shape)});
+  return b.reshape(b.slice_axis(flat, 0, Dim(index), Dim(1)), {});
+}
+
+std::vector<Value*> make_if(Emit& b, Value* condition, const std::function<std::vector<Value*>(Emit&)>& then_branch,
+                            const std::function<std::vector<Value*>(Emit&)>& else_branch) {
+  if (auto known = b.known_ints(condition)) return (*known)[0] != 0 ? then_branch(b) : else_branch(b);
+  std::vector<std::unique_ptr<Block>> regions;
+  for (const auto* branch : {&then_branch, &else_branch}) {
+    auto block = std::make_unique<Block>();
+    Emit inner(b.graph(), b.knowledge(), *block);
+    inner.set_source(b.source());
+    block->results = (*branch)(inner);
+    regions.push_back(std::move(block));
+  }
+  return finish_if(b, condition, std::move(regions));
+}
+
+std::vector<Value*> switch_over(Emit& b, Value* selector, const std::vector<SwitchCase>& cases, size_t from) {
+  if (cases.empty()) fail("No value of the run-time axes fits the shapes.");
+  if (from + 1 >= cases.size()) return cases[from].build(b);
+  Value* same = b.compare(ScalarOp::kEq, selector, b.i64s(cases[from].key));
+  Value* all = b.reduce(ScalarOp::kAnd, same, {0});
+  return make_if(
+      b, all, cases[from].build, [&](Emit& inner) { return switch_over(inner, selector, cases, from + 1); });
+}
+
+}  // namespace tern::onnx

@@ -1,0 +1,57 @@
+// Compositions that several families use.
+#pragma once
+
+#include <functional>
+
+#include "compiler/onnx/importer.h"
+
+namespace tern::onnx {
+
+Value* sigmoid(Emit& b, Value* x);
+Value* hard_sigmoid(Emit& b, Value* x, double alpha, double beta);
+Value* softplus(Emit& b, Value* x);
+Value* gelu(Emit& b, Value* x);
+Value* gelu_tanh(Emit& b, Value* x);
+Value* log_softmax(Emit& b, Value* x, const std::vector<int64_t>& axes);
+// 1 / sqrt(mean of squares or variance + epsilon) times x (minus its mean), over `axes`; statistics in f32 at least.
+struct Normalised {
+  Value *value, *mean, *inverse_deviation;  // the last two keep the reduced axes as 1
+};
+Normalised normalise(Emit& b, Value* x, const std::vector<int64_t>& axes, double epsilon, bool centre);
+
+// numpy's matmul of any ranks.
+Value* matmul(Emit& b, Value* x, Value* y, DType accumulate = DType::kNone);
+// x viewed as [product(shape[:axis]), product(shape[axis:])].
+Value* flatten(Emit& b, Value* x, int64_t axis);
+
+// The exact quotient product(a) / product(b), factors cancelled; a floordiv of what remains.
+Dim divide_products(const Shape& a, const Shape& b);
+
+// A small integer tensor's elements as a rank-1 i64 tensor, and one of them as a scalar.
+Value* as_i64(Emit& b, Value* v);
+Value* element(Emit& b, Value* v, int64_t index);
+
+// One of several ways to build, chosen at run time: the case whose key equals `selector` (i64, rank 1), or the last one.
+struct SwitchCase {
+  std::vector<int64_t> key;
+  std::function<std::vector<Value*>(Emit&)> build;
+};
+std::vector<Value*> switch_over(Emit& b, Value* selector, const std::vector<SwitchCase>& cases, size_t from = 0);
+
+// An `if` node whose branches are built by the functions; the branches' dims that differ become fresh symbols.
+std::vector<Value*> make_if(Emit& b, Value* condition, const std::function<std::vector<Value*>(Emit&)>& then_branch,
+                            const std::function<std::vector<Value*>(Emit&)>& else_branch);
+
+// The same for regions that are built already (control.cc).
+std::vector<Value*> finish_if(Emit& b, Value* condition, std::vector<std::unique_ptr<Block>> regions);
+
+// A `loop` node: the body gets a fresh block's Emit, the iteration number, the condition and the carried values.
+struct LoopResult {
+  Value* condition;
+  std::vector<Value*> carried, scans;
+};
+using LoopBody = std::function<LoopResult(Importer::Region&, Value* number, Value* condition, const std::vector<Value*>& carried)>;
+std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std::vector<Value*>& carried,
+                               const LoopBody& body);
+
+}  // namespace tern::onnx

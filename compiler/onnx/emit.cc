@@ -1,0 +1,376 @@
+#include "compiler/onnx/emit.h"
+
+#include <algorithm>
+
+namespace tern::onnx {
+
+using graph::Node;
+
+namespace {
+
+constexpr int64_t kMaxFoldElements = 4096;      // constants above are folded by the optimiser, if at all
+constexpr int64_t kMaxElements = int64_t{1} << 46;
+
+bool foldable(const Node& node, const Type& result) {
+  if (!result.is_tensor() || !is_static(result.shape) || node.operands.empty()) return false;
+  if (result.dtype == DType::kString || dtype_bits(result.dtype) < 8) return false;
+  int64_t count = 1;
+  for (const Dim& d : result.shape) {
+    if (d.value() > kMaxFoldElements) return false;
+    count *= d.value();
+    if (count > kMaxFoldElements) return false;
+  }
+  return std::all_of(node.operands.begin(), node.operands.end(), [](const Value* v) {
+    return v->def && v->def->kind == OpKind::kConstant && v->type.dtype != DType::kString &&
+           v->def->attr<TensorDataPtr>("value")->count() <= kMaxFoldElements;
+  });
+}
+
+// A model's dimensions may multiply to anything; sizes beyond the limit would overflow later.
+void check_size(const Type& type) {
+  if (!type.is_tensor()) return;
+  int64_t count = 1;
+  for (const Dim& d : type.shape) {
+    if (!d.is_const() || d.value() == 0) continue;
+    if (d.value() < 0) fail("A dimension ({}) is negative.", d.value());
+    if (count > kMaxElements / d.value())
+      fail("A tensor of shape {} has more than {} elements.", shape_text(type.shape), kMaxElements);
+    count *= d.value();
+  }
+}
+
+}  // namespace
+
+Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Contents>& contents) {
+  bool integer = type.dtype == DType::kI64 || type.dtype == DType::kI32;
+  bool all_dims = contents.has_value(), constant = contents.has_value();
+  if (contents) {
+    for (const Element& e : *contents) {
+      all_dims &= e.is_dim();
+      constant &= e.is_dim() && e.number.is_const();
+    }
+  }
+  if (all_dims && integer) {
+    std::vector<Dim> elements;
+    for (const Element& e : *contents) elements.push_back(e.number);
+    return from_dims(std::move(elements), type.shape, type.dtype);
+  }
+  if (constant && type.dtype == DType::kBool) {
+    auto data = TensorData::make(type.dtype, static_dims(type.shape));
+    for (size_t i = 0; i < contents->size(); ++i)
+      data->set_int(static_cast<int64_t>(i), (*contents)[i].number.value());
+    return builder_.constant(std::move(data));
+  }
+  if (foldable(probe, type)) {
+    std::vector<graph::EvalValue> operands;
+    for (Value* v : probe.operands) operands.push_back({v->def->attr<TensorDataPtr>("value"), nullptr});
+    auto folded = graph::evaluate_node(probe, operands, [](const std::string&) { return std::nullopt; });
+    if (folded.ok() && folded.value().size() == 1 && folded.value()[0].tensor)
+      return builder_.constant(folded.value()[0].tensor);
+  }
+  return nullptr;
+}
+
+Value* Emit::emit(OpKind kind, std::vector<Value*> operands, std::vector<std::pair<std::string, Attr>> attrs) {
+  Node probe;
+  probe.kind = kind;
+  probe.operands = std::move(operands);
+  probe.attrs = std::move(attrs);
+  for (const auto& [name, attr] : probe.attrs)
+    if (auto dims = std::get_if<std::vector<Dim>>(&attr); dims && (name == "shape" || name == "sizes"))
+      check_size(Type::tensor(DType::kI64, *dims));
+  auto types = unwrap(graph::infer(graph(), probe));
+  TERN_CHECK(types.size() == 1, "{} has {} results", info(kind).name, types.size());
+  check_size(types[0]);
+  std::optional<Contents> contents = knowledge_->propagate(probe, types[0]);
+  if (info(kind).pure) {
+    if (Value* known = materialise(probe, types[0], contents)) return known;
+  }
+  Value* result = builder_.node(kind, std::move(probe.operands), std::move(probe.attrs))->result();
+  if (contents && result->type.is_tensor()) {
+    bool integer = is_int(result->type.dtype) || result->type.dtype == DType::kBool;
+    bool complete = true;
+    for (size_t i = 0; i < contents->size(); ++i) {
+      Element& e = (*contents)[i];
+      if (e.known() || e.source) continue;
+      if (!integer) complete = false;
+      e = {Dim(), 0, result, static_cast<int64_t>(i)};
+    }
+    if (complete) knowledge_->set(result, std::move(*contents));
+  }
+  return result;
+}
+
+graph::Node* Emit::emit_node(OpKind kind, std::vector<Value*> operands,
+                             std::vector<std::pair<std::string, Attr>> attrs,
+                             std::vector<std::unique_ptr<Block>> regions) {
+  Node probe;
+  probe.kind = kind;
+  probe.operands = operands;
+  probe.attrs = attrs;
+  probe.regions = std::move(regions);
+  for (auto& region : probe.regions) region->parent = &probe;
+  size_t symbols = graph().symbols.size();
+  auto types = unwrap(graph::infer(graph(), probe));
+  graph().symbols.resize(symbols);  // those that the probe made
+  for (const Type& type : types) check_size(type);
+  return builder_.node(kind, std::move(operands), std::move(attrs), std::move(probe.regions));
+}
+
+Value* Emit::floats(DType dtype, const std::vector<double>& values, std::vector<int64_t> shape) {
+  if (shape.empty()) shape = {static_cast<int64_t>(values.size())};
+  auto data = TensorData::make(dtype, std::move(shape));
+  for (size_t i = 0; i < values.size(); ++i) data->set_float(static_cast<int64_t>(i), values[i]);
+  return builder_.constant(std::move(data));
+}
+
+Value* Emit::from_dims(std::vector<Dim> dims, Shape shape, DType dtype) {
+  if (is_static(dims)) {
+    auto data = TensorData::make(dtype, static_dims(shape));
+    for (size_t i = 0; i < dims.size(); ++i) data->set_int(static_cast<int64_t>(i), dims[i].value());
+    return builder_.constant(std::move(data));
+  }
+  Contents contents;
+  for (const Dim& d : dims) contents.push_back(Element::of(d));
+  Value* value = builder_.from_dims(std::move(dims), std::move(shape), dtype);
+  knowledge_->set(value, std::move(contents));
+  return value;
+}
+
+Value* Emit::iota(Shape shape, int axis, DType dtype) {
+  return emit(OpKind::kIota, {}, {{"shape", shape}, {"axis", int64_t{axis}}, {"dtype", dtype}});
+}
+
+Value* Emit::map(ScalarOp op, std::vector<Value*> operands) {
+  for (Value* v : operands)
+    if (!v->type.is_tensor()) fail("'{}' is not a tensor ({}).", v->name, v->type.text());
+  Shape shape = common_shape(operands);
+  for (Value*& v : operands) v = expand_to(v, shape);
+  return emit(OpKind::kMap, std::move(operands), {{"op", op}});
+}
+
+Value* Emit::cast(Value* v, DType to, bool saturate) {
+  if (v->type.dtype == to) return v;
+  if (saturate) return emit(OpKind::kCast, {v}, {{"to", to}});
+  return emit(OpKind::kCast, {v}, {{"to", to}, {"saturate", false}});
+}
+
+Value* Emit::bitcast(Value* v, DType to) {
+  if (v->type.dtype == to) return v;
+  return emit(OpKind::kBitcast, {v}, {{"to", to}});
+}
+
+Value* Emit::reshape(Value* v, Shape shape) {
+  if (v->type.shape == shape) return v;
+  return emit(OpKind::kReshape, {v}, {{"shape", std::move(shape)}});
+}
+
+Value* Emit::broadcast(Value* v, Shape shape) {
+  if (v->type.shape == shape) return v;
+  return emit(OpKind::kBroadcast, {v}, {{"shape", std::move(shape)}});
+}
+
+Value* Emit::transpose(Value* v, std::vector<int64_t> perm) {
+  if (std::is_sorted(perm.begin(), perm.end())) return v;
+  return emit(OpKind::kTranspose, {v}, {{"perm", std::move(perm)}});
+}
+
+Value* Emit::slice(Value* v, std::vector<Dim> starts, std::vector<Dim> sizes, std::vector<int64_t> steps) {
+  bool whole = sizes == v->type.shape;
+  for (size_t i = 0; i < starts.size(); ++i) whole &= starts[i].is_const(0) && steps[i] == 1;
+  if (whole) return v;
+  return emit(OpKind::kSlice, {v},
+              {{"starts", std::move(starts)}, {"sizes", std::move(sizes)}, {"steps", std::move(steps)}});
+}
+
+Value* Emit::slice_axis(Value* v, int64_t axis, Dim start, Dim size, int64_t step) {
+  std::vector<Dim> starts(v->type.shape.size(), Dim(0)), sizes = v->type.shape;
+  std::vector<int64_t> steps(v->type.shape.size(), 1);
+  auto a = static_cast<size_t>(axis);
+  starts[a] = start;
+  sizes[a] = size;
+  steps[a] = step;
+  return slice(v, std::move(starts), std::move(sizes), std::move(steps));
+}
+
+Value* Emit::pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* fill, std::string mode) {
+  bool nothing = true;
+  for (size_t i = 0; i < low.size(); ++i) nothing &= low[i].is_const(0) && high[i].is_const(0);
+  if (nothing) return v;
+  return emit(OpKind::kPad, {v, fill}, {{"low", std::move(low)}, {"high", std::move(high)}, {"mode", std::move(mode)}});
+}
+
+Value* Emit::concat(std::vector<Value*> values, int64_t axis) {
+  if (values.size() == 1) return values[0];
+  for (size_t i = 1; i < values.size(); ++i) {
+    if (values[i]->type.rank() != values[0]->type.rank()) continue;
+    Shape shape = values[0]->type.shape;
+    shape[static_cast<size_t>(axis)] = values[i]->type.shape[static_cast<size_t>(axis)];
+    values[i] = adapt(values[i], shape);
+  }
+  return emit(OpKind::kConcat, std::move(values), {{"axis", axis}});
+}
+
+Value* Emit::gather(Value* v, Value* indices, int64_t axis) {
+  return emit(OpKind::kGather, {v, indices}, {{"axis", axis}});
+}
+
+Value* Emit::reduce(ScalarOp op, Value* v, std::vector<int64_t> axes, bool keep_dims) {
+  if (axes.empty()) return v;
+  std::sort(axes.begin(), axes.end());
+  Shape kept = v->type.shape;
+  for (int64_t a : axes) kept[static_cast<size_t>(a)] = Dim(1);
+  Value* reduced = emit(OpKind::kReduce, {v}, {{"op", op}, {"axes", std::move(axes)}});
+  return keep_dims ? reshape(reduced, std::move(kept)) : reduced;
+}
+
+Value* Emit::dot(Value* a, Value* b, DType accumulate) {
+  size_t rank = a->type.shape.size();
+  if (rank < 2 || b->type.shape.size() != rank)
+    fail("A matrix product needs operands of equal rank of at least 2, given {} and {}.", a->type.text(), b->type.text());
+  b = adapt(b, static_cast<int64_t>(rank) - 2, a->type.shape[rank - 1]);
+  for (size_t i = 0; i + 2 < rank; ++i) {
+    Dim x = a->type.shape[i], y = b->type.shape[i];
+    if (x == y || x.is_const(1) || y.is_const(1)) continue;
+    if (y.is_const()) {
+      a = adapt(a, static_cast<int64_t>(i), y);
+    } else {
+      b = adapt(b, static_cast<int64_t>(i), x);
+    }
+  }
+  if (accumulate == DType::kNone) return emit(OpKind::kDot, {a, b});
+  return emit(OpKind::kDot, {a, b}, {{"accumulate", accumulate}});
+}
+
+Value* Emit::unsqueeze(Value* v, const std::vector<int64_t>& axes) {
+  Shape shape = v->type.shape;
+  for (int64_t a : axes) shape.insert(shape.begin() + a, Dim(1));
+  return reshape(v, std::move(shape));
+}
+
+Value* Emit::squeeze(Value* v, const std::vector<int64_t>& axes) {
+  Shape shape;
+  for (int64_t i = 0; i < v->type.rank(); ++i) {
+    if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(v->type.shape[static_cast<size_t>(i)]);
+  }
+  return reshape(v, std::move(shape));
+}
+
+Value* Emit::mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims) {
+  Dim count(1);
+  for (int64_t a : axes) count = count * v->type.shape[static_cast<size_t>(a)];
+  Value* sum = reduce(ScalarOp::kAdd, v, axes, keep_dims);
+  return div(sum, cast(dim(count), v->type.dtype));
+}
+
+Value* Emit::softmax(Value* v, const std::vector<int64_t>& axes) {
+  Value* shifted = sub(v, reduce(ScalarOp::kMax, v, axes, true));
+  Value* powers = unary(ScalarOp::kExp, shifted);
+  return div(powers, reduce(ScalarOp::kAdd, powers, axes, true));
+}
+
+void Emit::check(Value* condition, std::string message) {
+  if (auto known = known_ints(condition)) {
+    if (known->size() == 1 && (*known)[0] == 0) fail("{}", message);
+    return;
+  }
+  builder_.node(OpKind::kCheck, {condition}, {{"message", std::move(message)}});
+}
+
+Shape Emit::common_shape(const std::vector<Value*>& values) {
+  size_t rank = 0;
+  for (Value* v : values) rank = std::max(rank, v->type.shape.size());
+  Shape shape(rank, Dim(1));
+  for (Value* v : values) {
+    const Shape& from = v->type.shape;
+    for (size_t i = 0; i < from.size(); ++i) {
+      Dim& to = shape[rank - from.size() + i];
+      if (from[i] == to || from[i].is_const(1)) continue;
+      if (to.is_const(1) || from[i].is_const()) {
+        if (to.is_const() && !to.is_const(1)) {
+          std::string shapes;
+          for (Value* each : values) shapes += (shapes.empty() ? "" : " and ") + each->type.text();
+          fail("The shapes {} do not broadcast.", shapes);
+        }
+        to = from[i];
+      } else if (!to.is_const() && from[i].text().size() < to.text().size()) {
+        to = from[i];
+      }
+    }
+  }
+  return shape;
+}
+
+Value* Emit::adapt(Value* v, int64_t axis, Dim want) {
+  Dim have = v->type.shape[static_cast<size_t>(axis)];
+  if (have == want) return v;
+  auto equal = decide(graph(), ScalarOp::kEq, have, want);
+  if (equal && !*equal)
+    fail("Dimension {} of a {} should be {}.", axis, v->type.text(), want.text());
+  if (!equal && assumed_equal_.emplace(have.text(), want.text()).second) {
+    check(compare(ScalarOp::kEq, dim(have), dim(want)),
+          fmt::format("The dimensions {} and {} are equal in this model's operators (node '{}'), but not for these input shapes.",
+                      have.text(), want.text(), source_ ? source_->node : ""));
+  }
+  return slice_axis(v, axis, Dim(0), want);
+}
+
+Value* Emit::adapt(Value* v, const Shape& shape) {
+  TERN_CHECK(shape.size() == v->type.shape.size(), "ranks differ");
+  for (size_t i = 0; i < shape.size(); ++i) v = adapt(v, static_cast<int64_t>(i), shape[i]);
+  return v;
+}
+
+Value* Emit::expand_to(Value* v, const Shape& shape) {
+  size_t rank = v->type.shape.size();
+  if (rank > shape.size()) fail("A {} does not broadcast to {}.", v->type.text(), shape_text(shape));
+  for (size_t i = 0; i < rank; ++i) {
+    if (v->type.shape[i].is_const(1)) continue;
+    v = adapt(v, static_cast<int64_t>(i), shape[shape.size() - rank + i]);
+  }
+  return broadcast(v, shape);
+}
+
+TensorDataPtr Emit::constant_data(Value* v) {
+  if (!v->def || v->def->kind != OpKind::kConstant) return nullptr;
+  return v->def->attr<TensorDataPtr>("value");
+}
+
+std::optional<std::vector<Dim>> Emit::known_dims(Value* v) {
+  const Contents* contents = knowledge_->find(v);
+  if (!contents) return std::nullopt;
+  std::vector<Dim> out;
+  for (const Element& e : *contents) {
+    if (!e.is_dim()) return std::nullopt;
+    out.push_back(e.number);
+  }
+  return out;
+}
+
+std::optional<std::vector<int64_t>> Emit::known_ints(Value* v) {
+  auto known = known_dims(v);
+  if (!known || !is_static(*known)) return std::nullopt;
+  return static_dims(*known);
+}
+
+std::vector<Dim> Emit::dims(Value* v, bool sizes) {
+  const Contents* contents = knowledge_->find(v);
+  if (!contents || is_float(v->type.dtype))
+    fail("A shape is given by a tensor ({}) that is no small integer tensor of static shape.", v->type.text());
+  Contents copy = *contents;
+  std::vector<Dim> out;
+  for (const Element& e : copy) out.push_back(knowledge_->dim_of(e, sizes));
+  return out;
+}
+
+Dim Emit::min_dim(const Dim& a, const Dim& b) {
+  if (auto less = decide(graph(), ScalarOp::kLe, a, b)) return *less ? a : b;
+  return tern::min(a, b);
+}
+
+Dim Emit::max_dim(const Dim& a, const Dim& b) {
+  if (auto less = decide(graph(), ScalarOp::kLe, a, b)) return *less ? b : a;
+  return tern::max(a, b);
+}
+
+}  // namespace tern::onnx

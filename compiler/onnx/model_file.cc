@@ -1,0 +1,158 @@
+#include "compiler/onnx/model_file.h"
+
+#include <fcntl.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+
+namespace tern::onnx {
+
+Result<std::shared_ptr<MappedFile>> MappedFile::open(const std::string& path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return error("Cannot open the file '{}' ({}).", path, strerror(errno));
+  struct stat info {};
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return error("'{}' is not a regular file.", path);
+  }
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->size_ = static_cast<size_t>(info.st_size);
+  if (file->size_ > 0) {
+    void* data = mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) {
+      ::close(fd);
+      return error("Cannot map the file '{}' ({}).", path, strerror(errno));
+    }
+    file->data_ = static_cast<const uint8_t*>(data);
+  }
+  ::close(fd);
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_) munmap(const_cast<uint8_t*>(data_), size_);
+}
+
+namespace {
+
+Result<std::string> canonical(const std::string& path) {
+  char* resolved = realpath(path.c_str(), nullptr);
+  if (!resolved) return error("Cannot resolve the path '{}' ({}).", path, strerror(errno));
+  std::string text = resolved;
+  free(resolved);
+  return text;
+}
+
+std::string folder_of(const std::string& path) {
+  size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// The payload of each length-delimited field `number` among a message's unknown fields.
+std::vector<std::string> unknown_fields(const std::string& bytes, int number) {
+  using google::protobuf::internal::WireFormatLite;
+  std::vector<std::string> found;
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                            static_cast<int>(bytes.size()));
+  while (uint32_t tag = in.ReadTag()) {
+    if (WireFormatLite::GetTagFieldNumber(tag) == number &&
+        WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      std::string payload;
+      if (!WireFormatLite::ReadBytes(&in, &payload)) break;
+      found.push_back(std::move(payload));
+    } else if (!WireFormatLite::SkipField(&in, tag)) {
+      break;
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<ModelFile>> ModelFile::open(const std::string& path) {
+  TERN_ASSIGN(std::shared_ptr<MappedFile> file, MappedFile::open(path));
+  std::span<const uint8_t> bytes = file->bytes();
+  if (bytes.empty()) return error("The model file '{}' is empty.", path);
+  if (bytes.size() > INT_MAX) {
+    return error(
+        "The model file '{}' has {} bytes; an ONNX file holds at most {}: larger models keep their weights in "
+        "external data.",
+        path, bytes.size(), INT_MAX);
+  }
+  auto model = std::make_shared<ModelFile>();
+  bool parsed = model->model_.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  if (!parsed) return error("The file '{}' is not an ONNX model, or it is truncated.", path);
+  if (!model->model_.has_graph()) return error("The file '{}' is not an ONNX model: it has no graph.", path);
+  if (model->model_.ir_version() <= 0)
+    return error("The file '{}' is not an ONNX model: it states no IR version.", path);
+  TERN_ASSIGN(model->folder_, canonical(folder_of(path)));
+  return model;
+}
+
+Result<std::span<const uint8_t>> ModelFile::external_bytes(const pb::TensorProto& proto, int64_t want,
+                                                           std::shared_ptr<const void>& keep_alive) {
+  std::string location;
+  int64_t offset = 0, length = want;
+  for (const auto& entry : proto.external_data()) {
+    if (entry.key() == "location") location = entry.value();
+    if (entry.key() != "offset" && entry.key() != "length") continue;
+    char* end = nullptr;
+    errno = 0;
+    int64_t number = strtoll(entry.value().c_str(), &end, 10);
+    if (errno != 0 || entry.value().empty() || *end != 0 || number < 0)
+      return error("The external data's {} ('{}') is not a size.", entry.key(), entry.value());
+    (entry.key() == "offset" ? offset : length) = number;
+  }
+  if (location.empty()) return error("The external data names no file.");
+  if (location[0] == '/')
+    return error("The external data's file '{}' is an absolute path; it must lie in the model's folder.",
+                 location);
+  if (("/" + location + "/").find("/../") != std::string::npos)
+    return error("The external data's file '{}' contains '..'; it must lie in the model's folder.", location);
+  if (length != want)
+    return error("The external data's length ({}) is not the tensor's size ({} bytes).", length, want);
+  std::shared_ptr<MappedFile>& file = external_[location];
+  if (!file) {
+    TERN_ASSIGN(std::string resolved, canonical(folder_ + "/" + location));
+    std::string prefix = folder_ == "/" ? folder_ : folder_ + "/";
+    if (resolved.compare(0, prefix.size(), prefix) != 0)
+      return error("The external data's file '{}' is a link that leaves the model's folder.", location);
+    TERN_ASSIGN(file, MappedFile::open(resolved));
+  }
+  auto size = static_cast<int64_t>(file->bytes().size());
+  if (offset > size || length > size - offset) {
+    return error("The external data (offset {}, length {}) lies outside its file '{}' of {} bytes.", offset,
+                 length, location, size);
+  }
+  keep_alive = file;
+  return file->bytes().subspan(static_cast<size_t>(offset), static_cast<size_t>(length));
+}
+
+std::string function_overload(const pb::FunctionProto& function) {
+  auto found = unknown_fields(function.unknown_fields(), 13);
+  return found.empty() ? "" : found.back();
+}
+
+std::string node_overload(const pb::NodeProto& node) {
+  auto found = unknown_fields(node.unknown_fields(), 8);
+  return found.empty() ? "" : found.back();
+}
+
+std::vector<pb::AttributeProto> function_default_attributes(const pb::FunctionProto& function) {
+  std::vector<pb::AttributeProto> attributes;
+  for (const std::string& bytes : unknown_fields(function.unknown_fields(), 11)) {
+    pb::AttributeProto attribute;
+    if (attribute.ParseFromString(bytes)) attributes.push_back(std::move(attribute));
+  }
+  return attributes;
+}
+
+}  // namespace tern::onnx

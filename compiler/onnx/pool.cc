@@ -1,0 +1,212 @@
+// Pooling.
+#include <algorithm>
+#include <cmath>
+
+#include "compiler/onnx/common.h"
+#include "compiler/onnx/families.h"
+#include "compiler/onnx/window.h"
+
+namespace tern::onnx {
+
+namespace {
+
+// The spatial attributes extended to the operand's rank.
+std::vector<std::pair<std::string, Attr>> window_attrs(const Window& w) {
+  auto full = [](const std::vector<int64_t>& v, int64_t front) {
+    std::vector<int64_t> out = {front, front};
+    out.insert(out.end(), v.begin(), v.end());
+    return out;
+  };
+  return {{"window", full(w.kernel, 1)},
+          {"strides", full(w.strides, 1)},
+          {"low", full(w.low, 0)},
+          {"high", full(w.high, 0)},
+          {"dilations", full(w.dilations, 1)}};
+}
+
+Value* fold_windows(Emit& b, ScalarOp op, Value* x, const Window& w) {
+  auto attrs = window_attrs(w);
+  attrs.emplace_back("op", op);
+  return b.emit(OpKind::kReduceWindow, {x}, std::move(attrs));
+}
+
+// Row-major positions as column-major ones in the spatial dimensions.
+Value* column_major(Emit& b, Value* flat, const Shape& shape) {
+  Dim plane = product(Shape(shape.begin() + 2, shape.end()));
+  Value* base = b.mul(b.div(flat, b.dim(plane)), b.dim(plane));
+  Value* rest = b.map(ScalarOp::kFloorMod, {flat, b.dim(plane)});
+  std::vector<Value*> position(shape.size());
+  for (size_t i = shape.size(); i-- > 2;) {
+    position[i] = b.map(ScalarOp::kFloorMod, {rest, b.dim(shape[i])});
+    rest = b.div(rest, b.dim(shape[i]));
+  }
+  Dim stride(1);
+  for (size_t i = 2; i < shape.size(); ++i) {
+    base = b.add(base, b.mul(position[i], b.dim(stride)));
+    stride = stride * shape[i];
+  }
+  return base;
+}
+
+void import_max_pool(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  Shape original = x->type.shape;
+  Window w = read_window(op, x, {}, -HUGE_VAL);
+  bool columns = op.i("storage_order", 0) != 0;
+  op.output(0, fold_windows(b, ScalarOp::kMax, x, w));
+  if (!op.wants(1)) return;
+  if (x->type.shape != original) fail("Indices of a pool whose padding depends on symbolic sizes are not supported.");
+  Value* indices = b.emit(OpKind::kArgReduceWindow, {x}, window_attrs(w));
+  op.output(1, columns ? column_major(b, indices, original) : indices);
+}
+
+// How many taps of each window along one axis lie inside: of the operand, or of the operand with its asked-for padding.
+Value* axis_counts(Emit& b, const Window& w, size_t i, const Dim& extent, bool with_padding, DType type, const Dim& out) {
+  int64_t low = w.low[i];
+  int64_t asked_low = with_padding ? w.asked_low[i] : 0, asked_high = with_padding ? w.asked_high[i] : 0;
+  if (extent.is_const() && out.is_const() && out.value() <= (1 << 20)) {
+    std::vector<double> counts;
+    for (int64_t o = 0; o < out.value(); ++o) {
+      double count = 0;
+      for (int64_t k = 0; k < w.kernel[i]; ++k) {
+        int64_t at = o * w.strides[i] - low + k * w.dilations[i];
+        count += at >= -asked_low && at < extent.value() + asked_high;
+      }
+      counts.push_back(count);
+    }
+    bool even = std::all_of(counts.begin(), counts.end(), [&](double c) { return c == counts[0]; });
+    if (even && !counts.empty()) return b.scalar(type, counts[0]);
+    return b.floats(type, counts);
+  }
+  Value* ones = b.full({Dim(1), Dim(1), extent + Dim(asked_low + asked_high)}, b.scalar(type, 1));
+  Window axis{{w.kernel[i]}, {w.strides[i]}, {w.dilations[i]}, {low - asked_low}, {w.high[i] - asked_high}, {}, {}};
+  return b.reshape(fold_windows(b, ScalarOp::kAdd, ones, axis), {out});
+}
+
+void import_average_pool(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  DType type = x->type.dtype;
+  Value* original = x;
+  bool with_padding = op.i("count_include_pad", 0) != 0;
+  Window w = read_window(op, x, {}, 0);
+  Value* sum = fold_windows(b, ScalarOp::kAdd, x, w);
+  Value* count = nullptr;
+  size_t spatial = w.kernel.size();
+  if (x != original) {
+    // Padding that depends on sizes: count by pooling a plane of ones that went the same way.
+    Shape plane = original->type.shape;
+    plane[0] = plane[1] = Dim(1);
+    Value* ones = b.full(plane, b.scalar(type, 1));
+    Window plane_window = read_window(op, ones, {}, with_padding ? 1 : 0);
+    count = fold_windows(b, ScalarOp::kAdd, ones, plane_window);
+    return op.output(0, b.div(sum, count));
+  }
+  for (size_t i = 0; i < spatial; ++i) {
+    Value* counts = axis_counts(b, w, i, x->type.shape[i + 2], with_padding, type, sum->type.shape[i + 2]);
+    if (counts->type.rank() == 1) {
+      Shape shape(spatial, Dim(1));
+      shape[i] = counts->type.shape[0];
+      counts = b.reshape(counts, shape);
+    }
+    count = count ? b.mul(count, counts) : counts;
+  }
+  op.output(0, b.div(sum, count));
+}
+
+Value* power_norm(Emit& b, Value* sum, double p) {
+  if (p == 1) return sum;
+  if (p == 2) return b.unary(ScalarOp::kSqrt, sum);
+  return b.map(ScalarOp::kPow, {sum, b.like(sum, 1 / p)});
+}
+
+Value* powered(Emit& b, Value* x, double p) {
+  if (p == 2) return b.mul(x, x);
+  Value* size = b.unary(ScalarOp::kAbs, x);
+  return p == 1 ? size : b.map(ScalarOp::kPow, {size, b.like(x, p)});
+}
+
+void import_lp_pool(Op& op) {
+  Value* x = op.tensor(0);
+  auto p = static_cast<double>(op.i("p", 2));
+  x = powered(op.b, x, p);
+  Window w = read_window(op, x, {}, 0);
+  op.output(0, power_norm(op.b, fold_windows(op.b, ScalarOp::kAdd, x, w), p));
+}
+
+std::vector<int64_t> spatial_axes(Value* x) {
+  if (x->type.rank() < 2) fail("The operand ({}) has no channels.", x->type.text());
+  std::vector<int64_t> axes;
+  for (int64_t a = 2; a < x->type.rank(); ++a) axes.push_back(a);
+  return axes;
+}
+
+void import_global_average_pool(Op& op) {
+  Value* x = op.tensor(0);
+  op.output(0, op.b.mean(x, spatial_axes(x), true));
+}
+
+void import_global_max_pool(Op& op) {
+  Value* x = op.tensor(0);
+  op.output(0, op.b.reduce(ScalarOp::kMax, x, spatial_axes(x), true));
+}
+
+void import_global_lp_pool(Op& op) {
+  Value* x = op.tensor(0);
+  auto p = static_cast<double>(op.i("p", 2));
+  op.output(0, power_norm(op.b, op.b.reduce(ScalarOp::kAdd, powered(op.b, x, p), spatial_axes(x), true), p));
+}
+
+// Values back to the positions that MaxPool's indices give; zero elsewhere.
+void import_max_unpool(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *indices = b.cast(op.tensor(1), DType::kI64);
+  size_t spatial = x->type.shape.size() - 2;
+  if (x->type.rank() < 3) fail("The operand ({}) has no spatial dimension.", x->type.text());
+  std::vector<int64_t> kernel = window_ints(op, "kernel_shape", spatial, 1, 1);
+  std::vector<int64_t> strides = window_ints(op, "strides", spatial, 1, 1);
+  std::vector<int64_t> pads = window_ints(op, "pads", 2 * spatial, 0, 0);
+  Shape inferred = x->type.shape;
+  for (size_t i = 0; i < spatial; ++i)
+    inferred[i + 2] = (inferred[i + 2] - Dim(1)) * Dim(strides[i]) + Dim(kernel[i] - pads[i] - pads[i + spatial]);
+  Shape target = op.has(2) ? op.sizes(op.tensor(2), 0) : inferred;
+  if (target.size() != inferred.size()) fail("The output shape has {} elements instead of {}.", target.size(), inferred.size());
+  if (target != inferred) {
+    // The indices count in the inferred shape's plane; move them to the asked-for one.
+    Value* rest = indices;
+    Value* moved = nullptr;
+    Dim stride(1);
+    for (size_t i = inferred.size(); i-- > 0;) {
+      Value* position = i == 0 ? rest : b.map(ScalarOp::kFloorMod, {rest, b.dim(inferred[i])});
+      rest = b.div(rest, b.dim(inferred[i]));
+      Value* part = b.mul(position, b.dim(stride));
+      moved = moved ? b.add(moved, part) : part;
+      stride = stride * target[i];
+    }
+    indices = moved;
+  }
+  Value* empty = b.full({product(target)}, b.like(x, 0));
+  Dim count = product(x->type.shape);
+  Value* filled = b.emit(OpKind::kScatterElements, {empty, b.reshape(indices, {count}), b.reshape(x, {count})},
+                         {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
+  op.output(0, b.reshape(filled, target));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "MaxPool", 1, kLatest, import_max_pool},
+    {kOnnx, "AveragePool", 1, kLatest, import_average_pool},
+    {kOnnx, "LpPool", 2, kLatest, import_lp_pool},
+    {kOnnx, "GlobalAveragePool", 1, kLatest, import_global_average_pool},
+    {kOnnx, "GlobalMaxPool", 1, kLatest, import_global_max_pool},
+    {kOnnx, "GlobalLpPool", 2, kLatest, import_global_lp_pool},
+    {kOnnx, "MaxUnpool", 9, kLatest, import_max_unpool},
+};
+
+}  // namespace
+
+std::span<const OpRow> pool_rows() {
+  return kRows;
+}
+
+}  // namespace tern::onnx

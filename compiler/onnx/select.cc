@@ -1,0 +1,115 @@
+// Operators that search: the k best, non-zero positions, distinct values, one-hot.
+#include "compiler/onnx/common.h"
+#include "compiler/onnx/families.h"
+
+namespace tern::onnx {
+
+namespace {
+
+void import_top_k(Op& op) {
+  Value* x = op.tensor(0);
+  int64_t axis = op.axis_attr(-1, x->type.rank());
+  bool largest = op.i("largest", 1) != 0, sorted = op.i("sorted", 1) != 0;
+  Dim k;
+  if (op.version < 10) {
+    k = Dim(op.i("k", 0));
+  } else if (auto known = op.b.known_dims(op.tensor(1))) {
+    if (known->size() != 1) fail("The number of elements to keep ({}) is not one number.", op.tensor(1)->type.text());
+    k = (*known)[0];
+  } else if (auto stated = op.declared_dims(0); stated && static_cast<int>(stated->size()) == x->type.rank()) {
+    k = Dim((*stated)[static_cast<size_t>(axis)]);
+    Value* same = op.b.compare(ScalarOp::kEq, as_i64(op.b, op.tensor(1)), op.b.from_dims({k}, {Dim(1)}));
+    op.b.check(op.b.reshape(same, {}), fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                                                   op.node.output(0)));
+  } else {
+    k = op.b.dims(op.tensor(1)).at(0);
+  }
+  graph::Node* node = op.b.emit_node(
+      OpKind::kTopK, {x}, {{"axis", axis}, {"k", std::vector<Dim>{k}}, {"largest", largest}, {"sorted", sorted}});
+  op.output(0, node->result(0));
+  op.output(1, node->result(1));
+}
+
+void import_non_zero(Op& op) {
+  Value* x = op.tensor(0);
+  if (x->type.rank() == 0) x = op.b.reshape(x, {Dim(1)});
+  op.output(0, op.b.emit_node(OpKind::kNonZero, {x}, {})->result(0));
+}
+
+// Keeps the slices along `axis` whose condition holds.
+void import_compress(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *condition = op.tensor(1);
+  int64_t axis = 0;
+  if (op.has_attr("axis")) {
+    axis = op.axis_attr(0, x->type.rank());
+  } else {
+    x = b.reshape(x, {product(x->type.shape)});
+  }
+  Value* positions = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
+  op.output(0, b.gather(x, b.reshape(positions, {positions->type.shape[1]}), axis));
+}
+
+void import_unique(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  bool sorted = op.i("sorted", 1) != 0;
+  Value* flat = x;
+  if (op.has_attr("axis")) {
+    op.axis_attr(0, x->type.rank());
+    if (x->type.rank() != 1) fail("Attribute 'axis' is supported for one-dimensional operands, not for {}.", x->type.text());
+  } else {
+    flat = b.reshape(x, {product(x->type.shape)});
+  }
+  graph::Node* node = b.emit_node(OpKind::kUnique, {flat}, {{"sorted", sorted}});
+  for (int i = 0; i < 4; ++i) op.output(i, node->result(i));
+}
+
+void import_one_hot(Op& op) {
+  Emit& b = op.b;
+  Value *indices = op.tensor(0), *depth_value = op.tensor(1), *values = op.tensor(2);
+  int64_t rank = indices->type.rank() + 1, axis = op.axis_attr(-1, rank);
+  auto known = b.known_dims(depth_value);
+  auto stated = op.declared_dims(0);
+  Dim depth = known                                                    ? known->at(0)
+              : stated && static_cast<int64_t>(stated->size()) == rank ? Dim((*stated)[static_cast<size_t>(axis)])
+                                                                       : b.dims(b.cast(depth_value, DType::kI64)).at(0);
+  Value* extent = b.dim(depth);
+  Value* hot = b.cast(indices, DType::kI64);
+  hot = b.select(b.compare(ScalarOp::kLt, hot, 0.0), b.add(hot, extent), hot);
+  hot = b.unsqueeze(hot, {axis});
+  Shape shape = hot->type.shape;
+  shape[static_cast<size_t>(axis)] = depth;
+  Value* hit = b.compare(ScalarOp::kEq, b.iota(shape, static_cast<int>(axis), DType::kI64), hot);
+  op.output(0, b.select(hit, element(b, values, 1), element(b, values, 0)));
+}
+
+void import_nms(Op& op) {
+  Emit& b = op.b;
+  auto scalar_input = [&](int i, DType type, double otherwise) {
+    return op.has(i) ? b.reshape(b.cast(op.tensor(i), type), {}) : b.scalar(type, otherwise);
+  };
+  graph::Node* node = b.emit_node(
+      OpKind::kNms,
+      {op.tensor(0), op.tensor(1), scalar_input(2, DType::kI64, 0), scalar_input(3, DType::kF32, 0),
+       scalar_input(4, DType::kF32, -3.4028234663852886e38)},
+      {{"center_point_box", op.i("center_point_box", 0) != 0}});
+  op.output(0, node->result(0));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "TopK", 1, kLatest, import_top_k},
+    {kOnnx, "NonZero", 9, kLatest, import_non_zero},
+    {kOnnx, "Compress", 9, kLatest, import_compress},
+    {kOnnx, "Unique", 11, kLatest, import_unique},
+    {kOnnx, "OneHot", 9, kLatest, import_one_hot},
+    {kOnnx, "NonMaxSuppression", 10, kLatest, import_nms},
+};
+
+}  // namespace
+
+std::span<const OpRow> select_rows() {
+  return kRows;
+}
+
+}  // namespace tern::onnx

@@ -1,0 +1,261 @@
+// Operators on shapes: what changes dimensions only, and tensors made from dimensions.
+#include <algorithm>
+
+#include "compiler/onnx/common.h"
+#include "compiler/onnx/families.h"
+
+namespace tern::onnx {
+
+namespace {
+
+void import_shape(Op& op) {
+  const Shape& shape = op.tensor(0)->type.shape;
+  auto rank = static_cast<int64_t>(shape.size());
+  auto clamp = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + rank : v, 0, rank); };
+  int64_t start = clamp(op.i("start", 0)), end = clamp(op.i("end", rank));
+  Shape part;
+  for (int64_t i = start; i < end; ++i) part.push_back(shape[static_cast<size_t>(i)]);
+  Dim count(static_cast<int64_t>(part.size()));
+  op.output(0, op.b.from_dims(std::move(part), {count}));
+}
+
+void import_size(Op& op) {
+  op.output(0, op.b.dim(product(op.tensor(0)->type.shape)));
+}
+
+// Zeros and minus ones resolved at run time, for a shape that is a model input.
+Value* resolve_at_run_time(Emit& b, Value* shape, const Shape& from, bool allow_zero) {
+  int64_t rank = shape->type.shape[0].value();
+  Value* sizes = as_i64(b, shape);
+  if (!allow_zero) {
+    Shape copied(from.begin(), from.begin() + std::min<int64_t>(rank, static_cast<int64_t>(from.size())));
+    copied.resize(static_cast<size_t>(rank), Dim(0));
+    sizes = b.select(b.compare(ScalarOp::kEq, sizes, 0.0), b.from_dims(copied, {Dim(rank)}), sizes);
+  }
+  Value* inferred = b.compare(ScalarOp::kEq, sizes, -1.0);
+  Value* others = b.reduce(ScalarOp::kMul, b.select(inferred, b.i64(1), sizes), {0});
+  return b.select(inferred, b.div(b.dim(product(from)), others), sizes);
+}
+
+Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
+  if (shape->type.rank() != 1 || !shape->type.shape[0].is_const())
+    fail("The shape ({}) must be a list whose length is known.", shape->type.text());
+  auto known = op.b.known_dims(shape);
+  bool from_input = !known && shape->def == nullptr;
+  std::vector<Dim> target = known ? *known : op.sizes(from_input ? resolve_at_run_time(op.b, shape, x->type.shape, allow_zero) : shape, 0);
+  int inferred = -1;
+  Shape others;
+  for (size_t i = 0; i < target.size(); ++i) {
+    Dim& d = target[i];
+    if (d.is_const(0) && !allow_zero) {
+      if (i >= x->type.shape.size()) fail("The shape's element {} (0) copies a dimension that {} does not have.", i, x->type.text());
+      d = x->type.shape[i];
+    }
+    if (d.is_const(-1)) {
+      if (inferred >= 0) fail("The shape has two elements that are -1.");
+      inferred = static_cast<int>(i);
+      continue;
+    }
+    if (d.is_const() && d.value() < 0) fail("The shape's element {} ({}) is negative.", i, d.value());
+    others.push_back(d);
+  }
+  if (inferred >= 0) target[static_cast<size_t>(inferred)] = divide_products(x->type.shape, others);
+  return target;
+}
+
+void import_reshape(Op& op) {
+  op.ignore({"consumed_inputs"});
+  Value* x = op.tensor(0);
+  bool allow_zero = op.i("allowzero", 0) != 0;
+  if (op.version < 5) {
+    std::vector<int64_t> shape = op.ints("shape");
+    return op.output(0, op.b.reshape(x, reshape_target(op, x, op.b.i64s(shape), false)));
+  }
+  op.output(0, op.b.reshape(x, reshape_target(op, x, op.tensor(1), allow_zero)));
+}
+
+void import_flatten(Op& op) {
+  Value* x = op.tensor(0);
+  int64_t rank = x->type.rank(), axis = op.i("axis", 1);
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis > rank) fail("Axis {} lies outside [{}, {}].", op.i("axis", 1), -rank, rank);
+  op.output(0, flatten(op.b, x, axis));
+}
+
+// Axes from the attribute or, since opset 13, from input 1. Nullopt: the input is not known while compiling.
+std::optional<std::vector<int64_t>> squeeze_axes(Op& op) {
+  if (op.version < 13) return op.ints("axes");
+  return op.b.known_ints(op.tensor(1));
+}
+
+Shape declared_shape(Op& op) {
+  auto dims = op.declared_dims(0);
+  if (!dims) op.constant_ints(1, "axes");
+  return Shape(dims->begin(), dims->end());
+}
+
+void import_squeeze(Op& op) {
+  Value* x = op.tensor(0);
+  int64_t rank = x->type.rank();
+  bool given = op.version < 13 ? op.has_attr("axes") : op.has(1);
+  std::vector<int64_t> axes;
+  if (given) {
+    auto known = squeeze_axes(op);
+    if (!known) return op.output(0, op.b.reshape(x, declared_shape(op)));
+    axes = op.axes(*known, rank);
+    for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
+  } else {
+    for (int64_t a = 0; a < rank; ++a)
+      if (x->type.shape[static_cast<size_t>(a)].is_const(1)) axes.push_back(a);
+  }
+  op.output(0, op.b.squeeze(x, axes));
+}
+
+void import_unsqueeze(Op& op) {
+  Value* x = op.tensor(0);
+  auto known = squeeze_axes(op);
+  if (!known) return op.output(0, op.b.reshape(x, declared_shape(op)));
+  int64_t rank = x->type.rank() + static_cast<int64_t>(known->size());
+  op.output(0, op.b.unsqueeze(x, op.axes(*known, rank)));
+}
+
+void import_expand(Op& op) {
+  Value* x = op.tensor(0);
+  std::vector<Dim> target = op.sizes(op.tensor(1), 0);
+  Shape shape(std::max(target.size(), x->type.shape.size()), Dim(1));
+  for (size_t i = 0; i < target.size(); ++i) shape[shape.size() - target.size() + i] = target[i];
+  for (size_t i = 0; i < x->type.shape.size(); ++i) {
+    const Dim& from = x->type.shape[i];
+    Dim& to = shape[shape.size() - x->type.shape.size() + i];
+    // A 1 in the target keeps the operand's dimension; so does any other expression it must then equal.
+    if (!from.is_const(1) && (to.is_const(1) || !to.is_const())) to = from;
+  }
+  op.output(0, op.b.expand_to(x, shape));
+}
+
+void import_constant_of_shape(Op& op) {
+  TensorDataPtr value = op.tensor_attr("value");
+  if (value && value->count() != 1) fail("Attribute 'value' has {} elements instead of one.", value->count());
+  Value* scalar = value ? op.b.constant(value->reshaped({})) : op.b.scalar(DType::kF32, 0);
+  Value* shape = op.tensor(0);
+  if (shape->type.rank() != 1) fail("The shape ({}) is no list.", shape->type.text());
+  op.output(0, op.b.full(op.sizes(shape, 0), scalar));
+}
+
+void import_constant(Op& op) {
+  TensorDataPtr data;
+  if (op.has_attr("value")) {
+    data = op.tensor_attr("value");
+  } else if (op.has_attr("value_float")) {
+    return op.output(0, op.b.scalar(DType::kF32, op.f("value_float", 0)));
+  } else if (op.has_attr("value_floats")) {
+    std::vector<double> values = op.floats("value_floats");
+    return op.output(0, op.b.floats(DType::kF32, values, {static_cast<int64_t>(values.size())}));
+  } else if (op.has_attr("value_int")) {
+    return op.output(0, op.b.i64(op.i("value_int", 0)));
+  } else if (op.has_attr("value_ints")) {
+    return op.output(0, op.b.i64s(op.ints("value_ints")));
+  } else if (op.has_attr("value_string")) {
+    data = TensorData::strings({}, {op.s("value_string", "")});
+  } else if (op.has_attr("value_strings")) {
+    std::vector<std::string> values = op.strings("value_strings");
+    auto count = static_cast<int64_t>(values.size());
+    data = TensorData::strings({count}, std::move(values));
+  } else if (const pb::AttributeProto* sparse = op.attribute("sparse_value")) {
+    data = unwrap(op.importer.file().sparse_tensor(sparse->sparse_tensor()));
+  } else {
+    fail("The constant has no value.");
+  }
+  op.output(0, op.b.constant(std::move(data)));
+}
+
+void import_transpose(Op& op) {
+  Value* x = op.tensor(0);
+  int64_t rank = x->type.rank();
+  std::vector<int64_t> perm = op.ints("perm");
+  if (!op.has_attr("perm"))
+    for (int64_t i = rank; i-- > 0;) perm.push_back(i);
+  for (int64_t& p : perm) p = op.axis(p, rank);
+  std::vector<int64_t> sorted = op.axes(perm, rank);
+  if (static_cast<int64_t>(sorted.size()) != rank) fail("Attribute 'perm' has {} elements for rank {}.", perm.size(), rank);
+  op.output(0, op.b.transpose(x, perm));
+}
+
+// The number of steps from start to limit, as a tensor.
+Value* range_count(Emit& b, Value* start, Value* limit, Value* delta) {
+  if (is_float(start->type.dtype)) {
+    Value* steps = b.unary(ScalarOp::kCeil, b.div(b.sub(limit, start), delta));
+    return b.cast(b.max(steps, b.like(steps, 0)), DType::kI64);
+  }
+  Value* step = b.cast(delta, DType::kI64);
+  Value* distance = b.sub(b.cast(limit, DType::kI64), b.cast(start, DType::kI64));
+  Value* rounded = b.add(distance, b.sub(step, b.unary(ScalarOp::kSign, step)));
+  return b.max(b.div(rounded, step), b.i64(0));
+}
+
+void import_range(Op& op) {
+  Emit& b = op.b;
+  Value *start = op.tensor(0), *limit = op.tensor(1), *delta = op.tensor(2);
+  for (Value** v : {&start, &limit, &delta}) {
+    if (!product((*v)->type.shape).is_const(1)) fail("A range's bound is a {} instead of one number.", (*v)->type.text());
+    *v = b.reshape(*v, {});
+  }
+  auto from = b.known_dims(start), to = b.known_dims(limit);
+  auto step = b.known_ints(delta);
+  Dim count;
+  if (from && to && step && (*step)[0] != 0) {
+    int64_t s = (*step)[0];
+    Dim distance = s > 0 ? (*to)[0] - (*from)[0] : (*from)[0] - (*to)[0];
+    count = op.b.max_dim(ceildiv(distance, Dim(s > 0 ? s : -s)), Dim(0));
+  } else {
+    count = op.sizes(b.reshape(range_count(b, start, limit, delta), {Dim(1)}), 0)[0];
+  }
+  Value* steps = b.iota({count}, 0, DType::kI64);
+  op.output(0, b.add(start, b.mul(b.cast(steps, delta->type.dtype), delta)));
+}
+
+void import_eye_like(Op& op) {
+  Value* x = op.tensor(0);
+  if (x->type.rank() != 2) fail("The operand ({}) is no matrix.", x->type.text());
+  DType type = op.dtype_attr("dtype").value_or(x->type.dtype);
+  Value* row = op.b.add(op.b.iota(x->type.shape, 0, DType::kI64), op.b.i64(op.i("k", 0)));
+  Value* column = op.b.iota(x->type.shape, 1, DType::kI64);
+  op.output(0, op.b.cast(op.b.compare(ScalarOp::kEq, row, column), type));
+}
+
+void import_trilu(Op& op) {
+  Value* x = op.tensor(0);
+  if (x->type.rank() < 2) fail("The operand ({}) has less than two dimensions.", x->type.text());
+  bool upper = op.i("upper", 1) != 0;
+  Value* k = op.has(1) ? op.b.reshape(op.b.cast(op.tensor(1), DType::kI64), {}) : op.b.i64(0);
+  Shape matrix(x->type.shape.end() - 2, x->type.shape.end());
+  Value* row = op.b.add(op.b.iota(matrix, 0, DType::kI64), k);
+  Value* column = op.b.iota(matrix, 1, DType::kI64);
+  Value* keep = op.b.compare(upper ? ScalarOp::kLe : ScalarOp::kGe, row, column);
+  Value* zero = x->type.dtype == DType::kBool ? op.b.integer(DType::kBool, 0) : op.b.like(x, 0);
+  op.output(0, op.b.select(keep, x, zero));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "Shape", 1, kLatest, import_shape},
+    {kOnnx, "Size", 1, kLatest, import_size},
+    {kOnnx, "Reshape", 1, kLatest, import_reshape},
+    {kOnnx, "Flatten", 1, kLatest, import_flatten},
+    {kOnnx, "Squeeze", 1, kLatest, import_squeeze},
+    {kOnnx, "Unsqueeze", 1, kLatest, import_unsqueeze},
+    {kOnnx, "Expand", 8, kLatest, import_expand},
+    {kOnnx, "ConstantOfShape", 9, kLatest, import_constant_of_shape},
+    {kOnnx, "Constant", 1, kLatest, import_constant},
+    {kOnnx, "Transpose", 1, kLatest, import_transpose},
+    {kOnnx, "Range", 11, kLatest, import_range},
+    {kOnnx, "EyeLike", 9, kLatest, import_eye_like},
+    {kOnnx, "Trilu", 14, kLatest, import_trilu},
+};
+
+}  // namespace
+
+std::span<const OpRow> shape_rows() {
+  return kRows;
+}
+
+}  // namespace tern::onnx
