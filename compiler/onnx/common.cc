@@ -54,7 +54,8 @@ Normalised normalise(Emit& b, Value* x, const std::vector<int64_t>& axes, double
 
 Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
   int64_t x_rank = x->type.rank(), y_rank = y->type.rank();
-  if (x_rank == 0 || y_rank == 0) fail("A matrix product's operands ({}, {}) have at least one dimension.", x->type.text(), y->type.text());
+  if (x_rank == 0 || y_rank == 0)
+    fail("A matrix product's operands ({}, {}) have at least one dimension.", x->type.text(), y->type.text());
   Value* left = x_rank == 1 ? b.unsqueeze(x, {0}) : x;
   Value* right = y_rank == 1 ? b.unsqueeze(y, {1}) : y;
   int64_t rank = std::max(left->type.rank(), right->type.rank());
@@ -88,7 +89,8 @@ Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
 
 Value* flatten(Emit& b, Value* x, int64_t axis) {
   const Shape& shape = x->type.shape;
-  return b.reshape(x, {product(Shape(shape.begin(), shape.begin() + axis)), product(Shape(shape.begin() + axis, shape.end()))});
+  return b.reshape(x, {product(Shape(shape.begin(), shape.begin() + axis)),
+                       product(Shape(shape.begin() + axis, shape.end()))});
 }
 
 Dim divide_products(const Shape& a, const Shape& b) {
@@ -97,7 +99,8 @@ Dim divide_products(const Shape& a, const Shape& b) {
   auto collect = [](const Shape& from, Shape& factors, int64_t& constant) {
     auto add = [&](const Dim& d) {
       if (d.is_const()) {
-        if (__builtin_mul_overflow(constant, d.value(), &constant)) fail("A product of dimensions overflows.");
+        if (__builtin_mul_overflow(constant, d.value(), &constant))
+          fail("A product of dimensions overflows.");
       } else {
         factors.push_back(d);
       }
@@ -142,7 +145,8 @@ Value* element(Emit& b, Value* v, int64_t index) {
   return b.reshape(b.slice_axis(flat, 0, Dim(index), Dim(1)), {});
 }
 
-std::vector<Value*> make_if(Emit& b, Value* condition, const std::function<std::vector<Value*>(Emit&)>& then_branch,
+std::vector<Value*> make_if(Emit& b, Value* condition,
+                            const std::function<std::vector<Value*>(Emit&)>& then_branch,
                             const std::function<std::vector<Value*>(Emit&)>& else_branch) {
   if (auto known = b.known_ints(condition)) return (*known)[0] != 0 ? then_branch(b) : else_branch(b);
   std::vector<std::unique_ptr<Block>> regions;
@@ -161,8 +165,8 @@ std::vector<Value*> switch_over(Emit& b, Value* selector, const std::vector<Swit
   if (from + 1 >= cases.size()) return cases[from].build(b);
   Value* same = b.compare(ScalarOp::kEq, selector, b.i64s(cases[from].key));
   Value* all = b.reduce(ScalarOp::kAnd, same, {0});
-  return make_if(
-      b, all, cases[from].build, [&](Emit& inner) { return switch_over(inner, selector, cases, from + 1); });
+  return make_if(b, all, cases[from].build,
+                 [&](Emit& inner) { return switch_over(inner, selector, cases, from + 1); });
 }
 
 }  // namespace tern::onnx

@@ -13,7 +13,8 @@ Value* softplus(Emit& b, Value* x);
 Value* gelu(Emit& b, Value* x);
 Value* gelu_tanh(Emit& b, Value* x);
 Value* log_softmax(Emit& b, Value* x, const std::vector<int64_t>& axes);
-// 1 / sqrt(mean of squares or variance + epsilon) times x (minus its mean), over `axes`; statistics in f32 at least.
+// 1 / sqrt(mean of squares or variance + epsilon) times x (minus its mean), over `axes`; statistics in f32 at
+// least.
 struct Normalised {
   Value *value, *mean, *inverse_deviation;  // the last two keep the reduced axes as 1
 };
@@ -31,26 +32,32 @@ Dim divide_products(const Shape& a, const Shape& b);
 Value* as_i64(Emit& b, Value* v);
 Value* element(Emit& b, Value* v, int64_t index);
 
-// One of several ways to build, chosen at run time: the case whose key equals `selector` (i64, rank 1), or the last one.
+// One of several ways to build, chosen at run time: the case whose key equals `selector` (i64, rank 1), or
+// the last one.
 struct SwitchCase {
   std::vector<int64_t> key;
   std::function<std::vector<Value*>(Emit&)> build;
 };
-std::vector<Value*> switch_over(Emit& b, Value* selector, const std::vector<SwitchCase>& cases, size_t from = 0);
+std::vector<Value*> switch_over(Emit& b, Value* selector, const std::vector<SwitchCase>& cases,
+                                size_t from = 0);
 
-// An `if` node whose branches are built by the functions; the branches' dims that differ become fresh symbols.
-std::vector<Value*> make_if(Emit& b, Value* condition, const std::function<std::vector<Value*>(Emit&)>& then_branch,
+// An `if` node whose branches are built by the functions; the branches' dims that differ become fresh
+// symbols.
+std::vector<Value*> make_if(Emit& b, Value* condition,
+                            const std::function<std::vector<Value*>(Emit&)>& then_branch,
                             const std::function<std::vector<Value*>(Emit&)>& else_branch);
 
 // The same for regions that are built already (control.cc).
 std::vector<Value*> finish_if(Emit& b, Value* condition, std::vector<std::unique_ptr<Block>> regions);
 
-// A `loop` node: the body gets a fresh block's Emit, the iteration number, the condition and the carried values.
+// A `loop` node: the body gets a fresh block's Emit, the iteration number, the condition and the carried
+// values.
 struct LoopResult {
   Value* condition;
   std::vector<Value*> carried, scans;
 };
-using LoopBody = std::function<LoopResult(Importer::Region&, Value* number, Value* condition, const std::vector<Value*>& carried)>;
+using LoopBody = std::function<LoopResult(Importer::Region&, Value* number, Value* condition,
+                                          const std::vector<Value*>& carried)>;
 std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std::vector<Value*>& carried,
                                const LoopBody& body);
 

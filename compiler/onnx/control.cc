@@ -14,7 +14,8 @@ std::vector<Value*> finish_if(Emit& b, Value* condition, std::vector<std::unique
 namespace {
 
 Value* bool_scalar(Emit& b, Value* v, const char* what) {
-  if (!v->type.is_tensor() || v->type.dtype != DType::kBool) fail("The {} ({}) is no bool.", what, v->type.text());
+  if (!v->type.is_tensor() || v->type.dtype != DType::kBool)
+    fail("The {} ({}) is no bool.", what, v->type.text());
   if (!product(v->type.shape).is_const(1)) fail("The {} ({}) is not one value.", what, v->type.text());
   return b.reshape(v, {});
 }
@@ -69,8 +70,8 @@ Type widen(graph::Graph& graph, const Type& have, const Type& next, bool& change
 
 }  // namespace
 
-// Builds the loop; carried dimensions that change from iteration to iteration become symbols, found by building the body
-// until its types are stable.
+// Builds the loop; carried dimensions that change from iteration to iteration become symbols, found by
+// building the body until its types are stable.
 std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std::vector<Value*>& carried,
                                const LoopBody& body) {
   graph::Graph& graph = op.b.graph();
@@ -97,8 +98,10 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std:
     bool changed = false;
     std::vector<Type> wider;
     for (size_t i = 0; i < types.size(); ++i) {
-      if (result.carried[i]->type.dtype != types[i].dtype || result.carried[i]->type.rank() != types[i].rank())
-        fail("Carried value {} enters the loop as {} and leaves the body as {}.", i, types[i].text(), result.carried[i]->type.text());
+      if (result.carried[i]->type.dtype != types[i].dtype ||
+          result.carried[i]->type.rank() != types[i].rank())
+        fail("Carried value {} enters the loop as {} and leaves the body as {}.", i, types[i].text(),
+             result.carried[i]->type.text());
     }
     std::vector<std::pair<Type, Type>> pairs;
     for (size_t i = 0; i < types.size(); ++i) pairs.emplace_back(types[i], result.carried[i]->type);
@@ -130,8 +133,8 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std:
     operands.insert(operands.end(), carried.begin(), carried.end());
     std::vector<std::unique_ptr<Block>> regions;
     regions.push_back(std::move(region.block));
-    graph::Node* node = op.b.emit_node(OpKind::kLoop, operands, {{"scans", static_cast<int64_t>(result.scans.size())}},
-                                       std::move(regions));
+    graph::Node* node = op.b.emit_node(
+        OpKind::kLoop, operands, {{"scans", static_cast<int64_t>(result.scans.size())}}, std::move(regions));
     return node->results;
   }
   fail("The types that the loop carries do not settle.");
@@ -148,18 +151,20 @@ void import_loop(Op& op) {
   for (int i = 2; i < op.input_count(); ++i) carried.push_back(op.input(i));
   size_t count = carried.size();
   if (body.input_size() != static_cast<int>(count) + 2 || body.output_size() < static_cast<int>(count) + 1)
-    fail("The body has {} inputs and {} outputs; {} values are carried.", body.input_size(), body.output_size(), count);
-  auto results = build_loop(op, trip, condition, carried,
-                            [&](Importer::Region& region, Value* number, Value* again, const std::vector<Value*>& inside) {
-                              std::vector<Value*> arguments = {number, again};
-                              arguments.insert(arguments.end(), inside.begin(), inside.end());
-                              auto outputs = op.importer.import_into(op.scope, *region.emit, body, arguments);
-                              LoopResult result;
-                              result.condition = bool_scalar(*region.emit, outputs[0], "condition");
-                              result.carried.assign(outputs.begin() + 1, outputs.begin() + 1 + static_cast<int64_t>(count));
-                              result.scans.assign(outputs.begin() + 1 + static_cast<int64_t>(count), outputs.end());
-                              return result;
-                            });
+    fail("The body has {} inputs and {} outputs; {} values are carried.", body.input_size(),
+         body.output_size(), count);
+  auto results = build_loop(
+      op, trip, condition, carried,
+      [&](Importer::Region& region, Value* number, Value* again, const std::vector<Value*>& inside) {
+        std::vector<Value*> arguments = {number, again};
+        arguments.insert(arguments.end(), inside.begin(), inside.end());
+        auto outputs = op.importer.import_into(op.scope, *region.emit, body, arguments);
+        LoopResult result;
+        result.condition = bool_scalar(*region.emit, outputs[0], "condition");
+        result.carried.assign(outputs.begin() + 1, outputs.begin() + 1 + static_cast<int64_t>(count));
+        result.scans.assign(outputs.begin() + 1 + static_cast<int64_t>(count), outputs.end());
+        return result;
+      });
   if (static_cast<int>(results.size()) < op.output_count())
     fail("The loop gives {} results, the node takes {}.", results.size(), op.output_count());
   for (int i = 0; i < op.output_count(); ++i) op.output(i, results[static_cast<size_t>(i)]);
@@ -168,7 +173,8 @@ void import_loop(Op& op) {
 std::vector<int64_t> per_scan(Op& op, const char* name, size_t count) {
   std::vector<int64_t> values = op.ints(name);
   if (values.empty()) return std::vector<int64_t>(count, 0);
-  if (values.size() != count) fail("Attribute '{}' has {} elements instead of {}.", name, values.size(), count);
+  if (values.size() != count)
+    fail("Attribute '{}' has {} elements instead of {}.", name, values.size(), count);
   return values;
 }
 
@@ -194,19 +200,19 @@ struct ScanPlan {
 std::vector<Value*> scan_loop(Op& op, Emit& outer, const pb::GraphProto& body, const ScanPlan& plan) {
   Dim length = plan.sequences[0]->type.shape[0];
   size_t states = plan.state.size();
-  auto results = build_loop(
-      op, outer.dim(length), outer.integer(DType::kBool, 1), plan.state,
-      [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
-        Emit& b = *region.emit;
-        std::vector<Value*> arguments = inside;
-        for (Value* sequence : plan.sequences) arguments.push_back(b.gather(sequence, number, 0));
-        auto outputs = op.importer.import_into(op.scope, b, body, arguments);
-        LoopResult result;
-        result.condition = b.integer(DType::kBool, 1);
-        result.carried.assign(outputs.begin(), outputs.begin() + static_cast<int64_t>(states));
-        result.scans.assign(outputs.begin() + static_cast<int64_t>(states), outputs.end());
-        return result;
-      });
+  auto results =
+      build_loop(op, outer.dim(length), outer.integer(DType::kBool, 1), plan.state,
+                 [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+                   Emit& b = *region.emit;
+                   std::vector<Value*> arguments = inside;
+                   for (Value* sequence : plan.sequences) arguments.push_back(b.gather(sequence, number, 0));
+                   auto outputs = op.importer.import_into(op.scope, b, body, arguments);
+                   LoopResult result;
+                   result.condition = b.integer(DType::kBool, 1);
+                   result.carried.assign(outputs.begin(), outputs.begin() + static_cast<int64_t>(states));
+                   result.scans.assign(outputs.begin() + static_cast<int64_t>(states), outputs.end());
+                   return result;
+                 });
   for (size_t i = states; i < results.size(); ++i) {
     if (plan.output_directions[i - states] != 0) results[i] = reversed(outer, results[i]);
     int64_t axis = op.axis(plan.output_axes[i - states], results[i]->type.rank());
@@ -226,13 +232,16 @@ void import_scan(Op& op) {
     first = 1;
   }
   int64_t states = op.input_count() - first - scans;
-  if (scans < 1 || states < 0 || body.output_size() < states) fail("Attribute 'num_scan_inputs' ({}) does not fit the inputs.", scans);
+  if (scans < 1 || states < 0 || body.output_size() < states)
+    fail("Attribute 'num_scan_inputs' ({}) does not fit the inputs.", scans);
   auto count = static_cast<size_t>(scans), outputs = static_cast<size_t>(body.output_size() - states);
   std::vector<int64_t> directions = per_scan(op, batched ? "directions" : "scan_input_directions", count);
-  std::vector<int64_t> axes = batched ? std::vector<int64_t>(count, 0) : per_scan(op, "scan_input_axes", count);
+  std::vector<int64_t> axes =
+      batched ? std::vector<int64_t>(count, 0) : per_scan(op, "scan_input_axes", count);
   ScanPlan plan;
   plan.output_axes = batched ? std::vector<int64_t>(outputs, 0) : per_scan(op, "scan_output_axes", outputs);
-  plan.output_directions = batched ? std::vector<int64_t>(outputs, 0) : per_scan(op, "scan_output_directions", outputs);
+  plan.output_directions =
+      batched ? std::vector<int64_t>(outputs, 0) : per_scan(op, "scan_output_directions", outputs);
   for (int64_t i = 0; i < states; ++i) plan.state.push_back(op.tensor(first + static_cast<int>(i)));
   for (size_t i = 0; i < count; ++i) {
     Value* v = op.tensor(first + static_cast<int>(states) + static_cast<int>(i));

@@ -9,9 +9,9 @@ namespace tern::onnx {
 
 Value* convolve(Emit& b, Value* x, Value* weights, const Window& w, int64_t groups, DType accumulate) {
   std::vector<int64_t> ones(w.kernel.size(), 1);
-  std::vector<std::pair<std::string, Attr>> attrs = {{"strides", w.strides},     {"low", w.low},
-                                                     {"high", w.high},           {"dilations", w.dilations},
-                                                     {"lhs_dilations", ones},    {"groups", groups}};
+  std::vector<std::pair<std::string, Attr>> attrs = {{"strides", w.strides},  {"low", w.low},
+                                                     {"high", w.high},        {"dilations", w.dilations},
+                                                     {"lhs_dilations", ones}, {"groups", groups}};
   if (accumulate != DType::kNone) attrs.emplace_back("accumulate", accumulate);
   if (groups > 0 && weights->type.rank() == x->type.rank())
     x = b.adapt(x, 1, weights->type.shape[1] * Dim(groups));
@@ -29,7 +29,8 @@ namespace {
 
 void import_conv(Op& op) {
   Value *x = op.tensor(0), *weights = op.tensor(1);
-  if (weights->type.rank() != x->type.rank()) fail("The weights ({}) do not match the operand ({}).", weights->type.text(), x->type.text());
+  if (weights->type.rank() != x->type.rank())
+    fail("The weights ({}) do not match the operand ({}).", weights->type.text(), x->type.text());
   int64_t groups = op.i("group", 1);
   Window w = read_window(op, x, static_kernel(weights), 0);
   Value* result = convolve(op.b, x, weights, w, groups, DType::kNone);
@@ -60,15 +61,18 @@ struct TransposePads {
   std::vector<Dim> low, high;  // of the output: what is cut off
 };
 
-TransposePads transpose_pads(Op& op, Value* x, const std::vector<int64_t>& kernel, const std::vector<int64_t>& strides,
-                             const std::vector<int64_t>& dilations, const std::vector<int64_t>& extra) {
+TransposePads transpose_pads(Op& op, Value* x, const std::vector<int64_t>& kernel,
+                             const std::vector<int64_t>& strides, const std::vector<int64_t>& dilations,
+                             const std::vector<int64_t>& extra) {
   size_t spatial = kernel.size();
   std::string mode = op.s("auto_pad", "NOTSET");
   std::vector<int64_t> pads = window_ints(op, "pads", 2 * spatial, 0, -(int64_t{1} << 30));
   std::vector<int64_t> output = op.ints("output_shape");
-  bool same = mode == "SAME_UPPER" || mode == "SAME_LOWER", sized = op.has_attr("output_shape") && !output.empty();
+  bool same = mode == "SAME_UPPER" || mode == "SAME_LOWER",
+       sized = op.has_attr("output_shape") && !output.empty();
   if (sized && output.size() == spatial + 2) output.erase(output.begin(), output.begin() + 2);
-  if (sized && output.size() != spatial) fail("Attribute 'output_shape' has {} elements instead of {}.", output.size(), spatial);
+  if (sized && output.size() != spatial)
+    fail("Attribute 'output_shape' has {} elements instead of {}.", output.size(), spatial);
   TransposePads out;
   for (size_t i = 0; i < spatial; ++i) {
     if (!same && !sized) {
@@ -78,7 +82,8 @@ TransposePads transpose_pads(Op& op, Value* x, const std::vector<int64_t>& kerne
     }
     const Dim extent = x->type.shape[i + 2];
     Dim target = sized ? Dim(output[i]) : extent * Dim(strides[i]);
-    Dim total = (extent - Dim(1)) * Dim(strides[i]) + Dim(extra[i] + (kernel[i] - 1) * dilations[i] + 1) - target;
+    Dim total =
+        (extent - Dim(1)) * Dim(strides[i]) + Dim(extra[i] + (kernel[i] - 1) * dilations[i] + 1) - target;
     if (!sized) total = op.b.max_dim(total, Dim(0));
     Dim half = floordiv(total, Dim(2));
     out.low.push_back(mode == "SAME_UPPER" ? half : total - half);
@@ -104,7 +109,8 @@ void import_conv_transpose(Op& op) {
   std::vector<int64_t> low, high;
   std::vector<Dim> crop_low(spatial + 2, Dim(0)), crop_high = crop_low;
   for (size_t i = 0; i < spatial; ++i) {
-    // The full transposed convolution pads by the window's reach; what cannot be taken from that is cut afterwards.
+    // The full transposed convolution pads by the window's reach; what cannot be taken from that is cut
+    // afterwards.
     int64_t reach = (kernel[i] - 1) * dilations[i];
     auto take = [&](const Dim& pad, int64_t room, Dim& crop) {
       int64_t taken = pad.is_const() ? std::min(pad.value(), room) : 0;

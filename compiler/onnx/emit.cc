@@ -8,7 +8,7 @@ using graph::Node;
 
 namespace {
 
-constexpr int64_t kMaxFoldElements = 4096;      // constants above are folded by the optimiser, if at all
+constexpr int64_t kMaxFoldElements = 4096;  // constants above are folded by the optimiser, if at all
 constexpr int64_t kMaxElements = int64_t{1} << 46;
 
 bool foldable(const Node& node, const Type& result) {
@@ -71,7 +71,8 @@ Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Cont
   return nullptr;
 }
 
-Value* Emit::emit(OpKind kind, std::vector<Value*> operands, std::vector<std::pair<std::string, Attr>> attrs) {
+Value* Emit::emit(OpKind kind, std::vector<Value*> operands,
+                  std::vector<std::pair<std::string, Attr>> attrs) {
   Node probe;
   probe.kind = kind;
   probe.operands = std::move(operands);
@@ -197,7 +198,8 @@ Value* Emit::pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* f
   bool nothing = true;
   for (size_t i = 0; i < low.size(); ++i) nothing &= low[i].is_const(0) && high[i].is_const(0);
   if (nothing) return v;
-  return emit(OpKind::kPad, {v, fill}, {{"low", std::move(low)}, {"high", std::move(high)}, {"mode", std::move(mode)}});
+  return emit(OpKind::kPad, {v, fill},
+              {{"low", std::move(low)}, {"high", std::move(high)}, {"mode", std::move(mode)}});
 }
 
 Value* Emit::concat(std::vector<Value*> values, int64_t axis) {
@@ -227,7 +229,8 @@ Value* Emit::reduce(ScalarOp op, Value* v, std::vector<int64_t> axes, bool keep_
 Value* Emit::dot(Value* a, Value* b, DType accumulate) {
   size_t rank = a->type.shape.size();
   if (rank < 2 || b->type.shape.size() != rank)
-    fail("A matrix product needs operands of equal rank of at least 2, given {} and {}.", a->type.text(), b->type.text());
+    fail("A matrix product needs operands of equal rank of at least 2, given {} and {}.", a->type.text(),
+         b->type.text());
   b = adapt(b, static_cast<int64_t>(rank) - 2, a->type.shape[rank - 1]);
   for (size_t i = 0; i + 2 < rank; ++i) {
     Dim x = a->type.shape[i], y = b->type.shape[i];
@@ -251,7 +254,8 @@ Value* Emit::unsqueeze(Value* v, const std::vector<int64_t>& axes) {
 Value* Emit::squeeze(Value* v, const std::vector<int64_t>& axes) {
   Shape shape;
   for (int64_t i = 0; i < v->type.rank(); ++i) {
-    if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(v->type.shape[static_cast<size_t>(i)]);
+    if (std::find(axes.begin(), axes.end(), i) == axes.end())
+      shape.push_back(v->type.shape[static_cast<size_t>(i)]);
   }
   return reshape(v, std::move(shape));
 }
@@ -305,11 +309,11 @@ Value* Emit::adapt(Value* v, int64_t axis, Dim want) {
   Dim have = v->type.shape[static_cast<size_t>(axis)];
   if (have == want) return v;
   auto equal = decide(graph(), ScalarOp::kEq, have, want);
-  if (equal && !*equal)
-    fail("Dimension {} of a {} should be {}.", axis, v->type.text(), want.text());
+  if (equal && !*equal) fail("Dimension {} of a {} should be {}.", axis, v->type.text(), want.text());
   if (!equal && assumed_equal_.emplace(have.text(), want.text()).second) {
     check(compare(ScalarOp::kEq, dim(have), dim(want)),
-          fmt::format("The dimensions {} and {} are equal in this model's operators (node '{}'), but not for these input shapes.",
+          fmt::format("The dimensions {} and {} are equal in this model's operators (node '{}'), but not for "
+                      "these input shapes.",
                       have.text(), want.text(), source_ ? source_->node : ""));
   }
   return slice_axis(v, axis, Dim(0), want);
@@ -356,7 +360,8 @@ std::optional<std::vector<int64_t>> Emit::known_ints(Value* v) {
 std::vector<Dim> Emit::dims(Value* v, bool sizes) {
   const Contents* contents = knowledge_->find(v);
   if (!contents || is_float(v->type.dtype))
-    fail("A shape is given by a tensor ({}) that is no small integer tensor of static shape.", v->type.text());
+    fail("A shape is given by a tensor ({}) that is no small integer tensor of static shape.",
+         v->type.text());
   Contents copy = *contents;
   std::vector<Dim> out;
   for (const Element& e : copy) out.push_back(knowledge_->dim_of(e, sizes));

@@ -1,12 +1,14 @@
 // Emit: the Builder as importers use it. It has the Builder's words, and
 // - checks: what a model can get wrong is an ImportFailure with the core op's sentence, never a TERN_CHECK;
-// - evaluates shape arithmetic: a node whose result is known is not made (knowledge.h), small constants are folded;
-// - makes symbolic dimensions meet: where an operator needs two unequal expressions to be equal (2*ceildiv(H,2) and H), it
+// - evaluates shape arithmetic: a node whose result is known is not made (knowledge.h), small constants are
+// folded;
+// - makes symbolic dimensions meet: where an operator needs two unequal expressions to be equal
+// (2*ceildiv(H,2) and H), it
 //   emits a `check` that they are and goes on.
 //
-// Errors inside compiler/onnx: an importer composes dozens of steps, each of which may refuse because of the model. The
-// one exception type ImportFailure carries the Error from there to the node's entry (importer.cc), which is the only
-// catch; nothing throws across import_model (docs/decisions.md).
+// Errors inside compiler/onnx: an importer composes dozens of steps, each of which may refuse because of the
+// model. The one exception type ImportFailure carries the Error from there to the node's entry (importer.cc),
+// which is the only catch; nothing throws across import_model (docs/decisions.md).
 #pragma once
 
 #include <set>
@@ -54,9 +56,11 @@ class Emit {
   const std::shared_ptr<const graph::Source>& source() const { return source_; }
 
   // A node with one result.
-  Value* emit(OpKind kind, std::vector<Value*> operands, std::vector<std::pair<std::string, Attr>> attrs = {});
+  Value* emit(OpKind kind, std::vector<Value*> operands,
+              std::vector<std::pair<std::string, Attr>> attrs = {});
   // A node with several results or regions, or whose type brings fresh symbols.
-  graph::Node* emit_node(OpKind kind, std::vector<Value*> operands, std::vector<std::pair<std::string, Attr>> attrs,
+  graph::Node* emit_node(OpKind kind, std::vector<Value*> operands,
+                         std::vector<std::pair<std::string, Attr>> attrs,
                          std::vector<std::unique_ptr<Block>> regions = {});
 
   Value* constant(TensorDataPtr data) { return builder_.constant(std::move(data)); }
@@ -97,7 +101,8 @@ class Emit {
   Value* transpose(Value* v, std::vector<int64_t> perm);
   Value* slice(Value* v, std::vector<Dim> starts, std::vector<Dim> sizes, std::vector<int64_t> steps);
   Value* slice_axis(Value* v, int64_t axis, Dim start, Dim size, int64_t step = 1);
-  Value* pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* fill, std::string mode = "constant");
+  Value* pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* fill,
+             std::string mode = "constant");
   Value* concat(std::vector<Value*> values, int64_t axis);
   Value* gather(Value* v, Value* indices, int64_t axis);
   Value* reduce(ScalarOp op, Value* v, std::vector<int64_t> axes, bool keep_dims = false);
@@ -110,8 +115,8 @@ class Emit {
 
   // The common shape under numpy's rule; unequal symbolic dimensions are assumed equal (see adapt).
   Shape common_shape(const std::vector<Value*>& values);
-  // v with dimension `axis` stated as `dim`: the same value when the expressions are equal; otherwise checked at run
-  // time. Fails when both are constants that differ.
+  // v with dimension `axis` stated as `dim`: the same value when the expressions are equal; otherwise checked
+  // at run time. Fails when both are constants that differ.
   Value* adapt(Value* v, int64_t axis, Dim dim);
   Value* adapt(Value* v, const Shape& shape);
   // v broadcast to the shape, dimensions adapted.
@@ -121,8 +126,8 @@ class Emit {
   TensorDataPtr constant_data(Value* v);                     // null: not a constant
   std::optional<std::vector<Dim>> known_dims(Value* v);      // every element, as Dims
   std::optional<std::vector<int64_t>> known_ints(Value* v);  // every element, as constants
-  // The elements of an integer tensor of static shape: symbols that are read at run time where nothing is known. Sizes
-  // are never negative; other numbers may be.
+  // The elements of an integer tensor of static shape: symbols that are read at run time where nothing is
+  // known. Sizes are never negative; other numbers may be.
   std::vector<Dim> dims(Value* v, bool sizes = true);
   // min and max, simplified by the symbols' bounds.
   Dim min_dim(const Dim& a, const Dim& b);

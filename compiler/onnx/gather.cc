@@ -26,7 +26,8 @@ void import_gather_elements(Op& op) {
 }
 
 void import_gather_nd(Op& op) {
-  op.output(0, op.b.emit(OpKind::kGatherNd, {op.tensor(0), index_input(op, 1)}, {{"batch_dims", op.i("batch_dims", 0)}}));
+  op.output(0, op.b.emit(OpKind::kGatherNd, {op.tensor(0), index_input(op, 1)},
+                         {{"batch_dims", op.i("batch_dims", 0)}}));
 }
 
 std::string reduction(Op& op) {
@@ -48,14 +49,17 @@ void import_scatter_nd(Op& op) {
                          {{"reduction", reduction(op)}}));
 }
 
-// A cache written at a position per batch element: update [B, .., S, ..] into past [B, .., L, ..] along `axis`.
+// A cache written at a position per batch element: update [B, .., S, ..] into past [B, .., L, ..] along
+// `axis`.
 void import_tensor_scatter(Op& op) {
   Emit& b = op.b;
   Value *past = op.tensor(0), *update = op.tensor(1);
   int64_t rank = past->type.rank(), axis = op.axis_attr(-2, rank);
   std::string mode = op.s("mode", "linear");
-  if (mode != "linear" && mode != "circular") fail("Attribute 'mode' ('{}') must be linear or circular.", mode);
-  if (update->type.rank() != rank || axis == 0) fail("The update ({}) does not match the cache ({}).", update->type.text(), past->type.text());
+  if (mode != "linear" && mode != "circular")
+    fail("Attribute 'mode' ('{}') must be linear or circular.", mode);
+  if (update->type.rank() != rank || axis == 0)
+    fail("The update ({}) does not match the cache ({}).", update->type.text(), past->type.text());
   Value* position = b.iota(update->type.shape, static_cast<int>(axis), DType::kI64);
   if (op.has(2)) {
     Shape column(static_cast<size_t>(rank), Dim(1));

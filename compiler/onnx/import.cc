@@ -39,12 +39,13 @@ bool Importer::check_model() {
   if (opsets_.empty()) diagnostics_.add(error("The model imports no operator set."));
   auto onnx = opsets_.find("");
   if (onnx != opsets_.end() && (onnx->second < 1 || onnx->second > kMaxOpset)) {
-    diagnostics_.add(error("The model's opset ({}) lies outside [{}, {}], which tern reads.", onnx->second, kMinOpset,
-                           kMaxOpset));
+    diagnostics_.add(error("The model's opset ({}) lies outside [{}, {}], which tern reads.", onnx->second,
+                           kMinOpset, kMaxOpset));
   }
   if (onnx != opsets_.end() && onnx->second >= 1 && onnx->second < kMinOpset) {
-    diagnostics_.warn(fmt::format("The model's opset ({}) is older than {}; its operators are read by their opset {} rules.",
-                                  onnx->second, kMinOpset, kMinOpset));
+    diagnostics_.warn(fmt::format(
+        "The model's opset ({}) is older than {}; its operators are read by their opset {} rules.",
+        onnx->second, kMinOpset, kMinOpset));
   }
   for (const auto& proto : model.functions()) {
     Function function{&proto, {}, function_default_attributes(proto)};
@@ -59,9 +60,10 @@ bool Importer::check_model() {
 void Importer::report_unsupported() {
   for (const OpUse& use : survey(file_->model())) {
     if (use.supported) continue;
-    diagnostics_.add(error("Operator {}.{} (opset {}) is not supported; the model uses it {}, first in node '{}'.",
-                           domain_text(use.domain), use.op, use.opset,
-                           use.count == 1 ? "once" : fmt::format("{} times", use.count), use.first_node));
+    diagnostics_.add(
+        error("Operator {}.{} (opset {}) is not supported; the model uses it {}, first in node '{}'.",
+              domain_text(use.domain), use.op, use.opset,
+              use.count == 1 ? "once" : fmt::format("{} times", use.count), use.first_node));
   }
 }
 
@@ -128,8 +130,8 @@ Type Importer::input_type(const pb::ValueInfoProto& info, int index) {
     if (proto.tensor_type().shape().dim_size() == 0)
       for (size_t i = 0; i < given->second.size(); ++i) shape->add_dim();
     if (shape->dim_size() != static_cast<int>(given->second.size()))
-      fail("--shape gives the input '{}' {} dimensions; the model states {}.", info.name(), given->second.size(),
-           shape->dim_size());
+      fail("--shape gives the input '{}' {} dimensions; the model states {}.", info.name(),
+           given->second.size(), shape->dim_size());
     for (int i = 0; i < shape->dim_size(); ++i) {
       int64_t value = given->second[static_cast<size_t>(i)];
       if (value >= 0) shape->mutable_dim(i)->set_dim_value(value);
@@ -163,7 +165,8 @@ void Importer::add_inputs(Scope& scope) {
   std::set<std::string> known;
   for (const auto& info : proto.input()) {
     known.insert(info.name());
-    if (scope.tensors.count(info.name()) || scope.sparse_tensors.count(info.name())) continue;  // a default value
+    if (scope.tensors.count(info.name()) || scope.sparse_tensors.count(info.name()))
+      continue;  // a default value
     try {
       int index = static_cast<int>(graph_->body.args.size());
       Value* value = graph_->new_value(input_type(info, index), info.name());
@@ -173,12 +176,14 @@ void Importer::add_inputs(Scope& scope) {
       graph_->input_names.push_back(info.name());
       bind(scope, info.name(), value);
     } catch (ImportFailure& failure) {
-      diagnostics_.add(std::move(failure.error).note(fmt::format("While importing the input '{}'", info.name())));
+      diagnostics_.add(
+          std::move(failure.error).note(fmt::format("While importing the input '{}'", info.name())));
       scope.values[info.name()] = nullptr;
     }
   }
   for (const auto& [name, dims] : options_.shapes) {
-    if (!known.count(name)) diagnostics_.add(error("--shape names the input '{}', which the model does not have.", name));
+    if (!known.count(name))
+      diagnostics_.add(error("--shape names the input '{}', which the model does not have.", name));
   }
 }
 

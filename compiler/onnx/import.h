@@ -1,9 +1,9 @@
-// ONNX in, graph IR out. import_model reads a model file (and the external data files beside it), checks it and
-// rewrites every operator to core ops; nothing after it knows ONNX. A model is hostile input: whatever it
+// ONNX in, graph IR out. import_model reads a model file (and the external data files beside it), checks it
+// and rewrites every operator to core ops; nothing after it knows ONNX. A model is hostile input: whatever it
 // holds, the answer is a graph or errors, never a crash. All problems of a model come in one report.
 //
-// Accepted: opset 7 to 27, IR version up to 13, model functions (inlined), subgraphs, external data contained in
-// the model's folder. Weights are borrowed from the parsed message and from mapped files, not copied.
+// Accepted: opset 7 to 27, IR version up to 13, model functions (inlined), subgraphs, external data contained
+// in the model's folder. Weights are borrowed from the parsed message and from mapped files, not copied.
 #pragma once
 
 #include <cstdint>

@@ -175,10 +175,12 @@ std::vector<Value*> Importer::import_into(Scope& parent, Emit& emit, const pb::G
   scope.opsets = parent.opsets;
   scope.function_attributes = parent.function_attributes;
   if (graph.input_size() > static_cast<int>(arguments.size()))
-    fail("The subgraph '{}' has {} inputs; its node gives {}.", graph.name(), graph.input_size(), arguments.size());
+    fail("The subgraph '{}' has {} inputs; its node gives {}.", graph.name(), graph.input_size(),
+         arguments.size());
   Level level(depth_);
   add_graph_names(scope, graph);
-  for (int i = 0; i < graph.input_size(); ++i) bind(scope, graph.input(i).name(), arguments[static_cast<size_t>(i)]);
+  for (int i = 0; i < graph.input_size(); ++i)
+    bind(scope, graph.input(i).name(), arguments[static_cast<size_t>(i)]);
   size_t errors = diagnostics_.errors().size();
   import_nodes(scope, graph.node());
   if (diagnostics_.errors().size() > errors) throw skipped();

@@ -1,8 +1,9 @@
-// The importer's inside: Op (one ONNX node, as an operator's import function sees it), Scope (names of one graph), Importer
-// (walks graphs, inlines functions, collects errors), and the table of operators.
+// The importer's inside: Op (one ONNX node, as an operator's import function sees it), Scope (names of one
+// graph), Importer (walks graphs, inlines functions, collects errors), and the table of operators.
 //
-// An import function reads op.input(i) and attributes, composes core ops through op.b, and sets op.output(i, value). It
-// may throw ImportFailure (emit.h); import_node reports it with the node's name, and goes on with the next node.
+// An import function reads op.input(i) and attributes, composes core ops through op.b, and sets op.output(i,
+// value). It may throw ImportFailure (emit.h); import_node reports it with the node's name, and goes on with
+// the next node.
 #pragma once
 
 #include <map>
@@ -60,9 +61,9 @@ class Op {
 
   int input_count() const { return node.input_size(); }
   bool has(int i) const { return i < node.input_size() && !node.input(i).empty(); }
-  Value* input(int i);                          // fails when absent
+  Value* input(int i);  // fails when absent
   Value* optional_input(int i) { return has(i) ? input(i) : nullptr; }
-  Value* tensor(int i);                         // an input that must be a tensor
+  Value* tensor(int i);  // an input that must be a tensor
   int output_count() const { return node.output_size(); }
   bool wants(int i) const { return i < node.output_size() && !node.output(i).empty(); }
   void output(int i, Value* value);
@@ -91,8 +92,8 @@ class Op {
   int64_t axis(int64_t value, int64_t rank) const;
   int64_t axis_attr(int64_t otherwise, int64_t rank) { return axis(i("axis", otherwise), rank); }
   std::vector<int64_t> axes(std::vector<int64_t> values, int64_t rank) const;  // sorted, distinct
-  // The elements of `v`, which are the leading dimensions of output i. What is not known is the model's stated dimension,
-  // checked at run time, or else a symbol.
+  // The elements of `v`, which are the leading dimensions of output i. What is not known is the model's
+  // stated dimension, checked at run time, or else a symbol.
   std::vector<Dim> sizes(Value* v, int i);
   // A constant input's elements; fails when they are not known while importing.
   std::vector<int64_t> constant_ints(int i, const char* what);
@@ -114,7 +115,8 @@ class Importer {
   Knowledge& knowledge() { return knowledge_; }
   Diagnostics& diagnostics() { return diagnostics_; }
 
-  // The value of a name as seen from a scope; null when nothing has that name. Throws for values of failed nodes.
+  // The value of a name as seen from a scope; null when nothing has that name. Throws for values of failed
+  // nodes.
   Value* lookup(Scope& scope, const std::string& name);
   void bind(Scope& scope, const std::string& name, Value* value);
   // A block under construction for a region.
@@ -125,11 +127,13 @@ class Importer {
   };
   // A subgraph without inputs in a fresh block, whose results are left to the caller.
   Region import_region(Scope& parent, const pb::GraphProto& graph);
-  // A subgraph's nodes into a block, its inputs bound to `arguments` in order. Gives the values of its outputs.
+  // A subgraph's nodes into a block, its inputs bound to `arguments` in order. Gives the values of its
+  // outputs.
   std::vector<Value*> import_into(Scope& parent, Emit& emit, const pb::GraphProto& graph,
                                   const std::vector<Value*>& arguments);
   // A type as the model states it. `make_dim` gives the Dim of a dimension without value.
-  Type type_from_proto(const pb::TypeProto& proto, const std::function<Dim(int axis, const std::string& param)>& make_dim);
+  Type type_from_proto(const pb::TypeProto& proto,
+                       const std::function<Dim(int axis, const std::string& param)>& make_dim);
 
  private:
   struct Function {

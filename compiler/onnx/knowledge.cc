@@ -23,10 +23,10 @@ std::optional<int64_t> checked_add(std::optional<int64_t> a, std::optional<int64
 Interval multiply(const Interval& a, const Interval& b) {
   if (a.low && a.high && b.low && b.high) {
     int64_t products[4];
-    bool overflow = __builtin_mul_overflow(*a.low, *b.low, &products[0]) |
-                    __builtin_mul_overflow(*a.low, *b.high, &products[1]) |
-                    __builtin_mul_overflow(*a.high, *b.low, &products[2]) |
-                    __builtin_mul_overflow(*a.high, *b.high, &products[3]);
+    bool overflow = false;
+    int n = 0;
+    for (int64_t x : {*a.low, *a.high})
+      for (int64_t y : {*b.low, *b.high}) overflow |= __builtin_mul_overflow(x, y, &products[n++]);
     if (!overflow) {
       auto [low, high] = std::minmax_element(products, products + 4);
       return {*low, *high};
@@ -61,7 +61,8 @@ Element quotient(Dim number, int64_t divisor) {
     int64_t common = std::gcd(number.value(), divisor);
     return {Dim(number.value() / common), divisor / common, nullptr, 0};
   }
-  if (divisor > 1 && mod(number, Dim(divisor)).is_const(0)) return Element::of(floordiv(number, Dim(divisor)));
+  if (divisor > 1 && mod(number, Dim(divisor)).is_const(0))
+    return Element::of(floordiv(number, Dim(divisor)));
   return {number, divisor, nullptr, 0};
 }
 
@@ -90,7 +91,8 @@ bool safe(const Element& e) {
 
 Interval interval(const graph::Graph& graph, const Dim& dim) {
   switch (dim.op()) {
-    case Dim::Op::kConst: return {dim.value(), dim.value()};
+    case Dim::Op::kConst:
+      return {dim.value(), dim.value()};
     case Dim::Op::kSymbol:
       for (const graph::SymbolInfo& s : graph.symbols) {
         if (s.name != dim.symbol_name()) continue;
@@ -165,13 +167,20 @@ std::optional<bool> decide(const graph::Graph& graph, ScalarOp op, const Dim& a,
     return std::nullopt;
   };
   switch (op) {
-    case ScalarOp::kEq: return pick(at_most && at_least, below || above);
-    case ScalarOp::kNe: return pick(below || above, at_most && at_least);
-    case ScalarOp::kLt: return pick(below, at_least);
-    case ScalarOp::kLe: return pick(at_most, above);
-    case ScalarOp::kGt: return pick(above, at_most);
-    case ScalarOp::kGe: return pick(at_least, below);
-    default: return std::nullopt;
+    case ScalarOp::kEq:
+      return pick(at_most && at_least, below || above);
+    case ScalarOp::kNe:
+      return pick(below || above, at_most && at_least);
+    case ScalarOp::kLt:
+      return pick(below, at_least);
+    case ScalarOp::kLe:
+      return pick(at_most, above);
+    case ScalarOp::kGt:
+      return pick(above, at_most);
+    case ScalarOp::kGe:
+      return pick(at_least, below);
+    default:
+      return std::nullopt;
   }
 }
 
@@ -236,14 +245,20 @@ Element combine_unary(const graph::Graph& graph, ScalarOp op, const Element& a) 
     return range.low && *range.low >= 0;
   };
   switch (op) {
-    case ScalarOp::kNeg: return quotient(Dim(0) - a.number, a.divisor);
-    case ScalarOp::kAbs: return non_negative() ? a : unknown();
-    case ScalarOp::kFloor: return Element::of(floordiv(a.number, Dim(a.divisor)));
-    case ScalarOp::kCeil: return Element::of(ceildiv(a.number, Dim(a.divisor)));
+    case ScalarOp::kNeg:
+      return quotient(Dim(0) - a.number, a.divisor);
+    case ScalarOp::kAbs:
+      return non_negative() ? a : unknown();
+    case ScalarOp::kFloor:
+      return Element::of(floordiv(a.number, Dim(a.divisor)));
+    case ScalarOp::kCeil:
+      return Element::of(ceildiv(a.number, Dim(a.divisor)));
     case ScalarOp::kTrunc:
       return a.is_dim() ? a : non_negative() ? Element::of(floordiv(a.number, Dim(a.divisor))) : unknown();
-    case ScalarOp::kRoundEven: return a.is_dim() ? a : unknown();
-    default: return unknown();
+    case ScalarOp::kRoundEven:
+      return a.is_dim() ? a : unknown();
+    default:
+      return unknown();
   }
 }
 
@@ -264,13 +279,18 @@ Element combine_divide(const graph::Graph& graph, const Element& a, const Elemen
   return Element::of(floordiv(a.number, b.number));
 }
 
-Element combine_binary(const graph::Graph& graph, ScalarOp op, const Element& a, const Element& b, bool integer) {
+Element combine_binary(const graph::Graph& graph, ScalarOp op, const Element& a, const Element& b,
+                       bool integer) {
   bool dims = a.is_dim() && b.is_dim();
   switch (op) {
-    case ScalarOp::kAdd: return quotient(a.number * Dim(b.divisor) + b.number * Dim(a.divisor), a.divisor * b.divisor);
-    case ScalarOp::kSub: return quotient(a.number * Dim(b.divisor) - b.number * Dim(a.divisor), a.divisor * b.divisor);
-    case ScalarOp::kMul: return quotient(a.number * b.number, a.divisor * b.divisor);
-    case ScalarOp::kDiv: return combine_divide(graph, a, b, integer);
+    case ScalarOp::kAdd:
+      return quotient(a.number * Dim(b.divisor) + b.number * Dim(a.divisor), a.divisor * b.divisor);
+    case ScalarOp::kSub:
+      return quotient(a.number * Dim(b.divisor) - b.number * Dim(a.divisor), a.divisor * b.divisor);
+    case ScalarOp::kMul:
+      return quotient(a.number * b.number, a.divisor * b.divisor);
+    case ScalarOp::kDiv:
+      return combine_divide(graph, a, b, integer);
     case ScalarOp::kMin:
     case ScalarOp::kMax: {
       if (!dims) return unknown();
@@ -301,13 +321,15 @@ Element combine_binary(const graph::Graph& graph, ScalarOp op, const Element& a,
       int64_t x = a.number.value(), y = b.number.value();
       return Element::of(Dim(op == ScalarOp::kAnd ? (x & y) : op == ScalarOp::kOr ? (x | y) : (x ^ y)));
     }
-    default: return unknown();
+    default:
+      return unknown();
   }
 }
 
 }  // namespace
 
-Element Knowledge::combine(const Node& node, const std::vector<const Contents*>& operands, size_t i, DType type) {
+Element Knowledge::combine(const Node& node, const std::vector<const Contents*>& operands, size_t i,
+                           DType type) {
   ScalarOp op = node.scalar_op();
   if (op == ScalarOp::kSelect) {
     const Element& condition = (*operands[0])[i];
@@ -346,7 +368,8 @@ Element fold(const graph::Graph& graph, ScalarOp op, const Element& a, const Ele
 
 std::optional<Contents> propagate_reduce(const graph::Graph& graph, const Node& node, const Contents& from) {
   const Value* operand = node.operand(0);
-  if (node.ints("axes").size() != operand->type.shape.size() || is_float(operand->type.dtype)) return std::nullopt;
+  if (node.ints("axes").size() != operand->type.shape.size() || is_float(operand->type.dtype))
+    return std::nullopt;
   if (from.empty()) return std::nullopt;
   Element total = from[0];
   for (size_t i = 1; i < from.size(); ++i) total = fold(graph, node.scalar_op(), total, from[i]);
@@ -370,7 +393,8 @@ void for_each_index(const std::vector<int64_t>& shape, F f) {
 
 }  // namespace
 
-std::optional<Contents> Knowledge::propagate_movement(const Node& node, const std::vector<const Contents*>& operands,
+std::optional<Contents> Knowledge::propagate_movement(const Node& node,
+                                                      const std::vector<const Contents*>& operands,
                                                       const std::vector<int64_t>& shape) {
   const Contents& from = *operands[0];
   std::vector<int64_t> in = static_dims(node.operand(0)->type.shape);
@@ -383,7 +407,8 @@ std::optional<Contents> Knowledge::propagate_movement(const Node& node, const st
     return from[static_cast<size_t>(flat)];
   };
   switch (node.kind) {
-    case OpKind::kReshape: return from;
+    case OpKind::kReshape:
+      return from;
     case OpKind::kBroadcast:
       for_each_index(shape, [&](size_t flat, const std::vector<int64_t>& index) {
         std::vector<int64_t> source(in.size());
@@ -409,7 +434,8 @@ std::optional<Contents> Knowledge::propagate_movement(const Node& node, const st
       });
       return out;
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -471,10 +497,14 @@ std::optional<Contents> Knowledge::propagate(const Node& node, const graph::Type
       for (Element& e : out) e = combine_cast(*graph_, e, node.operand(0)->type.dtype, result.dtype);
       return out;
     }
-    case OpKind::kReduce: return propagate_reduce(*graph_, node, *operands[0]);
-    case OpKind::kConcat: return propagate_concat(node, operands);
-    case OpKind::kGather: return propagate_gather(node, operands);
-    default: return propagate_movement(node, operands, shape);
+    case OpKind::kReduce:
+      return propagate_reduce(*graph_, node, *operands[0]);
+    case OpKind::kConcat:
+      return propagate_concat(node, operands);
+    case OpKind::kGather:
+      return propagate_gather(node, operands);
+    default:
+      return propagate_movement(node, operands, shape);
   }
 }
 

@@ -1,9 +1,10 @@
 // What the importer knows about the contents of small tensors: shape arithmetic, evaluated while importing.
 //
-// ONNX computes shapes with ordinary tensor operators (Shape → Gather → Mul → Concat → Reshape). Each element of a small
-// tensor is here a Dim (or a quotient of a Dim and a constant, since exporters also compute sizes in floats), or a
-// reference to the element of a value that it equals, or unknown. Emit asks `propagate` about every node before it is
-// made; a tensor all of whose elements are Dims needs no computation at run time.
+// ONNX computes shapes with ordinary tensor operators (Shape → Gather → Mul → Concat → Reshape). Each element
+// of a small tensor is here a Dim (or a quotient of a Dim and a constant, since exporters also compute sizes
+// in floats), or a reference to the element of a value that it equals, or unknown. Emit asks `propagate`
+// about every node before it is made; a tensor all of whose elements are Dims needs no computation at run
+// time.
 #pragma once
 
 #include <map>
@@ -18,9 +19,9 @@ namespace tern::onnx {
 using graph::Value;
 
 struct Element {
-  Dim number;                // the value is number / divisor …
-  int64_t divisor = 0;       // … when this is > 0; else
-  Value* source = nullptr;   // it equals element `index` of this value (null: unknown)
+  Dim number;               // the value is number / divisor …
+  int64_t divisor = 0;      // … when this is > 0; else
+  Value* source = nullptr;  // it equals element `index` of this value (null: unknown)
   int64_t index = 0;
 
   static Element of(Dim d) { return {d, 1, nullptr, 0}; }
@@ -45,14 +46,17 @@ class Knowledge {
   void set(Value* value, Contents contents) { contents_[value] = std::move(contents); }
   // The contents of the node's only result; nullopt when nothing is known.
   std::optional<Contents> propagate(const graph::Node& node, const graph::Type& result);
-  // The element as a Dim; a fresh symbol that is read at run time when it is not known. Sizes are never negative.
+  // The element as a Dim; a fresh symbol that is read at run time when it is not known. Sizes are never
+  // negative.
   Dim dim_of(const Element& element, bool size);
   // Forgets the symbols that were made since the graph had `symbols` of them, for work that is thrown away.
   void roll_back(size_t symbols);
 
  private:
-  Element combine(const graph::Node& node, const std::vector<const Contents*>& operands, size_t i, DType type);
-  std::optional<Contents> propagate_movement(const graph::Node& node, const std::vector<const Contents*>& operands,
+  Element combine(const graph::Node& node, const std::vector<const Contents*>& operands, size_t i,
+                  DType type);
+  std::optional<Contents> propagate_movement(const graph::Node& node,
+                                             const std::vector<const Contents*>& operands,
                                              const std::vector<int64_t>& shape);
   graph::Graph* graph_;
   std::unordered_map<const Value*, Contents> contents_;

@@ -28,8 +28,7 @@ void import_is_inf(Op& op) {
   Value* x = op.tensor(0);
   Value* infinite = op.b.unary(ScalarOp::kIsInf, x);
   if (negative && positive) return op.output(0, infinite);
-  if (!negative && !positive)
-    return op.output(0, op.b.full(x->type.shape, op.b.integer(DType::kBool, 0)));
+  if (!negative && !positive) return op.output(0, op.b.full(x->type.shape, op.b.integer(DType::kBool, 0)));
   Value* side = op.b.compare(positive ? ScalarOp::kGt : ScalarOp::kLt, x, 0.0);
   op.output(0, op.b.map(ScalarOp::kAnd, {infinite, side}));
 }

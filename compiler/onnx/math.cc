@@ -40,7 +40,8 @@ void rounding(Op& op) {
 void import_mod(Op& op) {
   bool c_rule = op.i("fmod", 0) != 0;
   Value* x = op.tensor(0);
-  if (!c_rule && is_float(x->type.dtype)) fail("Attribute 'fmod' must be 1 for {} operands.", dtype_name(x->type.dtype));
+  if (!c_rule && is_float(x->type.dtype))
+    fail("Attribute 'fmod' must be 1 for {} operands.", dtype_name(x->type.dtype));
   op.output(0, op.b.map(c_rule ? ScalarOp::kRem : ScalarOp::kFloorMod, {x, op.tensor(1)}));
 }
 
@@ -112,7 +113,8 @@ void import_bit_cast(Op& op) {
 
 void import_bit_shift(Op& op) {
   std::string direction = op.s("direction", "");
-  if (direction != "LEFT" && direction != "RIGHT") fail("Attribute 'direction' ('{}') must be LEFT or RIGHT.", direction);
+  if (direction != "LEFT" && direction != "RIGHT")
+    fail("Attribute 'direction' ('{}') must be LEFT or RIGHT.", direction);
   op.output(0, op.b.map(direction == "LEFT" ? ScalarOp::kShl : ScalarOp::kShr, {op.tensor(0), op.tensor(1)}));
 }
 

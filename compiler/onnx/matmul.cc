@@ -86,7 +86,8 @@ class Einsum {
     bool dots = term.find("...") != std::string::npos;
     if (dots) letters -= 3;
     auto rank = static_cast<size_t>(value->type.rank());
-    if (letters > rank || (!dots && letters != rank)) fail("The term '{}' does not fit {}.", term, value->type.text());
+    if (letters > rank || (!dots && letters != rank))
+      fail("The term '{}' does not fit {}.", term, value->type.text());
     if (rank - letters > 10) fail("The ellipsis of '{}' stands for more than 10 axes.", term);
     ellipsis_ = std::max(ellipsis_, rank - letters);
     operands_.push_back({value, expand(term, rank - letters)});
@@ -172,9 +173,11 @@ class Einsum {
       shape.push_back(product(part(v, batch.size() + first, second)));
       return b_.reshape(v, shape);
     };
-    Value* product_value = b_.dot(matrix(x, left.size(), inner.size()), matrix(y, inner.size(), right.size()));
+    Value* product_value =
+        b_.dot(matrix(x, left.size(), inner.size()), matrix(y, inner.size(), right.size()));
     Shape shape = part(product_value, 0, batch.size());
-    Shape rows = part(x, batch.size(), left.size()), columns = part(y, batch.size() + inner.size(), right.size());
+    Shape rows = part(x, batch.size(), left.size()),
+          columns = part(y, batch.size() + inner.size(), right.size());
     shape.insert(shape.end(), rows.begin(), rows.end());
     shape.insert(shape.end(), columns.begin(), columns.end());
     return {b_.reshape(product_value, shape), batch + left + right};
@@ -221,13 +224,15 @@ void import_det(Op& op) {
   const Shape& shape = x->type.shape;
   if (shape.size() < 2 || shape[shape.size() - 1] != shape[shape.size() - 2] || !shape.back().is_const() ||
       shape.back().value() < 1 || shape.back().value() > 5)
-    fail("Determinants are supported for square matrices of at most 5 rows; the operand is {}.", x->type.text());
+    fail("Determinants are supported for square matrices of at most 5 rows; the operand is {}.",
+         x->type.text());
   int64_t n = shape.back().value(), rank = x->type.rank();
   std::vector<std::vector<Value*>> cells(static_cast<size_t>(n));
   for (int64_t r = 0; r < n; ++r) {
     Value* row = op.b.slice_axis(x, rank - 2, Dim(r), Dim(1));
     for (int64_t c = 0; c < n; ++c)
-      cells[static_cast<size_t>(r)].push_back(op.b.squeeze(op.b.slice_axis(row, rank - 1, Dim(c), Dim(1)), {rank - 2, rank - 1}));
+      cells[static_cast<size_t>(r)].push_back(
+          op.b.squeeze(op.b.slice_axis(row, rank - 1, Dim(c), Dim(1)), {rank - 2, rank - 1}));
   }
   op.output(0, determinant(op.b, cells));
 }

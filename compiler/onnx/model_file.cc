@@ -17,7 +17,7 @@ namespace tern::onnx {
 Result<std::shared_ptr<MappedFile>> MappedFile::open(const std::string& path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return error("Cannot open the file '{}' ({}).", path, strerror(errno));
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd);
     return error("'{}' is not a regular file.", path);
@@ -83,7 +83,8 @@ Result<std::shared_ptr<ModelFile>> ModelFile::open(const std::string& path) {
   if (bytes.empty()) return error("The model file '{}' is empty.", path);
   if (bytes.size() > INT_MAX) {
     return error(
-        "The model file '{}' has {} bytes; an ONNX file holds at most {}: larger models keep their weights in "
+        "The model file '{}' has {} bytes; an ONNX file holds at most {}: larger models keep their weights "
+        "in "
         "external data.",
         path, bytes.size(), INT_MAX);
   }

@@ -1,5 +1,5 @@
-// A model file in memory: the mapped and parsed ModelProto, and the external data files that its tensors name.
-// Tensors made from it borrow its bytes and keep it alive.
+// A model file in memory: the mapped and parsed ModelProto, and the external data files that its tensors
+// name. Tensors made from it borrow its bytes and keep it alive.
 #pragma once
 
 #include <map>

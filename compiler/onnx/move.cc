@@ -103,7 +103,8 @@ void import_slice(Op& op) {
     fail("The starts ({}) and ends ({}) differ in number.", starts->type.text(), ends->type.text());
   auto count = static_cast<size_t>(starts->type.shape[0].value());
   if (static_cast<int64_t>(count) > rank) fail("{} starts are given for rank {}.", count, rank);
-  std::optional<std::vector<int64_t>> axes = std::vector<int64_t>(count), steps = std::vector<int64_t>(count, 1);
+  std::optional<std::vector<int64_t>> axes = std::vector<int64_t>(count),
+                                      steps = std::vector<int64_t>(count, 1);
   for (size_t i = 0; i < count; ++i) (*axes)[i] = static_cast<int64_t>(i);
   if (axes_value) axes = b.known_ints(axes_value);
   if (steps_value) steps = b.known_ints(steps_value);
@@ -161,7 +162,8 @@ void import_split(Op& op) {
   Dim start(0);
   for (int i = 0; i < op.output_count(); ++i) {
     Dim size = sizes[static_cast<size_t>(i)];
-    if (size.is_const() && (size.value() < 0 || size.value() > kFar)) fail("The size ({}) of part {} is out of range.", size.value(), i);
+    if (size.is_const() && (size.value() < 0 || size.value() > kFar))
+      fail("The size ({}) of part {} is out of range.", size.value(), i);
     op.output(i, op.b.slice_axis(x, axis, start, size));
     start = start + size;
   }
@@ -180,9 +182,11 @@ void import_tile(Op& op) {
   } else if (stated && static_cast<int64_t>(stated->size()) == rank && is_static(x->type.shape)) {
     for (size_t i = 0; i < stated->size(); ++i)
       counts.push_back(Dim(x->type.shape[i].value() ? (*stated)[i] / x->type.shape[i].value() : 1));
-    Value* same = op.b.compare(ScalarOp::kEq, op.b.cast(repeats, DType::kI64), op.b.from_dims(counts, {Dim(rank)}));
+    Value* same =
+        op.b.compare(ScalarOp::kEq, op.b.cast(repeats, DType::kI64), op.b.from_dims(counts, {Dim(rank)}));
     op.b.check(op.b.reduce(ScalarOp::kAnd, same, {0}),
-               fmt::format("The output '{}' does not have the dimensions that the model states for it.", op.node.output(0)));
+               fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                           op.node.output(0)));
   } else {
     counts = op.b.dims(repeats);
   }
@@ -232,7 +236,8 @@ std::pair<std::vector<Dim>, std::vector<Dim>> pad_widths(Op& op, Value* x) {
     low[a] = given[i];
     high[a] = given[i + axes.size()];
     for (const Dim& d : {low[a], high[a]})
-      if (d.is_const() && (d.value() > kFar || d.value() < -kFar)) fail("The pad ({}) of axis {} is out of range.", d.value(), a);
+      if (d.is_const() && (d.value() > kFar || d.value() < -kFar))
+        fail("The pad ({}) of axis {} is out of range.", d.value(), a);
   }
   return {low, high};
 }
@@ -276,7 +281,8 @@ void import_depth_to_space(Op& op) {
   bool dcr = mode == "DCR";
   Value* split = dcr ? op.b.reshape(x, {shape[0], block, block, depth, shape[2], shape[3]})
                      : op.b.reshape(x, {shape[0], depth, block, block, shape[2], shape[3]});
-  Value* moved = op.b.transpose(split, dcr ? std::vector<int64_t>{0, 3, 4, 1, 5, 2} : std::vector<int64_t>{0, 1, 4, 2, 5, 3});
+  Value* moved = op.b.transpose(
+      split, dcr ? std::vector<int64_t>{0, 3, 4, 1, 5, 2} : std::vector<int64_t>{0, 1, 4, 2, 5, 3});
   op.output(0, op.b.reshape(moved, {shape[0], depth, shape[2] * block, shape[3] * block}));
 }
 

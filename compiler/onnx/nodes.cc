@@ -82,8 +82,8 @@ std::vector<OpUse> survey(const pb::ModelProto& model) {
   std::map<std::pair<std::string, std::string>, OpUse> uses;
   std::set<std::string> functions;
   for (const auto& f : model.functions()) functions.insert(normal_domain(f.domain()) + ":" + f.name());
-  std::function<void(const Nodes&, const OpsetMap&, int)> visit = [&](const Nodes& nodes, const OpsetMap& opsets,
-                                                                     int depth) {
+  std::function<void(const Nodes&, const OpsetMap&, int)> visit = [&](const Nodes& nodes,
+                                                                      const OpsetMap& opsets, int depth) {
     if (depth > kMaxDepth) return;
     for (const pb::NodeProto& node : nodes) {
       std::string domain = normal_domain(node.domain());

@@ -50,7 +50,8 @@ void import_batch_norm(Op& op) {
   Value* variance = op.tensor(4);
   Value* scale = b.cast(op.tensor(1), variance->type.dtype);
   Value* a = b.div(scale, b.unary(ScalarOp::kSqrt, b.add(variance, epsilon)));
-  Value* c = b.sub(b.cast(op.tensor(2), variance->type.dtype), b.mul(b.cast(op.tensor(3), variance->type.dtype), a));
+  Value* c =
+      b.sub(b.cast(op.tensor(2), variance->type.dtype), b.mul(b.cast(op.tensor(3), variance->type.dtype), a));
   op.output(0, scale_shift(b, x, a, c));
 }
 
@@ -129,13 +130,19 @@ void import_lrn(Op& op) {
   Value* x = op.tensor(0);
   auto rank = static_cast<size_t>(x->type.rank());
   int64_t size = op.i("size", 0);
-  if (rank < 2 || size < 1 || size > 65536) fail("A window of {} channels over {} is not supported.", size, x->type.text());
+  if (rank < 2 || size < 1 || size > 65536)
+    fail("A window of {} channels over {} is not supported.", size, x->type.text());
   std::vector<int64_t> ones(rank, 1), low(rank, 0), high(rank, 0), window = ones;
   window[1] = size;
   low[1] = (size - 1) / 2;
   high[1] = size - 1 - low[1];
   Value* sum = b.emit(OpKind::kReduceWindow, {b.mul(x, x)},
-                      {{"op", ScalarOp::kAdd}, {"window", window}, {"strides", ones}, {"low", low}, {"high", high}, {"dilations", ones}});
+                      {{"op", ScalarOp::kAdd},
+                       {"window", window},
+                       {"strides", ones},
+                       {"low", low},
+                       {"high", high},
+                       {"dilations", ones}});
   double alpha = op.f("alpha", 1e-4), beta = op.f("beta", 0.75), bias = op.f("bias", 1.0);
   Value* base = b.add(b.mul(sum, alpha / static_cast<double>(size)), bias);
   op.output(0, b.div(x, b.map(ScalarOp::kPow, {base, b.like(base, beta)})));

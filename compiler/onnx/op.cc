@@ -10,7 +10,8 @@ Op::Op(Importer& importer_in, Scope& scope_in, const pb::NodeProto& node_in, int
   for (const pb::AttributeProto& a : node.attribute()) {
     const pb::AttributeProto* actual = &a;
     if (!a.ref_attr_name().empty()) {
-      if (!scope.function_attributes) fail("Attribute '{}' refers to a function's attribute outside of a function.", a.name());
+      if (!scope.function_attributes)
+        fail("Attribute '{}' refers to a function's attribute outside of a function.", a.name());
       auto found = scope.function_attributes->find(a.ref_attr_name());
       if (found == scope.function_attributes->end()) continue;  // not given to the call: absent here
       actual = found->second;
@@ -28,7 +29,8 @@ Value* Op::input(int i) {
 
 Value* Op::tensor(int i) {
   Value* value = input(i);
-  if (!value->type.is_tensor()) fail("Input {} ('{}') is no tensor but a {}.", i, node.input(i), value->type.text());
+  if (!value->type.is_tensor())
+    fail("Input {} ('{}') is no tensor but a {}.", i, node.input(i), value->type.text());
   return value;
 }
 
@@ -177,7 +179,8 @@ std::vector<Dim> Op::sizes(Value* v, int i) {
     stated->resize(static_cast<size_t>(v->type.shape[0].value()));
     Value* equal = b.compare(ScalarOp::kEq, b.cast(v, DType::kI64), b.i64s(*stated));
     b.check(b.reduce(ScalarOp::kAnd, equal, {0}),
-            fmt::format("The output '{}' does not have the dimensions that the model states for it.", node.output(i)));
+            fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                        node.output(i)));
     return {stated->begin(), stated->end()};
   }
   return b.dims(v);
@@ -186,14 +189,16 @@ std::vector<Dim> Op::sizes(Value* v, int i) {
 std::vector<int64_t> Op::constant_ints(int i, const char* what) {
   auto known = b.known_ints(tensor(i));
   if (!known)
-    fail("Input {} ('{}', {}) is computed at run time; tern needs to know it when it compiles.", i, node.input(i), what);
+    fail("Input {} ('{}', {}) is computed at run time; tern needs to know it when it compiles.", i,
+         node.input(i), what);
   return *known;
 }
 
 TensorDataPtr Op::constant_tensor(int i, const char* what) {
   TensorDataPtr data = b.constant_data(tensor(i));
   if (!data)
-    fail("Input {} ('{}', {}) is computed at run time; tern needs to know it when it compiles.", i, node.input(i), what);
+    fail("Input {} ('{}', {}) is computed at run time; tern needs to know it when it compiles.", i,
+         node.input(i), what);
   return data;
 }
 

@@ -56,13 +56,16 @@ void import_max_pool(Op& op) {
   bool columns = op.i("storage_order", 0) != 0;
   op.output(0, fold_windows(b, ScalarOp::kMax, x, w));
   if (!op.wants(1)) return;
-  if (x->type.shape != original) fail("Indices of a pool whose padding depends on symbolic sizes are not supported.");
+  if (x->type.shape != original)
+    fail("Indices of a pool whose padding depends on symbolic sizes are not supported.");
   Value* indices = b.emit(OpKind::kArgReduceWindow, {x}, window_attrs(w));
   op.output(1, columns ? column_major(b, indices, original) : indices);
 }
 
-// How many taps of each window along one axis lie inside: of the operand, or of the operand with its asked-for padding.
-Value* axis_counts(Emit& b, const Window& w, size_t i, const Dim& extent, bool with_padding, DType type, const Dim& out) {
+// How many taps of each window along one axis lie inside: of the operand, or of the operand with its
+// asked-for padding.
+Value* axis_counts(Emit& b, const Window& w, size_t i, const Dim& extent, bool with_padding, DType type,
+                   const Dim& out) {
   int64_t low = w.low[i];
   int64_t asked_low = with_padding ? w.asked_low[i] : 0, asked_high = with_padding ? w.asked_high[i] : 0;
   if (extent.is_const() && out.is_const() && out.value() <= (1 << 20)) {
@@ -80,7 +83,8 @@ Value* axis_counts(Emit& b, const Window& w, size_t i, const Dim& extent, bool w
     return b.floats(type, counts);
   }
   Value* ones = b.full({Dim(1), Dim(1), extent + Dim(asked_low + asked_high)}, b.scalar(type, 1));
-  Window axis{{w.kernel[i]}, {w.strides[i]}, {w.dilations[i]}, {low - asked_low}, {w.high[i] - asked_high}, {}, {}};
+  Window axis{
+      {w.kernel[i]}, {w.strides[i]}, {w.dilations[i]}, {low - asked_low}, {w.high[i] - asked_high}, {}, {}};
   return b.reshape(fold_windows(b, ScalarOp::kAdd, ones, axis), {out});
 }
 
@@ -169,9 +173,11 @@ void import_max_unpool(Op& op) {
   std::vector<int64_t> pads = window_ints(op, "pads", 2 * spatial, 0, 0);
   Shape inferred = x->type.shape;
   for (size_t i = 0; i < spatial; ++i)
-    inferred[i + 2] = (inferred[i + 2] - Dim(1)) * Dim(strides[i]) + Dim(kernel[i] - pads[i] - pads[i + spatial]);
+    inferred[i + 2] =
+        (inferred[i + 2] - Dim(1)) * Dim(strides[i]) + Dim(kernel[i] - pads[i] - pads[i + spatial]);
   Shape target = op.has(2) ? op.sizes(op.tensor(2), 0) : inferred;
-  if (target.size() != inferred.size()) fail("The output shape has {} elements instead of {}.", target.size(), inferred.size());
+  if (target.size() != inferred.size())
+    fail("The output shape has {} elements instead of {}.", target.size(), inferred.size());
   if (target != inferred) {
     // The indices count in the inferred shape's plane; move them to the asked-for one.
     Value* rest = indices;
@@ -188,8 +194,9 @@ void import_max_unpool(Op& op) {
   }
   Value* empty = b.full({product(target)}, b.like(x, 0));
   Dim count = product(x->type.shape);
-  Value* filled = b.emit(OpKind::kScatterElements, {empty, b.reshape(indices, {count}), b.reshape(x, {count})},
-                         {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
+  Value* filled =
+      b.emit(OpKind::kScatterElements, {empty, b.reshape(indices, {count}), b.reshape(x, {count})},
+             {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
   op.output(0, b.reshape(filled, target));
 }
 

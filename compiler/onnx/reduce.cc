@@ -49,7 +49,8 @@ Value* reduce_log_sum_exp(Emit& b, Value* x, const std::vector<int64_t>& axes, b
 }
 
 // All ways to choose `count` of `rank` axes, ascending.
-void choose(int64_t rank, size_t count, std::vector<int64_t>& chosen, std::vector<std::vector<int64_t>>& out) {
+void choose(int64_t rank, size_t count, std::vector<int64_t>& chosen,
+            std::vector<std::vector<int64_t>>& out) {
   if (chosen.size() == count) {
     out.push_back(chosen);
     return;
@@ -70,8 +71,10 @@ Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduct
   auto count = static_cast<size_t>(axes->type.shape[0].value());
   axes = b.select(b.compare(ScalarOp::kLt, axes, 0.0), b.add(axes, b.i64(rank)), axes);
   // The axes as a mask over dimensions do not depend on their order.
-  Value* mask = b.emit(OpKind::kScatterElements, {b.full({Dim(rank)}, b.i64(0)), axes, b.full({Dim(static_cast<int64_t>(count))}, b.i64(1))},
-                       {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
+  Value* mask =
+      b.emit(OpKind::kScatterElements,
+             {b.full({Dim(rank)}, b.i64(0)), axes, b.full({Dim(static_cast<int64_t>(count))}, b.i64(1))},
+             {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
   auto stated = op.declared_dims(0);
   std::vector<std::vector<int64_t>> choices;
   std::vector<int64_t> chosen;
@@ -85,9 +88,8 @@ Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduct
       if (!gone) result.push_back(x->type.shape[static_cast<size_t>(a)]);
     }
     if (stated && is_static(result) && static_dims(result) != *stated) continue;
-    SwitchCase entry{std::vector<int64_t>(static_cast<size_t>(rank), 0), [=](Emit& inner) {
-                       return std::vector<Value*>{reduction(inner, x, choice, keep)};
-                     }};
+    SwitchCase entry{std::vector<int64_t>(static_cast<size_t>(rank), 0),
+                     [=](Emit& inner) { return std::vector<Value*>{reduction(inner, x, choice, keep)}; }};
     for (int64_t a : choice) entry.key[static_cast<size_t>(a)] = 1;
     cases.push_back(std::move(entry));
   }
@@ -95,7 +97,8 @@ Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduct
   Value* valid = b.compare(ScalarOp::kEq, mask, b.i64s(cases.back().key));
   if (cases.size() == 1)
     b.check(b.reduce(ScalarOp::kAnd, valid, {0}),
-            fmt::format("The output '{}' does not have the dimensions that the model states for it.", op.node.output(0)));
+            fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                        op.node.output(0)));
   return switch_over(b, mask, cases)[0];
 }
 
@@ -114,7 +117,8 @@ void reduce(Op& op, Reduction reduction, int input_since) {
     axes = *known;
   }
   if (axes.empty() && noop) {
-    // Nothing is reduced; what is applied to each element still is, except by the operators that say identity.
+    // Nothing is reduced; what is applied to each element still is, except by the operators that say
+    // identity.
     return op.output(0, reduction(op.b, x, {}, true));
   }
   if (axes.empty())
@@ -143,7 +147,8 @@ void import_running(Op& op) {
   bool exclusive = op.i("exclusive", 0) != 0, reverse = op.i("reverse", 0) != 0;
   int64_t rank = x->type.rank();
   auto scan = [=](Emit& b, int64_t axis) {
-    return b.emit(OpKind::kScan, {x}, {{"op", kOp}, {"axis", axis}, {"exclusive", exclusive}, {"reverse", reverse}});
+    return b.emit(OpKind::kScan, {x},
+                  {{"op", kOp}, {"axis", axis}, {"exclusive", exclusive}, {"reverse", reverse}});
   };
   if (auto known = op.b.known_ints(op.tensor(1))) {
     if (known->size() != 1) fail("The axis ({}) is not one number.", op.tensor(1)->type.text());

@@ -1,9 +1,471 @@
+// Resize and Upsample: one axis at a time, each as gathers of the source rows with weights.
+//
+// The result along an axis is sum over taps t of weight_t[i] * x[index_t[i]]: one tap for nearest, two for
+// linear, four for cubic, more when antialiasing. Indices and weights are computed here when the sizes are
+// known, else at run time.
+#include <algorithm>
+#include <cmath>
+
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
 
 namespace tern::onnx {
 
+namespace {
+
+struct ResizeAxis {
+  int64_t axis = 0;
+  Dim in, out;
+  double scale = 1;  // out / in, as given or computed; only when `scale_known`
+  bool scale_known = true;
+  double roi_start = 0, roi_end = 1;
+};
+
+struct ResizeMode {
+  std::string mode, coordinates, nearest;
+  double cubic_a = -0.75, extrapolation = 0;
+  bool exclude_outside = false, antialias = false;
+};
+
+// Where output position `i` lies in the source.
+double source_position(const ResizeMode& mode, const ResizeAxis& a, double i) {
+  auto in = static_cast<double>(a.in.value()), out = static_cast<double>(a.out.value());
+  if (mode.coordinates == "half_pixel") return (i + 0.5) / a.scale - 0.5;
+  if (mode.coordinates == "pytorch_half_pixel") return out > 1 ? (i + 0.5) / a.scale - 0.5 : 0;
+  if (mode.coordinates == "align_corners") {
+    double length = a.scale * in;
+    return length == 1 ? 0 : i * (in - 1) / (length - 1);
+  }
+  if (mode.coordinates == "asymmetric") return i / a.scale;
+  if (mode.coordinates == "tf_half_pixel_for_nn") return (i + 0.5) / a.scale;
+  if (mode.coordinates == "half_pixel_symmetric") {
+    double adjustment = out / (a.scale * in), centre = in / 2;
+    return centre * (1 - adjustment) + (i + 0.5) / a.scale - 0.5;
+  }
+  // tf_crop_and_resize
+  if (out > 1) return a.roi_start * (in - 1) + i * (a.roi_end - a.roi_start) * (in - 1) / (out - 1);
+  return 0.5 * (a.roi_start + a.roi_end) * (in - 1);
+}
+
+int64_t nearest_index(const std::string& rule, double position) {
+  double result = rule == "round_prefer_floor"  ? std::ceil(position - 0.5)
+                  : rule == "round_prefer_ceil" ? std::floor(position + 0.5)
+                  : rule == "floor"             ? std::floor(position)
+                                                : std::ceil(position);
+  return static_cast<int64_t>(result);
+}
+
+double cubic_weight(double a, double distance) {
+  double d = std::fabs(distance);
+  if (d <= 1) return (a + 2) * d * d * d - (a + 3) * d * d + 1;
+  if (d < 2) return a * d * d * d - 5 * a * d * d + 8 * a * d - 4 * a;
+  return 0;
+}
+
+double tap_weight(const ResizeMode& mode, double distance) {
+  if (mode.mode == "cubic") return cubic_weight(mode.cubic_a, distance);
+  return std::max(0.0, 1 - std::fabs(distance));
+}
+
+struct Taps {
+  std::vector<std::vector<int64_t>> index;  // [tap][output]
+  std::vector<std::vector<double>> weight;
+  std::vector<bool> outside;  // output positions that extrapolate
+};
+
+Taps compute_taps(const ResizeMode& mode, const ResizeAxis& a) {
+  int64_t in = a.in.value(), out = a.out.value();
+  double support = mode.mode == "cubic" ? 2 : 1;
+  // Antialiasing widens the kernel by the factor of reduction.
+  double shrink = mode.antialias && a.scale < 1 ? a.scale : 1;
+  auto taps = static_cast<size_t>(mode.mode == "nearest" ? 1 : 2 * std::ceil(support / shrink));
+  Taps t;
+  t.index.assign(taps, std::vector<int64_t>(static_cast<size_t>(out)));
+  t.weight.assign(taps, std::vector<double>(static_cast<size_t>(out), 1));
+  t.outside.assign(static_cast<size_t>(out), false);
+  for (int64_t i = 0; i < out; ++i) {
+    auto o = static_cast<size_t>(i);
+    double position = source_position(mode, a, static_cast<double>(i));
+    if (mode.coordinates == "tf_crop_and_resize")
+      t.outside[o] = position < 0 || position > static_cast<double>(in - 1);
+    if (mode.mode == "nearest") {
+      t.index[0][o] = std::clamp<int64_t>(nearest_index(mode.nearest, position), 0, in - 1);
+      continue;
+    }
+    auto first = static_cast<int64_t>(std::floor(position)) - static_cast<int64_t>(taps) / 2 + 1;
+    double sum = 0;
+    for (size_t k = 0; k < taps; ++k) {
+      int64_t at = first + static_cast<int64_t>(k);
+      double weight = tap_weight(mode, (static_cast<double>(at) - position) * shrink);
+      if (mode.exclude_outside && (at < 0 || at >= in)) weight = 0;
+      t.index[k][o] = std::clamp<int64_t>(at, 0, in - 1);
+      t.weight[k][o] = weight;
+      sum += weight;
+    }
+    bool normalise_weights = mode.exclude_outside || shrink != 1;
+    for (size_t k = 0; normalise_weights && sum != 0 && k < taps; ++k) t.weight[k][o] /= sum;
+  }
+  return t;
+}
+
+Value* along(Emit& b, Value* vector, int64_t rank, int64_t axis) {
+  Shape shape(static_cast<size_t>(rank), Dim(1));
+  shape[static_cast<size_t>(axis)] = vector->type.shape[0];
+  return b.reshape(vector, shape);
+}
+
+Value* resize_static(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a) {
+  Taps taps = compute_taps(mode, a);
+  int64_t rank = x->type.rank();
+  Value* sum = nullptr;
+  for (size_t k = 0; k < taps.index.size(); ++k) {
+    if (std::all_of(taps.weight[k].begin(), taps.weight[k].end(), [](double w) { return w == 0; })) continue;
+    Value* part = b.gather(x, b.i64s(taps.index[k]), a.axis);
+    bool plain = std::all_of(taps.weight[k].begin(), taps.weight[k].end(), [](double w) { return w == 1; });
+    if (!plain) part = b.mul(part, along(b, b.floats(x->type.dtype, taps.weight[k]), rank, a.axis));
+    sum = sum ? b.add(sum, part) : part;
+  }
+  if (!sum) sum = b.gather(x, b.i64s(taps.index[0]), a.axis);
+  return sum;
+}
+
+// Sizes that are known at run time only: positions from an iota, in f32.
+Value* resize_symbolic(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* scale) {
+  if (mode.antialias || mode.coordinates == "tf_crop_and_resize" || mode.exclude_outside)
+    fail("This mode of resizing needs sizes that are known while compiling.");
+  Value* i = b.iota({a.out}, 0, DType::kF32);
+  Value* in = b.cast(b.dim(a.in), DType::kF32);
+  Value* position;
+  Value* half = b.div(b.add(i, 0.5), scale);
+  if (mode.coordinates == "half_pixel") {
+    position = b.sub(half, 0.5);
+  } else if (mode.coordinates == "pytorch_half_pixel") {
+    Value* many = b.compare(ScalarOp::kGt, b.dim(a.out), b.i64(1));
+    position = b.select(many, b.sub(half, 0.5), b.scalar(DType::kF32, 0));
+  } else if (mode.coordinates == "align_corners") {
+    Value* last = b.sub(b.cast(b.dim(a.out), DType::kF32), 1.0);
+    Value* step = b.div(b.sub(in, 1.0), b.max(last, b.scalar(DType::kF32, 1)));
+    position = b.mul(i, step);
+  } else if (mode.coordinates == "asymmetric") {
+    position = b.div(i, scale);
+  } else if (mode.coordinates == "tf_half_pixel_for_nn") {
+    position = half;
+  } else {
+    fail("The coordinates '{}' need sizes that are known while compiling.", mode.coordinates);
+  }
+  Value* last = b.dim(a.in - Dim(1));
+  auto clamp_index = [&](Value* v) { return b.max(b.min(b.cast(v, DType::kI64), last), b.i64(0)); };
+  if (mode.mode == "nearest") {
+    Value* rounded = mode.nearest == "round_prefer_floor"  ? b.unary(ScalarOp::kCeil, b.sub(position, 0.5))
+                     : mode.nearest == "round_prefer_ceil" ? b.unary(ScalarOp::kFloor, b.add(position, 0.5))
+                     : mode.nearest == "floor"             ? b.unary(ScalarOp::kFloor, position)
+                                                           : b.unary(ScalarOp::kCeil, position);
+    return b.gather(x, clamp_index(rounded), a.axis);
+  }
+  int taps = mode.mode == "cubic" ? 4 : 2;
+  Value* base = b.unary(ScalarOp::kFloor, position);
+  Value* fraction = b.sub(position, base);
+  Value* sum = nullptr;
+  for (int k = 0; k < taps; ++k) {
+    double offset = k - taps / 2 + 1;
+    Value* part = b.gather(x, clamp_index(b.add(base, offset)), a.axis);
+    Value* d = b.unary(ScalarOp::kAbs, b.sub(b.scalar(DType::kF32, offset), fraction));
+    Value* weight;
+    if (taps == 2) {
+      weight = b.sub(b.scalar(DType::kF32, 1), d);
+    } else if (k == 1 || k == 2) {
+      double c = mode.cubic_a;  // ((c+2) d - (c+3)) d^2 + 1
+      weight = b.add(b.mul(b.mul(d, d), b.sub(b.mul(d, c + 2), c + 3)), 1.0);
+    } else {
+      double c = mode.cubic_a;  // ((d - 5) d + 8) d - 4, times c
+      weight = b.mul(b.sub(b.mul(b.add(b.mul(b.sub(d, 5.0), d), 8.0), d), 4.0), c);
+    }
+    part = b.mul(part, along(b, b.cast(weight, x->type.dtype), x->type.rank(), a.axis));
+    sum = sum ? b.add(sum, part) : part;
+  }
+  return sum;
+}
+
+// A whole factor with nearest neighbours repeats every element: a broadcast, for any size.
+int64_t repeat_factor(const ResizeMode& mode, const ResizeAxis& a) {
+  if (mode.mode != "nearest" || !a.scale_known || a.scale < 1 || a.scale != std::floor(a.scale) ||
+      a.scale > 64)
+    return 0;
+  auto factor = static_cast<int64_t>(a.scale);
+  bool asymmetric = mode.coordinates == "asymmetric" && mode.nearest == "floor";
+  bool half = mode.coordinates == "half_pixel" &&
+              (mode.nearest == "round_prefer_floor" || mode.nearest == "round_prefer_ceil");
+  if ((asymmetric || half) && a.out == a.in * Dim(factor)) return factor;
+  return 0;
+}
+
+Value* repeat(Emit& b, Value* x, int64_t axis, int64_t factor) {
+  Shape split = x->type.shape, wide, joined = x->type.shape;
+  auto at = static_cast<size_t>(axis);
+  split.insert(split.begin() + axis + 1, Dim(1));
+  wide = split;
+  wide[at + 1] = Dim(factor);
+  joined[at] = joined[at] * Dim(factor);
+  return b.reshape(b.broadcast(b.reshape(x, split), wide), joined);
+}
+
+Value* resize_axis(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* scale) {
+  if (a.in == a.out && mode.coordinates != "tf_crop_and_resize" && (!a.scale_known || a.scale == 1)) return x;
+  if (int64_t factor = repeat_factor(mode, a)) return repeat(b, x, a.axis, factor);
+  if (a.in.is_const() && a.out.is_const() && a.scale_known) {
+    if (a.in.value() < 1) fail("An axis of {} elements cannot be resized.", a.in.value());
+    if (a.out.value() > (1 << 24)) fail("The size {} is too large.", a.out.value());
+    return resize_static(b, x, mode, a);
+  }
+  return resize_symbolic(b, x, mode, a, scale);
+}
+
+Value* extrapolate(Emit& b, Value* x, const ResizeMode& mode, const std::vector<ResizeAxis>& axes) {
+  for (const ResizeAxis& a : axes) {
+    if (!a.in.is_const() || !a.out.is_const()) continue;
+    Taps taps = compute_taps(mode, a);
+    auto mask = TensorData::make(DType::kBool, {a.out.value()});
+    bool any = false;
+    for (size_t i = 0; i < taps.outside.size(); ++i) {
+      mask->set_int(static_cast<int64_t>(i), taps.outside[i]);
+      any |= taps.outside[i];
+    }
+    if (any)
+      x = b.select(along(b, b.constant(mask), x->type.rank(), a.axis), b.like(x, mode.extrapolation), x);
+  }
+  return x;
+}
+
+// The sizes of a Resize: from input `sizes` (with its policy) or from `scales`.
+struct Target {
+  std::vector<ResizeAxis> axes;
+  std::vector<Value*> scales;  // f32 scalars, for sizes that are not known
+};
+
+void apply_policy(Op& op, std::vector<ResizeAxis>& axes) {
+  std::string policy = op.s("keep_aspect_ratio_policy", "stretch");
+  if (policy == "stretch") return;
+  if (policy != "not_larger" && policy != "not_smaller")
+    fail("Attribute 'keep_aspect_ratio_policy' ('{}') is not known.", policy);
+  double best = policy == "not_larger" ? HUGE_VAL : 0;
+  for (const ResizeAxis& a : axes) {
+    if (!a.in.is_const() || !a.out.is_const())
+      fail("Keeping the aspect ratio needs sizes that are known while compiling.");
+    double ratio = static_cast<double>(a.out.value()) / static_cast<double>(a.in.value());
+    best = policy == "not_larger" ? std::min(best, ratio) : std::max(best, ratio);
+  }
+  for (ResizeAxis& a : axes) {
+    a.scale = best;
+    a.out = Dim(static_cast<int64_t>(std::floor(best * static_cast<double>(a.in.value()) + 0.5)));
+  }
+}
+
+Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& which) {
+  Emit& b = op.b;
+  std::vector<Dim> dims;
+  auto known = b.known_dims(sizes);
+  auto stated = op.declared_dims(0);
+  if (!known && stated && static_cast<int>(stated->size()) == x->type.rank()) {
+    for (int64_t a : which) dims.push_back(Dim((*stated)[static_cast<size_t>(a)]));
+  } else {
+    dims = known ? *known : b.dims(sizes);
+  }
+  if (dims.size() != which.size()) fail("{} sizes are given for {} axes.", dims.size(), which.size());
+  Target t;
+  for (size_t i = 0; i < which.size(); ++i) {
+    ResizeAxis a;
+    a.axis = which[i];
+    a.in = x->type.shape[static_cast<size_t>(which[i])];
+    a.out = dims[i];
+    a.scale_known = a.in.is_const() && a.out.is_const();
+    if (a.scale_known)
+      a.scale = static_cast<double>(a.out.value()) / static_cast<double>(std::max<int64_t>(a.in.value(), 1));
+    t.axes.push_back(a);
+  }
+  apply_policy(op, t.axes);
+  for (const ResizeAxis& a : t.axes)
+    t.scales.push_back(b.div(b.cast(b.dim(a.out), DType::kF32), b.cast(b.dim(a.in), DType::kF32)));
+  return t;
+}
+
+Dim scaled_dim(const Dim& in, double scale) {
+  if (in.is_const()) return Dim(static_cast<int64_t>(std::floor(static_cast<double>(in.value()) * scale)));
+  for (int64_t divisor = 1; divisor <= 4096; divisor *= 2) {
+    double numerator = scale * static_cast<double>(divisor);
+    if (numerator == std::floor(numerator))
+      return floordiv(in * Dim(static_cast<int64_t>(numerator)), Dim(divisor));
+  }
+  fail("A dimension that is not known while compiling ({}) cannot be scaled by {}.", in.text(), scale);
+}
+
+Target from_scales(Op& op, Value* x, const std::vector<double>& scales, const std::vector<int64_t>& which) {
+  if (scales.size() != which.size()) fail("{} scales are given for {} axes.", scales.size(), which.size());
+  Target t;
+  for (size_t i = 0; i < which.size(); ++i) {
+    if (!(scales[i] > 0 && scales[i] < 65536))
+      fail("The scale ({}) of axis {} is out of range.", scales[i], which[i]);
+    ResizeAxis a;
+    a.axis = which[i];
+    a.in = x->type.shape[static_cast<size_t>(which[i])];
+    a.out = scaled_dim(a.in, scales[i]);
+    a.scale = scales[i];
+    t.axes.push_back(a);
+    t.scales.push_back(op.b.scalar(DType::kF32, scales[i]));
+  }
+  return t;
+}
+
+// Scales that are known at run time only: the output's sizes are read back, or stated by the model.
+Target from_run_time_scales(Op& op, Value* x, Value* scales, const std::vector<int64_t>& which) {
+  Emit& b = op.b;
+  Shape dims;
+  for (int64_t a : which) dims.push_back(x->type.shape[static_cast<size_t>(a)]);
+  Value* in = b.cast(b.from_dims(dims, {Dim(static_cast<int64_t>(which.size()))}), scales->type.dtype);
+  Value* sizes = b.cast(b.unary(ScalarOp::kFloor, b.mul(in, scales)), DType::kI64);
+  auto stated = op.declared_dims(0);
+  std::vector<Dim> out;
+  if (stated && static_cast<int>(stated->size()) == x->type.rank()) {
+    for (int64_t a : which) out.push_back(Dim((*stated)[static_cast<size_t>(a)]));
+    Value* same =
+        b.compare(ScalarOp::kEq, sizes, b.from_dims(out, {Dim(static_cast<int64_t>(which.size()))}));
+    b.check(b.reduce(ScalarOp::kAnd, same, {0}),
+            fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                        op.node.output(0)));
+  } else {
+    out = b.dims(sizes);
+  }
+  Target t;
+  for (size_t i = 0; i < which.size(); ++i) {
+    ResizeAxis a;
+    a.axis = which[i];
+    a.in = dims[i];
+    a.out = out[i];
+    a.scale_known = false;
+    t.axes.push_back(a);
+    t.scales.push_back(b.cast(element(b, scales, static_cast<int64_t>(i)), DType::kF32));
+  }
+  return t;
+}
+
+std::optional<std::vector<double>> known_doubles(Emit& b, Value* v) {
+  TensorDataPtr data = b.constant_data(v);
+  if (!data) return std::nullopt;
+  std::vector<double> out;
+  for (int64_t i = 0; i < data->count(); ++i) out.push_back(data->float_at(i));
+  return out;
+}
+
+ResizeMode read_mode(Op& op) {
+  ResizeMode mode;
+  mode.mode = op.s("mode", "nearest");
+  mode.coordinates = op.s("coordinate_transformation_mode", "half_pixel");
+  mode.nearest = op.s("nearest_mode", "round_prefer_floor");
+  mode.cubic_a = op.f("cubic_coeff_a", -0.75);
+  mode.extrapolation = op.f("extrapolation_value", 0);
+  mode.exclude_outside = op.i("exclude_outside", 0) != 0;
+  mode.antialias = op.i("antialias", 0) != 0;
+  if (op.version < 11) {
+    mode.coordinates = "asymmetric";
+    mode.nearest = "floor";
+  }
+  if (mode.mode == "bilinear" || mode.mode == "trilinear") mode.mode = "linear";
+  if (mode.mode != "nearest" && mode.mode != "linear" && mode.mode != "cubic")
+    fail("Attribute 'mode' ('{}') must be nearest, linear or cubic.", mode.mode);
+  static constexpr const char* kCoordinates[] = {
+      "half_pixel",           "pytorch_half_pixel",   "align_corners",     "asymmetric",
+      "tf_half_pixel_for_nn", "half_pixel_symmetric", "tf_crop_and_resize"};
+  if (std::none_of(std::begin(kCoordinates), std::end(kCoordinates),
+                   [&](const char* c) { return mode.coordinates == c; }))
+    fail("Attribute 'coordinate_transformation_mode' ('{}') is not known.", mode.coordinates);
+  return mode;
+}
+
+void resize(Op& op, Value* x, const ResizeMode& mode, Target target) {
+  Emit& b = op.b;
+  DType type = x->type.dtype;
+  bool weights = mode.mode != "nearest";
+  Value* y = weights && !is_float(type) ? b.cast(x, DType::kF32) : x;
+  for (size_t i = 0; i < target.axes.size(); ++i)
+    y = resize_axis(b, y, mode, target.axes[i], target.scales[i]);
+  if (mode.coordinates == "tf_crop_and_resize") y = extrapolate(b, y, mode, target.axes);
+  if (y->type.dtype != type) y = b.cast(b.unary(ScalarOp::kRoundEven, y), type);
+  op.output(0, y);
+}
+
+std::vector<int64_t> all_axes(int64_t rank) {
+  std::vector<int64_t> axes;
+  for (int64_t a = 0; a < rank; ++a) axes.push_back(a);
+  return axes;
+}
+
+void import_resize(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  int64_t rank = x->type.rank();
+  ResizeMode mode = read_mode(op);
+  std::vector<int64_t> which = all_axes(rank);
+  if (op.has_attr("axes")) {
+    which = op.ints("axes");
+    for (int64_t& a : which) a = op.axis(a, rank);
+    op.axes(which, rank);
+  }
+  int scales_at = op.version < 11 ? 1 : 2;
+  auto not_empty = [&](int i) {
+    return op.has(i) && !op.tensor(i)->type.shape.empty() && !op.tensor(i)->type.shape[0].is_const(0);
+  };
+  Target target;
+  if (not_empty(3)) {
+    target = from_sizes(op, x, as_i64(b, op.tensor(3)), which);
+  } else if (not_empty(scales_at)) {
+    if (auto known = known_doubles(b, op.tensor(scales_at))) {
+      target = from_scales(op, x, *known, which);
+    } else {
+      target = from_run_time_scales(op, x, op.tensor(scales_at), which);
+    }
+  } else {
+    fail("Neither scales nor sizes are given.");
+  }
+  if (mode.coordinates == "tf_crop_and_resize") {
+    auto roi = known_doubles(b, op.tensor(1));
+    if (!roi)
+      fail(
+          "The region of interest (input 1) is computed at run time; tern needs to know it when it "
+          "compiles.");
+    if (roi->size() != 2 * which.size())
+      fail("The region of interest has {} elements instead of {}.", roi->size(), 2 * which.size());
+    for (size_t i = 0; i < which.size(); ++i) {
+      target.axes[i].roi_start = (*roi)[i];
+      target.axes[i].roi_end = (*roi)[i + which.size()];
+    }
+  }
+  resize(op, x, mode, std::move(target));
+}
+
+void import_upsample(Op& op) {
+  Value* x = op.tensor(0);
+  ResizeMode mode;
+  mode.mode = op.s("mode", "nearest");
+  if (mode.mode == "bilinear") mode.mode = "linear";
+  if (mode.mode != "nearest" && mode.mode != "linear")
+    fail("Attribute 'mode' ('{}') must be nearest or linear.", mode.mode);
+  mode.coordinates = "asymmetric";
+  mode.nearest = "floor";
+  std::vector<int64_t> which = all_axes(x->type.rank());
+  if (op.version < 9) return resize(op, x, mode, from_scales(op, x, op.floats("scales"), which));
+  if (auto known = known_doubles(op.b, op.tensor(1)))
+    return resize(op, x, mode, from_scales(op, x, *known, which));
+  resize(op, x, mode, from_run_time_scales(op, x, op.tensor(1), which));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "Resize", 10, kLatest, import_resize},
+    {kOnnx, "Upsample", 7, 9, import_upsample},
+};
+
+}  // namespace
+
 std::span<const OpRow> resize_rows() {
-  return {};
+  return kRows;
 }
 
 }  // namespace tern::onnx

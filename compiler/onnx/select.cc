@@ -14,18 +14,22 @@ void import_top_k(Op& op) {
   if (op.version < 10) {
     k = Dim(op.i("k", 0));
   } else if (auto known = op.b.known_dims(op.tensor(1))) {
-    if (known->size() != 1) fail("The number of elements to keep ({}) is not one number.", op.tensor(1)->type.text());
+    if (known->size() != 1)
+      fail("The number of elements to keep ({}) is not one number.", op.tensor(1)->type.text());
     k = (*known)[0];
-  } else if (auto stated = op.declared_dims(0); stated && static_cast<int>(stated->size()) == x->type.rank()) {
+  } else if (auto stated = op.declared_dims(0);
+             stated && static_cast<int>(stated->size()) == x->type.rank()) {
     k = Dim((*stated)[static_cast<size_t>(axis)]);
     Value* same = op.b.compare(ScalarOp::kEq, as_i64(op.b, op.tensor(1)), op.b.from_dims({k}, {Dim(1)}));
-    op.b.check(op.b.reshape(same, {}), fmt::format("The output '{}' does not have the dimensions that the model states for it.",
-                                                   op.node.output(0)));
+    op.b.check(op.b.reshape(same, {}),
+               fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                           op.node.output(0)));
   } else {
     k = op.b.dims(op.tensor(1)).at(0);
   }
-  graph::Node* node = op.b.emit_node(
-      OpKind::kTopK, {x}, {{"axis", axis}, {"k", std::vector<Dim>{k}}, {"largest", largest}, {"sorted", sorted}});
+  graph::Node* node =
+      op.b.emit_node(OpKind::kTopK, {x},
+                     {{"axis", axis}, {"k", std::vector<Dim>{k}}, {"largest", largest}, {"sorted", sorted}});
   op.output(0, node->result(0));
   op.output(1, node->result(1));
 }
@@ -57,7 +61,8 @@ void import_unique(Op& op) {
   Value* flat = x;
   if (op.has_attr("axis")) {
     op.axis_attr(0, x->type.rank());
-    if (x->type.rank() != 1) fail("Attribute 'axis' is supported for one-dimensional operands, not for {}.", x->type.text());
+    if (x->type.rank() != 1)
+      fail("Attribute 'axis' is supported for one-dimensional operands, not for {}.", x->type.text());
   } else {
     flat = b.reshape(x, {product(x->type.shape)});
   }
@@ -71,9 +76,10 @@ void import_one_hot(Op& op) {
   int64_t rank = indices->type.rank() + 1, axis = op.axis_attr(-1, rank);
   auto known = b.known_dims(depth_value);
   auto stated = op.declared_dims(0);
-  Dim depth = known                                                    ? known->at(0)
-              : stated && static_cast<int64_t>(stated->size()) == rank ? Dim((*stated)[static_cast<size_t>(axis)])
-                                                                       : b.dims(b.cast(depth_value, DType::kI64)).at(0);
+  Dim depth = known ? known->at(0)
+              : stated && static_cast<int64_t>(stated->size()) == rank
+                  ? Dim((*stated)[static_cast<size_t>(axis)])
+                  : b.dims(b.cast(depth_value, DType::kI64)).at(0);
   Value* extent = b.dim(depth);
   Value* hot = b.cast(indices, DType::kI64);
   hot = b.select(b.compare(ScalarOp::kLt, hot, 0.0), b.add(hot, extent), hot);
@@ -89,21 +95,18 @@ void import_nms(Op& op) {
   auto scalar_input = [&](int i, DType type, double otherwise) {
     return op.has(i) ? b.reshape(b.cast(op.tensor(i), type), {}) : b.scalar(type, otherwise);
   };
-  graph::Node* node = b.emit_node(
-      OpKind::kNms,
-      {op.tensor(0), op.tensor(1), scalar_input(2, DType::kI64, 0), scalar_input(3, DType::kF32, 0),
-       scalar_input(4, DType::kF32, -3.4028234663852886e38)},
-      {{"center_point_box", op.i("center_point_box", 0) != 0}});
+  graph::Node* node =
+      b.emit_node(OpKind::kNms,
+                  {op.tensor(0), op.tensor(1), scalar_input(2, DType::kI64, 0),
+                   scalar_input(3, DType::kF32, 0), scalar_input(4, DType::kF32, -3.4028234663852886e38)},
+                  {{"center_point_box", op.i("center_point_box", 0) != 0}});
   op.output(0, node->result(0));
 }
 
 constexpr OpRow kRows[] = {
-    {kOnnx, "TopK", 1, kLatest, import_top_k},
-    {kOnnx, "NonZero", 9, kLatest, import_non_zero},
-    {kOnnx, "Compress", 9, kLatest, import_compress},
-    {kOnnx, "Unique", 11, kLatest, import_unique},
-    {kOnnx, "OneHot", 9, kLatest, import_one_hot},
-    {kOnnx, "NonMaxSuppression", 10, kLatest, import_nms},
+    {kOnnx, "TopK", 1, kLatest, import_top_k},        {kOnnx, "NonZero", 9, kLatest, import_non_zero},
+    {kOnnx, "Compress", 9, kLatest, import_compress}, {kOnnx, "Unique", 11, kLatest, import_unique},
+    {kOnnx, "OneHot", 9, kLatest, import_one_hot},    {kOnnx, "NonMaxSuppression", 10, kLatest, import_nms},
 };
 
 }  // namespace

@@ -42,13 +42,16 @@ Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
     fail("The shape ({}) must be a list whose length is known.", shape->type.text());
   auto known = op.b.known_dims(shape);
   bool from_input = !known && shape->def == nullptr;
-  std::vector<Dim> target = known ? *known : op.sizes(from_input ? resolve_at_run_time(op.b, shape, x->type.shape, allow_zero) : shape, 0);
+  std::vector<Dim> target =
+      known ? *known
+            : op.sizes(from_input ? resolve_at_run_time(op.b, shape, x->type.shape, allow_zero) : shape, 0);
   int inferred = -1;
   Shape others;
   for (size_t i = 0; i < target.size(); ++i) {
     Dim& d = target[i];
     if (d.is_const(0) && !allow_zero) {
-      if (i >= x->type.shape.size()) fail("The shape's element {} (0) copies a dimension that {} does not have.", i, x->type.text());
+      if (i >= x->type.shape.size())
+        fail("The shape's element {} (0) copies a dimension that {} does not have.", i, x->type.text());
       d = x->type.shape[i];
     }
     if (d.is_const(-1)) {
@@ -177,7 +180,8 @@ void import_transpose(Op& op) {
     for (int64_t i = rank; i-- > 0;) perm.push_back(i);
   for (int64_t& p : perm) p = op.axis(p, rank);
   std::vector<int64_t> sorted = op.axes(perm, rank);
-  if (static_cast<int64_t>(sorted.size()) != rank) fail("Attribute 'perm' has {} elements for rank {}.", perm.size(), rank);
+  if (static_cast<int64_t>(sorted.size()) != rank)
+    fail("Attribute 'perm' has {} elements for rank {}.", perm.size(), rank);
   op.output(0, op.b.transpose(x, perm));
 }
 
@@ -197,7 +201,8 @@ void import_range(Op& op) {
   Emit& b = op.b;
   Value *start = op.tensor(0), *limit = op.tensor(1), *delta = op.tensor(2);
   for (Value** v : {&start, &limit, &delta}) {
-    if (!product((*v)->type.shape).is_const(1)) fail("A range's bound is a {} instead of one number.", (*v)->type.text());
+    if (!product((*v)->type.shape).is_const(1))
+      fail("A range's bound is a {} instead of one number.", (*v)->type.text());
     *v = b.reshape(*v, {});
   }
   auto from = b.known_dims(start), to = b.known_dims(limit);

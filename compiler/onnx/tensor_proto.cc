@@ -1,4 +1,5 @@
-// TensorProto to TensorData: which field holds the data, how many bytes it must have, and typed fields' conversion.
+// TensorProto to TensorData: which field holds the data, how many bytes it must have, and typed fields'
+// conversion.
 #include <cstring>
 
 #include "compiler/onnx/model_file.h"
@@ -35,11 +36,15 @@ bool copy_int32_data(const pb::TensorProto& proto, TensorData& to, int64_t count
   switch (dtype_bits(to.dtype())) {
     case 2:
     case 4:
-    case 8: return copy_numbers<decltype(proto.int32_data()), uint8_t>(
-        proto.int32_data(), to, dtype_storage_bytes(to.dtype(), count));
-    case 16: return copy_numbers<decltype(proto.int32_data()), uint16_t>(proto.int32_data(), to, count);
-    case 32: return copy_numbers<decltype(proto.int32_data()), uint32_t>(proto.int32_data(), to, count);
-    default: return false;
+    case 8:
+      return copy_numbers<decltype(proto.int32_data()), uint8_t>(proto.int32_data(), to,
+                                                                 dtype_storage_bytes(to.dtype(), count));
+    case 16:
+      return copy_numbers<decltype(proto.int32_data()), uint16_t>(proto.int32_data(), to, count);
+    case 32:
+      return copy_numbers<decltype(proto.int32_data()), uint32_t>(proto.int32_data(), to, count);
+    default:
+      return false;
   }
 }
 
@@ -81,7 +86,8 @@ Result<TensorDataPtr> typed_data(const pb::TensorProto& proto, DType dtype, std:
     case DType::kU32:
       fits = copy_numbers<decltype(proto.uint64_data()), uint32_t>(proto.uint64_data(), *data, count);
       break;
-    default: fits = copy_int32_data(proto, *data, count);
+    default:
+      fits = copy_int32_data(proto, *data, count);
   }
   if (!fits)
     return error("The tensor '{}' ({}) does not hold the {} values that its shape asks for.", proto.name(),

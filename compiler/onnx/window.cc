@@ -5,10 +5,12 @@
 
 namespace tern::onnx {
 
-std::vector<int64_t> window_ints(Op& op, const std::string& name, size_t count, int64_t otherwise, int64_t least) {
+std::vector<int64_t> window_ints(Op& op, const std::string& name, size_t count, int64_t otherwise,
+                                 int64_t least) {
   std::vector<int64_t> values = op.ints(name);
   if (!op.has_attr(name) || values.empty()) return std::vector<int64_t>(count, otherwise);
-  if (values.size() != count) fail("Attribute '{}' has {} elements instead of {}.", name, values.size(), count);
+  if (values.size() != count)
+    fail("Attribute '{}' has {} elements instead of {}.", name, values.size(), count);
   for (int64_t v : values)
     if (v < least || v >= (int64_t{1} << 31)) fail("Attribute '{}' ({}) is out of range.", name, v);
   return values;
@@ -17,7 +19,8 @@ std::vector<int64_t> window_ints(Op& op, const std::string& name, size_t count, 
 std::vector<int64_t> static_kernel(Value* weights) {
   std::vector<int64_t> kernel;
   for (size_t i = 2; i < weights->type.shape.size(); ++i) {
-    if (!weights->type.shape[i].is_const()) fail("The weights ({}) have a window of unknown size.", weights->type.text());
+    if (!weights->type.shape[i].is_const())
+      fail("The weights ({}) have a window of unknown size.", weights->type.text());
     kernel.push_back(weights->type.shape[i].value());
   }
   return kernel;

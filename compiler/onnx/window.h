@@ -1,5 +1,5 @@
-// Sliding windows: what Conv's and the pools' attributes (kernel_shape, strides, pads, auto_pad, dilations, ceil_mode) mean
-// for given operands.
+// Sliding windows: what Conv's and the pools' attributes (kernel_shape, strides, pads, auto_pad, dilations,
+// ceil_mode) mean for given operands.
 #pragma once
 
 #include "compiler/onnx/importer.h"
@@ -12,12 +12,13 @@ struct Window {
   std::vector<int64_t> asked_low, asked_high;
 };
 
-// Reads the attributes. `kernel`: the weight's window, or empty to read kernel_shape. `x` becomes the operand padded with
-// `fill` where the padding depends on a symbolic size (low and high are 0 then).
+// Reads the attributes. `kernel`: the weight's window, or empty to read kernel_shape. `x` becomes the operand
+// padded with `fill` where the padding depends on a symbolic size (low and high are 0 then).
 Window read_window(Op& op, Value*& x, std::vector<int64_t> kernel, double fill);
 
 // The strides, dilations and kernel with their defaults, checked to be in [1, 2^31).
-std::vector<int64_t> window_ints(Op& op, const std::string& name, size_t count, int64_t otherwise, int64_t least);
+std::vector<int64_t> window_ints(Op& op, const std::string& name, size_t count, int64_t otherwise,
+                                 int64_t least);
 std::vector<int64_t> static_kernel(Value* weights);
 
 // The conv op with x's channels adapted to the weights; `accumulate` kNone: by the types.
