@@ -30,6 +30,7 @@ namespace {
 
 using namespace tern;
 using graph::EvalValue;
+namespace importer = tern::onnx;
 
 struct Options {
   bool import_only = false, list = false, print = false;
@@ -71,7 +72,7 @@ Result<EvalValue> parse_value(const std::string& bytes, const graph::Type& type)
   if (type.is_tensor()) {
     ::onnx::TensorProto proto;
     if (!proto.ParseFromString(bytes)) return error("A test tensor cannot be parsed.");
-    TERN_ASSIGN(value.tensor, onnx::tensor_from_proto(proto));
+    TERN_ASSIGN(value.tensor, importer::tensor_from_proto(proto));
     return value;
   }
   // Both kinds keep tensors in field 3 and sequences in field 5.
@@ -166,7 +167,7 @@ Status run_data_set(const graph::Graph& graph, const std::string& folder) {
 
 Status run_case(const std::string& folder, const Options& options) {
   Diagnostics diagnostics;
-  auto graph = onnx::import_model(folder + "/model.onnx", {}, diagnostics);
+  auto graph = importer::import_model(folder + "/model.onnx", {}, diagnostics);
   if (!graph) return error("import: {}", diagnostics.errors().front().text());
   if (options.print) fmt::print("{}\n", graph::print_graph(*graph));
   std::string violations = graph::verify(*graph);
