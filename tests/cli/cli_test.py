@@ -1,0 +1,303 @@
+#!/usr/bin/env python3
+"""What ternc and tern promise on the command line: exit codes, messages, files, and that no damaged file crashes them.
+
+    cli_test.py [NAME…]      every test function whose name contains one of the words
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import tern_tools as tools  # noqa: E402
+from builder import FLOAT, Graph, conv, gemm  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+FLIPS = 300  # damaged files tried per kind
+
+
+def invoke(*command, **options):
+    """(exit code, output and errors together). A death by signal is a failure of the test that called."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace", timeout=120, **options)
+    assert done.returncode >= 0, f"{Path(command[0]).name} died of signal {-done.returncode}\n{done.stderr[-800:]}"
+    return done.returncode, done.stdout + done.stderr
+
+
+def small_graph(**options):
+    g = Graph("small", seed=1)
+    x = g.input("x", FLOAT, [options.get("batch", 1), 3, 16, 16])
+    y = g.op("Relu", conv(g, x, 3, 8, 3, name="conv"))
+    y = gemm(g, g.op("Flatten", g.op("GlobalAveragePool", y), axis=1), 8, 4)
+    g.output(y, "y", FLOAT, [options.get("batch", 1), 4])
+    return g
+
+
+def small(folder, **options):
+    path = Path(folder) / "small.onnx"
+    small_graph(**options).save(path)
+    return path
+
+
+def compiled(folder):
+    module = Path(folder) / "small.tern"
+    code, text = invoke(tools.TERNC, small(folder), "-o", module)
+    assert code == 0, text
+    return module
+
+
+# ---- ternc ------------------------------------------------------------------------------------------------------------
+
+
+def test_same_input_gives_same_bytes(folder):
+    model = small(folder)
+    modules = [Path(folder) / f"{i}.tern" for i in range(2)]
+    for m in modules:
+        tools.compile_model(model, m)
+    assert modules[0].read_bytes() == modules[1].read_bytes(), "two compilations differ"
+
+
+def test_ternc_reports_what_it_made(folder):
+    code, text = invoke(tools.TERNC, small(folder), "-o", Path(folder) / "m.tern")
+    assert code == 0, text
+    for word in ("dispatch", "weights", "arena"):
+        assert word in text.lower(), f"the report does not mention {word}:\n{text}"
+
+
+def test_check_writes_nothing(folder):
+    model = small(folder)
+    code, text = invoke(tools.TERNC, "--check", model, cwd=folder)
+    assert code == 0, text
+    assert [p.name for p in Path(folder).iterdir()] == ["small.onnx"], "--check left a file"
+
+
+def test_all_unsupported_operators_in_one_report(folder):
+    nodes = [helper.make_node("Frobnicate", ["x"], ["a"], domain="example"), helper.make_node("Twist", ["a"], ["y"], domain="example")]
+    info = lambda n: helper.make_tensor_value_info(n, FLOAT, [2])
+    graph = helper.make_graph(nodes, "g", [info("x")], [info("y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("example", 1)])
+    model.ir_version = 8
+    path, module = Path(folder) / "odd.onnx", Path(folder) / "odd.tern"
+    onnx.save(model, path)
+    code, text = invoke(tools.TERNC, path, "-o", module)
+    assert code != 0 and "Frobnicate" in text and "Twist" in text, text
+    assert not module.exists(), "a failed compilation left an output file"
+
+
+def test_no_such_file(folder):
+    code, text = invoke(tools.TERNC, Path(folder) / "absent.onnx", "-o", Path(folder) / "m.tern")
+    assert code != 0 and "absent.onnx" in text, text
+
+
+def test_shape_fixes_a_dimension(folder):
+    model, module = small(folder, batch="N"), Path(folder) / "m.tern"
+    tools.compile_model(model, module, "--shape", "x=2x3x16x16")
+    x = np.ones((2, 3, 16, 16), np.float32)
+    (y,) = tools.run_module(module, {"x": x}, ["y"], folder)
+    assert y.shape == (2, 4)
+    code, text = invoke(tools.TERN, "run", module, "--input", f"x={save(folder, np.ones((3, 3, 16, 16), np.float32))}")
+    assert code != 0, "a fixed dimension was not enforced"
+
+
+def save(folder, array):
+    path = Path(folder) / "array.npy"
+    np.save(path, array)
+    return path
+
+
+def with_external_data(folder, location):
+    model = small_graph().model()
+    weight = model.graph.initializer[0]
+    raw = weight.raw_data
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(len(raw)))):
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, value
+    path = Path(folder) / "model" / "external.onnx"
+    path.parent.mkdir()
+    path.write_bytes(model.SerializeToString())
+    return path, raw
+
+
+def test_external_data(folder):
+    path, raw = with_external_data(folder, "weights.bin")
+    (path.parent / "weights.bin").write_bytes(raw)
+    module, plain = Path(folder) / "m.tern", compiled(folder)
+    tools.compile_model(path, module)
+    x = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    a, b = (tools.run_module(m, {"x": x}, ["y"], folder)[0] for m in (module, plain))
+    assert np.array_equal(a, b), "weights from another file give another result"
+
+
+def test_external_data_stays_in_its_folder(folder):
+    for location in ("../weights.bin", str(Path(folder) / "weights.bin"), "link.bin"):
+        path, raw = with_external_data(folder, location)
+        (Path(folder) / "weights.bin").write_bytes(raw)
+        (path.parent / "link.bin").symlink_to(Path(folder) / "weights.bin")
+        code, text = invoke(tools.TERNC, path, "-o", Path(folder) / "m.tern")
+        assert code != 0, f"external data at '{location}' was read"
+        assert "external" in text.lower() or location in text, text
+        shutil.rmtree(path.parent)
+
+
+def test_external_data_too_short(folder):
+    path, raw = with_external_data(folder, "weights.bin")
+    (path.parent / "weights.bin").write_bytes(raw[: len(raw) // 2])
+    code, text = invoke(tools.TERNC, path, "-o", Path(folder) / "m.tern")
+    assert code != 0 and "weights.bin" in text, text
+
+
+def test_dump_dir(folder):
+    dump = Path(folder) / "dump"
+    tools.compile_model(small(folder), Path(folder) / "m.tern", f"--dump-dir={dump}")
+    kinds = {p.suffix for p in dump.rglob("*")}
+    assert {".tg", ".tk", ".c"} <= kinds, f"the dump has {sorted(kinds)}"
+
+
+# ---- damaged files ----------------------------------------------------------------------------------------------------
+
+
+def damaged(data, count, random):
+    """Copies of some bytes, each cut short, with bits flipped, or with a stretch overwritten."""
+    for i in range(count):
+        copy = bytearray(data)
+        where = int(random.integers(0, min(len(copy), 4096) if i % 2 else len(copy)))  # headers get half of it
+        if i % 3 == 0:
+            del copy[where:]
+        elif i % 3 == 1:
+            copy[where] ^= 1 << int(random.integers(0, 8))
+        else:
+            copy[where : where + 8] = random.bytes(8)
+        yield bytes(copy[: max(len(copy), 0)])
+
+
+def test_damaged_models(folder):
+    data = small(folder).read_bytes()
+    path, module = Path(folder) / "bad.onnx", Path(folder) / "bad.tern"
+    for bad in [b"", b"\0", b"not a model", *damaged(data, FLIPS // 3, np.random.default_rng(3))]:
+        path.write_bytes(bad)
+        code, text = invoke(tools.TERNC, "--check", path)
+        assert code == 0 or text.strip(), "a refusal without a message"
+    for bad in (b"", data[: len(data) // 2]):
+        path.write_bytes(bad)
+        code, text = invoke(tools.TERNC, path, "-o", module)
+        assert code != 0 and text.strip() and not module.exists(), f"{len(bad)} bytes of a model compiled: {text}"
+
+
+def test_damaged_modules(folder):
+    data = compiled(folder).read_bytes()
+    path = Path(folder) / "bad.tern"
+    accepted = 0
+    for bad in [b"", b"TERN", *damaged(data, FLIPS, np.random.default_rng(4))]:
+        path.write_bytes(bad)
+        code, text = invoke(tools.TERN, "verify", path)
+        assert code == 0 or text.strip(), "a refusal without a message"
+        accepted += code == 0
+        if len(bad) < len(data) // 2:
+            assert code != 0, f"a module cut to {len(bad)} of {len(data)} bytes was accepted"
+    print(f"    {FLIPS} damaged modules: {accepted} differ where nothing depends on it (padding, names, weights)")
+
+
+def test_damaged_modules_run(folder):
+    """A module whose damage the verifier does not see may give other numbers, never a crash. Code is left whole: it is trusted."""
+    data = compiled(folder).read_bytes()
+    path = Path(folder) / "bad.tern"
+    random = np.random.default_rng(5)
+    end = data.find(b"\x7fELF")
+    for _ in range(FLIPS // 3):
+        copy = bytearray(data)
+        copy[int(random.integers(0, end))] ^= 1 << int(random.integers(0, 8))
+        path.write_bytes(copy)
+        code, text = invoke(tools.TERN, "run", path)
+        assert code == 0 or text.strip(), "a refusal without a message"
+
+
+def test_wrong_version(folder):
+    data = bytearray(compiled(folder).read_bytes())
+    at = data.find(b"TERN")
+    assert 0 <= at < 16, "the header does not begin with TERN"
+    data[at + 4] ^= 0x7F
+    path = Path(folder) / "new.tern"
+    path.write_bytes(data)
+    code, text = invoke(tools.TERN, "verify", path)
+    assert code != 0 and "version" in text.lower(), text
+
+
+# ---- tern -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_without_inputs_says_that_they_are_random(folder):
+    code, text = invoke(tools.TERN, "run", compiled(folder))
+    assert code == 0 and "random" in text.lower() and "x" in text, text
+
+
+def test_run_wrong_shape_and_type(folder):
+    module = compiled(folder)
+    for array in (np.ones((1, 3, 16, 15), np.float32), np.ones((1, 3, 16, 16), np.float64), np.ones(3, np.float32)):
+        code, text = invoke(tools.TERN, "run", module, "--input", f"x={save(folder, array)}")
+        assert code != 0 and "x" in text, f"{array.shape} {array.dtype}: {text}"
+
+
+def test_run_unknown_input(folder):
+    code, text = invoke(tools.TERN, "run", compiled(folder), "--input", f"nope={save(folder, np.ones(3, np.float32))}")
+    assert code != 0 and "nope" in text, text
+
+
+def test_bench_json(folder):
+    code, text = invoke(tools.TERN, "bench", compiled(folder), "--json")
+    assert code == 0, text
+    facts = json.loads(text[text.index("{") :])
+    for key in ("median_ms", "min_ms", "p90_ms", "load_ms", "first_ms", "peak_rss_mb"):
+        assert facts[key] > 0, f"{key} is {facts.get(key)}"
+    assert facts["min_ms"] <= facts["median_ms"] <= facts["p90_ms"]
+
+
+def test_inspect(folder):
+    module = compiled(folder)
+    code, text = invoke(tools.TERN, "inspect", module)
+    assert code == 0 and "/conv/Conv" in text, f"no source node in:\n{text[:2000]}"
+    code, text = invoke(tools.TERN, "inspect", module, "--json")
+    assert code == 0, text
+    json.loads(text)
+
+
+def test_verify_and_devices(folder):
+    code, text = invoke(tools.TERN, "verify", compiled(folder))
+    assert code == 0, text
+    code, text = invoke(tools.TERN, "devices")
+    assert code == 0 and "cpu" in text.lower(), text
+
+
+def test_help(folder):
+    for command in ([tools.TERNC], [tools.TERN], [tools.TERN, "run"], [tools.TERN, "bench"], [tools.TERN, "inspect"]):
+        code, text = invoke(*command, "--help")
+        assert code == 0 and len(text) > 100, f"{command}: {text}"
+
+
+def main():
+    tests = {n: f for n, f in globals().items() if n.startswith("test_") and (not sys.argv[1:] or any(w in n for w in sys.argv[1:]))}
+    failed = 0
+    for name, test in tests.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                test(folder)
+                print(f"ok   {name}", flush=True)
+            except (Exception, SystemExit) as error:
+                failed += 1
+                trace = traceback.extract_tb(error.__traceback__)
+                line = next((t.lineno for t in reversed(trace) if t.filename == __file__), 0)
+                print(f"FAIL {name} (line {line}): {type(error).__name__}: {str(error)[:1500]}", flush=True)
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
