@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tests" / "models"))
 BUILD = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release"))
 TERNC = BUILD / "bin" / "ternc"
 TERN = BUILD / "bin" / "tern"
+AARCH64 = ROOT / "build" / "aarch64" / "bin" / "tern"
 
 
 class ToolError(Exception):
@@ -42,13 +43,13 @@ def file_name(tensor):
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in tensor)
 
 
-def run_module(module, inputs, output_names, folder, *options, timeout=120):
-    """`tern run` on these arrays: a list of the outputs in the order of their names."""
+def run_module(module, inputs, output_names, folder, *options, timeout=120, tern=(TERN,)):
+    """`tern run` on these arrays: a list of the outputs in the order of their names. `tern` may name an emulator first."""
     folder = Path(folder)
     sent, got = folder / "in", folder / "out"
     sent.mkdir(parents=True, exist_ok=True)
     got.mkdir(parents=True, exist_ok=True)
-    command = [TERN, "run", module, "--output-dir", got, *options]
+    command = [*tern, "run", module, "--output-dir", got, *options]
     for i, (name, array) in enumerate(inputs.items()):
         np.save(sent / f"{i}.npy", array)
         command += ["--input", f"{name}={sent / f'{i}.npy'}"]
