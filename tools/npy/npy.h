@@ -1,0 +1,32 @@
+// NumPy's .npy files: tensors on the command line.
+//
+// Types that NumPy has are read and written as they are. Types that it has not travel as ml_dtypes saves
+// them: bfloat16 as 2-byte void, 8-bit floats as 1-byte void, sub-byte types as one byte an element. Tensors
+// in memory are as libtern has them: little-endian, dense, sub-byte types packed. Files in Fortran order or
+// of the other byte order are turned round on reading.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tern::npy {
+
+struct Tensor {
+  uint32_t dtype = 0;  // schemas/abi/dtypes.def
+  std::vector<int64_t> shape;
+  std::vector<uint8_t> data;
+  int64_t count() const;
+};
+
+// Reads a file. `wanted` (0: none) is the dtype that void and byte elements are taken as when they have its
+// width. False with a sentence that names the file.
+bool read(const std::string& path, uint32_t wanted, Tensor* out, std::string* error);
+bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std::string* error);
+
+bool write(const std::string& path, uint32_t dtype, const std::vector<int64_t>& shape, const void* data,
+           std::string* error);
+// False for types that have no form (strings).
+bool encode(uint32_t dtype, const std::vector<int64_t>& shape, const void* data, std::vector<uint8_t>* out);
+
+}  // namespace tern::npy

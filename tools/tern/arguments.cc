@@ -1,0 +1,264 @@
+#include "tools/tern/arguments.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+#include "schemas/abi/dtypes.h"
+#include "tools/npy/npy.h"
+
+namespace tern::cli {
+namespace {
+
+std::pair<std::string, std::string> split_option(const std::string& option, const char* flag,
+                                                 const char* form) {
+  // Names may hold '=': the last one divides.
+  const size_t at = option.rfind('=');
+  if (at == std::string::npos || at == 0)
+    fail(kUsage,
+         std::string("The option ") + flag + " takes " + form + "; '" + option + "' is not of that form.");
+  return {option.substr(0, at), option.substr(at + 1)};
+}
+
+std::vector<int64_t> parse_dims(const std::string& text, const std::string& option) {
+  std::vector<int64_t> dims;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    int64_t value = 0;
+    const auto [rest, problem] = std::from_chars(at, end, value);
+    const bool separated = rest == end || ((*rest == 'x' || *rest == ',') && rest + 1 < end);
+    if (problem != std::errc() || value < 0 || !separated)
+      fail(kUsage, "The shape in '" + option + "' must be numbers with x between them, as in 1x3x224x224.");
+    dims.push_back(value);
+    at = rest + 1;
+  }
+  return dims;
+}
+
+// splitmix64: the same numbers everywhere.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t next() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  double unit() { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+ private:
+  uint64_t state_;
+};
+
+// A value of [0, 1) as a float of few bits: sign and exponent width, mantissa width; truncated.
+uint32_t small_float(double value, int exponent_bits, int mantissa_bits, int bias) {
+  if (value <= 0) return 0;
+  int exponent = 0;
+  const double mantissa = std::frexp(value, &exponent);  // [0.5, 1)
+  exponent += bias - 1;
+  if (exponent <= 0 || exponent >= (1 << exponent_bits)) return 0;
+  const uint32_t fraction = static_cast<uint32_t>((mantissa * 2 - 1) * (1 << mantissa_bits));
+  return static_cast<uint32_t>(exponent) << mantissa_bits | fraction;
+}
+
+template <typename T>
+void put(std::vector<uint8_t>& data, size_t index, T value) {
+  std::memcpy(data.data() + index * sizeof(T), &value, sizeof(T));
+}
+
+// Floats uniform in [0, 1), integers 0 or 1 (indices must be in range whatever they index), bools either.
+void fill_random(std::vector<uint8_t>& data, uint32_t dtype, size_t count, Random& random) {
+  for (size_t i = 0; i < count; ++i) {
+    const double value = random.unit();
+    const uint64_t bit = value >= 0.5;
+    switch (dtype) {
+      case TERN_DTYPE_F32:
+        put(data, i, static_cast<float>(value));
+        break;
+      case TERN_DTYPE_F64:
+        put(data, i, value);
+        break;
+      case TERN_DTYPE_C64:
+        put(data, 2 * i, static_cast<float>(value));
+        put(data, 2 * i + 1, static_cast<float>(random.unit()));
+        break;
+      case TERN_DTYPE_C128:
+        put(data, 2 * i, value);
+        put(data, 2 * i + 1, random.unit());
+        break;
+      case TERN_DTYPE_F16:
+        put(data, i, static_cast<uint16_t>(small_float(value, 5, 10, 15)));
+        break;
+      case TERN_DTYPE_BF16:
+        put(data, i, static_cast<uint16_t>(small_float(value, 8, 7, 127)));
+        break;
+      case TERN_DTYPE_F8E4M3FN:
+        put(data, i, static_cast<uint8_t>(small_float(value, 4, 3, 7)));
+        break;
+      case TERN_DTYPE_F8E4M3FNUZ:
+        put(data, i, static_cast<uint8_t>(small_float(value, 4, 3, 8)));
+        break;
+      case TERN_DTYPE_F8E5M2:
+        put(data, i, static_cast<uint8_t>(small_float(value, 5, 2, 15)));
+        break;
+      case TERN_DTYPE_F8E5M2FNUZ:
+        put(data, i, static_cast<uint8_t>(small_float(value, 5, 2, 16)));
+        break;
+      case TERN_DTYPE_F8E8M0:
+        put(data, i, static_cast<uint8_t>(126 + bit));  // 0.5 or 1
+        break;
+      case TERN_DTYPE_U8:
+      case TERN_DTYPE_I8:
+      case TERN_DTYPE_Bool:
+        put(data, i, static_cast<uint8_t>(bit));
+        break;
+      case TERN_DTYPE_U16:
+      case TERN_DTYPE_I16:
+        put(data, i, static_cast<uint16_t>(bit));
+        break;
+      case TERN_DTYPE_U32:
+      case TERN_DTYPE_I32:
+        put(data, i, static_cast<uint32_t>(bit));
+        break;
+      case TERN_DTYPE_U64:
+      case TERN_DTYPE_I64:
+        put(data, i, bit);
+        break;
+      default: {  // types below 8 bits
+        const uint32_t bits = tern_dtype_bits(dtype);
+        if (bits && bits < 8) data[i * bits / 8] |= static_cast<uint8_t>(bit << (i * bits % 8));
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Arguments::Arguments(const tern_module_t* module, uint32_t function, const InputOptions& options)
+    : module_(module), function_(function) {
+  symbols_.resize(tern_module_symbol_count(module));
+  for (uint32_t i = 0; i < symbols_.size(); ++i) must(tern_module_symbol_info(module, i, &symbols_[i]));
+  symbol_values_.assign(symbols_.size(), -1);
+  const uint32_t count = tern_module_input_count(module, function);
+  inputs_.resize(count);
+  data_.resize(count);
+  read_shapes(options.shapes);
+  for (const std::string& file : options.files) read_file(file);
+  choose_dims();
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!inputs_[i].dtype) make_random(i, options.seed + i);
+  }
+  for (size_t i = 0; i < symbols_.size(); ++i) bounds_.push_back({symbols_[i].name, symbol_values_[i]});
+}
+
+tern_tensor_info_t Arguments::info(uint32_t input) const {
+  tern_tensor_info_t out;
+  must(tern_module_input_info(module_, function_, input, &out));
+  return out;
+}
+
+void Arguments::read_shapes(const std::vector<std::string>& shapes) {
+  for (const std::string& option : shapes) {
+    const auto [name, text] = split_option(option, "--shape", "NAME=1x3x224x224 or SYMBOL=224");
+    const std::vector<int64_t> dims = parse_dims(text, option);
+    const int32_t input = tern_module_find_input(module_, function_, name.c_str());
+    if (input >= 0) {
+      bind_dims(static_cast<uint32_t>(input), dims, "--shape " + option);
+      given_shapes_[name] = dims;
+      continue;
+    }
+    const auto symbol =
+        std::find_if(symbols_.begin(), symbols_.end(), [&](const auto& s) { return name == s.name; });
+    if (symbol == symbols_.end() || dims.size() != 1)
+      fail(kUsage, "The module has no input '" + name + "' and no symbolic dimension of that name (--shape " +
+                       option + ").");
+    symbol_values_[static_cast<size_t>(symbol - symbols_.begin())] = dims[0];
+  }
+}
+
+void Arguments::read_file(const std::string& option) {
+  const auto [name, path] = split_option(option, "--input", "NAME=FILE.npy");
+  const int32_t input = tern_module_find_input(module_, function_, name.c_str());
+  if (input < 0) {
+    std::string names;
+    for (uint32_t i = 0; i < inputs_.size(); ++i)
+      names += (i ? ", '" : "'") + std::string(info(i).name) + "'";
+    fail(kUsage, "The module has no input '" + name + "'; it has " + (names.empty() ? "none" : names) + ".");
+  }
+  const uint32_t index = static_cast<uint32_t>(input);
+  const tern_tensor_info_t expected = info(index);
+  npy::Tensor tensor;
+  std::string error;
+  if (!npy::read(path, expected.dtype, &tensor, &error)) fail(kIo, error);
+  if (tensor.dtype != expected.dtype)
+    fail(kFailed, "The file '" + path + "' holds " + tern_dtype_name(tensor.dtype) + "; input '" + name +
+                      "' is " + tern_dtype_name(expected.dtype) + ".");
+  bind_dims(index, tensor.shape, "the file '" + path + "'");
+  data_[index] = std::move(tensor.data);
+  tern_tensor_t& out = inputs_[index];
+  out.dtype = tensor.dtype;
+  out.rank = static_cast<uint32_t>(tensor.shape.size());
+  std::copy(tensor.shape.begin(), tensor.shape.end(), out.dims);
+  out.data = data_[index].data();
+  out.size = data_[index].size();
+}
+
+// Takes the values of symbols from a shape; what does not fit the signature, libtern says.
+void Arguments::bind_dims(uint32_t input, const std::vector<int64_t>& dims, const std::string& what) {
+  const tern_tensor_info_t expected = info(input);
+  if (dims.size() != expected.rank)
+    fail(kFailed, "Input '" + std::string(expected.name) + "' has " + std::to_string(expected.rank) +
+                      " dimensions; " + what + " gives " + std::to_string(dims.size()) + ".");
+  for (uint32_t axis = 0; axis < expected.rank; ++axis) {
+    if (expected.dims[axis].kind == TERN_DIM_SYMBOL)
+      symbol_values_[static_cast<size_t>(expected.dims[axis].value)] = dims[axis];
+  }
+}
+
+void Arguments::choose_dims() {
+  for (size_t i = 0; i < symbols_.size(); ++i) {
+    if (symbol_values_[i] >= 0) continue;
+    const tern_symbol_info_t& symbol = symbols_[i];
+    int64_t value =
+        symbol.hint > 0 ? symbol.hint : std::clamp<int64_t>(1, symbol.min, std::max(symbol.min, symbol.max));
+    value = (value + symbol.multiple_of - 1) / symbol.multiple_of * symbol.multiple_of;
+    symbol_values_[i] = value;
+    notes_.push_back("dimension " + std::string(symbol.name) + " = " + std::to_string(value) +
+                     " (choose with --shape " + symbol.name + "=…)");
+  }
+}
+
+void Arguments::make_random(uint32_t input, uint64_t seed) {
+  const tern_tensor_info_t expected = info(input);
+  if (expected.optional) return;
+  if (expected.dtype == TERN_DTYPE_String)
+    fail(kFailed,
+         "Input '" + std::string(expected.name) + "' is a string tensor, which has no .npy form yet.");
+  tern_tensor_t& out = inputs_[input];
+  out.dtype = expected.dtype;
+  out.rank = expected.rank;
+  int64_t count = 1;
+  for (uint32_t axis = 0; axis < expected.rank; ++axis) {
+    const tern_dim_info_t& dim = expected.dims[axis];
+    out.dims[axis] = dim.kind == TERN_DIM_SYMBOL ? symbol_values_[static_cast<size_t>(dim.value)] : dim.value;
+  }
+  if (const auto given = given_shapes_.find(expected.name); given != given_shapes_.end())
+    std::copy(given->second.begin(), given->second.end(), out.dims);
+  for (uint32_t axis = 0; axis < out.rank; ++axis) {
+    if (__builtin_mul_overflow(count, out.dims[axis], &count) || count > INT64_MAX / 16)
+      fail(kFailed, "Input '" + std::string(expected.name) + "' would be too large.");
+  }
+  data_[input].resize((static_cast<size_t>(count) * tern_dtype_bits(out.dtype) + 7) / 8);
+  Random random(seed);
+  fill_random(data_[input], out.dtype, static_cast<size_t>(count), random);
+  out.data = data_[input].data();
+  out.size = data_[input].size();
+  notes_.push_back("input " + std::string(expected.name) + " " + tern_dtype_name(out.dtype) + "[" +
+                   shape_text(out.dims, out.rank) + "] is random (seed " + std::to_string(seed) + ")");
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,47 @@
+// The inputs of a run: from .npy files, else seeded random; and the values of symbolic dimensions.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tools/tern/support.h"
+
+namespace tern::cli {
+
+struct InputOptions {
+  std::vector<std::string> files;   // NAME=FILE.npy
+  std::vector<std::string> shapes;  // NAME=1x3x224x224, or SYMBOL=224
+  uint64_t seed = 0;
+};
+
+class Arguments {
+ public:
+  Arguments(const tern_module_t* module, uint32_t function, const InputOptions& options);
+
+  const std::vector<tern_tensor_t>& inputs() const { return inputs_; }
+  // Values of the symbols, for a session's bounds.
+  const std::vector<tern_dim_bound_t>& bounds() const { return bounds_; }
+  // What was made up, as lines for the user: random inputs, chosen dimensions.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  const tern_module_t* module_;
+  uint32_t function_;
+  std::vector<tern_symbol_info_t> symbols_;
+  std::vector<int64_t> symbol_values_;  // -1: not known yet
+  std::vector<std::vector<uint8_t>> data_;
+  std::vector<tern_tensor_t> inputs_;
+  std::vector<tern_dim_bound_t> bounds_;
+  std::vector<std::string> notes_;
+  std::map<std::string, std::vector<int64_t>> given_shapes_;
+
+  tern_tensor_info_t info(uint32_t input) const;
+  void read_shapes(const std::vector<std::string>& shapes);
+  void read_file(const std::string& option);
+  void bind_dims(uint32_t input, const std::vector<int64_t>& dims, const std::string& what);
+  void choose_dims();
+  void make_random(uint32_t input, uint64_t seed);
+};
+
+}  // namespace tern::cli

@@ -1,0 +1,151 @@
+// tern bench: load time, first run, steady runs, memory; times of single dispatches.
+#include <algorithm>
+#include <cstdio>
+
+#include "tools/tern/commands.h"
+
+namespace tern::cli {
+namespace {
+
+struct Timing {
+  double load_ms = 0, first_ms = 0;
+  std::vector<double> runs;  // sorted
+  double at(double part) const {
+    return runs[std::min(runs.size() - 1, static_cast<size_t>(part * static_cast<double>(runs.size())))];
+  }
+};
+
+struct DispatchTime {
+  std::string label;
+  double total_us = 0;
+};
+
+class Bench {
+ public:
+  explicit Bench(const BenchOptions& options) : options_(options), instance_(make_instance()) {}
+
+  void run() {
+    device_ = make_device(instance_.get(), options_.device);
+    const double begin = now_ms();
+    module_ = load_module(instance_.get(), options_.module);
+    const double loaded = now_ms();
+    const int32_t found = tern_module_find_function(
+        module_.get(), options_.function.empty() ? nullptr : options_.function.c_str());
+    if (found < 0) fail(kUsage, "The module has no function '" + options_.function + "'.");
+    function_ = static_cast<uint32_t>(found);
+    arguments_ = std::make_unique<Arguments>(module_.get(), function_, options_.inputs);
+    const double prepared = now_ms();
+    session_ = make_session(0);
+    timing_.load_ms = loaded - begin + now_ms() - prepared;
+    timing_.first_ms = invoke(session_.get());
+    const double until = now_ms() + options_.seconds * 1000;
+    const auto enough = [&] {
+      const int done = static_cast<int>(timing_.runs.size());
+      return options_.runs ? done >= options_.runs : done >= 5 && now_ms() >= until;
+    };
+    while (!enough()) timing_.runs.push_back(invoke(session_.get()));
+    std::sort(timing_.runs.begin(), timing_.runs.end());
+    peak_mb_ = peak_rss_mb();
+    if (options_.dispatches) profile();
+  }
+
+  void print() const {
+    const tern_session_stats_t stats = tern_session_stats(session_.get());
+    if (options_.json) return print_json(stats);
+    for (const std::string& note : arguments_->notes()) std::fprintf(stderr, "%s\n", note.c_str());
+    std::printf("%s %.3f ms median, %.3f min, %.3f p90 (%zu runs)\n", bold("run").c_str(), timing_.at(0.5),
+                timing_.runs[0], timing_.at(0.9), timing_.runs.size());
+    std::printf("%s %.3f ms, first run %.3f ms\n", bold("load").c_str(), timing_.load_ms, timing_.first_ms);
+    std::printf("%s %s weights, %s arena, %s outputs; peak of the process %.1f MB\n", bold("memory").c_str(),
+                bytes_text(static_cast<double>(stats.constant_bytes)).c_str(),
+                bytes_text(static_cast<double>(stats.arena_bytes)).c_str(),
+                bytes_text(static_cast<double>(stats.output_bytes)).c_str(), peak_mb_);
+    double total = 0;
+    for (const DispatchTime& d : dispatches_) total += d.total_us;
+    if (!dispatches_.empty())
+      std::printf("\n%s (mean of %d runs)\n", bold("dispatches").c_str(), kProfileRuns);
+    for (const DispatchTime& d : dispatches_)
+      std::printf("%10.1f us %5.1f %%  %s\n", d.total_us, total > 0 ? 100 * d.total_us / total : 0,
+                  d.label.c_str());
+  }
+
+ private:
+  static constexpr int kProfileRuns = 10;
+  const BenchOptions& options_;
+  Handle<tern_instance_t> instance_;
+  Handle<tern_device_t> device_;
+  Handle<tern_module_t> module_;
+  Handle<tern_session_t> session_;
+  std::unique_ptr<Arguments> arguments_;
+  uint32_t function_ = 0;
+  Timing timing_;
+  double peak_mb_ = 0;
+  std::vector<DispatchTime> dispatches_;
+
+  Handle<tern_session_t> make_session(uint32_t profile_capacity) const {
+    tern_session_desc_t desc = {};
+    desc.function = tern_module_function_name(module_.get(), function_);
+    desc.bounds = arguments_->bounds().data();
+    desc.bound_count = static_cast<uint32_t>(arguments_->bounds().size());
+    desc.profile_capacity = profile_capacity;
+    tern_session_t* session = nullptr;
+    must(tern_session_create(module_.get(), device_.get(), &desc, &session));
+    return Handle<tern_session_t>(session);
+  }
+
+  double invoke(tern_session_t* session) const {
+    std::vector<tern_tensor_t> outputs(tern_module_output_count(module_.get(), function_));
+    tern_invoke_t desc = {};
+    desc.inputs = arguments_->inputs().data();
+    desc.outputs = outputs.data();
+    desc.input_count = static_cast<uint32_t>(arguments_->inputs().size());
+    desc.output_count = static_cast<uint32_t>(outputs.size());
+    const double begin = now_ms();
+    must(tern_session_invoke(session, &desc));
+    return now_ms() - begin;
+  }
+
+  void profile() {
+    const Handle<tern_session_t> session = make_session(1 << 16);
+    invoke(session.get());
+    for (int run = 0; run < kProfileRuns; ++run) {
+      invoke(session.get());
+      const uint32_t count = tern_session_profile_count(session.get());
+      for (uint32_t i = 0; i < count; ++i) {
+        const tern_profile_event_t event = tern_session_profile_event(session.get(), i);
+        if (i == dispatches_.size()) dispatches_.push_back({std::string(event.label, event.label_size), 0});
+        dispatches_[i].total_us += static_cast<double>(event.end_ns - event.begin_ns) / 1000 / kProfileRuns;
+      }
+    }
+  }
+
+  void print_json(const tern_session_stats_t& stats) const {
+    Json out;
+    out.open('{');
+    out.number("median_ms", timing_.at(0.5))
+        .number("min_ms", timing_.runs[0])
+        .number("p90_ms", timing_.at(0.9));
+    out.number("load_ms", timing_.load_ms).number("first_ms", timing_.first_ms);
+    out.number("peak_rss_mb", peak_mb_).integer("runs", static_cast<int64_t>(timing_.runs.size()));
+    out.integer("arena_bytes", static_cast<int64_t>(stats.arena_bytes));
+    out.integer("weight_bytes", static_cast<int64_t>(stats.constant_bytes));
+    if (options_.dispatches) {
+      out.open('[', "dispatches");
+      for (const DispatchTime& d : dispatches_)
+        out.open('{').text("label", d.label).number("us", d.total_us).close();
+      out.close();
+    }
+    std::fputs(out.take().c_str(), stdout);
+  }
+};
+
+}  // namespace
+
+int bench_command(const BenchOptions& options) {
+  Bench bench(options);
+  bench.run();
+  bench.print();
+  return kSuccess;
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,123 @@
+// tern run, verify, devices.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "schemas/abi/dtypes.h"
+#include "tools/npy/npy.h"
+#include "tools/tern/commands.h"
+
+namespace tern::cli {
+namespace {
+
+uint32_t find_function(const tern_module_t* module, const std::string& name) {
+  const int32_t index = tern_module_find_function(module, name.empty() ? nullptr : name.c_str());
+  if (index < 0) fail(kUsage, "The module has no function '" + name + "'.");
+  return static_cast<uint32_t>(index);
+}
+
+// A short look at the values: the first few, and the range of all.
+std::string summary(const tern_tensor_t& tensor) {
+  if (tensor.dtype != TERN_DTYPE_F32 && tensor.dtype != TERN_DTYPE_I64 && tensor.dtype != TERN_DTYPE_I32)
+    return {};
+  int64_t count = 1;
+  for (uint32_t i = 0; i < tensor.rank; ++i) count *= tensor.dims[i];
+  const auto element = [&](int64_t i) -> double {
+    if (tensor.dtype == TERN_DTYPE_F32) return static_cast<const float*>(tensor.data)[i];
+    if (tensor.dtype == TERN_DTYPE_I32) return static_cast<const int32_t*>(tensor.data)[i];
+    return static_cast<double>(static_cast<const int64_t*>(tensor.data)[i]);
+  };
+  std::string out = " ";
+  char number[40];
+  for (int64_t i = 0; i < count && i < 6; ++i) {
+    std::snprintf(number, sizeof(number), " %.6g", element(i));
+    out += number;
+  }
+  if (count <= 6) return out;
+  double least = INFINITY, most = -INFINITY;
+  for (int64_t i = 0; i < count; ++i) {
+    least = std::fmin(least, element(i));
+    most = std::fmax(most, element(i));
+  }
+  std::snprintf(number, sizeof(number), " … (%.6g to %.6g)", least, most);
+  return out + number;
+}
+
+}  // namespace
+
+int run_command(const RunOptions& options) {
+  const Handle<tern_instance_t> instance = make_instance();
+  const Handle<tern_module_t> module = load_module(instance.get(), options.module);
+  const uint32_t function = find_function(module.get(), options.function);
+  const Arguments arguments(module.get(), function, options.inputs);
+  for (const std::string& note : arguments.notes()) std::fprintf(stderr, "%s\n", note.c_str());
+  const Handle<tern_device_t> device = make_device(instance.get(), options.device);
+  tern_session_desc_t desc = {};
+  desc.function = tern_module_function_name(module.get(), function);
+  desc.bounds = arguments.bounds().data();
+  desc.bound_count = static_cast<uint32_t>(arguments.bounds().size());
+  tern_session_t* created = nullptr;
+  must(tern_session_create(module.get(), device.get(), &desc, &created));
+  const Handle<tern_session_t> session(created);
+  std::vector<tern_tensor_t> outputs(tern_module_output_count(module.get(), function));
+  tern_invoke_t invoke = {};
+  invoke.inputs = arguments.inputs().data();
+  invoke.outputs = outputs.data();
+  invoke.input_count = static_cast<uint32_t>(arguments.inputs().size());
+  invoke.output_count = static_cast<uint32_t>(outputs.size());
+  must(tern_session_invoke(session.get(), &invoke));
+  if (!options.output_dir.empty() && mkdir(options.output_dir.c_str(), 0777) != 0 && errno != EEXIST)
+    fail(kIo, "The folder '" + options.output_dir + "' cannot be made: " + std::strerror(errno) + ".");
+  for (uint32_t i = 0; i < outputs.size(); ++i) {
+    tern_tensor_info_t info;
+    must(tern_module_output_info(module.get(), function, i, &info));
+    const tern_tensor_t& output = outputs[i];
+    std::printf("%s %s[%s]%s\n", bold(info.name).c_str(), tern_dtype_name(output.dtype),
+                shape_text(output.dims, output.rank).c_str(), summary(output).c_str());
+    if (options.output_dir.empty()) continue;
+    const std::string path = options.output_dir + "/" + file_name(info.name) + ".npy";
+    std::string error;
+    if (!npy::write(path, output.dtype, {output.dims, output.dims + output.rank}, output.data, &error))
+      fail(kIo, error);
+  }
+  return kSuccess;
+}
+
+int verify_command(const std::string& path) {
+  const Handle<tern_instance_t> instance = make_instance();
+  const Handle<tern_module_t> module = load_module(instance.get(), path);
+  must(tern_module_verify_segments(module.get()));
+  std::printf("%s is sound: structure, bytecode and the hash of every segment.\n", path.c_str());
+  return kSuccess;
+}
+
+int devices_command(bool json) {
+  const Handle<tern_instance_t> instance = make_instance();
+  tern_device_info_t infos[64];
+  uint32_t count = 0;
+  must(tern_device_enumerate(instance.get(), infos, 64, &count));
+  Json out;
+  if (json) out.open('[');
+  for (uint32_t i = 0; i < count && i < 64; ++i) {
+    const bool is_cpu = std::string_view(infos[i].driver) == "cpu";
+    if (json) {
+      out.open('{')
+          .text("driver", infos[i].driver)
+          .integer("ordinal", infos[i].ordinal)
+          .text("name", infos[i].name);
+      if (is_cpu) out.integer("cores", tern_cpu_usable_core_count());
+      out.close();
+      continue;
+    }
+    std::printf("%s:%u  %s", bold(infos[i].driver).c_str(), infos[i].ordinal, infos[i].name);
+    if (is_cpu) std::printf(", %u usable cores", tern_cpu_usable_core_count());
+    std::printf("\n");
+  }
+  if (json) std::fputs(out.take().c_str(), stdout);
+  return kSuccess;
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,181 @@
+#include "tools/tern/support.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace tern::cli {
+
+void fail(int code, std::string text) {
+  throw Failure{code, std::move(text)};
+}
+
+void must(tern_status_t status) {
+  if (!status) return;
+  int code = kFailed;
+  switch (tern_status_code(status)) {
+    case TERN_STATUS_MALFORMED:
+    case TERN_STATUS_INCOMPATIBLE:
+      code = kBadModule;
+      break;
+    case TERN_STATUS_IO_ERROR:
+      code = kIo;
+      break;
+    default:
+      break;
+  }
+  std::string text = tern_status_message(status);
+  tern_status_free(status);
+  fail(code, std::move(text));
+}
+
+bool color_enabled(int descriptor) {
+  const char* terminal = std::getenv("TERM");
+  return isatty(descriptor) && !std::getenv("NO_COLOR") && terminal && std::string_view(terminal) != "dumb";
+}
+
+std::string bold(std::string_view text) {
+  static const bool color = color_enabled(STDOUT_FILENO);
+  return color ? "\033[1m" + std::string(text) + "\033[0m" : std::string(text);
+}
+
+void Json::begin(std::string_view key) {
+  if (!first_) out_ += ',';
+  first_ = false;
+  if (!open_.empty()) out_ += '\n' + std::string(2 * open_.size(), ' ');
+  if (key.empty()) return;
+  text({}, key);  // the same escapes as a value
+  out_ += ": ";
+}
+
+Json& Json::open(char bracket, std::string_view key) {
+  begin(key);
+  out_ += bracket;
+  open_.push_back(bracket == '{' ? '}' : ']');
+  first_ = true;
+  return *this;
+}
+
+Json& Json::close() {
+  const char bracket = open_.back();
+  open_.pop_back();
+  if (!first_) out_ += '\n' + std::string(2 * open_.size(), ' ');
+  out_ += bracket;
+  first_ = false;
+  return *this;
+}
+
+Json& Json::text(std::string_view key, std::string_view value) {
+  if (!key.empty() || (!open_.empty() && open_.back() == ']')) begin(key);
+  out_ += '"';
+  for (char c : value) {
+    if (c == '"' || c == '\\') {
+      out_ += '\\';
+      out_ += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      char escaped[8];
+      std::snprintf(escaped, sizeof(escaped), "\\u%04x", static_cast<unsigned>(c));
+      out_ += escaped;
+    } else {
+      out_ += c;
+    }
+  }
+  out_ += '"';
+  return *this;
+}
+
+Json& Json::number(std::string_view key, double value) {
+  begin(key);
+  char digits[40];
+  std::snprintf(digits, sizeof(digits), "%.6g", value);
+  out_ += std::isfinite(value) ? digits : "null";
+  return *this;
+}
+
+Json& Json::integer(std::string_view key, int64_t value) {
+  begin(key);
+  out_ += std::to_string(value);
+  return *this;
+}
+
+Json& Json::boolean(std::string_view key, bool value) {
+  begin(key);
+  out_ += value ? "true" : "false";
+  return *this;
+}
+
+std::string Json::take() {
+  while (!open_.empty()) close();
+  return std::move(out_) + "\n";
+}
+
+std::string bytes_text(double bytes) {
+  const char* const units[] = {"B", "KB", "MB", "GB", "TB"};
+  int unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
+  char text[40];
+  std::snprintf(text, sizeof(text), unit && bytes < 100 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+  return text;
+}
+
+std::string shape_text(const int64_t* dims, uint32_t rank) {
+  if (rank == 0) return "scalar";
+  std::string out;
+  for (uint32_t i = 0; i < rank; ++i) out += (i ? "x" : "") + std::to_string(dims[i]);
+  return out;
+}
+
+std::string file_name(std::string_view tensor) {
+  std::string out;
+  for (char c : tensor) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '.' || c == '_' || c == '-';
+    // One underscore a character, not a byte, of UTF-8.
+    if ((c & 0xc0) == 0x80) continue;
+    out += plain ? c : '_';
+  }
+  return out;
+}
+
+Handle<tern_instance_t> make_instance() {
+  tern_instance_t* instance = nullptr;
+  must(tern_instance_create(nullptr, &instance));
+  Handle<tern_instance_t> owned(instance);
+  must(tern_cpu_driver_register(tern_instance_drivers(instance)));
+  return owned;
+}
+
+Handle<tern_device_t> make_device(tern_instance_t* instance, const DeviceOptions& options) {
+  tern_device_desc_t desc = {};
+  desc.driver = options.driver.c_str();
+  desc.thread_count =
+      options.threads > 0 ? static_cast<uint32_t>(options.threads) : tern_cpu_usable_core_count();
+  tern_device_t* device = nullptr;
+  must(tern_device_create(instance, &desc, &device));
+  return Handle<tern_device_t>(device);
+}
+
+Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path) {
+  tern_module_desc_t desc = {};
+  desc.code_policy = TERN_CODE_TRUSTED;  // the user named the file
+  tern_module_t* module = nullptr;
+  must(tern_module_load_file(instance, path.c_str(), &desc, &module));
+  return Handle<tern_module_t>(module);
+}
+
+double now_ms() {
+  const auto time = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double, std::milli>(time).count();
+}
+
+double peak_rss_mb() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,82 @@
+// What the commands of `tern` share: errors as sentences, exit codes, owned handles, JSON text, the options
+// of device, module and session.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tern/tern.h"
+
+namespace tern::cli {
+
+// Exit codes; docs/tern-cli.md repeats them.
+enum ExitCode : int {
+  kSuccess = 0,
+  kFailed = 1,     // the run, or a check, failed
+  kUsage = 2,      // the command line makes no sense
+  kBadModule = 3,  // the module is damaged, or of another version or target
+  kIo = 4,         // a file cannot be read or written
+};
+
+// Ends a command: thrown by must() and fail(), caught in main.
+struct Failure {
+  int code;
+  std::string text;
+};
+[[noreturn]] void fail(int code, std::string text);
+// Does nothing for success; else fails with the status's message and the exit code that fits. Takes the
+// status.
+void must(tern_status_t status);
+
+bool color_enabled(int descriptor);
+std::string bold(std::string_view text);  // on standard output, if that is a terminal that wants it
+
+// JSON as text, in the order it is written.
+class Json {
+ public:
+  Json& open(char bracket, std::string_view key = {});  // '{' or '['
+  Json& close();
+  Json& text(std::string_view key, std::string_view value);
+  Json& number(std::string_view key, double value);
+  Json& integer(std::string_view key, int64_t value);
+  Json& boolean(std::string_view key, bool value);
+  std::string take();  // closes what is open, ends with a newline
+
+ private:
+  void begin(std::string_view key);
+  std::string out_;
+  std::vector<char> open_;
+  bool first_ = true;
+};
+
+std::string bytes_text(double bytes);                        // "1.2 MB"
+std::string shape_text(const int64_t* dims, uint32_t rank);  // "2x3", "scalar"
+std::string file_name(std::string_view tensor);  // characters other than letters, digits, . _ - become _
+
+struct DeviceOptions {
+  std::string driver = "cpu";
+  int threads = 0;  // 0: the usable physical cores
+};
+
+struct Deleter {
+  void operator()(tern_instance_t* p) const { tern_instance_destroy(p); }
+  void operator()(tern_device_t* p) const { tern_device_release(p); }
+  void operator()(tern_module_t* p) const { tern_module_release(p); }
+  void operator()(tern_session_t* p) const { tern_session_destroy(p); }
+};
+template <typename T>
+using Handle = std::unique_ptr<T, Deleter>;
+
+// Instance with all drivers of this program.
+Handle<tern_instance_t> make_instance();
+Handle<tern_device_t> make_device(tern_instance_t* instance, const DeviceOptions& options);
+Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path);
+
+double now_ms();
+double peak_rss_mb();
+
+}  // namespace tern::cli
