@@ -11,7 +11,7 @@ namespace {
 using namespace tern::cli;
 
 void add_device_options(CLI::App* command, DeviceOptions& device) {
-  command->add_option("--driver", device.driver, "Driver to run on: cpu")->capture_default_str();
+  command->add_option("--driver", device.driver, "Driver to run on: cpu, null")->capture_default_str();
   command
       ->add_option("--threads", device.threads,
                    "Threads that run kernels; default: the usable physical cores")

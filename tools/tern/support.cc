@@ -146,6 +146,7 @@ Handle<tern_instance_t> make_instance() {
   must(tern_instance_create(nullptr, &instance));
   Handle<tern_instance_t> owned(instance);
   must(tern_cpu_driver_register(tern_instance_drivers(instance)));
+  must(tern_null_driver_register(tern_instance_drivers(instance)));
   return owned;
 }
 
