@@ -1,8 +1,8 @@
 // Device memory: allocated by the device's allocator (hal/allocator.h) or imported from the host without
 // copying.
 //
-// A buffer's address and size never change (but see tern_hal_buffer_reimport). Base addresses that the CPU sees are 64-byte aligned, except for
-// imported ones, which are where the caller put them.
+// A buffer's address and size never change (but see tern_hal_buffer_reimport). Base addresses that the CPU
+// sees are 64-byte aligned, except for imported ones, which are where the caller put them.
 #pragma once
 
 #include "hal/types.h"

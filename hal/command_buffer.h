@@ -129,6 +129,7 @@ typedef struct tern_hal_slot_t {
   uint32_t slot_class;
   uint32_t access;         // of all commands on this slot
   tern_hal_range_t range;  // bound range; of external slots: that of the last submission (not retained)
+  int64_t given_length;    // as it was given: TERN_HAL_WHOLE stays so here
   uint64_t buffer_id;      // of range.buffer
   uint64_t required;       // bytes that bindings with constant offset and length need
 } tern_hal_slot_t;

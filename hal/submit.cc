@@ -20,6 +20,7 @@ extern "C" tern_status_t tern_hal_command_buffer_check_slot(tern_hal_command_buf
                             "The buffer bound to slot (%u) belongs to another device.", index);
   }
   const uint64_t size = range.buffer->size;
+  const int64_t given_length = range.length;
   if (range.length == TERN_HAL_WHOLE && range.offset >= 0 && static_cast<uint64_t>(range.offset) <= size) {
     range.length = static_cast<int64_t>(size) - range.offset;
   }
@@ -40,6 +41,7 @@ extern "C" tern_status_t tern_hal_command_buffer_check_slot(tern_hal_command_buf
                             "The commands write slot (%u), which is bound to a read-only buffer.", index);
   }
   slot.range = range;
+  slot.given_length = given_length;
   slot.buffer_id = range.buffer->id;
   return TERN_OK;
 }
@@ -52,7 +54,7 @@ tern_status_t check_external_slots(tern_hal_command_buffer_t* commands, const te
     if (slot.slot_class != TERN_HAL_SLOT_EXTERNAL || slot.access == 0) continue;
     const tern_hal_range_t& range = submit->bindings[i];
     if (range.buffer && range.buffer == slot.range.buffer && range.buffer->id == slot.buffer_id &&
-        range.offset == slot.range.offset && range.length == slot.range.length) {
+        range.offset == slot.range.offset && range.length == slot.given_length) {
       continue;
     }
     commands->changed |= TERN_HAL_CHANGED_BINDINGS;

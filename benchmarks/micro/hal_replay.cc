@@ -1,4 +1,5 @@
-// What a dispatch costs beside its kernel: replays a chain of empty kernels and prints nanoseconds for each, by threads and tiles.
+// What a dispatch costs beside its kernel: replays a chain of empty kernels and prints nanoseconds for each,
+// by threads and tiles.
 //   hal_replay [most threads]
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,9 @@
 
 namespace {
 
-int32_t empty_kernel(const tern_kernel_args_t*, int64_t, int64_t, void*, int64_t) { return 0; }
+int32_t empty_kernel(const tern_kernel_args_t*, int64_t, int64_t, void*, int64_t) {
+  return 0;
+}
 
 // About a microsecond a tile.
 int32_t busy_kernel(const tern_kernel_args_t*, int64_t begin, int64_t end, void*, int64_t) {
@@ -28,7 +31,8 @@ void check(tern_status_t status) {
   exit(1);
 }
 
-double median_ns(const tern_hal_driver_t* driver, uint32_t threads, uint32_t entry, int64_t tiles, int dispatches) {
+double median_ns(const tern_hal_driver_t* driver, uint32_t threads, uint32_t entry, int64_t tiles,
+                 int dispatches) {
   tern_hal_device_desc_t desc = {};
   desc.thread_count = threads;
   tern_hal_device_t* device = nullptr;
