@@ -20,12 +20,15 @@ namespace tern::test {
 // Counts what is allocated and can fail the n-th call.
 struct CountingAllocator {
   int64_t calls = 0, live = 0, fail_at = -1;
+  size_t largest = SIZE_MAX;  // what is larger fails
   tern_allocator_t allocator() {
     return {this,
             [](void* self, size_t size, size_t alignment) -> void* {
               auto* counting = static_cast<CountingAllocator*>(self);
-              if (__atomic_fetch_add(&counting->calls, 1, __ATOMIC_RELAXED) == counting->fail_at)
+              if (__atomic_fetch_add(&counting->calls, 1, __ATOMIC_RELAXED) == counting->fail_at ||
+                  size > counting->largest) {
                 return nullptr;
+              }
               void* memory = nullptr;
               if (posix_memalign(&memory, alignment < sizeof(void*) ? sizeof(void*) : alignment, size))
                 return nullptr;

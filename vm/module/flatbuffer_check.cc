@@ -122,7 +122,7 @@ struct Checker {
     if (vtable < 0 || !fits(static_cast<size_t>(vtable), 4, 2)) return fail("a vtable lies outside");
     const size_t v = static_cast<size_t>(vtable);
     const size_t vtable_size = read<uint16_t>(v), table_size = read<uint16_t>(v + 2);
-    if (vtable_size < 4 || !fits(v, vtable_size, 2)) return fail("a vtable is cut off");
+    if (vtable_size < 4 || vtable_size % 2 || !fits(v, vtable_size, 2)) return fail("a vtable is cut off");
     if (table_size < 4 || !fits(at, table_size, 4)) return fail("a table is cut off");
     for (size_t i = 0; i < type->num_elems && 6 + 2 * i <= vtable_size; ++i) {
       const size_t offset = read<uint16_t>(v + 4 + 2 * i);

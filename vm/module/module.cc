@@ -64,6 +64,7 @@ tern_status_t check_programs(tern_module_t* m) {
   const uint32_t wanted = count(programs);
   if (wanted > kMaxPrograms)
     return MALFORMED("The module has %u programs; at most %d are possible.", wanted, kMaxPrograms);
+  m->program_count = wanted;
   uint64_t words = 0;
   for (uint32_t i = 0; i < wanted; ++i) {
     m->fact_count += count(programs->Get(i)->routines());
@@ -80,7 +81,6 @@ tern_status_t check_programs(tern_module_t* m) {
     return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
   RoutineFacts* facts = m->facts;
   uint64_t* code = m->code;
-  m->program_count = wanted;
   for (uint32_t i = 0; i < wanted; ++i) {
     ProgramView* program = new (&m->programs[i]) ProgramView(programs->Get(i));
     program->facts = facts;
@@ -169,9 +169,7 @@ void tern_module_release(tern_module_t* module) {
   if (!module || !tern_ref_release(&module->ref_count)) return;
   const tern_allocator_t allocator = module->allocator;
   tern_release(allocator, module->metadata, module->header.metadata_length);
-  tern_release(
-      allocator, module->programs,
-      tern::vm::count(module->root ? module->root->programs() : nullptr) * sizeof(tern::vm::ProgramView));
+  tern_release(allocator, module->programs, module->program_count * sizeof(tern::vm::ProgramView));
   tern_release(allocator, module->code, module->code_size);
   tern_release(allocator, module->facts, module->fact_count * sizeof(tern::vm::RoutineFacts));
   if (module->release) module->release(module->release_self, module->file, module->file_size);
