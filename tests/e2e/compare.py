@@ -4,7 +4,8 @@
     compare.py [NAME…] [--all | --small] [--threads 1,2] [--aarch64] [--bless]
 
 Without names: every model but the large ones (--all takes those too, --small only the quickest). --aarch64 compiles for
-that processor and runs build/aarch64's tern under qemu. Each case runs once per thread count, and the
+that processor and runs build/aarch64's tern under qemu. --files takes ONNX files instead of names: inputs are drawn by
+type, symbolic dimensions become small numbers. Each case runs once per thread count, and the
 outputs must be the same bytes for each. Rows of expected_failures.txt (`model: reason`) may fail; one that passes fails
 the run, so that the list stays true. Exit code 0 only when everything is as expected.
 """
@@ -19,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 import tern_tools as tools  # noqa: E402
+import numpy as np  # noqa: E402
 import zoo  # noqa: E402
 
 EXPECTED = HERE / "expected_failures.txt"
@@ -35,10 +37,40 @@ def reference(path, cases):
     return [o.name for o in session.get_outputs()], [session.run(None, case) for case in cases]
 
 
+def any_inputs(path, seed):
+    """Inputs for a model that no table knows: normal floats, token-like integers, masks of ones."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    known, sizes, random = {i.name for i in graph.initializer}, {}, np.random.default_rng(seed)
+    case = {}
+    for value in graph.input:
+        if value.name in known:
+            continue
+        tensor = value.type.tensor_type
+        shape = [d.dim_value or sizes.setdefault(d.dim_param, 2 + seed + 3 * len(sizes)) for d in tensor.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        if dtype.kind in "iub":
+            array = np.ones(shape) if "mask" in value.name or dtype.kind == "b" else random.integers(0, 1000, shape)
+        else:
+            array = random.standard_normal(shape)
+        case[value.name] = array.astype(dtype)
+    return case
+
+
+def model_of(name, args):
+    """The model's file and its cases."""
+    if not args.files:
+        return zoo.path_of(name), [zoo.inputs_of(name, i) for i in range(len(zoo.MODELS[name].cases))]
+    first, second = any_inputs(name, 0), any_inputs(name, 1)
+    dynamic = any(first[k].shape != second[k].shape for k in first)
+    return Path(name), [first, second] if dynamic else [first]
+
+
 def check_model(name, threads, folder, args):
     """Compiles and runs one model; the list of what is wrong (empty: all is well) and a line of facts."""
-    path = zoo.path_of(name)
-    cases = [zoo.inputs_of(name, i) for i in range(len(zoo.MODELS[name].cases))]
+    path, cases = model_of(name, args)
+    name = path.stem
     names, wanted = reference(path, cases)
     module = Path(folder) / f"{name}.tern"
     start = time.time()
@@ -76,6 +108,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all", action="store_true", help="the large models too")
+    parser.add_argument("--files", action="store_true", help="the names are paths of ONNX files")
     parser.add_argument("--small", action="store_true", help="only models that compile and run in moments")
     parser.add_argument("--aarch64", action="store_true", help="under qemu-aarch64, one thread")
     parser.add_argument("--threads", default="1,2")
@@ -83,7 +116,7 @@ def main():
     parser.add_argument("--targets", help="passed to ternc")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
-    unknown = [n for n in args.names if n not in zoo.MODELS]
+    unknown = [n for n in args.names if n not in zoo.MODELS and not args.files]
     if unknown:
         parser.error(f"no such model: {', '.join(unknown)}")
     wanted = lambda tags: "small" in tags if args.small else args.all or "large" not in tags
