@@ -1,9 +1,308 @@
+// Attention and its kin: scores, masks, softmax and weighted sums as core ops; the recurrences as loops.
+#include "compiler/onnx/attention.h"
+
+#include <cmath>
+#include <limits>
+
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/onnx/window.h"
 
 namespace tern::onnx {
 
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+int64_t heads_of(Op& op, const char* name) {
+  int64_t heads = op.i(name, 0);
+  if (heads < 1) fail("Attribute '{}' is missing; operands of three dimensions need it.", name);
+  return heads;
+}
+
+}  // namespace
+
+Value* split_heads(Emit& b, Value* x, int64_t heads) {
+  if (x->type.rank() != 3) fail("The operand ({}) does not have three dimensions.", x->type.text());
+  const Shape& s = x->type.shape;
+  return b.transpose(b.reshape(x, {s[0], s[1], Dim(heads), floordiv(s[2], Dim(heads))}), {0, 2, 1, 3});
+}
+
+Value* join_heads(Emit& b, Value* x) {
+  const Shape s = x->type.shape;
+  return b.reshape(b.transpose(x, {0, 2, 1, 3}), {s[0], s[2], s[1] * s[3]});
+}
+
+// x [B, Hq, M, K] times y [B, Hkv, K, N] where each of y's heads serves Hq / Hkv of x's.
+Value* grouped_dot(Emit& b, Value* x, Value* y) {
+  const Shape &xs = x->type.shape, &ys = y->type.shape;
+  if (xs[1] == ys[1]) return b.dot(x, y);
+  Dim group = divide_products({xs[1]}, {ys[1]});
+  Value* wide = b.reshape(x, {xs[0], ys[1], group, xs[2], xs[3]});
+  Value* result = b.dot(wide, b.reshape(y, {ys[0], ys[1], Dim(1), ys[2], ys[3]}));
+  return b.reshape(result, {xs[0], xs[1], xs[2], ys[3]});
+}
+
+Value* scaled_scores(Emit& b, Value* q, Value* k, double scale) {
+  double root = std::sqrt(scale);
+  return grouped_dot(b, b.mul(q, root), b.transpose(b.mul(k, root), {0, 1, 3, 2}));
+}
+
+Value* causal_mask(Emit& b, Value* scores, const Dim& past) {
+  Shape plane(scores->type.shape.end() - 2, scores->type.shape.end());
+  Value* last = b.add(b.iota(plane, 0, DType::kI64), b.dim(past));
+  Value* visible = b.compare(ScalarOp::kLe, b.iota(plane, 1, DType::kI64), last);
+  return b.select(visible, scores, b.like(scores, kMinusInfinity));
+}
+
+namespace {
+
+double attention_scale(Op& op, Value* q) {
+  if (op.has_attr("scale")) {
+    double scale = op.f("scale", 1);
+    if (!(scale > 0)) fail("Attribute 'scale' ({}) must be positive.", scale);
+    return scale;
+  }
+  const Dim& size = q->type.shape[3];
+  if (!size.is_const() || size.value() < 1)
+    fail("The size of a head ({}) must be known while compiling.", size.text());
+  return 1 / std::sqrt(static_cast<double>(size.value()));
+}
+
+// The mask, padded at its end to all keys: false or -inf there.
+Value* whole_mask(Emit& b, Value* mask, const Dim& keys) {
+  if (mask->type.rank() == 0) return mask;
+  const Dim have = mask->type.shape.back();
+  if (have == keys || have.is_const(1)) return mask;
+  std::vector<Dim> low(mask->type.shape.size(), Dim(0)), high = low;
+  high.back() = keys - have;
+  if (!high.back().is_const()) return mask;
+  Value* fill = mask->type.dtype == DType::kBool ? b.integer(DType::kBool, 0) : b.like(mask, kMinusInfinity);
+  return b.pad(mask, low, high, fill);
+}
+
+Value* masked(Op& op, Value* scores, const Dim& past) {
+  Emit& b = op.b;
+  const Dim keys = scores->type.shape[3];
+  if (op.has(3)) {
+    Value* mask = whole_mask(b, op.tensor(3), keys);
+    if (mask->type.dtype == DType::kBool) {
+      scores = b.select(mask, scores, b.like(scores, kMinusInfinity));
+    } else {
+      scores = b.add(scores, b.cast(mask, scores->type.dtype));
+    }
+  }
+  if (op.i("is_causal", 0) != 0) scores = causal_mask(b, scores, past);
+  if (op.has(6)) {
+    Value* lengths =
+        b.reshape(b.cast(op.tensor(6), DType::kI64), {scores->type.shape[0], Dim(1), Dim(1), Dim(1)});
+    Value* position = b.reshape(b.iota({keys}, 0, DType::kI64), {Dim(1), Dim(1), Dim(1), keys});
+    scores = b.select(b.compare(ScalarOp::kLt, position, lengths), scores, b.like(scores, kMinusInfinity));
+  }
+  return scores;
+}
+
+void import_attention(Op& op) {
+  Emit& b = op.b;
+  Value *q = op.tensor(0), *k = op.tensor(1), *v = op.tensor(2);
+  bool packed = q->type.rank() == 3;
+  op.ignore({"q_num_heads", "kv_num_heads"});
+  if (packed) {
+    q = split_heads(b, q, heads_of(op, "q_num_heads"));
+    k = split_heads(b, k, heads_of(op, "kv_num_heads"));
+    v = split_heads(b, v, heads_of(op, "kv_num_heads"));
+  }
+  for (Value* x : {q, k, v})
+    if (x->type.rank() != 4) fail("An operand ({}) has neither three nor four dimensions.", x->type.text());
+  double scale = attention_scale(op, q);
+  Dim past(0);
+  if (op.has(4)) {
+    past = op.tensor(4)->type.shape.at(2);
+    k = b.concat({op.tensor(4), k}, 2);
+  }
+  if (op.has(5)) v = b.concat({op.tensor(5), v}, 2);
+  Value* scores = scaled_scores(b, q, k, scale);
+  Value* raw = scores;
+  if (double cap = op.f("softcap", 0); cap > 0)
+    scores = b.mul(b.unary(ScalarOp::kTanh, b.div(scores, cap)), cap);
+  Value* capped = scores;
+  scores = masked(op, scores, past);
+  int64_t mode = op.i("qk_matmul_output_mode", 0);
+  DType type = scores->type.dtype;
+  DType precision = op.dtype_attr("softmax_precision").value_or(type);
+  Value* weights = b.cast(b.softmax(b.cast(scores, precision), {3}), type);
+  Value* result = grouped_dot(b, weights, b.cast(v, type));
+  op.output(0, packed ? join_heads(b, result) : result);
+  op.output(1, k);
+  op.output(2, v);
+  op.output(3, mode == 0 ? raw : mode == 1 ? capped : mode == 2 ? scores : weights);
+}
+
+void import_flex_attention(Op& op) {
+  Emit& b = op.b;
+  Value *q = op.tensor(0), *k = op.tensor(1), *v = op.tensor(2);
+  for (Value* x : {q, k, v})
+    if (x->type.rank() != 4) fail("An operand ({}) does not have four dimensions.", x->type.text());
+  DType type = q->type.dtype;
+  DType precision = op.dtype_attr("softmax_precision").value_or(dtype_bits(type) < 32 ? DType::kF32 : type);
+  auto modify = [&](const char* name, Value* x) {
+    if (!op.has_attr(name)) return x;
+    auto outputs = op.importer.import_into(op.scope, b, *op.graph_attr(name), {x});
+    if (outputs.size() != 1) fail("The subgraph '{}' has {} outputs instead of one.", name, outputs.size());
+    return outputs[0];
+  };
+  Value* scores = modify("score_mod", b.cast(scaled_scores(b, q, k, attention_scale(op, q)), precision));
+  Value* weights = modify("prob_mod", b.softmax(scores, {3}));
+  op.output(0, b.cast(grouped_dot(b, weights, b.cast(v, weights->type.dtype)), v->type.dtype));
+}
+
+}  // namespace
+
+// x [B, S, N, H] rotated by caches [B, S, 1, R/2].
+Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, bool interleaved) {
+  Dim half = floordiv(width, Dim(2)), whole = x->type.shape[3];
+  Value* part = b.slice_axis(x, 3, Dim(0), width);
+  Value* first = interleaved ? b.slice_axis(part, 3, Dim(0), half, 2) : b.slice_axis(part, 3, Dim(0), half);
+  Value* second = interleaved ? b.slice_axis(part, 3, Dim(1), half, 2) : b.slice_axis(part, 3, half, half);
+  Value* real = b.sub(b.mul(cosine, first), b.mul(sine, second));
+  Value* imaginary = b.add(b.mul(sine, first), b.mul(cosine, second));
+  Value* turned;
+  if (interleaved) {
+    turned = b.reshape(b.concat({b.unsqueeze(real, {4}), b.unsqueeze(imaginary, {4})}, 4), part->type.shape);
+  } else {
+    turned = b.concat({real, imaginary}, 3);
+  }
+  if (width == whole) return turned;
+  return b.concat({turned, b.slice_axis(x, 3, width, whole - width)}, 3);
+}
+
+namespace {
+
+void import_rotary(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *cosine = op.tensor(1), *sine = op.tensor(2);
+  bool packed = x->type.rank() == 3, interleaved = op.i("interleaved", 0) != 0;
+  Shape original = x->type.shape;
+  op.ignore({"num_heads"});
+  if (packed) {
+    int64_t heads = heads_of(op, "num_heads");
+    x = b.reshape(x, {original[0], original[1], Dim(heads), floordiv(original[2], Dim(heads))});
+  } else if (x->type.rank() == 4) {
+    x = b.transpose(x, {0, 2, 1, 3});
+  } else {
+    fail("The operand ({}) has neither three nor four dimensions.", x->type.text());
+  }
+  if (op.has(3)) {
+    Value* positions = b.cast(op.tensor(3), DType::kI64);
+    cosine = b.gather(cosine, positions, 0);
+    sine = b.gather(sine, positions, 0);
+  }
+  if (cosine->type.rank() != 3 || sine->type.rank() != 3)
+    fail("The caches ({}, {}) do not have three dimensions.", cosine->type.text(), sine->type.text());
+  int64_t width = op.i("rotary_embedding_dim", 0);
+  Value* y = rotate(b, x, b.unsqueeze(cosine, {2}), b.unsqueeze(sine, {2}),
+                    width > 0 ? Dim(width) : x->type.shape[3], interleaved);
+  op.output(0, packed ? b.reshape(y, original) : b.transpose(y, {0, 2, 1, 3}));
+}
+
+// One step of linear attention: the state [B, H, Dk, Dv] decays, is corrected, takes k v^T, and is read by q.
+struct LinearStep {
+  bool gated, delta;
+  double scale;
+};
+
+LoopResult linear_attention_step(Emit& b, const LinearStep& step, Value* number, Value* state,
+                                 const std::vector<Value*>& sequences) {
+  auto now = [&](size_t i) { return b.gather(sequences[i], number, 2); };  // [B, H, D]
+  Value *q = now(0), *k = now(1), *v = now(2);
+  if (step.gated) state = b.mul(state, b.unsqueeze(b.unary(ScalarOp::kExp, now(3)), {3}));
+  if (step.delta) {
+    Value* found = b.squeeze(b.dot(b.unsqueeze(k, {2}), state), {2});
+    v = b.mul(now(4), b.sub(v, found));
+  }
+  state = b.add(state, b.mul(b.unsqueeze(k, {3}), b.unsqueeze(v, {2})));
+  Value* read = b.mul(grouped_dot(b, b.unsqueeze(q, {2}), state), step.scale);
+  return {b.integer(DType::kBool, 1), {state}, {b.squeeze(read, {2})}};
+}
+
+void import_linear_attention(Op& op) {
+  Emit& b = op.b;
+  op.ignore({"chunk_size"});
+  int64_t q_heads = heads_of(op, "q_num_heads"), kv_heads = heads_of(op, "kv_num_heads");
+  std::string rule = op.s("update_rule", "gated_delta");
+  LinearStep step{rule == "gated" || rule == "gated_delta", rule == "delta" || rule == "gated_delta",
+                  op.f("scale", 0)};
+  if (!step.gated && !step.delta && rule != "linear")
+    fail("Attribute 'update_rule' ('{}') is not known.", rule);
+  Value* query = op.tensor(0);
+  DType type = query->type.dtype;
+  auto wide = [&](int i) { return b.cast(op.tensor(i), DType::kF32); };
+  Value *q = split_heads(b, wide(0), q_heads), *k = split_heads(b, wide(1), kv_heads),
+        *v = split_heads(b, wide(2), kv_heads);
+  const Dim width = q->type.shape[3];
+  if (step.scale == 0) {
+    if (!width.is_const()) fail("The size of a head ({}) must be known while compiling.", width.text());
+    step.scale = 1 / std::sqrt(static_cast<double>(width.value()));
+  }
+  std::vector<Value*> sequences = {q, k, v, nullptr, nullptr};
+  if (step.gated) sequences[3] = split_heads(b, wide(4), kv_heads);
+  if (step.delta) {
+    Value* beta = wide(5);
+    int64_t heads = beta->type.rank() == 3 && beta->type.shape[2].is_const(1) ? 1 : kv_heads;
+    sequences[4] = split_heads(b, beta, heads);
+  }
+  DType state_type = op.has(3) ? op.tensor(3)->type.dtype : type;
+  Value* state = op.has(3) ? wide(3)
+                           : b.full({q->type.shape[0], Dim(kv_heads), width, v->type.shape[3]},
+                                    b.scalar(DType::kF32, 0));
+  auto results =
+      build_loop(op, b.dim(q->type.shape[2]), b.integer(DType::kBool, 1), {state},
+                 [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+                   return linear_attention_step(*region.emit, step, number, inside[0], sequences);
+                 });
+  // [T, B, H, D] to [B, T, H * D]
+  Value* y = b.transpose(results[1], {1, 0, 2, 3});
+  const Shape s = y->type.shape;
+  op.output(0, b.cast(b.reshape(y, {s[0], s[1], s[2] * s[3]}), type));
+  op.output(1, b.cast(results[0], state_type));
+}
+
+void import_causal_conv(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *weights = op.tensor(1);
+  std::string activation = op.s("activation", "none");
+  if (activation != "none" && activation != "silu" && activation != "swish")
+    fail("Attribute 'activation' ('{}') must be none, silu or swish.", activation);
+  if (x->type.rank() != 3 || weights->type.rank() != 3 || !weights->type.shape[0].is_const() ||
+      !weights->type.shape[2].is_const())
+    fail("The operand ({}) and the weights ({}) need three dimensions.", x->type.text(),
+         weights->type.text());
+  const Dim carry = weights->type.shape[2] - Dim(1);
+  Value* past = op.has(3) ? op.tensor(3) : b.full({x->type.shape[0], x->type.shape[1], carry}, b.like(x, 0));
+  Value* joined = b.concat({past, x}, 2);
+  Window w{{carry.value() + 1}, {1}, {1}, {0}, {0}, {0}, {0}};
+  Value* y = convolve(b, joined, weights, w, weights->type.shape[0].value(), DType::kNone);
+  if (op.has(2)) y = b.add(y, per_channel(b, op.tensor(2), 3, 1));
+  if (activation != "none") {
+    Value* wide = b.cast(y, DType::kF32);
+    y = b.cast(b.mul(wide, sigmoid(b, wide)), x->type.dtype);
+  }
+  op.output(0, y);
+  op.output(1, b.slice_axis(joined, 2, joined->type.shape[2] - carry, carry));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "Attention", 23, kLatest, import_attention},
+    {"ai.onnx.preview", "FlexAttention", 1, kLatest, import_flex_attention},
+    {kOnnx, "RotaryEmbedding", 23, kLatest, import_rotary},
+    {kOnnx, "LinearAttention", 27, kLatest, import_linear_attention},
+    {kOnnx, "CausalConvWithState", 27, kLatest, import_causal_conv},
+};
+
+}  // namespace
+
 std::span<const OpRow> attention_rows() {
-  return {};
+  return kRows;
 }
 
 }  // namespace tern::onnx

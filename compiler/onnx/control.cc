@@ -20,6 +20,20 @@ Value* bool_scalar(Emit& b, Value* v, const char* what) {
   return b.reshape(v, {});
 }
 
+bool joinable(const Type& a, const Type& b) {
+  if (a.kind != b.kind || a.dtype != b.dtype) return false;
+  return a.is_tensor() ? a.rank() == b.rank() : joinable(*a.element, *b.element);
+}
+
+// PyTorch exports x.squeeze(axis) as `if dimension == 1: Squeeze else: Identity`, whose branches differ in
+// rank.
+bool is_optional_squeeze(const pb::GraphProto& then_graph, const pb::GraphProto& else_graph) {
+  auto last_op = [](const pb::GraphProto& graph) {
+    return graph.node_size() ? graph.node(graph.node_size() - 1).op_type() : std::string();
+  };
+  return last_op(then_graph) == "Squeeze" && else_graph.node_size() == 1 && last_op(else_graph) == "Identity";
+}
+
 void import_if(Op& op) {
   Emit& b = op.b;
   Value* condition = bool_scalar(b, op.tensor(0), "condition");
@@ -28,13 +42,27 @@ void import_if(Op& op) {
   if (auto known = b.known_ints(condition)) {
     results = op.importer.import_into(op.scope, b, (*known)[0] != 0 ? *then_graph : *else_graph, {});
   } else {
+    size_t symbols = b.graph().symbols.size();
     std::vector<std::unique_ptr<Block>> regions;
     for (const pb::GraphProto* graph : {then_graph, else_graph}) {
       Importer::Region region = op.importer.import_region(op.scope, *graph);
       region.block->results = region.outputs;
       regions.push_back(std::move(region.block));
     }
-    results = finish_if(b, condition, std::move(regions));
+    bool same = regions[0]->results.size() == regions[1]->results.size();
+    for (size_t i = 0; same && i < regions[0]->results.size(); ++i)
+      same = joinable(regions[0]->results[i]->type, regions[1]->results[i]->type);
+    if (!same && is_optional_squeeze(*then_graph, *else_graph)) {
+      regions.clear();
+      b.knowledge().roll_back(symbols);
+      b.check(condition,
+              fmt::format(
+                  "The node '{}' (If) squeezes a dimension that must be 1 and is not for these input shapes.",
+                  op.node.name()));
+      results = op.importer.import_into(op.scope, b, *then_graph, {});
+    } else {
+      results = finish_if(b, condition, std::move(regions));
+    }
   }
   if (static_cast<int>(results.size()) < op.output_count())
     fail("The branches give {} results, the node takes {}.", results.size(), op.output_count());

@@ -82,27 +82,47 @@ void import_clip(Op& op) {
   op.output(0, x);
 }
 
-void cast_to(Op& op, DType to, bool saturate) {
+// Powers of two as 8-bit exponents: rounded up (or down, or to the nearest) from the bits of a f32.
+Value* cast_to_exponent(Emit& b, Value* x, const std::string& mode) {
+  Value* bits = b.bitcast(b.cast(x, DType::kF32), DType::kI32);
+  Value* exponent = b.map(ScalarOp::kAnd, {b.map(ScalarOp::kShr, {bits, b.integer(DType::kI32, 23)}),
+                                           b.integer(DType::kI32, 255)});
+  Value* fraction = b.map(ScalarOp::kAnd, {bits, b.integer(DType::kI32, 0x7fffff)});
+  double threshold = mode == "up" ? 0 : mode == "nearest" ? 0x3fffff : 0x7fffff;
+  Value* more = b.cast(b.compare(ScalarOp::kGt, fraction, threshold), DType::kI32);
+  Value* finite = b.compare(ScalarOp::kLt, exponent, 254.0);
+  Value* rounded = b.add(exponent, b.select(finite, more, b.integer(DType::kI32, 0)));
+  return b.bitcast(b.cast(rounded, DType::kU8), DType::kF8E8M0);
+}
+
+void cast_to(Op& op, DType to, bool saturate, const std::string& round_mode) {
+  Emit& b = op.b;
   Value* x = op.tensor(0);
   DType from = x->type.dtype;
   if ((from == DType::kString) != (to == DType::kString))
     fail("Casting {} to {} is not supported.", dtype_name(from), dtype_name(to));
-  op.output(0, op.b.cast(x, to, saturate));
+  if (to == DType::kF8E8M0 && is_float(from) && from != to)
+    return op.output(0, cast_to_exponent(b, x, round_mode));
+  // Sub-byte integers keep the low bits.
+  if (is_int(to) && dtype_bits(to) < 8 && is_float(from)) x = b.cast(x, DType::kI32);
+  op.output(0, b.cast(x, to, saturate));
+}
+
+std::string round_mode(Op& op) {
+  std::string mode = op.s("round_mode", "up");
+  if (mode != "up" && mode != "down" && mode != "nearest")
+    fail("Attribute 'round_mode' ('{}') must be up, down or nearest.", mode);
+  return mode;
 }
 
 void import_cast(Op& op) {
   auto to = op.dtype_attr("to");
   if (!to) fail("Attribute 'to' is missing.");
-  bool saturate = op.i("saturate", 1) != 0;
-  std::string mode = op.s("round_mode", "up");
-  if (*to == DType::kF8E8M0 && mode != "up" && mode != "nearest")
-    fail("Attribute 'round_mode' ('{}') is supported as 'up' and 'nearest'.", mode);
-  cast_to(op, *to, saturate);
+  cast_to(op, *to, op.i("saturate", 1) != 0, round_mode(op));
 }
 
 void import_cast_like(Op& op) {
-  op.ignore({"round_mode"});
-  cast_to(op, op.tensor(1)->type.dtype, op.i("saturate", 1) != 0);
+  cast_to(op, op.tensor(1)->type.dtype, op.i("saturate", 1) != 0, round_mode(op));
 }
 
 void import_bit_cast(Op& op) {

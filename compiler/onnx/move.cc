@@ -25,10 +25,6 @@ struct SliceAxis {
   Dim start, size;
 };
 
-Dim clamp_far(const Dim& d) {
-  return d.is_const() ? Dim(std::clamp(d.value(), -kFar, kFar)) : d;
-}
-
 // A position counted from the end when it is negative.
 Dim from_end(Emit& b, const Dim& position, const Dim& extent) {
   auto negative = decide(b.graph(), ScalarOp::kLt, position, Dim(0));
@@ -37,12 +33,17 @@ Dim from_end(Emit& b, const Dim& position, const Dim& extent) {
   return position + is_negative * extent;
 }
 
+// An end of a slice within [low, high]; a constant far outside (INT64_MAX: "to the end") is the limit itself.
+Dim clamp_end(Emit& b, const Dim& position, const Dim& extent, const Dim& low, const Dim& high) {
+  if (position.is_const() && position.value() >= kFar) return high;
+  if (position.is_const() && position.value() <= -kFar) return low;
+  return b.max_dim(b.min_dim(from_end(b, position, extent), high), low);
+}
+
 SliceAxis slice_axis(Emit& b, Dim start, Dim end, int64_t step, const Dim& extent) {
-  start = from_end(b, clamp_far(start), extent);
-  end = from_end(b, clamp_far(end), extent);
   Dim low = step > 0 ? Dim(0) : Dim(-1), high = step > 0 ? extent : extent - Dim(1);
-  start = b.max_dim(b.min_dim(start, high), Dim(0));
-  end = b.max_dim(b.min_dim(end, high), low);
+  start = clamp_end(b, start, extent, Dim(0), high);
+  end = clamp_end(b, end, extent, low, high);
   Dim distance = step > 0 ? end - start : start - end;
   Dim size = b.max_dim(ceildiv(distance, Dim(step > 0 ? step : -step)), Dim(0));
   if (size.is_const(0)) start = Dim(0);

@@ -1,0 +1,18 @@
+// Parts of attention that the ai.onnx and the com.microsoft operators share.
+#pragma once
+
+#include "compiler/onnx/importer.h"
+
+namespace tern::onnx {
+
+Value* split_heads(Emit& b, Value* x, int64_t heads);  // [B, S, H*D] to [B, H, S, D]
+Value* join_heads(Emit& b, Value* x);                  // the way back
+// x [B, Hq, M, K] times y [B, Hkv, K, N] where each of y's heads serves Hq / Hkv of x's.
+Value* grouped_dot(Emit& b, Value* x, Value* y);
+Value* scaled_scores(Emit& b, Value* q, Value* k, double scale);
+// Scores with -inf where a key lies behind the query; query i is at position past + i.
+Value* causal_mask(Emit& b, Value* scores, const Dim& past);
+// x [B, S, N, H] rotated by caches [B, S, 1, R/2].
+Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, bool interleaved);
+
+}  // namespace tern::onnx
