@@ -37,8 +37,9 @@ class LoweringContext {
   int add_temporary(const std::string& name, DType dtype, const Dim& elements);
   int add_constant(const std::string& name, TensorDataPtr data);
 
-  // Values. A constant value gets its buffer, in dense order, when it is first asked for.
-  bool has_place(const graph::Value* value) const { return places_.contains(value); }
+  // Values. A constant gets its buffer, in dense order, when its place is first asked for; a view of a placed
+  // value gets a place over the same buffer. has_place says whether place() would succeed.
+  bool has_place(const graph::Value* value);
   const Place& place(const graph::Value* value);
   void set_place(const graph::Value* value, Place place) { places_[value] = std::move(place); }
   // The constant's data, or null.
@@ -60,6 +61,8 @@ class LoweringContext {
   Diagnostics& diagnostics_;
   std::unordered_map<const graph::Value*, Place> places_;
   std::unordered_map<const TensorData*, int> constants_;
+  int dispatches_ = 0;
+  friend class DispatchBuilder;
   std::vector<Step>* steps_ = nullptr;
 };
 
@@ -82,6 +85,7 @@ class DispatchBuilder {
   void set_flops(Dim flops) { flops_ = flops; }
   // Declares that each element of the output is written after the same element of every input that could
   // share its memory was read.
+  // Before the first bind().
   void set_elementwise_in_place(bool on) { in_place_ = on; }
 
   // Levels in ascending order, once each. Runs the kernel passes that every kernel needs.

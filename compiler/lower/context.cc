@@ -1,0 +1,270 @@
+#include "compiler/lower/context.h"
+
+#include <algorithm>
+
+#include "compiler/kernel/assign_scratch.h"
+#include "compiler/kernel/simplify.h"
+#include "compiler/kernel/unroll.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::OpKind;
+using kernel::Access;
+
+constexpr int64_t kGuess = 64;  // a dimension about which nothing is known
+
+class Bounder {
+ public:
+  explicit Bounder(graph::Graph& graph) : graph_(graph) {}
+
+  std::optional<Dim> bound(const Dim& d, bool upper) {
+    switch (d.op()) {
+      case Dim::Op::kConst:
+        return d;
+      case Dim::Op::kSymbol:
+        return symbol(d, upper);
+      case Dim::Op::kAdd:
+        return fold(d, upper, [](Dim a, Dim b) { return a + b; });
+      case Dim::Op::kMin:
+        return fold(d, upper, [](Dim a, Dim b) { return min(a, b); });
+      case Dim::Op::kMax:
+        return fold(d, upper, [](Dim a, Dim b) { return max(a, b); });
+      case Dim::Op::kMul: {  // a constant factor comes last; the others are sizes
+        const bool negative = d.args().back().is_const() && d.args().back().value() < 0;
+        return fold(d, upper != negative, [](Dim a, Dim b) { return a * b; });
+      }
+      case Dim::Op::kFloorDiv:
+      case Dim::Op::kCeilDiv: {
+        const auto a = bound(d.args()[0], upper), b = bound(d.args()[1], !upper);
+        if (!a || !b) return std::nullopt;
+        return d.op() == Dim::Op::kFloorDiv ? floordiv(*a, *b) : ceildiv(*a, *b);
+      }
+      case Dim::Op::kMod: {
+        if (!upper) return Dim(0);
+        const auto b = bound(d.args()[1], true);
+        return b ? std::optional<Dim>(*b - 1) : std::nullopt;
+      }
+    }
+    return std::nullopt;
+  }
+
+ private:
+  std::optional<Dim> symbol(const Dim& d, bool upper) {
+    const graph::SymbolInfo* info = graph_.find_symbol(d.symbol_name());
+    if (!info || info->origin == graph::SymbolInfo::Origin::kInput) return d;
+    if (!upper) return Dim(info->min);
+    if (!info->upper || ++depth_ > 100) {
+      if (info->max != INT64_MAX) return Dim(info->max);
+      return std::nullopt;
+    }
+    return bound(*info->upper, true);
+  }
+
+  template <typename F>
+  std::optional<Dim> fold(const Dim& d, bool upper, F f) {
+    std::optional<Dim> out;
+    for (const Dim& a : d.args()) {
+      const auto b = a.is_const() ? std::optional<Dim>(a) : bound(a, upper);
+      if (!b) return std::nullopt;
+      out = out ? f(*out, *b) : *b;
+    }
+    return out;
+  }
+
+  graph::Graph& graph_;
+  int depth_ = 0;
+};
+
+std::string identifier(const std::string& label) {
+  std::string out;
+  for (const char c : label) {
+    const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    out += word ? c : '_';
+  }
+  return out;
+}
+
+}  // namespace
+
+LoweringContext::LoweringContext(graph::Graph& graph, const Target& target, const LowerOptions& options,
+                                 LoweredProgram& program, Diagnostics& diagnostics)
+    : graph_(graph),
+      target_(target),
+      options_(options),
+      program_(program),
+      diagnostics_(diagnostics),
+      steps_(&program.steps) {}
+
+bool LoweringContext::enabled(std::string_view step) const {
+  return std::find(options_.disabled.begin(), options_.disabled.end(), step) == options_.disabled.end();
+}
+
+int64_t LoweringContext::hint(const Dim& dim) const {
+  const auto value = dim.evaluate([&](const std::string& name) -> std::optional<int64_t> {
+    const graph::SymbolInfo* info = graph_.find_symbol(name);
+    if (!info) return kGuess;
+    if (info->hint > 0) return info->hint;
+    return std::clamp<int64_t>(kGuess, std::max<int64_t>(info->min, 1), std::max<int64_t>(info->max, 1));
+  });
+  return std::max<int64_t>(value.value_or(kGuess), 1);
+}
+
+std::optional<Dim> LoweringContext::upper_bound(const Dim& dim) const {
+  return Bounder(graph_).bound(dim, true);
+}
+
+int LoweringContext::add_buffer(BufferDef def) {
+  program_.buffers.push_back(std::move(def));
+  return static_cast<int>(program_.buffers.size()) - 1;
+}
+
+int LoweringContext::add_temporary(const std::string& name, DType dtype, const Dim& elements) {
+  BufferDef def;
+  def.name = name;
+  def.dtype = dtype;
+  const Dim bytes = ceildiv(elements * Dim(dtype_bits(dtype)), 8);
+  const auto bound = upper_bound(bytes);
+  def.kind = bound ? BufferKind::kTemporary : BufferKind::kDynamic;
+  def.bytes = bound ? *bound : bytes;
+  const int id = add_buffer(std::move(def));
+  if (!bound) {
+    Step step;
+    step.kind = Step::Kind::kAllocate;
+    step.allocate = std::make_shared<AllocateStep>(AllocateStep{id, bytes});
+    push(std::move(step));
+  }
+  return id;
+}
+
+int LoweringContext::add_constant(const std::string& name, TensorDataPtr data) {
+  if (auto it = constants_.find(data.get()); it != constants_.end()) return it->second;
+  BufferDef def;
+  def.kind = BufferKind::kConstant;
+  def.name = name;
+  def.dtype = data->dtype();
+  def.bytes = dtype_storage_bytes(data->dtype(), data->count());
+  def.data = data;
+  const int id = add_buffer(std::move(def));
+  constants_[data.get()] = id;
+  return id;
+}
+
+TensorDataPtr LoweringContext::constant_data(const graph::Value* value) {
+  if (!value->def || value->def->kind != OpKind::kConstant) return nullptr;
+  return value->def->attr<TensorDataPtr>("value");
+}
+
+bool LoweringContext::has_place(const graph::Value* value) {
+  if (places_.contains(value)) return true;
+  if (constant_data(value)) return true;
+  if (!value->def || !graph::info(value->def->kind).view || value->def->operands.empty()) return false;
+  switch (value->def->kind) {
+    case OpKind::kTranspose:
+    case OpKind::kSlice:
+    case OpKind::kBroadcast:
+    case OpKind::kReshape:
+      break;
+    default:
+      return false;
+  }
+  if (!has_place(value->def->operand())) return false;
+  auto view = view_place(*value->def, place(value->def->operand()));
+  if (!view) return false;
+  places_[value] = std::move(*view);
+  return true;
+}
+
+const Place& LoweringContext::place(const graph::Value* value) {
+  if (auto it = places_.find(value); it != places_.end()) return it->second;
+  if (const TensorDataPtr data = constant_data(value)) {
+    const int buffer = add_constant(value->name, data);
+    return places_[value] = dense_place(buffer, Layout::dense(value->type.rank()), value->type.shape);
+  }
+  TERN_CHECK(has_place(value), "value {} ('{}') of op {} has no place", value->id, value->name,
+             value->def ? graph::info(value->def->kind).name : "argument");
+  return places_[value];
+}
+
+void LoweringContext::fail(const graph::Node& node, Error error) {
+  const std::string op(graph::info(node.kind).name);
+  if (node.source) {
+    diagnostics_.add(std::move(error).note(
+        fmt::format("While lowering node '{}' ({}), core op {}", node.source->node, node.source->op, op)));
+  } else {
+    diagnostics_.add(std::move(error).note(fmt::format("While lowering core op {}", op)));
+  }
+}
+
+// ---- DispatchBuilder
+
+DispatchBuilder::DispatchBuilder(LoweringContext& context, const Region& region)
+    : context_(context), region_(region), label_(region.label()) {
+  for (const graph::Value* v : region.inputs) declared_[context.place(v).buffer] = Access::kRead;
+  for (const graph::Value* v : region.outputs) {
+    const int buffer = context.place(v).buffer;
+    const auto [it, fresh] = declared_.emplace(buffer, Access::kWrite);
+    if (!fresh && it->second == Access::kRead) it->second = Access::kReadWrite;
+  }
+}
+
+kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
+  for (const Bound& b : bound_) {
+    if (b.buffer == buffer) return b.handle;
+  }
+  if (auto it = declared_.find(buffer); it != declared_.end()) access = it->second;
+  const BufferDef& def = context_.program().buffers[static_cast<size_t>(buffer)];
+  kernel::BufferNode node{fmt::format("b{}", bound_.size()), {def.dtype, 1}, kernel::Scope::kGlobal, access,
+                          0, in_place_ && access == Access::kWrite};
+  bound_.push_back({buffer, access, std::make_shared<const kernel::BufferNode>(std::move(node))});
+  return bound_.back().handle;
+}
+
+void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> grid,
+                                  std::vector<kernel::Stmt> body, std::string schedule) {
+  auto k = std::make_shared<kernel::Kernel>();
+  k->grid = std::move(grid);
+  k->body = std::move(body);
+  k->schedule = std::move(schedule);
+  variants_.push_back({level, std::move(k)});
+}
+
+void DispatchBuilder::finish() {
+  auto dispatch = std::make_shared<DispatchStep>();
+  dispatch->label = label_;
+  dispatch->sources = region_.sources();
+  Dim read = 0, written = 0;
+  for (const Bound& b : bound_) {
+    const BufferDef& def = context_.program().buffers[static_cast<size_t>(b.buffer)];
+    dispatch->bindings.push_back({b.buffer, 0, def.bytes, b.access});
+    if (b.access != Access::kWrite) read = read + def.bytes;
+    if (b.access != Access::kRead) written = written + def.bytes;
+  }
+  for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
+  const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
+  for (Variant& v : variants_) {
+    kernel::Kernel& k = *v.kernel;
+    k.name = name;
+    for (const Bound& b : bound_) k.bindings.push_back(b.handle);
+    k.params = params_.params();
+    for (const auto& s : dispatch->sources) k.source.push_back(fmt::format("{} ({})", s->node, s->op));
+    k.flops = flops_;
+    k.bytes_read = read;
+    k.bytes_written = written;
+    kernel::unroll(k);
+    kernel::simplify(k);
+    kernel::assign_scratch(k);
+    const std::string problems = kernel::verify(k);
+    TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}\n{}", label_, problems,
+               kernel::print_kernel(k));
+    Dim tiles = 1;
+    for (const kernel::GridAxis& axis : k.grid) tiles = tiles * axis.extent;
+    dispatch->variants.push_back({v.level, v.kernel, tiles});
+  }
+  Step step;
+  step.kind = Step::Kind::kDispatch;
+  step.dispatch = std::move(dispatch);
+  context_.push(std::move(step));
+}
+
+}  // namespace tern::lower
