@@ -214,8 +214,9 @@ kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
   }
   if (auto it = declared_.find(buffer); it != declared_.end()) access = it->second;
   const BufferDef& def = context_.program().buffers[static_cast<size_t>(buffer)];
-  kernel::BufferNode node{fmt::format("b{}", bound_.size()), {def.dtype, 1}, kernel::Scope::kGlobal, access,
-                          0, in_place_ && access == Access::kWrite};
+  kernel::BufferNode node{
+      fmt::format("b{}", bound_.size()),    {def.dtype, 1}, kernel::Scope::kGlobal, access, 0,
+      in_place_ && access == Access::kWrite};
   bound_.push_back({buffer, access, std::make_shared<const kernel::BufferNode>(std::move(node))});
   return bound_.back().handle;
 }

@@ -23,9 +23,9 @@ enum class RootKind : uint8_t {
 
 struct Region {
   RootKind kind = RootKind::kNone;
-  graph::Node* root = nullptr;        // kRows: the first reduction; kNone: null
-  std::vector<graph::Node*> nodes;    // everything inlined, the root too, in topological order
-  std::vector<graph::Value*> inputs;  // values read from memory (constants too), each once
+  graph::Node* root = nullptr;         // kRows: the first reduction; kNone: null
+  std::vector<graph::Node*> nodes;     // everything inlined, the root too, in topological order
+  std::vector<graph::Value*> inputs;   // values read from memory (constants too), each once
   std::vector<graph::Value*> outputs;  // values written
   std::unordered_set<const graph::Node*> members;
 

@@ -1,0 +1,180 @@
+#include <algorithm>
+
+#include "compiler/lower/emitter.h"
+#include "compiler/lower/nest_axes.h"
+#include "compiler/lower/nests.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Value;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Stmt;
+
+constexpr int64_t kBlock = 16;  // side of a transposing block
+
+// Whether some big input is read across the grain: stride 1 along an axis other than the innermost. Returns
+// that axis, or -1.
+int transposed_axis(const std::vector<NestAxis>& axes, const RegionAccesses& accesses) {
+  if (axes.size() < 2) return -1;
+  const auto inner = static_cast<size_t>(axes.back().dims.back());
+  for (const AccessStrides& a : accesses.loads) {
+    if (a.strides[inner].is_const(0) || a.strides[inner].is_const(1)) continue;
+    for (size_t k = 0; k + 1 < axes.size(); ++k) {
+      if (a.strides[static_cast<size_t>(axes[k].dims.back())].is_const(1)) return static_cast<int>(k);
+    }
+  }
+  return -1;
+}
+
+// Splits an axis in two: blocks (outer) and the place inside a block.
+bool can_share_memory(const Region& region, LoweringContext& context, const RegionAccesses& accesses) {
+  if (region.outputs.size() != 1) return false;
+  const Value* out = region.outputs[0];
+  const Place& to = context.place(out);
+  const auto& buffers = context.program().buffers;
+  for (const AccessStrides& a : accesses.loads) {
+    const Place& from = context.place(a.value);
+    if (buffers[static_cast<size_t>(from.buffer)].bytes != buffers[static_cast<size_t>(to.buffer)].bytes)
+      continue;
+    const bool same = a.identity && from.strides == to.strides && from.offset == to.offset &&
+                      dtype_bits(a.value->type.dtype) == dtype_bits(out->type.dtype);
+    if (!same) return false;
+  }
+  return true;
+}
+
+class ElementwiseNest {
+ public:
+  ElementwiseNest(const Region& region, LoweringContext& context)
+      : region_(region), context_(context), out_(region.outputs[0]) {}
+
+  void run() {
+    RegionAccesses accesses;
+    for (const Value* v : region_.outputs) {
+      RegionAccesses more = collect_accesses(region_, context_, v);
+      accesses.pinned.resize(more.pinned.size());
+      for (size_t d = 0; d < more.pinned.size(); ++d)
+        accesses.pinned[d] = accesses.pinned[d] || more.pinned[d];
+      accesses.ops += more.ops;
+      accesses.expensive_ops += more.expensive_ops;
+      accesses.loads.insert(accesses.loads.end(), more.loads.begin(), more.loads.end());
+    }
+    const bool in_place = can_share_memory(region_, context_, accesses);
+    std::vector<AccessStrides> all = accesses.loads;
+    for (const Value* v : region_.outputs) all.push_back({v, context_.place(v).strides, true});
+    const Shape& shape = out_->type.shape;
+    axes_ = merge_axes(shape, context_.place(out_).layout.order, all, accesses.pinned);
+    cheap_ = accesses.expensive_ops == 0 && accesses.ops <= 8;
+    const int64_t cost =
+        2 + static_cast<int64_t>(accesses.loads.size()) + accesses.ops + 8 * accesses.expensive_ops;
+
+    DispatchBuilder dispatch(context_, region_);
+    const int across = transposed_axis(axes_, accesses);
+    dispatch.set_elementwise_in_place(in_place && across < 0);
+    dispatch.set_flops(product(shape) * Dim(accesses.ops + accesses.expensive_ops * 10));
+    for (const Level level : context_.target().levels) {
+      ElementEmitter emitter(dispatch);
+      if (across >= 0) {
+        transposing(dispatch, emitter, level, static_cast<size_t>(across), cost);
+      } else {
+        straight(dispatch, emitter, level, cost);
+      }
+    }
+    dispatch.finish();
+  }
+
+ private:
+  std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates) {
+    return store_outputs(emitter, axis_index(axes_, out_->type.shape.size(), coordinates));
+  }
+
+  void straight(DispatchBuilder& dispatch, ElementEmitter& emitter, Level level, int64_t cost) {
+    int lanes = nest_lanes(region_, level);
+    const bool inner_known = !axes_.empty() && axes_.back().extent.is_const();
+    const int64_t inner = inner_known ? axes_.back().extent.value() : 0;
+    // Two vectors a step hide latency in cheap bodies; narrow rows take what fits.
+    if (cheap_ && (!inner_known || inner >= 4 * lanes)) lanes *= 2;
+    while (inner_known && lanes > 4 && lanes / 2 >= inner) lanes /= 2;
+    const Tiling tiling = choose_tiling(context_, axes_, cost);
+    const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
+    NestParts parts = build_nest(
+        dispatch, axes_, tiling, body_axes,
+        [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
+          if (axes_.empty()) return element(emitter, coordinates);
+          const kernel::Var v = kernel::make_var("i");
+          coordinates.back() = kernel::var_expr(v);
+          const Stmt loop = kernel::loop(v, ranges.back().begin, ranges.back().extent,
+                                         kernel::LoopKind::kSerial, element(emitter, coordinates));
+          return vector_loop(loop, lanes);
+        });
+    dispatch.add_variant(
+        level, std::move(parts.grid), std::move(parts.body),
+        fmt::format("elementwise, {} axes, {} lanes, chunks of {}", axes_.size(), lanes, tiling.chunk));
+  }
+
+  // Square blocks of the innermost axis and the axis along which the input is contiguous, so that both
+  // sides' cache lines are used whole.
+  void transposing(DispatchBuilder& dispatch, ElementEmitter& emitter, Level level, size_t across,
+                   int64_t cost) {
+    std::vector<NestAxis> outer;
+    std::vector<size_t> outer_of;  // position in axes_
+    for (size_t a = 0; a + 1 < axes_.size(); ++a) {
+      if (a == across) continue;
+      outer.push_back(axes_[a]);
+      outer_of.push_back(a);
+    }
+    const Dim across_blocks = ceildiv(axes_[across].extent, kBlock),
+              inner_blocks = ceildiv(axes_.back().extent, kBlock);
+    outer.push_back({axes_[across].dims, across_blocks});
+    outer.push_back({axes_.back().dims, inner_blocks});
+    const Tiling tiling = choose_tiling(context_, outer, cost * kBlock * kBlock * 2);
+    const int lanes = std::min(nest_lanes(region_, level), static_cast<int>(kBlock));
+    NestParts parts = build_nest(
+        dispatch, outer, tiling, outer.size(),
+        [&](const std::vector<Expr>& blocks, const std::vector<AxisRange>&) -> std::vector<Stmt> {
+          std::vector<Expr> coordinates(axes_.size());
+          for (size_t k = 0; k < outer_of.size(); ++k) coordinates[outer_of[k]] = blocks[k];
+          const auto range = [&](const Expr& block, const Dim& extent) -> AxisRange {
+            const Expr begin = kernel::mul(block, int_const(kBlock));
+            if (extent.is_const() && extent.value() % kBlock == 0) return {begin, int_const(kBlock)};
+            return {begin, kernel::min(int_const(kBlock), kernel::sub(dispatch.expr(extent), begin))};
+          };
+          const AxisRange slow = range(blocks[blocks.size() - 2], axes_[across].extent);
+          const AxisRange fast = range(blocks.back(), axes_.back().extent);
+          const kernel::Var s = kernel::make_var("s"), f = kernel::make_var("f");
+          coordinates[across] = kernel::var_expr(s);
+          coordinates.back() = kernel::var_expr(f);
+          const Stmt inner = kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
+                                          element(emitter, coordinates));
+          return {
+              kernel::loop(s, slow.begin, slow.extent, kernel::LoopKind::kSerial, vector_loop(inner, lanes))};
+        });
+    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
+                         fmt::format("transposing blocks of {}x{}", kBlock, kBlock));
+  }
+
+  const Region& region_;
+  LoweringContext& context_;
+  const Value* out_;
+  std::vector<NestAxis> axes_;
+  bool cheap_ = true;
+};
+
+}  // namespace
+
+std::vector<Stmt> store_outputs(ElementEmitter& emitter, const std::vector<Expr>& index) {
+  std::vector<Stmt> stores;
+  for (const Value* v : emitter.dispatch().region().outputs)
+    stores.push_back(emitter.store(v, index, emitter.element(v, index)));
+  std::vector<Stmt> out = emitter.take_checks();
+  out.insert(out.end(), stores.begin(), stores.end());
+  return out;
+}
+
+void lower_elementwise(const Region& region, LoweringContext& context) {
+  ElementwiseNest(region, context).run();
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,154 @@
+#include <algorithm>
+
+#include "compiler/kernel/vectorize.h"
+#include "compiler/lower/emitter.h"
+#include "compiler/lower/nest_axes.h"
+#include "compiler/lower/nests.h"
+#include "compiler/lower/window_loops.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::OpKind;
+using graph::Value;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::Stmt;
+
+class WindowNest {
+ public:
+  WindowNest(const Region& region, LoweringContext& context)
+      : region_(region),
+        context_(context),
+        root_(*region.root),
+        arg_(root_.kind == OpKind::kArgReduceWindow) {}
+
+  void run() {
+    const Value* out = region_.outputs[0];
+    const Shape& shape = out->type.shape;
+    std::vector<bool> pinned(shape.size(), false);
+    std::vector<AccessStrides> accesses;
+    int64_t taps = 1;
+    const auto window = root_.ints("window");
+    for (size_t d = 0; d < shape.size(); ++d) {
+      taps *= window[d];
+      pinned[d] = window[d] != 1 || root_.ints("strides")[d] != 1 || root_.ints("low")[d] != 0 || arg_;
+    }
+    const Place& in = context_.place(root_.operand());
+    accesses.push_back({root_.operand(), in.strides, false});
+    const RegionAccesses epilogue = collect_accesses(region_, context_, out, {root_.result()});
+    accesses.insert(accesses.end(), epilogue.loads.begin(), epilogue.loads.end());
+    for (const Value* v : region_.outputs) accesses.push_back({v, context_.place(v).strides, true});
+    axes_ = merge_axes(shape, context_.place(out).layout.order, accesses, pinned);
+
+    DispatchBuilder dispatch(context_, region_);
+    dispatch.set_flops(product(shape) * Dim(taps));
+    for (const Level level : context_.target().levels) variant(dispatch, level, taps);
+    dispatch.finish();
+  }
+
+ private:
+  void variant(DispatchBuilder& dispatch, Level level, int64_t taps) {
+    ElementEmitter emitter(dispatch);
+    const int lanes = nest_lanes(region_, level);
+    const Tiling tiling = choose_tiling(context_, axes_, 2 + 2 * taps);
+    const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
+    NestParts parts = build_nest(
+        dispatch, axes_, tiling, body_axes,
+        [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
+          if (axes_.empty()) return element(emitter, coordinates, -1);
+          const kernel::Var v = kernel::make_var("i");
+          coordinates.back() = kernel::var_expr(v);
+          const Stmt loop =
+              kernel::loop(v, ranges.back().begin, ranges.back().extent, kernel::LoopKind::kSerial,
+                           element(emitter, coordinates, axes_.back().dims.back()));
+          return vector_loop(loop, lanes);
+        });
+    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
+                         fmt::format("window of {} taps, {} lanes", taps, lanes));
+  }
+
+  std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim) {
+    const size_t rank = root_.operand()->type.shape.size();
+    const Index index = axis_index(axes_, rank, coordinates);
+    WindowGeometry g;
+    for (size_t d = 0; d < rank; ++d) {
+      g.axes.push_back({root_.operand()->type.shape[d], root_.ints("window")[d], root_.ints("strides")[d],
+                        root_.ints("low")[d], root_.ints("dilations")[d], 1});
+    }
+    return arg_ ? arg_element(emitter, index, g, vector_dim) : fold_element(emitter, index, g, vector_dim);
+  }
+
+  std::vector<Stmt> fold_element(ElementEmitter& emitter, const Index& index, const WindowGeometry& g,
+                                 int vector_dim) {
+    const ScalarOp op = root_.scalar_op();
+    const DType dtype = root_.result()->type.dtype, wide = accumulator_type(dtype);
+    const kernel::Var acc = kernel::make_var("acc", {wide, 1});
+    std::vector<Stmt> out{kernel::declare(acc, kernel::scalar_const(kernel::reduction_identity(op, wide)))};
+    const auto taps =
+        window_loops(g, index, vector_dim, emitter.dispatch(), [&](const Index& at, const Index&) {
+          const Expr x = kernel::cast(emitter.element(root_.operand(), at), wide);
+          std::vector<Stmt> body = emitter.take_checks();
+          body.push_back(kernel::assign(acc, kernel::op(op, {kernel::var_expr(acc), x})));
+          return body;
+        });
+    out.insert(out.end(), taps.begin(), taps.end());
+    emitter.bind(root_.result(), kernel::cast(kernel::var_expr(acc), dtype));
+    const auto stores = store_outputs(emitter, index);
+    out.insert(out.end(), stores.begin(), stores.end());
+    emitter.unbind(root_.result());
+    return out;
+  }
+
+  std::vector<Stmt> arg_element(ElementEmitter& emitter, const Index& index, const WindowGeometry& g,
+                                int vector_dim) {
+    const DType dtype = root_.operand()->type.dtype;
+    const kernel::Var best = kernel::make_var("best", {dtype, 1}), where = kernel::make_var("where");
+    std::vector<Stmt> out{kernel::declare(best, kernel::scalar_const(scalar::lowest(dtype))),
+                          kernel::declare(where, int_const(-1))};
+    const Shape& shape = root_.operand()->type.shape;
+    const auto taps =
+        window_loops(g, index, vector_dim, emitter.dispatch(), [&](const Index& at, const Index&) {
+          const kernel::Var x = kernel::make_var("x", {dtype, 1});
+          const Expr value = emitter.element(root_.operand(), at);
+          std::vector<Stmt> body = emitter.take_checks();
+          body.push_back(kernel::let(x, value));
+          Expr flat = int_const(0);
+          for (size_t d = 0; d < shape.size(); ++d)
+            flat = kernel::add(kernel::mul(flat, emitter.dispatch().expr(shape[d])), at[d]);
+          const Expr xe = kernel::var_expr(x), be = kernel::var_expr(best);
+          Expr better = kernel::op(ScalarOp::kOr,
+                                   {kernel::compare(ScalarOp::kGt, xe, be),
+                                    kernel::compare(ScalarOp::kLt, kernel::var_expr(where), int_const(0))});
+          if (is_float(dtype)) {  // a NaN is greater than everything but an earlier NaN
+            const Expr first_nan = kernel::op(
+                ScalarOp::kAnd, {kernel::op(ScalarOp::kIsNan, {xe}),
+                                 kernel::op(ScalarOp::kNot, {kernel::op(ScalarOp::kIsNan, {be})})});
+            better = kernel::op(ScalarOp::kOr, {better, first_nan});
+          }
+          body.push_back(kernel::if_then(better, {kernel::assign(best, xe), kernel::assign(where, flat)}));
+          return body;
+        });
+    out.insert(out.end(), taps.begin(), taps.end());
+    emitter.bind(root_.result(), kernel::var_expr(where));
+    const auto stores = store_outputs(emitter, index);
+    out.insert(out.end(), stores.begin(), stores.end());
+    emitter.unbind(root_.result());
+    return out;
+  }
+
+  const Region& region_;
+  LoweringContext& context_;
+  const graph::Node& root_;
+  const bool arg_;
+  std::vector<NestAxis> axes_;
+};
+
+}  // namespace
+
+void lower_window(const Region& region, LoweringContext& context) {
+  WindowNest(region, context).run();
+}
+
+}  // namespace tern::lower
