@@ -1,6 +1,7 @@
 #include "compiler/lower/context.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/simplify.h"
@@ -137,6 +138,35 @@ int LoweringContext::add_temporary(const std::string& name, DType dtype, const D
   return id;
 }
 
+TensorDataPtr LoweringContext::permuted(const TensorDataPtr& data, const std::vector<int>& order) {
+  std::vector<int64_t> shape;
+  for (const int d : order) shape.push_back(data->shape()[static_cast<size_t>(d)]);
+  auto out = TensorData::make(data->dtype(), shape);
+  const size_t rank = order.size();
+  std::vector<int64_t> source_strides(rank), strides(rank), at(rank, 0);
+  int64_t stride = 1;
+  for (size_t d = rank; d-- > 0;) {
+    source_strides[d] = stride;
+    stride *= data->shape()[d];
+  }
+  for (size_t p = 0; p < rank; ++p) strides[p] = source_strides[static_cast<size_t>(order[p])];
+  const auto size = static_cast<size_t>(dtype_bits(data->dtype()) / 8);
+  TERN_CHECK(size > 0, "a constant of {} is reordered", dtype_name(data->dtype()));
+  const uint8_t* from = data->bytes().data();
+  uint8_t* to = out->mutable_bytes().data();
+  int64_t source = 0;
+  for (int64_t i = 0; i < out->count(); ++i) {
+    std::memcpy(to + static_cast<size_t>(i) * size, from + static_cast<size_t>(source) * size, size);
+    for (size_t p = rank; p-- > 0;) {
+      source += strides[p];
+      if (++at[p] < shape[p]) break;
+      source -= strides[p] * shape[p];
+      at[p] = 0;
+    }
+  }
+  return out;
+}
+
 int LoweringContext::add_constant(const std::string& name, TensorDataPtr data) {
   if (auto it = constants_.find(data.get()); it != constants_.end()) return it->second;
   BufferDef def;
@@ -200,7 +230,10 @@ void LoweringContext::fail(const graph::Node& node, Error error) {
 
 DispatchBuilder::DispatchBuilder(LoweringContext& context, const Region& region)
     : context_(context), region_(region), label_(region.label()) {
-  for (const graph::Value* v : region.inputs) declared_[context.place(v).buffer] = Access::kRead;
+  for (const graph::Value* v : region.inputs) {
+    // Constants get a buffer only when they are bound: packed weights replace theirs.
+    if (!LoweringContext::constant_data(v)) declared_[context.place(v).buffer] = Access::kRead;
+  }
   for (const graph::Value* v : region.outputs) {
     const int buffer = context.place(v).buffer;
     const auto [it, fresh] = declared_.emplace(buffer, Access::kWrite);

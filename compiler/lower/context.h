@@ -45,6 +45,9 @@ class LoweringContext {
   // The constant's data, or null.
   static TensorDataPtr constant_data(const graph::Value* value);
 
+  // The same elements with dimension order[0] outermost, …, at compile time.
+  static TensorDataPtr permuted(const TensorDataPtr& data, const std::vector<int>& order);
+
   // Steps go to the innermost list.
   void push(Step step) { steps_->push_back(std::move(step)); }
   std::vector<Step>* steps() { return steps_; }

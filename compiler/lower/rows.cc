@@ -1,0 +1,187 @@
+#include "compiler/lower/rows.h"
+
+#include <algorithm>
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+
+constexpr int kWorthStoring = 5;  // cost of recomputing an element against a load from scratch
+
+int own_cost(const Node& node) {
+  switch (node.kind) {
+    case OpKind::kMap:
+      return scalar::info(node.scalar_op()).expensive ? 12 : 1;
+    case OpKind::kCast:
+      return 1;
+    case OpKind::kGather:
+    case OpKind::kGatherElements:
+    case OpKind::kGatherNd:
+    case OpKind::kConcat:
+    case OpKind::kPad:
+      return 4;
+    default:
+      return 0;
+  }
+}
+
+class Planner {
+ public:
+  explicit Planner(const Region& region) : region_(region) {}
+
+  RowPlan run() {
+    find_rows();
+    // The loops: one a reduction, and the last for the full outputs.
+    for (size_t s = 0; s < plan_.reductions.size(); ++s) need(plan_.reductions[s]->operand(), s, true);
+    for (const Value* v : region_.outputs) {
+      if (!plan_.is_row_value(v)) need(v, plan_.reductions.size(), true);
+    }
+    choose_stored();
+    return std::move(plan_);
+  }
+
+ private:
+  void find_rows() {
+    for (const Node* n : region_.nodes) {
+      if (n->kind == OpKind::kReduce) {
+        plan_.row_level_[n->result()] = plan_.reductions.size();
+        plan_.reductions.push_back(n);
+        plan_.results.push_back(n->result());
+        continue;
+      }
+      const bool pointwise =
+          n->kind == OpKind::kMap || n->kind == OpKind::kCast || n->kind == OpKind::kReshape;
+      if (!pointwise) continue;
+      bool row = false;
+      size_t after = 0;
+      for (const Value* v : n->operands) {
+        if (auto it = plan_.row_level_.find(v); it != plan_.row_level_.end()) {
+          row = true;
+          after = std::max(after, it->second);
+        }
+      }
+      if (!row) continue;
+      plan_.row_level_[n->result()] = after;
+      if (n->kind == OpKind::kReshape) continue;
+      plan_.row_values.push_back(n->result());
+      plan_.ready_after[n->result()] = after;
+    }
+  }
+
+  // Marks the full-size member values that stage `stage` reads, and those that it reads directly.
+  void need(const Value* v, size_t stage, bool root) {
+    if (plan_.is_row_value(v) || !v->def || !region_.contains(v->def)) return;
+    Needs& n = needs_[v];
+    if (root) n.root = true;
+    if (!n.stages.empty() && n.stages.back() == stage) return;
+    n.stages.push_back(stage);
+    for (const Value* o : v->def->operands) need(o, stage, false);
+  }
+
+  int cost(const Value* v) {
+    if (plan_.is_row_value(v) || !v->def || !region_.contains(v->def)) return 0;
+    if (std::find(plan_.stored.begin(), plan_.stored.end(), v) != plan_.stored.end()) return 0;
+    if (auto it = costs_.find(v); it != costs_.end()) return it->second;
+    int total = own_cost(*v->def);
+    for (const Value* o : v->def->operands) total += cost(o);
+    return costs_[v] = std::min(total, 1000);
+  }
+
+  void choose_stored() {
+    const Shape& full = row_space(region_).shape;
+    for (const Node* n : region_.nodes) {
+      const Value* v = n->result();
+      auto it = needs_.find(v);
+      if (it == needs_.end() || it->second.stages.size() < 2 || v->type.shape != full) continue;
+      // The topmost of a chain with the same readers: a user with the same stages will be stored instead.
+      bool inner = !it->second.root;
+      if (inner) {
+        bool all_users_same = true;
+        for (const Node* u : region_.nodes) {
+          if (std::find(u->operands.begin(), u->operands.end(), v) == u->operands.end()) continue;
+          auto other = needs_.find(u->result());
+          const bool same = other != needs_.end() && other->second.stages == it->second.stages &&
+                            u->result()->type.shape == full;
+          all_users_same &= same;
+        }
+        inner = all_users_same;
+      }
+      if (inner || cost(v) < kWorthStoring) continue;
+      plan_.stored.push_back(v);
+      plan_.first_stage[v] = it->second.stages.front();
+      costs_.clear();
+    }
+  }
+
+  struct Needs {
+    std::vector<size_t> stages;
+    bool root = false;
+  };
+  const Region& region_;
+  RowPlan plan_;
+  std::unordered_map<const Value*, Needs> needs_;
+  std::unordered_map<const Value*, int> costs_;
+};
+
+}  // namespace
+
+RowSpace row_space(const Region& region) {
+  RowSpace out{region.root->operand()->type.shape, {}};
+  out.reduced.assign(out.shape.size(), false);
+  for (const int64_t a : region.root->ints("axes")) out.reduced[static_cast<size_t>(a)] = true;
+  return out;
+}
+
+namespace {
+
+// Matches the dimensions other than 1 in order; nullopt-like: returns false when they do not fit.
+bool match_rows(const RowSpace& space, const Shape& shape, std::vector<int>& out) {
+  out.assign(shape.size(), -1);
+  // Same rank: position by position (kept reductions); else in order.
+  if (shape.size() == space.shape.size()) {
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (shape[d].is_const(1)) continue;
+      if (space.reduced[d] || shape[d] != space.shape[d]) return false;
+      out[d] = static_cast<int>(d);
+    }
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (!space.reduced[d] && shape[d] != space.shape[d]) return false;
+    }
+    return true;
+  }
+  size_t next = 0;
+  const auto skip = [&] {
+    while (next < space.shape.size() && (space.reduced[next] || space.shape[next].is_const(1))) ++next;
+  };
+  for (size_t d = 0; d < shape.size(); ++d) {
+    if (shape[d].is_const(1)) continue;
+    skip();
+    if (next >= space.shape.size() || space.shape[next] != shape[d]) return false;
+    out[d] = static_cast<int>(next++);
+  }
+  skip();
+  return next == space.shape.size();
+}
+
+}  // namespace
+
+std::vector<int> row_dims(const RowSpace& space, const Shape& shape) {
+  std::vector<int> out;
+  TERN_CHECK(match_rows(space, shape, out), "shape {} is no row of {}", shape_text(shape),
+             shape_text(space.shape));
+  return out;
+}
+
+bool is_row_shape(const RowSpace& space, const Shape& shape) {
+  std::vector<int> out;
+  return match_rows(space, shape, out);
+}
+
+RowPlan plan_rows(const Region& region) {
+  return Planner(region).run();
+}
+
+}  // namespace tern::lower
