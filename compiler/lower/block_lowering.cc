@@ -1,0 +1,316 @@
+#include "compiler/lower/block_lowering.h"
+
+#include <algorithm>
+
+#include "compiler/lower/contraction.h"
+#include "compiler/lower/nests.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+
+// The same order of all dimensions that have more than one element.
+bool same_order(const Layout& a, const Layout& b, const Shape& shape) {
+  const auto real = [&](const Layout& l) {
+    std::vector<int> out;
+    for (const int d : l.order) {
+      if (!shape[static_cast<size_t>(d)].is_const(1)) out.push_back(d);
+    }
+    return out;
+  };
+  return real(a) == real(b);
+}
+
+bool reads_symbol(const graph::SymbolInfo& s) {
+  return s.origin == graph::SymbolInfo::Origin::kElement && s.value;
+}
+
+}  // namespace
+
+Place BlockLowering::allocate(const Value* value) {
+  auto it = layouts_.find(value);
+  const Layout layout = it == layouts_.end() ? Layout::dense(value->type.rank()) : it->second;
+  const int buffer = context_.add_temporary(value->name, value->type.dtype, product(value->type.shape));
+  return dense_place(buffer, layout, value->type.shape);
+}
+
+bool BlockLowering::check_types(const Node& node) {
+  const auto supported = [](const graph::Type& t) { return t.is_tensor() && t.dtype != DType::kString; };
+  for (const auto* list : {&node.operands, &node.results}) {
+    for (const Value* v : *list) {
+      if (supported(v->type)) continue;
+      context_.fail(node, error("Values of type {} have no CPU kernels.", v->type.text()));
+      return false;
+    }
+  }
+  return true;
+}
+
+void BlockLowering::copy_to(Value* value, const Place& place) {
+  auto node = std::make_unique<Node>();
+  node->kind = OpKind::kCast;
+  node->operands = {value};
+  node->set("to", value->type.dtype);
+  Value* copy = context_.graph().new_value(value->type, value->name);
+  copy->def = node.get();
+  node->results = {copy};
+  if (value->def) node->source = value->def->source;
+  ensure_place(value);
+  context_.set_place(copy, place);
+  Region region;
+  region.nodes = {node.get()};
+  region.members = {node.get()};
+  region.inputs = {value};
+  region.outputs = {copy};
+  lower_elementwise(region, context_);
+  copy->def = nullptr;  // from here on a value of its own
+}
+
+Value* BlockLowering::copy_in_layout(Value* value, const Layout& layout) {
+  for (const auto& [known, copy] : copies_[value]) {
+    if (known == layout) return copy;
+  }
+  Value* copy = context_.graph().new_value(value->type, value->name);
+  layouts_[copy] = layout;
+  const Place place = allocate(copy);
+  copy_to(value, place);
+  context_.set_place(copy, place);
+  copies_[value].emplace_back(layout, copy);
+  return copy;
+}
+
+void BlockLowering::ensure_place(Value* value) {
+  if (context_.has_place(value)) return;
+  TERN_CHECK(value->def && is_view(*value->def), "value {} is read before it is computed", value->id);
+  Value* base = value->def->operand();
+  ensure_place(base);
+  if (context_.has_place(value)) return;
+  // Only a reshape can fail; of dense memory none does.
+  Value* dense = copy_in_layout(base, Layout::dense(base->type.rank()));
+  const auto view = view_place(*value->def, context_.place(dense));
+  TERN_CHECK(view.has_value(), "a reshape of dense memory is no view");
+  context_.set_place(value, *view);
+}
+
+Value* BlockLowering::ensure_dense(Value* value) {
+  ensure_place(value);
+  const Place& place = context_.place(value);
+  const bool dense = same_order(place.layout, Layout::dense(value->type.rank()), value->type.shape);
+  if (dense && is_contiguous(place, value->type.shape)) return value;
+  return copy_in_layout(value, Layout::dense(value->type.rank()));
+}
+
+// ---- Where results and the parts of concatenations go
+
+bool BlockLowering::can_compute_in(const Value* value, const Place& place) const {
+  if (!value->def || context_.program().buffers.empty()) return false;
+  auto it = plan_.fates.find(value->def);
+  if (it == plan_.fates.end()) return false;
+  const bool computed =
+      it->second == Fate::kStore || it->second == Fate::kClaimed || it->second == Fate::kConcat;
+  if (!computed) return false;
+  auto layout = layouts_.find(value);
+  const Layout own = layout == layouts_.end() ? Layout::dense(value->type.rank()) : layout->second;
+  return same_order(own, place.layout, value->type.shape);
+}
+
+void BlockLowering::plan_result_places(graph::Block& block, const std::vector<Place>& result_places) {
+  for (size_t r = 0; r < block.results.size(); ++r) {
+    if (result_places[r].buffer < 0) continue;
+    Value* v = block.results[r];
+    Place place = result_places[r];
+    // Reshapes of a dense result: the value below lies in the same bytes.
+    while (v->def && v->def->kind == OpKind::kReshape && !context_.has_place(v) &&
+           place.layout.is_dense() && is_contiguous(place, v->type.shape)) {
+      v = v->def->operand();
+      place = dense_place(place.buffer, Layout::dense(v->type.rank()), v->type.shape);
+      place.offset = result_places[r].offset;
+    }
+    if (v->def && v->def->results.size() == 1 && !context_.has_place(v) && can_compute_in(v, place))
+      context_.set_place(v, place);
+  }
+  for (size_t i = block.nodes.size(); i-- > 0;) {
+    const Node& node = *block.nodes[i];
+    auto it = plan_.fates.find(&node);
+    if (it != plan_.fates.end() && it->second == Fate::kConcat) place_concat(node);
+  }
+}
+
+void BlockLowering::place_concat(const Node& node) {
+  Value* whole = node.result();
+  // A size that is read during the run is not known here: the whole is allocated when its turn comes.
+  if (!context_.upper_bound(product(whole->type.shape))) return;
+  std::vector<std::string> symbols;
+  for (const Dim& d : whole->type.shape) d.collect_symbols(symbols);
+  for (const std::string& s : symbols) {
+    const graph::SymbolInfo* info = context_.graph().find_symbol(s);
+    if (info && info->origin != graph::SymbolInfo::Origin::kInput) return;
+  }
+  if (!context_.has_place(whole)) context_.set_place(whole, allocate(whole));
+  const Place place = context_.place(whole);
+  const auto axis = static_cast<int>(node.int_attr("axis"));
+  Dim start = 0;
+  for (Value* part : node.operands) {
+    const Place sub = sub_place(place, axis, start);
+    start = start + part->type.shape[static_cast<size_t>(axis)];
+    if (!context_.has_place(part) && can_compute_in(part, sub)) context_.set_place(part, sub);
+  }
+}
+
+void BlockLowering::emit_concat(Node& node) {
+  Value* whole = node.result();
+  if (!context_.has_place(whole)) context_.set_place(whole, allocate(whole));
+  const Place place = context_.place(whole);
+  const auto axis = static_cast<int>(node.int_attr("axis"));
+  Dim start = 0;
+  for (Value* part : node.operands) {
+    const Place sub = sub_place(place, axis, start);
+    start = start + part->type.shape[static_cast<size_t>(axis)];
+    ensure_place(part);
+    const Place& at = context_.place(part);
+    if (at.buffer == sub.buffer && at.offset == sub.offset && at.strides == sub.strides) continue;
+    copy_to(part, sub);
+  }
+}
+
+// ---- Emission
+
+void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_places) {
+  assign_layouts(block, context_, layouts_);
+  for (const graph::SymbolInfo& s : context_.graph().symbols) {
+    if (reads_symbol(s)) symbol_values_.insert(s.value);
+  }
+  plan_ = form_regions(block, uses_, context_, symbol_values_);
+  plan_result_places(block, result_places);
+  read_symbols(block, SIZE_MAX, SIZE_MAX);
+  size_t done = 0;
+  for (BlockItem& item : plan_.items) {
+    read_symbols(block, done, item.position);
+    done = item.position;
+    emit(item);
+    if (!context_.diagnostics().ok()) continue;
+    read_symbols(block, item.position, item.position + 1);
+    done = item.position + 1;
+  }
+  read_symbols(block, done, block.nodes.size());
+  if (!context_.diagnostics().ok()) return;
+  for (size_t r = 0; r < block.results.size(); ++r) {
+    Value* v = block.results[r];
+    ensure_place(v);
+    const Place& at = context_.place(v);
+    const Place& to = result_places[r];
+    if (to.buffer < 0) continue;
+    if (at.buffer == to.buffer && at.offset == to.offset &&
+        (at.strides == to.strides ||
+         (is_contiguous(at, v->type.shape) && same_order(at.layout, to.layout, v->type.shape))))
+      continue;
+    copy_to(v, to);
+  }
+}
+
+// Binds the symbols that elements of the results of nodes [from, to) give (SIZE_MAX: of arguments).
+void BlockLowering::read_symbols(const graph::Block& block, size_t from, size_t to) {
+  if (!context_.diagnostics().ok()) return;
+  const auto here = [&](const Value* v) {
+    if (from == SIZE_MAX) return v->block == &block;
+    for (size_t i = from; i < to; ++i) {
+      if (v->def == block.nodes[i].get()) return true;
+    }
+    return false;
+  };
+  for (size_t i = 0; i < context_.graph().symbols.size(); ++i) {
+    const graph::SymbolInfo s = context_.graph().symbols[i];
+    if (!reads_symbol(s) || !here(s.value)) continue;
+    ensure_place(s.value);
+    const Place& place = context_.place(s.value);
+    Dim at = place.offset;
+    int64_t flat = s.element;
+    for (size_t d = s.value->type.shape.size(); d-- > 0;) {
+      const int64_t n = s.value->type.shape[d].maybe_value().value_or(INT64_MAX);
+      at = at + place.strides[d] * Dim(flat % n);
+      flat /= n;
+    }
+    Step step;
+    step.kind = Step::Kind::kRead;
+    const DType dtype = s.value->type.dtype;
+    step.read = std::make_shared<ReadStep>(
+        ReadStep{s.name, place.buffer, at * Dim(dtype_bits(dtype) / 8), dtype, s.min, s.max});
+    context_.push(std::move(step));
+  }
+}
+
+void BlockLowering::emit(BlockItem& item) {
+  if (item.region) {
+    emit_region(*item.region);
+  } else if (item.node->kind == OpKind::kConcat) {
+    if (!check_types(*item.node) || !context_.diagnostics().ok()) return;
+    emit_concat(*item.node);
+  } else {
+    emit_node(*item.node);
+  }
+}
+
+void BlockLowering::emit_region(Region& region) {
+  for (const Node* n : region.nodes) {
+    if (!check_types(*n)) return;
+  }
+  if (!context_.diagnostics().ok()) return;  // only looking for more problems
+  for (Value* v : region.inputs) ensure_place(v);
+  if (region.root && region.root->kind == OpKind::kConv) {
+    Value* x = region.root->operand();
+    const Place& place = context_.place(x);
+    const bool ready = x->type.shape[1].is_const(1) || place.strides[1].is_const(1) ||
+                       !context_.enabled("channels_last");
+    if (!ready) {
+      Value* copy = copy_in_layout(x, Layout::channels_last(x->type.rank()));
+      region.root->operands[0] = copy;
+      std::replace(region.inputs.begin(), region.inputs.end(), x, copy);
+      if (std::find(region.root->operands.begin() + 1, region.root->operands.end(), x) !=
+          region.root->operands.end())
+        region.inputs.push_back(x);
+    }
+  }
+  for (const Value* v : region.outputs) {
+    if (!context_.has_place(v)) context_.set_place(v, allocate(v));
+  }
+  switch (region.kind) {
+    case RootKind::kNone:
+      lower_elementwise(region, context_);
+      return;
+    case RootKind::kContraction:
+      if (!lower_contraction(region, context_)) lower_contraction_naive(region, context_);
+      return;
+    case RootKind::kRows:
+      lower_rows(region, context_);
+      return;
+    case RootKind::kWindow:
+      lower_window(region, context_);
+      return;
+    case RootKind::kScan:
+      region.root->kind == OpKind::kScan ? lower_scan(region, context_) : lower_arg_reduce(region, context_);
+      return;
+    case RootKind::kSpecial:
+      TERN_UNREACHABLE("a special node in a region");
+  }
+}
+
+void BlockLowering::emit_node(Node& node) {
+  switch (node.kind) {
+    case OpKind::kIf:
+      return lower_if(node, *this);
+    case OpKind::kLoop:
+      return lower_loop(node, *this);
+    case OpKind::kCheck:
+      return lower_check(node, *this);
+    default:
+      break;
+  }
+  if (!check_types(node)) return;
+  if (lower_special(node, *this)) return;
+  context_.fail(node, error("The op has no CPU lowering."));
+}
+
+}  // namespace tern::lower

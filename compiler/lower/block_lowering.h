@@ -1,0 +1,66 @@
+// Lowering of one block: regions in order, each value at its place, copies where a consumer needs another
+// order, and the steps of control flow (control_flow.cc) and special ops (special_lowering.cc).
+#pragma once
+
+#include <deque>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "compiler/lower/context.h"
+#include "compiler/lower/layout_assignment.h"
+#include "compiler/lower/regions.h"
+
+namespace tern::lower {
+
+class BlockLowering {
+ public:
+  BlockLowering(LoweringContext& context, const graph::UseMap& uses, LayoutMap& layouts)
+      : context_(context), uses_(uses), layouts_(layouts) {}
+
+  // Steps for the block, onto the context's list. `result_places`: where results go; a result without entry
+  // (buffer -1) stays where it is computed and has a place afterwards.
+  void run(graph::Block& block, const std::vector<Place>& result_places);
+
+  LoweringContext& context() { return context_; }
+  const graph::UseMap& uses() const { return uses_; }
+  LayoutMap& layouts() { return layouts_; }
+
+  // The value has a place afterwards (a view that no strides describe is made dense first).
+  void ensure_place(graph::Value* value);
+  // The value, or a copy of it, in consecutive dense row-major memory.
+  graph::Value* ensure_dense(graph::Value* value);
+  // A copy of the value at `place`.
+  void copy_to(graph::Value* value, const Place& place);
+  // A new place of the value's own in its assigned layout.
+  Place allocate(const graph::Value* value);
+  // Whether values of a type can be lowered; reports otherwise.
+  bool check_types(const graph::Node& node);
+
+ private:
+  void plan_result_places(graph::Block& block, const std::vector<Place>& result_places);
+  void place_concat(const graph::Node& node);
+  bool can_compute_in(const graph::Value* value, const Place& place) const;
+  void emit(BlockItem& item);
+  void emit_region(Region& region);
+  void emit_concat(graph::Node& node);
+  void emit_node(graph::Node& node);
+  void read_symbols(const graph::Block& block, size_t from, size_t to);
+  graph::Value* copy_in_layout(graph::Value* value, const Layout& layout);
+
+  LoweringContext& context_;
+  const graph::UseMap& uses_;
+  LayoutMap& layouts_;
+  BlockPlan plan_;
+  std::unordered_set<const graph::Value*> symbol_values_;
+  std::unordered_map<const graph::Value*, std::vector<std::pair<Layout, graph::Value*>>> copies_;
+};
+
+// control_flow.cc
+void lower_if(graph::Node& node, BlockLowering& block);
+void lower_loop(graph::Node& node, BlockLowering& block);
+void lower_check(graph::Node& node, BlockLowering& block);
+// special_lowering.cc: top_k, scatter, nonzero, unique, nms. False when the node is none of these.
+bool lower_special(graph::Node& node, BlockLowering& block);
+
+}  // namespace tern::lower

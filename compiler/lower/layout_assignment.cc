@@ -1,0 +1,146 @@
+#include "compiler/lower/layout_assignment.h"
+
+#include <unordered_set>
+
+#include "compiler/lower/regions.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+
+class Assigner {
+ public:
+  Assigner(LoweringContext& context, LayoutMap& layouts)
+      : layouts_(layouts), channels_last_(context.enabled("channels_last")) {}
+
+  void run(const graph::Block& block) {
+    for (size_t i = block.nodes.size(); i-- > 0;) want(*block.nodes[i]);
+    for (const Value* v : block.args) layouts_[v] = Layout::dense(v->type.rank());
+    for (const auto& node : block.nodes) assign(*node);
+  }
+
+ private:
+  // Values that a convolution will read, directly or through elementwise work.
+  void want(const Node& n) {
+    if (!channels_last_) return;
+    const bool wanted = !n.results.empty() && wants_.contains(n.result());
+    switch (n.kind) {
+      case OpKind::kConv:
+        wants_.insert(n.operand());
+        return;
+      case OpKind::kMap:
+      case OpKind::kCast:
+      case OpKind::kPad:
+      case OpKind::kConcat:
+      case OpKind::kSlice:
+      case OpKind::kReduceWindow:
+        if (!wanted) return;
+        for (const Value* v : n.operands) {
+          if (v->type.rank() == n.result()->type.rank()) wants_.insert(v);
+        }
+        return;
+      default:
+        return;
+    }
+  }
+
+  Layout of(const Value* v) {
+    auto it = layouts_.find(v);
+    return it == layouts_.end() ? Layout::dense(v->type.rank()) : it->second;
+  }
+
+  static bool is_constant(const Value* v) {
+    while (v->def && is_view(*v->def)) v = v->def->operand();
+    return v->def && v->def->kind == OpKind::kConstant;
+  }
+
+  // The order of the first operand of the result's rank that is not dense and not broadcast; else of the
+  // first real one.
+  Layout follow(const Node& n) {
+    const Value* result = n.result();
+    Layout out = Layout::dense(result->type.rank());
+    for (const Value* v : n.operands) {
+      if (v->type.shape != result->type.shape && n.kind == OpKind::kMap) continue;
+      if (v->type.rank() != result->type.rank() || is_constant(v)) continue;
+      if (v->def && v->def->kind == OpKind::kBroadcast) continue;
+      const Layout l = of(v);
+      if (!l.is_dense()) return l;
+    }
+    if (wants_.contains(result) && channels_last_) return Layout::channels_last(result->type.rank());
+    return out;
+  }
+
+  void assign(const Node& n) {
+    for (const Value* v : n.results) {
+      if (v->type.is_tensor()) layouts_[v] = Layout::dense(v->type.rank());
+    }
+    if (n.results.empty() || !n.result()->type.is_tensor()) return;
+    Layout& out = layouts_[n.result()];
+    const int rank = n.result()->type.rank();
+    switch (n.kind) {
+      case OpKind::kConv:
+        if (channels_last_) out = Layout::channels_last(rank);
+        return;
+      case OpKind::kMap:
+      case OpKind::kCast:
+      case OpKind::kBitcast:
+      case OpKind::kPad:
+      case OpKind::kConcat:
+      case OpKind::kReduceWindow:
+      case OpKind::kArgReduceWindow:
+      case OpKind::kScan:
+      case OpKind::kGatherElements:
+        out = follow(n);
+        return;
+      case OpKind::kGather:
+        if (n.operand()->type.rank() == rank && !is_constant(n.operand())) out = of(n.operand());
+        return;
+      case OpKind::kReduce:
+        out = without(of(n.operand()), n.ints("axes"));
+        return;
+      case OpKind::kTranspose:
+      case OpKind::kSlice:
+      case OpKind::kBroadcast:
+      case OpKind::kReshape: {
+        const Value* from = n.operand();
+        const auto view = view_place(n, dense_place(0, of(from), from->type.shape));
+        if (view) out = view->layout;
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  static Layout without(const Layout& layout, const std::vector<int64_t>& axes) {
+    const auto removed = [&](int d) {
+      for (const int64_t a : axes) {
+        if (a == d) return true;
+      }
+      return false;
+    };
+    Layout out;
+    for (const int d : layout.order) {
+      if (removed(d)) continue;
+      int shifted = d;
+      for (const int64_t a : axes) shifted -= a < d ? 1 : 0;
+      out.order.push_back(shifted);
+    }
+    return out;
+  }
+
+  LayoutMap& layouts_;
+  const bool channels_last_;
+  std::unordered_set<const Value*> wants_;
+};
+
+}  // namespace
+
+void assign_layouts(const graph::Block& block, LoweringContext& context, LayoutMap& layouts) {
+  Assigner(context, layouts).run(block);
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,156 @@
+#include "compiler/lower/region_growth.h"
+
+#include <algorithm>
+
+#include "compiler/lower/regions.h"
+#include "compiler/lower/rows.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+
+constexpr size_t kMaxMembers = 48;
+constexpr int kMaxExpression = 400;  // nodes of the output's expression, written out
+
+// Size of the expression tree of each member: shared subexpressions count at each use.
+int expression_size(const std::vector<Node*>& members, const Value* output) {
+  std::unordered_map<const Value*, int> sizes;
+  for (const Node* n : members) {
+    int size = 1;
+    for (const Value* v : n->operands) {
+      auto it = sizes.find(v);
+      size += it == sizes.end() ? 1 : it->second;
+    }
+    if (n->kind == OpKind::kReduce) size = 1;
+    sizes[n->result()] = std::min(size, 1 << 20);
+  }
+  return sizes[output];
+}
+
+}  // namespace
+
+void RegionGrower::queue_users(const Value* value, std::vector<Node*>& queue) const {
+  auto it = uses_.find(value);
+  if (it == uses_.end()) return;
+  for (const graph::Use& use : it->second) {
+    if (use.node && positions_.contains(use.node) &&
+        std::find(queue.begin(), queue.end(), use.node) == queue.end())
+      queue.push_back(use.node);
+  }
+}
+
+size_t RegionGrower::open_values(const std::vector<Node*>& members, Value** last) const {
+  size_t open = 0;
+  for (const Node* n : members) {
+    for (Value* v : n->results) {
+      auto it = uses_.find(v);
+      bool outside = memory_values_.contains(v);
+      if (it != uses_.end()) {
+        for (const graph::Use& use : it->second)
+          outside |= !use.node || std::find(members.begin(), members.end(), use.node) == members.end();
+      }
+      if (!outside) continue;
+      ++open;
+      *last = v;
+    }
+  }
+  return open;
+}
+
+Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<Node*>& seeds) {
+  Growth best{{root}, root->result()};
+  std::vector<Node*> members{root};
+  std::unordered_set<const Value*> inside{root->result()};
+  std::vector<Node*> queue = seeds;
+  queue_users(root->result(), queue);
+  std::unordered_set<const Node*> seen;
+  while (!queue.empty() && members.size() < kMaxMembers) {
+    const auto next = std::min_element(queue.begin(), queue.end(), [&](Node* a, Node* b) {
+      return positions_.at(a) < positions_.at(b);
+    });
+    Node* node = *next;
+    queue.erase(next);
+    if (!seen.insert(node).second || node == root || taken_.contains(node)) continue;
+    if (node->results.size() != 1 || !accept(*node, inside)) continue;
+    members.push_back(node);
+    inside.insert(node->result());
+    queue_users(node->result(), queue);
+    if (is_view(*node)) continue;  // views at the end are places
+    Value* out = nullptr;
+    std::vector<Node*> sorted = members;
+    if (open_values(sorted, &out) != 1 || out != node->result()) continue;
+    std::sort(sorted.begin(), sorted.end(),
+              [&](Node* a, Node* b) { return positions_.at(a) < positions_.at(b); });
+    if (expression_size(sorted, out) > kMaxExpression) break;
+    best = {std::move(sorted), out};
+  }
+  return best;
+}
+
+Growth RegionGrower::epilogue(Node* root) {
+  const Shape& shape = root->result()->type.shape;
+  return grow(
+      root,
+      [&](const Node& n, const std::unordered_set<const Value*>&) {
+        return (n.kind == OpKind::kMap || n.kind == OpKind::kCast) && n.result()->type.shape == shape;
+      },
+      {});
+}
+
+Growth RegionGrower::rows(Node* root) {
+  Region probe;
+  probe.root = root;
+  const RowSpace space = row_space(probe);
+  std::unordered_set<const Value*> row_level{root->result()};
+  // Other reductions of the same operand, or of an elementwise function of it alone, start rows as well.
+  std::vector<Node*> seeds;
+  const Value* operand = root->operand();
+  const auto reduces = [&](const Node& n) {
+    return n.kind == OpKind::kReduce && n.ints("axes") == root->ints("axes") &&
+           n.operand()->type.shape == space.shape;
+  };
+  std::vector<Node*> users;
+  queue_users(operand, users);
+  for (Node* user : users) {
+    if (user == root || taken_.contains(user)) continue;
+    if (reduces(*user)) seeds.push_back(user);
+    if (user->kind != OpKind::kMap || user->result()->type.shape != space.shape) continue;
+    const bool alone = std::all_of(user->operands.begin(), user->operands.end(),
+                                   [&](const Value* v) { return v == operand; });
+    std::vector<Node*> next;
+    queue_users(user->result(), next);
+    if (alone && next.size() == 1 && reduces(*next[0]) && !taken_.contains(next[0])) seeds.push_back(user);
+  }
+  const auto accept = [&](const Node& n, const std::unordered_set<const Value*>& inside) {
+    const Shape& shape = n.result()->type.shape;
+    bool row = false;
+    for (const Value* v : n.operands) row |= row_level.contains(v);
+    switch (n.kind) {
+      case OpKind::kReduce:
+        if (!reduces(n)) return false;
+        row_level.insert(n.result());
+        return true;
+      case OpKind::kMap:
+      case OpKind::kCast:
+        if (row && is_row_shape(space, shape)) {
+          row_level.insert(n.result());
+          return true;
+        }
+        return shape == space.shape;
+      case OpKind::kReshape:
+        if (!row || !is_row_shape(space, shape)) return false;
+        row_level.insert(n.result());
+        return true;
+      case OpKind::kBroadcast:
+        return row && inside.contains(n.operand()) && shape == space.shape;
+      default:
+        return false;
+    }
+  };
+  return grow(root, accept, seeds);
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,189 @@
+#include "compiler/lower/block_lowering.h"
+#include "compiler/lower/special_kernels.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+
+// One dispatch of a special kernel: the same body at every level.
+class SpecialDispatch {
+ public:
+  SpecialDispatch(BlockLowering& block, const Node& node) : block_(block), node_(node) {}
+
+  kernel::ParamTable& params() { return params_; }
+
+  void bind(int buffer, kernel::Access access, const Dim& offset_bytes = 0) {
+    const BufferDef& def = block_.context().program().buffers[static_cast<size_t>(buffer)];
+    bindings_.push_back({buffer, offset_bytes, def.bytes - offset_bytes, access});
+  }
+  // The value in dense memory.
+  void bind_input(Value* value) {
+    const Value* dense = block_.ensure_dense(value);
+    const Place& place = block_.context().place(dense);
+    bind(place.buffer, kernel::Access::kRead, place.offset * Dim(dtype_bits(value->type.dtype) / 8));
+  }
+  void bind_output(const Value* value, kernel::Access access = kernel::Access::kWrite) {
+    const Place& place = block_.context().place(value);
+    bind(place.buffer, access, place.offset * Dim(dtype_bits(value->type.dtype) / 8));
+  }
+
+  void finish(const std::string& label, SpecialKernel special) {
+    auto dispatch = std::make_shared<DispatchStep>();
+    dispatch->label = label;
+    if (node_.source) dispatch->sources.push_back(node_.source);
+    dispatch->bindings = std::move(bindings_);
+    auto k = std::make_shared<kernel::Kernel>(finish_special(label, std::move(special), params_));
+    for (const auto& s : dispatch->sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
+    k->schedule = "special";
+    const std::string problems = kernel::verify(*k);
+    TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);
+    for (const kernel::Param& p : k->params) dispatch->params.push_back(p.value);
+    Dim tiles = 1;
+    for (const kernel::GridAxis& axis : k->grid) tiles = tiles * axis.extent;
+    for (const Level level : block_.context().target().levels) dispatch->variants.push_back({level, k, tiles});
+    Step step;
+    step.kind = Step::Kind::kDispatch;
+    step.dispatch = std::move(dispatch);
+    block_.context().push(std::move(step));
+  }
+
+ private:
+  BlockLowering& block_;
+  const Node& node_;
+  kernel::ParamTable params_;
+  std::vector<Binding> bindings_;
+};
+
+// Results of special ops are dense.
+void place_dense(BlockLowering& block, const Value* v) {
+  LoweringContext& context = block.context();
+  if (context.has_place(v)) return;
+  block.layouts()[v] = Layout::dense(v->type.rank());
+  context.set_place(v, block.allocate(v));
+}
+
+Dim range_product(const Shape& shape, size_t begin, size_t end) {
+  Dim out = 1;
+  for (size_t d = begin; d < end; ++d) out = out * shape[d];
+  return out;
+}
+
+void lower_top_k(Node& node, BlockLowering& block) {
+  const Value* in = node.operand();
+  const auto axis = static_cast<size_t>(node.int_attr("axis"));
+  const Shape& shape = in->type.shape;
+  const Dim outer = range_product(shape, 0, axis), inner = range_product(shape, axis + 1, shape.size());
+  place_dense(block, node.result(0));
+  place_dense(block, node.result(1));
+  SpecialDispatch d(block, node);
+  d.bind_input(node.operand());
+  d.bind_output(node.result(0));
+  d.bind_output(node.result(1));
+  const int workspace =
+      block.context().add_temporary("top_k workspace", DType::kI64, outer * inner * shape[axis] * 2);
+  d.bind(workspace, kernel::Access::kReadWrite);
+  d.finish("top_k", top_k_kernel(in->type.dtype, outer, shape[axis], inner, node.result(0)->type.shape[axis],
+                                 node.bool_attr("largest"), d.params()));
+}
+
+void lower_scatter(Node& node, BlockLowering& block) {
+  const Value* out = node.result();
+  place_dense(block, out);
+  block.copy_to(node.operand(), block.context().place(out));
+  SpecialDispatch d(block, node);
+  d.bind_output(out, kernel::Access::kReadWrite);
+  d.bind_input(node.operand(1));
+  d.bind_input(node.operand(2));
+  const DType index_type = node.operand(1)->type.dtype;
+  const std::string& reduction = node.str("reduction");
+  if (node.kind == OpKind::kScatterElements) {
+    d.finish("scatter_elements",
+             scatter_elements_kernel(out->type.dtype, index_type, out->type.shape,
+                                     node.operand(1)->type.shape, static_cast<int>(node.int_attr("axis")),
+                                     reduction, d.params()));
+  } else {
+    d.finish("scatter_nd", scatter_nd_kernel(out->type.dtype, index_type, out->type.shape,
+                                             node.operand(1)->type.shape, reduction, d.params()));
+  }
+}
+
+// Binds now the symbols that result `r` gives: later results' sizes depend on them.
+void read_count(Node& node, int r, BlockLowering& block) {
+  for (const graph::SymbolInfo& s : block.context().graph().symbols) {
+    if (s.origin != graph::SymbolInfo::Origin::kElement || s.value != node.result(r)) continue;
+    const Place& place = block.context().place(node.result(r));
+    Step step;
+    step.kind = Step::Kind::kRead;
+    step.read = std::make_shared<ReadStep>(
+        ReadStep{s.name, place.buffer, place.offset * 8 + Dim(s.element) * 8, DType::kI64, s.min, s.max});
+    block.context().push(std::move(step));
+  }
+}
+
+void lower_nonzero(Node& node, BlockLowering& block) {
+  const Value* in = node.operand();
+  place_dense(block, node.result(1));
+  {
+    SpecialDispatch d(block, node);
+    d.bind_input(node.operand());
+    d.bind_output(node.result(1));
+    d.finish("nonzero_count", nonzero_count_kernel(in->type.dtype, in->type.shape, d.params()));
+  }
+  read_count(node, 1, block);
+  place_dense(block, node.result(0));
+  SpecialDispatch d(block, node);
+  d.bind_input(node.operand());
+  d.bind_output(node.result(0));
+  const Dim count = node.result(0)->type.shape[1];
+  d.finish("nonzero", nonzero_kernel(in->type.dtype, in->type.shape, count, d.params()));
+}
+
+// A temporary of `elements` in which a kernel leaves a result whose size only it finds out.
+Place bounded_place(BlockLowering& block, const Value* v, const Dim& elements) {
+  const int buffer = block.context().add_temporary(v->name, v->type.dtype, elements);
+  return dense_place(buffer, Layout::dense(v->type.rank()), v->type.shape);
+}
+
+void lower_unique(Node& node, BlockLowering& block) {
+  const Value* in = node.operand();
+  const Dim n = in->type.shape[0];
+  LoweringContext& context = block.context();
+  SpecialDispatch d(block, node);
+  d.bind_input(node.operand());
+  for (int r = 0; r < 5; ++r) {
+    const Value* v = node.result(r);
+    if (!context.has_place(v)) context.set_place(v, bounded_place(block, v, r == 4 ? Dim(1) : n));
+    d.bind_output(v);
+  }
+  d.bind(context.add_temporary("unique workspace", DType::kI64, n * 2), kernel::Access::kReadWrite);
+  d.finish("unique", unique_kernel(in->type.dtype, n, node.bool_attr("sorted"), d.params()));
+}
+
+}  // namespace
+
+bool lower_special(Node& node, BlockLowering& block) {
+  const bool known = node.kind == OpKind::kTopK || node.kind == OpKind::kScatterElements ||
+                     node.kind == OpKind::kScatterNd || node.kind == OpKind::kNonZero ||
+                     node.kind == OpKind::kUnique;
+  if (!known) return false;
+  if (!block.context().diagnostics().ok()) return true;
+  switch (node.kind) {
+    case OpKind::kTopK:
+      lower_top_k(node, block);
+      break;
+    case OpKind::kNonZero:
+      lower_nonzero(node, block);
+      break;
+    case OpKind::kUnique:
+      lower_unique(node, block);
+      break;
+    default:
+      lower_scatter(node, block);
+  }
+  return true;
+}
+
+}  // namespace tern::lower
