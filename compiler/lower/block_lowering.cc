@@ -123,8 +123,8 @@ void BlockLowering::plan_result_places(graph::Block& block, const std::vector<Pl
     Value* v = block.results[r];
     Place place = result_places[r];
     // Reshapes of a dense result: the value below lies in the same bytes.
-    while (v->def && v->def->kind == OpKind::kReshape && !context_.has_place(v) &&
-           place.layout.is_dense() && is_contiguous(place, v->type.shape)) {
+    while (v->def && v->def->kind == OpKind::kReshape && !context_.has_place(v) && place.layout.is_dense() &&
+           is_contiguous(place, v->type.shape)) {
       v = v->def->operand();
       place = dense_place(place.buffer, Layout::dense(v->type.rank()), v->type.shape);
       place.offset = result_places[r].offset;
@@ -262,8 +262,8 @@ void BlockLowering::emit_region(Region& region) {
   if (region.root && region.root->kind == OpKind::kConv) {
     Value* x = region.root->operand();
     const Place& place = context_.place(x);
-    const bool ready = x->type.shape[1].is_const(1) || place.strides[1].is_const(1) ||
-                       !context_.enabled("channels_last");
+    const bool ready =
+        x->type.shape[1].is_const(1) || place.strides[1].is_const(1) || !context_.enabled("channels_last");
     if (!ready) {
       Value* copy = copy_in_layout(x, Layout::channels_last(x->type.rank()));
       region.root->operands[0] = copy;

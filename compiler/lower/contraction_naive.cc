@@ -35,7 +35,8 @@ class NaiveContraction {
     accesses.insert(accesses.end(), epilogue.loads.begin(), epilogue.loads.end());
     for (const Value* v : region_.outputs) accesses.push_back({v, context_.place(v).strides, true});
     // Coordinates are read one by one: no merging.
-    axes_ = merge_axes(shape, context_.place(out).layout.order, accesses, std::vector<bool>(shape.size(), true));
+    axes_ =
+        merge_axes(shape, context_.place(out).layout.order, accesses, std::vector<bool>(shape.size(), true));
     const Shape& rhs = root_.operand(1)->type.shape;
     const Dim depth = conv_ ? product(Shape(rhs.begin() + 1, rhs.end())) : rhs[rhs.size() - 2];
     const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
@@ -89,8 +90,8 @@ class NaiveContraction {
   std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim) {
     const Index index = axis_index(axes_, root_.result()->type.shape.size(), coordinates);
     const kernel::Var acc = kernel::make_var("acc", {sum_, 1});
-    std::vector<Stmt> out{kernel::declare(
-        acc, kernel::scalar_const(kernel::reduction_identity(ScalarOp::kAdd, sum_)))};
+    std::vector<Stmt> out{
+        kernel::declare(acc, kernel::scalar_const(kernel::reduction_identity(ScalarOp::kAdd, sum_)))};
     for (Stmt& s : conv_ ? conv_sum(emitter, index, vector_dim, acc) : dot_sum(emitter, index, acc))
       out.push_back(std::move(s));
     emitter.bind(root_.result(), kernel::cast(kernel::var_expr(acc), result_));
@@ -138,24 +139,25 @@ class NaiveContraction {
     }
     const Dim channels = w_shape[1];
     const int64_t groups = root_.int_attr("groups");
-    return window_loops(g, index, vector_dim, emitter.dispatch(), [&](Index at, Index tap) -> std::vector<Stmt> {
-      const kernel::Var c = kernel::make_var("c");
-      const bool depthwise = channels.is_const(1);
-      const Expr ce = depthwise ? int_const(0) : kernel::var_expr(c);
-      Expr first = int_const(0);
-      if (groups > 1) {
-        const Dim per_group = floordiv(w_shape[0], groups);
-        first = kernel::mul(kernel::index_div(index[1], emitter.dispatch().expr(per_group)),
-                            emitter.dispatch().expr(channels));
-      }
-      at[1] = kernel::add(first, ce);
-      tap[0] = index[1];
-      tap[1] = ce;
-      const Stmt body = accumulate(emitter, acc, at, tap);
-      if (depthwise) return {body};
-      return {kernel::loop(c, int_const(0), emitter.dispatch().expr(channels), kernel::LoopKind::kSerial,
-                           {body})};
-    });
+    return window_loops(
+        g, index, vector_dim, emitter.dispatch(), [&](Index at, Index tap) -> std::vector<Stmt> {
+          const kernel::Var c = kernel::make_var("c");
+          const bool depthwise = channels.is_const(1);
+          const Expr ce = depthwise ? int_const(0) : kernel::var_expr(c);
+          Expr first = int_const(0);
+          if (groups > 1) {
+            const Dim per_group = floordiv(w_shape[0], groups);
+            first = kernel::mul(kernel::index_div(index[1], emitter.dispatch().expr(per_group)),
+                                emitter.dispatch().expr(channels));
+          }
+          at[1] = kernel::add(first, ce);
+          tap[0] = index[1];
+          tap[1] = ce;
+          const Stmt body = accumulate(emitter, acc, at, tap);
+          if (depthwise) return {body};
+          return {kernel::loop(c, int_const(0), emitter.dispatch().expr(channels), kernel::LoopKind::kSerial,
+                               {body})};
+        });
   }
 
   const Region& region_;

@@ -11,8 +11,7 @@ void lower_check(Node& node, BlockLowering& block) {
   const Value* condition = block.ensure_dense(node.operand());
   Step step;
   step.kind = Step::Kind::kCheck;
-  step.check =
-      std::make_shared<CheckStep>(CheckStep{context.place(condition).buffer, node.str("message")});
+  step.check = std::make_shared<CheckStep>(CheckStep{context.place(condition).buffer, node.str("message")});
   context.push(std::move(step));
 }
 

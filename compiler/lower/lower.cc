@@ -21,10 +21,12 @@ bool check_io(const graph::Graph& graph, Diagnostics& diagnostics) {
   bool good = true;
   const auto check = [&](const char* what, const Value* v, const std::string& name) {
     if (v->type.is_tensor() && v->type.dtype != DType::kString) return;
-    diagnostics.add(error("{} '{}' has type {}, which CPU programs do not support.", what, name, v->type.text()));
+    diagnostics.add(
+        error("{} '{}' has type {}, which CPU programs do not support.", what, name, v->type.text()));
     good = false;
   };
-  for (size_t i = 0; i < graph.body.args.size(); ++i) check("Input", graph.body.args[i], graph.input_names[i]);
+  for (size_t i = 0; i < graph.body.args.size(); ++i)
+    check("Input", graph.body.args[i], graph.input_names[i]);
   for (size_t i = 0; i < graph.body.results.size(); ++i)
     check("Output", graph.body.results[i], graph.output_names[i]);
   return good;

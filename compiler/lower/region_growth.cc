@@ -68,9 +68,8 @@ Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<No
   queue_users(root->result(), queue);
   std::unordered_set<const Node*> seen;
   while (!queue.empty() && members.size() < kMaxMembers) {
-    const auto next = std::min_element(queue.begin(), queue.end(), [&](Node* a, Node* b) {
-      return positions_.at(a) < positions_.at(b);
-    });
+    const auto next = std::min_element(queue.begin(), queue.end(),
+                                       [&](Node* a, Node* b) { return positions_.at(a) < positions_.at(b); });
     Node* node = *next;
     queue.erase(next);
     if (!seen.insert(node).second || node == root || taken_.contains(node)) continue;
@@ -92,12 +91,11 @@ Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<No
 
 Growth RegionGrower::epilogue(Node* root) {
   const Shape& shape = root->result()->type.shape;
-  return grow(
-      root,
-      [&](const Node& n, const std::unordered_set<const Value*>&) {
-        return (n.kind == OpKind::kMap || n.kind == OpKind::kCast) && n.result()->type.shape == shape;
-      },
-      {});
+  return grow(root,
+              [&](const Node& n, const std::unordered_set<const Value*>&) {
+                return (n.kind == OpKind::kMap || n.kind == OpKind::kCast) && n.result()->type.shape == shape;
+              },
+              {});
 }
 
 Growth RegionGrower::rows(Node* root) {

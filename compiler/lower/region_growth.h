@@ -29,7 +29,8 @@ class RegionGrower {
   Growth rows(graph::Node* root);
 
  private:
-  using Accept = std::function<bool(const graph::Node&, const std::unordered_set<const graph::Value*>& inside)>;
+  using Accept =
+      std::function<bool(const graph::Node&, const std::unordered_set<const graph::Value*>& inside)>;
   Growth grow(graph::Node* root, const Accept& accept, const std::vector<graph::Node*>& seeds);
   void queue_users(const graph::Value* value, std::vector<graph::Node*>& queue) const;
   // Values of members that are used outside of them.

@@ -137,7 +137,7 @@ class Former {
   }
 
   void look_at_user(const Node& user, int operand, Readers& r, int depth) {
-    switch (fate(&user)) {
+    switch (plan_.fates.at(&user)) {
       case Fate::kView:
         if (user.kind == OpKind::kReshape && !unit_reshape(user)) r.reshaped = true;
         if (user.kind == OpKind::kBroadcast) r.repeated = true;
@@ -178,7 +178,7 @@ class Former {
     int total = node_cost(n);
     if (depth > 6) return total;
     for (const Value* v : n.operands) {
-      if (v->def && positions_.contains(v->def) && is_inlinable(*v->def) && fate(v->def) != Fate::kClaimed)
+      if (v->def && positions_.contains(v->def) && is_inlinable(*v->def) && !taken_.contains(v->def))
         total += chain_cost(*v->def, depth + 1);
     }
     return std::min(total, 1000);
@@ -225,7 +225,8 @@ class Former {
 
   const Claim& claim_of(const Node* node) {
     for (const Claim& c : claims_) {
-      if (std::find(c.growth.members.begin(), c.growth.members.end(), node) != c.growth.members.end()) return c;
+      if (std::find(c.growth.members.begin(), c.growth.members.end(), node) != c.growth.members.end())
+        return c;
     }
     TERN_UNREACHABLE("a claimed node without claim");
   }
@@ -233,7 +234,7 @@ class Former {
   // Whether the value is computed inside regions: an inlined node, or a view of one.
   bool is_inlined(const Value* v) {
     if (!v->def || !positions_.contains(v->def)) return false;
-    const Fate f = fate(v->def);
+    const Fate f = plan_.fates.at(v->def);
     if (f == Fate::kInline) return true;
     return f == Fate::kView && is_inlined(v->def->operand());
   }

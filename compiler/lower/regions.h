@@ -27,8 +27,8 @@ enum class Fate : uint8_t {
 };
 
 struct BlockItem {
-  size_t position = 0;           // in the block: items are in this order
-  graph::Node* node = nullptr;   // kConcat, kSpecial
+  size_t position = 0;             // in the block: items are in this order
+  graph::Node* node = nullptr;     // kConcat, kSpecial
   std::unique_ptr<Region> region;  // otherwise
 };
 

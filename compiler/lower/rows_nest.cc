@@ -122,9 +122,8 @@ class RowsNest {
     std::vector<Stmt> allocs;
     if (length.is_const() && length.value() <= kScratchElements / (lanes_are_rows_ ? lanes : 1)) {
       for (const Value* v : plan_.stored) {
-        scratch_[v] =
-            kernel::make_buffer("row", {v->type.dtype, 1}, kernel::Scope::kScratch,
-                                kernel::Access::kReadWrite, std::max<int64_t>(length.value(), 1));
+        scratch_[v] = kernel::make_buffer("row", {v->type.dtype, 1}, kernel::Scope::kScratch,
+                                          kernel::Access::kReadWrite, std::max<int64_t>(length.value(), 1));
         allocs.push_back(kernel::alloc(scratch_[v]));
       }
     }
@@ -142,10 +141,10 @@ class RowsNest {
                              lanes);
         });
     if (!lanes_are_rows_) parts.body.insert(parts.body.begin(), allocs.begin(), allocs.end());
-    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
-                         fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch", length.text(),
-                                     plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element",
-                                     scratch_.size()));
+    dispatch.add_variant(
+        level, std::move(parts.grid), std::move(parts.body),
+        fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch", length.text(),
+                    plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element", scratch_.size()));
   }
 
   // Space coordinates of a row with the given reduced coordinates.
@@ -189,7 +188,9 @@ class RowsNest {
 
   std::vector<Stmt> row(ElementEmitter& emitter, const std::vector<Expr>& kept) {
     std::vector<Stmt> out;
-    const auto append = [&](const std::vector<Stmt>& more) { out.insert(out.end(), more.begin(), more.end()); };
+    const auto append = [&](const std::vector<Stmt>& more) {
+      out.insert(out.end(), more.begin(), more.end());
+    };
     for (size_t stage = 0; stage < plan_.reductions.size(); ++stage) {
       const Node& node = *plan_.reductions[stage];
       const DType dtype = node.result()->type.dtype, wide = accumulator_type(dtype);

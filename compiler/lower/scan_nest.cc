@@ -40,9 +40,9 @@ void serial_axis_kernel(const Region& region, LoweringContext& context, const Va
           if (axes.empty()) return body(emitter, axis_index(axes, shape.size(), coordinates));
           const kernel::Var v = kernel::make_var("i");
           coordinates.back() = kernel::var_expr(v);
-          const Stmt loop = kernel::loop(v, ranges.back().begin, ranges.back().extent,
-                                         kernel::LoopKind::kSerial,
-                                         body(emitter, axis_index(axes, shape.size(), coordinates)));
+          const Stmt loop =
+              kernel::loop(v, ranges.back().begin, ranges.back().extent, kernel::LoopKind::kSerial,
+                           body(emitter, axis_index(axes, shape.size(), coordinates)));
           // Lanes across rows that are far apart gather; only a contiguous axis gains from them.
           const bool contiguous = order.back() != static_cast<int>(axis);
           return contiguous ? vector_loop(loop, nest_lanes(region, level)) : std::vector<Stmt>{loop};
@@ -114,10 +114,10 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
     const Expr value = emitter.element(in, index);
     std::vector<Stmt> inner = emitter.take_checks();
     inner.push_back(kernel::let(x, value));
-    const ScalarOp test = largest ? (last ? ScalarOp::kGe : ScalarOp::kGt)
-                                  : (last ? ScalarOp::kLe : ScalarOp::kLt);
-    Expr better = kernel::op(ScalarOp::kOr, {kernel::compare(test, xe, be),
-                                             kernel::compare(ScalarOp::kEq, s, int_const(0))});
+    const ScalarOp test =
+        largest ? (last ? ScalarOp::kGe : ScalarOp::kGt) : (last ? ScalarOp::kLe : ScalarOp::kLt);
+    Expr better = kernel::op(
+        ScalarOp::kOr, {kernel::compare(test, xe, be), kernel::compare(ScalarOp::kEq, s, int_const(0))});
     inner.push_back(kernel::if_then(better, {kernel::assign(best, xe), kernel::assign(where, s)}));
     out.push_back(kernel::declare(
         best, kernel::scalar_const(largest ? scalar::lowest(dtype) : scalar::highest(dtype))));

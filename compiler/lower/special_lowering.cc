@@ -43,7 +43,8 @@ class SpecialDispatch {
     for (const kernel::Param& p : k->params) dispatch->params.push_back(p.value);
     Dim tiles = 1;
     for (const kernel::GridAxis& axis : k->grid) tiles = tiles * axis.extent;
-    for (const Level level : block_.context().target().levels) dispatch->variants.push_back({level, k, tiles});
+    for (const Level level : block_.context().target().levels)
+      dispatch->variants.push_back({level, k, tiles});
     Step step;
     step.kind = Step::Kind::kDispatch;
     step.dispatch = std::move(dispatch);
@@ -100,10 +101,10 @@ void lower_scatter(Node& node, BlockLowering& block) {
   const DType index_type = node.operand(1)->type.dtype;
   const std::string& reduction = node.str("reduction");
   if (node.kind == OpKind::kScatterElements) {
-    d.finish("scatter_elements",
-             scatter_elements_kernel(out->type.dtype, index_type, out->type.shape,
-                                     node.operand(1)->type.shape, static_cast<int>(node.int_attr("axis")),
-                                     reduction, d.params()));
+    d.finish(
+        "scatter_elements",
+        scatter_elements_kernel(out->type.dtype, index_type, out->type.shape, node.operand(1)->type.shape,
+                                static_cast<int>(node.int_attr("axis")), reduction, d.params()));
   } else {
     d.finish("scatter_nd", scatter_nd_kernel(out->type.dtype, index_type, out->type.shape,
                                              node.operand(1)->type.shape, reduction, d.params()));

@@ -1,0 +1,273 @@
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+TEST_CASE("elementwise chains are one dispatch") {
+  check_lowering({R"(
+  input %x: f32[3,37] as "x"
+  input %b: f32[37] as "b"
+  %bb = broadcast(%b) <shape=[3,37]>
+  %1 = add(%x, %bb)
+  %2 = mul(%1, %x)
+  %3 = abs(%2)
+  output %3 as "y")",
+                  {},
+                  {},
+                  {},
+                  1});
+}
+
+TEST_CASE("symbolic sizes, casts and compares") {
+  check_lowering({R"(
+  input %x: f32[N,M] as "x"
+  %z = constant f32[] {0.5}
+  %zb = broadcast(%z) <shape=[N,M]>
+  %c = lt(%x, %zb)
+  %i = cast(%x) <to=i32>
+  %n = neg(%i)
+  %s = select(%c, %i, %n)
+  output %s as "y")",
+                  {3, 21},
+                  {},
+                  {},
+                  1});
+}
+
+TEST_CASE("views cost nothing or one copy") {
+  check_lowering({R"(
+  input %x: f32[2,3,20] as "x"
+  %t = transpose(%x) <perm=[0,2,1]>
+  %s = slice(%t) <starts=[0,17,0], sizes=[2,6,3], steps=[1,-3,1]>
+  %r = reshape(%s) <shape=[12,3]>
+  %e = neg(%r)
+  output %e as "y"
+  output %t as "t")"});
+  check_lowering({R"(
+  input %x: f32[2,3,4,5] as "x"
+  %t = transpose(%x) <perm=[2,0,3,1]>
+  %r = reshape(%t) <shape=[40,3]>
+  %q = reshape(%r) <shape=[4,30]>
+  output %q as "q")"});
+}
+
+TEST_CASE("pad modes, concat, gather") {
+  for (const char* mode : {"constant", "edge", "reflect", "wrap"}) {
+    check_lowering({fmt::format(R"(
+  input %x: f32[3,N] as "x"
+  %z = constant f32[] {{7}}
+  %p = pad(%x, %z) <low=[1,2], high=[2,1], mode="{}">
+  %y = mul(%p, %p)
+  output %y as "y")",
+                                mode),
+                    {19}});
+  }
+  check_lowering({R"(
+  input %x: f32[2,5] as "x"
+  %z = constant f32[] {0}
+  %p = pad(%x, %z) <low=[0,-1], high=[1,-2], mode="constant">
+  %c = concat(%p, %p) <axis=1>
+  %n = neg(%x)
+  %d = concat(%n, %x) <axis=0>
+  output %c as "c"
+  output %d as "d")"});
+  check_lowering({R"(
+  input %x: f32[N,4] as "x"
+  %i = constant i64[2,2] {0, -1, 2, -3}
+  %g = gather(%x, %i) <axis=0>
+  %e = neg(%g)
+  %j = constant i32[3] {3, 0, -2}
+  %h = gather(%x, %j) <axis=1>
+  output %e as "e"
+  output %h as "h")",
+                  {6}});
+  check_lowering({R"(
+  input %x: f32[3,4] as "x"
+  %i = constant i64[2,4] {0, 1, 2, -1, 2, 2, 1, 0}
+  %g = gather_elements(%x, %i) <axis=0>
+  %k = constant i64[2,2] {0, 1, 2, -1}
+  %n = gather_nd(%x, %k) <batch_dims=0>
+  output %g as "g"
+  output %n as "n")"});
+}
+
+TEST_CASE("an index out of range ends the run") {
+  auto g = graph::parse_graph(R"(graph "g" {
+  input %x: f32[3] as "x"
+  input %i: i64[2] as "i"
+  %g = gather(%x, %i) <axis=0>
+  output %g as "g"
+})");
+  REQUIRE(g.ok());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  auto x = TensorData::make(DType::kF32, {3});
+  auto i = TensorData::make(DType::kI64, {2});
+  i->set_int(1, 3);
+  auto out = evaluate_program(*program, {x, i});
+  REQUIRE(!out.ok());
+  CHECK(out.error().message.find("fails with code 1") != std::string::npos);
+}
+
+TEST_CASE("reductions over any axes, with both sides fused") {
+  for (const char* axes : {"[0]", "[1]", "[2]", "[0,2]", "[1,2]", "[0,1,2]"}) {
+    check_lowering({fmt::format(R"(
+  input %x: f32[3,N,21] as "x"
+  %a = mul(%x, %x)
+  %r = reduce(%a) <op=add, axes={}>
+  %m = reduce(%x) <op=max, axes={}>
+  %s = add(%r, %m)
+  output %s as "y")",
+                                axes, axes),
+                    {7}});
+  }
+  check_lowering({R"(
+  input %x: i8[4,33] as "x"
+  %r = reduce(%x) <op=mul, axes=[1]>
+  %m = reduce(%x) <op=min, axes=[0]>
+  output %r as "r"
+  output %m as "m")"});
+}
+
+TEST_CASE("softmax and layer norm are one dispatch each") {
+  check_lowering({R"(
+  input %x: f32[5,37] as "x"
+  %m = reduce(%x) <op=max, axes=[1]>
+  %mk = reshape(%m) <shape=[5,1]>
+  %mb = broadcast(%mk) <shape=[5,37]>
+  %d = sub(%x, %mb)
+  %e = exp(%d)
+  %s = reduce(%e) <op=add, axes=[1]>
+  %sk = reshape(%s) <shape=[5,1]>
+  %sb = broadcast(%sk) <shape=[5,37]>
+  %y = div(%e, %sb)
+  output %y as "y")",
+                  {},
+                  {},
+                  {},
+                  1});
+  check_lowering({R"(
+  input %x: f32[2,N,40] as "x"
+  input %y: f32[2,N,40] as "y"
+  input %g: f32[40] as "g"
+  %x1 = add(%x, %y)
+  %n = constant f32[] {40}
+  %nb = broadcast(%n) <shape=[2,N]>
+  %s = reduce(%x1) <op=add, axes=[2]>
+  %mean = div(%s, %nb)
+  %mk = reshape(%mean) <shape=[2,N,1]>
+  %mb = broadcast(%mk) <shape=[2,N,40]>
+  %d = sub(%x1, %mb)
+  %d2 = mul(%d, %d)
+  %v = reduce(%d2) <op=add, axes=[2]>
+  %var = div(%v, %nb)
+  %vs = sqrt(%var)
+  %vk = reshape(%vs) <shape=[2,N,1]>
+  %vb = broadcast(%vk) <shape=[2,N,40]>
+  %q = div(%d, %vb)
+  %gb = broadcast(%g) <shape=[2,N,40]>
+  %r = mul(%q, %gb)
+  output %r as "r")",
+                  {3},
+                  {},
+                  {},
+                  1});
+}
+
+TEST_CASE("windows") {
+  check_lowering({R"(
+  input %x: f32[2,19,7,6] as "x"
+  %p = reduce_window(%x) <op=max, window=[1,1,3,3], strides=[1,1,2,2], low=[0,0,1,1], high=[0,0,1,1], dilations=[1,1,1,1]>
+  %e = neg(%p)
+  %a = arg_reduce_window(%x) <window=[1,1,2,3], strides=[1,1,2,1], low=[0,0,0,1], high=[0,0,1,0], dilations=[1,1,1,2]>
+  output %e as "e"
+  output %a as "a")"});
+}
+
+TEST_CASE("scan, arg_reduce") {
+  check_lowering({R"(
+  input %x: f32[3,N,5] as "x"
+  %a = scan(%x) <op=add, axis=1, exclusive=true, reverse=true>
+  %b = scan(%x) <op=add, axis=2, exclusive=false, reverse=false>
+  %c = arg_reduce(%x) <largest=true, axis=1, last=false, dtype=i64>
+  %d = arg_reduce(%x) <largest=false, axis=2, last=true, dtype=i64>
+  output %a as "a"
+  output %b as "b"
+  output %c as "c"
+  output %d as "d")",
+                  {7}});
+}
+
+TEST_CASE("contractions with epilogue") {
+  check_lowering({R"(
+  input %x: f32[2,5,24] as "x"
+  input %w: f32[1,24,19] as "w"
+  input %r: f32[2,5,19] as "r"
+  %d = dot(%x, %w)
+  %s = add(%d, %r)
+  %z = constant f32[] {0}
+  %zb = broadcast(%z) <shape=[2,5,19]>
+  %y = max(%s, %zb)
+  output %y as "y")",
+                  {},
+                  {},
+                  {},
+                  1});
+  check_lowering({R"(
+  input %x: f32[1,3,9,8] as "x"
+  input %w: f32[20,3,3,3] as "w"
+  input %v: f32[20,1,3,3] as "v"
+  input %b: f32[20] as "b"
+  %c = conv(%x, %w) <strides=[2,1], low=[1,1], high=[1,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %bk = reshape(%b) <shape=[1,20,1,1]>
+  %bb = broadcast(%bk) <shape=[1,20,5,7]>
+  %cb = add(%c, %bb)
+  %d = conv(%cb, %v) <strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=20>
+  %e = neg(%d)
+  output %e as "e")"});
+  check_lowering({R"(
+  input %x: f32[1,4,5,5] as "x"
+  input %w: f32[6,4,3,3] as "w"
+  %c = conv(%x, %w) <strides=[1,1], low=[1,2], high=[2,2], dilations=[1,1], lhs_dilations=[2,2], groups=1>
+  output %c as "c")"});
+  check_lowering({R"(
+  input %x: i8[3,9] as "x"
+  input %w: i8[9,5] as "w"
+  %c = dot(%x, %w)
+  output %c as "c")"});
+}
+
+TEST_CASE("special ops") {
+  check_lowering({R"(
+  input %x: f32[3,N] as "x"
+  %v, %i = top_k(%x) <axis=1, k=[4], largest=true, sorted=true>
+  output %v as "v"
+  output %i as "i")",
+                  {11}});
+  check_lowering({R"(
+  input %x: f32[4,3] as "x"
+  input %u: f32[2,3] as "u"
+  %i = constant i64[2,3] {0, 1, -1, 2, 1, 0}
+  %s = scatter_elements(%x, %i, %u) <axis=0, reduction="add">
+  %k = constant i64[2,1] {3, 0}
+  %n = scatter_nd(%x, %k, %u) <reduction="none">
+  output %s as "s"
+  output %n as "n")"});
+}
+
+TEST_CASE("data-dependent sizes") {
+  check_lowering({R"(
+  symbol u0: element %count[0], upper 4*N
+  input %x: f32[N,4] as "x"
+  %idx, %count = nonzero(%x) : i64[2,u0], i64[]
+  %t = transpose(%idx) <perm=[1,0]>
+  %one = constant i64[] {1}
+  %ob = broadcast(%one) <shape=[u0,2]>
+  %y = add(%t, %ob)
+  output %y as "y")",
+                  {5}});
+}
+
+}  // namespace
+}  // namespace tern::lower

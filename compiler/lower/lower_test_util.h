@@ -1,0 +1,129 @@
+// Differential tests of lowering: a graph's text is lowered, its steps run on the kernel evaluator at every
+// level, and compared with the graph evaluator. Inputs are small integers scaled so that float sums are exact
+// in any order, unless a graph has functions that round.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "compiler/lower/lower.h"
+#include "compiler/lower/step_eval.h"
+
+namespace tern::lower {
+
+inline TensorDataPtr test_input(const graph::Type& type, const std::function<int64_t(const Dim&)>& size,
+                                uint64_t seed) {
+  std::vector<int64_t> shape;
+  for (const Dim& d : type.shape) shape.push_back(size(d));
+  auto data = TensorData::make(type.dtype, shape);
+  uint64_t state = seed * 0x9E3779B97F4A7C15ULL + 12345;
+  for (int64_t i = 0; i < data->count(); ++i) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    const auto v = static_cast<int64_t>((state >> 40) % 9);
+    if (is_float(type.dtype)) {
+      data->set_float(i, static_cast<double>(v - 4) / 2);
+    } else if (type.dtype == DType::kBool) {
+      data->set_int(i, v % 2);
+    } else {
+      data->set_int(i, v);
+    }
+  }
+  return data;
+}
+
+inline bool close(const TensorData& want, const TensorData& got, std::string& where) {
+  if (want.shape() != got.shape() || want.dtype() != got.dtype()) {
+    where = "shape or type differs";
+    return false;
+  }
+  for (int64_t i = 0; i < want.count(); ++i) {
+    bool good;
+    if (is_float(want.dtype())) {
+      const double a = want.float_at(i), b = got.float_at(i);
+      const double tolerance = dtype_bits(want.dtype()) == 16 ? 2e-2 : 1e-5;
+      good = (std::isnan(a) && std::isnan(b)) || a == b || std::abs(a - b) <= tolerance * (1 + std::abs(a));
+      if (!good) where = fmt::format("element {}: want {}, got {}", i, a, b);
+    } else {
+      good = want.int_at(i) == got.int_at(i);
+      if (!good) where = fmt::format("element {}: want {}, got {}", i, want.int_at(i), got.int_at(i));
+    }
+    if (!good) return false;
+  }
+  return true;
+}
+
+struct LowerCase {
+  std::string text;
+  std::vector<int64_t> symbols = {};  // a value for each symbolic input dimension, in order of appearance
+  std::vector<TensorDataPtr> inputs = {};  // instead of the generated ones
+  std::vector<std::string> disabled = {};
+  int dispatches = -1;  // expected number, when given
+};
+
+inline int count_dispatches(const std::vector<Step>& steps) {
+  int n = 0;
+  for (const Step& s : steps) {
+    if (s.kind == Step::Kind::kDispatch) ++n;
+    if (s.kind == Step::Kind::kIf)
+      n += count_dispatches(s.branch->then_steps) + count_dispatches(s.branch->else_steps);
+    if (s.kind == Step::Kind::kLoop) n += count_dispatches(s.loop->body);
+  }
+  return n;
+}
+
+// Lowers and compares at every level; `what` names the options in failures.
+inline void check_lowering_once(const LowerCase& c, const std::string& what) {
+  CAPTURE(what);
+  CAPTURE(c.text);
+  auto g = graph::parse_graph("graph \"g\" {\n" + c.text + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  REQUIRE(graph::verify(**g) == "");
+  std::vector<TensorDataPtr> inputs = c.inputs;
+  std::vector<std::pair<Dim, int64_t>> sizes;
+  const auto size = [&](const Dim& d) -> int64_t {
+    if (d.is_const()) return d.value();
+    for (const auto& [known, value] : sizes) {
+      if (known == d) return value;
+    }
+    const int64_t value = sizes.size() < c.symbols.size() ? c.symbols[sizes.size()] : 5;
+    sizes.emplace_back(d, value);
+    return value;
+  };
+  for (size_t i = inputs.size(); i < (*g)->body.args.size(); ++i)
+    inputs.push_back(test_input((*g)->body.args[i]->type, size, i + 1));
+  std::vector<graph::EvalValue> eval_inputs;
+  for (const TensorDataPtr& t : inputs) eval_inputs.push_back({t, nullptr});
+  auto want = graph::evaluate(**g, eval_inputs);
+  REQUIRE_MESSAGE(want.ok(), want.error().text());
+
+  Target target{Arch::kX86_64, {Level::kX86V2, Level::kX86V4}};
+  LowerOptions options;
+  options.disabled = c.disabled;
+  Diagnostics diagnostics;
+  auto program = lower(**g, target, options, diagnostics);
+  REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
+  if (c.dispatches >= 0) CHECK(count_dispatches(program->steps) == c.dispatches);
+  for (int level = 0; level < 2; ++level) {
+    auto got = evaluate_program(*program, inputs, level);
+    REQUIRE_MESSAGE(got.ok(), got.error().text());
+    REQUIRE(got->size() == want->size());
+    for (size_t i = 0; i < got->size(); ++i) {
+      std::string where;
+      CHECK_MESSAGE(close(*(*want)[i].tensor, *(*got)[i], where), "level ", level, ", output ", i, ": ",
+                    where);
+    }
+  }
+}
+
+// With every optional fusion, and with each one disabled.
+inline void check_lowering(LowerCase c) {
+  check_lowering_once(c, "default");
+  c.dispatches = -1;
+  for (const char* step : {"fuse_epilogue", "fuse_producers", "fuse_rows", "channels_last"}) {
+    c.disabled = {step};
+    check_lowering_once(c, std::string("without ") + step);
+  }
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,210 @@
+#include "compiler/lower/step_eval.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tern::lower {
+namespace {
+
+class Machine {
+ public:
+  Machine(const LoweredProgram& program, int level) : program_(program), level_(level) {
+    memory_.resize(program.buffers.size());
+    for (size_t b = 0; b < memory_.size(); ++b) names_.push_back(static_cast<int>(b));
+  }
+
+  Status start(const std::vector<TensorDataPtr>& inputs) {
+    for (const graph::SymbolInfo& s : program_.symbols) {
+      if (s.origin == graph::SymbolInfo::Origin::kInput)
+        symbols_[s.name] = inputs[static_cast<size_t>(s.input)]->shape()[static_cast<size_t>(s.axis)];
+    }
+    for (size_t b = 0; b < memory_.size(); ++b) {
+      const BufferDef& def = program_.buffers[b];
+      std::vector<uint8_t>& bytes = memory_[b];
+      if (def.kind == BufferKind::kInput) {
+        const auto data = inputs[static_cast<size_t>(def.io_index)]->bytes();
+        bytes.assign(data.begin(), data.end());
+      } else if (def.kind == BufferKind::kConstant) {
+        bytes.assign(def.data->bytes().begin(), def.data->bytes().end());
+      } else if (def.kind == BufferKind::kTemporary) {
+        TERN_ASSIGN(const int64_t size, value(def.bytes));
+        bytes.assign(static_cast<size_t>(size), 0xCD);
+      }
+    }
+    return Ok{};
+  }
+
+  Status run(const std::vector<Step>& steps) {
+    for (const Step& s : steps) TERN_TRY(step(s));
+    return Ok{};
+  }
+
+  Result<std::vector<TensorDataPtr>> outputs() {
+    std::vector<TensorDataPtr> out;
+    for (const IoDef& io : program_.outputs) {
+      std::vector<int64_t> shape;
+      for (const Dim& d : io.shape) {
+        TERN_ASSIGN(const int64_t n, value(d));
+        shape.push_back(n);
+      }
+      auto data = TensorData::make(io.dtype, shape);
+      const std::vector<uint8_t>& bytes = buffer(io.buffer);
+      const auto size = static_cast<size_t>(dtype_storage_bytes(io.dtype, data->count()));
+      if (bytes.size() < size) return error("Output '{}' has {} of {} bytes.", io.name, bytes.size(), size);
+      if (size > 0) std::memcpy(data->mutable_bytes().data(), bytes.data(), size);
+      out.push_back(std::move(data));
+    }
+    return out;
+  }
+
+ private:
+  Result<int64_t> value(const Dim& d) {
+    const auto v = d.evaluate([&](const std::string& name) -> std::optional<int64_t> {
+      auto it = symbols_.find(name);
+      return it == symbols_.end() ? std::nullopt : std::optional<int64_t>(it->second);
+    });
+    if (!v) return error("The size {} has no value.", d.text());
+    return *v;
+  }
+
+  // Outputs get their memory when they are first touched: their symbols may be bound late.
+  std::vector<uint8_t>& buffer(int id) {
+    std::vector<uint8_t>& bytes = memory_[static_cast<size_t>(names_[static_cast<size_t>(id)])];
+    const BufferDef& def = program_.buffers[static_cast<size_t>(id)];
+    if (def.kind == BufferKind::kOutput && bytes.empty()) {
+      if (auto size = value(def.bytes); size.ok()) bytes.assign(static_cast<size_t>(*size), 0xCD);
+    }
+    return bytes;
+  }
+
+  Result<kernel::EvalBinding> span(const Binding& b) {
+    std::vector<uint8_t>& bytes = buffer(b.buffer);
+    TERN_ASSIGN(const int64_t offset, value(b.offset));
+    TERN_ASSIGN(const int64_t length, value(b.length));
+    const std::string& name = program_.buffers[static_cast<size_t>(b.buffer)].name;
+    if (offset < 0 || length < 0 || offset + length > static_cast<int64_t>(bytes.size())) {
+      return error("A binding of buffer {} ('{}') covers bytes {} to {} of {}.", b.buffer, name, offset,
+                   offset + length, bytes.size());
+    }
+    return kernel::EvalBinding{bytes.data() + offset, length};
+  }
+
+  Result<bool> condition(int id) {
+    const std::vector<uint8_t>& bytes = buffer(id);
+    if (bytes.empty()) return error("The condition in buffer {} has no memory.", id);
+    return bytes[0] != 0;
+  }
+
+  Status dispatch(const DispatchStep& d) {
+    const size_t pick = d.variants.size() - 1 - std::min(static_cast<size_t>(level_), d.variants.size() - 1);
+    const KernelVariant& variant = d.variants[pick];
+    std::vector<kernel::EvalBinding> bindings;
+    for (const Binding& b : d.bindings) {
+      TERN_ASSIGN(auto s, span(b));
+      bindings.push_back(s);
+    }
+    std::vector<int64_t> params;
+    for (const Dim& p : d.params) {
+      TERN_ASSIGN(const int64_t v, value(p));
+      params.push_back(v);
+    }
+    TERN_ASSIGN(const int64_t tiles, value(variant.tiles));
+    Result<int32_t> status = kernel::evaluate(*variant.kernel, bindings, params, 0, tiles);
+    if (!status.ok()) {
+      return status.take_error().note(
+          fmt::format("In dispatch {}:\n{}", d.label, kernel::print_kernel(*variant.kernel)));
+    }
+    if (*status != 0) return error("Kernel {} fails with code {}.", d.label, *status);
+    return Ok{};
+  }
+
+  Status read(const ReadStep& r) {
+    TERN_ASSIGN(auto bytes, span({r.buffer, r.offset, dtype_bits(r.dtype) / 8, kernel::Access::kRead}));
+    auto data = TensorData::borrow(r.dtype, {1}, {bytes.data, static_cast<size_t>(bytes.bytes)}, nullptr);
+    const int64_t v = data->int_at(0);
+    if (v < r.min || v > r.max)
+      return error("Symbol {} ({}) lies outside [{}, {}].", r.symbol, v, r.min, r.max);
+    symbols_[r.symbol] = v;
+    return Ok{};
+  }
+
+  Status loop(const LoopStep& l) {
+    TERN_ASSIGN(const int64_t trips, value(l.trip_count));
+    int64_t i = 0;
+    for (; i < trips; ++i) {
+      if (l.condition >= 0) {
+        TERN_ASSIGN(const bool go, condition(l.condition));
+        if (!go) break;
+      }
+      if (!l.iteration_symbol.empty()) symbols_[l.iteration_symbol] = i;
+      TERN_TRY(run(l.body));
+    }
+    if (!l.count_symbol.empty()) symbols_[l.count_symbol] = i;
+    return Ok{};
+  }
+
+  Status step(const Step& s) {
+    switch (s.kind) {
+      case Step::Kind::kDispatch:
+        return dispatch(*s.dispatch);
+      case Step::Kind::kCopy: {
+        TERN_ASSIGN(auto from, span(s.copy->from));
+        TERN_ASSIGN(auto to, span(s.copy->to));
+        if (from.bytes != to.bytes) return error("A copy of {} bytes to {}.", from.bytes, to.bytes);
+        if (from.bytes > 0) std::memmove(to.data, from.data, static_cast<size_t>(from.bytes));
+        return Ok{};
+      }
+      case Step::Kind::kFill: {
+        TERN_ASSIGN(auto to, span(s.fill->to));
+        for (int64_t i = 0; i < to.bytes; ++i)
+          to.data[i] = s.fill->pattern[static_cast<size_t>(i) % s.fill->pattern.size()];
+        return Ok{};
+      }
+      case Step::Kind::kBind: {
+        TERN_ASSIGN(const int64_t v, value(s.bind->value));
+        symbols_[s.bind->symbol] = v;
+        return Ok{};
+      }
+      case Step::Kind::kRead:
+        return read(*s.read);
+      case Step::Kind::kAllocate: {
+        TERN_ASSIGN(const int64_t size, value(s.allocate->bytes));
+        buffer(s.allocate->buffer).assign(static_cast<size_t>(size), 0xCD);
+        return Ok{};
+      }
+      case Step::Kind::kSwap:
+        std::swap(names_[static_cast<size_t>(s.swap->a)], names_[static_cast<size_t>(s.swap->b)]);
+        return Ok{};
+      case Step::Kind::kIf: {
+        TERN_ASSIGN(const bool yes, condition(s.branch->condition));
+        return run(yes ? s.branch->then_steps : s.branch->else_steps);
+      }
+      case Step::Kind::kLoop:
+        return loop(*s.loop);
+      case Step::Kind::kCheck: {
+        TERN_ASSIGN(const bool good, condition(s.check->condition));
+        if (!good) return error("{}", s.check->message);
+        return Ok{};
+      }
+    }
+    return Ok{};
+  }
+
+  const LoweredProgram& program_;
+  const int level_;
+  std::vector<std::vector<uint8_t>> memory_;
+  std::vector<int> names_;
+  std::unordered_map<std::string, int64_t> symbols_;
+};
+
+}  // namespace
+
+Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& program,
+                                                    const std::vector<TensorDataPtr>& inputs, int level) {
+  Machine machine(program, level);
+  TERN_TRY(machine.start(inputs));
+  TERN_TRY(machine.run(program.steps));
+  return machine.outputs();
+}
+
+}  // namespace tern::lower

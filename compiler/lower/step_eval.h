@@ -1,0 +1,19 @@
+// Runs a LoweredProgram's steps on the kernel evaluator: the meaning of lowering's output, slow and obvious,
+// without clang. For differential tests against graph::evaluate, and for finding out which of lowering and
+// the later stages is wrong.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "compiler/lower/program_ir.h"
+#include "compiler/support/result.h"
+
+namespace tern::lower {
+
+// `level`: an index into each dispatch's variants, from the best (0) down.
+Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& program,
+                                                    const std::vector<TensorDataPtr>& inputs, int level = 0);
+
+}  // namespace tern::lower
