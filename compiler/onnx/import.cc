@@ -20,6 +20,12 @@ std::string symbol_stem(const std::string& param) {
   return out;
 }
 
+// "?", "-1" and "None" are what some exporters write for dimensions that they do not name.
+std::string dimension_name(const std::string& param) {
+  bool letters = std::any_of(param.begin(), param.end(), [](unsigned char c) { return isalpha(c) != 0; });
+  return letters && param != "None" ? param : "";
+}
+
 }  // namespace
 
 Importer::Importer(std::shared_ptr<ModelFile> model, const ImportOptions& options, Diagnostics& diagnostics)
@@ -83,7 +89,7 @@ Type Importer::type_from_proto(const pb::TypeProto& proto,
     const auto& d = proto.tensor_type().shape().dim(axis);
     // Some exporters write -1 (or 0 for a batch) where they mean "any".
     bool fixed = d.has_dim_value() && d.dim_value() >= 0;
-    shape.push_back(fixed ? Dim(d.dim_value()) : make_dim(axis, d.has_dim_param() ? d.dim_param() : ""));
+    shape.push_back(fixed ? Dim(d.dim_value()) : make_dim(axis, d.has_dim_param() ? dimension_name(d.dim_param()) : ""));
   }
   return Type::tensor(dtype, std::move(shape));
 }
