@@ -84,7 +84,7 @@ std::string load_text(const std::vector<uint8_t>& file) {
   ElfImage image;
   // A block of exactly the file's size, so that sanitizers see a read behind its end.
   std::unique_ptr<uint8_t[]> exact(new uint8_t[file.size()]);
-  memcpy(exact.get(), file.data(), file.size());
+  if (!file.empty()) memcpy(exact.get(), file.data(), file.size());
   const std::string text =
       take_text(elf_load(allocator.get(), tern_const_bytes(exact.get(), file.size()), &image));
   CHECK(text.empty() == (image.base != nullptr));
