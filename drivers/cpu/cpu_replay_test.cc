@@ -1,9 +1,10 @@
 // Replays with one thread, a team, and a host's executor: the same results, no allocation, failures and
 // interruptions.
 #include <doctest/doctest.h>
-#include <pthread.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -372,4 +373,19 @@ TEST_CASE("a log holds a time for each dispatch") {
     tern_hal_buffer_release(arena);
     tern_hal_buffer_release(data);
   }
+}
+
+TEST_CASE("an idle team uses no processor time") {
+  Fixture f(threads(4));
+  check_chain(f, 500, 5, 20);
+  auto used = [] {
+    rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
+  };
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // longer than threads spin
+  const double before = used();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  CHECK(used() - before < 20000);  // microseconds
 }

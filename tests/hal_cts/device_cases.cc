@@ -5,6 +5,8 @@
 
 #include "tests/hal_cts/cts.h"
 
+extern "C" tern_status_t cts_make_device_from_c(tern_hal_device_t** out_device);  // headers_are_c.c
+
 namespace tern::cts {
 namespace {
 
@@ -102,6 +104,12 @@ void refuses_an_executor_without_a_function(Context& c) {
   tern_hal_device_t* made = nullptr;
   CTS_CHECK_CODE(tern_hal_driver_create_device(c.driver(), &desc, c.host_allocator().get(), &made),
                  INVALID_ARGUMENT);
+}
+
+void is_made_by_a_c_program(Context& c) {
+  tern_hal_device_t* made = nullptr;
+  CTS_REQUIRE_OK(cts_make_device_from_c(&made));
+  tern_hal_device_release(made);
 }
 
 void can_be_made_many_times(Context& c) {
@@ -203,6 +211,7 @@ std::vector<Case> device_cases() {
       CASE(is_made_with_defaults),
       CASE(refuses_bad_arguments),
       CASE(refuses_an_executor_without_a_function),
+      CASE(is_made_by_a_c_program),
       CASE(can_be_made_many_times),
       CASE(lives_as_long_as_its_objects),
       CASE(waits_until_idle),
