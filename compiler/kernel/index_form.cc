@@ -136,14 +136,14 @@ int IndexForms::atom(const Expr& e) {
   return it->second;
 }
 
-std::optional<Poly> IndexForms::poly(const Expr& e) {
+std::optional<Poly> IndexForms::poly(const Expr& e, bool through_lets) {
   Poly out;
   if (e->kind == ExprKind::kConst) {
     add_term(out, {}, e->i);
     return out;
   }
-  if (e->kind == ExprKind::kVar) {
-    if (auto it = lets_.find(e->var.get()); it != lets_.end()) return poly(it->second);
+  if (e->kind == ExprKind::kVar && through_lets) {
+    if (auto it = lets_.find(e->var.get()); it != lets_.end()) return poly(it->second, true);
   }
   bool linear = e->kind == ExprKind::kOp && (e->op == ScalarOp::kAdd || e->op == ScalarOp::kSub ||
                                              e->op == ScalarOp::kMul || e->op == ScalarOp::kNeg);
@@ -151,10 +151,10 @@ std::optional<Poly> IndexForms::poly(const Expr& e) {
     add_term(out, {atom(e)}, 1);
     return out;
   }
-  auto a = poly(e->args[0]);
+  auto a = poly(e->args[0], through_lets);
   if (!a) return std::nullopt;
   if (e->op == ScalarOp::kNeg) return combine(out, *a, -1);
-  auto b = poly(e->args[1]);
+  auto b = poly(e->args[1], through_lets);
   if (!b) return std::nullopt;
   if (e->op == ScalarOp::kMul && a->terms.size() * b->terms.size() > kMaxTerms) return std::nullopt;
   out = e->op == ScalarOp::kMul ? product(*a, *b) : combine(*a, *b, e->op == ScalarOp::kAdd ? 1 : -1);
@@ -334,10 +334,10 @@ Expr IndexForms::divide(const Expr& e) {
     return is_div ? index_div(rebuild(a), rebuild(b)) : index_rem(rebuild(a), rebuild(b));
   };
   auto parts = split(*n, *d);
-  if (!parts) return make(*n, *d);
+  if (!parts) return nullptr;
   auto& [quotient, rest] = *parts;
   if (in_divisor(rest, *d)) return rebuild(is_div ? quotient : rest);
-  if (range(rest).low < 0) return make(*n, *d);
+  if (range(rest).low < 0) return nullptr;
   if (quotient.terms.empty()) {
     // idiv(idiv(x, a), b) is idiv(x, a * b)
     if (is_div && n->terms.size() == 1 && n->terms.begin()->second == 1 &&
@@ -348,7 +348,7 @@ Expr IndexForms::divide(const Expr& e) {
         return index_div(inner->args[0], mul(inner->args[1], rebuild(*d)));
       }
     }
-    return make(*n, *d);
+    return e->is_index ? nullptr : make(*n, *d);
   }
   if (!is_div) return index_rem(rebuild(rest), rebuild(*d));
   return add(rebuild(quotient), index_div(rebuild(rest), rebuild(*d)));
@@ -401,10 +401,8 @@ Expr IndexForms::simplify(const Expr& e) {
   if (e->kind == ExprKind::kVar && is_i64(e)) {
     auto it = lets_.find(e->var.get());
     if (it == lets_.end()) return nullptr;
-    // Sums are cheaper written out where they can merge with their surroundings; the rest keeps its name.
-    auto p = poly(it->second);
-    if (!p || p->terms.size() > 3) return nullptr;
-    return rebuild(*p);
+    auto p = poly(it->second, true);
+    return p && constant(*p) ? int_const(*constant(*p)) : nullptr;
   }
   if (e->kind != ExprKind::kOp || e->args.size() > 2 || !is_i64(e->args[0])) return nullptr;
   switch (e->op) {
@@ -412,10 +410,12 @@ Expr IndexForms::simplify(const Expr& e) {
     case ScalarOp::kSub:
     case ScalarOp::kMul:
     case ScalarOp::kNeg: {
-      auto p = poly(e);
-      if (!p) return nullptr;
-      cancel_div_rem(*p);
-      return rebuild(*p);
+      // Names of lets stay, unless seeing through them makes the sum shorter.
+      auto plain = poly(e, false), full = poly(e, true);
+      if (full) cancel_div_rem(*full);
+      if (plain) cancel_div_rem(*plain);
+      if (full && (!plain || full->terms.size() < plain->terms.size())) return rebuild(*full);
+      return plain ? rebuild(*plain) : nullptr;
     }
     case ScalarOp::kDiv:
     case ScalarOp::kRem:

@@ -44,7 +44,7 @@ class IndexForms {
 
  private:
   int atom(const Expr& e);
-  std::optional<Poly> poly(const Expr& e);
+  std::optional<Poly> poly(const Expr& e, bool through_lets = true);
   Expr rebuild(const Poly& p);
   Range range(const Poly& p);
   Range atom_range(int id);

@@ -1,0 +1,24 @@
+// What the C renderer must know about the machine: the renderer's own view of an ISA level (lower/target.h
+// may not be included here). One row a level.
+#pragma once
+
+#include <string_view>
+
+namespace tern::render {
+
+enum class CArch { kX86_64, kAArch64 };
+
+struct CTarget {
+  std::string_view name;  // "x86_64_v3": also the toolchain's level name
+  CArch arch = CArch::kX86_64;
+  int vector_bits = 128;
+  bool fma = false;
+  bool f16_convert = false;  // conversions between f16 and f32 in hardware
+  bool avx2 = false;
+  bool avx512 = false;  // F, BW, DQ, VL
+};
+
+// nullptr when unknown.
+const CTarget* c_target(std::string_view level_name);
+
+}  // namespace tern::render
