@@ -1,5 +1,6 @@
 #include "compiler/render/helpers.h"
 
+#include <algorithm>
 #include <array>
 
 #include "compiler/render/helper_table.h"
@@ -137,7 +138,7 @@ std::string HelperSet::memory_type(std::string_view scalar, int lanes) {
 }
 
 bool HelperSet::has(std::string_view name, std::string_view scalar) const {
-  return find_row(name, scalar) != nullptr;
+  return find_row(name, scalar) != nullptr || is_generated(name);
 }
 
 std::string HelperSet::function(std::string_view name, std::string_view scalar, int lanes) {
@@ -145,13 +146,42 @@ std::string HelperSet::function(std::string_view name, std::string_view scalar, 
       lanes == 1 ? fmt::format("{}_{}", name, scalar) : fmt::format("{}_{}x{}", name, scalar, lanes);
   if (known_.contains("fn " + self)) return self;
   std::string text = memory_helper_text(*this, name, scalar, lanes, self);
+  if (text.empty()) text = intrinsic_helper_text(*this, name, scalar, lanes, self);
   if (text.empty()) {
-    const HelperRow* row = find_row(name, scalar);
+    const HelperRow* row = target_.f16_convert ? find_row(fmt::format("{}_hw", name), scalar) : nullptr;
+    if (row == nullptr) row = find_row(name, scalar);
     TERN_CHECK(row != nullptr, "no C helper '{}' for {}", name, scalar);
-    text = expand(row->text, scalar, lanes, self);
+    text = row->text.starts_with("LANES ") ? lane_by_lane(row->text, name, scalar, lanes, self)
+                                           : expand(row->text, scalar, lanes, self);
   }
   emit("fn " + self, std::move(text));
   return self;
+}
+
+// "LANES R A B\n<scalar text>": the text itself, or a vector function that calls it for each lane.
+std::string HelperSet::lane_by_lane(std::string_view text, std::string_view name, std::string_view scalar,
+                                    int lanes, std::string_view self) {
+  size_t end = text.find('\n');
+  if (lanes == 1) {
+    for (std::string_view type : {"i32", "u32", "u8", "f32"}) named_type(type, 1);
+    return expand(text.substr(end + 1), scalar, 1, self);
+  }
+  std::string one = function(name, scalar, 1);
+  std::vector<std::string> types;
+  for (size_t at = 6; at < end;) {
+    size_t stop = std::min(text.find(' ', at), end);
+    types.push_back(named_type(text.substr(at, stop - at), lanes));
+    at = stop + 1;
+  }
+  std::string parameters, arguments;
+  for (size_t k = 1; k < types.size(); ++k) {
+    parameters += fmt::format("{}{} a{}", k == 1 ? "" : ", ", types[k], k);
+    arguments += fmt::format("{}a{}[k]", k == 1 ? "" : ", ", k);
+  }
+  return fmt::format(
+      "static inline {0} {1}({2}) {{\n  {0} r = ({0})(0);\n  for (i32 k = 0; k < {3}; ++k) r[k] = {4}({5});\n"
+      "  return r;\n}}\n",
+      types[0], self, parameters, lanes, one, arguments);
 }
 
 std::string HelperSet::expand(std::string_view text, std::string_view scalar, int lanes,

@@ -45,6 +45,8 @@ class HelperSet {
 
  private:
   std::string expand(std::string_view text, std::string_view scalar, int lanes, std::string_view self);
+  std::string lane_by_lane(std::string_view text, std::string_view name, std::string_view scalar, int lanes,
+                           std::string_view self);
   void emit(std::string key, std::string text);
 
   const CTarget& target_;

@@ -14,4 +14,10 @@ namespace tern::render {
 std::string memory_helper_text(HelperSet& set, std::string_view name, std::string_view scalar, int lanes,
                                std::string_view self);
 
+// reduce_add, …, packed sub-byte accesses, and the rows of intrinsics.def, spelled out in vector C.
+std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::string_view scalar, int lanes,
+                                  std::string_view self);
+// The helper's text comes from one of the two functions above.
+bool is_generated(std::string_view name);
+
 }  // namespace tern::render

@@ -1,0 +1,155 @@
+// Helpers of plain arithmetic: what C spells differently from scalar/ops.def.
+#include "compiler/render/helper_table.h"
+
+namespace tern::render {
+
+std::span<const HelperRow> basic_rows() {
+  static constexpr HelperRow kRows[] = {
+      {"min.float", "static inline $V $F($V a, $V b) { return ((a < b) | (a != a)) ? a : b; }\n"},
+      {"max.float", "static inline $V $F($V a, $V b) { return ((a > b) | (a != a)) ? a : b; }\n"},
+      // c is no NaN.
+      {"min_number", "static inline $V $F($V c, $V x) { return c < x ? c : x; }\n"},
+      {"max_number", "static inline $V $F($V c, $V x) { return c > x ? c : x; }\n"},
+      {"is_nan", "static inline ${I} $F($V x) { return x != x; }\n"},
+      {"is_inf",
+       "static inline ${I} $F($V x) { return __builtin_elementwise_abs(x) == ($V)(__builtin_inff()); }\n"},
+      {"sign.float",
+       "static inline $V $F($V x) {\n"
+       "  return x > ($V)(0) ? ($V)(1) : x < ($V)(0) ? ($V)(-1) : x == ($V)(0) ? ($V)(0) : x;\n}\n"},
+      {"sign.signed",
+       "static inline $V $F($V x) { return x > ($V)(0) ? ($V)(1) : x < ($V)(0) ? ($V)(-1) : ($V)(0); }\n"},
+      {"sign.unsigned", "static inline $V $F($V x) { return x > ($V)(0) ? ($V)(1) : ($V)(0); }\n"},
+      {"abs.signed", "static inline $V $F($V x) { return x < ($V)(0) ? ($V)(-x) : x; }\n"},
+      {"abs.unsigned", "static inline $V $F($V x) { return x; }\n"},
+      {"div.signed",
+       "static inline $V $F($V a, $V b) {\n"
+       "  $V safe = ((b == ($V)(0)) | (b == ($V)(-1))) ? ($V)(1) : b;\n"
+       "  $V q = a / safe;\n  q = b == ($V)(-1) ? ($V)(-a) : q;\n  return b == ($V)(0) ? ($V)(0) : q;\n}\n"},
+      {"div.unsigned",
+       "static inline $V $F($V a, $V b) {\n"
+       "  $V safe = b == ($V)(0) ? ($V)(1) : b;\n  $V q = a / safe;\n  return b == ($V)(0) ? ($V)(0) : "
+       "q;\n}\n"},
+      {"rem.signed",
+       "static inline $V $F($V a, $V b) {\n"
+       "  $V safe = ((b == ($V)(0)) | (b == ($V)(-1))) ? ($V)(1) : b;\n  return a % safe;\n}\n"},
+      {"rem.unsigned",
+       "static inline $V $F($V a, $V b) {\n  $V safe = b == ($V)(0) ? ($V)(1) : b;\n  return a % safe;\n}\n"},
+      {"floor_mod.signed",
+       "static inline $V $F($V a, $V b) {\n"
+       "  $V r = @rem(a, b);\n"
+       "  return ((r != ($V)(0)) & (b != ($V)(0)) & ((r < ($V)(0)) ^ (b < ($V)(0)))) ? ($V)(r + b) : "
+       "r;\n}\n"},
+      {"floor_mod.unsigned", "static inline $V $F($V a, $V b) { return @rem(a, b); }\n"},
+      {"floor_mod.float",
+       "static inline $V $F($V x, $V y) {\n"
+       "  $V r = @rem(x, y);\n  $V zero = __builtin_elementwise_copysign(($V)(0), y);\n"
+       "  $V moved = ((r < ($V)(0)) ^ (y < ($V)(0))) ? r + y : r;\n  return r == ($V)(0) ? zero : "
+       "moved;\n}\n"},
+      {"pow.signed",
+       "static inline $V $F($V a, $V b) {\n"
+       "  $V r = ($V)(1), base = a;\n"
+       "  for (i32 k = 0; k < (i32)sizeof($E) * 8 - 1; ++k) {\n"
+       "    r = (($V)(b >> ($V)(k)) & ($V)(1)) != ($V)(0) ? ($V)(r * base) : r;\n    base = base * base;\n  "
+       "}\n"
+       "  $V odd = (b & ($V)(1)) != ($V)(0) ? ($V)(-1) : ($V)(1);\n"
+       "  $V negative = a == ($V)(1) ? ($V)(1) : a == ($V)(-1) ? odd : ($V)(0);\n"
+       "  return b < ($V)(0) ? negative : r;\n}\n"},
+      {"pow.unsigned",
+       "static inline $V $F($V a, $V b) {\n"
+       "  $V r = ($V)(1), base = a;\n"
+       "  for (i32 k = 0; k < (i32)sizeof($E) * 8; ++k) {\n"
+       "    r = (($V)(b >> ($V)(k)) & ($V)(1)) != ($V)(0) ? ($V)(r * base) : r;\n    base = base * base;\n  "
+       "}\n"
+       "  return r;\n}\n"},
+      {"shl",
+       "static inline $V $F($V x, $V y) {\n"
+       "  $V bits = ($V)(sizeof($E) * 8);\n  $V z = x << (y & (bits - ($V)(1)));\n"
+       "  return ((y < ($V)(0)) | (y >= bits)) ? ($V)(0) : z;\n}\n"},
+      {"shr.signed",
+       "static inline $V $F($V x, $V y) {\n"
+       "  $V bits = ($V)(sizeof($E) * 8);\n  $V z = x >> (y & (bits - ($V)(1)));\n"
+       "  return ((y < ($V)(0)) | (y >= bits)) ? (x < ($V)(0) ? ($V)(-1) : ($V)(0)) : z;\n}\n"},
+      {"shr.unsigned",
+       "static inline $V $F($V x, $V y) {\n"
+       "  $V bits = ($V)(sizeof($E) * 8);\n  $V z = x >> (y & (bits - ($V)(1)));\n"
+       "  return y >= bits ? ($V)(0) : z;\n}\n"},
+      {"popcount",
+       "static inline $V $F($V x) {\n"
+       "  ${U} u = (${U})x, r = (${U})(0);\n"
+       "  for (i32 k = 0; k < (i32)sizeof($E) * 8; ++k) r += (u >> (${U})(k)) & (${U})(1);\n  return "
+       "($V)r;\n}\n"},
+      {"clamp",
+       "static inline $V $F($V x, $E low, $E high) {\n"
+       "  return __builtin_elementwise_min(__builtin_elementwise_max(x, ($V)(low)), ($V)(high));\n}\n"},
+      // ---- float to integer: toward zero, saturating, NaN to 0
+      {"clamp_number",
+       "static inline $V $F($V x, $E low, $E high) {\n"
+       "  x = x != x ? ($V)(0) : x;\n  x = x < ($V)(low) ? ($V)(low) : x;\n"
+       "  return x > ($V)(high) ? ($V)(high) : x;\n}\n"},
+      {"to_i8",
+       "static inline $T{i8} $F($V x) { return CVT($T{i8}, CVT($T{i32}, @clamp_number(x, -128, 127))); }\n"},
+      {"to_u8",
+       "static inline $T{u8} $F($V x) { return CVT($T{u8}, CVT($T{i32}, @clamp_number(x, 0, 255))); }\n"},
+      {"to_i16",
+       "static inline $T{i16} $F($V x) { return CVT($T{i16}, CVT($T{i32}, @clamp_number(x, -32768, 32767))); "
+       "}\n"},
+      {"to_u16",
+       "static inline $T{u16} $F($V x) { return CVT($T{u16}, CVT($T{i32}, @clamp_number(x, 0, 65535))); }\n"},
+      {"to_i32.f32",
+       "static inline $T{i32} $F($V x) {\n"
+       "  $V inside = ((x >= ($V)(-2147483648.0f)) & (x < ($V)(2147483648.0f))) ? x : ($V)(0);\n"
+       "  $T{i32} r = CVT($T{i32}, inside);\n"
+       "  r = x >= ($V)(2147483648.0f) ? ($T{i32})(2147483647) : r;\n"
+       "  return x < ($V)(-2147483648.0f) ? ($T{i32})(-2147483647 - 1) : r;\n}\n"},
+      {"to_i32.f64",
+       "static inline $T{i32} $F($V x) { return CVT($T{i32}, @clamp_number(x, -2147483648.0, 2147483647.0)); "
+       "}\n"},
+      {"to_u32.f32",
+       "static inline $T{u32} $F($V x) {\n"
+       "  $V inside = ((x > ($V)(0)) & (x < ($V)(4294967296.0f))) ? x : ($V)(0);\n"
+       "  $T{u32} r = CVT($T{u32}, inside);\n"
+       "  return x >= ($V)(4294967296.0f) ? ($T{u32})(4294967295u) : r;\n}\n"},
+      {"to_u32.f64",
+       "static inline $T{u32} $F($V x) { return CVT($T{u32}, @clamp_number(x, 0.0, 4294967295.0)); }\n"},
+      {"to_i64.f32", "static inline $T{i64} $F($V x) { return @f64:to_i64(CVT($T{f64}, x)); }\n"},
+      {"to_u64.f32", "static inline $T{u64} $F($V x) { return @f64:to_u64(CVT($T{f64}, x)); }\n"},
+      {"to_i64.f64",
+       "static inline $T{i64} $F($V x) {\n"
+       "  $V inside = ((x >= ($V)(-0x1p63)) & (x < ($V)(0x1p63))) ? x : ($V)(0);\n"
+       "  $T{i64} r = CVT($T{i64}, inside);\n"
+       "  r = x >= ($V)(0x1p63) ? ($T{i64})(9223372036854775807ll) : r;\n"
+       "  return x < ($V)(-0x1p63) ? ($T{i64})(-9223372036854775807ll - 1) : r;\n}\n"},
+      {"to_u64.f64",
+       "static inline $T{u64} $F($V x) {\n"
+       "  $V inside = ((x > ($V)(0)) & (x < ($V)(0x1p64))) ? x : ($V)(0);\n"
+       "  $T{u64} r = CVT($T{u64}, inside);\n"
+       "  return x >= ($V)(0x1p64) ? ($T{u64})(~0ull) : r;\n}\n"},
+      // ---- bits
+      {"bits", "static inline ${I} $F($V x) { union { $V a; ${I} b; } u = {x}; return u.b; }\n"},
+      {"from_bits.i32",
+       "static inline $T{f32} $F($V x) { union { $V a; $T{f32} b; } u = {x}; return u.b; }\n"},
+      {"from_bits.i64",
+       "static inline $T{f64} $F($V x) { union { $V a; $T{f64} b; } u = {x}; return u.b; }\n"},
+      // f64 to f32, inexact results with an odd last bit: a second rounding to fewer bits is then the only
+      // one.
+      {"round_to_odd",
+       "static inline $T{f32} $F($V x) {\n"
+       "  $T{f32} t = CVT($T{f32}, x);\n  $V back = CVT($V, t);\n  $T{i32} i = @f32:bits(t);\n"
+       "  $T{i32} above = CVT($T{i32}, __builtin_elementwise_abs(back) > __builtin_elementwise_abs(x));\n"
+       "  $T{i32} inexact = CVT($T{i32}, (back != x) & (x == x));\n"
+       "  i = above != ($T{i32})(0) ? i - ($T{i32})(1) : i;\n"
+       "  return @i32:from_bits(inexact != ($T{i32})(0) ? i | ($T{i32})(1) : i);\n}\n"},
+      // x * y + z rounded once, without hardware: exact product in f64, sum to odd, one rounding to f32.
+      {"fma.f32",
+       "static inline $V $F($V x, $V y, $V z) {\n"
+       "  $T{f64} p = CVT($T{f64}, x) * CVT($T{f64}, y), c = CVT($T{f64}, z);\n"
+       "  $T{f64} s = p + c, b = s - p, e = (p - (s - b)) + (c - b);\n"
+       "  $T{i64} i = @f64:bits(s);\n"
+       "  $T{i64} below = ((e > ($T{f64})(0)) ^ (s > ($T{f64})(0))) ? i - ($T{i64})(1) : i;\n"
+       "  i = (e != ($T{f64})(0)) & (e == e) ? below | ($T{i64})(1) : i;\n"
+       "  return CVT($V, @i64:from_bits(i));\n}\n"},
+  };
+  return kRows;
+}
+
+}  // namespace tern::render

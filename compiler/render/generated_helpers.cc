@@ -1,0 +1,132 @@
+#include <algorithm>
+
+#include "compiler/render/memory_helpers.h"
+
+namespace tern::render {
+
+namespace {
+
+// A pairwise tree, lane k with lane k + n/2: the evaluator's order.
+std::string reduce_text(HelperSet& set, std::string_view op, std::string_view scalar, int lanes,
+                        std::string_view self) {
+  std::string text = fmt::format("static inline {} {}({} x) {{\n", set.named_type(scalar, 1), self,
+                                 set.named_type(scalar, lanes));
+  bool is_float = scalar[0] == 'f';
+  std::string from = "x";
+  for (int half = lanes / 2; half >= 1; half /= 2) {
+    std::string type = set.named_type(scalar, half);
+    std::string low = half == 1 ? from + "[0]" : from + ".lo", high = half == 1 ? from + "[1]" : from + ".hi";
+    std::string value;
+    if (op == "min" || op == "max") {
+      std::string f = is_float ? set.function(op, scalar, half) : fmt::format("__builtin_elementwise_{}", op);
+      value = fmt::format("{}({}, {})", f, low, high);
+    } else {
+      std::string_view sign = op == "add"   ? "+"
+                              : op == "mul" ? "*"
+                              : op == "and" ? "&"
+                              : op == "or"  ? "|"
+                                            : "^";
+      value = fmt::format("({})({} {} {})", type, low, sign, high);
+    }
+    text += fmt::format("  {} x{} = {};\n", type, half, value);
+    from = fmt::format("x{}", half);
+  }
+  return text + fmt::format("  return {};\n}}\n", from);
+}
+
+std::string dot_text(HelperSet& set, std::string_view name, int lanes, std::string_view self) {
+  std::string acc = set.named_type("i32", lanes), wide = set.named_type("i32", 4 * lanes);
+  std::string a = set.named_type(name == "dot4_u8i8" ? "u8" : "i8", 4 * lanes),
+              b = set.named_type("i8", 4 * lanes);
+  std::string text = fmt::format("static inline {} {}({} acc, {} a, {} b) {{\n", acc, self, acc, a, b);
+  text += fmt::format("  {0} p = __builtin_convertvector(a, {0}) * __builtin_convertvector(b, {0});\n", wide);
+  if (lanes == 1) return text + "  return acc + p[0] + p[1] + p[2] + p[3];\n}\n";
+  std::string sum = "acc";
+  for (int k = 0; k < 4; ++k) {
+    std::string picks;
+    for (int l = 0; l < lanes; ++l) picks += fmt::format(", {}", 4 * l + k);
+    sum += fmt::format(" + __builtin_shufflevector(p, p{})", picks);
+  }
+  return text + fmt::format("  return {};\n}}\n", sum);
+}
+
+std::string dot2_text(HelperSet& set, int lanes, std::string_view self) {
+  std::string acc = set.named_type("f32", lanes), wide = set.named_type("f32", 2 * lanes);
+  std::string text =
+      fmt::format("static inline {0} {1}({0} acc, {2} a, {2} b) {{\n  {2} p = a * b;\n", acc, self, wide);
+  if (lanes == 1) return text + "  return acc + p[0] + p[1];\n}\n";
+  std::string sum = "acc";
+  for (int k = 0; k < 2; ++k) {
+    std::string picks;
+    for (int l = 0; l < lanes; ++l) picks += fmt::format(", {}", 2 * l + k);
+    sum = fmt::format("({} + __builtin_shufflevector(p, p{}))", sum, picks);
+  }
+  return text + fmt::format("  return {};\n}}\n", sum);
+}
+
+// Packed elements: `bits` a piece, element 0 lowest. p: bytes; i: element indices.
+std::string packed_text(HelperSet& set, std::string_view name, int lanes, std::string_view self) {
+  bool is_store = name.starts_with("store_bits");
+  DType dtype = is_store ? DType::kNone : dtype_from_name(name.substr(5));
+  int bits = is_store ? name.back() - '0' : dtype_bits(dtype);
+  int per_byte = 8 / bits, mask = (1 << bits) - 1;
+  std::string index = set.named_type("i64", lanes);
+  std::string text;
+  auto lane = [&](std::string_view v, int l) {
+    return lanes == 1 ? std::string(v) : fmt::format("{}[{}]", v, l);
+  };
+  set.named_type("u8", 1);
+  if (is_store) {
+    std::string value = set.named_type("u8", lanes);
+    text = fmt::format("static inline void {}(u8* p, {} i, {} x) {{\n", self, index, value);
+    for (int l = 0; l < lanes; ++l) {
+      text += fmt::format(
+          "  {{ i64 b = {0} / {1}; i32 s = (i32)({0} % {1}) * {2}; p[b] = (u8)((p[b] & ~({3} << s)) | (({4} "
+          "& {3}) << "
+          "s)); }}\n",
+          lane("i", l), per_byte, bits, mask, lane("x", l));
+    }
+    return text + "}\n";
+  }
+  std::string raw = set.named_type("u8", lanes), result = set.named_type(carrier(dtype), lanes);
+  text = fmt::format("static inline {} {}(const u8* p, {} i) {{\n  {} r = ({})(0);\n", result, self, index,
+                     raw, raw);
+  for (int l = 0; l < lanes; ++l) {
+    text += fmt::format("  {} = (u8)((p[{} / {}] >> ({} % {} * {})) & {});\n", lane("r", l), lane("i", l),
+                        per_byte, lane("i", l), per_byte, bits, mask);
+  }
+  if (is_float(dtype)) {
+    std::string f = set.function(fmt::format("decode_{}", dtype_name(dtype)), "u8", lanes);
+    return text + fmt::format("  return {}(r);\n}}\n", f);
+  }
+  if (!is_signed_int(dtype)) return text + "  return r;\n}\n";
+  int shift = 8 - bits;
+  return text + fmt::format("  {0} s = ({0})(r << {1});\n  return ({0})(s >> {1});\n}}\n", result, shift);
+}
+
+bool is_packed_access(std::string_view name) {
+  constexpr std::string_view kNames[] = {"load_i4",     "load_u4",     "load_i2",    "load_u2",
+                                         "load_f4e2m1", "store_bits4", "store_bits2"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+}  // namespace
+
+std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::string_view scalar, int lanes,
+                                  std::string_view self) {
+  if (name.starts_with("reduce_")) return reduce_text(set, name.substr(7), scalar, lanes, self);
+  if (name == "dot4_u8i8" || name == "dot4_i8i8") return dot_text(set, name, lanes, self);
+  if (name == "dot2_bf16") return dot2_text(set, lanes, self);
+  if (is_packed_access(name)) return packed_text(set, name, lanes, self);
+  return "";
+}
+
+bool is_generated(std::string_view name) {
+  constexpr std::string_view kNames[] = {"load_count", "load_mask",   "store_count", "store_mask",
+                                         "gather",     "gather_mask", "scatter",     "scatter_mask",
+                                         "dot4_u8i8",  "dot4_i8i8",   "dot2_bf16"};
+  return name.starts_with("reduce_") || is_packed_access(name) ||
+         std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+}  // namespace tern::render
