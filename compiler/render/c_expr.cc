@@ -57,6 +57,11 @@ std::string float_literal(double v, bool is_double) {
   return std::signbit(v) ? fmt::format("(-{})", text) : text;
 }
 
+std::string_view limit_suffix(const Expr& limit) {
+  if (limit == nullptr) return "";
+  return limit->type.dtype == DType::kBool ? "_mask" : "_count";
+}
+
 const Expr& scalar_of(const Expr& e) {
   return e->kind == ExprKind::kBroadcast ? e->args[0] : e;
 }
@@ -321,14 +326,11 @@ std::string CExpr::int_op(const Expr& e, std::string_view scalar, const std::vec
     }
     case ScalarOp::kShl:
     case ScalarOp::kShr:
-      if (is_sub_byte(dtype)) {
-        fail(fmt::format("shift of {} has no C form", dtype_name(dtype)));
-        return "0";
-      }
-      return call(scalar::info(e->op).name, scalar, lanes, a);
+      return narrow(call(scalar::info(e->op).name, scalar, lanes, a));
     case ScalarOp::kPopcount:
       if (dtype == DType::kI4 || dtype == DType::kI2) {
-        return call("popcount", "u8", lanes, {fmt::format("({} & {})", a[0], (1 << dtype_bits(dtype)) - 1)});
+        std::string bits = convert("u8", lanes, fmt::format("({} & {})", a[0], (1 << dtype_bits(dtype)) - 1));
+        return rounded(dtype, lanes, convert("i8", lanes, call("popcount", "u8", lanes, {bits})));
       }
       return narrow(call("popcount", scalar, lanes, a));
     default:
@@ -370,6 +372,7 @@ std::string CExpr::cast_text(const Expr& e) {
     if (lanes != 1) fail("vectors of complex numbers have no C form");
     if (is_complex(from) && is_complex(to)) return call("complex_cast", to_c, 1, {x + ".re", x + ".im"});
     if (is_complex(to)) return call("complex_cast", to_c, 1, {x, "0"});
+    if (to == DType::kBool) return fmt::format("({0}.re != 0 || {0}.im != 0)", x);
     x += ".re";
     from_c = from_c == "c64" ? "f32" : "f64";
     from = from_c == "f32" ? DType::kF32 : DType::kF64;
@@ -486,10 +489,10 @@ std::string CExpr::load_text(const Expr& e) {
   const Expr limit = e->args.size() > 1 ? e->args[1] : nullptr;
   if (is_sub_byte(dtype)) {
     std::string indices = lanes > 1 && index->type.lanes == 1 ? text(kernel::ramp(index, 1, lanes)) : at;
-    if (limit != nullptr) {
-      fail(fmt::format("a limited load of {} has no C form", dtype_name(dtype)));
-    }
-    return call(fmt::format("load_{}", dtype_name(dtype)), carrier(dtype), lanes, {base, indices});
+    std::vector<std::string> args = {base, indices};
+    if (limit != nullptr) args.push_back(text(limit));
+    return call(fmt::format("load_{}{}", dtype_name(dtype), limit_suffix(limit)), carrier(dtype), lanes,
+                args);
   }
   if (index->type.lanes > 1) {
     std::vector<std::string> args = {base, at};
@@ -519,12 +522,12 @@ std::string CExpr::store_text(const kernel::Stmt& s) {
   std::string base = spelling.name, at = text(s->index), element(storage(dtype));
   if (s->buffer->type.lanes > 1) return fmt::format("{}[{}] = {};", base, at, value);
   if (is_sub_byte(dtype)) {
-    if (s->count != nullptr) fail(fmt::format("a limited store of {} has no C form", dtype_name(dtype)));
     std::string indices =
         lanes > 1 && s->index->type.lanes == 1 ? text(kernel::ramp(s->index, 1, lanes)) : at;
-    if (is_emulated_float(dtype)) value = encode(dtype, lanes, value);
-    return call(fmt::format("store_bits{}", dtype_bits(dtype)),
-                is_emulated_float(dtype) ? "u8" : carrier(dtype), lanes, {base, indices, value}) +
+    value = is_emulated_float(dtype) ? encode(dtype, lanes, value) : convert("u8", lanes, value);
+    std::vector<std::string> args = {base, indices, value};
+    if (s->count != nullptr) args.push_back(text(s->count));
+    return call(fmt::format("store_bits{}{}", dtype_bits(dtype), limit_suffix(s->count)), "u8", lanes, args) +
            ";";
   }
   value = encode(dtype, lanes, value);

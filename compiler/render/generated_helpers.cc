@@ -64,36 +64,41 @@ std::string dot2_text(HelperSet& set, int lanes, std::string_view self) {
   return text + fmt::format("  return {};\n}}\n", sum);
 }
 
-// Packed elements: `bits` a piece, element 0 lowest. p: bytes; i: element indices.
+// Packed elements: `bits` a piece, element 0 lowest. p: bytes; i: element indices; n: a count or a mask.
 std::string packed_text(HelperSet& set, std::string_view name, int lanes, std::string_view self) {
+  bool by_count = name.ends_with("_count"), by_mask = name.ends_with("_mask");
+  name = name.substr(0, name.size() - (by_count ? 6 : by_mask ? 5 : 0));
   bool is_store = name.starts_with("store_bits");
   DType dtype = is_store ? DType::kNone : dtype_from_name(name.substr(5));
   int bits = is_store ? name.back() - '0' : dtype_bits(dtype);
   int per_byte = 8 / bits, mask = (1 << bits) - 1;
   std::string index = set.named_type("i64", lanes);
-  std::string text;
+  std::string limit = by_count  ? fmt::format(", {} n", set.named_type("i64", 1))
+                      : by_mask ? fmt::format(", {} n", set.named_type("b1", lanes))
+                                : "";
   auto lane = [&](std::string_view v, int l) {
     return lanes == 1 ? std::string(v) : fmt::format("{}[{}]", v, l);
   };
-  set.named_type("u8", 1);
+  auto on = [&](int l) {
+    return by_count ? fmt::format("if (n > {}) ", l) : by_mask ? fmt::format("if ({}) ", lane("n", l)) : "";
+  };
+  std::string raw = set.named_type("u8", lanes), text;
   if (is_store) {
-    std::string value = set.named_type("u8", lanes);
-    text = fmt::format("static inline void {}(u8* p, {} i, {} x) {{\n", self, index, value);
+    text = fmt::format("static inline void {}(u8* p, {} i, {} x{}) {{\n", self, index, raw, limit);
     for (int l = 0; l < lanes; ++l) {
       text += fmt::format(
-          "  {{ i64 b = {0} / {1}; i32 s = (i32)({0} % {1}) * {2}; p[b] = (u8)((p[b] & ~({3} << s)) | (({4} "
-          "& {3}) << "
-          "s)); }}\n",
-          lane("i", l), per_byte, bits, mask, lane("x", l));
+          "  {5}{{ i64 b = {0} / {1}; i32 s = (i32)({0} % {1}) * {2}; p[b] = (u8)((p[b] & ~({3} << s)) | "
+          "(({4} & {3}) << s)); }}\n",
+          lane("i", l), per_byte, bits, mask, lane("x", l), on(l));
     }
     return text + "}\n";
   }
-  std::string raw = set.named_type("u8", lanes), result = set.named_type(carrier(dtype), lanes);
-  text = fmt::format("static inline {} {}(const u8* p, {} i) {{\n  {} r = ({})(0);\n", result, self, index,
-                     raw, raw);
+  std::string result = set.named_type(carrier(dtype), lanes);
+  text = fmt::format("static inline {} {}(const u8* p, {} i{}) {{\n  {} r = ({})(0);\n", result, self, index,
+                     limit, raw, raw);
   for (int l = 0; l < lanes; ++l) {
-    text += fmt::format("  {} = (u8)((p[{} / {}] >> ({} % {} * {})) & {});\n", lane("r", l), lane("i", l),
-                        per_byte, lane("i", l), per_byte, bits, mask);
+    text += fmt::format("  {5}{0} = (u8)((p[{1} / {2}] >> ({1} % {2} * {3})) & {4});\n", lane("r", l),
+                        lane("i", l), per_byte, bits, mask, on(l));
   }
   if (is_float(dtype)) {
     std::string f = set.function(fmt::format("decode_{}", dtype_name(dtype)), "u8", lanes);
@@ -104,19 +109,49 @@ std::string packed_text(HelperSet& set, std::string_view name, int lanes, std::s
   return text + fmt::format("  {0} s = ({0})(r << {1});\n  return ({0})(s >> {1});\n}}\n", result, shift);
 }
 
+// Lanes beyond the fast reduction's range, one by one; usually none.
+std::string reduce_far_text(HelperSet& set, int lanes, std::string_view self) {
+  std::string one = set.function("reduce_large", "f64", 1);
+  std::string v = set.named_type("f64", lanes), i = set.named_type("i64", lanes);
+  std::string text = fmt::format("static inline void {}({} x, {}* y, {}* n) {{\n", self, v, v, i);
+  std::string limit = "1000000.0";
+  if (lanes == 1) {
+    return text + fmt::format(
+                      "  f64 a = __builtin_elementwise_abs(x);\n  if (a > {} && a < __builtin_inf()) *y = "
+                      "{}(x, n);\n}}\n",
+                      limit, one);
+  }
+  std::string mask = set.named_type("i64", lanes);
+  text += fmt::format(
+      "  {} a = __builtin_elementwise_abs(x);\n  {} far = (a > ({})({})) & (a < ({})(__builtin_inf()));\n", v,
+      mask, v, limit, v);
+  text += "  if (__builtin_reduce_or(far) == 0) return;\n";
+  text += fmt::format(
+      "  for (i32 k = 0; k < {}; ++k) {{\n    if (!far[k]) continue;\n    i64 q;\n    (*y)[k] = {}(x[k], "
+      "&q);\n"
+      "    (*n)[k] = q;\n  }}\n}}\n",
+      lanes, one);
+  return text;
+}
+
 bool is_packed_access(std::string_view name) {
-  constexpr std::string_view kNames[] = {"load_i4",     "load_u4",     "load_i2",    "load_u2",
-                                         "load_f4e2m1", "store_bits4", "store_bits2"};
-  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+  for (std::string_view base :
+       {"load_i4", "load_u4", "load_i2", "load_u2", "load_f4e2m1", "store_bits4", "store_bits2"}) {
+    if (name.starts_with(base)) return true;
+  }
+  return false;
 }
 
 }  // namespace
 
 std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::string_view scalar, int lanes,
                                   std::string_view self) {
-  if (name.starts_with("reduce_")) return reduce_text(set, name.substr(7), scalar, lanes, self);
+  bool of_lanes =
+      name.starts_with("reduce_") && scalar::scalar_op_from_name(name.substr(7)) != scalar::ScalarOp::kCount;
+  if (of_lanes) return reduce_text(set, name.substr(7), scalar, lanes, self);
   if (name == "dot4_u8i8" || name == "dot4_i8i8") return dot_text(set, name, lanes, self);
   if (name == "dot2_bf16") return dot2_text(set, lanes, self);
+  if (name == "reduce_far") return reduce_far_text(set, lanes, self);
   if (is_packed_access(name)) return packed_text(set, name, lanes, self);
   return "";
 }
@@ -125,6 +160,7 @@ bool is_generated(std::string_view name) {
   constexpr std::string_view kNames[] = {"load_count", "load_mask",   "store_count", "store_mask",
                                          "gather",     "gather_mask", "scatter",     "scatter_mask",
                                          "dot4_u8i8",  "dot4_i8i8",   "dot2_bf16"};
+  if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }

@@ -73,8 +73,8 @@ std::string_view scalar_definition(std::string_view name) {
       {"u16", "typedef unsigned short u16;"},
       {"i32", "typedef int i32;"},
       {"u32", "typedef unsigned int u32;"},
-      {"i64", "typedef long long i64;"},
-      {"u64", "typedef unsigned long long u64;"},
+      {"i64", "typedef long i64;"},
+      {"u64", "typedef unsigned long u64;"},
       {"f16", "typedef _Float16 f16;"},
       {"f32", "typedef float f32;"},
       {"f64", "typedef double f64;"},
@@ -145,6 +145,8 @@ std::string HelperSet::function(std::string_view name, std::string_view scalar, 
   std::string self =
       lanes == 1 ? fmt::format("{}_{}", name, scalar) : fmt::format("{}_{}x{}", name, scalar, lanes);
   if (known_.contains("fn " + self)) return self;
+  // What helpers themselves use without asking.
+  for (std::string_view used : {"u8", "i32", "u32", "i64", "u64", "f32", "f64"}) named_type(used, 1);
   std::string text = memory_helper_text(*this, name, scalar, lanes, self);
   if (text.empty()) text = intrinsic_helper_text(*this, name, scalar, lanes, self);
   if (text.empty()) {
