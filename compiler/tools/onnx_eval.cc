@@ -3,6 +3,7 @@
 // the importers are right, without any backend.
 //
 //   --import-only   import and verify, do not evaluate
+//   --lower         lower each graph and run the program's kernels on the kernel evaluator instead
 //   --list          print every case's result, not only failures
 //   --filter TEXT   only folders whose name contains TEXT
 //   --print         print the graph of each case
@@ -23,6 +24,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "compiler/lower/lower.h"
+#include "compiler/lower/step_eval.h"
 #include "compiler/onnx/import.h"
 #include "compiler/onnx/model_file.h"
 
@@ -33,7 +36,7 @@ using graph::EvalValue;
 namespace importer = tern::onnx;
 
 struct Options {
-  bool import_only = false, list = false, print = false;
+  bool import_only = false, list = false, print = false, lower = false;
   std::string filter;
   long expect = -1;
   std::vector<std::string> folders;
@@ -148,14 +151,27 @@ Status compare(const EvalValue& got, const EvalValue& want) {
   return compare_numbers(a, b);
 }
 
-Status run_data_set(const graph::Graph& graph, const std::string& folder) {
+// The graph's outputs through lowering, at the best level.
+Result<std::vector<EvalValue>> evaluate_lowered(const lower::LoweredProgram& program,
+                                                const std::vector<EvalValue>& inputs) {
+  std::vector<TensorDataPtr> tensors;
+  for (const EvalValue& v : inputs) tensors.push_back(v.tensor);
+  TERN_ASSIGN(auto outputs, lower::evaluate_program(program, tensors));
+  std::vector<EvalValue> values;
+  for (TensorDataPtr& t : outputs) values.push_back({std::move(t), nullptr});
+  return values;
+}
+
+Status run_data_set(const graph::Graph& graph, const lower::LoweredProgram* program,
+                    const std::string& folder) {
   std::vector<EvalValue> inputs;
   for (size_t i = 0; i < graph.body.args.size(); ++i) {
     TERN_ASSIGN(std::string bytes, read_file(folder + "/input_" + std::to_string(i) + ".pb"));
     TERN_ASSIGN(EvalValue value, parse_value(bytes, graph.body.args[i]->type));
     inputs.push_back(std::move(value));
   }
-  TERN_ASSIGN(std::vector<EvalValue> outputs, graph::evaluate(graph, inputs));
+  TERN_ASSIGN(std::vector<EvalValue> outputs,
+              program ? evaluate_lowered(*program, inputs) : graph::evaluate(graph, inputs));
   for (size_t i = 0; i < outputs.size(); ++i) {
     TERN_ASSIGN(std::string bytes, read_file(folder + "/output_" + std::to_string(i) + ".pb"));
     TERN_ASSIGN(EvalValue want, parse_value(bytes, graph.body.results[i]->type));
@@ -173,10 +189,16 @@ Status run_case(const std::string& folder, const Options& options) {
   std::string violations = graph::verify(*graph);
   if (!violations.empty()) return error("verify: {}", violations);
   if (options.import_only) return Ok{};
+  std::unique_ptr<lower::LoweredProgram> program;
+  if (options.lower) {
+    const lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3}};
+    program = lower::lower(*graph, target, {}, diagnostics);
+    if (!program) return error("lower: {}", diagnostics.errors().front().text());
+  }
   for (int i = 0;; ++i) {
     std::string data = folder + "/test_data_set_" + std::to_string(i);
     if (access(data.c_str(), R_OK) != 0) return i > 0 ? Status(Ok{}) : Status(error("no test data"));
-    TERN_TRY(run_data_set(*graph, data));
+    TERN_TRY(run_data_set(*graph, program.get(), data));
   }
 }
 
@@ -230,6 +252,8 @@ bool parse_options(int argc, char** argv, Options& options) {
     std::string a = argv[i];
     if (a == "--import-only") {
       options.import_only = true;
+    } else if (a == "--lower") {
+      options.lower = true;
     } else if (a == "--list") {
       options.list = true;
     } else if (a == "--print") {
@@ -251,7 +275,7 @@ int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
     fmt::print(stderr,
-               "usage: onnx_eval [--import-only] [--list] [--print] [--filter TEXT] [--expect N] DIR...\n");
+               "usage: onnx_eval [--import-only] [--lower] [--list] [--print] [--filter TEXT] [--expect N] DIR...\n");
     return 2;
   }
   std::vector<std::string> cases;
