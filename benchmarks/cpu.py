@@ -83,7 +83,7 @@ class Tern:
 
     def round(self, seconds):
         try:
-            text = tools.call([tools.TERN, "bench", self._module, "--json", *self._options], timeout=60)
+            text = tools.call([tools.TERN, "bench", self._module, "--json", "--seconds", str(seconds), *self._options], timeout=60)
         except tools.ToolError as error:
             self.facts["error"] = str(error)[:600]
             return []
