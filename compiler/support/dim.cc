@@ -215,6 +215,29 @@ void split_division(const Dim& a, const Dim& b, Polynomial& quotient, Polynomial
   }
 }
 
+// floor((floor(a / c) + d) / b) == floor((a + c*d) / (c*b)) for positive c and b: strided layers after each
+// other.
+std::optional<Dim> merge_floors(const Polynomial& rest, int64_t b) {
+  const Dim* inner = nullptr;
+  int64_t constant = 0;
+  for (const auto& [atoms, coefficient] : rest) {
+    if (atoms.empty()) {
+      constant = coefficient;
+    } else if (!inner && atoms.size() == 1 && coefficient == 1 && atoms[0].op() == Dim::Op::kFloorDiv &&
+               atoms[0].args()[1].is_const() && atoms[0].args()[1].value() > 0) {
+      inner = &atoms[0];
+    } else {
+      return std::nullopt;
+    }
+  }
+  if (!inner) return std::nullopt;
+  const int64_t c = inner->args()[1].value();
+  int64_t shift, divisor;
+  if (__builtin_mul_overflow(c, constant, &shift) || __builtin_mul_overflow(c, b, &divisor))
+    return std::nullopt;
+  return floordiv(inner->args()[0] + Dim(shift), Dim(divisor));
+}
+
 }  // namespace
 
 Dim::Dim(int64_t value) {
@@ -399,6 +422,7 @@ Dim floordiv(Dim a, Dim b) {
   if (b.is_const() && b.value() > 0) {
     // floor((b*q + r) / b) == q + floor(r / b), for every integer r.
     if (r.is_const()) return from_polynomial(quotient);  // 0 <= r < b after the split
+    if (std::optional<Dim> merged = merge_floors(rest, b.value())) return from_polynomial(quotient) + *merged;
     return from_polynomial(quotient) + make(Dim::Op::kFloorDiv, {r, b});
   }
   return make(Dim::Op::kFloorDiv, {a, b});

@@ -26,14 +26,28 @@ TEST_CASE("division takes out what divides") {
   CHECK(floordiv(n - 1, 2).text() == "floordiv(N+1,2)-1");
 }
 
+TEST_CASE("floors of floors are one floor") {
+  const Dim n = Dim::symbol("N");
+  const Dim once = floordiv(n + 1, 2);
+  CHECK(floordiv(once + 1, 2) == floordiv(n + 3, 4));
+  CHECK(ceildiv(ceildiv(n, 2), 2) == ceildiv(n, 4));
+  for (int64_t v = -20; v < 20; ++v) {
+    const auto env = [&](const std::string&) -> std::optional<int64_t> { return v; };
+    const auto floor = [](int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); };
+    CHECK(*floordiv(floordiv(n - 5, 3) + 7, 4).evaluate(env) == floor(floor(v - 5, 3) + 7, 4));
+  }
+}
+
 TEST_CASE("text parses back") {
-  for (const char* t : {"0", "-7", "N", "2*N+1", "floordiv(N+1,2)", "H*max(1,N)", "3*H*N-1", "min(H,N)", "mod(N,4)"}) {
+  for (const char* t :
+       {"0", "-7", "N", "2*N+1", "floordiv(N+1,2)", "H*max(1,N)", "3*H*N-1", "min(H,N)", "mod(N,4)"}) {
     const Result<Dim> d = Dim::parse(t);
     REQUIRE(d.ok());
     CHECK(Dim::parse(d.value().text()).value() == d.value());
     CHECK(d.value().text() == std::string(t));
   }
-  for (const char* t : {"", "2*", "(N", "floordiv(N,0)", "f(N,2)", "99999999999999999999", "N N"}) CHECK_FALSE(Dim::parse(t).ok());
+  for (const char* t : {"", "2*", "(N", "floordiv(N,0)", "f(N,2)", "99999999999999999999", "N N"})
+    CHECK_FALSE(Dim::parse(t).ok());
 }
 
 TEST_CASE("evaluation agrees with structure and reports overflow") {
@@ -45,7 +59,8 @@ TEST_CASE("evaluation agrees with structure and reports overflow") {
   const Dim n = Dim::symbol("N");
   for (int64_t k = 1; k < 6; ++k) {
     for (int64_t c = -9; c < 9; ++c) {
-      CHECK(*floordiv(3 * n + c, k).evaluate(env) == (21 + c >= 0 ? (21 + c) / k : -((-(21 + c) + k - 1) / k)));
+      CHECK(*floordiv(3 * n + c, k).evaluate(env) ==
+            (21 + c >= 0 ? (21 + c) / k : -((-(21 + c) + k - 1) / k)));
       CHECK(*mod(3 * n + c, k).evaluate(env) == ((21 + c) % k + k) % k);
     }
   }
