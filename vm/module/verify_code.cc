@@ -94,9 +94,10 @@ struct CodeVerifier {
       case ROUTINE:
         return value < index;
       case LISTS32:
+        facts->submits = true;
         return value < program.lists.size;
       case SLOT:
-        return value < program.slots.size;
+        return value < program.slots.size && slot_reads(number);
       case SLOT_D:
         return value < program.slots.size && program.slots[value].kind() == SlotKind::Dynamic;
       case INPUT:
@@ -154,16 +155,6 @@ struct CodeVerifier {
         return call(in);
       case kOp_align:
         return in.imm() > 0;
-      case kOp_submit:
-      case kOp_await:
-        facts->submits = true;
-        return true;
-      case kOp_read_i:
-      case kOp_read_i32:
-      case kOp_read_u8:
-      case kOp_read_f32:
-      case kOp_read_f64:
-        return slot_reads(in.b);
       case kOp_buffer_set_dims:
         return program.list(in.b).size <= TERN_MAX_RANK;
       default:
