@@ -69,8 +69,8 @@ uint64_t ModuleFile::add_segment(std::vector<Piece> pieces, module::SegmentKind 
 
 uint64_t ModuleFile::add_constants(module::ModuleT& module) {
   uint64_t offset = 0;
-  const auto& entries = input_.constants->entries();
-  for (size_t segment = 0; segment < input_.constants->segment_bytes().size(); ++segment) {
+  const auto& entries = input_.constants.entries();
+  for (size_t segment = 0; segment < input_.constants.segment_bytes().size(); ++segment) {
     std::vector<Piece> pieces;
     for (const program::ConstantPool::Entry& entry : entries) {
       if (entry.segment != segment) continue;

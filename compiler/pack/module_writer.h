@@ -27,7 +27,7 @@ struct ModuleInput {
   std::vector<std::unique_ptr<module::ProgramT>> programs;
   std::vector<ExecutableImage> executables;  // in the order of the pool's levels
   std::vector<std::unique_ptr<module::SourceT>> sources;
-  const program::ConstantPool* constants = nullptr;  // laid out
+  program::ConstantPool constants;  // laid out
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 

@@ -1,0 +1,102 @@
+#include "compiler/kernels.h"
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "compiler/render/render.h"
+#include "compiler/toolchain/toolchain.h"
+
+namespace tern {
+namespace {
+
+using Kernels = std::vector<std::shared_ptr<const kernel::Kernel>>;
+
+// C text of one translation unit: enough that clang's start does not count, little enough that the cores
+// share the work. Units depend on the kernels only, so that their cache entries hold whatever the machine.
+constexpr size_t kUnitBytes = 40000;
+
+Result<std::vector<render::RenderedKernel>> render_all(const Kernels& kernels, const render::CTarget& target,
+                                                       int jobs) {
+  std::vector<Result<render::RenderedKernel>> rendered(kernels.size(), Error{});
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < kernels.size(); i = next++)
+      rendered[i] = render::render_c(*kernels[i], target);
+  };
+  std::vector<std::thread> threads;
+  for (int i = 1; i < jobs && kernels.size() > 8; ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  std::vector<render::RenderedKernel> out;
+  for (size_t i = 0; i < rendered.size(); ++i) {
+    if (!rendered[i].ok())
+      return rendered[i].take_error().note(
+          fmt::format("While writing kernel '{}' for {}", kernels[i]->name, target.name));
+    out.push_back(std::move(rendered[i].value()));
+  }
+  return out;
+}
+
+std::vector<std::string> make_units(const std::vector<render::RenderedKernel>& kernels) {
+  std::vector<std::string> units;
+  std::vector<const render::RenderedKernel*> unit;
+  size_t bytes = 0;
+  const auto flush = [&] {
+    if (!unit.empty()) units.push_back(render::unit_text(unit));
+    unit.clear();
+    bytes = 0;
+  };
+  for (const render::RenderedKernel& kernel : kernels) {
+    unit.push_back(&kernel);
+    bytes += kernel.body.size();
+    if (bytes >= kUnitBytes) flush();
+  }
+  flush();
+  return units;
+}
+
+void dump_kernels(const Kernels& kernels, std::string_view level, const std::string& folder) {
+  std::error_code ignored;
+  const std::filesystem::path path = std::filesystem::path(folder) / level;
+  std::filesystem::create_directories(path, ignored);
+  for (const auto& kernel : kernels)
+    std::ofstream(path / (kernel->name + ".tk")) << kernel::print_kernel(*kernel);
+}
+
+}  // namespace
+
+Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const KernelBuildOptions& options) {
+  KernelBuildResult out;
+  size_t number = 0;
+  for (const program::KernelPool::LevelKernels& level : pool.levels()) {
+    if (options.progress) options.progress(number++, pool.levels().size());
+    const std::string_view name = lower::machine(level.level).name;
+    const CheckContext context(fmt::format("compiling kernels for {}", name));
+    const render::CTarget* target = render::c_target(name);
+    TERN_CHECK(target, "no C target '{}'", name);
+    if (!options.dump_dir.empty()) dump_kernels(level.kernels, name, options.dump_dir);
+    TERN_ASSIGN(const std::vector<render::RenderedKernel> rendered,
+                render_all(level.kernels, *target, options.jobs));
+    std::vector<std::string> entries;
+    for (const auto& kernel : level.kernels) entries.push_back(kernel->name);
+    toolchain::CompileOptions compile;
+    compile.jobs = options.jobs;
+    compile.use_cache = options.use_cache;
+    compile.dump_dir = options.dump_dir;
+    TERN_ASSIGN(toolchain::KernelImage image,
+                toolchain::compile_kernels(name, make_units(rendered), entries, compile));
+    TERN_CHECK(image.kernels.size() == entries.size(), "the image has {} of {} kernels", image.kernels.size(),
+               entries.size());
+    pack::ExecutableImage executable{level.level, std::move(image.bytes), {}, std::move(entries)};
+    for (const toolchain::KernelEntry& entry : image.kernels)
+      executable.entry_offsets.push_back(entry.offset);
+    out.images.push_back(std::move(executable));
+    out.units_compiled += image.units_compiled;
+    out.units_cached += image.units_cached;
+  }
+  return out;
+}
+
+}  // namespace tern

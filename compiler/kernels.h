@@ -1,0 +1,27 @@
+// Turns the kernels of a module into executables: render each as C, join them to translation units, compile
+// and link them, one image a level.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "compiler/pack/module_writer.h"
+#include "compiler/program/parts.h"
+#include "compiler/support/result.h"
+
+namespace tern {
+
+struct KernelBuildOptions {
+  int jobs = 2;
+  bool use_cache = true;
+  std::string dump_dir;  // kernels as .tk, their sources and assembly
+  std::function<void(size_t level, size_t levels)> progress;
+};
+struct KernelBuildResult {
+  std::vector<pack::ExecutableImage> images;  // one a level of the pool
+  int units_compiled = 0, units_cached = 0;
+};
+Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const KernelBuildOptions& options);
+
+}  // namespace tern

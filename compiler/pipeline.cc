@@ -1,0 +1,247 @@
+#include "compiler/pipeline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "compiler/graph/passes.h"
+#include "compiler/kernels.h"
+#include "compiler/lower/lower.h"
+#include "compiler/program/program.h"
+
+namespace tern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::string target_name(const lower::Target& target) {
+  return target.arch == lower::Arch::kX86_64 ? "x86_64" : "aarch64";
+}
+
+// One compilation: what the phases hand on to each other.
+class Compilation {
+ public:
+  Compilation(const CompileOptions& options, Diagnostics& diagnostics)
+      : options_(options), diagnostics_(diagnostics) {}
+
+  CompileResult run();
+
+ private:
+  const CompileOptions& options_;
+  Diagnostics& diagnostics_;
+  CompileResult result_;
+  Clock::time_point phase_start_ = Clock::now();
+  std::string phase_name_;
+
+  std::vector<std::unique_ptr<lower::LoweredProgram>> lowered_;  // one a target
+  std::vector<std::pair<std::string, std::string>> metadata_;
+  program::ModuleParts parts_;
+  pack::ModuleInput module_;
+
+  int jobs() const {
+    return options_.jobs > 0 ? options_.jobs
+                             : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
+  void phase(const std::string& name, double done);
+  void end_phase();
+  bool stop(CompileStatus status, Error error);
+  void dump(const std::string& name, const std::string& text) const;
+
+  std::unique_ptr<graph::Graph> import() const;
+  bool optimize(graph::Graph& graph, const lower::Target& target);
+  bool lower_target(const lower::Target& target);
+  bool build_programs();
+  bool compile_kernels();
+};
+
+// The table of contents.
+CompileResult Compilation::run() {
+  const Clock::time_point start = Clock::now();
+  const auto all = [&] {
+    // A graph is imported once a target: lowering takes it apart.
+    for (const lower::Target& target : options_.targets) {
+      if (!lower_target(target)) return false;
+    }
+    if (options_.check_only) return true;
+    // Constants first: their places in the file are numbers in the command lists.
+    if (!build_programs()) return false;
+    if (!compile_kernels()) return false;
+    phase("packing", 0.95);
+    module_.sources = parts_.sources.take();
+    module_.constants = std::move(parts_.constants);
+    module_.metadata = std::move(metadata_);
+    result_.file = std::make_unique<pack::ModuleFile>(std::move(module_));
+    return true;
+  };
+  const bool done = all();
+  end_phase();
+  if (!done && result_.status == CompileStatus::kOk) result_.status = CompileStatus::kModelError;
+  result_.report.seconds = seconds_since(start);
+  return std::move(result_);
+}
+
+void Compilation::phase(const std::string& name, double done) {
+  if (options_.progress) options_.progress(name, done);
+  if (name == phase_name_) return;
+  end_phase();
+  phase_name_ = name;
+  phase_start_ = Clock::now();
+}
+
+void Compilation::end_phase() {
+  if (!phase_name_.empty()) result_.report.phases.push_back({phase_name_, seconds_since(phase_start_)});
+  phase_name_.clear();
+}
+
+bool Compilation::stop(CompileStatus status, Error error) {
+  result_.status = status;
+  diagnostics_.add(std::move(error));
+  return false;
+}
+
+void Compilation::dump(const std::string& name, const std::string& text) const {
+  if (options_.dump_dir.empty()) return;
+  std::ofstream(std::filesystem::path(options_.dump_dir) / name) << text;
+}
+
+std::unique_ptr<graph::Graph> Compilation::import() const {
+  if (!options_.input.ends_with(".tg"))
+    return onnx::import_model(options_.input, options_.import, diagnostics_);
+  std::ifstream stream(options_.input);
+  std::stringstream text;
+  text << stream.rdbuf();
+  if (!stream) {
+    diagnostics_.add(error("The file '{}' cannot be read.", options_.input));
+    return nullptr;
+  }
+  Result<std::unique_ptr<graph::Graph>> graph = graph::parse_graph(text.str());
+  if (!graph.ok()) {
+    diagnostics_.add(graph.take_error().note(fmt::format("While reading '{}'", options_.input)));
+    return nullptr;
+  }
+  if (const std::string problems = graph::verify(**graph); !problems.empty()) {
+    diagnostics_.add(error("The graph in '{}' is not well-formed:\n{}", options_.input, problems));
+    return nullptr;
+  }
+  return std::move(graph).value();
+}
+
+bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
+  graph::PassOptions options;
+  for (const std::string& name : options_.disabled_passes) {
+    if (graph::find_pass(name)) options.disabled.push_back(name);
+  }
+  if (!options_.dump_dir.empty()) {
+    options.dump_dir = (std::filesystem::path(options_.dump_dir) / target_name(target)).string();
+    std::error_code ignored;
+    std::filesystem::create_directories(options.dump_dir, ignored);
+    dump(target_name(target) + "/00-import.tg", graph::print_graph(graph));
+  }
+#ifndef NDEBUG
+  options.verify_each = true;
+#endif
+  const Status status = graph::optimize(graph, options);
+  return status.ok() || stop(CompileStatus::kModelError, Error(status.error()));
+}
+
+bool Compilation::lower_target(const lower::Target& target) {
+  const double part = 1.0 / static_cast<double>(options_.targets.size());
+  const double before = 0.3 * part * static_cast<double>(lowered_.size());
+  phase("importing", before);
+  const std::unique_ptr<graph::Graph> graph = import();
+  if (!graph) return false;
+  phase("simplifying", before + 0.1 * part);
+  if (!optimize(*graph, target)) return false;
+  phase("lowering", before + 0.2 * part);
+  lower::LowerOptions options;
+  for (const std::string& name : options_.disabled_passes) {
+    if (!graph::find_pass(name)) options.disabled.push_back(name);
+  }
+  std::unique_ptr<lower::LoweredProgram> program = lower::lower(*graph, target, options, diagnostics_);
+  if (!program) return false;
+  lowered_.push_back(std::move(program));
+  return true;
+}
+
+bool Compilation::build_programs() {
+  phase("planning memory", 0.3);
+  for (size_t i = 0; i < lowered_.size(); ++i)
+    program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
+  parts_.constants.layout();
+  module_.symbols = program::module_symbols(*lowered_[0]);
+  Result<std::unique_ptr<module::FunctionT>> function = program::module_function(*lowered_[0]);
+  if (!function.ok()) return stop(CompileStatus::kModelError, function.take_error());
+  module_.functions.push_back(std::move(function).value());
+  for (size_t i = 0; i < lowered_.size(); ++i) {
+    const lower::Target& target = options_.targets[i];
+    Result<program::BuiltProgram> built =
+        program::build_program(*lowered_[i], target.arch, static_cast<int>(i), parts_);
+    if (!built.ok()) return stop(CompileStatus::kModelError, built.take_error());
+    ProgramSummary summary;
+    summary.target = target_name(target);
+    summary.dispatches = built->report.dispatches;
+    summary.copies = built->report.copies;
+    summary.barriers = built->report.barriers;
+    summary.arena_bytes = built->plan.bytes_at_hints;
+    summary.arena_is_static = built->plan.arena_bytes.is_const();
+    summary.arena_formula = built->plan.formula();
+    summary.scratch_bytes = built->report.scratch_bytes;
+    summary.copy_notes = std::move(built->report.copy_notes);
+    result_.report.programs.push_back(std::move(summary));
+    dump(target_name(target) + "/program.txt", program::print_program(*built->program));
+    module_.programs.push_back(std::move(built->program));
+  }
+  return true;
+}
+
+bool Compilation::compile_kernels() {
+  phase("compiling kernels", 0.35);
+  KernelBuildOptions options;
+  options.jobs = jobs();
+  options.use_cache = options_.use_cache;
+  if (!options_.dump_dir.empty())
+    options.dump_dir = (std::filesystem::path(options_.dump_dir) / "kernels").string();
+  options.progress = [&](size_t level, size_t levels) {
+    phase("compiling kernels", 0.35 + 0.6 * static_cast<double>(level) / static_cast<double>(levels));
+  };
+  for (const auto& level : parts_.kernels.levels())
+    result_.report.kernels += static_cast<int64_t>(level.kernels.size());
+  Result<KernelBuildResult> built = build_kernels(parts_.kernels, options);
+  if (!built.ok()) return stop(CompileStatus::kToolchainError, built.take_error());
+  module_.executables = std::move(built->images);
+  result_.report.units_compiled = built->units_compiled;
+  result_.report.units_cached = built->units_cached;
+  return true;
+}
+
+}  // namespace
+
+CompileResult compile(const CompileOptions& options, Diagnostics& diagnostics) {
+  const CheckContext context(fmt::format("compiling '{}'", options.input));
+  if (!options.dump_dir.empty()) {
+    std::error_code problem;
+    std::filesystem::create_directories(options.dump_dir, problem);
+    if (problem) {
+      diagnostics.add(error("The folder '{}' cannot be made: {}.", options.dump_dir, problem.message()));
+      CompileResult result;
+      result.status = CompileStatus::kFileError;
+      return result;
+    }
+  }
+  return Compilation(options, diagnostics).run();
+}
+
+std::vector<std::string> pass_names() {
+  std::vector<std::string> names;
+  for (const graph::Pass& pass : graph::passes()) names.emplace_back(pass.name);
+  return names;
+}
+
+}  // namespace tern

@@ -1,0 +1,206 @@
+// ternc: compiles an ONNX model to a module. docs/ternc.md is the manual.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+
+#include "compiler/tools/ternc_report.h"
+
+namespace {
+
+using namespace tern;
+
+enum ExitCode : int {
+  kSuccess = 0,
+  kModelError = 1,      // the model is damaged, or uses what is not supported
+  kUsage = 2,           // the command line makes no sense
+  kToolchainError = 3,  // clang or lld is missing or failed
+  kFileError = 4,       // a file cannot be read or written
+};
+
+struct Options {
+  std::string input, output, targets = "cpu";
+  std::vector<std::string> shapes, dims;
+  CompileOptions compile;
+  bool no_cache = false, verbose = false, quiet = false;
+};
+
+int fail(int code, const std::string& text) {
+  const bool color = color_enabled(STDERR_FILENO);
+  std::fprintf(stderr, "%sternc:%s %s\n", color ? "\033[1;31m" : "", color ? "\033[0m" : "", text.c_str());
+  return code;
+}
+
+bool parse_integer(std::string_view text, int64_t& out) {
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return problem == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+std::vector<std::string_view> split(std::string_view text, std::string_view separators) {
+  std::vector<std::string_view> out;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find_first_of(separators, at), text.size());
+    out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+// NAME=1x3x224x224; ? keeps the model's own dimension.
+Status parse_shape(const std::string& option, onnx::ImportOptions& import) {
+  const size_t equals = option.rfind('=');
+  if (equals == std::string::npos || equals == 0)
+    return error("--shape takes NAME=1x3x224x224; '{}' is not of that form.", option);
+  std::vector<int64_t> dims;
+  const std::string_view text = std::string_view(option).substr(equals + 1);
+  if (!text.empty()) {
+    for (std::string_view part : split(text, "x,")) {
+      int64_t dim = -1;
+      if (part != "?" && (!parse_integer(part, dim) || dim < 0))
+        return error("The shape in --shape '{}' must be numbers (or ?) with x between them.", option);
+      dims.push_back(dim);
+    }
+  }
+  import.shapes[option.substr(0, equals)] = std::move(dims);
+  return Ok{};
+}
+
+// SYMBOL=8 fixes, SYMBOL=1:512 bounds, SYMBOL=1:512:128 also says the usual value.
+Status parse_dim(const std::string& option, onnx::ImportOptions& import) {
+  const size_t equals = option.rfind('=');
+  std::vector<int64_t> values;
+  if (equals != std::string::npos && equals > 0) {
+    for (std::string_view part : split(std::string_view(option).substr(equals + 1), ":")) {
+      int64_t value = 0;
+      if (!parse_integer(part, value) || value < 0) break;
+      values.push_back(value);
+    }
+  }
+  const size_t colons = static_cast<size_t>(std::count(option.begin(), option.end(), ':'));
+  if (values.empty() || values.size() > 3 || colons != values.size() - 1 ||
+      (values.size() > 1 && values[0] > values[1]))
+    return error(
+        "--dim takes SYMBOL=8, SYMBOL=1:512 (from, to) or SYMBOL=1:512:128 (usually); '{}' is not of that "
+        "form.",
+        option);
+  const std::string name = option.substr(0, equals);
+  if (values.size() == 1) {
+    import.symbol_values[name] = values[0];
+  } else {
+    import.symbol_bounds[name] = {values[0], values[1], values.size() == 3 ? values[2] : 0};
+  }
+  return Ok{};
+}
+
+int exit_code(CompileStatus status) {
+  switch (status) {
+    case CompileStatus::kOk:
+      return kSuccess;
+    case CompileStatus::kToolchainError:
+      return kToolchainError;
+    case CompileStatus::kFileError:
+      return kFileError;
+    default:
+      return kModelError;
+  }
+}
+
+int check(const Options& options) {
+  if (!options.input.ends_with(".tg")) {
+    Result<std::vector<onnx::OpUse>> uses = onnx::survey_model(options.input);
+    if (!uses.ok()) return fail(kModelError, uses.error().text());
+    std::fputs(coverage_report(*uses).c_str(), stdout);
+  }
+  CompileOptions compile_options = options.compile;
+  compile_options.check_only = true;
+  Diagnostics diagnostics;
+  const CompileResult result = compile(compile_options, diagnostics);
+  for (const std::string& warning : diagnostics.warnings())
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  if (!diagnostics.ok()) return fail(exit_code(result.status), diagnostics.text());
+  std::printf("The model can be compiled.\n");
+  return kSuccess;
+}
+
+int run(Options& options) {
+  for (const std::string& shape : options.shapes) {
+    const Status status = parse_shape(shape, options.compile.import);
+    if (!status.ok()) return fail(kUsage, status.error().text());
+  }
+  for (const std::string& dim : options.dims) {
+    const Status status = parse_dim(dim, options.compile.import);
+    if (!status.ok()) return fail(kUsage, status.error().text());
+  }
+  Result<std::vector<lower::Target>> targets = lower::parse_targets(options.targets);
+  if (!targets.ok()) return fail(kUsage, targets.error().text());
+  options.compile.targets = std::move(targets).value();
+  options.compile.input = options.input;
+  options.compile.use_cache = !options.no_cache;
+  if (!std::filesystem::exists(options.input))
+    return fail(kFileError, fmt::format("The model '{}' is not there.", options.input));
+  if (options.compile.check_only) return check(options);
+
+  Progress progress;
+  options.compile.progress = [&](std::string_view phase, double done) { progress.show(phase, done); };
+  Diagnostics diagnostics;
+  const CompileResult result = compile(options.compile, diagnostics);
+  progress.clear();
+  for (const std::string& warning : diagnostics.warnings())
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  if (!diagnostics.ok() || !result.file) return fail(exit_code(result.status), diagnostics.text());
+  const std::string output = options.output.empty()
+                                 ? std::filesystem::path(options.input).replace_extension(".tern").string()
+                                 : options.output;
+  const Status written = result.file->write(output);
+  if (!written.ok()) return fail(kFileError, written.error().text());
+  if (!options.quiet) std::fputs(end_report(result, output, options.verbose).c_str(), stdout);
+  return kSuccess;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "ternc compiles ONNX models to modules that tern and libtern run.\n\n  ternc model.onnx -o "
+      "model.tern\n",
+      "ternc");
+  Options options;
+  app.add_option("model", options.input, "The model: .onnx, or graph IR as text (.tg)")->required();
+  app.add_option("-o,--output", options.output, "The module to write; default: the model's name with .tern");
+  app.add_option(
+         "--targets", options.targets,
+         "What to compile for, comma-separated: cpu (this machine's architecture, every level worth having), "
+         "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64")
+      ->capture_default_str();
+  app.add_option("--shape", options.shapes,
+                 "Fix an input's dimensions: NAME=1x3x224x224 (? keeps the model's own)")
+      ->type_name("NAME=DIMS");
+  app.add_option("--dim", options.dims,
+                 "A symbolic dimension: SYMBOL=8 fixes it, SYMBOL=1:512 bounds it, SYMBOL=1:512:128 says the "
+                 "usual value")
+      ->type_name("SYMBOL=N");
+  app.add_option("--dump-dir", options.compile.dump_dir,
+                 "Write every stage there: graphs, kernels, their source and assembly, the program");
+  app.add_option("--disable-pass", options.compile.disabled_passes,
+                 "Leave out a pass or a step of lowering; repeatable")
+      ->type_name("PASS");
+  app.add_option("--jobs,-j", options.compile.jobs, "Compilers that run at once; default: the cores");
+  app.add_flag("--check", options.compile.check_only, "Report which operators are supported; write nothing");
+  app.add_flag("--no-cache", options.no_cache, "Compile every kernel anew");
+  app.add_flag("-v,--verbose", options.verbose, "Phases with their times, every copy");
+  app.add_flag("-q,--quiet", options.quiet, "No report at the end");
+  app.set_version_flag("--version", "ternc 0.1.0");
+  app.footer(
+      "Exit codes: 0 success, 1 the model is damaged or not supported, 2 wrong usage, 3 clang or lld is "
+      "missing or "
+      "failed, 4 a file cannot be read or written.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& problem) {
+    return app.exit(problem) == 0 ? kSuccess : kUsage;
+  }
+  return run(options);
+}

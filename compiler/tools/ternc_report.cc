@@ -1,0 +1,98 @@
+#include "compiler/tools/ternc_report.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+namespace tern {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+bool color_enabled(int descriptor) {
+  const char* terminal = std::getenv("TERM");
+  return isatty(descriptor) && !std::getenv("NO_COLOR") && terminal && std::string_view(terminal) != "dumb";
+}
+
+std::string bytes_text(int64_t bytes) {
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  double value = static_cast<double>(bytes);
+  const char* const units[] = {"KB", "MB", "GB", "TB"};
+  int unit = -1;
+  for (; value >= 1000 && unit < 3; ++unit) value /= 1000;
+  return fmt::format(value < 100 ? "{:.1f} {}" : "{:.0f} {}", value, units[unit]);
+}
+
+std::string end_report(const CompileResult& result, const std::string& output, bool verbose) {
+  const pack::ModuleSize& size = result.file->size();
+  std::string out;
+  for (const ProgramSummary& program : result.report.programs) {
+    out += fmt::format("{}: {} dispatches", program.target, program.dispatches);
+    if (program.copies) out += fmt::format(", {} copies", program.copies);
+    out += fmt::format(", arena {}", bytes_text(program.arena_bytes));
+    if (!program.arena_is_static) out += fmt::format(" at the usual sizes ({} bytes)", program.arena_formula);
+    out += fmt::format(", scratch {} a thread\n", bytes_text(program.scratch_bytes));
+    for (const std::string& note : program.copy_notes) {
+      if (verbose) out += fmt::format("  copy {}\n", note);
+    }
+    if (verbose) out += fmt::format("  {} barriers\n", program.barriers);
+  }
+  out += fmt::format("{}: {} = weights {} + code {} ({} kernels) + metadata {}\n", output,
+                     bytes_text(size.total), bytes_text(size.weights), bytes_text(size.code),
+                     result.report.kernels, bytes_text(size.metadata));
+  if (verbose) {
+    for (const PhaseTime& phase : result.report.phases)
+      out += fmt::format("  {:<18} {:8.1f} ms\n", phase.name, phase.seconds * 1000);
+    out += fmt::format("  {} units compiled, {} from the cache\n", result.report.units_compiled,
+                       result.report.units_cached);
+  }
+  out += fmt::format("compiled in {:.2f} s\n", result.report.seconds);
+  return out;
+}
+
+std::string coverage_report(const std::vector<onnx::OpUse>& uses) {
+  std::vector<const onnx::OpUse*> order;
+  for (const onnx::OpUse& use : uses) order.push_back(&use);
+  std::sort(order.begin(), order.end(), [](const onnx::OpUse* a, const onnx::OpUse* b) {
+    if (a->supported != b->supported) return !a->supported;
+    if (a->count != b->count) return a->count > b->count;
+    return a->op < b->op;
+  });
+  int64_t total = 0, supported = 0;
+  std::string out;
+  for (const onnx::OpUse* use : order) {
+    total += use->count;
+    if (use->supported) supported += use->count;
+    const std::string domain = use->domain.empty() || use->domain == "ai.onnx" ? "" : use->domain + ".";
+    out += fmt::format("{:>6} x {}{}{}\n", use->count, domain, use->op,
+                       use->supported ? std::string()
+                                      : fmt::format("   not supported (opset {}, first in node '{}')",
+                                                    use->opset, use->first_node));
+  }
+  out += fmt::format("{} of {} nodes have a supported operator.\n", supported, total);
+  return out;
+}
+
+Progress::Progress() : terminal_(color_enabled(STDERR_FILENO)), start_(now()) {}
+
+void Progress::show(std::string_view phase, double done) {
+  // Short compilations show nothing.
+  if (!terminal_ || now() - start_ < 0.3) return;
+  std::fprintf(stderr, "\r\033[K[%3.0f %%] %.*s", done * 100, static_cast<int>(phase.size()), phase.data());
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void Progress::clear() {
+  if (shown_) std::fputs("\r\033[K", stderr);
+  shown_ = false;
+}
+
+}  // namespace tern
