@@ -133,7 +133,9 @@ class Walker {
   }
 };
 
-LiveRange range_of(const std::vector<Use>& uses, const std::vector<LoopSpan>& loops) {
+// carried: a swap step names the buffer, so that its memory may hold another one's value when an iteration
+// ends.
+LiveRange range_of(const std::vector<Use>& uses, const std::vector<LoopSpan>& loops, bool carried) {
   LiveRange range;
   if (uses.empty()) return range;
   range = {uses.front().tick, uses.front().tick};
@@ -148,7 +150,7 @@ LiveRange range_of(const std::vector<Use>& uses, const std::vector<LoopSpan>& lo
   const LiveRange plain = range;
   for (const LoopSpan& loop : loops) {
     const bool inside = first >= loop.first_step && last <= loop.last_step;
-    if (inside && starts_with_write) continue;
+    if (inside && starts_with_write && !carried) continue;
     const bool touched = std::any_of(uses.begin(), uses.end(), [&](const Use& u) {
       return u.step >= loop.first_step && u.step <= loop.last_step;
     });
@@ -158,6 +160,21 @@ LiveRange range_of(const std::vector<Use>& uses, const std::vector<LoopSpan>& lo
     range.end = std::max(range.end, loop.last_tick);
   }
   return range;
+}
+
+void collect_swaps(const std::vector<Step>& steps, const std::vector<Resolved>& resolved,
+                   std::vector<std::pair<size_t, size_t>>& out) {
+  const auto root = [&](int buffer) {
+    return static_cast<size_t>(resolved[static_cast<size_t>(buffer)].root);
+  };
+  for (const Step& step : steps) {
+    if (step.kind == Step::Kind::kSwap) out.emplace_back(root(step.swap->a), root(step.swap->b));
+    if (step.kind == Step::Kind::kLoop) collect_swaps(step.loop->body, resolved, out);
+    if (step.kind == Step::Kind::kIf) {
+      collect_swaps(step.branch->then_steps, resolved, out);
+      collect_swaps(step.branch->else_steps, resolved, out);
+    }
+  }
 }
 
 // Every variant of the dispatch allows binding `output` to share memory with binding `input`.
@@ -270,23 +287,21 @@ Liveness compute_liveness(const lower::LoweredProgram& program, const std::vecto
   walker.walk(program.steps);
   Liveness live;
   live.ticks = walker.ticks();
+  std::vector<std::pair<size_t, size_t>> swaps;
+  collect_swaps(program.steps, resolved, swaps);
   live.swapped.resize(program.buffers.size());
-  const std::function<void(const std::vector<Step>&)> mark = [&](const std::vector<Step>& steps) {
-    for (const Step& step : steps) {
-      if (step.kind == Step::Kind::kSwap) {
-        for (int buffer : {step.swap->a, step.swap->b})
-          live.swapped[static_cast<size_t>(resolved[static_cast<size_t>(buffer)].root)] = true;
-      } else if (step.kind == Step::Kind::kIf) {
-        mark(step.branch->then_steps);
-        mark(step.branch->else_steps);
-      } else if (step.kind == Step::Kind::kLoop) {
-        mark(step.loop->body);
-      }
-    }
-  };
-  mark(program.steps);
+  for (const auto& [a, b] : swaps) live.swapped[a] = live.swapped[b] = true;
   live.ranges.resize(program.buffers.size());
-  for (size_t i = 0; i < live.ranges.size(); ++i) live.ranges[i] = range_of(walker.uses[i], walker.loops);
+  for (size_t i = 0; i < live.ranges.size(); ++i)
+    live.ranges[i] = range_of(walker.uses[i], walker.loops, live.swapped[i]);
+  // Either may hold the other's value: both live as long as one does. Chains of swaps need another round
+  // each.
+  for (size_t round = 0; round < swaps.size(); ++round) {
+    for (const auto& [a, b] : swaps) {
+      LiveRange &x = live.ranges[a], &y = live.ranges[b];
+      x = y = {std::min(x.begin, y.begin), std::max(x.end, y.end)};
+    }
+  }
   InPlaceFinder(program, resolved, walker, live).find();
   return live;
 }
