@@ -27,7 +27,8 @@ std::string bytes_text(int64_t bytes) {
   const char* const units[] = {"KB", "MB", "GB", "TB"};
   int unit = -1;
   for (; value >= 1000 && unit < 3; ++unit) value /= 1000;
-  return fmt::format(value < 100 ? "{:.1f} {}" : "{:.0f} {}", value, units[unit]);
+  return value < 100 ? fmt::format("{:.1f} {}", value, units[unit])
+                     : fmt::format("{:.0f} {}", value, units[unit]);
 }
 
 std::string end_report(const CompileResult& result, const std::string& output, bool verbose) {
