@@ -59,8 +59,9 @@ uint64_t ModuleFile::add_segment(std::vector<Piece> pieces, module::SegmentKind 
     length += static_cast<int64_t>(piece.data.size()) + piece.padding;
   }
   module.segments.emplace_back(offset, static_cast<uint64_t>(length), XXH64_digest(&hash), kind);
-  // The next segment, whatever it is, may begin behind.
-  const int64_t gap = round_up(length, TERN_CONSTANTS_ALIGNMENT) - length;
+  // Constants come first, so that what follows one of them may be another one, which begins at a page.
+  const bool pages = kind == module::SegmentKind::Constants;
+  const int64_t gap = round_up(length, pages ? TERN_CONSTANTS_ALIGNMENT : TERN_SEGMENT_ALIGNMENT) - length;
   if (pieces.empty()) pieces.push_back({});
   pieces.back().padding += gap;
   pieces_.insert(pieces_.end(), pieces.begin(), pieces.end());
