@@ -152,8 +152,7 @@ std::vector<Value*> make_if(Emit& b, Value* condition,
   std::vector<std::unique_ptr<Block>> regions;
   for (const auto* branch : {&then_branch, &else_branch}) {
     auto block = std::make_unique<Block>();
-    Emit inner(b.graph(), b.knowledge(), *block);
-    inner.set_source(b.source());
+    Emit inner(b, *block);
     block->results = (*branch)(inner);
     regions.push_back(std::move(block));
   }

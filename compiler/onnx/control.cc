@@ -31,7 +31,10 @@ bool is_optional_squeeze(const pb::GraphProto& then_graph, const pb::GraphProto&
   auto last_op = [](const pb::GraphProto& graph) {
     return graph.node_size() ? graph.node(graph.node_size() - 1).op_type() : std::string();
   };
-  return last_op(then_graph) == "Squeeze" && else_graph.node_size() == 1 && last_op(else_graph) == "Identity";
+  if (last_op(then_graph) != "Squeeze" || else_graph.node_size() != 1 || last_op(else_graph) != "Identity")
+    return false;
+  const pb::NodeProto& squeeze = then_graph.node(then_graph.node_size() - 1);
+  return squeeze.input_size() == 2 || squeeze.attribute_size() == 1;
 }
 
 void import_if(Op& op) {
@@ -55,10 +58,7 @@ void import_if(Op& op) {
     if (!same && is_optional_squeeze(*then_graph, *else_graph)) {
       regions.clear();
       b.knowledge().roll_back(symbols);
-      b.check(condition,
-              fmt::format(
-                  "The node '{}' (If) squeezes a dimension that must be 1 and is not for these input shapes.",
-                  op.node.name()));
+      // Squeeze checks that the dimension is 1.
       results = op.importer.import_into(op.scope, b, *then_graph, {});
     } else {
       results = finish_if(b, condition, std::move(regions));
@@ -109,8 +109,7 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std:
     size_t symbols = graph.symbols.size();
     Importer::Region region;
     region.block = std::make_unique<Block>();
-    region.emit = std::make_unique<Emit>(graph, op.b.knowledge(), *region.block);
-    region.emit->set_source(op.b.source());
+    region.emit = std::make_unique<Emit>(op.b, *region.block);
     auto argument = [&](const Type& type) {
       Value* v = graph.new_value(type);
       v->block = region.block.get();

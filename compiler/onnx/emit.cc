@@ -204,11 +204,19 @@ Value* Emit::pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* f
 
 Value* Emit::concat(std::vector<Value*> values, int64_t axis) {
   if (values.size() == 1) return values[0];
-  for (size_t i = 1; i < values.size(); ++i) {
-    if (values[i]->type.rank() != values[0]->type.rank()) continue;
-    Shape shape = values[0]->type.shape;
-    shape[static_cast<size_t>(axis)] = values[i]->type.shape[static_cast<size_t>(axis)];
-    values[i] = adapt(values[i], shape);
+  Shape common = values[0]->type.shape;
+  auto at = static_cast<size_t>(axis);
+  for (Dim& d : common) d = canonical(d);
+  for (Value*& v : values) {
+    if (v->type.shape.size() != common.size()) continue;  // infer refuses
+    for (size_t i = 0; i < common.size(); ++i)
+      if (i != at && v->type.shape[i].is_const()) common[i] = v->type.shape[i];
+  }
+  for (Value*& v : values) {
+    if (v->type.shape.size() != common.size()) continue;
+    Shape shape = common;
+    shape[at] = v->type.shape[at];
+    v = adapt(v, shape);
   }
   return emit(OpKind::kConcat, std::move(values), {{"axis", axis}});
 }
@@ -297,24 +305,83 @@ Shape Emit::common_shape(const std::vector<Value*>& values) {
           fail("The shapes {} do not broadcast.", shapes);
         }
         to = from[i];
-      } else if (!to.is_const() && from[i].text().size() < to.text().size()) {
+      } else if (!to.is_const() && canonical(from[i]).text().size() < canonical(to).text().size()) {
         to = from[i];
       }
     }
   }
+  for (Dim& d : shape) d = canonical(d);
   return shape;
+}
+
+Dim Emit::canonical(const Dim& dim) const {
+  if (facts_.empty() || dim.is_const()) return dim;
+  switch (dim.op()) {
+    case Dim::Op::kAdd: {
+      Dim sum(0);
+      for (const Dim& a : dim.args()) sum = sum + canonical(a);
+      return sum;
+    }
+    case Dim::Op::kMul: {
+      Dim result(1);
+      for (const Dim& a : dim.args()) result = result * canonical(a);
+      return result;
+    }
+    default: {
+      auto found = facts_.find(dim.text());
+      return found == facts_.end() ? dim : found->second;
+    }
+  }
+}
+
+// a == b from here on. One atom that occurs with the factor 1 or -1 is stated by the rest: the longest one,
+// so that expressions become shorter.
+void Emit::learn(const Dim& a, const Dim& b) {
+  Dim difference = a - b;
+  std::vector<Dim> terms =
+      difference.op() == Dim::Op::kAdd ? difference.args() : std::vector<Dim>{difference};
+  Dim best, rest;
+  for (const Dim& term : terms) {
+    int64_t factor = 1;
+    Dim atom = term;
+    if (term.op() == Dim::Op::kMul) {
+      if (term.args().size() != 2 || !term.args()[1].is_const()) continue;
+      factor = term.args()[1].value();
+      atom = term.args()[0];
+    }
+    if (atom.is_const() || (factor != 1 && factor != -1)) continue;
+    if (!best.is_const() && atom.text().size() <= best.text().size()) continue;
+    best = atom;
+    rest = factor == 1 ? atom - difference : difference + atom;
+  }
+  if (best.is_const()) return;
+  for (auto& [text, value] : facts_)
+    if (value == best) value = rest;
+  facts_[best.text()] = rest;
+  // min(512, N) == N bounds N.
+  if (best.op() != Dim::Op::kMin || rest.op() != Dim::Op::kSymbol) return;
+  for (const Dim& arg : best.args()) {
+    graph::SymbolInfo* info = graph().find_symbol(rest.symbol_name());
+    if (arg.is_const() && info && info->origin == graph::SymbolInfo::Origin::kInput)
+      info->max = std::max(info->min, std::min(info->max, arg.value()));
+  }
 }
 
 Value* Emit::adapt(Value* v, int64_t axis, Dim want) {
   Dim have = v->type.shape[static_cast<size_t>(axis)];
   if (have == want) return v;
-  auto equal = decide(graph(), ScalarOp::kEq, have, want);
-  if (equal && !*equal) fail("Dimension {} of a {} should be {}.", axis, v->type.text(), want.text());
-  if (!equal && assumed_equal_.emplace(have.text(), want.text()).second) {
-    check(compare(ScalarOp::kEq, dim(have), dim(want)),
-          fmt::format("The dimensions {} and {} are equal in this model's operators (node '{}'), but not for "
-                      "these input shapes.",
-                      have.text(), want.text(), source_ ? source_->node : ""));
+  Dim known = canonical(have), wanted = canonical(want);
+  if (known != wanted) {
+    auto equal = decide(graph(), ScalarOp::kEq, known, wanted);
+    if (equal && !*equal) fail("Dimension {} of a {} should be {}.", axis, v->type.text(), want.text());
+    if (!equal) {
+      check(compare(ScalarOp::kEq, dim(known), dim(wanted)),
+            fmt::format(
+                "The dimensions {} and {} are equal in this model's operators (node '{}'), but not for these "
+                "input shapes.",
+                known.text(), wanted.text(), source_ ? source_->node : ""));
+      learn(known, wanted);
+    }
   }
   return slice_axis(v, axis, Dim(0), want);
 }
@@ -369,12 +436,12 @@ std::vector<Dim> Emit::dims(Value* v, bool sizes) {
 }
 
 Dim Emit::min_dim(const Dim& a, const Dim& b) {
-  if (auto less = decide(graph(), ScalarOp::kLe, a, b)) return *less ? a : b;
+  if (auto first = smaller(graph(), a, b)) return *first ? a : b;
   return tern::min(a, b);
 }
 
 Dim Emit::max_dim(const Dim& a, const Dim& b) {
-  if (auto less = decide(graph(), ScalarOp::kLe, a, b)) return *less ? b : a;
+  if (auto first = smaller(graph(), a, b)) return *first ? b : a;
   return tern::max(a, b);
 }
 

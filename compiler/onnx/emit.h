@@ -11,7 +11,7 @@
 // which is the only catch; nothing throws across import_model (docs/decisions.md).
 #pragma once
 
-#include <set>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +45,13 @@ class Emit {
  public:
   Emit(graph::Graph& graph, Knowledge& knowledge, Block& block)
       : knowledge_(&knowledge), builder_(graph, block) {}
+  // For a region inside of `outer`'s block: what has been checked there holds here.
+  Emit(const Emit& outer, Block& block)
+      : knowledge_(outer.knowledge_),
+        builder_(const_cast<Emit&>(outer).graph(), block),
+        facts_(outer.facts_) {
+    set_source(outer.source_);
+  }
 
   graph::Graph& graph() { return builder_.graph(); }
   Block& block() { return builder_.block(); }
@@ -119,6 +126,9 @@ class Emit {
   // at run time. Fails when both are constants that differ.
   Value* adapt(Value* v, int64_t axis, Dim dim);
   Value* adapt(Value* v, const Shape& shape);
+  // The dimension as the checks made so far allow to state it: dimensions that must be equal become the same
+  // expression.
+  Dim canonical(const Dim& dim) const;
   // v broadcast to the shape, dimensions adapted.
   Value* expand_to(Value* v, const Shape& shape);
 
@@ -138,7 +148,9 @@ class Emit {
   Knowledge* knowledge_;
   graph::Builder builder_;
   std::shared_ptr<const graph::Source> source_;
-  std::set<std::pair<std::string, std::string>> assumed_equal_;
+  // What checks have established: an atom (a symbol, or a floordiv, min, …) equals an expression.
+  std::map<std::string, Dim> facts_;
+  void learn(const Dim& a, const Dim& b);
 };
 
 }  // namespace tern::onnx

@@ -89,7 +89,8 @@ Type Importer::type_from_proto(const pb::TypeProto& proto,
     const auto& d = proto.tensor_type().shape().dim(axis);
     // Some exporters write -1 (or 0 for a batch) where they mean "any".
     bool fixed = d.has_dim_value() && d.dim_value() >= 0;
-    shape.push_back(fixed ? Dim(d.dim_value()) : make_dim(axis, d.has_dim_param() ? dimension_name(d.dim_param()) : ""));
+    shape.push_back(fixed ? Dim(d.dim_value())
+                          : make_dim(axis, d.has_dim_param() ? dimension_name(d.dim_param()) : ""));
   }
   return Type::tensor(dtype, std::move(shape));
 }

@@ -190,8 +190,7 @@ std::vector<Value*> Importer::import_into(Scope& parent, Emit& emit, const pb::G
 Importer::Region Importer::import_region(Scope& parent, const pb::GraphProto& graph) {
   Region region;
   region.block = std::make_unique<Block>();
-  region.emit = std::make_unique<Emit>(*graph_, knowledge_, *region.block);
-  region.emit->set_source(parent.emit->source());
+  region.emit = std::make_unique<Emit>(*parent.emit, *region.block);
   region.outputs = import_into(parent, *region.emit, graph, {});
   return region;
 }

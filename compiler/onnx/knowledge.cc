@@ -184,6 +184,12 @@ std::optional<bool> decide(const graph::Graph& graph, ScalarOp op, const Dim& a,
   }
 }
 
+std::optional<bool> smaller(const graph::Graph& graph, const Dim& a, const Dim& b) {
+  if (decide(graph, ScalarOp::kLe, a, b).value_or(false)) return true;
+  if (decide(graph, ScalarOp::kGe, a, b).value_or(false)) return false;
+  return std::nullopt;
+}
+
 const Contents* Knowledge::find(Value* value) {
   auto found = contents_.find(value);
   if (found != contents_.end()) return &found->second;
@@ -295,7 +301,7 @@ Element combine_binary(const graph::Graph& graph, ScalarOp op, const Element& a,
     case ScalarOp::kMax: {
       if (!dims) return unknown();
       bool is_min = op == ScalarOp::kMin;
-      if (auto less = decide(graph, ScalarOp::kLe, a.number, b.number)) return *less == is_min ? a : b;
+      if (auto first = smaller(graph, a.number, b.number)) return *first == is_min ? a : b;
       return Element::of(is_min ? min(a.number, b.number) : max(a.number, b.number));
     }
     case ScalarOp::kFloorMod:

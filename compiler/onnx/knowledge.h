@@ -38,6 +38,9 @@ Interval interval(const graph::Graph& graph, const Dim& dim);
 // Whether a `op` b (a comparison) holds for every value of the symbols; nullopt when that depends.
 std::optional<bool> decide(const graph::Graph& graph, scalar::ScalarOp op, const Dim& a, const Dim& b);
 
+// Whether a <= b always (true) or a >= b always (false).
+std::optional<bool> smaller(const graph::Graph& graph, const Dim& a, const Dim& b);
+
 class Knowledge {
  public:
   explicit Knowledge(graph::Graph& graph) : graph_(&graph) {}
