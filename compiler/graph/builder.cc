@@ -48,6 +48,10 @@ Node* Builder::node(OpKind kind, std::vector<Value*> operands,
       if (s.origin == SymbolInfo::Origin::kElement && !s.value) s.value = made->result(count);
     }
   }
+  return append(std::move(made));
+}
+
+Node* Builder::append(std::unique_ptr<Node> made) {
   Node* raw = made.get();
   block_->nodes.insert(block_->nodes.begin() + static_cast<std::ptrdiff_t>(position_), std::move(made));
   ++position_;

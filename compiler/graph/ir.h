@@ -179,6 +179,8 @@ class Builder {
 
   Node* node(OpKind kind, std::vector<Value*> operands, std::vector<std::pair<std::string, Attr>> attrs,
              std::vector<std::unique_ptr<Block>> regions = {});
+  // A node that was made elsewhere, as it is: for passes that move or copy nodes.
+  Node* append(std::unique_ptr<Node> node);
 
   Value* constant(TensorDataPtr data);
   Value* scalar_constant(DType dtype, double value);  // rank 0
@@ -246,6 +248,9 @@ void walk(const Block& block, const std::function<void(Node&)>& f);
 // as a hash and cannot be parsed back.
 std::string print_graph(const Graph& graph, int64_t inline_limit = 64);
 Result<std::unique_ptr<Graph>> parse_graph(std::string_view text);
+// One constant as the text form writes it: "f32[2] {1, 2}"; parse_tensors reads several, separated by ';'.
+std::string print_tensor(const TensorData& tensor, int64_t inline_limit = 64);
+Result<std::vector<TensorDataPtr>> parse_tensors(std::string_view text);
 
 // Structure, types (re-inferred and compared), order of definitions, symbols known. All violations, one a
 // line; empty when well-formed.

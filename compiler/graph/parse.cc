@@ -65,6 +65,12 @@ class Parser {
     return std::move(graph_);
   }
 
+  Result<TensorDataPtr> parse_tensor() {
+    Result<TensorDataPtr> t = tensor();
+    if (t.ok() && !at_end()) return fail("text follows the tensor");
+    return t;
+  }
+
  private:
   // --- Tokens ---
   Error fail(std::string_view what) const {
@@ -568,6 +574,25 @@ class Parser {
 };
 
 }  // namespace
+
+Result<std::vector<TensorDataPtr>> parse_tensors(std::string_view text) {
+  std::vector<TensorDataPtr> out;
+  while (text.find_first_not_of(' ') != std::string_view::npos) {
+    // A ';' inside a string does not separate.
+    size_t end = 0;
+    for (bool quote = false; end < text.size() && (quote || text[end] != ';'); ++end) {
+      if (text[end] == '\\')
+        ++end;
+      else if (text[end] == '"')
+        quote = !quote;
+    }
+    end = std::min(end, text.size());
+    TERN_ASSIGN(TensorDataPtr t, Parser(text.substr(0, end)).parse_tensor());
+    out.push_back(std::move(t));
+    text = text.substr(std::min(end + 1, text.size()));
+  }
+  return out;
+}
 
 Result<std::unique_ptr<Graph>> parse_graph(std::string_view text) {
   return Parser(text).parse();

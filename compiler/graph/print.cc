@@ -234,6 +234,10 @@ class Printer {
 
 }  // namespace
 
+std::string print_tensor(const TensorData& tensor, int64_t inline_limit) {
+  return tensor_text(tensor, inline_limit);
+}
+
 std::string print_graph(const Graph& graph, int64_t inline_limit) {
   return Printer(graph, inline_limit).print();
 }

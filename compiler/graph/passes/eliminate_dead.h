@@ -1,0 +1,11 @@
+// Removes nodes whose results nobody uses and that have no effect, and symbols that no type or attribute
+// mentions.
+#pragma once
+
+#include "compiler/graph/ir.h"
+
+namespace tern::graph {
+
+bool eliminate_dead(Graph& graph);
+
+}  // namespace tern::graph

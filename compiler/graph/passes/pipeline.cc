@@ -1,0 +1,117 @@
+// The table of contents: every pass, and the order in which a graph goes through them.
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+
+#include "compiler/graph/passes.h"
+#include "compiler/graph/passes/eliminate_common.h"
+#include "compiler/graph/passes/eliminate_dead.h"
+#include "compiler/graph/passes/fold_constants.h"
+#include "compiler/graph/passes/fold_scale.h"
+#include "compiler/graph/passes/inline_if.h"
+#include "compiler/graph/passes/simplify.h"
+#include "compiler/graph/passes/unroll_loops.h"
+
+namespace tern::graph {
+namespace {
+
+constexpr Pass kPasses[] = {
+    {"inline_if", "an if with a constant condition becomes its branch", inline_if},
+    {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
+    {"fold_constants", "nodes on constants are evaluated", fold_constants},
+    {"simplify", "algebra: identities, chains, cheaper forms", simplify},
+    {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
+    {"fold_scale", "per-channel scales behind conv and dot go into the weights", fold_scale},
+    {"eliminate_dead", "what nobody uses goes", eliminate_dead},
+};
+
+// One round. Control flow first, since it uncovers the most; folding before algebra, whose rules ask for
+// constants; scales after common subexpressions, since they want weights with one user; the dead go last.
+// Rounds repeat until none of them changes anything.
+constexpr std::string_view kRound[] = {"eliminate_dead",   "fold_constants", "inline_if",
+                                       "unroll_loops",     "simplify",       "fold_constants",
+                                       "eliminate_common", "fold_scale",     "eliminate_dead"};
+constexpr int kMaxRounds = 12;
+
+class Runner {
+ public:
+  Runner(Graph& graph, const PassOptions& options) : graph_(graph), options_(options) {}
+
+  Status begin() {
+    if (options_.verify_each) check("the input");
+    return options_.dump_dir.empty() ? Status(Ok{}) : dump("start");
+  }
+
+  Status run(const Pass& pass, bool& changed) {
+    for (const std::string& name : options_.disabled)
+      if (name == pass.name) return Ok{};
+    const CheckContext context(fmt::format("pass {}", pass.name));
+    const auto start = std::chrono::steady_clock::now();
+    const bool did = pass.run(graph_);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (options_.on_pass) options_.on_pass(pass.name, seconds.count(), did);
+    if (options_.verify_each) check(pass.name);
+    changed |= did;
+    if (did && !options_.dump_dir.empty()) return dump(pass.name);
+    return Ok{};
+  }
+
+ private:
+  void check(std::string_view after) {
+    const std::string problems = verify(graph_);
+    TERN_CHECK(problems.empty(), "after {} the graph is malformed:\n{}", after, problems);
+  }
+
+  Status dump(std::string_view name) {
+    std::error_code ec;
+    std::filesystem::create_directories(options_.dump_dir, ec);
+    const std::string path = fmt::format("{}/{:02}-{}.tg", options_.dump_dir, dumps_++, name);
+    std::FILE* file = std::fopen(path.c_str(), "wb");
+    if (!file) return error("The dump file '{}' cannot be written.", path);
+    const std::string text = print_graph(graph_);
+    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+    if (std::fclose(file) != 0 || !written) return error("The dump file '{}' cannot be written.", path);
+    return Ok{};
+  }
+
+  Graph& graph_;
+  const PassOptions& options_;
+  int dumps_ = 0;
+};
+
+}  // namespace
+
+std::span<const Pass> passes() {
+  return kPasses;
+}
+
+const Pass* find_pass(std::string_view name) {
+  for (const Pass& p : kPasses)
+    if (p.name == name) return &p;
+  return nullptr;
+}
+
+Status run_passes(Graph& graph, std::span<const std::string_view> names, const PassOptions& options) {
+  Runner runner(graph, options);
+  TERN_TRY(runner.begin());
+  for (const std::string_view name : names) {
+    const Pass* pass = find_pass(name);
+    if (!pass) return error("The pass '{}' is not known.", name);
+    bool changed = false;
+    TERN_TRY(runner.run(*pass, changed));
+  }
+  return Ok{};
+}
+
+Status optimize(Graph& graph, const PassOptions& options) {
+  Runner runner(graph, options);
+  TERN_TRY(runner.begin());
+  for (int round = 0; round < kMaxRounds; ++round) {
+    bool changed = false;
+    for (const std::string_view name : kRound) TERN_TRY(runner.run(*find_pass(name), changed));
+    if (!changed) break;
+  }
+  return Ok{};
+}
+
+}  // namespace tern::graph

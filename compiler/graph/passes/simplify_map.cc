@@ -1,0 +1,232 @@
+// map and cast.
+#include <algorithm>
+#include <cmath>
+
+#include "compiler/graph/passes/constants.h"
+#include "compiler/graph/passes/simplify_rules.h"
+
+namespace tern::graph {
+namespace {
+
+using scalar::ScalarOp;
+using scalar::ScalarValue;
+
+bool is_all_ones(const ScalarValue& v) {
+  return v.dtype == DType::kBool ? v.i == 1 : v.i == scalar::scalar_from_int(v.dtype, -1).i;
+}
+
+// x op c, where every element of the right operand is c.
+Value* with_right_constant(ScalarOp op, Value* x, Value* right, const ScalarValue& c, Builder& b) {
+  const bool integer = !is_float(c.dtype) && !is_complex(c.dtype);
+  switch (op) {
+    case ScalarOp::kAdd:
+    case ScalarOp::kSub:
+      return is_number(c, 0) ? x : nullptr;
+    case ScalarOp::kMul:
+      if (is_number(c, 1)) return x;
+      return integer && c.i == 0 ? right : nullptr;
+    case ScalarOp::kDiv: {
+      if (is_number(c, 1)) return x;
+      // The reciprocal of a power of two is exact.
+      int exponent = 0;
+      if (is_float(c.dtype) && std::fabs(std::frexp(c.f, &exponent)) == 0.5 && std::abs(exponent) < 14)
+        return b.mul(x, b.like(x, 1 / c.f));
+      return nullptr;
+    }
+    case ScalarOp::kPow:
+      if (is_number(c, 1)) return x;
+      if (is_number(c, 2)) return b.mul(x, x);
+      if (is_number(c, 3) && is_float(c.dtype)) return b.mul(b.mul(x, x), x);
+      return is_float(c.dtype) && c.f == 0.5 ? b.map(ScalarOp::kSqrt, {x}) : nullptr;
+    case ScalarOp::kAnd:
+      if (is_all_ones(c)) return x;
+      return c.i == 0 ? right : nullptr;
+    case ScalarOp::kOr:
+      if (c.i == 0) return x;
+      return is_all_ones(c) ? right : nullptr;
+    case ScalarOp::kXor:
+    case ScalarOp::kShl:
+    case ScalarOp::kShr:
+      return c.i == 0 ? x : nullptr;
+    case ScalarOp::kMax:
+      return is_float(c.dtype) && c.f == scalar::lowest(c.dtype).f && std::isinf(c.f) ? x : nullptr;
+    case ScalarOp::kMin:
+      return is_float(c.dtype) && c.f == scalar::highest(c.dtype).f && std::isinf(c.f) ? x : nullptr;
+    case ScalarOp::kEq:
+      if (c.dtype == DType::kBool) return c.i ? x : b.map(ScalarOp::kNot, {x});
+      return nullptr;
+    case ScalarOp::kNe:
+      if (c.dtype == DType::kBool) return c.i ? b.map(ScalarOp::kNot, {x}) : x;
+      return nullptr;
+    default:
+      return nullptr;
+  }
+}
+
+Value* with_constant(const Node& n, Builder& b) {
+  Value *x = n.operand(0), *y = n.operand(1);
+  const ScalarOp op = n.scalar_op();
+  if (const auto c = splat_of(y))
+    if (Value* v = with_right_constant(op, x, y, *c, b)) return v;
+  if (scalar::info(op).commutative)
+    if (const auto c = splat_of(x)) return with_right_constant(op, y, x, *c, b);
+  return nullptr;
+}
+
+// f(x, x), and chains of one operand.
+Value* with_itself(const Node& n, Builder& b) {
+  Value* x = n.operand(0);
+  const ScalarOp op = n.scalar_op();
+  const Node* inner = def_of(x, OpKind::kMap);
+  if (n.operands.size() == 1) {
+    if (!inner) return nullptr;
+    const ScalarOp before = inner->scalar_op();
+    if (before == op && (op == ScalarOp::kNeg || op == ScalarOp::kNot)) return inner->operand();
+    const bool repeats = op == ScalarOp::kAbs || op == ScalarOp::kFloor || op == ScalarOp::kCeil ||
+                         op == ScalarOp::kTrunc || op == ScalarOp::kRoundEven || op == ScalarOp::kSign;
+    if (before == op && repeats) return x;
+    if (op == ScalarOp::kAbs && before == ScalarOp::kNeg) return b.map(op, {inner->operand()});
+    return nullptr;
+  }
+  if (n.operands.size() != 2 || n.operand(1) != x) return nullptr;
+  switch (op) {
+    case ScalarOp::kMin:
+    case ScalarOp::kMax:
+    case ScalarOp::kAnd:
+    case ScalarOp::kOr:
+      return x;
+    case ScalarOp::kSub:
+    case ScalarOp::kXor:
+      if (is_float(x->type.dtype) || is_complex(x->type.dtype)) return nullptr;
+      return b.broadcast(b.int_constant(x->type.dtype, 0), x->type.shape);
+    case ScalarOp::kEq:
+    case ScalarOp::kNe:
+      if (is_float(x->type.dtype) || is_complex(x->type.dtype)) return nullptr;
+      return b.broadcast(b.int_constant(DType::kBool, op == ScalarOp::kEq), x->type.shape);
+    default:
+      return nullptr;
+  }
+}
+
+// x + (-y), x - (-y) and -x + y as one subtraction or addition.
+Value* negated_term(const Node& n, Builder& b) {
+  const ScalarOp op = n.scalar_op();
+  if (op != ScalarOp::kAdd && op != ScalarOp::kSub) return nullptr;
+  const auto negated = [](Value* v) -> Value* {
+    const Node* d = def_of(v, OpKind::kMap);
+    return d && d->scalar_op() == ScalarOp::kNeg ? d->operand() : nullptr;
+  };
+  Value *x = n.operand(0), *y = n.operand(1);
+  if (Value* v = negated(y)) return op == ScalarOp::kAdd ? b.sub(x, v) : b.add(x, v);
+  if (Value* v = negated(x); v && op == ScalarOp::kAdd) return b.sub(y, v);
+  return nullptr;
+}
+
+Value* simplify_select(const Node& n, Builder& b) {
+  Value *c = n.operand(0), *x = n.operand(1), *y = n.operand(2);
+  if (x == y) return x;
+  if (const auto known = splat_of(c)) return known->i ? x : y;
+  if (const Node* d = def_of(c, OpKind::kMap); d && d->scalar_op() == ScalarOp::kNot)
+    return b.select(d->operand(), y, x);
+  if (x->type.dtype != DType::kBool) return nullptr;
+  const auto p = splat_of(x), q = splat_of(y);
+  if (p && q && p->i != q->i) return p->i ? c : b.map(ScalarOp::kNot, {c});
+  return nullptr;
+}
+
+// Operands that are all spread the same way: compute on what is small, then spread.
+Value* map_of_broadcasts(const Node& n, Builder& b) {
+  std::vector<Value*> small;
+  bool all_scalars = true;
+  for (Value* v : n.operands) {
+    const Node* spread = def_of(v, OpKind::kBroadcast);
+    if (!spread) return nullptr;
+    small.push_back(spread->operand());
+    all_scalars &= product(spread->operand()->type.shape) == Dim(1);
+  }
+  Shape shape;
+  for (Value* v : small) {
+    Result<Shape> common = broadcast_shapes(shape, v->type.shape);
+    if (!common.ok()) return nullptr;
+    shape = std::move(common).value();
+  }
+  if (shape == n.result()->type.shape) return nullptr;  // the whole shape is needed anyway
+  if (all_scalars)
+    for (Value*& v : small) v = b.reshape(v, {});
+  return b.broadcast(b.map(n.scalar_op(), small), n.result()->type.shape);
+}
+
+// The permutation that all operands share that are not spreads of something small; a map of them is the
+// transpose of a map. Sunk so that it may meet its inverse, or a reduction, which needs none.
+Value* map_of_transposes(const Node& n, Builder& b, const SimplifyContext& context) {
+  const std::vector<int64_t>* perm = nullptr;
+  for (Value* v : n.operands) {
+    if (def_of(v, OpKind::kBroadcast)) continue;
+    const Node* t = def_of(v, OpKind::kTranspose);
+    if (!t || !context.used_once(v) || (perm && *perm != t->ints("perm"))) return nullptr;
+    perm = &t->ints("perm");
+  }
+  if (!perm) return nullptr;
+  std::vector<int64_t> inverse(perm->size());
+  for (size_t i = 0; i < perm->size(); ++i)
+    inverse[static_cast<size_t>((*perm)[i])] = static_cast<int64_t>(i);
+  std::vector<Value*> operands;
+  for (Value* v : n.operands) {
+    const Node* t = def_of(v, OpKind::kTranspose);
+    operands.push_back(t ? t->operand() : b.transpose(v, inverse));
+  }
+  return b.transpose(b.map(n.scalar_op(), std::move(operands)), *perm);
+}
+
+}  // namespace
+
+Value* simplify_map(Node& n, Builder& b, const SimplifyContext& context) {
+  if (n.result()->type.dtype == DType::kString || n.operands.back()->type.dtype == DType::kString)
+    return nullptr;
+  if (n.operands.size() == 2) {
+    if (Value* v = with_constant(n, b)) return v;
+    if (Value* v = negated_term(n, b)) return v;
+  }
+  if (n.scalar_op() == ScalarOp::kSelect)
+    if (Value* v = simplify_select(n, b)) return v;
+  if (Value* v = with_itself(n, b)) return v;
+  if (Value* v = map_of_broadcasts(n, b)) return v;
+  return map_of_transposes(n, b, context);
+}
+
+namespace {
+
+// Whether every value of `from` is a value of `to`.
+bool holds_all(DType from, DType to) {
+  if (from == DType::kBool) return to != DType::kString;
+  const int from_bits = dtype_bits(from), to_bits = dtype_bits(to);
+  if (is_int(from) && is_int(to)) {
+    if (is_signed_int(from)) return is_signed_int(to) && to_bits >= from_bits;
+    return to_bits > from_bits || (to_bits == from_bits && !is_signed_int(to));
+  }
+  if (is_int(from) && is_float(to))
+    return (to == DType::kF32 && from_bits <= 16) || (to == DType::kF64 && from_bits <= 32);
+  if (is_float(from) && is_float(to)) return (to == DType::kF32 && from_bits <= 16) || to == DType::kF64;
+  return false;
+}
+
+}  // namespace
+
+Value* simplify_cast(Node& n, Builder& b) {
+  Value* x = n.operand();
+  const DType to = n.attr<DType>("to");
+  if (x->type.dtype == to) return x;
+  if (x->type.dtype == DType::kString || to == DType::kString) return nullptr;
+  const bool saturate = !n.find("saturate") || n.bool_attr("saturate");
+  if (const Node* inner = def_of(x, OpKind::kCast)) {
+    const DType from = inner->operand()->type.dtype;
+    // The first cast loses nothing: the second sees what the operand is.
+    if (from != DType::kString && holds_all(from, x->type.dtype))
+      return b.cast(inner->operand(), to, saturate);
+  }
+  if (const Node* spread = def_of(x, OpKind::kBroadcast))
+    return b.broadcast(b.cast(spread->operand(), to, saturate), n.result()->type.shape);
+  return nullptr;
+}
+
+}  // namespace tern::graph
