@@ -34,6 +34,11 @@ class BlockLowering {
   void copy_to(graph::Value* value, const Place& place);
   // A new place of the value's own in its assigned layout.
   Place allocate(const graph::Value* value);
+  // The buffer of a bool scalar that stands at offset 0, as steps read conditions.
+  int condition_buffer(graph::Value* value);
+  // Every value that the node's regions read from outside has a place afterwards: none is made in one branch
+  // and missed in the other.
+  void ensure_captured(const graph::Node& node);
   // Whether values of a type can be lowered; reports otherwise.
   bool check_types(const graph::Node& node);
 
@@ -56,7 +61,8 @@ class BlockLowering {
   std::unordered_map<const graph::Value*, std::vector<std::pair<Layout, graph::Value*>>> copies_;
 };
 
-// control_flow.cc
+// control_flow.cc. Before any block is lowered: each loop's iteration number becomes a symbol of the body.
+void name_iterations(graph::Graph& graph, LoweringContext& context);
 void lower_if(graph::Node& node, BlockLowering& block);
 void lower_loop(graph::Node& node, BlockLowering& block);
 void lower_check(graph::Node& node, BlockLowering& block);

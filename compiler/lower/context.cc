@@ -254,6 +254,29 @@ kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
   return bound_.back().handle;
 }
 
+// A dynamic buffer is as long as what lies in it now, which its definition need not say (loop-carried
+// growth); others are as long as they are.
+Dim DispatchBuilder::bound_bytes(int buffer) const {
+  const BufferDef& def = context_.program().buffers[static_cast<size_t>(buffer)];
+  if (def.kind != BufferKind::kDynamic) return def.bytes;
+  std::optional<Dim> elements;
+  const auto see = [&](const graph::Value* v) {
+    if (LoweringContext::constant_data(v) || context_.place(v).buffer != buffer) return;
+    const Place& place = context_.place(v);
+    Dim last = place.offset + 1;
+    for (size_t d = 0; d < place.strides.size(); ++d) {
+      const Dim& stride = place.strides[d];
+      if (stride.is_const() && stride.value() <= 0) continue;
+      last = last + (v->type.shape[d] - 1) * stride;
+    }
+    elements = elements ? max(*elements, last) : max(last, 0);
+  };
+  for (const graph::Value* v : region_.inputs) see(v);
+  for (const graph::Value* v : region_.outputs) see(v);
+  if (!elements) return def.bytes;
+  return ceildiv(*elements * Dim(dtype_bits(def.dtype)), 8);
+}
+
 void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> grid,
                                   std::vector<kernel::Stmt> body, std::string schedule) {
   auto k = std::make_shared<kernel::Kernel>();
@@ -269,10 +292,10 @@ void DispatchBuilder::finish() {
   dispatch->sources = region_.sources();
   Dim read = 0, written = 0;
   for (const Bound& b : bound_) {
-    const BufferDef& def = context_.program().buffers[static_cast<size_t>(b.buffer)];
-    dispatch->bindings.push_back({b.buffer, 0, def.bytes, b.access});
-    if (b.access != Access::kWrite) read = read + def.bytes;
-    if (b.access != Access::kRead) written = written + def.bytes;
+    const Dim length = bound_bytes(b.buffer);
+    dispatch->bindings.push_back({b.buffer, 0, length, b.access});
+    if (b.access != Access::kWrite) read = read + length;
+    if (b.access != Access::kRead) written = written + length;
   }
   for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);

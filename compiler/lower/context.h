@@ -53,6 +53,9 @@ class LoweringContext {
   std::vector<Step>* steps() { return steps_; }
   std::vector<Step>* set_steps(std::vector<Step>* steps) { return std::exchange(steps_, steps); }
 
+  // The symbol of each loop's iteration number.
+  std::unordered_map<const graph::Node*, std::string>& iterations() { return iterations_; }
+
   // A problem with a node, with its ONNX name and op.
   void fail(const graph::Node& node, Error error);
 
@@ -64,6 +67,7 @@ class LoweringContext {
   Diagnostics& diagnostics_;
   std::unordered_map<const graph::Value*, Place> places_;
   std::unordered_map<const TensorData*, int> constants_;
+  std::unordered_map<const graph::Node*, std::string> iterations_;
   int dispatches_ = 0;
   friend class DispatchBuilder;
   std::vector<Step>* steps_ = nullptr;
@@ -103,6 +107,8 @@ class DispatchBuilder {
     kernel::Access access;
     kernel::Buffer handle;
   };
+  Dim bound_bytes(int buffer) const;
+
   LoweringContext& context_;
   const Region& region_;
   kernel::ParamTable params_;

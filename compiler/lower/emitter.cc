@@ -115,8 +115,14 @@ Expr ElementEmitter::compute(const Node& node, const Value* value, const Index& 
       return kernel::cast(element(node.operand(), index), value->type.dtype,
                           saturate ? std::get<bool>(*saturate) : true);
     }
-    case OpKind::kBitcast:
-      return kernel::bitcast(element(node.operand(), index), {value->type.dtype, 1});
+    case OpKind::kBitcast: {
+      const Expr from = element(node.operand(), index);
+      const DType to = value->type.dtype;
+      // A bool's bits are those of a u8.
+      if (to == DType::kBool) return kernel::cast(kernel::bitcast(from, {DType::kU8, 1}), to);
+      const bool is_bool = from->type.dtype == DType::kBool;
+      return kernel::bitcast(is_bool ? kernel::cast(from, DType::kU8) : from, {to, 1});
+    }
     case OpKind::kIota:
       return kernel::cast(index[static_cast<size_t>(node.int_attr("axis"))], value->type.dtype);
     case OpKind::kFromDims:

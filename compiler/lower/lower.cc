@@ -53,6 +53,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
     result_places.push_back(dense_place(buffer, Layout::dense(v->type.rank()), v->type.shape));
     program->outputs.push_back({graph.output_names[i], v->type.dtype, v->type.shape, buffer});
   }
+  name_iterations(graph, context);
   const graph::UseMap uses = graph::compute_uses(graph);
   LayoutMap layouts;
   BlockLowering(context, uses, layouts).run(graph.body, result_places);

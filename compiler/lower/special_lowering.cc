@@ -163,12 +163,38 @@ void lower_unique(Node& node, BlockLowering& block) {
   d.finish("unique", unique_kernel(in->type.dtype, n, node.bool_attr("sorted"), d.params()));
 }
 
+void lower_nms(Node& node, BlockLowering& block) {
+  LoweringContext& context = block.context();
+  const Shape& scores = node.operand(1)->type.shape;
+  // Both thresholds side by side.
+  const int thresholds = context.add_temporary("nms thresholds", DType::kF32, 2);
+  for (int i = 0; i < 2; ++i) {
+    Place place = dense_place(thresholds, Layout::dense(0), {});
+    place.offset = i;
+    block.copy_to(node.operand(3 + i), place);
+  }
+  SpecialDispatch d(block, node);
+  d.bind_input(node.operand(0));
+  d.bind_input(node.operand(1));
+  d.bind_input(node.operand(2));
+  d.bind(thresholds, kernel::Access::kRead);
+  const Dim room = product(scores) * 3;
+  if (!context.has_place(node.result(0)))
+    context.set_place(node.result(0), bounded_place(block, node.result(0), room));
+  place_dense(block, node.result(1));
+  d.bind_output(node.result(0), kernel::Access::kReadWrite);
+  d.bind_output(node.result(1));
+  d.bind(context.add_temporary("nms workspace", DType::kI64, scores[2] * 2), kernel::Access::kReadWrite);
+  d.finish("nms",
+           nms_kernel(scores[0], scores[1], scores[2], node.bool_attr("center_point_box"), d.params()));
+}
+
 }  // namespace
 
 bool lower_special(Node& node, BlockLowering& block) {
   const bool known = node.kind == OpKind::kTopK || node.kind == OpKind::kScatterElements ||
                      node.kind == OpKind::kScatterNd || node.kind == OpKind::kNonZero ||
-                     node.kind == OpKind::kUnique;
+                     node.kind == OpKind::kUnique || (node.kind == OpKind::kNms && node.operands.size() == 5);
   if (!known) return false;
   if (!block.context().diagnostics().ok()) return true;
   switch (node.kind) {
@@ -180,6 +206,9 @@ bool lower_special(Node& node, BlockLowering& block) {
       break;
     case OpKind::kUnique:
       lower_unique(node, block);
+      break;
+    case OpKind::kNms:
+      lower_nms(node, block);
       break;
     default:
       lower_scatter(node, block);

@@ -1,5 +1,5 @@
-// lower_report [--kernels] [--disable STEP] MODEL.onnx: lists the dispatches that lowering makes of a model, with their
-// schedules, and the time that import and lowering take.
+// lower_report [--kernels] [--disable STEP] MODEL.onnx: lists the dispatches that lowering makes of a model,
+// with their schedules, and the time that import and lowering take.
 #include <chrono>
 #include <cstring>
 
@@ -11,15 +11,15 @@ namespace {
 using namespace tern;
 using lower::Step;
 
-void print_steps(const lower::LoweredProgram& program, const std::vector<Step>& steps, const std::string& indent,
-                 bool kernels, int& count) {
+void print_steps(const lower::LoweredProgram& program, const std::vector<Step>& steps,
+                 const std::string& indent, bool kernels, int& count) {
   for (const Step& s : steps) {
     switch (s.kind) {
       case Step::Kind::kDispatch: {
         const auto& v = s.dispatch->variants.back();
-        fmt::print("{}{:4} {:40} tiles {:12} flops {:14} bytes {:12} | {}", indent, count++, s.dispatch->label,
-                   v.tiles.text(), v.kernel->flops.text(), (v.kernel->bytes_read + v.kernel->bytes_written).text(),
-                   v.kernel->schedule);
+        fmt::print("{}{:4} {:40} tiles {:12} flops {:14} bytes {:12} | {}", indent, count++,
+                   s.dispatch->label, v.tiles.text(), v.kernel->flops.text(),
+                   (v.kernel->bytes_read + v.kernel->bytes_written).text(), v.kernel->schedule);
         for (const auto& source : s.dispatch->sources) fmt::print(" [{} {}]", source->op, source->node);
         fmt::print("\n");
         if (kernels) fmt::print("{}\n", kernel::print_kernel(*v.kernel));

@@ -275,7 +275,8 @@ int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
     fmt::print(stderr,
-               "usage: onnx_eval [--import-only] [--lower] [--list] [--print] [--filter TEXT] [--expect N] DIR...\n");
+               "usage: onnx_eval [--import-only] [--lower] [--list] [--print] [--filter TEXT] [--expect N] "
+               "DIR...\n");
     return 2;
   }
   std::vector<std::string> cases;
