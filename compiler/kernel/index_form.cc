@@ -195,10 +195,16 @@ void IndexForms::cancel_div_rem(Poly& p) {
 Expr IndexForms::rebuild(const Poly& p) {
   Expr sum;
   int64_t constant_term = 0;
+  // A sum that would begin with a negative term begins with its constant.
+  auto constant_at = p.terms.find({});
+  bool constant_first = constant_at != p.terms.end() && p.terms.size() > 1 &&
+                        std::all_of(p.terms.begin(), p.terms.end(),
+                                    [](const auto& t) { return t.first.empty() || t.second < 0; });
+  if (constant_first) sum = int_const(constant_at->second);
   // Atoms were numbered as they were met, outer variables first: sums of outer parts can leave inner loops.
   for (const auto& [m, c] : p.terms) {
     if (m.empty()) {
-      constant_term = c;
+      if (!constant_first) constant_term = c;
       continue;
     }
     Expr term;

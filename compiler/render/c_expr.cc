@@ -146,10 +146,10 @@ std::string CExpr::constant(const Expr& e) {
   }
   if (scalar == "i32") return e->i == INT32_MIN ? "(-2147483647 - 1)" : fmt::format("{}", e->i);
   if (scalar == "i64") {
-    if (e->i == INT64_MIN) return "(-9223372036854775807ll - 1)";
-    return e->i >= INT32_MIN && e->i <= INT32_MAX ? fmt::format("(i64){}", e->i) : fmt::format("{}ll", e->i);
+    if (e->i == INT64_MIN) return "(-9223372036854775807l - 1)";
+    return e->i < 0 ? fmt::format("({}l)", e->i) : fmt::format("{}l", e->i);
   }
-  if (scalar == "u64") return fmt::format("{}ull", static_cast<uint64_t>(e->i));
+  if (scalar == "u64") return fmt::format("{}ul", static_cast<uint64_t>(e->i));
   if (scalar == "u32") return fmt::format("{}u", static_cast<uint32_t>(e->i));
   return fmt::format("({})({})", scalar, e->i);
 }
