@@ -139,6 +139,11 @@ std::string Printer::expr(const Expr& e) {
     case ExprKind::kOp: {
       if (e->is_index) return fmt::format("{}({})", e->op == ScalarOp::kDiv ? "idiv" : "irem", list(e->args));
       std::string_view infix = infix_text(e->op);
+      auto constant = e->args.size() == 2 ? int_value(e->args[1]) : std::nullopt;
+      if (e->op == ScalarOp::kAdd && e->type == VType{DType::kI64, 1} && constant && *constant < 0 &&
+          *constant != INT64_MIN) {
+        return fmt::format("({} - {})", expr(e->args[0]), -*constant);
+      }
       if (!infix.empty()) return fmt::format("({} {} {})", expr(e->args[0]), infix, expr(e->args[1]));
       return fmt::format("{}({})", scalar::info(e->op).name, list(e->args));
     }

@@ -296,6 +296,10 @@ std::string CExpr::int_op(const Expr& e, std::string_view scalar, const std::vec
                               : e->op == ScalarOp::kOr  ? "|"
                               : e->op == ScalarOp::kXor ? "^"
                                                         : kernel::infix_text(e->op);
+      auto constant = kernel::int_value(e->args[1]);
+      if (e->op == ScalarOp::kAdd && scalar == "i64" && constant && *constant < 0 && *constant != INT64_MIN) {
+        return fmt::format("({} - {}l)", a[0], -*constant);
+      }
       return narrow(fmt::format("({} {} {})", a[0], sign, a[1]));
     }
     case ScalarOp::kNeg:

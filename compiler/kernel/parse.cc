@@ -1,0 +1,484 @@
+// Parser of .tk text: recursive descent over what print.cc writes. Names resolve by scope; types of constants
+// and loads come from their words and buffers.
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/ir.h"
+#include "compiler/kernel/lexer.h"
+#include "compiler/kernel/text.h"
+
+namespace tern::kernel {
+
+namespace {
+
+class Parser {
+ public:
+  explicit Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
+  Result<Kernel> kernel();
+
+ private:
+  // After the first problem every function returns quickly with a harmless value; the caller of kernel() sees
+  // only the problem.
+  template <typename... Args>
+  void fail(fmt::format_string<Args...> format, Args&&... args) {
+    if (failed_) return;
+    failed_ = true;
+    problem_ = error("Line {}: {}", peek().line, fmt::format(format, std::forward<Args>(args)...));
+  }
+  const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+  Token next() {
+    Token t = peek();
+    if (at_ + 1 < tokens_.size()) ++at_;
+    return t;
+  }
+  bool is(std::string_view text) const { return peek().text == text && peek().kind != TokenKind::kString; }
+  bool accept(std::string_view text) {
+    if (!is(text)) return false;
+    next();
+    return true;
+  }
+  void expect(std::string_view text) {
+    if (!accept(text)) fail("'{}' stands where '{}' is expected.", peek().text, text);
+  }
+  std::string word() {
+    if (peek().kind != TokenKind::kWord) fail("'{}' stands where a name is expected.", peek().text);
+    return next().text;
+  }
+  std::string string() {
+    if (peek().kind != TokenKind::kString) fail("'{}' stands where a string is expected.", peek().text);
+    return next().text;
+  }
+  int64_t integer() {
+    bool negative = accept("-");
+    std::string text = next().text;
+    int64_t value = 0;
+    auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (problem != std::errc() || end != text.data() + text.size()) fail("'{}' is no integer.", text);
+    return negative ? -value : value;
+  }
+  Dim dim();
+  VType type();
+  Var define(const std::string& name, VType type) {
+    Var v = make_var(name, type);
+    vars_[name] = v;
+    return v;
+  }
+
+  void header(Kernel& k);
+  std::vector<Stmt> body();
+  Stmt stmt();
+  Stmt for_stmt(LoopKind kind);
+  Stmt alloc_stmt();
+  Stmt target_stmt();
+  Expr expr();
+  Expr constant();
+  Expr parenthesised();
+  Expr call(const std::string& name);
+  Expr call_with(const std::string& stem, const std::string& suffix, std::vector<Expr> args);
+  std::vector<Expr> arguments();
+  Expr load_from(const Buffer& buffer);
+  Expr nothing() { return int_const(0); }
+  Expr checked_op(ScalarOp which, std::vector<Expr> args);
+
+  std::vector<Token> tokens_;
+  size_t at_ = 0;
+  std::unordered_map<std::string, Var> vars_;
+  std::unordered_map<std::string, Buffer> buffers_;
+  bool failed_ = false;
+  Error problem_;
+};
+
+Dim Parser::dim() {
+  std::string text = string();
+  auto parsed = Dim::parse(text);
+  if (parsed.ok()) return *parsed;
+  fail("'{}' is no dimension: {}", text, parsed.error().message);
+  return {};
+}
+
+VType Parser::type() {
+  std::string name = word();
+  size_t x = name.rfind('x');
+  VType out;
+  out.dtype = dtype_from_name(name);
+  if (out.dtype == DType::kNone && x != std::string::npos) {
+    out.dtype = dtype_from_name(name.substr(0, x));
+    out.lanes = std::atoi(name.c_str() + x + 1);
+  }
+  if (out.dtype == DType::kNone || out.lanes < 1) {
+    fail("'{}' is no type.", name);
+    return {DType::kI64, 1};
+  }
+  return out;
+}
+
+void Parser::header(Kernel& k) {
+  while (!failed_) {
+    if (accept("source")) {
+      k.source.push_back(string());
+    } else if (accept("schedule")) {
+      k.schedule = string();
+    } else if (accept("scratch")) {
+      k.scratch_bytes = integer();
+    } else if (accept("work")) {
+      k.flops = dim();
+      k.bytes_read = dim();
+      k.bytes_written = dim();
+    } else if (accept("bind")) {
+      std::string name = word();
+      expect(":");
+      VType t = type();
+      std::string access = word();
+      Access a = access == "read" ? Access::kRead : access == "write" ? Access::kWrite : Access::kReadWrite;
+      if (a == Access::kReadWrite && access != "read_write") fail("'{}' is no access.", access);
+      BufferNode node{name, t, Scope::kGlobal, a, 0, accept("alias")};
+      k.bindings.push_back(std::make_shared<const BufferNode>(std::move(node)));
+      buffers_[name] = k.bindings.back();
+    } else if (accept("param")) {
+      std::string name = word();
+      expect("=");
+      Dim value = dim();
+      k.params.push_back({define(name, {DType::kI64, 1}), value});
+    } else if (accept("grid")) {
+      std::string name = word();
+      expect("<");
+      Expr extent = expr();
+      expect("=");
+      Dim value = dim();
+      k.grid.push_back({define(name, {DType::kI64, 1}), value, extent});
+    } else {
+      return;
+    }
+  }
+}
+
+Result<Kernel> Parser::kernel() {
+  Kernel k;
+  while (peek().kind == TokenKind::kComment) next();
+  expect("kernel");
+  k.name = word();
+  expect("{");
+  header(k);
+  k.body = body();
+  if (peek().kind != TokenKind::kEnd) fail("'{}' stands behind the kernel.", peek().text);
+  if (failed_) return std::move(problem_);
+  return k;
+}
+
+// Statements up to and with the closing brace.
+std::vector<Stmt> Parser::body() {
+  auto vars = vars_;
+  auto buffers = buffers_;
+  std::vector<Stmt> out;
+  while (!failed_ && !is("}")) {
+    if (peek().kind == TokenKind::kEnd) fail("a '}}' is missing.");
+    Stmt s = stmt();
+    if (s != nullptr) out.push_back(std::move(s));
+  }
+  expect("}");
+  vars_ = std::move(vars);
+  buffers_ = std::move(buffers);
+  return out;
+}
+
+Stmt Parser::for_stmt(LoopKind kind) {
+  std::string name = word();
+  expect("=");
+  Expr begin = expr();
+  expect("..");
+  expect("+");
+  Expr extent = expr();
+  expect("{");
+  auto outer = vars_;
+  Var v = define(name, {DType::kI64, 1});
+  std::vector<Stmt> inner = body();
+  vars_ = std::move(outer);
+  return loop(v, begin, extent, kind, std::move(inner));
+}
+
+Stmt Parser::alloc_stmt() {
+  std::string name = word();
+  expect(":");
+  VType t = type();
+  expect("[");
+  int64_t size = integer();
+  expect("]");
+  std::string scope = word();
+  Scope where = Scope::kGlobal;
+  for (Scope s : {Scope::kScratch, Scope::kStack, Scope::kRegister, Scope::kWorkgroup}) {
+    if (scope_name(s) == scope) where = s;
+  }
+  if (where == Scope::kGlobal) fail("'{}' is no place for a local buffer.", scope);
+  Buffer b = make_buffer(name, t, where, Access::kReadWrite, size);
+  buffers_[name] = b;
+  return alloc(b, accept("at") ? integer() : 0);
+}
+
+// name = value, or name[index] = value
+Stmt Parser::target_stmt() {
+  std::string name = word();
+  if (accept("[")) {
+    auto it = buffers_.find(name);
+    if (it == buffers_.end()) {
+      fail("there is no buffer '{}'.", name);
+      return nullptr;
+    }
+    Expr index = expr();
+    Expr count = accept("if") ? expr() : nullptr;
+    expect("]");
+    expect("=");
+    Expr value = expr();
+    if (failed_) return nullptr;
+    if (value->type.dtype != it->second->type.dtype || index->type.dtype != DType::kI64) {
+      fail("a store to '{}' has a wrong type.", name);
+      return nullptr;
+    }
+    return store(it->second, index, value, count);
+  }
+  expect("=");
+  Expr value = expr();
+  auto it = vars_.find(name);
+  if (it == vars_.end()) fail("there is no variable '{}'.", name);
+  if (failed_) return nullptr;
+  if (it->second->type != value->type) fail("'{}' has another type than what it is set to.", name);
+  return failed_ ? nullptr : assign(it->second, value);
+}
+
+Stmt Parser::stmt() {
+  if (peek().kind == TokenKind::kComment) return comment(next().text);
+  for (LoopKind kind : {LoopKind::kSerial, LoopKind::kUnroll, LoopKind::kVector, LoopKind::kThread}) {
+    // A variable may have such a name: `serial = …` sets it.
+    if (is(loop_kind_name(kind)) && peek(1).kind == TokenKind::kWord) {
+      next();
+      return for_stmt(kind);
+    }
+  }
+  if (accept("{")) return block(body());
+  if ((is("let") || is("var")) && peek(1).kind == TokenKind::kWord) {
+    bool is_let = next().text == "let";
+    std::string name = word();
+    expect(":");
+    VType t = type();
+    expect("=");
+    Expr value = expr();
+    if (!failed_ && value->type != t)
+      fail("'{}' is {} but its value is {}.", name, type_text(t), type_text(value->type));
+    if (failed_) return nullptr;
+    Var v = define(name, t);
+    return is_let ? let(v, value) : declare(v, value);
+  }
+  if (is("alloc") && peek(1).kind == TokenKind::kWord) {
+    next();
+    return alloc_stmt();
+  }
+  bool keyword = peek(1).text != "=" && peek(1).text != "[";
+  if (keyword && (is("if") || is("while"))) {
+    bool is_if = next().text == "if";
+    Expr condition = expr();
+    if (!failed_ && condition->type != VType{DType::kBool, 1}) fail("the condition is no bool.");
+    expect("{");
+    std::vector<Stmt> then_body = body(), else_body;
+    if (is_if && accept("else")) {
+      expect("{");
+      else_body = body();
+    }
+    if (failed_) return nullptr;
+    return is_if ? if_then(condition, std::move(then_body), std::move(else_body))
+                 : while_loop(condition, std::move(then_body));
+  }
+  if (keyword && accept("barrier")) return barrier();
+  if (keyword && accept("fail")) return kernel::fail(integer());
+  return target_stmt();
+}
+
+Expr Parser::checked_op(ScalarOp which, std::vector<Expr> args) {
+  std::vector<DType> types;
+  for (const Expr& a : args) types.push_back(a->type.dtype);
+  auto result = scalar::result_type(which, types);
+  if (!result.ok()) {
+    fail("{}", result.error().message);
+    return nothing();
+  }
+  int lanes = 1;
+  for (const Expr& a : args) {
+    if (a->type.lanes != 1 && lanes != 1 && a->type.lanes != lanes) fail("operands of different lanes.");
+    lanes = std::max(lanes, a->type.lanes);
+  }
+  return failed_ ? nothing() : op(which, std::move(args));
+}
+
+// Numbers: 3, 3:i32, 1.5, 1.5:f64; words: true, inf, nan.
+Expr Parser::constant() {
+  bool negative = accept("-");
+  std::string text = next().text;
+  bool is_floating = text.find_first_of(".en") != std::string::npos;
+  DType dtype = is_floating ? DType::kF32 : DType::kI64;
+  if (is(":")) {
+    next();
+    dtype = type().dtype;
+  }
+  if (is_float(dtype)) {
+    double v = text == "inf" ? INFINITY : text == "nan" ? NAN : std::strtod(text.c_str(), nullptr);
+    return float_const(negative ? -v : v, dtype);
+  }
+  uint64_t v = 0;
+  auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), v);
+  if (problem != std::errc() || end != text.data() + text.size()) fail("'{}' is no number.", text);
+  return int_const(static_cast<int64_t>(negative ? 0 - v : v), dtype);
+}
+
+Expr Parser::parenthesised() {
+  Expr a = expr();
+  std::string sign = next().text;
+  Expr b = expr();
+  expect(")");
+  if (failed_) return nothing();
+  for (size_t k = 0; k < static_cast<size_t>(ScalarOp::kCount); ++k) {
+    auto which = static_cast<ScalarOp>(k);
+    if (!infix_text(which).empty() && infix_text(which) == sign) return checked_op(which, {a, b});
+  }
+  fail("'{}' is no operator.", sign);
+  return nothing();
+}
+
+std::vector<Expr> Parser::arguments() {
+  std::vector<Expr> out;
+  if (is(")") || is(";")) return out;
+  do {
+    out.push_back(expr());
+  } while (!failed_ && accept(","));
+  return out;
+}
+
+Expr Parser::load_from(const Buffer& buffer) {
+  Expr index = expr(), count;
+  int64_t lanes = accept(";") ? integer() : 1;
+  if (accept("if")) count = expr();
+  expect("]");
+  if (!failed_ && index->type.dtype != DType::kI64) fail("the index of '{}' is no i64.", buffer->name);
+  if (failed_) return nothing();
+  return load(buffer, index, static_cast<int>(lanes), count);
+}
+
+Expr Parser::call(const std::string& name) {
+  std::vector<Expr> args = arguments();
+  if (name == "shuffle") {
+    expect(";");
+    std::vector<int> lanes;
+    do {
+      lanes.push_back(static_cast<int>(integer()));
+    } while (!failed_ && accept(","));
+    expect(")");
+    if (args.empty() || args.size() > 2) fail("shuffle takes one or two vectors.");
+    return failed_ ? nothing() : shuffle(args[0], args.size() > 1 ? args[1] : nullptr, std::move(lanes));
+  }
+  expect(")");
+  if (failed_) return nothing();
+  size_t dot = name.find('.');
+  return call_with(name.substr(0, dot), dot == std::string::npos ? "" : name.substr(dot + 1),
+                   std::move(args));
+}
+
+Expr Parser::call_with(const std::string& stem, const std::string& suffix, std::vector<Expr> args) {
+  auto need = [&](size_t n) {
+    if (args.size() != n) fail("'{}' takes {} operands and is given {}.", stem, n, args.size());
+    return !failed_;
+  };
+  auto suffix_type = [&]() -> VType {
+    size_t x = suffix.rfind('x');
+    VType t{dtype_from_name(suffix), 1};
+    if (t.dtype == DType::kNone && x != std::string::npos) {
+      t = {dtype_from_name(suffix.substr(0, x)), std::atoi(suffix.c_str() + x + 1)};
+    }
+    if (t.dtype == DType::kNone || t.lanes < 1) fail("'{}' is no type.", suffix);
+    return t;
+  };
+  if (stem == "cast" || stem == "cast_overflow") {
+    VType t = suffix_type();
+    return need(1) ? cast(args[0], t.dtype, stem == "cast") : nothing();
+  }
+  if (stem == "bitcast") {
+    VType t = suffix_type();
+    return need(1) ? bitcast(args[0], t) : nothing();
+  }
+  if (stem == "complex") {
+    VType t = suffix_type();
+    if (!need(2) || !is_const(args[0]) || !is_const(args[1])) return nothing();
+    scalar::ScalarValue v;
+    v.dtype = t.dtype;
+    v.f = args[0]->f;
+    v.imaginary = args[1]->f;
+    return scalar_const(v);
+  }
+  if (stem == "ramp") {
+    if (!need(3) || !int_value(args[1]) || !int_value(args[2])) return nothing();
+    return ramp(args[0], *int_value(args[1]), static_cast<int>(*int_value(args[2])));
+  }
+  if (stem == "broadcast") {
+    if (!need(2) || !int_value(args[1])) return nothing();
+    return broadcast(args[0], static_cast<int>(*int_value(args[1])));
+  }
+  if (stem == "idiv" || stem == "irem") {
+    if (!need(2)) return nothing();
+    return stem == "idiv" ? index_div(args[0], args[1]) : index_rem(args[0], args[1]);
+  }
+  if (stem == "reduce") {
+    ScalarOp which = scalar::scalar_op_from_name(suffix);
+    if (which == ScalarOp::kCount) fail("'{}' is no op.", suffix);
+    return need(1) ? reduce_lanes(which, args[0]) : nothing();
+  }
+  for (size_t k = 0; k < static_cast<size_t>(Intrinsic::kCount); ++k) {
+    auto which = static_cast<Intrinsic>(k);
+    if (intrinsic_name(which) != stem) continue;
+    VType t = suffix_type();
+    return need(static_cast<size_t>(intrinsic_arity(which))) ? intrinsic(which, std::move(args), t)
+                                                             : nothing();
+  }
+  ScalarOp which = scalar::scalar_op_from_name(stem);
+  if (which == ScalarOp::kCount || !suffix.empty()) {
+    fail("there is no function '{}'.", stem);
+    return nothing();
+  }
+  return need(static_cast<size_t>(scalar::info(which).arity)) ? checked_op(which, std::move(args))
+                                                              : nothing();
+}
+
+Expr Parser::expr() {
+  if (failed_) return nothing();
+  if (accept("(")) return parenthesised();
+  const Token& t = peek();
+  if (t.kind == TokenKind::kNumber || is("-")) return constant();
+  if (t.kind != TokenKind::kWord) {
+    fail("'{}' stands where an expression is expected.", t.text);
+    return nothing();
+  }
+  if (peek(1).text == "(" && peek(1).kind == TokenKind::kPunctuation) {
+    std::string name = word();
+    next();
+    return call(name);
+  }
+  if (auto b = buffers_.find(t.text); b != buffers_.end() && peek(1).text == "[") {
+    next();
+    next();
+    return load_from(b->second);
+  }
+  if (auto v = vars_.find(t.text); v != vars_.end()) {
+    next();
+    return var_expr(v->second);
+  }
+  if (is("true") || is("false")) return int_const(next().text == "true" ? 1 : 0, DType::kBool);
+  if (is("inf") || is("nan")) return constant();
+  fail("there is no variable '{}'.", t.text);
+  return nothing();
+}
+
+}  // namespace
+
+Result<Kernel> parse_kernel(std::string_view text) {
+  TERN_ASSIGN(std::vector<Token> tokens, tokenize(text));
+  return Parser(std::move(tokens)).kernel();
+}
+
+}  // namespace tern::kernel
