@@ -7,15 +7,10 @@
 #include <sstream>
 #include <thread>
 
+#include "compiler/graph/passes.h"
 #include "compiler/kernels.h"
 #include "compiler/lower/lower.h"
 #include "compiler/program/program.h"
-
-// Until the passes are on main.
-#if __has_include("compiler/graph/passes.h")
-#include "compiler/graph/passes.h"
-#define TERN_HAS_PASSES 1
-#endif
 
 namespace tern {
 namespace {
@@ -138,7 +133,6 @@ std::unique_ptr<graph::Graph> Compilation::import() const {
   return std::move(graph).value();
 }
 
-#ifdef TERN_HAS_PASSES
 bool is_graph_pass(const std::string& name) {
   return graph::find_pass(name) != nullptr;
 }
@@ -160,19 +154,6 @@ bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
   const Status status = graph::optimize(graph, options);
   return status.ok() || stop(CompileStatus::kModelError, Error(status.error()));
 }
-#else
-bool is_graph_pass(const std::string&) {
-  return false;
-}
-bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
-  if (options_.dump_dir.empty()) return true;
-  std::error_code ignored;
-  std::filesystem::create_directories(std::filesystem::path(options_.dump_dir) / target_name(target),
-                                      ignored);
-  dump(target_name(target) + "/00-import.tg", graph::print_graph(graph));
-  return true;
-}
-#endif
 
 bool Compilation::lower_target(const lower::Target& target) {
   const double part = 1.0 / static_cast<double>(options_.targets.size());
@@ -263,9 +244,7 @@ CompileResult compile(const CompileOptions& options, Diagnostics& diagnostics) {
 
 std::vector<std::string> pass_names() {
   std::vector<std::string> names;
-#ifdef TERN_HAS_PASSES
   for (const graph::Pass& pass : graph::passes()) names.emplace_back(pass.name);
-#endif
   return names;
 }
 
