@@ -4,6 +4,7 @@
 //
 //   --import-only   import and verify, do not evaluate
 //   --lower         lower each graph and run the program's kernels on the kernel evaluator instead
+//   --optimize      run the graph passes first, verifying after each
 //   --list          print every case's result, not only failures
 //   --filter TEXT   only folders whose name contains TEXT
 //   --print         print the graph of each case
@@ -24,6 +25,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "compiler/graph/passes.h"
 #include "compiler/lower/lower.h"
 #include "compiler/lower/step_eval.h"
 #include "compiler/onnx/import.h"
@@ -36,7 +38,7 @@ using graph::EvalValue;
 namespace importer = tern::onnx;
 
 struct Options {
-  bool import_only = false, list = false, print = false, lower = false;
+  bool import_only = false, optimize = false, list = false, print = false, lower = false;
   std::string filter;
   long expect = -1;
   std::vector<std::string> folders;
@@ -189,6 +191,11 @@ Status run_case(const std::string& folder, const Options& options) {
   std::string violations = graph::verify(*graph);
   if (!violations.empty()) return error("verify: {}", violations);
   if (options.import_only) return Ok{};
+  if (options.optimize) {
+    graph::PassOptions passes;
+    passes.verify_each = true;
+    TERN_TRY(graph::optimize(*graph, passes));
+  }
   std::unique_ptr<lower::LoweredProgram> program;
   if (options.lower) {
     const lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3}};
@@ -252,6 +259,8 @@ bool parse_options(int argc, char** argv, Options& options) {
     std::string a = argv[i];
     if (a == "--import-only") {
       options.import_only = true;
+    } else if (a == "--optimize") {
+      options.optimize = true;
     } else if (a == "--lower") {
       options.lower = true;
     } else if (a == "--list") {
@@ -275,7 +284,7 @@ int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
     fmt::print(stderr,
-               "usage: onnx_eval [--import-only] [--lower] [--list] [--print] [--filter TEXT] [--expect N] "
+               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--list] [--print] [--filter TEXT] [--expect N] "
                "DIR...\n");
     return 2;
   }
