@@ -50,6 +50,9 @@ std::vector<Value*> make_if(Emit& b, Value* condition,
 // The same for regions that are built already (control.cc).
 std::vector<Value*> finish_if(Emit& b, Value* condition, std::vector<std::unique_ptr<Block>> regions);
 
+// An empty sequence whose elements will have this type.
+Value* empty_sequence(Emit& b, const Type& element);
+
 // A `loop` node: the body gets a fresh block's Emit, the iteration number, the condition and the carried
 // values.
 struct LoopResult {
@@ -58,7 +61,7 @@ struct LoopResult {
 };
 using LoopBody = std::function<LoopResult(Importer::Region&, Value* number, Value* condition,
                                           const std::vector<Value*>& carried)>;
-std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std::vector<Value*>& carried,
+std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vector<Value*> carried,
                                const LoopBody& body);
 
 }  // namespace tern::onnx

@@ -98,71 +98,105 @@ Type widen(graph::Graph& graph, const Type& have, const Type& next, bool& change
 
 }  // namespace
 
+namespace {
+
+bool is_empty_sequence(Value* v) {
+  return v->def && v->def->kind == OpKind::kSeqConstruct && v->def->operands.empty();
+}
+
+Value* region_argument(Importer::Region& region, graph::Graph& graph, const Type& type) {
+  Value* v = graph.new_value(type);
+  v->block = region.block.get();
+  v->index = static_cast<int>(region.block->args.size());
+  region.block->args.push_back(v);
+  return v;
+}
+
+// Forgets the symbols that an abandoned body made, those of `types` excepted.
+void forget_body(Emit& b, size_t symbols, const std::vector<Type>& types) {
+  graph::Graph& graph = b.graph();
+  std::vector<graph::SymbolInfo> kept;
+  auto keep = [&](const Type& type) {
+    for (const Dim& d : type.shape) {
+      if (d.op() != Dim::Op::kSymbol) continue;
+      for (size_t i = symbols; i < graph.symbols.size(); ++i)
+        if (graph.symbols[i].name == d.symbol_name()) kept.push_back(graph.symbols[i]);
+    }
+  };
+  for (const Type& type : types) {
+    const Type* t = &type;
+    while (!t->is_tensor()) t = t->element.get();
+    keep(*t);
+  }
+  b.knowledge().roll_back(symbols);
+  for (auto& info : kept)
+    if (!graph.find_symbol(info.name)) graph.symbols.push_back(info);
+}
+
+std::vector<Value*> make_loop(Emit& b, Value* trip, Value* condition, const std::vector<Value*>& carried,
+                              Importer::Region region, const LoopResult& result) {
+  Block& block = *region.block;
+  block.results.push_back(result.condition);
+  block.results.insert(block.results.end(), result.carried.begin(), result.carried.end());
+  block.results.insert(block.results.end(), result.scans.begin(), result.scans.end());
+  std::vector<Value*> operands = {trip, condition};
+  operands.insert(operands.end(), carried.begin(), carried.end());
+  std::vector<std::unique_ptr<Block>> regions;
+  regions.push_back(std::move(region.block));
+  auto scans = static_cast<int64_t>(result.scans.size());
+  return b.emit_node(OpKind::kLoop, operands, {{"scans", scans}}, std::move(regions))->results;
+}
+
+}  // namespace
+
 // Builds the loop; carried dimensions that change from iteration to iteration become symbols, found by
 // building the body until its types are stable.
-std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, const std::vector<Value*>& carried,
+std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vector<Value*> carried,
                                const LoopBody& body) {
   graph::Graph& graph = op.b.graph();
   std::vector<Type> types;
   for (Value* v : carried) types.push_back(v->type);
+  std::vector<bool> typed_late(carried.size(), false);
   for (int attempt = 0; attempt < 64; ++attempt) {
     size_t symbols = graph.symbols.size();
     Importer::Region region;
     region.block = std::make_unique<Block>();
     region.emit = std::make_unique<Emit>(op.b, *region.block);
-    auto argument = [&](const Type& type) {
-      Value* v = graph.new_value(type);
-      v->block = region.block.get();
-      v->index = static_cast<int>(region.block->args.size());
-      region.block->args.push_back(v);
-      return v;
-    };
-    Value* number = argument(Type::tensor(DType::kI64, {}));
-    Value* again = argument(Type::tensor(DType::kBool, {}));
+    Value* number = region_argument(region, graph, Type::tensor(DType::kI64, {}));
+    Value* again = region_argument(region, graph, Type::tensor(DType::kBool, {}));
     std::vector<Value*> inside;
-    for (const Type& type : types) inside.push_back(argument(type));
-    LoopResult result = body(region, number, again, inside);
+    for (size_t i = 0; i < types.size(); ++i) {
+      inside.push_back(region_argument(region, graph, types[i]));
+      bool untyped =
+          is_empty_sequence(carried[i]) && types[i].element->is_tensor() && types[i].element->rank() == 0;
+      if (untyped && !typed_late[i]) op.importer.untyped_sequences().insert(inside[i]);
+    }
+    LoopResult result;
+    try {
+      result = body(region, number, again, inside);
+    } catch (SequenceTyped& typed) {
+      auto at = std::find(inside.begin(), inside.end(), typed.sequence);
+      if (at == inside.end()) throw;
+      auto i = static_cast<size_t>(at - inside.begin());
+      op.b.knowledge().roll_back(symbols);
+      for (Dim& d : typed.element.shape)
+        if (!d.is_const()) d = control_symbol(graph);
+      typed_late[i] = true;
+      types[i] = Type::sequence(typed.element);
+      carried[i] = empty_sequence(op.b, typed.element);
+      continue;
+    }
+    if (result.carried.size() != types.size())
+      fail("The loop carries {} values and its body gives {}.", types.size(), result.carried.size());
     bool changed = false;
     std::vector<Type> wider;
     for (size_t i = 0; i < types.size(); ++i) {
-      if (result.carried[i]->type.dtype != types[i].dtype ||
-          result.carried[i]->type.rank() != types[i].rank())
-        fail("Carried value {} enters the loop as {} and leaves the body as {}.", i, types[i].text(),
-             result.carried[i]->type.text());
+      const Type& next = result.carried[i]->type;
+      wider.push_back(types[i] == next ? types[i] : widen(graph, types[i], next, changed));
     }
-    std::vector<std::pair<Type, Type>> pairs;
-    for (size_t i = 0; i < types.size(); ++i) pairs.emplace_back(types[i], result.carried[i]->type);
-    for (auto& [have, next] : pairs) {
-      bool differs = false;
-      Type joined = have == next ? have : widen(graph, have, next, differs);
-      changed |= differs;
-      wider.push_back(joined);
-    }
-    if (changed) {
-      // Keep the widened dimensions' symbols, forget what the abandoned body made.
-      std::vector<graph::SymbolInfo> kept;
-      for (const Type& type : wider)
-        for (const Dim& d : type.shape)
-          if (d.op() == Dim::Op::kSymbol)
-            for (size_t i = symbols; i < graph.symbols.size(); ++i)
-              if (graph.symbols[i].name == d.symbol_name()) kept.push_back(graph.symbols[i]);
-      op.b.knowledge().roll_back(symbols);
-      for (auto& info : kept)
-        if (!graph.find_symbol(info.name)) graph.symbols.push_back(info);
-      types = wider;
-      continue;
-    }
-    Block& block = *region.block;
-    block.results.push_back(result.condition);
-    block.results.insert(block.results.end(), result.carried.begin(), result.carried.end());
-    block.results.insert(block.results.end(), result.scans.begin(), result.scans.end());
-    std::vector<Value*> operands = {trip, condition};
-    operands.insert(operands.end(), carried.begin(), carried.end());
-    std::vector<std::unique_ptr<Block>> regions;
-    regions.push_back(std::move(region.block));
-    graph::Node* node = op.b.emit_node(
-        OpKind::kLoop, operands, {{"scans", static_cast<int64_t>(result.scans.size())}}, std::move(regions));
-    return node->results;
+    if (!changed) return make_loop(op.b, trip, condition, carried, std::move(region), result);
+    forget_body(op.b, symbols, wider);
+    types = wider;
   }
   fail("The types that the loop carries do not settle.");
 }

@@ -105,6 +105,13 @@ class Op {
   std::set<std::string> used_;
 };
 
+// Thrown when a value is put into a loop's carried sequence that began empty: its element type is now known,
+// and the loop is built again with it (build_loop).
+struct SequenceTyped {
+  Value* sequence;
+  Type element;
+};
+
 class Importer {
  public:
   Importer(std::shared_ptr<ModelFile> file, const ImportOptions& options, Diagnostics& diagnostics);
@@ -114,6 +121,8 @@ class Importer {
   graph::Graph& graph() { return *graph_; }
   Knowledge& knowledge() { return knowledge_; }
   Diagnostics& diagnostics() { return diagnostics_; }
+  // Arguments of loop bodies that stand for sequences without a known element type.
+  std::set<const Value*>& untyped_sequences() { return untyped_sequences_; }
 
   // The value of a name as seen from a scope; null when nothing has that name. Throws for values of failed
   // nodes.
@@ -164,6 +173,7 @@ class Importer {
   std::map<std::string, Function> functions_;
   std::map<std::string, std::string> param_symbols_;  // dim_param → symbol name
   std::map<std::string, int64_t> param_values_;       // dim_param → fixed value
+  std::set<const Value*> untyped_sequences_;
   int depth_ = 0;
 };
 

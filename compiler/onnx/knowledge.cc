@@ -79,12 +79,28 @@ Element from_double(double value) {
 }
 
 bool small(int64_t v) {
-  return v > -(int64_t{1} << 40) && v < (int64_t{1} << 40);
+  return v > -(int64_t{1} << 31) && v < (int64_t{1} << 31);
 }
 
-// Products of constants that would leave int64 are not followed.
+// Whether every constant in the expression is small, and the expression itself: `budget` nodes at most.
+bool modest(const Dim& dim, int& budget) {
+  if (--budget < 0) return false;
+  if (dim.is_const()) return small(dim.value());
+  if (dim.op() == Dim::Op::kSymbol) return true;
+  for (const Dim& a : dim.args())
+    if (!modest(a, budget)) return false;
+  return true;
+}
+
+bool modest(const Dim& dim) {
+  int budget = 200;
+  return modest(dim, budget);
+}
+
+// Arithmetic on what is not safe is left to run time: constants could leave int64, expressions grow without
+// end.
 bool safe(const Element& e) {
-  return e.divisor < (1 << 24) && (!e.number.is_const() || small(e.number.value()));
+  return e.divisor < (1 << 24) && modest(e.number);
 }
 
 }  // namespace
@@ -154,8 +170,7 @@ Interval interval(const graph::Graph& graph, const Dim& dim) {
 }
 
 std::optional<bool> decide(const graph::Graph& graph, ScalarOp op, const Dim& a, const Dim& b) {
-  auto limited = [](const Dim& d) { return !d.is_const() || small(d.value()); };
-  if (!limited(a) || !limited(b)) return std::nullopt;
+  if (!modest(a) || !modest(b)) return std::nullopt;
   Interval difference = interval(graph, a - b);
   bool below = difference.high && *difference.high < 0;
   bool above = difference.low && *difference.low > 0;
@@ -195,7 +210,8 @@ const Contents* Knowledge::find(Value* value) {
   if (found != contents_.end()) return &found->second;
   const graph::Type& type = value->type;
   if (!type.is_tensor() || !is_static(type.shape)) return nullptr;
-  bool integer = is_int(type.dtype) || type.dtype == DType::kBool;
+  // Sizes are i64, sometimes i32; arithmetic of narrower and unsigned types wraps and is not followed.
+  bool integer = type.dtype == DType::kI64 || type.dtype == DType::kI32 || type.dtype == DType::kBool;
   if (!integer && !is_float(type.dtype)) return nullptr;
   int64_t count = 1;
   for (const Dim& d : type.shape) {
@@ -345,6 +361,7 @@ Element Knowledge::combine(const Node& node, const std::vector<const Contents*>&
   for (const Contents* c : operands)
     if (!(*c)[i].known() || !safe((*c)[i])) return unknown();
   const Element& a = (*operands[0])[i];
+  if (type != DType::kBool && type != DType::kI64 && type != DType::kI32 && !is_float(type)) return unknown();
   if (op == ScalarOp::kNot && type == DType::kBool && a.number.is_const())
     return Element::of(Dim(a.number.value() == 0 ? 1 : 0));
   if (operands.size() == 1) return combine_unary(*graph_, op, a);
@@ -355,13 +372,14 @@ Element Knowledge::combine(const Node& node, const std::vector<const Contents*>&
 namespace {
 
 Element combine_cast(const graph::Graph& graph, const Element& e, DType from, DType to) {
-  if (is_float(to)) return e.known() ? e : unknown();
+  if (is_float(to)) return e.known() && safe(e) ? e : unknown();
   if (to == DType::kBool) {
     if (!e.known()) return unknown();
     auto nonzero = decide(graph, ScalarOp::kNe, e.number, Dim(0));
     return nonzero ? Element::of(Dim(*nonzero ? 1 : 0)) : unknown();
   }
-  if (!is_int(to)) return unknown();
+  if (to != DType::kI64 && to != DType::kI32) return unknown();
+  if (to == DType::kI32 && e.known() && !safe(e)) return unknown();
   if (!e.known()) return is_int(from) ? e : unknown();
   if (e.is_dim()) return e;
   return combine_unary(graph, ScalarOp::kTrunc, e);

@@ -1,9 +1,288 @@
+// Sequences and optionals. A sequence whose elements are known while importing is only a list of values; what
+// cannot be known becomes seq_* and opt_* ops.
+#include <algorithm>
+
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
 
 namespace tern::onnx {
 
+namespace {
+
+Value* sequence_input(Op& op, int i) {
+  Value* v = op.input(i);
+  if (v->type.kind != Type::Kind::kSequence) fail("Input {} ({}) is no sequence.", i, v->type.text());
+  return v;
+}
+
+// The elements, when the sequence was built from known values.
+const std::vector<Value*>* elements(Value* sequence) {
+  if (!sequence->def || sequence->def->kind != OpKind::kSeqConstruct) return nullptr;
+  return &sequence->def->operands;
+}
+
+Value* construct(Emit& b, const std::vector<Value*>& values, DType dtype) {
+  return b.emit_node(OpKind::kSeqConstruct, values, {{"dtype", dtype}})->result();
+}
+
+}  // namespace
+
+Value* empty_sequence(Emit& b, const Type& element) {
+  Value* v = construct(b, {}, element.dtype);
+  v->type = Type::sequence(element);
+  return v;
+}
+
+namespace {
+
+DType element_dtype(Value* sequence) {
+  const Type* t = sequence->type.element.get();
+  while (!t->is_tensor()) t = t->element.get();
+  return t->dtype;
+}
+
+Value* position_input(Op& op, int i) {
+  Value* v = op.tensor(i);
+  if (v->type.dtype != DType::kI32 && v->type.dtype != DType::kI64)
+    fail("The position ({}) is no integer.", v->type.text());
+  return op.b.reshape(v, {});
+}
+
+// The position as an index into a list of `count`, when it is known; checked.
+std::optional<size_t> known_position(Op& op, Value* position, size_t count) {
+  auto known = op.b.known_ints(position);
+  if (!known) return std::nullopt;
+  auto size = static_cast<int64_t>(count);
+  int64_t at = (*known)[0] < 0 ? (*known)[0] + size : (*known)[0];
+  if (at < 0 || at > size) fail("Position {} lies outside a sequence of {} elements.", (*known)[0], count);
+  return static_cast<size_t>(at);
+}
+
+void import_empty(Op& op) {
+  op.output(0, construct(op.b, {}, op.dtype_attr("dtype").value_or(DType::kF32)));
+}
+
+void import_construct(Op& op) {
+  std::vector<Value*> values;
+  for (int i = 0; i < op.input_count(); ++i) values.push_back(op.tensor(i));
+  if (values.empty()) fail("The node has no inputs.");
+  op.output(0, construct(op.b, values, values[0]->type.dtype));
+}
+
+void import_at(Op& op) {
+  Value *sequence = sequence_input(op, 0), *position = position_input(op, 1);
+  if (auto* list = elements(sequence)) {
+    if (auto at = known_position(op, position, list->size()); at && *at < list->size())
+      return op.output(0, (*list)[*at]);
+  }
+  op.output(0, op.b.emit_node(OpKind::kSeqAt, {sequence, position}, {})->result());
+}
+
+void import_insert(Op& op) {
+  Value *sequence = sequence_input(op, 0), *value = op.tensor(1);
+  Value* position = op.has(2) ? position_input(op, 2) : nullptr;
+  if (auto* list = elements(sequence)) {
+    std::optional<size_t> at = position ? known_position(op, position, list->size()) : list->size();
+    if (at) {
+      std::vector<Value*> values = *list;
+      values.insert(values.begin() + static_cast<int64_t>(*at), value);
+      return op.output(0, construct(op.b, values, value->type.dtype));
+    }
+  }
+  if (op.importer.untyped_sequences().count(sequence)) throw SequenceTyped{sequence, value->type};
+  std::vector<Value*> operands = {sequence, value};
+  if (position) operands.push_back(position);
+  op.output(0, op.b.emit_node(OpKind::kSeqInsert, operands, {})->result());
+}
+
+void import_erase(Op& op) {
+  Value* sequence = sequence_input(op, 0);
+  Value* position = op.has(1) ? position_input(op, 1) : nullptr;
+  if (auto* list = elements(sequence); list && !list->empty()) {
+    std::optional<size_t> at = position ? known_position(op, position, list->size()) : list->size() - 1;
+    if (at && *at < list->size()) {
+      std::vector<Value*> values = *list;
+      values.erase(values.begin() + static_cast<int64_t>(*at));
+      return op.output(0, construct(op.b, values, element_dtype(sequence)));
+    }
+  }
+  std::vector<Value*> operands = {sequence};
+  if (position) operands.push_back(position);
+  op.output(0, op.b.emit_node(OpKind::kSeqErase, operands, {})->result());
+}
+
+void import_length(Op& op) {
+  Value* sequence = sequence_input(op, 0);
+  if (auto* list = elements(sequence)) return op.output(0, op.b.i64(static_cast<int64_t>(list->size())));
+  op.output(0, op.b.emit_node(OpKind::kSeqLength, {sequence}, {})->result());
+}
+
+void import_concat_from(Op& op) {
+  Value* sequence = sequence_input(op, 0);
+  auto* list = elements(sequence);
+  if (!list || list->empty())
+    fail("Joining a sequence whose elements are not known while compiling is not supported.");
+  bool fresh = op.i("new_axis", 0) != 0;
+  int64_t axis = op.axis_attr(0, (*list)[0]->type.rank() + (fresh ? 1 : 0));
+  std::vector<Value*> values = *list;
+  for (Value*& v : values)
+    if (fresh) v = op.b.unsqueeze(v, {axis});
+  op.output(0, op.b.concat(values, axis));
+}
+
+std::vector<Dim> part_sizes(Op& op, const Dim& extent) {
+  auto chunks = [&](int64_t size) {
+    if (!extent.is_const())
+      fail("An axis of unknown size ({}) cannot be split into a sequence.", extent.text());
+    if (size < 1) fail("The size ({}) of a part is below 1.", size);
+    std::vector<Dim> sizes;
+    for (int64_t at = 0; at < extent.value(); at += size)
+      sizes.push_back(Dim(std::min(size, extent.value() - at)));
+    return sizes;
+  };
+  if (!op.has(1)) return chunks(1);
+  Value* split = op.tensor(1);
+  if (split->type.rank() == 0) return chunks(op.constant_ints(1, "split")[0]);
+  return op.b.dims(split);
+}
+
+// Parts of a size that is known at run time only: a loop that cuts and appends.
+Value* split_at_run_time(Op& op, Value* x, int64_t axis, Value* size) {
+  Emit& b = op.b;
+  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  size = b.cast(size, DType::kI64);
+  Value* count = b.div(b.sub(b.add(b.dim(extent), size), b.i64(1)), size);
+  graph::SymbolInfo info;
+  info.origin = graph::SymbolInfo::Origin::kControl;
+  info.upper = extent;
+  Type element = x->type;
+  element.shape[static_cast<size_t>(axis)] = Dim::symbol(b.graph().new_symbol("s", info).name);
+  return build_loop(op, count, b.integer(DType::kBool, 1), {empty_sequence(b, element)},
+                    [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+                      Emit& e = *region.emit;
+                      Value* start = e.mul(number, size);
+                      Value* length = e.min(size, e.sub(e.dim(extent), start));
+                      Dim part = e.dims(e.reshape(length, {Dim(1)}))[0];
+                      Value* piece = e.gather(x, e.add(e.iota({part}, 0, DType::kI64), start), axis);
+                      Value* longer = e.emit_node(OpKind::kSeqInsert, {inside[0], piece}, {})->result();
+                      return LoopResult{e.integer(DType::kBool, 1), {longer}, {}};
+                    })[0];
+}
+
+void import_split(Op& op) {
+  Value* x = op.tensor(0);
+  int64_t axis = op.axis_attr(0, x->type.rank());
+  bool keep = op.i("keepdims", 1) != 0 || op.has(1);
+  if (op.has(1) && op.tensor(1)->type.rank() == 0 && !op.b.known_ints(op.tensor(1)))
+    return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
+  std::vector<Value*> parts;
+  Dim start(0);
+  for (const Dim& size : part_sizes(op, x->type.shape[static_cast<size_t>(axis)])) {
+    Value* part = op.b.slice_axis(x, axis, start, size);
+    parts.push_back(keep ? part : op.b.squeeze(part, {axis}));
+    start = start + size;
+  }
+  op.output(0, construct(op.b, parts, x->type.dtype));
+}
+
+// The subgraph for each element of the sequences: unrolled when they are known, else a loop that appends.
+void import_map(Op& op) {
+  Emit& b = op.b;
+  const pb::GraphProto& body = *op.graph_attr("body");
+  std::vector<Value*> inputs;
+  for (int i = 0; i < op.input_count(); ++i) inputs.push_back(op.input(i));
+  if (inputs.empty() || inputs[0]->type.kind != Type::Kind::kSequence)
+    fail("The first input is no sequence.");
+  auto is_sequence = [](Value* v) { return v->type.kind == Type::Kind::kSequence; };
+  auto arguments = [&](Emit& e, Value* number) {
+    std::vector<Value*> out;
+    for (Value* v : inputs)
+      out.push_back(is_sequence(v) ? e.emit_node(OpKind::kSeqAt, {v, number}, {})->result() : v);
+    return out;
+  };
+  // Once to see which types come out.
+  size_t symbols = b.graph().symbols.size();
+  std::vector<Type> types;
+  {
+    Importer::Region scratch;
+    scratch.block = std::make_unique<Block>();
+    Emit inner(b, *scratch.block);
+    Value* number = inner.i64(0);
+    for (Value* v : op.importer.import_into(op.scope, inner, body, arguments(inner, number)))
+      types.push_back(v->type);
+    b.knowledge().roll_back(symbols);
+  }
+  for (Type& type : types) {
+    if (!type.is_tensor()) fail("The subgraph gives a {} for each element.", type.text());
+    for (Dim& d : type.shape) {
+      if (d.is_const()) continue;
+      graph::SymbolInfo info;
+      info.origin = graph::SymbolInfo::Origin::kControl;
+      d = Dim::symbol(b.graph().new_symbol("s", info).name);
+    }
+  }
+  std::vector<Value*> carried;
+  for (const Type& type : types) carried.push_back(empty_sequence(b, type));
+  Value* length = b.emit_node(OpKind::kSeqLength, {inputs[0]}, {})->result();
+  auto results = build_loop(
+      op, length, b.integer(DType::kBool, 1), carried,
+      [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+        Emit& e = *region.emit;
+        auto outputs = op.importer.import_into(op.scope, e, body, arguments(e, number));
+        LoopResult result{e.integer(DType::kBool, 1), {}, {}};
+        for (size_t i = 0; i < outputs.size(); ++i)
+          result.carried.push_back(e.emit_node(OpKind::kSeqInsert, {inside[i], outputs[i]}, {})->result());
+        return result;
+      });
+  for (int i = 0; i < op.output_count() && i < static_cast<int>(results.size()); ++i)
+    op.output(i, results[static_cast<size_t>(i)]);
+}
+
+void import_optional(Op& op) {
+  if (op.has(0)) return op.output(0, op.b.emit_node(OpKind::kOptConstruct, {op.input(0)}, {})->result());
+  const pb::AttributeProto* type = op.attribute("type");
+  if (!type || !type->has_tp()) fail("An optional without element needs the attribute 'type'.");
+  Value* v = op.b.emit_node(OpKind::kOptConstruct, {}, {})->result();
+  v->type = Type::optional(op.importer.type_from_proto(type->tp(), [&](int, const std::string&) {
+    graph::SymbolInfo info;
+    info.origin = graph::SymbolInfo::Origin::kControl;
+    return Dim::symbol(op.b.graph().new_symbol("s", info).name);
+  }));
+  op.output(0, v);
+}
+
+void import_has_element(Op& op) {
+  if (!op.has(0)) return op.output(0, op.b.integer(DType::kBool, 0));
+  Value* v = op.input(0);
+  if (v->type.kind != Type::Kind::kOptional) return op.output(0, op.b.integer(DType::kBool, 1));
+  op.output(0, op.b.emit_node(OpKind::kOptHas, {v}, {})->result());
+}
+
+void import_get_element(Op& op) {
+  Value* v = op.input(0);
+  if (v->type.kind != Type::Kind::kOptional) return op.output(0, v);
+  op.output(0, op.b.emit_node(OpKind::kOptGet, {v}, {})->result());
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "SequenceEmpty", 11, kLatest, import_empty},
+    {kOnnx, "SequenceConstruct", 11, kLatest, import_construct},
+    {kOnnx, "SequenceAt", 11, kLatest, import_at},
+    {kOnnx, "SequenceInsert", 11, kLatest, import_insert},
+    {kOnnx, "SequenceErase", 11, kLatest, import_erase},
+    {kOnnx, "SequenceLength", 11, kLatest, import_length},
+    {kOnnx, "ConcatFromSequence", 11, kLatest, import_concat_from},
+    {kOnnx, "SplitToSequence", 11, kLatest, import_split},
+    {kOnnx, "SequenceMap", 17, kLatest, import_map},
+    {kOnnx, "Optional", 15, kLatest, import_optional},
+    {kOnnx, "OptionalHasElement", 15, kLatest, import_has_element},
+    {kOnnx, "OptionalGetElement", 15, kLatest, import_get_element},
+};
+
+}  // namespace
+
 std::span<const OpRow> sequence_rows() {
-  return {};
+  return kRows;
 }
 
 }  // namespace tern::onnx

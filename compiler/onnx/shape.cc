@@ -122,9 +122,27 @@ void import_unsqueeze(Op& op) {
   op.output(0, op.b.unsqueeze(x, op.axes(*known, rank)));
 }
 
+// The shape of Expand's input 1, or, when it is not known, the stated result's, which its elements may only
+// restate or be 1.
+std::vector<Dim> expand_target(Op& op, Value* shape) {
+  Emit& b = op.b;
+  if (auto known = b.known_dims(shape)) return *known;
+  auto stated = op.declared_dims(0);
+  if (!stated || shape->type.rank() != 1 || !shape->type.shape[0].is_const()) return b.dims(shape);
+  auto count = shape->type.shape[0].value(), rank = static_cast<int64_t>(stated->size());
+  if (count > rank) return b.dims(shape);
+  Value* wide = b.cast(shape, DType::kI64);
+  Value* same = b.compare(ScalarOp::kEq, wide, b.i64s({stated->end() - count, stated->end()}));
+  Value* fits = b.map(ScalarOp::kOr, {same, b.compare(ScalarOp::kEq, wide, 1.0)});
+  b.check(b.reduce(ScalarOp::kAnd, fits, {0}),
+          fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                      op.node.output(0)));
+  return {stated->begin(), stated->end()};
+}
+
 void import_expand(Op& op) {
   Value* x = op.tensor(0);
-  std::vector<Dim> target = op.sizes(op.tensor(1), 0);
+  std::vector<Dim> target = expand_target(op, op.tensor(1));
   Shape shape(std::max(target.size(), x->type.shape.size()), Dim(1));
   for (size_t i = 0; i < target.size(); ++i) shape[shape.size() - target.size() + i] = target[i];
   for (size_t i = 0; i < x->type.shape.size(); ++i) {

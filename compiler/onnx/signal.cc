@@ -1,9 +1,293 @@
+// Signal processing: DFT as products with cosine and sine matrices, STFT, windows, the mel matrix.
+#include <cmath>
+#include <numbers>
+
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
 
 namespace tern::onnx {
 
+namespace {
+
+// cos or sin of 2 pi j k / n as [rows, columns]: a constant up to 2^20 elements, else computed at run time.
+Value* trigonometric(Emit& b, ScalarOp op, int64_t n, int64_t rows, int64_t columns, DType type) {
+  double step = 2 * std::numbers::pi / static_cast<double>(n);
+  if (rows * columns <= (1 << 20)) {
+    std::vector<double> values;
+    for (int64_t j = 0; j < rows; ++j) {
+      for (int64_t k = 0; k < columns; ++k) {
+        double angle = step * static_cast<double>(j * k % n);
+        values.push_back(op == ScalarOp::kCos ? std::cos(angle) : std::sin(angle));
+      }
+    }
+    return b.floats(type, values, {rows, columns});
+  }
+  Shape shape = {Dim(rows), Dim(columns)};
+  Value* turns = b.map(ScalarOp::kFloorMod,
+                       {b.mul(b.iota(shape, 0, DType::kI64), b.iota(shape, 1, DType::kI64)), b.i64(n)});
+  return b.unary(op, b.mul(b.cast(turns, type), step));
+}
+
+struct Complex {
+  Value *real, *imaginary;  // imaginary: null for a real signal
+};
+
+// The transform along the last axis of length n (a constant) to its first `bins` results.
+Complex transform(Emit& b, Complex x, int64_t n, int64_t bins, bool inverse) {
+  DType type = x.real->type.dtype;
+  int64_t rows = x.real->type.shape.back().value();
+  Value* cosine = trigonometric(b, ScalarOp::kCos, n, rows, bins, type);
+  Value* sine = trigonometric(b, ScalarOp::kSin, n, rows, bins, type);
+  double sign = inverse ? 1 : -1;
+  Complex y{matmul(b, x.real, cosine), b.mul(matmul(b, x.real, sine), sign)};
+  if (x.imaginary) {
+    y.real = b.sub(y.real, b.mul(matmul(b, x.imaginary, sine), sign));
+    y.imaginary = b.add(y.imaginary, matmul(b, x.imaginary, cosine));
+  }
+  if (inverse) {
+    y.real = b.div(y.real, static_cast<double>(n));
+    y.imaginary = b.div(y.imaginary, static_cast<double>(n));
+  }
+  return y;
+}
+
+// [.., n, 1 or 2] to its parts [.., n].
+Complex parts(Emit& b, Value* x) {
+  int64_t last = x->type.rank() - 1;
+  const Dim& width = x->type.shape.back();
+  if (!width.is_const(1) && !width.is_const(2))
+    fail("The last dimension of {} is neither 1 (real) nor 2 (complex).", x->type.text());
+  auto part = [&](int64_t i) { return b.squeeze(b.slice_axis(x, last, Dim(i), Dim(1)), {last}); };
+  return {part(0), width.is_const(2) ? part(1) : nullptr};
+}
+
+Value* interleave(Emit& b, const Complex& x) {
+  int64_t rank = x.real->type.rank();
+  return b.concat({b.unsqueeze(x.real, {rank}), b.unsqueeze(x.imaginary, {rank})}, rank);
+}
+
+// x cut or padded with zeros to n along the axis.
+Value* fit(Emit& b, Value* x, int64_t axis, int64_t n) {
+  const Dim have = x->type.shape[static_cast<size_t>(axis)];
+  if (!have.is_const()) fail("A transform's length ({}) must be known while compiling.", have.text());
+  if (have.value() > n) return b.slice_axis(x, axis, Dim(0), Dim(n));
+  std::vector<Dim> low(x->type.shape.size(), Dim(0)), high = low;
+  high[static_cast<size_t>(axis)] = Dim(n) - have;
+  return b.pad(x, low, high, b.like(x, 0));
+}
+
+std::vector<int64_t> axis_to_end(int64_t rank, int64_t axis, bool back) {
+  std::vector<int64_t> perm, inverse(static_cast<size_t>(rank));
+  for (int64_t a = 0; a < rank; ++a)
+    if (a != axis) perm.push_back(a);
+  perm.push_back(axis);
+  for (size_t i = 0; i < perm.size(); ++i) inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  return back ? inverse : perm;
+}
+
+// A one-sided spectrum mirrored to its full length: x[n - k] is the conjugate of x[k].
+Complex mirrored(Emit& b, const Complex& x, int64_t n) {
+  int64_t axis = x.real->type.rank() - 1, have = x.real->type.shape.back().value();
+  int64_t missing = n - have;
+  if (missing <= 0) return x;
+  auto mirror = [&](Value* v) { return b.slice_axis(v, axis, Dim(missing), Dim(missing), -1); };
+  return {b.concat({x.real, mirror(x.real)}, axis),
+          b.concat({x.imaginary, b.unary(ScalarOp::kNeg, mirror(x.imaginary))}, axis)};
+}
+
+struct DftMode {
+  bool inverse, one_sided;
+  int64_t length;  // 0: the axis's own
+  bool to_real() const { return inverse && one_sided; }
+};
+
+int64_t dft_length(const DftMode& mode, const Dim& extent) {
+  if (mode.length > 0) return mode.length;
+  if (!extent.is_const()) fail("A transform's length ({}) must be known while compiling.", extent.text());
+  return mode.to_real() ? 2 * (extent.value() - 1) : extent.value();
+}
+
+Value* dft(Emit& b, Value* x, const DftMode& mode, int64_t axis) {
+  int64_t part_rank = x->type.rank() - 1;
+  int64_t n = dft_length(mode, x->type.shape[static_cast<size_t>(axis)]);
+  if (n < 1 || n > (1 << 24)) fail("A transform of length {} is not supported.", n);
+  x = fit(b, x, axis, mode.to_real() ? n / 2 + 1 : n);
+  Complex signal = parts(b, x);
+  for (Value** v : {&signal.real, &signal.imaginary})
+    if (*v) *v = b.transpose(*v, axis_to_end(part_rank, axis, false));
+  if (mode.to_real()) {
+    if (!signal.imaginary) signal.imaginary = b.full(signal.real->type.shape, b.like(signal.real, 0));
+    signal = mirrored(b, signal, n);
+  }
+  Complex spectrum = transform(b, signal, n, mode.one_sided && !mode.inverse ? n / 2 + 1 : n, mode.inverse);
+  spectrum.real = b.transpose(spectrum.real, axis_to_end(part_rank, axis, true));
+  spectrum.imaginary = b.transpose(spectrum.imaginary, axis_to_end(part_rank, axis, true));
+  return mode.to_real() ? b.unsqueeze(spectrum.real, {part_rank}) : interleave(b, spectrum);
+}
+
+// An axis that is known at run time only: one `if` for each that gives the stated shape.
+Value* dft_at_run_time(Op& op, Value* x, const DftMode& mode) {
+  Emit& b = op.b;
+  int64_t rank = x->type.rank();
+  auto stated = op.declared_dims(0);
+  if (!stated || !is_static(x->type.shape)) op.constant_ints(2, "axis");
+  Value* axis = as_i64(b, op.tensor(2));
+  axis = b.select(b.compare(ScalarOp::kLt, axis, 0.0), b.add(axis, b.i64(rank)), axis);
+  std::vector<SwitchCase> cases;
+  for (int64_t a = 0; a + 1 < rank; ++a) {
+    auto at = static_cast<size_t>(a);
+    Shape result = x->type.shape;
+    int64_t n = dft_length(mode, result[at]);
+    result[at] = Dim(mode.one_sided && !mode.inverse ? n / 2 + 1 : n);
+    result.back() = Dim(mode.to_real() ? 1 : 2);
+    if (static_dims(result) == *stated)
+      cases.push_back({{a}, [=](Emit& e) { return std::vector<Value*>{dft(e, x, mode, a)}; }});
+  }
+  return switch_over(b, axis, cases)[0];
+}
+
+void import_dft(Op& op) {
+  Value* x = op.tensor(0);
+  int64_t rank = x->type.rank();
+  if (rank < 2) fail("The operand ({}) has less than two dimensions.", x->type.text());
+  DftMode mode{op.i("inverse", 0) != 0, op.i("onesided", 0) != 0, 0};
+  if (op.has(1)) mode.length = op.constant_ints(1, "dft_length").at(0);
+  int64_t axis = op.version >= 20 ? -2 : op.i("axis", 1);
+  if (op.version >= 20 && op.has(2)) {
+    auto known = op.b.known_ints(op.tensor(2));
+    if (!known) return op.output(0, dft_at_run_time(op, x, mode));
+    axis = known->at(0);
+  }
+  axis = op.axis(axis, rank);
+  if (axis == rank - 1) fail("The last axis holds real and imaginary parts and cannot be transformed.");
+  op.output(0, dft(op.b, x, mode, axis));
+}
+
+Value* stft(Emit& b, Value* x, Value* step, Value* window, int64_t length, const Dim& frames,
+            bool one_sided) {
+  Shape grid = {frames, Dim(length)};
+  Value* index = b.add(b.mul(b.iota(grid, 0, DType::kI64), step), b.iota(grid, 1, DType::kI64));
+  Complex signal = parts(b, b.gather(x, index, 1));  // [B, frames, length]
+  if (window) {
+    signal.real = b.mul(signal.real, window);
+    if (signal.imaginary) signal.imaginary = b.mul(signal.imaginary, window);
+  }
+  return interleave(b, transform(b, signal, length, one_sided ? length / 2 + 1 : length, false));
+}
+
+// The frame's length: the window's, the input's, or what the stated number of bins allows (one or two
+// values).
+std::vector<int64_t> frame_lengths(Op& op, Value* window, bool one_sided) {
+  if (window && window->type.shape.size() == 1 && window->type.shape[0].is_const())
+    return {window->type.shape[0].value()};
+  if (auto known = op.b.known_ints(op.tensor(3))) return {known->at(0)};
+  auto stated = op.declared_dims(0);
+  if (!stated || stated->size() != 4) return op.constant_ints(3, "frame_length");
+  int64_t bins = (*stated)[2];
+  if (!one_sided) return {bins};
+  return {2 * (bins - 1), 2 * bins - 1};
+}
+
+void import_stft(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  if (x->type.rank() == 2) x = b.unsqueeze(x, {2});
+  if (x->type.rank() != 3) fail("The signal ({}) does not have three dimensions.", x->type.text());
+  bool one_sided = op.i("onesided", 1) != 0;
+  Value* window = op.has(2) ? op.tensor(2) : nullptr;
+  auto stated = op.declared_dims(0);
+  Value* step = b.reshape(b.cast(op.tensor(1), DType::kI64), {});
+  std::vector<SwitchCase> cases;
+  for (int64_t length : frame_lengths(op, window, one_sided)) {
+    if (length < 1 || length > (1 << 24)) fail("A frame of {} samples is not supported.", length);
+    Value* count = b.add(b.div(b.sub(b.dim(x->type.shape[1]), b.i64(length)), step), b.i64(1));
+    auto known = b.known_dims(count);
+    Dim frames = known ? (*known)[0] : stated && stated->size() == 4 ? Dim((*stated)[1]) : b.dims(count)[0];
+    cases.push_back({{length}, [=](Emit& e) {
+                       return std::vector<Value*>{stft(e, x, step, window, length, frames, one_sided)};
+                     }});
+  }
+  if (cases.size() == 1) return op.output(0, cases[0].build(b)[0]);
+  op.output(0, switch_over(b, as_i64(b, op.tensor(3)), cases)[0]);
+}
+
+// a0 - a1 cos(2 pi i / N) + a2 cos(4 pi i / N), N the size or, symmetric, one less.
+void window(Op& op, double a0, double a1, double a2) {
+  Emit& b = op.b;
+  DType type = op.dtype_attr("output_datatype").value_or(DType::kF32);
+  bool periodic = op.i("periodic", 1) != 0;
+  Value* size = b.reshape(b.cast(op.tensor(0), DType::kI64), {Dim(1)});
+  Dim count = op.sizes(size, 0)[0];
+  Value* length = b.cast(b.dim(periodic ? count : count - Dim(1)), DType::kF32);
+  Value* angle = b.div(b.mul(b.iota({count}, 0, DType::kF32), 2 * std::numbers::pi), length);
+  Value* y = b.sub(b.scalar(DType::kF32, a0), b.mul(b.unary(ScalarOp::kCos, angle), a1));
+  if (a2 != 0) y = b.add(y, b.mul(b.unary(ScalarOp::kCos, b.mul(angle, 2.0)), a2));
+  op.output(0, b.cast(y, type));
+}
+
+void import_hann(Op& op) {
+  window(op, 0.5, 0.5, 0);
+}
+void import_hamming(Op& op) {
+  window(op, 25.0 / 46, 21.0 / 46, 0);
+}
+void import_blackman(Op& op) {
+  window(op, 0.42, 0.5, 0.08);
+}
+
+// Triangles that are equally wide on the mel scale, as [bins, bands]; all arguments may come at run time when
+// the model states the result's shape.
+void import_mel(Op& op) {
+  Emit& b = op.b;
+  DType type = op.dtype_attr("output_datatype").value_or(DType::kF32);
+  auto number = [&](int i, DType t) { return b.reshape(b.cast(op.tensor(i), t), {}); };
+  Value *bands = number(0, DType::kI64), *length = number(1, DType::kI64), *rate = number(2, DType::kI64);
+  Value *low = number(3, DType::kF64), *high = number(4, DType::kF64);
+  Value* bins = b.add(b.div(length, b.i64(2)), b.i64(1));
+  std::vector<Dim> shape = op.sizes(b.concat({b.reshape(bins, {Dim(1)}), b.reshape(bands, {Dim(1)})}, 0), 0);
+  auto mel = [&](Value* hertz) {
+    return b.mul(b.unary(ScalarOp::kLog, b.add(b.div(hertz, 700.0), 1.0)), 2595 / std::numbers::ln10);
+  };
+  Value *low_mel = mel(low), *high_mel = mel(high);
+  Value* step = b.div(b.sub(high_mel, low_mel), b.cast(b.add(bands, 2.0), DType::kF64));
+  Dim edges = shape[1] + Dim(2);
+  Value* edge_mel = b.add(b.mul(b.iota({edges}, 0, DType::kF64), step), low_mel);
+  Value* edge_hertz = b.mul(b.unary(ScalarOp::kExpm1, b.mul(edge_mel, std::numbers::ln10 / 2595)), 700.0);
+  Value* scaled =
+      b.div(b.mul(edge_hertz, b.cast(b.add(length, 1.0), DType::kF64)), b.cast(rate, DType::kF64));
+  Value* edge_bin = b.cast(b.unary(ScalarOp::kFloor, scaled), DType::kI64);
+  Value* bin = b.unsqueeze(b.iota({shape[0]}, 0, DType::kI64), {1});
+  auto edge = [&](int64_t i) { return b.unsqueeze(b.slice_axis(edge_bin, 0, Dim(i), shape[1]), {0}); };
+  Value *left = edge(0), *centre = edge(1), *right = edge(2);
+  auto real = [&](Value* v) { return b.cast(v, DType::kF64); };
+  auto between = [&](Value* from, ScalarOp from_op, ScalarOp to_op, Value* to) {
+    return b.map(ScalarOp::kAnd, {b.map(from_op, {bin, from}), b.map(to_op, {bin, to})});
+  };
+  Value* rise_width = b.sub(centre, left);
+  Value* rise = b.div(real(b.sub(bin, left)), b.max(real(rise_width), b.scalar(DType::kF64, 1)));
+  Value* fall = b.div(real(b.sub(right, bin)), b.max(real(b.sub(right, centre)), b.scalar(DType::kF64, 1)));
+  Value* zero = b.scalar(DType::kF64, 0);
+  Value* y = b.select(between(left, ScalarOp::kGe, ScalarOp::kLe, centre), rise, zero);
+  y = b.select(between(centre, ScalarOp::kGe, ScalarOp::kLt, right), fall, y);
+  Value* point =
+      b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kEq, rise_width, 0.0), b.map(ScalarOp::kEq, {bin, centre})});
+  y = b.select(point, b.scalar(DType::kF64, 1), y);
+  op.output(0, b.cast(y, type));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "DFT", 17, kLatest, import_dft},
+    {kOnnx, "STFT", 17, kLatest, import_stft},
+    {kOnnx, "HannWindow", 17, kLatest, import_hann},
+    {kOnnx, "HammingWindow", 17, kLatest, import_hamming},
+    {kOnnx, "BlackmanWindow", 17, kLatest, import_blackman},
+    {kOnnx, "MelWeightMatrix", 17, kLatest, import_mel},
+};
+
+}  // namespace
+
 std::span<const OpRow> signal_rows() {
-  return {};
+  return kRows;
 }
 
 }  // namespace tern::onnx
