@@ -1,5 +1,5 @@
-// tern-opt: reads a graph (.tg), runs named passes, prints the result. With --run it evaluates instead.
-// Exit codes: 0 done, 1 the input is wrong (message on stderr), 2 wrong use.
+// tern-opt: reads a graph (.tg, or .onnx through the importers), runs named passes, prints the result. With
+// --run it evaluates instead. Exit codes: 0 done, 1 the input is wrong (message on stderr), 2 wrong use.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "compiler/graph/passes.h"
+#include "compiler/onnx/import.h"
 
 namespace {
 
 constexpr const char* kHelp =
-    "usage: tern-opt [options] FILE.tg   (FILE `-`: standard input)\n"
+    "usage: tern-opt [options] FILE.tg|FILE.onnx   (FILE `-`: a .tg on standard input)\n"
     "  --passes=A,B,…     run these passes in order\n"
     "  --optimize         run the whole pipeline\n"
     "  --disable-pass=A   skip this pass (repeat for more)\n"
@@ -68,10 +69,20 @@ int evaluate(const tern::graph::Graph& graph, const Options& options) {
   return 0;
 }
 
-int process(Options& options) {
+tern::Result<std::unique_ptr<tern::graph::Graph>> read_graph(const std::string& path) {
+  if (path.ends_with(".onnx")) {
+    tern::Diagnostics diagnostics;
+    auto graph = tern::onnx::import_model(path, {}, diagnostics);
+    if (!graph) return tern::error("{}", diagnostics.text());
+    return graph;
+  }
   std::string text;
-  if (!read_file(options.file, text)) return fail(tern::error("The file '{}' cannot be read.", options.file));
-  auto graph = tern::graph::parse_graph(text);
+  if (!read_file(path, text)) return tern::error("The file '{}' cannot be read.", path);
+  return tern::graph::parse_graph(text);
+}
+
+int process(Options& options) {
+  auto graph = read_graph(options.file);
   if (!graph.ok()) return fail(graph.error());
   if (const std::string problems = tern::graph::verify(**graph); !problems.empty())
     return fail(tern::error("The graph is malformed: {}.", problems));

@@ -72,6 +72,11 @@ def check(path, tern_opt, bless):
     return complaints
 
 
+def is_test(path):
+    """Graph tests, and whatever else says that tern-opt is to run it (kernel text has its own programs, too)."""
+    return path.suffix == ".tg" or (path.suffix == ".tk" and path.read_text().startswith("; test: tern-opt"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tern-opt", required=True)
@@ -80,7 +85,7 @@ def main():
     bless = os.environ.get("TERN_BLESS") == "1"
     files = []
     for path in options.paths:
-        files += sorted(p for p in path.rglob("*") if p.suffix in (".tg", ".tk")) if path.is_dir() else [path]
+        files += sorted(p for p in path.rglob("*") if is_test(p)) if path.is_dir() else [path]
     if not files:
         sys.exit("no file tests found")
     failed = 0

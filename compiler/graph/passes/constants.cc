@@ -31,9 +31,11 @@ std::optional<std::vector<Dim>> dims_of(const Value* v) {
 TensorDataPtr evaluate_constant(const Value* v, int64_t limit) {
   if (TensorDataPtr t = constant_data(v)) return t;
   const Node* n = v->def;
-  if (!n || !info(n->kind).pure || !n->regions.empty() || n->results.size() != 1 || !v->type.is_tensor() ||
-      !is_static(v->type.shape))
-    return nullptr;
+  if (!n || !is_static(v->type.shape)) return nullptr;
+  // Chains only: what has several operands fold_constants has made a constant, if it is one.
+  const bool chain = n->kind == OpKind::kBroadcast || n->kind == OpKind::kReshape ||
+                     n->kind == OpKind::kIota || n->kind == OpKind::kTranspose || n->kind == OpKind::kSlice;
+  if (!chain) return nullptr;
   const int64_t count = product(v->type.shape).value();
   if (v->type.dtype == DType::kString || dtype_storage_bytes(v->type.dtype, count) > limit) return nullptr;
   std::vector<EvalValue> operands;
