@@ -55,7 +55,7 @@ def compile_cached(model, targets, compiler_hash):
         raise tools.ToolError(error.read_text())
     part = CACHE / f"{key}.{os.getpid()}.{threading.get_ident()}.part"
     try:
-        tools.compile_model(model, part, *options, timeout=120)
+        tools.compile_model(model, part, "--jobs=1", *options, timeout=120)
     except tools.ToolError as failure:
         if "took longer" not in str(failure):
             error.write_text(str(failure))
