@@ -245,9 +245,13 @@ class Contraction {
   // Logical index of input channel c (inside the group) of pixel (iy, ix); spatial dimensions as many as the
   // operand has.
   Index channel_index(const Expr& image, const Expr& c, const Expr& iy, const Expr& ix) const {
-    const Expr channel = kernel::add(kernel::mul(b_, int_const(p_.geometry.channels)), c);
-    if (r_.root->operand(0)->type.rank() == 3) return {image, channel, ix};
-    return {image, channel, iy, ix};
+    // A run that crosses pixels counts in channels; where a pixel has one, that is the same as counting
+    // pixels, and must be written so: an index into a dimension of extent 1 is taken for 0.
+    const bool single = p_.geometry.channels == 1;
+    const Expr channel = single ? b_ : kernel::add(kernel::mul(b_, int_const(p_.geometry.channels)), c);
+    const Expr x = single ? kernel::add(ix, c) : ix;
+    if (r_.root->operand(0)->type.rank() == 3) return {image, channel, x};
+    return {image, channel, iy, x};
   }
 
   // Whether c of pixel ix+1 follows c of pixel ix by exactly `channels` elements.

@@ -231,6 +231,12 @@ TEST_CASE("contractions with epilogue") {
   input %w: f32[6,4,3,3] as "w"
   %c = conv(%x, %w) <strides=[1,1], low=[1,2], high=[2,2], dilations=[1,1], lhs_dilations=[2,2], groups=1>
   output %c as "c")"});
+  // One channel: a window's row is read as a run of pixels.
+  check_lowering({R"(
+  input %x: f32[1,1,7,9] as "x"
+  input %w: f32[18,1,3,4] as "w"
+  %c = conv(%x, %w) <strides=[1,1], low=[0,1], high=[0,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  output %c as "c")"});
   check_lowering({R"(
   input %x: i8[3,9] as "x"
   input %w: i8[9,5] as "w"
