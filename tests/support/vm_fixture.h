@@ -86,8 +86,8 @@ inline std::vector<uint8_t> assemble(std::string_view text) {
   return vm::pack_module(file);
 }
 
-// Kernels for test modules. All are elementwise over f32: one tile an element.
-// add: bindings a, b, out; scale: bindings in, out, param factor; gather: i64 index per element, checked.
+// Kernels for test modules. All are elementwise over f32: one tile an element. add: bindings a, b, out;
+// scale: bindings in, out, param factor; gather: i64 index per element, checked.
 inline int32_t add_kernel(const tern_kernel_args_t* args, int64_t begin, int64_t end, void*, int64_t) {
   for (int64_t i = begin; i < end; ++i) {
     static_cast<float*>(args->bindings[2])[i] =

@@ -129,7 +129,9 @@ OP(read_i) {
 OP(read_i32) {
   return read_to<int32_t>(s, in, &reg_i(s, in.a));
 }
-OP(read_i16) { return read_to<int16_t>(s, in, &reg_i(s, in.a)); }
+OP(read_i16) {
+  return read_to<int16_t>(s, in, &reg_i(s, in.a));
+}
 OP(read_u8) {
   return read_to<uint8_t>(s, in, &reg_i(s, in.a));
 }

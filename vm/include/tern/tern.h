@@ -6,18 +6,16 @@
 //
 // samples/run_model.c is a complete program. Rules that hold everywhere:
 // - Every desc struct may be zeroed (`= {0}`): zero is the default of every field. Fields are only ever
-// appended.
+//   appended.
 // - Functions that can fail return tern_status_t: null is success; a failure is freed once with
-// tern_status_free. On failure
-//   out-parameters are null or unchanged, and nothing leaks.
+//   tern_status_free. On failure out-parameters are null or unchanged, and nothing leaks.
 // - Text that a getter returns belongs to the object and lives as long as it does. Strings are UTF-8,
-// terminated.
+//   terminated.
 // - Threads: instances, devices and modules may be used from several threads at once; a session by one thread
-// at a time, except
-//   tern_session_cancel. Several sessions of one module run at once from several threads.
+//   at a time, except tern_session_cancel. Several sessions of one module run at once from several threads.
 // - Objects keep what they need alive: release or destroy in any order, except that the instance goes last.
 // - No memory but the instance's allocator's; no thread unless asked for; no signal handler, no output, no
-// global state.
+//   global state.
 #pragma once
 
 #include <stddef.h>
@@ -348,16 +346,15 @@ typedef struct tern_invoke_t {
   uint64_t timeout_ns;          // 0: none. Looked at between dispatches and in loops.
 } tern_invoke_t;
 
-// Runs the function once and waits for it.
-// Outputs: with data null (or owner TERN_OWNER_SESSION from an earlier call), the session provides the memory
-// and sets data, size and owner; it is valid until the session's next invoke, reset or destroy. With data
-// set, `size` bytes there receive the result; too few is TERN_STATUS_OUT_OF_RANGE with the size it needs. In
-// both cases dtype, rank and dims are set on success. An output may share memory with an input only if its
-// info names that input as donor, and then only exactly. Shapes: dtype and rank as declared, static
-// dimensions equal, symbols within their bounds and the same everywhere; else TERN_STATUS_INVALID_ARGUMENT
-// naming the input, the shape given and the one expected. A failed invocation leaves output contents
-// undefined and the session usable. An invocation at or below the bounds that the session reserved for
-// allocates nothing.
+// Runs the function once and waits for it. Outputs: with data null (or owner TERN_OWNER_SESSION from an
+// earlier call), the session provides the memory and sets data, size and owner; it is valid until the
+// session's next invoke, reset or destroy. With data set, `size` bytes there receive the result; too few is
+// TERN_STATUS_OUT_OF_RANGE with the size it needs. In both cases dtype, rank and dims are set on success. An
+// output may share memory with an input only if its info names that input as donor, and then only exactly.
+// Shapes: dtype and rank as declared, static dimensions equal, symbols within their bounds and the same
+// everywhere; else TERN_STATUS_INVALID_ARGUMENT naming the input, the shape given and the one expected. A
+// failed invocation leaves output contents undefined and the session usable. An invocation at or below the
+// bounds that the session reserved for allocates nothing.
 TERN_API TERN_API_MUST_USE tern_status_t tern_session_invoke(tern_session_t* session,
                                                              const tern_invoke_t* invoke);
 
