@@ -13,7 +13,13 @@ tern_status_t reserve_arena(Session& s, int64_t bytes) {
     return tern_status_make(s.allocator, TERN_STATUS_MALFORMED,
                             "The program reserves an arena and has no slot for one.");
   }
-  if (bytes < 0 || (s.arena_limit && static_cast<uint64_t>(bytes) > s.arena_limit)) {
+  if (bytes < 0) {
+    return tern_status_make(
+        s.allocator, TERN_STATUS_OUT_OF_RANGE,
+        "The arena's size is negative (%lld bytes): the model cannot take dimensions this small.",
+        static_cast<long long>(bytes));
+  }
+  if (s.arena_limit && static_cast<uint64_t>(bytes) > s.arena_limit) {
     return tern_status_make(
         s.allocator, TERN_STATUS_OUT_OF_MEMORY,
         "The arena this invocation needs (%lld bytes) is over the session's limit (%llu).",

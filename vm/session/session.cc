@@ -58,7 +58,12 @@ tern_status_t reserve_for_bounds(Session& s, const tern_session_desc_t& desc) {
   }
   for (uint32_t i = 0; i < count(symbols); ++i) all = all && s.symbols[i] >= 0;
   const uint32_t routine = s.program->entries[s.function_index].reserve();
-  return all && routine != kNone32 ? run_routine(s, routine) : TERN_OK;
+  if (!all || routine == kNone32) return TERN_OK;
+  const tern_status_t status = run_routine(s, routine);
+  if (status == TERN_OK) return status;
+  if (desc.bound_count) return tern_status_annotate(status, "\n - While reserving memory for the session's bounds");
+  tern_status_free(status);  // hints are no promise: memory is reserved when an invocation needs it
+  return TERN_OK;
 }
 
 tern_status_t create(Session& s, const tern_session_desc_t& desc) {
@@ -82,8 +87,7 @@ tern_status_t create(Session& s, const tern_session_desc_t& desc) {
   if (desc.profile_capacity)
     TERN_RETURN_IF_ERROR(tern_hal_event_log_create(s.allocator, desc.profile_capacity, &s.event_log));
   TERN_RETURN_IF_ERROR(bind_slots(s));
-  TERN_RETURN_IF_ERROR_CONTEXT(reserve_for_bounds(s, desc),
-                               "\n - While reserving memory for the session's bounds");
+  TERN_RETURN_IF_ERROR(reserve_for_bounds(s, desc));
   if (s.arena_known) TERN_RETURN_IF_ERROR(record_lists(s));
   if (s.program->table->init() != kNone32) {
     TERN_RETURN_IF_ERROR_CONTEXT(run_routine(s, s.program->table->init()),

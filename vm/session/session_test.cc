@@ -112,6 +112,37 @@ TEST_CASE("dimensions come from the bound tensors") {
   CHECK(tern_session_stats(loaded.session).arena_bytes == 160);
 }
 
+TEST_CASE("bounds that cannot be reserved fail, hints do not") {
+  std::string text = kDynamic;
+  text.replace(text.find("hint 8"), 6, "hint 998");
+  tern_session_desc_t desc = {};
+  desc.arena_limit = 1000;
+  Loaded loaded(text, desc);
+  CHECK(tern_session_stats(loaded.session).arena_bytes == 0);
+  std::vector<float> x(900, 1.0f);
+  std::vector<tern_tensor_t> outputs(1);
+  CHECK(loaded.invoke({tensor_of(x, {100})}, outputs).message == "ok");
+  const Outcome large = loaded.invoke({tensor_of(x, {900})}, outputs);
+  CHECK(large.code == TERN_STATUS_OUT_OF_MEMORY);
+  CHECK(large.message.find(
+            "The arena this invocation needs (3600 bytes) is over the session's limit (1000).") == 0);
+  CHECK(loaded.invoke({tensor_of(x, {100})}, outputs).message == "ok");
+
+  const auto create = [&](tern_dim_bound_t bound) {
+    desc.bounds = &bound;
+    desc.bound_count = 1;
+    desc.static_kernels = kTestKernels;
+    desc.static_kernel_count = kTestKernelCount;
+    tern_session_t* session = nullptr;
+    const Outcome outcome(tern_session_create(loaded.module, loaded.runtime.device, &desc, &session));
+    CHECK(session == nullptr);
+    return outcome;
+  };
+  CHECK(create({"N", 900}).code == TERN_STATUS_OUT_OF_MEMORY);
+  CHECK(create({"N", 1001}).message == "The bound (1001) of symbol 'N' is not between 1 and 1000.");
+  CHECK(create({"M", 1}).message == "The module has no symbol 'M' to bound.");
+}
+
 TEST_CASE("wrong inputs are sentences") {
   Loaded loaded(kDynamic);
   std::vector<float> x(8);
