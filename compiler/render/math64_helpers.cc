@@ -390,17 +390,17 @@ static inline $V $F($V x, $V y) {
 )c"},
       {"erf.f64",
        R"c(static inline $V $F($V x) {
-  $V a = __builtin_elementwise_abs(x), c = a > ($V)(2.0) ? ($V)(2.0) : a, low, z = @two_product(c, c, &low);
-  // Below 2: 2/sqrt(pi) x e^(-x^2) (1 + 2x^2/3 (1 + 2x^2/5 (...))).
+  $V a = __builtin_elementwise_abs(x), c = a > ($V)(1.25) ? ($V)(1.25) : a, low, z = @two_product(c, c, &low);
+  // Below 5/4: 2/sqrt(pi) x e^(-x^2) (1 + 2x^2/3 (1 + 2x^2/5 (...))).
   $V sum = ($V)(1.0), t = z + z;
-  for (i32 k = 40; k > 0; --k) sum = FMA(sum, t / ($V)(2.0 * k + 1.0), ($V)(1.0));
+  for (i32 k = 30; k > 0; --k) sum = FMA(sum, t / ($V)(2.0 * k + 1.0), ($V)(1.0));
   $V e = @exp(-z);
   $V near = ($V)(1.12837916709551257390) * c * sum * (e - e * low);
   // Beyond: 1 - e^(-x^2) / sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ...)))).
-  $V b = a > ($V)(6.0) ? ($V)(6.0) : a < ($V)(2.0) ? ($V)(2.0) : a, f = b;
-  for (i32 k = 60; k > 0; --k) f = b + ($V)(0.5 * k) / f;
+  $V b = a > ($V)(6.0) ? ($V)(6.0) : a < ($V)(1.25) ? ($V)(1.25) : a, f = b;
+  for (i32 k = 120; k > 0; --k) f = b + ($V)(0.5 * k) / f;
   $V far = ($V)(1.0) - @exp(-(b * b)) * ($V)(0.564189583547756287) / f;
-  $V y = a < ($V)(2.0) ? near : far;
+  $V y = a < ($V)(1.25) ? near : far;
   return x != x ? x : __builtin_elementwise_copysign(y, x);
 }
 )c"},

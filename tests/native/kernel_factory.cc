@@ -117,20 +117,30 @@ double ulp_distance(DType dtype, double a, double b) {
 
 }  // namespace
 
+Contents random_contents(const Kernel& k, std::mt19937& random) {
+  Contents contents;
+  for (const Buffer& b : k.bindings) contents.push_back(random_bytes(b->type.dtype, kCaseElements, random));
+  return contents;
+}
+
 std::string compare_runs(const Kernel& k, void* native, std::mt19937& random, double ulps) {
-  std::vector<std::vector<uint8_t>> inputs;
-  for (const Buffer& b : k.bindings) inputs.push_back(random_bytes(b->type.dtype, kCaseElements, random));
-  auto mine = inputs, theirs = inputs;
-  std::vector<EvalBinding> bindings;
+  Contents before = random_contents(k, random), written = before;
   std::vector<void*> pointers;
+  for (auto& bytes : written) pointers.push_back(bytes.data());
+  tern_kernel_args_t args{pointers.data(), nullptr};
+  int32_t code = reinterpret_cast<tern_kernel_fn_t>(native)(&args, 0, 1, nullptr, 0);
+  return compare_with_evaluator(k, before, code, written, ulps);
+}
+
+std::string compare_with_evaluator(const Kernel& k, const Contents& inputs, int32_t code,
+                                   const Contents& theirs, double ulps) {
+  Contents mine = inputs;
+  std::vector<EvalBinding> bindings;
   for (size_t b = 0; b < mine.size(); ++b) {
     bindings.push_back({mine[b].data(), dtype_storage_bytes(k.bindings[b]->type.dtype, kCaseElements)});
-    pointers.push_back(theirs[b].data());
   }
   auto result = evaluate(k, bindings, {}, 0, 1);
   if (!result.ok()) return result.error().text();
-  tern_kernel_args_t args{pointers.data(), nullptr};
-  int32_t code = reinterpret_cast<tern_kernel_fn_t>(native)(&args, 0, 1, nullptr, 0);
   if (code != *result) return fmt::format("status {} instead of {}", code, *result);
   size_t out = mine.size() - 1;
   DType dtype = k.bindings[out]->type.dtype;

@@ -26,9 +26,14 @@ kernel::Buffer input_buffer(const std::string& name, DType dtype);
 // Random elements with the type's special values among them.
 std::vector<uint8_t> random_bytes(DType dtype, int64_t elements, std::mt19937& random);
 
-// Runs the kernel on the evaluator and natively on the same inputs; the outputs' elements must agree: bit for
-// bit, any NaN for any NaN, 0 for -0, and `ulps` apart at most for floats. Returns the first difference, or
-// "".
+// One run: the bindings' contents before, on both sides the same.
+using Contents = std::vector<std::vector<uint8_t>>;
+Contents random_contents(const kernel::Kernel& kernel, std::mt19937& random);
+// The last binding as the evaluator writes it against what was `written`: bit for bit, any NaN for any NaN, 0
+// for -0, and `ulps` apart at most for floats. The first difference, or "".
+std::string compare_with_evaluator(const kernel::Kernel& kernel, const Contents& before, int32_t code,
+                                   const Contents& written, double ulps);
+// Both at once for a function in this process.
 std::string compare_runs(const kernel::Kernel& kernel, void* native, std::mt19937& random, double ulps);
 
 }  // namespace tern::test

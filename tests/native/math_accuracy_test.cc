@@ -1,0 +1,163 @@
+// Error of the vector math, in units in the last place of the exact result. Ordinarily a sample of all f32
+// values; TERN_FULL_SWEEP=1 takes every one (and prints the table of docs/vector-math.md).
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include "compiler/kernel/simplify.h"
+#include "compiler/kernel/vectorize.h"
+#include "compiler/render/c_target.h"
+#include "tests/native/native_kernel.h"
+
+namespace tern::test {
+namespace {
+
+using namespace kernel;
+
+struct Function {
+  ScalarOp op;
+  double (*exact)(double);
+  long double (*exact_long)(long double);
+  double bound32, bound64;  // ulps, on every level
+};
+
+const Function kFunctions[] = {
+    {ScalarOp::kExp, std::exp, std::exp, 1.1, 1.1},
+    {ScalarOp::kLog, std::log, std::log, 1.0, 1.0},
+    {ScalarOp::kLog1p, std::log1p, std::log1p, 0.6, 2.0},
+    {ScalarOp::kExpm1, std::expm1, std::expm1, 0.6, 2.5},
+    {ScalarOp::kSin, std::sin, std::sin, 0.6, 2.5},
+    {ScalarOp::kCos, std::cos, std::cos, 0.6, 2.5},
+    {ScalarOp::kTan, std::tan, std::tan, 0.6, 3.6},
+    {ScalarOp::kAsin, std::asin, std::asin, 0.6, 3.0},
+    {ScalarOp::kAcos, std::acos, std::acos, 0.6, 3.0},
+    {ScalarOp::kAtan, std::atan, std::atan, 0.6, 1.5},
+    {ScalarOp::kSinh, std::sinh, std::sinh, 0.6, 3.5},
+    {ScalarOp::kCosh, std::cosh, std::cosh, 0.6, 3.5},
+    {ScalarOp::kTanh, std::tanh, std::tanh, 2.0, 4.0},
+    {ScalarOp::kAsinh, std::asinh, std::asinh, 0.6, 4.0},
+    {ScalarOp::kAcosh, std::acosh, std::acosh, 0.6, 4.0},
+    {ScalarOp::kAtanh, std::atanh, std::atanh, 0.6, 4.0},
+    {ScalarOp::kErf, std::erf, std::erf, 1.5, 4.0},
+};
+
+// y[i] = op(x[i]) for i < n.
+Kernel function_kernel(ScalarOp which, DType dtype, int lanes, size_t number) {
+  Kernel k;
+  k.name = fmt::format("math_{}", number);
+  Buffer x = make_buffer("x", {dtype, 1}, Scope::kGlobal, Access::kRead);
+  Buffer y = make_buffer("y", {dtype, 1}, Scope::kGlobal, Access::kWrite);
+  Var n = make_var("n"), i = make_var("i");
+  k.bindings = {x, y};
+  k.params = {{n, Dim::symbol("N")}};
+  Stmt l = loop(i, int_const(0), var_expr(n), LoopKind::kSerial,
+                {store(y, var_expr(i), op(which, {load(x, var_expr(i))}))});
+  k.body = vectorize_loop(l, lanes);
+  simplify(k);
+  return k;
+}
+
+template <typename T>
+void apply(tern_kernel_fn_t f, std::vector<T>& x, std::vector<T>& y) {
+  void* bindings[] = {x.data(), y.data()};
+  int64_t params[] = {static_cast<int64_t>(x.size())};
+  tern_kernel_args_t args{bindings, params};
+  REQUIRE(f(&args, 0, 1, nullptr, 0) == 0);
+}
+
+// In units in the last place of a float with `bits` of significand and least exponent `least`.
+double ulps(long double got, long double exact, int bits, int least) {
+  if (std::isnan(exact)) return std::isnan(got) ? 0 : INFINITY;
+  if (std::isnan(got)) return INFINITY;
+  int e = 0;
+  std::frexp(exact, &e);
+  long double unit = std::ldexp(1.0L, std::max(e, least) - bits);
+  long double largest =
+      bits == 24 ? static_cast<long double>(3.4028234663852886e38L) : 1.7976931348623157e308L;
+  if (std::isinf(got))
+    return std::fabs(exact) > largest - unit ? 0 : INFINITY;  // half a unit above the largest
+  if (std::isinf(exact)) return INFINITY;
+  return static_cast<double>(std::fabs(got - exact) / unit);
+}
+
+struct Worst {
+  double error = 0, at = 0;
+};
+
+Worst sweep_f32(tern_kernel_fn_t f, const Function& function, uint64_t stride) {
+  Worst worst;
+  std::vector<float> x(1 << 14), y(x.size());
+  for (uint64_t next = 0; next < uint64_t{1} << 32;) {
+    for (float& v : x) {
+      v = std::bit_cast<float>(static_cast<uint32_t>(next));
+      next += stride;
+    }
+    apply(f, x, y);
+    for (size_t k = 0; k < x.size(); ++k) {
+      double error = ulps(y[k], function.exact(x[k]), 24, -125);
+      if (error > worst.error) worst = {error, x[k]};
+    }
+  }
+  return worst;
+}
+
+Worst sample_f64(tern_kernel_fn_t f, const Function& function, int rounds) {
+  Worst worst;
+  std::mt19937_64 random(3);
+  std::vector<double> x(1 << 13), y(x.size());
+  for (int round = 0; round < rounds; ++round) {
+    for (double& v : x) {
+      uint64_t bits = random();
+      if (round % 2 == 0) {
+        // Ordinary magnitudes: 2^-30 .. 2^11.
+        bits = (bits & 0x800fffffffffffffull) | (993 + bits % 41) << 52;
+      }
+      v = std::bit_cast<double>(bits);
+    }
+    apply(f, x, y);
+    for (size_t k = 0; k < x.size(); ++k) {
+      double error = ulps(y[k], function.exact_long(x[k]), 53, -1021);
+      if (error > worst.error) worst = {error, x[k]};
+    }
+  }
+  return worst;
+}
+
+TEST_CASE("vector math stays within its bounds") {
+  const char* sweep = std::getenv("TERN_SWEEP");
+  const bool full = sweep != nullptr;
+  const uint64_t stride = full ? std::strtoull(sweep, nullptr, 10) : 40009;
+  for (const std::string& level : native_levels()) {
+    std::vector<Kernel> kernels;
+    int lanes = render::c_target(level)->vector_bits / 32;
+    for (const Function& f : kFunctions)
+      kernels.push_back(function_kernel(f.op, DType::kF32, lanes, kernels.size()));
+    for (const Function& f : kFunctions)
+      kernels.push_back(function_kernel(f.op, DType::kF64, lanes / 2, kernels.size()));
+    auto image = compile(kernels, level);
+    REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
+    LoadedImage loaded(*image);
+    for (size_t k = 0; k < std::size(kFunctions); ++k) {
+      const Function& f = kFunctions[k];
+      Worst single = sweep_f32(loaded.function(k), f, stride);
+      Worst wide = sample_f64(loaded.function(std::size(kFunctions) + k), f, full ? 400 : 8);
+      std::string_view name = scalar::info(f.op).name;
+      if (full) {
+        std::printf("| %s | %s | %.3f at %.9g | %.3f at %.17g |\n", level.c_str(), std::string(name).c_str(),
+                    single.error, single.at, wide.error, wide.at);
+        std::fflush(stdout);
+      }
+      CHECK_MESSAGE(single.error <= f.bound32,
+                    level << " " << name << " f32: " << single.error << " at " << single.at);
+      CHECK_MESSAGE(wide.error <= f.bound64,
+                    level << " " << name << " f64: " << wide.error << " at " << wide.at);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tern::test
