@@ -192,12 +192,7 @@ class Contraction {
     if (p_.windows) {
       ConvSource source;
       source.pixel = [=, this](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
-        const Expr at = kernel::add(c, var_expr(lane));
-        // An only channel has no stride: a run of "channels" goes along the row.
-        const Index index = p_.geometry.channels == 1
-                                ? channel_index(image, int_const(0), iy, kernel::add(ix, at))
-                                : channel_index(image, at, iy, ix);
-        return access_.vector(0, index, lane, lanes);
+        return access_.vector(0, channel_index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes);
       };
       source.rows_contiguous = rows_contiguous();
       return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
