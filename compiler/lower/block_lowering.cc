@@ -261,6 +261,12 @@ void BlockLowering::emit_region(Region& region) {
   for (Value* v : region.inputs) ensure_place(v);
   if (region.root && region.root->kind == OpKind::kConv) {
     Value* x = region.root->operand();
+    if (x->type.shape[1].is_const(1)) {
+      // One channel: its stride means nothing, and 1 lets kernels run from a pixel into the next one.
+      Place one_channel = context_.place(x);
+      one_channel.strides[1] = 1;
+      context_.set_place(x, one_channel);
+    }
     const Place& place = context_.place(x);
     const bool ready =
         x->type.shape[1].is_const(1) || place.strides[1].is_const(1) || !context_.enabled("channels_last");

@@ -49,7 +49,7 @@ Expr ElementEmitter::address(const Value* value, const Index& index) {
   // Outermost first: sums fold their constants best so, and addresses read well.
   for (const int d : place.layout.order) {
     const Dim& stride = place.strides[static_cast<size_t>(d)];
-    if (stride.is_const(0) || value->type.shape[static_cast<size_t>(d)].is_const(1)) continue;
+    if (stride.is_const(0)) continue;
     at = kernel::add(kernel::mul(index[static_cast<size_t>(d)], dispatch_.expr(stride)), at);
   }
   return at;
