@@ -8,12 +8,17 @@
 #include <vector>
 
 #include "compiler/graph/passes.h"
+#include "compiler/kernel/assign_scratch.h"
+#include "compiler/kernel/ir.h"
+#include "compiler/kernel/simplify.h"
+#include "compiler/kernel/unroll.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/onnx/import.h"
 
 namespace {
 
 constexpr const char* kHelp =
-    "usage: tern-opt [options] FILE.tg|FILE.onnx   (FILE `-`: a .tg on standard input)\n"
+    "usage: tern-opt [options] FILE.tg|FILE.onnx|FILE.tk   (FILE `-`: a .tg on standard input)\n"
     "  --passes=A,B,…     run these passes in order\n"
     "  --optimize         run the whole pipeline\n"
     "  --disable-pass=A   skip this pass (repeat for more)\n"
@@ -81,7 +86,40 @@ tern::Result<std::unique_ptr<tern::graph::Graph>> read_graph(const std::string& 
   return tern::graph::parse_graph(text);
 }
 
+struct KernelPass {
+  std::string_view name, summary;
+  void (*run)(tern::kernel::Kernel&);
+};
+constexpr KernelPass kKernelPasses[] = {
+    {"simplify", "algebra on indices and conditions", tern::kernel::simplify},
+    {"unroll", "unrolled loops become copies of their body", tern::kernel::unroll},
+    {"vectorize", "vector loops become vector operations", tern::kernel::vectorize},
+    {"assign_scratch", "allocations get offsets in the worker's scratch", tern::kernel::assign_scratch},
+};
+
+int process_kernel(const Options& options) {
+  std::string text;
+  if (!read_file(options.file, text)) return fail(tern::error("The file '{}' cannot be read.", options.file));
+  auto kernel = tern::kernel::parse_kernel(text);
+  if (!kernel.ok()) return fail(kernel.error());
+  std::string after = "reading";
+  for (size_t i = 0;; ++i) {
+    if (const std::string problems = verify(kernel.value()); !problems.empty())
+      return fail(tern::error("After {} the kernel is malformed: {}.", after, problems));
+    if (i == options.passes.size()) break;
+    const KernelPass* found = nullptr;
+    for (const KernelPass& pass : kKernelPasses)
+      if (pass.name == options.passes[i]) found = &pass;
+    if (!found) return fail(tern::error("The pass '{}' is not known.", options.passes[i]));
+    found->run(kernel.value());
+    after = found->name;
+  }
+  fmt::print("{}", print_kernel(kernel.value()));
+  return 0;
+}
+
 int process(Options& options) {
+  if (options.file.ends_with(".tk")) return process_kernel(options);
   auto graph = read_graph(options.file);
   if (!graph.ok()) return fail(graph.error());
   if (const std::string problems = tern::graph::verify(**graph); !problems.empty())
@@ -122,7 +160,10 @@ int main(int argc, char** argv) {
       fmt::print("{}", kHelp);
       return 0;
     } else if (arg == "--list") {
-      for (const tern::graph::Pass& p : tern::graph::passes()) fmt::print("{:<18} {}\n", p.name, p.summary);
+      fmt::print("graph passes\n");
+      for (const tern::graph::Pass& p : tern::graph::passes()) fmt::print("  {:<18} {}\n", p.name, p.summary);
+      fmt::print("kernel passes\n");
+      for (const KernelPass& p : kKernelPasses) fmt::print("  {:<18} {}\n", p.name, p.summary);
       return 0;
     } else if (arg.starts_with("--passes=")) {
       for (const std::string_view p : split(value("--passes="))) options.passes.push_back(p);

@@ -8,6 +8,7 @@
 #include "compiler/graph/passes/eliminate_dead.h"
 #include "compiler/graph/passes/fold_constants.h"
 #include "compiler/graph/passes/fold_scale.h"
+#include "compiler/graph/passes/hoist_invariants.h"
 #include "compiler/graph/passes/inline_if.h"
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/unroll_loops.h"
@@ -18,6 +19,8 @@ namespace {
 constexpr Pass kPasses[] = {
     {"inline_if", "an if with a constant condition becomes its branch", inline_if},
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
+    {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
+     hoist_invariants},
     {"fold_constants", "nodes on constants are evaluated", fold_constants},
     {"simplify", "algebra: identities, chains, cheaper forms", simplify},
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
@@ -28,9 +31,9 @@ constexpr Pass kPasses[] = {
 // One round. Control flow first, since it uncovers the most; folding before algebra, whose rules ask for
 // constants; scales after common subexpressions, since they want weights with one user; the dead go last.
 // Rounds repeat until none of them changes anything.
-constexpr std::string_view kRound[] = {"eliminate_dead",   "fold_constants", "inline_if",
-                                       "unroll_loops",     "simplify",       "fold_constants",
-                                       "eliminate_common", "fold_scale",     "eliminate_dead"};
+constexpr std::string_view kRound[] = {
+    "eliminate_dead", "fold_constants", "inline_if",        "unroll_loops", "hoist_invariants",
+    "simplify",       "fold_constants", "eliminate_common", "fold_scale",   "eliminate_dead"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
