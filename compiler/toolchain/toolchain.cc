@@ -52,7 +52,7 @@ const std::vector<std::string>& common_flags() {
       "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-ident",
       "-fcf-protection=none", "-ffunction-sections", "-fdata-sections",
       // Kernels are vectorised already.
-      "-fno-vectorize", "-w"};
+      "-fno-vectorize", "-Wno-everything"};
   return kFlags;
 }
 
