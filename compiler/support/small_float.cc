@@ -94,7 +94,7 @@ uint64_t encode_small_float(DType dtype, double value, bool saturate) {
   const Format f = format_of(dtype);
   const int sign_shift = f.exponent_bits + f.mantissa_bits;
   const uint64_t sign = std::signbit(value) ? uint64_t{1} << sign_shift : 0;
-  if (std::isnan(value)) return f.nan < 0 ? f.max_finite : static_cast<uint64_t>(f.nan);
+  if (std::isnan(value)) return f.nan < 0 ? uint64_t{1} << sign_shift : static_cast<uint64_t>(f.nan);
   const bool wide = dtype == DType::kF16 || dtype == DType::kBF16;
   uint64_t magnitude = 0;
   bool overflow = std::isinf(value);

@@ -12,7 +12,7 @@ namespace tern {
 double decode_small_float(DType dtype, uint64_t bits);
 // `saturate` concerns the 8- and 4-bit types: overflow and infinities give the largest finite value; without
 // it infinity where the type has one, else NaN. f16, bf16 and f32 always overflow to infinity. f4e2m1 has
-// neither, so it always saturates and NaN gives its largest value.
+// neither, so it always saturates and NaN gives -0.
 uint64_t encode_small_float(DType dtype, double value, bool saturate = true);
 
 inline float decode_bf16(uint16_t bits) {

@@ -17,7 +17,7 @@ class Generator {
 
   std::unique_ptr<Graph> run() {
     for (int i = 0; i < 2; ++i) {
-      Value* v = graph_.new_value(Type::tensor(DType::kF32, shape()));
+      Value* v = graph_.new_value(Type::tensor(DType::kF32, shape(true)));
       v->block = &graph_.body;
       v->index = i;
       graph_.body.args.push_back(v);
@@ -32,12 +32,21 @@ class Generator {
  private:
   size_t pick(size_t n) { return random_() % n; }
   Value* any() { return values_[pick(values_.size())]; }
-  Shape shape() {
+  // Sizes 1 to 3, where the symbols N and M stand for 2 and 3 in inputs.
+  Shape shape(bool symbols = false) {
     Shape s;
-    for (size_t i = 0, rank = 1 + pick(3); i < rank; ++i) s.push_back(Dim(static_cast<int64_t>(1 + pick(3))));
+    for (size_t i = 0, rank = 1 + pick(3); i < rank; ++i) {
+      const auto n = static_cast<int64_t>(1 + pick(3));
+      s.push_back(!symbols || n == 1 || pick(2) ? Dim(n) : Dim::symbol(n == 2 ? "N" : "M"));
+    }
     return s;
   }
+  static int64_t size(const Dim& d) {
+    return *d.evaluate([](const std::string& s) { return std::optional<int64_t>(s == "N" ? 2 : 3); });
+  }
+  static int64_t count(const Value* v) { return size(product(v->type.shape)); }
   Value* constant(const Shape& s) {
+    if (!is_static(s)) return builder_.broadcast(constant(Shape(1, Dim(1))), s);
     auto t = TensorData::make(DType::kF32, static_dims(s));
     const bool splat = pick(3) == 0;
     for (int64_t i = 0; i < t->count(); ++i)
@@ -50,7 +59,7 @@ class Generator {
     for (int tries = 0; tries < 4; ++tries) {
       Value* y = any();
       const Result<Shape> common = broadcast_shapes(x->type.shape, y->type.shape);
-      if (common.ok() && product(common.value()).value() < 300) return y;
+      if (common.ok() && size(product(common.value())) < 300) return y;
     }
     Shape s = x->type.shape;
     for (Dim& d : s)
@@ -68,12 +77,20 @@ class Generator {
     std::vector<Dim> starts, sizes;
     std::vector<int64_t> steps;
     for (const Dim& d : x->type.shape) {
+      if (!d.is_const()) {  // everything, perhaps backwards, or all but the last
+        const size_t which = pick(3);
+        starts.push_back(which == 1 ? d - Dim(1) : Dim(0));
+        sizes.push_back(which == 2 ? d - Dim(1) : d);
+        steps.push_back(which == 1 ? -1 : 1);
+        if (size(sizes.back()) == 0) sizes.back() = d;
+        continue;
+      }
       const auto n = static_cast<size_t>(d.value());
-      const auto size = static_cast<int64_t>(1 + pick(n));
+      const auto taken = static_cast<int64_t>(1 + pick(n));
       const bool back = pick(3) == 0;
-      const auto slack = static_cast<int64_t>(pick(n - static_cast<size_t>(size) + 1));
-      starts.push_back(Dim(back ? slack + size - 1 : slack));
-      sizes.push_back(Dim(size));
+      const auto slack = static_cast<int64_t>(pick(n - static_cast<size_t>(taken) + 1));
+      starts.push_back(Dim(back ? slack + taken - 1 : slack));
+      sizes.push_back(Dim(taken));
       steps.push_back(back ? -1 : 1);
     }
     return builder_.slice(x, starts, sizes, steps);
@@ -95,7 +112,7 @@ class Generator {
     return builder_.dot(x, constant(s));
   }
   Value* conv(Value* x) {
-    if (x->type.rank() != 3) return x;
+    if (x->type.rank() != 3 || !x->type.shape[1].is_const()) return x;
     using Ints = std::vector<int64_t>;
     const int64_t window = static_cast<int64_t>(1 + pick(2));
     return builder_
@@ -133,9 +150,9 @@ class Generator {
       case 6:
         return slice(x);
       case 7:
-        return product(x->type.shape).value() < 100 ? pad(x) : slice(x);
+        return count(x) < 100 ? pad(x) : slice(x);
       case 8:
-        return product(x->type.shape).value() < 100 ? builder_.concat({x, x}, 0) : slice(x);
+        return count(x) < 100 ? builder_.concat({x, x}, 0) : slice(x);
       case 9:
         return x->type.rank() > 1 ? clamp(builder_.reduce(ScalarOp::kAdd, x, last, pick(2))) : x;
       case 10:
@@ -175,7 +192,11 @@ TEST_CASE("random graphs keep their meaning through every pass") {
     std::vector<EvalValue> inputs;
     std::mt19937 random(seed);
     for (const Value* v : before.value()->body.args) {
-      auto t = TensorData::make(DType::kF32, static_dims(v->type.shape));
+      std::vector<int64_t> shape;
+      for (const Dim& d : v->type.shape)
+        shape.push_back(
+            *d.evaluate([](const std::string& s) { return std::optional<int64_t>(s == "N" ? 2 : 3); }));
+      auto t = TensorData::make(DType::kF32, shape);
       for (int64_t i = 0; i < t->count(); ++i)
         t->mutable_as<float>()[i] = static_cast<float>(random() % 7) - 3;
       inputs.push_back({t, nullptr});
