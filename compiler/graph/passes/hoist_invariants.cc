@@ -74,6 +74,7 @@ class Hoister {
     std::unordered_set<const Node*> wanted;
     const auto is_constant = [](const Value* v) { return v->def && v->def->kind == OpKind::kConstant; };
     for (const auto& n : body.nodes) {
+      if (n->kind == OpKind::kCheck) break;  // what follows may rely on it
       const bool free = std::all_of(n->operands.begin(), n->operands.end(),
                                     [&](const Value* v) { return !inside.count(v) || is_constant(v); });
       if (n->kind != OpKind::kConstant && free && !may_fail(n->kind) && sizes_are_outer(*n)) {

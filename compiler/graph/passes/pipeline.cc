@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "compiler/graph/passes.h"
+#include "compiler/graph/passes/apply_bounds.h"
 #include "compiler/graph/passes/eliminate_common.h"
 #include "compiler/graph/passes/eliminate_dead.h"
 #include "compiler/graph/passes/fold_constants.h"
@@ -17,6 +18,7 @@ namespace tern::graph {
 namespace {
 
 constexpr Pass kPasses[] = {
+    {"apply_bounds", "min and max in dimensions are decided by the symbols' bounds", apply_bounds},
     {"inline_if", "an if with a constant condition becomes its branch", inline_if},
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
     {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
@@ -28,12 +30,12 @@ constexpr Pass kPasses[] = {
     {"eliminate_dead", "what nobody uses goes", eliminate_dead},
 };
 
-// One round. Control flow first, since it uncovers the most; folding before algebra, whose rules ask for
-// constants; scales after common subexpressions, since they want weights with one user; the dead go last.
-// Rounds repeat until none of them changes anything.
+// One round. Bounds and control flow first, since they uncover the most; folding before algebra, whose rules
+// ask for constants; scales after common subexpressions, since they want weights with one user; the dead go
+// last. Rounds repeat until none of them changes anything.
 constexpr std::string_view kRound[] = {
-    "eliminate_dead", "fold_constants", "inline_if",        "unroll_loops", "hoist_invariants",
-    "simplify",       "fold_constants", "eliminate_common", "fold_scale",   "eliminate_dead"};
+    "apply_bounds", "eliminate_dead", "fold_constants",   "inline_if",  "unroll_loops",  "hoist_invariants",
+    "simplify",     "fold_constants", "eliminate_common", "fold_scale", "eliminate_dead"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
