@@ -71,8 +71,14 @@ class Emit {
                          std::vector<std::unique_ptr<Block>> regions = {});
 
   Value* constant(TensorDataPtr data) { return builder_.constant(std::move(data)); }
-  Value* scalar(DType dtype, double value) { return builder_.scalar_constant(dtype, value); }
-  Value* integer(DType dtype, int64_t value) { return builder_.int_constant(dtype, value); }
+  Value* scalar(DType dtype, double value) {
+    check_number(dtype);
+    return builder_.scalar_constant(dtype, value);
+  }
+  Value* integer(DType dtype, int64_t value) {
+    check_number(dtype);
+    return builder_.int_constant(dtype, value);
+  }
   Value* i64(int64_t value) { return integer(DType::kI64, value); }
   Value* i64s(const std::vector<int64_t>& values) { return builder_.i64s(values); }
   Value* floats(DType dtype, const std::vector<double>& values, std::vector<int64_t> shape = {});
@@ -144,6 +150,9 @@ class Emit {
   Dim max_dim(const Dim& a, const Dim& b);
 
  private:
+  static void check_number(DType dtype) {
+    if (dtype == DType::kString) fail("The operator does not accept strings.");
+  }
   Value* materialise(const graph::Node& probe, const Type& type, std::optional<Contents>& contents);
   Knowledge* knowledge_;
   graph::Builder builder_;

@@ -8,6 +8,7 @@
 //   --list          print every case's result, not only failures
 //   --filter TEXT   only folders whose name contains TEXT
 //   --print         print the graph of each case
+//   --mutate N      N times: flip some bytes of the model and import that; a crash fails the case
 //   --expect N      exit with 1 when fewer than N cases pass
 //
 // Each case runs in a process of its own, so that a crash is one failed case.
@@ -40,7 +41,7 @@ namespace importer = tern::onnx;
 struct Options {
   bool import_only = false, optimize = false, list = false, print = false, lower = false;
   std::string filter;
-  long expect = -1;
+  long expect = -1, mutate = 0;
   std::vector<std::string> folders;
 };
 
@@ -183,7 +184,36 @@ Status run_data_set(const graph::Graph& graph, const lower::LoweredProgram* prog
   return Ok{};
 }
 
+// Imports damaged copies of the model. Errors are what is expected; a crash ends the process.
+Status run_mutations(const std::string& folder, long count) {
+  TERN_ASSIGN(std::string bytes, read_file(folder + "/model.onnx"));
+  std::string path = fmt::format("/tmp/onnx_eval_{}.onnx", getpid());
+  uint64_t state = std::hash<std::string>()(bytes) | 1;
+  auto random = [&](uint64_t below) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state % below;
+  };
+  std::string problem;
+  for (long n = 0; n < count && problem.empty() && !bytes.empty(); ++n) {
+    std::string damaged = bytes;
+    for (uint64_t flips = 1 + random(4); flips > 0; --flips)
+      damaged[random(damaged.size())] = static_cast<char>(random(3) == 0 ? random(256) : 1u << random(8));
+    if (random(10) == 0) damaged.resize(random(damaged.size()));
+    std::ofstream(path, std::ios::binary).write(damaged.data(), static_cast<std::streamsize>(damaged.size()));
+    Diagnostics diagnostics;
+    auto graph = importer::import_model(path, {}, diagnostics);
+    if (graph) problem = graph::verify(*graph);
+    if (!graph && diagnostics.ok()) problem = "neither a graph nor an error";
+  }
+  if (problem.empty()) unlink(path.c_str());
+  if (!problem.empty()) return error("verify: {} ({})", problem, path);
+  return Ok{};
+}
+
 Status run_case(const std::string& folder, const Options& options) {
+  if (options.mutate > 0) return run_mutations(folder, options.mutate);
   Diagnostics diagnostics;
   auto graph = importer::import_model(folder + "/model.onnx", {}, diagnostics);
   if (!graph) return error("import: {}", diagnostics.errors().front().text());
@@ -269,6 +299,8 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.print = true;
     } else if (a == "--filter" && i + 1 < argc) {
       options.filter = argv[++i];
+    } else if (a == "--mutate" && i + 1 < argc) {
+      options.mutate = atol(argv[++i]);
     } else if (a == "--expect" && i + 1 < argc) {
       options.expect = atol(argv[++i]);
     } else {
@@ -284,7 +316,8 @@ int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
     fmt::print(stderr,
-               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--list] [--print] [--filter TEXT] [--expect N] "
+               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--list] [--print] [--filter TEXT] "
+               "[--expect N] "
                "DIR...\n");
     return 2;
   }

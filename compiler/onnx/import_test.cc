@@ -1,0 +1,374 @@
+// import_model on models built here: what it accepts, and the texts of what it refuses. The operators'
+// meaning is tested by onnx_eval on ONNX's node tests.
+#include "compiler/onnx/import.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "compiler/onnx/model_file.h"
+
+namespace tern::onnx {
+
+namespace {
+
+// A folder of its own that goes away.
+struct TempFolder {
+  std::string path;
+  TempFolder() {
+    char name[] = "/tmp/tern_import_XXXXXX";
+    path = mkdtemp(name);
+  }
+  ~TempFolder() { (void)!system(("rm -rf " + path).c_str()); }
+  std::string write(const std::string& name, const std::string& bytes) const {
+    std::string file = path + "/" + name;
+    std::ofstream(file, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return file;
+  }
+};
+
+// A model of one graph: y = f(x), x f32[2,N].
+struct Model {
+  pb::ModelProto proto;
+  explicit Model(int64_t opset = 17) {
+    proto.set_ir_version(8);
+    auto* import = proto.add_opset_import();
+    import->set_domain("");
+    import->set_version(opset);
+    proto.mutable_graph()->set_name("test");
+    add_value(proto.mutable_graph()->add_input(), "x", {"2", "N"});
+    proto.mutable_graph()->add_output()->set_name("y");
+  }
+  static void add_value(pb::ValueInfoProto* info, const std::string& name,
+                        const std::vector<std::string>& dims) {
+    info->set_name(name);
+    auto* tensor = info->mutable_type()->mutable_tensor_type();
+    tensor->set_elem_type(pb::TensorProto::FLOAT);
+    tensor->mutable_shape();
+    for (const std::string& d : dims) {
+      auto* dim = tensor->mutable_shape()->add_dim();
+      if (isdigit(static_cast<unsigned char>(d[0]))) {
+        dim->set_dim_value(atoll(d.c_str()));
+      } else {
+        dim->set_dim_param(d);
+      }
+    }
+  }
+  pb::NodeProto* node(const std::string& op, const std::vector<std::string>& inputs,
+                      const std::vector<std::string>& outputs) {
+    auto* n = proto.mutable_graph()->add_node();
+    n->set_op_type(op);
+    n->set_name(op + "_" + outputs[0]);
+    for (const auto& i : inputs) n->add_input(i);
+    for (const auto& o : outputs) n->add_output(o);
+    return n;
+  }
+  void ints(const std::string& name, const std::vector<int64_t>& values) {
+    auto* t = proto.mutable_graph()->add_initializer();
+    t->set_name(name);
+    t->set_data_type(pb::TensorProto::INT64);
+    t->add_dims(static_cast<int64_t>(values.size()));
+    for (int64_t v : values) t->add_int64_data(v);
+  }
+  pb::TensorProto* floats(const std::string& name, const std::vector<int64_t>& dims) {
+    auto* t = proto.mutable_graph()->add_initializer();
+    t->set_name(name);
+    t->set_data_type(pb::TensorProto::FLOAT);
+    for (int64_t d : dims) t->add_dims(d);
+    return t;
+  }
+};
+
+std::unique_ptr<graph::Graph> import_bytes(const std::string& bytes, Diagnostics& diagnostics,
+                                           const ImportOptions& options = {}) {
+  TempFolder folder;
+  return import_model(folder.write("m.onnx", bytes), options, diagnostics);
+}
+
+std::unique_ptr<graph::Graph> import(const Model& model, const ImportOptions& options = {}) {
+  Diagnostics diagnostics;
+  auto graph = import_bytes(model.proto.SerializeAsString(), diagnostics, options);
+  CHECK_MESSAGE(graph, diagnostics.text());
+  if (graph) CHECK(graph::verify(*graph) == "");
+  return graph;
+}
+
+std::string errors(const Model& model, const ImportOptions& options = {}) {
+  Diagnostics diagnostics;
+  auto graph = import_bytes(model.proto.SerializeAsString(), diagnostics, options);
+  CHECK(!graph);
+  return diagnostics.text();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("shape arithmetic costs nothing at run time") {
+  // y = reshape(x, concat(shape(x)[1:] * 2, [1]))
+  Model m;
+  m.node("Shape", {"x"}, {"s"});
+  m.ints("one", {1});
+  m.ints("two", {2});
+  m.ints("axes", {0});
+  m.ints("far", {9223372036854775807});
+  m.node("Slice", {"s", "one", "far", "axes"}, {"n"});
+  m.node("Mul", {"n", "two"}, {"n2"});
+  auto* axis = m.node("Concat", {"n2", "one"}, {"target"})->add_attribute();
+  axis->set_name("axis");
+  axis->set_i(0);
+  m.node("Reshape", {"x", "target"}, {"y"});
+  auto graph = import(m);
+  REQUIRE(graph);
+  CHECK(graph->body.results[0]->type.text() == "f32[2*N,1]");
+  CHECK(graph->symbols.size() == 1);  // N; nothing is read at run time
+}
+
+TEST_CASE("a dimension given by --shape replaces the symbol everywhere") {
+  Model m;
+  m.node("Relu", {"x"}, {"y"});
+  ImportOptions options;
+  options.shapes["x"] = {2, 5};
+  auto graph = import(m, options);
+  REQUIRE(graph);
+  CHECK(graph->body.results[0]->type.text() == "f32[2,5]");
+  CHECK(graph->symbols.empty());
+  options.shapes["z"] = {1};
+  CHECK(contains(errors(m, options), "--shape names the input 'z', which the model does not have."));
+  options.shapes.erase("z");
+  options.shapes["x"] = {2};
+  CHECK(contains(errors(m, options), "--shape gives the input 'x' 1 dimensions; the model states 2."));
+}
+
+TEST_CASE("dimensions that an operator needs to be equal are checked at run time") {
+  Model m;
+  Model::add_value(m.proto.mutable_graph()->add_input(), "z", {"2", "M"});
+  m.node("Add", {"x", "z"}, {"y"});
+  auto graph = import(m);
+  REQUIRE(graph);
+  int checks = 0;
+  graph::walk(graph->body, [&](graph::Node& n) { checks += n.kind == graph::OpKind::kCheck; });
+  CHECK(checks == 1);
+}
+
+TEST_CASE("all problems come in one report") {
+  Model m;
+  m.node("Foo", {"x"}, {"a"});
+  m.node("Foo", {"a"}, {"b"});
+  m.node("Relu", {"b"}, {"c"});  // follows a failed node: not reported again
+  auto* bad = m.node("Softmax", {"x"}, {"d"});
+  bad->add_attribute()->set_name("axis");
+  bad->mutable_attribute(0)->set_i(7);
+  m.node("Add", {"c", "d"}, {"y"});
+  CHECK(
+      errors(m) ==
+      "Operator ai.onnx.Foo (opset 17) is not supported; the model uses it 2 times, first in node 'Foo_a'.\n"
+      "Axis 7 lies outside [-2, 2).\n"
+      " - While importing node 'Softmax_d' (Softmax, opset 17)");
+}
+
+TEST_CASE("an unknown attribute is refused, not ignored") {
+  Model m;
+  auto* n = m.node("Relu", {"x"}, {"y"});
+  n->add_attribute()->set_name("shiny");
+  CHECK(contains(errors(m), "Attribute 'shiny' is not one that tern knows for this operator."));
+}
+
+TEST_CASE("malformed graphs") {
+  SUBCASE("missing input") {
+    Model m;
+    m.node("Relu", {"nothing"}, {"y"});
+    CHECK(contains(errors(m), "Input 0 ('nothing') is not defined by any node, input or initializer."));
+  }
+  SUBCASE("no inputs at all") {
+    Model m;
+    m.node("Add", {}, {"y"});
+    CHECK(contains(errors(m), "Input 0 is missing."));
+  }
+  SUBCASE("cycle") {
+    Model m;
+    m.node("Add", {"x", "b"}, {"a"});
+    m.node("Add", {"x", "a"}, {"b"});
+    m.node("Relu", {"a"}, {"y"});
+    CHECK(contains(errors(m), "The graph has a cycle; node 'Add_a' (Add) depends on its own output."));
+  }
+  SUBCASE("unsorted nodes are sorted") {
+    Model m;
+    m.node("Relu", {"a"}, {"y"});
+    m.node("Neg", {"x"}, {"a"});
+    CHECK(import(m));
+  }
+  SUBCASE("two definitions") {
+    Model m;
+    m.node("Relu", {"x"}, {"y"});
+    m.node("Neg", {"x"}, {"y"});
+    CHECK(contains(errors(m), "The value 'y' is defined twice."));
+  }
+  SUBCASE("output that nothing defines") {
+    Model m;
+    m.node("Relu", {"x"}, {"a"});
+    CHECK(contains(errors(m), "The graph's output 'y' is not defined."));
+  }
+  SUBCASE("dimensions whose product overflows") {
+    Model m;
+    m.ints("huge", {1LL << 40, 1LL << 40});
+    m.node("ConstantOfShape", {"huge"}, {"y"});
+    CHECK(contains(errors(m),
+                   "A tensor of shape 1099511627776x1099511627776 has more than 70368744177664 elements."));
+  }
+  SUBCASE("shapes that do not broadcast") {
+    Model m;
+    m.floats("w", {3, 1})->mutable_float_data()->Resize(3, 1.0f);
+    m.node("Add", {"x", "w"}, {"y"});
+    CHECK(contains(errors(m), "The shapes f32[2,N] and f32[3,1] do not broadcast."));
+  }
+}
+
+TEST_CASE("tensors") {
+  SUBCASE("too little data") {
+    Model m;
+    m.floats("w", {2, 2})->set_raw_data(std::string(12, '\0'));
+    m.node("Add", {"x", "w"}, {"y"});
+    CHECK(contains(errors(m), "The tensor 'w' (f32) has 12 bytes of data; its shape asks for 16."));
+  }
+  SUBCASE("a huge shape without data allocates nothing") {
+    Model m;
+    m.floats("w", {1LL << 30, 1LL << 10});
+    m.node("Add", {"x", "w"}, {"y"});
+    CHECK(contains(errors(m), "The tensor 'w' holds 0 values; its shape asks for 1099511627776."));
+  }
+  SUBCASE("negative dimension") {
+    Model m;
+    m.floats("w", {-2});
+    m.node("Add", {"x", "w"}, {"y"});
+    CHECK(contains(errors(m), "The tensor 'w' has a negative dimension (-2)."));
+  }
+}
+
+TEST_CASE("external data stays in the model's folder") {
+  TempFolder folder;
+  folder.write("weights.bin", std::string(16, '\0'));
+  auto import_external = [&](const std::string& location, const std::string& offset,
+                             const std::string& length) {
+    Model m;
+    auto* t = m.floats("w", {2, 2});
+    t->set_data_location(pb::TensorProto::EXTERNAL);
+    for (auto [key, value] : {std::pair{"location", location}, {"offset", offset}, {"length", length}}) {
+      auto* entry = t->add_external_data();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+    m.node("MatMul", {"x", "w"}, {"y"});
+    Diagnostics diagnostics;
+    ImportOptions options;
+    options.shapes["x"] = {2, 2};
+    import_model(folder.write("m.onnx", m.proto.SerializeAsString()), options, diagnostics);
+    return diagnostics.text();
+  };
+  CHECK(import_external("weights.bin", "0", "16") == "");
+  CHECK(contains(
+      import_external("../weights.bin", "0", "16"),
+      "The external data's file '../weights.bin' contains '..'; it must lie in the model's folder."));
+  CHECK(contains(
+      import_external("/etc/passwd", "0", "16"),
+      "The external data's file '/etc/passwd' is an absolute path; it must lie in the model's folder."));
+  REQUIRE(symlink("/etc/passwd", (folder.path + "/link").c_str()) == 0);
+  CHECK(contains(import_external("link", "0", "16"),
+                 "The external data's file 'link' is a link that leaves the model's folder."));
+  CHECK(contains(import_external("weights.bin", "4", "16"),
+                 "The external data (offset 4, length 16) lies outside its file 'weights.bin' of 16 bytes."));
+  CHECK(contains(import_external("weights.bin", "0", "12"),
+                 "The external data's length (12) is not the tensor's size (16 bytes)."));
+  CHECK(contains(import_external("weights.bin", "-1", "16"),
+                 "The external data's offset ('-1') is not a size."));
+  CHECK(contains(import_external("missing.bin", "0", "16"), "Cannot resolve the path"));
+}
+
+TEST_CASE("a model function is inlined, with its attribute references") {
+  Model m;
+  auto* domain = m.proto.add_opset_import();
+  domain->set_domain("local");
+  domain->set_version(1);
+  auto* f = m.proto.add_functions();
+  f->set_name("Leak");
+  f->set_domain("local");
+  f->add_input("a");
+  f->add_output("b");
+  f->add_attribute("slope");
+  auto* import_proto = f->add_opset_import();
+  import_proto->set_domain("");
+  import_proto->set_version(17);
+  auto* body = f->add_node();
+  body->set_op_type("LeakyRelu");
+  body->add_input("a");
+  body->add_output("b");
+  auto* reference = body->add_attribute();
+  reference->set_name("alpha");
+  reference->set_ref_attr_name("slope");
+  reference->set_type(pb::AttributeProto::FLOAT);
+  auto* call = m.node("Leak", {"x"}, {"y"});
+  call->set_domain("local");
+  auto* slope = call->add_attribute();
+  slope->set_name("slope");
+  slope->set_f(0.5f);
+  slope->set_type(pb::AttributeProto::FLOAT);
+  ImportOptions options;
+  options.shapes["x"] = {2, 1};
+  auto graph = import(m, options);
+  REQUIRE(graph);
+  auto x = TensorData::make(DType::kF32, {2, 1});
+  x->set_float(0, -4);
+  x->set_float(1, 3);
+  auto outputs = graph::evaluate(*graph, {{x, nullptr}});
+  REQUIRE(outputs.ok());
+  CHECK(outputs.value()[0].tensor->float_at(0) == -2);
+  CHECK(outputs.value()[0].tensor->float_at(1) == 3);
+  // A function that calls itself is refused.
+  body->set_op_type("Leak");
+  body->set_domain("local");
+  body->clear_attribute();
+  CHECK(contains(errors(m), "Functions and subgraphs nest deeper than 64."));
+}
+
+TEST_CASE("files that are no models") {
+  Diagnostics empty, garbage, missing, newer;
+  import_bytes("", empty);
+  CHECK(contains(empty.text(), "is empty."));
+  import_bytes("this is not a model at all", garbage);
+  CHECK(contains(garbage.text(), "is not an ONNX model"));
+  import_model("/nonexistent/m.onnx", {}, missing);
+  CHECK(contains(missing.text(), "Cannot open the file '/nonexistent/m.onnx' (No such file or directory)."));
+  Model m(28);
+  m.proto.set_ir_version(14);
+  m.node("Relu", {"x"}, {"y"});
+  import_bytes(m.proto.SerializeAsString(), newer);
+  CHECK(newer.text() ==
+        "The model's IR version (14) is newer than the newest that tern reads (13).\n"
+        "The model's opset (28) lies outside [7, 27], which tern reads.");
+}
+
+TEST_CASE("damaged files give errors or well-formed graphs") {
+  Model m;
+  m.ints("target", {-1, 2});
+  m.floats("w", {2, 3})->set_raw_data(std::string(24, '\1'));
+  m.node("Reshape", {"x", "target"}, {"r"});
+  m.node("MatMul", {"r", "w"}, {"p"});
+  m.node("Softmax", {"p"}, {"y"});
+  std::string bytes = m.proto.SerializeAsString();
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    Diagnostics truncated, flipped;
+    import_bytes(bytes.substr(0, at), truncated);
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ (1 << (at % 8)));
+    auto graph = import_bytes(damaged, flipped);
+    CHECK((graph != nullptr) == flipped.ok());
+    if (graph) CHECK(graph::verify(*graph) == "");
+  }
+}
+
+}  // namespace tern::onnx
