@@ -245,6 +245,7 @@ CompileResult compile(const CompileOptions& options, Diagnostics& diagnostics) {
 std::vector<std::string> pass_names() {
   std::vector<std::string> names;
   for (const graph::Pass& pass : graph::passes()) names.emplace_back(pass.name);
+  for (std::string_view step : lower::kOptionalSteps) names.emplace_back(step);
   return names;
 }
 

@@ -8,9 +8,12 @@
 
 namespace tern::lower {
 
+// The optional steps of lowering, for --disable-pass.
+inline constexpr std::string_view kOptionalSteps[] = {"fuse_epilogue", "fuse_producers", "fuse_rows",
+                                                      "channels_last"};
+
 struct LowerOptions {
-  std::vector<std::string> disabled;  // names of optional steps (--disable-pass): fuse_epilogue,
-                                      // fuse_producers, fuse_rows, channels_last, …
+  std::vector<std::string> disabled;  // of kOptionalSteps
 };
 
 // The graph must verify and be simplified (graph/passes.h). Problems (ops that cannot be lowered for this

@@ -177,11 +177,10 @@ void collect_swaps(const std::vector<Step>& steps, const std::vector<Resolved>& 
   }
 }
 
-// Every variant of the dispatch allows binding `output` to share memory with binding `input`.
-bool kernels_allow(const lower::DispatchStep& step, size_t input, size_t output) {
+// Every variant of the dispatch allows binding `output` to share memory with an input of equal size.
+bool kernels_allow(const lower::DispatchStep& step, size_t output) {
   for (const lower::KernelVariant& variant : step.variants) {
-    const auto& bindings = variant.kernel->bindings;
-    if (!bindings[output]->may_alias || !bindings[input]->may_alias) return false;
+    if (!variant.kernel->bindings[output]->may_alias) return false;
   }
   return !step.variants.empty();
 }
@@ -203,7 +202,7 @@ class InPlaceFinder {
       for (size_t o = 0; o < bindings.size(); ++o) {
         if (bindings[o].access == kernel::Access::kRead) continue;
         for (size_t i = 0; i < bindings.size(); ++i) {
-          if (i != o && bindings[i].access == kernel::Access::kRead && kernels_allow(*dispatch.step, i, o) &&
+          if (i != o && bindings[i].access == kernel::Access::kRead && kernels_allow(*dispatch.step, o) &&
               alone(*dispatch.step, i, o) && fits(bindings[i], bindings[o], dispatch.number)) {
             const int input = root(bindings[i]), output = root(bindings[o]);
             live_.in_place.push_back({input, output});
@@ -225,15 +224,12 @@ class InPlaceFinder {
   int root(const lower::Binding& binding) const {
     return resolved_[static_cast<size_t>(binding.buffer)].root;
   }
-  // No other binding of the dispatch looks at the input in another order, or at the output.
+  // No other binding of the dispatch touches either: a view of the input may be read in another order.
   bool alone(const lower::DispatchStep& step, size_t input, size_t output) const {
     for (size_t i = 0; i < step.bindings.size(); ++i) {
       if (i == input || i == output) continue;
       const int other = root(step.bindings[i]);
-      if (other == root(step.bindings[output])) return false;
-      if (other == root(step.bindings[input]) &&
-          (step.bindings[i].access != kernel::Access::kRead || !kernels_allow(step, i, output)))
-        return false;
+      if (other == root(step.bindings[output]) || other == root(step.bindings[input])) return false;
     }
     return true;
   }

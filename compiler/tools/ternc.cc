@@ -1,4 +1,5 @@
 // ternc: compiles an ONNX model to a module. docs/ternc.md is the manual.
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -133,6 +134,12 @@ int run(Options& options) {
   for (const std::string& dim : options.dims) {
     const Status status = parse_dim(dim, options.compile.import);
     if (!status.ok()) return fail(kUsage, status.error().text());
+  }
+  const std::vector<std::string> passes = pass_names();
+  for (const std::string& name : options.compile.disabled_passes) {
+    if (std::find(passes.begin(), passes.end(), name) == passes.end())
+      return fail(kUsage, fmt::format("There is no pass '{}'; --disable-pass knows {}.", name,
+                                      fmt::join(passes, ", ")));
   }
   Result<std::vector<lower::Target>> targets = lower::parse_targets(options.targets);
   if (!targets.ok()) return fail(kUsage, targets.error().text());
