@@ -59,13 +59,15 @@ struct Affine {
 
 class ScaleFolder {
  public:
-  explicit ScaleFolder(Graph& graph) : uses_(compute_uses(graph)) {}
+  explicit ScaleFolder(Graph& graph) : uses_(compute_uses(graph)) { find_homes(graph.body); }
 
   std::optional<std::vector<Value*>> fold(Node& n, Builder& b) {
     // Only the last operation of a chain is rewritten: the whole chain goes at once.
     if (!is_affine_op(n) || continues(n)) return std::nullopt;
     std::optional<Affine> chain = trace(n.result());
-    if (!chain || !(chain->scaled || chain->shifts > 1)) return std::nullopt;
+    // A conv in front of a loop stays there.
+    if (!chain || !in_one_block(n, *chain->root.node) || !(chain->scaled || chain->shifts > 1))
+      return std::nullopt;
     Value* out = chain->root.node->result();
     if (chain->scaled) out = scaled_root(*chain, b);
     const bool has_shift =
@@ -197,7 +199,19 @@ class ScaleFolder {
     return b.constant(std::move(data));
   }
 
+  void find_homes(const Block& b) {
+    for (const auto& n : b.nodes) {
+      home_[n.get()] = &b;
+      for (const auto& region : n->regions) find_homes(*region);
+    }
+  }
+  bool in_one_block(const Node& a, const Node& b) const {
+    const auto x = home_.find(&a), y = home_.find(&b);
+    return x != home_.end() && y != home_.end() && x->second == y->second;
+  }
+
   UseMap uses_;
+  std::unordered_map<const Node*, const Block*> home_;
 };
 
 }  // namespace

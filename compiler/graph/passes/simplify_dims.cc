@@ -12,21 +12,25 @@ using scalar::ScalarOp;
 
 constexpr int64_t kMaxElements = 64;
 
-// Certainly not negative: sums and products of sizes with positive factors.
-bool is_nonnegative(const Dim& d) {
+// Certainly not negative: sums and products of sizes with positive factors. An element that is read at run
+// time is a size only by what it is used for.
+bool is_nonnegative(Graph& graph, const Dim& d) {
+  const auto nonnegative = [&](const Dim& a) { return is_nonnegative(graph, a); };
   switch (d.op()) {
     case Dim::Op::kConst:
       return d.value() >= 0;
-    case Dim::Op::kSymbol:
-      return true;  // sizes
+    case Dim::Op::kSymbol: {
+      const SymbolInfo* s = graph.find_symbol(d.symbol_name());
+      return s && s->origin != SymbolInfo::Origin::kElement;
+    }
     case Dim::Op::kMax:
-      return std::any_of(d.args().begin(), d.args().end(), is_nonnegative);
+      return std::any_of(d.args().begin(), d.args().end(), nonnegative);
     default:
-      return std::all_of(d.args().begin(), d.args().end(), is_nonnegative);
+      return std::all_of(d.args().begin(), d.args().end(), nonnegative);
   }
 }
 
-std::optional<Dim> apply(ScalarOp op, const Dim& x, const Dim& y) {
+std::optional<Dim> apply(Graph& graph, ScalarOp op, const Dim& x, const Dim& y) {
   switch (op) {
     case ScalarOp::kAdd:
       return x + y;
@@ -39,22 +43,22 @@ std::optional<Dim> apply(ScalarOp op, const Dim& x, const Dim& y) {
     case ScalarOp::kMax:
       return max(x, y);
     case ScalarOp::kDiv:
-      if (y.is_const() && y.value() > 0 && is_nonnegative(x)) return floordiv(x, y);
+      if (y.is_const() && y.value() > 0 && is_nonnegative(graph, x)) return floordiv(x, y);
       return std::nullopt;
     case ScalarOp::kRem:
     case ScalarOp::kFloorMod:
-      if (y.is_const() && y.value() > 0 && is_nonnegative(x)) return mod(x, y);
+      if (y.is_const() && y.value() > 0 && is_nonnegative(graph, x)) return mod(x, y);
       return std::nullopt;
     default:
       return std::nullopt;
   }
 }
 
-std::optional<bool> compare(ScalarOp op, const Dim& x, const Dim& y) {
+std::optional<bool> compare(Graph& graph, ScalarOp op, const Dim& x, const Dim& y) {
   const Dim difference = x - y;
   if (!difference.is_const()) {
     // A size is never negative.
-    if (y.is_const() && y.value() < 0 && is_nonnegative(x)) {
+    if (y.is_const() && y.value() < 0 && is_nonnegative(graph, x)) {
       if (op == ScalarOp::kEq || op == ScalarOp::kLt || op == ScalarOp::kLe) return false;
       if (op == ScalarOp::kNe || op == ScalarOp::kGt || op == ScalarOp::kGe) return true;
     }
@@ -89,7 +93,7 @@ Value* map_dims(const Node& n, Builder& b) {
   if (type.dtype == DType::kBool) {
     auto data = TensorData::make(DType::kBool, static_dims(type.shape));
     for (size_t i = 0; i < x->size(); ++i) {
-      const auto known = compare(n.scalar_op(), (*x)[i], (*y)[i]);
+      const auto known = compare(b.graph(), n.scalar_op(), (*x)[i], (*y)[i]);
       if (!known) return nullptr;
       data->set_int(static_cast<int64_t>(i), *known);
     }
@@ -97,7 +101,7 @@ Value* map_dims(const Node& n, Builder& b) {
   }
   std::vector<Dim> out;
   for (size_t i = 0; i < x->size(); ++i) {
-    const auto d = apply(n.scalar_op(), (*x)[i], (*y)[i]);
+    const auto d = apply(b.graph(), n.scalar_op(), (*x)[i], (*y)[i]);
     if (!d) return nullptr;
     out.push_back(*d);
   }
@@ -167,7 +171,7 @@ Value* simplify_dims(Node& n, Builder& b) {
       if (!dims || dims->empty()) return nullptr;
       Dim out = (*dims)[0];
       for (size_t i = 1; i < dims->size(); ++i) {
-        const auto next = apply(n.scalar_op(), out, (*dims)[i]);
+        const auto next = apply(b.graph(), n.scalar_op(), out, (*dims)[i]);
         if (!next) return nullptr;
         out = *next;
       }

@@ -29,7 +29,8 @@ Value* with_right_constant(ScalarOp op, Value* x, Value* right, const ScalarValu
       if (is_number(c, 1)) return x;
       // The reciprocal of a power of two is exact.
       int exponent = 0;
-      if (is_float(c.dtype) && std::fabs(std::frexp(c.f, &exponent)) == 0.5 && std::abs(exponent) < 14)
+      if (is_float(c.dtype) && dtype_bits(c.dtype) >= 16 && std::fabs(std::frexp(c.f, &exponent)) == 0.5 &&
+          std::abs(exponent) < 14)
         return b.mul(x, b.like(x, 1 / c.f));
       return nullptr;
     }
@@ -221,7 +222,9 @@ Value* simplify_cast(Node& n, Builder& b) {
   if (const Node* inner = def_of(x, OpKind::kCast)) {
     const DType from = inner->operand()->type.dtype;
     // The first cast loses nothing: the second sees what the operand is.
-    if (from != DType::kString && holds_all(from, x->type.dtype))
+    // Unless a float in the middle makes the second saturate where integers wrap.
+    const bool wraps = !is_float(from) && is_float(x->type.dtype) && is_int(to) && !holds_all(from, to);
+    if (from != DType::kString && holds_all(from, x->type.dtype) && !wraps)
       return b.cast(inner->operand(), to, saturate);
   }
   if (const Node* spread = def_of(x, OpKind::kBroadcast))
