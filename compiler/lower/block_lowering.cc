@@ -4,6 +4,7 @@
 
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/transposed_conv.h"
 
 namespace tern::lower {
 namespace {
@@ -258,7 +259,9 @@ void BlockLowering::emit_region(Region& region) {
     if (!check_types(*n)) return;
   }
   if (!context_.diagnostics().ok()) return;  // only looking for more problems
-  for (Value* v : region.inputs) ensure_place(v);
+  for (Value* v : region.inputs) {
+    if (!LoweringContext::splat(v)) ensure_place(v);
+  }
   if (region.root && region.root->kind == OpKind::kConv) {
     Value* x = region.root->operand();
     if (x->type.shape[1].is_const(1)) {
@@ -287,6 +290,7 @@ void BlockLowering::emit_region(Region& region) {
       lower_elementwise(region, context_);
       return;
     case RootKind::kContraction:
+      if (context_.enabled("split_transposed_conv") && lower_transposed_conv(region, context_)) return;
       if (!lower_contraction(region, context_)) lower_contraction_naive(region, context_);
       return;
     case RootKind::kRows:

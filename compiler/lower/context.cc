@@ -148,6 +148,26 @@ int LoweringContext::add_temporary(const std::string& name, DType dtype, const D
   return id;
 }
 
+std::optional<scalar::ScalarValue> LoweringContext::splat(const graph::Value* value) {
+  const auto is_view = [](OpKind k) {
+    return k == OpKind::kTranspose || k == OpKind::kSlice || k == OpKind::kBroadcast || k == OpKind::kReshape;
+  };
+  while (value->def && is_view(value->def->kind)) value = value->def->operand();
+  const TensorDataPtr data = constant_data(value);
+  if (!data || data->count() == 0 || data->dtype() == DType::kString || is_complex(data->dtype())) return {};
+  const int bits = dtype_bits(data->dtype());
+  if (data->count() > 1) {
+    if (bits < 8 || data->count() > 64) return {};
+    const auto size = static_cast<size_t>(bits / 8);
+    const auto bytes = data->bytes();
+    for (size_t i = size; i < bytes.size(); ++i) {
+      if (bytes[i] != bytes[i - size]) return {};
+    }
+  }
+  if (is_float(data->dtype())) return scalar::scalar_from_double(data->dtype(), data->float_at(0));
+  return scalar::scalar_from_int(data->dtype(), data->int_at(0));
+}
+
 TensorDataPtr LoweringContext::permuted(const TensorDataPtr& data, const std::vector<int>& order) {
   std::vector<int64_t> shape;
   for (const int d : order) shape.push_back(data->shape()[static_cast<size_t>(d)]);
@@ -242,7 +262,8 @@ DispatchBuilder::DispatchBuilder(LoweringContext& context, const Region& region)
     : context_(context), region_(region), label_(region.label()) {
   for (const graph::Value* v : region.inputs) {
     // Constants get a buffer only when they are bound: packed weights replace theirs.
-    if (!LoweringContext::constant_data(v)) declared_[context.place(v).buffer] = Access::kRead;
+    if (!LoweringContext::constant_data(v) && !LoweringContext::splat(v))
+      declared_[context.place(v).buffer] = Access::kRead;
   }
   for (const graph::Value* v : region.outputs) {
     const int buffer = context.place(v).buffer;
@@ -271,7 +292,8 @@ Dim DispatchBuilder::bound_bytes(int buffer) const {
   if (def.kind != BufferKind::kDynamic) return def.bytes;
   std::optional<Dim> elements;
   const auto see = [&](const graph::Value* v) {
-    if (LoweringContext::constant_data(v) || context_.place(v).buffer != buffer) return;
+    if (LoweringContext::constant_data(v) || LoweringContext::splat(v)) return;
+    if (context_.place(v).buffer != buffer) return;
     const Place& place = context_.place(v);
     Dim last = place.offset + 1;
     for (size_t d = 0; d < place.strides.size(); ++d) {

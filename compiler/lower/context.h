@@ -3,6 +3,7 @@
 // parameters and one kernel a level.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -45,6 +46,8 @@ class LoweringContext {
   // The constant's data, or null.
   static TensorDataPtr constant_data(const graph::Value* value);
 
+  // The scalar that fills a value, seen through views of a constant: inlined instead of loaded.
+  static std::optional<scalar::ScalarValue> splat(const graph::Value* value);
   // The same elements with dimension order[0] outermost, …, at compile time.
   static TensorDataPtr permuted(const TensorDataPtr& data, const std::vector<int>& order);
 

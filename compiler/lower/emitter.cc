@@ -22,23 +22,6 @@ Expr both(const Expr& a, const Expr& b) {
   return kernel::op(ScalarOp::kAnd, {a, b});
 }
 
-// The scalar that a constant holds in every element (inlined instead of loaded); null for other constants.
-Expr splat_constant(const TensorDataPtr& data) {
-  if (!data || data->count() == 0 || data->dtype() == DType::kString || is_complex(data->dtype()))
-    return nullptr;
-  const int bits = dtype_bits(data->dtype());
-  if (data->count() > 1) {
-    if (bits < 8 || data->count() > 64) return nullptr;
-    const auto size = static_cast<size_t>(bits / 8);
-    const auto bytes = data->bytes();
-    for (size_t i = size; i < bytes.size(); ++i) {
-      if (bytes[i] != bytes[i - size]) return nullptr;
-    }
-  }
-  if (is_float(data->dtype())) return kernel::float_const(data->float_at(0), data->dtype());
-  return int_const(data->int_at(0), data->dtype());
-}
-
 }  // namespace
 
 Expr ElementEmitter::address(const Value* value, const Index& index) {
@@ -93,10 +76,13 @@ Expr ElementEmitter::element(const Value* value, const Index& index) {
                                  [](const Expr& a, const Expr& b) { return kernel::equal(a, b); });
     if (same) return m.result;
   }
-  Expr result = splat_constant(LoweringContext::constant_data(value));
-  if (!result) {
-    const bool inlined = value->def && dispatch_.region().contains(value->def);
-    result = inlined ? compute(*value->def, value, index) : load(value, index);
+  Expr result;
+  if (value->def && dispatch_.region().contains(value->def)) {
+    result = compute(*value->def, value, index);
+  } else if (const auto splat = LoweringContext::splat(value)) {
+    result = kernel::scalar_const(*splat);
+  } else {
+    result = load(value, index);
   }
   memo_[value].push_back({index, result});
   return result;

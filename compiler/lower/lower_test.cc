@@ -237,6 +237,24 @@ TEST_CASE("contractions with epilogue") {
   input %w: f32[18,1,3,4] as "w"
   %c = conv(%x, %w) <strides=[1,1], low=[0,1], high=[0,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
   output %c as "c")"});
+  std::string weights;
+  for (int i = 0; i < 144; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);
+  check_lowering({R"(
+  input %x: f32[2,4,H,3] as "x"
+  input %r: f32[2,6,3*H-1,5] as "r"
+  %w = constant f32[6,2,4,3] {)" +
+                      weights + R"(}
+  %u = constant f32[6] {1, 2, 3, 4, 5, 6}
+  %c = conv(%x, %w) <strides=[1,1], low=[2,1], high=[2,1], dilations=[1,1], lhs_dilations=[3,2], groups=2>
+  %uk = reshape(%u) <shape=[1,6,1,1]>
+  %ub = broadcast(%uk) <shape=[2,6,3*H-1,5]>
+  %s = mul(%c, %ub)
+  %z = constant f32[] {0.25}
+  %zb = broadcast(%z) <shape=[2,6,3*H-1,5]>
+  %q = add(%s, %zb)
+  %y = add(%q, %r)
+  output %y as "y")",
+                  {4}});
   check_lowering({R"(
   input %x: i8[3,9] as "x"
   input %w: i8[9,5] as "w"

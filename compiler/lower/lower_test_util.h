@@ -86,6 +86,13 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
     for (const auto& [known, value] : sizes) {
       if (known == d) return value;
     }
+    const auto known = d.evaluate([&](const std::string& name) -> std::optional<int64_t> {
+      for (const auto& [symbol, value] : sizes) {
+        if (symbol == Dim::symbol(name)) return value;
+      }
+      return std::nullopt;
+    });
+    if (known) return *known;
     const int64_t value = sizes.size() < c.symbols.size() ? c.symbols[sizes.size()] : 5;
     sizes.emplace_back(d, value);
     return value;
@@ -120,9 +127,9 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
 inline void check_lowering(LowerCase c) {
   check_lowering_once(c, "default");
   c.dispatches = -1;
-  for (const char* step : {"fuse_epilogue", "fuse_producers", "fuse_rows", "channels_last"}) {
-    c.disabled = {step};
-    check_lowering_once(c, std::string("without ") + step);
+  for (const std::string_view step : kOptionalSteps) {
+    c.disabled = {std::string(step)};
+    check_lowering_once(c, fmt::format("without {}", step));
   }
 }
 

@@ -56,8 +56,7 @@ class Collector {
     if (++visits_ > 4000) return;
     const bool inlined = value->def && region_.contains(value->def);
     if (!inlined) {
-      const TensorDataPtr data = LoweringContext::constant_data(value);
-      if (!data || data->count() != 1) load(value, at, identity);
+      if (!LoweringContext::splat(value)) load(value, at, identity);
       return;
     }
     node(*value->def, at, identity);
