@@ -8,9 +8,11 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static tern_instance_t* instance = nullptr;
   static tern_device_t* device = nullptr;
+  static tern::test::CountingAllocator counting;
   if (!instance) {
-    if (tern_instance_create(nullptr, &instance) ||
-        tern_cpu_driver_register(tern_instance_drivers(instance)) ||
+    counting.largest = 1 << 20;  // sizes that the bytes make up are refused, not paged in
+    const tern_instance_desc_t desc = {counting.allocator()};
+    if (tern_instance_create(&desc, &instance) || tern_cpu_driver_register(tern_instance_drivers(instance)) ||
         tern_device_create(instance, nullptr, &device)) {
       std::abort();
     }
