@@ -25,7 +25,8 @@ class Parser {
   void fail(fmt::format_string<Args...> format, Args&&... args) {
     if (failed_) return;
     failed_ = true;
-    problem_ = error("Line {}: {}", peek().line, fmt::format(format, std::forward<Args>(args)...));
+    // The last token read is the one that is wrong, or stands right before it.
+    problem_ = error("Line {}: {}", tokens_[at_ == 0 ? 0 : at_ - 1].line, fmt::format(format, std::forward<Args>(args)...));
   }
   const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
   Token next() {

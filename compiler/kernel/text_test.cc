@@ -23,13 +23,13 @@ TEST_CASE("text: problems name the line") {
     return k.ok() ? std::string("parsed") : k.error().message;
   };
   CHECK(message("kernel a {\n  y[0] = 1.0\n}\n") == "Line 2: there is no buffer 'y'.");
-  CHECK(message("kernel a {\n  let v: f32 = 1\n}\n") == "Line 3: 'v' is f32 but its value is i64.");
+  CHECK(message("kernel a {\n  let v: f32 = 1\n}\n") == "Line 2: 'v' is f32 but its value is i64.");
   CHECK(message("kernel a {\n  let v: i64 = (1 + )\n}\n") ==
         "Line 2: ')' stands where an expression is expected.");
-  CHECK(message("kernel a {\n  let v: f32 = frob(1.0)\n}\n") == "Line 3: there is no function 'frob'.");
+  CHECK(message("kernel a {\n  let v: f32 = frob(1.0)\n}\n") == "Line 2: there is no function 'frob'.");
   CHECK(message("kernel a {\n  let v: f32 = (1.0 + 2)\n}\n") ==
-        "Line 3: The operands of 'add' have different types, f32 and i64.");
-  CHECK(message("kernel a {\n") == "Line 2: a '}' is missing.");
+        "Line 2: The operands of 'add' have different types, f32 and i64.");
+  CHECK(message("kernel a {\n") == "Line 1: a '}' is missing.");
 }
 
 TEST_CASE("verify: what is not well-formed is said") {

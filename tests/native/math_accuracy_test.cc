@@ -98,7 +98,10 @@ Worst sweep_f32(tern_kernel_fn_t f, const Function& function, uint64_t stride) {
     }
     apply(f, x, y);
     for (size_t k = 0; k < x.size(); ++k) {
-      double error = ulps(y[k], function.exact(x[k]), 24, -125);
+      double exact = function.exact(x[k]);
+      // Half a unit at most, the common case: not what is looked for.
+      if (y[k] == static_cast<float>(exact) && worst.error >= 0.5) continue;
+      double error = ulps(y[k], exact, 24, -125);
       if (error > worst.error) worst = {error, x[k]};
     }
   }
@@ -143,7 +146,9 @@ TEST_CASE("vector math stays within its bounds") {
     LoadedImage loaded(*image);
     for (size_t k = 0; k < std::size(kFunctions); ++k) {
       const Function& f = kFunctions[k];
-      Worst single = sweep_f32(loaded.function(k), f, stride);
+      bool direct = f.op == ScalarOp::kExp || f.op == ScalarOp::kLog || f.op == ScalarOp::kTanh ||
+                    f.op == ScalarOp::kErf;
+      Worst single = sweep_f32(loaded.function(k), f, direct || !full ? stride : 61 * stride);
       Worst wide = sample_f64(loaded.function(std::size(kFunctions) + k), f, full ? 400 : 8);
       std::string_view name = scalar::info(f.op).name;
       if (full) {
