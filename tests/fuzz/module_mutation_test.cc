@@ -91,7 +91,7 @@ TEST_CASE("each kind of wrong file has its sentence") {
   CHECK(load(cut) == "The file is cut off: it has 200 bytes and says " + std::to_string(module.size()) + ".");
   std::vector<uint8_t> newer = module;
   newer[4] = 9;
-  CHECK(load(newer) == "The module's format (9.0) cannot be read: this libtern reads format 1.");
+  CHECK(load(newer) == "The module's format version (9.0) cannot be read: this libtern reads version 1.");
   std::vector<uint8_t> damaged = module;
   damaged[100] ^= 1;
   CHECK(load(damaged) == "The module's metadata is damaged: its hash differs.");

@@ -26,7 +26,7 @@ tern_status_t check_header(tern_module_t* m) {
     return MALFORMED("The file is no tern module: it does not begin with 'TERN'.");
   if (header.format_major != TERN_FORMAT_MAJOR) {
     return tern_status_make(allocator, TERN_STATUS_INCOMPATIBLE,
-                            "The module's format (%u.%u) cannot be read: this libtern reads format %d.",
+                            "The module's format version (%u.%u) cannot be read: this libtern reads version %d.",
                             header.format_major, header.format_minor, TERN_FORMAT_MAJOR);
   }
   if (header.file_length != m->file_size) {
