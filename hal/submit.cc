@@ -71,6 +71,13 @@ tern_status_t check_dynamic_bindings(tern_hal_command_buffer_t* commands) {
     const int64_t length = tern_hal_operand_value(binding.length, commands->last_params);
     const int64_t size = commands->slots[binding.slot].range.length;
     if (tern_range_fits(offset, length, static_cast<uint64_t>(size))) continue;
+    if (length < 0) {  // a size like N-3: the sizes come from the inputs' dimensions
+      return tern_status_make(
+          commands->device->allocator, TERN_STATUS_OUT_OF_RANGE,
+          "The sizes of this submission make the length of a binding of slot (%u) negative "
+          "(%lld): the inputs are smaller than the model can take.",
+          binding.slot, (long long)length);
+    }
     return tern_status_make(
         commands->device->allocator, TERN_STATUS_OUT_OF_RANGE,
         "The binding at offset (%lld) of length (%lld) does not lie inside slot (%u), which "
