@@ -258,16 +258,19 @@ class Parser {
     const std::vector<int64_t> shape = static_dims(t.shape);
     int64_t count = 1;
     for (const int64_t d : shape)
-      if (d < 0 || __builtin_mul_overflow(count, d, &count) || count > int64_t{1} << 33)
+      if (d < 0 || __builtin_mul_overflow(count, d, &count) || count > int64_t{1} << 30)
         return fail("a constant's shape is out of range");
+    if (word("hash")) return fail("a constant that was printed as a hash cannot be read back");
+    const bool splat = word("splat");
+    if (!splat && count > static_cast<int64_t>(text_.size() - at_))
+      return fail(fmt::format("{} elements do not follow", count));
     auto data = TensorData::make(t.dtype, shape);
-    if (word("splat")) {
+    if (splat) {
       TERN_ASSIGN(const scalar::ScalarValue v, element(t.dtype));
       for (int64_t i = 0; i < data->count(); ++i)
         scalar::store_value(t.dtype, data->mutable_bytes().data(), i, v);
       return TensorDataPtr(data);
     }
-    if (word("hash")) return fail("a constant that was printed as a hash cannot be read back");
     TERN_TRY(expect('{'));
     std::vector<std::string> strings;
     for (int64_t i = 0; i < data->count(); ++i) {
