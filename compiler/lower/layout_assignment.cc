@@ -18,6 +18,7 @@ class Assigner {
 
   void run(const graph::Block& block) {
     for (size_t i = block.nodes.size(); i-- > 0;) want(*block.nodes[i]);
+    for (const auto& node : block.nodes) note_transpose(*node);
     for (const Value* v : block.args) layouts_[v] = Layout::dense(v->type.rank());
     for (const auto& node : block.nodes) assign(*node);
   }
@@ -57,6 +58,19 @@ class Assigner {
     return v->def && v->def->kind == OpKind::kConstant;
   }
 
+  // A product that is only read through a transpose which keeps its columns: stored as the transpose wants
+  // it, so that the heads of an attention are merged without a copy.
+  void note_transpose(const Node& n) {
+    if (n.kind != OpKind::kTranspose) return;
+    const Value* from = n.operand();
+    const bool product = from->def && from->def->kind == OpKind::kDot;
+    const std::vector<int64_t>& perm = n.ints("perm");
+    if (!product || perm.back() != static_cast<int64_t>(perm.size()) - 1) return;
+    Layout l;
+    for (const int64_t d : perm) l.order.push_back(static_cast<int>(d));
+    transposed_[from] = l;
+  }
+
   // The order of the first operand of the result's rank that is not dense and not broadcast; else of the
   // first real one.
   Layout follow(const Node& n) {
@@ -83,6 +97,9 @@ class Assigner {
     switch (n.kind) {
       case OpKind::kConv:
         if (channels_last_) out = Layout::channels_last(rank);
+        return;
+      case OpKind::kDot:
+        if (auto it = transposed_.find(n.result()); it != transposed_.end()) out = it->second;
         return;
       case OpKind::kMap:
       case OpKind::kCast:
@@ -135,6 +152,7 @@ class Assigner {
   LayoutMap& layouts_;
   const bool channels_last_;
   std::unordered_set<const Value*> wants_;
+  std::unordered_map<const Value*, Layout> transposed_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "compiler/lower/lower.h"
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/sink_reshapes.h"
 
 namespace tern::lower {
 namespace {
@@ -53,6 +54,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
     result_places.push_back(dense_place(buffer, Layout::dense(v->type.rank()), v->type.shape));
     program->outputs.push_back({graph.output_names[i], v->type.dtype, v->type.shape, buffer});
   }
+  if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
   name_iterations(graph, context);
   const graph::UseMap uses = graph::compute_uses(graph);
   LayoutMap layouts;

@@ -262,6 +262,39 @@ TEST_CASE("contractions with epilogue") {
   output %c as "c")"});
 }
 
+TEST_CASE("flattened products keep their epilogue; merged heads are no copy") {
+  check_lowering({R"(
+  input %x: f32[2,S,24] as "x"
+  input %r: f32[2,S,18] as "r"
+  %w = constant f32[24,18] splat 0.5
+  %b = constant f32[18] {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+  %h = constant f32[] {0.5}
+  %xf = reshape(%x) <shape=[2*S,24]>
+  %d = dot(%xf, %w)
+  %e = reshape(%d) <shape=[2,S,18]>
+  %bb = broadcast(%b) <shape=[2,S,18]>
+  %f = add(%e, %bb)
+  %hb = broadcast(%h) <shape=[2,S,18]>
+  %g = mul(%f, %hb)
+  %k = mul(%g, %f)
+  %y = add(%k, %r)
+  output %y as "y")",
+                  {5},
+                  {},
+                  {},
+                  1});
+  check_lowering({R"(
+  input %p: f32[2,3,S,S] as "p"
+  input %v: f32[2,3,S,8] as "v"
+  %d = dot(%p, %v)
+  %t = transpose(%d) <perm=[0,2,1,3]>
+  %m = reshape(%t) <shape=[2,S,24]>
+  %y = neg(%m)
+  output %y as "y"
+  output %m as "m")",
+                  {5}});
+}
+
 TEST_CASE("special ops") {
   check_lowering({R"(
   input %x: f32[3,N] as "x"
