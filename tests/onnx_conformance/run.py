@@ -5,7 +5,8 @@
 
 Each folder is a model with inputs and expected outputs. Folders named in expected_failures_<driver>.txt, grouped there by
 reason, may fail and count as skipped; one of them that passes fails the run with its name, so that the list stays true.
---bless rewrites the list from what this run finds. FILTER: only folders whose name contains one of these.
+--bless rewrites the list from what this run finds. FILTER: only folders whose name contains one of these (or is it,
+where it begins with test_).
 
 Compiled modules are kept in .cache/conformance under the hash of ternc, model and options, so that a second run with
 the same compiler only runs them.
@@ -174,7 +175,7 @@ def main():
     compiler_hash = hashlib.sha256(tools.TERNC.read_bytes()).digest()
     table_path = HERE / f"expected_failures_{options.driver}.txt"
     table = read_table(table_path)
-    folders = sorted(f for f in DATA.iterdir() if f.is_dir() and (not options.filters or any(x in f.name for x in options.filters)))
+    folders = sorted(f for f in DATA.iterdir() if f.is_dir() and (not options.filters or any(x == f.name or (x in f.name and not x.startswith("test_")) for x in options.filters)))
     start = time.time()
     with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         failures = dict(zip((f.name for f in folders), pool.map(lambda f: run_folder(f, options, compiler_hash), folders)))
