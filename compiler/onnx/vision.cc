@@ -1,9 +1,191 @@
+// Sampling of images at computed positions: GridSample, AffineGrid.
+#include <algorithm>
+
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
 
 namespace tern::onnx {
 
+namespace {
+
+struct Sampling {
+  std::string mode, padding;
+  bool align;
+};
+
+// A position mirrored at the borders until it lies between them.
+Value* reflect(Emit& b, Value* v, Value* low, Value* high) {
+  Value* range = b.max(b.sub(high, low), b.like(low, 1e-6));
+  auto mirrored = [&](Value* distance, Value* near, Value* far, double sign) {
+    Value* turns = b.unary(ScalarOp::kFloor, b.div(distance, range));
+    Value* rest = b.mul(b.sub(distance, b.mul(turns, range)), sign);
+    Value* odd = b.compare(ScalarOp::kNe, b.map(ScalarOp::kRem, {turns, b.like(turns, 2)}), 0.0);
+    return b.select(odd, b.sub(far, rest), b.add(near, rest));
+  };
+  Value* below = mirrored(b.sub(low, v), low, high, 1);
+  Value* above = mirrored(b.sub(v, high), high, low, -1);
+  return b.select(b.compare(ScalarOp::kLt, v, low), below,
+                  b.select(b.compare(ScalarOp::kGt, v, high), above, v));
+}
+
+// One spatial axis: its taps' indices (clamped), weights, and whether they lie inside (null: always).
+struct Tap {
+  Value *index, *weight, *inside;
+};
+
+std::vector<Value*> tap_weights(Emit& b, const Sampling& s, Value* fraction) {
+  auto f32 = [&](double v) { return b.scalar(DType::kF32, v); };
+  if (s.mode == "linear") return {b.sub(f32(1), fraction), fraction};
+  constexpr double kA = -0.75;
+  auto outer = [&](Value* d) {
+    return b.sub(b.mul(b.add(b.mul(b.sub(b.mul(d, kA), 5 * kA), d), 8 * kA), d), 4 * kA);
+  };
+  auto inner = [&](Value* d) { return b.add(b.mul(b.mul(b.sub(b.mul(d, kA + 2), kA + 3), d), d), 1.0); };
+  return {outer(b.add(fraction, 1.0)), inner(fraction), inner(b.sub(f32(1), fraction)),
+          outer(b.sub(f32(2), fraction))};
+}
+
+std::vector<Tap> axis_taps(Emit& b, const Sampling& s, Value* grid, const Dim& extent) {
+  Value* size = b.cast(b.dim(extent), DType::kF32);
+  Value* last = b.sub(size, 1.0);
+  Value* shifted = b.add(grid, 1.0);
+  Value* position = s.align ? b.mul(b.mul(shifted, 0.5), last) : b.mul(b.sub(b.mul(shifted, size), 1.0), 0.5);
+  if (s.mode == "nearest") position = b.unary(ScalarOp::kRoundEven, position);
+  Value* low = b.scalar(DType::kF32, s.align ? 0 : -0.5);
+  Value* high = s.align ? last : b.sub(size, 0.5);
+  Value* zero = b.scalar(DType::kF32, 0);
+  if (s.padding == "border") {
+    Value* out = b.map(ScalarOp::kOr,
+                       {b.compare(ScalarOp::kLt, position, low), b.compare(ScalarOp::kGt, position, high)});
+    position = b.select(out, b.max(b.min(position, last), zero), position);
+  }
+  if (s.padding == "reflection") position = reflect(b, position, low, high);
+  std::vector<Tap> taps;
+  auto tap = [&](Value* at, Value* weight) {
+    Value* inside = nullptr;
+    if (s.padding == "zeros")
+      inside =
+          b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, at, zero), b.compare(ScalarOp::kLe, at, last)});
+    if (s.padding == "reflection") at = b.unary(ScalarOp::kTrunc, reflect(b, at, low, high));
+    taps.push_back({b.cast(b.max(b.min(at, last), zero), DType::kI64), weight, inside});
+  };
+  if (s.mode == "nearest") {
+    tap(position, nullptr);
+    return taps;
+  }
+  Value* base = b.unary(ScalarOp::kFloor, position);
+  std::vector<Value*> weights = tap_weights(b, s, b.sub(position, base));
+  double first = s.mode == "linear" ? 0 : -1;
+  for (size_t k = 0; k < weights.size(); ++k) tap(b.add(base, first + static_cast<double>(k)), weights[k]);
+  return taps;
+}
+
+// The sum over all combinations of the axes' taps.
+Value* sample(Emit& b, Value* flat, const std::vector<std::vector<Tap>>& taps, const Shape& extents,
+              const Shape& out) {
+  size_t combinations = 1;
+  for (const auto& axis : taps) combinations *= axis.size();
+  Value* sum = nullptr;
+  for (size_t c = 0; c < combinations; ++c) {
+    Value *index = nullptr, *weight = nullptr, *inside = nullptr;
+    size_t rest = c;
+    for (size_t a = 0; a < taps.size(); ++a) {
+      const Tap& tap = taps[a][rest % taps[a].size()];
+      rest /= taps[a].size();
+      index = index ? b.add(b.mul(index, b.dim(extents[a])), tap.index) : tap.index;
+      if (tap.weight) weight = weight ? b.mul(weight, tap.weight) : tap.weight;
+      if (tap.inside) inside = inside ? b.map(ScalarOp::kAnd, {inside, tap.inside}) : tap.inside;
+    }
+    Value* part = b.emit(OpKind::kGatherElements, {flat, b.expand_to(b.unsqueeze(index, {1}), out)},
+                         {{"axis", int64_t{2}}});
+    if (inside) part = b.select(b.unsqueeze(inside, {1}), part, b.like(part, 0));
+    if (weight) part = b.mul(part, b.cast(b.unsqueeze(weight, {1}), part->type.dtype));
+    sum = sum ? b.add(sum, part) : part;
+  }
+  return sum;
+}
+
+void import_grid_sample(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *grid = op.tensor(1);
+  Sampling s{op.s("mode", op.version >= 20 ? "linear" : "bilinear"), op.s("padding_mode", "zeros"),
+             op.i("align_corners", 0) != 0};
+  if (s.mode == "bilinear") s.mode = "linear";
+  if (s.mode == "bicubic") s.mode = "cubic";
+  if (s.mode != "linear" && s.mode != "nearest" && s.mode != "cubic")
+    fail("Attribute 'mode' ('{}') must be linear, nearest or cubic.", s.mode);
+  if (s.padding != "zeros" && s.padding != "border" && s.padding != "reflection")
+    fail("Attribute 'padding_mode' ('{}') must be zeros, border or reflection.", s.padding);
+  size_t rank = x->type.shape.size();
+  if (rank < 3 || rank > 5 || grid->type.shape.size() != rank ||
+      !grid->type.shape.back().is_const(static_cast<int64_t>(rank) - 2))
+    fail("The grid ({}) does not match the operand ({}).", grid->type.text(), x->type.text());
+  Shape extents(x->type.shape.begin() + 2, x->type.shape.end());
+  Shape result(grid->type.shape.begin() + 1, grid->type.shape.end() - 1);
+  Dim points = product(result), batch = x->type.shape[0], channels = x->type.shape[1];
+  auto axes = static_cast<int64_t>(extents.size());
+  Value* flat_grid = b.cast(b.reshape(grid, {grid->type.shape[0], points, Dim(axes)}), DType::kF32);
+  std::vector<std::vector<Tap>> taps;
+  for (int64_t a = 0; a < axes; ++a) {
+    // The grid's coordinates come last axis first.
+    Value* along = b.squeeze(b.slice_axis(flat_grid, 2, Dim(axes - 1 - a), Dim(1)), {2});
+    taps.push_back(axis_taps(b, s, along, extents[static_cast<size_t>(a)]));
+  }
+  Value* y =
+      sample(b, b.reshape(x, {batch, channels, product(extents)}), taps, extents, {batch, channels, points});
+  Shape shape = {batch, channels};
+  shape.insert(shape.end(), result.begin(), result.end());
+  op.output(0, b.reshape(y, shape));
+}
+
+void import_affine_grid(Op& op) {
+  Emit& b = op.b;
+  Value *theta = op.tensor(0), *size = op.tensor(1);
+  bool align = op.i("align_corners", 0) != 0;
+  if (theta->type.rank() != 3 || !theta->type.shape[1].is_const() ||
+      (theta->type.shape[1].value() != 2 && theta->type.shape[1].value() != 3))
+    fail("The transforms ({}) are neither [N,2,3] nor [N,3,4].", theta->type.text());
+  auto axes = static_cast<size_t>(theta->type.shape[1].value());
+  std::vector<Dim> extents;
+  auto known = b.known_dims(size);
+  auto stated = op.declared_dims(0);
+  if (known && known->size() == axes + 2) {
+    extents.assign(known->begin() + 2, known->end());
+  } else if (!known && stated && stated->size() == axes + 2) {
+    extents.assign(stated->begin() + 1, stated->end() - 1);
+  } else {
+    std::vector<Dim> dims = b.dims(size);
+    if (dims.size() != axes + 2) fail("The size has {} elements instead of {}.", dims.size(), axes + 2);
+    extents.assign(dims.begin() + 2, dims.end());
+  }
+  DType type = theta->type.dtype;
+  Dim points = product(extents);
+  std::vector<Value*> columns;
+  for (size_t a = axes; a-- > 0;) {  // x, y, then z
+    Value* count = b.cast(b.dim(extents[a]), type);
+    Value* step = b.div(b.like(count, 2), align ? b.sub(count, 1.0) : count);
+    Value* at = b.sub(b.mul(b.iota(extents, static_cast<int>(a), type), step), 1.0);
+    if (!align) at = b.add(at, b.mul(step, 0.5));
+    columns.push_back(b.reshape(at, {points, Dim(1)}));
+  }
+  columns.push_back(b.full({points, Dim(1)}, b.scalar(type, 1)));
+  Value* base = b.unsqueeze(b.concat(columns, 1), {0});
+  Value* y = b.dot(base, b.transpose(theta, {0, 2, 1}));
+  Shape shape = {theta->type.shape[0]};
+  shape.insert(shape.end(), extents.begin(), extents.end());
+  shape.push_back(Dim(static_cast<int64_t>(axes)));
+  op.output(0, b.reshape(y, shape));
+}
+
+constexpr OpRow kRows[] = {
+    {kOnnx, "GridSample", 16, kLatest, import_grid_sample},
+    {kOnnx, "AffineGrid", 20, kLatest, import_affine_grid},
+};
+
+}  // namespace
+
 std::span<const OpRow> vision_rows() {
-  return {};
+  return kRows;
 }
 
 }  // namespace tern::onnx
