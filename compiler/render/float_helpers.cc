@@ -66,7 +66,7 @@ constexpr HelperRow kRows[] = {
      "saturate) "
      "{\n"
      "  i32 b = @bits(x), sign = (i32)((u32)b >> 31) << (e + m), mag = 0;\n"
-     "  if (x != x) return (u8)(nan < 0 ? max : nan);\n"
+     "  if (x != x) return (u8)(nan < 0 ? 1 << (e + m) : nan);\n"
      "  f32 a = __builtin_elementwise_abs(x);\n"
      "  i32 exp = ((b >> 23) & 255) - 127, over = exp == 128;\n"
      "  if (exp < 1 - bias) exp = 1 - bias;\n"
