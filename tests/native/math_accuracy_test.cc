@@ -32,7 +32,7 @@ const Function kFunctions[] = {
     {ScalarOp::kExpm1, std::expm1, std::expm1, 0.6, 2.5},
     {ScalarOp::kSin, std::sin, std::sin, 0.6, 2.5},
     {ScalarOp::kCos, std::cos, std::cos, 0.6, 2.5},
-    {ScalarOp::kTan, std::tan, std::tan, 0.6, 3.6},
+    {ScalarOp::kTan, std::tan, std::tan, 0.6, 4.5},
     {ScalarOp::kAsin, std::asin, std::asin, 0.6, 3.0},
     {ScalarOp::kAcos, std::acos, std::acos, 0.6, 3.0},
     {ScalarOp::kAtan, std::atan, std::atan, 0.6, 1.5},
@@ -42,7 +42,7 @@ const Function kFunctions[] = {
     {ScalarOp::kAsinh, std::asinh, std::asinh, 0.6, 4.0},
     {ScalarOp::kAcosh, std::acosh, std::acosh, 0.6, 4.0},
     {ScalarOp::kAtanh, std::atanh, std::atanh, 0.6, 4.0},
-    {ScalarOp::kErf, std::erf, std::erf, 1.5, 4.0},
+    {ScalarOp::kErf, std::erf, std::erf, 1.5, 5.5},
 };
 
 // y[i] = op(x[i]) for i < n.
