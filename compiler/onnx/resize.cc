@@ -3,6 +3,8 @@
 // The result along an axis is sum over taps t of weight_t[i] * x[index_t[i]]: one tap for nearest, two for
 // linear, four for cubic, more when antialiasing. Indices and weights are computed here when the sizes are
 // known, else at run time.
+#include "compiler/onnx/resize.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -12,20 +14,6 @@
 namespace tern::onnx {
 
 namespace {
-
-struct ResizeAxis {
-  int64_t axis = 0;
-  Dim in, out;
-  double scale = 1;  // out / in, as given or computed; only when `scale_known`
-  bool scale_known = true;
-  double roi_start = 0, roi_end = 1;
-};
-
-struct ResizeMode {
-  std::string mode, coordinates, nearest;
-  double cubic_a = -0.75, extrapolation = 0;
-  bool exclude_outside = false, antialias = false;
-};
 
 // Where output position `i` lies in the source.
 double source_position(const ResizeMode& mode, const ResizeAxis& a, double i) {
@@ -108,12 +96,6 @@ Taps compute_taps(const ResizeMode& mode, const ResizeAxis& a) {
   return t;
 }
 
-Value* along(Emit& b, Value* vector, int64_t rank, int64_t axis) {
-  Shape shape(static_cast<size_t>(rank), Dim(1));
-  shape[static_cast<size_t>(axis)] = vector->type.shape[0];
-  return b.reshape(vector, shape);
-}
-
 Value* resize_static(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a) {
   Taps taps = compute_taps(mode, a);
   int64_t rank = x->type.rank();
@@ -126,63 +108,6 @@ Value* resize_static(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis
     sum = sum ? b.add(sum, part) : part;
   }
   if (!sum) sum = b.gather(x, b.i64s(taps.index[0]), a.axis);
-  return sum;
-}
-
-// Sizes that are known at run time only: positions from an iota, in f32.
-Value* resize_symbolic(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* scale) {
-  if (mode.antialias || mode.coordinates == "tf_crop_and_resize" || mode.exclude_outside)
-    fail("This mode of resizing needs sizes that are known while compiling.");
-  Value* i = b.iota({a.out}, 0, DType::kF32);
-  Value* in = b.cast(b.dim(a.in), DType::kF32);
-  Value* position;
-  Value* half = b.div(b.add(i, 0.5), scale);
-  if (mode.coordinates == "half_pixel") {
-    position = b.sub(half, 0.5);
-  } else if (mode.coordinates == "pytorch_half_pixel") {
-    Value* many = b.compare(ScalarOp::kGt, b.dim(a.out), b.i64(1));
-    position = b.select(many, b.sub(half, 0.5), b.scalar(DType::kF32, 0));
-  } else if (mode.coordinates == "align_corners") {
-    Value* last = b.sub(b.cast(b.dim(a.out), DType::kF32), 1.0);
-    Value* step = b.div(b.sub(in, 1.0), b.max(last, b.scalar(DType::kF32, 1)));
-    position = b.mul(i, step);
-  } else if (mode.coordinates == "asymmetric") {
-    position = b.div(i, scale);
-  } else if (mode.coordinates == "tf_half_pixel_for_nn") {
-    position = half;
-  } else {
-    fail("The coordinates '{}' need sizes that are known while compiling.", mode.coordinates);
-  }
-  Value* last = b.dim(a.in - Dim(1));
-  auto clamp_index = [&](Value* v) { return b.max(b.min(b.cast(v, DType::kI64), last), b.i64(0)); };
-  if (mode.mode == "nearest") {
-    Value* rounded = mode.nearest == "round_prefer_floor"  ? b.unary(ScalarOp::kCeil, b.sub(position, 0.5))
-                     : mode.nearest == "round_prefer_ceil" ? b.unary(ScalarOp::kFloor, b.add(position, 0.5))
-                     : mode.nearest == "floor"             ? b.unary(ScalarOp::kFloor, position)
-                                                           : b.unary(ScalarOp::kCeil, position);
-    return b.gather(x, clamp_index(rounded), a.axis);
-  }
-  int taps = mode.mode == "cubic" ? 4 : 2;
-  Value* base = b.unary(ScalarOp::kFloor, position);
-  Value* fraction = b.sub(position, base);
-  Value* sum = nullptr;
-  for (int k = 0; k < taps; ++k) {
-    double offset = k - taps / 2 + 1;
-    Value* part = b.gather(x, clamp_index(b.add(base, offset)), a.axis);
-    Value* d = b.unary(ScalarOp::kAbs, b.sub(b.scalar(DType::kF32, offset), fraction));
-    Value* weight;
-    if (taps == 2) {
-      weight = b.sub(b.scalar(DType::kF32, 1), d);
-    } else if (k == 1 || k == 2) {
-      double c = mode.cubic_a;  // ((c+2) d - (c+3)) d^2 + 1
-      weight = b.add(b.mul(b.mul(d, d), b.sub(b.mul(d, c + 2), c + 3)), 1.0);
-    } else {
-      double c = mode.cubic_a;  // ((d - 5) d + 8) d - 4, times c
-      weight = b.mul(b.sub(b.mul(b.add(b.mul(b.sub(d, 5.0), d), 8.0), d), 4.0), c);
-    }
-    part = b.mul(part, along(b, b.cast(weight, x->type.dtype), x->type.rank(), a.axis));
-    sum = sum ? b.add(sum, part) : part;
-  }
   return sum;
 }
 
@@ -209,7 +134,7 @@ Value* repeat(Emit& b, Value* x, int64_t axis, int64_t factor) {
   return b.reshape(b.broadcast(b.reshape(x, split), wide), joined);
 }
 
-Value* resize_axis(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* scale) {
+Value* resize_axis(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a) {
   if (a.in == a.out && mode.coordinates != "tf_crop_and_resize" && (!a.scale_known || a.scale == 1)) return x;
   if (int64_t factor = repeat_factor(mode, a)) return repeat(b, x, a.axis, factor);
   if (a.in.is_const() && a.out.is_const() && a.scale_known) {
@@ -217,12 +142,12 @@ Value* resize_axis(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& 
     if (a.out.value() > (1 << 24)) fail("The size {} is too large.", a.out.value());
     return resize_static(b, x, mode, a);
   }
-  return resize_symbolic(b, x, mode, a, scale);
+  return resize_symbolic(b, x, mode, a);
 }
 
 Value* extrapolate(Emit& b, Value* x, const ResizeMode& mode, const std::vector<ResizeAxis>& axes) {
   for (const ResizeAxis& a : axes) {
-    if (!a.in.is_const() || !a.out.is_const()) continue;
+    if (!a.in.is_const() || !a.out.is_const() || !a.scale_known) continue;  // resize_symbolic has done it
     Taps taps = compute_taps(mode, a);
     auto mask = TensorData::make(DType::kBool, {a.out.value()});
     bool any = false;
@@ -236,11 +161,22 @@ Value* extrapolate(Emit& b, Value* x, const ResizeMode& mode, const std::vector<
   return x;
 }
 
-// The sizes of a Resize: from input `sizes` (with its policy) or from `scales`.
-struct Target {
-  std::vector<ResizeAxis> axes;
-  std::vector<Value*> scales;  // f32 scalars, for sizes that are not known
-};
+using Target = std::vector<ResizeAxis>;
+
+// The output's dimensions along the axes: what the model states, checked against `sizes` at run time, else
+// read from there.
+std::vector<Dim> stated_sizes(Op& op, Value* sizes, const std::vector<int64_t>& which, int64_t rank) {
+  Emit& b = op.b;
+  auto stated = op.declared_dims(0);
+  if (!stated || static_cast<int64_t>(stated->size()) != rank) return b.dims(sizes);
+  std::vector<Dim> out;
+  for (int64_t a : which) out.push_back(Dim((*stated)[static_cast<size_t>(a)]));
+  Value* same = b.compare(ScalarOp::kEq, sizes, b.from_dims(out, {Dim(static_cast<int64_t>(which.size()))}));
+  b.check(b.reduce(ScalarOp::kAnd, same, {0}),
+          fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                      op.node.output(0)));
+  return out;
+}
 
 void apply_policy(Op& op, std::vector<ResizeAxis>& axes) {
   std::string policy = op.s("keep_aspect_ratio_policy", "stretch");
@@ -260,31 +196,44 @@ void apply_policy(Op& op, std::vector<ResizeAxis>& axes) {
   }
 }
 
+// The factor that keeps the aspect ratio, for sizes that are known at run time only.
+Value* common_factor(Op& op, Value* sizes, const Shape& in) {
+  Emit& b = op.b;
+  Value* from = b.cast(b.from_dims(in, {Dim(static_cast<int64_t>(in.size()))}), DType::kF32);
+  bool smaller_one = op.s("keep_aspect_ratio_policy", "stretch") == "not_larger";
+  return b.reduce(smaller_one ? ScalarOp::kMin : ScalarOp::kMax, b.div(b.cast(sizes, DType::kF32), from),
+                  {0});
+}
+
 Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& which) {
   Emit& b = op.b;
-  std::vector<Dim> dims;
+  Shape in;
+  for (int64_t a : which) in.push_back(x->type.shape[static_cast<size_t>(a)]);
   auto known = b.known_dims(sizes);
-  auto stated = op.declared_dims(0);
-  if (!known && stated && static_cast<int>(stated->size()) == x->type.rank()) {
-    for (int64_t a : which) dims.push_back(Dim((*stated)[static_cast<size_t>(a)]));
-  } else {
-    dims = known ? *known : b.dims(sizes);
+  bool stretch = op.s("keep_aspect_ratio_policy", "stretch") == "stretch";
+  Value* factor = known || stretch ? nullptr : common_factor(op, sizes, in);
+  if (factor) {
+    Value* exact =
+        b.mul(b.cast(b.from_dims(in, {Dim(static_cast<int64_t>(in.size()))}), DType::kF32), factor);
+    sizes = b.cast(b.unary(ScalarOp::kFloor, b.add(exact, 0.5)), DType::kI64);
   }
+  std::vector<Dim> dims = known ? *known : stated_sizes(op, sizes, which, x->type.rank());
   if (dims.size() != which.size()) fail("{} sizes are given for {} axes.", dims.size(), which.size());
   Target t;
   for (size_t i = 0; i < which.size(); ++i) {
     ResizeAxis a;
     a.axis = which[i];
-    a.in = x->type.shape[static_cast<size_t>(which[i])];
+    a.in = in[i];
     a.out = dims[i];
-    a.scale_known = a.in.is_const() && a.out.is_const();
+    a.scale_known = !factor && a.in.is_const() && a.out.is_const();
     if (a.scale_known)
       a.scale = static_cast<double>(a.out.value()) / static_cast<double>(std::max<int64_t>(a.in.value(), 1));
-    t.axes.push_back(a);
+    t.push_back(a);
   }
-  apply_policy(op, t.axes);
-  for (const ResizeAxis& a : t.axes)
-    t.scales.push_back(b.div(b.cast(b.dim(a.out), DType::kF32), b.cast(b.dim(a.in), DType::kF32)));
+  if (known) apply_policy(op, t);
+  for (ResizeAxis& a : t)
+    a.scale_value =
+        factor ? factor : b.div(b.cast(b.dim(a.out), DType::kF32), b.cast(b.dim(a.in), DType::kF32));
   return t;
 }
 
@@ -309,8 +258,9 @@ Target from_scales(Op& op, Value* x, const std::vector<double>& scales, const st
     a.in = x->type.shape[static_cast<size_t>(which[i])];
     a.out = scaled_dim(a.in, scales[i]);
     a.scale = scales[i];
-    t.axes.push_back(a);
-    t.scales.push_back(op.b.scalar(DType::kF32, scales[i]));
+    a.by_scale = true;
+    a.scale_value = op.b.scalar(DType::kF32, scales[i]);
+    t.push_back(a);
   }
   return t;
 }
@@ -322,18 +272,8 @@ Target from_run_time_scales(Op& op, Value* x, Value* scales, const std::vector<i
   for (int64_t a : which) dims.push_back(x->type.shape[static_cast<size_t>(a)]);
   Value* in = b.cast(b.from_dims(dims, {Dim(static_cast<int64_t>(which.size()))}), scales->type.dtype);
   Value* sizes = b.cast(b.unary(ScalarOp::kFloor, b.mul(in, scales)), DType::kI64);
-  auto stated = op.declared_dims(0);
-  std::vector<Dim> out;
-  if (stated && static_cast<int>(stated->size()) == x->type.rank()) {
-    for (int64_t a : which) out.push_back(Dim((*stated)[static_cast<size_t>(a)]));
-    Value* same =
-        b.compare(ScalarOp::kEq, sizes, b.from_dims(out, {Dim(static_cast<int64_t>(which.size()))}));
-    b.check(b.reduce(ScalarOp::kAnd, same, {0}),
-            fmt::format("The output '{}' does not have the dimensions that the model states for it.",
-                        op.node.output(0)));
-  } else {
-    out = b.dims(sizes);
-  }
+  std::vector<Dim> out = stated_sizes(op, sizes, which, x->type.rank());
+  if (out.size() != which.size()) fail("{} scales are given for {} axes.", out.size(), which.size());
   Target t;
   for (size_t i = 0; i < which.size(); ++i) {
     ResizeAxis a;
@@ -341,8 +281,9 @@ Target from_run_time_scales(Op& op, Value* x, Value* scales, const std::vector<i
     a.in = dims[i];
     a.out = out[i];
     a.scale_known = false;
-    t.axes.push_back(a);
-    t.scales.push_back(b.cast(element(b, scales, static_cast<int64_t>(i)), DType::kF32));
+    a.by_scale = true;
+    a.scale_value = b.cast(element(b, scales, static_cast<int64_t>(i)), DType::kF32);
+    t.push_back(a);
   }
   return t;
 }
@@ -385,9 +326,8 @@ void resize(Op& op, Value* x, const ResizeMode& mode, Target target) {
   DType type = x->type.dtype;
   bool weights = mode.mode != "nearest";
   Value* y = weights && !is_float(type) ? b.cast(x, DType::kF32) : x;
-  for (size_t i = 0; i < target.axes.size(); ++i)
-    y = resize_axis(b, y, mode, target.axes[i], target.scales[i]);
-  if (mode.coordinates == "tf_crop_and_resize") y = extrapolate(b, y, mode, target.axes);
+  for (size_t i = 0; i < target.size(); ++i) y = resize_axis(b, y, mode, target[i]);
+  if (mode.coordinates == "tf_crop_and_resize") y = extrapolate(b, y, mode, target);
   if (y->type.dtype != type) y = b.cast(b.unary(ScalarOp::kRoundEven, y), type);
   op.output(0, y);
 }
@@ -396,6 +336,25 @@ std::vector<int64_t> all_axes(int64_t rank) {
   std::vector<int64_t> axes;
   for (int64_t a = 0; a < rank; ++a) axes.push_back(a);
   return axes;
+}
+
+// The region of interest: starts, then ends, as fractions of the axes.
+void read_region(Op& op, Target& target) {
+  Emit& b = op.b;
+  Value* roi = op.tensor(1);
+  if (roi->type.rank() != 1 || !roi->type.shape[0].is_const(static_cast<int64_t>(2 * target.size())))
+    fail("The region of interest ({}) must have {} elements.", roi->type.text(), 2 * target.size());
+  auto known = known_doubles(b, roi);
+  for (size_t i = 0; i < target.size(); ++i) {
+    ResizeAxis& a = target[i];
+    a.roi_start_value = b.cast(element(b, roi, static_cast<int64_t>(i)), DType::kF32);
+    a.roi_end_value = b.cast(element(b, roi, static_cast<int64_t>(i + target.size())), DType::kF32);
+    a.scale_known &= known.has_value();
+    if (known) {
+      a.roi_start = (*known)[i];
+      a.roi_end = (*known)[i + target.size()];
+    }
+  }
 }
 
 void import_resize(Op& op) {
@@ -426,17 +385,7 @@ void import_resize(Op& op) {
     fail("Neither scales nor sizes are given.");
   }
   if (mode.coordinates == "tf_crop_and_resize") {
-    auto roi = known_doubles(b, op.tensor(1));
-    if (!roi)
-      fail(
-          "The region of interest (input 1) is computed at run time; tern needs to know it when it "
-          "compiles.");
-    if (roi->size() != 2 * which.size())
-      fail("The region of interest has {} elements instead of {}.", roi->size(), 2 * which.size());
-    for (size_t i = 0; i < which.size(); ++i) {
-      target.axes[i].roi_start = (*roi)[i];
-      target.axes[i].roi_end = (*roi)[i + which.size()];
-    }
+    read_region(op, target);
   }
   resize(op, x, mode, std::move(target));
 }
