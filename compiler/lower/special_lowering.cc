@@ -36,6 +36,8 @@ class SpecialDispatch {
     if (node_.source) dispatch->sources.push_back(node_.source);
     dispatch->bindings = std::move(bindings_);
     auto k = std::make_shared<kernel::Kernel>(finish_special(label, std::move(special), params_));
+    // What the kernel does with its bindings, the kernel knows best.
+    for (size_t i = 0; i < k->bindings.size(); ++i) dispatch->bindings[i].access = k->bindings[i]->access;
     for (const auto& s : dispatch->sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
     k->schedule = "special";
     const std::string problems = kernel::verify(*k);

@@ -82,6 +82,8 @@ bool parse_shape(std::string_view text, std::vector<int64_t>* shape) {
 uint32_t choose_dtype(std::string_view code, uint32_t wanted) {
   const Row* row = find_row(wanted);
   if (row && (code == row->code || (row->other && code == row->other))) return wanted;
+  // ml_dtypes calls some of its 8-bit floats "f1".
+  if (row && code == "f1" && std::string_view(row->code) == "V1") return wanted;
   for (const Row& candidate : kRows) {
     if (code[0] != 'V' && code == candidate.code) return candidate.dtype;
   }

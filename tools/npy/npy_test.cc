@@ -55,6 +55,15 @@ TEST_CASE("Fortran order and big-endian files are turned round") {
   for (int i = 0; i < 6; ++i) CHECK(values[i] == i + 1);
 }
 
+TEST_CASE("8-bit floats under ml_dtypes' own code are read as the type that is wanted") {
+  Tensor tensor;
+  std::string error;
+  REQUIRE(decode(file("{'descr': '<f1', 'fortran_order': False, 'shape': (2,), }\n", {0x3c, 0xbc}),
+                 TERN_DTYPE_F8E5M2, &tensor, &error));
+  CHECK(tensor.dtype == TERN_DTYPE_F8E5M2);
+  CHECK(tensor.data == std::vector<uint8_t>{0x3c, 0xbc});
+}
+
 TEST_CASE("damaged files are refused with a reason") {
   Tensor tensor;
   std::string error;
