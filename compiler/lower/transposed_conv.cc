@@ -12,6 +12,8 @@ using graph::Node;
 using graph::OpKind;
 using graph::Value;
 
+constexpr int64_t kLeastChannels = 3;
+
 // One phase along one spatial axis: outputs p, p + s, …, from taps first, first + s, ….
 struct PhaseAxis {
   int64_t step = 1, phase = 0, first = 0, taps = 1, low = 0;
@@ -67,6 +69,8 @@ class Phases {
       const bool pointwise = n->kind == OpKind::kMap || n->kind == OpKind::kCast;
       if (n != &root && (!pointwise || n->result()->type.shape != root.result()->type.shape)) return false;
     }
+    // Few output channels leave vectors mostly empty; the plain nest runs its lanes elsewhere.
+    if (weights_->shape()[0] / root.int_attr("groups") < kLeastChannels) return false;
     const std::vector<int64_t>& steps = root.ints("lhs_dilations");
     for (size_t d = 0; d < steps.size(); ++d) {
       if (steps[d] > weights_->shape()[d + 2]) return false;  // a phase without taps

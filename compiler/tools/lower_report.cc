@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "compiler/graph/passes.h"
 #include "compiler/lower/lower.h"
 #include "compiler/onnx/import.h"
 
@@ -74,6 +75,12 @@ int main(int argc, char** argv) {
   };
   Diagnostics diagnostics;
   auto graph = onnx::import_model(path, {}, diagnostics);
+  if (graph) {
+    if (Status optimized = graph::optimize(*graph); !optimized.ok()) {
+      fmt::print("{}\n", optimized.error().text());
+      return 1;
+    }
+  }
   const double imported = seconds();
   std::unique_ptr<lower::LoweredProgram> program;
   if (graph) {
@@ -86,6 +93,7 @@ int main(int argc, char** argv) {
   }
   int count = 0;
   print_steps(*program, program->steps, "", kernels, count);
-  fmt::print("{} dispatches; import {:.2f} s, lowering {:.2f} s\n", count, imported, seconds() - imported);
+  fmt::print("{} dispatches; import and passes {:.2f} s, lowering {:.2f} s\n", count, imported,
+             seconds() - imported);
   return 0;
 }
