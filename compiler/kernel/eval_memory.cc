@@ -14,7 +14,7 @@ uint64_t value_bits(const ScalarValue& value) {
     case DTypeKind::kFloat:
       if (value.dtype == DType::kF64) return std::bit_cast<uint64_t>(value.f);
       if (value.dtype == DType::kF32) return std::bit_cast<uint32_t>(static_cast<float>(value.f));
-      return scalar::encode_float(value.dtype, value.f);
+      return scalar::encode_float(value.dtype, value.f, false);  // rounded already: an infinity stays one
     case DTypeKind::kComplex:
       return std::bit_cast<uint32_t>(static_cast<float>(value.f)) |
              uint64_t{std::bit_cast<uint32_t>(static_cast<float>(value.imaginary))} << 32;
