@@ -31,6 +31,7 @@ class KernelPrinter {
 
  private:
   std::string name_of(const void* node, const std::string& base);
+  std::string fresh(const std::string& base);  // a name that nothing else has
   void line(std::string_view text) { out_ += std::string(2 * depth_, ' ') + std::string(text) + "\n"; }
   template <typename... Args>
   void linef(fmt::format_string<Args...> format, Args&&... args) {
@@ -61,17 +62,20 @@ class KernelPrinter {
 
 bool is_reserved(const std::string& name) {
   static const std::unordered_set<std::string> kWords = {
-      "auto",     "break",  "case",       "char",     "const",      "continue", "default",  "do",
-      "double",   "else",   "enum",       "extern",   "float",      "for",      "goto",     "if",
-      "inline",   "int",    "long",       "register", "restrict",   "return",   "short",    "signed",
-      "sizeof",   "static", "struct",     "switch",   "typedef",    "union",    "unsigned", "void",
-      "volatile", "while",  "args",       "tile",     "tile_begin", "tile_end", "scratch",  "scratch_size",
-      "asm",      "bool",   "kernel_args"};
+      "auto",     "break",  "case",        "char",     "const",      "continue", "default",  "do",
+      "double",   "else",   "enum",        "extern",   "float",      "for",      "goto",     "if",
+      "inline",   "int",    "long",        "register", "restrict",   "return",   "short",    "signed",
+      "sizeof",   "static", "struct",      "switch",   "typedef",    "union",    "unsigned", "void",
+      "volatile", "while",  "args",        "tile",     "tile_begin", "tile_end", "scratch",  "scratch_size",
+      "asm",      "bool",   "kernel_args", "FMA",      "CONVERT_1",  "CONVERT_N"};
   if (kWords.contains(name)) return true;
   // Type names and helpers: f32, f32x8, exp_f32x8, …
   for (std::string_view type :
        {"f16", "f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "b1", "c64", "c128"}) {
-    if (name.find(type) != std::string::npos) return true;
+    if (name == type || name.starts_with(std::string(type) + "x") ||
+        name.find("_" + std::string(type)) != std::string::npos) {
+      return true;
+    }
   }
   return false;
 }
@@ -81,9 +85,13 @@ std::string KernelPrinter::name_of(const void* node, const std::string& base) {
   if (!added) return it->second;
   std::string stem = is_reserved(base) ? base + "_" : base;
   if (is_reserved(base) && is_reserved(stem)) stem = "v_" + fmt::format("{}", names_.size());
-  std::string candidate = stem;
-  for (int n = 1; !taken_.insert(candidate).second; ++n) candidate = fmt::format("{}_v{}", stem, n);
-  it->second = candidate;
+  it->second = fresh(stem);
+  return it->second;
+}
+
+std::string KernelPrinter::fresh(const std::string& base) {
+  std::string candidate = base;
+  for (int n = 1; !taken_.insert(candidate).second; ++n) candidate = fmt::format("{}_v{}", base, n);
   return candidate;
 }
 
@@ -118,6 +126,14 @@ void KernelPrinter::alloc_stmt(const Stmt& s) {
     return;
   }
   if (b->scope == Scope::kRegister && !arrays_.contains(b.get())) {
+    // All of name_0, name_1, … must be free.
+    auto occupied = [&](const std::string& stem) {
+      for (int64_t k = 0; k < b->size; ++k) {
+        if (taken_.contains(fmt::format("{}_{}", stem, k))) return true;
+      }
+      return false;
+    };
+    while (occupied(name)) name = fresh(name + "_r");
     buffers_[b.get()] = {name, true};
     std::string type = helpers_.type(b->type);
     for (int64_t k = 0; k < b->size; ++k) {
@@ -148,7 +164,7 @@ void KernelPrinter::stmt(const Stmt& s) {
       if (kernel::is_const(s->extent) || s->extent->kind == kernel::ExprKind::kVar) {
         linef("for (i64 {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end);
       } else {
-        linef("for (i64 {0} = {1}, {0}_end = {2}; {0} < {0}_end; ++{0}) {{", i, begin, end);
+        linef("for (i64 {0} = {1}, {3} = {2}; {0} < {3}; ++{0}) {{", i, begin, end, fresh(i + "_end"));
       }
       body(s->body);
       line("}");
@@ -216,34 +232,36 @@ void KernelPrinter::bindings() {
 // Coordinates count up with the tiles: one division a call, none a tile.
 void KernelPrinter::tile_loop() {
   const auto& grid = kernel_.grid;
-  std::vector<std::string> axes, extents;
+  std::vector<std::string> axes, counters, extents;
   for (const kernel::GridAxis& g : grid) {
     axes.push_back(name_of(g.var.get(), g.var->name));
+    counters.push_back(fresh(axes.back() + "_tile"));
     extents.push_back(expr_.text(g.extent_expr));
   }
   if (!grid.empty()) {
     line("if (tile_begin >= tile_end) return 0;");
     std::string rest = "tile_begin";
     for (size_t k = grid.size(); k-- > 1;) {
-      linef("i64 {} = {} % {};", axes[k] + "_tile", rest, extents[k]);
-      linef("const i64 {}_rest = {} / {};", axes[k], rest, extents[k]);
-      rest = axes[k] + "_rest";
+      std::string above = fresh(axes[k] + "_rest");
+      linef("i64 {} = {} % {};", counters[k], rest, extents[k]);
+      linef("const i64 {} = {} / {};", above, rest, extents[k]);
+      rest = above;
     }
-    linef("i64 {}_tile = {};", axes[0], rest);
+    linef("i64 {} = {};", counters[0], rest);
   }
   line("for (i64 tile = tile_begin; tile < tile_end; ++tile) {");
   ++depth_;
-  for (const std::string& axis : axes) linef("const i64 {0} = {0}_tile;", axis);
+  for (size_t k = 0; k < grid.size(); ++k) linef("const i64 {} = {};", axes[k], counters[k]);
   --depth_;
   body(kernel_.body);
   if (!grid.empty()) {
     ++depth_;
     for (size_t k = grid.size(); k-- > 1;) {
-      linef("if (++{}_tile == {}) {{", axes[k], extents[k]);
+      linef("if (++{} == {}) {{", counters[k], extents[k]);
       ++depth_;
-      linef("{}_tile = 0;", axes[k]);
+      linef("{} = 0;", counters[k]);
     }
-    linef("++{}_tile;", axes[0]);
+    linef("++{};", counters[0]);
     for (size_t k = grid.size(); k-- > 1;) {
       --depth_;
       line("}");
