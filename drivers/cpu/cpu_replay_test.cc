@@ -70,10 +70,10 @@ struct Fixture {
     REQUIRE(driver);
     REQUIRE_OK(tern_hal_driver_create_device(driver, &desc, allocator.get(), &device));
     const tern_hal_entry_t entries[] = {
-        {tern_string_view("scale"), 0, scale_kernel, 2, 3},
-        {tern_string_view("failing"), 0, failing_kernel, 0, 1},
-        {tern_string_view("scratch"), 0, scratch_kernel, 1, 0},
-        {tern_string_view("counting"), 0, counting_kernel, 0, 0},
+        {tern_string_view("scale"), 0, scale_kernel, 2, 3, {}},
+        {tern_string_view("failing"), 0, failing_kernel, 0, 1, {}},
+        {tern_string_view("scratch"), 0, scratch_kernel, 1, 0, {}},
+        {tern_string_view("counting"), 0, counting_kernel, 0, 0, {}},
     };
     const tern_hal_executable_desc_t executable = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 4};
     REQUIRE_OK(tern_hal_executable_create(device, &executable, &kernels));

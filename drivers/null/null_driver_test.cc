@@ -33,8 +33,8 @@ struct Fixture {
     tern_hal_device_desc_t desc = {};
     desc.driver_options = &options;
     REQUIRE_OK(tern_hal_driver_create_device(registry.drivers[0], &desc, allocator.get(), &device));
-    const tern_hal_entry_t entries[2] = {{tern_string_view("conv_relu"), 0, no_kernel, 3, 2},
-                                         {tern_string_view("softmax"), 0, no_kernel, 1, 0}};
+    const tern_hal_entry_t entries[2] = {{tern_string_view("conv_relu"), 0, no_kernel, 3, 2, {}},
+                                         {tern_string_view("softmax"), 0, no_kernel, 1, 0, {}}};
     const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 2};
     REQUIRE_OK(tern_hal_executable_create(device, &code, &executable));
   }
@@ -228,11 +228,11 @@ TEST_CASE("the device claims the capabilities it was given") {
 TEST_CASE("a line that is too long is cut and says so") {
   Fixture f;
   std::string name(900, 'x');
-  const tern_hal_entry_t entries[5] = {{{name.data(), 250}, 0, no_kernel, 0, 0},
-                                       {{name.data(), 250}, 0, no_kernel, 0, 0},
-                                       {{name.data(), 250}, 0, no_kernel, 0, 0},
-                                       {{name.data(), 250}, 0, no_kernel, 0, 0},
-                                       {{name.data(), 250}, 0, no_kernel, 0, 0}};
+  const tern_hal_entry_t entries[5] = {{{name.data(), 250}, 0, no_kernel, 0, 0, {}},
+                                       {{name.data(), 250}, 0, no_kernel, 0, 0, {}},
+                                       {{name.data(), 250}, 0, no_kernel, 0, 0, {}},
+                                       {{name.data(), 250}, 0, no_kernel, 0, 0, {}},
+                                       {{name.data(), 250}, 0, no_kernel, 0, 0, {}}};
   const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 5};
   tern_hal_executable_t* executable = nullptr;
   REQUIRE_OK(tern_hal_executable_create(f.device, &code, &executable));

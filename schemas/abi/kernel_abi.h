@@ -1,5 +1,5 @@
-// How the runtime calls a CPU kernel. C11, freestanding: compiled kernels include no header, this text is
-// their contract.
+// How the runtime calls a CPU kernel, and (at the end) a CUDA kernel. C11, freestanding: compiled kernels include no
+// header, this text is their contract.
 //
 // A kernel is one function of an executable (a position-independent ELF image without imports). It computes
 // the tiles [tile_begin, tile_end) of a grid whose size the command names; tiles are independent of each
@@ -32,3 +32,23 @@ enum {
   TERN_KERNEL_SCRATCH_TOO_SMALL = 2,
   TERN_KERNEL_BAD_VALUE = 3,  // another data-dependent contract (negative repeat count, unsorted list, …)
 };
+
+// ---- CUDA
+//
+// A kernel is an entry (`extern "C" __global__`) of a cubin, fatbin or PTX text, found by its name. Its parameters are
+// all 64 bits wide, in this order:
+//
+//   1. one device pointer a binding, in declared order, already offset. Arena, constant memory and buffers that the
+//      runtime allocated begin at 256-byte boundaries; a buffer imported from the host has its element's alignment.
+//   2. one int64 a scalar parameter, in declared order.
+//   3. of entries with TERN_HAL_ENTRY_REPORTS_FAULTS: a pointer to an int32 *fault word* in host memory, 0 at the start.
+//      A kernel whose data violates a contract stores a TERN_KERNEL_... there (any thread, plain store) and
+//      returns without touching memory out of bounds. This is what a CPU kernel's result is.
+//
+// A tile is a block: the dispatch's grid is gridDim (x at most 2^31 - 1, y and z at most 65,535), and a grid of which a
+// dimension is 0 runs nothing. Blocks are independent of each other. blockDim is the entry's workgroup size. *Scratch*
+// is a block's own memory, so it is dynamic shared memory: a launch gets the entry's workgroup_memory plus the
+// dispatch's scratch bytes of it.
+//
+// A kernel with TERN_HAL_ENTRY_WAITS_FOR_GRID executes griddepcontrol.wait in every thread before its first access to
+// memory that another command may write or read; it may be started while the kernel before it ends.

@@ -51,6 +51,9 @@ class Context {
   const tern_hal_driver_t* driver();
   tern_hal_executable_t* kernels();
   tern_hal_executable_t* kernels_of(tern_hal_device_t* device);
+  tern_status_t try_kernels(tern_hal_device_t* device, tern_hal_executable_t** out_kernels) {
+    return driver_.create_kernels(device, out_kernels);
+  }
   test::TestAllocator& host_allocator() { return host_allocator_; }
 
   tern_hal_buffer_t* buffer(int64_t size);

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "drivers/cpu/cpu_driver.h"
+#include "drivers/cuda/cuda_driver.h"
+#include "drivers/cuda/cuda_symbols.h"
 #include "drivers/null/null_driver.h"
 #include "tests/hal_cts/cts.h"
 #include "tests/hal_cts/elf_symbols.h"
@@ -12,7 +14,7 @@ namespace {
 
 tern_status_t create_linked_kernels(tern_hal_device_t* device, tern_hal_executable_t** out_kernels) {
   static const tern_hal_entry_t entries[] = {
-#define ROW(name, bindings, params) {tern_string_view(#name), 0, cts_##name, bindings, params},
+#define ROW(name, bindings, params) {tern_string_view(#name), 0, cts_##name, bindings, params, {}},
       CTS_KERNELS(ROW)
 #undef ROW
   };
@@ -25,13 +27,50 @@ tern_status_t create_elf_kernels(tern_hal_device_t* device, tern_hal_executable_
   static const std::vector<uint8_t> image = read_file(CTS_KERNELS_ELF);
   tern_hal_entry_t entries[] = {
 #define ROW(name, bindings, params) \
-  {tern_string_view(#name), elf_symbol(image, "cts_" #name), nullptr, bindings, params},
+  {tern_string_view(#name), elf_symbol(image, "cts_" #name), nullptr, bindings, params, {}},
       CTS_KERNELS(ROW)
 #undef ROW
   };
   const tern_hal_executable_desc_t desc = {
       TERN_HAL_EXECUTABLE_ELF, 1, tern_const_bytes(image.data(), image.size()), entries, CTS_KERNEL_COUNT};
   return tern_hal_executable_create(device, &desc, out_kernels);
+}
+
+// cuda_kernels.cu as NVRTC makes of it.
+tern_status_t create_ptx_kernels(tern_hal_device_t* device, tern_hal_executable_t** out_kernels) {
+  static const char text[] =
+#include "tests/hal_cts/cuda_kernels.ptx.inc"
+      ;
+  tern_hal_entry_t entries[] = {
+#define ROW(name, bindings, params) {tern_string_view(#name), 0, nullptr, bindings, params, {}},
+      CTS_KERNELS(ROW)
+#undef ROW
+  };
+  entries[CTS_KERNEL_add].launch.workgroup_size[0] = 64;
+  entries[CTS_KERNEL_affine].launch.workgroup_size[0] = 64;
+  entries[CTS_KERNEL_fail].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
+  const tern_hal_executable_desc_t desc = {
+      TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(text, sizeof(text) - 1), entries, CTS_KERNEL_COUNT};
+  return tern_hal_executable_create(device, &desc, out_kernels);
+}
+
+tern_status_t register_cuda(tern_hal_driver_registry_t* registry) {
+  cuda::cuda_symbols_set_library(nullptr);
+  return tern_cuda_driver_register(registry);
+}
+
+// The same driver on the tests' own libcuda.
+tern_status_t register_fake_cuda(tern_hal_driver_registry_t* registry) {
+  cuda::cuda_symbols_set_library(CTS_FAKE_CUDA);
+  return tern_cuda_driver_register(registry);
+}
+
+bool has_cuda_device() {
+  tern_hal_driver_registry_t registry = {};
+  uint32_t count = 0;
+  test::TestAllocator allocator;
+  return tern_status_is_ok(register_cuda(&registry)) &&
+         tern_status_is_ok(registry.drivers[0]->enumerate(allocator.get(), nullptr, 0, &count)) && count > 0;
 }
 
 void reverse_executor(void*, uint32_t count, void (*body)(void*, uint32_t), void* self) {
@@ -54,13 +93,16 @@ tern_hal_device_desc_t host_executor() {
 }  // namespace
 
 std::vector<DriverUnderTest> drivers_under_test() {
-  return {
+  std::vector<DriverUnderTest> rows = {
       {"null", "null", tern_null_driver_register, {}, create_linked_kernels},
       {"cpu", "cpu", tern_cpu_driver_register, {}, create_linked_kernels},
       {"cpu-elf", "cpu", tern_cpu_driver_register, {}, create_elf_kernels},
       {"cpu-3-threads", "cpu", tern_cpu_driver_register, threads(3), create_elf_kernels},
       {"cpu-executor", "cpu", tern_cpu_driver_register, host_executor(), create_linked_kernels},
+      {"cuda-fake", "cuda", register_fake_cuda, {}, create_ptx_kernels},
   };
+  if (has_cuda_device()) rows.push_back({"cuda", "cuda", register_cuda, {}, create_ptx_kernels});
+  return rows;
 }
 
 }  // namespace tern::cts

@@ -13,7 +13,7 @@ tern_hal_executable_desc_t linked(const tern_hal_entry_t* entries, uint32_t coun
 }
 
 void is_refused_without_trust(Context& c) {
-  const tern_hal_entry_t entry = {tern_string_view("mark"), 0, cts_mark, 1, 0};
+  const tern_hal_entry_t entry = {tern_string_view("mark"), 0, cts_mark, 1, 0, {}};
   tern_hal_executable_desc_t desc = linked(&entry, 1);
   desc.trusted = 0;
   tern_hal_executable_t* made = nullptr;
@@ -63,8 +63,8 @@ void is_kept_by_a_recording(Context& c) {
 }
 
 void copies_its_entries(Context& c) {
-  tern_hal_entry_t entry = {tern_string_view("mark"), c.kernels()->entries[CTS_KERNEL_mark].offset, cts_mark,
-                            1, 0};
+  tern_hal_entry_t entry = {
+      tern_string_view("mark"), c.kernels()->entries[CTS_KERNEL_mark].offset, cts_mark, 1, 0, {}};
   const tern_hal_executable_desc_t desc = linked(&entry, 1);
   tern_hal_executable_t* made = nullptr;
   CTS_REQUIRE_OK(tern_hal_executable_create(c.device(), &desc, &made));

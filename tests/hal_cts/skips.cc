@@ -21,6 +21,8 @@ std::vector<Skip> skips() {
       {"null", "semaphore.orders_submissions_of_two_threads", computes_nothing},
       {"null", "profiling.measures_time", "the null driver runs nothing: its events take no time"},
       {"null", "profiling.logging_changes_no_result", computes_nothing},
+      {"cuda*", "executable.copies_its_entries",
+       "it makes an executable of linked functions, which no GPU takes"},
   };
 }
 
