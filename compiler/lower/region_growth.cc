@@ -30,6 +30,17 @@ int expression_size(const std::vector<Node*>& members, const Value* output) {
   return sizes[output];
 }
 
+// Whether broadcasting a row value of this shape to the space gives each element its own row's value, rather
+// than laying the rows along a reduced axis.
+bool stays_in_row(const RowSpace& space, const Shape& shape) {
+  const std::vector<int> dims = row_dims(space, shape);
+  for (size_t d = 0; d < dims.size(); ++d) {
+    const auto aligned = static_cast<int>(d + space.shape.size()) - static_cast<int>(dims.size());
+    if (dims[d] >= 0 && dims[d] != aligned) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void RegionGrower::queue_users(const Value* value, std::vector<Node*>& queue) const {
@@ -143,7 +154,8 @@ Growth RegionGrower::rows(Node* root) {
         row_level.insert(n.result());
         return true;
       case OpKind::kBroadcast:
-        return row && inside.contains(n.operand()) && shape == space.shape;
+        return row && inside.contains(n.operand()) && shape == space.shape &&
+               stays_in_row(space, n.operand()->type.shape);
       default:
         return false;
     }
