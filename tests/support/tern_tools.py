@@ -51,7 +51,9 @@ def run_module(module, inputs, output_names, folder, *options, timeout=120, tern
     got.mkdir(parents=True, exist_ok=True)
     command = [*tern, "run", module, "--output-dir", got, *options]
     for i, (name, array) in enumerate(inputs.items()):
-        np.save(sent / f"{i}.npy", array)
+        # Types that NumPy lacks travel as bytes; ml_dtypes gives one of them (float8_e5m2) a letter that nobody else knows.
+        foreign = array.dtype.type.__module__.split(".")[0] != "numpy"
+        np.save(sent / f"{i}.npy", array.view(f"V{array.dtype.itemsize}") if foreign else array)
         command += ["--input", f"{name}={sent / f'{i}.npy'}"]
     call(command, timeout)
     return [np.load(got / f"{file_name(n)}.npy") for n in output_names]
