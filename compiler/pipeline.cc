@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "compiler/graph/passes.h"
+#include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernels.h"
 #include "compiler/lower/lower.h"
 #include "compiler/program/program.h"
@@ -152,7 +153,9 @@ bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
   options.verify_each = true;
 #endif
   const Status status = graph::optimize(graph, options);
-  return status.ok() || stop(CompileStatus::kModelError, Error(status.error()));
+  if (!status.ok()) return stop(CompileStatus::kModelError, Error(status.error()));
+  graph::suggest_sizes(graph);
+  return true;
 }
 
 bool Compilation::lower_target(const lower::Target& target) {
