@@ -68,8 +68,14 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
 
 }  // namespace
 
-ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine) {
+ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
+                                                 const MachineModel& machine) {
   ContractionSchedule s;
+  // A symbolic extent may turn out larger than its hint: tiles that also suit more rows and columns cost a
+  // small one little (reading B bounds it), tiles for one row would cost a large one most of its speed.
+  ContractionShape shape = hinted;
+  if (!shape.m_static) shape.m = std::max<int64_t>(shape.m, 8);
+  if (!shape.n_static) shape.n = std::max<int64_t>(shape.n, 64);
   s.lanes = machine.vector_bits / 32;
   choose_register_tile(shape, machine, s);
   // Few register tiles: make them even (49 rows as 4 x 10 + 9, not 4 x 12 + 1).
