@@ -30,7 +30,9 @@ void destroy(tern_hal_device_t* base) {
     if (device->stream) (void)symbols.StreamSynchronize(device->stream);
     cuda_queue_destroy(device);
     cuda_staging_destroy(device);
-    if (device->placeholder) (void)symbols.MemFree(device->placeholder);
+    if (device->placeholder && device->pool) (void)symbols.MemFreeAsync(device->placeholder, device->stream);
+    if (device->placeholder && !device->pool) (void)symbols.MemFree(device->placeholder);
+    if (device->stream) (void)symbols.StreamSynchronize(device->stream);
     if (device->stream) (void)symbols.StreamDestroy(device->stream);
     if (device->pool) (void)symbols.MemPoolDestroy(device->pool);
   }
@@ -126,8 +128,14 @@ tern_status_t open(Device* device, uint32_t ordinal) {
   device->context = context;
   ContextScope scope(device);
   TERN_CUDA_TRY(device, StreamCreate, &device->stream, CU_STREAM_NON_BLOCKING);
-  TERN_CUDA_TRY(device, MemAlloc, &device->placeholder, kPlaceholderBytes);
   TERN_RETURN_IF_ERROR(make_pool(device));
+  // Of the same kind as buffers: a copy's node cannot be patched from one kind of memory to another.
+  if (device->pool) {
+    TERN_CUDA_TRY(device, MemAllocFromPoolAsync, &device->placeholder, kPlaceholderBytes, device->pool,
+                  device->stream);
+  } else {
+    TERN_CUDA_TRY(device, MemAlloc, &device->placeholder, kPlaceholderBytes);
+  }
   return cuda_queue_create(device);
 }
 

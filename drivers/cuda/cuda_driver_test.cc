@@ -57,7 +57,8 @@ struct Fixture {
   tern_hal_device_t* device = nullptr;
   tern_hal_executable_t* executable = nullptr;
 
-  explicit Fixture(tern_cuda_options_t options = {}) {
+  explicit Fixture(tern_cuda_options_t options = {}, int pools = 1) {
+    fake.attribute(cuda::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, pools);
     const tern_hal_driver_registry_t registry = registry_of(TERN_FAKE_CUDA);
     tern_hal_device_desc_t desc = {};
     desc.driver_options = &options;
@@ -173,6 +174,44 @@ TEST_CASE("a replay patches the nodes whose bindings are new, and nothing else")
   CHECK(values[2] == 0x01010101);
   tern_hal_command_buffer_release(commands);
   for (auto* buffer : {arena, first, second}) tern_hal_buffer_release(buffer);
+}
+
+TEST_CASE("copies and fills are patched, also to and from nothing") {
+  for (int pools : {0, 1}) {
+    Fixture f({}, pools);
+    CHECK((f.fake.calls("cuMemPoolCreate") == pools));
+    const uint8_t classes[2] = {TERN_HAL_SLOT_EXTERNAL, TERN_HAL_SLOT_EXTERNAL};
+    const tern_hal_command_buffer_desc_t desc = {classes, 2, 1};
+    tern_hal_command_buffer_t* commands = nullptr;
+    REQUIRE_OK(tern_hal_command_buffer_create(f.device, &desc, &commands));
+    const tern_hal_binding_t source = {0, 0, tern_hal_constant(0), tern_hal_parameter(0)};
+    const tern_hal_binding_t target = {1, 0, tern_hal_constant(0), tern_hal_parameter(0)};
+    REQUIRE_OK(tern_hal_command_buffer_fill(commands, &source, 9, 4));
+    REQUIRE_OK(tern_hal_command_buffer_barrier(commands));
+    REQUIRE_OK(tern_hal_command_buffer_copy(commands, &source, &target));
+    REQUIRE_OK(tern_hal_command_buffer_end(commands));
+    tern_hal_buffer_t* buffers[4] = {f.buffer(64), f.buffer(64), f.buffer(64), f.buffer(64)};
+    int64_t copied = 0;
+    for (int64_t length : {0, 8, 64, 0, 4}) {
+      for (int first : {0, 2}) {
+        const tern_hal_range_t table[2] = {{buffers[first], 0, 64}, {buffers[first + 1], 0, 64}};
+        tern_hal_submit_t submission = {};
+        submission.command_buffer = commands;
+        submission.bindings = table;
+        submission.binding_count = 2;
+        submission.params = &length;
+        submission.param_count = 1;
+        REQUIRE_OK(tern_hal_device_submit(f.device, &submission));
+      }
+      int32_t values[16];
+      REQUIRE_OK(tern_hal_buffer_read(buffers[3], 0, values, 64));
+      if (length > copied) copied = length;
+      for (int64_t i = 0; i < 16; ++i) CHECK(values[i] == (i * 4 < copied ? 9 : 0));
+    }
+    CHECK(f.fake.calls("cuGraphInstantiate") == 1);
+    tern_hal_command_buffer_release(commands);
+    for (auto* buffer : buffers) tern_hal_buffer_release(buffer);
+  }
 }
 
 TEST_CASE("a node that cannot be patched makes the graph be built again") {

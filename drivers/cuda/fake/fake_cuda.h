@@ -56,6 +56,9 @@ void run(const Launch& launch);
 void copy(CUdeviceptr target, CUdeviceptr source, size_t bytes);
 void fill(CUdeviceptr target, unsigned value, unsigned element, size_t count);
 bool is_known(CUdeviceptr address, size_t bytes);
+// Which call made the memory: nodes of an executable graph cannot be patched from one kind to another.
+enum class Memory { kUnknown, kPlain, kPool, kHost };
+Memory kind_of(CUdeviceptr address);
 
 // Puts work on the stream.
 void enqueue(std::function<void()> work);

@@ -4,8 +4,10 @@
 
 #include "drivers/cuda/fake/fake_cuda.h"
 
+using Kinds = std::pair<tern::cuda::fake::Memory, tern::cuda::fake::Memory>;
 struct tern::cuda::CUgraphNode_st {
   std::function<void()> work;  // none: an empty node
+  Kinds kinds;
   std::set<CUgraphNode_st*> after;
 };
 struct tern::cuda::CUgraph_st {
@@ -14,6 +16,7 @@ struct tern::cuda::CUgraph_st {
 struct tern::cuda::CUgraphExec_st {
   struct Node {
     std::function<void()> work;
+    Kinds kinds;
     std::vector<size_t> after;
     bool enabled = true;
   };
@@ -54,11 +57,23 @@ CUresult work_of(const CUDA_MEMSET_NODE_PARAMS* p, std::function<void()>* out) {
   return CUDA_SUCCESS;
 }
 
+// The memory that a node was made for.
+Kinds kinds_of(const CUDA_KERNEL_NODE_PARAMS*) {
+  return {};
+}
+Kinds kinds_of(const CUDA_MEMCPY3D* p) {
+  return {kind_of(p->srcDevice), kind_of(p->dstDevice)};
+}
+Kinds kinds_of(const CUDA_MEMSET_NODE_PARAMS* p) {
+  return {kind_of(p->dst), {}};
+}
+
 template <typename Params>
 CUresult add(CUgraphNode* node, CUgraph graph, const CUgraphNode* after, size_t count, const Params* params) {
   auto made = std::make_unique<CUgraphNode_st>();
   const CUresult result = work_of(params, &made->work);
   if (result != CUDA_SUCCESS) return result;
+  made->kinds = kinds_of(params);
   made->after.insert(after, after + count);
   *node = made.get();
   graph->nodes.push_back(std::move(made));
@@ -68,7 +83,9 @@ CUresult add(CUgraphNode* node, CUgraph graph, const CUgraphNode* after, size_t 
 template <typename Params>
 CUresult set(CUgraphExec exec, CUgraphNode node, const Params* params) {
   const auto found = exec->index.find(node);
-  if (found == exec->index.end()) return CUDA_ERROR_INVALID_VALUE;
+  if (found == exec->index.end() || kinds_of(params) != exec->nodes[found->second].kinds) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
   return work_of(params, &exec->nodes[found->second].work);
 }
 
@@ -153,7 +170,7 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec* exec, CUgraph graph, unsigned 
   *exec = new CUgraphExec_st;
   for (const auto& node : graph->nodes) {
     (*exec)->index[node.get()] = (*exec)->nodes.size();
-    (*exec)->nodes.push_back({node->work, {}, true});
+    (*exec)->nodes.push_back({node->work, node->kinds, {}, true});
   }
   for (const auto& node : graph->nodes) {
     for (CUgraphNode_st* before : node->after) {

@@ -7,15 +7,17 @@
 namespace tern::cuda {
 namespace fake {
 namespace {
-std::map<uintptr_t, size_t> ranges;      // all that kernels may touch
+std::map<uintptr_t, size_t> ranges;  // all that kernels may touch
+std::map<uintptr_t, Memory> kinds;
 std::map<uintptr_t, size_t> registered;  // pages of it that are the host's
 int pool_count = 0;
 constexpr uintptr_t kPage = 4096;
 
-void* take(size_t bytes, int rubbish) {
+void* take(size_t bytes, int rubbish, Memory kind) {
   void* memory = aligned_alloc(256, (bytes + 255) / 256 * 256);
   memset(memory, rubbish, bytes);
   ranges[reinterpret_cast<uintptr_t>(memory)] = bytes;
+  kinds[reinterpret_cast<uintptr_t>(memory)] = kind;
   return memory;
 }
 bool give(uintptr_t address) {
@@ -32,6 +34,11 @@ bool is_known(CUdeviceptr address, size_t bytes) {
   if (range == ranges.begin()) return false;
   --range;
   return address - range->first <= range->second && bytes <= range->second - (address - range->first);
+}
+
+Memory kind_of(CUdeviceptr address) {
+  if (!is_known(address, 1)) return Memory::kUnknown;
+  return kinds[std::prev(ranges.upper_bound(address))->first];
 }
 
 void copy(CUdeviceptr target, CUdeviceptr source, size_t bytes) {
@@ -72,7 +79,7 @@ CUresult cuMemPoolDestroy(CUmemoryPool) {
 }
 CUresult cuMemAllocFromPoolAsync(CUdeviceptr* address, size_t bytes, CUmemoryPool, CUstream) {
   FAKE_ENTER("cuMemAllocFromPoolAsync");
-  *address = reinterpret_cast<CUdeviceptr>(take(bytes, 0xcd));
+  *address = reinterpret_cast<CUdeviceptr>(take(bytes, 0xcd, Memory::kPool));
   return CUDA_SUCCESS;
 }
 CUresult cuMemFreeAsync(CUdeviceptr address, CUstream) {
@@ -83,7 +90,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream) {
 }
 CUresult cuMemAlloc_v2(CUdeviceptr* address, size_t bytes) {
   FAKE_ENTER("cuMemAlloc");
-  *address = reinterpret_cast<CUdeviceptr>(take(bytes, 0xcd));
+  *address = reinterpret_cast<CUdeviceptr>(take(bytes, 0xcd, Memory::kPlain));
   return CUDA_SUCCESS;
 }
 CUresult cuMemFree_v2(CUdeviceptr address) {
@@ -94,7 +101,7 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
 }
 CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
   FAKE_ENTER("cuMemHostAlloc");
-  *pointer = take(bytes, 0xab);
+  *pointer = take(bytes, 0xab, Memory::kHost);
   return CUDA_SUCCESS;
 }
 CUresult cuMemFreeHost(void* pointer) {
@@ -112,6 +119,7 @@ CUresult cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned) {
   }
   registered[address] = bytes;
   ranges[address] = bytes;
+  kinds[address] = Memory::kHost;
   return CUDA_SUCCESS;
 }
 CUresult cuMemHostUnregister(void* pointer) {
