@@ -52,6 +52,8 @@ CUresult cuStreamCreate(CUstream* stream, unsigned) {
 }
 CUresult cuStreamDestroy_v2(CUstream) {
   FAKE_ENTER("cuStreamDestroy");
+  while (run_one()) {
+  }
   --live_streams_and_events;
   return CUDA_SUCCESS;
 }
