@@ -84,8 +84,9 @@ void suggest_sizes(Graph& graph) {
   }
   if (open.empty()) return;
   // Batches keep their 1 if another dimension can give way.
-  std::stable_sort(open.begin(), open.end(),
-                   [](const SymbolInfo* a, const SymbolInfo* b) { return a->hint > b->hint; });
+  std::sort(open.begin(), open.end(), [](const SymbolInfo* a, const SymbolInfo* b) {
+    return a->hint != b->hint ? a->hint > b->hint : a < b;  // in the graph's order among equals
+  });
   const Conditions conditions = collect(graph);
   double best = violations(graph, conditions);
   // One symbol after the other, until nothing gets better. Usual sizes; larger ones only where smaller ones

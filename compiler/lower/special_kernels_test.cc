@@ -42,8 +42,9 @@ TEST_CASE("top_k is a stable selection, NaN greatest") {
           std::vector<int64_t> order(static_cast<size_t>(n));
           for (int64_t p = 0; p < n; ++p) order[static_cast<size_t>(p)] = p;
           const auto key = [&](int64_t p) { return std::isnan(at(p)) ? 1e9f : at(p); };
-          std::stable_sort(order.begin(), order.end(),
-                           [&](int64_t a, int64_t b) { return largest ? key(a) > key(b) : key(a) < key(b); });
+          std::sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
+            return key(x) != key(y) ? (key(x) < key(y)) != largest : x < y;  // stable: equal ones by position
+          });
           for (int64_t j = 0; j < k; ++j)
             CHECK(indices[static_cast<size_t>((o * k + j) * inner + l)] == order[static_cast<size_t>(j)]);
         }
