@@ -111,6 +111,13 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   // Columns: all of them while partial sums and A's block fit L2, so that A is gathered once.
   const int64_t padded_n = shape.n_static ? round_up(shape.n, s.lanes) : group_columns * 8;
   s.block_columns = std::min<int64_t>(round_up(padded_n, group_columns), round_up(1024, group_columns));
+  // Weights larger than L2: a column block's slice of them stays in half of it while all rows pass by (the
+  // grid's order below), so they come from memory once.
+  if (!shape.packs_a && shape.k_static && shape.n_static && shape.batch == 1 && shape.m > s.rows &&
+      shape.k * shape.n * 4 > machine.l2_bytes) {
+    const int64_t fitting = machine.l2_bytes / 2 / (shape.k * 4) / group_columns * group_columns;
+    s.block_columns = std::min(s.block_columns, std::max(group_columns, fitting));
+  }
 
   // Rows: A's block in half of L2; and enough tiles to share: about 32 when the work is there, none below ~2
   // MFLOP (10 us).
