@@ -5,13 +5,6 @@
 namespace tern::graph {
 namespace {
 
-// What a dimension probably is: a batch of one, an image's side, or a sequence.
-int64_t first_guess(const Graph& graph, const SymbolInfo& s) {
-  const int rank = graph.body.args[static_cast<size_t>(s.input)]->type.rank();
-  if (s.axis == 0 && rank >= 2) return 1;
-  return rank == 4 && s.axis >= 2 ? 256 : 64;
-}
-
 // What the sizes have to satisfy.
 struct Conditions {
   std::vector<Dim> sizes;                  // not negative; zero counts as half a violation
@@ -74,12 +67,24 @@ double violations(const Graph& graph, const Conditions& conditions) {
 
 }  // namespace
 
+int64_t likely_size(const Graph& graph, const SymbolInfo& s) {
+  int64_t size = kLikelySize;
+  if (s.origin == SymbolInfo::Origin::kInput) {
+    const int rank = graph.body.args[static_cast<size_t>(s.input)]->type.rank();
+    if (s.axis == 0 && rank >= 2) {
+      size = 1;
+    } else if (rank == 4 && s.axis >= 2) {
+      size = 256;
+    }
+  }
+  return std::clamp<int64_t>(size, std::max<int64_t>(s.min, 1), std::max<int64_t>(s.max, 1));
+}
+
 void suggest_sizes(Graph& graph) {
   std::vector<SymbolInfo*> open;
   for (SymbolInfo& s : graph.symbols) {
     if (s.origin != SymbolInfo::Origin::kInput || s.hint > 0) continue;
-    s.hint =
-        std::clamp<int64_t>(first_guess(graph, s), std::max<int64_t>(s.min, 1), std::max<int64_t>(s.max, 1));
+    s.hint = likely_size(graph, s);
     open.push_back(&s);
   }
   if (open.empty()) return;

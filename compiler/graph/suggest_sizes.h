@@ -10,4 +10,9 @@ namespace tern::graph {
 
 void suggest_sizes(Graph& graph);
 
+// What a dimension probably is when nothing else is known of it, within its bounds: a batch of one, an
+// image's side, or a sequence.
+int64_t likely_size(const Graph& graph, const SymbolInfo& symbol);
+inline constexpr int64_t kLikelySize = 64;  // a dimension of which not even the place is known
+
 }  // namespace tern::graph

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/unroll.h"
@@ -12,17 +13,6 @@ namespace {
 
 using graph::OpKind;
 using kernel::Access;
-
-constexpr int64_t kGuess = 64;  // a dimension about which nothing is known
-constexpr int64_t kGuessPixels = 256;
-
-// What a dimension probably is, when the model gives no hint: a batch of one, an image's side, or a sequence.
-int64_t guess(const graph::Graph& graph, const graph::SymbolInfo& s) {
-  if (s.origin != graph::SymbolInfo::Origin::kInput) return kGuess;
-  const int rank = graph.body.args[static_cast<size_t>(s.input)]->type.rank();
-  if (s.axis == 0 && rank >= 2) return 1;
-  return rank == 4 && s.axis >= 2 ? kGuessPixels : kGuess;
-}
 
 class Bounder {
  public:
@@ -113,12 +103,11 @@ bool LoweringContext::enabled(std::string_view step) const {
 int64_t LoweringContext::hint(const Dim& dim) const {
   const auto value = dim.evaluate([&](const std::string& name) -> std::optional<int64_t> {
     const graph::SymbolInfo* info = graph_.find_symbol(name);
-    if (!info) return kGuess;
+    if (!info) return graph::kLikelySize;
     if (info->hint > 0) return info->hint;
-    return std::clamp<int64_t>(guess(graph_, *info), std::max<int64_t>(info->min, 1),
-                               std::max<int64_t>(info->max, 1));
+    return graph::likely_size(graph_, *info);
   });
-  return std::max<int64_t>(value.value_or(kGuess), 1);
+  return std::max<int64_t>(value.value_or(graph::kLikelySize), 1);
 }
 
 std::optional<Dim> LoweringContext::upper_bound(const Dim& dim) const {

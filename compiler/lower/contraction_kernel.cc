@@ -1,5 +1,6 @@
 #include "compiler/lower/contraction_kernel.h"
 
+#include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
@@ -17,10 +18,6 @@ using kernel::var_expr;
 using kernel::VType;
 
 using Stmts = std::vector<Stmt>;
-
-void append(Stmts& to, Stmts from) {
-  for (Stmt& s : from) to.push_back(std::move(s));
-}
 
 class Builder {
  public:

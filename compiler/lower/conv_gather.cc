@@ -1,5 +1,7 @@
 #include "compiler/lower/conv_gather.h"
 
+#include "compiler/lower/loop_writer.h"
+
 namespace tern::lower {
 namespace {
 
@@ -11,11 +13,6 @@ using kernel::Stmt;
 using kernel::Var;
 using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
-
-Expr in_range(const Expr& at, const Expr& extent) {
-  return kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, at, int_const(0)),
-                                     kernel::compare(ScalarOp::kLt, at, extent)});
-}
 
 // For-loop with a body made from its variable.
 Stmt for_each(const char* name, const Expr& extent, const std::function<Stmts(const Expr&)>& body) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "compiler/lower/loop_writer.h"
+
 namespace tern::lower {
 namespace {
 
@@ -15,10 +17,6 @@ using kernel::Var;
 using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
-
-void append(Stmts& to, Stmts from) {
-  for (Stmt& s : from) to.push_back(std::move(s));
-}
 
 class Builder {
  public:
@@ -100,11 +98,6 @@ class Builder {
     out.push_back(kernel::loop(right, end, kernel::sub(params_.expr(s_.out_width), end), LoopKind::kSerial,
                                pixels(oy, var_expr(right), 1, true, c, count)));
     return out;
-  }
-
-  static Expr in_range(const Expr& at, const Expr& extent) {
-    return kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, at, int_const(0)),
-                                       kernel::compare(ScalarOp::kLt, at, extent)});
   }
 
   // `columns` output pixels from ox on; guarded: the window may leave the input to the left or right.

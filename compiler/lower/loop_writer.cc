@@ -5,6 +5,16 @@ namespace tern::lower {
 using kernel::Expr;
 using kernel::Stmt;
 
+void append(std::vector<Stmt>& to, std::vector<Stmt> from) {
+  for (Stmt& s : from) to.push_back(std::move(s));
+}
+
+Expr in_range(const Expr& at, const Expr& extent) {
+  using kernel::ScalarOp;
+  return kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, at, kernel::int_const(0)),
+                                     kernel::compare(ScalarOp::kLt, at, extent)});
+}
+
 std::vector<Stmt> LoopWriter::scoped(const std::function<void()>& body) {
   scopes_.emplace_back();
   if (body) body();

@@ -11,6 +11,11 @@
 
 namespace tern::lower {
 
+// Moves statements behind others.
+void append(std::vector<kernel::Stmt>& to, std::vector<kernel::Stmt> from);
+// 0 <= at < extent.
+kernel::Expr in_range(const kernel::Expr& at, const kernel::Expr& extent);
+
 class LoopWriter {
  public:
   using Expr = kernel::Expr;

@@ -56,7 +56,8 @@ std::string folder_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// The payload of each length-delimited field `number` among a message's unknown fields.
+}  // namespace
+
 std::vector<std::string> unknown_fields(const std::string& bytes, int number) {
   using google::protobuf::internal::WireFormatLite;
   std::vector<std::string> found;
@@ -74,8 +75,6 @@ std::vector<std::string> unknown_fields(const std::string& bytes, int number) {
   }
   return found;
 }
-
-}  // namespace
 
 Result<std::shared_ptr<ModelFile>> ModelFile::open(const std::string& path) {
   TERN_ASSIGN(std::shared_ptr<MappedFile> file, MappedFile::open(path));

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "compiler/support/result.h"
 #include "compiler/support/tensor_data.h"
@@ -53,6 +54,10 @@ Result<TensorDataPtr> tensor_from_proto(const pb::TensorProto& proto);
 
 // The element type of a TensorProto.DataType number, or an error that names it.
 Result<DType> dtype_from_onnx(int64_t data_type);
+
+// The payload of each length-delimited field `number` of a serialised message: for messages and fields that
+// the distribution's schema is too old to know.
+std::vector<std::string> unknown_fields(const std::string& bytes, int number);
 
 // Fields that the distribution's schema may be too old to know, read from the unknown fields.
 std::string function_overload(const pb::FunctionProto& function);

@@ -53,26 +53,6 @@ Result<std::string> read_file(const std::string& path) {
   return text.str();
 }
 
-// The payloads of a message's length-delimited field: SequenceProto and OptionalProto are not in the schema
-// that we have.
-std::vector<std::string> fields(const std::string& bytes, int number) {
-  using google::protobuf::internal::WireFormatLite;
-  std::vector<std::string> found;
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                            static_cast<int>(bytes.size()));
-  while (uint32_t tag = in.ReadTag()) {
-    if (WireFormatLite::GetTagFieldNumber(tag) == number &&
-        WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      std::string payload;
-      if (!WireFormatLite::ReadBytes(&in, &payload)) break;
-      found.push_back(std::move(payload));
-    } else if (!WireFormatLite::SkipField(&in, tag)) {
-      break;
-    }
-  }
-  return found;
-}
-
 Result<EvalValue> parse_value(const std::string& bytes, const graph::Type& type) {
   EvalValue value;
   if (type.is_tensor()) {
@@ -83,7 +63,7 @@ Result<EvalValue> parse_value(const std::string& bytes, const graph::Type& type)
   }
   // Both kinds keep tensors in field 3 and sequences in field 5.
   value.list = std::make_shared<std::vector<EvalValue>>();
-  for (const std::string& item : fields(bytes, type.element->is_tensor() ? 3 : 5)) {
+  for (const std::string& item : importer::unknown_fields(bytes, type.element->is_tensor() ? 3 : 5)) {
     TERN_ASSIGN(EvalValue element, parse_value(item, *type.element));
     value.list->push_back(std::move(element));
   }
