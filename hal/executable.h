@@ -18,6 +18,7 @@ typedef enum tern_hal_executable_format_e {
   TERN_HAL_EXECUTABLE_FUNCTIONS = 2,  // CPU: kernels linked into the program; entries give functions
   TERN_HAL_EXECUTABLE_CUBIN = 3,      // CUDA: a cubin or fatbin; entries give names
   TERN_HAL_EXECUTABLE_PTX = 4,        // CUDA: PTX text, compiled when loaded; entries give names
+  TERN_HAL_EXECUTABLE_SPIRV = 5,      // Vulkan: SPIR-V modules; entries give names and offsets (kernel_abi.h)
 } tern_hal_executable_format_t;
 
 // What an entry says of itself (tern_hal_launch_t::flags).
@@ -30,14 +31,15 @@ enum {
 // How a GPU runs an entry; zero on CPUs.
 typedef struct tern_hal_launch_t {
   uint32_t workgroup_size[3];  // threads of a block; 0 counts as 1
-  uint32_t workgroup_memory;   // dynamic workgroup memory in bytes, to which a dispatch's scratch is added
+  uint32_t workgroup_memory;   // bytes; CUDA: dynamic, a dispatch's scratch is added. Vulkan: what the module
+                               // declares
   uint32_t flags;              // TERN_HAL_ENTRY_...
 } tern_hal_launch_t;
 
 typedef struct tern_hal_entry_t {
   tern_string_view_t name;  // for messages and profiles, and what GPUs find it by; borrowed: must outlive the
                             // executable
-  uint64_t offset;          // ELF: virtual address of the function inside the image
+  uint64_t offset;          // ELF: virtual address of the function; SPIR-V: where its module begins
   tern_kernel_fn_t function;  // FUNCTIONS: the kernel
   uint32_t binding_count;     // what each dispatch must bring
   uint32_t param_count;
