@@ -1,46 +1,153 @@
 #include "compiler/kernel/eval_intrinsics.h"
 
+#include <bit>
+
+#include "compiler/kernel/eval_memory.h"
+
 namespace tern::kernel {
 
 namespace {
 
-EvalValue dot4(const std::vector<EvalValue>& args, VType type) {
-  EvalValue out{type, {}};
-  for (size_t n = 0; n < args[0].lanes.size(); ++n) {
-    int64_t sum = args[0].lanes[n].i;
-    for (size_t k = 4 * n; k < 4 * n + 4; ++k) sum += args[1].lanes[k].i * args[2].lanes[k].i;
-    out.lanes.push_back(
-        scalar::scalar_from_int(type.dtype, static_cast<int32_t>(static_cast<uint32_t>(sum))));
+using scalar::ScalarValue;
+
+void dot4(std::span<const LaneValues> args, DType dtype, std::span<ScalarValue> out) {
+  for (size_t n = 0; n < out.size(); ++n) {
+    int64_t sum = args[0][n].i;
+    for (size_t k = 4 * n; k < 4 * n + 4; ++k) sum += args[1][k].i * args[2][k].i;
+    out[n] = scalar::scalar_from_int(dtype, static_cast<int32_t>(static_cast<uint32_t>(sum)));
   }
-  return out;
 }
 
-EvalValue dot2_bf16(const std::vector<EvalValue>& args, VType type) {
-  EvalValue out{type, {}};
-  for (size_t n = 0; n < args[0].lanes.size(); ++n) {
+void dot2_bf16(std::span<const LaneValues> args, DType dtype, std::span<ScalarValue> out) {
+  for (size_t n = 0; n < out.size(); ++n) {
     // A product of two bf16 is exact in f32; the sums are rounded to f32 one after the other.
-    auto sum = static_cast<float>(args[0].lanes[n].f);
-    for (size_t k = 2 * n; k < 2 * n + 2; ++k) {
-      sum += static_cast<float>(args[1].lanes[k].f * args[2].lanes[k].f);
-    }
-    out.lanes.push_back(scalar::scalar_from_double(type.dtype, sum));
+    auto sum = static_cast<float>(args[0][n].f);
+    for (size_t k = 2 * n; k < 2 * n + 2; ++k) sum += static_cast<float>(args[1][k].f * args[2][k].f);
+    out[n] = scalar::scalar_from_double(dtype, sum);
   }
-  return out;
+}
+
+float round_tf32(float value) {
+  auto bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return value;
+  return std::bit_cast<float>((bits + 0x1000u) & ~0x1fffu);
+}
+
+// Element `i` of 32-bit registers that hold elements of a narrower type.
+double packed_element(LaneValues registers, DType dtype, int i) {
+  int per_register = 32 / dtype_bits(dtype);
+  uint64_t bits = static_cast<uint64_t>(registers[static_cast<size_t>(i / per_register)].i) & 0xffffffffu;
+  bits >>= i % per_register * dtype_bits(dtype);
+  ScalarValue value = value_from_bits(dtype, bits & ((uint64_t{1} << dtype_bits(dtype)) - 1));
+  return is_float(dtype) ? value.f : static_cast<double>(value.i);
+}
+
+// D[16][8] = A[16][K] * B[K][8] + C, with PTX's fragment layouts for elements of `bits`: a register holds e =
+// 32 / bits neighbours along k. With g = lane / 4, t = lane % 4: registers 0 to 3 of A are (row g, k e*t), (g
+// + 8, e*t), (g, e*(t + 4)), (g + 8, e*(t + 4)); registers of B are (k e*t, column g), (e*(t + 4), g); of C
+// (g, 2t), (g, 2t + 1), (g + 8, ..).
+void mma(const CollectiveOperands& o, DType a_type, DType b_type, DType out_type) {
+  const int e = 32 / dtype_bits(a_type), depth = 8 * e;
+  double a[16][32], b[32][8];
+  for (int lane = 0; lane < 32; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4 * e; ++i) {
+      const int reg = i / e;
+      a[g + 8 * (reg % 2)][e * (t + 4 * (reg / 2)) + i % e] = packed_element(o.arg(0, lane), a_type, i);
+    }
+    for (int i = 0; i < 2 * e; ++i)
+      b[e * (t + 4 * (i / e)) + i % e][g] = packed_element(o.arg(1, lane), b_type, i);
+  }
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + 8 * (i / 2), column = lane % 4 * 2 + i % 2;
+      const ScalarValue& c = o.arg(2, lane)[static_cast<size_t>(i)];
+      double sum = 0;
+      for (int k = 0; k < depth; ++k) sum += a[row][k] * b[k][column];
+      auto wrapped = static_cast<int32_t>(static_cast<uint32_t>(c.i + static_cast<int64_t>(sum)));
+      o.out(lane)[static_cast<size_t>(i)] = is_float(out_type)
+                                                ? scalar::scalar_from_double(out_type, c.f + sum)
+                                                : scalar::scalar_from_int(out_type, wrapped);
+    }
+  }
+}
+
+// Lane l gets elements (row l / 4, columns 2 * (l % 4) and the next) of each matrix, or of its transpose.
+void ldmatrix(const CollectiveOperands& o, bool transposed) {
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      uint64_t packed = 0;
+      for (int half = 0; half < 2; ++half) {
+        int row = lane / 4, column = lane % 4 * 2 + half;
+        if (transposed) std::swap(row, column);
+        packed |= value_bits(o.arg(0, 8 * matrix + row)[static_cast<size_t>(column)]) << (16 * half);
+      }
+      o.out(lane)[static_cast<size_t>(matrix)] = value_from_bits(DType::kU32, packed);
+    }
+  }
+}
+
+bool shuffle_lanes(const CollectiveOperands& o, bool by_xor) {
+  for (int lane = 0; lane < o.lanes; ++lane) {
+    int64_t from = o.arg(1, lane)[0].i;
+    if (by_xor) from ^= lane;
+    if (from < 0 || from >= o.lanes) return false;
+    LaneValues values = o.arg(0, static_cast<int>(from));
+    std::copy(values.begin(), values.end(), o.out(lane).begin());
+  }
+  return true;
 }
 
 }  // namespace
 
-EvalValue eval_intrinsic(Intrinsic which, const std::vector<EvalValue>& args, VType type) {
+void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VType type,
+                          std::span<ScalarValue> out) {
   switch (which) {
     case Intrinsic::kDot4U8I8:
     case Intrinsic::kDot4I8I8:
-      return dot4(args, type);
+      return dot4(args, type.dtype, out);
     case Intrinsic::kDot2BF16:
-      return dot2_bf16(args, type);
-    case Intrinsic::kCount:
-      break;
+      return dot2_bf16(args, type.dtype, out);
+    case Intrinsic::kRoundTf32:
+      for (size_t k = 0; k < out.size(); ++k) {
+        out[k] = scalar::scalar_from_double(type.dtype, round_tf32(static_cast<float>(args[0][k].f)));
+      }
+      return;
+    default:
+      TERN_UNREACHABLE("intrinsic {}", static_cast<int>(which));
   }
-  TERN_UNREACHABLE("intrinsic {}", static_cast<int>(which));
+}
+
+bool eval_collective(Intrinsic which, const CollectiveOperands& o) {
+  switch (which) {
+    case Intrinsic::kSubgroupShuffleXor:
+      return shuffle_lanes(o, true);
+    case Intrinsic::kSubgroupShuffle:
+      return shuffle_lanes(o, false);
+    case Intrinsic::kMmaM16N8K16F16:
+      mma(o, DType::kF16, DType::kF16, DType::kF32);
+      return true;
+    case Intrinsic::kMmaM16N8K16BF16:
+      mma(o, DType::kBF16, DType::kBF16, DType::kF32);
+      return true;
+    case Intrinsic::kMmaM16N8K8TF32:
+      mma(o, DType::kF32, DType::kF32, DType::kF32);
+      return true;
+    case Intrinsic::kMmaM16N8K32S8:
+      mma(o, DType::kI8, DType::kI8, DType::kI32);
+      return true;
+    case Intrinsic::kMmaM16N8K32U8:
+      mma(o, DType::kU8, DType::kI8, DType::kI32);
+      return true;
+    case Intrinsic::kLdmatrixX4:
+      ldmatrix(o, false);
+      return true;
+    case Intrinsic::kLdmatrixX4Trans:
+      ldmatrix(o, true);
+      return true;
+    default:
+      TERN_UNREACHABLE("intrinsic {}", static_cast<int>(which));
+  }
 }
 
 }  // namespace tern::kernel

@@ -1,17 +1,27 @@
 // Meaning of the rows of intrinsics.def on evaluated operands.
 #pragma once
 
-#include <vector>
+#include <functional>
+#include <span>
 
 #include "compiler/kernel/ir.h"
 
 namespace tern::kernel {
 
-struct EvalValue {
-  VType type;
-  std::vector<scalar::ScalarValue> lanes;
-};
+using LaneValues = std::span<const scalar::ScalarValue>;
 
-EvalValue eval_intrinsic(Intrinsic which, const std::vector<EvalValue>& args, VType type);
+// A row that works on one thread's operands; `out` has the result's lanes.
+void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VType type,
+                          std::span<scalar::ScalarValue> out);
+
+// A row across a subgroup of `lanes` threads. args(k, lane) is operand k of a thread (of kCollectiveLoad rows
+// operand 0 is the eight elements of the lane's row), out(lane) its result. False: a lane number lies outside
+// the subgroup.
+struct CollectiveOperands {
+  int lanes;
+  std::function<LaneValues(size_t, int)> arg;
+  std::function<std::span<scalar::ScalarValue>(int)> out;
+};
+bool eval_collective(Intrinsic which, const CollectiveOperands& operands);
 
 }  // namespace tern::kernel

@@ -261,8 +261,9 @@ Expr shuffle(Expr a, Expr b, std::vector<int> lanes) {
   return make_node(std::move(node));
 }
 
-Expr intrinsic(Intrinsic which, std::vector<Expr> args, VType type) {
+Expr intrinsic(Intrinsic which, std::vector<Expr> args, VType type, Buffer buffer) {
   ExprNode node{.kind = ExprKind::kIntrinsic, .type = type, .intrinsic = which};
+  node.buffer = std::move(buffer);
   node.args = std::move(args);
   return make_node(std::move(node));
 }

@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "compiler/kernel/text.h"
+
 namespace tern::kernel {
 
 std::optional<int64_t> int_value(const Expr& e) {
@@ -80,7 +82,7 @@ Expr with_args(const Expr& e, std::vector<Expr> args) {
     case ExprKind::kShuffle:
       return shuffle(args[0], args.size() > 1 ? args[1] : nullptr, e->lanes);
     case ExprKind::kIntrinsic:
-      return intrinsic(e->intrinsic, std::move(args), e->type);
+      return intrinsic(e->intrinsic, std::move(args), e->type, e->buffer);
   }
   TERN_UNREACHABLE("expression kind {}", static_cast<int>(e->kind));
 }
@@ -122,6 +124,16 @@ bool uses_var(const Expr& e, const VarNode* var) {
   return found;
 }
 
+bool is_collective(const Expr& e) {
+  return e->kind == ExprKind::kIntrinsic && intrinsic_trait(e->intrinsic) != IntrinsicTrait::kLanes;
+}
+
+bool can_fail(const Kernel& kernel) {
+  bool found = false;
+  visit(kernel.body, [&](const Stmt& s) { found |= s->kind == StmtKind::kFail; });
+  return found;
+}
+
 bool uses_any(const Expr& e, const std::unordered_set<const VarNode*>& vars) {
   bool found = false;
   visit(e, [&](const Expr& n) { found |= n->kind == ExprKind::kVar && vars.contains(n->var.get()); });
@@ -130,7 +142,7 @@ bool uses_any(const Expr& e, const std::unordered_set<const VarNode*>& vars) {
 
 bool contains_load(const Expr& e) {
   bool found = false;
-  visit(e, [&](const Expr& n) { found |= n->kind == ExprKind::kLoad; });
+  visit(e, [&](const Expr& n) { found |= n->buffer != nullptr; });
   return found;
 }
 
@@ -153,6 +165,9 @@ struct Cloner {
       }
       if (n->kind == ExprKind::kLoad && buffers.contains(n->buffer.get())) {
         return load(buffer(n->buffer), n->args[0], n->type.lanes, n->args.size() > 1 ? n->args[1] : nullptr);
+      }
+      if (n->kind == ExprKind::kIntrinsic && n->buffer != nullptr && buffers.contains(n->buffer.get())) {
+        return intrinsic(n->intrinsic, n->args, n->type, buffer(n->buffer));
       }
       return nullptr;
     });
@@ -200,9 +215,13 @@ struct Cloner {
         buffers[s->buffer.get()] = copy;
         return alloc(copy, s->code);
       }
+      case StmtKind::kAsyncCopy:
+        return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
       case StmtKind::kBarrier:
       case StmtKind::kFail:
       case StmtKind::kComment:
+      case StmtKind::kAsyncCommit:
+      case StmtKind::kAsyncWait:
         return s;
     }
     TERN_UNREACHABLE("statement kind");

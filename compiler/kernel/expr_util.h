@@ -42,6 +42,8 @@ void visit(const std::vector<Stmt>& body, const std::function<void(const Stmt&)>
 
 bool uses_var(const Expr& e, const VarNode* var);
 bool contains_load(const Expr& e);
+bool is_collective(const Expr& e);  // a row that works across a subgroup
+bool can_fail(const Kernel& kernel);
 bool uses_any(const Expr& e, const std::unordered_set<const VarNode*>& vars);
 
 // A copy of the statements in which every variable and local buffer defined inside is a fresh one, with

@@ -28,6 +28,24 @@
 // - Sub-byte element types are indexed by element too; renderers unpack.
 // - Order: statements run one after the other; loops of kind kUnroll and kSerial in order; kVector only
 // before vectorize.
+//
+// GPU kernels (threads > 0)
+// - The body runs once for every thread of a workgroup, which computes one tile; `thread` is the thread's
+// number. Lets, variables, stack and register buffers are the thread's own; workgroup buffers are shared and
+// undefined at entry.
+// - kBarrier is reached by all threads of the workgroup that have not ended, or by none: it orders their
+// accesses to workgroup and global memory. Without one between them, two threads may not touch the same
+// element (sub-byte types: the same byte) if one of them writes. Workgroups are never ordered.
+// - Rows of intrinsics.def with the trait kCollective or kCollectiveLoad work across a subgroup (thread t is
+// lane t % subgroup of subgroup t / subgroup): all its threads reach them together, outside the arms of a
+// select. They order no memory.
+// - An asynchronous copy reads its source and writes its destination at any time between the statement and
+// the end of the kAsyncWait of the same thread that covers its group; then it is visible to that thread, and
+// to others after a barrier. Groups are closed by kAsyncCommit; `wait n` leaves at most the n newest groups
+// open.
+// - kFail ends the thread; the dispatch gets one of the codes.
+// - Every parameter, grid extent and element count fits 31 bits: what runs the kernel checks it
+// (narrow_indices).
 #pragma once
 
 #include <cstdint>
@@ -79,11 +97,14 @@ struct BufferNode {
 using Buffer = std::shared_ptr<const BufferNode>;
 
 enum class Intrinsic : uint8_t {
-#define TERN_INTRINSIC(name, text, arity, meaning) k##name,
+#define TERN_INTRINSIC(name, text, arity, trait, meaning) k##name,
 #include "compiler/kernel/intrinsics.def"
 #undef TERN_INTRINSIC
   kCount
 };
+// kLanes: of this thread's operands alone. kCollective: of a whole subgroup's. kCollectiveLoad: the same, and
+// `buffer` (a workgroup buffer, indexed by args) is read.
+enum class IntrinsicTrait : uint8_t { kLanes, kCollective, kCollectiveLoad };
 
 enum class ExprKind : uint8_t {
   kConst,      // scalar constant (broadcast for lanes > 1 through kBroadcast): integers in `i`, floats in `f`
@@ -129,7 +150,10 @@ enum class StmtKind : uint8_t {
   kAlloc,
   kBarrier,
   kFail,
-  kComment
+  kComment,
+  kAsyncCopy,  // buffer[index] = value, a consecutive load, later: of workgroup memory, 4, 8 or 16 bytes
+  kAsyncCommit,
+  kAsyncWait  // until at most `code` groups of this thread are open
 };
 enum class LoopKind : uint8_t { kSerial, kUnroll, kVector, kThread };
 
@@ -142,11 +166,12 @@ struct StmtNode {
   Expr begin = {}, extent = {};  // kFor: var = begin .. begin+extent-1
   Expr value = {};     // kLet, kDeclare (initial), kAssign, kStore; kIf/kWhile: the condition (bool scalar)
   Buffer buffer = {};  // kStore, kAlloc
-  Expr index = {}, count = {};  // kStore; count optional
+  Expr index = {}, count = {};  // kStore, kAsyncCopy (no count: its load has one); count optional
   std::vector<Stmt> body = {};  // kBlock, kFor, kIf (then), kWhile, kLet/kDeclare/kAlloc: scope is the rest
                                 // of the enclosing block, body empty
   std::vector<Stmt> else_body = {};
-  // kFail: a TERN_KERNEL_... status; ends the kernel. kAlloc of kScratch: the byte offset (assign_scratch).
+  // kFail: a TERN_KERNEL_... status; ends the kernel. kAlloc of kScratch, kWorkgroup: the byte offset
+  // (assign_scratch, assign_workgroup). kAsyncWait: groups that may stay open.
   int64_t code = 0;
   std::string text = {};  // kComment
 };
@@ -170,6 +195,10 @@ struct Kernel {
   std::vector<GridAxis> grid;  // empty: one tile
   std::vector<Stmt> body;
   int64_t scratch_bytes = 0;        // sum of aligned scratch Allocs, set by assign_scratch
+  int threads = 0;                  // of a workgroup; 0: a CPU kernel
+  Var thread;                       // i64, 0 <= thread < threads
+  int subgroup = 0;                 // threads of a subgroup, where the kernel relies on it; else 0
+  int64_t workgroup_bytes = 0;      // of workgroup Allocs that have their offsets, set by assign_workgroup
   std::vector<std::string> source;  // "node (Op)" lines for the header comment and reports
   std::string schedule;             // one line: what the schedule chose
   // Work of the whole grid, for reports and rooflines. Dims, so that they hold for symbolic sizes.
@@ -205,7 +234,8 @@ Expr ramp(Expr base, int64_t stride, int lanes);
 Expr broadcast(Expr value, int lanes);
 Expr reduce_lanes(ScalarOp op, Expr value);
 Expr shuffle(Expr a, Expr b, std::vector<int> lanes);
-Expr intrinsic(Intrinsic which, std::vector<Expr> args, VType type);
+// `buffer`: of rows with the trait kCollectiveLoad.
+Expr intrinsic(Intrinsic which, std::vector<Expr> args, VType type, Buffer buffer = nullptr);
 inline Expr add(Expr a, Expr b) {
   return op(ScalarOp::kAdd, {std::move(a), std::move(b)});
 }
@@ -237,6 +267,11 @@ Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else
 Stmt while_loop(Expr condition, std::vector<Stmt> body);
 Stmt alloc(const Buffer& buffer, int64_t scratch_offset = 0);
 Stmt barrier();
+// dst[index] = value, a consecutive load from global memory (its count, if any, limits what is read: the rest
+// is 0).
+Stmt async_copy(const Buffer& dst, Expr index, Expr value);
+Stmt async_commit();
+Stmt async_wait(int64_t groups_left);
 Stmt fail(int64_t code);
 Stmt comment(std::string text);
 
@@ -248,7 +283,9 @@ Result<Kernel> parse_kernel(std::string_view text);
 std::string verify(const Kernel& kernel);
 
 // Runs tiles [begin, end) slowly and obviously. Bindings are byte spans (checked: an access outside is an
-// Error that names buffer, index and statement).
+// Error that names buffer, index and statement). The threads of a workgroup run in lockstep; barriers and
+// collective rows that only some of them reach, and data races within a workgroup and between workgroups, are
+// Errors too.
 struct EvalBinding {
   uint8_t* data;
   int64_t bytes;
@@ -269,5 +306,6 @@ Expr substitute(const Expr& e, const std::unordered_map<const VarNode*, Expr>& v
 // kVector loop of constant extent n by vector code: var becomes a ramp, loads become consecutive, broadcast
 // or gathers unroll(kernel)           expands kUnroll loops of constant extent, register indices become
 // constants assign_scratch(kernel)   gives scratch Allocs their place; sets scratch_bytes
+// assign_workgroup(kernel) the same for workgroup memory
 
 }  // namespace tern::kernel

@@ -13,6 +13,13 @@ namespace tern::kernel {
 
 namespace {
 
+Intrinsic intrinsic_from_name(std::string_view name) {
+  for (size_t k = 0; k < static_cast<size_t>(Intrinsic::kCount); ++k) {
+    if (intrinsic_name(static_cast<Intrinsic>(k)) == name) return static_cast<Intrinsic>(k);
+  }
+  return Intrinsic::kCount;
+}
+
 class Parser {
  public:
   explicit Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
@@ -73,11 +80,13 @@ class Parser {
   Stmt for_stmt(LoopKind kind);
   Stmt alloc_stmt();
   Stmt target_stmt();
+  Stmt async_stmt();
   Expr expr();
   Expr constant();
   Expr parenthesised();
   Expr call(const std::string& name);
-  Expr call_with(const std::string& stem, const std::string& suffix, std::vector<Expr> args);
+  Expr call_with(const std::string& stem, const std::string& suffix, std::vector<Expr> args,
+                 const Buffer& buffer);
   std::vector<Expr> arguments();
   Expr load_from(const Buffer& buffer);
   Expr nothing() { return int_const(0); }
@@ -149,6 +158,15 @@ void Parser::header(Kernel& k) {
       expect("=");
       Dim value = dim();
       k.grid.push_back({define(name, {DType::kI64, 1}), value, extent});
+    } else if (accept("threads")) {
+      std::string name = word();
+      expect("<");
+      k.threads = static_cast<int>(integer());
+      k.thread = define(name, {DType::kI64, 1});
+    } else if (accept("subgroup")) {
+      k.subgroup = static_cast<int>(integer());
+    } else if (accept("workgroup")) {
+      k.workgroup_bytes = integer();
     } else {
       return;
     }
@@ -247,6 +265,23 @@ Stmt Parser::target_stmt() {
   return failed_ ? nullptr : assign(it->second, value);
 }
 
+// dst[index] = src[index; lanes if count]
+Stmt Parser::async_stmt() {
+  std::string name = word();
+  auto it = buffers_.find(name);
+  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
+  expect("[");
+  Expr index = expr();
+  expect("]");
+  expect("=");
+  Expr value = expr();
+  if (!failed_ && value->kind != ExprKind::kLoad) fail("an asynchronous copy takes a load.");
+  if (!failed_ && (value->type.dtype != it->second->type.dtype || index->type != VType{DType::kI64, 1})) {
+    fail("an asynchronous copy to '{}' has a wrong type.", name);
+  }
+  return failed_ ? nullptr : async_copy(it->second, index, value);
+}
+
 Stmt Parser::stmt() {
   if (peek().kind == TokenKind::kComment) return comment(next().text);
   for (LoopKind kind : {LoopKind::kSerial, LoopKind::kUnroll, LoopKind::kVector, LoopKind::kThread}) {
@@ -290,6 +325,9 @@ Stmt Parser::stmt() {
                  : while_loop(condition, std::move(then_body));
   }
   if (keyword && accept("barrier")) return barrier();
+  if (keyword && accept("async_copy")) return async_stmt();
+  if (keyword && accept("async_commit")) return async_commit();
+  if (keyword && accept("async_wait")) return async_wait(integer());
   if (keyword && accept("fail")) return kernel::fail(integer());
   return target_stmt();
 }
@@ -364,6 +402,17 @@ Expr Parser::load_from(const Buffer& buffer) {
 }
 
 Expr Parser::call(const std::string& name) {
+  size_t dot = name.find('.');
+  const std::string stem = name.substr(0, dot);
+  const std::string suffix = dot == std::string::npos ? "" : name.substr(dot + 1);
+  Buffer buffer;
+  if (Intrinsic which = intrinsic_from_name(stem);
+      which != Intrinsic::kCount && intrinsic_trait(which) == IntrinsicTrait::kCollectiveLoad) {
+    std::string operand = word();
+    if (auto it = buffers_.find(operand); it != buffers_.end()) buffer = it->second;
+    if (buffer == nullptr) fail("there is no buffer '{}'.", operand);
+    expect(",");
+  }
   std::vector<Expr> args = arguments();
   if (name == "shuffle") {
     expect(";");
@@ -377,12 +426,11 @@ Expr Parser::call(const std::string& name) {
   }
   expect(")");
   if (failed_) return nothing();
-  size_t dot = name.find('.');
-  return call_with(name.substr(0, dot), dot == std::string::npos ? "" : name.substr(dot + 1),
-                   std::move(args));
+  return call_with(stem, suffix, std::move(args), buffer);
 }
 
-Expr Parser::call_with(const std::string& stem, const std::string& suffix, std::vector<Expr> args) {
+Expr Parser::call_with(const std::string& stem, const std::string& suffix, std::vector<Expr> args,
+                       const Buffer& buffer) {
   auto need = [&](size_t n) {
     if (args.size() != n) fail("'{}' takes {} operands and is given {}.", stem, n, args.size());
     return !failed_;
@@ -430,11 +478,9 @@ Expr Parser::call_with(const std::string& stem, const std::string& suffix, std::
     if (which == ScalarOp::kCount) fail("'{}' is no op.", suffix);
     return need(1) ? reduce_lanes(which, args[0]) : nothing();
   }
-  for (size_t k = 0; k < static_cast<size_t>(Intrinsic::kCount); ++k) {
-    auto which = static_cast<Intrinsic>(k);
-    if (intrinsic_name(which) != stem) continue;
+  if (Intrinsic which = intrinsic_from_name(stem); which != Intrinsic::kCount) {
     VType t = suffix_type();
-    return need(static_cast<size_t>(intrinsic_arity(which))) ? intrinsic(which, std::move(args), t)
+    return need(static_cast<size_t>(intrinsic_arity(which))) ? intrinsic(which, std::move(args), t, buffer)
                                                              : nothing();
   }
   ScalarOp which = scalar::scalar_op_from_name(stem);

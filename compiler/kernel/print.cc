@@ -38,7 +38,7 @@ std::string_view infix_text(ScalarOp op) {
 
 std::string_view intrinsic_name(Intrinsic which) {
   static constexpr std::string_view kNames[] = {
-#define TERN_INTRINSIC(name, text, arity, meaning) text,
+#define TERN_INTRINSIC(name, text, arity, trait, meaning) text,
 #include "compiler/kernel/intrinsics.def"
 #undef TERN_INTRINSIC
   };
@@ -47,11 +47,20 @@ std::string_view intrinsic_name(Intrinsic which) {
 
 int intrinsic_arity(Intrinsic which) {
   static constexpr int kArity[] = {
-#define TERN_INTRINSIC(name, text, arity, meaning) arity,
+#define TERN_INTRINSIC(name, text, arity, trait, meaning) arity,
 #include "compiler/kernel/intrinsics.def"
 #undef TERN_INTRINSIC
   };
   return kArity[static_cast<size_t>(which)];
+}
+
+IntrinsicTrait intrinsic_trait(Intrinsic which) {
+  static constexpr IntrinsicTrait kTraits[] = {
+#define TERN_INTRINSIC(name, text, arity, trait, meaning) IntrinsicTrait::trait,
+#include "compiler/kernel/intrinsics.def"
+#undef TERN_INTRINSIC
+  };
+  return kTraits[static_cast<size_t>(which)];
 }
 
 std::string type_text(VType type) {
@@ -171,7 +180,8 @@ std::string Printer::expr(const Expr& e) {
       return fmt::format("shuffle({}; {})", list(e->args), lanes);
     }
     case ExprKind::kIntrinsic:
-      return fmt::format("{}.{}({})", intrinsic_name(e->intrinsic), type_text(e->type), list(e->args));
+      return fmt::format("{}.{}({}{})", intrinsic_name(e->intrinsic), type_text(e->type),
+                         e->buffer != nullptr ? name(e->buffer) + ", " : "", list(e->args));
   }
   TERN_UNREACHABLE("expression kind");
 }
@@ -232,6 +242,15 @@ void Printer::stmt(const Stmt& s) {
     case StmtKind::kComment:
       line("# " + s->text);
       return;
+    case StmtKind::kAsyncCopy:
+      line(fmt::format("async_copy {}[{}] = {}", name(s->buffer), expr(s->index), expr(s->value)));
+      return;
+    case StmtKind::kAsyncCommit:
+      line("async_commit");
+      return;
+    case StmtKind::kAsyncWait:
+      line(fmt::format("async_wait {}", s->code));
+      return;
   }
 }
 
@@ -249,6 +268,9 @@ std::string Printer::kernel(const Kernel& k) {
   for (const GridAxis& g : k.grid) {
     line(fmt::format("grid {} < {} = \"{}\"", name(g.var), expr(g.extent_expr), g.extent.text()));
   }
+  if (k.threads != 0) line(fmt::format("threads {} < {}", name(k.thread), k.threads));
+  if (k.subgroup != 0) line(fmt::format("subgroup {}", k.subgroup));
+  if (k.workgroup_bytes != 0) line(fmt::format("workgroup {}", k.workgroup_bytes));
   if (k.scratch_bytes != 0) line(fmt::format("scratch {}", k.scratch_bytes));
   if (!k.flops.is_const(0) || !k.bytes_read.is_const(0) || !k.bytes_written.is_const(0)) {
     line(fmt::format("work \"{}\" \"{}\" \"{}\"", k.flops.text(), k.bytes_read.text(),

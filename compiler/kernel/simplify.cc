@@ -154,6 +154,15 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
       out.push_back(store(s->buffer, index, value, count));
       return;
     }
+    case StmtKind::kAsyncCopy: {
+      Expr index = expr(s->index), value = expr(s->value);
+      std::vector<Expr> parts = value->args;
+      std::vector<Expr*> roots = {&index};
+      for (Expr& part : parts) roots.push_back(&part);
+      extract_common(roots, out);
+      out.push_back(async_copy(s->buffer, index, with_args(value, parts)));
+      return;
+    }
     case StmtKind::kIf: {
       Expr condition = expr(s->value);
       if (auto constant = int_value(condition)) {
@@ -178,6 +187,8 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kBarrier:
     case StmtKind::kFail:
     case StmtKind::kComment:
+    case StmtKind::kAsyncCommit:
+    case StmtKind::kAsyncWait:
       out.push_back(s);
       return;
   }
@@ -213,7 +224,10 @@ std::vector<Stmt> flatten(const std::vector<Stmt>& body) {
   return rewrite(body, nullptr, [](const Stmt& s) -> std::vector<Stmt> {
     if (s->kind != StmtKind::kBlock) return {s};
     for (const Stmt& inner : s->body) {
-      if (inner->kind == StmtKind::kAlloc && inner->buffer->scope == Scope::kScratch) return {s};
+      if (inner->kind == StmtKind::kAlloc &&
+          (inner->buffer->scope == Scope::kScratch || inner->buffer->scope == Scope::kWorkgroup)) {
+        return {s};
+      }
     }
     return s->body;
   });
@@ -226,6 +240,9 @@ void Simplifier::run() {
   for (GridAxis& axis : kernel_.grid) {
     axis.extent_expr = expr(axis.extent_expr);
     forms_.define_loop_var(axis.var, int_const(0), axis.extent_expr);
+  }
+  if (kernel_.threads != 0) {
+    forms_.define_loop_var(kernel_.thread, int_const(0), int_const(kernel_.threads));
   }
   visit(kernel_.body, [&](const Stmt& s) {
     if (s->kind == StmtKind::kDeclare) mutable_.insert(s->var.get());

@@ -94,6 +94,28 @@ Stmt barrier() {
   return make(StmtNode{.kind = StmtKind::kBarrier});
 }
 
+Stmt async_copy(const Buffer& dst, Expr index, Expr value) {
+  TERN_CHECK(value->kind == ExprKind::kLoad, "an asynchronous copy into '{}' of no load", dst->name);
+  TERN_CHECK(value->type.dtype == dst->type.dtype, "an asynchronous copy of {} into '{}' of {}",
+             dtype_name(value->type.dtype), dst->name, dtype_name(dst->type.dtype));
+  TERN_CHECK(index->type == (VType{DType::kI64, 1}), "the index of buffer '{}' is no scalar i64", dst->name);
+  StmtNode node{.kind = StmtKind::kAsyncCopy};
+  node.buffer = dst;
+  node.index = std::move(index);
+  node.value = std::move(value);
+  return make(std::move(node));
+}
+
+Stmt async_commit() {
+  return make(StmtNode{.kind = StmtKind::kAsyncCommit});
+}
+
+Stmt async_wait(int64_t groups_left) {
+  StmtNode node{.kind = StmtKind::kAsyncWait};
+  node.code = groups_left;
+  return make(std::move(node));
+}
+
 Stmt fail(int64_t code) {
   StmtNode node{.kind = StmtKind::kFail};
   node.code = code;

@@ -11,6 +11,7 @@ namespace tern::kernel {
 std::string_view infix_text(ScalarOp op);  // "" when the op is written as a call
 std::string_view intrinsic_name(Intrinsic which);
 int intrinsic_arity(Intrinsic which);
+IntrinsicTrait intrinsic_trait(Intrinsic which);
 std::string type_text(VType type);  // "f32", "f32x16"
 std::string_view scope_name(Scope scope);
 std::string_view loop_kind_name(LoopKind kind);

@@ -5,8 +5,9 @@
 namespace tern::kernel {
 namespace {
 
-TEST_CASE("text: print and parse are inverse") {
-  std::FILE* f = std::fopen(TERN_SOURCE_DIR "/tests/filetests/kernel/everything.tk", "rb");
+void check_round_trip(const char* path) {
+  CAPTURE(path);
+  std::FILE* f = std::fopen(path, "rb");
   REQUIRE(f != nullptr);
   std::string text(1 << 14, 0);
   text.resize(std::fread(text.data(), 1, text.size(), f));
@@ -15,6 +16,11 @@ TEST_CASE("text: print and parse are inverse") {
   REQUIRE_MESSAGE(k.ok(), (k.ok() ? "" : k.error().text()));
   CHECK(verify(*k) == "");
   CHECK(print_kernel(*k) == text);
+}
+
+TEST_CASE("text: print and parse are inverse") {
+  check_round_trip(TERN_SOURCE_DIR "/tests/filetests/kernel/everything.tk");
+  check_round_trip(TERN_SOURCE_DIR "/tests/filetests/kernel/gpu_everything.tk");
 }
 
 TEST_CASE("text: problems name the line") {

@@ -23,7 +23,8 @@ bool is_identifier(const std::string& name) {
 
 class Verifier {
  public:
-  std::string run(const Kernel& k);
+  explicit Verifier(const Kernel& kernel) : kernel_(kernel) {}
+  std::string run();
 
  private:
   template <typename... Args>
@@ -38,11 +39,20 @@ class Verifier {
     vars_.insert(var.get());
     if (is_mutable) mutable_.insert(var.get());
   }
+  bool gpu() const { return kernel_.threads != 0; }
   void expr(const Expr& e);
+  void intrinsic(const Expr& e);
+  void collective_in_select(const Expr& e);
+  void async_copy(const Stmt& s);
+  void gpu_only(const char* what) {
+    if (!gpu()) problem("A CPU kernel has {}.", what);
+  }
+  void machine();
   void access(const Buffer& buffer, const Expr& index, const Expr& count, int lanes, bool writes);
   void stmt(const Stmt& s);
   void body(const std::vector<Stmt>& statements);
 
+  const Kernel& kernel_;
   std::unordered_set<const VarNode*> vars_, mutable_, ever_;
   std::unordered_set<const BufferNode*> buffers_;
   std::unordered_set<const ExprNode*> checked_;
@@ -87,14 +97,119 @@ void Verifier::expr(const Expr& root) {
         access(e->buffer, e->args[0], e->args.size() > 1 ? e->args[1] : nullptr, e->type.lanes, false);
         break;
       case ExprKind::kIntrinsic:
-        if (static_cast<int>(e->args.size()) != intrinsic_arity(e->intrinsic)) {
-          problem("Intrinsic '{}' has {} operands.", intrinsic_name(e->intrinsic), e->args.size());
-        }
+        intrinsic(e);
+        break;
+      case ExprKind::kOp:
+        if (gpu() && e->op == ScalarOp::kSelect) collective_in_select(e);
         break;
       default:
         break;
     }
   });
+}
+
+void Verifier::collective_in_select(const Expr& select) {
+  for (size_t k : {size_t{1}, size_t{2}}) {
+    visit(select->args[k], [&](const Expr& e) {
+      if (is_collective(e)) problem("'{}' stands in the arm of a select.", intrinsic_name(e->intrinsic));
+    });
+  }
+}
+
+// The operand types that a row's meaning gives; rows that take any type are not here.
+struct IntrinsicTypes {
+  Intrinsic which;
+  VType result;
+  std::vector<VType> args;
+};
+const std::vector<IntrinsicTypes>& intrinsic_types() {
+  static const std::vector<IntrinsicTypes>* rows = [] {
+    const VType u2{DType::kU32, 2}, u4{DType::kU32, 4}, f4{DType::kF32, 4}, i4{DType::kI32, 4};
+    return new std::vector<IntrinsicTypes>{
+        {Intrinsic::kMmaM16N8K16F16, f4, {u4, u2, f4}},
+        {Intrinsic::kMmaM16N8K16BF16, f4, {u4, u2, f4}},
+        {Intrinsic::kMmaM16N8K8TF32, f4, {u4, u2, f4}},
+        {Intrinsic::kMmaM16N8K32S8, i4, {u4, u2, i4}},
+        {Intrinsic::kMmaM16N8K32U8, i4, {u4, u2, i4}},
+        {Intrinsic::kLdmatrixX4, u4, {{DType::kI64, 1}}},
+        {Intrinsic::kLdmatrixX4Trans, u4, {{DType::kI64, 1}}},
+    };
+  }();
+  return *rows;
+}
+
+void Verifier::intrinsic(const Expr& e) {
+  std::string_view name = intrinsic_name(e->intrinsic);
+  if (static_cast<int>(e->args.size()) != intrinsic_arity(e->intrinsic)) {
+    return problem("Intrinsic '{}' has {} operands.", name, e->args.size());
+  }
+  IntrinsicTrait trait = intrinsic_trait(e->intrinsic);
+  if ((e->buffer != nullptr) != (trait == IntrinsicTrait::kCollectiveLoad)) {
+    return problem("Intrinsic '{}' {} a buffer.", name, e->buffer != nullptr ? "is given" : "lacks");
+  }
+  if (e->buffer != nullptr) {
+    access(e->buffer, e->args[0], nullptr, 1, false);
+    if (e->buffer->scope != Scope::kWorkgroup || dtype_bits(e->buffer->type.dtype) != 16) {
+      problem("Intrinsic '{}' reads '{}', which is no workgroup buffer of 16-bit elements.", name,
+              e->buffer->name);
+    }
+  }
+  if (trait == IntrinsicTrait::kLanes) return;
+  bool is_shuffle =
+      e->intrinsic == Intrinsic::kSubgroupShuffle || e->intrinsic == Intrinsic::kSubgroupShuffleXor;
+  if (!gpu() || kernel_.subgroup == 0 || (!is_shuffle && kernel_.subgroup != 32)) {
+    problem("Intrinsic '{}' stands in a kernel that relies on subgroups of {}.", name, kernel_.subgroup);
+  }
+  if (is_shuffle && (e->type != e->args[0]->type || e->args[1]->type != VType{DType::kI64, 1})) {
+    problem("The operands of '{}' have wrong types.", name);
+  }
+  if (auto mask = int_value(e->args.back());
+      e->intrinsic == Intrinsic::kSubgroupShuffleXor && (!mask || *mask < 0 || *mask >= kernel_.subgroup)) {
+    problem("The mask of '{}' is no constant below {}.", name, kernel_.subgroup);
+  }
+  for (const IntrinsicTypes& row : intrinsic_types()) {
+    if (row.which != e->intrinsic) continue;
+    bool same = e->type == row.result;
+    for (size_t k = 0; k < row.args.size(); ++k) same &= e->args[k]->type == row.args[k];
+    if (!same) problem("The operands of '{}' have wrong types.", name);
+  }
+}
+
+void Verifier::async_copy(const Stmt& s) {
+  gpu_only("an asynchronous copy");
+  if (s->value->kind != ExprKind::kLoad || s->value->args[0]->type.lanes != 1 ||
+      s->value->buffer->scope != Scope::kGlobal || s->buffer->scope != Scope::kWorkgroup) {
+    return problem(
+        "The asynchronous copy to '{}' is none of consecutive global elements to workgroup memory.",
+        s->buffer->name);
+  }
+  if (s->value->args.size() > 1 && s->value->args[1]->type.dtype == DType::kBool) {
+    problem("The asynchronous copy to '{}' has a mask.", s->buffer->name);
+  }
+  int bits = dtype_bits(s->value->type.dtype) * s->value->type.lanes;
+  if (dtype_bits(s->value->type.dtype) < 8 || (bits != 32 && bits != 64 && bits != 128)) {
+    problem("The asynchronous copy to '{}' is one of {} bits, not of 4, 8 or 16 bytes.", s->buffer->name,
+            bits);
+  }
+  access(s->buffer, s->index, nullptr, s->value->type.lanes, true);
+}
+
+void Verifier::machine() {
+  const Kernel& k = kernel_;
+  if (!gpu()) {
+    if (k.thread != nullptr || k.subgroup != 0 || k.workgroup_bytes != 0) {
+      problem("A CPU kernel has a thread number, subgroups or workgroup memory.");
+    }
+    return;
+  }
+  if (k.threads < 1 || k.threads > 1024) problem("The kernel has {} threads, not 1 to 1024.", k.threads);
+  if (k.scratch_bytes != 0) problem("A GPU kernel has scratch memory.");
+  if (k.thread == nullptr || k.thread->type != VType{DType::kI64, 1}) problem("The thread number is no i64.");
+  bool good = k.subgroup >= 0 && k.subgroup <= 128 && (k.subgroup & (k.subgroup - 1)) == 0;
+  if (!good || (k.subgroup != 0 && k.threads % k.subgroup != 0)) {
+    problem("Subgroups of {} do not divide {} threads.", k.subgroup, k.threads);
+  }
+  define(k.thread, false);
 }
 
 void Verifier::stmt(const Stmt& s) {
@@ -140,6 +255,9 @@ void Verifier::stmt(const Stmt& s) {
     }
     case StmtKind::kAlloc:
       if (s->buffer->scope == Scope::kGlobal) problem("Alloc of global buffer '{}'.", s->buffer->name);
+      if (s->buffer->scope == Scope::kScratch && gpu())
+        problem("Buffer '{}' of a GPU kernel is scratch.", s->buffer->name);
+      if (s->buffer->scope == Scope::kWorkgroup) gpu_only("workgroup memory");
       if (s->buffer->size <= 0) problem("Buffer '{}' has {} elements.", s->buffer->name, s->buffer->size);
       if (!is_identifier(s->buffer->name)) problem("The buffer name '{}' is bad.", s->buffer->name);
       if (s->buffer->type.lanes > 1 && s->buffer->scope != Scope::kRegister) {
@@ -156,7 +274,15 @@ void Verifier::stmt(const Stmt& s) {
     case StmtKind::kFail:
       if (s->code <= 0) problem("fail with code {}.", s->code);
       return;
-    default:
+    case StmtKind::kBarrier:
+      return gpu_only("a barrier");
+    case StmtKind::kAsyncCopy:
+      return async_copy(s);
+    case StmtKind::kAsyncCommit:
+    case StmtKind::kAsyncWait:
+      if (s->code < 0) problem("async_wait leaves {} groups.", s->code);
+      return gpu_only("an asynchronous copy");
+    case StmtKind::kComment:
       return;
   }
 }
@@ -169,7 +295,8 @@ void Verifier::body(const std::vector<Stmt>& statements) {
   buffers_ = std::move(buffers);
 }
 
-std::string Verifier::run(const Kernel& k) {
+std::string Verifier::run() {
+  const Kernel& k = kernel_;
   if (!is_identifier(k.name)) problem("The kernel name '{}' is no identifier.", k.name);
   for (const Buffer& b : k.bindings) {
     if (b->scope != Scope::kGlobal) problem("Binding '{}' is not global.", b->name);
@@ -192,6 +319,7 @@ std::string Verifier::run(const Kernel& k) {
     }
   }
   for (const GridAxis& g : k.grid) define(g.var, false);
+  machine();
   body(k.body);
   return problems_;
 }
@@ -199,7 +327,7 @@ std::string Verifier::run(const Kernel& k) {
 }  // namespace
 
 std::string verify(const Kernel& kernel) {
-  return Verifier().run(kernel);
+  return Verifier(kernel).run();
 }
 
 }  // namespace tern::kernel

@@ -332,6 +332,14 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
         out.push_back(s);
       }
       return;
+    case StmtKind::kAsyncCopy:
+      if (varying(s->index) || varying(s->value) || mask_ != nullptr || count_ != nullptr) {
+        fail("an asynchronous copy has no vector form");
+      }
+      out.push_back(s);
+      return;
+    case StmtKind::kAsyncCommit:
+    case StmtKind::kAsyncWait:
     case StmtKind::kBarrier:
     case StmtKind::kComment:
       out.push_back(s);

@@ -203,6 +203,10 @@ void KernelPrinter::stmt(const Stmt& s) {
       linef("return {};", s->code);
       return;
     case StmtKind::kBarrier:
+    case StmtKind::kAsyncCopy:
+    case StmtKind::kAsyncCommit:
+    case StmtKind::kAsyncWait:
+      problem_ = "barriers and asynchronous copies have no C form";
       return;
     case StmtKind::kComment:
       linef("// {}", s->text);

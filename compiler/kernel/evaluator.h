@@ -1,0 +1,136 @@
+// The evaluator: walks statements and expressions one by one for all threads of a workgroup in lockstep (a
+// CPU kernel is one thread). Slow and obvious; every access is checked. A mask says which threads, or which
+// lanes of which threads, take part; a branch that divides them runs both ways.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "compiler/kernel/eval_intrinsics.h"
+#include "compiler/kernel/eval_race.h"
+#include "compiler/kernel/ir.h"
+
+namespace tern::kernel {
+
+// One value a thread, or a uniform one: the same for all that take part.
+struct EvalValue {
+  VType type;
+  bool uniform = true;
+  std::vector<scalar::ScalarValue> data;
+
+  LaneValues of(int thread) const {
+    auto lanes = static_cast<size_t>(type.lanes);
+    return LaneValues(data).subspan(uniform ? 0 : static_cast<size_t>(thread) * lanes, lanes);
+  }
+  std::span<scalar::ScalarValue> of(int thread) {
+    auto lanes = static_cast<size_t>(type.lanes);
+    return std::span(data).subspan(uniform ? 0 : static_cast<size_t>(thread) * lanes, lanes);
+  }
+};
+using ValueRef = std::shared_ptr<const EvalValue>;
+
+struct EvalMask {
+  int lanes = 1;
+  int count = 0;  // threads of which a lane takes part
+  std::vector<uint8_t> bits;
+
+  bool on(int thread, int lane) const {
+    return bits[static_cast<size_t>(lanes == 1 ? thread : thread * lanes + lane)] != 0;
+  }
+  bool any(int thread) const;
+};
+
+struct EvalMemory {
+  uint8_t* data = nullptr;
+  int64_t elements = 0;
+  int64_t thread_bytes = 0;  // from one thread's copy to the next one's; 0: shared
+  bool is_private = false;
+  std::vector<uint8_t> owned;
+  std::vector<scalar::ScalarValue> registers;  // registers with vector elements, thread by thread
+  std::shared_ptr<RaceTracker> races;
+  int64_t first_unit = 0;
+  int unit_bits = 0;  // of a unit of `races`
+  bool is_global = false;
+};
+
+class Evaluator {
+ public:
+  explicit Evaluator(const Kernel& kernel);
+  Result<int32_t> run(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params,
+                      int64_t begin, int64_t end);
+
+ private:
+  template <typename... Args>
+  void fault(fmt::format_string<Args...> format, Args&&... args) {
+    if (!failed_) error_ = tern::error(format, std::forward<Args>(args)...);
+    failed_ = true;
+  }
+  bool stopped() const { return failed_ || code_ != 0; }
+
+  // Expressions (eval_expr.cc)
+  ValueRef expr(const Expr& e, const EvalMask& mask);
+  ValueRef op_value(const Expr& e, const EvalMask& mask);
+  ValueRef select_value(const Expr& e, const EvalMask& mask);
+  ValueRef cast_value(const Expr& e, const EvalMask& mask);
+  ValueRef bitcast_value(const Expr& e, const EvalMask& mask);
+  ValueRef lane_value(const Expr& e, const EvalMask& mask);
+  ValueRef intrinsic_value(const Expr& e, const EvalMask& mask);
+  ValueRef collective_value(const Expr& e, const EvalMask& mask);
+  // A value for `e`, zero; f(thread) fills it for those that take part, once if uniform.
+  template <typename F>
+  ValueRef make(VType type, bool uniform, const EvalMask& mask, F&& f);
+
+  // Memory (eval_access.cc)
+  EvalMemory* memory_of(const Buffer& buffer, const char* what);
+  ValueRef load_value(const Expr& e, const EvalMask& mask);
+  void load_lanes(const Expr& e, const EvalMemory& memory, int thread, int reader, LaneValues at,
+                  const EvalValue* count, const EvalMask& mask, std::span<scalar::ScalarValue> out);
+  void store_value(const Stmt& s, const EvalMask& mask);
+  void allocate(const Stmt& s);
+  bool in_bounds(const Buffer& b, int64_t i, const EvalMemory& memory, const char* what);
+  void touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread);
+  void prepare_workgroup();
+
+  // Asynchronous copies (eval_access.cc)
+  struct PendingCopy {
+    Stmt stmt;
+    EvalMemory* memory;
+    int64_t index;
+    const uint8_t* source;
+    int64_t source_index;
+    int64_t count;
+  };
+  using CopyGroups = std::deque<std::vector<PendingCopy>>;  // the last one is open
+  void async_copy(const Stmt& s, const EvalMask& mask);
+  void async_wait(int thread, int64_t groups_left);
+
+  // Statements (eval.cc)
+  void stmt(const Stmt& s, const EvalMask& mask);
+  void for_stmt(const Stmt& s, const EvalMask& mask);
+  void assign(const Stmt& s, const EvalMask& mask);
+  void body(const std::vector<Stmt>& statements, const EvalMask& mask);
+  EvalMask where(const EvalValue& condition, const EvalMask& mask, bool is_true);
+  void bind(const Var& var, int64_t value);
+  bool is_full(const EvalMask& mask) const { return mask.count == threads_; }
+
+  const Kernel& kernel_;
+  const int threads_;
+  std::unordered_map<const VarNode*, ValueRef> vars_;
+  std::unordered_map<const BufferNode*, EvalMemory> memory_;
+  EvalMemory workgroup_;  // all of it, once buffers have their offsets
+  std::vector<CopyGroups> copies_;
+  int64_t group_ = 0, epoch_ = 0;
+  Error error_;
+  bool failed_ = false;
+  int32_t code_ = 0;
+};
+
+inline scalar::ScalarValue zero_of(DType dtype) {
+  scalar::ScalarValue value;
+  value.dtype = dtype;
+  return value;
+}
+
+}  // namespace tern::kernel

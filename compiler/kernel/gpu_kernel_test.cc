@@ -1,0 +1,204 @@
+// GPU kernels: text, what the verifier refuses, threads, barriers, races, collective rows, asynchronous
+// copies.
+#include "compiler/kernel/assign_workgroup.h"
+#include "compiler/kernel/eval_memory.h"
+#include "compiler/kernel/simplify.h"
+#include "compiler/kernel/test_util.h"
+
+namespace tern::kernel {
+namespace {
+
+// The evaluator's complaint about a kernel over f32 bindings, or "".
+std::string complaint(const Kernel& k, int64_t elements, int64_t tiles = 1) {
+  std::vector<std::vector<float>> data(k.bindings.size(), std::vector<float>(static_cast<size_t>(elements)));
+  std::vector<EvalBinding> bindings;
+  for (auto& v : data) bindings.push_back({reinterpret_cast<uint8_t*>(v.data()), elements * 4});
+  auto code = evaluate(k, bindings, {}, 0, tiles);
+  return code.ok() ? "" : code.error().message;
+}
+
+std::string refusal(const std::string& text) {
+  auto k = parse_kernel(text);
+  return k.ok() ? verify(*k) : k.error().message;
+}
+
+const char* const kRowSum = R"(kernel row_sum {
+  bind x: f32 read
+  bind y: f32 write
+  grid r < 2 = "2"
+  threads t < 64
+  subgroup 32
+  alloc part: f32[2] workgroup
+  var sum: f32 = x[((r * 64) + t)]
+  sum = (sum + subgroup_shuffle_xor.f32(sum, 16))
+  sum = (sum + subgroup_shuffle_xor.f32(sum, 8))
+  sum = (sum + subgroup_shuffle_xor.f32(sum, 4))
+  sum = (sum + subgroup_shuffle_xor.f32(sum, 2))
+  sum = (sum + subgroup_shuffle_xor.f32(sum, 1))
+  if (irem(t, 32) == 0) {
+    part[idiv(t, 32)] = sum
+  }
+  barrier
+  if (t == 0) {
+    y[r] = (part[0] + part[1])
+  }
+}
+)";
+
+TEST_CASE("gpu: a row sum by shuffles and workgroup memory") {
+  Kernel k = parsed(kRowSum);
+  CHECK(print_kernel(k) == kRowSum);
+  auto check = [](const Kernel& kernel) {
+    auto data = run_f32(kernel, 128, {}, 2);
+    for (size_t r = 0; r < 2; ++r) {
+      float sum = 0;
+      for (size_t i = 0; i < 64; ++i) sum += data[0][r * 64 + i];
+      CHECK(data[1][r] == sum);
+    }
+  };
+  check(k);
+  simplify(k);
+  assign_workgroup(k);
+  CHECK(verify(k) == "");
+  CHECK(k.workgroup_bytes == 128);
+  check(k);
+  CHECK(print_kernel(*parse_kernel(print_kernel(k))) == print_kernel(k));
+}
+
+TEST_CASE("gpu: races and divergence are errors") {
+  const std::string head =
+      "kernel k {\n  bind y: f32 write\n  threads t < 64\n  subgroup 32\n  alloc s: f32[64] workgroup\n";
+  auto said = [&](const std::string& body) { return complaint(parsed(head + body + "}\n"), 64, 2); };
+  CHECK(said("  s[t] = 1.0\n  let v: f32 = s[(63 - t)]\n") ==
+        "There is a race on element 63 of buffer 's': threads 63 and 0 of a workgroup touch it without a "
+        "barrier between, "
+        "and one writes.");
+  CHECK(said("  s[t] = 1.0\n  barrier\n  let v: f32 = s[(63 - t)]\n") == "");
+  CHECK(said("  s[t] = 1.0\n  barrier\n  let v: f32 = s[(63 - t)]\n  s[t] = 2.0\n") ==
+        "There is a race on element 0 of buffer 's': threads 63 and 0 of a workgroup touch it without a "
+        "barrier between, "
+        "and one writes.");
+  CHECK(said("  y[0] = 1.0\n") ==
+        "There is a race on element 0 of buffer 'y': threads 0 and 1 of a workgroup touch it without a "
+        "barrier between, and "
+        "one writes.");
+  CHECK(said("  if (t == 0) {\n    y[0] = 1.0\n  }\n") ==
+        "There is a race on element 0 of buffer 'y': workgroups 0 and 1 touch it without a barrier between, "
+        "and one writes.");
+  CHECK(said("  if (t < 10) {\n    barrier\n  }\n") == "A barrier is reached by 10 of 64 threads.");
+  CHECK(said("  if (t < 10) {\n    let v: f32 = subgroup_shuffle_xor.f32(1.0, 1)\n  }\n") ==
+        "'subgroup_shuffle_xor' is reached by 10 of the 32 threads of subgroup 0.");
+  CHECK(said("  if (t < 32) {\n    let v: i64 = subgroup_shuffle.i64(t, (t + 1))\n  }\n") ==
+        "'subgroup_shuffle' names a lane outside its subgroup of 32 threads.");
+}
+
+TEST_CASE("gpu: threads take different ways through branches and loops") {
+  Kernel k = parsed(R"(kernel k {
+  bind x: f32 read
+  bind y: f32 write
+  threads t < 8
+  var sum: f32 = 0.0
+  serial i = t .. +t {
+    sum = (sum + x[i])
+  }
+  var n: i64 = t
+  while (n > 2) {
+    n = (n - 3)
+  }
+  if (n == 0) {
+    sum = -1.0
+  } else {
+    sum = select((n == 1), sum, x[t])
+  }
+  y[t] = sum
+}
+)");
+  auto data = run_f32(k, 16);
+  for (size_t t = 0; t < 8; ++t) {
+    float sum = 0;
+    for (size_t i = t; i < 2 * t; ++i) sum += data[0][i];
+    CHECK(data[1][t] == (t % 3 == 0 ? -1.0f : t % 3 == 1 ? sum : data[0][t]));
+  }
+}
+
+TEST_CASE("gpu: asynchronous copies arrive at the wait") {
+  const std::string head =
+      "kernel k {\n  bind x: f32 read\n  bind y: f32 write\n  threads t < 4\n  alloc s: f32[16] workgroup\n"
+      "  async_copy s[(t * 4)] = x[(t * 4); 4 if (6 - (t * 4))]\n  async_commit\n";
+  auto data = run_f32(
+      parsed(head +
+             "  async_wait 0\n  barrier\n  serial i = 0 .. +4 {\n    y[((i * 4) + t)] = s[((t * 4) + i)]\n"
+             "  }\n}\n"),
+      16);
+  for (size_t i = 0; i < 16; ++i) CHECK(data[1][i % 4 * 4 + i / 4] == (i < 6 ? data[0][i] : 0.0f));
+  auto early = run_f32(parsed(head + "  async_wait 1\n  y[t] = s[(t * 4)]\n}\n"), 16);
+  for (size_t i = 0; i < 4; ++i) CHECK(early[1][i] != early[0][4 * i]);
+  CHECK(complaint(parsed(head + "  async_wait 0\n  y[t] = s[(12 - (t * 4))]\n}\n"), 16)
+            .starts_with("There is a race"));
+}
+
+TEST_CASE("gpu: what the verifier refuses") {
+  CHECK(
+      refusal("kernel k {\n  bind y: f32 write\n  alloc s: f32[4] workgroup\n  barrier\n  y[0] = 1.0\n}\n") ==
+      "A CPU kernel has workgroup memory.\nA CPU kernel has a barrier.\n");
+  CHECK(refusal("kernel k {\n  bind y: f32 write\n  threads t < 48\n  subgroup 32\n  alloc s: f32[4] "
+                "scratch\n}\n") ==
+        "Subgroups of 32 do not divide 48 threads.\nBuffer 's' of a GPU kernel is scratch.\n");
+  CHECK(refusal("kernel k {\n  bind y: f32 write\n  threads t < 32\n  subgroup 32\n"
+                "  y[t] = select((t < 3), subgroup_shuffle_xor.f32(1.0, 1), 0.0)\n}\n") ==
+        "'subgroup_shuffle_xor' stands in the arm of a select.\n");
+  CHECK(refusal("kernel k {\n  bind x: f32 read\n  threads t < 32\n  alloc s: f32[64] workgroup\n"
+                "  async_copy s[t] = x[t; 8]\n}\n") ==
+        "The asynchronous copy to 's' is one of 256 bits, not of 4, 8 or 16 bytes.\n");
+}
+
+// c = a * b through ldmatrix and mma: one warp, 16x16 times 16x8.
+TEST_CASE("gpu: matrix rows multiply") {
+  Kernel k = parsed(R"(kernel k {
+  bind a: f16 read
+  bind b: f16 read
+  bind c: f32 write
+  threads t < 32
+  subgroup 32
+  alloc s: f16[256] workgroup
+  serial i = 0 .. +8 {
+    s[((i * 32) + t)] = a[((i * 32) + t)]
+  }
+  barrier
+  let ma: u32x4 = ldmatrix_x4.u32x4(s, ((irem(t, 16) * 16) + (idiv(t, 16) * 8)))
+  let k0: i64 = (irem(t, 4) * 2)
+  let n: i64 = idiv(t, 4)
+  let b0: u32 = bitcast.u32(b[ramp(((k0 * 8) + n), 8, 2)])
+  let b1: u32 = bitcast.u32(b[ramp((((k0 + 8) * 8) + n), 8, 2)])
+  let mb: u32x2 = shuffle(b0, b1; 0, 1)
+  let d: f32x4 = mma_m16n8k16_f16.f32x4(ma, mb, broadcast(1.0, 4))
+  c[((n * 8) + k0)] = shuffle(d; 0, 1)
+  c[(((n + 8) * 8) + k0)] = shuffle(d; 2, 3)
+}
+)");
+  std::vector<uint8_t> a(512), b(256), c(512);
+  auto value = [](int64_t i, int64_t seed) { return static_cast<double>((i * 7 + seed) % 23 - 11) / 4; };
+  for (int64_t i = 0; i < 256; ++i) {
+    write_element(DType::kF16, a.data(), i, scalar::scalar_from_double(DType::kF16, value(i, 1)));
+    if (i < 128)
+      write_element(DType::kF16, b.data(), i, scalar::scalar_from_double(DType::kF16, value(i, 5)));
+  }
+  for (int round = 0; round < 2; ++round) {
+    std::fill(c.begin(), c.end(), 0);
+    auto code = evaluate(k, {{a.data(), 512}, {b.data(), 256}, {c.data(), 512}}, {}, 0, 1);
+    REQUIRE_MESSAGE(code.ok(), (code.ok() ? "" : code.error().text()));
+    for (int64_t m = 0; m < 16; ++m) {
+      for (int64_t n = 0; n < 8; ++n) {
+        double sum = 1;
+        for (int64_t i = 0; i < 16; ++i) sum += value(m * 16 + i, 1) * value(i * 8 + n, 5);
+        CHECK(read_element(DType::kF32, c.data(), m * 8 + n).f == sum);
+      }
+    }
+    simplify(k);
+    assign_workgroup(k);
+    REQUIRE(verify(k) == "");
+  }
+}
+
+}  // namespace
+}  // namespace tern::kernel
