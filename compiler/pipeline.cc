@@ -23,7 +23,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string target_name(const lower::Target& target) {
-  return target.arch == lower::Arch::kX86_64 ? "x86_64" : "aarch64";
+  return std::string(lower::arch_name(target.arch));
 }
 
 // One compilation: what the phases hand on to each other.
@@ -189,7 +189,7 @@ bool Compilation::build_programs() {
   for (size_t i = 0; i < lowered_.size(); ++i) {
     const lower::Target& target = options_.targets[i];
     Result<program::BuiltProgram> built =
-        program::build_program(*lowered_[i], target.arch, static_cast<int>(i), parts_);
+        program::build_program(*lowered_[i], target, static_cast<int>(i), parts_);
     if (!built.ok()) return stop(CompileStatus::kModelError, built.take_error());
     ProgramSummary summary;
     summary.target = target_name(target);
@@ -223,6 +223,16 @@ bool Compilation::compile_kernels() {
   Result<KernelBuildResult> built = build_kernels(parts_.kernels, options);
   if (!built.ok()) return stop(CompileStatus::kToolchainError, built.take_error());
   module_.executables = std::move(built->images);
+  // Images follow the pool's levels, each level's kinds in order.
+  size_t image = 0;
+  for (const program::KernelPool::LevelKernels& level : parts_.kernels.levels()) {
+    for (const lower::ImageKind& kind : level.images) {
+      TERN_CHECK(image < module_.executables.size(), "image {} was not made", kind.name);
+      pack::describe_image(level, kind, module_.executables[image++]);
+    }
+  }
+  TERN_CHECK(image == module_.executables.size(), "{} images were not asked for",
+             module_.executables.size() - image);
   result_.report.units_compiled = built->units_compiled;
   result_.report.units_cached = built->units_cached;
   return true;

@@ -17,6 +17,31 @@ constexpr std::array<MachineModel, 4> kMachines = {{
     {"aarch64", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB},
 }};
 
+// Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
+// GPU.
+constexpr std::array<GpuModel, 3> kGpus = {{
+    {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, 108, 19.5e12, 1.5e12},
+    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, 132, 66e12, 3.3e12},
+    {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, 16, 4e12, 0.2e12},
+}};
+
+struct LevelImage {
+  Level level;
+  ImageKind kind;
+};
+// Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
+constexpr std::array<LevelImage, 9> kImages = {{
+    {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
+    {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
+    {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
+    {Level::kAArch64, {"aarch64", ImageFormat::kElf, ""}},
+    {Level::kCudaSm90, {"cuda_sm_90a_hopper", ImageFormat::kCubin, "sm_90a"}},
+    {Level::kCudaSm80, {"cuda_sm_90a", ImageFormat::kCubin, "sm_90a"}},
+    {Level::kCudaSm80, {"cuda_sm_80", ImageFormat::kCubin, "sm_80"}},
+    {Level::kCudaSm80, {"cuda_ptx_80", ImageFormat::kPtx, "compute_80"}},
+    {Level::kVulkan11, {"vulkan_1_1", ImageFormat::kSpirv, "vulkan1.1"}},
+}};
+
 constexpr std::array<Level, 4> kLevels = {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64};
 
 std::vector<Level> levels_of(Arch arch) {
@@ -38,13 +63,76 @@ Arch host_arch() {
 std::string known_words() {
   std::string out = "cpu, cpu:x86_64";
   for (const Level level : kLevels) out += fmt::format(", cpu:{}", machine(level).name);
-  return out;
+  return out + ", cuda, cuda:sm_80, cuda:sm_90a, vulkan";
+}
+
+// The words of GPUs: levels and architectures that each adds.
+struct GpuWord {
+  std::string_view word;
+  std::vector<Level> levels;
+  std::vector<std::string_view> architectures;
+};
+std::vector<GpuWord> gpu_words() {
+  return {
+      {"cuda", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_80", "sm_90a", "compute_80"}},
+      {"cuda:sm_80", {Level::kCudaSm80}, {"sm_80", "compute_80"}},
+      {"cuda:sm_90a", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_90a"}},
+      {"vulkan", {Level::kVulkan11}, {"vulkan1.1"}},
+  };
+}
+
+template <typename T>
+void add_once(std::vector<T>& to, const T& item) {
+  if (std::find(to.begin(), to.end(), item) == to.end()) to.push_back(item);
+}
+
+bool is_gpu_level(Level level) {
+  return level >= Level::kCudaSm80;
 }
 
 }  // namespace
 
 const MachineModel& machine(Level level) {
+  TERN_CHECK(!is_gpu_level(level), "{} is no CPU level", level_name(level));
   return kMachines[static_cast<size_t>(level)];
+}
+
+const GpuModel& gpu(Level level) {
+  TERN_CHECK(is_gpu_level(level), "{} is no GPU level", level_name(level));
+  return kGpus[static_cast<size_t>(level) - static_cast<size_t>(Level::kCudaSm80)];
+}
+
+std::string_view level_name(Level level) {
+  return is_gpu_level(level) ? gpu(level).name : machine(level).name;
+}
+
+Arch level_arch(Level level) {
+  return is_gpu_level(level) ? gpu(level).arch : machine(level).arch;
+}
+
+std::string_view arch_name(Arch arch) {
+  switch (arch) {
+    case Arch::kX86_64:
+      return "x86_64";
+    case Arch::kAArch64:
+      return "aarch64";
+    case Arch::kCuda:
+      return "cuda";
+    case Arch::kVulkan:
+      return "vulkan";
+  }
+  TERN_UNREACHABLE();
+}
+
+std::vector<ImageKind> Target::images(Level level) const {
+  std::vector<ImageKind> out;
+  for (const LevelImage& image : kImages) {
+    const bool wanted = architectures.empty() || std::find(architectures.begin(), architectures.end(),
+                                                           image.kind.architecture) != architectures.end();
+    if (image.level == level && wanted) out.push_back(image.kind);
+  }
+  TERN_CHECK(!out.empty(), "no image kind for level {}", level_name(level));
+  return out;
 }
 
 Result<std::vector<Target>> parse_targets(const std::string& text) {
@@ -53,12 +141,12 @@ Result<std::vector<Target>> parse_targets(const std::string& text) {
     for (Target& t : out) {
       if (t.arch == arch) return t;
     }
-    out.push_back({arch, {}});
+    out.push_back({arch, {}, {}});
     return out.back();
   };
   const auto add_level = [&](Level level) {
-    Target& t = target_of(machine(level).arch);
-    if (std::find(t.levels.begin(), t.levels.end(), level) == t.levels.end()) t.levels.push_back(level);
+    Target& t = target_of(level_arch(level));
+    add_once(t.levels, level);
     std::sort(t.levels.begin(), t.levels.end());
   };
   size_t begin = 0;
@@ -74,6 +162,15 @@ Result<std::vector<Target>> parse_targets(const std::string& text) {
     for (const Level level : kLevels) {
       if (word != fmt::format("cpu:{}", machine(level).name)) continue;
       add_level(level);
+      known = true;
+    }
+    for (const GpuWord& gpu_word : gpu_words()) {
+      if (word != gpu_word.word) continue;
+      for (const Level level : gpu_word.levels) {
+        add_level(level);
+        for (std::string_view a : gpu_word.architectures)
+          add_once(target_of(level_arch(level)).architectures, a);
+      }
       known = true;
     }
     if (!known) return error("Target '{}' is unknown; targets are {}.", word, known_words());

@@ -1,5 +1,6 @@
 // Targets of a compilation: a target class (one program each) and, inside it, the levels (one variant of each
-// dispatch each). MachineModel is the cost model's table of a level: what schedules may assume.
+// dispatch each). MachineModel and GpuModel are the cost model's tables of a level: what schedules may
+// assume.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +12,16 @@
 
 namespace tern::lower {
 
-enum class Arch : uint8_t { kX86_64, kAArch64 };
+enum class Arch : uint8_t { kX86_64, kAArch64, kCuda, kVulkan };
 
 enum class Level : uint8_t {
-  kX86V2,    // SSE4.2: 16 registers of 128 bits, no fma
-  kX86V3,    // AVX2, FMA: 16 of 256
-  kX86V4,    // AVX-512 F/BW/CD/DQ/VL: 32 of 512
-  kAArch64,  // ARMv8.0 NEON: 32 of 128
+  kX86V2,     // SSE4.2: 16 registers of 128 bits, no fma
+  kX86V3,     // AVX2, FMA: 16 of 256
+  kX86V4,     // AVX-512 F/BW/CD/DQ/VL: 32 of 512
+  kAArch64,   // ARMv8.0 NEON: 32 of 128
+  kCudaSm80,  // Ampere and later: mma.sync, cp.async
+  kCudaSm90,  // Hopper (sm_90a): wgmma, TMA; runs nowhere else
+  kVulkan11,  // what every Vulkan 1.1 device has
 };
 
 struct MachineModel {
@@ -28,14 +32,48 @@ struct MachineModel {
   bool has_fma, has_masks;
   int64_t l1_bytes, l2_bytes, l3_share_bytes;
 };
-const MachineModel& machine(Level level);
+const MachineModel& machine(Level level);  // of a CPU level
+
+// What kernels of a GPU level may use, and figures of a typical device for cost models.
+struct GpuModel {
+  std::string_view name;
+  Arch arch;
+  int max_threads;           // of a workgroup
+  int subgroup;              // width that kernels may rely on; 0: none
+  int64_t workgroup_memory;  // bytes of a workgroup
+  int registers;             // 32-bit ones of a thread
+  bool has_mma, has_async_copy;
+  int cores;         // multiprocessors
+  double flops;      // f32 multiply-adds a second, twice
+  double bandwidth;  // bytes a second from memory
+};
+const GpuModel& gpu(Level level);  // of a GPU level
+
+std::string_view level_name(Level level);
+Arch level_arch(Level level);
+inline bool is_gpu(Arch arch) {
+  return arch == Arch::kCuda || arch == Arch::kVulkan;
+}
+std::string_view arch_name(Arch arch);  // "x86_64", "cuda"
+
+// What a level's kernels become in a module: one executable each kind, with the same entries.
+enum class ImageFormat : uint8_t { kElf, kCubin, kPtx, kSpirv };
+struct ImageKind {
+  std::string_view name;  // of the executable: "cuda_sm_80"
+  ImageFormat format = ImageFormat::kElf;
+  std::string_view architecture;  // what the toolchain compiles for: "sm_80", "compute_80"
+};
 
 struct Target {
   Arch arch = Arch::kX86_64;
-  std::vector<Level> levels;  // ascending
+  std::vector<Level> levels;  // ascending. GPUs: the first one has a kernel of every dispatch
+  std::vector<std::string_view> architectures = {};  // GPUs: which image kinds; empty: all
+
+  std::vector<ImageKind> images(Level level) const;  // best first, at least one
 };
 
-// "cpu" (this machine's architecture, every level worth having), "cpu:x86_64_v3", "cpu:aarch64";
+// "cpu" (this machine's architecture, every level worth having), "cpu:x86_64_v3", "cpu:aarch64", "cuda"
+// (cubins of all listed architectures and PTX), "cuda:sm_80" (its cubin, and PTX), "cuda:sm_90a", "vulkan";
 // comma-separated. Unknown words are errors that list what exists.
 Result<std::vector<Target>> parse_targets(const std::string& text);
 

@@ -21,7 +21,7 @@ int64_t round_up(int64_t value, int64_t to) {
 
 }  // namespace
 
-std::vector<module::Condition> level_conditions(lower::Level level) {
+std::vector<module::Condition> image_conditions(lower::Level level, const lower::ImageKind& kind) {
   enum Capability : uint16_t {
 #define TERN_CAPABILITY(id, name, meaning) k_##name = id,
 #include "schemas/abi/capabilities.def"
@@ -32,6 +32,7 @@ std::vector<module::Condition> level_conditions(lower::Level level) {
     return std::vector<module::Condition>{{kX86, k_cpu_arch, module::ConditionOp::Equal},
                                           {at_least, k_x86_level, module::ConditionOp::AtLeast}};
   };
+  const module::Condition ampere{80, k_cuda_compute_capability, module::ConditionOp::AtLeast};
   switch (level) {
     case lower::Level::kX86V2:
       return x86(2);
@@ -41,8 +42,42 @@ std::vector<module::Condition> level_conditions(lower::Level level) {
       return x86(4);
     case lower::Level::kAArch64:
       return {{kArm, k_cpu_arch, module::ConditionOp::Equal}};
+    case lower::Level::kCudaSm80:
+    case lower::Level::kCudaSm90:
+      if (kind.architecture == "sm_90a") return {{1, k_cuda_wgmma, module::ConditionOp::AtLeast}};
+      if (kind.format == lower::ImageFormat::kCubin)
+        return {ampere, {89, k_cuda_compute_capability, module::ConditionOp::AtMost}};
+      return {ampere};
+    case lower::Level::kVulkan11:
+      return {};
   }
   TERN_UNREACHABLE();
+}
+
+module::EntryLaunch entry_launch(const kernel::Kernel&) {
+  return {1, 1, 1, 0, 0};
+}
+
+module::ExecutableFormat module_format(lower::ImageFormat format) {
+  switch (format) {
+    case lower::ImageFormat::kElf:
+      return module::ExecutableFormat::Elf;
+    case lower::ImageFormat::kCubin:
+      return module::ExecutableFormat::Cubin;
+    case lower::ImageFormat::kPtx:
+      return module::ExecutableFormat::Ptx;
+    case lower::ImageFormat::kSpirv:
+      return module::ExecutableFormat::Spirv;
+  }
+  TERN_UNREACHABLE();
+}
+
+void describe_image(const program::KernelPool::LevelKernels& level, const lower::ImageKind& kind,
+                    ExecutableImage& image) {
+  image.kind = kind;
+  image.launches.clear();
+  if (!lower::is_gpu(lower::level_arch(level.level))) return;
+  for (const auto& kernel : level.kernels) image.launches.push_back(entry_launch(*kernel));
 }
 
 // The pieces, in the order of the file, become one segment.
@@ -102,12 +137,13 @@ ModuleFile::ModuleFile(ModuleInput input) : input_(std::move(input)) {
   uint64_t offset = add_constants(module);
   for (const ExecutableImage& image : input_.executables) {
     auto executable = std::make_unique<module::ExecutableT>();
-    executable->name = std::string(lower::machine(image.level).name);
-    executable->format = module::ExecutableFormat::Elf;
-    executable->conditions = level_conditions(image.level);
+    executable->name = std::string(image.kind.name);
+    executable->format = module_format(image.kind.format);
+    executable->conditions = image_conditions(image.level, image.kind);
     executable->segment = static_cast<uint32_t>(module.segments.size());
     executable->entry_offsets = image.entry_offsets;
     executable->entry_names = image.entry_names;
+    executable->entry_launches = image.launches;
     module.executables.push_back(std::move(executable));
     size_.code += static_cast<int64_t>(image.image.size());
     offset = add_segment({{image.image, 0}}, module::SegmentKind::Code, module, offset);

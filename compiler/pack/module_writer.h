@@ -13,19 +13,25 @@
 
 namespace tern::pack {
 
-// The kernels of one level, compiled.
+// The kernels of one level, compiled to one of its image kinds.
 struct ExecutableImage {
   lower::Level level;
-  std::vector<uint8_t> image;           // ELF
-  std::vector<uint64_t> entry_offsets;  // of the pool's kernels, in order
+  std::vector<uint8_t> image;           // ELF, cubin, PTX text, SPIR-V modules one after the other
+  std::vector<uint64_t> entry_offsets;  // of the pool's kernels, in order (module.fbs: Executable)
   std::vector<std::string> entry_names;
+  // By describe_image:
+  lower::ImageKind kind = {};
+  std::vector<module::EntryLaunch> launches = {};  // GPUs: one an entry
 };
+// What the pool says about an image that the toolchain has made.
+void describe_image(const program::KernelPool::LevelKernels& level, const lower::ImageKind& kind,
+                    ExecutableImage& image);
 
 struct ModuleInput {
   std::vector<std::unique_ptr<module::SymbolT>> symbols;
   std::vector<std::unique_ptr<module::FunctionT>> functions;
   std::vector<std::unique_ptr<module::ProgramT>> programs;
-  std::vector<ExecutableImage> executables;  // in the order of the pool's levels
+  std::vector<ExecutableImage> executables;  // in the order of the pool's levels and their image kinds
   std::vector<std::unique_ptr<module::SourceT>> sources;
   program::ConstantPool constants;  // laid out
   std::vector<std::pair<std::string, std::string>> metadata;
@@ -60,7 +66,7 @@ class ModuleFile {
   uint64_t add_constants(module::ModuleT& module);
 };
 
-// What an executable of this level asks of the device.
-std::vector<module::Condition> level_conditions(lower::Level level);
+// What an executable of this level and kind asks of the device.
+std::vector<module::Condition> image_conditions(lower::Level level, const lower::ImageKind& kind);
 
 }  // namespace tern::pack

@@ -157,23 +157,35 @@ void CommandWriter::bind(int buffer, const Dim& offset, const Dim& length, modul
 uint32_t CommandWriter::kernel_index(const lower::DispatchStep& step) {
   std::vector<uint64_t> key;
   std::vector<module::Variant> variants;
+  KernelPool::Place best;
   for (auto variant = step.variants.rbegin(); variant != step.variants.rend(); ++variant) {
-    const KernelPool::Place place = parts_.kernels.add(variant->level, variant->kernel);
-    key.push_back(uint64_t{place.executable} << 32 | place.entry);
-    variants.emplace_back(place.executable, place.entry);
+    const KernelPool::Place place = parts_.kernels.add(target_, variant->level, variant->kernel);
+    key.push_back(uint64_t{place.level} << 32 | place.entry);
+    if (variant == step.variants.rbegin()) best = place;
+    const KernelPool::LevelKernels& level = parts_.kernels.levels()[place.level];
+    for (uint32_t image = 0; image < level.images.size(); ++image)
+      variants.emplace_back(level.first_executable + image, place.entry);
   }
   module::ProgramT& program = pools_.program();
   const auto [at, fresh] = kernels_.try_emplace(key, static_cast<uint32_t>(program.kernels.size()));
   if (fresh) {
     auto kernel = std::make_unique<module::KernelT>();
-    const KernelPool::Place best{variants[0].executable(), variants[0].entry()};
-    kernel->name = parts_.kernels.levels()[best.executable].kernels[best.entry]->name;
+    kernel->name = parts_.kernels.levels()[best.level].kernels[best.entry]->name;
     for (const lower::Binding& binding : step.bindings) kernel->bindings.push_back(to_module(binding.access));
     kernel->param_count = static_cast<uint32_t>(step.params.size());
     kernel->variants = std::move(variants);
     program.kernels.push_back(std::move(kernel));
   }
   return at->second;
+}
+
+module::Launch CommandWriter::launch(const lower::KernelVariant& variant) {
+  const uint32_t one = pools_.number(1), scratch = pools_.number(variant.kernel->scratch_bytes);
+  if (lower::level_arch(variant.level) != lower::Arch::kVulkan)
+    return {operand(variant.tiles), one, one, scratch};
+  constexpr int64_t kWidest = 65535;  // workgroups along one axis that every device takes
+  const uint32_t x = operand(min(variant.tiles, kWidest)), y = operand(ceildiv(variant.tiles, kWidest));
+  return {x, y, one, scratch};
 }
 
 Status CommandWriter::dispatch(const lower::DispatchStep& step) {
@@ -197,10 +209,10 @@ Status CommandWriter::dispatch(const lower::DispatchStep& step) {
   const uint32_t first_param = static_cast<uint32_t>(program.params.size());
   for (const Dim& param : step.params) program.params.push_back(operand(param));
   const uint32_t first_launch = static_cast<uint32_t>(program.launches.size());
-  const uint32_t one = pools_.number(1);
   for (auto variant = step.variants.rbegin(); variant != step.variants.rend(); ++variant) {
-    const uint32_t tiles = operand(variant->tiles);
-    program.launches.emplace_back(tiles, one, one, pools_.number(variant->kernel->scratch_bytes));
+    const module::Launch launched = launch(*variant);
+    const size_t images = target_.images(variant->level).size();
+    program.launches.insert(program.launches.end(), images, launched);
   }
   const std::string& schedule = step.variants.back().kernel->schedule;
   const uint32_t source =

@@ -37,9 +37,15 @@ class SlotTable {
 
 class CommandWriter {
  public:
-  CommandWriter(const lower::LoweredProgram& lowered, const MemoryPlan& plan, const SlotTable& slots,
-                ModuleParts& parts, ProgramPools& pools, ProgramReport& report)
-      : lowered_(lowered), plan_(plan), slots_(slots), parts_(parts), pools_(pools), report_(report) {}
+  CommandWriter(const lower::LoweredProgram& lowered, const lower::Target& target, const MemoryPlan& plan,
+                const SlotTable& slots, ModuleParts& parts, ProgramPools& pools, ProgramReport& report)
+      : lowered_(lowered),
+        target_(target),
+        plan_(plan),
+        slots_(slots),
+        parts_(parts),
+        pools_(pools),
+        report_(report) {}
 
   struct List {
     uint32_t index = 0;  // of Program.lists
@@ -55,6 +61,7 @@ class CommandWriter {
 
  private:
   const lower::LoweredProgram& lowered_;
+  const lower::Target& target_;
   const MemoryPlan& plan_;
   const SlotTable& slots_;
   ModuleParts& parts_;
@@ -73,6 +80,7 @@ class CommandWriter {
   void copy(const lower::CopyStep& step);
   Status fill(const lower::FillStep& step);
   uint32_t kernel_index(const lower::DispatchStep& step);
+  module::Launch launch(const lower::KernelVariant& variant);
 };
 
 }  // namespace tern::program

@@ -78,26 +78,29 @@ void ConstantPool::layout() {
   }
 }
 
-KernelPool::Place KernelPool::add(lower::Level level, const std::shared_ptr<const kernel::Kernel>& kernel) {
+KernelPool::Place KernelPool::add(const lower::Target& target, lower::Level level,
+                                  const std::shared_ptr<const kernel::Kernel>& kernel) {
   const auto at = std::find_if(levels_.begin(), levels_.end(),
                                [&](const LevelKernels& known) { return known.level == level; });
-  const uint32_t executable = static_cast<uint32_t>(at - levels_.begin());
+  const uint32_t index = static_cast<uint32_t>(at - levels_.begin());
   if (at == levels_.end()) {
-    levels_.push_back({level, {}});
+    uint32_t first = 0;
+    for (const LevelKernels& known : levels_) first += static_cast<uint32_t>(known.images.size());
+    levels_.push_back({level, {}, target.images(level), first});
     by_text_.emplace_back();
   }
-  std::vector<std::shared_ptr<const kernel::Kernel>>& kernels = levels_[executable].kernels;
+  std::vector<std::shared_ptr<const kernel::Kernel>>& kernels = levels_[index].kernels;
   const auto [entry, fresh] =
-      by_text_[executable].try_emplace(structure(*kernel), static_cast<uint32_t>(kernels.size()));
+      by_text_[index].try_emplace(structure(*kernel), static_cast<uint32_t>(kernels.size()));
   if (fresh) {
     auto named = std::make_shared<kernel::Kernel>(*kernel);
     named->name = identifier(kernel->name);
     const std::string stem = named->name;
-    for (int number = 2; !names_.emplace(executable, named->name).second; ++number)
+    for (int number = 2; !names_.emplace(index, named->name).second; ++number)
       named->name = fmt::format("{}_{}", stem, number);
     kernels.push_back(std::move(named));
   }
-  return {executable, entry->second};
+  return {index, entry->second};
 }
 
 uint32_t SourcePool::add(const std::vector<std::shared_ptr<const graph::Source>>& sources,

@@ -40,18 +40,22 @@ class ConstantPool {
 };
 
 // Kernels of each level, identical ones once. Identical: the same code; names, sources, grids and parameter
-// values, which belong to the dispatch, do not count.
+// values, which belong to the dispatch, do not count. A level becomes one executable or several (images),
+// which follow each other in the module.
 class KernelPool {
  public:
   struct LevelKernels {
     lower::Level level;
     std::vector<std::shared_ptr<const kernel::Kernel>> kernels;  // names unique within the level
+    std::vector<lower::ImageKind> images;                        // best first
+    uint32_t first_executable = 0;
   };
   struct Place {
-    uint32_t executable = 0;  // index of the level
+    uint32_t level = 0;  // index into levels()
     uint32_t entry = 0;
   };
-  Place add(lower::Level level, const std::shared_ptr<const kernel::Kernel>& kernel);
+  Place add(const lower::Target& target, lower::Level level,
+            const std::shared_ptr<const kernel::Kernel>& kernel);
   const std::vector<LevelKernels>& levels() const { return levels_; }
 
  private:

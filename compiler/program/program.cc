@@ -14,6 +14,8 @@ using lower::Step;
 using Steps = std::vector<Step>;
 
 constexpr uint32_t kNoRoutine = 0xffffffff;
+// Room below 2^31 for what the last workgroup computes past the end.
+constexpr int64_t kGpuIndexLimit = (int64_t{1} << 31) - (int64_t{1} << 20);
 
 // Names of the symbols that the steps bind, nested ones too; a swap rebinds its buffers' offsets.
 void collect_bound(const Steps& steps, const MemoryPlan& plan, std::vector<std::string>& out) {
@@ -51,9 +53,10 @@ bool may_divide_by_zero(const Dim& dim) {
 
 class MainRoutine {
  public:
-  MainRoutine(const lower::LoweredProgram& lowered, const MemoryPlan& plan, const SlotTable& slots,
-              CommandWriter& commands, ProgramPools& pools)
+  MainRoutine(const lower::LoweredProgram& lowered, const lower::Target& target, const MemoryPlan& plan,
+              const SlotTable& slots, CommandWriter& commands, ProgramPools& pools)
       : lowered_(lowered),
+        index_limit_(lower::is_gpu(target.arch) ? kGpuIndexLimit : 0),
         plan_(plan),
         slots_(slots),
         commands_(commands),
@@ -65,6 +68,7 @@ class MainRoutine {
   Result<uint32_t> write() {
     TERN_TRY(make_lists(lowered_.steps));
     bind_entry_symbols();
+    TERN_TRY(check_known_sizes());
     hoist(lowered_.steps, true);
     reserve_known_outputs();
     TERN_TRY(steps(lowered_.steps));
@@ -78,6 +82,7 @@ class MainRoutine {
 
  private:
   const lower::LoweredProgram& lowered_;
+  const int64_t index_limit_;  // elements that kernels can index; 0: any number
   const MemoryPlan& plan_;
   const SlotTable& slots_;
   CommandWriter& commands_;
@@ -148,6 +153,36 @@ class MainRoutine {
     if (!plan_.arena_bytes.is_const()) writer_.emit(VmOp::op_arena_reserve, dims_.value(plan_.arena_bytes));
   }
 
+  // ---- 32-bit indices of GPU kernels
+
+  Status check_known_sizes() {
+    if (!index_limit_) return Ok{};
+    std::vector<std::pair<Dim, int64_t>> checked;
+    for (const lower::BufferDef& buffer : lowered_.buffers) {
+      const std::pair<Dim, int64_t> key{buffer.bytes, dtype_bits(buffer.dtype)};
+      if (std::find(checked.begin(), checked.end(), key) != checked.end()) continue;
+      checked.push_back(key);
+      if (buffer.bytes.is_const()) {
+        if (buffer.bytes.value() > most_bytes(buffer.dtype))
+          return error("'{}' has {} bytes of type {}; GPU kernels index at most {} elements.", buffer.name,
+                       buffer.bytes.value(), dtype_name(buffer.dtype), index_limit_);
+        continue;
+      }
+      if (dims_.known(buffer.bytes) && !may_divide_by_zero(buffer.bytes)) check_size(buffer, buffer.bytes);
+    }
+    return Ok{};
+  }
+  int64_t most_bytes(DType dtype) const { return index_limit_ / 8 * std::max(dtype_bits(dtype), 1); }
+  void check_size(const lower::BufferDef& buffer, const Dim& bytes) {
+    if (!index_limit_ || bytes.is_const()) return;
+    const uint32_t ok = writer_.int_register(), value = dims_.value(bytes);
+    writer_.emit(VmOp::op_le, ok, value, dims_.value(most_bytes(buffer.dtype)));
+    const std::string text =
+        fmt::format("'{}' would have {{0}} bytes of type {}; GPU kernels index at most {} elements.",
+                    buffer.name, dtype_name(buffer.dtype), index_limit_);
+    writer_.emit(VmOp::op_check, ok, pools_.message(text), pools_.list({value}));
+  }
+
   // Computes what the lists of these steps need and what the steps themselves do not change.
   void hoist(const Steps& body, bool top) {
     std::vector<std::string> changing;
@@ -194,6 +229,7 @@ class MainRoutine {
     const Dim& bytes = lowered_.buffers[static_cast<size_t>(output.buffer)].bytes;
     TERN_CHECK(dims_.known(bytes), "the size ({}) of output '{}' is not known where it is written",
                bytes.text(), output.name);
+    check_size(lowered_.buffers[static_cast<size_t>(output.buffer)], bytes);
     writer_.emit(VmOp::op_output_reserve, static_cast<uint32_t>(index), dims_.value(bytes));
   }
   void reserve_known_outputs() {
@@ -310,6 +346,7 @@ class MainRoutine {
   void allocate(const lower::AllocateStep& step) {
     const SlotTable::Place place = slots_.place(step.buffer, 0);
     const uint32_t buffer = writer_.buffer_register();
+    check_size(lowered_.buffers[static_cast<size_t>(step.buffer)], step.bytes);
     writer_.emit(VmOp::op_buffer_alloc, buffer, dims_.value(step.bytes));
     writer_.emit(VmOp::op_slot_set, place.slot, buffer);
     writer_.emit(VmOp::op_buffer_drop, buffer);
@@ -455,6 +492,20 @@ int64_t arena_bound(const lower::LoweredProgram& lowered, const MemoryPlan& plan
   return plan.arena_bytes.evaluate(lookup).value_or(-1);
 }
 
+module::TargetClass target_class(lower::Arch arch) {
+  switch (arch) {
+    case lower::Arch::kX86_64:
+      return module::TargetClass::CpuX86_64;
+    case lower::Arch::kAArch64:
+      return module::TargetClass::CpuAarch64;
+    case lower::Arch::kCuda:
+      return module::TargetClass::Cuda;
+    case lower::Arch::kVulkan:
+      return module::TargetClass::Vulkan;
+  }
+  TERN_UNREACHABLE();
+}
+
 }  // namespace
 
 void add_constants(const lower::LoweredProgram& lowered, int program, ConstantPool& pool) {
@@ -464,22 +515,21 @@ void add_constants(const lower::LoweredProgram& lowered, int program, ConstantPo
   }
 }
 
-Result<BuiltProgram> build_program(const lower::LoweredProgram& lowered, lower::Arch arch, int program,
-                                   ModuleParts& parts) {
+Result<BuiltProgram> build_program(const lower::LoweredProgram& lowered, const lower::Target& target,
+                                   int program, ModuleParts& parts) {
   const CheckContext context("building the program of function '" + lowered.function + "'");
   BuiltProgram built;
   TERN_ASSIGN(built.plan, plan_memory(lowered));
   built.program = std::make_unique<module::ProgramT>();
-  built.program->target =
-      arch == lower::Arch::kX86_64 ? module::TargetClass::CpuX86_64 : module::TargetClass::CpuAarch64;
+  built.program->target = target_class(target.arch);
   ProgramPools pools(*built.program);
   const SlotTable slots(lowered, built.plan, program, parts, pools);
-  CommandWriter commands(lowered, built.plan, slots, parts, pools, built.report);
+  CommandWriter commands(lowered, target, built.plan, slots, parts, pools, built.report);
   uint32_t reserve = kNoRoutine;
   if (!built.plan.arena_bytes.is_const()) {
     TERN_ASSIGN(reserve, write_reserve(lowered, built.plan, pools));
   }
-  TERN_ASSIGN(const uint32_t main, MainRoutine(lowered, built.plan, slots, commands, pools).write());
+  TERN_ASSIGN(const uint32_t main, MainRoutine(lowered, target, built.plan, slots, commands, pools).write());
   built.program->entries.emplace_back(main, reserve);
   built.program->block_size = commands.block_size();
   built.program->arena_bound = arena_bound(lowered, built.plan);

@@ -33,8 +33,8 @@ struct BuiltProgram {
 void add_constants(const lower::LoweredProgram& lowered, int program, ConstantPool& pool);
 
 // `symbols` are the module's symbols in order (module_symbols). Errors are limits that the model exceeds.
-Result<BuiltProgram> build_program(const lower::LoweredProgram& lowered, lower::Arch arch, int program,
-                                   ModuleParts& parts);
+Result<BuiltProgram> build_program(const lower::LoweredProgram& lowered, const lower::Target& target,
+                                   int program, ModuleParts& parts);
 
 // The signature: symbols bound at entry, in order, and the function with its inputs and outputs. Must be
 // equal for all programs of a function.

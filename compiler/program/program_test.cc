@@ -13,7 +13,7 @@ std::string built_text(const TestProgram& test) {
   ModuleParts parts;
   add_constants(test.program, 0, parts.constants);
   parts.constants.layout();
-  Result<BuiltProgram> built = build_program(test.program, lower::Arch::kX86_64, 0, parts);
+  Result<BuiltProgram> built = build_program(test.program, lower::Target{}, 0, parts);
   REQUIRE_MESSAGE(built.ok(), built.error().text());
   return "\n" + print_program(*built->program);
 }
@@ -159,7 +159,7 @@ TEST_CASE("identical kernels and constants are stored once") {
   ModuleParts parts;
   add_constants(test.program, 0, parts.constants);
   parts.constants.layout();
-  const BuiltProgram built = build_program(test.program, lower::Arch::kX86_64, 0, parts).value();
+  const BuiltProgram built = build_program(test.program, lower::Target{}, 0, parts).value();
   CHECK(parts.constants.entries().size() == 1);
   CHECK(parts.kernels.levels()[0].kernels.size() == 1);
   CHECK(built.program->kernels.size() == 1);
