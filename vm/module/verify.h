@@ -16,13 +16,15 @@ namespace tern::vm {
 
 enum {
   kMaxPrograms = 64,
-  kMaxConditions = 64,  // of one program or executable
-  kMaxBindings = 64,    // of one command
-  kMaxParams = 4096,    // of one command
-  kMaxListItems = 256,  // of one bytecode list
-  kMaxDepth = 64,       // frames of nested calls
-  kMaxStack = 1 << 20,  // registers of nested calls
-  kMaxBlock = 1 << 20,  // entries of the parameter block
+  kMaxConditions = 64,            // of one program or executable
+  kMaxBindings = 64,              // of one command
+  kMaxParams = 4096,              // of one command
+  kMaxListItems = 256,            // of one bytecode list
+  kMaxDepth = 64,                 // frames of nested calls
+  kMaxStack = 1 << 20,            // registers of nested calls
+  kMaxBlock = 1 << 20,            // entries of the parameter block
+  kMaxThreads = 1 << 16,          // of a workgroup
+  kMaxWorkgroupMemory = 1 << 28,  // bytes of a workgroup
 };
 
 // Functions, symbols, segments, executables, constants. bulk_size: bytes behind the header's bulk_offset.

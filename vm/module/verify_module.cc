@@ -82,6 +82,39 @@ struct ModuleVerifier {
     return TERN_OK;
   }
 
+  // What a GPU's entries are found and run by. Formats that this reader does not know are taken for a GPU's.
+  tern_status_t gpu_entries(const Executable* executable, uint64_t segment_length) {
+    [[maybe_unused]] const char* name = text(executable->name());
+    const uint32_t entries = entry_count(executable);
+    const Slice<EntryLaunch> launches = slice(executable->entry_launches());
+    if (launches.size != entries) {
+      return MALFORMED("Executable '%s' has %u entries and says of %u how they run.", name, entries,
+                       launches.size);
+    }
+    for (const EntryLaunch& launch : launches) {
+      uint64_t threads = 1;
+      const uint32_t sizes[] = {launch.workgroup_x(), launch.workgroup_y(), launch.workgroup_z()};
+      for (uint32_t size : sizes) threads = size <= kMaxThreads ? threads * size : 0;
+      if (threads == 0 || threads > kMaxThreads || launch.workgroup_memory() > kMaxWorkgroupMemory) {
+        return MALFORMED("An entry of executable '%s' has an impossible workgroup (%u x %u x %u, %u bytes).",
+                         name, launch.workgroup_x(), launch.workgroup_y(), launch.workgroup_z(),
+                         launch.workgroup_memory());
+      }
+    }
+    if (executable->format() != ExecutableFormat::Spirv) return TERN_OK;
+    if (count(executable->entry_offsets()) != entries)
+      return MALFORMED("Executable '%s' has %u entries and %u offsets.", name, entries,
+                       count(executable->entry_offsets()));
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < entries; ++i) {
+      const uint64_t offset = executable->entry_offsets()->Get(i);
+      if (offset % 4 || offset < end || offset >= segment_length)
+        return MALFORMED("Entry (%u) of executable '%s' begins at an impossible offset.", i, name);
+      end = offset + 4;
+    }
+    return TERN_OK;
+  }
+
   tern_status_t executables() {
     const Slice<Segment> all = slice(module->segments());
     for (uint32_t i = 0; i < count(module->executables()); ++i) {
@@ -93,6 +126,8 @@ struct ModuleVerifier {
       if (executable->segment() >= all.size || all[executable->segment()].kind() != SegmentKind::Code) {
         return MALFORMED("Executable '%s' has no code segment.", text(executable->name()));
       }
+      if (executable->format() == ExecutableFormat::Elf) continue;
+      TERN_RETURN_IF_ERROR(gpu_entries(executable, all[executable->segment()].length()));
     }
     return TERN_OK;
   }

@@ -57,9 +57,7 @@ struct ProgramVerifier {
       for (const Variant& variant : variants) {
         if (variant.executable() >= count(module->executables())) return bad_variant(kernel);
         const Executable* executable = module->executables()->Get(variant.executable());
-        const uint32_t entries = executable->entry_offsets() ? count(executable->entry_offsets())
-                                                             : count(executable->entry_names());
-        if (variant.entry() >= entries) return bad_variant(kernel);
+        if (variant.entry() >= entry_count(executable)) return bad_variant(kernel);
       }
     }
     return TERN_OK;

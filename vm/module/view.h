@@ -48,6 +48,15 @@ inline tern_string_view_t view(const flatbuffers::String* string) {
   return string ? tern_string_view_t{string->c_str(), string->size()} : tern_string_view_t{"", 0};
 }
 
+// How many kernels an executable has.
+inline uint32_t entry_count(const module::Executable* executable) {
+  const uint32_t names = count(executable->entry_names()), offsets = count(executable->entry_offsets());
+  const bool by_name = executable->format() == module::ExecutableFormat::Cubin ||
+                       executable->format() == module::ExecutableFormat::Ptx ||
+                       executable->format() == module::ExecutableFormat::Spirv;
+  return by_name || !executable->entry_offsets() ? names : offsets;
+}
+
 // What the verifier found out about a routine and those it calls: bounds of what a session must provide.
 struct RoutineFacts {
   uint32_t stack_i, stack_f, stack_r;  // registers of the deepest chain of calls

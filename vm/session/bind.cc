@@ -1,4 +1,5 @@
-// The caller's tensors: checked against the signature, imported without a copy, bound to their slots.
+// The caller's tensors: checked against the signature, imported without a copy or copied to the device, bound
+// to their slots.
 #include <string.h>
 
 #include "hal/base/checked_math.h"
@@ -23,32 +24,71 @@ bool reimport(External& external, void* pointer, uint64_t size) {
   return status == TERN_OK;
 }
 
+// Leaves external.buffer null where the device has memory of its own.
 tern_status_t import_external(Session& s, External& external, void* pointer, uint64_t size, bool read_only) {
   if (size == 0) {
     pointer = empty_tensor;
     size = sizeof(empty_tensor);
   }
   if (external.buffer && external.pointer == pointer && external.size == size) return TERN_OK;
-  if (external.buffer && (external.staged ? external.size == size : reimport(external, pointer, size))) {
-    external.pointer = pointer;
-    external.size = size;
-    return TERN_OK;
-  }
-  tern_hal_buffer_release(external.buffer);
-  external = {};
-  tern_hal_import_t import = {};
-  import.pointer = pointer;
-  import.size = static_cast<int64_t>(size);
-  import.memory = read_only ? TERN_HAL_MEMORY_READ_ONLY : 0;
-  tern_status_t status = tern_hal_device_import_buffer(s.device, &import, &external.buffer);
-  if (tern_status_code(status) == TERN_STATUS_INCOMPATIBLE) {  // the device has memory of its own
-    tern_status_free(status);
-    external.staged = true;
-    status = tern_hal_device_allocate_buffer(s.device, 0, import.size, &external.buffer);
+  const bool kept = external.buffer && reimport(external, pointer, size);
+  if (!kept) {
+    tern_hal_buffer_release(external.buffer);
+    external = {};
+    TERN_RETURN_IF_ERROR(import_memory(s, pointer, size, read_only, &external.buffer));
   }
   external.pointer = pointer;
   external.size = size;
-  return status;
+  return TERN_OK;
+}
+
+bool is_import(const tern_hal_buffer_t* buffer) {
+  return buffer->import_pointer != nullptr;
+}
+
+// Device memory of at least `bytes`, kept between invocations.
+tern_status_t reserve_device(Session& s, uint64_t bytes, tern_hal_buffer_t** buffer) {
+  if (*buffer && tern_hal_buffer_size(*buffer) >= bytes) return TERN_OK;
+  tern_hal_buffer_release(*buffer);
+  *buffer = nullptr;
+  return tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_DEVICE_LOCAL,
+                                         static_cast<int64_t>(tern_align_up(bytes ? bytes : 1, 64)), buffer);
+}
+
+// Where the host sees an output of the session, if not where the device has it.
+tern_status_t reserve_host(Session& s, Output& output) {
+  if (tern_hal_buffer_host_pointer(output.owned) || output.host_size >= output.owned_size) return TERN_OK;
+  tern_release(s.allocator, output.host, output.host_size);
+  output.host_size = 0;
+  output.host = tern_allocate(s.allocator, output.owned_size, 64);
+  if (!output.host) return out_of_memory();
+  output.host_size = output.owned_size;
+  return TERN_OK;
+}
+
+// What the invocation spends on copies between host and device.
+class TransferTime {
+ public:
+  explicit TransferTime(Session& s) : s_(s), begin_(tern_hal_now()) {}
+  ~TransferTime() { s_.stats.transfer_ns += static_cast<uint64_t>(tern_hal_now() - begin_); }
+  TransferTime(const TransferTime&) = delete;
+  TransferTime& operator=(const TransferTime&) = delete;
+
+ private:
+  Session& s_;
+  int64_t begin_;
+};
+
+tern_status_t copy_in(Session& s, External& external, const void* data, uint64_t bytes) {
+  if (external.buffer && is_import(external.buffer)) {
+    tern_hal_buffer_release(external.buffer);
+    external.buffer = nullptr;
+  }
+  TERN_RETURN_IF_ERROR(reserve_device(s, bytes, &external.buffer));
+  external.pointer = const_cast<void*>(data);
+  external.size = bytes;
+  const TransferTime time(s);
+  return tern_hal_buffer_write(external.buffer, 0, data, static_cast<int64_t>(bytes));
 }
 
 void bind_range(Session& s, SlotKind kind, uint32_t index, tern_hal_range_t range) {
@@ -124,12 +164,10 @@ tern_status_t bind_input(Session& s, uint32_t index, const tern_tensor_t& tensor
   uint64_t bytes = 0;
   TERN_RETURN_IF_ERROR(check_input(s, argument, tensor, &bytes));
   TERN_RETURN_IF_ERROR(check_alignment(s, argument, tensor.data));
-  TERN_RETURN_IF_ERROR_CONTEXT(import_external(s, input.external, tensor.data, bytes, true),
-                               "\n - While binding input '%s'", text(argument->name()));
-  if (input.external.staged && bytes) {
-    TERN_RETURN_IF_ERROR(
-        tern_hal_buffer_write(input.external.buffer, 0, tensor.data, static_cast<int64_t>(bytes)));
-  }
+  tern_status_t status = TERN_OK;
+  if (!s.device_memory) status = import_external(s, input.external, tensor.data, bytes, true);
+  if (status == TERN_OK && s.device_memory) status = copy_in(s, input.external, tensor.data, bytes);
+  TERN_RETURN_IF_ERROR_CONTEXT(status, "\n - While binding input '%s'", text(argument->name()));
   input.tensor = &tensor;
   bind_range(s, SlotKind::Input, index, {input.external.buffer, 0, static_cast<int64_t>(bytes)});
   return TERN_OK;
@@ -165,29 +203,23 @@ tern_status_t check_overlap(Session& s, uint32_t index, uint64_t bytes) {
 }
 
 tern_status_t provide_output(Session& s, Output& output, uint64_t bytes) {
-  if (output.owned && output.owned_size >= bytes) return TERN_OK;
-  tern_hal_buffer_release(output.owned);
-  output.owned = nullptr;
   s.stats.output_bytes -= output.owned_size;
-  output.owned_size = 0;
-  const uint64_t size = tern_align_up(bytes ? bytes : 1, 64);
-  TERN_RETURN_IF_ERROR(tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_HOST_VISIBLE,
-                                                       static_cast<int64_t>(size), &output.owned));
-  output.owned_size = size;
-  s.stats.output_bytes += size;
-  return TERN_OK;
+  const tern_status_t status = reserve_device(s, bytes, &output.owned);
+  output.owned_size = output.owned ? tern_hal_buffer_size(output.owned) : 0;
+  s.stats.output_bytes += output.owned_size;
+  return status;
 }
 
 // Dimensions that the signature and the inputs give; true if that is all of them.
-bool known_dims(Session& s, const Argument* argument, Output& output) {
+bool known_dims(const Session& s, const Argument* argument, int64_t* out_dims) {
   const Slice<Dim> dims = slice(argument->dims());
   bool all = true;
   for (uint32_t i = 0; i < dims.size; ++i) {
     const Dim& dim = dims[i];
-    output.dims[i] = dim.kind() == DimKind::Static   ? dim.value()
-                     : dim.kind() == DimKind::Symbol ? s.symbols[dim.value()]
-                                                     : -1;
-    if (output.dims[i] < 0) all = false;
+    out_dims[i] = dim.kind() == DimKind::Static   ? dim.value()
+                  : dim.kind() == DimKind::Symbol ? s.symbols[dim.value()]
+                                                  : -1;
+    if (out_dims[i] < 0) all = false;
   }
   return all;
 }
@@ -195,10 +227,6 @@ bool known_dims(Session& s, const Argument* argument, Output& output) {
 tern_status_t bind_output(Session& s, uint32_t index, tern_tensor_t& tensor) {
   const Argument* argument = s.function->outputs()->Get(index);
   Output& output = s.outputs[index];
-  if (output.mapped) {
-    output.mapped = nullptr;
-    TERN_RETURN_IF_ERROR(tern_hal_buffer_unmap(output.owned, 0, static_cast<int64_t>(output.owned_size)));
-  }
   output.tensor = &tensor;
   output.bound = output.donated = false;
   output.reserved = 0;
@@ -209,7 +237,7 @@ tern_status_t bind_output(Session& s, uint32_t index, tern_tensor_t& tensor) {
                             text(argument->name()));
   }
   uint64_t bytes = 0;
-  if (!known_dims(s, argument, output)) return TERN_OK;
+  if (!known_dims(s, argument, output.dims)) return TERN_OK;
   if (!tensor_bytes(argument->dtype(), output.dims, count(argument->dims()), &bytes)) {
     return INVALID("The size of output '%s' overflows.", text(argument->name()));
   }
@@ -236,7 +264,8 @@ tern_status_t reserve_output(Session& s, uint32_t index, uint64_t bytes) {
   Output& output = s.outputs[index];
   const Argument* argument = s.function->outputs()->Get(index);
   tern_tensor_t& tensor = *output.tensor;
-  tern_hal_buffer_t* buffer = nullptr;
+  tern_status_t status = TERN_OK;
+  output.source = nullptr;
   if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
     if (tensor.size < bytes) {
       return tern_status_make(s.allocator, TERN_STATUS_OUT_OF_RANGE,
@@ -246,16 +275,22 @@ tern_status_t reserve_output(Session& s, uint32_t index, uint64_t bytes) {
     }
     TERN_RETURN_IF_ERROR(check_alignment(s, argument, tensor.data));
     TERN_RETURN_IF_ERROR(check_overlap(s, index, bytes));
-    TERN_RETURN_IF_ERROR(import_external(s, output.external, tensor.data, bytes, false));
-    buffer = output.external.buffer;
-  } else {
-    TERN_RETURN_IF_ERROR_CONTEXT(provide_output(s, output, bytes),
-                                 "\n - While providing memory for output '%s'", text(argument->name()));
-    buffer = output.owned;
+    if (!s.device_memory) status = import_external(s, output.external, tensor.data, bytes, false);
+    if (!s.device_memory) output.source = output.external.buffer;
+    if (s.device_memory && output.donated) {  // the input's copy is the donor, if there is one
+      tern_hal_buffer_t* copy = s.inputs[argument->donor()].external.buffer;
+      output.donated = !is_import(copy) && tern_hal_buffer_size(copy) >= bytes;
+      if (output.donated) output.source = copy;
+    }
   }
+  if (status == TERN_OK && !output.source) {
+    status = provide_output(s, output, bytes);
+    output.source = output.owned;
+  }
+  TERN_RETURN_IF_ERROR_CONTEXT(status, "\n - While providing memory for output '%s'", text(argument->name()));
   output.bound = true;
   output.reserved = bytes;
-  bind_range(s, SlotKind::Output, index, {buffer, 0, static_cast<int64_t>(bytes)});
+  bind_range(s, SlotKind::Output, index, {output.source, 0, static_cast<int64_t>(bytes)});
   return TERN_OK;
 }
 
@@ -266,6 +301,7 @@ tern_status_t bind_arguments(Session& s, const tern_invoke_t& invoke) {
                    text(s.function->name()), s.input_count, s.output_count, invoke.input_count,
                    invoke.output_count);
   }
+  s.stats.transfer_ns = 0;
   for (uint32_t i = 0; i < count(s.module->root->symbols()); ++i) s.symbols[i] = -1;
   for (uint32_t i = 0; i < s.output_count; ++i) s.outputs[i].bound = false;
   for (uint32_t i = 0; i < s.input_count; ++i) TERN_RETURN_IF_ERROR(bind_input(s, i, invoke.inputs[i]));
@@ -285,20 +321,19 @@ static tern_status_t finish_output(Session& s, uint32_t index) {
                             text(argument->name()));
   }
   tern_tensor_t& tensor = *output.tensor;
+  void* copy_to = nullptr;  // null: the device wrote where the caller reads
   if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
-    if (output.external.staged && bytes) {
-      TERN_RETURN_IF_ERROR(
-          tern_hal_buffer_read(output.external.buffer, 0, tensor.data, static_cast<int64_t>(bytes)));
-    }
+    if (s.device_memory) copy_to = tensor.data;
   } else {
+    TERN_RETURN_IF_ERROR(reserve_host(s, output));
     tensor.data = tern_hal_buffer_host_pointer(output.owned);
-    if (!tensor.data) {
-      TERN_RETURN_IF_ERROR(tern_hal_buffer_map(output.owned, TERN_HAL_ACCESS_READ, 0,
-                                               static_cast<int64_t>(output.owned_size), &tensor.data));
-      output.mapped = tensor.data;
-    }
+    if (!tensor.data) tensor.data = copy_to = output.host;
     tensor.size = bytes;
     tensor.owner = TERN_OWNER_SESSION;
+  }
+  if (copy_to) {
+    const TransferTime time(s);
+    TERN_RETURN_IF_ERROR(tern_hal_buffer_read(output.source, 0, copy_to, static_cast<int64_t>(bytes)));
   }
   tensor.dtype = argument->dtype();
   tensor.rank = rank;
@@ -317,7 +352,37 @@ void release_arguments(Session& s) {
   for (uint32_t i = 0; s.outputs && i < s.output_count; ++i) {
     tern_hal_buffer_release(s.outputs[i].external.buffer);
     tern_hal_buffer_release(s.outputs[i].owned);
+    tern_release(s.allocator, s.outputs[i].host, s.outputs[i].host_size);
   }
+}
+
+tern_status_t reserve_arguments(Session& s) {
+  if (s.program->table->target() >= TargetClass::Cuda) {
+    // A program without weights has not asked the device yet.
+    tern_hal_buffer_t* probe = nullptr;
+    TERN_RETURN_IF_ERROR(import_memory(s, empty_tensor, sizeof(empty_tensor), true, &probe));
+    tern_hal_buffer_release(probe);
+  }
+  if (!s.device_memory) return TERN_OK;
+  int64_t dims[TERN_MAX_RANK];
+  for (uint32_t i = 0; i < s.input_count; ++i) {
+    const Argument* argument = s.function->inputs()->Get(i);
+    uint64_t bytes = 0;
+    if (known_dims(s, argument, dims) &&
+        tensor_bytes(argument->dtype(), dims, count(argument->dims()), &bytes)) {
+      TERN_RETURN_IF_ERROR(reserve_device(s, bytes, &s.inputs[i].external.buffer));
+    }
+  }
+  for (uint32_t i = 0; i < s.output_count; ++i) {
+    const Argument* argument = s.function->outputs()->Get(i);
+    uint64_t bytes = 0;
+    if (known_dims(s, argument, dims) &&
+        tensor_bytes(argument->dtype(), dims, count(argument->dims()), &bytes)) {
+      TERN_RETURN_IF_ERROR(provide_output(s, s.outputs[i], bytes));
+      TERN_RETURN_IF_ERROR(reserve_host(s, s.outputs[i]));
+    }
+  }
+  return TERN_OK;
 }
 
 }  // namespace tern::vm

@@ -80,6 +80,10 @@ tern_status_t tern_device_create(tern_instance_t* instance, const tern_device_de
   return tern_hal_driver_create_device(driver, &hal, instance->allocator, out_device);
 }
 
+tern_status_t tern_device_query_capability(tern_device_t* device, uint32_t id, int64_t* out_value) {
+  return tern_hal_device_query_capability(device, id, out_value);
+}
+
 void tern_device_release(tern_device_t* device) {
   tern_hal_device_release(device);
 }

@@ -8,6 +8,26 @@
 
 namespace tern::vm {
 
+tern_status_t import_memory(Session& s, const void* pointer, uint64_t size, bool read_only,
+                            tern_hal_buffer_t** out_buffer) {
+  if (s.device_memory) return TERN_OK;
+  tern_hal_import_t import = {};
+  import.pointer = const_cast<void*>(pointer);
+  import.size = static_cast<int64_t>(size);
+  // Memory that a kernel reads over a bus again and again is better copied once.
+  import.memory = TERN_HAL_MEMORY_DEVICE_LOCAL | (read_only ? TERN_HAL_MEMORY_READ_ONLY : 0);
+  tern_hal_buffer_t* buffer = nullptr;
+  tern_status_t status = tern_hal_device_import_buffer(s.device, &import, &buffer);
+  if (status == TERN_OK) {
+    *out_buffer = buffer;
+  } else if (tern_status_code(status) == TERN_STATUS_INCOMPATIBLE) {
+    tern_status_free(status);
+    status = TERN_OK;
+    s.device_memory = true;
+  }
+  return status;
+}
+
 tern_status_t reserve_arena(Session& s, int64_t bytes) {
   if (s.arena_slot == kNone32) {
     return tern_status_make(s.allocator, TERN_STATUS_MALFORMED,
@@ -40,8 +60,9 @@ tern_status_t reserve_arena(Session& s, int64_t bytes) {
   s.ranges[s.arena_slot] = {};
   const bool rebind = s.recorded;
   if (rebind) release_recordings(s);
-  TERN_RETURN_IF_ERROR_CONTEXT(tern_hal_device_allocate_buffer(s.device, 0, bytes, &s.arena),
-                               "\n - While reserving the arena (%lld bytes)", static_cast<long long>(bytes));
+  TERN_RETURN_IF_ERROR_CONTEXT(
+      tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_DEVICE_LOCAL, bytes, &s.arena),
+      "\n - While reserving the arena (%lld bytes)", static_cast<long long>(bytes));
   s.arena_size = s.stats.arena_bytes = static_cast<uint64_t>(bytes);
   s.ranges[s.arena_slot] = {s.arena, 0, TERN_HAL_WHOLE};
   s.arena_known = true;
@@ -82,12 +103,13 @@ tern_status_t allocate_buffer(Session& s, int64_t bytes, Buffer** out_buffer) {
     buffer = static_cast<Buffer*>(tern_allocate(s.allocator, sizeof(Buffer), alignof(Buffer)));
     if (!buffer) return out_of_memory();
     memset(static_cast<void*>(buffer), 0, sizeof(*buffer));
-    tern_status_t status =
-        tern_hal_device_allocate_buffer(s.device, 0, static_cast<int64_t>(size), &buffer->hal);
+    tern_status_t status = tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_DEVICE_LOCAL,
+                                                           static_cast<int64_t>(size), &buffer->hal);
     if (tern_status_code(status) == TERN_STATUS_OUT_OF_MEMORY && s.free_buffers) {
       tern_status_free(status);
       release_free_buffers(s);
-      status = tern_hal_device_allocate_buffer(s.device, 0, static_cast<int64_t>(size), &buffer->hal);
+      status = tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_DEVICE_LOCAL,
+                                               static_cast<int64_t>(size), &buffer->hal);
     }
     if (status != TERN_OK) {
       tern_release(s.allocator, buffer, sizeof(*buffer));

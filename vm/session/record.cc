@@ -12,18 +12,15 @@ using namespace module;
 
 tern_status_t bind_constants(Session& s, uint32_t index, const Slot& slot) {
   const tern_const_bytes_t bytes = segment_bytes(s.module, slot.index());
-  tern_hal_import_t import = {};
-  import.pointer = const_cast<uint8_t*>(bytes.data);
-  import.size = static_cast<int64_t>(bytes.size);
-  import.memory = TERN_HAL_MEMORY_READ_ONLY;
-  tern_status_t status = tern_hal_device_import_buffer(s.device, &import, &s.slot_held[index]);
-  if (tern_status_code(status) == TERN_STATUS_INCOMPATIBLE) {  // the device has memory of its own
-    tern_status_free(status);
-    status = tern_hal_device_allocate_buffer(s.device, 0, import.size, &s.slot_held[index]);
-    if (status == TERN_OK) status = tern_hal_buffer_write(s.slot_held[index], 0, bytes.data, import.size);
-  }
   s.stats.constant_bytes += bytes.size;
-  return status;
+  TERN_RETURN_IF_ERROR(import_memory(s, bytes.data, bytes.size, true, &s.slot_held[index]));
+  if (s.slot_held[index]) return TERN_OK;
+  // From the mapping straight to the device: the driver's staging is the only other copy.
+  const int64_t size = static_cast<int64_t>(bytes.size);
+  TERN_RETURN_IF_ERROR_CONTEXT(
+      tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_DEVICE_LOCAL, size, &s.slot_held[index]),
+      "\n - While copying weights to the device (%lld bytes)", static_cast<long long>(size));
+  return tern_hal_buffer_write(s.slot_held[index], 0, bytes.data, size);
 }
 
 tern_hal_operand_t operand(const Session& s, uint32_t code) {
@@ -175,7 +172,8 @@ tern_status_t bind_slots(Session& s) {
         TERN_RETURN_IF_ERROR(bind_constants(s, i, slots[i]));
         break;
       case SlotKind::Persistent:
-        TERN_RETURN_IF_ERROR(tern_hal_device_allocate_buffer(s.device, 0, slots[i].bytes(), &s.slot_held[i]));
+        TERN_RETURN_IF_ERROR(tern_hal_device_allocate_buffer(s.device, TERN_HAL_MEMORY_DEVICE_LOCAL,
+                                                             slots[i].bytes(), &s.slot_held[i]));
         s.stats.persistent_bytes += static_cast<uint64_t>(slots[i].bytes());
         break;
       default:

@@ -58,17 +58,18 @@ tern_status_t reserve_for_bounds(Session& s, const tern_session_desc_t& desc) {
   }
   for (uint32_t i = 0; i < count(symbols); ++i) all = all && s.symbols[i] >= 0;
   const uint32_t routine = s.program->entries[s.function_index].reserve();
-  if (!all || routine == kNone32) return TERN_OK;
-  const tern_status_t status = run_routine(s, routine);
+  tern_status_t status = reserve_arguments(s);
+  if (status == TERN_OK && all && routine != kNone32) status = run_routine(s, routine);
   if (status == TERN_OK) return status;
-  if (desc.bound_count) return tern_status_annotate(status, "\n - While reserving memory for the session's bounds");
+  if (desc.bound_count)
+    return tern_status_annotate(status, "\n - While reserving memory for the session's bounds");
   tern_status_free(status);  // hints are no promise: memory is reserved when an invocation needs it
   return TERN_OK;
 }
 
 tern_status_t create(Session& s, const tern_session_desc_t& desc) {
   TERN_RETURN_IF_ERROR(find_function(s, desc.function));
-  TERN_RETURN_IF_ERROR(select_program(s));
+  TERN_RETURN_IF_ERROR(select_code(s));
   if (s.program->entries[s.function_index].main() == kNone32) {
     return tern_status_make(s.allocator, TERN_STATUS_INCOMPATIBLE,
                             "The program for this device does not have function '%s'.",
@@ -81,8 +82,6 @@ tern_status_t create(Session& s, const tern_session_desc_t& desc) {
     return out_of_memory();
   }
   TERN_RETURN_IF_ERROR(make_machine(s));
-  TERN_RETURN_IF_ERROR(select_variants(s));
-  TERN_RETURN_IF_ERROR(load_executables(s));
   TERN_RETURN_IF_ERROR(tern_hal_semaphore_create(s.device, 0, &s.semaphore));
   if (desc.profile_capacity)
     TERN_RETURN_IF_ERROR(tern_hal_event_log_create(s.allocator, desc.profile_capacity, &s.event_log));
@@ -160,7 +159,8 @@ void tern_session_destroy(tern_session_t* session) {
   release_arguments(s);
   release_free_buffers(s);
   release_spare_list(s);
-  for (uint32_t i = 0; s.slot_held && i < s.program->slots.size; ++i) tern_hal_buffer_release(s.slot_held[i]);
+  for (uint32_t i = 0; s.program && s.slot_held && i < s.program->slots.size; ++i)
+    tern_hal_buffer_release(s.slot_held[i]);
   tern_hal_buffer_release(s.arena);
   for (uint32_t i = 0; s.executables && i < s.executable_count; ++i)
     tern_hal_executable_release(s.executables[i]);
@@ -190,6 +190,14 @@ tern_status_t tern_session_reset(tern_session_t* session) {
   if (!s.semaphore) TERN_RETURN_IF_ERROR(renew_semaphore(s));
   tern_hal_cancel_reset(&s.cancel);
   return s.program->table->init() != kNone32 ? run_routine(s, s.program->table->init()) : TERN_OK;
+}
+
+const char* tern_session_executable_name(const tern_session_t* session, uint32_t index) {
+  for (uint32_t i = 0; i < session->executable_count; ++i) {
+    if (session->executables[i] && index-- == 0)
+      return text(session->module->root->executables()->Get(i)->name());
+  }
+  return nullptr;
 }
 
 tern_session_stats_t tern_session_stats(const tern_session_t* session) {

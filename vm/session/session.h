@@ -1,10 +1,10 @@
 // A session: one function of a module made ready on one device. Everything an invocation needs is made at
 // creation.
 //
-// The parts, one file each: select.cc (program, kernel variants, code), record.cc (constants, command lists),
-// bind.cc (inputs and outputs of an invocation), memory.cc (arena, dynamic buffers, lists), interpreter.cc
-// and ops_*.cc (bytecode), invoke.cc. One thread at a time uses a session; only `cancel` is touched by
-// others.
+// The parts, one file each: select.cc (program, kernel variants), code.cc (executables), record.cc
+// (constants, command lists), bind.cc (inputs and outputs of an invocation), memory.cc (arena, dynamic
+// buffers, lists), interpreter.cc and ops_*.cc (bytecode), invoke.cc. One thread at a time uses a session;
+// only `cancel` is touched by others.
 #pragma once
 
 #include "hal/device.h"
@@ -33,12 +33,12 @@ struct List : Ref {
   uint32_t size, capacity;
 };
 
-// A caller's tensor as the device sees it.
+// A caller's tensor as the device sees it: its memory imported or, where the device has memory of its own
+// (Session::device_memory), a buffer of at least its size that it is copied to.
 struct External {
   void* pointer;
   uint64_t size;
   tern_hal_buffer_t* buffer;
-  bool staged;  // the device cannot see host memory: `buffer` is a copy
 };
 
 struct Input {
@@ -47,13 +47,15 @@ struct Input {
 };
 
 struct Output {
-  External external;
+  External external;         // the caller's memory, imported
   tern_tensor_t* tensor;     // of the running invocation
   tern_hal_buffer_t* owned;  // the session's memory, kept between invocations
   uint64_t owned_size;
-  uint64_t reserved;  // bytes that are bound
+  tern_hal_buffer_t* source;  // what is bound: external's buffer, `owned`, or a donor's; borrowed
+  uint64_t reserved;          // bytes that are bound
   bool bound, donated;
-  void* mapped;                 // owned memory as the host sees it
+  void* host;  // what the host sees of `owned`, where the device's memory is its own
+  uint64_t host_size;
   int64_t dims[TERN_MAX_RANK];  // -1: not known yet
 };
 
@@ -110,6 +112,7 @@ struct tern_session_t {
   tern_hal_buffer_t* arena;
   uint64_t arena_size;
   bool arena_known;
+  bool device_memory;  // host memory cannot be imported: what goes in and out is copied
 
   int64_t* block;
   int64_t* symbols;  // -1: not bound yet
@@ -151,10 +154,9 @@ inline tern_status_t out_of_memory() {
   return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
 }
 
-// select.cc
-tern_status_t select_program(Session& s);
-tern_status_t select_variants(Session& s);
-tern_status_t load_executables(Session& s);
+// code.cc
+// Chooses program and variants, loads their code.
+tern_status_t select_code(Session& s);
 
 // record.cc
 tern_status_t bind_slots(Session& s);  // constants, persistent
@@ -163,6 +165,9 @@ void release_recordings(Session& s);
 
 // bind.cc
 tern_status_t bind_arguments(Session& s, const tern_invoke_t& invoke);
+// On devices with memory of their own: buffers of inputs and outputs at the dimensions that the symbols have
+// now.
+tern_status_t reserve_arguments(Session& s);
 tern_status_t reserve_output(Session& s, uint32_t output, uint64_t bytes);
 tern_status_t finish_outputs(Session& s);
 void release_arguments(Session& s);
@@ -170,6 +175,9 @@ void release_arguments(Session& s);
 bool tensor_bytes(uint32_t dtype, const int64_t* dims, uint32_t rank, uint64_t* out_bytes);
 
 // memory.cc
+// Host memory as the device sees it. Where it cannot, device_memory is set and *out_buffer is as it was.
+tern_status_t import_memory(Session& s, const void* pointer, uint64_t size, bool read_only,
+                            tern_hal_buffer_t** out_buffer);
 tern_status_t reserve_arena(Session& s, int64_t bytes);
 tern_status_t allocate_buffer(Session& s, int64_t bytes, Buffer** out_buffer);
 tern_status_t create_list(Session& s, List** out_list);

@@ -205,6 +205,9 @@ void Assembler::segment(LineReader& in) {
     for (size_t i = 0; i + 1 < digits.size(); i += 2) {
       bytes.push_back(static_cast<uint8_t>(std::strtoul(digits.substr(i, 2).c_str(), nullptr, 16)));
     }
+  } else if (form == "text") {
+    const std::string text = in.name();
+    append(text.data(), text.size());
   } else if (form == "file") {
     std::ifstream stream(files_ + "/" + in.name(), std::ios::binary);
     if (!stream) in.fail("the segment's file cannot be read");
@@ -238,7 +241,9 @@ std::vector<Condition> Assembler::conditions(LineReader& in) {
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
     if (id < 0) in.fail("'" + name + "' is no capability");
-    const ConditionOp op = in.accept(">") ? ConditionOp::AtLeast : ConditionOp::Equal;
+    const ConditionOp op = in.accept(">")   ? ConditionOp::AtLeast
+                           : in.accept("<") ? ConditionOp::AtMost
+                                            : ConditionOp::Equal;
     if (op == ConditionOp::Equal) in.expect("=");
     in.expect("=");
     out.emplace_back(in.number(), static_cast<uint16_t>(id), op);
@@ -256,9 +261,16 @@ void Assembler::executable(LineReader& in) {
   if (in.accept("segment")) executable->segment = in.index();
   executable->conditions = conditions(in);
   if (in.accept("entries")) {
-    while (in.ok() && !in.at_end()) {  // "name" or "name"@offset or @offset
+    while (in.ok() &&
+           !in.at_end()) {  // "name" or "name"@offset or @offset; GPUs: workgroup x y z memory n flags n
       if (in.peek().kind == Token::kString) executable->entry_names.push_back(in.name());
       if (in.accept("@")) executable->entry_offsets.push_back(static_cast<uint64_t>(in.number()));
+      if (in.accept("workgroup")) {
+        const uint32_t x = in.index(), y = in.index(), z = in.index();
+        const uint32_t memory = in.accept("memory") ? in.index() : 0;
+        const uint32_t flags = in.accept("flags") ? in.index() : 0;
+        executable->entry_launches.emplace_back(x, y, z, memory, flags);
+      }
       if (in.peek().kind == Token::kWord) in.fail("'" + in.peek().text + "' is no entry");
     }
   }

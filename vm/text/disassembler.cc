@@ -274,7 +274,10 @@ std::string conditions(const std::vector<Condition>& all) {
 #undef TERN_CAPABILITY
     }
     out += std::string(out.empty() ? " if " : " and ") + name +
-           (condition.op() == ConditionOp::AtLeast ? " >= " : " == ") + str(condition.value());
+           (condition.op() == ConditionOp::AtLeast  ? " >= "
+            : condition.op() == ConditionOp::AtMost ? " <= "
+                                                    : " == ") +
+           str(condition.value());
   }
   return out;
 }
@@ -330,6 +333,12 @@ std::string executable(const ExecutableT& e) {
     out += " ";
     if (i < e.entry_names.size()) out += quoted(e.entry_names[i]);
     if (i < e.entry_offsets.size()) out += "@" + str(static_cast<int64_t>(e.entry_offsets[i]));
+    if (i >= e.entry_launches.size()) continue;
+    const EntryLaunch& launch = e.entry_launches[i];
+    out += " workgroup " + str(launch.workgroup_x()) + " " + str(launch.workgroup_y()) + " " +
+           str(launch.workgroup_z());
+    if (launch.workgroup_memory()) out += " memory " + str(launch.workgroup_memory());
+    if (launch.flags()) out += " flags " + str(launch.flags());
   }
   return out + "\n";
 }

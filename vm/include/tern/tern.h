@@ -146,6 +146,8 @@ TERN_API struct tern_hal_driver_registry_t* tern_instance_drivers(tern_instance_
 TERN_API TERN_API_MUST_USE tern_status_t tern_cpu_driver_register(struct tern_hal_driver_registry_t* drivers);
 TERN_API TERN_API_MUST_USE tern_status_t
 tern_null_driver_register(struct tern_hal_driver_registry_t* drivers);
+TERN_API TERN_API_MUST_USE tern_status_t
+tern_cuda_driver_register(struct tern_hal_driver_registry_t* drivers);
 // Physical cores that this process may use (affinity and cgroup respected): a good thread_count.
 TERN_API uint32_t tern_cpu_usable_core_count(void);
 
@@ -190,6 +192,10 @@ TERN_API TERN_API_MUST_USE tern_status_t tern_device_create(tern_instance_t* ins
 // Gives up the caller's reference. Null is fine.
 TERN_API void tern_device_release(tern_device_t* device);
 
+// The device's answer to a row of schemas/abi/capabilities.def; 0 when it lacks it or the row is not known.
+TERN_API TERN_API_MUST_USE tern_status_t tern_device_query_capability(tern_device_t* device, uint32_t id,
+                                                                      int64_t* out_value);
+
 // ---- Modules
 // ------------------------------------------------------------------------------------------------------------------
 
@@ -222,6 +228,12 @@ TERN_API TERN_API_MUST_USE tern_status_t tern_module_load_memory(tern_instance_t
                                                                  tern_module_t** out_module);
 // Gives up the caller's reference; sessions keep the module alive. Null is fine.
 TERN_API void tern_module_release(tern_module_t* module);
+
+// Whether the module has a program for the device, every kernel of which has a variant that the device can
+// run, by what the module and the device say of themselves; nothing is loaded. TERN_STATUS_INCOMPATIBLE says
+// what is missing.
+TERN_API TERN_API_MUST_USE tern_status_t tern_module_check_device(const tern_module_t* module,
+                                                                  tern_device_t* device);
 
 // Compares the hash of every segment, weights included.
 TERN_API TERN_API_MUST_USE tern_status_t tern_module_verify_segments(tern_module_t* module);
@@ -314,9 +326,9 @@ typedef struct tern_session_desc_t {
   uint32_t static_kernel_count;
 } tern_session_desc_t;
 
-// Chooses the program for the device, loads its code, binds the weights, reserves memory, records the
-// commands. Fails with TERN_STATUS_INCOMPATIBLE if the module has no program for the device, naming what it
-// has. desc may be null.
+// Chooses the program for the device, loads its code (the best that the device takes), binds the weights or
+// copies them to it, reserves memory, records the commands. Fails with TERN_STATUS_INCOMPATIBLE if the module
+// has no program for the device, naming what it has. desc may be null.
 TERN_API TERN_API_MUST_USE tern_status_t tern_session_create(tern_module_t* module, tern_device_t* device,
                                                              const tern_session_desc_t* desc,
                                                              tern_session_t** out_session);
@@ -373,8 +385,13 @@ typedef struct tern_session_stats_t {
   uint64_t output_bytes;   // outputs that the session owns
   uint64_t invocations;
   uint64_t submissions;
+  uint64_t transfer_ns;  // of the last invocation: copying inputs to the device and outputs from it; 0 where
+                         // the device sees host memory
 } tern_session_stats_t;
 TERN_API tern_session_stats_t tern_session_stats(const tern_session_t* session);
+
+// The executables whose code the session uses ("x86_64_v3", "cuda_sm_90a"); null when there are not so many.
+TERN_API const char* tern_session_executable_name(const tern_session_t* session, uint32_t index);
 
 // One command of the last invocation, when profile_capacity was set.
 typedef struct tern_profile_event_t {

@@ -1,0 +1,351 @@
+// Sessions on a device with memory of its own: the cuda driver on the tests' libcuda (drivers/cuda/fake),
+// whose kernels are the conformance suite's.
+#include <dlfcn.h>
+
+#include "drivers/cuda/cuda_driver.h"
+#include "drivers/cuda/cuda_symbols.h"
+#include "drivers/null/null_driver.h"
+#include "tests/support/vm_fixture.h"
+
+using namespace tern::test;
+
+namespace {
+
+// y = (x + w) * 3 + 1 over 4 elements.
+constexpr const char* kStatic = R"(
+function main
+  input x i32 [4]
+  output y i32 [4]
+segment constants i32 10 20 30 40
+segment code text ".version 7.5\n.entry add(\n.entry affine(\n"
+executable newer ptx segment 1 if cuda_compute_capability >= 80 entries "add" workgroup 64 1 1 "affine" workgroup 64 1 1
+executable older ptx segment 1 entries "add" workgroup 64 1 1 "affine" workgroup 64 1 1
+source "add1" "Add"
+program cuda
+  block 0
+  slot arena 16
+  slot input 0
+  slot output 0
+  slot constants 0
+  kernel add (read, read, write) params 1 variants 0:0 1:0
+  kernel affine (read, write) params 3 variants 0:1 1:1
+  list {
+    dispatch add [s1 +0 16, s3 +0 16, s0 +0 16] params 4 grid 1 1 1 scratch 0 grid 1 1 1 scratch 0 source 0
+    barrier
+    dispatch affine [s0 +0 16, s2 +0 16] params 4 3 1 grid 1 1 1 scratch 0 grid 1 1 1 scratch 0
+  }
+  routine main {
+    submit 0
+    return
+  }
+  entry main
+)";
+
+// y = x * 2 over N elements; the output's length is x[0], read back between the two dispatches.
+constexpr const char* kDynamic = R"(
+symbol N min 1 max 1000 hint 8
+function main
+  input x i32 [N]
+  output y i32 [?]
+  output z i32 [N]
+segment code text ".version 7.5\n.entry affine(\n"
+executable only ptx segment 0 entries "affine" workgroup 64 1 1
+program cuda
+  block 3
+  slot arena dynamic
+  slot input 0
+  slot output 0
+  slot output 1
+  kernel affine (read, write) params 3 variants 0:0
+  list {
+    dispatch affine [s1 +0 $0, s0 +0 $0] params $1 2 0 grid 16 1 1 scratch 0
+    dispatch affine [s1 +0 $0, s3 +0 $0] params $1 1 5 grid 16 1 1 scratch 0
+  }
+  list {
+    dispatch affine [s0 +0 $2, s2 +0 $2] params 1 1 0 grid 1 1 1 scratch 0
+  }
+  routine sizes i 2 results {i1} {
+    load_symbol i0, N
+    mul_imm i1, i0, 4
+    arena_reserve i1
+    return
+  }
+  routine main i 4 {
+    call sizes, {}, {i1}
+    load_dim i0, 0, 0
+    param_store i1, $0
+    param_store i0, $1
+    submit 0
+    const_i i2, 0
+    read_i32 i3, s0, i2
+    output_dim 0, 0, i3
+    mul_imm i3, i3, 4
+    output_reserve 0, i3
+    const_i i2, 4
+    param_store i2, $2
+    submit 1
+    return
+  }
+  entry main reserve sizes
+)";
+
+// past [N] -> present [N+1], in place when the output has the input's memory.
+constexpr const char* kAppend = R"(
+symbol N min 0 max 100
+function main
+  input past i32 [N]
+  input x i32 [1]
+  output present i32 [?] donor 0
+program cuda
+  block 2
+  slot input 0
+  slot input 1
+  slot output 0
+  list {
+    copy s0 +0 $0 to s2 +0 $0
+  }
+  list {
+    copy s1 +0 4 to s2 +$0 4
+  }
+  routine main i 5 {
+    load_symbol i0, N
+    mul_imm i1, i0, 4
+    param_store i1, $0
+    add_imm i2, i0, 1
+    output_dim 0, 0, i2
+    mul_imm i3, i2, 4
+    output_reserve 0, i3
+    is_donated i4, 0
+    jump_if i4, appended
+    submit 0
+  appended:
+    submit 1
+    return
+  }
+  entry main
+)";
+
+// The fake's own functions. Keeps the library loaded, so that its counts outlive devices.
+struct Fake {
+  void* library = dlopen(TERN_FAKE_CUDA, RTLD_NOW | RTLD_LOCAL);
+  template <typename F>
+  F* function(const char* name) {
+    return reinterpret_cast<F*>(dlsym(library, name));
+  }
+  Fake() { function<void()>("fake_cuda_reset")(); }
+  ~Fake() { dlclose(library); }
+  void fail(const char* name, int n, int error) {
+    function<void(const char*, int, int)>("fake_cuda_fail")(name, n, error);
+  }
+  int calls(const char* name) { return function<int(const char*)>("fake_cuda_calls")(name); }
+};
+
+class Gpu {
+ public:
+  explicit Gpu(const char* driver = "cuda") {
+    tern::cuda::cuda_symbols_set_library(TERN_FAKE_CUDA);
+    const tern_instance_desc_t desc = {counting.allocator()};
+    TERN_REQUIRE_OK(tern_instance_create(&desc, &instance));
+    TERN_REQUIRE_OK(tern_cuda_driver_register(tern_instance_drivers(instance)));
+    TERN_REQUIRE_OK(tern_null_driver_register(tern_instance_drivers(instance)));
+    tern_device_desc_t device_desc = {};
+    device_desc.driver = driver;
+    TERN_REQUIRE_OK(tern_device_create(instance, &device_desc, &device));
+  }
+  ~Gpu() {
+    tern_session_destroy(session);
+    tern_module_release(module);
+    tern_device_release(device);
+    tern_instance_destroy(instance);
+    CHECK(counting.live == 0);
+    tern::cuda::cuda_symbols_set_library(nullptr);
+  }
+  Outcome load(std::string_view text, tern_session_desc_t desc = {},
+               tern_code_policy_t policy = TERN_CODE_TRUSTED) {
+    bytes = std::make_unique<AlignedBytes>(assemble(text));
+    tern_module_desc_t module_desc = {};
+    module_desc.code_policy = policy;
+    tern_status_t status =
+        tern_module_load_memory(instance, bytes->data(), bytes->size(), &module_desc, &module);
+    if (!status) status = tern_session_create(module, device, &desc, &session);
+    return Outcome(status);
+  }
+  std::string invoke(const std::vector<tern_tensor_t>& inputs, std::vector<tern_tensor_t>& outputs) {
+    const tern_invoke_t args = {inputs.data(), outputs.data(), static_cast<uint32_t>(inputs.size()),
+                                static_cast<uint32_t>(outputs.size()), 0};
+    return Outcome(tern_session_invoke(session, &args)).message;
+  }
+
+  Fake fake;
+  CountingAllocator counting;
+  std::unique_ptr<AlignedBytes> bytes;
+  tern_instance_t* instance = nullptr;
+  tern_device_t* device = nullptr;
+  tern_module_t* module = nullptr;
+  tern_session_t* session = nullptr;
+};
+
+tern_tensor_t ints(std::vector<int32_t>& values) {
+  return {values.data(), values.size() * 4, TERN_DTYPE_I32, 1, 0, {static_cast<int64_t>(values.size())}};
+}
+std::vector<int32_t> ints_of(const tern_tensor_t& tensor) {
+  const auto* data = static_cast<const int32_t*>(tensor.data);
+  return {data, data + tensor.dims[0]};
+}
+using Ints = std::vector<int32_t>;
+
+}  // namespace
+
+TEST_CASE("gpu: weights are copied once, inputs and outputs with each invocation") {
+  Gpu gpu;
+  CHECK(gpu.load(kStatic).message == "ok");
+  CHECK(std::string(tern_session_executable_name(gpu.session, 0)) == "newer");
+  CHECK(tern_session_executable_name(gpu.session, 1) == nullptr);
+  CHECK(tern_session_stats(gpu.session).constant_bytes == 16);
+  const int copies = gpu.fake.calls("cuMemcpyHtoDAsync");
+  Ints x = {1, 2, 3, 4}, y(4);
+  std::vector<tern_tensor_t> outputs(1);
+  CHECK(gpu.invoke({ints(x)}, outputs) == "ok");
+  CHECK(ints_of(outputs[0]) == Ints{34, 67, 100, 133});
+  CHECK(outputs[0].owner == TERN_OWNER_SESSION);
+  CHECK(tern_session_stats(gpu.session).transfer_ns > 0);
+  CHECK(gpu.fake.calls("cuMemcpyHtoDAsync") == copies + 1);
+  CHECK(gpu.fake.calls("cuMemHostRegister") == 0);
+  outputs = {ints(y)};
+  x = {0, 0, 0, -40};
+  const int64_t before = gpu.counting.calls;
+  CHECK(gpu.invoke({ints(x)}, outputs) == "ok");
+  CHECK(y == Ints{31, 61, 91, 1});
+  CHECK(gpu.counting.calls == before);
+}
+
+TEST_CASE("gpu: sizes that depend on data are read back; within the bounds nothing is allocated") {
+  Gpu gpu;
+  const tern_dim_bound_t bound = {"N", 100};
+  tern_session_desc_t desc = {};
+  desc.bounds = &bound;
+  desc.bound_count = 1;
+  CHECK(gpu.load(kDynamic, desc).message == "ok");
+  std::vector<tern_tensor_t> outputs(2);
+  int64_t before = 0;
+  for (int32_t n : {4, 100, 7, 50}) {
+    Ints x(static_cast<size_t>(n), n);
+    x[0] = 2;
+    CHECK(gpu.invoke({ints(x)}, outputs) == "ok");
+    CHECK(outputs[0].dims[0] == 4);
+    CHECK(*static_cast<int32_t*>(outputs[0].data) == 4);
+    CHECK(ints_of(outputs[1])[static_cast<size_t>(n) - 1] == n + 5);
+    if (before) CHECK(gpu.counting.calls == before);  // the first one makes y's memory and the driver's
+    before = gpu.counting.calls;
+  }
+  // Past the bound everything grows.
+  Ints x(200, 1);
+  CHECK(gpu.invoke({ints(x)}, outputs) == "ok");
+  CHECK(ints_of(outputs[1]) == Ints(200, 6));
+}
+
+TEST_CASE("gpu: a donated output") {
+  Gpu gpu;
+  CHECK(gpu.load(kAppend).message == "ok");
+  Ints memory = {1, 2, 3, 0}, x = {9};
+  tern_tensor_t past = ints(memory);
+  past.dims[0] = 3;
+  std::vector<tern_tensor_t> outputs = {ints(memory)};
+  CHECK(gpu.invoke({past, ints(x)}, outputs) == "ok");
+  CHECK(memory == Ints{1, 2, 3, 9});
+  CHECK(outputs[0].dims[0] == 4);
+  std::vector<tern_tensor_t> fresh(1);
+  CHECK(gpu.invoke({past, ints(x)}, fresh) == "ok");
+  CHECK(ints_of(fresh[0]) == Ints{1, 2, 3, 9});
+}
+
+TEST_CASE("gpu: code that the device does not take is passed over") {
+  {
+    Gpu gpu;
+    gpu.fake.fail("cuModuleLoadDataEx", 1, tern::cuda::CUDA_ERROR_NO_BINARY_FOR_GPU);
+    CHECK(gpu.load(kStatic).message == "ok");
+    CHECK(std::string(tern_session_executable_name(gpu.session, 0)) == "older");
+    Ints x = {1, 2, 3, 4};
+    std::vector<tern_tensor_t> outputs(1);
+    CHECK(gpu.invoke({ints(x)}, outputs) == "ok");
+    CHECK(ints_of(outputs[0]) == Ints{34, 67, 100, 133});
+  }
+  Gpu gpu;
+  std::string text = kStatic;
+  for (size_t at = 0; (at = text.find(".entry affine", at)) != std::string::npos;) text.erase(at, 13);
+  const Outcome outcome = gpu.load(text);
+  CHECK(outcome.code == TERN_STATUS_NOT_FOUND);
+  CHECK(outcome.message.find("While looking up the kernel 'affine'\n - While loading executable 'newer'") !=
+        std::string::npos);
+  CHECK(outcome.message.find("While loading executable 'older'") != std::string::npos);
+}
+
+TEST_CASE("gpu: failures say what is wrong") {
+  SUBCASE("PTX without trust") {
+    Gpu gpu;
+    CHECK(gpu.load(kStatic, {}, TERN_CODE_REFUSE).code == TERN_STATUS_PERMISSION_DENIED);
+  }
+  SUBCASE("damaged code is not passed over") {
+    Gpu gpu;
+    std::string text = kStatic;
+    text.replace(text.find(".version"), 8, ".vision_");
+    const Outcome outcome = gpu.load(text);
+    CHECK(outcome.code == TERN_STATUS_MALFORMED);
+    CHECK(outcome.message.find("fake ptxas: no .version") != std::string::npos);
+  }
+  SUBCASE("conditions") {
+    Gpu gpu;
+    std::string text = kStatic;
+    text.replace(text.find(">= 80"), 5, "<= 70");
+    text.replace(text.find("older ptx segment 1"), 19, "older ptx segment 1 if cuda_wgmma == 7");
+    const Outcome outcome = gpu.load(text);
+    CHECK(outcome.message ==
+          "Kernel 'add' has no variant that this device can run.\n"
+          " - Executable 'newer' needs cuda_compute_capability to be at most 70; it is 90\n"
+          " - Executable 'older' needs cuda_wgmma to be exactly 7; it is 1");
+    CHECK(Outcome(tern_module_check_device(gpu.module, gpu.device)).message == outcome.message);
+  }
+  SUBCASE("another driver") {
+    Gpu gpu;
+    CHECK(gpu.load(kStatic).message == "ok");
+    TERN_REQUIRE_OK(tern_module_check_device(gpu.module, gpu.device));
+    Runtime cpu;
+    CHECK(Outcome(tern_module_check_device(gpu.module, cpu.device)).message ==
+          "The module has no program for this device (driver 'cpu').\n - It has one for Cuda");
+  }
+}
+
+TEST_CASE("the null driver takes GPU programs") {
+  Gpu gpu("null");
+  CHECK(gpu.load(kStatic).message == "ok");
+  CHECK(std::string(tern_session_executable_name(gpu.session, 0)) == "older");
+  Ints x(4);
+  std::vector<tern_tensor_t> outputs(1);
+  CHECK(gpu.invoke({ints(x)}, outputs) == "ok");
+}
+
+TEST_CASE("GPU entries are verified") {
+  const auto load = [](const char* from, const char* to) {
+    Gpu gpu;
+    std::string text = kStatic;
+    const size_t at = text.find(from);
+    REQUIRE(at != std::string::npos);
+    text.replace(at, std::strlen(from), to);
+    return gpu.load(text).message;
+  };
+  CHECK(load("\"affine\" workgroup 64 1 1\nexec", "\"affine\"\nexec") ==
+        "Executable 'newer' has 2 entries and says of 1 how they run.");
+  CHECK(load("\"add\" workgroup 64 1 1", "\"add\" workgroup 64 0 1") ==
+        "An entry of executable 'newer' has an impossible workgroup (64 x 0 x 1, 0 bytes).");
+  CHECK(load("\"add\" workgroup 64 1 1", "\"add\" workgroup 64 2048 1") ==
+        "An entry of executable 'newer' has an impossible workgroup (64 x 2048 x 1, 0 bytes).");
+  CHECK(load("\"add\" workgroup 64 1 1", "\"add\" workgroup 64 1 1 memory 4000000000") ==
+        "An entry of executable 'newer' has an impossible workgroup (64 x 1 x 1, 4000000000 bytes).");
+  CHECK(load("newer ptx", "newer spirv") == "Executable 'newer' has 2 entries and 0 offsets.");
+  CHECK(
+      load("newer ptx segment 1 if cuda_compute_capability >= 80 entries \"add\" workgroup 64 1 1 \"affine\"",
+           "newer spirv segment 1 entries \"add\"@4 workgroup 64 1 1 \"affine\"@4") ==
+      "Entry (1) of executable 'newer' begins at an impossible offset.");
+  // Flags of a newer compiler: the entry cannot be run as it wants; the next executable can.
+  CHECK(load("\"add\" workgroup 64 1 1 \"affine\"", "\"add\" workgroup 64 1 1 flags 64 \"affine\"") == "ok");
+}
