@@ -11,6 +11,7 @@
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernels.h"
 #include "compiler/lower/lower.h"
+#include "compiler/lower/precision.h"
 #include "compiler/program/program.h"
 
 namespace tern {
@@ -164,6 +165,11 @@ bool Compilation::lower_target(const lower::Target& target) {
   phase("importing", before);
   const std::unique_ptr<graph::Graph> graph = import();
   if (!graph) return false;
+  for (const std::string& name : lower::unknown_nodes(*graph, options_.keep_f32)) {
+    diagnostics_.add(
+        error("--keep-f32 names the node '{}', from which no computation of the model comes.", name));
+  }
+  if (!diagnostics_.ok()) return false;
   phase("simplifying", before + 0.1 * part);
   if (!optimize(*graph, target)) return false;
   phase("lowering", before + 0.2 * part);
@@ -171,6 +177,8 @@ bool Compilation::lower_target(const lower::Target& target) {
   for (const std::string& name : options_.disabled_passes) {
     if (!is_graph_pass(name)) options.disabled.push_back(name);
   }
+  options.precision = options_.precision;
+  options.keep_f32 = options_.keep_f32;
   std::unique_ptr<lower::LoweredProgram> program = lower::lower(*graph, target, options, diagnostics_);
   if (!program) return false;
   lowered_.push_back(std::move(program));
@@ -201,6 +209,7 @@ bool Compilation::build_programs() {
     summary.arena_formula = built->plan.formula();
     summary.scratch_bytes = built->report.scratch_bytes;
     summary.copy_notes = std::move(built->report.copy_notes);
+    summary.precision = std::move(lowered_[i]->precision);
     result_.report.programs.push_back(std::move(summary));
     dump(target_name(target) + "/program.txt", program::print_program(*built->program));
     module_.programs.push_back(std::move(built->program));

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "compiler/lower/program_ir.h"
 #include "compiler/lower/target.h"
 #include "compiler/onnx/import.h"
 #include "compiler/pack/module_writer.h"
@@ -20,6 +21,8 @@ struct CompileOptions {
   onnx::ImportOptions import;
   std::vector<lower::Target> targets;
   std::vector<std::string> disabled_passes;  // of graph passes and of lowering's steps
+  DType precision = DType::kF32;             // how f32 values are stored: kF32, kF16 or kBF16
+  std::vector<std::string> keep_f32;         // ONNX nodes that are left out of it
   std::string dump_dir;                      // every stage as text goes here, when set
   int jobs = 0;                              // processes of the C compiler at once; 0: the cores
   bool use_cache = true;
@@ -38,6 +41,7 @@ struct ProgramSummary {
   std::string arena_formula;
   int64_t scratch_bytes = 0;
   std::vector<std::string> copy_notes;
+  lower::PrecisionReport precision;
 };
 struct PhaseTime {
   std::string name;

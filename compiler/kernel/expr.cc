@@ -178,8 +178,15 @@ Expr compare(ScalarOp which, Expr a, Expr b) {
   return op(which, {std::move(a), std::move(b)});
 }
 
+// A 16-bit float that only became f32 and goes back is what it was.
+static bool is_round_trip(const Expr& value, DType to) {
+  return value->kind == ExprKind::kCast && value->type.dtype == DType::kF32 &&
+         value->args[0]->type.dtype == to && (to == DType::kF16 || to == DType::kBF16);
+}
+
 Expr cast(Expr value, DType to, bool saturate) {
   if (value->type.dtype == to) return value;
+  if (is_round_trip(value, to)) return value->args[0];
   if (is_const(value)) return scalar_const(scalar::eval_cast(const_value(value), to, saturate));
   if (is_broadcast(value)) return broadcast(cast(value->args[0], to, saturate), value->type.lanes);
   ExprNode node{.kind = ExprKind::kCast, .type = {to, value->type.lanes}, .saturate = saturate};

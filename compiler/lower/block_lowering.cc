@@ -32,9 +32,15 @@ bool reads_symbol(const graph::SymbolInfo& s) {
 }  // namespace
 
 Place BlockLowering::allocate(const Value* value) {
+  const DType stored = context_.precision().storage(value);
+  context_.note_stored(value, stored);
+  return allocate(value, stored);
+}
+
+Place BlockLowering::allocate(const Value* value, DType stored) {
   auto it = layouts_.find(value);
   const Layout layout = it == layouts_.end() ? Layout::dense(value->type.rank()) : it->second;
-  const int buffer = context_.add_temporary(value->name, value->type.dtype, product(value->type.shape));
+  const int buffer = context_.add_temporary(value->name, stored, product(value->type.shape));
   return dense_place(buffer, layout, value->type.shape);
 }
 
@@ -70,16 +76,16 @@ void BlockLowering::copy_to(Value* value, const Place& place) {
   copy->def = nullptr;  // from here on a value of its own
 }
 
-Value* BlockLowering::copy_in_layout(Value* value, const Layout& layout) {
-  for (const auto& [known, copy] : copies_[value]) {
-    if (known == layout) return copy;
+Value* BlockLowering::copy_in_layout(Value* value, const Layout& layout, DType stored) {
+  for (const LaidOutCopy& known : copies_[value]) {
+    if (known.layout == layout && known.stored == stored) return known.value;
   }
   Value* copy = context_.graph().new_value(value->type, value->name);
   layouts_[copy] = layout;
-  const Place place = allocate(copy);
+  const Place place = allocate(copy, stored);
   copy_to(value, place);
   context_.set_place(copy, place);
-  copies_[value].emplace_back(layout, copy);
+  copies_[value].push_back({layout, stored, copy});
   return copy;
 }
 
@@ -90,7 +96,7 @@ void BlockLowering::ensure_place(Value* value) {
   ensure_place(base);
   if (context_.has_place(value)) return;
   // Only a reshape can fail; of dense memory none does.
-  Value* dense = copy_in_layout(base, Layout::dense(base->type.rank()));
+  Value* dense = copy_in_layout(base, Layout::dense(base->type.rank()), context_.stored_type(base));
   const auto view = view_place(*value->def, context_.place(dense));
   TERN_CHECK(view.has_value(), "a reshape of dense memory is no view");
   context_.set_place(value, *view);
@@ -100,8 +106,9 @@ Value* BlockLowering::ensure_dense(Value* value) {
   ensure_place(value);
   const Place& place = context_.place(value);
   const bool dense = same_order(place.layout, Layout::dense(value->type.rank()), value->type.shape);
-  if (dense && is_contiguous(place, value->type.shape)) return value;
-  return copy_in_layout(value, Layout::dense(value->type.rank()));
+  const bool wide = context_.stored_type(value) == value->type.dtype;
+  if (dense && wide && is_contiguous(place, value->type.shape)) return value;
+  return copy_in_layout(value, Layout::dense(value->type.rank()), value->type.dtype);
 }
 
 // ---- Where results and the parts of concatenations go
@@ -113,6 +120,9 @@ bool BlockLowering::can_compute_in(const Value* value, const Place& place) const
   const bool computed =
       it->second == Fate::kStore || it->second == Fate::kClaimed || it->second == Fate::kConcat;
   if (!computed) return false;
+  // Memory that rounds what the plan keeps is not for it.
+  const DType there = context_.program().buffers[static_cast<size_t>(place.buffer)].dtype;
+  if (there != value->type.dtype && there != context_.precision().storage(value)) return false;
   auto layout = layouts_.find(value);
   const Layout own = layout == layouts_.end() ? Layout::dense(value->type.rank()) : layout->second;
   return same_order(own, place.layout, value->type.shape);
@@ -185,6 +195,7 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
     if (reads_symbol(s)) symbol_values_.insert(s.value);
   }
   plan_ = form_regions(block, uses_, context_, symbol_values_);
+  keep_requested();
   plan_result_places(block, result_places);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
   size_t done = 0;
@@ -243,6 +254,18 @@ void BlockLowering::read_symbols(const graph::Block& block, size_t from, size_t 
   }
 }
 
+// A node that --keep-f32 names may be inside a region: what the region stores of it stays f32.
+void BlockLowering::keep_requested() {
+  PrecisionPlan& precision = context_.precision();
+  for (const BlockItem& item : plan_.items) {
+    if (!item.region) continue;
+    const auto& nodes = item.region->nodes;
+    if (std::none_of(nodes.begin(), nodes.end(), [&](const Node* n) { return precision.requested(*n); }))
+      continue;
+    for (const Value* v : item.region->outputs) precision.keep(v, Keep::kRequested);
+  }
+}
+
 void BlockLowering::emit(BlockItem& item) {
   if (item.region) {
     emit_region(*item.region);
@@ -274,7 +297,7 @@ void BlockLowering::emit_region(Region& region) {
     const bool ready =
         x->type.shape[1].is_const(1) || place.strides[1].is_const(1) || !context_.enabled("channels_last");
     if (!ready) {
-      Value* copy = copy_in_layout(x, Layout::channels_last(x->type.rank()));
+      Value* copy = copy_in_layout(x, Layout::channels_last(x->type.rank()), context_.stored_type(x));
       region.root->operands[0] = copy;
       std::replace(region.inputs.begin(), region.inputs.end(), x, copy);
       if (std::find(region.root->operands.begin() + 1, region.root->operands.end(), x) !=

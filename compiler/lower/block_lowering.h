@@ -28,12 +28,13 @@ class BlockLowering {
 
   // The value has a place afterwards (a view that no strides describe is made dense first).
   void ensure_place(graph::Value* value);
-  // The value, or a copy of it, in consecutive dense row-major memory.
+  // The value, or a copy of it, in consecutive dense row-major memory, stored as its type says.
   graph::Value* ensure_dense(graph::Value* value);
   // A copy of the value at `place`.
   void copy_to(graph::Value* value, const Place& place);
-  // A new place of the value's own in its assigned layout.
+  // A new place of the value's own in its assigned layout, stored as the precision plan says, or as `stored`.
   Place allocate(const graph::Value* value);
+  Place allocate(const graph::Value* value, DType stored);
   // The buffer of a bool scalar that stands at offset 0, as steps read conditions.
   int condition_buffer(graph::Value* value);
   // Every value that the node's regions read from outside has a place afterwards: none is made in one branch
@@ -50,15 +51,21 @@ class BlockLowering {
   void emit_region(Region& region);
   void emit_concat(graph::Node& node);
   void emit_node(graph::Node& node);
+  void keep_requested();
   void read_symbols(const graph::Block& block, size_t from, size_t to);
-  graph::Value* copy_in_layout(graph::Value* value, const Layout& layout);
+  graph::Value* copy_in_layout(graph::Value* value, const Layout& layout, DType stored);
 
   LoweringContext& context_;
   const graph::UseMap& uses_;
   LayoutMap& layouts_;
   BlockPlan plan_;
   std::unordered_set<const graph::Value*> symbol_values_;
-  std::unordered_map<const graph::Value*, std::vector<std::pair<Layout, graph::Value*>>> copies_;
+  struct LaidOutCopy {
+    Layout layout;
+    DType stored;
+    graph::Value* value;
+  };
+  std::unordered_map<const graph::Value*, std::vector<LaidOutCopy>> copies_;
 };
 
 // control_flow.cc. Before any block is lowered: each loop's iteration number becomes a symbol of the body.

@@ -7,6 +7,7 @@
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/unroll.h"
+#include "compiler/lower/regions.h"
 
 namespace tern::lower {
 namespace {
@@ -94,7 +95,13 @@ LoweringContext::LoweringContext(graph::Graph& graph, const Target& target, cons
       options_(options),
       program_(program),
       diagnostics_(diagnostics),
-      steps_(&program.steps) {}
+      steps_(&program.steps) {
+  program_.precision.storage = options.precision;
+}
+
+void LoweringContext::plan_precision() {
+  precision_ = PrecisionPlan(graph_, options_.precision, options_.keep_f32);
+}
 
 bool LoweringContext::enabled(std::string_view step) const {
   return std::find(options_.disabled.begin(), options_.disabled.end(), step) == options_.disabled.end();
@@ -226,13 +233,39 @@ bool LoweringContext::has_place(const graph::Value* value) {
 
 const Place& LoweringContext::place(const graph::Value* value) {
   if (auto it = places_.find(value); it != places_.end()) return it->second;
-  if (const TensorDataPtr data = constant_data(value)) {
+  if (TensorDataPtr data = constant_data(value)) {
+    const DType stored = precision_.storage(value);
+    note_stored(value, stored);
+    if (stored != data->dtype()) {
+      TensorDataPtr& narrow = narrow_data_[data.get()];
+      if (!narrow) narrow = converted(data, stored);
+      data = narrow;
+    }
     const int buffer = add_constant(value->name, data);
     return places_[value] = dense_place(buffer, Layout::dense(value->type.rank()), value->type.shape);
   }
   TERN_CHECK(has_place(value), "value {} ('{}') of op {} has no place", value->id, value->name,
              value->def ? graph::info(value->def->kind).name : "argument");
   return places_[value];
+}
+
+DType LoweringContext::stored_type(const graph::Value* value) const {
+  for (const graph::Value* v = value;; v = v->def->operand()) {
+    if (auto it = places_.find(v); it != places_.end())
+      return program_.buffers[static_cast<size_t>(it->second.buffer)].dtype;
+    if (!v->def || !is_view(*v->def)) return precision_.storage(v);
+  }
+}
+
+void LoweringContext::note_stored(const graph::Value* value, DType stored) {
+  if (!precision_.narrows() || !noted_.insert(value).second) return;
+  PrecisionReport& report = program_.precision;
+  if (stored != value->type.dtype) {
+    ++(constant_data(value) ? report.narrow_constants : report.narrow_values);
+  } else if (const Keep* keep = precision_.kept(value)) {
+    const bool known = value->def && value->def->source;
+    report.kept.push_back({value->name, known ? value->def->source->node : "", keep_reason(*keep)});
+  }
 }
 
 void LoweringContext::fail(const graph::Node& node, Error error) {

@@ -6,11 +6,13 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "compiler/lower/lower.h"
 #include "compiler/lower/place.h"
+#include "compiler/lower/precision.h"
 #include "compiler/lower/region.h"
 
 namespace tern::lower {
@@ -43,6 +45,13 @@ class LoweringContext {
   bool has_place(const graph::Value* value);
   const Place& place(const graph::Value* value);
   void set_place(const graph::Value* value, Place place) { places_[value] = std::move(place); }
+  // The element type that the value has in memory: that of its place's buffer, or, where it has no place yet,
+  // what the precision plan decides. Loads widen it to the value's own type.
+  DType stored_type(const graph::Value* value) const;
+  PrecisionPlan& precision() { return precision_; }
+  void plan_precision();  // once the graph has its final form
+  // Counts a value or constant for the precision report, once each.
+  void note_stored(const graph::Value* value, DType stored);
   // The constant's data, or null.
   static TensorDataPtr constant_data(const graph::Value* value);
 
@@ -70,6 +79,9 @@ class LoweringContext {
   Diagnostics& diagnostics_;
   std::unordered_map<const graph::Value*, Place> places_;
   std::unordered_map<const TensorData*, int> constants_;
+  PrecisionPlan precision_;
+  std::unordered_map<const TensorData*, TensorDataPtr> narrow_data_;
+  std::unordered_set<const graph::Value*> noted_;
   std::unordered_map<const graph::Node*, std::string> iterations_;
   int dispatches_ = 0;
   friend class DispatchBuilder;

@@ -48,9 +48,16 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     request.element = [&](int operand, const Index& index) {
       return emitter.element(root.operand(operand), index);
     };
+    request.stored = [&](int operand) { return context.stored_type(root.operand(operand)); };
+    request.element_stored = [&](int operand, const Index& index) {
+      return emitter.load_stored(root.operand(operand), index);
+    };
     request.constant_rhs = constant;
     request.pack = [&](const std::function<TensorDataPtr()>& make) {
-      if (packed_buffer < 0) packed_buffer = context.add_constant(rhs->name, make());
+      if (packed_buffer < 0) {
+        packed_buffer = context.add_constant(rhs->name, make());
+        context.note_stored(rhs, context.stored_type(rhs));
+      }
       return dispatch.bind(packed_buffer);
     };
     request.finish = [&](const std::function<Index(const kernel::Expr&)>& index_at, const kernel::Expr& n,

@@ -36,6 +36,13 @@ bool all_are(const std::vector<int64_t>& values, int64_t v) {
   return std::all_of(values.begin(), values.end(), [v](int64_t x) { return x == v; });
 }
 
+// What a widening of a stored element widens.
+Expr load_behind(const Expr& e) {
+  const bool widens = e->kind == kernel::ExprKind::kCast && e->type.dtype == DType::kF32 &&
+                      is_contraction_float(e->args[0]->type.dtype);
+  return widens ? e->args[0] : e;
+}
+
 // Turns scalar accessors into vector ones and writes the region's results.
 class Access {
  public:
@@ -51,12 +58,12 @@ class Access {
     return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
   }
 
-  // The load behind an operand's element when neighbours along `lane` are neighbours in f32 memory; null
-  // otherwise.
-  Expr contiguous(int operand, const Index& index, const Var& lane) const {
-    const Expr e = r_.element(operand, index);
-    if (e->kind != kernel::ExprKind::kLoad || e->type.dtype != DType::kF32 || e->args.size() != 1)
-      return nullptr;
+  // The load behind an operand's element when neighbours along `lane` are neighbours in memory; null
+  // otherwise, or when the memory is not f32 (`any_float`: or another float type).
+  Expr contiguous(int operand, const Index& index, const Var& lane, bool any_float = false) const {
+    const Expr e = load_behind(r_.element(operand, index));
+    if (e->kind != kernel::ExprKind::kLoad || e->args.size() != 1) return nullptr;
+    if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != DType::kF32) return nullptr;
     const Expr v = kernel::vectorize(e, lane, 4);
     if (v->kind != kernel::ExprKind::kLoad || v->args[0]->type.lanes != 1) return nullptr;
     return e;
@@ -129,7 +136,7 @@ class Contraction {
     // by block.
     Expr b_load;
     if (!r_.constant_rhs) {
-      b_load = access_.contiguous(1, p_.b_index(b_, var_expr(k), var_expr(n)), n);
+      b_load = access_.contiguous(1, p_.b_index(b_, var_expr(k), var_expr(n)), n, true);
       shape.packs_b = !b_load;
     }
 
@@ -145,7 +152,8 @@ class Contraction {
     }
     if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
-      o.b_buffer = r_.pack([&] { return pack_panels(*r_.constant_rhs, source); });
+      const DType stored = r_.stored ? r_.stored(1) : DType::kF32;
+      o.b_buffer = r_.pack([&] { return pack_panels(*r_.constant_rhs, source, stored); });
       const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
       const Expr first = p_.b_batches == 1
                              ? int_const(0)
@@ -165,6 +173,8 @@ class Contraction {
     } else {
       o.gather_b = gather_b(lane);
     }
+    const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
+    if (o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
     o.finish_is_long = r_.finish_is_long;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
                          const Expr& count) {
@@ -177,7 +187,6 @@ class Contraction {
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, p_.k, axis, schedule_, r_.machine->has_fma, o, params_);
     const char* how_a = a_load ? "in place" : p_.windows ? "windows gathered" : "gathered";
-    const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
     return {std::move(made.grid), std::move(made.body),
             fmt::format("{}; A {}, B {}", schedule_.text(), how_a, how_b)};
   }
@@ -237,6 +246,34 @@ class Contraction {
         };
   }
 
+  // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
+  // is widened into scratch, where all row tiles of the block find it.
+  const char* widen_b(ContractionOperands& o, int64_t m) {
+    if (m <= 2 * int64_t{schedule_.rows}) return "narrow, widened in registers";
+    const Buffer from = o.b_buffer;
+    const auto index = o.b_index;
+    const bool padded = o.b_padded;
+    o.gather_b = [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0,
+                           const Expr& depth) {
+      const int lanes = schedule_.lanes;
+      const Var i = kernel::make_var("i");
+      Stmts row;
+      for (int64_t j = 0; j < columns; j += lanes) {
+        const Expr column = kernel::add(n0, int_const(j)),
+                   to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), int_const(j)),
+                   left = kernel::sub(params_.expr(p_.n), column);
+        const Expr count = padded ? nullptr : kernel::min(left, int_const(lanes));
+        const Expr value = kernel::cast(
+            kernel::load(from, index(column, kernel::add(k0, var_expr(i))), lanes, count), DType::kF32);
+        const Expr zero = kernel::broadcast(kernel::float_const(0.0), lanes);
+        row.push_back(kernel::if_then(kernel::compare(kernel::ScalarOp::kGt, left, int_const(0)),
+                                      {kernel::store(panel, to, value)}, {kernel::store(panel, to, zero)}));
+      }
+      return Stmts{kernel::loop(i, int_const(0), depth, kernel::LoopKind::kSerial, std::move(row))};
+    };
+    return "narrow, widened by panels";
+  }
+
   Expr element_f32(int operand, const Index& index) const {
     const Expr e = r_.element(operand, index);
     return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
@@ -261,7 +298,8 @@ class Contraction {
     // whose distance must be `channels`.
     const Expr e0 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(0)));
     const Expr e1 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(1)));
-    const auto position = [](const Expr& e) -> std::optional<int64_t> {
+    const auto position = [](const Expr& element) -> std::optional<int64_t> {
+      const Expr e = load_behind(element);
       if (e->kind != kernel::ExprKind::kLoad || e->args[0]->kind != kernel::ExprKind::kConst)
         return std::nullopt;
       return e->args[0]->i;

@@ -26,6 +26,10 @@ struct ContractionRequest {
 
   // Scalar element of operand 0 or 1 at a logical index that is in range, in the operand's own type.
   std::function<kernel::Expr(int operand, const std::vector<kernel::Expr>& index)> element;
+  // The operand's element type in memory, and its element as it lies there (precision.h): what `element`
+  // widens. GPU schedules read it raw; both are for operands that are loads, as contractions' are.
+  std::function<DType(int operand)> stored;
+  std::function<kernel::Expr(int operand, const std::vector<kernel::Expr>& index)> element_stored;
   // Operand 1 when it is a constant, else null.
   TensorDataPtr constant_rhs;
   // Binds constant weights in the packing that `make` computes; it runs at most once for all levels.

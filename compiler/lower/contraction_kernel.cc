@@ -264,7 +264,7 @@ class Builder {
                              o_.b_padded ? nullptr : lane_count(valid, j));
       }
       const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
-      body.push_back(kernel::let(bv, value));
+      body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
       b.push_back(var_expr(bv));
     }
     for (int i = 0; i < rows; ++i) {

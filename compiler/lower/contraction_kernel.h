@@ -20,9 +20,9 @@ struct ContractionOperands {
                                           const kernel::Expr& depth, int64_t row_stride)>
       gather_a;
 
-  // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)]; b_padded says that whole
-  // vectors may be read past the last column (packed panels). Gathered: gather_b fills panel[(k - k0) *
-  // columns + n - n0], zero beyond the last column.
+  // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)] (f32, or a narrower float that
+  // is widened in registers); b_padded says that whole vectors may be read past the last column (packed
+  // panels). Gathered: gather_b fills panel[(k - k0) * columns + n - n0], zero beyond the last column.
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
   bool b_padded = true;

@@ -44,7 +44,9 @@ class NaiveContraction {
       for (size_t d = 2; d < rhs.size(); ++d) order_.push_back(static_cast<int>(d));
       order_.push_back(1);
       order_.push_back(0);
-      packed_ = LoweringContext::permuted(weights, order_);
+      const DType stored = context_.precision().storage(root_.operand(1));
+      context_.note_stored(root_.operand(1), stored);
+      packed_ = converted(LoweringContext::permuted(weights, order_), stored);
       packed_buffer_ = context_.add_constant(root_.operand(1)->name, packed_);
     }
     DispatchBuilder dispatch(context_, region_);
@@ -83,7 +85,8 @@ class NaiveContraction {
         const Dim& n = root_.operand(1)->type.shape[static_cast<size_t>(d)];
         at = kernel::add(kernel::mul(at, emitter.dispatch().expr(n)), index[static_cast<size_t>(d)]);
       }
-      return kernel::load(emitter.dispatch().bind(packed_buffer_), at);
+      return kernel::cast(kernel::load(emitter.dispatch().bind(packed_buffer_), at),
+                          root_.operand(1)->type.dtype);
     });
   }
 

@@ -36,10 +36,11 @@ bool can_share_memory(const Region& region, LoweringContext& context, const Regi
   const auto& buffers = context.program().buffers;
   for (const AccessStrides& a : accesses.loads) {
     const Place& from = context.place(a.value);
-    if (buffers[static_cast<size_t>(from.buffer)].bytes != buffers[static_cast<size_t>(to.buffer)].bytes)
-      continue;
+    const BufferDef &source = buffers[static_cast<size_t>(from.buffer)],
+                    &target = buffers[static_cast<size_t>(to.buffer)];
+    if (source.bytes != target.bytes) continue;
     const bool same = a.identity && from.strides == to.strides && from.offset == to.offset &&
-                      dtype_bits(a.value->type.dtype) == dtype_bits(out->type.dtype);
+                      dtype_bits(source.dtype) == dtype_bits(target.dtype);
     if (!same) return false;
   }
   return true;

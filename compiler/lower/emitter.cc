@@ -38,15 +38,17 @@ Expr ElementEmitter::address(const Value* value, const Index& index) {
   return at;
 }
 
+Expr ElementEmitter::load_stored(const Value* value, const Index& index) {
+  return kernel::load(dispatch_.buffer_of(value), address(value, index));
+}
+
 Expr ElementEmitter::load(const Value* value, const Index& index) {
-  const kernel::Buffer buffer = dispatch_.buffer_of(value);
-  const Expr element = kernel::load(buffer, address(value, index));
-  if (buffer->type.dtype == value->type.dtype) return element;
-  return kernel::bitcast(element, {value->type.dtype, 1});  // a bitcast view of the same memory
+  return kernel::cast(load_stored(value, index), value->type.dtype);
 }
 
 kernel::Stmt ElementEmitter::store(const Value* value, const Index& index, Expr element) {
-  return kernel::store(dispatch_.buffer_of(value), address(value, index), std::move(element));
+  const kernel::Buffer buffer = dispatch_.buffer_of(value);
+  return kernel::store(buffer, address(value, index), kernel::cast(std::move(element), buffer->type.dtype));
 }
 
 void ElementEmitter::bind(const Value* value, Expr expression) {
@@ -343,6 +345,7 @@ std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
     Expr e = emitter.element(v, index);
     Expr at = emitter.address(v, index);
     const kernel::Buffer buffer = emitter.dispatch().buffer_of(v);
+    e = kernel::cast(e, buffer->type.dtype);
     if (lanes == 1) {
       e = kernel::substitute(e, {{sum.get(), value}});
       out.push_back(kernel::store(buffer, at, e));

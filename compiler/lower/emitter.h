@@ -36,7 +36,10 @@ class ElementEmitter {
 
   // Element index into the value's buffer; the value has a place.
   kernel::Expr address(const graph::Value* value, const Index& index);
+  // As the value's own type, whatever it is stored as (precision.h); store() rounds to what it is stored as.
   kernel::Expr load(const graph::Value* value, const Index& index);
+  // The element as it lies in memory, of type context().stored_type(value).
+  kernel::Expr load_stored(const graph::Value* value, const Index& index);
   kernel::Stmt store(const graph::Value* value, const Index& index, kernel::Expr element);
 
   // Checks of data-dependent indices that the elements since the last call need.

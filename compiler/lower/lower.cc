@@ -56,6 +56,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   }
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
   name_iterations(graph, context);
+  context.plan_precision();
   const graph::UseMap uses = graph::compute_uses(graph);
   LayoutMap layouts;
   BlockLowering(context, uses, layouts).run(graph.body, result_places);

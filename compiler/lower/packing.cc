@@ -1,6 +1,7 @@
 #include "compiler/lower/packing.h"
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/support/small_float.h"
 
 namespace tern::lower {
 namespace {
@@ -17,20 +18,32 @@ class FloatReader {
   const float* f32_;
 };
 
-}  // namespace
-
-TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s) {
+template <typename T, typename Encode>
+void fill_panels(T* to, const TensorData& weights, const PanelSource& s, Encode encode) {
   const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns;
-  auto out = TensorData::make(DType::kF32, {s.batch, panels, s.k, kPanelColumns});
-  float* to = out->mutable_as<float>();
   const FloatReader read(weights);
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t p = 0; p < panels; ++p) {
       const int64_t columns = std::min<int64_t>(kPanelColumns, s.n - p * kPanelColumns);
       for (int64_t k = 0; k < s.k; ++k, to += kPanelColumns) {
-        for (int64_t c = 0; c < columns; ++c) to[c] = read(s.element(b, k, p * kPanelColumns + c));
+        for (int64_t c = 0; c < columns; ++c) to[c] = encode(read(s.element(b, k, p * kPanelColumns + c)));
       }
     }
+  }
+}
+
+}  // namespace
+
+TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s, DType stored) {
+  const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns;
+  auto out = TensorData::make(stored, {s.batch, panels, s.k, kPanelColumns});
+  if (stored == DType::kF16) {
+    fill_panels(out->mutable_as<uint16_t>(), weights, s, encode_f16);
+  } else if (stored == DType::kBF16) {
+    fill_panels(out->mutable_as<uint16_t>(), weights, s, encode_bf16);
+  } else {
+    TERN_CHECK(stored == DType::kF32, "panels of {}", dtype_name(stored));
+    fill_panels(out->mutable_as<float>(), weights, s, [](float v) { return v; });
   }
   return out;
 }

@@ -8,15 +8,15 @@
 
 namespace tern::lower {
 
-// B of a contraction as K-major panels of kPanelColumns columns, f32, zero in the columns past n:
+// B of a contraction as K-major panels of kPanelColumns columns, zero in the columns past n:
 //   out[((batch * panels + n / 16) * k + kk) * 16 + n % 16] = B[batch][kk][n]
 // The inverse is the same formula. `element(batch, kk, n)` gives the flat index in `weights` (any float type,
-// converted to f32).
+// converted to `stored`: f32, f16 or bf16).
 struct PanelSource {
   int64_t batch = 1, k = 0, n = 0;
   std::function<int64_t(int64_t batch, int64_t kk, int64_t n)> element;
 };
-TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& source);
+TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& source, DType stored = DType::kF32);
 
 // Filters of a depthwise convolution [channels, 1, taps...] as [taps][channels rounded up to `granule`], f32,
 // zero padded.

@@ -126,12 +126,24 @@ struct IoDef {
   int buffer = -1;
 };
 
+// What --precision did: values that have memory of their own, and constants.
+struct PrecisionReport {
+  DType storage = DType::kF32;
+  int narrow_values = 0, narrow_constants = 0;
+  struct Kept {
+    std::string value, node;  // names; may be empty
+    std::string_view reason;
+  };
+  std::vector<Kept> kept;
+};
+
 struct LoweredProgram {
   std::string function;  // "main"
   std::vector<IoDef> inputs, outputs;
   std::vector<graph::SymbolInfo> symbols;  // kInput ones are bound at entry; value pointers are null here
   std::vector<BufferDef> buffers;
   std::vector<Step> steps;
+  PrecisionReport precision;
 };
 
 }  // namespace tern::lower

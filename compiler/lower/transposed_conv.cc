@@ -162,6 +162,7 @@ class Phases {
             graph::Type::tensor(weights->dtype(), Shape(weights->shape().begin(), weights->shape().end())),
             n->operand(1)->name);
         w->def = constant.get();
+        context_.precision().inherit(w, n->operand(1));
         constant->results = {w};
         copy->operands[1] = w;
         copy->set("low", lows);

@@ -519,7 +519,12 @@ std::string CExpr::store_text(const kernel::Stmt& s) {
   const BufferSpelling& spelling = buffers_[s->buffer.get()];
   DType dtype = s->buffer->type.dtype;
   int lanes = s->value->type.lanes;
-  std::string value = text(s->value);
+  // f32 that is rounded to what it is stored as: encoded once, not decoded in between.
+  const bool rounds = s->value->kind == ExprKind::kCast && is_emulated_float(dtype) &&
+                      dtype_bits(dtype) == 16 && s->value->type.dtype == dtype &&
+                      s->value->args[0]->type.dtype == DType::kF32 && s->buffer->type.lanes == 1 &&
+                      !spelling.separate;
+  std::string value = text(rounds ? s->value->args[0] : s->value);
   if (spelling.separate) {
     return fmt::format("{}_{} = {};", spelling.name, *kernel::int_value(s->index), value);
   }

@@ -23,7 +23,7 @@ enum ExitCode : int {
 };
 
 struct Options {
-  std::string input, output, targets = "cpu";
+  std::string input, output, targets = "cpu", precision = "f32";
   std::vector<std::string> shapes, dims;
   CompileOptions compile;
   bool no_cache = false, verbose = false, quiet = false;
@@ -141,6 +141,11 @@ int run(Options& options) {
       return fail(kUsage, fmt::format("There is no pass '{}'; --disable-pass knows {}.", name,
                                       fmt::join(passes, ", ")));
   }
+  options.compile.precision = dtype_from_name(options.precision);
+  if (options.precision != "f32" && options.precision != "f16" && options.precision != "bf16")
+    return fail(kUsage, fmt::format("--precision is f32, f16 or bf16, not '{}'.", options.precision));
+  if (!options.compile.keep_f32.empty() && options.precision == "f32")
+    return fail(kUsage, "--keep-f32 makes exceptions to --precision=f16 or bf16; with f32 there are none.");
   Result<std::vector<lower::Target>> targets = lower::parse_targets(options.targets);
   if (!targets.ok()) return fail(kUsage, targets.error().text());
   options.compile.targets = std::move(targets).value();
@@ -189,6 +194,13 @@ int main(int argc, char** argv) {
                  "A symbolic dimension: SYMBOL=8 fixes it, SYMBOL=1:512 bounds it, SYMBOL=1:512:128 says the "
                  "usual value")
       ->type_name("SYMBOL=N");
+  app.add_option("--precision", options.precision,
+                 "How f32 weights and intermediate values are stored: f32, f16 or bf16; sums stay f32")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  app.add_option("--keep-f32", options.compile.keep_f32,
+                 "Node whose results and weights --precision leaves f32; repeatable")
+      ->type_name("NODE");
   app.add_option("--dump-dir", options.compile.dump_dir,
                  "Write every stage there: graphs, kernels, their source and assembly, the program");
   app.add_option("--disable-pass", options.compile.disabled_passes,

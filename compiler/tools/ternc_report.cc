@@ -31,6 +31,21 @@ std::string bytes_text(int64_t bytes) {
                      : fmt::format("{:.0f} {}", value, units[unit]);
 }
 
+// "stored as f16: 57 values, 54 constants; f32 stayed 12 (-v lists them)", and the list.
+std::string precision_report(const lower::PrecisionReport& report, bool verbose) {
+  if (report.storage == DType::kF32) return "";
+  std::string out =
+      fmt::format("  stored as {}: {} values, {} constants; left in f32: {}{}\n", dtype_name(report.storage),
+                  report.narrow_values, report.narrow_constants, report.kept.size(),
+                  verbose || report.kept.empty() ? "" : " (-v tells which and why)");
+  if (!verbose) return out;
+  for (const lower::PrecisionReport::Kept& kept : report.kept) {
+    const std::string node = kept.node.empty() ? "" : fmt::format(" of node '{}'", kept.node);
+    out += fmt::format("  f32 '{}'{}: {}\n", kept.value, node, kept.reason);
+  }
+  return out;
+}
+
 std::string end_report(const CompileResult& result, const std::string& output, bool verbose) {
   const pack::ModuleSize& size = result.file->size();
   std::string out;
@@ -44,6 +59,7 @@ std::string end_report(const CompileResult& result, const std::string& output, b
       if (verbose) out += fmt::format("  copy {}\n", note);
     }
     if (verbose) out += fmt::format("  {} barriers\n", program.barriers);
+    out += precision_report(program.precision, verbose);
   }
   out += fmt::format("{}: {} = weights {} + code {} ({} kernels) + metadata {}\n", output,
                      bytes_text(size.total), bytes_text(size.weights), bytes_text(size.code),
