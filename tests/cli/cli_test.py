@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -273,7 +274,60 @@ def test_verify_and_devices(folder):
     code, text = invoke(tools.TERN, "verify", compiled(folder))
     assert code == 0, text
     code, text = invoke(tools.TERN, "devices")
-    assert code == 0 and "cpu" in text.lower(), text
+    assert code == 0 and "cpu" in text.lower() and "x86_level" in text or "cpu_arch" in text, text
+
+
+GPU_MODULE = r'''
+function main
+  input x i32 [4]
+  output y i32 [4]
+segment constants i32 10 20 30 40
+segment code text ".version 7.5\n.entry add(\n"
+executable cuda_ptx ptx segment 1 if cuda_compute_capability >= 80 entries "add" workgroup 64 1 1
+source "add1" "Add"
+program cuda
+  slot input 0
+  slot output 0
+  slot constants 0
+  kernel add (read, read, write) params 1 variants 0:0
+  list {
+    dispatch add [s0 +0 16, s2 +0 16, s1 +0 16] params 4 grid 1 1 1 scratch 0 source 0
+  }
+  routine main {
+    submit 0
+    return
+  }
+  entry main
+'''
+
+
+def test_gpu_module(folder):
+    """The cuda driver on the tests' libcuda, whose kernels are those of the HAL suite."""
+    folder = Path(folder)
+    (folder / "m.tvm").write_text(GPU_MODULE)
+    module = folder / "m.tern"
+    code, text = invoke(tools.BUILD / "bin" / "tern-as", folder / "m.tvm", "-o", module)
+    assert code == 0, text
+    code, text = invoke(tools.TERN, "run", module, "--driver", "auto")
+    if "on cuda" not in text:  # no NVIDIA GPU here
+        assert code == 3 and "no cuda device" in text and "no program for this device (driver 'cpu')" in text, text
+    fake = next(tools.BUILD.glob("drivers/cuda/fake/*tern_fake_cuda*.so"))
+    (folder / "libcuda.so.1").symlink_to(fake)
+    gpu = {"env": {**os.environ, "LD_LIBRARY_PATH": str(folder)}}
+    x = save(folder, np.array([1, 2, 3, 4], np.int32))
+    code, text = invoke(tools.TERN, "run", module, "--driver", "auto", "-i", f"x={x}", "-o", folder, **gpu)
+    assert code == 0 and "on cuda:0" in text and "code cuda_ptx" in text, text
+    assert np.load(folder / "y.npy").tolist() == [11, 22, 33, 44]
+    code, text = invoke(tools.TERN, "bench", module, "--driver", "cuda", "--runs", "5", "--dispatches", **gpu)
+    assert code == 0 and "without copying inputs and outputs" in text and "add1 (Add)" in text, text
+    code, text = invoke(tools.TERN, "run", compiled(folder), "--driver", "auto", **gpu)
+    assert code == 0 and "on cpu:0" in text and "not on cuda:0: The module has no program for this device" in text, text
+    code, text = invoke(tools.TERN, "devices", **gpu)
+    assert code == 0 and "cuda_compute_capability" in text, text
+    code, text = invoke(tools.TERN, "inspect", module)
+    assert code == 0 and "64 threads" in text and "Ptx, for devices of cuda_compute_capability >= 80" in text, text
+    code, text = invoke(tools.TERN, "run", module, "--driver", "cuda", "--device", "5", **gpu)
+    assert code != 0, text
 
 
 def test_help(folder):

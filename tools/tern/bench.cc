@@ -9,10 +9,13 @@ namespace {
 
 struct Timing {
   double load_ms = 0, first_ms = 0;
-  std::vector<double> runs;  // sorted
-  double at(double part) const {
-    return runs[std::min(runs.size() - 1, static_cast<size_t>(part * static_cast<double>(runs.size())))];
+  // Sorted. Whole invocations, and without the copies between host and device.
+  std::vector<double> runs, resident;
+  static double at(const std::vector<double>& sorted, double part) {
+    return sorted[std::min(sorted.size() - 1,
+                           static_cast<size_t>(part * static_cast<double>(sorted.size())))];
   }
+  double at(double part) const { return at(runs, part); }
 };
 
 struct DispatchTime {
@@ -25,7 +28,6 @@ class Bench {
   explicit Bench(const BenchOptions& options) : options_(options), instance_(make_instance()) {}
 
   void run() {
-    device_ = make_device(instance_.get(), options_.device);
     const double begin = now_ms();
     module_ = load_module(instance_.get(), options_.module);
     const double loaded = now_ms();
@@ -34,27 +36,43 @@ class Bench {
     if (found < 0) fail(kUsage, "The module has no function '" + options_.function + "'.");
     function_ = static_cast<uint32_t>(found);
     arguments_ = std::make_unique<Arguments>(module_.get(), function_, options_.inputs);
-    const double prepared = now_ms();
-    session_ = make_session(0);
-    timing_.load_ms = loaded - begin + now_ms() - prepared;
-    timing_.first_ms = invoke(session_.get());
+    double session_ms = 0;
+    placed_ = place(instance_.get(), module_.get(), options_.device,
+                    [&](tern_device_t* device, tern_session_t** out) {
+                      const double prepared = now_ms();
+                      const tern_status_t status = make_session(device, 0, out);
+                      session_ms = now_ms() - prepared;
+                      return status;
+                    });
+    timing_.load_ms = loaded - begin + session_ms;
+    timing_.first_ms = invoke(session());
     const double until = now_ms() + options_.seconds * 1000;
     const auto enough = [&] {
       const int done = static_cast<int>(timing_.runs.size());
       return options_.runs ? done >= options_.runs : done >= 5 && now_ms() >= until;
     };
-    while (!enough()) timing_.runs.push_back(invoke(session_.get()));
+    while (!enough()) {
+      timing_.runs.push_back(invoke(session()));
+      const double copies_ms = static_cast<double>(tern_session_stats(session()).transfer_ns) / 1e6;
+      copies_ = copies_ || copies_ms > 0;
+      timing_.resident.push_back(timing_.runs.back() - copies_ms);
+    }
     std::sort(timing_.runs.begin(), timing_.runs.end());
+    std::sort(timing_.resident.begin(), timing_.resident.end());
     peak_mb_ = peak_rss_mb();
     if (options_.dispatches) profile();
   }
 
   void print() const {
-    const tern_session_stats_t stats = tern_session_stats(session_.get());
+    const tern_session_stats_t stats = tern_session_stats(session());
     if (options_.json) return print_json(stats);
     for (const std::string& note : arguments_->notes()) std::fprintf(stderr, "%s\n", note.c_str());
     std::printf("%s %.3f ms median, %.3f min, %.3f p90 (%zu runs)\n", bold("run").c_str(), timing_.at(0.5),
                 timing_.runs[0], timing_.at(0.9), timing_.runs.size());
+    if (copies_) {
+      std::printf("%s %.3f ms median, %.3f min without copying inputs and outputs\n", bold("    ").c_str(),
+                  Timing::at(timing_.resident, 0.5), timing_.resident[0]);
+    }
     std::printf("%s %.3f ms, first run %.3f ms\n", bold("load").c_str(), timing_.load_ms, timing_.first_ms);
     std::printf("%s %s weights, %s arena, %s outputs; peak of the process %.1f MB\n", bold("memory").c_str(),
                 bytes_text(static_cast<double>(stats.constant_bytes)).c_str(),
@@ -73,27 +91,27 @@ class Bench {
   static constexpr int kProfileRuns = 10;
   const BenchOptions& options_;
   Handle<tern_instance_t> instance_;
-  Handle<tern_device_t> device_;
   Handle<tern_module_t> module_;
-  Handle<tern_session_t> session_;
+  Placed placed_;
+  bool copies_ = false;
   std::unique_ptr<Arguments> arguments_;
   uint32_t function_ = 0;
   Timing timing_;
   double peak_mb_ = 0;
   std::vector<DispatchTime> dispatches_;
 
-  Handle<tern_session_t> make_session(uint32_t profile_capacity) const {
+  tern_session_t* session() const { return placed_.session.get(); }
+
+  tern_status_t make_session(tern_device_t* device, uint32_t profile_capacity, tern_session_t** out) const {
     tern_session_desc_t desc = {};
     desc.function = tern_module_function_name(module_.get(), function_);
     desc.bounds = arguments_->bounds().data();
     desc.bound_count = static_cast<uint32_t>(arguments_->bounds().size());
     desc.profile_capacity = profile_capacity;
-    tern_session_t* session = nullptr;
-    must(tern_session_create(module_.get(), device_.get(), &desc, &session));
-    return Handle<tern_session_t>(session);
+    return tern_session_create(module_.get(), device, &desc, out);
   }
 
-  double invoke(tern_session_t* session) const {
+  double invoke(tern_session_t* on) const {
     std::vector<tern_tensor_t> outputs(tern_module_output_count(module_.get(), function_));
     tern_invoke_t desc = {};
     desc.inputs = arguments_->inputs().data();
@@ -101,18 +119,20 @@ class Bench {
     desc.input_count = static_cast<uint32_t>(arguments_->inputs().size());
     desc.output_count = static_cast<uint32_t>(outputs.size());
     const double begin = now_ms();
-    must(tern_session_invoke(session, &desc));
+    must(tern_session_invoke(on, &desc));
     return now_ms() - begin;
   }
 
   void profile() {
-    const Handle<tern_session_t> session = make_session(1 << 16);
-    invoke(session.get());
-    for (int run = 0; run < kProfileRuns; ++run) {
-      invoke(session.get());
-      const uint32_t count = tern_session_profile_count(session.get());
+    tern_session_t* created = nullptr;
+    must(make_session(placed_.device.get(), 1 << 16, &created));
+    const Handle<tern_session_t> profiled(created);
+    invoke(created);
+    for (int number = 0; number < kProfileRuns; ++number) {
+      invoke(created);
+      const uint32_t count = tern_session_profile_count(created);
       for (uint32_t i = 0; i < count; ++i) {
-        const tern_profile_event_t event = tern_session_profile_event(session.get(), i);
+        const tern_profile_event_t event = tern_session_profile_event(created, i);
         if (i == dispatches_.size()) dispatches_.push_back({std::string(event.label, event.label_size), 0});
         dispatches_[i].total_us += static_cast<double>(event.end_ns - event.begin_ns) / 1000 / kProfileRuns;
       }
@@ -125,6 +145,7 @@ class Bench {
     out.number("median_ms", timing_.at(0.5))
         .number("min_ms", timing_.runs[0])
         .number("p90_ms", timing_.at(0.9));
+    if (copies_) out.number("resident_median_ms", Timing::at(timing_.resident, 0.5));
     out.number("load_ms", timing_.load_ms).number("first_ms", timing_.first_ms);
     out.number("peak_rss_mb", peak_mb_).integer("runs", static_cast<int64_t>(timing_.runs.size()));
     out.integer("arena_bytes", static_cast<int64_t>(stats.arena_bytes));

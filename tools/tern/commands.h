@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tools/tern/arguments.h"
+#include "tools/tern/devices.h"
 #include "tools/tern/support.h"
 
 namespace tern::cli {

@@ -1,4 +1,5 @@
 // tern inspect: what is in a module file.
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -36,9 +37,10 @@ class Inspector {
     for (const auto& program : module_.programs) print_program(*program, options);
     std::printf("\n%s\n", bold("sizes").c_str());
     for (const auto& executable : module_.executables) {
-      std::printf("  code %s: %s, %zu kernels\n", executable->name.c_str(),
+      std::printf("  code %s: %s, %zu kernels, %s%s\n", executable->name.c_str(),
                   bytes_text(static_cast<double>(segment_bytes(executable->segment))).c_str(),
-                  executable->entry_offsets.size());
+                  kernel_count(*executable), EnumNameExecutableFormat(executable->format),
+                  conditions(executable->conditions, ", for devices of ").c_str());
     }
     std::printf("  weights: %s in %zu constants\n", bytes_text(static_cast<double>(weight_bytes())).c_str(),
                 module_.constants.size());
@@ -63,7 +65,11 @@ class Inspector {
     out.close().open('[', "executables");
     for (const auto& executable : module_.executables) {
       out.open('{').text("name", executable->name).integer("bytes", segment_bytes(executable->segment));
-      out.integer("kernels", static_cast<int64_t>(executable->entry_offsets.size())).close();
+      out.integer("kernels", static_cast<int64_t>(kernel_count(*executable)));
+      out.text("format", EnumNameExecutableFormat(executable->format));
+      out.text("conditions", conditions(executable->conditions, ""));
+      launches(out, *executable);
+      out.close();
     }
     out.close().open('[', "programs");
     for (const auto& program : module_.programs) program_json(out, *program, options);
@@ -98,6 +104,54 @@ class Inspector {
     return out + "]";
   }
 
+  static size_t kernel_count(const ExecutableT& executable) {
+    return std::max(executable.entry_names.size(), executable.entry_offsets.size());
+  }
+
+  // "cuda_compute_capability >= 80 and …"; with `before` if there are any.
+  static std::string conditions(const std::vector<Condition>& all, const std::string& before) {
+    std::string out;
+    for (const Condition& condition : all) {
+      std::string name = "capability " + std::to_string(condition.capability());
+#define TERN_CAPABILITY(id, row, meaning) \
+  if (condition.capability() == id) name = #row;
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+      const char* op = condition.op() == ConditionOp::AtLeast  ? " >= "
+                       : condition.op() == ConditionOp::AtMost ? " <= "
+                                                               : " == ";
+      out += (out.empty() ? before : " and ") + name + op + std::to_string(condition.value());
+    }
+    return out;
+  }
+
+  // "256 threads, 16384 B of workgroup memory"; empty on CPUs.
+  std::string launch_text(const Variant& variant) const {
+    const auto& executable = *module_.executables[variant.executable()];
+    if (variant.entry() >= executable.entry_launches.size()) return {};
+    const EntryLaunch& launch = executable.entry_launches[variant.entry()];
+    const uint64_t threads = uint64_t{launch.workgroup_x()} * launch.workgroup_y() * launch.workgroup_z();
+    std::string out = std::to_string(threads) + " threads";
+    if (launch.workgroup_memory())
+      out += ", " + bytes_text(launch.workgroup_memory()) + " of workgroup memory";
+    return out;
+  }
+
+  static void launches(Json& out, const ExecutableT& executable) {
+    if (executable.entry_launches.empty()) return;
+    out.open('[', "entries");
+    for (size_t i = 0; i < executable.entry_launches.size() && i < executable.entry_names.size(); ++i) {
+      const EntryLaunch& launch = executable.entry_launches[i];
+      out.open('{').text("name", executable.entry_names[i]).open('[', "workgroup");
+      out.integer({}, launch.workgroup_x())
+          .integer({}, launch.workgroup_y())
+          .integer({}, launch.workgroup_z());
+      out.close().integer("workgroup_memory", launch.workgroup_memory());
+      out.integer("flags", launch.flags()).close();
+    }
+    out.close();
+  }
+
   static const char* target_name(TargetClass target) { return EnumNameTargetClass(target); }
 
   std::string source_text(uint32_t index) const {
@@ -112,7 +166,8 @@ class Inspector {
   }
 
   void print_program(const ProgramT& program, const InspectOptions& options) const {
-    std::printf("\n%s for %s", bold("program").c_str(), target_name(program.target));
+    std::printf("\n%s for %s%s", bold("program").c_str(), target_name(program.target),
+                conditions(program.conditions, " if ").c_str());
     for (const Slot& slot : program.slots) {
       if (slot.kind() == SlotKind::Arena && slot.bytes() >= 0)
         std::printf(", arena %s", bytes_text(static_cast<double>(slot.bytes())).c_str());
@@ -132,8 +187,11 @@ class Inspector {
         }
         const std::string note =
             command.source() < module_.sources.size() ? module_.sources[command.source()]->note : "";
-        std::printf("  %4d  %s: %s\n        %s\n", number++, program.kernels[command.kernel()]->name.c_str(),
-                    note.c_str(), source_text(command.source()).c_str());
+        const KernelT& kernel = *program.kernels[command.kernel()];
+        const std::string launch = launch_text(kernel.variants[0]);
+        std::printf("  %4d  %s: %s%s%s\n        %s\n", number++, kernel.name.c_str(), note.c_str(),
+                    note.empty() || launch.empty() ? "" : ", ", launch.c_str(),
+                    source_text(command.source()).c_str());
       }
     }
     if (options.commands || options.bytecode) {
@@ -164,6 +222,7 @@ class Inspector {
 
   void program_json(Json& out, const ProgramT& program, const InspectOptions& options) const {
     out.open('{').text("target", target_name(program.target));
+    out.text("conditions", conditions(program.conditions, ""));
     for (const Slot& slot : program.slots) {
       if (slot.kind() == SlotKind::Arena) out.integer("arena_bytes", slot.bytes());
     }

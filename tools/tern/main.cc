@@ -11,7 +11,14 @@ namespace {
 using namespace tern::cli;
 
 void add_device_options(CLI::App* command, DeviceOptions& device) {
-  command->add_option("--driver", device.driver, "Driver to run on: cpu, null")->capture_default_str();
+  command
+      ->add_option(
+          "--driver", device.driver,
+          "Driver to run on: cpu, cuda, null; auto takes the first GPU that the module has a program "
+          "for, else the cpu")
+      ->capture_default_str();
+  command->add_option("--device", device.ordinal, "Which of the driver's devices (tern devices lists them)")
+      ->check(CLI::Range(0, 63));
   command
       ->add_option("--threads", device.threads,
                    "Threads that run kernels; default: the usable physical cores")

@@ -1,4 +1,4 @@
-// tern run, verify, devices.
+// tern run, verify.
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -54,21 +54,21 @@ int run_command(const RunOptions& options) {
   const uint32_t function = find_function(module.get(), options.function);
   const Arguments arguments(module.get(), function, options.inputs);
   for (const std::string& note : arguments.notes()) std::fprintf(stderr, "%s\n", note.c_str());
-  const Handle<tern_device_t> device = make_device(instance.get(), options.device);
   tern_session_desc_t desc = {};
   desc.function = tern_module_function_name(module.get(), function);
   desc.bounds = arguments.bounds().data();
   desc.bound_count = static_cast<uint32_t>(arguments.bounds().size());
-  tern_session_t* created = nullptr;
-  must(tern_session_create(module.get(), device.get(), &desc, &created));
-  const Handle<tern_session_t> session(created);
+  const Placed placed =
+      place(instance.get(), module.get(), options.device, [&](tern_device_t* device, tern_session_t** out) {
+        return tern_session_create(module.get(), device, &desc, out);
+      });
   std::vector<tern_tensor_t> outputs(tern_module_output_count(module.get(), function));
   tern_invoke_t invoke = {};
   invoke.inputs = arguments.inputs().data();
   invoke.outputs = outputs.data();
   invoke.input_count = static_cast<uint32_t>(arguments.inputs().size());
   invoke.output_count = static_cast<uint32_t>(outputs.size());
-  must(tern_session_invoke(session.get(), &invoke));
+  must(tern_session_invoke(placed.session.get(), &invoke));
   if (!options.output_dir.empty() && mkdir(options.output_dir.c_str(), 0777) != 0 && errno != EEXIST)
     fail(kIo, "The folder '" + options.output_dir + "' cannot be made: " + std::strerror(errno) + ".");
   for (uint32_t i = 0; i < outputs.size(); ++i) {
@@ -91,32 +91,6 @@ int verify_command(const std::string& path) {
   const Handle<tern_module_t> module = load_module(instance.get(), path);
   must(tern_module_verify_segments(module.get()));
   std::printf("%s is sound: structure, bytecode and the hash of every segment.\n", path.c_str());
-  return kSuccess;
-}
-
-int devices_command(bool json) {
-  const Handle<tern_instance_t> instance = make_instance();
-  tern_device_info_t infos[64];
-  uint32_t count = 0;
-  must(tern_device_enumerate(instance.get(), infos, 64, &count));
-  Json out;
-  if (json) out.open('[');
-  for (uint32_t i = 0; i < count && i < 64; ++i) {
-    const bool is_cpu = std::string_view(infos[i].driver) == "cpu";
-    if (json) {
-      out.open('{')
-          .text("driver", infos[i].driver)
-          .integer("ordinal", infos[i].ordinal)
-          .text("name", infos[i].name);
-      if (is_cpu) out.integer("cores", tern_cpu_usable_core_count());
-      out.close();
-      continue;
-    }
-    std::printf("%s:%u  %s", bold(infos[i].driver).c_str(), infos[i].ordinal, infos[i].name);
-    if (is_cpu) std::printf(", %u usable cores", tern_cpu_usable_core_count());
-    std::printf("\n");
-  }
-  if (json) std::fputs(out.take().c_str(), stdout);
   return kSuccess;
 }
 

@@ -141,25 +141,6 @@ std::string file_name(std::string_view tensor) {
   return out;
 }
 
-Handle<tern_instance_t> make_instance() {
-  tern_instance_t* instance = nullptr;
-  must(tern_instance_create(nullptr, &instance));
-  Handle<tern_instance_t> owned(instance);
-  must(tern_cpu_driver_register(tern_instance_drivers(instance)));
-  must(tern_null_driver_register(tern_instance_drivers(instance)));
-  return owned;
-}
-
-Handle<tern_device_t> make_device(tern_instance_t* instance, const DeviceOptions& options) {
-  tern_device_desc_t desc = {};
-  desc.driver = options.driver.c_str();
-  desc.thread_count =
-      options.threads > 0 ? static_cast<uint32_t>(options.threads) : tern_cpu_usable_core_count();
-  tern_device_t* device = nullptr;
-  must(tern_device_create(instance, &desc, &device));
-  return Handle<tern_device_t>(device);
-}
-
 Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path) {
   tern_module_desc_t desc = {};
   desc.code_policy = TERN_CODE_TRUSTED;  // the user named the file

@@ -58,8 +58,9 @@ std::string shape_text(const int64_t* dims, uint32_t rank);  // "2x3", "scalar"
 std::string file_name(std::string_view tensor);  // characters other than letters, digits, . _ - become _
 
 struct DeviceOptions {
-  std::string driver = "cpu";
-  int threads = 0;  // 0: the usable physical cores
+  std::string driver = "cpu";  // or "auto"
+  int ordinal = -1;            // -1: the driver's first; with auto: any
+  int threads = 0;             // 0: the usable physical cores
 };
 
 struct Deleter {
@@ -71,9 +72,6 @@ struct Deleter {
 template <typename T>
 using Handle = std::unique_ptr<T, Deleter>;
 
-// Instance with all drivers of this program.
-Handle<tern_instance_t> make_instance();
-Handle<tern_device_t> make_device(tern_instance_t* instance, const DeviceOptions& options);
 Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path);
 
 double now_ms();

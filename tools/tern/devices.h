@@ -1,0 +1,26 @@
+// Which device a command runs on, and what devices there are.
+#pragma once
+
+#include <functional>
+
+#include "tools/tern/support.h"
+
+namespace tern::cli {
+
+// Instance with all drivers of this program.
+Handle<tern_instance_t> make_instance();
+
+// A device and a session on it.
+struct Placed {
+  Handle<tern_device_t> device;
+  Handle<tern_session_t> session;
+};
+using MakeSession = std::function<tern_status_t(tern_device_t*, tern_session_t**)>;
+
+// The device that the options name and a session of the module there, or a Failure. With the driver "auto":
+// the first device that takes the module, GPUs before CPUs; says on standard error which it is, and why none
+// before it.
+Placed place(tern_instance_t* instance, const tern_module_t* module, const DeviceOptions& options,
+             const MakeSession& make_session);
+
+}  // namespace tern::cli
