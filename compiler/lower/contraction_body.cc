@@ -83,9 +83,11 @@ class Access {
 Index delinearize(const Expr& linear, const Shape& shape, kernel::ParamTable& params) {
   Index out(shape.size());
   Dim below(1);
+  size_t outermost = 0;  // the first that can be other than 0
+  while (outermost + 1 < shape.size() && shape[outermost].is_const(1)) ++outermost;
   for (size_t d = shape.size(); d-- > 0;) {
     Expr c = kernel::index_div(linear, params.expr(below));
-    if (d > 0) c = kernel::index_rem(c, params.expr(shape[d]));
+    if (d > outermost) c = kernel::index_rem(c, params.expr(shape[d]));
     out[d] = shape[d].is_const(1) ? int_const(0) : c;
     below = below * shape[d];
   }

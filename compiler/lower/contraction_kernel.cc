@@ -142,8 +142,7 @@ class Builder {
       out.push_back(kernel::loop(t, int_const(0), kernel::index_div(rows_, int_const(s_.rows)),
                                  LoopKind::kSerial, register_tile(r, n, s_.rows, vectors, valid, nullptr)));
     }
-    // The rows left over: a static number of them, when m is static and row blocks are whole tiles; else a
-    // full tile whose surplus rows repeat the last one and are not stored.
+    // The rows left over: a static number of them, when m is static and row blocks are whole tiles.
     const Var first = kernel::make_var("rest_row");
     const Var rest = kernel::make_var("rest_rows");
     if (m_dim_.is_const()) {
@@ -163,9 +162,17 @@ class Builder {
       return out;
     }
     if (s_.rows == 1) return out;
+    // As many as there are at run time: the smallest of a few tiles that covers them, surplus rows repeating
+    // the last one. Below four rows a tile is bound by latency, so fewer cost the same.
     out.push_back(kernel::let(rest, kernel::index_rem(rows_, int_const(s_.rows))));
-    Stmts tail{kernel::let(first, kernel::sub(rows_, var_expr(rest)))};
-    append(tail, register_tile(var_expr(first), n, s_.rows, vectors, valid, var_expr(rest)));
+    out.push_back(kernel::let(first, kernel::sub(rows_, var_expr(rest))));
+    Stmts tail = register_tile(var_expr(first), n, s_.rows, vectors, valid, var_expr(rest));
+    for (const int rows : {8, 4}) {
+      if (rows + 2 > s_.rows) continue;
+      tail = {kernel::if_then(kernel::compare(ScalarOp::kLe, var_expr(rest), int_const(rows)),
+                              register_tile(var_expr(first), n, rows, vectors, valid, var_expr(rest)),
+                              std::move(tail))};
+    }
     out.push_back(
         kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)), std::move(tail)));
     return out;

@@ -22,24 +22,66 @@ Expr both(const Expr& a, const Expr& b) {
   return kernel::op(ScalarOp::kAnd, {a, b});
 }
 
+bool is_index_op(const Expr& e, ScalarOp op) {
+  return e->kind == kernel::ExprKind::kOp && e->op == op && e->is_index;
+}
+
+bool is_zero(const Expr& e) {
+  return e->kind == kernel::ExprKind::kConst && e->i == 0;
+}
+
+// What the dimension outside a coordinate is told by, when that is a remainder: the quotient.
+std::vector<Expr> quotients_of(const Expr& index) {
+  if (!is_index_op(index, ScalarOp::kRem)) return {};
+  return {kernel::index_div(index->args[0], index->args[1])};
+}
+
 }  // namespace
 
 Expr ElementEmitter::address(const Value* value, const Index& index) {
   const Place& place = dispatch_.context().place(value);
   TERN_CHECK(index.size() == place.strides.size(), "index of rank {} for a value of rank {}", index.size(),
              place.strides.size());
+  std::vector<AddressPart> parts;  // innermost first
+  for (size_t p = place.layout.order.size(); p-- > 0;) {
+    const auto d = static_cast<size_t>(place.layout.order[p]);
+    if (place.strides[d].is_const(0) || is_zero(index[d])) continue;
+    if (!parts.empty() && join(parts.back(), index[d], place.strides[d], value->type.shape[d])) continue;
+    parts.push_back({index[d], place.strides[d], value->type.shape[d], quotients_of(index[d])});
+  }
   Expr at = dispatch_.expr(place.offset);
   // Outermost first: sums fold their constants best so, and addresses read well.
-  for (const int d : place.layout.order) {
-    const Dim& stride = place.strides[static_cast<size_t>(d)];
-    if (stride.is_const(0)) continue;
-    at = kernel::add(kernel::mul(index[static_cast<size_t>(d)], dispatch_.expr(stride)), at);
-  }
+  for (size_t p = parts.size(); p-- > 0;)
+    at = kernel::add(kernel::mul(parts[p].index, dispatch_.expr(parts[p].stride)), at);
   return at;
 }
 
 Expr ElementEmitter::load_stored(const Value* value, const Index& index) {
   return kernel::load(dispatch_.buffer_of(value), address(value, index));
+}
+
+// Coordinates that were split from one running number (a row of a contraction, a reshape) and whose strides
+// follow from each other are that number again: no division, and neighbours are a constant apart.
+bool ElementEmitter::join(AddressPart& inner, const Expr& outer, const Dim& stride, const Dim& extent) {
+  if (inner.quotients.empty() || stride != inner.stride * inner.extent) return false;
+  if (!kernel::equal(inner.index->args[1], dispatch_.expr(inner.extent))) return false;
+  const Expr number = inner.index->args[0];
+  const auto is_quotient = [&](const Expr& e) {
+    return std::any_of(inner.quotients.begin(), inner.quotients.end(),
+                       [&](const Expr& q) { return kernel::equal(q, e); });
+  };
+  if (is_quotient(outer)) {
+    inner = {number, inner.stride, inner.extent * extent, {}};
+    return true;
+  }
+  if (!is_index_op(outer, ScalarOp::kRem) || !is_quotient(outer->args[0]) ||
+      !kernel::equal(outer->args[1], dispatch_.expr(extent)))
+    return false;
+  const Dim whole = inner.extent * extent;
+  std::vector<Expr> quotients = quotients_of(kernel::index_rem(number, dispatch_.expr(whole)));
+  for (const Expr& q : inner.quotients) quotients.push_back(kernel::index_div(q, outer->args[1]));
+  inner = {kernel::index_rem(number, dispatch_.expr(whole)), inner.stride, whole, std::move(quotients)};
+  return true;
 }
 
 Expr ElementEmitter::load(const Value* value, const Index& index) {

@@ -46,6 +46,13 @@ class ElementEmitter {
   std::vector<kernel::Stmt> take_checks();
 
  private:
+  // One term of an address: coordinate (of one dimension or several neighbours) times stride.
+  struct AddressPart {
+    kernel::Expr index;
+    Dim stride, extent;
+    std::vector<kernel::Expr> quotients;  // ways to write what index, a remainder, leaves of its dividend
+  };
+  bool join(AddressPart& inner, const kernel::Expr& outer, const Dim& stride, const Dim& extent);
   kernel::Expr compute(const graph::Node& node, const graph::Value* value, const Index& index);
   kernel::Expr pad(const graph::Node& node, const Index& index);
   kernel::Expr concat(const graph::Node& node, const Index& index);

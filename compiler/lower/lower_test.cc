@@ -110,6 +110,36 @@ TEST_CASE("an index out of range ends the run") {
   CHECK(out.error().message.find("fails with code 1") != std::string::npos);
 }
 
+// A 1x1 convolution over pixels of symbolic number: every count of leftover rows, in every tile for them.
+TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {
+  std::string weights;
+  for (int i = 0; i < 60; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);
+  const std::string text = R"(
+  input %x: f32[N,3,H,W] as "x"
+  %w = constant f32[20,3,1,1] {)" +
+                           weights + R"(}
+  %c = conv(%x, %w) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %y = abs(%c)
+  %z = conv(%y, %v) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  output %z as "z")";
+  const std::string with_v =
+      std::string(text).insert(text.find("  %c ="), "  %v = constant f32[3,20,1,1] {" + weights + "}\n");
+  for (int64_t width = 1; width <= 17; ++width) check_lowering_once({with_v, {1, 1, width}}, "rows");
+  check_lowering_once({with_v, {2, 3, 5}}, "pixels");
+  auto g = graph::parse_graph("graph \"g\" {\n" + with_v + "\n}");
+  REQUIRE(g.ok());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  for (const Step& step : program->steps) {
+    if (step.kind != Step::Kind::kDispatch || step.dispatch->label.find("conv") == std::string::npos)
+      continue;
+    const std::string kernel = kernel::print_kernel(*step.dispatch->variants[0].kernel);
+    for (const char* division : {"irem(row0", "irem((row0", "irem(((row0"})
+      CHECK(kernel.find(division) == std::string::npos);
+  }
+}
+
 TEST_CASE("reductions over any axes, with both sides fused") {
   for (const char* axes : {"[0]", "[1]", "[2]", "[0,2]", "[1,2]", "[0,1,2]"}) {
     check_lowering({fmt::format(R"(
