@@ -37,7 +37,12 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root));
-  int packed_buffer = -1;
+  int packed_buffer = -1, winograd = 0;
+  if (context.enabled("winograd")) {
+    std::vector<const MachineModel*> machines;
+    for (const Level level : context.target().levels) machines.push_back(&machine(level));
+    winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
+  }
   for (const Level level : context.target().levels) {
     ElementEmitter emitter(dispatch);
     ContractionRequest request;
@@ -64,6 +69,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {
       return store_epilogue(emitter, index_at, n, value, lanes, count);
     };
+    request.winograd = winograd;
     request.finish_is_long = epilogue_is_long(region);
     ContractionBody body = build_contraction(request);
     dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule));

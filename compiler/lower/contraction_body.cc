@@ -7,6 +7,8 @@
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/depthwise_kernel.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/winograd_kernel.h"
+#include "compiler/lower/winograd_transform.h"
 
 namespace tern::lower {
 namespace {
@@ -453,7 +455,55 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
 }
 
+WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const Dim&)>& hint) {
+  const ConvGeometry g = conv_geometry(conv);
+  WinogradShape s;
+  s.images = hint(g.images);
+  s.out_height = hint(g.out_height);
+  s.out_width = hint(g.out_width);
+  s.channels = g.channels;
+  s.columns = conv.operand(1)->type.shape[0].value();
+  s.is_static = g.images.is_const() && g.out_height.is_const() && g.out_width.is_const();
+  return s;
+}
+
+ContractionBody build_winograd(const ContractionRequest& r) {
+  const Node& conv = *r.root;
+  const WinogradShape shape = winograd_shape(conv, r.hint);
+  const auto schedule = winograd_schedule(shape, r.winograd, *r.machine);
+  TERN_CHECK(schedule.has_value(), "a convolution of {} channels does not fit Winograd's algorithm",
+             shape.channels);
+  const Access access(r);
+  const Var lane = kernel::make_var("lane");
+  WinogradOperands o;
+  o.pixel = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
+    return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
+  };
+  o.weights = r.pack([&] { return pack_winograd(*r.constant_rhs, winograd_transform(r.winograd)); });
+  o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& n, const Expr& value,
+                 int lanes, const Expr& count) {
+    return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);
+  };
+  WinogradKernel made =
+      build_winograd_kernel(conv_geometry(conv), shape.columns, *schedule, r.machine->has_fma, o, *r.params);
+  return {std::move(made.grid), std::move(made.body), schedule->text()};
+}
+
 }  // namespace
+
+int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& machines,
+                     const std::function<int64_t(const Dim&)>& hint) {
+  if (root.kind != OpKind::kConv || root.operand(0)->type.rank() != 4 || root.int_attr("groups") != 1)
+    return 0;
+  for (const graph::Value* v : {root.operand(0), root.operand(1), root.result()}) {
+    if (v->type.dtype != DType::kF32) return 0;
+  }
+  const ConvGeometry g = conv_geometry(root);
+  if (g.channels == 0 || g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1 ||
+      g.dilation_h != 1 || g.dilation_w != 1)
+    return 0;
+  return choose_winograd(winograd_shape(root, hint), machines);
+}
 
 bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
   for (const graph::Value* v : root.operands) {
@@ -470,6 +520,7 @@ bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
 ContractionBody build_contraction(const ContractionRequest& request) {
   if (request.root->kind == OpKind::kDot) return Contraction(request, dot_problem(request)).build();
   if (is_depthwise(*request.root)) return build_depthwise(request);
+  if (request.winograd != 0) return build_winograd(request);
   return Contraction(request, conv_problem(request)).build();
 }
 

@@ -4,8 +4,8 @@
 //
 // Algorithms: register-tiled contraction with B packed at compile time, read in place, or transposed into
 // worker scratch, and with A read in place or gathered into worker scratch (implicit GEMM); depthwise
-// convolution. Others (integers, three spatial dimensions, transposed convolution) are refused: the caller
-// falls back to the generic nest.
+// convolution; 3 x 3 convolution by Winograd's algorithm. Others (integers, three spatial dimensions,
+// transposed convolution) are refused: the caller falls back to the generic nest.
 #pragma once
 
 #include <functional>
@@ -43,6 +43,8 @@ struct ContractionRequest {
       const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
   bool finish_is_long = false;  // more than a handful of cheap operations
+
+  int winograd = 0;  // what winograd_outputs chose for all levels
 };
 
 struct ContractionBody {
@@ -54,6 +56,10 @@ struct ContractionBody {
 // Nothing when no algorithm here fits. The same answer for every level of a target: a dispatch's levels share
 // their bindings.
 bool contraction_fits(const graph::Node& root, const TensorDataPtr& constant_rhs);
+// The side of the output tile (2, 4) when a convolution that fits should run by Winograd's algorithm on these
+// machines, the levels of one dispatch; 0 when not.
+int winograd_outputs(const graph::Node& root, const std::vector<const MachineModel*>& machines,
+                     const std::function<int64_t(const Dim&)>& hint);
 ContractionBody build_contraction(const ContractionRequest& request);
 
 }  // namespace tern::lower

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/simplify.h"
 
@@ -48,7 +50,7 @@ kernel::EvalBinding bytes(std::vector<float>& v) {
 
 // Runs the kernel of `root` and returns the output in `order`.
 std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool constant_rhs,
-                       const std::vector<int>& out_order, Level level) {
+                       const std::vector<int>& out_order, Level level, int winograd = 0) {
   const kernel::Buffer ab =
       kernel::make_buffer("a", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kRead);
   const kernel::Buffer bb =
@@ -60,6 +62,7 @@ std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool con
   ContractionRequest r;
   r.root = &root;
   r.machine = &machine(level);
+  r.winograd = winograd;
   r.params = &params;
   r.hint = [](const Dim& d) { return d.value(); };
   r.element = [&](int operand, const Index& index) {
@@ -161,6 +164,7 @@ void check_dot(const std::vector<int64_t>& as, const std::vector<int64_t>& bs, b
 
 struct ConvCase {
   int64_t images, channels, height, width, outputs, window, stride, pad, dilation, groups;
+  int winograd = 0;  // outputs of its tile; the results are not exact then
 };
 
 void check_conv(const ConvCase& c, Level level) {
@@ -182,27 +186,34 @@ void check_conv(const ConvCase& c, Level level) {
                                           {"groups", c.groups}});
   Operand x = make(xs, {0, 2, 3, 1}, 3), w = make(ws, {0, 1, 2, 3}, 4);
   const std::vector<int> out_order{0, 2, 3, 1};
-  const std::vector<float> out = run(*conv, x, w, true, out_order, level);
+  const std::vector<float> out = run(*conv, x, w, true, out_order, level, c.winograd);
   const std::vector<int64_t> os = static_dims(conv->result()->type.shape);
   const int64_t in_group = c.channels / c.groups, out_group = c.outputs / c.groups;
   for (int64_t n = 0; n < os[0]; ++n) {
     for (int64_t o = 0; o < os[1]; ++o) {
       for (int64_t y = 0; y < os[2]; ++y) {
         for (int64_t z = 0; z < os[3]; ++z) {
-          float want = 0;
+          float want = 0, size = 0;
           for (int64_t i = 0; i < in_group; ++i) {
             for (int64_t ky = 0; ky < c.window; ++ky) {
               for (int64_t kx = 0; kx < c.window; ++kx) {
                 const int64_t iy = y * c.stride + ky * c.dilation - c.pad,
                               ix = z * c.stride + kx * c.dilation - c.pad;
                 if (iy < 0 || ix < 0 || iy >= c.height || ix >= c.width) continue;
-                want += x.data[static_cast<size_t>(
-                            address(xs, x.order, {n, o / out_group * in_group + i, iy, ix}))] *
-                        w.data[static_cast<size_t>(address(ws, w.order, {o, i, ky, kx}))];
+                const float product = x.data[static_cast<size_t>(
+                                          address(xs, x.order, {n, o / out_group * in_group + i, iy, ix}))] *
+                                      w.data[static_cast<size_t>(address(ws, w.order, {o, i, ky, kx}))];
+                want += product;
+                size += std::abs(product);
               }
             }
           }
-          REQUIRE(out[static_cast<size_t>(address(os, out_order, {n, o, y, z}))] == want);
+          const float got = out[static_cast<size_t>(address(os, out_order, {n, o, y, z}))];
+          if (c.winograd == 0) {
+            REQUIRE(got == want);
+          } else {
+            REQUIRE(std::abs(got - want) <= 4e-6F * (size + 25.0F * 9));
+          }
         }
       }
     }
@@ -234,6 +245,19 @@ TEST_CASE("conv: pointwise, windows, strides, padding, dilation, groups, few cha
     check_conv({1, 19, 9, 10, 19, 3, 1, 1, 1, 19}, level);
     check_conv({2, 8, 9, 9, 8, 5, 2, 2, 1, 8}, level);
     check_conv({1, 40, 3, 3, 20, 3, 1, 1, 1, 1}, level);
+  }
+}
+
+TEST_CASE("conv by Winograd: edges, odd sizes, any padding, blocks of tiles and columns, rest columns") {
+  for (const Level level : kLevels) {
+    for (const int outputs : {2, 4}) {
+      check_conv({1, 16, 8, 8, 16, 3, 1, 1, 1, 1, outputs}, level);
+      check_conv({2, 5, 7, 5, 18, 3, 1, 1, 1, 1, outputs}, level);
+      check_conv({1, 20, 9, 6, 40, 3, 1, 0, 1, 1, outputs}, level);
+      check_conv({3, 3, 5, 13, 33, 3, 1, 2, 1, 1, outputs}, level);
+      check_conv({1, 1, 3, 3, 1, 3, 1, 1, 1, 1, outputs}, level);
+    }
+    check_conv({1, 200, 30, 34, 16, 3, 1, 1, 1, 1, 4}, level);
   }
 }
 

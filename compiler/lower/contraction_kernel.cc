@@ -66,6 +66,15 @@ class Builder {
     return out;
   }
 
+  Stmts columns(const ContractionColumns& block) {
+    TERN_CHECK(one_depth_block_, "a block of columns has one depth block");
+    row0_ = block.row0;
+    rows_ = block.rows;
+    k0_ = int_const(0);
+    depth_ = k_;
+    return column_group(block.n, block.vectors, nullptr);
+  }
+
  private:
   static Buffer scratch(const char* name, int64_t elements) {
     return kernel::make_buffer(name, {DType::kF32, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
@@ -355,6 +364,13 @@ ContractionKernel build_contraction_kernel(const Dim& m, const Dim& n, const Dim
                                            const ContractionSchedule& schedule, bool has_fma,
                                            const ContractionOperands& operands, kernel::ParamTable& params) {
   return Builder(m, n, k, schedule, has_fma, operands, params).build(batch_axis);
+}
+
+std::vector<Stmt> contraction_columns(const Dim& m, const Dim& k, const ContractionColumns& block,
+                                      const ContractionSchedule& schedule, bool has_fma,
+                                      const ContractionOperands& operands, kernel::ParamTable& params) {
+  return Builder(m, Dim(int64_t{block.vectors} * schedule.lanes), k, schedule, has_fma, operands, params)
+      .columns(block);
 }
 
 }  // namespace tern::lower

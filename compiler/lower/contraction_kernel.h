@@ -38,6 +38,13 @@ struct ContractionOperands {
       false;  // the epilogue is big: loop over it instead of unrolling it into every register tile
 };
 
+// A block of rows times `vectors` vectors of columns from n on, over the whole depth.
+struct ContractionColumns {
+  kernel::Expr row0, rows;  // rows row0..row0+rows-1
+  kernel::Expr n;
+  int vectors = 1;
+};
+
 struct ContractionKernel {
   std::vector<kernel::GridAxis> grid;  // [batch], row blocks, column blocks
   std::vector<kernel::Stmt> body;
@@ -49,5 +56,12 @@ ContractionKernel build_contraction_kernel(const Dim& m, const Dim& n, const Dim
                                            const kernel::GridAxis& batch_axis,
                                            const ContractionSchedule& schedule, bool has_fma,
                                            const ContractionOperands& operands, kernel::ParamTable& params);
+
+// The register tiles of one such block, as part of another kernel that has its own loops around them. A must
+// not be gathered, B be padded, and k not larger than schedule.block_depth; m: all rows that there are.
+std::vector<kernel::Stmt> contraction_columns(const Dim& m, const Dim& k, const ContractionColumns& block,
+                                              const ContractionSchedule& schedule, bool has_fma,
+                                              const ContractionOperands& operands,
+                                              kernel::ParamTable& params);
 
 }  // namespace tern::lower

@@ -26,8 +26,8 @@ bool fits(int rows, int vectors, const MachineModel& machine) {
   return rows * vectors + vectors + 1 <= machine.vector_registers;
 }
 
-// Cost per output row and k step of covering m rows and n columns with such tiles, in cycles; partial tiles
-// cost what they are.
+// Cycles that a k step of covering m rows and n columns with such tiles costs; partial tiles cost what they
+// are.
 double cover_cost(int rows, int vectors, int lanes, int64_t m, int64_t n) {
   const int64_t groups = n / (vectors * lanes);
   const int64_t rest_vectors = ceil_div(n % (vectors * lanes), lanes);
@@ -44,8 +44,15 @@ double cover_cost(int rows, int vectors, int lanes, int64_t m, int64_t n) {
   return cost;
 }
 
+}  // namespace
+
+double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n) {
+  return cover_cost(s.rows, s.vectors, s.lanes, m, n);
+}
+
 void choose_register_tile(const ContractionShape& shape, const MachineModel& machine,
                           ContractionSchedule& s) {
+  s.lanes = machine.vector_bits / 32;
   const int panel_vectors = std::max(1, kPanelColumns / s.lanes);
   double best = 0;
   for (int vectors = 1; vectors <= 8; ++vectors) {
@@ -66,8 +73,6 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
   }
 }
 
-}  // namespace
-
 ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
                                                  const MachineModel& machine) {
   ContractionSchedule s;
@@ -76,7 +81,6 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   ContractionShape shape = hinted;
   if (!shape.m_static) shape.m = std::max<int64_t>(shape.m, 8);
   if (!shape.n_static) shape.n = std::max<int64_t>(shape.n, 64);
-  s.lanes = machine.vector_bits / 32;
   choose_register_tile(shape, machine, s);
   // Few register tiles: make them even (49 rows as 4 x 10 + 9, not 4 x 12 + 1).
   if (shape.m_static && shape.m <= 16 * int64_t{s.rows}) {

@@ -44,6 +44,11 @@ struct ContractionSchedule {
 // Width of a packed panel of B in columns, the same for every level, so that they share the constants.
 inline constexpr int kPanelColumns = 16;
 
+// Sets lanes, rows and vectors: the register tile that covers m x n in the fewest cycles.
+void choose_register_tile(const ContractionShape& shape, const MachineModel& machine, ContractionSchedule& s);
+// The least number of cycles that one step of k takes over m rows and n columns.
+double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n);
+
 ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine);
 
 }  // namespace tern::lower

@@ -1,0 +1,323 @@
+#include "compiler/lower/winograd_kernel.h"
+
+#include <algorithm>
+
+#include "compiler/lower/contraction_kernel.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/winograd_transform.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::LoopKind;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using Stmts = std::vector<Stmt>;
+
+// One vector a point or pixel of a patch, row by row.
+using Square = std::vector<std::vector<Expr>>;
+
+Expr both(const Expr& a, const Expr& b) {
+  return kernel::op(ScalarOp::kAnd, {a, b});
+}
+
+class Builder {
+ public:
+  Builder(const ConvGeometry& g, int64_t columns, const WinogradSchedule& s, bool has_fma,
+          const WinogradOperands& o, kernel::ParamTable& params)
+      : g_(g),
+        columns_(columns),
+        s_(s),
+        has_fma_(has_fma),
+        o_(o),
+        params_(params),
+        transform_(winograd_transform(s.outputs)),
+        size_(transform_.size()),
+        lanes_(s.product.lanes),
+        group_(int64_t{s.product.vectors} * s.product.lanes) {
+    tiles_y_ = ceildiv(g.out_height, s.outputs);
+    tiles_x_ = ceildiv(g.out_width, s.outputs);
+    all_tiles_ = g.images * tiles_y_ * tiles_x_;
+  }
+
+  WinogradKernel build() {
+    WinogradKernel out;
+    const Var column_block = kernel::make_var("column_block"), tile_block = kernel::make_var("tile_block");
+    const Dim column_blocks = ceildiv(Dim(columns_), s_.product.block_columns),
+              tile_blocks = ceildiv(all_tiles_, s_.product.block_rows);
+    // The last axis runs fastest: neighbours share their part of the weights.
+    out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});
+    out.grid.push_back({tile_block, tile_blocks, params_.expr(tile_blocks)});
+
+    // Points lie a line apart from each other modulo the cache's sets.
+    point_stride_ = s_.product.block_rows * g_.channels + kPanelColumns;
+    product_stride_ = s_.product.block_rows * group_ + kPanelColumns;
+    points_ = scratch("points", int64_t{size_} * size_ * point_stride_);
+    products_ = scratch("products", int64_t{size_} * size_ * product_stride_);
+
+    const Var tile0 = kernel::make_var("tile0"), tiles = kernel::make_var("tiles"),
+              n0 = kernel::make_var("n0");
+    tile0_ = var_expr(tile0);
+    tiles_count_ = var_expr(tiles);
+    const int64_t block = s_.product.block_rows;
+    const bool even = all_tiles_.is_const() && all_tiles_.value() % block == 0;
+    out.body = {kernel::let(tile0, kernel::mul(var_expr(tile_block), int_const(block))),
+                kernel::let(tiles, even ? int_const(block)
+                                        : kernel::min(int_const(block),
+                                                      kernel::sub(params_.expr(all_tiles_), tile0_))),
+                kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.product.block_columns))),
+                kernel::alloc(points_), kernel::alloc(products_)};
+    append(out.body, for_each_patch([&](const Patch& p) { return input_patch(p); }));
+    append(out.body, column_groups(var_expr(n0)));
+    return out;
+  }
+
+ private:
+  struct Patch {
+    Expr i, image, oy, ox;  // index in the block; first output pixel
+  };
+
+  static Buffer scratch(const char* name, int64_t elements) {
+    return kernel::make_buffer(name, {DType::kF32, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
+  }
+
+  Stmts for_each_patch(const std::function<Stmts(const Patch&)>& body) {
+    const Var i = kernel::make_var("i"), t = kernel::make_var("t"), image = kernel::make_var("image"),
+              oy = kernel::make_var("oy"), ox = kernel::make_var("ox");
+    const Expr across = params_.expr(tiles_x_), in_image = params_.expr(tiles_y_ * tiles_x_);
+    const Expr inside = kernel::index_rem(var_expr(t), in_image);
+    Stmts out{kernel::let(t, kernel::add(tile0_, var_expr(i))),
+              kernel::let(image, kernel::index_div(var_expr(t), in_image)),
+              kernel::let(oy, kernel::mul(kernel::index_div(inside, across), int_const(s_.outputs))),
+              kernel::let(ox, kernel::mul(kernel::index_rem(inside, across), int_const(s_.outputs)))};
+    append(out, body({var_expr(i), var_expr(image), var_expr(oy), var_expr(ox)}));
+    return {kernel::loop(i, int_const(0), tiles_count_, LoopKind::kSerial, std::move(out))};
+  }
+
+  // ---- Input
+
+  Stmts input_patch(const Patch& p) {
+    const Var iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0");
+    const Expr height = params_.expr(g_.height), width = params_.expr(g_.width);
+    const auto fits = [&](const Expr& first, const Expr& extent) {
+      return both(kernel::compare(ScalarOp::kGe, first, int_const(0)),
+                  kernel::compare(ScalarOp::kLe, kernel::add(first, int_const(size_)), extent));
+    };
+    Stmts guards;
+    std::vector<Expr> rows, columns;
+    for (int i = 0; i < size_; ++i) {
+      const Var row = kernel::make_var("row_exists", {DType::kBool, 1}),
+                column = kernel::make_var("column_exists", {DType::kBool, 1});
+      guards.push_back(kernel::let(row, in_range(kernel::add(var_expr(iy0), int_const(i)), height)));
+      guards.push_back(kernel::let(column, in_range(kernel::add(var_expr(ix0), int_const(i)), width)));
+      rows.push_back(var_expr(row));
+      columns.push_back(var_expr(column));
+    }
+    const auto pixel = [&](int y, int x, const Expr& c, int lanes) {
+      return o_.pixel(p.image, kernel::add(var_expr(iy0), int_const(y)),
+                      kernel::add(var_expr(ix0), int_const(x)), c, lanes);
+    };
+    const auto guarded = [&](int y, int x, const Expr& c, int lanes) {
+      const Expr zero = kernel::float_const(0.0);
+      return kernel::select(both(rows[static_cast<size_t>(y)], columns[static_cast<size_t>(x)]),
+                            pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
+    };
+    append(guards, input_channels(p, guarded));
+    return {kernel::let(iy0, kernel::sub(p.oy, int_const(g_.pad_top))),
+            kernel::let(ix0, kernel::sub(p.ox, int_const(g_.pad_left))),
+            kernel::if_then(both(fits(var_expr(iy0), height), fits(var_expr(ix0), width)),
+                            input_channels(p, pixel), std::move(guards))};
+  }
+
+  Stmts input_channels(const Patch& p,
+                       const std::function<Expr(int y, int x, const Expr& c, int lanes)>& pixel) {
+    int lanes = lanes_;
+    while (lanes > g_.channels) lanes /= 2;
+    const int64_t vectors = (g_.channels + lanes - 1) / lanes;
+    const Var v = kernel::make_var("v"), cv = kernel::make_var("c");
+    const Expr c = var_expr(cv);
+    // The last vector ends with the last channel: where it overlaps the one before, both write the same.
+    Expr first = kernel::mul(var_expr(v), int_const(lanes));
+    if (g_.channels % lanes != 0) first = kernel::min(first, int_const(g_.channels - lanes));
+    Stmts body{kernel::let(cv, first)};
+    Square half(static_cast<size_t>(size_));  // B^T d, column by column
+    for (int x = 0; x < size_; ++x) {
+      std::vector<Expr> d;
+      for (int y = 0; y < size_; ++y) {
+        const Var dv = kernel::make_var("d", {DType::kF32, lanes});
+        body.push_back(kernel::let(dv, pixel(y, x, c, lanes)));
+        d.push_back(var_expr(dv));
+      }
+      half[static_cast<size_t>(x)] = winograd_input(transform_, has_fma_, d, body);
+    }
+    const Expr at = kernel::add(kernel::mul(p.i, int_const(g_.channels)), c);
+    for (int y = 0; y < size_; ++y) {
+      std::vector<Expr> row;
+      for (const std::vector<Expr>& column : half) row.push_back(column[static_cast<size_t>(y)]);
+      const std::vector<Expr> values = winograd_input(transform_, has_fma_, row, body);
+      for (int x = 0; x < size_; ++x) {
+        body.push_back(kernel::store(points_,
+                                     kernel::add(at, int_const((int64_t{y} * size_ + x) * point_stride_)),
+                                     values[static_cast<size_t>(x)]));
+      }
+    }
+    return {kernel::loop(v, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body))};
+  }
+
+  // ---- Products and output
+
+  Stmts column_groups(const Expr& n0) {
+    const int64_t rest_columns = columns_ % group_;
+    const Var g = kernel::make_var("group");
+    const int64_t block = s_.product.block_columns;
+    const Expr columns = columns_ % block == 0
+                             ? int_const(block)
+                             : kernel::min(int_const(block), kernel::sub(int_const(columns_), n0));
+    Stmts out;
+    if (columns_ >= group_) {
+      out.push_back(
+          kernel::loop(g, int_const(0), kernel::index_div(columns, int_const(group_)), LoopKind::kSerial,
+                       column_group(kernel::add(n0, kernel::mul(var_expr(g), int_const(group_))), group_)));
+    }
+    if (rest_columns == 0) return out;
+    const int64_t rest_n = columns_ - rest_columns;
+    Stmts tail = column_group(int_const(rest_n), rest_columns);
+    if (columns_ <= block) {
+      append(out, std::move(tail));
+    } else {
+      out.push_back(kernel::if_then(
+          kernel::compare(ScalarOp::kGt, kernel::add(n0, columns), int_const(rest_n)), std::move(tail)));
+    }
+    return out;
+  }
+
+  Stmts column_group(const Expr& n_value, int64_t columns) {
+    const int vectors = static_cast<int>((columns + lanes_ - 1) / lanes_);
+    const Var nv = kernel::make_var("n"), point = kernel::make_var("point");
+    const Expr n = var_expr(nv);
+    ContractionOperands o;
+    o.a_buffer = points_;
+    o.a_row = [&](const Expr& row) {
+      return kernel::add(kernel::mul(var_expr(point), int_const(point_stride_)),
+                         kernel::mul(kernel::sub(row, tile0_), int_const(g_.channels)));
+    };
+    o.b_buffer = o_.weights;
+    o.b_index = [&](const Expr& column, const Expr& k) {
+      const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+                 inside = kernel::index_rem(column, int_const(kPanelColumns));
+      const Expr product =
+          kernel::add(kernel::mul(panel, int_const(int64_t{size_} * size_)), var_expr(point));
+      const Expr row = kernel::add(kernel::mul(product, int_const(g_.channels)), k);
+      return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
+    };
+    o.finish = [&](const Expr& row, const Expr& column, const Expr& value, int, const Expr&) -> Stmts {
+      const Expr at =
+          kernel::add(kernel::mul(kernel::sub(row, tile0_), int_const(group_)), kernel::sub(column, n));
+      return {kernel::store(
+          products_, kernel::add(kernel::mul(var_expr(point), int_const(product_stride_)), at), value)};
+    };
+    ContractionColumns block;
+    block.row0 = tile0_;
+    block.rows = tiles_count_;
+    block.n = n;
+    block.vectors = vectors;
+    Stmts out{kernel::let(nv, n_value)};
+    out.push_back(kernel::loop(
+        point, int_const(0), int_const(int64_t{size_} * size_), LoopKind::kSerial,
+        contraction_columns(all_tiles_, Dim(g_.channels), block, s_.product, has_fma_, o, params_)));
+    append(out, for_each_patch([&](const Patch& p) { return output_patch(p, n, columns, vectors); }));
+    return {kernel::block(std::move(out))};
+  }
+
+  Stmts output_patch(const Patch& p, const Expr& n, int64_t columns, int vectors) {
+    const int outputs = s_.outputs;
+    const int64_t width = int64_t{vectors} * lanes_;
+    const Buffer stage = kernel::make_buffer("stage", {DType::kF32, 1}, Scope::kStack,
+                                             kernel::Access::kReadWrite, outputs * outputs * width);
+    Stmts out{kernel::alloc(stage)};
+    const Expr row = kernel::mul(p.i, int_const(group_));
+    for (int j = 0; j < vectors; ++j) {
+      Stmts body;
+      const Expr lane0 = int_const(int64_t{j} * lanes_);
+      Square half;  // A^T m, column by column
+      for (int x = 0; x < size_; ++x) {
+        std::vector<Expr> m;
+        for (int y = 0; y < size_; ++y) {
+          const Var mv = kernel::make_var("m", {DType::kF32, lanes_});
+          const Expr at =
+              kernel::add(row, kernel::add(lane0, int_const((int64_t{y} * size_ + x) * product_stride_)));
+          body.push_back(kernel::let(mv, kernel::load(products_, at, lanes_)));
+          m.push_back(var_expr(mv));
+        }
+        half.push_back(winograd_output(transform_, has_fma_, m, body));
+      }
+      for (int y = 0; y < outputs; ++y) {
+        std::vector<Expr> m;
+        for (const std::vector<Expr>& column : half) m.push_back(column[static_cast<size_t>(y)]);
+        const std::vector<Expr> values = winograd_output(transform_, has_fma_, m, body);
+        for (int x = 0; x < outputs; ++x) {
+          body.push_back(kernel::store(stage,
+                                       kernel::add(lane0, int_const((int64_t{y} * outputs + x) * width)),
+                                       values[static_cast<size_t>(x)]));
+        }
+      }
+      out.push_back(kernel::block(std::move(body)));
+    }
+    append(out, finish_patch(p, n, columns, vectors, stage));
+    return out;
+  }
+
+  Stmts finish_patch(const Patch& p, const Expr& n, int64_t columns, int vectors, const Buffer& stage) {
+    const int64_t width = int64_t{vectors} * lanes_;
+    const Var y = kernel::make_var("y"), x = kernel::make_var("x");
+    const auto clipped = [&](const Expr& first, const Dim& extent) {
+      if (extent.is_const() && extent.value() % s_.outputs == 0) return int_const(s_.outputs);
+      return kernel::min(int_const(s_.outputs), kernel::sub(params_.expr(extent), first));
+    };
+    Stmts pixel;
+    for (int j = 0; j < vectors; ++j) {
+      const Expr lane0 = int_const(int64_t{j} * lanes_);
+      const Expr at = kernel::add(
+          lane0, kernel::mul(kernel::add(kernel::mul(var_expr(y), int_const(s_.outputs)), var_expr(x)),
+                             int_const(width)));
+      const int64_t left = columns - int64_t{j} * lanes_;
+      append(pixel, o_.finish(p.image, kernel::add(p.oy, var_expr(y)), kernel::add(p.ox, var_expr(x)),
+                              kernel::add(n, lane0), kernel::load(stage, at, lanes_), lanes_,
+                              left >= lanes_ ? nullptr : int_const(left)));
+    }
+    return {kernel::loop(
+        y, int_const(0), clipped(p.oy, g_.out_height), LoopKind::kSerial,
+        {kernel::loop(x, int_const(0), clipped(p.ox, g_.out_width), LoopKind::kSerial, std::move(pixel))})};
+  }
+
+  const ConvGeometry& g_;
+  const int64_t columns_;
+  const WinogradSchedule& s_;
+  const bool has_fma_;
+  const WinogradOperands& o_;
+  kernel::ParamTable& params_;
+  const WinogradTransform& transform_;
+  const int size_, lanes_;
+  const int64_t group_;
+  Dim tiles_y_, tiles_x_, all_tiles_;
+  int64_t point_stride_ = 0, product_stride_ = 0;
+  Expr tile0_, tiles_count_;
+  Buffer points_, products_;
+};
+
+}  // namespace
+
+WinogradKernel build_winograd_kernel(const ConvGeometry& geometry, int64_t columns,
+                                     const WinogradSchedule& schedule, bool has_fma,
+                                     const WinogradOperands& operands, kernel::ParamTable& params) {
+  return Builder(geometry, columns, schedule, has_fma, operands, params).build();
+}
+
+}  // namespace tern::lower

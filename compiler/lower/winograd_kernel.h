@@ -1,0 +1,42 @@
+// Builds the kernel of a 3 x 3 convolution of stride 1 by Winograd's algorithm (winograd_transform.h). One
+// tile of the grid takes `block_tiles` patches of the image and `block_columns` output channels:
+//
+//   for each patch              load (m+2) x (m+2) pixels of all channels, transform      -> scratch, by
+//   point for each group of columns
+//     for each of (m+2)^2 points  patches x channels times channels x columns             -> scratch
+//     for each patch              transform back, then the region's epilogue, clipped at the image's edge
+//
+// The small products are the register tiles of contraction_kernel.h.
+#pragma once
+
+#include <functional>
+
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/conv_gather.h"
+#include "compiler/lower/winograd_schedule.h"
+
+namespace tern::lower {
+
+struct WinogradOperands {
+  // `lanes` channels from c of input pixel (iy, ix), which is in range.
+  decltype(ConvSource::pixel) pixel;
+  kernel::Buffer weights;  // pack_winograd
+  // Stores the finished vector of channels n..n+lanes-1 of output pixel (oy, ox); `count` (may be null)
+  // limits it.
+  std::function<std::vector<kernel::Stmt>(const kernel::Expr& image, const kernel::Expr& oy,
+                                          const kernel::Expr& ox, const kernel::Expr& n,
+                                          const kernel::Expr& value, int lanes, const kernel::Expr& count)>
+      finish;
+};
+
+struct WinogradKernel {
+  std::vector<kernel::GridAxis> grid;  // column blocks, tile blocks
+  std::vector<kernel::Stmt> body;
+};
+
+// `geometry` has a 3 x 3 window, strides and dilations of 1; `columns`: output channels.
+WinogradKernel build_winograd_kernel(const ConvGeometry& geometry, int64_t columns,
+                                     const WinogradSchedule& schedule, bool has_fma,
+                                     const WinogradOperands& operands, kernel::ParamTable& params);
+
+}  // namespace tern::lower

@@ -1,0 +1,135 @@
+#include "compiler/lower/winograd_schedule.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tern::lower {
+namespace {
+
+// Measured on Zen 5 (AVX-512 and AVX2), in cycles; docs/lowering.md says how well they predict.
+constexpr double kTransform2 = 30, kTransform4 = 95;  // one vector of channels of one patch, one direction
+constexpr double kGather = 1.5;                       // one vector of a pixel's window, direct way
+constexpr double kGridTile = 2000;                    // a tile of the grid
+constexpr double kRegisterTile = 20;                  // a register tile, besides its accumulators
+constexpr double kMultiplyShare = 0.93;               // of the peak, in the inner loops
+// Bytes a cycle of one core, the others busy too. Weights are read once from memory: the other layers' have
+// replaced them since the last run.
+constexpr double kMemoryBytes = 5, kL3Bytes = 12;
+
+// A layer must gain this much, or the larger weights are not worth it.
+constexpr double kLeastGain = 0.88;
+// F(4 x 4) must gain this much over F(2 x 2), whose weights are less than half as large and whose rounding
+// errors are smaller.
+constexpr double kLeastGain4 = 0.93;
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Few tiles leave cores idle, however many there are.
+double with_idle(double cycles, double grid_tiles) {
+  return cycles * (1 + 1 / grid_tiles);
+}
+
+double direct_cycles(const WinogradShape& shape, const MachineModel& machine) {
+  ContractionShape c;
+  c.m = shape.images * shape.out_height * shape.out_width;
+  c.n = shape.columns;
+  c.k = shape.channels * 9;
+  c.packs_a = true;
+  c.depth_granule = shape.channels;
+  const ContractionSchedule s = default_contraction_schedule(c, machine);
+  const double column_blocks = static_cast<double>(ceil_div(c.n, s.block_columns));
+  const auto m = static_cast<double>(c.m), k = static_cast<double>(c.k);
+  const double gather = m * 9 * static_cast<double>(ceil_div(shape.channels, s.lanes)) * kGather;
+  const double multiply = cover_cycles(s, c.m, c.n) * k / kMultiplyShare;
+  const double weights = k * static_cast<double>(c.n) * 4 / kMemoryBytes;
+  return with_idle(multiply + gather * column_blocks + weights, 16);
+}
+
+double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, int64_t patches,
+                       const MachineModel& machine) {
+  const ContractionSchedule& p = s.product;
+  const double points = (s.outputs + 2) * (s.outputs + 2);
+  const auto patch_blocks = static_cast<double>(ceil_div(patches, p.block_rows)),
+             column_blocks = static_cast<double>(ceil_div(shape.columns, p.block_columns));
+  const auto all = static_cast<double>(patches), channels = static_cast<double>(shape.channels);
+  const double transform = s.outputs == 2 ? kTransform2 : kTransform4;
+  const double input = all * static_cast<double>(ceil_div(shape.channels, p.lanes)) * transform;
+  const double output = all * static_cast<double>(ceil_div(shape.columns, p.lanes)) * transform;
+
+  const int64_t group = int64_t{p.vectors} * p.lanes;
+  const double multiply = cover_cycles(p, p.block_rows, shape.columns) * channels / kMultiplyShare;
+  const auto register_tiles =
+      static_cast<double>(ceil_div(p.block_rows, p.rows) * ceil_div(shape.columns, group));
+  const double product = multiply + register_tiles * (kRegisterTile + 1.5 * p.rows * p.vectors);
+  // The last block may have fewer patches.
+  const double products = points * product * all / static_cast<double>(p.block_rows);
+
+  const double weights = points * channels * static_cast<double>(shape.columns) * 4;
+  const double slice = weights / column_blocks;
+  const double block = points * 4 * static_cast<double>(p.block_rows * (shape.channels + group));
+  const bool stays = slice + block <= 0.8 * static_cast<double>(machine.l2_bytes);
+  const double again = stays ? 0 : (patch_blocks - 1) * weights / kL3Bytes;
+  const double cycles = input * column_blocks + products + output + weights / kMemoryBytes + again;
+  const double grid_tiles = patch_blocks * column_blocks;
+  return with_idle(cycles + grid_tiles * kGridTile, grid_tiles);
+}
+
+}  // namespace
+
+std::optional<WinogradSchedule> winograd_schedule(const WinogradShape& shape, int outputs,
+                                                  const MachineModel& machine) {
+  const int64_t points = int64_t{outputs + 2} * (outputs + 2);
+  const int64_t patches =
+      shape.images * ceil_div(shape.out_height, outputs) * ceil_div(shape.out_width, outputs);
+  // A symbolic size may turn out larger than its hint.
+  const int64_t most = shape.is_static ? patches : std::max<int64_t>(patches, 64);
+  std::optional<WinogradSchedule> best;
+  for (int64_t blocks = 1; blocks <= most; blocks += std::max<int64_t>(1, blocks / 8)) {
+    ContractionShape product;
+    product.m = ceil_div(most, blocks);
+    product.n = shape.columns;
+    product.k = shape.channels;
+    WinogradSchedule s;
+    s.outputs = outputs;
+    ContractionSchedule& p = s.product;
+    choose_register_tile(product, machine, p);
+    p.rows = static_cast<int>(ceil_div(product.m, ceil_div(product.m, p.rows)));
+    p.block_rows = blocks == 1 && shape.is_static ? patches : ceil_div(product.m, p.rows) * p.rows;
+    p.block_depth = shape.channels;
+    const int64_t group = int64_t{p.vectors} * p.lanes, groups = ceil_div(shape.columns, group);
+    if (points * 4 * p.block_rows * (shape.channels + group) > machine.l2_bytes * 5 / 8) continue;
+    for (int64_t column_blocks = 1; column_blocks <= std::min<int64_t>(groups, 16); ++column_blocks) {
+      p.block_columns = ceil_div(groups, column_blocks) * group;
+      s.cycles = winograd_cycles(shape, s, patches, machine);
+      if (!best || s.cycles < best->cycles) best = s;
+    }
+  }
+  return best;
+}
+
+int choose_winograd(const WinogradShape& shape, const std::vector<const MachineModel*>& machines) {
+  // The baseline of several levels is for machines that are hardly there any more: it must not lose, the
+  // others decide.
+  const size_t first = machines.size() > 1 ? 1 : 0;
+  const auto gain = [&](int outputs) {
+    double sum = 0;
+    for (size_t i = 0; i < machines.size(); ++i) {
+      const auto s = winograd_schedule(shape, outputs, *machines[i]);
+      const double ratio = s ? s->cycles / direct_cycles(shape, *machines[i]) : 2;
+      if (ratio > (i < first ? 1 : kLeastGain)) return 1.0;
+      if (i >= first) sum += std::log(ratio);
+    }
+    return std::exp(sum / static_cast<double>(machines.size() - first));
+  };
+  const double gain2 = gain(2), gain4 = gain(4);
+  if (std::min(gain2, gain4) > kLeastGain) return 0;
+  return gain4 < gain2 * kLeastGain4 ? 4 : 2;
+}
+
+std::string WinogradSchedule::text() const {
+  return fmt::format("winograd {}x{}; {}", outputs, outputs, product.text());
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,35 @@
+// Whether a 3 x 3 convolution of stride 1 runs by Winograd's algorithm (winograd_kernel.h), with which output
+// tile, and in which blocks: a cost model of both ways from shapes and the machine model.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compiler/lower/contraction_schedule.h"
+
+namespace tern::lower {
+
+// Sizes for the cost model; symbolic ones count with their symbols' hints.
+struct WinogradShape {
+  int64_t images = 1, out_height = 1, out_width = 1, channels = 1, columns = 1;
+  bool is_static = true;  // all of them
+};
+
+struct WinogradSchedule {
+  int outputs = 4;              // a patch gives outputs x outputs pixels
+  ContractionSchedule product;  // of one point: rows are patches, block_rows of them a tile of the grid
+  double cycles = 0;            // predicted, for the whole convolution on one core
+  std::string text() const;     // "winograd 4x4; tile 12x2x16, block 24x64x64"
+};
+
+// The best blocks; nullopt when a tile of the grid would not fit the L2 cache.
+std::optional<WinogradSchedule> winograd_schedule(const WinogradShape& shape, int outputs,
+                                                  const MachineModel& machine);
+
+// 2 or 4 when F(2 x 2) or F(4 x 4) is predicted to be clearly faster than the direct way on every one of the
+// machines (a dispatch's levels share their weights), 0 when not.
+int choose_winograd(const WinogradShape& shape, const std::vector<const MachineModel*>& machines);
+
+}  // namespace tern::lower

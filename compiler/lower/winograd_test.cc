@@ -1,0 +1,195 @@
+#include <random>
+
+#include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/winograd_schedule.h"
+#include "compiler/lower/winograd_transform.h"
+
+namespace tern::lower {
+namespace {
+
+const std::vector<const MachineModel*> kMachines{&machine(Level::kX86V2), &machine(Level::kX86V3),
+                                                 &machine(Level::kX86V4)};
+
+WinogradShape shape(int64_t images, int64_t side, int64_t channels, int64_t columns) {
+  return {images, side, side, channels, columns, true};
+}
+
+TEST_CASE("Winograd is chosen where less arithmetic outweighs transforms and larger weights") {
+  CHECK(choose_winograd(shape(1, 56, 64, 64), kMachines) == 4);
+  CHECK(choose_winograd(shape(1, 160, 16, 16), kMachines) == 4);
+  CHECK(choose_winograd(shape(1, 14, 256, 256), kMachines) == 2);
+  CHECK(choose_winograd(shape(1, 7, 512, 512), kMachines) == 0);
+  CHECK(choose_winograd(shape(1, 2, 64, 64), kMachines) == 0);
+  CHECK(choose_winograd(shape(1, 224, 3, 64), kMachines) == 0);
+  CHECK(choose_winograd(shape(1, 112, 1, 1), kMachines) == 0);
+}
+
+TEST_CASE("blocks of Winograd's algorithm fit the L2 cache") {
+  for (const MachineModel* m : kMachines) {
+    for (const int64_t channels : {8, 64, 256, 512}) {
+      for (const int outputs : {2, 4}) {
+        const auto s = winograd_schedule(shape(4, 56, channels, 128), outputs, *m);
+        if (!s) continue;
+        const int64_t points = (outputs + 2) * (outputs + 2);
+        CHECK(points * 4 * s->product.block_rows * channels <= m->l2_bytes);
+        CHECK(s->product.block_rows % s->product.rows == 0);
+      }
+    }
+  }
+  CHECK(!winograd_schedule(shape(1, 56, 16384, 128), 4, machine(Level::kX86V3)));
+}
+
+// A convolution's graph: x [N, channels, H, W], constant weights and bias, residual, activation.
+std::string conv_text(const std::string& batch, const std::string& side, int64_t channels, int64_t outputs) {
+  std::string weights, biases;
+  for (int64_t i = 0; i < outputs * channels * 9; ++i)
+    weights += fmt::format("{}{}", i > 0 ? ", " : "", static_cast<double>(i * 7 % 11 - 5) / 64);
+  for (int64_t i = 0; i < outputs; ++i) biases += fmt::format("{}{}", i > 0 ? ", " : "", i % 5);
+  return fmt::format(R"(
+  input %x: f32[{0},{2},{1},13] as "x"
+  input %r: f32[{0},{3},{1},14] as "r"
+  %w = constant f32[{3},{2},3,3] {{{4}}}
+  %u = constant f32[{3}] {{{5}}}
+  %c = conv(%x, %w) <strides=[1,1], low=[1,2], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %uk = reshape(%u) <shape=[1,{3},1,1]>
+  %ub = broadcast(%uk) <shape=[{0},{3},{1},14]>
+  %b = add(%c, %ub)
+  %q = add(%b, %r)
+  %z = constant f32[] {{0}}
+  %zb = broadcast(%z) <shape=[{0},{3},{1},14]>
+  %y = max(%q, %zb)
+  output %y as "y")",
+                     batch, side, channels, outputs, weights, biases);
+}
+
+// Which dispatches of the lowered graph run by Winograd's algorithm.
+int winograd_dispatches(const std::string& text) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+  REQUIRE(g.ok());
+  Diagnostics diagnostics;
+  auto program = lower(**g, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(program);
+  int n = 0;
+  for (const Step& s : program->steps) {
+    if (s.kind == Step::Kind::kDispatch &&
+        s.dispatch->variants[0].kernel->schedule.find("winograd") != std::string::npos)
+      ++n;
+  }
+  return n;
+}
+
+TEST_CASE("convolutions by Winograd's algorithm with bias, residual and activation, static and symbolic") {
+  struct Case {
+    std::string batch, side;
+    int64_t channels, outputs;
+    std::vector<int64_t> symbols;
+  };
+  for (const Case& c : {Case{"2", "21", 16, 24, {}}, Case{"N", "50", 32, 16, {2}},
+                        Case{"N", "H", 17, 16, {1, 6}}, Case{"N", "H", 17, 16, {3, 2}}}) {
+    const std::string text = conv_text(c.batch, c.side, c.channels, c.outputs);
+    CAPTURE(c.batch + c.side);
+    CHECK(winograd_dispatches(text) == 1);
+    check_lowering_once({text, c.symbols}, "default");
+  }
+  check_lowering_once({conv_text("1", "21", 16, 16), {}, {}, {"winograd"}}, "without winograd");
+}
+
+// y = A^T [(G g G^T) * (B^T d B)] A of one patch and one output channel, in f32, by the same functions as
+// the kernels: their constants in the order that they are used.
+class Patch {
+ public:
+  explicit Patch(const WinogradTransform& t) : t_(t), size_(static_cast<size_t>(t.size())) {}
+
+  using Square = std::vector<std::vector<float>>;
+  Square input(const Square& d) const { return both(d, true); }
+  Square output(const Square& m) const { return both(m, false); }
+
+ private:
+  // The transform of constants folds to constants.
+  std::vector<float> line(const std::vector<float>& in, bool is_input) const {
+    std::vector<kernel::Expr> e;
+    for (const float v : in) e.push_back(kernel::float_const(static_cast<double>(v)));
+    std::vector<kernel::Stmt> lets;
+    const auto out = is_input ? winograd_input(t_, true, e, lets) : winograd_output(t_, true, e, lets);
+    std::unordered_map<const kernel::VarNode*, kernel::Expr> values;
+    for (const kernel::Stmt& s : lets) values[s->var.get()] = kernel::substitute(s->value, values);
+    std::vector<float> result;
+    for (const kernel::Expr& x : out) {
+      const kernel::Expr v = kernel::substitute(x, values);
+      REQUIRE(v->kind == kernel::ExprKind::kConst);
+      result.push_back(static_cast<float>(v->f));
+    }
+    return result;
+  }
+  static Square turned(const Square& s) {
+    Square out(s[0].size(), std::vector<float>(s.size()));
+    for (size_t y = 0; y < s.size(); ++y) {
+      for (size_t x = 0; x < s[0].size(); ++x) out[x][y] = s[y][x];
+    }
+    return out;
+  }
+  Square both(Square s, bool is_input) const {
+    for (int pass = 0; pass < 2; ++pass) {
+      for (std::vector<float>& row : s) row = line(row, is_input);
+      s = turned(s);
+    }
+    return s;
+  }
+
+  const WinogradTransform& t_;
+  const size_t size_;
+};
+
+// docs/lowering.md states this bound: 1e-6 of the largest sum of absolute products in the patch.
+TEST_CASE("rounding errors of Winograd's algorithm stay inside the stated bound") {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (const int outputs : {2, 4}) {
+    const WinogradTransform& t = winograd_transform(outputs);
+    const auto size = static_cast<size_t>(t.size());
+    const Patch patch(t);
+    for (const int64_t channels : {16, 256}) {
+      auto weights = TensorData::make(DType::kF32, {1, channels, 3, 3});
+      for (int64_t i = 0; i < channels * 9; ++i) weights->mutable_as<float>()[i] = normal(random);
+      const TensorDataPtr packed = pack_winograd(*weights, t);
+      std::vector<Patch::Square> inputs;
+      Patch::Square products(size, std::vector<float>(size, 0));
+      for (int64_t c = 0; c < channels; ++c) {
+        Patch::Square d(size, std::vector<float>(size));
+        for (auto& row : d) {
+          for (float& v : row) v = std::max(normal(random), 0.0F);
+        }
+        const Patch::Square v = patch.input(d);
+        for (size_t i = 0; i < size * size; ++i) {
+          float& sum = products[i / size][i % size];
+          sum = std::fma(v[i / size][i % size],
+                         packed->as<float>()[(static_cast<int64_t>(i) * channels + c) * 16], sum);
+        }
+        inputs.push_back(std::move(d));
+      }
+      const Patch::Square y = patch.output(products);
+      double worst = 0, most = 0;
+      for (size_t oy = 0; oy < size - 2; ++oy) {
+        for (size_t ox = 0; ox < size - 2; ++ox) {
+          double want = 0, sum = 0;
+          for (int64_t c = 0; c < channels; ++c) {
+            for (size_t tap = 0; tap < 9; ++tap) {
+              const double p =
+                  static_cast<double>(inputs[static_cast<size_t>(c)][oy + tap / 3][ox + tap % 3]) *
+                  weights->float_at(c * 9 + static_cast<int64_t>(tap));
+              want += p;
+              sum += std::abs(p);
+            }
+          }
+          worst = std::max(worst, std::abs(static_cast<double>(y[oy][ox]) - want));
+          most = std::max(most, sum);
+        }
+      }
+      CHECK(worst <= 1e-6 * most);
+      CHECK(worst > 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower

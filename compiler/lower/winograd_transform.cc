@@ -1,0 +1,174 @@
+#include "compiler/lower/winograd_transform.h"
+
+#include <array>
+#include <cmath>
+
+#include "compiler/lower/contraction_schedule.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Expr;
+using kernel::ScalarOp;
+using kernel::Stmt;
+
+// Coefficients of the product of (X - p_j^2) over all pairs j but `skip`, lowest power first; X stands for
+// the square of the variable.
+std::vector<double> pair_product(const WinogradTransform& t, size_t skip) {
+  std::vector<double> c{1};
+  for (size_t j = 0; j < t.pairs.size(); ++j) {
+    if (j == skip) continue;
+    std::vector<double> next(c.size() + 1, 0);
+    for (size_t k = 0; k < c.size(); ++k) {
+      next[k + 1] += c[k];
+      next[k] -= c[k] * t.pairs[j] * t.pairs[j];
+    }
+    c = std::move(next);
+  }
+  // What is a whole number or a half mathematically should not carry the rounding of p.
+  for (double& v : c) {
+    const double halves = std::round(v * 2) / 2;
+    if (std::abs(v - halves) < 1e-12) v = halves;
+  }
+  return c;
+}
+
+double value_at(const std::vector<double>& coefficients, double x) {
+  double v = 0;
+  for (size_t k = coefficients.size(); k-- > 0;) v = v * x + coefficients[k];
+  return v;
+}
+
+class Writer {
+ public:
+  Writer(bool has_fma, std::vector<Stmt>& out) : has_fma_(has_fma), out_(out) {}
+
+  Expr named(const char* name, Expr value) {
+    const kernel::Var v = kernel::make_var(name, value->type);
+    out_.push_back(kernel::let(v, std::move(value)));
+    return kernel::var_expr(v);
+  }
+
+  // c * x + y; y may be null.
+  Expr multiply_add(double c, const Expr& x, const Expr& y) const {
+    if (!y) return c == 1 ? x : kernel::mul(x, constant(c, x));
+    if (c == 1) return kernel::add(y, x);
+    if (c == -1) return kernel::sub(y, x);
+    if (has_fma_) return kernel::op(ScalarOp::kFma, {x, constant(c, x), y});
+    return kernel::add(kernel::mul(x, constant(c, x)), y);
+  }
+
+  struct Term {
+    double c;
+    Expr x;
+  };
+  // Terms without a multiplication come first, so that every other one is a fused step.
+  Expr sum(const std::vector<Term>& terms) const {
+    Expr v;
+    for (const bool plain : {true, false}) {
+      for (const Term& t : terms) {
+        if ((t.c == 1) == plain) v = multiply_add(t.c, t.x, v);
+      }
+    }
+    return v;
+  }
+
+ private:
+  static Expr constant(double c, const Expr& like) {
+    const Expr one = kernel::float_const(c);
+    return like->type.lanes == 1 ? one : kernel::broadcast(one, like->type.lanes);
+  }
+
+  bool has_fma_;
+  std::vector<Stmt>& out_;
+};
+
+}  // namespace
+
+const WinogradTransform& winograd_transform(int outputs) {
+  static const WinogradTransform two{2, {1.0}};
+  static const WinogradTransform four{4, {std::sqrt(0.5), std::sqrt(2.0)}};
+  TERN_CHECK(outputs == 2 || outputs == 4, "there is no Winograd transform of {} outputs", outputs);
+  return outputs == 2 ? two : four;
+}
+
+std::vector<Expr> winograd_input(const WinogradTransform& t, bool has_fma, const std::vector<Expr>& d,
+                                 std::vector<Stmt>& out) {
+  Writer w(has_fma, out);
+  const size_t pairs = t.pairs.size();
+  const auto combine = [&](const std::vector<double>& c, size_t first) {
+    std::vector<Writer::Term> terms;
+    for (size_t k = 0; k < c.size(); ++k) terms.push_back({c[k], d[first + 2 * k]});
+    return w.sum(terms);
+  };
+  const std::vector<double> all = pair_product(t, pairs);
+  std::vector<Expr> result{w.named("v", combine(all, 0))};
+  for (size_t i = 0; i < pairs; ++i) {
+    const std::vector<double> others = pair_product(t, i);
+    const Expr even = w.named("even", combine(others, 2)), odd = w.named("odd", combine(others, 1));
+    result.push_back(w.named("v", w.multiply_add(t.pairs[i], odd, even)));
+    result.push_back(w.named("v", w.multiply_add(-t.pairs[i], odd, even)));
+  }
+  result.push_back(w.named("v", combine(all, 1)));
+  return result;
+}
+
+std::vector<Expr> winograd_output(const WinogradTransform& t, bool has_fma, const std::vector<Expr>& m,
+                                  std::vector<Stmt>& out) {
+  Writer w(has_fma, out);
+  std::vector<Expr> sums, differences;
+  for (size_t i = 0; i < t.pairs.size(); ++i) {
+    sums.push_back(w.named("sum", kernel::add(m[1 + 2 * i], m[2 + 2 * i])));
+    differences.push_back(w.named("difference", kernel::sub(m[1 + 2 * i], m[2 + 2 * i])));
+  }
+  std::vector<Expr> result;
+  for (int k = 0; k < t.outputs; ++k) {
+    std::vector<Writer::Term> terms;
+    if (k == 0) terms.push_back({1, m[0]});
+    if (k == t.outputs - 1) terms.push_back({1, m.back()});
+    for (size_t i = 0; i < t.pairs.size(); ++i)
+      terms.push_back({std::pow(t.pairs[i], k), k % 2 == 0 ? sums[i] : differences[i]});
+    result.push_back(w.named("y", w.sum(terms)));
+  }
+  return result;
+}
+
+TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& t) {
+  const int64_t outputs = weights.shape()[0], channels = weights.shape()[1];
+  const int64_t panels = (outputs + kPanelColumns - 1) / kPanelColumns;
+  const int size = t.size();
+  const int64_t points = int64_t{size} * size;
+  std::vector<std::array<double, 3>> g;  // G
+  const auto at_point = [&](double x, double scale) { g.push_back({scale, scale * x, scale * x * x}); };
+  at_point(0, 1 / value_at(pair_product(t, t.pairs.size()), 0));
+  for (size_t i = 0; i < t.pairs.size(); ++i) {
+    const double p = t.pairs[i], scale = 1 / (2 * p * p * value_at(pair_product(t, i), p * p));
+    at_point(p, scale);
+    at_point(-p, scale);
+  }
+  g.push_back({0, 0, 1});
+
+  auto out = TensorData::make(DType::kF32, {panels, points, channels, kPanelColumns});
+  float* to = out->mutable_as<float>();
+  for (int64_t o = 0; o < outputs; ++o) {
+    float* panel = to + o / kPanelColumns * points * channels * kPanelColumns + o % kPanelColumns;
+    for (int64_t c = 0; c < channels; ++c) {
+      std::array<double, 9> w{};
+      for (int64_t tap = 0; tap < 9; ++tap)
+        w[static_cast<size_t>(tap)] = weights.float_at((o * channels + c) * 9 + tap);
+      for (int i = 0; i < size; ++i) {
+        const std::array<double, 3>& gi = g[static_cast<size_t>(i)];
+        std::array<double, 3> row{};
+        for (size_t x = 0; x < 3; ++x) row[x] = gi[0] * w[x] + gi[1] * w[3 + x] + gi[2] * w[6 + x];
+        for (int j = 0; j < size; ++j) {
+          const std::array<double, 3>& gj = g[static_cast<size_t>(j)];
+          panel[((int64_t{i} * size + j) * channels + c) * kPanelColumns] =
+              static_cast<float>(row[0] * gj[0] + row[1] * gj[1] + row[2] * gj[2]);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace tern::lower
