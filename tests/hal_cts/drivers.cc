@@ -6,6 +6,9 @@
 #include "drivers/cuda/cuda_driver.h"
 #include "drivers/cuda/cuda_symbols.h"
 #include "drivers/null/null_driver.h"
+#if CTS_HAS_VULKAN
+#include "drivers/vulkan/vulkan_driver.h"
+#endif
 #include "tests/hal_cts/cts.h"
 #include "tests/hal_cts/elf_symbols.h"
 
@@ -73,6 +76,67 @@ bool has_cuda_device() {
          tern_status_is_ok(registry.drivers[0]->enumerate(allocator.get(), nullptr, 0, &count)) && count > 0;
 }
 
+#if CTS_HAS_VULKAN
+#include "tests/hal_cts/vulkan_kernels.spv.inc"
+
+// vulkan_kernels.comp as glslang makes of it: one module a kernel, one after the other.
+tern_status_t create_spirv_kernels(tern_hal_device_t* device, tern_hal_executable_t** out_kernels) {
+  std::vector<uint32_t> code;
+  tern_hal_entry_t entries[] = {
+#define ROW(name, bindings, params) {tern_string_view(#name), 0, nullptr, bindings, params, {}},
+      CTS_KERNELS(ROW)
+#undef ROW
+  };
+#define ROW(name, bindings, params)                    \
+  entries[CTS_KERNEL_##name].offset = code.size() * 4; \
+  code.insert(code.end(), std::begin(spirv_##name), std::end(spirv_##name));
+  CTS_KERNELS(ROW)
+#undef ROW
+  entries[CTS_KERNEL_add].launch.workgroup_size[0] = 64;
+  entries[CTS_KERNEL_affine].launch.workgroup_size[0] = 64;
+  entries[CTS_KERNEL_fail].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
+  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV, 1,
+                                           tern_const_bytes(code.data(), code.size() * 4), entries,
+                                           CTS_KERNEL_COUNT};
+  return tern_hal_executable_create(device, &desc, out_kernels);
+}
+
+// A device that stays, so that the driver's libraries are loaded once; null: there is none.
+tern_hal_device_t* keep_vulkan_device() {
+  static test::TestAllocator& allocator = *new test::TestAllocator;
+  static tern_hal_driver_registry_t registry = {};
+  tern_hal_device_t* device = nullptr;
+  uint32_t count = 0;
+  if (registry.count || !tern_status_is_ok(tern_vulkan_driver_register(&registry)) ||
+      !tern_status_is_ok(registry.drivers[0]->enumerate(allocator.get(), nullptr, 0, &count)) || count == 0) {
+    return nullptr;
+  }
+  const std::string failure =
+      text_of(tern_hal_driver_create_device(registry.drivers[0], nullptr, allocator.get(), &device));
+  if (!failure.empty()) fprintf(stderr, "vulkan: %s\n", failure.c_str());
+  return device;
+}
+
+// Every quirk of drivers/vulkan/quirks.def, on.
+void add_vulkan(std::vector<DriverUnderTest>& rows) {
+  static tern_hal_device_t* const kept = keep_vulkan_device();
+  if (!kept) return;
+  static tern_vulkan_options_t options[33] = {};
+  auto add = [&](const std::string& name, tern_vulkan_options_t* with) {
+    tern_hal_device_desc_t desc = {};
+    with->cache_dir = "";
+    desc.driver_options = with;
+    rows.push_back({name, "vulkan", tern_vulkan_driver_register, desc, create_spirv_kernels});
+  };
+  add("vulkan", &options[32]);
+#define TERN_VULKAN_QUIRK(bit, name, condition, reason) \
+  options[bit].quirks_on = 1u << bit;                   \
+  add("vulkan-" #name, &options[bit]);
+#include "drivers/vulkan/quirks.def"
+#undef TERN_VULKAN_QUIRK
+}
+#endif
+
 void reverse_executor(void*, uint32_t count, void (*body)(void*, uint32_t), void* self) {
   for (uint32_t i = count; i-- > 0;) body(self, i);
 }
@@ -102,6 +166,9 @@ std::vector<DriverUnderTest> drivers_under_test() {
       {"cuda-fake", "cuda", register_fake_cuda, {}, create_ptx_kernels},
   };
   if (has_cuda_device()) rows.push_back({"cuda", "cuda", register_cuda, {}, create_ptx_kernels});
+#if CTS_HAS_VULKAN
+  add_vulkan(rows);
+#endif
   return rows;
 }
 

@@ -339,9 +339,9 @@ void may_be_dropped_at_any_time(Context& c) {
 
 void holds_many_commands(Context& c) {
   auto* commands = c.recording({kExternal});
-  for (int i = 0; i < 5000; ++i) CTS_REQUIRE_OK(mark(c, bind(0, kWrite | kRead, i % 64, 1)).record(commands));
+  for (int i = 0; i < 5000; ++i) CTS_REQUIRE_OK(mark(c, bind(0, kWrite | kRead, i, 1)).record(commands));
   CTS_REQUIRE_OK(tern_hal_command_buffer_end(commands));
-  CTS_CHECK_OK(submit(commands, {whole(c.buffer(64))}));
+  CTS_CHECK_OK(submit(commands, {whole(c.buffer(5000))}));
 }
 
 }  // namespace

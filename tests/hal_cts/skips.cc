@@ -5,6 +5,9 @@ namespace tern::cts {
 
 std::vector<Skip> skips() {
   const std::string computes_nothing = "the null driver records commands and computes nothing";
+  const std::string no_scratch =
+      "it wants 90,000 bytes of scratch and more, which is workgroup memory: 32 KiB on lavapipe";
+  const std::string no_import = "the quirk turns imports off, and the case imports";
   return {
       {"null", "executable.refuses_an_unknown_format", "the null driver takes executables of every format"},
       {"null", "submit.refuses_scratch_that_no_machine_has", "the null driver allocates no scratch"},
@@ -23,6 +26,21 @@ std::vector<Skip> skips() {
       {"null", "profiling.logging_changes_no_result", computes_nothing},
       {"cuda*", "executable.copies_its_entries",
        "it makes an executable of linked functions, which no GPU takes"},
+      {"vulkan*", "executable.copies_its_entries",
+       "it makes an executable of linked functions, which no GPU takes"},
+      {"vulkan*", "submit.checks_dynamic_scratch", no_scratch},
+      {"vulkan*", "dispatch.takes_scratch_from_the_block", no_scratch},
+      {"vulkan*", "hostile.recording_and_submission", no_scratch},
+      {"vulkan*", "submit.allocates_nothing_when_replayed",
+       "its offsets begin at 0; the first that the device cannot take makes memory for an aligned copy"},
+      {"vulkan-no_host_import", "buffer.imports_*", no_import},
+      {"vulkan-no_host_import", "buffer.releases_an_import_once_and_last", no_import},
+      {"vulkan-no_host_import", "buffer.keeps_read_only_imports_from_writes", no_import},
+      {"vulkan-no_host_import", "buffer.counts_bytes", no_import},
+      {"vulkan-no_host_import", "buffer.does_not_count_imports_to_the_limit", no_import},
+      {"vulkan-no_host_import", "recording.refuses_writes_to_a_read_only_arena", no_import},
+      {"vulkan-no_host_import", "submit.refuses_to_write_a_read_only_buffer", no_import},
+      {"vulkan-no_host_import", "hostile.buffer_import", no_import},
   };
 }
 

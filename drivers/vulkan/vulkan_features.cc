@@ -1,0 +1,354 @@
+// What a device can do, and the VkDevice with all of it switched on.
+#include <string.h>
+
+#include "drivers/vulkan/vulkan_device.h"
+#include "drivers/vulkan/vulkan_status.h"
+
+namespace tern::vulkan {
+namespace {
+
+enum CapabilityId : uint32_t {
+#define TERN_CAPABILITY(id, name, meaning) name = id,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+};
+static_assert(vulkan_api_version == kFirstCapability &&
+                  vulkan_unified == kFirstCapability + kCapabilityCount - 1,
+              "the rows of this driver");
+
+// Extensions that are used where the device has them.
+enum Extension : uint32_t {
+  kStorage8,
+  kFloat16Int8,
+  kDotProduct,
+  kDeviceAddress,
+  kExternalMemoryHost,
+  kMatrices,
+  kPortabilitySubset,
+  kExtensionCount,
+};
+struct ExtensionRow {
+  const char* name;
+  uint32_t core;  // the version that has it without the extension; 0: none
+};
+constexpr ExtensionRow kExtensions[kExtensionCount] = {
+    {VK_KHR_8BIT_STORAGE_EXTENSION_NAME, VK_API_VERSION_1_2},
+    {VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, VK_API_VERSION_1_2},
+    {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, VK_API_VERSION_1_3},
+    {VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME, VK_API_VERSION_1_2},
+    {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, 0},
+    {kCooperativeMatrix, 0},
+    {"VK_KHR_portability_subset", 0},  // must be on where it is there
+};
+
+// The structures of vkGetPhysicalDeviceFeatures2, which vkCreateDevice takes as they were answered.
+struct Features {
+  VkPhysicalDeviceFeatures2 head;
+  VkPhysicalDevice16BitStorageFeatures storage16;
+  VkPhysicalDevice8BitStorageFeatures storage8;
+  VkPhysicalDeviceShaderFloat16Int8Features float16;
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
+  VkPhysicalDeviceBufferDeviceAddressFeatures device_address;
+  CooperativeMatrixFeatures matrices;
+};
+
+struct Found {
+  VkPhysicalDeviceProperties properties;
+  VkPhysicalDeviceSubgroupProperties subgroup;
+  bool listed[kExtensionCount];
+  bool usable[kExtensionCount];  // listed, or in the core of the device's version
+  Features features;
+};
+
+template <typename T>
+void chain(Features* features, T* structure, VkStructureType type) {
+  structure->sType = type;
+  structure->pNext = features->head.pNext;
+  features->head.pNext = structure;
+}
+
+// Names of extensions come in hundreds: in a heap block.
+tern_status_t find_extensions(Device* device, Found* found) {
+  const Symbols& symbols = device->symbols;
+  uint32_t count = 0;
+  TERN_VULKAN_TRY(device, EnumerateDeviceExtensionProperties, device->physical, nullptr, &count, nullptr);
+  const size_t bytes = count * sizeof(VkExtensionProperties);
+  auto* list = static_cast<VkExtensionProperties*>(
+      tern_allocate(device->head.allocator, bytes, alignof(VkExtensionProperties)));
+  if (bytes && !list) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
+  uint32_t filled = count;
+  const VkResult result =
+      symbols.EnumerateDeviceExtensionProperties(device->physical, nullptr, &filled, list);
+  for (uint32_t e = 0; e < kExtensionCount; ++e) {
+    for (uint32_t i = 0; i < filled && result >= 0; ++i) {
+      found->listed[e] |= strcmp(list[i].extensionName, kExtensions[e].name) == 0;
+    }
+    found->usable[e] =
+        found->listed[e] || (kExtensions[e].core && found->properties.apiVersion >= kExtensions[e].core);
+  }
+  tern_release(device->head.allocator, list, bytes);
+  return vulkan_device_status(device, result, "vkEnumerateDeviceExtensionProperties");
+}
+
+void query_features(Device* device, Found* found) {
+  Features& f = found->features;
+  f.head.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  chain(&f, &f.storage16, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES);
+  if (found->usable[kStorage8])
+    chain(&f, &f.storage8, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_8BIT_STORAGE_FEATURES);
+  if (found->usable[kFloat16Int8])
+    chain(&f, &f.float16, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES);
+  if (found->usable[kDotProduct])
+    chain(&f, &f.dot_product, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+  if (found->usable[kDeviceAddress])
+    chain(&f, &f.device_address, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
+  if (found->usable[kMatrices]) {
+    f.matrices.type = kCooperativeMatrixFeaturesType;
+    f.matrices.next = f.head.pNext;
+    f.head.pNext = &f.matrices;
+  }
+  device->symbols.GetPhysicalDeviceFeatures2(device->physical, &f.head);
+  // Of the core features only what rows report; bounds checks would cost time and are the HAL's to make.
+  const VkPhysicalDeviceFeatures all = f.head.features;
+  f.head.features = {};
+  f.head.features.shaderInt64 = all.shaderInt64;
+  f.head.features.shaderInt16 = all.shaderInt16;
+  f.head.features.shaderFloat64 = all.shaderFloat64;
+  f.device_address.bufferDeviceAddressCaptureReplay = VK_FALSE;
+  f.device_address.bufferDeviceAddressMultiDevice = VK_FALSE;
+}
+
+// Whether 16x16x16 matrices of f16 with f32 sums are among the device's.
+bool has_common_matrix(Device* device) {
+  using Query = VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*, CooperativeMatrixProperties*);
+  const auto query = reinterpret_cast<Query>(device->symbols.GetInstanceProcAddr(
+      device->symbols.instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
+  CooperativeMatrixProperties rows[64] = {};
+  for (CooperativeMatrixProperties& row : rows) row.type = kCooperativeMatrixPropertiesType;
+  uint32_t count = 64;
+  if (!query || query(device->physical, &count, rows) < 0) return false;
+  for (uint32_t i = 0; i < count; ++i) {
+    const CooperativeMatrixProperties& row = rows[i];
+    if (row.m == 16 && row.n == 16 && row.k == 16 && row.a_type == kComponentFloat16 &&
+        row.b_type == kComponentFloat16 && row.c_type == kComponentFloat32 &&
+        row.result_type == kComponentFloat32 && row.scope == kScopeSubgroup) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void fill_limits(Device* device, const Found& found, uint32_t import_alignment) {
+  const VkPhysicalDeviceLimits& given = found.properties.limits;
+  Limits& limits = device->limits;
+  limits.storage_range = given.maxStorageBufferRange;
+  limits.storage_alignment = static_cast<uint32_t>(given.minStorageBufferOffsetAlignment);
+  if (limits.storage_alignment < 16) limits.storage_alignment = 16;
+  if (device->quirks & TERN_VULKAN_QUIRK_storage_alignment_256) limits.storage_alignment = 256;
+  limits.workgroup_memory = given.maxComputeSharedMemorySize;
+  limits.workgroup_invocations = given.maxComputeWorkGroupInvocations;
+  for (int i = 0; i < 3; ++i) limits.workgroup_size[i] = given.maxComputeWorkGroupSize[i];
+  limits.storage_buffers = given.maxPerStageDescriptorStorageBuffers;
+  if (given.maxDescriptorSetStorageBuffers < limits.storage_buffers)
+    limits.storage_buffers = given.maxDescriptorSetStorageBuffers;
+  limits.timestamp_ns = given.timestampPeriod;
+  // Rounding to pages larger than the host's would reach into memory that is not there.
+  constexpr uint32_t kPage = 4096;
+  const bool imports = found.usable[kExternalMemoryHost] && import_alignment <= kPage &&
+                       !(device->quirks & TERN_VULKAN_QUIRK_no_host_import);
+  limits.import_alignment = imports ? import_alignment : 0;
+  limits.spirv_version = found.properties.apiVersion >= VK_API_VERSION_1_3   ? 0x10600
+                         : found.properties.apiVersion >= VK_API_VERSION_1_2 ? 0x10500
+                                                                             : 0x10300;
+}
+
+void fill_capabilities(Device* device, const Found& found) {
+  const Limits& limits = device->limits;
+  const Features& f = found.features;
+  auto set = [&](uint32_t id, int64_t value) { device->capabilities[id - kFirstCapability] = value; };
+  const uint32_t version = found.properties.apiVersion;
+  const bool subgroups = found.subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
+  const VkSubgroupFeatureFlags operations = subgroups ? found.subgroup.supportedOperations : 0;
+  set(vulkan_api_version, VK_API_VERSION_MAJOR(version) * 100 + VK_API_VERSION_MINOR(version));
+  set(vulkan_subgroup_size, found.subgroup.subgroupSize);
+  set(vulkan_subgroup_arithmetic, (operations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0);
+  set(vulkan_subgroup_shuffle, (operations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0);
+  set(vulkan_subgroup_ballot, (operations & VK_SUBGROUP_FEATURE_BALLOT_BIT) != 0);
+  set(vulkan_int64, f.head.features.shaderInt64);
+  set(vulkan_float64, f.head.features.shaderFloat64);
+  set(vulkan_int16, f.head.features.shaderInt16);
+  set(vulkan_int8, f.float16.shaderInt8);
+  set(vulkan_float16, f.float16.shaderFloat16);
+  set(vulkan_storage_16bit, f.storage16.storageBuffer16BitAccess);
+  set(vulkan_storage_8bit, f.storage8.storageBuffer8BitAccess);
+  set(vulkan_integer_dot_product, f.dot_product.shaderIntegerDotProduct);
+  set(vulkan_buffer_device_address, f.device_address.bufferDeviceAddress);
+  set(vulkan_cooperative_matrix, f.matrices.cooperative_matrix && has_common_matrix(device));
+  set(vulkan_workgroup_memory, limits.workgroup_memory);
+  set(vulkan_workgroup_invocations, limits.workgroup_invocations);
+  set(vulkan_storage_range, static_cast<int64_t>(limits.storage_range));
+  set(vulkan_storage_buffers, limits.storage_buffers);
+  set(vulkan_storage_alignment, limits.storage_alignment);
+  set(vulkan_push_constants, found.properties.limits.maxPushConstantsSize);
+  set(vulkan_unified, device->integrated);
+}
+
+uint32_t quirks_of(const VkPhysicalDeviceProperties& properties, const tern_vulkan_options_t& options) {
+  uint32_t on = 0;
+#define TERN_VULKAN_QUIRK(bit, name, condition, reason) on |= (condition) ? 1u << bit : 0;
+#include "drivers/vulkan/quirks.def"
+#undef TERN_VULKAN_QUIRK
+  return (on & ~options.quirks_off) | options.quirks_on;
+}
+
+// The memory type with all of `wanted` that has most of `liked`; VK_MAX_MEMORY_TYPES if there is none.
+uint32_t find_type(const VkPhysicalDeviceMemoryProperties& memory, VkMemoryPropertyFlags wanted,
+                   VkMemoryPropertyFlags liked) {
+  uint32_t best = VK_MAX_MEMORY_TYPES;
+  int best_score = -1;
+  for (uint32_t i = 0; i < memory.memoryTypeCount; ++i) {
+    const VkMemoryPropertyFlags flags = memory.memoryTypes[i].propertyFlags;
+    if ((flags & wanted) != wanted || (flags & VK_MEMORY_PROPERTY_PROTECTED_BIT)) continue;
+    const int score = __builtin_popcount(flags & liked);
+    if (score > best_score) {
+      best = i;
+      best_score = score;
+    }
+  }
+  return best;
+}
+
+tern_status_t choose_memory(Device* device) {
+  VkPhysicalDeviceMemoryProperties memory;
+  device->symbols.GetPhysicalDeviceMemoryProperties(device->physical, &memory);
+  constexpr VkMemoryPropertyFlags kHost =
+      VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  const uint32_t host = find_type(memory, kHost, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+  const uint32_t both =
+      find_type(memory, kHost | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+  // Memory over a bus can be visible too, but is slow to read: only where it is the host's own.
+  device->unified = device->integrated && both != VK_MAX_MEMORY_TYPES &&
+                    !(device->quirks & TERN_VULKAN_QUIRK_staged_transfers);
+  const uint32_t local = device->unified ? both : find_type(memory, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0);
+  if (local == VK_MAX_MEMORY_TYPES || host == VK_MAX_MEMORY_TYPES) {
+    return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
+                            "The device has no memory of its own or none that the host can see.");
+  }
+  device->memory.types[kLocalPool] = local;
+  device->memory.types[kHostPool] = host;
+  device->memory_size = memory.memoryHeaps[memory.memoryTypes[local].heapIndex].size;
+  return TERN_OK;
+}
+
+// The queue family with compute that has least else: not in the way of what draws.
+bool find_queue_family(const Symbols& symbols, VkPhysicalDevice device, uint32_t* out_family,
+                       uint32_t* out_timestamp_bits) {
+  constexpr uint32_t kMostFamilies = 16;
+  VkQueueFamilyProperties families[kMostFamilies];
+  uint32_t count = kMostFamilies;
+  symbols.GetPhysicalDeviceQueueFamilyProperties(device, &count, families);
+  bool found = false;
+  int best = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || families[i].queueCount == 0) continue;
+    const int score = families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT ? 1 : 2;
+    if (score <= best) continue;
+    best = score;
+    found = true;
+    *out_family = i;
+    *out_timestamp_bits = families[i].timestampValidBits;
+  }
+  return found;
+}
+
+tern_status_t make_device(Device* device, const Found& found) {
+  const char* names[kExtensionCount];
+  uint32_t name_count = 0;
+  for (uint32_t e = 0; e < kExtensionCount; ++e) {
+    if (found.listed[e]) names[name_count++] = kExtensions[e].name;
+  }
+  const float priority = 1;
+  VkDeviceQueueCreateInfo queue = {};
+  queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
+  queue.queueFamilyIndex = device->queue_family;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  VkDeviceCreateInfo info = {};
+  info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  info.pNext = &found.features.head;
+  info.queueCreateInfoCount = 1;
+  info.pQueueCreateInfos = &queue;
+  info.enabledExtensionCount = name_count;
+  info.ppEnabledExtensionNames = names;
+  TERN_VULKAN_TRY(device, CreateDevice, device->physical, &info, nullptr, &device->handle);
+  return vulkan_symbols_load_device(device->head.allocator, &device->symbols, device->handle);
+}
+
+int rank_of(VkPhysicalDeviceType type) {
+  switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+      return 0;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+      return 1;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+      return 2;
+    default:
+      return 3;
+  }
+}
+
+}  // namespace
+
+tern_status_t vulkan_device_list(tern_allocator_t allocator, const Symbols& symbols,
+                                 VkPhysicalDevice* out_devices, uint32_t capacity, uint32_t* out_count) {
+  constexpr uint32_t kMost = 16;
+  VkPhysicalDevice all[kMost];
+  uint32_t count = kMost;
+  TERN_RETURN_IF_ERROR(vulkan_status(allocator,
+                                     symbols.EnumeratePhysicalDevices(symbols.instance, &count, all),
+                                     "vkEnumeratePhysicalDevices"));
+  *out_count = 0;
+  for (int rank = 0; rank <= 3; ++rank) {
+    for (uint32_t i = 0; i < count; ++i) {
+      VkPhysicalDeviceProperties2 properties = {};
+      properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+      symbols.GetPhysicalDeviceProperties2(all[i], &properties);
+      uint32_t family = 0, bits = 0;
+      if (rank_of(properties.properties.deviceType) != rank ||
+          properties.properties.apiVersion < VK_API_VERSION_1_1 ||
+          !find_queue_family(symbols, all[i], &family, &bits)) {
+        continue;
+      }
+      if (*out_count < capacity) out_devices[*out_count] = all[i];
+      ++*out_count;
+    }
+  }
+  return TERN_OK;
+}
+
+tern_status_t vulkan_features_open(Device* device) {
+  Found found = {};
+  VkPhysicalDeviceProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+  found.properties = properties.properties;
+  TERN_RETURN_IF_ERROR(find_extensions(device, &found));
+  found.subgroup.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES;
+  VkPhysicalDeviceExternalMemoryHostPropertiesEXT external = {};
+  external.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT;
+  properties.pNext = &found.subgroup;
+  if (found.usable[kExternalMemoryHost]) found.subgroup.pNext = &external;
+  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+  query_features(device, &found);
+  device->quirks = quirks_of(found.properties, device->options);
+  device->integrated = found.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||
+                       found.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  TERN_RETURN_IF_ERROR(choose_memory(device));
+  fill_limits(device, found, static_cast<uint32_t>(external.minImportedHostPointerAlignment));
+  (void)find_queue_family(device->symbols, device->physical, &device->queue_family,
+                          &device->limits.timestamp_bits);
+  fill_capabilities(device, found);
+  return make_device(device, found);
+}
+
+}  // namespace tern::vulkan

@@ -1,0 +1,81 @@
+// What was submitted to a device and how far it is: submissions have serial numbers, and a fence marks the
+// end of each.
+//
+// Nothing runs on its own: whoever wants to know (a semaphore's query or wait, a later submission, wait_idle)
+// looks at the fences and so moves `completed` on. A submission that fails (a kernel reported a fault, or one
+// that it depended on failed) leaves its serial and code in `failures`.
+#pragma once
+
+#include "drivers/vulkan/vulkan_api.h"
+#include "hal/base/host_sync.h"
+#include "hal/device.h"
+
+namespace tern::vulkan {
+
+struct Device;
+struct CommandBuffer;
+
+constexpr uint32_t kInFlight = 64;  // submissions under way at once; one more waits
+constexpr uint32_t kFences = 96;    // some more: threads that still wait on one keep it from being used again
+constexpr uint32_t kFailures = 64;  // failed submissions that are remembered
+constexpr uint32_t kDependencies = 4;
+
+struct Fence {
+  VkFence handle;
+  uint32_t users;  // a submission under way, and threads that wait
+};
+
+struct InFlight {
+  Fence* fence;
+  CommandBuffer*
+      recording;  // whose fault words are to be read; null: none. It waits for its end before it goes
+  uint64_t depends[kDependencies];  // serials on this device whose failure is this submission's too
+  uint32_t depends_count;
+};
+
+struct Failure {
+  uint64_t serial;
+  tern_status_code_t code;
+};
+
+struct Queue {
+  tern_mutex_t mutex;      // guards all below, and the VkQueue
+  uint64_t submitted;      // serial of the last submission; the first is 1
+  uint64_t completed;      // all up to this one have ended
+  uint64_t failure_count;  // ever
+  Fence fences[kFences];
+  InFlight in_flight[kInFlight];  // serial % kInFlight
+  Failure failures[kFailures];    // failure number % kFailures
+};
+
+TERN_MUST_USE tern_status_t vulkan_queue_create(Device* device);
+void vulkan_queue_destroy(Device* device);
+
+TERN_MUST_USE tern_status_t vulkan_queue_submit(tern_hal_device_t* device, const tern_hal_submit_t* submit,
+                                                uint32_t changed);
+
+// Command buffers of the driver's own.
+TERN_MUST_USE tern_status_t vulkan_queue_run(Device* device, VkCommandBuffer commands, uint64_t* out_serial);
+
+// Whether the submission has ended; if so, *out_code is OK or why it failed. Fails if the device is lost.
+TERN_MUST_USE tern_status_t vulkan_queue_poll(Device* device, uint64_t serial, bool* out_done,
+                                              tern_status_code_t* out_code);
+
+// Waits for it until `deadline` (tern_hal_now's clock); *out_done says whether it ended.
+TERN_MUST_USE tern_status_t vulkan_queue_wait(Device* device, uint64_t serial, int64_t deadline,
+                                              bool* out_done, tern_status_code_t* out_code);
+
+// Waits for it, or for the device to be lost.
+void vulkan_queue_settle(Device* device, uint64_t serial);
+
+// Waits for the recording's submissions and forgets it; it may go then.
+void vulkan_queue_forget(Device* device, CommandBuffer* commands);
+
+// Waits for everything submitted.
+TERN_MUST_USE tern_status_t vulkan_queue_drain(Device* device);
+
+// Serial numbers now.
+uint64_t vulkan_queue_submitted(Device* device);
+uint64_t vulkan_queue_completed(Device* device);
+
+}  // namespace tern::vulkan

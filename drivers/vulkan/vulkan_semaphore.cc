@@ -1,0 +1,233 @@
+#include "drivers/vulkan/vulkan_semaphore.h"
+
+namespace tern::vulkan {
+namespace {
+
+constexpr uint32_t kPoints = 16;
+
+struct Point {
+  uint64_t value;
+  uint64_t serial;
+  Device* device;  // retained if it is not the semaphore's
+};
+
+// All behind the head is guarded by the mutex; `version` changes with each signal, failure and new point, and
+// sleepers wait on it.
+struct Semaphore {
+  tern_hal_semaphore_t head;  // must be first
+  tern_mutex_t mutex;
+  int32_t version;
+  uint64_t value;
+  tern_status_code_t failure;
+  uint32_t point_count;
+  Point points[kPoints];  // values grow
+};
+
+extern const tern_hal_semaphore_vtable_t kVtable;
+
+Semaphore* cast(const tern_hal_semaphore_t* semaphore) {
+  return reinterpret_cast<Semaphore*>(const_cast<tern_hal_semaphore_t*>(semaphore));
+}
+
+void drop_first(Semaphore* semaphore) {
+  Device* device = semaphore->points[0].device;
+  --semaphore->point_count;
+  for (uint32_t i = 0; i < semaphore->point_count; ++i) semaphore->points[i] = semaphore->points[i + 1];
+  if (&device->head != semaphore->head.device) tern_hal_device_release(&device->head);
+}
+
+void destroy(tern_hal_semaphore_t* base) {
+  Semaphore* semaphore = cast(base);
+  while (semaphore->point_count) drop_first(semaphore);
+  tern_release(base->device->allocator, semaphore, sizeof(Semaphore));
+}
+
+// Takes in what has come true; the mutex is held.
+void settle(Semaphore* semaphore) {
+  while (semaphore->point_count && semaphore->failure == TERN_STATUS_OK) {
+    const Point& point = semaphore->points[0];
+    bool done = false;
+    tern_status_code_t code = TERN_STATUS_OK;
+    tern_status_t status = vulkan_queue_poll(point.device, point.serial, &done, &code);
+    if (!tern_status_is_ok(status)) {
+      code = tern_status_code(status);
+      done = true;
+      tern_status_free(status);
+    }
+    if (!done) return;
+    if (code != TERN_STATUS_OK) {
+      semaphore->failure = code;
+    } else if (point.value > semaphore->value) {
+      semaphore->value = point.value;
+    }
+    drop_first(semaphore);
+  }
+}
+
+tern_status_t failure_of(Semaphore* semaphore) {
+  if (semaphore->failure == TERN_STATUS_OK) return TERN_OK;
+  return tern_status_make(semaphore->head.device->allocator, semaphore->failure,
+                          "The semaphore failed (%s): the work that was to signal it did not finish.",
+                          tern_status_code_name(semaphore->failure));
+}
+
+void wake(Semaphore* semaphore) {
+  __atomic_fetch_add(&semaphore->version, 1, __ATOMIC_RELEASE);
+  tern_host_wake_all(&semaphore->version);
+}
+
+tern_status_t query(tern_hal_semaphore_t* base, uint64_t* out_value) {
+  Semaphore* semaphore = cast(base);
+  MutexLock lock(&semaphore->mutex);
+  settle(semaphore);
+  TERN_RETURN_IF_ERROR(failure_of(semaphore));
+  *out_value = semaphore->value;
+  return TERN_OK;
+}
+
+// Whether `value` may come next; the mutex is held.
+tern_status_t check_next(Semaphore* semaphore, uint64_t value) {
+  settle(semaphore);
+  TERN_RETURN_IF_ERROR(failure_of(semaphore));
+  uint64_t last = semaphore->value;
+  for (uint32_t i = 0; i < semaphore->point_count; ++i) {
+    if (semaphore->points[i].value > last) last = semaphore->points[i].value;
+  }
+  if (value > last) return TERN_OK;
+  return tern_status_make(semaphore->head.device->allocator, TERN_STATUS_FAILED_PRECONDITION,
+                          "The signalled value (%llu) is not larger than the semaphore's (%llu).",
+                          (unsigned long long)value, (unsigned long long)last);
+}
+
+tern_status_t signal(tern_hal_semaphore_t* base, uint64_t value) {
+  Semaphore* semaphore = cast(base);
+  {
+    MutexLock lock(&semaphore->mutex);
+    TERN_RETURN_IF_ERROR(check_next(semaphore, value));
+    semaphore->value = value;
+  }
+  wake(semaphore);
+  return TERN_OK;
+}
+
+void fail(tern_hal_semaphore_t* base, tern_status_code_t code) {
+  Semaphore* semaphore = cast(base);
+  {
+    MutexLock lock(&semaphore->mutex);
+    if (semaphore->failure != TERN_STATUS_OK) return;
+    semaphore->failure = code;
+  }
+  wake(semaphore);
+}
+
+// The submission that raises the semaphore to `value`, retained, or a null device. The mutex is held.
+Point find_point(Semaphore* semaphore, uint64_t value) {
+  for (uint32_t i = 0; i < semaphore->point_count; ++i) {
+    if (semaphore->points[i].value < value) continue;
+    tern_hal_device_retain(&semaphore->points[i].device->head);
+    return semaphore->points[i];
+  }
+  return {};
+}
+
+tern_status_t wait(tern_hal_semaphore_t* base, uint64_t value, int64_t deadline) {
+  Semaphore* semaphore = cast(base);
+  for (;;) {
+    const int32_t version = __atomic_load_n(&semaphore->version, __ATOMIC_ACQUIRE);
+    Point point = {};
+    uint64_t now = 0;
+    {
+      MutexLock lock(&semaphore->mutex);
+      settle(semaphore);
+      TERN_RETURN_IF_ERROR(failure_of(semaphore));
+      now = semaphore->value;
+      if (now >= value) return TERN_OK;
+      point = find_point(semaphore, value);
+    }
+    bool done = false;
+    if (point.device) {
+      tern_status_code_t code = TERN_STATUS_OK;
+      tern_status_t status = vulkan_queue_wait(point.device, point.serial, deadline, &done, &code);
+      tern_hal_device_release(&point.device->head);
+      TERN_RETURN_IF_ERROR(status);
+    }
+    if (done) continue;
+    if (deadline != TERN_HAL_NEVER && tern_host_now() >= deadline) {
+      return tern_status_make(base->device->allocator, TERN_STATUS_DEADLINE_EXCEEDED,
+                              "The semaphore's value (%llu) did not reach (%llu) before the deadline.",
+                              (unsigned long long)now, (unsigned long long)value);
+    }
+    tern_host_wait(&semaphore->version, version, deadline);
+  }
+}
+
+const tern_hal_semaphore_vtable_t kVtable = {destroy, query, signal, fail, wait};
+
+}  // namespace
+
+bool vulkan_semaphore_is_own(const tern_hal_semaphore_t* semaphore) {
+  return semaphore->vtable == &kVtable;
+}
+
+bool vulkan_semaphore_pending(const tern_hal_semaphore_point_t& point, Device* device, uint64_t* out_serial) {
+  if (!vulkan_semaphore_is_own(point.semaphore)) return false;
+  Semaphore* semaphore = cast(point.semaphore);
+  MutexLock lock(&semaphore->mutex);
+  settle(semaphore);
+  if (semaphore->failure != TERN_STATUS_OK || semaphore->value >= point.value) return false;
+  for (uint32_t i = 0; i < semaphore->point_count; ++i) {
+    const Point& pending = semaphore->points[i];
+    if (pending.value < point.value) continue;
+    *out_serial = pending.serial;
+    return pending.device == device;
+  }
+  return false;
+}
+
+tern_status_t vulkan_semaphore_check(const tern_hal_semaphore_point_t& point) {
+  if (!point.semaphore) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
+  if (!vulkan_semaphore_is_own(point.semaphore)) return TERN_OK;
+  Semaphore* semaphore = cast(point.semaphore);
+  MutexLock lock(&semaphore->mutex);
+  return check_next(semaphore, point.value);
+}
+
+tern_status_t vulkan_semaphore_add(const tern_hal_semaphore_point_t& point, Device* device, uint64_t serial) {
+  Semaphore* semaphore = cast(point.semaphore);
+  for (;;) {
+    Point oldest = {};
+    {
+      MutexLock lock(&semaphore->mutex);
+      settle(semaphore);
+      if (semaphore->failure != TERN_STATUS_OK) return TERN_OK;  // whoever waits is told that
+      if (semaphore->point_count < kPoints) {
+        if (&device->head != semaphore->head.device) tern_hal_device_retain(&device->head);
+        semaphore->points[semaphore->point_count++] = {point.value, serial, device};
+        break;
+      }
+      oldest = find_point(semaphore, 0);
+    }
+    bool done = false;
+    tern_status_code_t code = TERN_STATUS_OK;
+    tern_status_t status = vulkan_queue_wait(oldest.device, oldest.serial, TERN_HAL_NEVER, &done, &code);
+    tern_hal_device_release(&oldest.device->head);
+    TERN_RETURN_IF_ERROR(status);
+  }
+  wake(semaphore);
+  return TERN_OK;
+}
+
+tern_status_t vulkan_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,
+                                      tern_hal_semaphore_t** out_semaphore) {
+  auto* semaphore =
+      static_cast<Semaphore*>(tern_allocate(device->allocator, sizeof(Semaphore), alignof(Semaphore)));
+  if (!semaphore) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
+  *semaphore = {};
+  semaphore->head.vtable = &kVtable;
+  semaphore->head.device = device;
+  semaphore->value = initial_value;
+  *out_semaphore = &semaphore->head;
+  return TERN_OK;
+}
+
+}  // namespace tern::vulkan
