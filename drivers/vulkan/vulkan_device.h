@@ -38,8 +38,10 @@ struct Layout {
 struct PipelineCache {
   tern_mutex_t mutex;  // guards all, and the making of pipelines
   VkPipelineCache handle;
-  bool stale;      // there are pipelines that the file has not
-  char path[512];  // of the file; empty: none
+  bool stale;         // there are pipelines that the file has not
+  char path[512];     // of the file; empty: none
+  uint64_t hash;      // of what the file holds
+  uint32_t compiled;  // pipelines that were not in the cache
   Layout* layouts;
 };
 
@@ -63,10 +65,11 @@ struct Device {
   VkDevice handle;
   VkQueue queue_handle;
   uint32_t queue_family;
-  uint32_t quirks;       // TERN_VULKAN_QUIRK_...
-  bool unified;          // the host sees the local pool
-  bool integrated;       // device memory is host memory
-  uint64_t memory_size;  // of the local pool's heap
+  uint32_t quirks;        // TERN_VULKAN_QUIRK_...
+  bool unified;           // the host sees the local pool
+  bool integrated;        // device memory is host memory
+  bool tells_cache_hits;  // whether pipelines came from the cache (Vulkan 1.3)
+  uint64_t memory_size;   // of the local pool's heap
   Limits limits;
   int64_t capabilities[kCapabilityCount];
   tern_vulkan_options_t options;

@@ -79,10 +79,22 @@ tern_status_t make_pipeline(Device* device, const Entry& entry, uint32_t scratch
   info.stage.pSpecializationInfo = scratch ? &special : nullptr;
   info.layout = entry.layout->pipeline;
   info.basePipelineIndex = -1;
+  VkPipelineCreationFeedback feedback = {}, stage_feedback = {};
+  VkPipelineCreationFeedbackCreateInfo told = {};
+  told.sType = VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO;
+  told.pPipelineCreationFeedback = &feedback;
+  told.pipelineStageCreationFeedbackCount = 1;
+  told.pPipelineStageCreationFeedbacks = &stage_feedback;
+  if (device->tells_cache_hits) info.pNext = &told;
   PipelineCache& cache = device->pipelines;
   MutexLock lock(&cache.mutex);
   TERN_VULKAN_TRY(device, CreateComputePipelines, device->handle, cache.handle, 1, &info, nullptr,
                   out_pipeline);
+  constexpr VkPipelineCreationFeedbackFlags kHit =
+      VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT |
+      VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT;
+  if ((feedback.flags & kHit) == kHit) return TERN_OK;
+  ++cache.compiled;
   __atomic_store_n(&cache.stale, true, __ATOMIC_RELEASE);
   return TERN_OK;
 }

@@ -340,6 +340,7 @@ tern_status_t vulkan_features_open(Device* device) {
   if (found.usable[kExternalMemoryHost]) found.subgroup.pNext = &external;
   device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
   query_features(device, &found);
+  device->tells_cache_hits = found.properties.apiVersion >= VK_API_VERSION_1_3;
   device->quirks = quirks_of(found.properties, device->options);
   device->integrated = found.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||
                        found.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;

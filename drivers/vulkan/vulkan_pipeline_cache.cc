@@ -94,12 +94,12 @@ uint8_t* read_file(Device* device, size_t* out_size) {
   return data;
 }
 
-void write_file(const char* path, const uint8_t* data, size_t size) {
+void write_file(const char* path, const uint8_t* data, size_t size, uint64_t hash) {
   char temporary[600];
   snprintf(temporary, sizeof(temporary), "%s.%d", path, static_cast<int>(getpid()));
   FILE* file = fopen(temporary, "wb");
   if (!file) return;
-  const FileHead head = {kMagic, size, hash_of(data, size)};
+  const FileHead head = {kMagic, size, hash};
   const bool written = fwrite(&head, sizeof(head), 1, file) == 1 && fwrite(data, 1, size, file) == size;
   if (fclose(file) != 0 || !written || rename(temporary, path) != 0) (void)unlink(temporary);
 }
@@ -153,6 +153,7 @@ void vulkan_pipeline_cache_open(Device* device) {
   info.pInitialData = data;
   if (device->symbols.CreatePipelineCache(device->handle, &info, nullptr, &cache.handle) < 0)
     cache.handle = nullptr;
+  if (data) cache.hash = hash_of(data, size);
   tern_release(device->head.allocator, data, size);
 }
 
@@ -171,7 +172,9 @@ void vulkan_pipeline_cache_save(Device* device) {
   if (!data) return;
   size_t filled = size;
   if (device->symbols.GetPipelineCacheData(device->handle, cache.handle, &filled, data) == VK_SUCCESS) {
-    write_file(cache.path, data, filled);
+    const uint64_t hash = hash_of(data, filled);
+    if (hash != cache.hash) write_file(cache.path, data, filled, hash);
+    cache.hash = hash;
   }
   tern_release(device->head.allocator, data, size);
 }

@@ -1,7 +1,7 @@
 // The suite's kernels (kernels.c) for Vulkan (schemas/abi/kernel_abi.h). One invocation a workgroup does the work, as plainly
 // as on the CPU; words are all that the floor can store, so bytes are added by atomics on words.
 //
-// vulkan_kernels.spv.inc is this file as SPIR-V, one module a kernel: tests/hal_cts/make_vulkan_kernels.py makes it.
+// vulkan_kernels.spv.inc is this file as SPIR-V, one module a kernel: tests/support/make_spirv.py makes it.
 #version 450
 
 #if defined(KERNEL_add) || defined(KERNEL_affine)

@@ -14,6 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Bytes of the GPU drivers, by the same measure as the rest; they are not part of libtern.a.
+DRIVER_LIMITS = {"cuda": 61440, "vulkan": 61440}
+
 
 def run(*command):
     result = subprocess.run([str(c) for c in command], capture_output=True, text=True)
@@ -47,6 +50,29 @@ def add_strings(sizes, archive):
         section = re.match(r"\.rodata\.str\S*\s+(\d+)", line)
         if section and member in sizes:
             sizes[member]["strings"] += int(section[1])
+
+
+def driver_bytes(archive):
+    """What a driver's archive adds to a program, before the linker leaves out what nobody calls: code, data, strings."""
+    total = 0
+    for line in run("llvm-size-19", "-A", archive).splitlines():
+        section = re.match(r"\.(text|rodata|data|bss|eh_frame|init_array|tdata|tbss)\S*\s+(\d+)", line)
+        total += int(section[2]) if section else 0
+    return total
+
+
+def gate_drivers(build):
+    """The drivers that programs add to libtern.a: each within the limit of its row, where it is built."""
+    run("ninja", "-C", build, "-j2", "drivers/all")
+    for name, limit in DRIVER_LIMITS.items():
+        archive = build / "lib" / f"libtern_driver_{name}.a"
+        if not archive.exists():
+            print(f"{name} driver: not built here")
+            continue
+        total = driver_bytes(archive)
+        print(f"{name} driver: {total} bytes of {limit}")
+        if not 5000 < total <= limit:
+            sys.exit(f"size_gate: the {name} driver has {total} bytes; its limit is {limit}")
 
 
 def main():
@@ -91,6 +117,7 @@ def main():
         sys.exit("size_gate: that is too little to be true: the linker map was not understood")
     if total > args.limit:
         sys.exit(f"size_gate: {total} bytes are over the limit of {args.limit}")
+    gate_drivers(args.build)
 
 
 main()

@@ -1,0 +1,303 @@
+// What the HAL's suite cannot see: containers, the cache's file, and how recordings behave when arguments
+// change under way. Cases that need a device say so and pass where there is none (lavapipe is one).
+#include "drivers/vulkan/vulkan_driver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "drivers/vulkan/testdata/test_kernels.spv.inc"
+#include "drivers/vulkan/vulkan_command_buffer.h"
+#include "drivers/vulkan/vulkan_spirv.h"
+#include "drivers/vulkan/vulkan_status.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/test_allocator.h"
+
+using namespace tern;
+using namespace tern::test;
+
+namespace {
+
+constexpr uint32_t kTwenty = 0, kCount = 1, kAppend = 2;
+
+struct Fixture {
+  TestAllocator allocator;
+  tern_hal_driver_registry_t registry = {};
+  tern_hal_device_t* device = nullptr;  // null: there is none here
+  tern_hal_executable_t* executable = nullptr;
+  std::vector<tern_hal_buffer_t*> buffers;
+  std::vector<tern_hal_command_buffer_t*> recordings;
+
+  explicit Fixture(tern_vulkan_options_t options = {}) {
+    if (!options.cache_dir) options.cache_dir = "";
+    REQUIRE_OK(tern_vulkan_driver_register(&registry));
+    uint32_t count = 0;
+    REQUIRE_OK(registry.drivers[0]->enumerate(allocator.get(), nullptr, 0, &count));
+    if (count == 0) {
+      MESSAGE("there is no Vulkan device on this machine");
+      return;
+    }
+    tern_hal_device_desc_t desc = {};
+    desc.driver_options = &options;
+    REQUIRE_OK(tern_hal_driver_create_device(registry.drivers[0], &desc, allocator.get(), &device));
+    REQUIRE_OK(make_executable({1, 1, 1}, &executable));
+  }
+  ~Fixture() {
+    for (auto* recording : recordings) tern_hal_command_buffer_release(recording);
+    for (auto* buffer : buffers) tern_hal_buffer_release(buffer);
+    tern_hal_executable_release(executable);
+    tern_hal_device_release(device);
+  }
+
+  tern_status_t make_executable(std::vector<uint32_t> size, tern_hal_executable_t** out) {
+    std::vector<uint32_t> code(std::begin(spirv_twenty), std::end(spirv_twenty));
+    tern_hal_entry_t entries[3] = {{tern_string_view("twenty"), 0, nullptr, 1, 20, {}},
+                                   {tern_string_view("count"), 0, nullptr, 1, 0, {}},
+                                   {tern_string_view("append"), 0, nullptr, 1, 1, {}}};
+    entries[kTwenty].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
+    entries[kCount].offset = code.size() * 4;
+    code.insert(code.end(), std::begin(spirv_count), std::end(spirv_count));
+    entries[kAppend].offset = code.size() * 4;
+    code.insert(code.end(), std::begin(spirv_append), std::end(spirv_append));
+    for (auto& entry : entries) {
+      for (size_t i = 0; i < 3; ++i) entry.launch.workgroup_size[i] = size[i];
+    }
+    const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV, 1,
+                                             tern_const_bytes(code.data(), code.size() * 4), entries, 3};
+    return tern_hal_executable_create(device, &desc, out);
+  }
+
+  tern_hal_buffer_t* buffer(std::vector<uint32_t> values) {
+    const auto size = static_cast<int64_t>(values.size() * 4);
+    tern_hal_buffer_t* made = nullptr;
+    REQUIRE_OK(tern_hal_device_allocate_buffer(device, 0, size, &made));
+    buffers.push_back(made);
+    REQUIRE_OK(tern_hal_buffer_write(made, 0, values.data(), size));
+    return made;
+  }
+  std::vector<uint32_t> values(tern_hal_buffer_t* buffer) {
+    std::vector<uint32_t> read(tern_hal_buffer_size(buffer) / 4);
+    REQUIRE_OK(tern_hal_buffer_read(buffer, 0, read.data(), static_cast<int64_t>(read.size() * 4)));
+    return read;
+  }
+  tern_hal_command_buffer_t* recording(std::vector<uint8_t> classes, uint32_t params) {
+    const tern_hal_command_buffer_desc_t desc = {classes.data(), static_cast<uint32_t>(classes.size()),
+                                                 params};
+    tern_hal_command_buffer_t* made = nullptr;
+    REQUIRE_OK(tern_hal_command_buffer_create(device, &desc, &made));
+    recordings.push_back(made);
+    return made;
+  }
+  tern_status_t dispatch(tern_hal_command_buffer_t* commands, uint32_t entry, uint32_t slot, int64_t length,
+                         std::vector<tern_hal_operand_t> params, int64_t grid = 1) {
+    const tern_hal_binding_t binding = {slot, TERN_HAL_ACCESS_READ | TERN_HAL_ACCESS_WRITE,
+                                        tern_hal_constant(0), tern_hal_constant(length)};
+    tern_hal_dispatch_t dispatch = {};
+    dispatch.executable = executable;
+    dispatch.entry = entry;
+    dispatch.binding_count = 1;
+    dispatch.bindings = &binding;
+    dispatch.params = params.data();
+    dispatch.param_count = static_cast<uint32_t>(params.size());
+    dispatch.grid_rank = 1;
+    dispatch.grid[0] = tern_hal_constant(grid);
+    return tern_hal_command_buffer_dispatch(commands, &dispatch);
+  }
+  tern_status_t submit(tern_hal_command_buffer_t* commands, std::vector<tern_hal_range_t> bindings,
+                       std::vector<int64_t> params) {
+    tern_hal_submit_t submission = {};
+    submission.command_buffer = commands;
+    submission.bindings = bindings.data();
+    submission.binding_count = static_cast<uint32_t>(bindings.size());
+    submission.params = params.data();
+    submission.param_count = static_cast<uint32_t>(params.size());
+    return tern_hal_device_submit(device, &submission);
+  }
+};
+
+tern_hal_range_t whole(tern_hal_buffer_t* buffer) {
+  return {buffer, 0, TERN_HAL_WHOLE};
+}
+
+constexpr size_t kWords = sizeof(spirv_count) / 4;
+
+tern_status_code_t find(const std::vector<uint32_t>& words, const char* name = "count") {
+  TestAllocator allocator;
+  vulkan::SpirvEntry entry;
+  return take_code(vulkan::vulkan_spirv_find(allocator.get(), words.data(), words.size(), 0x10300,
+                                             tern_string_view(name), &entry));
+}
+
+}  // namespace
+
+TEST_CASE("a SPIR-V container is checked, whatever its words") {
+  const std::vector<uint32_t> whole_module(std::begin(spirv_count), std::end(spirv_count));
+  CHECK_EQ(find(whole_module), TERN_STATUS_OK);
+  CHECK_EQ(find(whole_module, "any name will do for the only entry point"), TERN_STATUS_OK);
+  for (size_t size = 0; size < 20; ++size) {
+    CHECK_EQ(find({whole_module.begin(), whole_module.begin() + static_cast<long>(size)}),
+             TERN_STATUS_MALFORMED);
+  }
+  for (size_t i = 0; i < kWords; ++i) {  // none may read outside (sanitizers watch)
+    for (const uint32_t value : {0u, 0xffffffffu, 0xffff000fu, 0x0002000fu, 0x00060010u}) {
+      std::vector<uint32_t> damaged = whole_module;
+      damaged[i] = value;
+      (void)find(damaged);
+      damaged.resize(i + 1);
+      (void)find(damaged);
+    }
+  }
+  std::vector<uint32_t> later = whole_module;
+  later[1] = 0x00010600;
+  CHECK_EQ(find(later), TERN_STATUS_INCOMPATIBLE);
+}
+
+TEST_CASE("results are statuses with sentences") {
+  TestAllocator allocator;
+  CHECK_OK(vulkan::vulkan_status(allocator.get(), VK_INCOMPLETE, "vkCall"));
+  CHECK_EQ(take_text(vulkan::vulkan_status(allocator.get(), VK_ERROR_DEVICE_LOST, "vkCall")),
+           "DEVICE_LOST: vkCall failed with VK_ERROR_DEVICE_LOST (-4): the device was lost.");
+  CHECK_CODE(vulkan::vulkan_status(allocator.get(), static_cast<VkResult>(-12345), "vkCall"), INTERNAL);
+}
+
+TEST_CASE("entries that the module contradicts are refused") {
+  Fixture f;
+  if (!f.device) return;
+  tern_hal_executable_t* made = nullptr;
+  CHECK_CODE(f.make_executable({64, 1, 1}, &made), MALFORMED);
+  CHECK_CODE(f.make_executable({1 << 20, 1 << 20, 1 << 20}, &made), MALFORMED);
+}
+
+TEST_CASE("parameters that are too many to push arrive in a buffer, each submission's own") {
+  Fixture f;
+  if (!f.device) return;
+  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 1);
+  std::vector<tern_hal_operand_t> params = {tern_hal_parameter(0)};
+  for (int i = 1; i < 20; ++i) params.push_back(tern_hal_constant(i * 1000));
+  REQUIRE_OK(f.dispatch(commands, kTwenty, 0, 160, params));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  tern_hal_buffer_t* target = f.buffer(std::vector<uint32_t>(40));
+  for (int64_t first : {7, 8, 1 << 30}) {
+    REQUIRE_OK(f.submit(commands, {whole(target)}, {first}));
+    const std::vector<uint32_t> values = f.values(target);
+    CHECK_EQ(values[0], static_cast<uint32_t>(first));
+    CHECK_EQ(values[38], 19000);
+    CHECK_EQ(values[39], 0);
+  }
+  CHECK_CODE(f.submit(commands, {whole(target)}, {-1}), DATA_ERROR);
+  CHECK_OK(f.submit(commands, {whole(target)}, {1}));
+}
+
+TEST_CASE("grids larger than a dimension are folded; each tile runs once") {
+  Fixture f;
+  if (!f.device) return;
+  for (uint32_t tiles : {65535u, 65536u, 65537u, 200001u}) {
+    auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 0);
+    REQUIRE_OK(f.dispatch(commands, kCount, 0, 8, {}, tiles));
+    REQUIRE_OK(tern_hal_command_buffer_end(commands));
+    tern_hal_buffer_t* target = f.buffer({0, 0});
+    REQUIRE_OK(f.submit(commands, {whole(target)}, {}));
+    CHECK_EQ(f.values(target), std::vector<uint32_t>{tiles, tiles - 1});
+  }
+  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 0);
+  REQUIRE_OK(f.dispatch(commands, kCount, 0, 8, {}, int64_t{1} << 33));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  CHECK_CODE(f.submit(commands, {whole(f.buffer({0, 0}))}, {}), OUT_OF_RANGE);
+}
+
+TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing") {
+  Fixture f;
+  if (!f.device) return;
+  // Long static runs between dynamic commands: segments of both kinds.
+  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL, TERN_HAL_SLOT_ARENA}, 1);
+  tern_hal_buffer_t *arena = f.buffer({1}), *first = f.buffer({1}), *second = f.buffer({1});
+  REQUIRE_OK(tern_hal_command_buffer_bind(commands, 1, whole(arena)));
+  auto step = [&](uint32_t slot, tern_hal_operand_t param) {
+    REQUIRE_OK(f.dispatch(commands, kAppend, slot, 4, {param}));
+    REQUIRE_OK(tern_hal_command_buffer_barrier(commands));
+  };
+  for (int i = 0; i < 10; ++i) step(1, tern_hal_constant(i));
+  step(0, tern_hal_parameter(0));
+  step(1, tern_hal_parameter(0));
+  for (int i = 0; i < 10; ++i) step(1, tern_hal_constant(i));
+  step(0, tern_hal_parameter(0));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  const auto* inside = reinterpret_cast<vulkan::CommandBuffer*>(commands);
+  CHECK_EQ(inside->segment_count, 4);
+  uint32_t in_arena = 1, in[2] = {1, 1};
+  for (uint32_t run = 0; run < 100; ++run) {
+    const uint32_t which = run / 3 % 2, argument = run / 2;
+    REQUIRE_OK(f.submit(commands, {whole(which ? second : first), {}}, {argument}));
+    for (uint32_t i = 0; i < 10; ++i) in_arena = 3 * in_arena + i;
+    in_arena = 3 * in_arena + argument;
+    for (uint32_t i = 0; i < 10; ++i) in_arena = 3 * in_arena + i;
+    in[which] = 3 * (3 * in[which] + argument) + argument;
+  }
+  CHECK_EQ(f.values(arena)[0], in_arena);
+  CHECK_EQ(f.values(first)[0], in[0]);
+  CHECK_EQ(f.values(second)[0], in[1]);
+}
+
+TEST_CASE("buffers of many sizes come from few blocks and do not overlap") {
+  Fixture f;
+  if (!f.device) return;
+  std::vector<tern_hal_buffer_t*> made;
+  uint32_t random = 1;
+  for (uint32_t i = 0; i < 300; ++i) {
+    random = random * 1664525 + 1013904223;
+    made.push_back(f.buffer(std::vector<uint32_t>(1 + random % 5000, i)));
+    if (i % 3 == 2) {  // a hole
+      tern_hal_buffer_release(f.buffers[f.buffers.size() - 2]);
+      f.buffers.erase(f.buffers.end() - 2);
+      made.erase(made.end() - 2);
+    }
+  }
+  uint32_t blocks = 0;
+  for (auto* block = vulkan::cast_device(f.device)->memory.blocks[0]; block; block = block->next) ++blocks;
+  CHECK(blocks < 8);
+  for (auto* buffer : made) {
+    const std::vector<uint32_t> values = f.values(buffer);
+    CHECK_EQ(values, std::vector<uint32_t>(values.size(), values[0]));
+  }
+}
+
+TEST_CASE("the pipelines' file is written, read, and ignored when damaged") {
+  char folder[] = "/tmp/vulkan_cache_XXXXXX";
+  REQUIRE(mkdtemp(folder) != nullptr);
+  const std::string inside = std::string(folder) + "/deep/er";
+  tern_vulkan_options_t options = {};
+  options.cache_dir = inside.c_str();
+  std::string path;
+  uint64_t size = 0;
+  uint32_t compiled = 0;
+  {
+    Fixture f(options);
+    if (f.device) compiled = vulkan::cast_device(f.device)->pipelines.compiled;
+  }
+  if (compiled) {
+    CHECK_EQ(compiled, 3);
+    for (const auto& file : std::filesystem::directory_iterator(inside)) path = file.path();
+    size = std::filesystem::file_size(path);
+    CHECK(size > 24);
+    const Fixture again(options);
+    const vulkan::Device* device = vulkan::cast_device(again.device);
+    CHECK(device->pipelines.hash != 0);
+    // A driver whose data is only the head (lavapipe before Mesa 24) keeps its code elsewhere.
+    if (device->tells_cache_hits && size > 24 + 32) CHECK_EQ(device->pipelines.compiled, 0);
+    CHECK_EQ(std::distance(std::filesystem::directory_iterator(inside), {}), 1);
+  }
+  for (uint64_t at = 0; compiled && at < size; at += 1 + size / 60) {
+    FILE* file = fopen(path.c_str(), "r+b");
+    fseek(file, static_cast<long>(at), SEEK_SET);
+    fputc(0xa5, file);
+    fclose(file);
+    Fixture damaged(options);
+    CHECK_EQ(vulkan::cast_device(damaged.device)->pipelines.compiled, 3);
+  }
+  std::filesystem::remove_all(folder);
+}
