@@ -180,6 +180,7 @@ void make_segments(CommandBuffer* commands) {
 
 // Where the work of each phase is. Dispatches that may be bounced are transfers too.
 void find_stages(CommandBuffer* commands) {
+  for (uint32_t i = 0; i < commands->step_count; ++i) commands->stages[i] = 0;
   for (uint32_t i = 0; i < commands->step_count; ++i) {
     const Step& step = commands->steps[i];
     VkPipelineStageFlags stages = VK_PIPELINE_STAGE_TRANSFER_BIT;
@@ -263,7 +264,6 @@ tern_status_t prepare(tern_hal_command_buffer_t* base) {
   if (!commands->pool) TERN_RETURN_IF_ERROR(make_parts(commands));
   if (commands->last_serial) vulkan_queue_settle(device, commands->last_serial);
   TERN_RETURN_IF_ERROR(vulkan_resolve(commands, false, 0));
-  memset(commands->stages, 0, commands->step_count * sizeof(VkPipelineStageFlags));
   find_stages(commands);
   for (uint32_t i = 0; i < commands->segment_count; ++i) {
     if (commands->segments[i].dynamic) continue;

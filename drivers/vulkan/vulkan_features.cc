@@ -13,7 +13,7 @@ enum CapabilityId : uint32_t {
 #undef TERN_CAPABILITY
 };
 static_assert(vulkan_api_version == kFirstCapability &&
-                  vulkan_unified == kFirstCapability + kCapabilityCount - 1,
+                  vulkan_software == kFirstCapability + kCapabilityCount - 1,
               "the rows of this driver");
 
 // Extensions that are used where the device has them.
@@ -191,6 +191,7 @@ void fill_capabilities(Device* device, const Found& found) {
   set(vulkan_storage_alignment, limits.storage_alignment);
   set(vulkan_push_constants, found.properties.limits.maxPushConstantsSize);
   set(vulkan_unified, device->integrated);
+  set(vulkan_software, found.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU);
 }
 
 uint32_t quirks_of(const VkPhysicalDeviceProperties& properties, const tern_vulkan_options_t& options) {
