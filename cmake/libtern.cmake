@@ -1,7 +1,11 @@
 # lib/libtern.a: the whole runtime in one archive, for programs that embed it. Users need also -lm, -lpthread and, before
 # glibc 2.34, -ldl.
 set(parts)
-foreach(part tern_hal_base tern_hal tern_driver_cpu tern_driver_cuda tern_driver_null tern_vm_module tern_vm)
+set(targets tern_hal_base tern_hal tern_driver_cpu tern_driver_cuda tern_driver_null tern_vm_module tern_vm)
+if(TARGET tern_driver_vulkan)
+  list(APPEND targets tern_driver_vulkan)
+endif()
+foreach(part ${targets})
   get_target_property(type ${part} TYPE)
   if(NOT type STREQUAL INTERFACE_LIBRARY)
     list(APPEND parts $<TARGET_OBJECTS:${part}>)

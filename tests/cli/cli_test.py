@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -328,6 +329,39 @@ def test_gpu_module(folder):
     assert code == 0 and "64 threads" in text and "Ptx, for devices of cuda_compute_capability >= 80" in text, text
     code, text = invoke(tools.TERN, "run", module, "--driver", "cuda", "--device", "5", **gpu)
     assert code != 0, text
+
+
+VULKAN_MODULE = GPU_MODULE.replace(
+    GPU_MODULE[GPU_MODULE.index("segment code"):GPU_MODULE.index("source")],
+    """segment code file "add.spv"
+executable vulkan11 spirv segment 1 if vulkan_api_version >= 101 entries "add"@0 workgroup 64 1 1
+""").replace("program cuda", "program vulkan")
+
+
+def test_vulkan_module(folder):
+    """The vulkan driver on whatever device there is (lavapipe in CI), with a kernel of the HAL suite."""
+    folder = Path(folder)
+    text = (tools.ROOT / "tests/hal_cts/vulkan_kernels.spv.inc").read_text()
+    words = re.findall(r"0x([0-9a-f]{8})", text[text.index("spirv_add"):].split("};")[0])
+    (folder / "add.spv").write_bytes(b"".join(int(word, 16).to_bytes(4, "little") for word in words))
+    (folder / "v.tvm").write_text(VULKAN_MODULE.replace("add.spv", str(folder / "add.spv")))
+    module = folder / "v.tern"
+    code, text = invoke(tools.BUILD / "bin" / "tern-as", folder / "v.tvm", "-o", module)
+    assert code == 0, text
+    code, text = invoke(tools.TERN, "devices")
+    if "vulkan:0" not in text:  # no Vulkan device here, or a build without the driver
+        return
+    assert "vulkan_workgroup_memory" in text, text
+    x = save(folder, np.array([1, 2, 3, 4], np.int32))
+    for driver in ("vulkan", "auto"):
+        code, text = invoke(tools.TERN, "run", module, "--driver", driver, "-i", f"x={x}", "-o", folder)
+        assert code == 0, text
+        assert np.load(folder / "y.npy").tolist() == [11, 22, 33, 44]
+    assert "on vulkan:0" in text and "code vulkan11" in text, text
+    code, text = invoke(tools.TERN, "bench", module, "--driver", "vulkan", "--runs", "5", "--dispatches")
+    assert code == 0 and "add1 (Add)" in text, text
+    code, text = invoke(tools.TERN, "run", compiled(folder), "--driver", "vulkan")
+    assert code == 3 and "no program for this device (driver 'vulkan')" in text, text
 
 
 def test_help(folder):

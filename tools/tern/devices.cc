@@ -60,11 +60,22 @@ std::string first_sentence(tern_status_t status) {
   return text;
 }
 
+// Whether the device is a GPU's driver computing on the processor.
+bool is_software(tern_device_t* device) {
+  for (const Capability& row : kCapabilities) {
+    if (std::string_view(row.name) == "vulkan_software") return capability(device, row.id) != 0;
+  }
+  return false;
+}
+
+// *out_deferred: the device is software, and `software` does not say that such will do.
 tern_status_t try_device(tern_instance_t* instance, const tern_module_t* module,
-                         const tern_device_info_t& info, const DeviceOptions& options,
-                         const MakeSession& make_session, Placed& placed) {
+                         const tern_device_info_t& info, const DeviceOptions& options, bool software,
+                         const MakeSession& make_session, Placed& placed, bool* out_deferred) {
   if (tern_status_t status = create(instance, info.driver, info.ordinal, options, placed.device))
     return status;
+  *out_deferred = !software && is_software(placed.device.get());
+  if (*out_deferred) return nullptr;
   // Cheap, and before weights are copied.
   if (tern_status_t status = tern_module_check_device(module, placed.device.get())) return status;
   tern_session_t* session = nullptr;
@@ -95,9 +106,18 @@ Placed place_automatically(tern_instance_t* instance, const tern_module_t* modul
     if (std::none_of(infos.begin(), infos.end(), [&](const auto& info) { return driver == info.driver; }))
       passed_over += "; no " + std::string(driver) + " device";
   }
-  for (const tern_device_info_t& info : infos) {
+  // Software that stands in for a GPU comes behind the cpu.
+  const size_t count = infos.size();
+  for (size_t i = 0; i < infos.size(); ++i) {
+    const tern_device_info_t info = infos[i];
     Placed placed;
-    const tern_status_t status = try_device(instance, module, info, options, make_session, placed);
+    bool deferred = false;
+    const tern_status_t status =
+        try_device(instance, module, info, options, i >= count, make_session, placed, &deferred);
+    if (deferred) {
+      infos.push_back(info);
+      continue;
+    }
     if (!status) {
       std::fprintf(stderr, "on %s%s\n", describe(info, placed.session.get()).c_str(), passed_over.c_str());
       return placed;
@@ -125,6 +145,9 @@ Handle<tern_instance_t> make_instance() {
   Handle<tern_instance_t> owned(instance);
   must(tern_cpu_driver_register(tern_instance_drivers(instance)));
   must(tern_cuda_driver_register(tern_instance_drivers(instance)));
+#if TERN_HAS_VULKAN
+  must(tern_vulkan_driver_register(tern_instance_drivers(instance)));
+#endif
   must(tern_null_driver_register(tern_instance_drivers(instance)));
   return owned;
 }

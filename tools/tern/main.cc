@@ -14,7 +14,7 @@ void add_device_options(CLI::App* command, DeviceOptions& device) {
   command
       ->add_option(
           "--driver", device.driver,
-          "Driver to run on: cpu, cuda, null; auto takes the first GPU that the module has a program "
+          "Driver to run on: cpu, cuda, vulkan, null; auto takes the first GPU that the module has a program "
           "for, else the cpu")
       ->capture_default_str();
   command->add_option("--device", device.ordinal, "Which of the driver's devices (tern devices lists them)")

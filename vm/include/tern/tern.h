@@ -148,6 +148,9 @@ TERN_API TERN_API_MUST_USE tern_status_t
 tern_null_driver_register(struct tern_hal_driver_registry_t* drivers);
 TERN_API TERN_API_MUST_USE tern_status_t
 tern_cuda_driver_register(struct tern_hal_driver_registry_t* drivers);
+// In libterns that were built with Vulkan's headers.
+TERN_API TERN_API_MUST_USE tern_status_t
+tern_vulkan_driver_register(struct tern_hal_driver_registry_t* drivers);
 // Physical cores that this process may use (affinity and cgroup respected): a good thread_count.
 TERN_API uint32_t tern_cpu_usable_core_count(void);
 
