@@ -62,8 +62,8 @@ struct ConvShape {
   int64_t groups;
 };
 
-// The operand with zeros between its elements and around them (cropped where padding is negative), so that
-// the main loop needs no bounds.
+// The operand with zeros between its elements and the padding's value around them (cropped where padding is
+// negative), so that the main loop needs no bounds.
 template <typename T>
 std::vector<T> spread(const EvalNode& e, const ConvShape& s) {
   const std::vector<T> values = elements<T>(*e.in[0]);
@@ -71,7 +71,9 @@ std::vector<T> spread(const EvalNode& e, const ConvShape& s) {
   const size_t spatial = s.padded.size();
   const Indices spatial_shape(s.x.begin() + 2, s.x.end());
   const int64_t planes = s.x[0] * s.x[1], plane = count_of(s.padded), in_plane = count_of(spatial_shape);
-  std::vector<T> out(static_cast<size_t>(planes * plane), T(0));
+  const Attr* fill = e.node.find("pad_value");
+  std::vector<T> out(static_cast<size_t>(planes * plane),
+                     fill ? static_cast<T>(std::get<int64_t>(*fill)) : T(0));
   if (in_plane == 0) return out;
   const Indices strides = strides_of(s.padded);
   Indices position(spatial, 0);

@@ -131,6 +131,9 @@ Types infer_conv(const Node& node) {
   const size_t spatial = x.shape.size() - 2;
   for (const char* name : {"strides", "low", "high", "dilations", "lhs_dilations"})
     TERN_TRY(check_length(node, name, node.ints(name).size(), spatial));
+  if (const Attr* fill = node.find("pad_value"); fill && !is_int(x.dtype))
+    return error("The attribute 'pad_value' ({}) of 'conv' needs an integer operand ({}).",
+                 std::get<int64_t>(*fill), x.text());
   const int64_t groups = node.int_attr("groups");
   if (groups < 1) return error("The attribute 'groups' ({}) of 'conv' is less than 1.", groups);
   if (x.shape[1] != w.shape[1] * Dim(groups))

@@ -10,10 +10,11 @@ namespace {
 
 using scalar::ScalarValue;
 
-void dot4(std::span<const LaneValues> args, DType dtype, std::span<ScalarValue> out) {
+// `width` products a lane.
+void dot_integers(std::span<const LaneValues> args, DType dtype, size_t width, std::span<ScalarValue> out) {
   for (size_t n = 0; n < out.size(); ++n) {
     int64_t sum = args[0][n].i;
-    for (size_t k = 4 * n; k < 4 * n + 4; ++k) sum += args[1][k].i * args[2][k].i;
+    for (size_t k = width * n; k < width * (n + 1); ++k) sum += args[1][k].i * args[2][k].i;
     out[n] = scalar::scalar_from_int(dtype, static_cast<int32_t>(static_cast<uint32_t>(sum)));
   }
 }
@@ -105,7 +106,9 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
   switch (which) {
     case Intrinsic::kDot4U8I8:
     case Intrinsic::kDot4I8I8:
-      return dot4(args, type.dtype, out);
+      return dot_integers(args, type.dtype, 4, out);
+    case Intrinsic::kDot2I16:
+      return dot_integers(args, type.dtype, 2, out);
     case Intrinsic::kDot2BF16:
       return dot2_bf16(args, type.dtype, out);
     case Intrinsic::kRoundTf32:

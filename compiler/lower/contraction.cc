@@ -1,5 +1,7 @@
 #include "compiler/lower/contraction.h"
 
+#include <algorithm>
+
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/emitter.h"
 
@@ -43,7 +45,13 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
   }
-  for (const Level level : context.target().levels) {
+  std::vector<Level> levels = context.target().levels;
+  if (root.result()->type.dtype == DType::kI32) {
+    const std::vector<Level>& more = context.target().integer_levels;
+    levels.insert(levels.end(), more.begin(), more.end());
+    std::sort(levels.begin(), levels.end());
+  }
+  for (const Level level : levels) {
     ElementEmitter emitter(dispatch);
     ContractionRequest request;
     request.root = &root;

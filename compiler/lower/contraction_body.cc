@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "compiler/kernel/vectorize.h"
+#include "compiler/lower/byte_columns.h"
 #include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/depthwise_kernel.h"
@@ -45,27 +46,41 @@ Expr load_behind(const Expr& e) {
   return widens ? e->args[0] : e;
 }
 
+// Sums in i32 of u8 (operand 0) with i8 (operand 1).
+bool is_byte_contraction(const Node& root) {
+  return root.operand(0)->type.dtype == DType::kU8 && root.operand(1)->type.dtype == DType::kI8 &&
+         root.result()->type.dtype == DType::kI32;
+}
+
 // Turns scalar accessors into vector ones and writes the region's results.
 class Access {
  public:
-  explicit Access(const ContractionRequest& request) : r_(request) {}
+  explicit Access(const ContractionRequest& request)
+      : r_(request), bytes_(is_byte_contraction(*request.root)) {}
 
-  // Operand's element as f32, for `lanes` values of `lane` from 0 on.
+  // The type in which kernels read an operand.
+  DType type(int operand) const { return bytes_ ? r_.root->operand(operand)->type.dtype : DType::kF32; }
+
+  Expr scalar(int operand, const Index& index) const {
+    return kernel::cast(r_.element(operand, index), type(operand));
+  }
+
+  // The same for `lanes` values of `lane` from 0 on.
   Expr vector(int operand, const Index& index, const Var& lane, int lanes,
               const Expr& count = nullptr) const {
-    Expr e = r_.element(operand, index);
-    if (e->type.dtype != DType::kF32) e = kernel::cast(e, DType::kF32);
+    Expr e = scalar(operand, index);
     if (lanes > 1) e = kernel::vectorize(e, lane, lanes, {}, count);  // lane l: e at lane + l
     e = kernel::substitute(e, {{lane.get(), int_const(0)}});
     return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
   }
 
   // The load behind an operand's element when neighbours along `lane` are neighbours in memory; null
-  // otherwise, or when the memory is not f32 (`any_float`: or another float type).
+  // otherwise, or when the memory is not of the type in which kernels read the operand (`any_float`: or of
+  // another float type).
   Expr contiguous(int operand, const Index& index, const Var& lane, bool any_float = false) const {
-    const Expr e = load_behind(r_.element(operand, index));
+    const Expr e = bytes_ ? r_.element(operand, index) : load_behind(r_.element(operand, index));
     if (e->kind != kernel::ExprKind::kLoad || e->args.size() != 1) return nullptr;
-    if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != DType::kF32) return nullptr;
+    if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != type(operand)) return nullptr;
     const Expr v = kernel::vectorize(e, lane, 4);
     if (v->kind != kernel::ExprKind::kLoad || v->args[0]->type.lanes != 1) return nullptr;
     return e;
@@ -73,12 +88,12 @@ class Access {
 
   Stmts finish(const std::function<Index(const Expr&)>& index_at, const Expr& n, const Expr& value, int lanes,
                const Expr& count) const {
-    const DType type = r_.root->result()->type.dtype;
-    return r_.finish(index_at, n, type == DType::kF32 ? value : kernel::cast(value, type), lanes, count);
+    return r_.finish(index_at, n, kernel::cast(value, r_.root->result()->type.dtype), lanes, count);
   }
 
  private:
   const ContractionRequest& r_;
+  const bool bytes_;
 };
 
 // Row-major coordinates of a linear index.
@@ -111,7 +126,11 @@ struct Problem {
 class Contraction {
  public:
   Contraction(const ContractionRequest& request, Problem problem)
-      : r_(request), p_(std::move(problem)), params_(*request.params), access_(request) {}
+      : r_(request),
+        p_(std::move(problem)),
+        params_(*request.params),
+        access_(request),
+        group_(is_byte_contraction(*request.root) ? kByteGroup : 1) {}
 
   ContractionBody build() {
     const kernel::Var batch = kernel::make_var("batch");
@@ -125,22 +144,28 @@ class Contraction {
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);
     shape.n = r_.hint(p_.n);
-    shape.k = r_.hint(p_.k);
+    const Dim steps = ceildiv(p_.k, group_);
+    shape.k = r_.hint(steps);
     shape.m_static = p_.m.is_const();
     shape.n_static = p_.n.is_const();
     shape.k_static = p_.k.is_const();
 
     // A: in place when k is contiguous, else gathered.
-    const Expr a_load =
-        p_.windows ? nullptr : access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k);
+    const bool whole_steps = group_ == 1 || (p_.k.is_const() && p_.k.value() % group_ == 0);
+    const Expr a_load = p_.windows || !whole_steps
+                            ? nullptr
+                            : access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k);
     shape.packs_a = !a_load;
-    if (p_.windows) shape.depth_granule = p_.geometry.channels;
+    if (p_.windows) {
+      shape.whole_depth = p_.geometry.channels % group_ != 0;
+      shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
+    }
 
     // B: packed at compile time, in place when n is contiguous and whole vectors exist, else transposed block
     // by block.
     Expr b_load;
     if (!r_.constant_rhs) {
-      b_load = access_.contiguous(1, p_.b_index(b_, var_expr(k), var_expr(n)), n, true);
+      if (group_ == 1) b_load = access_.contiguous(1, p_.b_index(b_, var_expr(k), var_expr(n)), n, true);
       shape.packs_b = !b_load;
     }
 
@@ -157,15 +182,17 @@ class Contraction {
     if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
       const DType stored = r_.stored ? r_.stored(1) : DType::kF32;
-      o.b_buffer = r_.pack([&] { return pack_panels(*r_.constant_rhs, source, stored); });
-      const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
-      const Expr first = p_.b_batches == 1
-                             ? int_const(0)
-                             : kernel::mul(b_, int_const(panels * p_.k.value() * kPanelColumns));
-      o.b_index = [=, this](const Expr& column, const Expr& step) {
+      o.b_buffer = r_.pack([&] {
+        return group_ == 1 ? pack_panels(*r_.constant_rhs, source, stored)
+                           : pack_byte_panels(*r_.constant_rhs, source);
+      });
+      const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns, depth = steps.value();
+      const Expr first =
+          p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(panels * depth * kPanelColumns));
+      o.b_index = [=](const Expr& column, const Expr& step) {
         const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
                    inside = kernel::index_rem(column, int_const(kPanelColumns));
-        const Expr row = kernel::add(kernel::mul(panel, int_const(p_.k.value())), step);
+        const Expr row = kernel::add(kernel::mul(panel, int_const(depth)), step);
         return kernel::add(first, kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside));
       };
     } else if (b_load) {
@@ -175,10 +202,12 @@ class Contraction {
         return kernel::substitute(b_load->args[0], {{n.get(), column}, {k.get(), step}});
       };
     } else {
-      o.gather_b = gather_b(lane);
+      o.gather_b = group_ == 1 ? gather_b() : gather_byte_columns(lane);
     }
     const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
-    if (o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
+    if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
+    o.bytes = group_ > 1;
+    o.byte_products = r_.machine->byte_products;
     o.finish_is_long = r_.finish_is_long;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
                          const Expr& count) {
@@ -189,10 +218,10 @@ class Contraction {
     const kernel::GridAxis axis =
         batched ? kernel::GridAxis{batch, p_.batch, params_.expr(p_.batch)} : kernel::GridAxis{};
     ContractionKernel made =
-        build_contraction_kernel(p_.m, p_.n, p_.k, axis, schedule_, r_.machine->has_fma, o, params_);
+        build_contraction_kernel(p_.m, p_.n, steps, axis, schedule_, r_.machine->has_fma, o, params_);
     const char* how_a = a_load ? "in place" : p_.windows ? "windows gathered" : "gathered";
     return {std::move(made.grid), std::move(made.body),
-            fmt::format("{}; A {}, B {}", schedule_.text(), how_a, how_b)};
+            fmt::format("{}{}; A {}, B {}", group_ == 1 ? "" : "bytes, ", schedule_.text(), how_a, how_b)};
   }
 
  private:
@@ -204,38 +233,53 @@ class Contraction {
   GatherA gather_a(const Var& lane) {
     if (p_.windows) {
       ConvSource source;
+      source.type = access_.type(0);
+      if (const graph::Attr* fill = r_.root->find("pad_value")) source.padding = std::get<int64_t>(*fill);
       source.pixel = [=, this](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
         return access_.vector(0, channel_index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes);
       };
       source.rows_contiguous = rows_contiguous();
       return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
                        const Expr& depth, int64_t stride) {
-        return gather_windows(p_.geometry, source, schedule_.block_depth, schedule_.lanes, block, row0, rows,
-                              k0, depth, stride, params_);
+        return gather_windows(p_.geometry, source, schedule_.block_depth * group_, schedule_.lanes * group_,
+                              block, row0, rows, kernel::mul(k0, int_const(group_)),
+                              kernel::mul(depth, int_const(group_)), stride, params_);
       };
     }
     return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
                      const Expr& depth, int64_t stride) {
       const Var i = kernel::make_var("i"), j = kernel::make_var("j");
+      const Expr first = kernel::mul(k0, int_const(group_));
       const Expr from =
-          element_f32(0, p_.a_index(b_, kernel::add(row0, var_expr(i)), kernel::add(k0, var_expr(j))));
+          access_.scalar(0, p_.a_index(b_, kernel::add(row0, var_expr(i)), kernel::add(first, var_expr(j))));
       const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(stride)), var_expr(j));
-      const Stmt steps =
-          kernel::loop(j, int_const(0), depth, kernel::LoopKind::kSerial, {kernel::store(block, to, from)});
+      // Elements of the last step that do not exist are met by zeros of B.
+      Expr elements = kernel::mul(depth, int_const(group_));
+      if (group_ > 1) elements = kernel::min(elements, kernel::sub(params_.expr(p_.k), first));
+      const Stmt steps = kernel::loop(j, int_const(0), elements, kernel::LoopKind::kSerial,
+                                      {kernel::store(block, to, from)});
       Stmts inner = kernel::why_not_vectorizable(steps).empty()
-                        ? kernel::vectorize_loop(steps, schedule_.lanes)
+                        ? kernel::vectorize_loop(steps, schedule_.lanes * group_)
                         : Stmts{steps};
+      if (group_ > 1) {
+        const Var rest = kernel::make_var("j");
+        inner.push_back(kernel::loop(
+            rest, elements, kernel::sub(kernel::mul(depth, int_const(group_)), elements),
+            kernel::LoopKind::kSerial,
+            {kernel::store(block, kernel::add(kernel::mul(var_expr(i), int_const(stride)), var_expr(rest)),
+                           int_const(0, access_.type(0)))}));
+      }
       return Stmts{kernel::loop(i, int_const(0), rows, kernel::LoopKind::kSerial, std::move(inner))};
     };
   }
 
-  GatherB gather_b(const Var&) {
+  GatherB gather_b() {
     return
         [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0, const Expr& depth) {
           // Column by column: B is stored with k contiguous, so reads are; missing columns are zero.
           const Var i = kernel::make_var("i"), j = kernel::make_var("j");
           const Expr column = kernel::add(n0, var_expr(j));
-          const Expr from = element_f32(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), column));
+          const Expr from = access_.scalar(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), column));
           const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), var_expr(j));
           const auto steps = [&](Expr value) {
             const Var step = kernel::make_var("i");
@@ -278,9 +322,28 @@ class Contraction {
     return "narrow, widened by panels";
   }
 
-  Expr element_f32(int operand, const Index& index) const {
-    const Expr e = r_.element(operand, index);
-    return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
+  GatherB gather_byte_columns(const Var& lane) {
+    const Var k = kernel::make_var("k"), n = kernel::make_var("n");
+    const Index at = p_.b_index(b_, var_expr(k), var_expr(n));
+    ByteColumns columns;
+    columns.k = params_.expr(p_.k);
+    columns.n = params_.expr(p_.n);
+    columns.k_whole = p_.k.is_const() && p_.k.value() % group_ == 0;
+    columns.runs = access_.contiguous(1, at, k)   ? ByteColumns::Runs::kDown
+                   : access_.contiguous(1, at, n) ? ByteColumns::Runs::kAcross
+                                                  : ByteColumns::Runs::kNone;
+    columns.element = [=, this](const Expr& step, const Expr& column) {
+      return access_.scalar(1, p_.b_index(b_, step, column));
+    };
+    columns.down = [=, this](const Expr& step, const Expr& column, int lanes, const Expr& count) {
+      return access_.vector(1, p_.b_index(b_, kernel::add(step, var_expr(lane)), column), lane, lanes, count);
+    };
+    columns.across = [=, this](const Expr& step, const Expr& column, int lanes, const Expr& count) {
+      return access_.vector(1, p_.b_index(b_, step, kernel::add(column, var_expr(lane))), lane, lanes, count);
+    };
+    return [=](const Buffer& panel, const Expr& n0, int64_t width, const Expr& k0, const Expr& depth) {
+      return gather_columns(columns, panel, n0, width, k0, depth);
+    };
   }
 
   // Logical index of input channel c (inside the group) of pixel (iy, ix); spatial dimensions as many as the
@@ -315,6 +378,7 @@ class Contraction {
   const Problem p_;
   kernel::ParamTable& params_;
   Access access_;
+  const int group_;  // elements of a step along k
   ContractionSchedule schedule_;
   Expr b_;
 };
@@ -433,7 +497,11 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   s.pad_top = g.pad_top;
   s.pad_left = g.pad_left;
   const int64_t granule = kPanelColumns, padded = (channels + granule - 1) / granule * granule;
-  const Buffer weights = r.pack([&] { return pack_depthwise(*r.constant_rhs, channels, taps, granule); });
+  const bool bytes = is_byte_contraction(conv);
+  const Buffer weights = r.pack([&] {
+    return bytes ? pack_depthwise_bytes(*r.constant_rhs, s)
+                 : pack_depthwise(*r.constant_rhs, channels, taps, granule);
+  });
   const Access access(r);
   const Var lane = kernel::make_var("lane");
   const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
@@ -447,6 +515,16 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   o.weight = [&](int64_t tap, const Expr& c, int lanes) {
     return kernel::load(weights, kernel::add(int_const(tap * padded), c), lanes);
   };
+  if (bytes) {
+    o.bytes.emplace();
+    o.bytes->products = r.machine->byte_products;
+    if (const graph::Attr* fill = conv.find("pad_value")) o.bytes->padding = std::get<int64_t>(*fill);
+    o.bytes->weight = [&](int64_t ky, int64_t shift, int64_t group, const Expr& c, int lanes) {
+      const Expr first = int_const(depthwise_byte_vector(s, ky, shift, group) * padded);
+      return kernel::load(weights, kernel::mul(kernel::add(first, c), int_const(kByteGroup)),
+                          lanes * kByteGroup);
+    };
+  }
   o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
                  int lanes, const Expr& count) {
     return access.finish([&](const Expr& at) { return index(image, at, oy, ox); }, c, value, lanes, count);
@@ -506,8 +584,9 @@ int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& m
 }
 
 bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
+  const bool bytes = is_byte_contraction(root);
   for (const graph::Value* v : root.operands) {
-    if (!is_contraction_float(v->type.dtype)) return false;
+    if (!bytes && !is_contraction_float(v->type.dtype)) return false;
   }
   if (root.kind == OpKind::kDot)
     return !constant_rhs ||

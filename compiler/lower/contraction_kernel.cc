@@ -1,5 +1,6 @@
 #include "compiler/lower/contraction_kernel.h"
 
+#include "compiler/lower/byte_product.h"
 #include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -25,6 +26,8 @@ class Builder {
           const ContractionOperands& o, kernel::ParamTable& params)
       : m_dim_(m), n_dim_(n), k_dim_(k), s_(s), has_fma_(has_fma), o_(o), params_(params) {
     group_ = int64_t{s.vectors} * s.lanes;
+    bytes_ = o.bytes ? kByteGroup : 1;
+    sum_ = o.bytes ? DType::kI32 : DType::kF32;
     m_ = params.expr(m);
     n_ = params.expr(n);
     k_ = params.expr(k);
@@ -51,15 +54,15 @@ class Builder {
     body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
     body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
     if (o_.gather_a) {
-      a_block_ = scratch("a_block", s_.block_rows * s_.block_depth);
+      a_block_ = scratch("a_block", s_.block_rows * s_.block_depth * bytes_, o_.bytes ? DType::kU8 : sum_);
       body.push_back(kernel::alloc(a_block_));
     }
     if (o_.gather_b) {
-      b_panel_ = scratch("b_panel", s_.block_depth * group_);
+      b_panel_ = scratch("b_panel", s_.block_depth * group_ * bytes_, o_.bytes ? DType::kI8 : sum_);
       body.push_back(kernel::alloc(b_panel_));
     }
     if (!one_depth_block_) {
-      partial_ = scratch("partial", s_.block_rows * s_.block_columns);
+      partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
       body.push_back(kernel::alloc(partial_));
     }
     append(body, depth_loop());
@@ -76,8 +79,8 @@ class Builder {
   }
 
  private:
-  static Buffer scratch(const char* name, int64_t elements) {
-    return kernel::make_buffer(name, {DType::kF32, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
+  static Buffer scratch(const char* name, int64_t elements, DType type) {
+    return kernel::make_buffer(name, {type, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
   }
 
   // min(block, extent - start), a constant when the blocks divide a static extent.
@@ -109,7 +112,7 @@ class Builder {
 
   Stmts depth_block() {
     Stmts out;
-    if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth));
+    if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * bytes_));
     // Whole groups of columns, then what is left.
     const Var g = kernel::make_var("group");
     const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
@@ -190,7 +193,7 @@ class Builder {
   // Rows r.. r+rows-1 (relative to the block). live_rows (null: all): how many of them exist.
   Stmts register_tile(const Expr& r_value, const Expr& n, int rows, int vectors, const Expr& valid,
                       const Expr& live_rows) {
-    const VType vector{DType::kF32, s_.lanes};
+    const VType vector{sum_, s_.lanes};
     const Buffer acc =
         kernel::make_buffer("acc", vector, Scope::kRegister, kernel::Access::kReadWrite, rows * vectors);
     const auto at = [&](int i, int j) { return int_const(int64_t{i} * vectors + j); };
@@ -204,14 +207,14 @@ class Builder {
       Expr row = kernel::add(r, int_const(i));
       if (live_rows && i > 0)
         row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
-      const Expr base =
-          o_.gather_a ? kernel::mul(row, int_const(s_.block_depth)) : o_.a_row(kernel::add(row0_, row));
+      const Expr base = o_.gather_a ? kernel::mul(row, int_const(s_.block_depth * bytes_))
+                                    : o_.a_row(kernel::add(row0_, row));
       const Var a = kernel::make_var(fmt::format("a{}", i));
       out.push_back(kernel::let(a, base));
       row_base.push_back(var_expr(a));
     }
 
-    const Expr zero = kernel::broadcast(kernel::float_const(0.0), s_.lanes);
+    const Expr zero = zeros();
     Stmts clear, reload;
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < vectors; ++j) {
@@ -226,7 +229,8 @@ class Builder {
     } else {
       out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
     }
-    out.push_back(k_loop(acc, row_base, n, rows, vectors, valid));
+    append(out, o_.bytes ? byte_loop(acc, row_base, n, rows, vectors)
+                         : k_loop(acc, row_base, n, rows, vectors, valid));
 
     Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
     if (one_depth_block_) {
@@ -262,8 +266,59 @@ class Builder {
     return kernel::max(kernel::min(kernel::sub(valid, int_const(before)), int_const(s_.lanes)), int_const(0));
   }
 
-  Stmt k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-              const Expr& valid) {
+  Expr zeros() const {
+    return kernel::broadcast(o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0), s_.lanes);
+  }
+
+  // k_loop on groups of bytes.
+  Stmts byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                  int vectors) {
+    const ByteProduct product(o_.byte_products, s_.lanes);
+    const Var kv = kernel::make_var("k");
+    const Expr k = var_expr(kv);
+    const Buffer b_buffer = o_.gather_b ? b_panel_ : o_.b_buffer;
+    Stmts out, body;
+    std::vector<ByteProduct::Operand> b;
+    std::vector<Var> offsets;  // what the products of each vector lack
+    for (int j = 0; j < vectors; ++j) {
+      const Expr column = int_const(int64_t{j} * s_.lanes);
+      const Expr at = o_.gather_b ? kernel::add(kernel::mul(k, int_const(group_)), column)
+                                  : o_.b_index(kernel::add(n, column), kernel::add(k0_, k));
+      const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kI8, s_.lanes * kByteGroup});
+      body.push_back(kernel::let(
+          bv, kernel::load(b_buffer, kernel::mul(at, int_const(kByteGroup)), s_.lanes * kByteGroup)));
+      b.push_back(product.right(var_expr(bv), body));
+      if (!product.has_offset()) continue;
+      offsets.push_back(kernel::make_var(fmt::format("offset{}", j), {DType::kI32, s_.lanes}));
+      out.push_back(kernel::declare(offsets.back(), zeros()));
+      body.push_back(kernel::assign(offsets.back(), product.offset(var_expr(offsets.back()), b.back())));
+    }
+    for (int i = 0; i < rows; ++i) {
+      const Expr step = kernel::mul(o_.gather_a ? k : kernel::add(k0_, k), int_const(kByteGroup));
+      const Expr four = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                     kernel::add(row_base[static_cast<size_t>(i)], step), kByteGroup);
+      const ByteProduct::Operand a = product.left(four, i, body);
+      for (int j = 0; j < vectors; ++j) {
+        const Expr at = int_const(int64_t{i} * vectors + j);
+        body.push_back(
+            kernel::store(acc, at, product.add(kernel::load(acc, at), a, b[static_cast<size_t>(j)])));
+      }
+    }
+    out.push_back(kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body)));
+    for (int i = 0; i < rows && product.has_offset(); ++i) {
+      for (int j = 0; j < vectors; ++j) {
+        const Expr at = int_const(int64_t{i} * vectors + j);
+        out.push_back(
+            kernel::store(acc, at,
+                          kernel::add(kernel::load(acc, at),
+                                      product.whole_offset(var_expr(offsets[static_cast<size_t>(j)])))));
+      }
+    }
+    return out;
+  }
+
+  Stmts k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+               const Expr& valid) {
     const Var kv = kernel::make_var("k");
     const Expr k = var_expr(kv);
     Stmts body;
@@ -298,7 +353,7 @@ class Builder {
             has_fma_ ? kernel::op(ScalarOp::kFma, {a, bj, old}) : kernel::add(kernel::mul(a, bj), old)));
       }
     }
-    return kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body));
+    return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
   }
 
   Stmts finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int rows, int vectors, const Expr& valid,
@@ -324,8 +379,8 @@ class Builder {
       return out;
     }
     const int64_t width = int64_t{vectors} * s_.lanes;
-    const Buffer stage = kernel::make_buffer("stage", {DType::kF32, 1}, Scope::kStack,
-                                             kernel::Access::kReadWrite, rows * width);
+    const Buffer stage =
+        kernel::make_buffer("stage", {sum_, 1}, Scope::kStack, kernel::Access::kReadWrite, rows * width);
     out.push_back(kernel::alloc(stage));
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < vectors; ++j) {
@@ -352,6 +407,8 @@ class Builder {
   const ContractionOperands& o_;
   kernel::ParamTable& params_;
   int64_t group_ = 0;
+  int bytes_ = 1;  // elements of a step along k
+  DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;

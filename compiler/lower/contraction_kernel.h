@@ -7,12 +7,18 @@
 
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/target.h"
 
 namespace tern::lower {
 
+// What one step along k multiplies. Floats: one element of A with a vector of B in f32. Bytes: kByteGroup
+// elements of A (u8) with as many of each of B's columns (i8), summed in i32; k then counts groups, the
+// indices of A and B elements, and what is missing of the last group is 0 in B (and anything in A).
 struct ContractionOperands {
+  bool bytes = false;
+  ByteProducts byte_products = ByteProducts::kPairs;
   // A. Direct: element (m, k) is a_buffer[a_row(m) + k]. Gathered: gather_a fills block[row * row_stride + k
-  // - k0] for `rows` rows from row0 and `depth` steps from k0.
+  // - k0] for `rows` rows from row0 and `depth` steps from k0 (row_stride in elements).
   kernel::Buffer a_buffer;
   std::function<kernel::Expr(const kernel::Expr& m)> a_row;
   std::function<std::vector<kernel::Stmt>(const kernel::Buffer& block, const kernel::Expr& row0,
@@ -22,7 +28,8 @@ struct ContractionOperands {
 
   // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)] (f32, or a narrower float that
   // is widened in registers); b_padded says that whole vectors may be read past the last column (packed
-  // panels). Gathered: gather_b fills panel[(k - k0) * columns + n - n0], zero beyond the last column.
+  // panels). Gathered: gather_b fills panel[(k - k0) * columns + n - n0] (times the group, its elements
+  // innermost), zero beyond the last column.
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
   bool b_padded = true;

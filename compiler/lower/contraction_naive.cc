@@ -4,6 +4,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 #include "compiler/lower/window_loops.h"
@@ -104,8 +105,16 @@ class NaiveContraction {
   }
 
   Stmt accumulate(ElementEmitter& emitter, const kernel::Var& acc, const Index& a, const Index& b) {
-    const Expr x = kernel::cast(emitter.element(root_.operand(0), a), sum_),
-               w = kernel::cast(emitter.element(root_.operand(1), b), sum_);
+    Expr x = kernel::cast(emitter.element(root_.operand(0), a), sum_);
+    if (const graph::Attr* fill = root_.find("pad_value")) {
+      Expr inside;
+      for (size_t d = 2; d < a.size(); ++d) {
+        const Expr here = in_range(a[d], emitter.dispatch().expr(root_.operand(0)->type.shape[d]));
+        inside = inside ? kernel::op(ScalarOp::kAnd, {inside, here}) : here;
+      }
+      x = kernel::select(inside, x, int_const(std::get<int64_t>(*fill), sum_));
+    }
+    const Expr w = kernel::cast(emitter.element(root_.operand(1), b), sum_);
     TERN_CHECK(emitter.take_checks().empty(), "a contraction inlines a gather");
     return kernel::assign(acc, kernel::add(kernel::var_expr(acc), kernel::mul(x, w)));
   }
@@ -142,6 +151,12 @@ class NaiveContraction {
     }
     const Dim channels = w_shape[1];
     const int64_t groups = root_.int_attr("groups");
+    // Padding that holds a number is read like the operand: the windows run over both.
+    const bool filled = root_.find("pad_value");
+    for (size_t d = 2; d < index.size() && filled; ++d) {
+      g.axes[d].extent = g.axes[d].extent + Dim(root_.ints("low")[d - 2] + root_.ints("high")[d - 2]);
+      g.axes[d].low = 0;
+    }
     return window_loops(
         g, index, vector_dim, emitter.dispatch(), [&](Index at, Index tap) -> std::vector<Stmt> {
           const kernel::Var c = kernel::make_var("c");
@@ -154,6 +169,8 @@ class NaiveContraction {
                                 emitter.dispatch().expr(channels));
           }
           at[1] = kernel::add(first, ce);
+          for (size_t d = 2; d < at.size() && filled; ++d)
+            at[d] = kernel::sub(at[d], int_const(root_.ints("low")[d - 2]));
           tap[0] = index[1];
           tap[1] = ce;
           const Stmt body = accumulate(emitter, acc, at, tap);

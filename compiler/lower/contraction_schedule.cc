@@ -91,7 +91,9 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   const int64_t group_columns = int64_t{s.vectors} * s.lanes;
   int64_t depth = std::max<int64_t>(64, machine.l1_bytes * 3 / 4 / (group_columns * 4));
   if (shape.m <= 2 * s.rows) depth = 4096;  // B is read once anyway
-  if (!shape.k_static) {
+  if (shape.whole_depth && shape.k_static) {
+    s.block_depth = shape.k;
+  } else if (!shape.k_static) {
     s.block_depth = std::min<int64_t>(depth, 512);
   } else if (shape.k <= depth + depth / 2) {
     s.block_depth = shape.k;

@@ -32,6 +32,7 @@ struct ContractionShape {
       false;  // B is transposed into worker scratch (an activation whose columns are not contiguous)
   int64_t depth_granule =
       1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)
+  bool whole_depth = false;  // block_depth must be k
 };
 
 struct ContractionSchedule {
@@ -43,6 +44,9 @@ struct ContractionSchedule {
 
 // Width of a packed panel of B in columns, the same for every level, so that they share the constants.
 inline constexpr int kPanelColumns = 16;
+// Products that one step along k adds where the operands are bytes; such a step moves as much memory as one
+// of floats, so schedules count steps and need not know.
+inline constexpr int kByteGroup = 4;
 
 // Sets lanes, rows and vectors: the register tile that covers m x n in the fewest cycles.
 void choose_register_tile(const ContractionShape& shape, const MachineModel& machine, ContractionSchedule& s);

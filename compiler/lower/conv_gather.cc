@@ -20,9 +20,10 @@ Stmt for_each(const char* name, const Expr& extent, const std::function<Stmts(co
   return kernel::loop(v, int_const(0), extent, LoopKind::kSerial, body(var_expr(v)));
 }
 
-Expr zero(int lanes) {
-  const Expr z = kernel::float_const(0.0);
-  return lanes == 1 ? z : kernel::broadcast(z, lanes);
+Expr constant(int64_t value, DType type, int lanes) {
+  const Expr c =
+      is_float(type) ? kernel::float_const(static_cast<double>(value), type) : int_const(value, type);
+  return lanes == 1 ? c : kernel::broadcast(c, lanes);
 }
 
 }  // namespace
@@ -77,9 +78,9 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
                               source.pixel(var_expr(image), iy, ix, kernel::add(c, offset), n))};
       });
     };
-    const auto clear = [&](const Expr& at, int64_t count) {
+    const auto fill = [&](const Expr& at, int64_t count, int64_t value) {
       return vector_run(count, lanes, [&](const Expr& offset, int n) -> Stmts {
-        return {kernel::store(block, kernel::add(at, offset), zero(n))};
+        return {kernel::store(block, kernel::add(at, offset), constant(value, source.type, n))};
       });
     };
     // One tap: in range or zero.
@@ -89,7 +90,7 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
               kernel::let(ix, kernel::add(var_expr(ix0), kernel::mul(kx, int_const(g.dilation_w)))),
               kernel::if_then(
                   kernel::op(ScalarOp::kAnd, {in_range(var_expr(iy), height), in_range(var_expr(ix), width)}),
-                  copy(var_expr(iy), var_expr(ix), c, at, run), clear(at, run))};
+                  copy(var_expr(iy), var_expr(ix), c, at, run), fill(at, run, source.padding))};
     };
     if (!whole) {
       const Expr first = kernel::index_div(k0, int_const(g.channels));
@@ -121,6 +122,8 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
                               copy(var_expr(iy), var_expr(ix0), int_const(0), at, g.window_w * g.channels),
                               std::move(taps))};
     }));
+    const int64_t all = g.channels * g.window_h * g.window_w;
+    if (row_stride > all) append(out, fill(kernel::add(var_expr(to), int_const(all)), row_stride - all, 0));
     return out;
   };
   return {for_each("i", rows, row)};

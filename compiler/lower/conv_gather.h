@@ -17,6 +17,8 @@ struct ConvGeometry {
 };
 
 struct ConvSource {
+  DType type = DType::kF32;  // of pixels and of the block
+  int64_t padding = 0;       // what lies around the input
   // `lanes` channels from c of input pixel (iy, ix), which is in range.
   std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
                              const kernel::Expr& c, int lanes)>
@@ -28,7 +30,7 @@ struct ConvSource {
 
 // Fills block[i * row_stride + (k - k0)] for output pixels row0.. row0+rows-1 and k0 <= k < k0+depth, k =
 // (ky, kx, c) row-major. block_depth is the static block size: a multiple of the channels, or a divisor of
-// them, or all of k.
+// them, or all of k; then up to row_stride what follows k is 0.
 std::vector<kernel::Stmt> gather_windows(const ConvGeometry& geometry, const ConvSource& source,
                                          int64_t block_depth, int lanes, const kernel::Buffer& block,
                                          const kernel::Expr& row0, const kernel::Expr& rows,

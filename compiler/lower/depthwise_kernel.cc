@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "compiler/lower/depthwise_bytes.h"
 #include "compiler/lower/loop_writer.h"
 
 namespace tern::lower {
@@ -108,8 +109,10 @@ class Builder {
     Stmts out{kernel::let(oxv, ox_value)};
     std::vector<Var> acc;
     for (int64_t i = 0; i < columns; ++i) {
-      acc.push_back(kernel::make_var(fmt::format("acc{}", i), {DType::kF32, lanes_}));
-      out.push_back(kernel::declare(acc.back(), kernel::broadcast(kernel::float_const(0.0), lanes_)));
+      acc.push_back(
+          kernel::make_var(fmt::format("acc{}", i), {o_.bytes ? DType::kI32 : DType::kF32, lanes_}));
+      const Expr zero = o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0);
+      out.push_back(kernel::declare(acc.back(), kernel::broadcast(zero, lanes_)));
     }
     const Expr ix0 = kernel::sub(kernel::mul(ox, int_const(s_.stride_w)), int_const(s_.pad_left));
     for (int64_t ky = 0; ky < s_.window_h; ++ky) {
@@ -117,6 +120,14 @@ class Builder {
       const Expr iy =
           kernel::add(kernel::mul(oy, int_const(s_.stride_h)), int_const(ky * s_.dilation_h - s_.pad_top));
       out.push_back(kernel::let(iyv, iy));
+      if (o_.bytes) {
+        const DepthwiseByteRow row(s_, *o_.bytes, o_.input, image_, lanes_,
+                                   {ky, var_expr(iyv), ix0, c, count});
+        out.push_back(kernel::if_then(in_range(var_expr(iyv), height_),
+                                      guarded ? row.guarded(acc[0], width_) : row.whole(acc),
+                                      row.outside(acc)));
+        continue;
+      }
       out.push_back(kernel::if_then(in_range(var_expr(iyv), height_),
                                     guarded ? guarded_row(acc[0], var_expr(iyv), ix0, ky, c, count)
                                             : whole_row(acc, var_expr(iyv), ix0, ky, c, count)));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/target.h"
@@ -16,13 +17,29 @@ struct DepthwiseShape {
   int64_t pad_top = 0, pad_left = 0;
 };
 
+// Rows of bytes: neighbouring input columns in groups of four, the four innermost, meet the weights four taps
+// at a time. A group that begins at an even column serves two outputs of stride 1; `shift` says how far the
+// window begins behind the group.
+struct DepthwiseBytes {
+  ByteProducts products = ByteProducts::kPairs;
+  int64_t padding = 0;  // what lies around the input
+  // i8 x 4 * lanes: the weights of window row ky that meet group `group` of a window at `shift`, for `lanes`
+  // channels from c; whole vectors may be read.
+  std::function<kernel::Expr(int64_t ky, int64_t shift, int64_t group, const kernel::Expr& c, int lanes)>
+      weight;
+
+  static int64_t shifts(const DepthwiseShape& s) { return s.stride_w == 1 && s.dilation_w == 1 ? 2 : 1; }
+  static int64_t groups(const DepthwiseShape& s, int64_t shift) { return (s.window_w + shift + 3) / 4; }
+};
+
 struct DepthwiseOperands {
+  std::optional<DepthwiseBytes> bytes;  // else floats
   // Vector of `lanes` channels from c of input pixel (iy, ix), which is in range; `count` (may be null)
   // limits the channels.
   std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
                              const kernel::Expr& c, int lanes, const kernel::Expr& count)>
       input;
-  // The weights of window tap `tap` for those channels; whole vectors may be read.
+  // Floats: the weights of window tap `tap` for those channels; whole vectors may be read.
   std::function<kernel::Expr(int64_t tap, const kernel::Expr& c, int lanes)> weight;
   // Stores the finished vector of output pixel (oy, ox).
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& image, const kernel::Expr& oy,

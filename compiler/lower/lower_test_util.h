@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "compiler/lower/lower.h"
@@ -91,6 +92,13 @@ inline int count_dispatches(const std::vector<Step>& steps) {
   return n;
 }
 
+inline int most_variants(const std::vector<Step>& steps) {
+  size_t most = 0;
+  for (const Step& s : steps)
+    if (s.kind == Step::Kind::kDispatch) most = std::max(most, s.dispatch->variants.size());
+  return static_cast<int>(most);
+}
+
 // Lowers and compares at every level; `what` names the options in failures.
 inline void check_lowering_once(const LowerCase& c, const std::string& what) {
   CAPTURE(what);
@@ -123,7 +131,7 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
   auto want = graph::evaluate(**g, eval_inputs);
   REQUIRE_MESSAGE(want.ok(), want.error().text());
 
-  Target target{Arch::kX86_64, {Level::kX86V2, Level::kX86V4}};
+  Target target{Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni}};
   LowerOptions options;
   options.disabled = c.disabled;
   options.precision = c.precision;
@@ -132,7 +140,7 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
   REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
   const bool levels_only = !c.continuous && c.precision != DType::kF32;
   if (c.dispatches >= 0) CHECK(count_dispatches(program->steps) == c.dispatches);
-  for (int level = 0; level < 2; ++level) {
+  for (int level = 0; level < std::max(2, most_variants(program->steps)); ++level) {
     auto got = evaluate_program(*program, inputs, level);
     REQUIRE_MESSAGE(got.ok(), got.error().text());
     REQUIRE(got->size() == want->size());

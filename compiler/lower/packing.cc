@@ -48,6 +48,27 @@ TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s, DType
   return out;
 }
 
+TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& s) {
+  const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns,
+                steps = (s.k + kByteGroup - 1) / kByteGroup;
+  auto out = TensorData::make(DType::kI8, {s.batch, panels, steps, kPanelColumns, kByteGroup});
+  auto* to = out->mutable_as<int8_t>();
+  const auto* from = weights.as<int8_t>();
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t columns = std::min<int64_t>(kPanelColumns, s.n - p * kPanelColumns);
+      for (int64_t step = 0; step < steps; ++step, to += kPanelColumns * kByteGroup) {
+        const int64_t left = std::min<int64_t>(kByteGroup, s.k - step * kByteGroup);
+        for (int64_t c = 0; c < columns; ++c) {
+          for (int64_t i = 0; i < left; ++i)
+            to[c * kByteGroup + i] = from[s.element(b, step * kByteGroup + i, p * kPanelColumns + c)];
+        }
+      }
+    }
+  }
+  return out;
+}
+
 TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule) {
   const int64_t padded = (channels + granule - 1) / granule * granule;
   auto out = TensorData::make(DType::kF32, {taps, padded});
@@ -55,6 +76,36 @@ TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_
   const FloatReader read(weights);
   for (int64_t c = 0; c < channels; ++c) {
     for (int64_t t = 0; t < taps; ++t) to[t * padded + c] = read(c * taps + t);
+  }
+  return out;
+}
+
+// The number of the vector of all channels that a row's group reads.
+int64_t depthwise_byte_vector(const DepthwiseShape& s, int64_t ky, int64_t shift, int64_t group) {
+  int64_t row = 0, before = 0;
+  for (int64_t x = 0; x < DepthwiseBytes::shifts(s); ++x) {
+    if (x < shift) before += DepthwiseBytes::groups(s, x);
+    row += DepthwiseBytes::groups(s, x);
+  }
+  return ky * row + before + group;
+}
+
+TensorDataPtr pack_depthwise_bytes(const TensorData& weights, const DepthwiseShape& s) {
+  const int64_t channels = s.channels.value();
+  const int64_t padded = (channels + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+  auto out = TensorData::make(DType::kI8, {depthwise_byte_vector(s, s.window_h, 0, 0), padded, kByteGroup});
+  auto* to = out->mutable_as<int8_t>();
+  const auto* from = weights.as<int8_t>();
+  for (int64_t ky = 0; ky < s.window_h; ++ky) {
+    for (int64_t shift = 0; shift < DepthwiseBytes::shifts(s); ++shift) {
+      for (int64_t kx = 0; kx < s.window_w; ++kx) {
+        const int64_t place = kx + shift;
+        const int64_t vector = depthwise_byte_vector(s, ky, shift, place / kByteGroup);
+        for (int64_t c = 0; c < channels; ++c)
+          to[(vector * padded + c) * kByteGroup + place % kByteGroup] =
+              from[(c * s.window_h + ky) * s.window_w + kx];
+      }
+    }
   }
   return out;
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "compiler/lower/depthwise_kernel.h"
 #include "compiler/support/tensor_data.h"
 
 namespace tern::lower {
@@ -18,8 +19,17 @@ struct PanelSource {
 };
 TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& source, DType stored = DType::kF32);
 
+// B of bytes (i8): panels of steps of four k, the four innermost, zero in what is past n and k:
+//   out[(((batch * panels + n / 16) * steps + kk / 4) * 16 + n % 16) * 4 + kk % 4] = B[batch][kk][n]
+TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& source);
+
 // Filters of a depthwise convolution [channels, 1, taps...] as [taps][channels rounded up to `granule`], f32,
 // zero padded.
 TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule);
+
+// The same of bytes (i8) for DepthwiseBytes: [window row][shift][group][channels rounded up to
+// kPanelColumns][4], zero where a group's column is outside of the window.
+TensorDataPtr pack_depthwise_bytes(const TensorData& weights, const DepthwiseShape& shape);
+int64_t depthwise_byte_vector(const DepthwiseShape& shape, int64_t ky, int64_t shift, int64_t group);
 
 }  // namespace tern::lower

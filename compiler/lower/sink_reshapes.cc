@@ -27,13 +27,23 @@ class Sinker {
     return it == replaced_.end() ? v : it->second;
   }
 
+  // A product, or elementwise work on one that has its shape already.
+  bool is_product(const Value* v, int depth = 0) const {
+    if (!v->def || depth > 16) return false;
+    if (v->def->kind == OpKind::kDot) return true;
+    if (v->def->kind != OpKind::kMap && v->def->kind != OpKind::kCast) return false;
+    return std::any_of(v->def->operands.begin(), v->def->operands.end(), [&](const Value* o) {
+      return o->type.shape == v->type.shape && is_product(o, depth + 1);
+    });
+  }
+
   // The product (or elementwise work on one) that `v` is a reshape of; null when it is none.
   Value* product_below(Value* v) const {
     v = now(v);
     if (!v->def || v->def->kind != OpKind::kReshape) return nullptr;
     Value* base = v->def->operand();
-    const bool known = sunk_.contains(base) || (base->def && base->def->kind == OpKind::kDot);
-    if (!known || base->type.rank() < 2 || v->type.rank() < 1) return nullptr;
+    if (!(sunk_.contains(base) || is_product(base)) || base->type.rank() < 2 || v->type.rank() < 1)
+      return nullptr;
     return base->type.shape.back() == v->type.shape.back() ? base : nullptr;
   }
 

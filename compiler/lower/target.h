@@ -15,13 +15,23 @@ namespace tern::lower {
 enum class Arch : uint8_t { kX86_64, kAArch64, kCuda, kVulkan };
 
 enum class Level : uint8_t {
-  kX86V2,     // SSE4.2: 16 registers of 128 bits, no fma
-  kX86V3,     // AVX2, FMA: 16 of 256
-  kX86V4,     // AVX-512 F/BW/CD/DQ/VL: 32 of 512
-  kAArch64,   // ARMv8.0 NEON: 32 of 128
-  kCudaSm80,  // Ampere and later: mma.sync, cp.async
-  kCudaSm90,  // Hopper (sm_90a): wgmma, TMA; runs nowhere else
-  kVulkan11,  // what every Vulkan 1.1 device has
+  kX86V2,       // SSE4.2: 16 registers of 128 bits, no fma
+  kX86V3,       // AVX2, FMA: 16 of 256
+  kX86V4,       // AVX-512 F/BW/CD/DQ/VL: 32 of 512
+  kX86V3Vnni,   // kX86V3 and AVX-VNNI: variants of integer contractions only
+  kX86V4Vnni,   // kX86V4 and AVX-512 VNNI: likewise
+  kAArch64,     // ARMv8.0 NEON: 32 of 128
+  kAArch64Dot,  // kAArch64 and the dot products of ARMv8.2: variants of integer contractions only
+  kCudaSm80,    // Ampere and later: mma.sync, cp.async
+  kCudaSm90,    // Hopper (sm_90a): wgmma, TMA; runs nowhere else
+  kVulkan11,    // what every Vulkan 1.1 device has
+};
+
+// How a level multiplies 8-bit integers exactly.
+enum class ByteProducts : uint8_t {
+  kPairs,       // widened to 16 bits, two products added in i32 (pmaddwd)
+  kDot4,        // four products of u8 with i8 added in i32 (vpdpbusd)
+  kDot4Signed,  // of i8 with i8 (sdot)
 };
 
 struct MachineModel {
@@ -31,6 +41,8 @@ struct MachineModel {
   int vector_registers;
   bool has_fma, has_masks;
   int64_t l1_bytes, l2_bytes, l3_share_bytes;
+  ByteProducts byte_products = ByteProducts::kPairs;
+  bool integers_only = false;  // has variants of integer contractions; its base level has everything else
 };
 const MachineModel& machine(Level level);  // of a CPU level
 
@@ -67,6 +79,8 @@ struct ImageKind {
 struct Target {
   Arch arch = Arch::kX86_64;
   std::vector<Level> levels;  // ascending. GPUs: the first one has a kernel of every dispatch
+  std::vector<Level> integer_levels =
+      {};  // those that only integer contractions have variants for, ascending
   std::vector<std::string_view> architectures = {};  // GPUs: which image kinds; empty: all
 
   std::vector<ImageKind> images(Level level) const;  // best first, at least one

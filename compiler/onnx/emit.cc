@@ -11,7 +11,15 @@ namespace {
 constexpr int64_t kMaxFoldElements = 4096;  // constants above are folded by the optimiser, if at all
 constexpr int64_t kMaxElements = int64_t{1} << 46;
 
+// Quantised weights stay bytes until the optimiser has seen whether integers can use them.
+bool widens_bytes(const Node& node) {
+  if (node.kind != OpKind::kCast) return false;
+  const Type& from = node.operand()->type;
+  return (from.dtype == DType::kI8 || from.dtype == DType::kU8) && product(from.shape) != Dim(1);
+}
+
 bool foldable(const Node& node, const Type& result) {
+  if (widens_bytes(node)) return false;
   if (!result.is_tensor() || !is_static(result.shape) || node.operands.empty()) return false;
   if (result.dtype == DType::kString || dtype_bits(result.dtype) < 8) return false;
   int64_t count = 1;

@@ -33,6 +33,10 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
                                           {at_least, k_x86_level, module::ConditionOp::AtLeast}};
   };
   const module::Condition ampere{80, k_cuda_compute_capability, module::ConditionOp::AtLeast};
+  const auto with = [](std::vector<module::Condition> conditions, uint16_t capability) {
+    conditions.emplace_back(1, capability, module::ConditionOp::AtLeast);
+    return conditions;
+  };
   switch (level) {
     case lower::Level::kX86V2:
       return x86(2);
@@ -40,8 +44,14 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return x86(3);
     case lower::Level::kX86V4:
       return x86(4);
+    case lower::Level::kX86V3Vnni:
+      return with(x86(3), k_x86_avx_vnni);
+    case lower::Level::kX86V4Vnni:
+      return with(x86(4), k_x86_avx512_vnni);
     case lower::Level::kAArch64:
       return {{kArm, k_cpu_arch, module::ConditionOp::Equal}};
+    case lower::Level::kAArch64Dot:
+      return with({{kArm, k_cpu_arch, module::ConditionOp::Equal}}, k_arm_dotprod);
     case lower::Level::kCudaSm80:
     case lower::Level::kCudaSm90:
       if (kind.architecture == "sm_90a") return {{1, k_cuda_wgmma, module::ConditionOp::AtLeast}};

@@ -367,7 +367,40 @@ std::string CExpr::complex_op(const Expr& e, std::string_view scalar, const std:
   return call(fmt::format("complex_{}", scalar::info(e->op).name), scalar, 1, a);
 }
 
+// cast.u8(max(min(round_even(x) + zero, high), low)): bounded first, where the bounds are whole numbers too,
+// then rounded and converted at once. A NaN becomes the lower bound, which must be what the cast makes of it:
+// 0. Empty for anything else.
+std::string CExpr::quantise_text(const Expr& e) {
+  if (e->type.dtype != DType::kU8 || e->args[0]->type.dtype != DType::kF32) return "";
+  double bounds[2] = {}, zero = 0;  // low, high
+  Expr x = e->args[0];
+  for (int k = 0; k < 2; ++k) {
+    const bool is_max = x->kind == ExprKind::kOp && x->op == ScalarOp::kMax;
+    if (x->kind != ExprKind::kOp || (!is_max && x->op != ScalarOp::kMin)) return "";
+    const Expr& bound = scalar_of(x->args[1]);
+    if (!kernel::is_const(bound)) return "";
+    bounds[is_max ? 0 : 1] = bound->f;
+    if (is_max != (k == 0)) return "";
+    x = x->args[0];
+  }
+  if (bounds[0] != 0 || bounds[1] != 255) return "";
+  if (x->kind == ExprKind::kOp && x->op == ScalarOp::kAdd) {
+    const Expr& added = scalar_of(x->args[1]);
+    if (!kernel::is_const(added) || added->f != std::nearbyint(added->f) || std::fabs(added->f) > 255)
+      return "";
+    zero = added->f;
+    x = x->args[0];
+  }
+  if (x->kind != ExprKind::kOp || x->op != ScalarOp::kRoundEven) return "";
+  const int lanes = e->type.lanes;
+  std::string low = fmt::format("{}", bounds[0] - zero), high = fmt::format("{}", bounds[1] - zero);
+  std::string whole = call("round_between", "f32", lanes, {text(x->args[0]), low, high});
+  helpers_.named_type("i32", lanes);
+  return convert("u8", lanes, fmt::format("({} + ({})({}))", whole, helpers_.named_type("i32", lanes), zero));
+}
+
 std::string CExpr::cast_text(const Expr& e) {
+  if (std::string quantised = quantise_text(e); !quantised.empty()) return quantised;
   DType from = e->args[0]->type.dtype, to = e->type.dtype;
   int lanes = e->type.lanes;
   std::string x = text(e->args[0]);
@@ -473,6 +506,9 @@ std::string CExpr::intrinsic_text(const Expr& e) {
     case kernel::Intrinsic::kDot4I8I8:
       helpers_.named_type("i8", 4 * lanes);
       return call("dot4_i8i8", "i32", lanes, a);
+    case kernel::Intrinsic::kDot2I16:
+      helpers_.named_type("i16", 2 * lanes);
+      return call("dot2_i16", "i32", lanes, a);
     case kernel::Intrinsic::kDot2BF16:
       return call("dot2_bf16", "f32", lanes, a);
     default:

@@ -15,7 +15,9 @@ struct CTarget {
   bool fma = false;
   bool f16_convert = false;  // conversions between f16 and f32 in hardware
   bool avx2 = false;
-  bool avx512 = false;  // F, BW, DQ, VL
+  bool avx512 = false;   // F, BW, DQ, VL
+  bool vnni = false;     // vpdpbusd, vpdpwssd: in the AVX-512 form if avx512, else in AVX-VNNI's
+  bool dotprod = false;  // sdot, udot
 };
 
 // nullptr when unknown.

@@ -34,17 +34,44 @@ std::string reduce_text(HelperSet& set, std::string_view op, std::string_view sc
   return text + fmt::format("  return {};\n}}\n", from);
 }
 
+// One machine instruction for the whole vector, or "".
+std::string dot_instruction(const CTarget& target, std::string_view name, int lanes, const std::string& acc) {
+  const bool words = name == "dot2_i16";
+  const int bits = 32 * lanes;
+  const bool whole = bits == 128 || bits == 256 || bits == 512;
+  if (whole && target.vnni && bits <= target.vector_bits && name != "dot4_i8i8") {
+    return fmt::format("({})__builtin_ia32_{}{}(acc, ({})a, ({})b)", acc, words ? "vpdpwssd" : "vpdpbusd",
+                       bits, acc, acc);
+  }
+  if (whole && words && target.arch == CArch::kX86_64 && bits <= target.vector_bits) {
+    // The builtins' own vector types have the same size: they convert implicitly.
+    return fmt::format("acc + ({})__builtin_ia32_pmaddwd{}(a, b)", acc, bits);
+  }
+  return "";
+}
+
 std::string dot_text(HelperSet& set, std::string_view name, int lanes, std::string_view self) {
-  std::string acc = set.named_type("i32", lanes), wide = set.named_type("i32", 4 * lanes);
-  std::string a = set.named_type(name == "dot4_u8i8" ? "u8" : "i8", 4 * lanes),
-              b = set.named_type("i8", 4 * lanes);
+  const int width = name == "dot2_i16" ? 2 : 4;
+  std::string acc = set.named_type("i32", lanes), wide = set.named_type("i32", width * lanes);
+  std::string a = set.named_type(width == 2            ? "i16"
+                                 : name == "dot4_u8i8" ? "u8"
+                                                       : "i8",
+                                 width * lanes),
+              b = set.named_type(width == 2 ? "i16" : "i8", width * lanes);
   std::string text = fmt::format("static inline {} {}({} acc, {} a, {} b) {{\n", acc, self, acc, a, b);
+  if (const std::string one = dot_instruction(set.target(), name, lanes, acc); !one.empty())
+    return text + fmt::format("  return {};\n}}\n", one);
+  if (name == "dot4_i8i8" && lanes == 4 && set.target().dotprod)
+    return text +
+           "  __asm__(\"sdot %0.4s, %1.16b, %2.16b\" : \"+w\"(acc) : \"w\"(a), \"w\"(b));\n  return "
+           "acc;\n}\n";
   text += fmt::format("  {0} p = __builtin_convertvector(a, {0}) * __builtin_convertvector(b, {0});\n", wide);
-  if (lanes == 1) return text + "  return acc + p[0] + p[1] + p[2] + p[3];\n}\n";
+  if (lanes == 1)
+    return text + fmt::format("  return acc + p[0] + p[1]{};\n}}\n", width == 4 ? " + p[2] + p[3]" : "");
   std::string sum = "acc";
-  for (int k = 0; k < 4; ++k) {
+  for (int k = 0; k < width; ++k) {
     std::string picks;
-    for (int l = 0; l < lanes; ++l) picks += fmt::format(", {}", 4 * l + k);
+    for (int l = 0; l < lanes; ++l) picks += fmt::format(", {}", width * l + k);
     sum += fmt::format(" + __builtin_shufflevector(p, p{})", picks);
   }
   return text + fmt::format("  return {};\n}}\n", sum);
@@ -62,6 +89,27 @@ std::string dot2_text(HelperSet& set, int lanes, std::string_view self) {
     sum = fmt::format("({} + __builtin_shufflevector(p, p{}))", sum, picks);
   }
   return text + fmt::format("  return {};\n}}\n", sum);
+}
+
+// The nearest whole number, halves to even, within bounds that are small whole numbers; low for NaN.
+std::string round_between_text(HelperSet& set, int lanes, std::string_view self) {
+  std::string f = set.named_type("f32", lanes), i = set.named_type("i32", lanes),
+              one = set.named_type("f32", 1);
+  std::string text = fmt::format("static inline {} {}({} x, {} low, {} high) {{\n", i, self, f, one, one);
+  text +=
+      fmt::format("  x = x > ({0})(low) ? x : ({0})(low);\n  x = x < ({0})(high) ? x : ({0})(high);\n", f);
+  const CTarget& target = set.target();
+  const int bits = 32 * lanes;
+  // With the rounding mode that every thread of the runtime has: to nearest even.
+  std::string convert;
+  if (target.arch == CArch::kX86_64 && bits == 128) convert = "__builtin_ia32_cvtps2dq(x)";
+  if (target.avx2 && bits == 256) convert = "__builtin_ia32_cvtps2dq256(x)";
+  if (target.avx512 && bits == 512)
+    convert = fmt::format("__builtin_ia32_cvtps2dq512_mask(x, ({})(0), -1, 4)", i);
+  if (!convert.empty()) return text + fmt::format("  return ({}){};\n}}\n", i, convert);
+  std::string rounded = "__builtin_elementwise_roundeven(x)";
+  return text + (lanes == 1 ? fmt::format("  return ({}){};\n}}\n", i, rounded)
+                            : fmt::format("  return __builtin_convertvector({}, {});\n}}\n", rounded, i));
 }
 
 // Packed elements: `bits` a piece, element 0 lowest. p: bytes; i: element indices; n: a count or a mask.
@@ -149,7 +197,9 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
   bool of_lanes =
       name.starts_with("reduce_") && scalar::scalar_op_from_name(name.substr(7)) != scalar::ScalarOp::kCount;
   if (of_lanes) return reduce_text(set, name.substr(7), scalar, lanes, self);
-  if (name == "dot4_u8i8" || name == "dot4_i8i8") return dot_text(set, name, lanes, self);
+  if (name == "dot4_u8i8" || name == "dot4_i8i8" || name == "dot2_i16")
+    return dot_text(set, name, lanes, self);
+  if (name == "round_between") return round_between_text(set, lanes, self);
   if (name == "dot2_bf16") return dot2_text(set, lanes, self);
   if (name == "reduce_far") return reduce_far_text(set, lanes, self);
   if (is_packed_access(name)) return packed_text(set, name, lanes, self);
@@ -157,9 +207,9 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
 }
 
 bool is_generated(std::string_view name) {
-  constexpr std::string_view kNames[] = {"load_count", "load_mask",   "store_count", "store_mask",
-                                         "gather",     "gather_mask", "scatter",     "scatter_mask",
-                                         "dot4_u8i8",  "dot4_i8i8",   "dot2_bf16"};
+  constexpr std::string_view kNames[] = {
+      "load_count",   "load_mask", "store_count", "store_mask", "gather",    "gather_mask",  "scatter",
+      "scatter_mask", "dot4_u8i8", "dot4_i8i8",   "dot2_i16",   "dot2_bf16", "round_between"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);

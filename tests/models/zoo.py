@@ -24,11 +24,12 @@ sys.path.insert(0, str(HERE))
 
 import cnn  # noqa: E402
 import packages  # noqa: E402
+import quantised  # noqa: E402
 import transformer  # noqa: E402
 import yolo  # noqa: E402
 
 CACHE = Path(os.environ.get("TERN_MODEL_CACHE", HERE.parents[1] / ".cache" / "models"))
-GENERATORS = ("builder.py", "cnn.py", "yolo.py", "transformer.py")
+GENERATORS = ("builder.py", "cnn.py", "yolo.py", "transformer.py", "quantised.py")
 
 
 # ---- inputs -----------------------------------------------------------------------------------------------------------
@@ -104,6 +105,7 @@ class Model:
     make: Callable = None  # a generator from this folder; None: a package ships it (packages.FILES)
     tags: tuple = ()  # small: compiles and runs in moments; large: left out of the default test run
     note: str = ""
+    steps: bool = False  # quantised: a rounding that falls the other way moves what follows by whole steps
 
 
 def image(name, *shape):
@@ -130,6 +132,19 @@ def gpt2_inputs(batch, seq, past, vocab=50257, depth=12, heads=12, head=64):
             for kv in ("key", "value"):
                 case[f"past_key_values.{i}.{kv}"] = normal(batch, heads, past, head)
     return case
+
+
+def small_bert():
+    return transformer.bert(seed=12, depth=2, width=128, heads=2, seq=None, vocab=1000, opset=14, name="bert_small")
+
+
+def small_mobilenet_v2():
+    return cnn.mobilenet_v2(seed=11, size=96)
+
+
+def quantised_image(make, size, form, activations, tags=(), **options):
+    case = image("input", 1, 3, size, size)
+    return Model([case], lambda: quantised.static(make, case, form, activations, **options), tags=tags, steps=True)
 
 
 MODELS = {
@@ -171,7 +186,7 @@ MODELS = {
     "yolov8n": Model([{"images": uniform(0, 1, 1, 3, 640, 640)}], yolo.yolov8n),
     "bert_small": Model(
         [bert_inputs(1, 48, 1000), bert_inputs(2, 17, 1000)],
-        lambda: transformer.bert(seed=12, depth=2, width=128, heads=2, seq=None, vocab=1000, opset=14, name="bert_small"),
+        small_bert,
         tags=("small",),
         note="symbolic batch and sequence, opset 14: normalisation as a chain of nodes",
     ),
@@ -186,6 +201,27 @@ MODELS = {
     "gpt2_prefill": Model([gpt2_inputs(1, 128, None)], lambda: transformer.gpt2(seq=128, name="gpt2_prefill"), tags=("large",)),
     "gpt2_decode": Model(
         [gpt2_inputs(1, 1, 128)], lambda: transformer.gpt2(seq=1, past=128, name="gpt2_decode"), tags=("large",)
+    ),
+    # quantised by onnxruntime's quantizer
+    "mobilenet_v2_qdq": quantised_image(cnn.mobilenet_v2, 224, "QDQ", "QUInt8"),
+    "mobilenet_v2_qoperator": quantised_image(small_mobilenet_v2, 96, "QOperator", "QUInt8", tags=("small",)),
+    "mobilenet_v2_qdq_i8": quantised_image(small_mobilenet_v2, 96, "QDQ", "QInt8", tags=("small",)),
+    "resnet18_qdq_u8u8": quantised_image(cnn.resnet18, 224, "QDQ", "QUInt8", weights="QUInt8", per_channel=False),
+    "resnet50_qdq": quantised_image(cnn.resnet50, 224, "QDQ", "QInt8", tags=("large",)),
+    "bert_small_qdq": Model(
+        [bert_inputs(1, 48, 1000)],
+        lambda: quantised.static(small_bert, bert_inputs(1, 48, 1000), "QDQ", "QUInt8"),
+        tags=("small",),
+        steps=True,
+    ),
+    "bert_small_dynamic": Model(
+        [bert_inputs(1, 48, 1000), bert_inputs(2, 17, 1000)], lambda: quantised.dynamic(small_bert), tags=("small",), steps=True
+    ),
+    "bert_base_qdq": Model(
+        [bert_inputs(1, 128, 30522)],
+        lambda: quantised.static(transformer.bert, bert_inputs(1, 128, 30522), "QDQ", "QUInt8", ops=["MatMul", "Gemm"]),
+        tags=("large",),
+        steps=True,
     ),
 }
 

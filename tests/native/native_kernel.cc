@@ -22,6 +22,15 @@ std::vector<std::string> native_levels() {
   return levels;
 }
 
+std::vector<std::string> native_integer_levels() {
+  std::vector<std::string> levels = native_levels();
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avxvnni")) levels.push_back("x86_64_v3+vnni");
+  if (__builtin_cpu_supports("avx512vnni")) levels.push_back("x86_64_v4+vnni");
+#endif
+  return levels;
+}
+
 Result<toolchain::KernelImage> compile(const std::vector<kernel::Kernel>& kernels, const std::string& level) {
   std::vector<render::RenderedKernel> rendered;
   std::vector<const render::RenderedKernel*> pointers;

@@ -59,6 +59,17 @@ def run_module(module, inputs, output_names, folder, *options, timeout=120, tern
     return [np.load(got / f"{file_name(n)}.npy") for n in output_names]
 
 
+def steps_difference(got, wanted, mean=0.02, most=0.1):
+    """difference() for quantised models, where a rounding that falls the other way moves what follows by whole steps: the errors' mean
+    and maximum, as parts of the largest value."""
+    if got.shape != wanted.shape or got.dtype != wanted.dtype or wanted.dtype.kind != "f":
+        return difference(got, wanted)
+    error = np.abs(got.astype(np.float64) - wanted) / max(float(np.abs(wanted).max(initial=0)), 1e-12)
+    if not (error.mean() <= mean and error.max() <= most):
+        return f"errors up to {error.max():.2e} of the largest value, {error.mean():.2e} on average"
+    return None
+
+
 def difference(got, wanted, relative=1e-3):
     """None when the two agree, else a sentence. Floats: relative_error at most `relative`; anything else must be equal."""
     if got.shape != wanted.shape:

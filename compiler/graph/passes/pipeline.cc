@@ -11,6 +11,8 @@
 #include "compiler/graph/passes/fold_scale.h"
 #include "compiler/graph/passes/hoist_invariants.h"
 #include "compiler/graph/passes/inline_if.h"
+#include "compiler/graph/passes/integer_contractions.h"
+#include "compiler/graph/passes/requantize.h"
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/unroll_loops.h"
 
@@ -23,19 +25,24 @@ constexpr Pass kPasses[] = {
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
     {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
      hoist_invariants},
+    {"integer_contractions", "products of quantised values on integers", integer_contractions},
     {"fold_constants", "nodes on constants are evaluated", fold_constants},
     {"simplify", "algebra: identities, chains, cheaper forms", simplify},
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
     {"fold_scale", "per-channel scales behind conv and dot go into the weights", fold_scale},
+    {"requantize", "scales between integer sums and quantised values become one", requantize},
     {"eliminate_dead", "what nobody uses goes", eliminate_dead},
 };
 
-// One round. Bounds and control flow first, since they uncover the most; folding before algebra, whose rules
-// ask for constants; scales after common subexpressions, since they want weights with one user; the dead go
-// last. Rounds repeat until none of them changes anything.
+// One round. Bounds and control flow first, since they uncover the most; integers while quantised weights
+// still are 8-bit constants, before folding makes floats of them, and quantisations while nothing has moved
+// between their operations; folding before algebra, whose rules ask for constants; scales after common
+// subexpressions, since they want weights with one user; the dead go last. Rounds repeat until none of them
+// changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds", "eliminate_dead", "fold_constants",   "inline_if",  "unroll_loops",  "hoist_invariants",
-    "simplify",     "fold_constants", "eliminate_common", "fold_scale", "eliminate_dead"};
+    "apply_bounds",     "eliminate_dead", "integer_contractions", "requantize",    "fold_constants",
+    "inline_if",        "unroll_loops",   "hoist_invariants",     "simplify",      "fold_constants",
+    "eliminate_common", "fold_scale",     "requantize",           "eliminate_dead"};
 constexpr int kMaxRounds = 12;
 
 class Runner {

@@ -67,7 +67,7 @@ Value* simplify_conv(Node& n, Builder& b) {
   const Node* pad = def_of(n.operand(0), OpKind::kPad);
   if (!pad || pad->str("mode") != "constant") return nullptr;
   const auto fill = splat_of(pad->operand(1));
-  if (!fill || fill->f != 0 || fill->i != 0) return nullptr;
+  if (!fill || fill->f != 0 || fill->i != 0 || n.find("pad_value")) return nullptr;
   std::vector<int64_t> low = n.ints("low"), high = n.ints("high");
   for (size_t i = 0; i < low.size() + 2; ++i) {
     const Dim &l = pad->dims("low")[i], &h = pad->dims("high")[i];

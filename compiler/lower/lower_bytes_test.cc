@@ -1,0 +1,136 @@
+// Contractions of u8 with i8 in i32: every shape of operand, at the levels with and without instructions for
+// them.
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+// "i8[2,3] {…}" of numbers between -128 and 127.
+std::string weights(const std::vector<int64_t>& shape) {
+  std::string dims, numbers;
+  int64_t count = 1;
+  for (const int64_t n : shape) {
+    dims += fmt::format("{}{}", dims.empty() ? "" : ",", n);
+    count *= n;
+  }
+  for (int64_t i = 0; i < count; ++i) numbers += fmt::format("{}{}", i == 0 ? "" : ", ", i * 37 % 256 - 128);
+  return fmt::format("i8[{}] {{{}}}", dims, numbers);
+}
+
+struct Conv {
+  std::vector<int64_t> weights;
+  std::string x, out;
+  std::string attributes;
+  int64_t padding = 0;
+};
+
+// A convolution that requantises.
+std::string conv_text(const Conv& c) {
+  return fmt::format(R"(
+  input %x: u8[{}] as "x"
+  %w = constant {}
+  %s = conv(%x, %w) <{}, accumulate=i32{}>
+  %f = cast(%s) <to=f32>
+  %k = constant f32[] {{0.015625}}
+  %kb = broadcast(%k) <shape=[{}]>
+  %m = mul(%f, %kb)
+  %r = round_even(%m)
+  %z = constant f32[] {{100}}
+  %zb = broadcast(%z) <shape=[{}]>
+  %a = add(%r, %zb)
+  %h = constant f32[] {{255}}
+  %hb = broadcast(%h) <shape=[{}]>
+  %l = constant f32[] {{0}}
+  %lb = broadcast(%l) <shape=[{}]>
+  %n = min(%a, %hb)
+  %o = max(%n, %lb)
+  %q = cast(%o) <to=u8>
+  output %q as "y")",
+                     c.x, weights(c.weights), c.attributes,
+                     c.padding == 0 ? "" : fmt::format(", pad_value={}", c.padding), c.out, c.out, c.out,
+                     c.out);
+}
+
+std::string window(int64_t stride, int64_t pad, int64_t dilation, int64_t groups) {
+  return fmt::format(
+      "strides=[{0},{0}], low=[{1},{1}], high=[{1},{1}], dilations=[{2},{2}], lhs_dilations=[1,1], "
+      "groups={3}",
+      stride, pad, dilation, groups);
+}
+
+TEST_CASE("convolutions of bytes: windows, padding, few channels, groups") {
+  check_lowering_once({conv_text({{20, 8, 1, 1}, "1,8,6,7", "1,20,6,7", window(1, 0, 1, 1)})}, "pointwise");
+  check_lowering_once({conv_text({{19, 8, 3, 3}, "2,8,6,7", "2,19,6,7", window(1, 1, 1, 1), 130})}, "padded");
+  check_lowering_once({conv_text({{16, 3, 3, 3}, "1,3,9,8", "1,16,5,4", window(2, 1, 1, 1), 7})},
+                      "few channels");
+  check_lowering_once({conv_text({{12, 6, 3, 3}, "1,6,7,7", "1,12,7,7", window(1, 2, 2, 1)})},
+                      "odd channels");
+  check_lowering_once({conv_text({{8, 4, 3, 3}, "1,8,5,5", "1,8,5,5", window(1, 1, 1, 2), 3})}, "groups");
+  check_lowering_once({conv_text({{3, 2, 3, 3}, "1,2,N,5", "1,3,N,5", window(1, 1, 1, 1), 9}), {6}},
+                      "symbolic");
+}
+
+TEST_CASE("depthwise convolutions of bytes") {
+  check_lowering_once({conv_text({{19, 1, 3, 3}, "1,19,9,10", "1,19,9,10", window(1, 1, 1, 19), 11})}, "3x3");
+  check_lowering_once({conv_text({{16, 1, 3, 3}, "2,16,9,9", "2,16,5,5", window(2, 1, 1, 16), 0})},
+                      "stride 2");
+  check_lowering_once({conv_text({{17, 1, 5, 5}, "1,17,8,12", "1,17,8,12", window(1, 2, 1, 17), 255})},
+                      "5x5");
+  check_lowering_once({conv_text({{16, 1, 3, 3}, "1,16,9,9", "1,16,9,9", window(1, 2, 2, 16), 4})},
+                      "dilated");
+  check_lowering_once({conv_text({{16, 1, 7, 7}, "1,16,8,20", "1,16,8,20", window(1, 3, 1, 16), 1})}, "7x7");
+}
+
+TEST_CASE("padding that holds a number, on the plain nest") {
+  check_lowering_once({fmt::format(R"(
+  input %x: u8[1,2,3,4,5] as "x"
+  %w = constant {}
+  %s = conv(%x, %w) <strides=[1,1,1], low=[1,1,1], high=[1,0,1], dilations=[1,1,1], lhs_dilations=[1,1,1], groups=1, accumulate=i32, pad_value=6>
+  output %s as "y")",
+                                   weights({3, 2, 2, 2, 3}))},
+                      "three dimensions");
+}
+
+TEST_CASE("products of bytes with constant weights") {
+  for (const int64_t k : {4, 10, 33}) {
+    check_lowering_once({fmt::format(R"(
+  input %x: u8[M,{}] as "x"
+  %w = constant {}
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")",
+                                     k, weights({k, 21})),
+                         {7}},
+                        fmt::format("depth {}", k));
+  }
+}
+
+TEST_CASE("products of bytes whose right operand is computed") {
+  for (const char* sizes : {"2,5,8;2,8,19", "2,5,10;2,10,32", "1,3,M;1,M,16"}) {
+    const std::string text = sizes, left = text.substr(0, text.find(';')),
+                      right = text.substr(text.find(';') + 1);
+    check_lowering_once({fmt::format(R"(
+  input %x: u8[{}] as "x"
+  input %w: i8[{}] as "w"
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")",
+                                     left, right),
+                         {6}},
+                        text);
+  }
+  for (const char* sizes : {"2,5,8;2,19,8", "1,3,M;1,16,M"}) {
+    const std::string text = sizes, left = text.substr(0, text.find(';')),
+                      right = text.substr(text.find(';') + 1);
+    check_lowering_once({fmt::format(R"(
+  input %x: u8[{}] as "x"
+  input %w: i8[{}] as "w"
+  %t = transpose(%w) <perm=[0,2,1]>
+  %s = dot(%x, %t) <accumulate=i32>
+  output %s as "y")",
+                                     left, right),
+                         {6}},
+                        text + " transposed");
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower
