@@ -242,34 +242,31 @@ class Builder {
     const Buffer stage = kernel::make_buffer("stage", {DType::kF32, 1}, Scope::kStack,
                                              kernel::Access::kReadWrite, outputs * outputs * width);
     Stmts out{kernel::alloc(stage)};
-    const Expr row = kernel::mul(p.i, int_const(group_));
-    for (int j = 0; j < vectors; ++j) {
-      Stmts body;
-      const Expr lane0 = int_const(int64_t{j} * lanes_);
-      Square half;  // A^T m, column by column
-      for (int x = 0; x < size_; ++x) {
-        std::vector<Expr> m;
-        for (int y = 0; y < size_; ++y) {
-          const Var mv = kernel::make_var("m", {DType::kF32, lanes_});
-          const Expr at =
-              kernel::add(row, kernel::add(lane0, int_const((int64_t{y} * size_ + x) * product_stride_)));
-          body.push_back(kernel::let(mv, kernel::load(products_, at, lanes_)));
-          m.push_back(var_expr(mv));
-        }
-        half.push_back(winograd_output(transform_, has_fma_, m, body));
+    const Var j = kernel::make_var("j"), lane0v = kernel::make_var("lane0");
+    const Expr lane0 = var_expr(lane0v);
+    Stmts body{kernel::let(lane0v, kernel::mul(var_expr(j), int_const(lanes_)))};
+    const Expr at = kernel::add(kernel::mul(p.i, int_const(group_)), lane0);
+    Square half;  // A^T m, column by column
+    for (int x = 0; x < size_; ++x) {
+      std::vector<Expr> m;
+      for (int y = 0; y < size_; ++y) {
+        const Var mv = kernel::make_var("m", {DType::kF32, lanes_});
+        const Expr point = int_const((int64_t{y} * size_ + x) * product_stride_);
+        body.push_back(kernel::let(mv, kernel::load(products_, kernel::add(at, point), lanes_)));
+        m.push_back(var_expr(mv));
       }
-      for (int y = 0; y < outputs; ++y) {
-        std::vector<Expr> m;
-        for (const std::vector<Expr>& column : half) m.push_back(column[static_cast<size_t>(y)]);
-        const std::vector<Expr> values = winograd_output(transform_, has_fma_, m, body);
-        for (int x = 0; x < outputs; ++x) {
-          body.push_back(kernel::store(stage,
-                                       kernel::add(lane0, int_const((int64_t{y} * outputs + x) * width)),
-                                       values[static_cast<size_t>(x)]));
-        }
-      }
-      out.push_back(kernel::block(std::move(body)));
+      half.push_back(winograd_output(transform_, has_fma_, m, body));
     }
+    for (int y = 0; y < outputs; ++y) {
+      std::vector<Expr> m;
+      for (const std::vector<Expr>& column : half) m.push_back(column[static_cast<size_t>(y)]);
+      const std::vector<Expr> values = winograd_output(transform_, has_fma_, m, body);
+      for (int x = 0; x < outputs; ++x) {
+        const Expr pixel = int_const((int64_t{y} * outputs + x) * width);
+        body.push_back(kernel::store(stage, kernel::add(lane0, pixel), values[static_cast<size_t>(x)]));
+      }
+    }
+    out.push_back(kernel::loop(j, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body)));
     append(out, finish_patch(p, n, columns, vectors, stage));
     return out;
   }

@@ -14,13 +14,12 @@ constexpr double kRegisterTile = 20;                  // a register tile, beside
 constexpr double kMultiplyShare = 0.93;               // of the peak, in the inner loops
 // Bytes a cycle of one core, the others busy too. Weights are read once from memory: the other layers' have
 // replaced them since the last run.
-constexpr double kMemoryBytes = 5, kL3Bytes = 12;
+constexpr double kMemoryBytes = 5, kL3Bytes = 20;
 
 // A layer must gain this much, or the larger weights are not worth it.
 constexpr double kLeastGain = 0.88;
-// F(4 x 4) must gain this much over F(2 x 2), whose weights are less than half as large and whose rounding
-// errors are smaller.
-constexpr double kLeastGain4 = 0.93;
+// F(4 x 4) must gain this much over F(2 x 2), whose weights are less than half as large.
+constexpr double kLeastGain4 = 0.97;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
