@@ -150,6 +150,8 @@ ModuleFile::ModuleFile(ModuleInput input) : input_(std::move(input)) {
     executable->name = std::string(image.kind.name);
     executable->format = module_format(image.kind.format);
     executable->conditions = image_conditions(image.level, image.kind);
+    executable->conditions.insert(executable->conditions.end(), image.conditions.begin(),
+                                  image.conditions.end());
     executable->segment = static_cast<uint32_t>(module.segments.size());
     executable->entry_offsets = image.entry_offsets;
     executable->entry_names = image.entry_names;

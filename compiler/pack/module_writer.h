@@ -19,6 +19,7 @@ struct ExecutableImage {
   std::vector<uint8_t> image;           // ELF, cubin, PTX text, SPIR-V modules one after the other
   std::vector<uint64_t> entry_offsets;  // of the pool's kernels, in order (module.fbs: Executable)
   std::vector<std::string> entry_names;
+  std::vector<module::Condition> conditions = {};  // beside those of the level
   // By describe_image:
   lower::ImageKind kind = {};
   std::vector<module::EntryLaunch> launches = {};  // GPUs: one an entry

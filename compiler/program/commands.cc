@@ -181,11 +181,7 @@ uint32_t CommandWriter::kernel_index(const lower::DispatchStep& step) {
 
 module::Launch CommandWriter::launch(const lower::KernelVariant& variant) {
   const uint32_t one = pools_.number(1), scratch = pools_.number(variant.kernel->scratch_bytes);
-  if (lower::level_arch(variant.level) != lower::Arch::kVulkan)
-    return {operand(variant.tiles), one, one, scratch};
-  constexpr int64_t kWidest = 65535;  // workgroups along one axis that every device takes
-  const uint32_t x = operand(min(variant.tiles, kWidest)), y = operand(ceildiv(variant.tiles, kWidest));
-  return {x, y, one, scratch};
+  return {operand(variant.tiles), one, one, scratch};
 }
 
 Status CommandWriter::dispatch(const lower::DispatchStep& step) {

@@ -1,0 +1,64 @@
+#include "compiler/kernels_vulkan.h"
+
+#include "compiler/render/glsl.h"
+#include "compiler/toolchain/shaderc.h"
+
+namespace tern {
+namespace {
+
+// Capabilities that the kernels use beyond what every Vulkan 1.1 device has.
+std::vector<module::Condition> conditions_of(const render::GlslNeeds& needs, int subgroup) {
+  enum Capability : uint16_t {
+#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+  };
+  std::vector<module::Condition> out;
+  if (needs.int64) out.emplace_back(1, k_vulkan_int64, module::ConditionOp::AtLeast);
+  if (needs.float64) out.emplace_back(1, k_vulkan_float64, module::ConditionOp::AtLeast);
+  if (needs.shuffle) out.emplace_back(1, k_vulkan_subgroup_shuffle, module::ConditionOp::AtLeast);
+  if (subgroup) out.emplace_back(subgroup, k_vulkan_subgroup_size, module::ConditionOp::Equal);
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> vulkan_problems(const program::KernelPool::LevelKernels& level) {
+  std::vector<std::string> problems;
+  for (const auto& kernel : level.kernels) {
+    Result<render::GlslKernel> rendered = render::render_glsl(*kernel);
+    if (!rendered.ok()) problems.push_back(rendered.error().text());
+  }
+  return problems;
+}
+
+Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::LevelKernels& level,
+                                                   const KernelBuildOptions& options,
+                                                   KernelBuildResult& counts) {
+  pack::ExecutableImage image{level.level, {}, {}, {}};
+  std::vector<toolchain::Shader> shaders;
+  render::GlslNeeds needs;
+  int subgroup = 0;
+  for (const auto& kernel : level.kernels) {
+    TERN_ASSIGN(render::GlslKernel rendered, render::render_glsl(*kernel));
+    needs.int64 |= rendered.needs.int64;
+    needs.float64 |= rendered.needs.float64;
+    needs.shuffle |= rendered.needs.shuffle;
+    subgroup = std::max(subgroup, kernel->subgroup);
+    shaders.push_back({kernel->name, std::move(rendered.text)});
+    image.entry_names.push_back(kernel->name);
+  }
+  toolchain::CompileOptions compile;
+  compile.jobs = options.jobs;
+  compile.use_cache = options.use_cache;
+  compile.dump_dir = options.dump_dir;
+  TERN_ASSIGN(toolchain::SpirvImage spirv, toolchain::compile_shaders(shaders, compile));
+  image.image = std::move(spirv.bytes);
+  image.entry_offsets = std::move(spirv.offsets);
+  image.conditions = conditions_of(needs, subgroup);
+  counts.units_compiled += spirv.units_compiled;
+  counts.units_cached += spirv.units_cached;
+  return image;
+}
+
+}  // namespace tern

@@ -1,0 +1,65 @@
+// Expressions as GLSL text. Variables' and buffers' names come from the statement printer; accesses go
+// through functions that GlslMemory makes.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "compiler/kernel/narrow_indices.h"
+#include "compiler/render/glsl_helpers.h"
+#include "compiler/render/glsl_memory.h"
+
+namespace tern::render {
+
+class GlslExpr {
+ public:
+  GlslExpr(GlslHelpers& helpers, GlslMemory& memory, const kernel::NarrowIndices& narrow,
+           std::function<std::string(const kernel::Var&)> name)
+      : helpers_(helpers), memory_(memory), narrow_(narrow), name_(std::move(name)) {}
+
+  // In the type that carries e's values.
+  std::string text(const kernel::Expr& e);
+  // A scalar i64 as int: an index, a bound, a count.
+  std::string index(const kernel::Expr& e);
+  // A statement, or several.
+  std::string store_text(const kernel::Stmt& s);
+  // The first thing that has no form in GLSL, or "".
+  const std::string& problem() const { return problem_; }
+
+ private:
+  using Texts = std::vector<std::string>;
+  std::string narrow_text(const kernel::Expr& e);
+  std::string constant(const kernel::Expr& e);
+  std::string op_text(const kernel::Expr& e);
+  std::string compare_text(const kernel::Expr& e);
+  std::string bool_op(const kernel::Expr& e, const Texts& a);
+  std::string float_op(const kernel::Expr& e, std::string_view scalar, const Texts& a);
+  std::string int_op(const kernel::Expr& e, std::string_view scalar, const Texts& a);
+  std::string complex_op(const kernel::Expr& e, std::string_view scalar, const Texts& a);
+  std::string select_text(const kernel::Expr& e);
+  std::string cast_text(const kernel::Expr& e);
+  std::string cast_from_float(const kernel::Expr& e, std::string_view from, const std::string& x);
+  std::string cast_complex(const kernel::Expr& e);
+  std::string bitcast_text(const kernel::Expr& e);
+  std::string reduce_text(const kernel::Expr& e);
+  std::string shuffle_text(const kernel::Expr& e);
+  std::string intrinsic_text(const kernel::Expr& e);
+  std::string load_text(const kernel::Expr& e);
+  // A result brought back to the values of its type: narrow floats rounded, narrow integers wrapped.
+  std::string rounded(DType dtype, int lanes, std::string text);
+  std::string wrapped(DType dtype, std::string text);
+  std::string call(std::string_view helper, std::string_view scalar, int lanes, const Texts& arguments);
+  std::string limit(const kernel::Expr& e, GlslAccess& access);
+  void fail(std::string text) {
+    if (problem_.empty()) problem_ = std::move(text);
+  }
+
+  GlslHelpers& helpers_;
+  GlslMemory& memory_;
+  const kernel::NarrowIndices& narrow_;
+  std::function<std::string(const kernel::Var&)> name_;
+  std::string problem_;
+};
+
+}  // namespace tern::render

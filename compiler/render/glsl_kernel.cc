@@ -1,0 +1,269 @@
+// Statements and the whole shader as GLSL.
+#include <unordered_set>
+
+#include "compiler/kernel/expr_util.h"
+#include "compiler/render/glsl_expr.h"
+#include "schemas/abi/kernel_abi.h"
+
+namespace tern::render {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::Kernel;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::StmtKind;
+using kernel::Var;
+
+namespace {
+
+class GlslPrinter {
+ public:
+  explicit GlslPrinter(const Kernel& kernel)
+      : kernel_(kernel),
+        narrow_(kernel),
+        memory_(helpers_),
+        expr_(helpers_, memory_, narrow_, [this](const Var& v) { return name_of(v.get(), v->name); }) {}
+  Result<GlslKernel> run();
+
+ private:
+  std::string name_of(const void* node, const std::string& base);
+  void line(std::string_view text) { out_ += std::string(2 * depth_, ' ') + std::string(text) + "\n"; }
+  template <typename... Args>
+  void linef(fmt::format_string<Args...> format, Args&&... args) {
+    line(fmt::format(format, std::forward<Args>(args)...));
+  }
+  void body(const std::vector<Stmt>& statements) {
+    ++depth_;
+    for (const Stmt& s : statements) stmt(s);
+    --depth_;
+  }
+  void stmt(const Stmt& s);
+  void loop(const Stmt& s);
+  void alloc(const Stmt& s);
+  void bindings();
+  void coordinates();
+  std::string interface_text() const;
+  bool is_narrow(const Var& v) const {
+    return v->type == kernel::VType{DType::kI64, 1} && narrow_.narrow(v.get());
+  }
+  void fail(std::string text) {
+    if (problem_.empty()) problem_ = std::move(text);
+  }
+
+  const Kernel& kernel_;
+  kernel::NarrowIndices narrow_;
+  GlslHelpers helpers_;
+  GlslMemory memory_;
+  GlslExpr expr_;
+  std::unordered_map<const void*, std::string> names_;
+  std::unordered_set<std::string> taken_;
+  std::string out_, problem_;
+  int depth_ = 1;
+};
+
+// Names of the kernel get a prefix that no word of GLSL and no helper has.
+std::string GlslPrinter::name_of(const void* node, const std::string& base) {
+  auto [it, added] = names_.try_emplace(node);
+  if (!added) return it->second;
+  // Two underscores in a row are reserved.
+  std::string stem = "v";
+  for (char c : "_" + base) {
+    if (c != '_' || stem.back() != '_') stem += c;
+  }
+  if (stem.back() == '_') stem += "n";
+  std::string candidate = stem;
+  for (int n = 1; !taken_.insert(candidate).second; ++n) candidate = fmt::format("{}_{}", stem, n);
+  return it->second = candidate;
+}
+
+void GlslPrinter::alloc(const Stmt& s) {
+  const Buffer& b = s->buffer;
+  const std::string name = name_of(b.get(), b->name);
+  switch (b->scope) {
+    case Scope::kRegister:
+      memory_.declare_register(b.get(), name);
+      linef("{} {}[{}];", helpers_.type(glsl_carrier(b->type.dtype), b->type.lanes), name,
+            std::max<int64_t>(b->size, 1));
+      return;
+    case Scope::kStack:
+      return memory_.declare_stack(b.get(), name);
+    case Scope::kWorkgroup:
+      if (dtype_bits(b->type.dtype) > 64) fail("workgroup memory of c128 has no form");
+      return memory_.declare_workgroup(b.get(), name, s->code);
+    case Scope::kScratch:
+      // A CPU kernel's, which tests render too: the one thread's own.
+      return memory_.declare_stack(b.get(), name);
+    case Scope::kGlobal:
+      return;
+  }
+}
+
+void GlslPrinter::loop(const Stmt& s) {
+  const std::string i = name_of(s->var.get(), s->var->name);
+  if (!is_narrow(s->var)) fail(fmt::format("the loop over '{}' needs 64-bit bounds", s->var->name));
+  const std::string begin = expr_.index(s->begin), extent = expr_.index(s->extent);
+  const std::string end = kernel::is_int(s->begin, 0) ? extent : fmt::format("{} + {}", begin, extent);
+  const bool simple = kernel::is_const(s->extent) || s->extent->kind == kernel::ExprKind::kVar;
+  if (simple) {
+    linef("for (int {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end);
+  } else {
+    linef("for (int {0} = {1}, {0}_end = {2}; {0} < {0}_end; ++{0}) {{", i, begin, end);
+  }
+  body(s->body);
+  line("}");
+}
+
+void GlslPrinter::stmt(const Stmt& s) {
+  switch (s->kind) {
+    case StmtKind::kBlock:
+      line("{");
+      body(s->body);
+      line("}");
+      return;
+    case StmtKind::kFor:
+      return loop(s);
+    case StmtKind::kLet:
+    case StmtKind::kDeclare: {
+      const bool narrow = is_narrow(s->var);
+      const std::string value = narrow ? expr_.index(s->value) : expr_.text(s->value);
+      const std::string type =
+          narrow ? "int" : helpers_.type(glsl_carrier(s->var->type.dtype), s->var->type.lanes);
+      linef("{}{} {} = {};", s->kind == StmtKind::kLet ? "const " : "", type,
+            name_of(s->var.get(), s->var->name), value);
+      return;
+    }
+    case StmtKind::kAssign:
+      linef("{} = {};", name_of(s->var.get(), s->var->name),
+            is_narrow(s->var) ? expr_.index(s->value) : expr_.text(s->value));
+      return;
+    case StmtKind::kStore:
+      line(expr_.store_text(s));
+      return;
+    case StmtKind::kIf:
+      linef("if ({}) {{", expr_.text(s->value));
+      body(s->body);
+      if (!s->else_body.empty()) {
+        line("} else {");
+        body(s->else_body);
+      }
+      line("}");
+      return;
+    case StmtKind::kWhile:
+      linef("while ({}) {{", expr_.text(s->value));
+      body(s->body);
+      line("}");
+      return;
+    case StmtKind::kAlloc:
+      return alloc(s);
+    case StmtKind::kFail:
+      linef("fault_word = {};", s->code);
+      line("return;");
+      return;
+    case StmtKind::kBarrier:
+      line("memoryBarrierBuffer();");
+      line("barrier();");
+      return;
+    case StmtKind::kAsyncCopy:
+    case StmtKind::kAsyncCommit:
+    case StmtKind::kAsyncWait:
+      return fail("asynchronous copies have no form");
+    case StmtKind::kComment:
+      linef("// {}", s->text);
+      return;
+  }
+}
+
+void GlslPrinter::bindings() {
+  for (size_t k = 0; k < kernel_.bindings.size(); ++k) {
+    const Buffer& b = kernel_.bindings[k];
+    memory_.declare_binding(b.get(), name_of(b.get(), b->name), k);
+  }
+  memory_.declare_pool(kernel_.workgroup_bytes);
+}
+
+// The tile's coordinates, the thread, the parameters.
+void GlslPrinter::coordinates() {
+  const bool pushed = kernel_.params.size() <= TERN_VULKAN_PUSHED_PARAMS;
+  line("const uint tile_number = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;");
+  line("if (tile_number >= launch.tiles) return;");
+  for (size_t k = 0; k < kernel_.params.size(); ++k) {
+    const Var& v = kernel_.params[k].var;
+    const std::string place = fmt::format("{}[{}]", pushed ? "launch.params" : "launch_params", k);
+    if (is_narrow(v)) {
+      linef("const int {} = int({}.x);", name_of(v.get(), v->name), place);
+    } else {
+      linef("const {} {} = int64_t(packUint2x32({}));", helpers_.type("int64_t"), name_of(v.get(), v->name),
+            place);
+    }
+  }
+  if (kernel_.thread) {
+    if (!is_narrow(kernel_.thread)) fail("the thread's number needs 64 bits");
+    linef("const int {} = int(gl_LocalInvocationID.x);", name_of(kernel_.thread.get(), kernel_.thread->name));
+  }
+  std::string rest = "tile_number";
+  for (size_t k = kernel_.grid.size(); k-- > 0;) {
+    const kernel::GridAxis& axis = kernel_.grid[k];
+    if (!is_narrow(axis.var)) fail(fmt::format("the grid axis '{}' needs 64 bits", axis.var->name));
+    const std::string name = name_of(axis.var.get(), axis.var->name);
+    if (k == 0) {
+      linef("const int {} = int({});", name, rest);
+      continue;
+    }
+    const std::string extent = expr_.index(axis.extent_expr);
+    linef("const int {} = int({} % uint({}));", name, rest, extent);
+    linef("const uint {}_rest = {} / uint({});", name, rest, extent);
+    rest = name + "_rest";
+  }
+}
+
+std::string GlslPrinter::interface_text() const {
+  const size_t params = kernel_.params.size();
+  const bool pushed = params <= TERN_VULKAN_PUSHED_PARAMS;
+  size_t binding = kernel_.bindings.size();
+  std::string text = "layout(push_constant) uniform Launch {\n  uint tiles;\n  uint reserved;\n";
+  if (pushed && params) text += fmt::format("  uvec2 params[{}];\n", params);
+  text += "} launch;\n";
+  if (!pushed)
+    text += fmt::format(
+        "layout(std430, set = 0, binding = {}) readonly buffer Params {{ uvec2 launch_params[]; }};\n",
+        binding++);
+  if (kernel::can_fail(kernel_))
+    text +=
+        fmt::format("layout(std430, set = 0, binding = {}) buffer Fault {{ int fault_word; }};\n", binding);
+  return text;
+}
+
+Result<GlslKernel> GlslPrinter::run() {
+  bindings();
+  coordinates();
+  --depth_;
+  body(kernel_.body);
+  if (problem_.empty()) problem_ = expr_.problem();
+  if (!problem_.empty())
+    return tern::error("Kernel '{}' cannot be written as GLSL: {}.", kernel_.name, problem_);
+  GlslKernel out;
+  out.name = kernel_.name;
+  out.needs = helpers_.needs();
+  out.text = "#version 450\n";
+  if (out.needs.int64) out.text += "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n";
+  if (out.needs.shuffle)
+    out.text +=
+        "#extension GL_KHR_shader_subgroup_basic : require\n#extension GL_KHR_shader_subgroup_shuffle : "
+        "require\n";
+  out.text += fmt::format("// kernel {}\n", kernel_.name);
+  for (const std::string& source : kernel_.source) out.text += fmt::format("// {}\n", source);
+  if (!kernel_.schedule.empty()) out.text += fmt::format("// schedule: {}\n", kernel_.schedule);
+  out.text += fmt::format("layout(local_size_x = {}) in;\n", std::max(kernel_.threads, 1));
+  out.text += interface_text() + memory_.declarations() + helpers_.text() + memory_.functions();
+  out.text += "void main() {\n" + out_ + "}\n";
+  return out;
+}
+
+}  // namespace
+
+Result<GlslKernel> render_glsl(const Kernel& kernel) {
+  return GlslPrinter(kernel).run();
+}
+
+}  // namespace tern::render

@@ -1,0 +1,75 @@
+// The text of shaders; that every op compiles and computes what it should is tests/native/glsl_test.cc's.
+#include "compiler/render/glsl.h"
+
+#include <doctest/doctest.h>
+
+using namespace tern;
+
+namespace {
+
+render::GlslKernel rendered(std::string_view text) {
+  auto kernel = kernel::parse_kernel(text);
+  REQUIRE_MESSAGE(kernel.ok(), (kernel.ok() ? "" : kernel.error().text()));
+  const std::string problems = kernel::verify(kernel.value());
+  REQUIRE_MESSAGE(problems.empty(), problems);
+  auto glsl = render::render_glsl(kernel.value());
+  REQUIRE_MESSAGE(glsl.ok(), (glsl.ok() ? "" : glsl.error().text()));
+  return std::move(glsl.value());
+}
+
+}  // namespace
+
+TEST_CASE(
+    "glsl: indices have 32 bits, bytes are words, workgroup memory is shared, surplus workgroups leave") {
+  const render::GlslKernel kernel = rendered(R"(kernel tile {
+  bind x: f32 read
+  bind y: u8 write
+  param n = "N"
+  grid i < n = "N"
+  grid j < 4 = "4"
+  threads t < 64
+  workgroup 256
+  alloc s: f32[64] workgroup at 0
+  let at: i64 = (((i * 4) + j) * 64)
+  s[t] = x[(at + t)]
+  barrier
+  let v: f32x4 = x[(i * 4); 4]
+  y[(at + t)] = cast.u8((s[(63 - t)] + reduce.add(v)))
+}
+)");
+  CHECK_FALSE(kernel.needs.int64);
+  CHECK_FALSE(kernel.needs.shuffle);
+  CHECK("\n" + kernel.text.substr(kernel.text.find("void main")) == R"(
+void main() {
+  const uint tile_number = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  if (tile_number >= launch.tiles) return;
+  const int v_n = int(launch.params[0].x);
+  const int v_t = int(gl_LocalInvocationID.x);
+  const int v_j = int(tile_number % uint(4));
+  const uint v_j_rest = tile_number / uint(4);
+  const int v_i = int(v_j_rest);
+  const int v_at = (((v_i * 4) + v_j) * 64);
+  st_v_s(v_t, ld_v_x((v_at + v_t)));
+  memoryBarrierBuffer();
+  barrier();
+  const vec4 v_v = ld4a_v_x((v_i * 4));
+  st_v_y((v_at + v_t), min(to_uint_float((ld_v_s((63 - v_t)) + reduce_add4_float(v_v))), uint(255u)));
+}
+)");
+  CHECK(kernel.text.find("readonly buffer View0_4 { vec4 v_x_x4[]; };") != std::string::npos);
+  CHECK(kernel.text.find("buffer Binding1 { uint v_y[]; };") != std::string::npos);
+  CHECK(kernel.text.find("shared uint workgroup_pool[64];") != std::string::npos);
+}
+
+TEST_CASE("glsl: what a kernel needs of the device, and what has no form") {
+  CHECK(rendered("kernel k {\n  bind x: i64 read_write\n  x[0] = (x[1] + 3)\n}\n").needs.int64);
+  CHECK(rendered("kernel k {\n  bind x: f64 read_write\n  x[0] = sqrt(x[1])\n}\n").needs.float64);
+  CHECK(rendered("kernel k {\n  bind x: f32 read_write\n  threads t < 32\n  subgroup 32\n"
+                 "  let v: f32 = subgroup_shuffle_xor.f32(x[t], 1)\n  x[t] = v\n}\n")
+            .needs.shuffle);
+  const auto wide =
+      kernel::parse_kernel("kernel wide {\n  bind x: f32 read_write\n  x[0] = exp(x[8; 8])\n}\n");
+  REQUIRE(wide.ok());
+  CHECK(render::render_glsl(wide.value()).error().text() ==
+        "Kernel 'wide' cannot be written as GLSL: a vector of 8 lanes has no form.");
+}
