@@ -208,6 +208,8 @@ bool Compilation::build_programs() {
     summary.arena_is_static = built->plan.arena_bytes.is_const();
     summary.arena_formula = built->plan.formula();
     summary.scratch_bytes = built->report.scratch_bytes;
+    summary.workgroup_bytes = built->report.workgroup_bytes;
+    summary.on_gpu = lower::is_gpu(target.arch);
     summary.copy_notes = std::move(built->report.copy_notes);
     summary.precision = std::move(lowered_[i]->precision);
     result_.report.programs.push_back(std::move(summary));

@@ -39,7 +39,9 @@ struct ProgramSummary {
   int64_t arena_bytes = 0;  // at the hints
   bool arena_is_static = true;
   std::string arena_formula;
-  int64_t scratch_bytes = 0;
+  int64_t scratch_bytes = 0;    // a CPU's worker
+  int64_t workgroup_bytes = 0;  // a GPU's workgroup
+  bool on_gpu = false;
   std::vector<std::string> copy_notes;
   lower::PrecisionReport precision;
 };

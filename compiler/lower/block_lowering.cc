@@ -49,7 +49,7 @@ bool BlockLowering::check_types(const Node& node) {
   for (const auto* list : {&node.operands, &node.results}) {
     for (const Value* v : *list) {
       if (supported(v->type)) continue;
-      context_.fail(node, error("Values of type {} have no CPU kernels.", v->type.text()));
+      context_.fail(node, error("Values of type {} have no kernels.", v->type.text()));
       return false;
     }
   }
@@ -343,7 +343,7 @@ void BlockLowering::emit_node(Node& node) {
   }
   if (!check_types(node)) return;
   if (lower_special(node, *this)) return;
-  context_.fail(node, error("The op has no CPU lowering."));
+  context_.fail(node, error("The op has no lowering."));
 }
 
 }  // namespace tern::lower

@@ -5,6 +5,7 @@
 
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernel/assign_scratch.h"
+#include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/unroll.h"
 #include "compiler/lower/regions.h"
@@ -332,11 +333,15 @@ Dim DispatchBuilder::bound_bytes(int buffer) const {
 }
 
 void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> grid,
-                                  std::vector<kernel::Stmt> body, std::string schedule) {
+                                  std::vector<kernel::Stmt> body, std::string schedule,
+                                  const Workgroup& workgroup) {
   auto k = std::make_shared<kernel::Kernel>();
   k->grid = std::move(grid);
   k->body = std::move(body);
   k->schedule = std::move(schedule);
+  k->threads = workgroup.threads;
+  k->thread = workgroup.thread;
+  k->subgroup = workgroup.subgroup;
   variants_.push_back({level, std::move(k)});
 }
 
@@ -364,7 +369,11 @@ void DispatchBuilder::finish() {
     k.bytes_written = written;
     kernel::unroll(k);
     kernel::simplify(k);
-    kernel::assign_scratch(k);
+    if (k.threads > 0) {
+      kernel::assign_workgroup(k);
+    } else {
+      kernel::assign_scratch(k);
+    }
     const std::string problems = kernel::verify(k);
     TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}\n{}", label_, problems,
                kernel::print_kernel(k));

@@ -88,6 +88,14 @@ class LoweringContext {
   std::vector<Step>* steps_ = nullptr;
 };
 
+// How a GPU variant runs: threads of a workgroup, the variable of their number, and the subgroup width that
+// the kernel relies on (0: none).
+struct Workgroup {
+  int threads = 0;
+  kernel::Var thread = nullptr;
+  int subgroup = 0;
+};
+
 class DispatchBuilder {
  public:
   DispatchBuilder(LoweringContext& context, const Region& region);
@@ -112,7 +120,7 @@ class DispatchBuilder {
 
   // Levels in ascending order, once each. Runs the kernel passes that every kernel needs.
   void add_variant(Level level, std::vector<kernel::GridAxis> grid, std::vector<kernel::Stmt> body,
-                   std::string schedule);
+                   std::string schedule, const Workgroup& workgroup = {});
   // The step, onto the context's list.
   void finish();
 

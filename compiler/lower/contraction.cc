@@ -4,12 +4,9 @@
 
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/contraction.h"
 
 namespace tern::lower {
-namespace {
-
-// Whether the epilogue is worth a loop of its own instead of a copy in every register tile: any expensive
-// function, or much arithmetic.
 bool epilogue_is_long(const Region& region) {
   int cost = 0;
   for (const graph::Node* node : region.nodes) {
@@ -19,7 +16,6 @@ bool epilogue_is_long(const Region& region) {
   return cost > 6;
 }
 
-// 2 * multiply-adds.
 Dim contraction_flops(const graph::Node& root) {
   const Shape& out = root.result()->type.shape;
   const Shape& rhs = root.operand(1)->type.shape;
@@ -27,9 +23,8 @@ Dim contraction_flops(const graph::Node& root) {
   return product(out) * product(Shape(rhs.begin() + 1, rhs.end())) * 2;
 }
 
-}  // namespace
-
 bool lower_contraction(const Region& region, LoweringContext& context) {
+  if (is_gpu(context.target().arch)) return gpu::lower_contraction(region, context);
   const graph::Node& root = *region.root;
   const graph::Value* rhs = root.operand(1);
   // Through a transpose of a constant and the like, the folder has made a constant already.

@@ -12,4 +12,10 @@ bool lower_contraction(const Region& region, LoweringContext& context);
 // Any contraction, as the plain loop nest, vectorised over output channels where their memory allows.
 void lower_contraction_naive(const Region& region, LoweringContext& context);
 
+// Whether the epilogue is worth a loop of its own instead of a copy in every register tile: any expensive
+// function, or much arithmetic.
+bool epilogue_is_long(const Region& region);
+// 2 * multiply-adds.
+Dim contraction_flops(const graph::Node& root);
+
 }  // namespace tern::lower

@@ -4,6 +4,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
@@ -53,7 +54,7 @@ class NaiveContraction {
     DispatchBuilder dispatch(context_, region_);
     dispatch.set_flops(product(shape) * depth * 2);
     const int64_t cost = 4 + 2 * context_.hint(depth);
-    for (const Level level : context_.target().levels) variant(dispatch, level, cost);
+    for (const Level level : variant_levels(context_.target())) variant(dispatch, level, cost);
     dispatch.finish();
   }
 
@@ -61,6 +62,13 @@ class NaiveContraction {
   void variant(DispatchBuilder& dispatch, Level level, int64_t cost) {
     ElementEmitter emitter(dispatch);
     if (packed_) bind_weights(emitter);
+    if (is_gpu(level_arch(level))) {
+      gpu::add_flat_variant(
+          dispatch, level, axes_, cost,
+          [&](const std::vector<Expr>& coordinates) { return element(emitter, coordinates, -1); },
+          "naive contraction");
+      return;
+    }
     const int lanes = nest_lanes(region_, level);
     const Tiling tiling = choose_tiling(context_, axes_, cost);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;

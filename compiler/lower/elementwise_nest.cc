@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/gpu/transposing_nest.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 
@@ -75,9 +77,11 @@ class ElementwiseNest {
     const int across = transposed_axis(axes_, accesses);
     dispatch.set_elementwise_in_place(in_place && across < 0);
     dispatch.set_flops(product(shape) * Dim(accesses.ops + accesses.expensive_ops * 10));
-    for (const Level level : context_.target().levels) {
+    for (const Level level : variant_levels(context_.target())) {
       ElementEmitter emitter(dispatch);
-      if (across >= 0) {
+      if (is_gpu(level_arch(level))) {
+        on_gpu(dispatch, emitter, level, across, cost);
+      } else if (across >= 0) {
         transposing(dispatch, emitter, level, static_cast<size_t>(across), cost);
       } else {
         straight(dispatch, emitter, level, cost);
@@ -89,6 +93,18 @@ class ElementwiseNest {
  private:
   std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates) {
     return store_outputs(emitter, axis_index(axes_, out_->type.shape.size(), coordinates));
+  }
+
+  void on_gpu(DispatchBuilder& dispatch, ElementEmitter& emitter, Level level, int across, int64_t cost) {
+    const auto body = [&](const std::vector<Expr>& coordinates) { return element(emitter, coordinates); };
+    const auto value = [&](const std::vector<Expr>& coordinates) {
+      return axis_index(axes_, out_->type.shape.size(), coordinates);
+    };
+    if (across >= 0 &&
+        gpu::add_transposing_variant(dispatch, emitter, level, axes_, static_cast<size_t>(across), value))
+      return;
+    gpu::add_flat_variant(dispatch, level, axes_, cost, body,
+                          fmt::format("elementwise, {} axes", axes_.size()));
   }
 
   void straight(DispatchBuilder& dispatch, ElementEmitter& emitter, Level level, int64_t cost) {

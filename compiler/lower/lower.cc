@@ -23,7 +23,7 @@ bool check_io(const graph::Graph& graph, Diagnostics& diagnostics) {
   const auto check = [&](const char* what, const Value* v, const std::string& name) {
     if (v->type.is_tensor() && v->type.dtype != DType::kString) return;
     diagnostics.add(
-        error("{} '{}' has type {}, which CPU programs do not support.", what, name, v->type.text()));
+        error("{} '{}' has type {}, which compiled programs do not support.", what, name, v->type.text()));
     good = false;
   };
   for (size_t i = 0; i < graph.body.args.size(); ++i)

@@ -1,5 +1,5 @@
 // Differential tests of lowering: a graph's text is lowered, its steps run on the kernel evaluator at every
-// level, and compared with the graph evaluator. Inputs are small integers scaled so that float sums are exact
+// level of a CPU and of the GPUs, and compared with the graph evaluator. Inputs are small integers scaled so that float sums are exact
 // in any order, unless a graph has functions that round.
 #pragma once
 
@@ -99,10 +99,11 @@ inline int most_variants(const std::vector<Step>& steps) {
   return static_cast<int>(most);
 }
 
-// Lowers and compares at every level; `what` names the options in failures.
-inline void check_lowering_once(const LowerCase& c, const std::string& what) {
+// Lowers for one target and compares at every level; `what` names the options in failures.
+inline void check_lowering_for(const LowerCase& c, const Target& target, const std::string& what) {
   CAPTURE(what);
   CAPTURE(c.text);
+  CAPTURE(std::string(arch_name(target.arch)));
   auto g = graph::parse_graph("graph \"g\" {\n" + c.text + "\n}");
   REQUIRE_MESSAGE(g.ok(), g.error().text());
   REQUIRE(graph::verify(**g) == "");
@@ -131,7 +132,6 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
   auto want = graph::evaluate(**g, eval_inputs);
   REQUIRE_MESSAGE(want.ok(), want.error().text());
 
-  Target target{Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni}};
   LowerOptions options;
   options.disabled = c.disabled;
   options.precision = c.precision;
@@ -140,7 +140,8 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
   REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
   const bool levels_only = !c.continuous && c.precision != DType::kF32;
   if (c.dispatches >= 0) CHECK(count_dispatches(program->steps) == c.dispatches);
-  for (int level = 0; level < std::max(2, most_variants(program->steps)); ++level) {
+  const int levels = std::max(static_cast<int>(target.levels.size()), most_variants(program->steps));
+  for (int level = 0; level < levels; ++level) {
     auto got = evaluate_program(*program, inputs, level);
     REQUIRE_MESSAGE(got.ok(), got.error().text());
     REQUIRE(got->size() == want->size());
@@ -154,6 +155,13 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
       CHECK_MESSAGE(close(expected, *(*got)[i], where, slack), "level ", level, ", output ", i, ": ", where);
     }
   }
+}
+
+// Vulkan's kernels are CUDA's without shuffles, with fewer threads: once a graph is enough.
+inline void check_lowering_once(const LowerCase& c, const std::string& what) {
+  check_lowering_for(c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni}}, what);
+  check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, what);
+  if (what == "default") check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11}}, what);
 }
 
 // With every optional fusion, with each one disabled, and with values stored in 16 bits.

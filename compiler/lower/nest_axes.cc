@@ -299,6 +299,11 @@ Index axis_index(const std::vector<NestAxis>& axes, size_t rank, const std::vect
   return out;
 }
 
+std::vector<Level> variant_levels(const Target& target) {
+  if (is_gpu(target.arch)) return {target.levels.front()};
+  return target.levels;
+}
+
 int nest_lanes(const Region& region, Level level) {
   int bits = 8;
   const auto see = [&](const Value* v) { bits = std::max(bits, dtype_bits(v->type.dtype)); };

@@ -3,6 +3,7 @@
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 
@@ -30,8 +31,17 @@ void serial_axis_kernel(const Region& region, LoweringContext& context, const Va
   const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
   DispatchBuilder dispatch(context, region);
   dispatch.set_flops(product(shape));
-  for (const Level level : context.target().levels) {
+  for (const Level level : variant_levels(context.target())) {
     ElementEmitter emitter(dispatch);
+    if (is_gpu(level_arch(level))) {
+      gpu::add_flat_variant(
+          dispatch, level, axes, 4 * context.hint(shape[axis]),
+          [&](const std::vector<Expr>& coordinates) {
+            return body(emitter, axis_index(axes, shape.size(), coordinates));
+          },
+          std::string(what));
+      continue;
+    }
     const Tiling tiling = choose_tiling(context, axes, 4 * context.hint(shape[axis]));
     const size_t body_axes = axes.empty() ? 0 : axes.size() - 1;
     NestParts parts = build_nest(

@@ -1,4 +1,5 @@
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/nest_axes.h"
 #include "compiler/lower/special_kernels.h"
 
 namespace tern::lower {
@@ -40,13 +41,17 @@ class SpecialDispatch {
     for (size_t i = 0; i < k->bindings.size(); ++i) dispatch->bindings[i].access = k->bindings[i]->access;
     for (const auto& s : dispatch->sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
     k->schedule = "special";
+    const Target& target = block_.context().target();
+    if (is_gpu(target.arch)) {  // a tile is one thread's
+      k->threads = 1;
+      k->thread = kernel::make_var("t");
+    }
     const std::string problems = kernel::verify(*k);
     TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);
     for (const kernel::Param& p : k->params) dispatch->params.push_back(p.value);
     Dim tiles = 1;
     for (const kernel::GridAxis& axis : k->grid) tiles = tiles * axis.extent;
-    for (const Level level : block_.context().target().levels)
-      dispatch->variants.push_back({level, k, tiles});
+    for (const Level level : variant_levels(target)) dispatch->variants.push_back({level, k, tiles});
     Step step;
     step.kind = Step::Kind::kDispatch;
     step.dispatch = std::move(dispatch);

@@ -121,17 +121,17 @@ const MachineModel& machine(Level level) {
   return kMachines[static_cast<size_t>(level)];
 }
 
-const GpuModel& gpu(Level level) {
+const GpuModel& gpu_model(Level level) {
   TERN_CHECK(is_gpu_level(level), "{} is no GPU level", level_name(level));
   return kGpus[static_cast<size_t>(level) - static_cast<size_t>(Level::kCudaSm80)];
 }
 
 std::string_view level_name(Level level) {
-  return is_gpu_level(level) ? gpu(level).name : machine(level).name;
+  return is_gpu_level(level) ? gpu_model(level).name : machine(level).name;
 }
 
 Arch level_arch(Level level) {
-  return is_gpu_level(level) ? gpu(level).arch : machine(level).arch;
+  return is_gpu_level(level) ? gpu_model(level).arch : machine(level).arch;
 }
 
 std::string_view arch_name(Arch arch) {

@@ -59,7 +59,7 @@ struct GpuModel {
   double flops;      // f32 multiply-adds a second, twice
   double bandwidth;  // bytes a second from memory
 };
-const GpuModel& gpu(Level level);  // of a GPU level
+const GpuModel& gpu_model(Level level);  // of a GPU level
 
 std::string_view level_name(Level level);
 Arch level_arch(Level level);

@@ -2,6 +2,7 @@
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 #include "compiler/lower/window_loops.h"
@@ -44,13 +45,20 @@ class WindowNest {
 
     DispatchBuilder dispatch(context_, region_);
     dispatch.set_flops(product(shape) * Dim(taps));
-    for (const Level level : context_.target().levels) variant(dispatch, level, taps);
+    for (const Level level : variant_levels(context_.target())) variant(dispatch, level, taps);
     dispatch.finish();
   }
 
  private:
   void variant(DispatchBuilder& dispatch, Level level, int64_t taps) {
     ElementEmitter emitter(dispatch);
+    if (is_gpu(level_arch(level))) {
+      gpu::add_flat_variant(
+          dispatch, level, axes_, 2 + 2 * taps,
+          [&](const std::vector<Expr>& coordinates) { return element(emitter, coordinates, -1); },
+          fmt::format("window of {} taps", taps));
+      return;
+    }
     const int lanes = nest_lanes(region_, level);
     const Tiling tiling = choose_tiling(context_, axes_, 2 + 2 * taps);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;

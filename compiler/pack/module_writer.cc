@@ -64,8 +64,16 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
   TERN_UNREACHABLE();
 }
 
-module::EntryLaunch entry_launch(const kernel::Kernel&) {
-  return {1, 1, 1, 0, 0};
+bool reports_faults(const std::vector<kernel::Stmt>& body) {
+  return std::any_of(body.begin(), body.end(), [](const kernel::Stmt& s) {
+    return s->kind == kernel::StmtKind::kFail || reports_faults(s->body) || reports_faults(s->else_body);
+  });
+}
+
+module::EntryLaunch entry_launch(const kernel::Kernel& kernel) {
+  constexpr uint32_t kReportsFaults = 1;  // TERN_HAL_ENTRY_REPORTS_FAULTS
+  return {static_cast<uint32_t>(kernel.threads), 1, 1, static_cast<uint32_t>(kernel.workgroup_bytes),
+          reports_faults(kernel.body) ? kReportsFaults : 0};
 }
 
 module::ExecutableFormat module_format(lower::ImageFormat format) {

@@ -197,6 +197,7 @@ Status CommandWriter::dispatch(const lower::DispatchStep& step) {
                  kernel.name);
     }
     report_.scratch_bytes = std::max(report_.scratch_bytes, kernel.scratch_bytes);
+    report_.workgroup_bytes = std::max(report_.workgroup_bytes, kernel.workgroup_bytes);
   }
   if (step.bindings.size() > 0xffff) return error("Dispatch '{}' has too many bindings.", step.label);
   const uint32_t kernel = kernel_index(step);

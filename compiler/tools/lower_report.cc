@@ -1,4 +1,4 @@
-// lower_report [--kernels] [--disable STEP] MODEL.onnx: lists the dispatches that lowering makes of a model,
+// lower_report [--kernels] [--target T] [--disable STEP] MODEL.onnx: lists the dispatches that lowering makes of a model,
 // with their schedules, and the time that import and lowering take.
 #include <chrono>
 #include <cstring>
@@ -57,17 +57,25 @@ int main(int argc, char** argv) {
   bool kernels = false;
   std::string path;
   lower::LowerOptions options;
+  lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3, lower::Level::kX86V4}};
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--kernels") == 0) {
       kernels = true;
     } else if (std::strcmp(argv[i], "--disable") == 0 && i + 1 < argc) {
       options.disabled.emplace_back(argv[++i]);
+    } else if (std::strcmp(argv[i], "--target") == 0 && i + 1 < argc) {
+      auto targets = lower::parse_targets(argv[++i]);
+      if (!targets.ok() || targets->size() != 1) {
+        fmt::print(stderr, "--target takes one target.\n");
+        return 2;
+      }
+      target = std::move(targets->front());
     } else {
       path = argv[i];
     }
   }
   if (path.empty()) {
-    fmt::print(stderr, "usage: lower_report [--kernels] [--disable STEP] MODEL.onnx\n");
+    fmt::print(stderr, "usage: lower_report [--kernels] [--target T] [--disable STEP] MODEL.onnx\n");
     return 2;
   }
   const auto seconds = [start = std::chrono::steady_clock::now()] {
@@ -84,7 +92,6 @@ int main(int argc, char** argv) {
   const double imported = seconds();
   std::unique_ptr<lower::LoweredProgram> program;
   if (graph) {
-    const lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3, lower::Level::kX86V4}};
     program = lower::lower(*graph, target, options, diagnostics);
   }
   if (!program) {

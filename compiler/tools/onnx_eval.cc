@@ -4,6 +4,7 @@
 //
 //   --import-only   import and verify, do not evaluate
 //   --lower         lower each graph and run the program's kernels on the kernel evaluator instead
+//   --target T      what to lower for (ternc's --targets, one of them); default: cpu:x86_64_v3
 //   --optimize      run the graph passes first, verifying after each
 //   --list          print every case's result, not only failures
 //   --filter TEXT   only folders whose name contains TEXT
@@ -41,6 +42,7 @@ namespace importer = tern::onnx;
 struct Options {
   bool import_only = false, optimize = false, list = false, print = false, lower = false;
   std::string filter;
+  lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3}};
   long expect = -1, mutate = 0;
   std::vector<std::string> folders;
 };
@@ -208,8 +210,7 @@ Status run_case(const std::string& folder, const Options& options) {
   }
   std::unique_ptr<lower::LoweredProgram> program;
   if (options.lower) {
-    const lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3}};
-    program = lower::lower(*graph, target, {}, diagnostics);
+    program = lower::lower(*graph, options.target, {}, diagnostics);
     if (!program) return error("lower: {}", diagnostics.errors().front().text());
   }
   for (int i = 0;; ++i) {
@@ -277,6 +278,10 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.list = true;
     } else if (a == "--print") {
       options.print = true;
+    } else if (a == "--target" && i + 1 < argc) {
+      auto targets = lower::parse_targets(argv[++i]);
+      if (!targets.ok() || targets->size() != 1) return false;
+      options.target = std::move(targets->front());
     } else if (a == "--filter" && i + 1 < argc) {
       options.filter = argv[++i];
     } else if (a == "--mutate" && i + 1 < argc) {
@@ -296,7 +301,8 @@ int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
     fmt::print(stderr,
-               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--list] [--print] [--filter TEXT] "
+               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--target T] [--list] [--print] "
+               "[--filter TEXT] "
                "[--expect N] "
                "DIR...\n");
     return 2;

@@ -185,7 +185,8 @@ int main(int argc, char** argv) {
   app.add_option(
          "--targets", options.targets,
          "What to compile for, comma-separated: cpu (this machine's architecture, every level worth having), "
-         "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni or +dotprod")
+         "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni or +dotprod; "
+         "cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan")
       ->capture_default_str();
   app.add_option("--shape", options.shapes,
                  "Fix an input's dimensions: NAME=1x3x224x224 (? keeps the model's own)")

@@ -1,0 +1,131 @@
+#include "compiler/lower/contraction_problem.h"
+
+#include <algorithm>
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using kernel::Expr;
+using kernel::int_const;
+using Index = std::vector<Expr>;
+
+bool all_are(const std::vector<int64_t>& values, int64_t v) {
+  return std::all_of(values.begin(), values.end(), [v](int64_t x) { return x == v; });
+}
+
+// Row-major coordinates of a linear index.
+Index delinearize(const Expr& linear, const Shape& shape, kernel::ParamTable& params) {
+  Index out(shape.size());
+  Dim below(1);
+  size_t outermost = 0;  // the first that can be other than 0
+  while (outermost + 1 < shape.size() && shape[outermost].is_const(1)) ++outermost;
+  for (size_t d = shape.size(); d-- > 0;) {
+    Expr c = kernel::index_div(linear, params.expr(below));
+    if (d > outermost) c = kernel::index_rem(c, params.expr(shape[d]));
+    out[d] = shape[d].is_const(1) ? int_const(0) : c;
+    below = below * shape[d];
+  }
+  return out;
+}
+
+// Spatial attributes of a 1-d or 2-d convolution as two numbers, the missing height being `missing`.
+std::pair<int64_t, int64_t> spatial(const std::vector<int64_t>& v, int64_t missing) {
+  return v.size() == 1 ? std::pair{missing, v[0]} : std::pair{v[0], v[1]};
+}
+
+}  // namespace
+
+bool is_depthwise(const Node& conv) {
+  const Shape& w = conv.operand(1)->type.shape;
+  const int64_t groups = conv.int_attr("groups");
+  return groups > 1 && w[1].is_const(1) && w[0].is_const(groups);
+}
+
+ContractionProblem dot_problem(const Node& dot, kernel::ParamTable& param_table, bool constant_rhs) {
+  const Shape a = dot.operand(0)->type.shape, b = dot.operand(1)->type.shape, out = dot.result()->type.shape;
+  const size_t rank = out.size();
+  const Shape batch(out.begin(), out.end() - 2);
+  ContractionProblem p;
+  p.batch = product(batch);
+  p.m = out[rank - 2];
+  p.n = out[rank - 1];
+  p.k = a[rank - 1];
+  kernel::ParamTable* params = &param_table;
+  const auto with_batch = [=](const Shape& shape, const Expr& at, const Expr& x, const Expr& y) {
+    Index index = delinearize(at, batch, *params);
+    for (size_t d = 0; d < batch.size(); ++d) {
+      if (shape[d].is_const(1)) index[d] = int_const(0);
+    }
+    index.push_back(x);
+    index.push_back(y);
+    return index;
+  };
+  p.out_index = [=](const Expr& at, const Expr& m, const Expr& n) { return with_batch(out, at, m, n); };
+  p.a_index = [=](const Expr& at, const Expr& m, const Expr& k) { return with_batch(a, at, m, k); };
+  p.b_index = [=](const Expr& at, const Expr& k, const Expr& n) { return with_batch(b, at, k, n); };
+  if (constant_rhs) {
+    const int64_t k = p.k.value(), n = p.n.value();
+    p.b_batches = product(Shape(b.begin(), b.end() - 2)).value();
+    p.b_element = [k, n](int64_t at, int64_t kk, int64_t column) { return (at * k + kk) * n + column; };
+  }
+  return p;
+}
+
+ConvGeometry conv_geometry(const Node& conv) {
+  const Shape& x = conv.operand(0)->type.shape;
+  const Shape& w = conv.operand(1)->type.shape;
+  const Shape& out = conv.result()->type.shape;
+  const bool one = x.size() == 3;
+  ConvGeometry g;
+  g.images = x[0];
+  g.height = one ? Dim(1) : x[2];
+  g.width = x.back();
+  g.out_height = one ? Dim(1) : out[2];
+  g.out_width = out.back();
+  g.channels = w[1].value();
+  g.window_h = one ? 1 : w[2].value();
+  g.window_w = w.back().value();
+  std::tie(g.stride_h, g.stride_w) = spatial(conv.ints("strides"), 1);
+  std::tie(g.dilation_h, g.dilation_w) = spatial(conv.ints("dilations"), 1);
+  std::tie(g.pad_top, g.pad_left) = spatial(conv.ints("low"), 0);
+  return g;
+}
+
+ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_table) {
+  const ConvGeometry g = conv_geometry(conv);
+  const Shape& w = conv.operand(1)->type.shape;
+  const int64_t groups = conv.int_attr("groups"), columns = w[0].value() / groups,
+                taps = g.window_h * g.window_w;
+  const bool one = conv.operand(0)->type.rank() == 3;
+  kernel::ParamTable* params = &param_table;
+  const Shape pixels{g.images, g.out_height, g.out_width};
+  ContractionProblem p;
+  p.geometry = g;
+  p.batch = groups;
+  p.m = product(pixels);
+  p.n = columns;
+  p.k = g.channels * taps;
+  const auto at_pixel = [=](const Expr& m, const Expr& channel) {
+    const Index i = delinearize(m, pixels, *params);
+    return one ? Index{i[0], channel, i[2]} : Index{i[0], channel, i[1], i[2]};
+  };
+  p.out_index = [=](const Expr& b, const Expr& m, const Expr& n) {
+    return at_pixel(m, kernel::add(kernel::mul(b, int_const(columns)), n));
+  };
+  // A window of one pixel, without padding or stride: rows of pixels are rows of A.
+  p.windows = !(taps == 1 && g.stride_h == 1 && g.stride_w == 1 && all_are(conv.ints("low"), 0) &&
+                all_are(conv.ints("high"), 0));
+  p.a_index = [=](const Expr& b, const Expr& m, const Expr& k) {
+    return at_pixel(m, kernel::add(kernel::mul(b, int_const(g.channels)), k));
+  };
+  // w[o, c, tap]; k = (tap, c).
+  p.b_batches = groups;
+  const int64_t channels = g.channels;
+  p.b_element = [=](int64_t b, int64_t k, int64_t n) {
+    return ((b * columns + n) * channels + k % channels) * taps + k / channels;
+  };
+  return p;
+}
+
+}  // namespace tern::lower

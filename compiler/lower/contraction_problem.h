@@ -1,0 +1,35 @@
+// Contractions of the graph as matrix products, the view that every fast kernel takes: which row, column and
+// step an operand's element has.
+#pragma once
+
+#include <functional>
+
+#include "compiler/graph/ir.h"
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/conv_gather.h"
+
+namespace tern::lower {
+
+// What dot and conv have in common once they are out[b, m, n] = sum A[b, m, k] B[b, k, n].
+struct ContractionProblem {
+  using Expr = kernel::Expr;
+  using Index = std::vector<kernel::Expr>;
+
+  Dim batch = 1, m, n, k;
+  std::function<Index(const Expr& b, const Expr& m, const Expr& n)> out_index;
+  std::function<Index(const Expr& b, const Expr& m, const Expr& k)> a_index;
+  std::function<Index(const Expr& b, const Expr& k, const Expr& n)> b_index;
+  std::function<int64_t(int64_t b, int64_t k, int64_t n)> b_element;  // constant B: flat index
+  int64_t b_batches = 1;                                              // 1: all batches share B
+  bool windows = false;                                               // A must be gathered by gather_windows
+  ConvGeometry geometry;
+};
+
+// `constant_rhs`: operand 1 is a constant, so b_element is wanted.
+ContractionProblem dot_problem(const graph::Node& dot, kernel::ParamTable& params, bool constant_rhs);
+// A convolution with constant weights and one or two spatial dimensions; batch counts the groups.
+ContractionProblem conv_problem(const graph::Node& conv, kernel::ParamTable& params);
+ConvGeometry conv_geometry(const graph::Node& conv);
+bool is_depthwise(const graph::Node& conv);
+
+}  // namespace tern::lower

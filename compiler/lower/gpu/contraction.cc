@@ -1,0 +1,185 @@
+#include "compiler/lower/gpu/contraction.h"
+
+#include "compiler/kernel/vectorize.h"
+#include "compiler/lower/contraction.h"
+#include "compiler/lower/contraction_body.h"
+#include "compiler/lower/contraction_problem.h"
+#include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/simt_kernel.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/nest_axes.h"
+#include "compiler/lower/packing.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::var_expr;
+using Order = TileOperands::Order;
+
+// Whether neighbours along `v` are neighbours in memory.
+bool runs_along(Expr element, const kernel::Var& v) {
+  if (element->kind == kernel::ExprKind::kCast) element = element->args[0];
+  if (element->kind != kernel::ExprKind::kLoad) return false;
+  const Expr wide = kernel::vectorize(element, v, 4);
+  return wide->kind == kernel::ExprKind::kLoad && wide->args[0]->type.lanes == 1;
+}
+
+// One contraction region as the operands of a tile kernel.
+class ContractionSource {
+ public:
+  ContractionSource(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem)
+      : dispatch_(dispatch),
+        emitter_(emitter),
+        region_(dispatch.region()),
+        root_(*region_.root),
+        p_(std::move(problem)),
+        params_(dispatch.params()) {}
+
+  TileOperands operands() {
+    TileOperands o;
+    o.m = p_.m;
+    o.n = p_.n;
+    o.k = p_.k;
+    b_ = int_const(0);
+    if (!p_.batch.is_const(1)) {
+      const kernel::Var batch = kernel::make_var("batch");
+      b_ = var_expr(batch);
+      o.batch = {batch, p_.batch, params_.expr(p_.batch)};
+    }
+    o.a = [this](const Expr& m, const Expr& k) {
+      return p_.windows ? window_element(m, k) : f32(0, p_.a_index(b_, m, k));
+    };
+    const kernel::Var m = kernel::make_var("m"), k = kernel::make_var("k"), n = kernel::make_var("n");
+    if (!p_.windows && runs_along(f32(0, p_.a_index(b_, var_expr(m), var_expr(k))), m))
+      o.a_order = Order::kOthers;
+    if (LoweringContext::constant_data(root_.operand(1))) {
+      o.b_order = Order::kPanels;
+      o.b = [this](const Expr& step, const Expr& column) {
+        return kernel::cast(kernel::load(panels(), panel_at(step, column)), DType::kF32);
+      };
+      o.b_vector = [this](const Expr& step, const Expr& column, int lanes) {
+        return kernel::cast(kernel::load(panels(), panel_at(step, column), lanes), DType::kF32);
+      };
+    } else {
+      o.b = [this](const Expr& step, const Expr& column) { return f32(1, p_.b_index(b_, step, column)); };
+      o.b_order = runs_along(o.b(var_expr(k), var_expr(n)), k) ? Order::kSteps : Order::kOthers;
+    }
+    o.finish_is_long = epilogue_is_long(region_);
+    o.finish = [this](const Expr& row, const Expr& column, const Expr& value, int lanes, const Expr& count) {
+      const DType type = root_.result()->type.dtype;
+      return store_epilogue(
+          emitter_, [&](const Expr& at) { return p_.out_index(b_, row, at); }, column,
+          type == DType::kF32 ? value : kernel::cast(value, type), lanes, count);
+    };
+    return o;
+  }
+
+  SimtShape shape() const {
+    const LoweringContext& context = dispatch_.context();
+    SimtShape s;
+    s.batch = context.hint(p_.batch);
+    s.m = context.hint(p_.m);
+    s.n = context.hint(p_.n);
+    s.k = context.hint(p_.k);
+    s.m_static = p_.m.is_const();
+    s.b_panels = LoweringContext::constant_data(root_.operand(1)) != nullptr;
+    s.finish_is_long = epilogue_is_long(region_);
+    return s;
+  }
+
+ private:
+  Expr f32(int operand, const Index& index) {
+    const Expr e = emitter_.element(root_.operand(static_cast<size_t>(operand)), index);
+    TERN_CHECK(emitter_.take_checks().empty(), "a contraction inlines a gather");
+    return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
+  }
+
+  // Step k of output pixel m's window: k = (ky, kx, channel); 0 outside the image.
+  Expr window_element(const Expr& m, const Expr& k) {
+    const ConvGeometry& g = p_.geometry;
+    const auto div = [&](const Expr& x, const Dim& by) { return kernel::index_div(x, params_.expr(by)); };
+    const auto rem = [&](const Expr& x, const Dim& by) { return kernel::index_rem(x, params_.expr(by)); };
+    const Expr image = div(m, g.out_height * g.out_width), pixel = rem(m, g.out_height * g.out_width);
+    const Expr tap = div(k, g.channels), channel = rem(k, g.channels);
+    const auto position = [](const Expr& out, int64_t stride, const Expr& in, int64_t dilation, int64_t pad) {
+      return kernel::sub(
+          kernel::add(kernel::mul(out, int_const(stride)), kernel::mul(in, int_const(dilation))),
+          int_const(pad));
+    };
+    const Expr iy =
+        position(div(pixel, g.out_width), g.stride_h, div(tap, g.window_w), g.dilation_h, g.pad_top);
+    const Expr ix =
+        position(rem(pixel, g.out_width), g.stride_w, rem(tap, g.window_w), g.dilation_w, g.pad_left);
+    const bool one = root_.operand(0)->type.rank() == 3;
+    const Expr c = kernel::add(kernel::mul(b_, int_const(g.channels)), channel);
+    const Expr value = f32(0, one ? Index{image, c, ix} : Index{image, c, iy, ix});
+    Expr inside = in_range(ix, params_.expr(g.width));
+    if (!one) inside = kernel::op(ScalarOp::kAnd, {in_range(iy, params_.expr(g.height)), inside});
+    return kernel::select(inside, value, kernel::float_const(0.0));
+  }
+
+  kernel::Buffer panels() {
+    if (buffer_ < 0) {
+      const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
+      const PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
+      LoweringContext& context = dispatch_.context();
+      const DType stored = context.stored_type(root_.operand(1));
+      buffer_ = context.add_constant(root_.operand(1)->name, pack_panels(*weights, source, stored));
+      context.note_stored(root_.operand(1), stored);
+    }
+    return dispatch_.bind(buffer_);
+  }
+  Expr panel_at(const Expr& step, const Expr& column) const {
+    const int64_t k = p_.k.value(), panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
+    const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+               inside = kernel::index_rem(column, int_const(kPanelColumns));
+    const Expr row = kernel::add(kernel::mul(panel, int_const(k)), step);
+    const Expr at = kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
+    return p_.b_batches == 1 ? at : kernel::add(kernel::mul(b_, int_const(panels * k * kPanelColumns)), at);
+  }
+
+  DispatchBuilder& dispatch_;
+  ElementEmitter& emitter_;
+  const Region& region_;
+  const Node& root_;
+  const ContractionProblem p_;
+  kernel::ParamTable& params_;
+  Expr b_;
+  int buffer_ = -1;
+};
+
+}  // namespace
+
+bool lower_contraction(const Region& region, LoweringContext& context) {
+  const Node& root = *region.root;
+  const TensorDataPtr constant = LoweringContext::constant_data(root.operand(1));
+  if (!contraction_fits(root, constant) || !is_float(root.result()->type.dtype)) return false;
+  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
+  if (root.kind == OpKind::kConv && is_depthwise(root)) return false;
+
+  DispatchBuilder dispatch(context, region);
+  dispatch.set_label(region.label());
+  dispatch.set_flops(contraction_flops(root));
+  const Level level = context.target().levels.front();
+  ElementEmitter emitter(dispatch);
+  ContractionSource source(dispatch, emitter,
+                           root.kind == OpKind::kDot
+                               ? dot_problem(root, dispatch.params(), constant != nullptr)
+                               : conv_problem(root, dispatch.params()));
+  const TileOperands operands = source.operands();
+  const SimtSchedule schedule = default_simt_schedule(source.shape(), gpu_model(level));
+  TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
+                                  : build_simt_kernel(operands, schedule, dispatch.params());
+  dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
+                       {made.threads, made.thread, made.subgroup});
+  dispatch.finish();
+  return true;
+}
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,175 @@
+#include "compiler/lower/gpu/rows.h"
+
+#include <algorithm>
+
+#include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/gpu/thread_fold.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/rows_nest.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using graph::Value;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::Stmt;
+using kernel::var_expr;
+
+constexpr int64_t kRegisterElements = 16;  // of a row that a thread keeps
+
+int power_of_two(int64_t n) {
+  int p = 1;
+  while (p < n && p < (1 << 20)) p *= 2;
+  return p;
+}
+
+class GpuRows : public RowsNest {
+ public:
+  using RowsNest::RowsNest;
+
+ private:
+  void variant(DispatchBuilder& dispatch, Level level) override;
+  Stmts row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
+                 const std::function<Stmts(const Index&, const Expr&)>& body) override;
+  Expr fold(const kernel::Var& acc, ScalarOp op, Stmts& out) override {
+    return fold_threads(acc, op, layout_, out);
+  }
+  Stmts row_stores(Stmts stores) override {
+    Expr mine = kernel::compare(ScalarOp::kEq, lane_, int_const(0));
+    if (valid_) mine = kernel::op(ScalarOp::kAnd, {mine, valid_});
+    return {kernel::if_then(mine, std::move(stores))};
+  }
+  Stmts element_stores(Stmts stores) override {
+    if (!valid_) return stores;
+    return {kernel::if_then(valid_, std::move(stores))};
+  }
+  Stmt keep(const Value* value, const Expr&, Expr element) override {
+    return kernel::store(memory_.at(value), step_, std::move(element));
+  }
+  Expr kept_element(const Value* value, const Expr&) override {
+    return kernel::load(memory_.at(value), step_);
+  }
+
+  RowSchedule schedule_;
+  FoldLayout layout_;
+  Expr lane_, valid_;  // valid_: null when every thread has a row
+  Expr step_;          // of the row loop whose body is being written
+  bool unrolled_ = false;
+  std::unordered_map<const Value*, kernel::Buffer> memory_;
+};
+
+void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
+  const GpuModel& model = gpu_model(level);
+  const Dim rows = point_count(kept_), length = row_length();
+  schedule_ = default_row_schedule(context_.hint(rows), context_.hint(length), lanes_are_rows_, model);
+  ElementEmitter emitter(dispatch);
+  const kernel::Var thread = kernel::make_var("t"), group = kernel::make_var("group");
+  const Expr t = var_expr(thread);
+  Stmts body;
+  const auto named = [&](const char* name, const Expr& value) {
+    const kernel::Var v = kernel::make_var(name);
+    body.push_back(kernel::let(v, value));
+    return var_expr(v);
+  };
+  const Dim tiles = ceildiv(rows, schedule_.rows);
+  const Expr lanes = int_const(schedule_.lanes), per_group = int_const(schedule_.rows);
+  lane_ = schedule_.columns ? kernel::index_div(t, per_group) : kernel::index_rem(t, lanes);
+  lane_ = named("lane", lane_);
+  const Expr own =
+      named("own", schedule_.columns ? kernel::index_rem(t, per_group) : kernel::index_div(t, lanes));
+  const Expr group_at = tiles.is_const(1) ? int_const(0) : var_expr(group);
+  Expr row_at = named("row", kernel::add(kernel::mul(group_at, per_group), own));
+  valid_ = nullptr;
+  const bool even = rows.is_const() && rows.value() % schedule_.rows == 0;
+  if (!even) {
+    const kernel::Var valid = kernel::make_var("valid", {DType::kBool, 1});
+    const Expr n = dispatch.expr(rows);
+    body.push_back(kernel::let(valid, kernel::compare(ScalarOp::kLt, row_at, n)));
+    valid_ = var_expr(valid);
+    // Threads without a row read the last one's: barriers need all of them.
+    row_at = named("row_read", kernel::min(row_at, kernel::sub(n, int_const(1))));
+  }
+  layout_ = {schedule_.lanes, schedule_.rows, schedule_.columns, model.subgroup, lane_, own, t};
+  unrolled_ = false;
+  stored_.clear();
+  memory_.clear();
+  const int64_t steps =
+      length.is_const() ? (length.value() + schedule_.lanes - 1) / schedule_.lanes : INT64_MAX;
+  if (!plan_.stored.empty() && steps <= kRegisterElements) {
+    unrolled_ = true;
+    for (const Value* v : plan_.stored) {
+      stored_.insert(v);
+      memory_[v] = kernel::make_buffer("row", {v->type.dtype, 1}, kernel::Scope::kRegister,
+                                       kernel::Access::kReadWrite, std::max<int64_t>(steps, 1));
+      body.push_back(kernel::alloc(memory_[v]));
+    }
+  }
+  const std::vector<Expr> coordinates = split_position(dispatch, kept_, row_at, body);
+  append(body, row(emitter, coordinates));
+  std::vector<kernel::GridAxis> grid;
+  if (!tiles.is_const(1)) grid.push_back({group, tiles, dispatch.expr(tiles)});
+  dispatch.add_variant(level, std::move(grid), std::move(body),
+                       fmt::format("rows of {}, {} reductions, {}{}", length.text(), plan_.reductions.size(),
+                                   schedule_.text(), unrolled_ ? ", kept in registers" : ""),
+                       {schedule_.threads(), thread, layout_.uses_subgroup() ? model.subgroup : 0});
+}
+
+GpuRows::Stmts GpuRows::row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
+                                 const std::function<Stmts(const Index&, const Expr&)>& body) {
+  const Dim length = row_length();
+  const Dim steps = ceildiv(length, schedule_.lanes);
+  const kernel::Var step = kernel::make_var("step"), at = kernel::make_var("at");
+  step_ = var_expr(step);
+  Stmts inner = {kernel::let(at, kernel::add(kernel::mul(step_, int_const(schedule_.lanes)), lane_))};
+  Stmts element;
+  const std::vector<Expr> reduced = split_position(emitter.dispatch(), reduced_, var_expr(at), element);
+  append(element, body(space_index(kept, reduced), var_expr(at)));
+  const bool even = length.is_const() && length.value() % schedule_.lanes == 0;
+  if (even) {
+    append(inner, std::move(element));
+  } else {
+    inner.push_back(kernel::if_then(
+        kernel::compare(ScalarOp::kLt, var_expr(at), emitter.dispatch().expr(length)), std::move(element)));
+  }
+  return {kernel::loop(step, int_const(0), emitter.dispatch().expr(steps),
+                       unrolled_ ? kernel::LoopKind::kUnroll : kernel::LoopKind::kSerial, std::move(inner))};
+}
+
+}  // namespace
+
+std::string RowSchedule::text() const {
+  return fmt::format("{} rows x {} {}threads", rows, lanes, columns ? "distant " : "");
+}
+
+RowSchedule default_row_schedule(int64_t rows, int64_t length, bool columns, const GpuModel& model) {
+  RowSchedule s;
+  s.columns = columns;
+  rows = std::max<int64_t>(rows, 1);
+  length = std::max<int64_t>(length, 1);
+  const int64_t enough = int64_t{model.cores} * 512;  // threads that keep the device busy
+  if (columns) {
+    s.rows = std::min(32, power_of_two(rows));
+    const int most = std::min(model.max_threads, 512) / s.rows;
+    while (s.lanes * 2 <= most && s.lanes * 4 <= length && rows * s.lanes < enough) s.lanes *= 2;
+    // Few lanes a row: more rows a workgroup instead.
+    while (s.rows < rows && s.threads() * 2 <= std::min(model.max_threads, 256) &&
+           rows * s.lanes > int64_t{s.threads()} * 2 * model.cores)
+      s.rows *= 2;
+    return s;
+  }
+  s.lanes = std::min(power_of_two((length + 7) / 8), model.max_threads);
+  while (s.lanes < model.max_threads && s.lanes * 2 <= length && rows * s.lanes < enough) s.lanes *= 2;
+  const int full = std::min(256, model.max_threads);
+  while (s.threads() < full && s.rows < rows && rows * s.lanes > int64_t{s.threads()} * 2 * model.cores)
+    s.rows *= 2;
+  // At least a subgroup.
+  while (s.threads() < 32) s.rows *= 2;
+  return s;
+}
+
+void lower_rows(const Region& region, LoweringContext& context) {
+  GpuRows(region, context).run();
+}
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,392 @@
+#include "compiler/lower/gpu/simt_kernel.h"
+
+#include <algorithm>
+
+#include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/loop_writer.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::LoopKind;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using Stmts = std::vector<Stmt>;
+using Order = TileOperands::Order;
+
+constexpr int kVector = 4;
+constexpr kernel::VType kVec{DType::kF32, kVector};
+
+Expr plus(const Expr& a, const Expr& b) {
+  return kernel::add(a, b);
+}
+Expr times(const Expr& a, int64_t b) {
+  return kernel::mul(a, int_const(b));
+}
+Expr zero(int lanes = 1) {
+  const Expr z = kernel::float_const(0.0);
+  return lanes == 1 ? z : kernel::broadcast(z, lanes);
+}
+Expr both(const Expr& a, const Expr& b) {
+  if (!a) return b;
+  if (!b) return a;
+  return kernel::op(ScalarOp::kAnd, {a, b});
+}
+Expr guarded(const Expr& condition, const Expr& value) {
+  return condition ? kernel::select(condition, value, zero(value->type.lanes)) : value;
+}
+// at < extent, or null when `extent` is a multiple of `granule`, by which `at` goes.
+Expr below(const Expr& at, const Dim& extent, int64_t granule, kernel::ParamTable& params) {
+  if (extent.is_const() && extent.value() % granule == 0) return nullptr;
+  return kernel::compare(ScalarOp::kLt, at, params.expr(extent));
+}
+Stmt unrolled(const char* name, int64_t count, const std::function<Stmts(const Expr&)>& body) {
+  const Var v = kernel::make_var(name);
+  return kernel::loop(v, int_const(0), int_const(count), LoopKind::kUnroll, body(var_expr(v)));
+}
+Expr named(Stmts& out, const char* name, const Expr& value) {
+  const Var v = kernel::make_var(name, value->type);
+  out.push_back(kernel::let(v, value));
+  return var_expr(v);
+}
+Stmts when(const Expr& condition, Stmts body) {
+  return condition ? Stmts{kernel::if_then(condition, std::move(body))} : body;
+}
+
+// What both kernels share: the grid, the position of the tile, the stores at the end.
+class TileWriter {
+ public:
+  TileWriter(const TileOperands& operands, const SimtSchedule& schedule, kernel::ParamTable& params)
+      : o_(operands), s_(schedule), params_(params), thread_(kernel::make_var("t")), t_(var_expr(thread_)) {}
+
+ protected:
+  Expr axis(const char* name, const Dim& extent, int size) {
+    const Dim tiles = ceildiv(extent, size);
+    if (tiles.is_const(1)) return int_const(0);
+    const Var v = kernel::make_var(name);
+    grid_.push_back({v, tiles, params_.expr(tiles)});
+    return times(var_expr(v), size);
+  }
+  void make_grid() {
+    if (o_.batch.var) grid_.push_back(o_.batch);
+    row0_ = axis("row_tile", o_.m, s_.rows);
+    column0_ = axis("column_tile", o_.n, s_.columns);
+  }
+  // Stores a vector of sums, as far as the output goes.
+  Stmts finish(const Expr& row, const Expr& column, const Expr& value) {
+    const Expr row_ok = below(row, o_.m, s_.rows, params_),
+               column_ok = below(column, o_.n, s_.columns, params_);
+    Expr count;
+    if (!(o_.n.is_const() && o_.n.value() % kVector == 0))
+      count = kernel::min(int_const(kVector), kernel::sub(params_.expr(o_.n), column));
+    if (!column_ok) count = nullptr;
+    return when(both(row_ok, column_ok), o_.finish(row, column, value, kVector, count));
+  }
+  TileKernel take(Stmts body) { return {std::move(grid_), std::move(body), s_.threads(), thread_, 0}; }
+
+  const TileOperands& o_;
+  const SimtSchedule& s_;
+  kernel::ParamTable& params_;
+  std::vector<kernel::GridAxis> grid_;
+  const Var thread_;
+  const Expr t_;
+  Expr row0_, column0_;
+};
+
+class Simt : TileWriter {
+ public:
+  using TileWriter::TileWriter;
+
+  TileKernel build() {
+    make_grid();
+    stage_depth_ = int64_t{s_.depth} * s_.slices;
+    Stmts body;
+    const int across = s_.columns / s_.thread_columns, down = s_.rows / s_.thread_rows;
+    tx_ = named(body, "tx", kernel::index_rem(t_, int_const(across)));
+    const Expr above = kernel::index_div(t_, int_const(across));
+    ty_ = named(body, "ty", s_.slices == 1 ? above : kernel::index_rem(above, int_const(down)));
+    slice_ = s_.slices == 1 ? int_const(0) : named(body, "slice", kernel::index_div(above, int_const(down)));
+    a_tile_ = workgroup("a_tile", stage_depth_ * pitch(), body);
+    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns, body);
+    sums_ = registers("sums", kVec, s_.thread_rows * vectors(), body);
+    body.push_back(unrolled("z", s_.thread_rows * vectors(), [&](const Expr& z) -> Stmts {
+      return {kernel::store(sums_, z, zero(kVector))};
+    }));
+    a_next_ = registers("a_next", {DType::kF32, 1}, per_thread(s_.rows), body);
+    b_next_ = registers("b_next", {DType::kF32, 1}, per_thread(s_.columns), body);
+    append(body, fetch(int_const(0)));
+    const Var stage = kernel::make_var("stage");
+    Stmts loop;
+    loop.push_back(kernel::barrier());
+    append(loop, put());
+    loop.push_back(kernel::barrier());
+    append(loop, fetch(times(plus(var_expr(stage), int_const(1)), stage_depth_)));
+    append(loop, multiply());
+    body.push_back(kernel::loop(stage, int_const(0), params_.expr(ceildiv(o_.k, stage_depth_)),
+                                LoopKind::kSerial, std::move(loop)));
+    append(body, s_.slices == 1 ? store_all() : fold_slices());
+    return take(std::move(body));
+  }
+
+ private:
+  int vectors() const { return s_.thread_columns / kVector; }
+  int64_t pitch() const { return s_.rows + kTilePadding; }
+  int64_t per_thread(int64_t side) const { return (side * stage_depth_ + s_.threads() - 1) / s_.threads(); }
+
+  static Buffer workgroup(const char* name, int64_t size, Stmts& out) {
+    const Buffer b =
+        kernel::make_buffer(name, {DType::kF32, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+    out.push_back(kernel::alloc(b));
+    return b;
+  }
+  static Buffer registers(const char* name, kernel::VType type, int64_t size, Stmts& out) {
+    const Buffer b = kernel::make_buffer(name, type, Scope::kRegister, kernel::Access::kReadWrite, size);
+    out.push_back(kernel::alloc(b));
+    return b;
+  }
+
+  struct Spot {
+    Expr step, other;  // of a tile
+    Expr exists;       // null: always
+  };
+  // The u-th element of a tile that this thread moves.
+  Spot spot(const Expr& u, int64_t side, Order order) const {
+    const Expr e = plus(times(u, s_.threads()), t_);
+    Spot out;
+    if (side * stage_depth_ % s_.threads() != 0)
+      out.exists = kernel::compare(ScalarOp::kLt, e, int_const(side * stage_depth_));
+    const auto div = [](const Expr& x, int64_t by) { return kernel::index_div(x, int_const(by)); };
+    const auto rem = [](const Expr& x, int64_t by) { return kernel::index_rem(x, int_const(by)); };
+    switch (order) {
+      case Order::kSteps:
+        out.step = rem(e, stage_depth_);
+        out.other = div(e, stage_depth_);
+        break;
+      case Order::kOthers:
+        out.step = div(e, side);
+        out.other = rem(e, side);
+        break;
+      case Order::kPanels: {  // panel, step, column
+        const Expr inside = rem(e, kPanelColumns), rest = div(e, kPanelColumns);
+        out.step = rem(rest, stage_depth_);
+        out.other = plus(times(div(rest, stage_depth_), kPanelColumns), inside);
+        break;
+      }
+    }
+    return out;
+  }
+
+  // Loads the stage that begins at step k0 into registers; zeros outside the operands.
+  Stmts fetch(const Expr& k0) {
+    const auto element = [&](bool is_a, const Expr& u) -> Stmts {
+      const int64_t side = is_a ? s_.rows : s_.columns;
+      const Spot at = spot(u, side, is_a ? o_.a_order : o_.b_order);
+      const Expr k = plus(k0, at.step);
+      Expr ok = both(at.exists, kernel::compare(ScalarOp::kLt, k, params_.expr(o_.k)));
+      Expr value;
+      if (is_a) {
+        const Expr m = plus(row0_, at.other);
+        ok = both(ok, below(m, o_.m, s_.rows, params_));
+        value = o_.a(m, k);
+      } else {
+        const Expr n = plus(column0_, at.other);
+        const Dim columns =
+            o_.b_order == Order::kPanels ? ceildiv(o_.n, kPanelColumns) * Dim(kPanelColumns) : o_.n;
+        ok = both(ok, below(n, columns, s_.columns, params_));
+        value = o_.b(k, n);
+      }
+      return {kernel::store(is_a ? a_next_ : b_next_, u, guarded(ok, value))};
+    };
+    return {unrolled("ua", per_thread(s_.rows), [&](const Expr& u) { return element(true, u); }),
+            unrolled("ub", per_thread(s_.columns), [&](const Expr& u) { return element(false, u); })};
+  }
+
+  Stmts put() {
+    return {unrolled("ua", per_thread(s_.rows),
+                     [&](const Expr& u) {
+                       const Spot at = spot(u, s_.rows, o_.a_order);
+                       return when(at.exists, {kernel::store(a_tile_, plus(times(at.step, pitch()), at.other),
+                                                             kernel::load(a_next_, u))});
+                     }),
+            unrolled("ub", per_thread(s_.columns), [&](const Expr& u) {
+              const Spot at = spot(u, s_.columns, o_.b_order);
+              return when(at.exists, {kernel::store(b_tile_, plus(times(at.step, s_.columns), at.other),
+                                                    kernel::load(b_next_, u))});
+            })};
+  }
+
+  // Rows and columns of a thread: runs that interleave with other threads', so that a subgroup's reads of
+  // workgroup memory are consecutive.
+  int row_run() const { return std::min(kVector, s_.thread_rows); }
+  Expr row_in_tile(int i) const {
+    const int runs = s_.thread_rows / row_run(), run = i / row_run();
+    return plus(times(ty_, row_run()), int_const(run * (s_.rows / runs) + i % row_run()));
+  }
+  Expr column_in_tile(int v) const {
+    return plus(times(tx_, kVector), int_const(v * (s_.columns / vectors())));
+  }
+
+  Stmts multiply() {
+    const Expr first = times(slice_, s_.depth);
+    return {unrolled("kk", s_.depth, [&](const Expr& kk) {
+      Stmts out;
+      const Expr step = plus(first, kk);
+      std::vector<Expr> a, b;
+      for (int i = 0; i < s_.thread_rows; i += row_run()) {
+        const Expr at = plus(times(step, pitch()), row_in_tile(i));
+        const Expr rows = named(out, "a", kernel::load(a_tile_, at, row_run()));
+        for (int j = 0; j < row_run(); ++j)
+          a.push_back(row_run() == 1 ? rows : kernel::shuffle(rows, nullptr, {j}));
+      }
+      for (int v = 0; v < vectors(); ++v) {
+        const Expr at = plus(times(step, s_.columns), column_in_tile(v));
+        b.push_back(named(out, "b", kernel::load(b_tile_, at, kVector)));
+      }
+      for (int i = 0; i < s_.thread_rows; ++i) {
+        for (int v = 0; v < vectors(); ++v) {
+          const Expr slot = int_const(i * vectors() + v);
+          const Expr sum = kernel::op(ScalarOp::kFma, {kernel::broadcast(a[static_cast<size_t>(i)], kVector),
+                                                       b[static_cast<size_t>(v)], kernel::load(sums_, slot)});
+          out.push_back(kernel::store(sums_, slot, sum));
+        }
+      }
+      return out;
+    })};
+  }
+
+  Stmts store_all() {
+    Stmts out;
+    for (int i = 0; i < s_.thread_rows; ++i) {
+      for (int v = 0; v < vectors(); ++v) {
+        append(out, finish(plus(row0_, row_in_tile(i)), plus(column0_, column_in_tile(v)),
+                           kernel::load(sums_, int_const(i * vectors() + v))));
+      }
+    }
+    return out;
+  }
+
+  // The other slices' sums come through workgroup memory to slice 0, in order.
+  Stmts fold_slices() {
+    const Expr slices_tail = kernel::compare(ScalarOp::kGt, slice_, int_const(0));
+    const int64_t tile = int64_t{s_.rows} * s_.columns;
+    Stmts out;
+    out.push_back(kernel::barrier());
+    Stmts inner;
+    const Buffer parts = workgroup("parts", tile * (s_.slices - 1), inner);
+    const auto at = [&](const Expr& slice, int i, int v) {
+      return plus(times(slice, tile), plus(times(row_in_tile(i), s_.columns), column_in_tile(v)));
+    };
+    Stmts give, take;
+    for (int i = 0; i < s_.thread_rows; ++i) {
+      for (int v = 0; v < vectors(); ++v) {
+        const Expr slot = int_const(i * vectors() + v);
+        give.push_back(
+            kernel::store(parts, at(kernel::sub(slice_, int_const(1)), i, v), kernel::load(sums_, slot)));
+        for (int other = 0; other + 1 < s_.slices; ++other) {
+          const Expr part = kernel::load(parts, at(int_const(other), i, v), kVector);
+          take.push_back(kernel::store(sums_, slot, kernel::add(kernel::load(sums_, slot), part)));
+        }
+      }
+    }
+    append(take, store_all());
+    inner.push_back(kernel::if_then(slices_tail, std::move(give)));
+    inner.push_back(kernel::barrier());
+    inner.push_back(kernel::if_then(kernel::compare(ScalarOp::kEq, slice_, int_const(0)), std::move(take)));
+    append(out, std::move(inner));
+    return out;
+  }
+
+  int64_t stage_depth_ = 1;
+  Expr tx_, ty_, slice_;
+  Buffer a_tile_, b_tile_, sums_, a_next_, b_next_;
+};
+
+// Few rows: weights are read once, a panel's steps by neighbouring threads; slices of k meet in workgroup
+// memory.
+class Gemv : TileWriter {
+ public:
+  using TileWriter::TileWriter;
+
+  TileKernel build() {
+    make_grid();
+    Stmts body;
+    const int across = s_.columns / kVector;
+    const Expr lane =
+        named(body, "column", plus(column0_, times(kernel::index_rem(t_, int_const(across)), kVector)));
+    const Expr slice = named(body, "slice", kernel::index_div(t_, int_const(across)));
+    const Buffer sums =
+        kernel::make_buffer("sums", kVec, Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
+    body.push_back(kernel::alloc(sums));
+    body.push_back(unrolled("z", s_.rows,
+                            [&](const Expr& z) -> Stmts { return {kernel::store(sums, z, zero(kVector))}; }));
+    const Var step = kernel::make_var("step"), k = kernel::make_var("k");
+    Stmts loop = {kernel::let(k, plus(times(var_expr(step), s_.slices), slice))};
+    Stmts work;
+    const Expr b = named(work, "b", o_.b_vector(var_expr(k), lane, kVector));
+    for (int i = 0; i < s_.rows; ++i) {
+      const Expr m = plus(row0_, int_const(i));
+      const Expr a = guarded(below(m, o_.m, s_.rows, params_), o_.a(m, var_expr(k)));
+      work.push_back(kernel::store(
+          sums, int_const(i),
+          kernel::op(ScalarOp::kFma, {kernel::broadcast(a, kVector), b, kernel::load(sums, int_const(i))})));
+    }
+    append(loop, when(below(var_expr(k), o_.k, s_.slices, params_), std::move(work)));
+    body.push_back(kernel::loop(step, int_const(0), params_.expr(ceildiv(o_.k, s_.slices)), LoopKind::kSerial,
+                                std::move(loop)));
+    append(body, fold(sums, slice, lane));
+    return take(std::move(body));
+  }
+
+ private:
+  // A tree over the slices; slice i then stores row i, i + slices, ….
+  Stmts fold(const Buffer& sums, const Expr& slice, const Expr& column) {
+    const int64_t width = int64_t{s_.rows} * s_.columns;
+    const Buffer parts = kernel::make_buffer("parts", {DType::kF32, 1}, Scope::kWorkgroup,
+                                             kernel::Access::kReadWrite, width * s_.slices);
+    Stmts out = {kernel::alloc(parts)};
+    const Expr inside = named(out, "inside", kernel::sub(column, column0_));
+    const auto at = [&](const Expr& s, const Expr& row) {
+      return plus(times(s, width), plus(times(row, s_.columns), inside));
+    };
+    for (int i = 0; i < s_.rows; ++i)
+      out.push_back(kernel::store(parts, at(slice, int_const(i)), kernel::load(sums, int_const(i))));
+    for (int half = s_.slices / 2; half >= 1; half /= 2) {
+      out.push_back(kernel::barrier());
+      Stmts add;
+      for (int i = 0; i < s_.rows; ++i) {
+        const Expr mine = kernel::load(parts, at(slice, int_const(i)), kVector),
+                   other = kernel::load(parts, at(plus(slice, int_const(half)), int_const(i)), kVector);
+        add.push_back(kernel::store(parts, at(slice, int_const(i)), kernel::add(mine, other)));
+      }
+      out.push_back(kernel::if_then(kernel::compare(ScalarOp::kLt, slice, int_const(half)), std::move(add)));
+    }
+    out.push_back(kernel::barrier());
+    for (int first = 0; first < s_.rows; first += s_.slices) {
+      const Expr row = plus(slice, int_const(first));
+      Stmts store = finish(plus(row0_, row), column, kernel::load(parts, at(int_const(0), row), kVector));
+      out.push_back(
+          kernel::if_then(kernel::compare(ScalarOp::kLt, row, int_const(s_.rows)), std::move(store)));
+    }
+    return out;
+  }
+};
+
+}  // namespace
+
+TileKernel build_simt_kernel(const TileOperands& operands, const SimtSchedule& schedule,
+                             kernel::ParamTable& params) {
+  return Simt(operands, schedule, params).build();
+}
+
+TileKernel build_gemv_kernel(const TileOperands& operands, const SimtSchedule& schedule,
+                             kernel::ParamTable& params) {
+  return Gemv(operands, schedule, params).build();
+}
+
+}  // namespace tern::lower::gpu

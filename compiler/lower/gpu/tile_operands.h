@@ -1,0 +1,43 @@
+// What a GPU contraction kernel knows of its operands: out[m, n] = sum over k of A[m, k] * B[k, n], once a
+// batch. What surrounds it in its region (inlined producers, windows of a convolution, epilogue, layouts) is
+// behind these functions.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "compiler/kernel/ir.h"
+
+namespace tern::lower::gpu {
+
+struct TileOperands {
+  using Expr = kernel::Expr;
+  using Stmts = std::vector<kernel::Stmt>;
+
+  // Which neighbours are neighbours in memory, so that a subgroup's loads are consecutive. kPanels: B as
+  // packed panels of kPanelColumns columns (packing.h), zero past the last column.
+  enum class Order { kSteps, kOthers, kPanels };
+
+  Dim m, n, k;
+  kernel::GridAxis batch;                               // var null: one
+  std::function<Expr(const Expr& m, const Expr& k)> a;  // f32, m < M and k < K
+  Order a_order = Order::kSteps;
+  std::function<Expr(const Expr& k, const Expr& n)> b;  // f32; kPanels: n < whole panels
+  // kPanels: `lanes` columns from n on, a multiple of lanes.
+  std::function<Expr(const Expr& k, const Expr& n, int lanes)> b_vector;
+  Order b_order = Order::kOthers;
+  // Stores all that the region computes from `lanes` sums at row m, columns n, n+1, …; count (may be null)
+  // limits them.
+  std::function<Stmts(const Expr& m, const Expr& n, const Expr& value, int lanes, const Expr& count)> finish;
+  bool finish_is_long = false;
+};
+
+struct TileKernel {
+  std::vector<kernel::GridAxis> grid;
+  std::vector<kernel::Stmt> body;
+  int threads = 0;
+  kernel::Var thread;
+  int subgroup = 0;
+};
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,70 @@
+// What the row nests of CPUs and GPUs have in common: the axes of a row region, and a row's statements in
+// order. How a row's loop runs, who folds and who stores is the subclass's.
+//
+// A row is what one set of kept coordinates selects. Per row: for each reduction in order, a loop over the
+// row that folds; between them the row's scalars; at the end a loop that writes the full outputs. Costly
+// elements that several loops need may wait in memory of the row's own.
+#pragma once
+
+#include <unordered_set>
+
+#include "compiler/lower/emitter.h"
+#include "compiler/lower/nest_axes.h"
+#include "compiler/lower/nests.h"
+#include "compiler/lower/rows.h"
+
+namespace tern::lower {
+
+class RowsNest {
+ public:
+  RowsNest(const Region& region, LoweringContext& context)
+      : region_(region), context_(context), space_(row_space(region)), plan_(plan_rows(region)) {}
+  virtual ~RowsNest() = default;
+
+  void run();
+
+ protected:
+  using Expr = kernel::Expr;
+  using Stmts = std::vector<kernel::Stmt>;
+
+  virtual void variant(DispatchBuilder& dispatch, Level level) = 0;
+  // A loop over the row around body(space index, position in the row).
+  virtual Stmts row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
+                         const std::function<Stmts(const Index&, const Expr&)>& body) = 0;
+  // The row's sum from what the loop has left in `acc`.
+  virtual Expr fold(const kernel::Var& acc, kernel::ScalarOp, Stmts&) { return kernel::var_expr(acc); }
+  // Stores of a row's scalar outputs, and of its elements inside row_loop.
+  virtual Stmts row_stores(Stmts stores) { return stores; }
+  virtual Stmts element_stores(Stmts stores) { return stores; }
+  // Memory of the row for a value of RowPlan::stored; no entry: computed again each time.
+  virtual kernel::Stmt keep(const graph::Value* value, const Expr& position, Expr element) = 0;
+  virtual Expr kept_element(const graph::Value* value, const Expr& position) = 0;
+
+  Dim row_length() const;
+  // Space coordinates of a row with the given reduced coordinates.
+  Index space_index(const std::vector<Expr>& kept, const std::vector<Expr>& reduced) const;
+  Stmts row(ElementEmitter& emitter, const std::vector<Expr>& kept);
+
+  const Region& region_;
+  LoweringContext& context_;
+  const RowSpace space_;
+  const RowPlan plan_;
+  std::vector<NestAxis> kept_, reduced_;
+  int64_t element_cost_ = 0;
+  bool lanes_are_rows_ = false;                     // the innermost memory axis is kept
+  std::unordered_set<const graph::Value*> stored_;  // those of plan_.stored that have memory in this variant
+
+ private:
+  void collect();
+  void limit_merging(std::vector<AccessStrides>& accesses);
+  Index row_index(const graph::Value* v, const Index& space) const;
+  void compute_stored(ElementEmitter& emitter, size_t stage, const Index& at, const Expr& position,
+                      Stmts& body);
+  void load_stored_from_now(ElementEmitter& emitter, size_t stage);
+  Stmts row_scalars(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept);
+  Stmts outputs(ElementEmitter& emitter, const std::vector<Expr>& kept);
+
+  std::vector<int> order_;
+};
+
+}  // namespace tern::lower

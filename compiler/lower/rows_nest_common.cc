@@ -1,0 +1,210 @@
+#include <algorithm>
+
+#include "compiler/kernel/vectorize.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/rows_nest.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::Value;
+using kernel::int_const;
+using kernel::Stmt;
+
+void append_checks(ElementEmitter& emitter, std::vector<Stmt>& body) {
+  append(body, emitter.take_checks());
+}
+
+}  // namespace
+
+void RowsNest::run() {
+  collect();
+  DispatchBuilder dispatch(context_, region_);
+  dispatch.set_flops(product(space_.shape) * Dim(element_cost_));
+  for (const Level level : variant_levels(context_.target())) variant(dispatch, level);
+  dispatch.finish();
+}
+
+void RowsNest::collect() {
+  const size_t rank = space_.shape.size();
+  std::vector<bool> pinned(rank, false);
+  std::vector<AccessStrides> accesses;
+  const auto take = [&](const Value* v) {
+    const RegionAccesses a = collect_accesses(region_, context_, v, plan_.results);
+    accesses.insert(accesses.end(), a.loads.begin(), a.loads.end());
+    for (size_t d = 0; d < rank; ++d) pinned[d] = pinned[d] || a.pinned[d];
+    element_cost_ += 1 + static_cast<int64_t>(a.loads.size()) + a.ops + 8 * a.expensive_ops;
+  };
+  for (const Node* r : plan_.reductions) take(r->operand());
+  const Value* main_output = nullptr;
+  for (const Value* v : region_.outputs) {
+    if (v->type.shape == space_.shape && !plan_.is_row_value(v)) {
+      take(v);
+      main_output = v;
+      accesses.push_back({v, context_.place(v).strides, true});
+    }
+  }
+  order_ = Layout::dense(static_cast<int>(rank)).order;
+  if (main_output) {
+    order_ = context_.place(main_output).layout.order;
+  } else {
+    for (const AccessStrides& a : accesses) {
+      if (!a.identity) continue;
+      order_ = context_.place(a.value).layout.order;
+      break;
+    }
+  }
+  limit_merging(accesses);
+  std::vector<int> kept, reduced;
+  for (const int d : order_) (space_.reduced[static_cast<size_t>(d)] ? reduced : kept).push_back(d);
+  kept_ = merge_axes(space_.shape, kept, accesses, pinned);
+  reduced_ = merge_axes(space_.shape, reduced, accesses, pinned);
+  lanes_are_rows_ = false;
+  for (size_t p = order_.size(); p-- > 0;) {
+    const auto d = static_cast<size_t>(order_[p]);
+    if (space_.shape[d].is_const(1)) continue;
+    lanes_are_rows_ = !space_.reduced[d];
+    break;
+  }
+  if (kept_.empty()) lanes_are_rows_ = false;
+}
+
+// Row outputs limit merging of the kept dimensions.
+void RowsNest::limit_merging(std::vector<AccessStrides>& accesses) {
+  const size_t rank = space_.shape.size();
+  for (const Value* v : region_.outputs) {
+    if (!plan_.is_row_value(v)) continue;
+    AccessStrides a{v, std::vector<Dim>(rank, Dim(0)), false};
+    const std::vector<int> dims = row_dims(space_, v->type.shape);
+    for (size_t d = 0; d < dims.size(); ++d) {
+      if (dims[d] >= 0) a.strides[static_cast<size_t>(dims[d])] = context_.place(v).strides[d];
+    }
+    for (const AccessStrides& load : collect_accesses(region_, context_, v, plan_.results).loads) {
+      AccessStrides moved{load.value, std::vector<Dim>(rank, Dim(0)), false};
+      for (size_t d = 0; d < dims.size(); ++d) {
+        if (dims[d] >= 0) moved.strides[static_cast<size_t>(dims[d])] = load.strides[d];
+      }
+      accesses.push_back(std::move(moved));
+    }
+    accesses.push_back(std::move(a));
+  }
+}
+
+Dim RowsNest::row_length() const {
+  Dim n = 1;
+  for (const NestAxis& a : reduced_) n = n * a.extent;
+  return n;
+}
+
+Index RowsNest::space_index(const std::vector<Expr>& kept, const std::vector<Expr>& reduced) const {
+  Index out(space_.shape.size(), int_const(0));
+  for (size_t a = 0; a < kept_.size(); ++a) out[static_cast<size_t>(kept_[a].dims.back())] = kept[a];
+  for (size_t a = 0; a < reduced.size(); ++a) out[static_cast<size_t>(reduced_[a].dims.back())] = reduced[a];
+  return out;
+}
+
+Index RowsNest::row_index(const Value* v, const Index& space) const {
+  Index out;
+  for (const int d : row_dims(space_, v->type.shape))
+    out.push_back(d < 0 ? int_const(0) : space[static_cast<size_t>(d)]);
+  return out;
+}
+
+RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& kept) {
+  Stmts out;
+  for (size_t stage = 0; stage < plan_.reductions.size(); ++stage) {
+    const Node& node = *plan_.reductions[stage];
+    const DType dtype = node.result()->type.dtype, wide = accumulator_type(dtype);
+    const kernel::Var acc = kernel::make_var(fmt::format("acc{}", stage), {wide, 1});
+    const Expr start = kernel::scalar_const(kernel::reduction_identity(node.scalar_op(), wide));
+    out.push_back(kernel::declare(acc, start));
+    append(out, row_loop(emitter, kept, [&](const Index& at, const Expr& position) {
+             Stmts body;
+             compute_stored(emitter, stage, at, position, body);
+             const Expr x = kernel::cast(emitter.element(node.operand(), at), wide);
+             append_checks(emitter, body);
+             body.push_back(kernel::assign(acc, kernel::op(node.scalar_op(), {kernel::var_expr(acc), x})));
+             return body;
+           }));
+    load_stored_from_now(emitter, stage);
+    const Expr folded = fold(acc, node.scalar_op(), out);
+    emitter.bind(node.result(), kernel::cast(folded, dtype));
+    append(out, row_scalars(emitter, stage, kept));
+  }
+  append(out, outputs(emitter, kept));
+  for (const Value* v : plan_.results) emitter.unbind(v);
+  for (const Value* v : plan_.stored) emitter.unbind(v);
+  for (const Value* v : plan_.row_values) emitter.unbind(v);
+  return out;
+}
+
+// Values that this stage is the first to need and later ones need again: computed once and kept.
+void RowsNest::compute_stored(ElementEmitter& emitter, size_t stage, const Index& at, const Expr& position,
+                              Stmts& body) {
+  for (const Value* v : plan_.stored) {
+    if (plan_.first_stage.at(v) != stage || !stored_.contains(v)) continue;
+    const kernel::Var x = kernel::make_var("x", {v->type.dtype, 1});
+    const Expr value = emitter.element(v, at);
+    append_checks(emitter, body);
+    body.push_back(kernel::let(x, value));
+    body.push_back(keep(v, position, kernel::var_expr(x)));
+    emitter.bind(v, kernel::var_expr(x));
+  }
+}
+
+void RowsNest::load_stored_from_now(ElementEmitter& emitter, size_t stage) {
+  for (const Value* v : plan_.stored) {
+    if (plan_.first_stage.at(v) != stage || !stored_.contains(v)) continue;
+    emitter.bind(v, [this, v, &emitter](const Index& at) {
+      Expr position = int_const(0);
+      for (size_t a = 0; a < reduced_.size(); ++a) {
+        const Expr& c = at[static_cast<size_t>(reduced_[a].dims.back())];
+        position =
+            a == 0 ? c : kernel::add(kernel::mul(position, emitter.dispatch().expr(reduced_[a].extent)), c);
+      }
+      return kept_element(v, position);
+    });
+  }
+}
+
+// The row's scalars that can be computed after this stage, each once.
+RowsNest::Stmts RowsNest::row_scalars(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept) {
+  Stmts out;
+  for (const Value* v : plan_.row_values) {
+    if (plan_.ready_after.at(v) != stage) continue;
+    const Expr value = emitter.element(v, row_index(v, space_index(kept, {})));
+    append_checks(emitter, out);
+    const kernel::Var scalar = kernel::make_var("s", {v->type.dtype, 1});
+    out.push_back(kernel::let(scalar, value));
+    emitter.bind(v, kernel::var_expr(scalar));
+  }
+  return out;
+}
+
+RowsNest::Stmts RowsNest::outputs(ElementEmitter& emitter, const std::vector<Expr>& kept) {
+  Stmts out, row_outputs;
+  std::vector<const Value*> full;
+  for (const Value* v : region_.outputs) {
+    if (!plan_.is_row_value(v)) {
+      full.push_back(v);
+      continue;
+    }
+    const Index at = row_index(v, space_index(kept, {}));
+    const Expr value = emitter.element(v, at);
+    append_checks(emitter, row_outputs);
+    row_outputs.push_back(emitter.store(v, at, value));
+  }
+  if (!row_outputs.empty()) append(out, row_stores(std::move(row_outputs)));
+  if (full.empty()) return out;
+  append(out, row_loop(emitter, kept, [&](const Index& at, const Expr&) {
+           Stmts body, stores;
+           for (const Value* v : full) stores.push_back(emitter.store(v, at, emitter.element(v, at)));
+           append_checks(emitter, body);
+           append(body, std::move(stores));
+           return element_stores(std::move(body));
+         }));
+  return out;
+}
+
+}  // namespace tern::lower
