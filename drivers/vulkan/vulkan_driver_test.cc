@@ -250,6 +250,51 @@ TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing
   CHECK_EQ(f.values(second)[0], in[1]);
 }
 
+TEST_CASE("a lost device is a status, from then on everywhere, and goes without waiting") {
+  const PFN_vkQueueSubmit refuse = [](VkQueue, uint32_t, const VkSubmitInfo*, VkFence) {
+    return VK_ERROR_DEVICE_LOST;
+  };
+  const PFN_vkGetFenceStatus lose = [](VkDevice, VkFence) { return VK_ERROR_DEVICE_LOST; };
+  for (const bool when_submitted : {true, false}) {
+    Fixture f;
+    if (!f.device) return;
+    auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 0);
+    REQUIRE_OK(f.dispatch(commands, kCount, 0, 8, {}));
+    REQUIRE_OK(tern_hal_command_buffer_end(commands));
+    tern_hal_buffer_t* target = f.buffer({0, 0});
+    tern_hal_semaphore_t* semaphore = nullptr;
+    REQUIRE_OK(tern_hal_semaphore_create(f.device, 0, &semaphore));
+    REQUIRE_OK(f.submit(commands, {whole(target)}, {}));
+    REQUIRE_OK(tern_hal_device_wait_idle(f.device));
+    vulkan::Symbols& symbols = vulkan::cast_device(f.device)->symbols;
+    if (when_submitted) {
+      symbols.QueueSubmit = refuse;
+    } else {
+      symbols.GetFenceStatus = lose;
+    }
+    const tern_hal_range_t range = whole(target);
+    const tern_hal_semaphore_point_t signal = {semaphore, 1};
+    tern_hal_submit_t submission = {};
+    submission.command_buffer = commands;
+    submission.bindings = &range;
+    submission.binding_count = 1;
+    submission.signals = &signal;
+    submission.signal_count = 1;
+    tern_status_t status = tern_hal_device_submit(f.device, &submission);
+    if (when_submitted) {
+      CHECK_CODE(status, DEVICE_LOST);
+    } else {
+      CHECK_OK(status);
+    }
+    CHECK_CODE(tern_hal_semaphore_wait(semaphore, 1, TERN_HAL_NEVER), DEVICE_LOST);
+    CHECK_CODE(f.submit(commands, {range}, {}), DEVICE_LOST);
+    CHECK_CODE(tern_hal_device_wait_idle(f.device), DEVICE_LOST);
+    uint32_t read = 0;
+    CHECK_CODE(tern_hal_buffer_read(target, 0, &read, 4), DEVICE_LOST);
+    tern_hal_semaphore_release(semaphore);
+  }
+}
+
 TEST_CASE("buffers of many sizes come from few blocks and do not overlap") {
   Fixture f;
   if (!f.device) return;
