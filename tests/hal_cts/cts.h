@@ -93,6 +93,7 @@ std::vector<Case> recording_cases();
 std::vector<Case> submit_cases();
 std::vector<Case> dispatch_cases();
 std::vector<Case> transfer_cases();
+std::vector<Case> reuse_cases();
 std::vector<Case> semaphore_cases();
 std::vector<Case> profiling_cases();
 std::vector<Case> hostile_cases();

@@ -40,8 +40,9 @@ std::string run_case(const DriverUnderTest& driver, const Case& test) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (auto table : {device_cases, buffer_cases, executable_cases, recording_cases, submit_cases,
-                     dispatch_cases, transfer_cases, semaphore_cases, profiling_cases, hostile_cases}) {
+  for (auto table :
+       {device_cases, buffer_cases, executable_cases, recording_cases, submit_cases, dispatch_cases,
+        transfer_cases, reuse_cases, semaphore_cases, profiling_cases, hostile_cases}) {
     for (Case& test : table()) cases.push_back(test);
   }
   return cases;

@@ -54,6 +54,26 @@ void copies_megabytes(Context& c) {
   check_copy(c, 3000001, 7, 100, 2999900);
 }
 
+void copies_at_every_offset(Context& c) {
+  for (int64_t from = 0; from < 6; ++from) {
+    for (int64_t to = 0; to < 6; ++to) check_copy(c, 40, from, to, 29 + (from + to) % 5);
+  }
+}
+
+// Bytes of one word, from several commands that nothing orders.
+void copies_side_by_side(Context& c) {
+  auto* commands = c.recording({kExternal, kExternal});
+  for (int64_t i = 0; i < 33; ++i) {
+    const tern_hal_binding_t source = bind(0, kRead, i, 1), target = bind(1, kWrite, 32 - i, 1);
+    CTS_REQUIRE_OK(tern_hal_command_buffer_copy(commands, &source, &target));
+  }
+  CTS_REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  std::vector<uint8_t> input = pattern_bytes(33, 5);
+  tern_hal_buffer_t* output = buffer_of_bytes(c, std::vector<uint8_t>(33));
+  CTS_REQUIRE_OK(submit(commands, {whole(buffer_of_bytes(c, input)), whole(output)}));
+  CTS_CHECK(bytes_of(c, output) == std::vector<uint8_t>(input.rbegin(), input.rend()));
+}
+
 void copies_inside_one_slot(Context& c) {
   auto* commands = c.recording({kExternal});
   const tern_hal_binding_t source = bind(0, kRead, 0, 4), target = bind(0, kWrite, 8, 4);
@@ -102,6 +122,15 @@ void fills_pairs(Context& c) {
   check_fill(c, 20, 2, 14, 0x1234, 2);
   check_fill(c, 20, 0, 20, 0xdead1234, 2);
 }
+void fills_at_every_offset(Context& c) {
+  for (uint32_t size : {1u, 2u, 4u}) {
+    for (int64_t offset = 0; offset < 9; offset += size) {
+      for (int64_t length = 0; length < 11; length += size) {
+        check_fill(c, 20, offset, length, 0x87654321, size);
+      }
+    }
+  }
+}
 void fills_words(Context& c) {
   check_fill(c, 24, 4, 16, 0xdeadbeef, 4);
 }
@@ -140,10 +169,13 @@ std::vector<Case> transfer_cases() {
       CASE(copies_bytes),
       CASE(copies_nothing),
       CASE(copies_megabytes),
+      CASE(copies_at_every_offset),
+      CASE(copies_side_by_side),
       CASE(copies_inside_one_slot),
       CASE(copies_what_the_block_says),
       CASE(fills_bytes),
       CASE(fills_pairs),
+      CASE(fills_at_every_offset),
       CASE(fills_words),
       CASE(fills_nothing),
       CASE(fills_megabytes),
