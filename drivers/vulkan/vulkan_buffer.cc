@@ -13,9 +13,10 @@ struct Mapping {
 
 struct Buffer {
   tern_hal_buffer_t head;  // must be first
-  Place place;             // of the first byte
   Chunk* chunk;            // null: imported
   VkDeviceMemory imported;
+  Span span;        // imports: over whole pages
+  uint64_t offset;  // imports: of the first byte
   tern_mutex_t mutex;
   Mapping* mappings;
 };
@@ -30,7 +31,7 @@ void drop_mapping(Device* device, Mapping* mapping) {
 }
 
 void drop_import(Device* device, Buffer* buffer) {
-  if (buffer->place.buffer) device->symbols.DestroyBuffer(device->handle, buffer->place.buffer, nullptr);
+  vulkan_span_destroy(device, &buffer->span);
   if (buffer->imported) device->symbols.FreeMemory(device->handle, buffer->imported, nullptr);
 }
 
@@ -165,10 +166,9 @@ tern_status_t attach(Device* device, const tern_hal_import_t* import, Buffer* bu
   VkExternalMemoryBufferCreateInfo external = {};
   external.sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO;
   external.handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
-  TERN_RETURN_IF_ERROR(vulkan_memory_make_buffer(device, size, &external, &buffer->place.buffer));
-  buffer->place.offset = skipped;
   VkMemoryRequirements needs;
-  device->symbols.GetBufferMemoryRequirements(device->handle, buffer->place.buffer, &needs);
+  TERN_RETURN_IF_ERROR(vulkan_span_make(device, size, &external, &buffer->span, &needs));
+  buffer->offset = skipped;
   VkImportMemoryHostPointerInfoEXT host = {};
   host.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT;
   host.handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
@@ -183,8 +183,7 @@ tern_status_t attach(Device* device, const tern_hal_import_t* import, Buffer* bu
                             "The host memory cannot be made memory of the device.");
   }
   TERN_VULKAN_TRY(device, AllocateMemory, device->handle, &info, nullptr, &buffer->imported);
-  TERN_VULKAN_TRY(device, BindBufferMemory, device->handle, buffer->place.buffer, buffer->imported, 0);
-  return TERN_OK;
+  return vulkan_span_bind(device, buffer->span, buffer->imported);
 }
 
 tern_status_t import_memory(Device* device, const tern_hal_import_t* import, Buffer* buffer) {
@@ -219,7 +218,6 @@ tern_status_t vulkan_buffer_allocate(tern_hal_device_t* device, uint32_t, uint64
     tern_release(device->allocator, buffer, sizeof(Buffer));
     return status;
   }
-  buffer->place = {buffer->chunk->block->buffer, buffer->chunk->offset};
   buffer->head.host_pointer = vulkan_chunk_pointer(buffer->chunk);
   *out_buffer = &buffer->head;
   return TERN_OK;
@@ -241,8 +239,9 @@ tern_status_t vulkan_buffer_import(tern_hal_device_t* device, const tern_hal_imp
 }
 
 Place vulkan_buffer_place(const tern_hal_buffer_t* base, uint64_t offset) {
-  const Place& place = cast(base)->place;
-  return {place.buffer, place.offset + offset};
+  const Buffer* buffer = cast(base);
+  return buffer->chunk ? vulkan_chunk_place(buffer->chunk, offset)
+                       : Place{&buffer->span, buffer->offset + offset};
 }
 
 }  // namespace tern::vulkan

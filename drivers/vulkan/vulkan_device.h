@@ -47,6 +47,7 @@ struct PipelineCache {
 
 struct Limits {
   uint64_t storage_range;
+  uint64_t buffer_size;        // of a VkBuffer
   uint32_t storage_alignment;  // of bindings' offsets; at least 16
   uint32_t import_alignment;   // of imported host memory; 0: no imports
   uint32_t workgroup_memory;
@@ -112,10 +113,6 @@ TERN_MUST_USE tern_status_t vulkan_buffer_allocate(tern_hal_device_t* device, ui
 TERN_MUST_USE tern_status_t vulkan_buffer_import(tern_hal_device_t* device, const tern_hal_import_t* import,
                                                  tern_hal_buffer_t** out_buffer);
 // Where a byte of the buffer is.
-struct Place {
-  VkBuffer buffer;
-  uint64_t offset;
-};
 Place vulkan_buffer_place(const tern_hal_buffer_t* buffer, uint64_t offset);
 
 // vulkan_staging.cc: host copies through mapped memory; both return when the host's side is done.
@@ -123,6 +120,10 @@ TERN_MUST_USE tern_status_t vulkan_staging_write(Device* device, Place target, c
                                                  uint64_t length);
 TERN_MUST_USE tern_status_t vulkan_staging_read(Device* device, void* target, Place source, uint64_t length);
 void vulkan_staging_destroy(Device* device);
+
+// vulkan_record.cc
+void vulkan_record_copy(Device* device, VkCommandBuffer commands, const Place& from, const Place& to,
+                        uint64_t length);
 
 // vulkan_semaphore.cc
 TERN_MUST_USE tern_status_t vulkan_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,

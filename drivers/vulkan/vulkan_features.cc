@@ -138,10 +138,24 @@ bool has_common_matrix(Device* device) {
   return false;
 }
 
+// The longest VkBuffer: known from Vulkan 1.3 on.
+uint64_t buffer_size_of(Device* device, const Found& found) {
+  if (device->quirks & TERN_VULKAN_QUIRK_small_buffers) return 256 << 10;
+  VkPhysicalDeviceMaintenance4Properties maintenance = {};
+  maintenance.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES;
+  VkPhysicalDeviceProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  properties.pNext = &maintenance;
+  if (found.properties.apiVersion >= VK_API_VERSION_1_3)
+    device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+  return maintenance.maxBufferSize ? maintenance.maxBufferSize : UINT64_MAX;
+}
+
 void fill_limits(Device* device, const Found& found, uint32_t import_alignment) {
   const VkPhysicalDeviceLimits& given = found.properties.limits;
   Limits& limits = device->limits;
   limits.storage_range = given.maxStorageBufferRange;
+  limits.buffer_size = buffer_size_of(device, found);
   limits.storage_alignment = static_cast<uint32_t>(given.minStorageBufferOffsetAlignment);
   if (limits.storage_alignment < 16) limits.storage_alignment = 16;
   if (device->quirks & TERN_VULKAN_QUIRK_storage_alignment_256) limits.storage_alignment = 256;

@@ -25,22 +25,20 @@ void drop_block(Device* device, Block* block) {
     block->chunks = chunk->next;
     drop_chunk(device, chunk);
   }
-  if (block->buffer) symbols.DestroyBuffer(device->handle, block->buffer, nullptr);
+  vulkan_span_destroy(device, &block->span);
   if (block->memory) symbols.FreeMemory(device->handle, block->memory, nullptr);
   tern_release(device->head.allocator, block, sizeof(Block));
 }
 
 tern_status_t fill_block(Device* device, Pool pool, Block* block) {
-  const Symbols& symbols = device->symbols;
-  TERN_RETURN_IF_ERROR(vulkan_memory_make_buffer(device, block->size, nullptr, &block->buffer));
   VkMemoryRequirements needs;
-  symbols.GetBufferMemoryRequirements(device->handle, block->buffer, &needs);
+  TERN_RETURN_IF_ERROR(vulkan_span_make(device, block->size, nullptr, &block->span, &needs));
   VkMemoryAllocateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
   info.allocationSize = needs.size;
   info.memoryTypeIndex = device->memory.types[pool];
   TERN_VULKAN_TRY(device, AllocateMemory, device->handle, &info, nullptr, &block->memory);
-  TERN_VULKAN_TRY(device, BindBufferMemory, device->handle, block->buffer, block->memory, 0);
+  TERN_RETURN_IF_ERROR(vulkan_span_bind(device, block->span, block->memory));
   if (pool == kHostPool || device->unified) {
     void* mapped = nullptr;
     TERN_VULKAN_TRY(device, MapMemory, device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped);
@@ -127,19 +125,6 @@ uint64_t next_block_size(Device* device, Pool pool, uint64_t size) {
 }
 
 }  // namespace
-
-tern_status_t vulkan_memory_make_buffer(Device* device, uint64_t size, const void* next,
-                                        VkBuffer* out_buffer) {
-  VkBufferCreateInfo info = {};
-  info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
-  info.pNext = next;
-  info.size = size;
-  info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-               VK_BUFFER_USAGE_TRANSFER_DST_BIT;
-  info.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
-  TERN_VULKAN_TRY(device, CreateBuffer, device->handle, &info, nullptr, out_buffer);
-  return TERN_OK;
-}
 
 tern_status_t vulkan_memory_allocate(Device* device, Pool pool, uint64_t size, Chunk** out_chunk) {
   if (size > device->memory_size) {

@@ -1,5 +1,4 @@
-// Device memory: blocks of it, each one VkDeviceMemory under one VkBuffer, cut into chunks. What a buffer has
-// is a chunk.
+// Device memory: blocks of it, each one VkDeviceMemory, cut into chunks. What a buffer has is a chunk.
 //
 // Chunks begin at multiples of 256 bytes and are as many long. Freeing waits for nothing: a chunk remembers
 // the last submission at that time, and the host gets it again only when that one has ended (to the device it
@@ -14,6 +13,36 @@ namespace tern::vulkan {
 
 struct Device;
 struct Block;
+
+// How memory is named in commands: one VkBuffer over all of it; or, where it is longer than a buffer may be,
+// several, one beginning every `stride` bytes and reaching over the next one's beginning: a range of up to
+// `stride` bytes lies in one.
+struct Span {
+  VkBuffer* buffers;  // &only, or an array
+  VkBuffer only;
+  uint32_t count;
+  uint64_t size, stride;
+};
+
+struct Place {
+  const Span* span;
+  uint64_t offset;
+};
+
+// What one VkBuffer has of a range.
+struct Region {
+  VkBuffer buffer;
+  uint64_t offset, length;
+};
+// The longest part of [place, place + length) from its beginning on.
+Region vulkan_region(const Place& place, uint64_t length);
+
+// Buffers for all that the driver does; `next` extends their description. `out_needs` is what memory they
+// want.
+TERN_MUST_USE tern_status_t vulkan_span_make(Device* device, uint64_t size, const void* next, Span* span,
+                                             VkMemoryRequirements* out_needs);
+TERN_MUST_USE tern_status_t vulkan_span_bind(Device* device, const Span& span, VkDeviceMemory memory);
+void vulkan_span_destroy(Device* device, Span* span);  // fine for what is half made
 
 struct Chunk {
   Block* block;
@@ -32,7 +61,7 @@ enum Pool : uint32_t {
 struct Block {
   Block* next;
   VkDeviceMemory memory;
-  VkBuffer buffer;
+  Span span;
   char* mapped;  // null: out of the host's reach
   uint64_t size;
   Chunk* chunks;
@@ -50,12 +79,12 @@ TERN_MUST_USE tern_status_t vulkan_memory_allocate(Device* device, Pool pool, ui
 void vulkan_memory_free(Device* device, Pool pool, Chunk* chunk);  // null is fine
 void vulkan_memory_destroy(Device* device);
 
-// A buffer over all of `memory`, or of memory yet to be made: usage is everything that the driver does.
-TERN_MUST_USE tern_status_t vulkan_memory_make_buffer(Device* device, uint64_t size, const void* next,
-                                                      VkBuffer* out_buffer);
-
 inline char* vulkan_chunk_pointer(const Chunk* chunk) {
   return chunk->block->mapped ? chunk->block->mapped + chunk->offset : nullptr;
+}
+
+inline Place vulkan_chunk_place(const Chunk* chunk, uint64_t offset) {
+  return {&chunk->block->span, chunk->offset + offset};
 }
 
 }  // namespace tern::vulkan

@@ -134,30 +134,30 @@ class Recorder {
   }
 
   void copy(const Place& from, const Place& to, uint64_t length) {
-    const VkBufferCopy region = {from.offset, to.offset, length};
-    vk_.CmdCopyBuffer(target_, from.buffer, to.buffer, 1, &region);
+    vulkan_record_copy(device_, target_, from, to, length);
   }
 
   // Vulkan fills words. The bytes before the first whole one and after the last are copied from the pattern.
   void fill(const Step& step) {
     const tern_hal_command_t& command = commands_->head.commands[step.command];
-    const Chunk* control = commands_->control;
-    const Place pattern = {control->block->buffer, control->offset + step.block};
+    const Place pattern = vulkan_chunk_place(commands_->control, step.block);
     uint64_t head = (0 - step.target.offset) & 3;
     if (head > step.length) head = step.length;
     const uint64_t whole = (step.length - head) & ~uint64_t{3}, tail = step.length - head - whole;
     if (head) copy(pattern, step.target, head);
-    if (whole) {
-      uint32_t word = 0;
-      for (uint32_t b = 0; b < 4; ++b) {
-        word |= (command.pattern >> ((head + b) % command.pattern_size * 8) & 255) << (8 * b);
-      }
-      vk_.CmdFillBuffer(target_, step.target.buffer, step.target.offset + head, whole, word);
+    uint32_t word = 0;
+    for (uint32_t b = 0; b < 4; ++b) {
+      word |= (command.pattern >> ((head + b) % command.pattern_size * 8) & 255) << (8 * b);
+    }
+    for (uint64_t done = 0; done < whole;) {
+      const Region region = vulkan_region({step.target.span, step.target.offset + head + done}, whole - done);
+      vk_.CmdFillBuffer(target_, region.buffer, region.offset, region.length, word);
+      done += region.length;
     }
     if (tail) {
       const uint64_t at = head + whole;
-      copy({pattern.buffer, pattern.offset + at % command.pattern_size},
-           {step.target.buffer, step.target.offset + at}, tail);
+      copy({pattern.span, pattern.offset + at % command.pattern_size},
+           {step.target.span, step.target.offset + at}, tail);
     }
   }
 
@@ -193,6 +193,17 @@ tern_status_t make_profile(CommandBuffer* commands) {
 }
 
 }  // namespace
+
+void vulkan_record_copy(Device* device, VkCommandBuffer commands, const Place& from, const Place& to,
+                        uint64_t length) {
+  for (uint64_t done = 0; done < length;) {
+    const Region source = vulkan_region({from.span, from.offset + done}, length - done);
+    const Region target = vulkan_region({to.span, to.offset + done}, source.length);
+    const VkBufferCopy region = {source.offset, target.offset, target.length};
+    device->symbols.CmdCopyBuffer(commands, source.buffer, target.buffer, 1, &region);
+    done += target.length;
+  }
+}
 
 tern_status_t vulkan_record_segment(CommandBuffer* commands, const Segment& segment, uint32_t replica) {
   Recorder recorder(commands, segment.commands[segment.dynamic ? replica : 0], replica);

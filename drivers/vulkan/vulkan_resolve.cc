@@ -93,7 +93,7 @@ class Resolver {
     binding.written = given.access & TERN_HAL_ACCESS_WRITE;
     if (binding.length == 0) {
       const Chunk* nothing = device_->placeholders[kLocalPool];
-      binding.place = {nothing->block->buffer, nothing->offset};
+      binding.place = vulkan_chunk_place(nothing, 0);
       return TERN_OK;
     }
     if (binding.length > device_->limits.storage_range) {
@@ -103,6 +103,14 @@ class Resolver {
           (unsigned long long)binding.length, (unsigned long long)device_->limits.storage_range);
     }
     binding.place = place(given);
+    const uint64_t shown = round_up(binding.length, kWord);
+    if (vulkan_region(binding.place, shown).length < shown && binding.length > binding.place.span->stride) {
+      return tern_status_make(
+          device_->head.allocator, TERN_STATUS_OUT_OF_RANGE,
+          "The binding's length (%llu) is larger than what a range of memory that needs several "
+          "of the device's buffers may have (%llu).",
+          (unsigned long long)binding.length, (unsigned long long)binding.place.span->stride);
+    }
     if (binding.place.offset % device_->limits.storage_alignment == 0) return TERN_OK;
     uint64_t& bytes = commands_->bounce_bytes[dynamic_];
     binding.bounced = true;
@@ -119,15 +127,15 @@ class Resolver {
     if (step.block) {
       const uint64_t offset = step.block + replica_ * commands_->block_bytes;
       *next = {};
-      next->place = {control->block->buffer, control->offset + offset};
+      next->place = vulkan_chunk_place(control, offset);
       next->length = uint64_t{8} * command.param_count;
       memcpy(vulkan_chunk_pointer(control) + offset, commands_->values + step.first_value, next->length);
       ++next;
     }
     if (step.fault) {
       *next = {};
-      next->place = {control->block->buffer,
-                     control->offset + (step.fault - 1) * uint64_t{device_->limits.storage_alignment}};
+      next->place =
+          vulkan_chunk_place(control, (step.fault - 1) * uint64_t{device_->limits.storage_alignment});
       next->length = sizeof(int32_t);
     }
   }
@@ -145,7 +153,7 @@ class Resolver {
     // What a copy onto itself leaves is undefined, and Vulkan forbids to ask for it.
     const uint64_t from = step.source.offset, to = step.target.offset;
     const uint64_t apart = from < to ? to - from : from - to;
-    if (step.source.buffer == step.target.buffer && apart < step.length) step.enabled = false;
+    if (step.source.span == step.target.span && apart < step.length) step.enabled = false;
   }
 
   tern_status_t make_bounces() {
@@ -166,11 +174,12 @@ class Resolver {
       Binding& binding = commands_->bindings[step.first_binding + i];
       if (binding.bounced) {
         const Chunk* memory = commands_->bounces[dynamic_];
-        binding.place = {memory->block->buffer, memory->offset + binding.bounce};
+        binding.place = vulkan_chunk_place(memory, binding.bounce);
       }
-      const uint64_t shown = binding.length ? round_up(binding.length, kWord) : kWord;
-      infos[i] = {binding.place.buffer, binding.place.offset,
-                  shown < device_->limits.storage_range ? shown : device_->limits.storage_range};
+      const Region region =
+          vulkan_region(binding.place, binding.length ? round_up(binding.length, kWord) : kWord);
+      const uint64_t most = device_->limits.storage_range;
+      infos[i] = {region.buffer, region.offset, region.length < most ? region.length : most};
     }
     VkWriteDescriptorSet write = {};
     write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;

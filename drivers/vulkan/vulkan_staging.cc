@@ -54,8 +54,7 @@ tern_status_t copy(Device* device, int half, Place from, Place to, uint64_t leng
   barrier.dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
   symbols.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
                              VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &barrier, 0, nullptr, 0, nullptr);
-  const VkBufferCopy region = {from.offset, to.offset, length};
-  symbols.CmdCopyBuffer(commands, from.buffer, to.buffer, 1, &region);
+  vulkan_record_copy(device, commands, from, to, length);
   if (to_host) {
     barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
     barrier.dstAccessMask = VK_ACCESS_HOST_READ_BIT;
@@ -64,10 +63,6 @@ tern_status_t copy(Device* device, int half, Place from, Place to, uint64_t leng
   }
   TERN_VULKAN_TRY(device, EndCommandBuffer, commands);
   return vulkan_queue_run(device, commands, &device->staging.serial[half]);
-}
-
-Place place_of(const Chunk* chunk) {
-  return {chunk->block->buffer, chunk->offset};
 }
 
 }  // namespace
@@ -81,8 +76,8 @@ tern_status_t vulkan_staging_write(Device* device, Place target, const void* sou
     const uint64_t chunk = chunk_of(length, offset);
     TERN_RETURN_IF_ERROR(settle(device, half));
     memcpy(vulkan_chunk_pointer(staging.memory[half]), static_cast<const char*>(source) + offset, chunk);
-    TERN_RETURN_IF_ERROR(copy(device, half, place_of(staging.memory[half]),
-                              {target.buffer, target.offset + offset}, chunk, false));
+    TERN_RETURN_IF_ERROR(copy(device, half, vulkan_chunk_place(staging.memory[half], 0),
+                              {target.span, target.offset + offset}, chunk, false));
   }
   return TERN_OK;
 }
@@ -96,8 +91,8 @@ tern_status_t vulkan_staging_read(Device* device, void* target, Place source, ui
   for (uint64_t offset = 0; offset < length + kStagingHalf; offset += kStagingHalf, half ^= 1) {
     if (offset < length) {
       TERN_RETURN_IF_ERROR(settle(device, half));
-      TERN_RETURN_IF_ERROR(copy(device, half, {source.buffer, source.offset + offset},
-                                place_of(staging.memory[half]), chunk_of(length, offset), true));
+      TERN_RETURN_IF_ERROR(copy(device, half, {source.span, source.offset + offset},
+                                vulkan_chunk_place(staging.memory[half], 0), chunk_of(length, offset), true));
     }
     if (offset == 0) continue;
     const uint64_t before = offset - kStagingHalf;
