@@ -6,6 +6,7 @@
 #include "drivers/cuda/cuda_executable.h"
 #include "drivers/cuda/cuda_status.h"
 #include "hal/base/atomic.h"
+#include "hal/point_semaphore.h"
 
 namespace tern::cuda {
 namespace {
@@ -76,7 +77,7 @@ constexpr tern_hal_device_vtable_t kVtable = {
     cuda_buffer_import,
     cuda_executable_create,
     cuda_command_buffer_create,
-    cuda_semaphore_create,
+    tern_hal_point_semaphore_create,
     cuda_queue_submit,
     wait_idle,
 };

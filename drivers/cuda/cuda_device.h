@@ -96,8 +96,4 @@ TERN_MUST_USE tern_status_t cuda_staging_read(Device* device, void* target, CUde
                                               uint64_t length);
 void cuda_staging_destroy(Device* device);
 
-// cuda_semaphore.cc
-TERN_MUST_USE tern_status_t cuda_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,
-                                                  tern_hal_semaphore_t** out_semaphore);
-
 }  // namespace tern::cuda

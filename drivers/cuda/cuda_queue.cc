@@ -1,8 +1,8 @@
 #include "drivers/cuda/cuda_queue.h"
 
 #include "drivers/cuda/cuda_command_buffer.h"
-#include "drivers/cuda/cuda_semaphore.h"
 #include "hal/base/atomic.h"
+#include "hal/point_semaphore.h"
 
 namespace tern::cuda {
 namespace {
@@ -67,7 +67,7 @@ tern_status_t wait_for(Device* device, const tern_hal_submit_t* submit, Waits* w
   for (uint32_t i = 0; i < submit->wait_count; ++i) {
     const tern_hal_semaphore_point_t& point = submit->waits[i];
     uint64_t serial = 0;
-    if (waits->count < kDependencies && cuda_semaphore_pending(point, device, &serial)) {
+    if (waits->count < kDependencies && tern_hal_point_semaphore_pending(&point, &device->head, &serial)) {
       waits->serials[waits->count++] = serial;
       continue;
     }
@@ -118,22 +118,40 @@ tern_status_t finish(Device* device, CommandBuffer* commands, const tern_hal_sub
   return submit->event_log ? cuda_command_buffer_read_log(commands, submit->event_log) : TERN_OK;
 }
 
+tern_status_t poll(tern_hal_device_t* device, uint64_t serial, int* out_done, tern_status_code_t* out_code) {
+  bool done = false;
+  tern_status_t status = cuda_queue_poll(cast_device(device), serial, &done, out_code);
+  *out_done = done;
+  return status;
+}
+
+tern_status_t wait(tern_hal_device_t* device, uint64_t serial, int64_t deadline, int* out_done,
+                   tern_status_code_t* out_code) {
+  bool done = false;
+  tern_status_t status = cuda_queue_wait(cast_device(device), serial, deadline, &done, out_code);
+  *out_done = done;
+  return status;
+}
+
+constexpr tern_hal_progress_t kProgress = {poll, wait};
+
 // Hands the signals over; *out_foreign counts those that the host has to raise.
 tern_status_t add_signals(Device* device, const tern_hal_submit_t* submit, uint64_t serial,
                           uint32_t* out_foreign) {
   for (uint32_t i = 0; i < submit->signal_count; ++i) {
-    if (!cuda_semaphore_is_own(submit->signals[i].semaphore)) {
+    if (!tern_hal_point_semaphore_is(submit->signals[i].semaphore)) {
       ++*out_foreign;
       continue;
     }
-    TERN_RETURN_IF_ERROR(cuda_semaphore_add(submit->signals[i], device, serial));
+    TERN_RETURN_IF_ERROR(
+        tern_hal_point_semaphore_add(&submit->signals[i], &device->head, &kProgress, serial));
   }
   return TERN_OK;
 }
 
 tern_status_t signal_foreign(const tern_hal_submit_t* submit) {
   for (uint32_t i = 0; i < submit->signal_count; ++i) {
-    if (cuda_semaphore_is_own(submit->signals[i].semaphore)) continue;
+    if (tern_hal_point_semaphore_is(submit->signals[i].semaphore)) continue;
     TERN_RETURN_IF_ERROR(tern_hal_semaphore_signal(submit->signals[i].semaphore, submit->signals[i].value));
   }
   return TERN_OK;
@@ -161,7 +179,7 @@ tern_status_t cuda_queue_submit(tern_hal_device_t* base, const tern_hal_submit_t
   TERN_RETURN_IF_ERROR(wait_for(device, submit, &waits));
   TERN_RETURN_IF_ERROR(check_interruptions(device, submit));
   for (uint32_t i = 0; i < submit->signal_count; ++i)
-    TERN_RETURN_IF_ERROR(cuda_semaphore_check(submit->signals[i]));
+    TERN_RETURN_IF_ERROR(tern_hal_point_semaphore_check(&submit->signals[i]));
   // Fault words serve one submission at a time.
   if (commands->fault_count && commands->last_serial) {
     tern_status_code_t before = TERN_STATUS_OK;

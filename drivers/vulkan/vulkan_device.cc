@@ -6,6 +6,7 @@
 #include "drivers/vulkan/vulkan_executable.h"
 #include "drivers/vulkan/vulkan_status.h"
 #include "hal/base/atomic.h"
+#include "hal/point_semaphore.h"
 
 namespace tern::vulkan {
 namespace {
@@ -52,7 +53,7 @@ constexpr tern_hal_device_vtable_t kVtable = {
     vulkan_buffer_import,
     vulkan_executable_create,
     vulkan_command_buffer_create,
-    vulkan_semaphore_create,
+    tern_hal_point_semaphore_create,
     vulkan_queue_submit,
     wait_idle,
 };

@@ -125,10 +125,6 @@ void vulkan_staging_destroy(Device* device);
 void vulkan_record_copy(Device* device, VkCommandBuffer commands, const Place& from, const Place& to,
                         uint64_t length);
 
-// vulkan_semaphore.cc
-TERN_MUST_USE tern_status_t vulkan_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,
-                                                    tern_hal_semaphore_t** out_semaphore);
-
 // vulkan_pipeline_cache.cc
 void vulkan_pipeline_cache_open(Device* device);  // without a file where there is none that does
 void vulkan_pipeline_cache_save(Device* device);  // if there is something new

@@ -1,14 +1,18 @@
-#include "drivers/cuda/cuda_semaphore.h"
+#include "hal/point_semaphore.h"
 
-namespace tern::cuda {
+#include "hal/base/host_sync.h"
+
 namespace {
+
+using tern::MutexLock;
 
 constexpr uint32_t kPoints = 16;
 
 struct Point {
   uint64_t value;
   uint64_t serial;
-  Device* device;  // retained if it is not the semaphore's
+  tern_hal_device_t* device;  // retained if it is not the semaphore's
+  const tern_hal_progress_t* progress;
 };
 
 // All behind the head is guarded by the mutex; `version` changes with each signal, failure and new point, and
@@ -23,17 +27,15 @@ struct Semaphore {
   Point points[kPoints];  // values grow
 };
 
-extern const tern_hal_semaphore_vtable_t kVtable;
-
 Semaphore* cast(const tern_hal_semaphore_t* semaphore) {
   return reinterpret_cast<Semaphore*>(const_cast<tern_hal_semaphore_t*>(semaphore));
 }
 
 void drop_first(Semaphore* semaphore) {
-  Device* device = semaphore->points[0].device;
+  tern_hal_device_t* device = semaphore->points[0].device;
   --semaphore->point_count;
   for (uint32_t i = 0; i < semaphore->point_count; ++i) semaphore->points[i] = semaphore->points[i + 1];
-  if (&device->head != semaphore->head.device) tern_hal_device_release(&device->head);
+  if (device != semaphore->head.device) tern_hal_device_release(device);
 }
 
 void destroy(tern_hal_semaphore_t* base) {
@@ -46,12 +48,12 @@ void destroy(tern_hal_semaphore_t* base) {
 void settle(Semaphore* semaphore) {
   while (semaphore->point_count && semaphore->failure == TERN_STATUS_OK) {
     const Point& point = semaphore->points[0];
-    bool done = false;
+    int done = 0;
     tern_status_code_t code = TERN_STATUS_OK;
-    tern_status_t status = cuda_queue_poll(point.device, point.serial, &done, &code);
+    tern_status_t status = point.progress->poll(point.device, point.serial, &done, &code);
     if (!tern_status_is_ok(status)) {
       code = tern_status_code(status);
-      done = true;
+      done = 1;
       tern_status_free(status);
     }
     if (!done) return;
@@ -124,7 +126,7 @@ void fail(tern_hal_semaphore_t* base, tern_status_code_t code) {
 Point find_point(Semaphore* semaphore, uint64_t value) {
   for (uint32_t i = 0; i < semaphore->point_count; ++i) {
     if (semaphore->points[i].value < value) continue;
-    tern_hal_device_retain(&semaphore->points[i].device->head);
+    tern_hal_device_retain(semaphore->points[i].device);
     return semaphore->points[i];
   }
   return {};
@@ -144,11 +146,11 @@ tern_status_t wait(tern_hal_semaphore_t* base, uint64_t value, int64_t deadline)
       if (now >= value) return TERN_OK;
       point = find_point(semaphore, value);
     }
-    bool done = false;
+    int done = 0;
     if (point.device) {
       tern_status_code_t code = TERN_STATUS_OK;
-      tern_status_t status = cuda_queue_wait(point.device, point.serial, deadline, &done, &code);
-      tern_hal_device_release(&point.device->head);
+      tern_status_t status = point.progress->wait(point.device, point.serial, deadline, &done, &code);
+      tern_hal_device_release(point.device);
       TERN_RETURN_IF_ERROR(status);
     }
     if (done) continue;
@@ -165,35 +167,38 @@ const tern_hal_semaphore_vtable_t kVtable = {destroy, query, signal, fail, wait}
 
 }  // namespace
 
-bool cuda_semaphore_is_own(const tern_hal_semaphore_t* semaphore) {
+extern "C" int tern_hal_point_semaphore_is(const tern_hal_semaphore_t* semaphore) {
   return semaphore->vtable == &kVtable;
 }
 
-bool cuda_semaphore_pending(const tern_hal_semaphore_point_t& point, Device* device, uint64_t* out_serial) {
-  if (!cuda_semaphore_is_own(point.semaphore)) return false;
-  Semaphore* semaphore = cast(point.semaphore);
+extern "C" int tern_hal_point_semaphore_pending(const tern_hal_semaphore_point_t* point,
+                                                const tern_hal_device_t* device, uint64_t* out_serial) {
+  if (!tern_hal_point_semaphore_is(point->semaphore)) return 0;
+  Semaphore* semaphore = cast(point->semaphore);
   MutexLock lock(&semaphore->mutex);
   settle(semaphore);
-  if (semaphore->failure != TERN_STATUS_OK || semaphore->value >= point.value) return false;
+  if (semaphore->failure != TERN_STATUS_OK || semaphore->value >= point->value) return 0;
   for (uint32_t i = 0; i < semaphore->point_count; ++i) {
     const Point& pending = semaphore->points[i];
-    if (pending.value < point.value) continue;
+    if (pending.value < point->value) continue;
     *out_serial = pending.serial;
     return pending.device == device;
   }
-  return false;
+  return 0;
 }
 
-tern_status_t cuda_semaphore_check(const tern_hal_semaphore_point_t& point) {
-  if (!point.semaphore) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
-  if (!cuda_semaphore_is_own(point.semaphore)) return TERN_OK;
-  Semaphore* semaphore = cast(point.semaphore);
+extern "C" tern_status_t tern_hal_point_semaphore_check(const tern_hal_semaphore_point_t* point) {
+  if (!point->semaphore) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
+  if (!tern_hal_point_semaphore_is(point->semaphore)) return TERN_OK;
+  Semaphore* semaphore = cast(point->semaphore);
   MutexLock lock(&semaphore->mutex);
-  return check_next(semaphore, point.value);
+  return check_next(semaphore, point->value);
 }
 
-tern_status_t cuda_semaphore_add(const tern_hal_semaphore_point_t& point, Device* device, uint64_t serial) {
-  Semaphore* semaphore = cast(point.semaphore);
+extern "C" tern_status_t tern_hal_point_semaphore_add(const tern_hal_semaphore_point_t* point,
+                                                      tern_hal_device_t* device,
+                                                      const tern_hal_progress_t* progress, uint64_t serial) {
+  Semaphore* semaphore = cast(point->semaphore);
   for (;;) {
     Point oldest = {};
     {
@@ -201,24 +206,24 @@ tern_status_t cuda_semaphore_add(const tern_hal_semaphore_point_t& point, Device
       settle(semaphore);
       if (semaphore->failure != TERN_STATUS_OK) return TERN_OK;  // whoever waits is told that
       if (semaphore->point_count < kPoints) {
-        if (&device->head != semaphore->head.device) tern_hal_device_retain(&device->head);
-        semaphore->points[semaphore->point_count++] = {point.value, serial, device};
+        if (device != semaphore->head.device) tern_hal_device_retain(device);
+        semaphore->points[semaphore->point_count++] = {point->value, serial, device, progress};
         break;
       }
       oldest = find_point(semaphore, 0);
     }
-    bool done = false;
+    int done = 0;
     tern_status_code_t code = TERN_STATUS_OK;
-    tern_status_t status = cuda_queue_wait(oldest.device, oldest.serial, TERN_HAL_NEVER, &done, &code);
-    tern_hal_device_release(&oldest.device->head);
+    tern_status_t status = oldest.progress->wait(oldest.device, oldest.serial, TERN_HAL_NEVER, &done, &code);
+    tern_hal_device_release(oldest.device);
     TERN_RETURN_IF_ERROR(status);
   }
   wake(semaphore);
   return TERN_OK;
 }
 
-tern_status_t cuda_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,
-                                    tern_hal_semaphore_t** out_semaphore) {
+extern "C" tern_status_t tern_hal_point_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,
+                                                         tern_hal_semaphore_t** out_semaphore) {
   auto* semaphore =
       static_cast<Semaphore*>(tern_allocate(device->allocator, sizeof(Semaphore), alignof(Semaphore)));
   if (!semaphore) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
@@ -229,5 +234,3 @@ tern_status_t cuda_semaphore_create(tern_hal_device_t* device, uint64_t initial_
   *out_semaphore = &semaphore->head;
   return TERN_OK;
 }
-
-}  // namespace tern::cuda
