@@ -23,7 +23,7 @@ using namespace tern::test;
 
 namespace {
 
-constexpr uint32_t kTwenty = 0, kCount = 1, kAppend = 2;
+constexpr uint32_t kTwenty = 0, kCount = 1, kAppend = 2, kFar = 3;
 
 struct Fixture {
   TestAllocator allocator;
@@ -56,19 +56,22 @@ struct Fixture {
 
   tern_status_t make_executable(std::vector<uint32_t> size, tern_hal_executable_t** out) {
     std::vector<uint32_t> code(std::begin(spirv_twenty), std::end(spirv_twenty));
-    tern_hal_entry_t entries[3] = {{tern_string_view("twenty"), 0, nullptr, 1, 20, {}},
+    tern_hal_entry_t entries[4] = {{tern_string_view("twenty"), 0, nullptr, 1, 20, {}},
                                    {tern_string_view("count"), 0, nullptr, 1, 0, {}},
-                                   {tern_string_view("append"), 0, nullptr, 1, 1, {}}};
+                                   {tern_string_view("append"), 0, nullptr, 1, 1, {}},
+                                   {tern_string_view("far"), 0, nullptr, 1, 1, {}}};
     entries[kTwenty].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
     entries[kCount].offset = code.size() * 4;
     code.insert(code.end(), std::begin(spirv_count), std::end(spirv_count));
     entries[kAppend].offset = code.size() * 4;
     code.insert(code.end(), std::begin(spirv_append), std::end(spirv_append));
+    entries[kFar].offset = code.size() * 4;
+    code.insert(code.end(), std::begin(spirv_far), std::end(spirv_far));
     for (auto& entry : entries) {
       for (size_t i = 0; i < 3; ++i) entry.launch.workgroup_size[i] = size[i];
     }
     const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV, 1,
-                                             tern_const_bytes(code.data(), code.size() * 4), entries, 3};
+                                             tern_const_bytes(code.data(), code.size() * 4), entries, 4};
     return tern_hal_executable_create(device, &desc, out);
   }
 
@@ -217,6 +220,30 @@ TEST_CASE("grids larger than a dimension are folded; each tile runs once") {
   CHECK_CODE(f.submit(commands, {whole(f.buffer({0, 0}))}, {}), OUT_OF_RANGE);
 }
 
+TEST_CASE("kernels reach the end of the longest range, and longer ones are refused") {
+  Fixture f;
+  if (!f.device) return;
+  const uint64_t longest = vulkan::cast_device(f.device)->limits.storage_range;
+  const auto words = static_cast<int64_t>((longest < (1u << 30) ? longest : 1u << 30) / 4);
+  tern_hal_buffer_t* target = nullptr;
+  REQUIRE_OK(tern_hal_device_allocate_buffer(f.device, 0, words * 4 + 64, &target));
+  f.buffers.push_back(target);
+  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 1);
+  REQUIRE_OK(f.dispatch(commands, kFar, 0, words * 4, {tern_hal_parameter(0)}));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  for (int64_t at : {int64_t{0}, words / 2, words - 1}) {
+    REQUIRE_OK(f.submit(commands, {{target, 0, words * 4}}, {at}));
+    uint32_t value = 0;
+    REQUIRE_OK(tern_hal_buffer_read(target, at * 4, &value, 4));
+    CHECK_EQ(value, 7);
+  }
+  if (static_cast<uint64_t>(words) * 4 < longest) return;
+  auto* longer = f.recording({TERN_HAL_SLOT_EXTERNAL}, 1);
+  REQUIRE_OK(f.dispatch(longer, kFar, 0, words * 4 + 4, {tern_hal_parameter(0)}));
+  REQUIRE_OK(tern_hal_command_buffer_end(longer));
+  CHECK_CODE(f.submit(longer, {whole(target)}, {0}), OUT_OF_RANGE);
+}
+
 TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing") {
   Fixture f;
   if (!f.device) return;
@@ -332,7 +359,7 @@ TEST_CASE("the pipelines' file is written, read, and ignored when damaged") {
     if (f.device) compiled = vulkan::cast_device(f.device)->pipelines.compiled;
   }
   if (compiled) {
-    CHECK_EQ(compiled, 3);
+    CHECK_EQ(compiled, 4);
     for (const auto& file : std::filesystem::directory_iterator(inside)) path = file.path();
     size = std::filesystem::file_size(path);
     CHECK(size > 24);
@@ -349,7 +376,7 @@ TEST_CASE("the pipelines' file is written, read, and ignored when damaged") {
     fputc(0xa5, file);
     fclose(file);
     Fixture damaged(options);
-    CHECK_EQ(vulkan::cast_device(damaged.device)->pipelines.compiled, 3);
+    CHECK_EQ(vulkan::cast_device(damaged.device)->pipelines.compiled, 4);
   }
   std::filesystem::remove_all(folder);
 }

@@ -155,6 +155,9 @@ void fill_limits(Device* device, const Found& found, uint32_t import_alignment) 
   const VkPhysicalDeviceLimits& given = found.properties.limits;
   Limits& limits = device->limits;
   limits.storage_range = given.maxStorageBufferRange;
+  constexpr uint64_t kLongRange = 1 << 30;
+  if ((device->quirks & TERN_VULKAN_QUIRK_long_ranges) && limits.storage_range < kLongRange)
+    limits.storage_range = kLongRange;
   limits.buffer_size = buffer_size_of(device, found);
   limits.storage_alignment = static_cast<uint32_t>(given.minStorageBufferOffsetAlignment);
   if (limits.storage_alignment < 16) limits.storage_alignment = 16;
@@ -209,6 +212,7 @@ void fill_capabilities(Device* device, const Found& found) {
 }
 
 uint32_t quirks_of(const VkPhysicalDeviceProperties& properties, const tern_vulkan_options_t& options) {
+  const char* name = properties.deviceName;
   uint32_t on = 0;
 #define TERN_VULKAN_QUIRK(bit, name, condition, reason) on |= (condition) ? 1u << bit : 0;
 #include "drivers/vulkan/quirks.def"

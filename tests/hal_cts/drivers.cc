@@ -7,7 +7,7 @@
 #include "drivers/cuda/cuda_symbols.h"
 #include "drivers/null/null_driver.h"
 #if CTS_HAS_VULKAN
-#include "drivers/vulkan/vulkan_driver.h"
+#include "drivers/vulkan/vulkan_device.h"
 #endif
 #include "tests/hal_cts/cts.h"
 #include "tests/hal_cts/elf_symbols.h"
@@ -119,7 +119,7 @@ tern_hal_device_t* keep_vulkan_device() {
 
 bool vulkan_is_loaded = false;
 
-// Every quirk of drivers/vulkan/quirks.def, on.
+// The driver as it is here, and with each quirk of drivers/vulkan/quirks.def the other way.
 void add_vulkan(std::vector<DriverUnderTest>& rows) {
   static tern_hal_device_t* const kept = keep_vulkan_device();
   if (!kept) return;
@@ -132,9 +132,13 @@ void add_vulkan(std::vector<DriverUnderTest>& rows) {
     rows.push_back({name, "vulkan", tern_vulkan_driver_register, desc, create_spirv_kernels});
   };
   add("vulkan", &options[32]);
-#define TERN_VULKAN_QUIRK(bit, name, condition, reason) \
-  options[bit].quirks_on = 1u << bit;                   \
-  add("vulkan-" #name, &options[bit]);
+  const uint32_t own = vulkan::cast_device(kept)->quirks;
+  auto add_other_way = [&](uint32_t bit, const std::string& name) {
+    const bool is_on = own >> bit & 1;
+    (is_on ? options[bit].quirks_off : options[bit].quirks_on) = 1u << bit;
+    add((is_on ? "vulkan-without_" : "vulkan-") + name, &options[bit]);
+  };
+#define TERN_VULKAN_QUIRK(bit, name, condition, reason) add_other_way(bit, #name);
 #include "drivers/vulkan/quirks.def"
 #undef TERN_VULKAN_QUIRK
 }

@@ -27,6 +27,13 @@ void kernel(uint tile) {
   atomicMax(target[1], tile);
 }
 
+#elif defined(KERNEL_far)
+// target[pushed[0]] = 7.
+layout(set = 0, binding = 0) buffer Buffer0 { uint target[]; };
+void kernel(uint tile) {
+  target[pushed[0].x] = 7;
+}
+
 #elif defined(KERNEL_append)
 // Not commutative, so that order shows: target[0] = 3 * target[0] + pushed[0].
 layout(set = 0, binding = 0) buffer Buffer0 { uint target[]; };
