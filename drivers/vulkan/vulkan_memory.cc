@@ -37,6 +37,11 @@ tern_status_t fill_block(Device* device, Pool pool, Block* block) {
   info.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
   info.allocationSize = needs.size;
   info.memoryTypeIndex = device->memory.types[pool];
+  if (!(needs.memoryTypeBits >> info.memoryTypeIndex & 1)) {
+    return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
+                            "The device's memory of type (%u) is not for storage buffers.",
+                            info.memoryTypeIndex);
+  }
   TERN_VULKAN_TRY(device, AllocateMemory, device->handle, &info, nullptr, &block->memory);
   TERN_RETURN_IF_ERROR(vulkan_span_bind(device, block->span, block->memory));
   if (pool == kHostPool || device->unified) {
