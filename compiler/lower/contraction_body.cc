@@ -419,6 +419,7 @@ WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const
   s.channels = g.channels;
   s.columns = conv.operand(1)->type.shape[0].value();
   s.is_static = g.images.is_const() && g.out_height.is_const() && g.out_width.is_const();
+  s.stride = static_cast<int>(g.stride_h);
   return s;
 }
 
@@ -434,7 +435,8 @@ ContractionBody build_winograd(const ContractionRequest& r) {
   o.pixel = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
     return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
   };
-  o.weights = r.pack([&] { return pack_winograd(*r.constant_rhs, winograd_transform(r.winograd)); });
+  o.weights =
+      r.pack([&] { return pack_winograd(*r.constant_rhs, winograd_transform(r.winograd, shape.stride)); });
   o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& n, const Expr& value,
                  int lanes, const Expr& count) {
     return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);
@@ -454,7 +456,7 @@ int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& m
     if (v->type.dtype != DType::kF32) return 0;
   }
   const ConvGeometry g = conv_geometry(root);
-  if (g.channels == 0 || g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1 ||
+  if (g.channels == 0 || g.window_h != 3 || g.window_w != 3 || g.stride_h != g.stride_w || g.stride_h > 2 ||
       g.dilation_h != 1 || g.dilation_w != 1)
     return 0;
   return choose_winograd(winograd_shape(root, hint), machines);

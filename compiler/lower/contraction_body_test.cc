@@ -257,6 +257,12 @@ TEST_CASE("conv by Winograd: edges, odd sizes, any padding, blocks of tiles and 
       check_conv({3, 3, 5, 13, 33, 3, 1, 2, 1, 1, outputs}, level);
       check_conv({1, 1, 3, 3, 1, 3, 1, 1, 1, 1, outputs}, level);
     }
+    for (const int outputs : {3, 4}) {
+      check_conv({1, 16, 12, 16, 16, 3, 2, 1, 1, 1, outputs}, level);
+      check_conv({2, 5, 11, 9, 18, 3, 2, 1, 1, 1, outputs}, level);
+      check_conv({1, 20, 9, 14, 40, 3, 2, 0, 1, 1, outputs}, level);
+      check_conv({1, 3, 5, 13, 33, 3, 2, 2, 1, 1, outputs}, level);
+    }
     check_conv({1, 200, 30, 34, 16, 3, 1, 1, 1, 1, 4}, level);
   }
 }

@@ -38,7 +38,7 @@ class Builder {
         has_fma_(has_fma),
         o_(o),
         params_(params),
-        transform_(winograd_transform(s.outputs)),
+        transform_(winograd_transform(s.outputs, static_cast<int>(g.stride_h))),
         size_(transform_.size()),
         lanes_(s.product.lanes),
         group_(int64_t{s.product.vectors} * s.product.lanes) {
@@ -130,8 +130,8 @@ class Builder {
                             pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
     };
     append(guards, input_channels(p, guarded));
-    return {kernel::let(iy0, kernel::sub(p.oy, int_const(g_.pad_top))),
-            kernel::let(ix0, kernel::sub(p.ox, int_const(g_.pad_left))),
+    return {kernel::let(iy0, kernel::sub(kernel::mul(p.oy, int_const(g_.stride_h)), int_const(g_.pad_top))),
+            kernel::let(ix0, kernel::sub(kernel::mul(p.ox, int_const(g_.stride_w)), int_const(g_.pad_left))),
             kernel::if_then(both(fits(var_expr(iy0), height), fits(var_expr(ix0), width)),
                             input_channels(p, pixel), std::move(guards))};
   }
@@ -200,28 +200,30 @@ class Builder {
 
   Stmts column_group(const Expr& n_value, int64_t columns) {
     const int vectors = static_cast<int>((columns + lanes_ - 1) / lanes_);
-    const Var nv = kernel::make_var("n"), point = kernel::make_var("point");
-    const Expr n = var_expr(nv);
+    const Var nv = kernel::make_var("n"), row_point = kernel::make_var("row_point"),
+              column_point = kernel::make_var("column_point"), pv = kernel::make_var("point"),
+              wv = kernel::make_var("weights");
+    const Expr n = var_expr(nv), point = var_expr(pv), weights = var_expr(wv);
+    const int64_t distinct = transform_.weights();
     ContractionOperands o;
     o.a_buffer = points_;
     o.a_row = [&](const Expr& row) {
-      return kernel::add(kernel::mul(var_expr(point), int_const(point_stride_)),
+      return kernel::add(kernel::mul(point, int_const(point_stride_)),
                          kernel::mul(kernel::sub(row, tile0_), int_const(g_.channels)));
     };
     o.b_buffer = o_.weights;
     o.b_index = [&](const Expr& column, const Expr& k) {
       const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
                  inside = kernel::index_rem(column, int_const(kPanelColumns));
-      const Expr product =
-          kernel::add(kernel::mul(panel, int_const(int64_t{size_} * size_)), var_expr(point));
+      const Expr product = kernel::add(kernel::mul(panel, int_const(distinct * distinct)), weights);
       const Expr row = kernel::add(kernel::mul(product, int_const(g_.channels)), k);
       return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
     };
     o.finish = [&](const Expr& row, const Expr& column, const Expr& value, int, const Expr&) -> Stmts {
       const Expr at =
           kernel::add(kernel::mul(kernel::sub(row, tile0_), int_const(group_)), kernel::sub(column, n));
-      return {kernel::store(
-          products_, kernel::add(kernel::mul(var_expr(point), int_const(product_stride_)), at), value)};
+      return {
+          kernel::store(products_, kernel::add(kernel::mul(point, int_const(product_stride_)), at), value)};
     };
     ContractionColumns block;
     block.row0 = tile0_;
@@ -229,9 +231,17 @@ class Builder {
     block.n = n;
     block.vectors = vectors;
     Stmts out{kernel::let(nv, n_value)};
+    const auto distinct_of = [&](const Var& v) {
+      return distinct == size_ ? var_expr(v) : kernel::min(var_expr(v), int_const(distinct - 1));
+    };
+    Stmts one{kernel::let(pv, kernel::add(kernel::mul(var_expr(row_point), int_const(size_)),
+                                          var_expr(column_point))),
+              kernel::let(wv, kernel::add(kernel::mul(distinct_of(row_point), int_const(distinct)),
+                                          distinct_of(column_point)))};
+    append(one, contraction_columns(all_tiles_, Dim(g_.channels), block, s_.product, has_fma_, o, params_));
     out.push_back(kernel::loop(
-        point, int_const(0), int_const(int64_t{size_} * size_), LoopKind::kSerial,
-        contraction_columns(all_tiles_, Dim(g_.channels), block, s_.product, has_fma_, o, params_)));
+        row_point, int_const(0), int_const(size_), LoopKind::kSerial,
+        {kernel::loop(column_point, int_const(0), int_const(size_), LoopKind::kSerial, std::move(one))}));
     append(out, for_each_patch([&](const Patch& p) { return output_patch(p, n, columns, vectors); }));
     return {kernel::block(std::move(out))};
   }

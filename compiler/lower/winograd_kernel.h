@@ -1,5 +1,5 @@
-// Builds the kernel of a 3 x 3 convolution of stride 1 by Winograd's algorithm (winograd_transform.h). One
-// tile of the grid takes `block_tiles` patches of the image and `block_columns` output channels:
+// Builds the kernel of a 3 x 3 convolution of stride 1 or 2 by Winograd's algorithm (winograd_transform.h).
+// One tile of the grid takes `block_tiles` patches of the image and `block_columns` output channels:
 //
 //   for each patch              load (m+2) x (m+2) pixels of all channels, transform      -> scratch, by
 //   point for each group of columns
@@ -34,7 +34,7 @@ struct WinogradKernel {
   std::vector<kernel::Stmt> body;
 };
 
-// `geometry` has a 3 x 3 window, strides and dilations of 1; `columns`: output channels.
+// `geometry` has a 3 x 3 window, one stride of 1 or 2 and dilations of 1; `columns`: output channels.
 WinogradKernel build_winograd_kernel(const ConvGeometry& geometry, int64_t columns,
                                      const WinogradSchedule& schedule, bool has_fma,
                                      const WinogradOperands& operands, kernel::ParamTable& params);

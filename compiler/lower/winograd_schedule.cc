@@ -3,23 +3,29 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compiler/lower/winograd_transform.h"
+
 namespace tern::lower {
 namespace {
 
 // Measured on Zen 5 (AVX-512 and AVX2), in cycles; docs/lowering.md says how well they predict.
-constexpr double kTransform2 = 30, kTransform4 = 95;  // one vector of channels of one patch, one direction
-constexpr double kGather = 1.5;                       // one vector of a pixel's window, direct way
-constexpr double kGridTile = 2000;                    // a tile of the grid
-constexpr double kRegisterTile = 20;                  // a register tile, besides its accumulators
-constexpr double kMultiplyShare = 0.93;               // of the peak, in the inner loops
+// One vector of channels of one patch, one direction.
+double transform_cycles(int outputs, int stride) {
+  if (stride == 1) return outputs == 2 ? 30 : 95;
+  return outputs == 3 ? 75 : 130;
+}
+constexpr double kGather = 1.5;          // one vector of a pixel's window, direct way
+constexpr double kGridTile = 2000;       // a tile of the grid
+constexpr double kRegisterTile = 20;     // a register tile, besides its accumulators
+constexpr double kMultiplyShare = 0.93;  // of the peak, in the inner loops
 // Bytes a cycle of one core, the others busy too. Weights are read once from memory: the other layers' have
 // replaced them since the last run.
 constexpr double kMemoryBytes = 5, kL3Bytes = 20;
 
 // A layer must gain this much, or the larger weights are not worth it.
 constexpr double kLeastGain = 0.88;
-// F(4 x 4) must gain this much over F(2 x 2), whose weights are less than half as large.
-constexpr double kLeastGain4 = 0.97;
+// A larger square must gain this much over a smaller one, whose weights are about half as large.
+constexpr double kLeastGainLarger = 0.97;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -49,11 +55,12 @@ double direct_cycles(const WinogradShape& shape, const MachineModel& machine) {
 double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, int64_t patches,
                        const MachineModel& machine) {
   const ContractionSchedule& p = s.product;
-  const double points = (s.outputs + 2) * (s.outputs + 2);
+  const WinogradTransform& t = winograd_transform(s.outputs, shape.stride);
+  const double points = t.size() * t.size();
   const auto patch_blocks = static_cast<double>(ceil_div(patches, p.block_rows)),
              column_blocks = static_cast<double>(ceil_div(shape.columns, p.block_columns));
   const auto all = static_cast<double>(patches), channels = static_cast<double>(shape.channels);
-  const double transform = s.outputs == 2 ? kTransform2 : kTransform4;
+  const double transform = transform_cycles(s.outputs, shape.stride);
   const double input = all * static_cast<double>(ceil_div(shape.channels, p.lanes)) * transform;
   const double output = all * static_cast<double>(ceil_div(shape.columns, p.lanes)) * transform;
 
@@ -65,7 +72,7 @@ double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, in
   // The last block may have fewer patches.
   const double products = points * product * all / static_cast<double>(p.block_rows);
 
-  const double weights = points * channels * static_cast<double>(shape.columns) * 4;
+  const double weights = t.weights() * t.weights() * channels * static_cast<double>(shape.columns) * 4;
   const double slice = weights / column_blocks;
   const double block = points * 4 * static_cast<double>(p.block_rows * (shape.channels + group));
   const bool stays = slice + block <= 0.8 * static_cast<double>(machine.l2_bytes);
@@ -79,7 +86,7 @@ double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, in
 
 std::optional<WinogradSchedule> winograd_schedule(const WinogradShape& shape, int outputs,
                                                   const MachineModel& machine) {
-  const int64_t points = int64_t{outputs + 2} * (outputs + 2);
+  const int64_t size = winograd_transform(outputs, shape.stride).size(), points = size * size;
   const int64_t patches =
       shape.images * ceil_div(shape.out_height, outputs) * ceil_div(shape.out_width, outputs);
   // A symbolic size may turn out larger than its hint.
@@ -122,9 +129,15 @@ int choose_winograd(const WinogradShape& shape, const std::vector<const MachineM
     }
     return std::exp(sum / static_cast<double>(machines.size() - first));
   };
-  const double gain2 = gain(2), gain4 = gain(4);
-  if (std::min(gain2, gain4) > kLeastGain) return 0;
-  return gain4 < gain2 * kLeastGain4 ? 4 : 2;
+  int best = 0;
+  double best_gain = kLeastGain / kLeastGainLarger;
+  for (const int outputs : winograd_sides(shape.stride)) {
+    const double g = gain(outputs);
+    if (g > best_gain * kLeastGainLarger) continue;
+    best = outputs;
+    best_gain = g;
+  }
+  return best;
 }
 
 std::string WinogradSchedule::text() const {

@@ -1,5 +1,5 @@
-// Whether a 3 x 3 convolution of stride 1 runs by Winograd's algorithm (winograd_kernel.h), with which output
-// tile, and in which blocks: a cost model of both ways from shapes and the machine model.
+// Whether a 3 x 3 convolution of stride 1 or 2 runs by Winograd's algorithm (winograd_kernel.h), with which
+// output tile, and in which blocks: a cost model of both ways from shapes and the machine model.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@ namespace tern::lower {
 struct WinogradShape {
   int64_t images = 1, out_height = 1, out_width = 1, channels = 1, columns = 1;
   bool is_static = true;  // all of them
+  int stride = 1;
 };
 
 struct WinogradSchedule {
@@ -28,8 +29,8 @@ struct WinogradSchedule {
 std::optional<WinogradSchedule> winograd_schedule(const WinogradShape& shape, int outputs,
                                                   const MachineModel& machine);
 
-// 2 or 4 when F(2 x 2) or F(4 x 4) is predicted to be clearly faster than the direct way on every one of the
-// machines (a dispatch's levels share their weights), 0 when not.
+// The side of the output square (winograd_sides) that is predicted to be fastest, and clearly faster than the
+// direct way, on these machines (a dispatch's levels share their weights); 0 when none is.
 int choose_winograd(const WinogradShape& shape, const std::vector<const MachineModel*>& machines);
 
 }  // namespace tern::lower

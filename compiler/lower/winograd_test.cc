@@ -22,6 +22,11 @@ TEST_CASE("Winograd is chosen where less arithmetic outweighs transforms and lar
   CHECK(choose_winograd(shape(1, 2, 64, 64), kMachines) == 0);
   CHECK(choose_winograd(shape(1, 224, 3, 64), kMachines) == 0);
   CHECK(choose_winograd(shape(1, 112, 1, 1), kMachines) == 0);
+  WinogradShape strided = shape(1, 40, 64, 128);
+  strided.stride = 2;
+  CHECK(choose_winograd(strided, kMachines) > 0);
+  strided.channels = 3;
+  CHECK(choose_winograd(strided, kMachines) == 0);
 }
 
 TEST_CASE("blocks of Winograd's algorithm fit the L2 cache") {
@@ -144,9 +149,10 @@ class Patch {
 TEST_CASE("rounding errors of Winograd's algorithm stay inside the stated bound") {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
-  for (const int outputs : {2, 4}) {
-    const WinogradTransform& t = winograd_transform(outputs);
-    const auto size = static_cast<size_t>(t.size());
+  for (const WinogradTransform& t : {winograd_transform(2, 1), winograd_transform(4, 1),
+                                     winograd_transform(3, 2), winograd_transform(4, 2)}) {
+    const auto size = static_cast<size_t>(t.size()), distinct = static_cast<size_t>(t.weights()),
+               outputs = static_cast<size_t>(t.outputs), stride = static_cast<size_t>(t.stride);
     const Patch patch(t);
     for (const int64_t channels : {16, 256}) {
       auto weights = TensorData::make(DType::kF32, {1, channels, 3, 3});
@@ -162,20 +168,22 @@ TEST_CASE("rounding errors of Winograd's algorithm stay inside the stated bound"
         const Patch::Square v = patch.input(d);
         for (size_t i = 0; i < size * size; ++i) {
           float& sum = products[i / size][i % size];
+          const size_t point = std::min(i / size, distinct - 1) * distinct + std::min(i % size, distinct - 1);
           sum = std::fma(v[i / size][i % size],
-                         packed->as<float>()[(static_cast<int64_t>(i) * channels + c) * 16], sum);
+                         packed->as<float>()[(static_cast<int64_t>(point) * channels + c) * 16], sum);
         }
         inputs.push_back(std::move(d));
       }
       const Patch::Square y = patch.output(products);
       double worst = 0, most = 0;
-      for (size_t oy = 0; oy < size - 2; ++oy) {
-        for (size_t ox = 0; ox < size - 2; ++ox) {
+      for (size_t oy = 0; oy < outputs; ++oy) {
+        for (size_t ox = 0; ox < outputs; ++ox) {
           double want = 0, sum = 0;
           for (int64_t c = 0; c < channels; ++c) {
             for (size_t tap = 0; tap < 9; ++tap) {
               const double p =
-                  static_cast<double>(inputs[static_cast<size_t>(c)][oy + tap / 3][ox + tap % 3]) *
+                  static_cast<double>(
+                      inputs[static_cast<size_t>(c)][oy * stride + tap / 3][ox * stride + tap % 3]) *
                   weights->float_at(c * 9 + static_cast<int64_t>(tap));
               want += p;
               sum += std::abs(p);

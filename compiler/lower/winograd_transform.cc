@@ -85,47 +85,63 @@ class Writer {
 
 }  // namespace
 
-const WinogradTransform& winograd_transform(int outputs) {
-  static const WinogradTransform two{2, {1.0}};
-  static const WinogradTransform four{4, {std::sqrt(0.5), std::sqrt(2.0)}};
-  TERN_CHECK(outputs == 2 || outputs == 4, "there is no Winograd transform of {} outputs", outputs);
-  return outputs == 2 ? two : four;
+std::vector<int> winograd_sides(int stride) {
+  if (stride == 1) return {2, 4};
+  if (stride == 2) return {3, 4};
+  return {};
 }
 
-std::vector<Expr> winograd_input(const WinogradTransform& t, bool has_fma, const std::vector<Expr>& d,
+const WinogradTransform& winograd_transform(int outputs, int stride) {
+  static const double less = std::sqrt(0.5), more = std::sqrt(2.0);
+  static const std::vector<WinogradTransform> all{
+      {2, 1, true, {1.0}}, {4, 1, true, {less, more}}, {3, 2, true, {1.0}}, {4, 2, false, {less, more}}};
+  for (const WinogradTransform& t : all) {
+    if (t.outputs == outputs && t.stride == stride) return t;
+  }
+  TERN_CHECK(false, "there is no Winograd transform of {} outputs and stride {}", outputs, stride);
+}
+
+std::vector<Expr> winograd_input(const WinogradTransform& t, bool has_fma, const std::vector<Expr>& inputs,
                                  std::vector<Stmt>& out) {
   Writer w(has_fma, out);
-  const size_t pairs = t.pairs.size();
+  std::vector<Expr> d, passed;  // interpolated, passed on
+  for (size_t i = 0; i < inputs.size(); ++i) (t.stride == 2 && i % 2 == 1 ? passed : d).push_back(inputs[i]);
   const auto combine = [&](const std::vector<double>& c, size_t first) {
     std::vector<Writer::Term> terms;
     for (size_t k = 0; k < c.size(); ++k) terms.push_back({c[k], d[first + 2 * k]});
     return w.sum(terms);
   };
+  const size_t pairs = t.pairs.size(), shift = t.has_zero ? 1 : 0;
   const std::vector<double> all = pair_product(t, pairs);
-  std::vector<Expr> result{w.named("v", combine(all, 0))};
+  std::vector<Expr> result;
+  if (t.has_zero) result.push_back(w.named("v", combine(all, 0)));
   for (size_t i = 0; i < pairs; ++i) {
     const std::vector<double> others = pair_product(t, i);
-    const Expr even = w.named("even", combine(others, 2)), odd = w.named("odd", combine(others, 1));
+    const Expr even = w.named("even", combine(others, 1 + shift)),
+               odd = w.named("odd", combine(others, shift));
     result.push_back(w.named("v", w.multiply_add(t.pairs[i], odd, even)));
     result.push_back(w.named("v", w.multiply_add(-t.pairs[i], odd, even)));
   }
-  result.push_back(w.named("v", combine(all, 1)));
+  result.push_back(w.named("v", combine(all, shift)));
+  result.insert(result.end(), passed.begin(), passed.end());
   return result;
 }
 
 std::vector<Expr> winograd_output(const WinogradTransform& t, bool has_fma, const std::vector<Expr>& m,
                                   std::vector<Stmt>& out) {
   Writer w(has_fma, out);
+  const size_t first = t.has_zero ? 1 : 0, infinity = first + 2 * t.pairs.size();
   std::vector<Expr> sums, differences;
-  for (size_t i = 0; i < t.pairs.size(); ++i) {
-    sums.push_back(w.named("sum", kernel::add(m[1 + 2 * i], m[2 + 2 * i])));
-    differences.push_back(w.named("difference", kernel::sub(m[1 + 2 * i], m[2 + 2 * i])));
+  for (size_t i = first; i < infinity; i += 2) {
+    sums.push_back(w.named("sum", kernel::add(m[i], m[i + 1])));
+    differences.push_back(w.named("difference", kernel::sub(m[i], m[i + 1])));
   }
   std::vector<Expr> result;
   for (int k = 0; k < t.outputs; ++k) {
     std::vector<Writer::Term> terms;
-    if (k == 0) terms.push_back({1, m[0]});
-    if (k == t.outputs - 1) terms.push_back({1, m.back()});
+    if (k == 0 && t.has_zero) terms.push_back({1, m[0]});
+    if (k == t.outputs - 1) terms.push_back({1, m[infinity]});
+    if (t.stride == 2) terms.push_back({1, m[infinity + 1 + static_cast<size_t>(k)]});
     for (size_t i = 0; i < t.pairs.size(); ++i)
       terms.push_back({std::pow(t.pairs[i], k), k % 2 == 0 ? sums[i] : differences[i]});
     result.push_back(w.named("y", w.sum(terms)));
@@ -133,20 +149,35 @@ std::vector<Expr> winograd_output(const WinogradTransform& t, bool has_fma, cons
   return result;
 }
 
+namespace {
+
+// G: a row a point, over the three taps.
+std::vector<std::array<double, 3>> weight_rows(const WinogradTransform& t) {
+  std::vector<std::array<double, 3>> g;
+  const auto at_point = [&](double x, double scale) {
+    if (t.stride == 1) g.push_back({scale, scale * x, scale * x * x});
+    if (t.stride == 2) g.push_back({scale, 0, scale * x});
+  };
+  if (t.has_zero) at_point(0, 1 / value_at(pair_product(t, t.pairs.size()), 0));
+  for (size_t i = 0; i < t.pairs.size(); ++i) {
+    const double p = t.pairs[i], others = value_at(pair_product(t, i), p * p);
+    const double scale = 1 / (2 * p * others);
+    at_point(p, t.has_zero ? scale / p : scale);
+    at_point(-p, t.has_zero ? scale / p : -scale);
+  }
+  g.push_back({0, 0, 1});
+  if (t.stride == 2) g.push_back({0, 1, 0});
+  return g;
+}
+
+}  // namespace
+
 TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& t) {
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1];
   const int64_t panels = (outputs + kPanelColumns - 1) / kPanelColumns;
-  const int size = t.size();
+  const int size = t.weights();
   const int64_t points = int64_t{size} * size;
-  std::vector<std::array<double, 3>> g;  // G
-  const auto at_point = [&](double x, double scale) { g.push_back({scale, scale * x, scale * x * x}); };
-  at_point(0, 1 / value_at(pair_product(t, t.pairs.size()), 0));
-  for (size_t i = 0; i < t.pairs.size(); ++i) {
-    const double p = t.pairs[i], scale = 1 / (2 * p * p * value_at(pair_product(t, i), p * p));
-    at_point(p, scale);
-    at_point(-p, scale);
-  }
-  g.push_back({0, 0, 1});
+  const std::vector<std::array<double, 3>> g = weight_rows(t);
 
   auto out = TensorData::make(DType::kF32, {panels, points, channels, kPanelColumns});
   float* to = out->mutable_as<float>();
