@@ -23,15 +23,6 @@ std::vector<module::Condition> conditions_of(const render::GlslNeeds& needs, int
 
 }  // namespace
 
-std::vector<std::string> vulkan_problems(const program::KernelPool::LevelKernels& level) {
-  std::vector<std::string> problems;
-  for (const auto& kernel : level.kernels) {
-    Result<render::GlslKernel> rendered = render::render_glsl(*kernel);
-    if (!rendered.ok()) problems.push_back(rendered.error().text());
-  }
-  return problems;
-}
-
 Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::LevelKernels& level,
                                                    const KernelBuildOptions& options,
                                                    KernelBuildResult& counts) {

@@ -9,7 +9,4 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
                                                    const KernelBuildOptions& options,
                                                    KernelBuildResult& counts);
 
-// What has no form in GLSL, a sentence a kernel; empty when all kernels have one.
-std::vector<std::string> vulkan_problems(const program::KernelPool::LevelKernels& level);
-
 }  // namespace tern

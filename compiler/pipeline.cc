@@ -13,6 +13,7 @@
 #include "compiler/lower/lower.h"
 #include "compiler/lower/precision.h"
 #include "compiler/program/program.h"
+#include "compiler/target_problems.h"
 
 namespace tern {
 namespace {
@@ -42,7 +43,8 @@ class Compilation {
   Clock::time_point phase_start_ = Clock::now();
   std::string phase_name_;
 
-  std::vector<std::unique_ptr<lower::LoweredProgram>> lowered_;  // one a target
+  std::vector<lower::Target> targets_;                           // those that the model can be compiled for
+  std::vector<std::unique_ptr<lower::LoweredProgram>> lowered_;  // one a target of targets_
   std::vector<std::pair<std::string, std::string>> metadata_;
   program::ModuleParts parts_;
   pack::ModuleInput module_;
@@ -59,6 +61,8 @@ class Compilation {
   std::unique_ptr<graph::Graph> import() const;
   bool optimize(graph::Graph& graph, const lower::Target& target);
   bool lower_target(const lower::Target& target);
+  bool leave_out(const lower::Target& target, const std::vector<std::string>& problems,
+                 const Diagnostics& found);
   bool build_programs();
   bool compile_kernels();
 };
@@ -71,6 +75,7 @@ CompileResult Compilation::run() {
     for (const lower::Target& target : options_.targets) {
       if (!lower_target(target)) return false;
     }
+    if (targets_.empty()) return false;
     if (options_.check_only) return true;
     // Constants first: their places in the file are numbers in the command lists.
     if (!build_programs()) return false;
@@ -179,9 +184,39 @@ bool Compilation::lower_target(const lower::Target& target) {
   }
   options.precision = options_.precision;
   options.keep_f32 = options_.keep_f32;
-  std::unique_ptr<lower::LoweredProgram> program = lower::lower(*graph, target, options, diagnostics_);
+  Diagnostics found;
+  std::unique_ptr<lower::LoweredProgram> program = lower::lower(*graph, target, options, found);
+  for (const std::string& warning : found.warnings()) diagnostics_.warn(warning);
+  std::vector<std::string> problems;
+  for (const Error& problem : found.errors()) problems.push_back(problem.text());
+  if (program) problems = target_problems(*program, target.arch);
+  if (!problems.empty()) return leave_out(target, problems, found);
   if (!program) return false;
+  targets_.push_back(target);
   lowered_.push_back(std::move(program));
+  return true;
+}
+
+// A GPU that cannot run the model as a whole: nothing falls back to the CPU in the middle of a program.
+bool Compilation::leave_out(const lower::Target& target, const std::vector<std::string>& problems,
+                            const Diagnostics& found) {
+  if (!lower::is_gpu(target.arch)) {
+    for (const Error& problem : found.errors()) diagnostics_.add(problem);
+    return false;
+  }
+  const bool required =
+      std::find(options_.required.begin(), options_.required.end(), target.arch) != options_.required.end();
+  const std::string name = target_name(target);
+  if (required || options_.targets.size() == 1) {
+    Error whole = error("The model cannot run on {}; what it lacks ({}):", name, problems.size());
+    for (const std::string& problem : problems) whole.message += "\n - " + problem;
+    diagnostics_.add(std::move(whole));
+    return false;
+  }
+  std::string more;
+  if (problems.size() > 1)
+    more = fmt::format(" (and {} more: --require={} lists them)", problems.size() - 1, name);
+  diagnostics_.warn(fmt::format("there is no program for {}: {}{}", name, problems[0], more));
   return true;
 }
 
@@ -195,7 +230,7 @@ bool Compilation::build_programs() {
   if (!function.ok()) return stop(CompileStatus::kModelError, function.take_error());
   module_.functions.push_back(std::move(function).value());
   for (size_t i = 0; i < lowered_.size(); ++i) {
-    const lower::Target& target = options_.targets[i];
+    const lower::Target& target = targets_[i];
     Result<program::BuiltProgram> built =
         program::build_program(*lowered_[i], target, static_cast<int>(i), parts_);
     if (!built.ok()) return stop(CompileStatus::kModelError, built.take_error());

@@ -20,6 +20,9 @@ struct CompileOptions {
   std::string input;  // .onnx, or graph IR as text (.tg)
   onnx::ImportOptions import;
   std::vector<lower::Target> targets;
+  // GPUs: the model must run on them as a whole, or the compilation fails with the list of what they cannot
+  // do. A target that is not required is left out then, with a warning.
+  std::vector<lower::Arch> required;
   std::vector<std::string> disabled_passes;  // of graph passes and of lowering's steps
   DType precision = DType::kF32;             // how f32 values are stored: kF32, kF16 or kBF16
   std::vector<std::string> keep_f32;         // ONNX nodes that are left out of it

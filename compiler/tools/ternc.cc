@@ -23,7 +23,7 @@ enum ExitCode : int {
 };
 
 struct Options {
-  std::string input, output, targets = "cpu", precision = "f32";
+  std::string input, output, targets = "cpu", required, precision = "f32";
   std::vector<std::string> shapes, dims;
   CompileOptions compile;
   bool no_cache = false, verbose = false, quiet = false;
@@ -149,6 +149,16 @@ int run(Options& options) {
   Result<std::vector<lower::Target>> targets = lower::parse_targets(options.targets);
   if (!targets.ok()) return fail(kUsage, targets.error().text());
   options.compile.targets = std::move(targets).value();
+  if (!options.required.empty()) {
+    Result<std::vector<lower::Target>> required = lower::parse_targets(options.required);
+    if (!required.ok()) return fail(kUsage, required.error().text());
+    for (lower::Target& target : *required) {
+      options.compile.required.push_back(target.arch);
+      const auto same = [&](const lower::Target& other) { return other.arch == target.arch; };
+      if (std::none_of(options.compile.targets.begin(), options.compile.targets.end(), same))
+        options.compile.targets.push_back(std::move(target));
+    }
+  }
   options.compile.input = options.input;
   options.compile.use_cache = !options.no_cache;
   if (!std::filesystem::exists(options.input))
@@ -188,6 +198,11 @@ int main(int argc, char** argv) {
          "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni or +dotprod; "
          "cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan")
       ->capture_default_str();
+  app.add_option("--require", options.required,
+                 "GPUs that the model must run on as a whole (cuda, vulkan): if it cannot, everything that "
+                 "is missing is "
+                 "listed. Adds them to the targets")
+      ->type_name("LIST");
   app.add_option("--shape", options.shapes,
                  "Fix an input's dimensions: NAME=1x3x224x224 (? keeps the model's own)")
       ->type_name("NAME=DIMS");
