@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "compiler/render/render.h"
+#include "compiler/toolchain/nvrtc.h"
 #include "compiler/toolchain/toolchain.h"
 
 namespace tern {
@@ -65,36 +66,73 @@ void dump_kernels(const Kernels& kernels, std::string_view level, const std::str
     std::ofstream(path / (kernel->name + ".tk")) << kernel::print_kernel(*kernel);
 }
 
+// One linked ELF image of the level's translation units.
+Status build_cpu(const program::KernelPool::LevelKernels& level,
+                 const std::vector<render::RenderedKernel>& rendered, const std::vector<std::string>& entries,
+                 const toolchain::CompileOptions& compile, KernelBuildResult& out) {
+  TERN_ASSIGN(
+      toolchain::KernelImage image,
+      toolchain::compile_kernels(lower::level_name(level.level), make_units(rendered), entries, compile));
+  TERN_CHECK(image.kernels.size() == entries.size(), "the image has {} of {} kernels", image.kernels.size(),
+             entries.size());
+  pack::ExecutableImage executable{level.level, std::move(image.bytes), {}, entries};
+  for (const toolchain::KernelEntry& entry : image.kernels) executable.entry_offsets.push_back(entry.offset);
+  out.images.push_back(std::move(executable));
+  out.units_compiled += image.units_compiled;
+  out.units_cached += image.units_cached;
+  return Ok{};
+}
+
+// One unit of all kernels, compiled for each of the level's architectures, side by side.
+Status build_cuda(const program::KernelPool::LevelKernels& level,
+                  const std::vector<render::RenderedKernel>& rendered,
+                  const std::vector<std::string>& entries, const toolchain::CompileOptions& compile,
+                  KernelBuildResult& out) {
+  std::vector<const render::RenderedKernel*> all;
+  for (const render::RenderedKernel& kernel : rendered) all.push_back(&kernel);
+  const std::string source = render::unit_text(all);
+  std::vector<Result<toolchain::CudaImage>> images(level.images.size(), Error{});
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < images.size(); i = next++)
+      images[i] =
+          toolchain::compile_cuda(level.images[i].name, level.images[i].architecture, source, compile);
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < images.size() && i < static_cast<size_t>(compile.jobs); ++i)
+    threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  for (Result<toolchain::CudaImage>& image : images) {
+    if (!image.ok()) return image.take_error();
+    ++(image->cached ? out.units_cached : out.units_compiled);
+    out.images.push_back({level.level, std::move(image->bytes), {}, entries});
+  }
+  return Ok{};
+}
+
 }  // namespace
 
 Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const KernelBuildOptions& options) {
   KernelBuildResult out;
   size_t number = 0;
+  toolchain::CompileOptions compile;
+  compile.jobs = options.jobs;
+  compile.use_cache = options.use_cache;
+  compile.dump_dir = options.dump_dir;
   for (const program::KernelPool::LevelKernels& level : pool.levels()) {
     if (options.progress) options.progress(number++, pool.levels().size());
-    const std::string_view name = lower::machine(level.level).name;
+    const std::string_view name = lower::level_name(level.level);
     const CheckContext context(fmt::format("compiling kernels for {}", name));
-    const render::CTarget* target = render::c_target(name);
-    TERN_CHECK(target, "no C target '{}'", name);
     if (!options.dump_dir.empty()) dump_kernels(level.kernels, name, options.dump_dir);
+    const render::CTarget* target = render::c_target(name);
+    if (target == nullptr) return error("There is no compiler for kernels of the level '{}' yet.", name);
     TERN_ASSIGN(const std::vector<render::RenderedKernel> rendered,
                 render_all(level.kernels, *target, options.jobs));
     std::vector<std::string> entries;
     for (const auto& kernel : level.kernels) entries.push_back(kernel->name);
-    toolchain::CompileOptions compile;
-    compile.jobs = options.jobs;
-    compile.use_cache = options.use_cache;
-    compile.dump_dir = options.dump_dir;
-    TERN_ASSIGN(toolchain::KernelImage image,
-                toolchain::compile_kernels(name, make_units(rendered), entries, compile));
-    TERN_CHECK(image.kernels.size() == entries.size(), "the image has {} of {} kernels", image.kernels.size(),
-               entries.size());
-    pack::ExecutableImage executable{level.level, std::move(image.bytes), {}, std::move(entries)};
-    for (const toolchain::KernelEntry& entry : image.kernels)
-      executable.entry_offsets.push_back(entry.offset);
-    out.images.push_back(std::move(executable));
-    out.units_compiled += image.units_compiled;
-    out.units_cached += image.units_cached;
+    const bool is_cuda = lower::level_arch(level.level) == lower::Arch::kCuda;
+    TERN_TRY((is_cuda ? build_cuda : build_cpu)(level, rendered, entries, compile, out));
   }
   return out;
 }

@@ -1,5 +1,5 @@
 // Turns the kernels of a module into executables: render each as C, join them to translation units, compile
-// and link them, one image a level.
+// and link them, one image a level; or as CUDA, one unit, compiled for each architecture of the level.
 #pragma once
 
 #include <functional>
@@ -19,7 +19,7 @@ struct KernelBuildOptions {
   std::function<void(size_t level, size_t levels)> progress;
 };
 struct KernelBuildResult {
-  std::vector<pack::ExecutableImage> images;  // one a level of the pool
+  std::vector<pack::ExecutableImage> images;  // of the pool's levels, each level's image kinds in order
   int units_compiled = 0, units_cached = 0;
 };
 Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const KernelBuildOptions& options);

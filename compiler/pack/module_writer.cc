@@ -95,7 +95,14 @@ void describe_image(const program::KernelPool::LevelKernels& level, const lower:
   image.kind = kind;
   image.launches.clear();
   if (!lower::is_gpu(lower::level_arch(level.level))) return;
-  for (const auto& kernel : level.kernels) image.launches.push_back(entry_launch(*kernel));
+  // Code for compute capability 9.0 waits for the grids before it (render/cuda_prelude.cc: grid_wait).
+  constexpr uint32_t kWaitsForGrid = 2;  // TERN_HAL_ENTRY_WAITS_FOR_GRID
+  const uint32_t waits = kind.architecture == "sm_90a" ? kWaitsForGrid : 0;
+  for (const auto& kernel : level.kernels) {
+    const module::EntryLaunch l = entry_launch(*kernel);
+    image.launches.emplace_back(l.workgroup_x(), l.workgroup_y(), l.workgroup_z(), l.workgroup_memory(),
+                                l.flags() | waits);
+  }
 }
 
 // The pieces, in the order of the file, become one segment.

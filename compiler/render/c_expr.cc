@@ -1,6 +1,8 @@
 #include "compiler/render/c_expr.h"
 
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/text.h"
@@ -44,15 +46,16 @@ std::string join(const std::vector<std::string>& args) {
   return text;
 }
 
-std::string float_literal(double v, bool is_double) {
-  if (std::isnan(v)) return is_double ? "__builtin_nan(\"\")" : "__builtin_nanf(\"\")";
+std::string float_literal(std::string_view builtin, double v, bool is_double) {
+  std::string_view suffix = is_double ? "" : "f";
+  if (std::isnan(v)) return fmt::format("{}nan{}(\"\")", builtin, suffix);
   std::string text;
   if (std::isinf(v)) {
-    text = is_double ? "__builtin_inf()" : "__builtin_inff()";
+    text = fmt::format("{}inf{}()", builtin, suffix);
   } else {
     text = fmt::format("{}", std::fabs(v));
     if (text.find_first_of(".e") == std::string::npos) text += ".0";
-    if (!is_double) text += "f";
+    text += suffix;
   }
   return std::signbit(v) ? fmt::format("(-{})", text) : text;
 }
@@ -74,29 +77,32 @@ std::string CExpr::call(std::string_view helper, std::string_view scalar, int la
     fail(fmt::format("operation '{}' on {} has no C form", helper, scalar));
     return "0";
   }
-  return fmt::format("{}({})", helpers_.function(helper, scalar, lanes), join(args));
+  if (lanes == 1 || !dialect_.scalar_helpers) {
+    return fmt::format("{}({})", helpers_.function(helper, scalar, lanes), join(args));
+  }
+  std::string function = helpers_.function(helper, scalar, 1);
+  return dialect_.lanes_call(function, lanes, join(args), helper.starts_with("store_"));
+}
+
+std::string CExpr::elementwise(std::string_view which, const std::vector<std::string>& args) const {
+  return fmt::format("{}{}({})", dialect_.elementwise, which, join(args));
+}
+
+std::string CExpr::number(double v, bool is_double) const {
+  return float_literal(dialect_.builtin, v, is_double);
 }
 
 std::string CExpr::convert(std::string_view to, int lanes, std::string text) {
   std::string type = helpers_.named_type(to, lanes);
   if (lanes == 1) return fmt::format("(({})({}))", type, text);
-  return fmt::format("__builtin_convertvector({}, {})", text, type);
+  return dialect_.convert(type, text);
 }
 
 std::string CExpr::splat(std::string_view scalar, int lanes, const std::string& text) {
   if (lanes == 1) return text;
   std::string type = helpers_.named_type(scalar, lanes);
-  if (scalar == "b1") {
-    std::string bytes = helpers_.named_type("i8", lanes);
-    return fmt::format("__builtin_convertvector(({})((i8)({})) != 0, {})", bytes, text, type);
-  }
+  if (scalar == "b1") return dialect_.splat_mask(helpers_, type, lanes, text);
   return fmt::format("(({})({}))", type, text);
-}
-
-// A mask as the integer vector that selects values of `type`.
-std::string CExpr::mask_as(const VType& type, std::string mask) {
-  std::string ints = fmt::format("i{}", type.dtype == DType::kBool ? 8 : c_type_bits(carrier(type.dtype)));
-  return fmt::format("(__builtin_convertvector({}, {}) != 0)", mask, helpers_.named_type(ints, type.lanes));
 }
 
 std::string CExpr::rounded(DType dtype, int lanes, std::string text) {
@@ -117,7 +123,7 @@ std::string CExpr::decode(DType dtype, int lanes, std::string text) {
   }
   if (dtype == DType::kBool) {
     if (lanes == 1) return fmt::format("({} != 0)", text);
-    return fmt::format("__builtin_convertvector({} != 0, {})", text, helpers_.named_type("b1", lanes));
+    return dialect_.mask(helpers_.named_type("b1", lanes), text + " != 0");
   }
   return text;
 }
@@ -137,14 +143,18 @@ std::string CExpr::constant(const Expr& e) {
     case DTypeKind::kBool:
       return e->i != 0 ? "(b1)1" : "(b1)0";
     case DTypeKind::kFloat:
-      return float_literal(e->f, scalar == "f64");
+      return number(e->f, scalar == "f64");
     case DTypeKind::kComplex:
-      return fmt::format("(({}){{{}, {}}})", scalar, float_literal(e->f, scalar == "c128"),
-                         float_literal(e->imaginary, scalar == "c128"));
+      return dialect_.literal(scalar,
+                              number(e->f, scalar == "c128") + ", " + number(e->imaginary, scalar == "c128"));
     default:
       break;
   }
   if (scalar == "i32") return e->i == INT32_MIN ? "(-2147483647 - 1)" : fmt::format("{}", e->i);
+  if (scalar == "i64" && is_narrow(e)) {
+    if (e->i == INT32_MIN) return "(-2147483647 - 1)";
+    return e->i < 0 ? fmt::format("({})", e->i) : fmt::format("{}", e->i);
+  }
   if (scalar == "i64") {
     if (e->i == INT64_MIN) return "(-9223372036854775807l - 1)";
     return e->i < 0 ? fmt::format("({}l)", e->i) : fmt::format("{}l", e->i);
@@ -154,13 +164,38 @@ std::string CExpr::constant(const Expr& e) {
   return fmt::format("({})({})", scalar, e->i);
 }
 
+bool CExpr::is_narrow(const Expr& e) const {
+  return narrow_ != nullptr && !wide_ && narrow_->narrow(e);
+}
+
+std::string_view CExpr::scalar_type(const Expr& e) const {
+  return is_narrow(e) ? "i32" : carrier(e->type.dtype);
+}
+
+std::string CExpr::index_text(const Expr& e) {
+  bool outer = std::exchange(wide_, false);
+  std::string out = text(e);
+  wide_ = outer;
+  return out;
+}
+
+std::string CExpr::data_text(const Expr& e) {
+  bool is_index = narrow_ == nullptr || e->type != VType{DType::kI64, 1} || narrow_->fits(e);
+  bool outer = std::exchange(wide_, !is_index);
+  std::string out = text(e);
+  wide_ = outer;
+  return out;
+}
+
 std::string CExpr::text(const Expr& e) {
   helpers_.type(e->type);
   switch (e->kind) {
     case ExprKind::kConst:
       return constant(e);
-    case ExprKind::kVar:
-      return name_(e->var);
+    case ExprKind::kVar: {
+      bool widens = wide_ && narrow_->narrow(e->var.get());
+      return widens ? fmt::format("((i64){})", name_(e->var)) : name_(e->var);
+    }
     case ExprKind::kOp:
       return op_text(e);
     case ExprKind::kCast:
@@ -170,14 +205,12 @@ std::string CExpr::text(const Expr& e) {
     case ExprKind::kLoad:
       return load_text(e);
     case ExprKind::kRamp: {
-      std::string lanes;
-      for (int l = 0; l < e->type.lanes; ++l) lanes += fmt::format("{}{}", l == 0 ? "" : ", ", l * e->i);
       std::string type = helpers_.type(e->type);
-      if (kernel::is_int(e->args[0], 0)) return fmt::format("(({}){{{}}})", type, lanes);
-      return fmt::format("(({})({}) + ({}){{{}}})", type, text(e->args[0]), type, lanes);
+      std::string base = kernel::is_int(e->args[0], 0) ? "" : index_text(e->args[0]);
+      return dialect_.ramp(type, base, e->i, e->type.lanes);
     }
     case ExprKind::kBroadcast:
-      return splat(carrier(e->type.dtype), e->type.lanes, text(e->args[0]));
+      return splat(carrier(e->type.dtype), e->type.lanes, data_text(e->args[0]));
     case ExprKind::kReduce:
       return reduce_text(e);
     case ExprKind::kShuffle:
@@ -188,12 +221,15 @@ std::string CExpr::text(const Expr& e) {
   TERN_UNREACHABLE("expression kind");
 }
 
-std::string CExpr::op_text(const Expr& e) {
-  if (e->op == ScalarOp::kSelect) return select_text(e);
+std::string CExpr::op_text(const Expr& e, bool raw) {
+  if (e->op == ScalarOp::kSelect) {
+    return raw ? encode(e->type.dtype, e->type.lanes, select_text(e)) : select_text(e);
+  }
+  const bool compares = scalar::info(e->op).rule == scalar::TypeRule::kCompare;
   std::vector<std::string> a;
-  for (const Expr& arg : e->args) a.push_back(text(arg));
+  for (const Expr& arg : e->args) a.push_back(compares ? index_text(arg) : text(arg));
   VType in = e->args[0]->type;
-  std::string scalar(carrier(in.dtype));
+  std::string scalar(e->type.dtype == DType::kI64 ? scalar_type(e) : carrier(in.dtype));
   switch (dtype_kind(in.dtype)) {
     case DTypeKind::kBool:
       return bool_op(e, a);
@@ -202,26 +238,27 @@ std::string CExpr::op_text(const Expr& e) {
     default:
       break;
   }
-  if (scalar::info(e->op).rule == scalar::TypeRule::kCompare) return compare_text(e, a);
+  if (compares) return compare_text(e, a);
   if (!is_float(in.dtype)) return int_op(e, scalar, a);
   std::string result = float_op(e, scalar, a);
   bool needs_rounding = !is_exact(e->op) && e->type.dtype != DType::kBool;
+  if (raw) return encode(e->type.dtype, e->type.lanes, result);
   return needs_rounding ? rounded(e->type.dtype, e->type.lanes, result) : result;
 }
 
 std::string CExpr::compare_text(const Expr& e, const std::vector<std::string>& a) {
   std::string text = fmt::format("({} {} {})", a[0], kernel::infix_text(e->op), a[1]);
   if (e->type.lanes == 1) return text;
-  return fmt::format("__builtin_convertvector({}, {})", text, helpers_.named_type("b1", e->type.lanes));
+  return dialect_.mask(helpers_.named_type("b1", e->type.lanes), text);
 }
 
 std::string CExpr::select_text(const Expr& e) {
   std::string yes = text(e->args[1]), no = text(e->args[2]);
   const Expr& condition = scalar_of(e->args[0]);
-  if (condition->type.lanes == 1) return fmt::format("({} ? {} : {})", text(condition), yes, no);
+  if (condition->type.lanes == 1) return fmt::format("({} ? {} : {})", index_text(condition), yes, no);
   std::string mask = text(condition);
   if (e->type.dtype == DType::kBool) return fmt::format("(({0} & {1}) | (~{0} & {2}))", mask, yes, no);
-  return fmt::format("({} ? {} : {})", mask_as(e->type, mask), yes, no);
+  return dialect_.select(helpers_, c_type_bits(carrier(e->type.dtype)), e->type.lanes, mask, yes, no);
 }
 
 std::string CExpr::min_max(const Expr& e, std::string_view scalar, const std::vector<std::string>& a) {
@@ -248,19 +285,19 @@ std::string CExpr::float_op(const Expr& e, std::string_view scalar, const std::v
     case ScalarOp::kNeg:
       return fmt::format("(-{})", a[0]);
     case ScalarOp::kAbs:
-      return fmt::format("__builtin_elementwise_abs({})", a[0]);
+      return elementwise("abs", a);
     case ScalarOp::kFloor:
-      return fmt::format("__builtin_elementwise_floor({})", a[0]);
+      return elementwise("floor", a);
     case ScalarOp::kCeil:
-      return fmt::format("__builtin_elementwise_ceil({})", a[0]);
+      return elementwise("ceil", a);
     case ScalarOp::kTrunc:
-      return fmt::format("__builtin_elementwise_trunc({})", a[0]);
+      return elementwise("trunc", a);
     case ScalarOp::kRoundEven:
-      return fmt::format("__builtin_elementwise_roundeven({})", a[0]);
+      return elementwise("roundeven", a);
     case ScalarOp::kSqrt:
-      return fmt::format("__builtin_elementwise_sqrt({})", a[0]);
+      return elementwise("sqrt", a);
     case ScalarOp::kFma:
-      if (helpers_.target().fma) return fmt::format("__builtin_elementwise_fma({})", join(a));
+      if (helpers_.target().fma) return elementwise("fma", a);
       return call("fma", scalar, lanes, a);
     case ScalarOp::kMin:
     case ScalarOp::kMax:
@@ -307,20 +344,21 @@ std::string CExpr::int_op(const Expr& e, std::string_view scalar, const std::vec
     case ScalarOp::kNot:
       return narrow(fmt::format("(~{})", a[0]));
     case ScalarOp::kMin:
-      return fmt::format("__builtin_elementwise_min({}, {})", a[0], a[1]);
+      return dialect_.min_max("min", type, a[0], a[1]);
     case ScalarOp::kMax:
-      return fmt::format("__builtin_elementwise_max({}, {})", a[0], a[1]);
+      return dialect_.min_max("max", type, a[0], a[1]);
     case ScalarOp::kDiv:
     case ScalarOp::kRem: {
       std::string_view sign = kernel::infix_text(e->op);
       const Expr& divisor = scalar_of(e->args[1]);
       if (e->is_index) {
-        std::string u = helpers_.named_type("u64", lanes);
+        std::string u = helpers_.named_type(scalar == "i32" ? "u32" : "u64", lanes);
         bool safe = kernel::is_const(divisor);
         // A lane that is off may hold anything: never divide by zero.
-        std::string d = safe || lanes == 1
-                            ? fmt::format("({}){}", u, a[1])
-                            : fmt::format("({})__builtin_elementwise_max({}, ({})(1))", u, a[1], type);
+        std::string d =
+            safe || lanes == 1
+                ? fmt::format("({}){}", u, a[1])
+                : fmt::format("({}){}", u, dialect_.min_max("max", type, a[1], fmt::format("({})(1)", type)));
         return fmt::format("(({})(({}){} {} {}))", type, u, a[0], sign, d);
       }
       if (kernel::is_const(divisor) && divisor->i != 0 && divisor->i != -1) {
@@ -399,12 +437,14 @@ std::string CExpr::quantise_text(const Expr& e) {
   return convert("u8", lanes, fmt::format("({} + ({})({}))", whole, helpers_.named_type("i32", lanes), zero));
 }
 
-std::string CExpr::cast_text(const Expr& e) {
+// `raw`: narrow floats stay encoded.
+std::string CExpr::cast_text(const Expr& e, bool raw) {
   if (std::string quantised = quantise_text(e); !quantised.empty()) return quantised;
   DType from = e->args[0]->type.dtype, to = e->type.dtype;
   int lanes = e->type.lanes;
-  std::string x = text(e->args[0]);
-  std::string from_c(carrier(from)), to_c(carrier(to));
+  // Narrow integers want the low bits only, everything else the value.
+  std::string x = is_int(to) && dtype_bits(to) <= 32 ? index_text(e->args[0]) : data_text(e->args[0]);
+  std::string from_c(carrier(from)), to_c(scalar_type(e));
   if (is_complex(from) || is_complex(to)) {
     if (lanes != 1) fail("vectors of complex numbers have no C form");
     if (is_complex(from) && is_complex(to)) return call("complex_cast", to_c, 1, {x + ".re", x + ".im"});
@@ -419,7 +459,10 @@ std::string CExpr::cast_text(const Expr& e) {
     std::string test = fmt::format("({} != 0)", x);
     return lanes == 1 ? test : convert("b1", lanes, test);
   }
-  if (from == DType::kBool) return rounded(to, lanes, convert(to_c, lanes, x));
+  if (from == DType::kBool) {
+    x = convert(to_c, lanes, x);
+    return raw ? encode(to, lanes, x) : rounded(to, lanes, x);
+  }
   if (is_float(to)) {
     if (!is_emulated_float(to)) return from_c == to_c ? x : convert(to_c, lanes, x);
     std::string suffix = e->saturate ? "" : "_overflow";
@@ -430,8 +473,8 @@ std::string CExpr::cast_text(const Expr& e) {
     } else if (!is_float(from)) {
       x = convert("f32", lanes, x);
     }
-    return decode(to, lanes,
-                  call(fmt::format("encode_{}{}", dtype_name(to), small ? suffix : ""), "f32", lanes, {x}));
+    x = call(fmt::format("encode_{}{}", dtype_name(to), small ? suffix : ""), "f32", lanes, {x});
+    return raw ? x : decode(to, lanes, x);
   }
   if (is_float(from)) {
     if (is_sub_byte(to)) {
@@ -447,149 +490,162 @@ std::string CExpr::cast_text(const Expr& e) {
   return rounded(to, lanes, from_c == to_c ? x : convert(to_c, lanes, x));
 }
 
-std::string CExpr::bitcast_text(const Expr& e) {
+// The bits of a narrow float, as they are where they come from memory or a bitcast.
+std::string CExpr::storage_text(const Expr& e) {
+  if (dialect_.raw_copies && is_emulated_float(e->type.dtype) && !is_sub_byte(e->type.dtype)) {
+    if (e->kind == ExprKind::kBitcast) return bitcast_text(e, true);
+    if (e->kind == ExprKind::kCast && !is_complex(e->args[0]->type.dtype)) return cast_text(e, true);
+    if (e->kind == ExprKind::kOp) return op_text(e, true);
+    bool separate = e->kind == ExprKind::kLoad && e->buffer->scope == kernel::Scope::kRegister;
+    if (e->kind == ExprKind::kLoad && !separate) return load_text(e, true);
+  }
+  return encode(e->type.dtype, e->type.lanes, data_text(e));
+}
+
+std::string CExpr::bitcast_text(const Expr& e, bool raw) {
   VType from = e->args[0]->type, to = e->type;
-  std::string in = encode(from.dtype, from.lanes, text(e->args[0]));
+  std::string in = storage_text(e->args[0]);
+  if (from.dtype == DType::kI64 && from.lanes == 1 && dialect_.narrow_indices)
+    in = fmt::format("((i64){})", in);
   std::string from_type = helpers_.named_type(storage(from.dtype), from.lanes);
   std::string to_type = helpers_.named_type(storage(to.dtype), to.lanes);
-  std::string bits =
-      from_type == to_type ? in : fmt::format("((union {{ {} a; {} b; }}){{{}}}).b", from_type, to_type, in);
-  return decode(to.dtype, to.lanes, bits);
+  std::string bits = from_type == to_type ? in : dialect_.bitcast(from_type, to_type, in);
+  return raw ? bits : decode(to.dtype, to.lanes, bits);
 }
 
 std::string CExpr::reduce_text(const Expr& e) {
   VType in = e->args[0]->type;
   std::string x = text(e->args[0]);
   if (in.dtype == DType::kBool) {
-    std::string bytes = convert("u8", in.lanes, x);
     std::string_view how = e->op == ScalarOp::kOr ? "or" : e->op == ScalarOp::kAnd ? "and" : "xor";
-    return fmt::format("((b1)(__builtin_reduce_{}({}) & 1))", how, bytes);
+    return dialect_.reduce_mask(helpers_, how, in.lanes, x);
   }
-  std::string result =
-      call(fmt::format("reduce_{}", scalar::info(e->op).name), carrier(in.dtype), in.lanes, {x});
+  std::string result = dialect_.reduce(helpers_, scalar::info(e->op).name, carrier(in.dtype), in.lanes, x);
   if (is_emulated_float(in.dtype)) fail(fmt::format("lanes of {} are reduced", dtype_name(in.dtype)));
   return rounded(in.dtype, 1, result);
 }
 
 std::string CExpr::shuffle_text(const Expr& e) {
   bool is_bool = e->type.dtype == DType::kBool;
+  int operand_lanes = e->args[0]->type.lanes;
   std::vector<std::string> a;
   for (const Expr& arg : e->args) {
-    std::string t = text(arg);
-    if (arg->type.lanes == 1)
-      t = fmt::format("({} __attribute__((ext_vector_type(1))))({})",
-                      helpers_.named_type(carrier(arg->type.dtype), 1), t);
-    a.push_back(is_bool ? convert("u8", arg->type.lanes, t) : t);
+    std::string t = data_text(arg);
+    a.push_back(is_bool ? convert("u8", operand_lanes, t) : t);
   }
-  if (e->args[0]->type.lanes == 1) fail("shuffle of a scalar");
-  if (e->type.lanes == 1) {
-    int lane = std::max(e->lanes[0], 0), n = e->args[0]->type.lanes;
-    return fmt::format("{}[{}]", a[static_cast<size_t>(lane / n)], lane % n);
-  }
-  std::string lanes;
-  for (int lane : e->lanes) lanes += fmt::format(", {}", lane);
-  std::string out = fmt::format("__builtin_shufflevector({}, {}{})", a[0], a.size() > 1 ? a[1] : a[0], lanes);
-  return is_bool ? fmt::format("__builtin_convertvector({} != 0, {})", out,
-                               helpers_.named_type("b1", e->type.lanes))
-                 : out;
+  if (operand_lanes == 1 && !dialect_.scalar_helpers) fail("shuffle of a scalar");
+  std::string out = dialect_.shuffle(a, operand_lanes, e->lanes);
+  if (!is_bool || e->type.lanes == 1) return out;
+  return dialect_.mask(helpers_.named_type("b1", e->type.lanes), out + " != 0");
 }
 
 std::string CExpr::intrinsic_text(const Expr& e) {
   std::vector<std::string> a;
   for (const Expr& arg : e->args) a.push_back(text(arg));
-  int lanes = e->type.lanes;
-  switch (e->intrinsic) {
-    case kernel::Intrinsic::kDot4U8I8:
-      helpers_.named_type("u8", 4 * lanes);
-      helpers_.named_type("i8", 4 * lanes);
-      return call("dot4_u8i8", "i32", lanes, a);
-    case kernel::Intrinsic::kDot4I8I8:
-      helpers_.named_type("i8", 4 * lanes);
-      return call("dot4_i8i8", "i32", lanes, a);
-    case kernel::Intrinsic::kDot2I16:
-      helpers_.named_type("i16", 2 * lanes);
-      return call("dot2_i16", "i32", lanes, a);
-    case kernel::Intrinsic::kDot2BF16:
-      return call("dot2_bf16", "f32", lanes, a);
-    default:
-      fail(fmt::format("intrinsic '{}' has no C form", kernel::intrinsic_name(e->intrinsic)));
-      return "0";
+  std::string buffer = e->buffer == nullptr ? "" : buffers_[e->buffer.get()].name;
+  std::string out = dialect_.intrinsic(helpers_, *e, a, buffer);
+  if (out.empty()) {
+    fail(fmt::format("intrinsic '{}' has no {} form", kernel::intrinsic_name(e->intrinsic),
+                     dialect_.language));
   }
+  return out;
 }
 
-std::string CExpr::load_text(const Expr& e) {
+// The limit of an access of this many lanes, for helpers of one lane a mask.
+std::string CExpr::limit_text(const Expr& limit, int lanes, bool as_mask) {
+  if (!as_mask || limit->type.dtype == DType::kBool) return index_text(limit);
+  return text(kernel::compare(ScalarOp::kLt, kernel::ramp(kernel::int_const(0), 1, lanes), limit));
+}
+
+std::string CExpr::sub_byte_access(const kernel::Buffer& buffer, const Expr& index, const Expr& limit,
+                                   int lanes, const std::string& value) {
+  DType dtype = buffer->type.dtype;
+  bool as_mask = dialect_.scalar_helpers && limit != nullptr && lanes > 1;
+  Expr at = lanes > 1 && index->type.lanes == 1 ? kernel::ramp(index, 1, lanes) : index;
+  std::vector<std::string> args = {buffers_[buffer.get()].name, index_text(at)};
+  if (!value.empty()) args.push_back(value);
+  if (limit != nullptr) args.push_back(limit_text(limit, lanes, as_mask));
+  std::string_view suffix = as_mask ? "_mask" : limit_suffix(limit);
+  if (!value.empty())
+    return call(fmt::format("store_bits{}{}", dtype_bits(dtype), suffix), "u8", lanes, args) + ";";
+  return call(fmt::format("load_{}{}", dtype_name(dtype), suffix), carrier(dtype), lanes, args);
+}
+
+MemoryAccess CExpr::access(const kernel::Buffer& buffer, const Expr& index, const Expr& limit, int lanes) {
+  MemoryAccess a;
+  a.element = storage(buffer->type.dtype);
+  a.lanes = lanes;
+  a.base = buffers_[buffer.get()].name;
+  a.index = index_text(index);
+  a.is_indexed = index->type.lanes > 1;
+  a.is_aligned = !a.is_indexed && known_multiple(index) % lanes == 0;
+  if (limit == nullptr) return a;
+  a.limit = limit_text(limit, lanes, false);
+  a.is_mask = limit->type.dtype == DType::kBool;
+  return a;
+}
+
+std::string CExpr::load_text(const Expr& e, bool raw) {
   const BufferSpelling& spelling = buffers_[e->buffer.get()];
   const Expr& index = e->args[0];
   if (spelling.separate) return fmt::format("{}_{}", spelling.name, *kernel::int_value(index));
+  if (e->buffer->type.lanes > 1) return fmt::format("{}[{}]", spelling.name, index_text(index));
   DType dtype = e->type.dtype;
-  int lanes = e->type.lanes;
-  std::string base = spelling.name, at = text(index);
-  std::string element(storage(dtype));
-  if (e->buffer->type.lanes > 1) return fmt::format("{}[{}]", base, at);
   const Expr limit = e->args.size() > 1 ? e->args[1] : nullptr;
-  if (is_sub_byte(dtype)) {
-    std::string indices = lanes > 1 && index->type.lanes == 1 ? text(kernel::ramp(index, 1, lanes)) : at;
-    std::vector<std::string> args = {base, indices};
-    if (limit != nullptr) args.push_back(text(limit));
-    return call(fmt::format("load_{}{}", dtype_name(dtype), limit_suffix(limit)), carrier(dtype), lanes,
-                args);
-  }
-  if (index->type.lanes > 1) {
-    std::vector<std::string> args = {base, at};
-    if (limit != nullptr) args.push_back(text(limit));
-    std::string name = helpers_.function(limit != nullptr ? "gather_mask" : "gather", element, lanes);
-    return decode(dtype, lanes, fmt::format("{}({})", name, join(args)));
-  }
-  if (limit != nullptr) {
-    std::string_view how = limit->type.dtype == DType::kBool ? "load_mask" : "load_count";
-    return decode(
-        dtype, lanes,
-        fmt::format("{}({} + {}, {})", helpers_.function(how, element, lanes), base, at, text(limit)));
-  }
-  if (lanes == 1) return decode(dtype, 1, fmt::format("{}[{}]", base, at));
-  return decode(dtype, lanes,
-                fmt::format("(*(const {}*)({} + {}))", helpers_.memory_type(element, lanes), base, at));
+  if (is_sub_byte(dtype)) return sub_byte_access(e->buffer, index, limit, e->type.lanes, "");
+  std::string bits = dialect_.load(helpers_, access(e->buffer, index, limit, e->type.lanes));
+  return raw ? bits : decode(dtype, e->type.lanes, bits);
 }
 
 std::string CExpr::store_text(const kernel::Stmt& s) {
   const BufferSpelling& spelling = buffers_[s->buffer.get()];
   DType dtype = s->buffer->type.dtype;
   int lanes = s->value->type.lanes;
+  if (spelling.separate) {
+    return fmt::format("{}_{} = {};", spelling.name, *kernel::int_value(s->index), data_text(s->value));
+  }
+  if (s->buffer->type.lanes > 1) {
+    std::string value = data_text(s->value);
+    return fmt::format("{}[{}] = {};", spelling.name, index_text(s->index), value);
+  }
+  if (is_sub_byte(dtype)) {
+    std::string value = data_text(s->value);
+    value = is_emulated_float(dtype) ? encode(dtype, lanes, value) : convert("u8", lanes, value);
+    return sub_byte_access(s->buffer, s->index, s->count, lanes, value);
+  }
   // f32 that is rounded to what it is stored as: encoded once, not decoded in between.
   const bool rounds = s->value->kind == ExprKind::kCast && is_emulated_float(dtype) &&
-                      dtype_bits(dtype) == 16 && s->value->type.dtype == dtype &&
-                      s->value->args[0]->type.dtype == DType::kF32 && s->buffer->type.lanes == 1 &&
-                      !spelling.separate;
-  std::string value = text(rounds ? s->value->args[0] : s->value);
-  if (spelling.separate) {
-    return fmt::format("{}_{} = {};", spelling.name, *kernel::int_value(s->index), value);
+                      dtype_bits(dtype) == 16 && s->value->args[0]->type.dtype == DType::kF32;
+  std::string value = rounds ? encode(dtype, lanes, text(s->value->args[0])) : storage_text(s->value);
+  MemoryAccess a = access(s->buffer, s->index, s->count, lanes);
+  a.value = std::move(value);
+  return dialect_.store(helpers_, a);
+}
+
+// A constant that divides the index for certain.
+int64_t CExpr::known_multiple(const Expr& e) const {
+  constexpr int64_t kMost = int64_t{1} << 32;
+  if (auto c = kernel::int_value(e)) return *c == 0 ? kMost : std::gcd(*c, kMost);
+  if (e->kind == ExprKind::kVar) {
+    auto it = multiples_.find(e->var.get());
+    return it == multiples_.end() ? 1 : it->second;
   }
-  std::string base = spelling.name, at = text(s->index), element(storage(dtype));
-  if (s->buffer->type.lanes > 1) return fmt::format("{}[{}] = {};", base, at, value);
-  if (is_sub_byte(dtype)) {
-    std::string indices =
-        lanes > 1 && s->index->type.lanes == 1 ? text(kernel::ramp(s->index, 1, lanes)) : at;
-    value = is_emulated_float(dtype) ? encode(dtype, lanes, value) : convert("u8", lanes, value);
-    std::vector<std::string> args = {base, indices, value};
-    if (s->count != nullptr) args.push_back(text(s->count));
-    return call(fmt::format("store_bits{}{}", dtype_bits(dtype), limit_suffix(s->count)), "u8", lanes, args) +
-           ";";
+  if (e->kind != ExprKind::kOp || e->type.dtype != DType::kI64) return 1;
+  switch (e->op) {
+    case ScalarOp::kAdd:
+    case ScalarOp::kSub:
+    case ScalarOp::kMin:
+    case ScalarOp::kMax:
+      return std::gcd(known_multiple(e->args[0]), known_multiple(e->args[1]));
+    case ScalarOp::kMul:
+      return std::min(kMost, known_multiple(e->args[0]) * std::min(kMost >> 2, known_multiple(e->args[1])));
+    case ScalarOp::kSelect:
+      return std::gcd(known_multiple(e->args[1]), known_multiple(e->args[2]));
+    case ScalarOp::kRem:
+      return std::gcd(known_multiple(e->args[0]), known_multiple(e->args[1]));
+    default:
+      return 1;
   }
-  value = encode(dtype, lanes, value);
-  if (s->index->type.lanes > 1) {
-    std::vector<std::string> args = {base, at, value};
-    if (s->count != nullptr) args.push_back(text(s->count));
-    return fmt::format("{}({});",
-                       helpers_.function(s->count != nullptr ? "scatter_mask" : "scatter", element, lanes),
-                       join(args));
-  }
-  if (s->count != nullptr) {
-    std::string_view how = s->count->type.dtype == DType::kBool ? "store_mask" : "store_count";
-    return fmt::format("{}({} + {}, {}, {});", helpers_.function(how, element, lanes), base, at, value,
-                       text(s->count));
-  }
-  if (lanes == 1) return fmt::format("{}[{}] = {};", base, at, value);
-  return fmt::format("*({}*)({} + {}) = {};", helpers_.memory_type(element, lanes), base, at, value);
 }
 
 }  // namespace tern::render

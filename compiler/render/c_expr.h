@@ -7,6 +7,8 @@
 #include <unordered_set>
 
 #include "compiler/kernel/ir.h"
+#include "compiler/kernel/narrow_indices.h"
+#include "compiler/render/dialect.h"
 #include "compiler/render/helpers.h"
 
 namespace tern::render {
@@ -19,18 +21,31 @@ struct BufferSpelling {
 
 class CExpr {
  public:
+  // `narrow`: of dialects with 32-bit index arithmetic, else null.
   CExpr(HelperSet& helpers, std::unordered_map<const kernel::BufferNode*, BufferSpelling>& buffers,
-        std::function<std::string(const kernel::Var&)> name)
-      : helpers_(helpers), buffers_(buffers), name_(std::move(name)) {}
+        const kernel::NarrowIndices* narrow, std::function<std::string(const kernel::Var&)> name)
+      : helpers_(helpers),
+        dialect_(*helpers.target().dialect),
+        buffers_(buffers),
+        narrow_(narrow),
+        name_(std::move(name)) {}
 
-  std::string text(const kernel::Expr& e);
+  std::string text(const kernel::Expr& e);       // an index, a bound or a condition, where it has one of i64
+  std::string data_text(const kernel::Expr& e);  // what is kept or computed with
+  std::string storage_text(const kernel::Expr& e);  // data in its storage type
+  MemoryAccess access(const kernel::Buffer& buffer, const kernel::Expr& index, const kernel::Expr& limit,
+                      int lanes);
+  // What is known of a let of an index.
+  void define_index(const kernel::Var& var, const kernel::Expr& value) {
+    multiples_[var.get()] = known_multiple(value);
+  }
   // A statement (with its semicolon) that stores.
   std::string store_text(const kernel::Stmt& s);
   const std::string& problem() const { return problem_; }
 
  private:
   std::string constant(const kernel::Expr& e);
-  std::string op_text(const kernel::Expr& e);
+  std::string op_text(const kernel::Expr& e, bool raw = false);
   std::string float_op(const kernel::Expr& e, std::string_view scalar, const std::vector<std::string>& a);
   std::string int_op(const kernel::Expr& e, std::string_view scalar, const std::vector<std::string>& a);
   std::string bool_op(const kernel::Expr& e, const std::vector<std::string>& a);
@@ -38,18 +53,26 @@ class CExpr {
   std::string compare_text(const kernel::Expr& e, const std::vector<std::string>& a);
   std::string select_text(const kernel::Expr& e);
   std::string quantise_text(const kernel::Expr& e);
-  std::string cast_text(const kernel::Expr& e);
-  std::string load_text(const kernel::Expr& e);
+  std::string cast_text(const kernel::Expr& e, bool raw = false);
+  std::string load_text(const kernel::Expr& e, bool raw = false);
+  std::string sub_byte_access(const kernel::Buffer& buffer, const kernel::Expr& index,
+                              const kernel::Expr& limit, int lanes, const std::string& value);
+  std::string limit_text(const kernel::Expr& limit, int lanes, bool as_mask);
+  std::string index_text(const kernel::Expr& e);
+  bool is_narrow(const kernel::Expr& e) const;
+  std::string_view scalar_type(const kernel::Expr& e) const;
+  int64_t known_multiple(const kernel::Expr& e) const;
+  std::string elementwise(std::string_view which, const std::vector<std::string>& args) const;
+  std::string number(double v, bool is_double) const;
   std::string reduce_text(const kernel::Expr& e);
   std::string shuffle_text(const kernel::Expr& e);
   std::string intrinsic_text(const kernel::Expr& e);
-  std::string bitcast_text(const kernel::Expr& e);
+  std::string bitcast_text(const kernel::Expr& e, bool raw = false);
   std::string min_max(const kernel::Expr& e, std::string_view scalar, const std::vector<std::string>& a);
   // The result of an operation on a carrier, brought back to the values of its type.
   std::string rounded(DType dtype, int lanes, std::string text);
   std::string decode(DType dtype, int lanes, std::string text);  // storage to carrier
   std::string encode(DType dtype, int lanes, std::string text);  // carrier to storage
-  std::string mask_as(const kernel::VType& type, std::string mask);
   std::string call(std::string_view helper, std::string_view scalar, int lanes,
                    const std::vector<std::string>& args);
   std::string convert(std::string_view to, int lanes, std::string text);
@@ -59,7 +82,11 @@ class CExpr {
   }
 
   HelperSet& helpers_;
+  const Dialect& dialect_;
   std::unordered_map<const kernel::BufferNode*, BufferSpelling>& buffers_;
+  const kernel::NarrowIndices* narrow_;
+  std::unordered_map<const kernel::VarNode*, int64_t> multiples_;
+  bool wide_ = false;  // 32-bit variables take part in 64-bit arithmetic
   std::function<std::string(const kernel::Var&)> name_;
   std::string problem_;
 };

@@ -1,17 +1,11 @@
-// Statements, the kernel function and its tile loop as C text.
-#include <unordered_set>
-
+// Statements as text.
 #include "compiler/kernel/expr_util.h"
-#include "compiler/kernel/text.h"
-#include "compiler/render/c_expr.h"
-#include "compiler/render/render.h"
-#include "schemas/abi/kernel_abi.h"
+#include "compiler/render/kernel_printer.h"
 
 namespace tern::render {
 
 using kernel::Buffer;
 using kernel::Expr;
-using kernel::Kernel;
 using kernel::Scope;
 using kernel::Stmt;
 using kernel::StmtKind;
@@ -21,46 +15,16 @@ namespace {
 
 constexpr int64_t kMostRegisters = 256;
 
-class KernelPrinter {
- public:
-  KernelPrinter(const Kernel& kernel, const CTarget& target)
-      : kernel_(kernel),
-        helpers_(target),
-        expr_(helpers_, buffers_, [this](const Var& v) { return name_of(v.get(), v->name); }) {}
-  Result<RenderedKernel> run();
+}  // namespace
 
- private:
-  std::string name_of(const void* node, const std::string& base);
-  std::string fresh(const std::string& base);  // a name that nothing else has
-  void line(std::string_view text) { out_ += std::string(2 * depth_, ' ') + std::string(text) + "\n"; }
-  template <typename... Args>
-  void linef(fmt::format_string<Args...> format, Args&&... args) {
-    line(fmt::format(format, std::forward<Args>(args)...));
-  }
-  void body(const std::vector<Stmt>& statements) {
-    ++depth_;
-    for (const Stmt& s : statements) stmt(s);
-    --depth_;
-  }
-  void stmt(const Stmt& s);
-  void alloc_stmt(const Stmt& s);
-  void bindings();
-  void tile_loop();
-  void find_arrays();
+KernelPrinter::KernelPrinter(const kernel::Kernel& kernel, const CTarget& target)
+    : kernel_(kernel),
+      helpers_(target),
+      dialect_(*target.dialect),
+      narrow_(target.dialect->narrow_indices ? std::optional<kernel::NarrowIndices>(kernel) : std::nullopt),
+      expr_(helpers_, buffers_, narrow_ ? &*narrow_ : nullptr, [this](const Var& v) { return name_of(v); }) {}
 
-  const Kernel& kernel_;
-  HelperSet helpers_;
-  std::unordered_map<const kernel::BufferNode*, BufferSpelling> buffers_;
-  CExpr expr_;
-  std::unordered_map<const void*, std::string> names_;
-  std::unordered_set<std::string> taken_;
-  std::unordered_set<const kernel::BufferNode*> arrays_;  // registers that need an address
-  std::string out_;
-  int depth_ = 0;
-  std::string problem_;
-};
-
-bool is_reserved(const std::string& name) {
+bool KernelPrinter::is_reserved(const std::string& name) const {
   static const std::unordered_set<std::string> kWords = {
       "auto",     "break",  "case",        "char",     "const",      "continue", "default",  "do",
       "double",   "else",   "enum",        "extern",   "float",      "for",      "goto",     "if",
@@ -69,6 +33,9 @@ bool is_reserved(const std::string& name) {
       "volatile", "while",  "args",        "tile",     "tile_begin", "tile_end", "scratch",  "scratch_size",
       "asm",      "bool",   "kernel_args", "FMA",      "CONVERT_1",  "CONVERT_N"};
   if (kWords.contains(name)) return true;
+  for (std::string_view word : dialect_.reserved) {
+    if (name == word) return true;
+  }
   // Type names and helpers: f32, f32x8, exp_f32x8, …
   for (std::string_view type :
        {"f16", "f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "b1", "c64", "c128"}) {
@@ -114,6 +81,29 @@ void KernelPrinter::find_arrays() {
   });
 }
 
+void KernelPrinter::body(const std::vector<Stmt>& statements) {
+  ++depth_;
+  for (const Stmt& s : statements) stmt(s);
+  --depth_;
+}
+
+// One variable an element: all of name_0, name_1, … must be free.
+void KernelPrinter::register_stmt(const Buffer& b, std::string name) {
+  auto occupied = [&](const std::string& stem) {
+    for (int64_t k = 0; k < b->size; ++k) {
+      if (taken_.contains(fmt::format("{}_{}", stem, k))) return true;
+    }
+    return false;
+  };
+  while (occupied(name)) name = fresh(name + "_r");
+  buffers_[b.get()] = {name, true};
+  std::string type = helpers_.type(b->type);
+  for (int64_t k = 0; k < b->size; ++k) {
+    taken_.insert(fmt::format("{}_{}", name, k));
+    linef("{} {}_{};", type, name, k);
+  }
+}
+
 void KernelPrinter::alloc_stmt(const Stmt& s) {
   const Buffer& b = s->buffer;
   std::string name = name_of(b.get(), b->name);
@@ -125,26 +115,36 @@ void KernelPrinter::alloc_stmt(const Stmt& s) {
     linef("{}* const {} = ({}*)((u8*)scratch + {});", element, name, element, s->code);
     return;
   }
-  if (b->scope == Scope::kRegister && !arrays_.contains(b.get())) {
-    // All of name_0, name_1, … must be free.
-    auto occupied = [&](const std::string& stem) {
-      for (int64_t k = 0; k < b->size; ++k) {
-        if (taken_.contains(fmt::format("{}_{}", stem, k))) return true;
-      }
-      return false;
-    };
-    while (occupied(name)) name = fresh(name + "_r");
-    buffers_[b.get()] = {name, true};
-    std::string type = helpers_.type(b->type);
-    for (int64_t k = 0; k < b->size; ++k) {
-      taken_.insert(fmt::format("{}_{}", name, k));
-      linef("{} {}_{};", type, name, k);
-    }
-    return;
-  }
-  if (b->scope == Scope::kWorkgroup) problem_ = "workgroup memory has no C form";
+  if (b->scope == Scope::kRegister && !arrays_.contains(b.get())) return register_stmt(b, name);
   buffers_[b.get()] = {name, false};
-  linef("{} {}[{}] __attribute__((aligned(64)));", element, name, elements);
+  if (b->scope == Scope::kWorkgroup) return line(workgroup_text(element, name, s));
+  line(dialect_.local_array(element, name, elements));
+}
+
+// The value of a variable, in the type that it is declared with.
+std::string KernelPrinter::value_text(const Var& var, const Expr& value) {
+  if (is_narrow(var)) {
+    expr_.define_index(var, value);
+    return expr_.text(value);
+  }
+  return expr_.data_text(value);
+}
+
+void KernelPrinter::for_stmt(const Stmt& s) {
+  std::string begin = expr_.text(s->begin), extent = expr_.text(s->extent);
+  std::string i = name_of(s->var);
+  std::string end = kernel::is_int(s->begin, 0) ? extent
+                    : kernel::is_const(s->begin) && kernel::is_const(s->extent)
+                        ? fmt::format("{}", s->begin->i + s->extent->i)
+                        : fmt::format("{} + {}", begin, extent);
+  std::string_view type = index_type(s->var);
+  if (kernel::is_const(s->extent) || s->extent->kind == kernel::ExprKind::kVar) {
+    linef("for ({3} {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end, type);
+  } else {
+    linef("for ({4} {0} = {1}, {3} = {2}; {0} < {3}; ++{0}) {{", i, begin, end, fresh(i + "_end"), type);
+  }
+  body(s->body);
+  line("}");
 }
 
 void KernelPrinter::stmt(const Stmt& s) {
@@ -154,31 +154,19 @@ void KernelPrinter::stmt(const Stmt& s) {
       body(s->body);
       line("}");
       return;
-    case StmtKind::kFor: {
-      std::string begin = expr_.text(s->begin), extent = expr_.text(s->extent);
-      std::string i = name_of(s->var.get(), s->var->name);
-      std::string end = kernel::is_int(s->begin, 0) ? extent
-                        : kernel::is_const(s->begin) && kernel::is_const(s->extent)
-                            ? fmt::format("{}", s->begin->i + s->extent->i)
-                            : fmt::format("{} + {}", begin, extent);
-      if (kernel::is_const(s->extent) || s->extent->kind == kernel::ExprKind::kVar) {
-        linef("for (i64 {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end);
-      } else {
-        linef("for (i64 {0} = {1}, {3} = {2}; {0} < {3}; ++{0}) {{", i, begin, end, fresh(i + "_end"));
-      }
-      body(s->body);
-      line("}");
-      return;
-    }
+    case StmtKind::kFor:
+      return for_stmt(s);
     case StmtKind::kLet:
     case StmtKind::kDeclare: {
-      std::string value = expr_.text(s->value);
-      linef("{}{} {} = {};", s->kind == StmtKind::kLet ? "const " : "", helpers_.type(s->var->type),
-            name_of(s->var.get(), s->var->name), value);
+      std::string value = value_text(s->var, s->value);
+      bool is_index = s->var->type == kernel::VType{DType::kI64, 1};
+      linef("{}{} {} = {};", s->kind == StmtKind::kLet ? "const " : "",
+            is_index ? std::string(index_type(s->var)) : helpers_.type(s->var->type), name_of(s->var), value);
       return;
     }
     case StmtKind::kAssign:
-      linef("{} = {};", name_of(s->var.get(), s->var->name), expr_.text(s->value));
+      linef("{} = {};", name_of(s->var),
+            is_narrow(s->var) ? expr_.text(s->value) : expr_.data_text(s->value));
       return;
     case StmtKind::kStore:
       line(expr_.store_text(s));
@@ -200,102 +188,31 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kAlloc:
       return alloc_stmt(s);
     case StmtKind::kFail:
-      linef("return {};", s->code);
-      return;
+      return line(fail_text(s->code));
     case StmtKind::kBarrier:
+      return line(barrier_text());
     case StmtKind::kAsyncCopy:
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
-      problem_ = "barriers and asynchronous copies have no C form";
-      return;
+      return line(async_text(s));
     case StmtKind::kComment:
       linef("// {}", s->text);
       return;
   }
 }
 
-void KernelPrinter::bindings() {
-  bool aliased = false;
-  for (const Buffer& b : kernel_.bindings) aliased |= b->may_alias;
-  for (size_t k = 0; k < kernel_.bindings.size(); ++k) {
-    const Buffer& b = kernel_.bindings[k];
-    bool reads = b->access == kernel::Access::kRead;
-    bool unique = !aliased || !(b->may_alias || reads);
-    std::string name = name_of(b.get(), b->name);
-    buffers_[b.get()] = {name, false};
-    std::string element = helpers_.named_type(storage(b->type.dtype), 1);
-    linef("{}{}* {}const {} = ({}{}*)args->bindings[{}];", reads ? "const " : "", element,
-          unique ? "restrict " : "", name, reads ? "const " : "", element, k);
-  }
-  for (size_t k = 0; k < kernel_.params.size(); ++k) {
-    const Var& v = kernel_.params[k].var;
-    linef("const i64 {} = args->params[{}];", name_of(v.get(), v->name), k);
-  }
-}
-
-// Coordinates count up with the tiles: one division a call, none a tile.
-void KernelPrinter::tile_loop() {
-  const auto& grid = kernel_.grid;
-  std::vector<std::string> axes, counters, extents;
-  for (const kernel::GridAxis& g : grid) {
-    axes.push_back(name_of(g.var.get(), g.var->name));
-    counters.push_back(fresh(axes.back() + "_tile"));
-    extents.push_back(expr_.text(g.extent_expr));
-  }
-  if (!grid.empty()) {
-    line("if (tile_begin >= tile_end) return 0;");
-    std::string rest = "tile_begin";
-    for (size_t k = grid.size(); k-- > 1;) {
-      std::string above = fresh(axes[k] + "_rest");
-      linef("i64 {} = {} % {};", counters[k], rest, extents[k]);
-      linef("const i64 {} = {} / {};", above, rest, extents[k]);
-      rest = above;
-    }
-    linef("i64 {} = {};", counters[0], rest);
-  }
-  line("for (i64 tile = tile_begin; tile < tile_end; ++tile) {");
-  ++depth_;
-  for (size_t k = 0; k < grid.size(); ++k) linef("const i64 {} = {};", axes[k], counters[k]);
-  --depth_;
-  body(kernel_.body);
-  if (!grid.empty()) {
-    ++depth_;
-    for (size_t k = grid.size(); k-- > 1;) {
-      linef("if (++{} == {}) {{", counters[k], extents[k]);
-      ++depth_;
-      linef("{} = 0;", counters[k]);
-    }
-    linef("++{};", counters[0]);
-    for (size_t k = grid.size(); k-- > 1;) {
-      --depth_;
-      line("}");
-    }
-    --depth_;
-  }
-  line("}");
-}
-
 Result<RenderedKernel> KernelPrinter::run() {
   for (std::string_view type : {"i64", "i32", "u8"}) helpers_.named_type(type, 1);
   find_arrays();
-  line("(const kernel_args* args, i64 tile_begin, i64 tile_end, void* scratch, i64 scratch_size) {");
-  depth_ = 1;
-  if (kernel_.scratch_bytes > 0) {
-    linef("if (scratch_size < {}) return {};", kernel_.scratch_bytes,
-          static_cast<int>(TERN_KERNEL_SCRATCH_TOO_SMALL));
-  }
-  bindings();
-  tile_loop();
-  line("return 0;");
-  depth_ = 0;
-  line("}");
+  RenderedKernel out;
+  frame(out.head);
   if (problem_.empty()) problem_ = expr_.problem();
   if (!problem_.empty()) {
-    return tern::error("Kernel '{}' cannot be written as C for {}: {}.", kernel_.name, helpers_.target().name,
-                       problem_);
+    return tern::error("Kernel '{}' cannot be written as {} for {}: {}.", kernel_.name, dialect_.language,
+                       helpers_.target().name, problem_);
   }
-  RenderedKernel out;
   out.name = kernel_.name;
+  out.dialect = &dialect_;
   for (const std::string& s : kernel_.source) out.comment += fmt::format("// {}\n", s);
   if (!kernel_.schedule.empty()) out.comment += fmt::format("// schedule: {}\n", kernel_.schedule);
   out.body = std::move(out_);
@@ -303,31 +220,27 @@ Result<RenderedKernel> KernelPrinter::run() {
   return out;
 }
 
-}  // namespace
-
-Result<RenderedKernel> render_c(const Kernel& kernel, const CTarget& target) {
-  return KernelPrinter(kernel, target).run();
+Result<RenderedKernel> render_c(const kernel::Kernel& kernel, const CTarget& target) {
+  const bool is_cuda = target.arch == CArch::kCuda;
+  if (is_cuda != (kernel.threads != 0)) {
+    return tern::error("Kernel '{}' has {} threads and cannot be written for {}.", kernel.name,
+                       kernel.threads, target.name);
+  }
+  return is_cuda ? render_cuda_kernel(kernel, target) : render_c_kernel(kernel, target);
 }
 
 std::string unit_text(const std::vector<const RenderedKernel*>& kernels) {
-  std::string text =
-      "#define CONVERT_1(T, x) ((T)(x))\n"
-      "#define CONVERT_N(T, x) __builtin_convertvector(x, T)\n"
-      "#ifdef TERN_FMA\n"
-      "#define FMA(a, b, c) __builtin_elementwise_fma(a, b, c)\n"
-      "#else\n"
-      "#define FMA(a, b, c) ((a) * (b) + (c))\n"
-      "#endif\n";
+  if (kernels.empty()) return "";
+  const Dialect& dialect = *kernels.front()->dialect;
+  std::string text(dialect.prelude);
   std::unordered_set<std::string_view> known;
   for (const RenderedKernel* k : kernels) {
     for (const Helper& h : k->helpers) {
       if (known.insert(h.key).second) text += h.text;
     }
   }
-  text += "typedef struct kernel_args { void* const* bindings; const i64* params; } kernel_args;\n";
-  for (const RenderedKernel* k : kernels) {
-    text += "\n" + k->comment + "i32 " + k->name + k->body;
-  }
+  text += dialect.declarations;
+  for (const RenderedKernel* k : kernels) text += "\n" + k->comment + k->head + k->name + k->body;
   return text;
 }
 

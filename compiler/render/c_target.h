@@ -6,9 +6,12 @@
 
 namespace tern::render {
 
-enum class CArch { kX86_64, kAArch64 };
+enum class CArch { kX86_64, kAArch64, kCuda };
+
+struct Dialect;
 
 struct CTarget {
+  const Dialect* dialect;
   std::string_view name;  // "x86_64_v3": also the toolchain's level name
   CArch arch = CArch::kX86_64;
   int vector_bits = 128;

@@ -23,5 +23,6 @@ std::span<const HelperRow> float_rows();   // narrow floats' conversions
 std::span<const HelperRow> math_rows();    // exp, log, tanh, erf on f32
 std::span<const HelperRow> math64_rows();  // the f64 functions, and f32 ones through f64
 std::span<const HelperRow> complex_rows();
+std::span<const HelperRow> cuda_rows();  // "NAME_cuda": what CUDA has its own form of (cuda_helpers.cc)
 
 }  // namespace tern::render

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "compiler/render/dialect.h"
 #include "compiler/render/helper_table.h"
 #include "compiler/render/memory_helpers.h"
 
@@ -100,7 +101,7 @@ const HelperRow* find_row(std::string_view name, std::string_view scalar) {
                                                                       : "unsigned"),
                                        std::string(name)};
   for (const std::string& key : wanted) {
-    for (auto rows : {basic_rows(), float_rows(), math_rows(), math64_rows(), complex_rows()}) {
+    for (auto rows : {basic_rows(), float_rows(), math_rows(), math64_rows(), complex_rows(), cuda_rows()}) {
       for (const HelperRow& row : rows) {
         if (row.name == key) return &row;
       }
@@ -115,12 +116,30 @@ void HelperSet::emit(std::string key, std::string text) {
   if (known_.insert(key).second) helpers_.push_back({std::move(key), std::move(text)});
 }
 
+// A helper's text in the dialect's spelling of clang's builtins.
+std::string HelperSet::spelled(std::string text) const {
+  const Dialect& dialect = *target_.dialect;
+  constexpr std::string_view kElementwise = "__builtin_elementwise_", kBuiltin = "__builtin_";
+  if (dialect.builtin == kBuiltin) return text;
+  for (size_t at = 0; (at = text.find("for (", at)) != std::string::npos;) {
+    text.insert(at, dialect.helper_loop);
+    at += dialect.helper_loop.size() + 4;
+  }
+  for (size_t at = 0; (at = text.find(kBuiltin, at)) != std::string::npos;) {
+    bool elementwise = text.compare(at, kElementwise.size(), kElementwise) == 0;
+    text.replace(at, elementwise ? kElementwise.size() : kBuiltin.size(),
+                 elementwise ? dialect.elementwise : dialect.builtin);
+  }
+  return text;
+}
+
 std::string HelperSet::named_type(std::string_view scalar, int lanes) {
-  emit(std::string(scalar), std::string(scalar_definition(scalar)) + "\n");
+  const Dialect& dialect = *target_.dialect;
+  emit(std::string(scalar), dialect.scalar_definition(scalar, scalar_definition(scalar)));
   if (lanes == 1) return std::string(scalar);
   TERN_CHECK(scalar[0] != 'c', "vector of complex numbers");
   std::string name = fmt::format("{}x{}", scalar, lanes);
-  emit(name, fmt::format("typedef {} {} __attribute__((ext_vector_type({})));\n", scalar, name, lanes));
+  emit(name, dialect.vector_definition(scalar, name, lanes));
   return name;
 }
 
@@ -150,13 +169,15 @@ std::string HelperSet::function(std::string_view name, std::string_view scalar, 
   std::string text = memory_helper_text(*this, name, scalar, lanes, self);
   if (text.empty()) text = intrinsic_helper_text(*this, name, scalar, lanes, self);
   if (text.empty()) {
-    const HelperRow* row = target_.f16_convert ? find_row(fmt::format("{}_hw", name), scalar) : nullptr;
+    const HelperRow* row = nullptr;
+    if (target_.arch == CArch::kCuda) row = find_row(fmt::format("{}_cuda", name), scalar);
+    if (row == nullptr && target_.f16_convert) row = find_row(fmt::format("{}_hw", name), scalar);
     if (row == nullptr) row = find_row(name, scalar);
     TERN_CHECK(row != nullptr, "no C helper '{}' for {}", name, scalar);
     text = row->text.starts_with("LANES ") ? lane_by_lane(row->text, name, scalar, lanes, self)
                                            : expand(row->text, scalar, lanes, self);
   }
-  emit("fn " + self, std::move(text));
+  emit("fn " + self, spelled(std::move(text)));
   return self;
 }
 

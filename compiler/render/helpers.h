@@ -47,6 +47,7 @@ class HelperSet {
   std::string expand(std::string_view text, std::string_view scalar, int lanes, std::string_view self);
   std::string lane_by_lane(std::string_view text, std::string_view name, std::string_view scalar, int lanes,
                            std::string_view self);
+  std::string spelled(std::string text) const;
   void emit(std::string key, std::string text);
 
   const CTarget& target_;

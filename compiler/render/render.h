@@ -1,6 +1,7 @@
-// Kernel IR to C text. A kernel is rendered once a level; kernels of one level are joined to translation
-// units by unit_text. The text is freestanding C for clang (vector extensions): no headers, no library, no
-// undefined behaviour. Compile it with the toolchain's flags (-fwrapv, -ffp-contract=off, …).
+// Kernel IR to C text, or CUDA C++ (cuda_frame.cc) for GPU levels. A kernel is rendered once a level; kernels
+// of one level are joined to translation units by unit_text. The text is freestanding C for clang (vector
+// extensions): no headers, no library, no undefined behaviour. Compile it with the toolchain's flags
+// (-fwrapv, -ffp-contract=off, …).
 #pragma once
 
 #include <string>
@@ -15,7 +16,9 @@ namespace tern::render {
 
 struct RenderedKernel {
   std::string name;
+  const Dialect* dialect = nullptr;
   std::string comment;  // source nodes and schedule
+  std::string head;     // what stands before the name
   // From the parameter list on: equal bodies (with equal helpers) are the same code under other names.
   std::string body;
   std::vector<Helper> helpers;

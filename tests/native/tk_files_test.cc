@@ -8,7 +8,8 @@
 //   is the kernel after the passes, each line behind `; `
 //
 // A run is checked on the evaluator before and after the passes and as machine code on every level that this
-// machine executes. TERN_BLESS=1 rewrites the text behind `; ---`.
+// machine executes; GPU kernels compile with NVRTC where it is installed. TERN_BLESS=1 rewrites the text
+// behind `; ---`.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -24,6 +25,8 @@
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/unroll.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/render/render.h"
+#include "compiler/toolchain/nvrtc.h"
 #include "tests/native/native_kernel.h"
 
 namespace tern::test {
@@ -179,6 +182,21 @@ void check_native(const FileTest& test, Kernel k) {
   }
 }
 
+// The evaluator on what a target would get, and NVRTC where it is installed.
+void check_gpu(const FileTest& test, Kernel k) {
+  unroll(k);
+  vectorize(k);
+  simplify(k);
+  assign_workgroup(k);
+  REQUIRE_MESSAGE(verify(k).empty(), verify(k));
+  if (test.runs) check_evaluator(test, k, "evaluator, with offsets");
+  auto text = render::render_c(k, *render::c_target("cuda_sm_80"));
+  REQUIRE_MESSAGE(text.ok(), (text.ok() ? "" : text.error().text()));
+  if (!toolchain::why_no_nvrtc().empty()) return;
+  auto image = toolchain::compile_cuda(k.name, "sm_80", render::unit_text({&*text}));
+  CHECK_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
+}
+
 void check_file(const std::string& path) {
   CAPTURE(path);
   std::FILE* f = std::fopen(path.c_str(), "rb");
@@ -206,6 +224,7 @@ void check_file(const std::string& path) {
   CHECK(print_kernel(*again) == text);
   if (test.runs) check_evaluator(test, k, "evaluator after the passes");
   if (test.runs && k.threads == 0) check_native(test, k);
+  if (k.threads != 0) check_gpu(test, k);
   if (!test.has_expected) return;
   if (std::getenv("TERN_BLESS") != nullptr) {
     std::string blessed = test.head;

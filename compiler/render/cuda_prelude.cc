@@ -1,0 +1,292 @@
+#include "compiler/render/cuda_prelude.h"
+
+namespace tern::render {
+
+std::string_view cuda_prelude() {
+  static constexpr std::string_view kText = R"cuda(#define TERN_FMA
+#define FMA(a, b, c) v_fma(a, b, c)
+#define CONVERT_1(T, x) ((T)(x))
+typedef bool b1;
+typedef signed char i8;
+typedef unsigned char u8;
+typedef short i16;
+typedef unsigned short u16;
+typedef int i32;
+typedef unsigned int u32;
+typedef long i64;
+typedef unsigned long u64;
+typedef float f32;
+typedef double f64;
+
+// ---- Vectors: their lanes. Operations go lane by lane, in the lanes' type.
+template <class T, int N>
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Vec {
+  typedef T element;
+  static constexpr int lanes = N;
+  T lane[N];
+  Vec() = default;
+  explicit Vec(T x) { for (int k = 0; k < N; ++k) lane[k] = x; }
+  template <class U> explicit Vec(const Vec<U, N>& x) { for (int k = 0; k < N; ++k) lane[k] = (T)x[k]; }
+  T& operator[](int k) { return lane[k]; }
+  const T& operator[](int k) const { return lane[k]; }
+};
+template <class T> T lane_of(T x, int) { return x; }
+template <class T, int N> T lane_of(const Vec<T, N>& x, int k) { return x[k]; }
+template <int N, class F, class... A> auto map(F f, const A&... a) {
+  Vec<decltype(f(lane_of(a, 0)...)), N> r;
+#pragma unroll
+  for (int k = 0; k < N; ++k) r[k] = f(lane_of(a, k)...);
+  return r;
+}
+template <int N, class F, class... A> void each(F f, const A&... a) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) f(lane_of(a, k)...);
+}
+#define OPERATOR(op)                                                                                           \
+  template <class T, int N> Vec<T, N> operator op(const Vec<T, N>& a, const Vec<T, N>& b) {                     \
+    return map<N>([](T x, T y) { return (T)(x op y); }, a, b);                                                  \
+  }                                                                                                            \
+  template <class T, int N> Vec<T, N> operator op(const Vec<T, N>& a, i32 b) {                                  \
+    return map<N>([](T x, i32 y) { return (T)(x op y); }, a, b);                                                \
+  }
+#define COMPARE(op)                                                                                            \
+  template <class T, int N> Vec<b1, N> operator op(const Vec<T, N>& a, const Vec<T, N>& b) {                    \
+    return map<N>([](T x, T y) { return (b1)(x op y); }, a, b);                                                 \
+  }                                                                                                            \
+  template <class T, int N> Vec<b1, N> operator op(const Vec<T, N>& a, i32 b) {                                 \
+    return map<N>([](T x, i32 y) { return (b1)(x op (T)y); }, a, b);                                            \
+  }
+OPERATOR(+) OPERATOR(-) OPERATOR(*) OPERATOR(/) OPERATOR(%) OPERATOR(&) OPERATOR(|) OPERATOR(^) OPERATOR(<<) OPERATOR(>>)
+COMPARE(<) COMPARE(<=) COMPARE(>) COMPARE(>=) COMPARE(==) COMPARE(!=)
+template <class T, int N> Vec<T, N> operator-(const Vec<T, N>& a) { return map<N>([](T x) { return (T)-x; }, a); }
+template <class T> T flipped(T x) { return (T)~x; }
+inline b1 flipped(b1 x) { return !x; }
+template <class T, int N> Vec<T, N> operator~(const Vec<T, N>& a) { return map<N>([](T x) { return flipped(x); }, a); }
+template <class T, int N> Vec<T, N> select(const Vec<b1, N>& c, const Vec<T, N>& a, const Vec<T, N>& b) {
+  return map<N>([](b1 p, T x, T y) { return p ? x : y; }, c, a, b);
+}
+template <class V> V ramp(typename V::element base, typename V::element stride) {
+  V r;
+  for (int k = 0; k < V::lanes; ++k) r[k] = base + stride * k;
+  return r;
+}
+template <int... L, class T> Vec<T, sizeof...(L)> shuffle(T a, T b) {
+  constexpr int at[] = {L...};
+  Vec<T, sizeof...(L)> r;
+  for (int k = 0; k < (int)sizeof...(L); ++k) r[k] = at[k] < 1 ? a : b;
+  return r;
+}
+template <int... L, class T, int N> Vec<T, sizeof...(L)> shuffle(const Vec<T, N>& a, const Vec<T, N>& b) {
+  constexpr int at[] = {L...};
+  Vec<T, sizeof...(L)> r;
+#pragma unroll
+  for (int k = 0; k < (int)sizeof...(L); ++k) r[k] = at[k] < N ? a[at[k] < 0 ? 0 : at[k]] : b[at[k] < N ? 0 : at[k] - N];
+  return r;
+}
+// A pairwise tree, lane k with lane k + n/2.
+template <class T, int N, class F> T reduce(Vec<T, N> x, F f) {
+#pragma unroll
+  for (int half = N / 2; half > 0; half /= 2) {
+#pragma unroll
+    for (int k = 0; k < half; ++k) x[k] = f(x[k], x[k + half]);
+  }
+  return x[0];
+}
+template <class To, class From> To bit_cast(const From& x) {
+  static_assert(sizeof(To) == sizeof(From), "bit_cast changes the size");
+  To r;
+  memcpy(&r, &x, sizeof(To));
+  return r;
+}
+
+// ---- Memory: an access whose address is a multiple of its size is one instruction a 16 bytes.
+template <int Bytes> struct Word;
+template <> struct Word<16> { typedef uint4 type; };
+template <> struct Word<8> { typedef uint2 type; };
+template <> struct Word<4> { typedef u32 type; };
+template <> struct Word<2> { typedef u16 type; };
+template <class V> struct Words {
+  static constexpr int bytes = sizeof(V) < 16 ? sizeof(V) : 16;
+  typedef typename Word<bytes>::type word;
+  word w[sizeof(V) / bytes];
+};
+template <class V> V load_aligned(const typename V::element* p) {
+  Words<V> r;
+#pragma unroll
+  for (int k = 0; k < (int)(sizeof(V) / Words<V>::bytes); ++k) r.w[k] = ((const typename Words<V>::word*)p)[k];
+  return bit_cast<V>(r);
+}
+template <class V> void store_aligned(typename V::element* p, const V& x) {
+  Words<V> r = bit_cast<Words<V>>(x);
+#pragma unroll
+  for (int k = 0; k < (int)(sizeof(V) / Words<V>::bytes); ++k) ((typename Words<V>::word*)p)[k] = r.w[k];
+}
+template <class V, class On> V load_where(const typename V::element* p, On on) {
+  V r;
+#pragma unroll
+  for (int k = 0; k < V::lanes; ++k) r[k] = on(k) ? p[k] : (typename V::element)0;
+  return r;
+}
+template <class V, class On> void store_where(typename V::element* p, const V& x, On on) {
+#pragma unroll
+  for (int k = 0; k < V::lanes; ++k) {
+    if (on(k)) p[k] = x[k];
+  }
+}
+template <class V> V load_lanes(const typename V::element* p) { return load_where<V>(p, [](int) { return true; }); }
+template <class V> void store_lanes(typename V::element* p, const V& x) { store_where(p, x, [](int) { return true; }); }
+template <class V> V load_mask(const typename V::element* p, const Vec<b1, V::lanes>& n) {
+  return load_where<V>(p, [&](int k) { return n[k]; });
+}
+template <class V> void store_mask(typename V::element* p, const V& x, const Vec<b1, V::lanes>& n) {
+  store_where(p, x, [&](int k) { return n[k]; });
+}
+template <class V, bool Aligned> V load_count(const typename V::element* p, i64 n) {
+  if (Aligned && n >= V::lanes) return load_aligned<V>(p);
+  return load_where<V>(p, [&](int k) { return k < n; });
+}
+template <class V, bool Aligned> void store_count(typename V::element* p, const V& x, i64 n) {
+  if (Aligned && n >= V::lanes) return store_aligned(p, x);
+  store_where(p, x, [&](int k) { return k < n; });
+}
+template <class V> V gather(const typename V::element* p, const Vec<i64, V::lanes>& i) {
+  return map<V::lanes>([=](i64 at) { return p[at]; }, i);
+}
+template <class V> V gather_mask(const typename V::element* p, const Vec<i64, V::lanes>& i, const Vec<b1, V::lanes>& n) {
+  return map<V::lanes>([=](i64 at, b1 on) { return on ? p[at] : (typename V::element)0; }, i, n);
+}
+template <class V> void scatter(typename V::element* p, const Vec<i64, V::lanes>& i, const V& x) {
+  each<V::lanes>([=](i64 at, typename V::element v) { p[at] = v; }, i, x);
+}
+template <class V>
+void scatter_mask(typename V::element* p, const Vec<i64, V::lanes>& i, const V& x, const Vec<b1, V::lanes>& n) {
+  each<V::lanes>([=](i64 at, typename V::element v, b1 on) { if (on) p[at] = v; }, i, x, n);
+}
+
+// ---- Builtins
+inline f32 v_inff() { return __int_as_float(0x7f800000); }
+inline f64 v_inf() { return __longlong_as_double(0x7ff0000000000000ll); }
+inline f32 v_nanf(const char*) { return __int_as_float(0x7fc00000); }
+inline f64 v_nan(const char*) { return __longlong_as_double(0x7ff8000000000000ll); }
+inline f32 v_abs(f32 x) { return fabsf(x); }
+inline f64 v_abs(f64 x) { return fabs(x); }
+inline f32 v_floor(f32 x) { return floorf(x); }
+inline f64 v_floor(f64 x) { return floor(x); }
+inline f32 v_ceil(f32 x) { return ceilf(x); }
+inline f64 v_ceil(f64 x) { return ceil(x); }
+inline f32 v_trunc(f32 x) { return truncf(x); }
+inline f64 v_trunc(f64 x) { return trunc(x); }
+inline f32 v_roundeven(f32 x) { return rintf(x); }
+inline f64 v_roundeven(f64 x) { return rint(x); }
+inline f32 v_sqrt(f32 x) { return __fsqrt_rn(x); }
+inline f64 v_sqrt(f64 x) { return __dsqrt_rn(x); }
+inline f32 v_fma(f32 a, f32 b, f32 c) { return __fmaf_rn(a, b, c); }
+inline f64 v_fma(f64 a, f64 b, f64 c) { return __fma_rn(a, b, c); }
+inline f32 v_copysign(f32 x, f32 y) { return copysignf(x, y); }
+inline f64 v_copysign(f64 x, f64 y) { return copysign(x, y); }
+template <class T> T v_min(T a, T b) { return a < b ? a : b; }
+template <class T> T v_max(T a, T b) { return a > b ? a : b; }
+#define LANEWISE_1(f) template <class T, int N> Vec<T, N> f(const Vec<T, N>& a) { return map<N>([](T x) { return f(x); }, a); }
+LANEWISE_1(v_abs) LANEWISE_1(v_floor) LANEWISE_1(v_ceil) LANEWISE_1(v_trunc) LANEWISE_1(v_roundeven) LANEWISE_1(v_sqrt)
+#define LANEWISE_2(f)                                                        \
+  template <class T, int N> Vec<T, N> f(const Vec<T, N>& a, const Vec<T, N>& b) { \
+    return map<N>([](T x, T y) { return f(x, y); }, a, b);                   \
+  }
+LANEWISE_2(v_min) LANEWISE_2(v_max) LANEWISE_2(v_copysign)
+template <class T, int N> Vec<T, N> v_fma(const Vec<T, N>& a, const Vec<T, N>& b, const Vec<T, N>& c) {
+  return map<N>([](T x, T y, T z) { return v_fma(x, y, z); }, a, b, c);
+}
+
+// ---- Machine operations
+#define WHOLE 0xffffffffu
+template <class T> T subgroup_shuffle_xor(T x, i32 mask) { return (T)__shfl_xor_sync(WHOLE, x, mask); }
+template <class T> T subgroup_shuffle(T x, i32 lane) { return (T)__shfl_sync(WHOLE, x, lane); }
+template <class T, int N> Vec<T, N> subgroup_shuffle_xor(const Vec<T, N>& x, i32 mask) {
+  return map<N>([=](T v) { return subgroup_shuffle_xor(v, mask); }, x);
+}
+template <class T, int N> Vec<T, N> subgroup_shuffle(const Vec<T, N>& x, i32 lane) {
+  return map<N>([=](T v) { return subgroup_shuffle(v, lane); }, x);
+}
+#define MMA_F32(name, shape)                                                                                         \
+  inline Vec<f32, 4> name(const Vec<u32, 4>& a, const Vec<u32, 2>& b, Vec<f32, 4> c) {                                \
+    asm volatile("mma.sync.aligned." shape " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"        \
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                    \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                \
+    return c;                                                                                                        \
+  }
+MMA_F32(mma_m16n8k16_f16, "m16n8k16.row.col.f32.f16.f16.f32")
+MMA_F32(mma_m16n8k16_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")
+MMA_F32(mma_m16n8k8_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")
+#define MMA_I32(name, shape)                                                                                         \
+  inline Vec<i32, 4> name(const Vec<u32, 4>& a, const Vec<u32, 2>& b, Vec<i32, 4> c) {                                \
+    asm volatile("mma.sync.aligned." shape " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"        \
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                                    \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                \
+    return c;                                                                                                        \
+  }
+MMA_I32(mma_m16n8k32_s8, "m16n8k32.row.col.s32.s8.s8.s32")
+MMA_I32(mma_m16n8k32_u8, "m16n8k32.row.col.s32.u8.s8.s32")
+#define LDMATRIX(name, shape)                                                                            \
+  inline Vec<u32, 4> name(const void* p) {                                                               \
+    Vec<u32, 4> r;                                                                                       \
+    asm volatile("ldmatrix.sync.aligned.m8n8." shape ".shared.b16 {%0, %1, %2, %3}, [%4];"               \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                        \
+                 : "r"((u32)__cvta_generic_to_shared(p)) : "memory");                                    \
+    return r;                                                                                            \
+  }
+LDMATRIX(ldmatrix_x4, "x4")
+LDMATRIX(ldmatrix_x4_trans, "x4.trans")
+inline f32 round_tf32(f32 x) {
+  u32 r;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
+  return __uint_as_float(r);
+}
+template <int N> Vec<f32, N> round_tf32(const Vec<f32, N>& x) { return map<N>([](f32 v) { return round_tf32(v); }, x); }
+inline i32 dot4(i32 acc, const i8* a, const i8* b) {
+  return __dp4a(*(const i32*)a, *(const i32*)b, acc);
+}
+inline i32 dot4(i32 acc, const u8* a, const i8* b) {
+  i32 r;
+  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(*(const u32*)a), "r"(*(const i32*)b), "r"(acc));
+  return r;
+}
+template <class T> i32 dot4_lanes(i32 acc, const Vec<T, 4>& a, const Vec<i8, 4>& b) { return dot4(acc, a.lane, b.lane); }
+template <class T, int N, int M> Vec<i32, N> dot4_lanes(const Vec<i32, N>& acc, const Vec<T, M>& a, const Vec<i8, M>& b) {
+  Vec<i32, N> r;
+#pragma unroll
+  for (int k = 0; k < N; ++k) r[k] = dot4(acc[k], a.lane + 4 * k, b.lane + 4 * k);
+  return r;
+}
+inline i32 dot2_lanes(i32 acc, const Vec<i16, 2>& a, const Vec<i16, 2>& b) { return acc + a[0] * b[0] + a[1] * b[1]; }
+inline f32 dot2_lanes(f32 acc, const Vec<f32, 2>& a, const Vec<f32, 2>& b) { return acc + a[0] * b[0] + a[1] * b[1]; }
+template <class T, class U, int N, int M>
+Vec<T, N> dot2_lanes(const Vec<T, N>& acc, const Vec<U, M>& a, const Vec<U, M>& b) {
+  Vec<T, N> r;
+#pragma unroll
+  for (int k = 0; k < N; ++k) r[k] = acc[k] + a[2 * k] * b[2 * k] + a[2 * k + 1] * b[2 * k + 1];
+  return r;
+}
+// What comes before this dispatch has ended; what comes after it may start, and waits in the same way.
+inline void grid_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+// The first `given` of Bytes bytes; the rest becomes 0.
+template <int Bytes> void async_copy(void* to, const void* from, i32 given = Bytes) {
+  u32 shared = (u32)__cvta_generic_to_shared(to);
+  u64 global = (u64)__cvta_generic_to_global(from);
+  if (Bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(given) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global), "n"(Bytes), "r"(given) : "memory");
+  }
+}
+inline void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int Left> void async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory"); }
+)cuda";
+  return kText;
+}
+
+}  // namespace tern::render
