@@ -110,9 +110,7 @@ Result<CudaImage> compile_cuda(std::string_view name, std::string_view architect
   const std::string key = content_hash(recipe + source);
   if (auto hit = cache.find(key)) return CudaImage{std::move(*hit), true};
   Program program(*library);
-  std::vector<std::string> with_threads = flags;
-  if (options.jobs > 1) with_threads.push_back(fmt::format("--split-compile={}", options.jobs));
-  TERN_TRY(program.compile(std::string(name), source, with_threads));
+  TERN_TRY(program.compile(std::string(name), source, flags));
   CudaImage out;
   TERN_ASSIGN(out.bytes, program.image(is_ptx));
   cache.keep(key, out.bytes);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "compiler/render/c_target.h"
+#include "tests/native/cuda_on_host.h"
 #include "tests/native/native_kernel.h"
 #include "tests/native/op_cases.h"
 
@@ -103,19 +104,27 @@ Expr Generator::value(DType t, int depth) {
   }
 }
 
+std::vector<Case> random_cases(int vector_bits) {
+  std::vector<Case> cases;
+  for (uint32_t seed = 0; seed < 80; ++seed) {
+    Generator g(seed);
+    DType t = kTypes[seed % std::size(kTypes)];
+    Expr value = g.value(t, 1 + static_cast<int>(seed % 4));
+    int lanes = vector_bits / (seed % 3 == 0 ? 32 : seed % 3 == 1 ? 64 : 16);
+    cases.push_back(
+        {elementwise_kernel(fmt::format("random_{}", seed), g.inputs(), t, g.index(), value, lanes),
+         fmt::format("seed {}", seed), 0});
+  }
+  return cases;
+}
+
+TEST_CASE("cuda text on the host: random kernels agree with the evaluator") {
+  check_cuda_on_host(random_cases(128), "random");
+}
+
 TEST_CASE("random kernels agree with the evaluator on every level") {
   for (const std::string& level : native_levels()) {
-    int bits = render::c_target(level)->vector_bits;
-    std::vector<Case> cases;
-    for (uint32_t seed = 0; seed < 80; ++seed) {
-      Generator g(seed);
-      DType t = kTypes[seed % std::size(kTypes)];
-      Expr value = g.value(t, 1 + static_cast<int>(seed % 4));
-      int lanes = seed % 3 == 0 ? bits / 32 : seed % 3 == 1 ? bits / 64 : bits / 16;
-      cases.push_back(
-          {elementwise_kernel(fmt::format("random_{}", seed), g.inputs(), t, g.index(), value, lanes),
-           fmt::format("seed {}", seed), 0});
-    }
+    const std::vector<Case> cases = random_cases(render::c_target(level)->vector_bits);
     std::vector<Kernel> kernels;
     for (const Case& c : cases) kernels.push_back(c.kernel);
     auto image = compile(kernels, level);
