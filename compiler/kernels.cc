@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "compiler/kernels_vulkan.h"
 #include "compiler/render/render.h"
 #include "compiler/toolchain/nvrtc.h"
 #include "compiler/toolchain/toolchain.h"
@@ -125,6 +126,11 @@ Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const K
     const std::string_view name = lower::level_name(level.level);
     const CheckContext context(fmt::format("compiling kernels for {}", name));
     if (!options.dump_dir.empty()) dump_kernels(level.kernels, name, options.dump_dir);
+    if (lower::level_arch(level.level) == lower::Arch::kVulkan) {
+      TERN_ASSIGN(pack::ExecutableImage image, build_vulkan_kernels(level, options, out));
+      out.images.push_back(std::move(image));
+      continue;
+    }
     const render::CTarget* target = render::c_target(name);
     if (target == nullptr) return error("There is no compiler for kernels of the level '{}' yet.", name);
     TERN_ASSIGN(const std::vector<render::RenderedKernel> rendered,

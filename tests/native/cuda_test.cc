@@ -67,7 +67,11 @@ Kernel on_gpu(Kernel k) {
 TEST_CASE("cuda: scalar ops compile") {
   if (no_nvrtc()) return;
   std::vector<Kernel> kernels;
-  for (const Case& c : op_cases("cuda_sm_80", true)) kernels.push_back(on_gpu(c.kernel));
+  // Vectors are the scalar helpers, lane by lane: f32 stands for all.
+  for (const Case& c : op_cases("cuda_sm_80", true)) {
+    if (c.what.ends_with(" x 1") || c.what.find(" on f32 ") != std::string::npos)
+      kernels.push_back(on_gpu(c.kernel));
+  }
   CHECK(kernels.size() > 500);
   check_in_units(kernels, "ops");
 }
@@ -79,7 +83,8 @@ TEST_CASE("cuda: conversions compile") {
     for (DType to : all_types()) {
       if (from == DType::kString || to == DType::kString || from == to) continue;
       for (int lanes : {1, 4}) {
-        if (lanes > 1 && (is_complex(from) || is_complex(to))) continue;
+        if (lanes > 1 && from != DType::kF16 && from != DType::kF32) continue;
+        if (lanes > 1 && is_complex(to)) continue;
         Var i = make_var("i");
         std::vector<Buffer> inputs = {input_buffer("x", from)};
         Expr value = cast(load(inputs[0], var_expr(i)), to);
