@@ -7,13 +7,13 @@
 #include "compiler/lower/gpu/contraction.h"
 
 namespace tern::lower {
-bool epilogue_is_long(const Region& region) {
+bool epilogue_is_long(const Region& region, int limit) {
   int cost = 0;
   for (const graph::Node* node : region.nodes) {
     if (node->kind != graph::OpKind::kMap || node == region.root) continue;
-    cost += scalar::info(node->scalar_op()).expensive ? 8 : 1;
+    cost += scalar::info(node->scalar_op()).expensive ? 17 : 1;
   }
-  return cost > 6;
+  return cost > limit;
 }
 
 Dim contraction_flops(const graph::Node& root) {
@@ -41,7 +41,8 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
   }
   std::vector<Level> levels = context.target().levels;
-  if (root.result()->type.dtype == DType::kI32) {
+  const bool bytes = root.result()->type.dtype == DType::kI32;
+  if (bytes) {
     const std::vector<Level>& more = context.target().integer_levels;
     levels.insert(levels.end(), more.begin(), more.end());
     std::sort(levels.begin(), levels.end());
@@ -70,10 +71,10 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     };
     request.finish = [&](const std::function<Index(const kernel::Expr&)>& index_at, const kernel::Expr& n,
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {
-      return store_epilogue(emitter, index_at, n, value, lanes, count);
+      return store_epilogue(emitter, index_at, n, value, lanes, count, bytes && machine(level).has_fma);
     };
     request.winograd = winograd;
-    request.finish_is_long = epilogue_is_long(region);
+    request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);
     ContractionBody body = build_contraction(request);
     dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule));
   }

@@ -13,8 +13,8 @@ bool lower_contraction(const Region& region, LoweringContext& context);
 void lower_contraction_naive(const Region& region, LoweringContext& context);
 
 // Whether the epilogue is worth a loop of its own instead of a copy in every register tile: any expensive
-// function, or much arithmetic.
-bool epilogue_is_long(const Region& region);
+// function, or more than `limit` operations. (Bytes have few products for each result: 16 there.)
+bool epilogue_is_long(const Region& region, int limit = 6);
 // 2 * multiply-adds.
 Dim contraction_flops(const graph::Node& root);
 

@@ -373,9 +373,24 @@ Index ElementEmitter::reshape_index(const Shape& from, const Shape& to, const In
 
 // ---- Vector epilogue
 
+namespace {
+
+// x * y + z of f32 in one operation.
+Expr fused(const Expr& e) {
+  if (e->kind != kernel::ExprKind::kOp || e->op != ScalarOp::kAdd || e->type.dtype != DType::kF32) return nullptr;
+  for (size_t side : {0u, 1u}) {
+    const Expr& product = e->args[side];
+    if (product->kind == kernel::ExprKind::kOp && product->op == ScalarOp::kMul)
+      return kernel::op(ScalarOp::kFma, {product->args[0], product->args[1], e->args[1 - side]});
+  }
+  return nullptr;
+}
+
+}  // namespace
+
 std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
                                          const std::function<Index(const Expr& n)>& index_at, const Expr& n,
-                                         const Expr& value, int lanes, const Expr& count) {
+                                         const Expr& value, int lanes, const Expr& count, bool fuse) {
   const Region& region = emitter.dispatch().region();
   const kernel::Var lane = kernel::make_var("lane");
   const kernel::Var sum = kernel::make_var("sum", {value->type.dtype, 1});
@@ -385,6 +400,7 @@ std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
   std::vector<kernel::Stmt> out;
   for (const Value* v : region.outputs) {
     Expr e = emitter.element(v, index);
+    if (fuse) e = kernel::rewrite(e, fused);
     Expr at = emitter.address(v, index);
     const kernel::Buffer buffer = emitter.dispatch().buffer_of(v);
     e = kernel::cast(e, buffer->type.dtype);

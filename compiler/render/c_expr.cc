@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "compiler/kernel/expr_util.h"
@@ -405,36 +406,56 @@ std::string CExpr::complex_op(const Expr& e, std::string_view scalar, const std:
   return call(fmt::format("complex_{}", scalar::info(e->op).name), scalar, 1, a);
 }
 
-// cast.u8(max(min(round_even(x) + zero, high), low)): bounded first, where the bounds are whole numbers too,
-// then rounded and converted at once. A NaN becomes the lower bound, which must be what the cast makes of it:
-// 0. Empty for anything else.
-std::string CExpr::quantise_text(const Expr& e) {
-  if (e->type.dtype != DType::kU8 || e->args[0]->type.dtype != DType::kF32) return "";
-  double bounds[2] = {}, zero = 0;  // low, high
-  Expr x = e->args[0];
-  for (int k = 0; k < 2; ++k) {
-    const bool is_max = x->kind == ExprKind::kOp && x->op == ScalarOp::kMax;
-    if (x->kind != ExprKind::kOp || (!is_max && x->op != ScalarOp::kMin)) return "";
-    const Expr& bound = scalar_of(x->args[1]);
-    if (!kernel::is_const(bound)) return "";
-    bounds[is_max ? 0 : 1] = bound->f;
-    if (is_max != (k == 0)) return "";
-    x = x->args[0];
+namespace {
+
+// cast.u8(max(min(round_even(x) + zero, 255), 0)) with a zero that is a whole number.
+struct Quantisation {
+  Expr x;
+  double zero = 0;
+};
+
+std::optional<Quantisation> quantisation(const Expr& e) {
+  if (e->kind != ExprKind::kCast || e->type.dtype != DType::kU8 || e->args[0]->type.dtype != DType::kF32)
+    return std::nullopt;
+  Quantisation q{e->args[0]};
+  for (const auto& [op, bound] : {std::pair{ScalarOp::kMax, 0.0}, std::pair{ScalarOp::kMin, 255.0}}) {
+    if (q.x->kind != ExprKind::kOp || q.x->op != op) return std::nullopt;
+    const Expr& c = scalar_of(q.x->args[1]);
+    if (!kernel::is_const(c) || c->f != bound) return std::nullopt;
+    q.x = q.x->args[0];
   }
-  if (bounds[0] != 0 || bounds[1] != 255) return "";
-  if (x->kind == ExprKind::kOp && x->op == ScalarOp::kAdd) {
-    const Expr& added = scalar_of(x->args[1]);
+  if (q.x->kind == ExprKind::kOp && q.x->op == ScalarOp::kAdd) {
+    const Expr& added = scalar_of(q.x->args[1]);
     if (!kernel::is_const(added) || added->f != std::nearbyint(added->f) || std::fabs(added->f) > 255)
-      return "";
-    zero = added->f;
-    x = x->args[0];
+      return std::nullopt;
+    q.zero = added->f;
+    q.x = q.x->args[0];
   }
-  if (x->kind != ExprKind::kOp || x->op != ScalarOp::kRoundEven) return "";
+  if (q.x->kind != ExprKind::kOp || q.x->op != ScalarOp::kRoundEven) return std::nullopt;
+  q.x = q.x->args[0];
+  return q;
+}
+
+}  // namespace
+
+// A quantisation (`e`), or one that is widened at once: bounded first, where the bounds are whole numbers too, then rounded and
+// converted in one instruction. A NaN becomes the lower bound, which is what the cast makes of it: 0. Empty for anything else.
+std::string CExpr::quantise_text(const Expr& e) {
+  const DType to = e->type.dtype;
+  const bool widened = e->kind == ExprKind::kCast && (to == DType::kI32 || to == DType::kF32);
+  const std::optional<Quantisation> q = quantisation(widened ? e->args[0] : e);
+  if (!q) return "";
   const int lanes = e->type.lanes;
-  std::string low = fmt::format("{}", bounds[0] - zero), high = fmt::format("{}", bounds[1] - zero);
-  std::string whole = call("round_between", "f32", lanes, {text(x->args[0]), low, high});
-  helpers_.named_type("i32", lanes);
-  return convert("u8", lanes, fmt::format("({} + ({})({}))", whole, helpers_.named_type("i32", lanes), zero));
+  std::string low = fmt::format("{}", -q->zero), high = fmt::format("{}", 255 - q->zero);
+  const std::string ints = helpers_.named_type("i32", lanes), x = text(q->x);
+  if (!widened && lanes == 16 && helpers_.target().avx512) {
+    helpers_.named_type("u8", lanes);
+    return call("quantise_u8", "f32", lanes, {x, low, fmt::format("{}", q->zero)});
+  }
+  std::string whole = call("round_between", "f32", lanes, {x, low, high});
+  if (q->zero != 0) whole = fmt::format("({} + ({})({}))", whole, ints, q->zero);
+  if (to == DType::kI32) return whole;
+  return convert(carrier(to), lanes, whole);
 }
 
 // `raw`: narrow floats stay encoded.

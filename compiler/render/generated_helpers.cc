@@ -112,6 +112,17 @@ std::string round_between_text(HelperSet& set, int lanes, std::string_view self)
                             : fmt::format("  return __builtin_convertvector({}, {});\n}}\n", rounded, i));
 }
 
+// round_between and the zero point, for AVX-512: what is above 255 saturates (conversions that overflow are large as unsigned).
+std::string quantise_text(HelperSet& set, int lanes, std::string_view self) {
+  std::string f = set.named_type("f32", lanes), i = set.named_type("i32", lanes), u = set.named_type("u8", lanes);
+  std::string one = set.named_type("f32", 1), zero = set.named_type("i32", 1);
+  return fmt::format(
+      "static inline {0} {1}({2} x, {3} low, {4} zero) {{\n  x = x > ({2})(low) ? x : ({2})(low);\n"
+      "  {5} i = ({5})__builtin_ia32_cvtps2dq512_mask(x, ({5})(0), -1, 4) + ({5})(zero);\n"
+      "  return ({0})__builtin_ia32_pmovusdb512_mask(i, ({0})(0), -1);\n}}\n",
+      u, self, f, one, zero, i);
+}
+
 // Packed elements: `bits` a piece, element 0 lowest. p: bytes; i: element indices; n: a count or a mask.
 std::string packed_text(HelperSet& set, std::string_view name, int lanes, std::string_view self) {
   bool by_count = name.ends_with("_count"), by_mask = name.ends_with("_mask");
@@ -199,6 +210,7 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
   if (of_lanes) return reduce_text(set, name.substr(7), scalar, lanes, self);
   if (name == "dot4_u8i8" || name == "dot4_i8i8" || name == "dot2_i16")
     return dot_text(set, name, lanes, self);
+  if (name == "quantise_u8") return quantise_text(set, lanes, self);
   if (name == "round_between") return round_between_text(set, lanes, self);
   if (name == "dot2_bf16") return dot2_text(set, lanes, self);
   if (name == "reduce_far") return reduce_far_text(set, lanes, self);
@@ -209,7 +221,7 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
 bool is_generated(std::string_view name) {
   constexpr std::string_view kNames[] = {
       "load_count",   "load_mask", "store_count", "store_mask", "gather",    "gather_mask",  "scatter",
-      "scatter_mask", "dot4_u8i8", "dot4_i8i8",   "dot2_i16",   "dot2_bf16", "round_between"};
+      "scatter_mask", "dot4_u8i8", "dot4_i8i8",   "dot2_i16",   "dot2_bf16", "round_between", "quantise_u8"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
