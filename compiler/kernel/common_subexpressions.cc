@@ -13,6 +13,13 @@ bool worth_a_name(const Expr& e) {
     case ExprKind::kRamp:
     case ExprKind::kBroadcast:
       return false;
+    case ExprKind::kCast: {
+      // A scalar's widening says what values are possible, and costs nothing.
+      const Expr& from = e->args[0];
+      const bool plain =
+          from->kind == ExprKind::kLoad || from->kind == ExprKind::kVar || from->kind == ExprKind::kCast;
+      return !(e->type.lanes == 1 && is_int(from->type.dtype) && dtype_bits(from->type.dtype) <= 32 && plain);
+    }
     case ExprKind::kOp:
       // Clang sees sums and products of indices well enough by itself.
       if (e->type == VType{DType::kI64, 1}) {

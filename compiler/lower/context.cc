@@ -1,6 +1,8 @@
 #include "compiler/lower/context.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "compiler/graph/suggest_sizes.h"
@@ -295,6 +297,61 @@ DispatchBuilder::DispatchBuilder(LoweringContext& context, const Region& region)
   }
 }
 
+namespace {
+
+constexpr size_t kMaxLiterals = 16;
+
+// Numbers that belong to an operation rather than to a layer: neutral elements, the bounds of bytes.
+bool is_structural(const scalar::ScalarValue& v) {
+  const double number = is_float(v.dtype) ? v.f : static_cast<double>(v.i);
+  constexpr double kNumbers[] = {0, 1, -1, 0.5, 2, 255, -128};
+  return std::find(std::begin(kNumbers), std::end(kNumbers), number) != std::end(kNumbers);
+}
+
+}  // namespace
+
+bool DispatchBuilder::shares_literals() const {
+  if (is_gpu(context_.target().arch)) return false;  // bindings are few there
+  const auto is_byte = [](const graph::Value* v) {
+    return v->type.dtype == DType::kU8 || v->type.dtype == DType::kI8;
+  };
+  return std::any_of(region_.inputs.begin(), region_.inputs.end(), is_byte) ||
+         std::any_of(region_.outputs.begin(), region_.outputs.end(), is_byte);
+}
+
+kernel::Expr DispatchBuilder::literal(const scalar::ScalarValue& value) {
+  const bool movable = (value.dtype == DType::kF32 && std::isfinite(value.f)) || value.dtype == DType::kI32;
+  if (!movable || is_structural(value) || !shares_literals()) return kernel::scalar_const(value);
+  const auto same = [&](const scalar::ScalarValue& v) {
+    return v.dtype == value.dtype && v.i == value.i && v.f == value.f;
+  };
+  auto at = std::find_if(literals_.known.begin(), literals_.known.end(), same);
+  const auto index = at - literals_.known.begin();
+  // Zero points in f32 are known to be whole and small by the type that they come through.
+  const bool whole =
+      is_float(value.dtype) && value.f == std::nearbyint(value.f) && std::fabs(value.f) < 32768;
+  if (at == literals_.known.end()) {
+    if (literals_.known.size() == kMaxLiterals) return kernel::scalar_const(value);
+    if (!literals_.data) {
+      literals_.data = TensorData::make(DType::kI32, {static_cast<int64_t>(kMaxLiterals)});
+      literals_.buffer = context_.add_constant("literals", literals_.data);
+    }
+    literals_.known.push_back(value);
+    const int32_t bits = !is_float(value.dtype) ? static_cast<int32_t>(value.i)
+                         : whole                ? static_cast<int32_t>(value.f)
+                                                : std::bit_cast<int32_t>(static_cast<float>(value.f));
+    literals_.data->mutable_as<int32_t>()[index] = bits;
+    const kernel::Expr word = kernel::load(bind(literals_.buffer), kernel::int_const(index));
+    const kernel::Expr held = !is_float(value.dtype) ? word
+                              : whole                ? kernel::cast(word, DType::kI16)
+                                                     : kernel::bitcast(word, {DType::kF32, 1});
+    literals_.lets.push_back(
+        kernel::let(kernel::make_var(fmt::format("literal{}", index), held->type), held));
+  }
+  const kernel::Expr held = kernel::var_expr(literals_.lets[static_cast<size_t>(index)]->var);
+  return kernel::cast(held, value.dtype);
+}
+
 kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
   for (const Bound& b : bound_) {
     if (b.buffer == buffer) return b.handle;
@@ -361,6 +418,7 @@ void DispatchBuilder::finish() {
   for (Variant& v : variants_) {
     kernel::Kernel& k = *v.kernel;
     k.name = name;
+    k.body.insert(k.body.begin(), literals_.lets.begin(), literals_.lets.end());
     for (const Bound& b : bound_) k.bindings.push_back(b.handle);
     k.params = params_.params();
     for (const auto& s : dispatch->sources) k.source.push_back(fmt::format("{} ({})", s->node, s->op));

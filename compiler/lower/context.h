@@ -110,6 +110,11 @@ class DispatchBuilder {
   kernel::Buffer bind(int buffer, kernel::Access access = kernel::Access::kRead);
   kernel::Buffer buffer_of(const graph::Value* value) { return bind(context_.place(value).buffer); }
 
+  // A number of the graph in a kernel. Where bytes are quantised, scales and zero points are all that
+  // distinguishes one layer's kernel from another's: there they are read from a small constant, so that the
+  // layers share their code.
+  kernel::Expr literal(const scalar::ScalarValue& value);
+
   void set_label(std::string label) { label_ = std::move(label); }
   // Work of the whole dispatch, for reports; bytes follow from the bindings.
   void set_flops(Dim flops) { flops_ = flops; }
@@ -131,10 +136,18 @@ class DispatchBuilder {
     kernel::Buffer handle;
   };
   Dim bound_bytes(int buffer) const;
+  bool shares_literals() const;
 
   LoweringContext& context_;
   const Region& region_;
   kernel::ParamTable params_;
+  struct Literals {
+    std::shared_ptr<TensorData> data;  // i32; floats as their bits
+    std::vector<scalar::ScalarValue> known;
+    std::vector<kernel::Stmt> lets;  // of the variables that hold them, for the beginning of each kernel
+    int buffer = -1;
+  };
+  Literals literals_;
   std::vector<Bound> bound_;
   std::unordered_map<int, kernel::Access> declared_;
   struct Variant {

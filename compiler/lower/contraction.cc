@@ -7,6 +7,7 @@
 #include "compiler/lower/gpu/contraction.h"
 
 namespace tern::lower {
+
 bool epilogue_is_long(const Region& region, int limit) {
   int cost = 0;
   for (const graph::Node* node : region.nodes) {

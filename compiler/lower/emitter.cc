@@ -124,7 +124,7 @@ Expr ElementEmitter::element(const Value* value, const Index& index) {
   if (value->def && dispatch_.region().contains(value->def)) {
     result = compute(*value->def, value, index);
   } else if (const auto splat = LoweringContext::splat(value)) {
-    result = kernel::scalar_const(*splat);
+    result = dispatch_.literal(*splat);
   } else {
     result = load(value, index);
   }
@@ -137,7 +137,13 @@ Expr ElementEmitter::compute(const Node& node, const Value* value, const Index& 
   switch (node.kind) {
     case OpKind::kMap: {
       std::vector<Expr> args;
-      for (const Value* v : node.operands) args.push_back(element(v, index));
+      // Bounds stay in the code: a minimum with a number is cheaper than one with what may be none.
+      const bool bounds = node.scalar_op() == ScalarOp::kMin || node.scalar_op() == ScalarOp::kMax;
+      for (const Value* v : node.operands) {
+        const bool computed = bound_.contains(v) || (v->def && dispatch_.region().contains(v->def));
+        const auto splat = bounds && !computed ? LoweringContext::splat(v) : std::nullopt;
+        args.push_back(splat ? kernel::scalar_const(*splat) : element(v, index));
+      }
       return kernel::op(node.scalar_op(), std::move(args));
     }
     case OpKind::kCast: {
@@ -377,7 +383,8 @@ namespace {
 
 // x * y + z of f32 in one operation.
 Expr fused(const Expr& e) {
-  if (e->kind != kernel::ExprKind::kOp || e->op != ScalarOp::kAdd || e->type.dtype != DType::kF32) return nullptr;
+  if (e->kind != kernel::ExprKind::kOp || e->op != ScalarOp::kAdd || e->type.dtype != DType::kF32)
+    return nullptr;
   for (size_t side : {0u, 1u}) {
     const Expr& product = e->args[side];
     if (product->kind == kernel::ExprKind::kOp && product->op == ScalarOp::kMul)

@@ -408,16 +408,23 @@ std::string CExpr::complex_op(const Expr& e, std::string_view scalar, const std:
 
 namespace {
 
-// cast.u8(max(min(round_even(x) + zero, 255), 0)) with a zero that is a whole number.
+// cast.u8(max(min(round_even(x) + zero, 255), 0)) with a zero that is a whole number: a constant, or a
+// widened one of 16 bits at most.
 struct Quantisation {
   Expr x;
-  double zero = 0;
+  Expr zero = nullptr;  // null: 0
 };
+
+bool is_small_whole(const Expr& e) {
+  if (kernel::is_const(e)) return e->f == std::nearbyint(e->f) && std::fabs(e->f) < 32768;
+  return e->kind == ExprKind::kCast && is_int(e->args[0]->type.dtype) &&
+         dtype_bits(e->args[0]->type.dtype) <= 16;
+}
 
 std::optional<Quantisation> quantisation(const Expr& e) {
   if (e->kind != ExprKind::kCast || e->type.dtype != DType::kU8 || e->args[0]->type.dtype != DType::kF32)
     return std::nullopt;
-  Quantisation q{e->args[0]};
+  Quantisation q{e->args[0], nullptr};
   for (const auto& [op, bound] : {std::pair{ScalarOp::kMax, 0.0}, std::pair{ScalarOp::kMin, 255.0}}) {
     if (q.x->kind != ExprKind::kOp || q.x->op != op) return std::nullopt;
     const Expr& c = scalar_of(q.x->args[1]);
@@ -426,9 +433,8 @@ std::optional<Quantisation> quantisation(const Expr& e) {
   }
   if (q.x->kind == ExprKind::kOp && q.x->op == ScalarOp::kAdd) {
     const Expr& added = scalar_of(q.x->args[1]);
-    if (!kernel::is_const(added) || added->f != std::nearbyint(added->f) || std::fabs(added->f) > 255)
-      return std::nullopt;
-    q.zero = added->f;
+    if (!is_small_whole(added)) return std::nullopt;
+    q.zero = added;
     q.x = q.x->args[0];
   }
   if (q.x->kind != ExprKind::kOp || q.x->op != ScalarOp::kRoundEven) return std::nullopt;
@@ -438,22 +444,26 @@ std::optional<Quantisation> quantisation(const Expr& e) {
 
 }  // namespace
 
-// A quantisation (`e`), or one that is widened at once: bounded first, where the bounds are whole numbers too, then rounded and
-// converted in one instruction. A NaN becomes the lower bound, which is what the cast makes of it: 0. Empty for anything else.
+// A quantisation (`e`), or one that is widened at once: bounded first, where the bounds are whole numbers
+// too, then rounded and converted in one instruction. A NaN becomes the lower bound, which is what the cast
+// makes of it: 0. Empty for anything else.
 std::string CExpr::quantise_text(const Expr& e) {
   const DType to = e->type.dtype;
   const bool widened = e->kind == ExprKind::kCast && (to == DType::kI32 || to == DType::kF32);
   const std::optional<Quantisation> q = quantisation(widened ? e->args[0] : e);
   if (!q) return "";
   const int lanes = e->type.lanes;
-  std::string low = fmt::format("{}", -q->zero), high = fmt::format("{}", 255 - q->zero);
+  const std::string zero = !q->zero                    ? "0"
+                           : kernel::is_const(q->zero) ? fmt::format("{}", q->zero->f)
+                                                       : fmt::format("(i32){}", text(q->zero->args[0]));
+  const std::string low = fmt::format("(0 - {})", zero), high = fmt::format("(255 - {})", zero);
   const std::string ints = helpers_.named_type("i32", lanes), x = text(q->x);
   if (!widened && lanes == 16 && helpers_.target().avx512) {
     helpers_.named_type("u8", lanes);
-    return call("quantise_u8", "f32", lanes, {x, low, fmt::format("{}", q->zero)});
+    return call("quantise_u8", "f32", lanes, {x, low, zero});
   }
   std::string whole = call("round_between", "f32", lanes, {x, low, high});
-  if (q->zero != 0) whole = fmt::format("({} + ({})({}))", whole, ints, q->zero);
+  if (q->zero) whole = fmt::format("({} + ({})({}))", whole, ints, zero);
   if (to == DType::kI32) return whole;
   return convert(carrier(to), lanes, whole);
 }

@@ -112,9 +112,11 @@ std::string round_between_text(HelperSet& set, int lanes, std::string_view self)
                             : fmt::format("  return __builtin_convertvector({}, {});\n}}\n", rounded, i));
 }
 
-// round_between and the zero point, for AVX-512: what is above 255 saturates (conversions that overflow are large as unsigned).
+// round_between and the zero point, for AVX-512: what is above 255 saturates (conversions that overflow are
+// large as unsigned).
 std::string quantise_text(HelperSet& set, int lanes, std::string_view self) {
-  std::string f = set.named_type("f32", lanes), i = set.named_type("i32", lanes), u = set.named_type("u8", lanes);
+  std::string f = set.named_type("f32", lanes), i = set.named_type("i32", lanes),
+              u = set.named_type("u8", lanes);
   std::string one = set.named_type("f32", 1), zero = set.named_type("i32", 1);
   return fmt::format(
       "static inline {0} {1}({2} x, {3} low, {4} zero) {{\n  x = x > ({2})(low) ? x : ({2})(low);\n"
@@ -220,7 +222,7 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
 
 bool is_generated(std::string_view name) {
   constexpr std::string_view kNames[] = {
-      "load_count",   "load_mask", "store_count", "store_mask", "gather",    "gather_mask",  "scatter",
+      "load_count",   "load_mask", "store_count", "store_mask", "gather",    "gather_mask",   "scatter",
       "scatter_mask", "dot4_u8i8", "dot4_i8i8",   "dot2_i16",   "dot2_bf16", "round_between", "quantise_u8"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
