@@ -163,6 +163,15 @@ class ElementwiseNest {
           const kernel::Var s = kernel::make_var("s"), f = kernel::make_var("f");
           coordinates[across] = kernel::var_expr(s);
           coordinates.back() = kernel::var_expr(f);
+          // Where the rows are no vector (three channels), lanes run across them: loads are whole, stores
+          // scatter.
+          const Dim& narrow = axes_.back().extent;
+          if (narrow.is_const() && narrow.value() < 8) {
+            const Stmt line = kernel::loop(s, slow.begin, slow.extent, kernel::LoopKind::kSerial,
+                                           element(emitter, coordinates));
+            return {kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
+                                 vector_loop(line, lanes))};
+          }
           const Stmt inner = kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
                                           element(emitter, coordinates));
           return {
