@@ -448,6 +448,8 @@ std::optional<Quantisation> quantisation(const Expr& e) {
 // too, then rounded and converted in one instruction. A NaN becomes the lower bound, which is what the cast
 // makes of it: 0. Empty for anything else.
 std::string CExpr::quantise_text(const Expr& e) {
+  const CArch arch = helpers_.target().arch;
+  if (arch != CArch::kX86_64 && arch != CArch::kAArch64) return "";
   const DType to = e->type.dtype;
   const bool widened = e->kind == ExprKind::kCast && (to == DType::kI32 || to == DType::kF32);
   const std::optional<Quantisation> q = quantisation(widened ? e->args[0] : e);
