@@ -3,18 +3,23 @@
 #include <algorithm>
 #include <utility>
 
+#include "compiler/kernel/expr_util.h"
+
 namespace tern::kernel {
 
 namespace {
 
 constexpr int64_t kAlignment = 128;
+constexpr int64_t kSwizzleAlignment = 1024;  // of what group_mma reads
 
 class Placer {
  public:
+  explicit Placer(int64_t alignment) : alignment_(alignment) {}
   std::vector<Stmt> place(const std::vector<Stmt>& body, int64_t top);
   int64_t peak() const { return peak_; }
 
  private:
+  const int64_t alignment_;
   int64_t peak_ = 0;
   int64_t dirty_ = 0;  // bytes below were in use since the last barrier by scopes that may have ended
 };
@@ -29,8 +34,8 @@ std::vector<Stmt> Placer::place(const std::vector<Stmt>& body, int64_t top) {
         dirty_ = top;
       }
       out.push_back(alloc(s->buffer, top));
-      top += (dtype_storage_bytes(s->buffer->type.dtype, s->buffer->size) + kAlignment - 1) / kAlignment *
-             kAlignment;
+      top += (dtype_storage_bytes(s->buffer->type.dtype, s->buffer->size) + alignment_ - 1) / alignment_ *
+             alignment_;
       peak_ = std::max(peak_, top);
       continue;
     }
@@ -53,7 +58,9 @@ std::vector<Stmt> Placer::place(const std::vector<Stmt>& body, int64_t top) {
 }  // namespace
 
 void assign_workgroup(Kernel& kernel) {
-  Placer placer;
+  bool groups = false;
+  visit(kernel.body, [&](const Stmt& s) { groups |= s->kind == StmtKind::kGroupMma; });
+  Placer placer(groups ? kSwizzleAlignment : kAlignment);
   kernel.body = placer.place(kernel.body, 0);
   kernel.workgroup_bytes = placer.peak();
 }

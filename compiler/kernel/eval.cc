@@ -127,6 +127,14 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
         }
       }
       return;
+    case StmtKind::kGroupMma:
+      return group_mma(s, mask);
+    case StmtKind::kGroupMmaCommit:
+      group_mma_groups_.emplace_back();
+      return;
+    case StmtKind::kGroupMmaWait:
+      return group_mma_wait(s->code);
+    case StmtKind::kGridWait:
     case StmtKind::kComment:
       return;
   }
@@ -167,6 +175,7 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
     }
     group_ = tile;
     for (CopyGroups& groups : copies_) groups = CopyGroups(1);
+    group_mma_groups_ = decltype(group_mma_groups_)(1);
     ++epoch_;
     body(kernel_.body, all);
   }

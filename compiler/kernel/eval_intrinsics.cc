@@ -1,6 +1,8 @@
 #include "compiler/kernel/eval_intrinsics.h"
 
 #include <bit>
+#include <cmath>
+#include <limits>
 
 #include "compiler/kernel/eval_memory.h"
 
@@ -111,6 +113,13 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
       return dot_integers(args, type.dtype, 2, out);
     case Intrinsic::kDot2BF16:
       return dot2_bf16(args, type.dtype, out);
+    case Intrinsic::kExp2Approx:
+      for (size_t k = 0; k < out.size(); ++k) {
+        const float value = std::exp2(static_cast<float>(args[0][k].f));
+        out[k] =
+            scalar::scalar_from_double(type.dtype, value < std::numeric_limits<float>::min() ? 0 : value);
+      }
+      return;
     case Intrinsic::kRoundTf32:
       for (size_t k = 0; k < out.size(); ++k) {
         out[k] = scalar::scalar_from_double(type.dtype, round_tf32(static_cast<float>(args[0][k].f)));

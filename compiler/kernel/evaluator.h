@@ -106,6 +106,17 @@ class Evaluator {
   void async_copy(const Stmt& s, const EvalMask& mask);
   void async_wait(int thread, int64_t groups_left);
 
+  // Products of groups of subgroups (eval_group_mma.cc)
+  struct PendingProduct {
+    Stmt stmt;
+    int group;  // of 128 threads
+    int64_t a, b;
+  };
+  void group_mma(const Stmt& s, const EvalMask& mask);
+  void group_mma_wait(int64_t groups_left);
+  void multiply(const PendingProduct& product);
+  double group_mma_element(const Expr& operand, int64_t index, int group);
+
   // Statements (eval.cc)
   void stmt(const Stmt& s, const EvalMask& mask);
   void for_stmt(const Stmt& s, const EvalMask& mask);
@@ -121,6 +132,7 @@ class Evaluator {
   std::unordered_map<const BufferNode*, EvalMemory> memory_;
   EvalMemory workgroup_;  // all of it, once buffers have their offsets
   std::vector<CopyGroups> copies_;
+  std::deque<std::vector<PendingProduct>> group_mma_groups_ = decltype(group_mma_groups_)(1);
   int64_t group_ = 0, epoch_ = 0;
   Error error_;
   bool failed_ = false;

@@ -217,11 +217,16 @@ struct Cloner {
       }
       case StmtKind::kAsyncCopy:
         return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
+      case StmtKind::kGroupMma:
+        return group_mma(buffer(s->buffer), expr(s->value), expr(s->begin));
+      case StmtKind::kGroupMmaCommit:
+      case StmtKind::kGroupMmaWait:
       case StmtKind::kBarrier:
       case StmtKind::kFail:
       case StmtKind::kComment:
       case StmtKind::kAsyncCommit:
       case StmtKind::kAsyncWait:
+      case StmtKind::kGridWait:
         return s;
     }
     TERN_UNREACHABLE("statement kind");

@@ -43,6 +43,15 @@
 // the end of the kAsyncWait of the same thread that covers its group; then it is visible to that thread, and
 // to others after a barrier. Groups are closed by kAsyncCommit; `wait n` leaves at most the n newest groups
 // open.
+// - kGroupMma is a product of 128 threads (four subgroups from a multiple of four on, which reach it
+// together): sums[64 x N] += A[64 x 16] * B[N x 16]^T, N = 8 * the elements of `sums`, whose register layout
+// is that of mma's C: thread 32 w + l has in element j rows 16 w + l / 4 and + 8, columns 8 j + l % 4 * 2 and
+// + 1. A's element (r, k) is at index first + 64 r + k of its workgroup buffer, B's (n, k) at first + 64 n +
+// k, *swizzled*: index i lies at i xor (i / 64 % 8 * 8), so that rows of 64 elements are free of bank
+// conflicts; buffers begin at multiples of 1024 bytes. It reads its operands and adds at any time until the
+// end of the kGroupMmaWait that covers its group.
+// - A dispatch may start before the dispatches that it depends on have ended: kGridWait waits for them.
+// Before it, a kernel touches nothing but constants (weights). A kernel without one waits at its start.
 // - kFail ends the thread; the dispatch gets one of the codes.
 // - Every parameter, grid extent and element count fits 31 bits: what runs the kernel checks it
 // (narrow_indices).
@@ -153,7 +162,12 @@ enum class StmtKind : uint8_t {
   kComment,
   kAsyncCopy,  // buffer[index] = value, a consecutive load, later: of workgroup memory, 4, 8 or 16 bytes
   kAsyncCommit,
-  kAsyncWait  // until at most `code` groups of this thread are open
+  kGridWait,  // until what the dispatch depends on is complete: before it, only bindings that no dispatch
+              // writes are read
+  kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)
+  kGroupMmaCommit,
+  kGroupMmaWait,  // until at most `code` groups of products are open
+  kAsyncWait      // until at most `code` groups of this thread are open
 };
 enum class LoopKind : uint8_t { kSerial, kUnroll, kVector, kThread };
 
@@ -271,6 +285,11 @@ Stmt barrier();
 // is 0).
 Stmt async_copy(const Buffer& dst, Expr index, Expr value);
 Stmt async_commit();
+Stmt grid_wait();
+// sums (f32x4 registers, one element eight columns) += A * B; a and b: loads of the first elements.
+Stmt group_mma(const Buffer& sums, Expr a, Expr b);
+Stmt group_mma_commit();
+Stmt group_mma_wait(int64_t groups_left);
 Stmt async_wait(int64_t groups_left);
 Stmt fail(int64_t code);
 Stmt comment(std::string text);

@@ -33,7 +33,8 @@ class Parser {
     if (failed_) return;
     failed_ = true;
     // The last token read is the one that is wrong, or stands right before it.
-    problem_ = error("Line {}: {}", tokens_[at_ == 0 ? 0 : at_ - 1].line, fmt::format(format, std::forward<Args>(args)...));
+    problem_ = error("Line {}: {}", tokens_[at_ == 0 ? 0 : at_ - 1].line,
+                     fmt::format(format, std::forward<Args>(args)...));
   }
   const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
   Token next() {
@@ -81,6 +82,7 @@ class Parser {
   Stmt alloc_stmt();
   Stmt target_stmt();
   Stmt async_stmt();
+  Stmt group_mma_stmt();
   Expr expr();
   Expr constant();
   Expr parenthesised();
@@ -282,6 +284,19 @@ Stmt Parser::async_stmt() {
   return failed_ ? nullptr : async_copy(it->second, index, value);
 }
 
+Stmt Parser::group_mma_stmt() {
+  std::string name = word();
+  auto it = buffers_.find(name);
+  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
+  expect(",");
+  Expr a = expr();
+  expect(",");
+  Expr b = expr();
+  if (!failed_ && (a->kind != ExprKind::kLoad || b->kind != ExprKind::kLoad))
+    fail("group_mma takes two elements of buffers.");
+  return failed_ ? nullptr : group_mma(it->second, a, b);
+}
+
 Stmt Parser::stmt() {
   if (peek().kind == TokenKind::kComment) return comment(next().text);
   for (LoopKind kind : {LoopKind::kSerial, LoopKind::kUnroll, LoopKind::kVector, LoopKind::kThread}) {
@@ -325,6 +340,10 @@ Stmt Parser::stmt() {
                  : while_loop(condition, std::move(then_body));
   }
   if (keyword && accept("barrier")) return barrier();
+  if (keyword && accept("grid_wait")) return grid_wait();
+  if (keyword && accept("group_mma")) return group_mma_stmt();
+  if (keyword && accept("group_mma_commit")) return group_mma_commit();
+  if (keyword && accept("group_mma_wait")) return group_mma_wait(integer());
   if (keyword && accept("async_copy")) return async_stmt();
   if (keyword && accept("async_commit")) return async_commit();
   if (keyword && accept("async_wait")) return async_wait(integer());

@@ -245,6 +245,18 @@ void Printer::stmt(const Stmt& s) {
     case StmtKind::kAsyncCopy:
       line(fmt::format("async_copy {}[{}] = {}", name(s->buffer), expr(s->index), expr(s->value)));
       return;
+    case StmtKind::kGroupMma:
+      line(fmt::format("group_mma {}, {}, {}", name(s->buffer), expr(s->value), expr(s->begin)));
+      return;
+    case StmtKind::kGroupMmaCommit:
+      line("group_mma_commit");
+      return;
+    case StmtKind::kGroupMmaWait:
+      line(fmt::format("group_mma_wait {}", s->code));
+      return;
+    case StmtKind::kGridWait:
+      line("grid_wait");
+      return;
     case StmtKind::kAsyncCommit:
       line("async_commit");
       return;

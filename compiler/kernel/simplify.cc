@@ -183,12 +183,18 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kWhile:
       out.push_back(while_loop(expr(s->value), body(s->body)));
       return;
+    case StmtKind::kGroupMma:
+      out.push_back(group_mma(s->buffer, expr(s->value), expr(s->begin)));
+      return;
+    case StmtKind::kGroupMmaCommit:
+    case StmtKind::kGroupMmaWait:
     case StmtKind::kAlloc:
     case StmtKind::kBarrier:
     case StmtKind::kFail:
     case StmtKind::kComment:
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
+    case StmtKind::kGridWait:
       out.push_back(s);
       return;
   }

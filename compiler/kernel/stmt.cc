@@ -106,6 +106,29 @@ Stmt async_copy(const Buffer& dst, Expr index, Expr value) {
   return make(std::move(node));
 }
 
+Stmt group_mma(const Buffer& sums, Expr a, Expr b) {
+  TERN_CHECK(a->kind == ExprKind::kLoad && b->kind == ExprKind::kLoad, "group_mma into '{}' of no loads",
+             sums->name);
+  StmtNode node{.kind = StmtKind::kGroupMma};
+  node.buffer = sums;
+  node.value = std::move(a);
+  node.begin = std::move(b);
+  return make(std::move(node));
+}
+
+Stmt group_mma_commit() {
+  return make(StmtNode{.kind = StmtKind::kGroupMmaCommit});
+}
+
+Stmt group_mma_wait(int64_t groups_left) {
+  StmtNode node{.kind = StmtKind::kGroupMmaWait};
+  node.code = groups_left;
+  return make(std::move(node));
+}
+
+Stmt grid_wait() {
+  return make(StmtNode{.kind = StmtKind::kGridWait});
+}
 Stmt async_commit() {
   return make(StmtNode{.kind = StmtKind::kAsyncCommit});
 }

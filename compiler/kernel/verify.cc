@@ -44,6 +44,7 @@ class Verifier {
   void intrinsic(const Expr& e);
   void collective_in_select(const Expr& e);
   void async_copy(const Stmt& s);
+  void group_mma(const Stmt& s);
   void gpu_only(const char* what) {
     if (!gpu()) problem("A CPU kernel has {}.", what);
   }
@@ -194,6 +195,23 @@ void Verifier::async_copy(const Stmt& s) {
   access(s->buffer, s->index, nullptr, s->value->type.lanes, true);
 }
 
+void Verifier::group_mma(const Stmt& s) {
+  gpu_only("a product of a group of subgroups");
+  if (kernel_.subgroup != 32 || kernel_.threads % 128 != 0)
+    problem("group_mma stands in a kernel of {} threads in subgroups of {}.", kernel_.threads,
+            kernel_.subgroup);
+  const int64_t columns = s->buffer->size * 8;
+  if (s->buffer->scope != Scope::kRegister || s->buffer->type != VType{DType::kF32, 4} || columns > 256)
+    problem("The sums '{}' of group_mma are no register buffer of at most 32 f32x4.", s->buffer->name);
+  for (const Expr& e : {s->value, s->begin}) {
+    const bool good = e->kind == ExprKind::kLoad && e->type.lanes == 1 &&
+                      e->buffer->scope == Scope::kWorkgroup &&
+                      (e->type.dtype == DType::kF16 || e->type.dtype == DType::kBF16);
+    if (!good || e->type != s->value->type)
+      problem("An operand of group_mma is no element of 16-bit floats in workgroup memory.");
+  }
+}
+
 void Verifier::machine() {
   const Kernel& k = kernel_;
   if (!gpu()) {
@@ -282,6 +300,13 @@ void Verifier::stmt(const Stmt& s) {
     case StmtKind::kAsyncWait:
       if (s->code < 0) problem("async_wait leaves {} groups.", s->code);
       return gpu_only("an asynchronous copy");
+    case StmtKind::kGroupMma:
+      return group_mma(s);
+    case StmtKind::kGroupMmaCommit:
+    case StmtKind::kGroupMmaWait:
+      return gpu_only("a product of a group of subgroups");
+    case StmtKind::kGridWait:
+      return gpu_only("a wait for the grid");
     case StmtKind::kComment:
       return;
   }

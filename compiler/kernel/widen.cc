@@ -339,7 +339,11 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
       out.push_back(s);
       return;
     case StmtKind::kAsyncCommit:
+    case StmtKind::kGroupMma:
+    case StmtKind::kGroupMmaCommit:
+    case StmtKind::kGroupMmaWait:
     case StmtKind::kAsyncWait:
+    case StmtKind::kGridWait:
     case StmtKind::kBarrier:
     case StmtKind::kComment:
       out.push_back(s);

@@ -192,6 +192,10 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kBarrier:
       return line(barrier_text());
     case StmtKind::kAsyncCopy:
+    case StmtKind::kGridWait:
+    case StmtKind::kGroupMma:
+    case StmtKind::kGroupMmaCommit:
+    case StmtKind::kGroupMmaWait:
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
       return line(async_text(s));

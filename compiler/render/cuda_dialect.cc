@@ -172,7 +172,7 @@ const Dialect& cuda_dialect() {
   static const Dialect kDialect = {
       .language = "CUDA",
       .prelude = cuda_prelude(),
-      .declarations = "extern __shared__ __align__(128) u8 workgroup_memory[];\n",
+      .declarations = "extern __shared__ __align__(1024) u8 workgroup_memory[];\n",
       .scalar_helpers = true,
       .narrow_indices = true,
       .raw_copies = true,

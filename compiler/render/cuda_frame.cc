@@ -1,4 +1,6 @@
 // The frame of a CUDA kernel: schemas/abi/kernel_abi.h's entry. One block computes one tile.
+#include <algorithm>
+
 #include "compiler/kernel/expr_util.h"
 #include "compiler/render/kernel_printer.h"
 
@@ -25,11 +27,80 @@ class CudaKernelPrinter : public KernelPrinter {
     if (kernel_.workgroup_bytes == 0) fail("workgroup memory has no offsets yet (assign_workgroup)");
     return fmt::format("{0}* const {1} = ({0}*)(workgroup_memory + {2});", element, name, s->code);
   }
-  std::string barrier_text() override { return "__syncthreads();"; }
+  std::string barrier_text() override {
+    return group_sums_.empty() ? "__syncthreads();" : "group_visible(); __syncthreads();";
+  }
+  std::string group_mma_text(const Stmt& s);
+  std::string pinned();
+  std::string element_address(const kernel::Expr& load) {
+    const MemoryAccess at = expr_.access(load->buffer, load->args[0], nullptr, 1);
+    return fmt::format("{} + {}", at.base, at.index);
+  }
+  void find_groups();
+  // The compiler takes what is only read for unchanging while the kernel runs, and would read it before the
+  // wait: pointers are made unknown to it there.
+  std::string wait_text() const {
+    std::string text = "grid_wait();";
+    for (const std::string& name : read_) text += fmt::format(" unknown({});", name);
+    return text;
+  }
   std::string async_text(const Stmt& s) override;
+
+  std::vector<std::string> read_;   // pointers to what is only read
+  std::vector<Buffer> group_sums_;  // what products of groups add to
+  bool waits_itself_ = false;       // the body says where it waits for the grid
+  size_t group_end_ = 0;            // of the text, after the last product
 };
 
+void CudaKernelPrinter::find_groups() {
+  visit(kernel_.body, [&](const Stmt& s) {
+    waits_itself_ |= s->kind == StmtKind::kGridWait;
+    if (s->kind != StmtKind::kGroupMma) return;
+    if (std::find(group_sums_.begin(), group_sums_.end(), s->buffer) == group_sums_.end())
+      group_sums_.push_back(s->buffer);
+  });
+}
+
+std::string CudaKernelPrinter::pinned() {
+  std::string text;
+  for (const Buffer& b : group_sums_) {
+    auto it = buffers_.find(b.get());
+    if (it == buffers_.end()) continue;
+    if (!it->second.separate) fail("the sums of group_mma are no registers");
+    for (int64_t k = 0; k < b->size; ++k) text += fmt::format(" group_pin({}_{});", it->second.name, k);
+  }
+  return text;
+}
+
+// Products in a row share one fence in front.
+std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
+  const int64_t columns = s->buffer->size * 8, sums = s->buffer->size * 4;
+  std::string registers, constraints;
+  for (int64_t k = 0; k < sums; ++k) {
+    registers += fmt::format("{}%{}", k ? ", " : "", k);
+    constraints +=
+        fmt::format("{}\"+f\"({}_{}[{}])", k ? ", " : "", buffers_[s->buffer.get()].name, k / 4, k % 4);
+  }
+  const std::string_view type = s->value->type.dtype == DType::kF16 ? "f16" : "bf16";
+  std::string text = out_.size() == group_end_ ? ""
+                                               : pinned().substr(1) + " group_fence();\n" +
+                                                     std::string(2 * static_cast<size_t>(depth_), ' ');
+  text += fmt::format(
+      "asm volatile(\"{{ .reg .pred p; setp.eq.u32 p, 1, 1; wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} "
+      "{{{}}}, %{}, %{}, p, 1, 1, 0, 0; }}\" : {} : "
+      "\"l\"(group_operand({})), \"l\"(group_operand({})));",
+      columns, type, type, registers, sums, sums + 1, constraints, element_address(s->value),
+      element_address(s->begin));
+  group_end_ =
+      out_.size() + text.size() + 2 * static_cast<size_t>(depth_) + 1;  // with the line's indentation and end
+  return text;
+}
+
 std::string CudaKernelPrinter::async_text(const Stmt& s) {
+  if (s->kind == StmtKind::kGridWait) return wait_text();
+  if (s->kind == StmtKind::kGroupMma) return group_mma_text(s);
+  if (s->kind == StmtKind::kGroupMmaCommit) return "group_commit();";
+  if (s->kind == StmtKind::kGroupMmaWait) return fmt::format("group_wait<{}>();{}", s->code, pinned());
   if (s->kind == StmtKind::kAsyncCommit) return "async_commit();";
   if (s->kind == StmtKind::kAsyncWait) return fmt::format("async_wait<{}>();", s->code);
   const kernel::Expr& from = s->value;
@@ -49,13 +120,22 @@ void CudaKernelPrinter::parameters() {
   bool aliased = false;
   for (const Buffer& b : kernel_.bindings) aliased |= b->may_alias;
   std::string list;
+  std::vector<std::string> pointers;
   auto add = [&](const std::string& parameter) { list += (list.empty() ? "" : ", ") + parameter; };
   for (const Buffer& b : kernel_.bindings) {
     bool reads = b->access == kernel::Access::kRead;
     bool unique = !aliased || !(b->may_alias || reads);
     std::string name = name_of(b.get(), b->name), element = helpers_.named_type(storage(b->type.dtype), 1);
     buffers_[b.get()] = {name, false};
-    add(fmt::format("{}{}* {}{}", reads ? "const " : "", element, unique ? "__restrict__ " : "", name));
+    const std::string_view restrict = unique ? "__restrict__ " : "";
+    if (!reads) {
+      add(fmt::format("{}* {}{}", element, restrict, name));
+      continue;
+    }
+    const std::string given = fresh(name + "_given");
+    add(fmt::format("const {}* {}{}", element, restrict, given));
+    read_.push_back(name);
+    pointers.push_back(fmt::format("const {}* {} = {};", element, name, given));
   }
   std::vector<std::string> values;
   for (const kernel::Param& p : kernel_.params) {
@@ -65,7 +145,9 @@ void CudaKernelPrinter::parameters() {
   if (can_fail(kernel_)) add("i32* fault_word");
   linef("({}) {{", list);
   ++depth_;
-  line("grid_wait();");
+  line("grid_start();");
+  for (const std::string& pointer : pointers) line(pointer);
+  if (!waits_itself_) line(wait_text());
   for (size_t k = 0; k < values.size(); ++k) {
     const kernel::Var& v = kernel_.params[k].var;
     linef("const {0} {1} = ({0}){2};", index_type(v), name_of(v), values[k]);
@@ -89,6 +171,7 @@ void CudaKernelPrinter::coordinates() {
 }
 
 void CudaKernelPrinter::frame(std::string& head) {
+  find_groups();
   if (kernel_.subgroup != 0 && kernel_.subgroup != 32) fail("it relies on subgroups of another size than 32");
   head = fmt::format("extern \"C\" __global__ void __launch_bounds__({}) ", kernel_.threads);
   parameters();

@@ -266,13 +266,37 @@ Vec<T, N> dot2_lanes(const Vec<T, N>& acc, const Vec<U, M>& a, const Vec<U, M>& 
   for (int k = 0; k < N; ++k) r[k] = acc[k] + a[2 * k] * b[2 * k] + a[2 * k + 1] * b[2 * k + 1];
   return r;
 }
-// What comes before this dispatch has ended; what comes after it may start, and waits in the same way.
-inline void grid_wait() {
+// What comes after this dispatch may start, and waits in the same way.
+inline void grid_start() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
+// What comes before this dispatch has ended.
+inline void grid_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+template <class T> void unknown(T*& p) { asm volatile("" : "+l"(p)::"memory"); }
+inline f32 exp2_approx(f32 x) {
+  f32 r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+template <int N> Vec<f32, N> exp2_approx(const Vec<f32, N>& x) { return map<N>([](f32 v) { return exp2_approx(v); }, x); }
+// Where rows of 128 bytes begin in workgroup memory, swizzled over eight of them.
+inline u64 group_operand(const void* p) {
+  const u32 at = (u32)__cvta_generic_to_shared(p);
+  return (u64)((at & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)64 << 32 | (u64)1 << 62;
+}
+inline void group_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+inline void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int Left> void group_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Left) : "memory"); }
+// What threads wrote to workgroup memory is seen by products of groups after the next barrier.
+inline void group_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Sums stay where products put them: the compiler moves no access across.
+inline void group_pin(Vec<f32, 4>& x) { asm volatile("" : "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3])::"memory"); }
 // The first `given` of Bytes bytes; the rest becomes 0.
 template <int Bytes> void async_copy(void* to, const void* from, i32 given = Bytes) {
   u32 shared = (u32)__cvta_generic_to_shared(to);

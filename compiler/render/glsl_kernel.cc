@@ -168,6 +168,12 @@ void GlslPrinter::stmt(const Stmt& s) {
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
       return fail("asynchronous copies have no form");
+    case StmtKind::kGroupMma:
+    case StmtKind::kGroupMmaCommit:
+    case StmtKind::kGroupMmaWait:
+      return fail("products of groups of subgroups have no form");
+    case StmtKind::kGridWait:  // every dispatch waits for what it depends on
+      return;
     case StmtKind::kComment:
       linef("// {}", s->text);
       return;
