@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "compiler/lower/contraction.h"
+#include "compiler/lower/gpu/attention.h"
+#include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/nests.h"
 #include "compiler/lower/transposed_conv.h"
 
@@ -195,6 +197,8 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
     if (reads_symbol(s)) symbol_values_.insert(s.value);
   }
   plan_ = form_regions(block, uses_, context_, symbol_values_);
+  if (is_gpu(context_.target().arch) && context_.enabled("fuse_attention"))
+    gpu::chain_attention(plan_, uses_);
   keep_requested();
   plan_result_places(block, result_places);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
@@ -266,7 +270,33 @@ void BlockLowering::keep_requested() {
   }
 }
 
+void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
+  for (size_t part = 0; part < chain.size(); ++part) {
+    for (const Node* n : chain[part]->nodes) {
+      if (!check_types(*n)) return;
+    }
+    // What the parts pass on has no place of its own yet.
+    for (Value* v : chain[part]->inputs) {
+      const bool inside = std::any_of(
+          chain.begin(), chain.begin() + static_cast<std::ptrdiff_t>(part), [&](const auto& earlier) {
+            return std::find(earlier->outputs.begin(), earlier->outputs.end(), v) != earlier->outputs.end();
+          });
+      if (!inside && context_.diagnostics().ok() && !LoweringContext::splat(v)) ensure_place(v);
+    }
+  }
+  if (!context_.diagnostics().ok()) return;
+  for (const Value* v : chain.back()->outputs) {
+    if (!context_.has_place(v)) context_.set_place(v, allocate(v));
+  }
+  if (gpu::lower_attention(chain, context_)) return;
+  for (const auto& part : chain) emit_region(*part);
+}
+
 void BlockLowering::emit(BlockItem& item) {
+  if (!item.chain.empty()) {
+    emit_chain(item.chain);
+    return;
+  }
   if (item.region) {
     emit_region(*item.region);
   } else if (item.node->kind == OpKind::kConcat) {
@@ -277,6 +307,51 @@ void BlockLowering::emit(BlockItem& item) {
   }
 }
 
+// Operand 0 of a contraction in the order, and on matrix units in the type, that its kernel wants.
+void BlockLowering::arrange_operand(Region& region) {
+  Value* x = region.root->operand();
+  const std::optional<gpu::OperandCopy> wanted = gpu::wanted_copy(*region.root, context_);
+  const DType stored = wanted ? wanted->dtype : context_.stored_type(x);
+  Value* copy = nullptr;
+  if (region.root->kind == OpKind::kConv) {
+    if (x->type.shape[1].is_const(1)) {
+      // One channel: its stride means nothing, and 1 lets kernels run from a pixel into the next one.
+      Place one_channel = context_.place(x);
+      one_channel.strides[1] = 1;
+      context_.set_place(x, one_channel);
+    }
+    const Layout layout = Layout::channels_last(x->type.rank());
+    const bool ready = x->type.shape[1].is_const(1) || context_.place(x).strides[1].is_const(1) ||
+                       !context_.enabled("channels_last");
+    if (wanted && wanted->channel_pitch > 0) {
+      copy = copy_with_pitch(x, *wanted);
+    } else if (!ready) {
+      copy = copy_in_layout(x, layout, stored);
+    }
+  } else if (wanted) {
+    copy = copy_in_layout(x, Layout::dense(x->type.rank()), stored);
+  }
+  if (!copy) return;
+  region.root->operands[0] = copy;
+  std::replace(region.inputs.begin(), region.inputs.end(), x, copy);
+  if (std::find(region.root->operands.begin() + 1, region.root->operands.end(), x) !=
+      region.root->operands.end())
+    region.inputs.push_back(x);
+}
+
+// Channels last, a pixel `channel_pitch` elements from the next: what lies between is never read.
+Value* BlockLowering::copy_with_pitch(Value* value, const gpu::OperandCopy& wanted) {
+  Value* copy = context_.graph().new_value(value->type, value->name);
+  Shape padded = value->type.shape;
+  padded[1] = wanted.channel_pitch;
+  const Layout layout = Layout::channels_last(value->type.rank());
+  const int buffer = context_.add_temporary(value->name, wanted.dtype, product(padded));
+  const Place place = dense_place(buffer, layout, padded);
+  copy_to(value, place);
+  context_.set_place(copy, place);
+  return copy;
+}
+
 void BlockLowering::emit_region(Region& region) {
   for (const Node* n : region.nodes) {
     if (!check_types(*n)) return;
@@ -285,26 +360,7 @@ void BlockLowering::emit_region(Region& region) {
   for (Value* v : region.inputs) {
     if (!LoweringContext::splat(v)) ensure_place(v);
   }
-  if (region.root && region.root->kind == OpKind::kConv) {
-    Value* x = region.root->operand();
-    if (x->type.shape[1].is_const(1)) {
-      // One channel: its stride means nothing, and 1 lets kernels run from a pixel into the next one.
-      Place one_channel = context_.place(x);
-      one_channel.strides[1] = 1;
-      context_.set_place(x, one_channel);
-    }
-    const Place& place = context_.place(x);
-    const bool ready =
-        x->type.shape[1].is_const(1) || place.strides[1].is_const(1) || !context_.enabled("channels_last");
-    if (!ready) {
-      Value* copy = copy_in_layout(x, Layout::channels_last(x->type.rank()), context_.stored_type(x));
-      region.root->operands[0] = copy;
-      std::replace(region.inputs.begin(), region.inputs.end(), x, copy);
-      if (std::find(region.root->operands.begin() + 1, region.root->operands.end(), x) !=
-          region.root->operands.end())
-        region.inputs.push_back(x);
-    }
-  }
+  if (region.kind == RootKind::kContraction) arrange_operand(region);
   for (const Value* v : region.outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate(v));
   }

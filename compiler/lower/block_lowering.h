@@ -13,6 +13,10 @@
 
 namespace tern::lower {
 
+namespace gpu {
+struct OperandCopy;
+}
+
 class BlockLowering {
  public:
   BlockLowering(LoweringContext& context, const graph::UseMap& uses, LayoutMap& layouts)
@@ -49,6 +53,9 @@ class BlockLowering {
   bool can_compute_in(const graph::Value* value, const Place& place) const;
   void emit(BlockItem& item);
   void emit_region(Region& region);
+  void arrange_operand(Region& region);
+  graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
+  void emit_chain(std::vector<std::unique_ptr<Region>>& chain);
   void emit_concat(graph::Node& node);
   void emit_node(graph::Node& node);
   void keep_requested();

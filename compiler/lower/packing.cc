@@ -69,6 +69,25 @@ TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& s) 
   return out;
 }
 
+TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& s, DType dtype) {
+  TERN_CHECK(dtype == DType::kF16 || dtype == DType::kBF16, "matrix units read {}", dtype_name(dtype));
+  const int64_t rows = (s.n + 7) / 8 * 8, k_blocks = (s.k + 63) / 64;
+  auto out = TensorData::make(dtype, {s.batch, k_blocks, rows, 64});  // zero-filled
+  auto* to = out->mutable_as<uint16_t>();
+  const auto encode = dtype == DType::kF16 ? encode_f16 : encode_bf16;
+  const FloatReader read(weights);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t n = 0; n < s.n; ++n) {
+      for (int64_t k = 0; k < s.k; ++k) {
+        if (s.element(b, k, n) < 0) continue;
+        const int64_t row = (b * k_blocks + k / 64) * rows + n;
+        to[row * 64 + ((k % 64 / 8) ^ (n % 8)) * 8 + k % 8] = encode(read(s.element(b, k, n)));
+      }
+    }
+  }
+  return out;
+}
+
 TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule) {
   const int64_t padded = (channels + granule - 1) / granule * granule;
   auto out = TensorData::make(DType::kF32, {taps, padded});

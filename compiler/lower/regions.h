@@ -30,6 +30,8 @@ struct BlockItem {
   size_t position = 0;             // in the block: items are in this order
   graph::Node* node = nullptr;     // kConcat, kSpecial
   std::unique_ptr<Region> region;  // otherwise
+  // Regions that may become one dispatch; else they are lowered one after the other.
+  std::vector<std::unique_ptr<Region>> chain = {};
 };
 
 struct BlockPlan {

@@ -26,9 +26,9 @@ constexpr std::array<MachineModel, 7> kMachines = {{
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
 // GPU.
 constexpr std::array<GpuModel, 3> kGpus = {{
-    {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, 108, 19.5e12, 1.5e12},
-    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, 132, 66e12, 3.3e12},
-    {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, 16, 4e12, 0.2e12},
+    {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12},
+    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12},
+    {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, false, 16, 4e12, 0.2e12},
 }};
 
 struct LevelImage {

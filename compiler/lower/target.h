@@ -55,9 +55,10 @@ struct GpuModel {
   int64_t workgroup_memory;  // bytes of a workgroup
   int registers;             // 32-bit ones of a thread
   bool has_mma, has_async_copy;
-  int cores;         // multiprocessors
-  double flops;      // f32 multiply-adds a second, twice
-  double bandwidth;  // bytes a second from memory
+  bool has_group_mma;  // products of 128 threads (kernel/ir.h)
+  int cores;           // multiprocessors
+  double flops;        // f32 multiply-adds a second, twice
+  double bandwidth;    // bytes a second from memory
 };
 const GpuModel& gpu_model(Level level);  // of a GPU level
 

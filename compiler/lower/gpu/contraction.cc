@@ -6,6 +6,7 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/simt_kernel.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
@@ -162,6 +163,8 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   if (!contraction_fits(root, constant) || !is_float(root.result()->type.dtype)) return false;
   // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
   if (root.kind == OpKind::kConv && is_depthwise(root)) return false;
+
+  if (lower_mma_contraction(region, context)) return true;
 
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());

@@ -1,0 +1,407 @@
+#include "compiler/lower/gpu/attention_kernel.h"
+
+#include <cmath>
+
+#include "compiler/lower/loop_writer.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::float_const;
+using kernel::int_const;
+using kernel::Intrinsic;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using Stmts = std::vector<Stmt>;
+
+constexpr int kChunk = 8;  // elements of 16 bytes
+constexpr double kLog2E = 1.4426950408889634;
+const VType kQuad{DType::kU32, 4}, kSum{DType::kF32, 4};
+
+Expr less(const Expr& a, const Expr& b) {
+  return kernel::compare(ScalarOp::kLt, a, b);
+}
+Expr lane_of(const Expr& vector, int lane) {
+  return kernel::shuffle(vector, nullptr, {lane});
+}
+Expr exp2(const Expr& x) {
+  return kernel::intrinsic(Intrinsic::kExp2Approx, {x}, x->type);
+}
+
+class Builder {
+ public:
+  Builder(const AttentionShape& shape, const AttentionSchedule& s, const Var& thread,
+          const AttentionOperands& o, kernel::ParamTable& params)
+      : shape_(shape), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
+    queries_ = params.expr(shape.queries);
+    keys_ = params.expr(shape.keys);
+    keys_at_once_ = int64_t{s.block_keys} * s.warps_k;
+    key_tiles_ = s.block_keys / 8;
+    depth_steps_ = static_cast<int>(shape.depth / 16);
+    value_tiles_ = static_cast<int>(shape.value_depth / 8);
+    mma_ = o.dtype == DType::kF16 ? Intrinsic::kMmaM16N8K16F16 : Intrinsic::kMmaM16N8K16BF16;
+  }
+
+  AttentionKernel build(const kernel::GridAxis& batch) {
+    AttentionKernel out;
+    if (batch.var) out.grid.push_back(batch);
+    const Var block = kernel::make_var("m_block");
+    const int64_t rows = int64_t{16} * s_.warps_m;
+    const Dim blocks = ceildiv(shape_.queries, rows);
+    out.grid.push_back({block, blocks, params_.expr(blocks)});
+    LoopWriter w;
+    m0_ = w.let("m0", kernel::mul(var_expr(block), int_const(rows)));
+    lane_ = w.let("lane", kernel::index_rem(t_, int_const(32)));
+    const Expr warp = w.let("warp", kernel::index_div(t_, int_const(32)));
+    warp_m_ = w.let("warp_m", kernel::index_rem(warp, int_const(s_.warps_m)));
+    warp_k_ = w.let("warp_k", kernel::index_div(warp, int_const(s_.warps_m)));
+    out_ = registers("out", value_tiles_);
+    q_ = kernel::make_buffer("q_tile", kQuad, Scope::kRegister, kernel::Access::kReadWrite, depth_steps_);
+    w.emit(kernel::alloc(out_));
+    w.emit(kernel::alloc(q_));
+    for (int i = 0; i < value_tiles_; ++i)
+      w.emit(kernel::store(out_, int_const(i), kernel::broadcast(float_const(0.0), 4)));
+    for (int half = 0; half < 2; ++half) {
+      top_[half] = w.declare(half ? "top_1" : "top_0", float_const(-INFINITY));
+      sum_[half] = w.declare(half ? "sum_1" : "sum_0", float_const(0.0));
+    }
+    w.emit(kernel::grid_wait());
+    w.emit(kernel::block(read_queries()));
+    w.emit(kernel::block(all_keys()));
+    w.emit(kernel::block(results()));
+    out.body = w.take();
+    return out;
+  }
+
+ private:
+  static Buffer registers(const char* name, int64_t elements) {
+    return kernel::make_buffer(name, kSum, Scope::kRegister, kernel::Access::kReadWrite, elements);
+  }
+  Buffer rows_buffer(const char* name, int64_t rows, int64_t width) const {
+    return kernel::make_buffer(name, {o_.dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
+                               rows * width);
+  }
+
+  // Chunk c of row r lies at chunk c xor (r % 8 within the row): ldmatrix reads eight rows without bank
+  // conflicts.
+  static Expr swizzled(const Expr& row, const Expr& chunk, int64_t width) {
+    const int64_t mask =
+        std::min<int64_t>(8, width / kChunk & -(width / kChunk));  // a power of two that divides the row
+    const Expr mixed = kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(row, int_const(mask))});
+    return kernel::add(kernel::mul(row, int_const(width)), kernel::mul(mixed, int_const(kChunk)));
+  }
+
+  // Rows first.. of a global matrix into `to` from row `at` on, zero past `extent`.
+  void copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from,
+                 const std::function<Expr(const Expr&)>& row_of, const Expr& first, int64_t rows,
+                 int64_t width, const Expr& extent) {
+    const int64_t chunks = width / kChunk, all = rows * chunks;
+    for (int64_t i = 0; i * s_.threads() < all; ++i) {
+      const Expr q = kernel::add(t_, int_const(i * s_.threads()));
+      const Expr row = kernel::index_div(q, int_const(chunks)),
+                 chunk = kernel::index_rem(q, int_const(chunks));
+      const Expr source = w.let("row", kernel::add(first, row));
+      const Expr count = kernel::select(less(source, extent), int_const(kChunk), int_const(0));
+      const Stmt copy = kernel::async_copy(
+          to, kernel::add(kernel::mul(at, int_const(width)), swizzled(row, chunk, width)),
+          kernel::load(from, kernel::add(row_of(source), kernel::mul(chunk, int_const(kChunk))), kChunk,
+                       count));
+      if ((i + 1) * s_.threads() > all) {
+        w.when(less(q, int_const(all)), [&] { w.emit(copy); });
+      } else {
+        w.emit(copy);
+      }
+    }
+  }
+
+  Stmts read_queries() {
+    LoopWriter w;
+    const int64_t rows = int64_t{16} * s_.warps_m;
+    const Buffer stage = rows_buffer("q_rows", rows, shape_.depth);
+    w.emit(kernel::alloc(stage));
+    copy_rows(w, stage, int_const(0), o_.q, o_.q_row, m0_, rows, shape_.depth, queries_);
+    w.emit(kernel::async_commit());
+    w.emit(kernel::async_wait(0));
+    w.emit(kernel::barrier());
+    const Expr row = w.let(
+        "q_row", kernel::add(kernel::mul(warp_m_, int_const(16)), kernel::index_rem(lane_, int_const(16))));
+    for (int step = 0; step < depth_steps_; ++step) {
+      const Expr chunk = kernel::add(int_const(step * 2), kernel::index_div(lane_, int_const(16)));
+      w.emit(kernel::store(
+          q_, int_const(step),
+          kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, shape_.depth)}, kQuad, stage)));
+    }
+    w.emit(kernel::barrier());
+    return w.take();
+  }
+
+  Stmts all_keys() {
+    LoopWriter w;
+    k_stage_ = rows_buffer("k_rows", 2 * keys_at_once_, shape_.depth);
+    v_stage_ = rows_buffer("v_rows", 2 * keys_at_once_, shape_.value_depth);
+    w.emit(kernel::alloc(k_stage_));
+    w.emit(kernel::alloc(v_stage_));
+    const auto fetch = [&](const Expr& block, const Expr& stage) {
+      const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
+      const Expr at = w.let("at", kernel::mul(stage, int_const(keys_at_once_)));
+      copy_rows(w, k_stage_, at, o_.k, o_.k_row, first, keys_at_once_, shape_.depth, keys_);
+      copy_rows(w, v_stage_, at, o_.v, o_.v_row, first, keys_at_once_, shape_.value_depth, keys_);
+    };
+    const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
+    fetch(int_const(0), int_const(0));
+    w.emit(kernel::async_commit());
+    w.loop("block", blocks, [&](Expr block) {
+      const Expr next = w.let("next", kernel::add(block, int_const(1)));
+      w.when(less(next, blocks), [&] { fetch(next, kernel::index_rem(next, int_const(2))); });
+      w.emit(kernel::async_commit());
+      w.emit(kernel::async_wait(1));
+      w.emit(kernel::barrier());
+      block_of_keys(w, block);
+      w.emit(kernel::barrier());
+    });
+    return w.take();
+  }
+
+  void block_of_keys(LoopWriter& w, const Expr& block) {
+    const Expr part = w.let("part", kernel::mul(warp_k_, int_const(s_.block_keys)));
+    const Expr at = w.let(
+        "rows_at",
+        kernel::add(kernel::mul(kernel::index_rem(block, int_const(2)), int_const(keys_at_once_)), part));
+    const Expr n0 = w.let("n0", kernel::add(kernel::mul(block, int_const(keys_at_once_)), part));
+    const Buffer scores = registers("scores", key_tiles_);
+    w.emit(kernel::alloc(scores));
+    products_with_keys(w, scores, at);
+    softmax(w, scores, n0);
+    products_with_values(w, scores, at);
+  }
+
+  // scores = Q K^T: 16 queries x block_keys.
+  void products_with_keys(LoopWriter& w, const Buffer& scores, const Expr& at) {
+    for (int j = 0; j < key_tiles_; ++j)
+      w.emit(kernel::store(scores, int_const(j), kernel::broadcast(float_const(0.0), 4)));
+    // Lane l names row l % 8 of matrix l / 8: keys 0-7 and 8-15, depths 0-7 and 8-15.
+    const Expr key =
+        w.let("key", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
+                                 kernel::index_rem(lane_, int_const(8))));
+    const Expr half = w.let("half", kernel::index_rem(kernel::index_div(lane_, int_const(8)), int_const(2)));
+    for (int step = 0; step < depth_steps_; ++step) {
+      for (int j = 0; j < key_tiles_; j += 2) {
+        const Expr row = kernel::add(kernel::add(at, int_const(j * 8)), key),
+                   chunk = kernel::add(int_const(step * 2), half);
+        const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4,
+                                                    {swizzled(row, chunk, shape_.depth)}, kQuad, k_stage_));
+        for (int i = 0; i < 2; ++i)
+          multiply(w, scores, j + i, kernel::load(q_, int_const(step), 4),
+                   kernel::shuffle(b, nullptr, {2 * i, 2 * i + 1}));
+      }
+    }
+  }
+
+  // Scores become weights exp(score - maximum); what was summed before is scaled to the new maximum. Maxima
+  // are of scores in units of log2: exp is one exp2.
+  void softmax(LoopWriter& w, const Buffer& scores, const Expr& n0) {
+    const Expr row = w.let("row", kernel::add(kernel::add(m0_, kernel::mul(warp_m_, int_const(16))),
+                                              kernel::index_div(lane_, int_const(4))));
+    const Expr column =
+        w.let("column", kernel::add(n0, kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2))));
+    std::vector<std::vector<Expr>> values(2);
+    for (int half = 0; half < 2; ++half) {
+      const Expr m =
+          w.let("m", kernel::min(kernel::add(row, int_const(half * 8)), kernel::sub(queries_, int_const(1))));
+      for (int j = 0; j < key_tiles_; ++j) {
+        for (int e = 0; e < 2; ++e) {
+          const Expr n = w.let("n", kernel::add(column, int_const(j * 8 + e)));
+          const Expr product = lane_of(kernel::load(scores, int_const(j), 4), half * 2 + e);
+          const Expr score = kernel::mul(o_.score(m, n, product), float_const(kLog2E));
+          values[static_cast<size_t>(half)].push_back(
+              w.let("score", kernel::select(less(n, keys_), score, float_const(-INFINITY))));
+        }
+      }
+    }
+    std::vector<Expr> shrink, base;
+    for (size_t half = 0; half < 2; ++half) {
+      Expr top = w.get(top_[half]);
+      for (const Expr& v : values[half]) top = kernel::max(top, v);
+      for (int mask : {1, 2}) {
+        const Expr own = w.let("top", top);
+        top = kernel::max(
+            own, kernel::intrinsic(Intrinsic::kSubgroupShuffleXor, {own, int_const(mask)}, own->type));
+      }
+      top = w.let("top", top);
+      // While all is masked the maximum is -inf: nothing is subtracted then.
+      base.push_back(w.let("base", kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)),
+                                                  float_const(0.0), top)));
+      shrink.push_back(w.let("shrink", exp2(kernel::sub(w.get(top_[half]), base[half]))));
+      w.set(top_[half], top);
+    }
+    for (size_t half = 0; half < 2; ++half) {
+      Expr sum = kernel::mul(w.get(sum_[half]), shrink[half]);
+      for (Expr& v : values[half]) {
+        v = w.let("weight", exp2(kernel::sub(v, base[half])));
+        sum = kernel::add(sum, v);
+      }
+      w.set(sum_[half], sum);
+    }
+    for (int j = 0; j < key_tiles_; ++j) {
+      const auto k = static_cast<size_t>(j) * 2;
+      w.emit(kernel::store(scores, int_const(j),
+                           quad(w, values[0][k], values[0][k + 1], values[1][k], values[1][k + 1])));
+    }
+    const Expr scale = quad(w, shrink[0], shrink[0], shrink[1], shrink[1]);
+    for (int i = 0; i < value_tiles_; ++i)
+      w.emit(kernel::store(out_, int_const(i), kernel::mul(kernel::load(out_, int_const(i), 4), scale)));
+  }
+
+  static Expr quad(LoopWriter& w, const Expr& a, const Expr& b, const Expr& c, const Expr& d) {
+    const Expr low = kernel::shuffle(a, b, {0, 1}), high = kernel::shuffle(c, d, {0, 1});
+    return w.let("quad", kernel::shuffle(low, high, {0, 1, 2, 3}));
+  }
+
+  // out += weights * V: the weights' registers are those of an A operand already.
+  void products_with_values(LoopWriter& w, const Buffer& scores, const Expr& at) {
+    const Expr key = w.let("key", kernel::index_rem(lane_, int_const(16)));
+    const Expr half = w.let("half", kernel::index_div(lane_, int_const(16)));
+    for (int step = 0; step < key_tiles_ / 2; ++step) {
+      const auto packed = [&](int j) {
+        return kernel::bitcast(kernel::cast(kernel::load(scores, int_const(j), 4), o_.dtype),
+                               {DType::kU32, 2});
+      };
+      const Expr a = w.let("weights", kernel::shuffle(packed(2 * step), packed(2 * step + 1), {0, 1, 2, 3}));
+      const Expr row = w.let("v_row", kernel::add(kernel::add(at, int_const(step * 16)), key));
+      for (int i = 0; i < value_tiles_; i += 2) {
+        const Expr chunk = kernel::add(int_const(i), half);
+        const Expr b =
+            w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4Trans,
+                                         {swizzled(row, chunk, shape_.value_depth)}, kQuad, v_stage_));
+        for (int e = 0; e < 2; ++e)
+          multiply(w, out_, i + e, a, kernel::shuffle(b, nullptr, {2 * e, 2 * e + 1}));
+      }
+    }
+  }
+
+  void multiply(LoopWriter& w, const Buffer& sums, int slot, const Expr& a, const Expr& b) const {
+    w.emit(kernel::store(sums, int_const(slot),
+                         kernel::intrinsic(mma_, {a, b, kernel::load(sums, int_const(slot), 4)}, kSum)));
+  }
+
+  // The parts of the keys are merged through workgroup memory, then every thread writes eight columns at a
+  // time.
+  Stmts results() {
+    LoopWriter w;
+    const int64_t rows = int64_t{16} * s_.warps_m, width = shape_.value_depth, pitch = width + 8;
+    const Buffer outs = kernel::make_buffer("outs", {DType::kF32, 1}, Scope::kWorkgroup,
+                                            kernel::Access::kReadWrite, s_.warps_k * rows * pitch);
+    const Buffer tops = kernel::make_buffer("tops", {DType::kF32, 1}, Scope::kWorkgroup,
+                                            kernel::Access::kReadWrite, s_.warps_k * rows);
+    const Buffer sums = kernel::make_buffer("sums", {DType::kF32, 1}, Scope::kWorkgroup,
+                                            kernel::Access::kReadWrite, s_.warps_k * rows);
+    for (const Buffer& b : {outs, tops, sums}) w.emit(kernel::alloc(b));
+    const Expr row = w.let("row", kernel::add(kernel::add(kernel::mul(warp_k_, int_const(rows)),
+                                                          kernel::mul(warp_m_, int_const(16))),
+                                              kernel::index_div(lane_, int_const(4))));
+    const Expr column = w.let("column", kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2)));
+    for (int half = 0; half < 2; ++half) {
+      const Expr at = w.let("at", kernel::add(row, int_const(half * 8)));
+      Expr sum = w.get(sum_[half]);
+      for (int mask : {1, 2}) {
+        const Expr own = w.let("sum", sum);
+        sum = kernel::add(
+            own, kernel::intrinsic(Intrinsic::kSubgroupShuffleXor, {own, int_const(mask)}, own->type));
+      }
+      sum = w.let("sum", sum);
+      w.when(kernel::compare(ScalarOp::kEq, column, int_const(0)), [&] {
+        w.store(tops, at, w.get(top_[half]));
+        w.store(sums, at, sum);
+      });
+      for (int i = 0; i < value_tiles_; ++i) {
+        w.store(outs, kernel::add(kernel::mul(at, int_const(pitch)), kernel::add(column, int_const(i * 8))),
+                kernel::shuffle(kernel::load(out_, int_const(i), 4), nullptr, {2 * half, 2 * half + 1}));
+      }
+    }
+    w.emit(kernel::barrier());
+    const int64_t chunks = rows * width / kChunk;
+    w.loop("i", int_const((chunks + s_.threads() - 1) / s_.threads()), [&](Expr i) {
+      const Expr q = w.let("q", kernel::add(t_, kernel::mul(i, int_const(s_.threads()))));
+      const Expr r = w.let("r", kernel::index_div(q, int_const(width / kChunk)));
+      const Expr d =
+          w.let("d", kernel::mul(kernel::index_rem(q, int_const(width / kChunk)), int_const(kChunk)));
+      const Expr m = w.let("m", kernel::add(m0_, r));
+      Expr exists = less(m, queries_);
+      if (chunks % s_.threads() != 0)
+        exists = kernel::op(ScalarOp::kAnd, {less(q, int_const(chunks)), exists});
+      w.when(exists, [&] { merge(w, outs, tops, sums, rows, pitch, r, d, m); });
+    });
+    return w.take();
+  }
+
+  void merge(LoopWriter& w, const Buffer& outs, const Buffer& tops, const Buffer& sums, int64_t rows,
+             int64_t pitch, const Expr& r, const Expr& d, const Expr& m) {
+    const auto at = [&](int part) { return kernel::add(r, int_const(part * rows)); };
+    Expr top = kernel::load(tops, at(0));
+    for (int part = 1; part < s_.warps_k; ++part) top = kernel::max(top, kernel::load(tops, at(part)));
+    top = w.let("top", top);
+    const Expr base = w.let(
+        "base",
+        kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)), float_const(0.0), top));
+    Expr sum, value;
+    for (int part = 0; part < s_.warps_k; ++part) {
+      const Expr scale =
+          w.let("scale",
+                s_.warps_k == 1 ? float_const(1.0) : exp2(kernel::sub(kernel::load(tops, at(part)), base)));
+      const Expr own = kernel::mul(kernel::load(sums, at(part)), scale);
+      const Expr out = kernel::load(outs, kernel::add(kernel::mul(at(part), int_const(pitch)), d), kChunk);
+      const Expr scaled = kernel::mul(out, kernel::broadcast(scale, kChunk));
+      sum = sum ? kernel::add(sum, own) : own;
+      value = value ? kernel::add(value, scaled) : scaled;
+    }
+    const Expr result =
+        w.let("result", kernel::op(ScalarOp::kDiv, {value, kernel::broadcast(w.let("total", sum), kChunk)}));
+    for (Stmt& s : o_.finish(m, d, result, kChunk)) w.emit(std::move(s));
+  }
+
+  const AttentionShape& shape_;
+  const AttentionSchedule& s_;
+  const AttentionOperands& o_;
+  kernel::ParamTable& params_;
+  const Expr t_;
+  int64_t keys_at_once_;
+  int key_tiles_, depth_steps_, value_tiles_;  // tiles of 8, steps of 16
+  Intrinsic mma_;
+  Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;
+  Buffer q_, out_, k_stage_, v_stage_;
+  Var top_[2], sum_[2];
+};
+
+}  // namespace
+
+AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
+                                             int processors) {
+  AttentionSchedule s;
+  if (depth > 64) s.block_keys = 32;
+  // Halve the rows while there are fewer workgroups than processors, and share the keys out instead.
+  while (s.warps_m > 1 && batch * ((queries + 16 * s.warps_m - 1) / (16 * s.warps_m)) < processors) {
+    s.warps_m /= 2;
+    if (s.warps_k < 4 && keys > int64_t{32} * s.warps_k) s.warps_k *= 2;
+  }
+  if (s.warps_k > 1) s.block_keys = 32;
+  return s;
+}
+
+AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel::GridAxis& batch_axis,
+                                       const AttentionSchedule& schedule, const Var& thread,
+                                       const AttentionOperands& operands, kernel::ParamTable& params) {
+  return Builder(shape, schedule, thread, operands, params).build(batch_axis);
+}
+
+std::string AttentionSchedule::text() const {
+  return fmt::format("attention, {} queries x {} keys, warps {}x{}", 16 * warps_m, block_keys, warps_m,
+                     warps_k);
+}
+
+}  // namespace tern::lower::gpu

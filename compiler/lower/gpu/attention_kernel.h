@@ -1,0 +1,59 @@
+// Attention on matrix units: softmax(score(Q K^T)) V in one pass over the keys, so that the score matrix
+// never exists in memory (Dao, "FlashAttention-2", 2023; the running maximum is Milakov and Gimelshein,
+// "Online normalizer calculation for softmax", 2018). 16-bit operands, f32 sums.
+//
+//   grid     batch (heads), blocks of 16 * warps_m queries
+//   warps    warps_m tiles of 16 queries; warps_k parts of each block of keys, merged at the end
+//   keys     blocks of block_keys a part, K and V copied asynchronously one block ahead
+//
+// A warp keeps its queries, its running maxima and sums, and its 16 x value_depth outputs in registers.
+#pragma once
+
+#include <functional>
+
+#include "compiler/kernel/ir.h"
+
+namespace tern::lower::gpu {
+
+struct AttentionSchedule {
+  int warps_m = 4, warps_k = 1;
+  int block_keys = 64;  // of one part; a multiple of 16
+  int threads() const { return 32 * warps_m * warps_k; }
+  std::string text() const;
+};
+
+struct AttentionShape {
+  Dim batch = 1, queries, keys;
+  int64_t depth = 64, value_depth = 64;  // multiples of 16
+};
+
+struct AttentionOperands {
+  DType dtype = DType::kF16;  // kF16 or kBF16
+  // Rows of `depth` (V: `value_depth`) consecutive elements; the functions give the index of a row's first
+  // one, a multiple of 8.
+  kernel::Buffer q, k, v;
+  std::function<kernel::Expr(const kernel::Expr& row)> q_row, k_row, v_row;
+  // What softmax sees for query m and key n, both in range: `product` scaled, masked.
+  std::function<kernel::Expr(const kernel::Expr& m, const kernel::Expr& n, const kernel::Expr& product)>
+      score;
+  // Stores `lanes` outputs from column d of query m on.
+  std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& d,
+                                          const kernel::Expr& value, int lanes)>
+      finish;
+};
+
+struct AttentionKernel {
+  std::vector<kernel::GridAxis> grid;
+  std::vector<kernel::Stmt> body;
+};
+
+// From shapes alone: few queries and heads leave processors idle, so that the keys are shared out too.
+AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
+                                             int processors);
+
+// batch_axis: a grid axis that the operand functions refer to, or one with a null variable.
+AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel::GridAxis& batch_axis,
+                                       const AttentionSchedule& schedule, const kernel::Var& thread,
+                                       const AttentionOperands& operands, kernel::ParamTable& params);
+
+}  // namespace tern::lower::gpu

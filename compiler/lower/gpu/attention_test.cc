@@ -1,0 +1,64 @@
+// Attention regions on the kernel evaluator, against the graph evaluator.
+#include "compiler/lower/gpu/attention.h"
+
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+// q, k and v are stored between dispatches, so that their rows are of 16 bits.
+const char* const kAttention = R"(
+  input %x: f32[2,3,N,16]
+  input %y: f32[2,3,K,16]
+  input %mask: f32[2,1,1,K]
+  %q = abs(%x) : f32[2,3,N,16]
+  %k = neg(%y) : f32[2,3,K,16]
+  %v = abs(%y) : f32[2,3,K,16]
+  %kt = transpose(%k) <perm=[0,1,3,2]> : f32[2,3,16,K]
+  %s = dot(%q, %kt) : f32[2,3,N,K]
+  %c = constant f32[] {0.25}
+  %cb = broadcast(%c) <shape=[2,3,N,K]> : f32[2,3,N,K]
+  %t = mul(%s, %cb) : f32[2,3,N,K]
+  %mb = broadcast(%mask) <shape=[2,3,N,K]> : f32[2,3,N,K]
+  %u = add(%t, %mb) : f32[2,3,N,K]
+  %m = reduce(%u) <op=max, axes=[3]> : f32[2,3,N]
+  %mr = reshape(%m) <shape=[2,3,N,1]> : f32[2,3,N,1]
+  %m4 = broadcast(%mr) <shape=[2,3,N,K]> : f32[2,3,N,K]
+  %d = sub(%u, %m4) : f32[2,3,N,K]
+  %e = exp(%d) : f32[2,3,N,K]
+  %l = reduce(%e) <op=add, axes=[3]> : f32[2,3,N]
+  %lr = reshape(%l) <shape=[2,3,N,1]> : f32[2,3,N,1]
+  %l4 = broadcast(%lr) <shape=[2,3,N,K]> : f32[2,3,N,K]
+  %p = div(%e, %l4) : f32[2,3,N,K]
+  %o = dot(%p, %v) : f32[2,3,N,16]
+  %z = neg(%o) : f32[2,3,N,16]
+  output %z as "z"
+)";
+
+std::string sized(std::string text, const std::string& n, const std::string& k) {
+  for (size_t at; (at = text.find(",N")) != std::string::npos;) text.replace(at, 2, "," + n);
+  for (size_t at; (at = text.find(",K")) != std::string::npos;) text.replace(at, 2, "," + k);
+  for (size_t at; (at = text.find(",N,")) != std::string::npos;) text.replace(at, 2, "," + n);
+  return text;
+}
+
+int dispatches(const std::string& text, std::vector<std::string> disabled) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  LowerOptions options;
+  options.disabled = std::move(disabled);
+  options.precision = DType::kF16;
+  Diagnostics diagnostics;
+  const auto program = lower(**g, {Arch::kCuda, {Level::kCudaSm80}}, options, diagnostics);
+  REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
+  return count_dispatches(program->steps);
+}
+
+TEST_CASE("attention is one dispatch where its operands are stored in 16 bits") {
+  const std::string text = sized(kAttention, "20", "37");
+  CHECK(dispatches(text, {}) == dispatches(text, {"fuse_attention"}) - 2);
+  check_lowering({text});
+}
+
+}  // namespace
+}  // namespace tern::lower

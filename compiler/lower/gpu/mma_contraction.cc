@@ -1,0 +1,293 @@
+#include "compiler/lower/gpu/mma_contraction.h"
+
+#include "compiler/lower/contraction.h"
+#include "compiler/lower/contraction_body.h"
+#include "compiler/lower/contraction_problem.h"
+#include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/mma_kernel.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/packing.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::ScalarOp;
+using State = MmaOperands::State;
+using Stmts = std::vector<kernel::Stmt>;
+
+constexpr int kChunk = 8;
+
+Expr let(Stmts& lets, const char* name, Expr value) {
+  if (value->kind == kernel::ExprKind::kConst || value->kind == kernel::ExprKind::kVar) return value;
+  const kernel::Var v = kernel::make_var(name, value->type);
+  lets.push_back(kernel::let(v, std::move(value)));
+  return kernel::var_expr(v);
+}
+
+bool is_multiple(const Dim& dim, int64_t of) {
+  return mod(dim, of).is_const(0);
+}
+
+// One contraction region as the operands of a kernel on matrix units.
+class Source {
+ public:
+  Source(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem, DType dtype)
+      : context_(dispatch.context()),
+        dispatch_(dispatch),
+        emitter_(emitter),
+        root_(*dispatch.region().root),
+        x_(root_.operand(0)),
+        p_(std::move(problem)),
+        params_(dispatch.params()),
+        channels_(root_.kind == OpKind::kConv ? root_.operand(1)->type.shape[1].value() : kChunk),
+        dtype_(dtype) {}
+
+  MmaOperands operands(const kernel::Buffer& weights, kernel::GridAxis& batch) {
+    b_ = int_const(0);
+    if (!p_.batch.is_const(1)) {
+      const kernel::Var v = kernel::make_var("batch");
+      b_ = kernel::var_expr(v);
+      batch = {v, p_.batch, params_.expr(p_.batch)};
+    }
+    MmaOperands o;
+    o.dtype = dtype_;
+    const int64_t rows = (p_.n.value() + 7) / 8 * 8, blocks = (p_.k.value() + 63) / 64;
+    o.b_buffer = weights;
+    o.b_first = p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(blocks * rows * 64));
+    p_.windows ? windows(o) : rows_of_memory(o);
+    o.finish = [this](const Expr& m, const Expr& n, const Expr& value, int lanes, const Expr& count) {
+      const DType type = root_.result()->type.dtype;
+      return store_epilogue(
+          emitter_, [&](const Expr& at) { return p_.out_index(b_, m, at); }, n,
+          type == DType::kF32 ? value : kernel::cast(value, type), lanes, count);
+    };
+    return o;
+  }
+
+ private:
+  Expr element(const Index& index) {
+    const Expr e = emitter_.element(x_, index);
+    TERN_CHECK(emitter_.take_checks().empty(), "a contraction inlines a gather");
+    return kernel::cast(e, dtype_);
+  }
+
+  void rows_of_memory(MmaOperands& o) {
+    const size_t along = root_.kind == OpKind::kConv ? 1 : x_->type.shape.size() - 1;
+    o.a_depth = [](const Expr& k, Stmts&) { return State{k}; };
+    if (context_.has_place(x_) && chunks_of(x_, along, p_.k.value(), dtype_, context_)) {
+      o.a_buffer = dispatch_.buffer_of(x_);
+      o.a_row = [this](const Expr& m, Stmts& lets) {
+        return State{let(lets, "a_row", emitter_.address(x_, p_.a_index(b_, m, int_const(0))))};
+      };
+      o.a_chunk = [](const State& row, const State& depth) {
+        return MmaChunk{kernel::add(row[0], depth[0]), nullptr};
+      };
+      return;
+    }
+    o.a_row = [](const Expr& m, Stmts&) { return State{m}; };
+    o.a_element = [this](const State& row, const Expr& k) { return element(p_.a_index(b_, row[0], k)); };
+  }
+
+  Index pixel(const Expr& image, const Expr& channel, const Expr& iy, const Expr& ix) const {
+    const Expr c = kernel::add(kernel::mul(b_, int_const(p_.geometry.channels)), channel);
+    return x_->type.rank() == 3 ? Index{image, c, ix} : Index{image, c, iy, ix};
+  }
+  Expr inside(const Expr& iy, const Expr& ix) const {
+    const Expr in_width = in_range(ix, params_.expr(p_.geometry.width));
+    if (x_->type.rank() == 3) return in_width;
+    return kernel::op(ScalarOp::kAnd, {in_range(iy, params_.expr(p_.geometry.height)), in_width});
+  }
+
+  // Row m is an output pixel: its image and the corner of its window. A step is a tap and a channel.
+  void windows(MmaOperands& o) {
+    const ConvGeometry& g = p_.geometry;
+    const auto div = [this](const Expr& x, const Dim& by) { return kernel::index_div(x, params_.expr(by)); };
+    const auto rem = [this](const Expr& x, const Dim& by) { return kernel::index_rem(x, params_.expr(by)); };
+    const auto corner = [](const Expr& out, int64_t stride, int64_t pad) {
+      return kernel::sub(kernel::mul(out, int_const(stride)), int_const(pad));
+    };
+    const auto row = [=](const Expr& m, Stmts& lets) {
+      const Expr at = let(lets, "pixel", rem(m, g.out_height * g.out_width));
+      const Expr image = let(lets, "image", div(m, g.out_height * g.out_width));
+      return State{image, let(lets, "iy", corner(div(at, g.out_width), g.stride_h, g.pad_top)),
+                   let(lets, "ix", corner(rem(at, g.out_width), g.stride_w, g.pad_left))};
+    };
+    const auto depth = [=](const Expr& k, Stmts& lets) {
+      const Expr tap = let(lets, "tap", kernel::index_div(k, int_const(g.channels)));
+      const auto offset = [](const Expr& at, int64_t dilation) {
+        return kernel::mul(at, int_const(dilation));
+      };
+      return State{let(lets, "ky", offset(kernel::index_div(tap, int_const(g.window_w)), g.dilation_h)),
+                   let(lets, "kx", offset(kernel::index_rem(tap, int_const(g.window_w)), g.dilation_w)),
+                   let(lets, "c", kernel::index_rem(k, int_const(g.channels)))};
+    };
+    o.a_depth = depth;
+    if (context_.has_place(x_) && chunks_of(x_, 1, g.channels, dtype_, context_)) {
+      o.a_buffer = dispatch_.buffer_of(x_);
+      // Addresses are sums of a part of the row and a part of the step.
+      o.a_row = [=, this](const Expr& m, Stmts& lets) {
+        State s = row(m, lets);
+        s.push_back(let(lets, "a_row", emitter_.address(x_, pixel(s[0], int_const(0), s[1], s[2]))));
+        return s;
+      };
+      o.a_depth = [=, this](const Expr& k, Stmts& lets) {
+        State s = depth(k, lets);
+        s.push_back(let(lets, "a_step", step_address(s)));
+        return s;
+      };
+      o.a_chunk = [this](const State& r, const State& d) {
+        return MmaChunk{kernel::add(r[3], d[3]), inside(kernel::add(r[1], d[0]), kernel::add(r[2], d[1])),
+                        std::min<int64_t>(kChunk, channels_)};
+      };
+      return;
+    }
+    o.a_row = row;
+    o.a_element = [=, this](const State& r, const Expr& k) {
+      Stmts none;
+      const Expr tap = kernel::index_div(k, int_const(g.channels));
+      const Expr iy = kernel::add(
+          r[1], kernel::mul(kernel::index_div(tap, int_const(g.window_w)), int_const(g.dilation_h)));
+      const Expr ix = kernel::add(
+          r[2], kernel::mul(kernel::index_rem(tap, int_const(g.window_w)), int_const(g.dilation_w)));
+      const Expr value = element(pixel(r[0], kernel::index_rem(k, int_const(g.channels)), iy, ix));
+      return kernel::select(inside(iy, ix), value, kernel::float_const(0.0, dtype_));
+    };
+  }
+
+  // What a tap and a channel add to an address.
+  Expr step_address(const State& step) {
+    const Place& place = context_.place(x_);
+    const size_t rank = place.strides.size();
+    Expr at = kernel::add(step[2], kernel::mul(step[1], params_.expr(place.strides[rank - 1])));
+    if (rank == 4) at = kernel::add(at, kernel::mul(step[0], params_.expr(place.strides[2])));
+    return at;
+  }
+
+  LoweringContext& context_;
+  DispatchBuilder& dispatch_;
+  ElementEmitter& emitter_;
+  const Node& root_;
+  Value* x_;
+  const ContractionProblem p_;
+  kernel::ParamTable& params_;
+  const int64_t channels_;  // of one group, in memory
+  const DType dtype_;
+  Expr b_;
+};
+
+MmaMachine machine_of(const GpuModel& model) {
+  return {model.cores, model.workgroup_memory, model.workgroup_memory};
+}
+
+// A convolution over pixels of few channels that lie eight elements apart is one over eight channels, the
+// last of which have zero weights and are not read.
+void pad_channels(const Node& root, ContractionProblem& p, LoweringContext& context) {
+  if (root.kind != OpKind::kConv || !p.windows) return;
+  const Place& place = context.place(root.operand(0));
+  const int64_t channels = p.geometry.channels;
+  if (channels >= kChunk || !place.strides.back().is_const(kChunk)) return;
+  const auto element = p.b_element;
+  p.b_element = [=](int64_t b, int64_t k, int64_t n) {
+    return k % kChunk < channels ? element(b, k / kChunk * channels + k % kChunk, n) : -1;
+  };
+  p.geometry.channels = kChunk;
+  p.k = p.k.value() / channels * kChunk;
+}
+
+// The type in which matrix units multiply: that of the weights in memory. Nothing where they do not suit.
+std::optional<DType> matrix_type(const Node& root, const LoweringContext& context) {
+  if (!is_gpu(context.target().arch) || !LoweringContext::constant_data(root.operand(1))) return std::nullopt;
+  const DType dtype = context.stored_type(root.operand(1));
+  if (dtype != DType::kF16 && dtype != DType::kBF16) return std::nullopt;
+  for (const Level level : context.target().levels) {
+    if (!gpu_model(level).has_mma) return std::nullopt;
+  }
+  return dtype;
+}
+
+}  // namespace
+
+// A's elements in memory: eight that follow each other along k, at multiples of eight, for asynchronous
+// copies.
+bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context) {
+  if (context.stored_type(value) != dtype || run % kChunk != 0) return false;
+  const Place& place = context.place(value);
+  // The caller's memory has the alignment of its elements only.
+  const BufferKind kind = context.program().buffers[static_cast<size_t>(place.buffer)].kind;
+  if (kind == BufferKind::kInput || kind == BufferKind::kOutput) return false;
+  if (!place.strides[along].is_const(1) || !is_multiple(place.offset, kChunk)) return false;
+  for (size_t d = 0; d < place.strides.size(); ++d) {
+    if (d != along && !value->type.shape[d].is_const(1) && !is_multiple(place.strides[d], kChunk))
+      return false;
+  }
+  return true;
+}
+
+std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& context) {
+  const std::optional<DType> dtype = matrix_type(root, context);
+  if (!dtype) return std::nullopt;
+  const Value* x = root.operand(0);
+  const Shape& shape = x->type.shape;
+  if (root.kind == OpKind::kDot) {
+    // Read once a block of columns: converting it there again and again would cost more than a copy.
+    const int64_t columns = context.hint(root.result()->type.shape.back());
+    const bool useful =
+        context.stored_type(x) != *dtype && is_multiple(shape.back(), kChunk) && columns >= 128;
+    return useful ? std::optional(OperandCopy{*dtype}) : std::nullopt;
+  }
+  if (is_depthwise(root)) return std::nullopt;
+  // A pixel of few channels becomes one chunk.
+  const Shape& filters = root.operand(1)->type.shape;
+  const bool few = root.int_attr("groups") == 1 && shape[1].is_const() && shape[1].value() > 1 &&
+                   shape[1].value() < kChunk &&
+                   product(Shape(filters.begin() + 2, filters.end())).value() > 1;
+  return OperandCopy{*dtype, few ? kChunk : 0};
+}
+
+bool lower_mma_contraction(const Region& region, LoweringContext& context) {
+  const Node& root = *region.root;
+  const std::optional<DType> matrix = matrix_type(root, context);
+  if (!matrix) return false;
+  const DType dtype = *matrix;
+  const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
+  DispatchBuilder dispatch(context, region);
+  dispatch.set_label(region.label());
+  dispatch.set_flops(contraction_flops(root));
+  ContractionProblem problem = root.kind == OpKind::kDot ? dot_problem(root, dispatch.params(), true)
+                                                         : conv_problem(root, dispatch.params());
+  pad_channels(root, problem, context);
+  // Shorter sums than one product, or hardly any columns: most of the units' work would be on zeros.
+  if (problem.k.value() < 16 || problem.n.value() < 8) return false;
+  const PanelSource source{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
+  const int packed = context.add_constant(root.operand(1)->name, pack_matrix(*weights, source, dtype));
+  context.note_stored(root.operand(1), dtype);
+
+  const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(),
+                       problem.k.value()};
+  std::optional<MmaSchedule> before;
+  for (const Level level : context.target().levels) {
+    const GpuModel& model = gpu_model(level);
+    const MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
+    if (before && before->text() == schedule.text()) continue;  // the level gains nothing
+    before = schedule;
+    ElementEmitter emitter(dispatch);
+    Source operands(dispatch, emitter, problem, dtype);
+    kernel::GridAxis batch;
+    const MmaOperands o = operands.operands(dispatch.bind(packed), batch);
+    const kernel::Var thread = kernel::make_var("t");
+    MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
+                                      thread, o, dispatch.params());
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                         fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+                         {schedule.threads(), thread, 32});
+  }
+  dispatch.finish();
+  return true;
+}
+
+}  // namespace tern::lower::gpu

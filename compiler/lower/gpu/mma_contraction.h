@@ -1,0 +1,27 @@
+// Contractions whose operands are 16-bit floats in memory, on matrix units.
+#pragma once
+
+#include <optional>
+
+#include "compiler/lower/context.h"
+
+namespace tern::lower::gpu {
+
+// False, with nothing added, when matrix units do not suit: wide weights, weights that are no constant, no
+// such units.
+bool lower_mma_contraction(const Region& region, LoweringContext& context);
+
+// How operand 0 of a contraction should lie for matrix units, where that is worth a copy.
+struct OperandCopy {
+  DType dtype = DType::kF16;
+  int64_t channel_pitch =
+      0;  // convolutions: elements from one pixel to the next; 0: as many as there are channels
+};
+std::optional<OperandCopy> wanted_copy(const graph::Node& root, LoweringContext& context);
+
+// Whether the value's elements lie in memory as `dtype`, runs of `run` of them along dimension `along`
+// following each other from multiples of eight on: what asynchronous copies of 16 bytes need. The value has a
+// place.
+bool chunks_of(const graph::Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context);
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,348 @@
+#include "compiler/lower/gpu/mma_kernel.h"
+
+#include "compiler/lower/loop_writer.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Intrinsic;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using Stmts = std::vector<Stmt>;
+
+constexpr int kChunk = 8;      // elements of 16 bytes
+constexpr int kStep = 16;      // depth of one product
+constexpr int kBlock = 64;     // depth of a row of packed B
+constexpr int kGroupRows = 8;  // columns of packed B come in whole swizzles
+
+Expr both(const Expr& a, const Expr& b) {
+  if (!a) return b;
+  return b ? kernel::op(ScalarOp::kAnd, {a, b}) : a;
+}
+Expr less(const Expr& a, const Expr& b) {
+  return kernel::compare(ScalarOp::kLt, a, b);
+}
+
+class Builder {
+ public:
+  Builder(const Dim& m, int64_t n, int64_t k, const MmaSchedule& s, const Var& thread, const MmaOperands& o,
+          kernel::ParamTable& params)
+      : m_dim_(m), n_(n), k_(k), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
+    stages_of_k_ = (k + s.block_depth - 1) / s.block_depth;
+    tiles_m_ = s.block_m / s.warps_m / 16;
+    tiles_n_ = s.block_n / s.warps_n / 16;
+    chunks_ = s.block_depth / kChunk;
+  }
+
+  MmaKernel build(const kernel::GridAxis& batch) {
+    MmaKernel out;
+    if (batch.var) out.grid.push_back(batch);
+    const Var m_block = kernel::make_var("m_block"), n_block = kernel::make_var("n_block");
+    const Dim m_blocks = ceildiv(m_dim_, s_.block_m), n_blocks = (n_ + s_.block_n - 1) / s_.block_n;
+    out.grid.push_back({m_block, m_blocks, params_.expr(m_blocks)});
+    out.grid.push_back({n_block, n_blocks, params_.expr(n_blocks)});
+    LoopWriter w;
+    m0_ = w.let("m0", kernel::mul(var_expr(m_block), int_const(s_.block_m)));
+    n0_ = w.let("n0", kernel::mul(var_expr(n_block), int_const(s_.block_n)));
+    lane_ = w.let("lane", kernel::index_rem(t_, int_const(32)));
+    const Expr warp = w.let("warp", kernel::index_div(t_, int_const(32)));
+    warp_n_ = w.let("warp_n", kernel::index_rem(warp, int_const(s_.warps_n)));
+    warp_m_ = w.let("warp_m",
+                    kernel::index_rem(kernel::index_div(warp, int_const(s_.warps_n)), int_const(s_.warps_m)));
+    warp_k_ = w.let("warp_k", kernel::index_div(warp, int_const(int64_t{s_.warps_n} * s_.warps_m)));
+    acc_ = kernel::make_buffer("acc", {DType::kF32, 4}, Scope::kRegister, kernel::Access::kReadWrite,
+                               int64_t{tiles_m_} * tiles_n_ * 2);
+    w.emit(kernel::alloc(acc_));
+    for (int64_t i = 0; i < acc_->size; ++i)
+      w.emit(kernel::store(acc_, int_const(i), kernel::broadcast(kernel::float_const(0.0), 4)));
+    w.emit(kernel::block(sums()));
+    w.emit(kernel::block(results()));
+    out.body = w.take();
+    return out;
+  }
+
+ private:
+  // ---- Stages: copies and products
+
+  Buffer stage_buffer(const char* name, int rows) const {
+    return kernel::make_buffer(name, {o_.dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
+                               int64_t{s_.stages} * rows * s_.block_depth);
+  }
+
+  Stmts sums() {
+    a_stage_ = stage_buffer("a_stage", s_.block_m);
+    b_stage_ = stage_buffer("b_stage", s_.block_n);
+    LoopWriter w;
+    w.emit(kernel::alloc(a_stage_));
+    w.emit(kernel::alloc(b_stage_));
+    prepare_rows(w);
+    // A group's products still read the stage before while the next one is filled.
+    const int ahead = s_.stages - (s_.group ? 2 : 1);
+    // Weights do not depend on what ran before: they start before the wait for it.
+    for (int64_t s = 0; s < std::min<int64_t>(ahead, stages_of_k_); ++s)
+      copy_b(w, int_const(s), int_const(s));
+    w.emit(kernel::grid_wait());
+    for (int64_t s = 0; s < ahead; ++s) {
+      if (s < stages_of_k_) copy_a(w, int_const(s), int_const(s));
+      w.emit(kernel::async_commit());
+    }
+    w.loop("step", int_const(stages_of_k_), [&](Expr step) {
+      w.emit(kernel::async_wait(ahead - 1));
+      w.emit(kernel::barrier());
+      const Expr stage = w.let("stage", kernel::index_rem(step, int_const(s_.stages)));
+      if (s_.group) group_products(w, stage);
+      const Expr next = w.let("next", kernel::add(step, int_const(ahead)));
+      w.when(less(next, int_const(stages_of_k_)), [&] {
+        const Expr filled = w.let("filled", kernel::index_rem(next, int_const(s_.stages)));
+        copy_a(w, next, filled);
+        copy_b(w, next, filled);
+      });
+      w.emit(kernel::async_commit());
+      if (s_.group) {
+        w.emit(kernel::group_mma_wait(1));
+      } else {
+        products(w, stage);
+      }
+    });
+    if (s_.group) w.emit(kernel::group_mma_wait(0));
+    w.emit(kernel::async_wait(0));
+    w.emit(kernel::barrier());
+    return w.take();
+  }
+
+  // A thread copies the same chunk column of every row that it copies.
+  void prepare_rows(LoopWriter& w) {
+    const int rows_at_once = s_.threads() / chunks_;
+    chunk_ = w.let("chunk", kernel::index_rem(t_, int_const(chunks_)));
+    const Expr first = w.let("copy_row", kernel::index_div(t_, int_const(chunks_)));
+    for (int r = 0; r < s_.block_m; r += rows_at_once) {
+      const Expr row = r == 0 ? first : kernel::add(first, int_const(r));
+      Stmts lets;
+      copy_rows_.push_back({row, o_.a_row(kernel::add(m0_, row), lets)});
+      for (Stmt& let : lets) w.emit(std::move(let));
+      exists_.push_back(m_dim_.is_const() && m_dim_.value() % s_.block_m == 0
+                            ? nullptr
+                            : w.let("row_exists", less(kernel::add(m0_, row), params_.expr(m_dim_))));
+    }
+  }
+
+  // Chunk c of row r of a stage lies at chunk c ^ (r % chunks): ldmatrix reads eight rows without bank
+  // conflicts.
+  Expr swizzled(const Expr& row, const Expr& chunk) const {
+    const Expr mixed =
+        kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(row, int_const(std::min(chunks_, 8)))});
+    return kernel::add(kernel::mul(row, int_const(s_.block_depth)), kernel::mul(mixed, int_const(kChunk)));
+  }
+
+  void copy_a(LoopWriter& w, const Expr& step, const Expr& stage) {
+    const Expr k = w.let("k", kernel::add(kernel::mul(step, int_const(s_.block_depth)),
+                                          kernel::mul(chunk_, int_const(kChunk))));
+    const bool ragged = k_ % s_.block_depth != 0;
+    const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
+    const Expr base = kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth));
+    Stmts lets;
+    const MmaOperands::State depth = o_.a_depth(k, lets);
+    for (Stmt& let : lets) w.emit(std::move(let));
+    for (size_t r = 0; r < copy_rows_.size(); ++r) {
+      const auto& [row, state] = copy_rows_[r];
+      const Expr to = kernel::add(base, swizzled(row, chunk_));
+      const Expr inside = both(exists_[r], in_depth);
+      if (o_.a_chunk) {
+        const MmaChunk chunk = o_.a_chunk(state, depth);
+        const Expr exists = both(inside, chunk.exists);
+        Expr count = chunk.count < kChunk ? int_const(chunk.count) : nullptr;
+        if (exists) count = kernel::select(exists, int_const(chunk.count), int_const(0));
+        w.emit(kernel::async_copy(a_stage_, to, kernel::load(o_.a_buffer, chunk.index, kChunk, count)));
+        continue;
+      }
+      for (int e = 0; e < kChunk; ++e) {
+        const Expr ke = kernel::add(k, int_const(e));
+        Expr value = o_.a_element(state, ke);
+        const Expr here = both(exists_[r], ragged ? less(ke, int_const(k_)) : nullptr);
+        if (here) value = kernel::select(here, value, kernel::float_const(0.0, o_.dtype));
+        w.store(a_stage_, kernel::add(to, int_const(e)), value);
+      }
+    }
+  }
+
+  // B as it lies: blocks of 64 steps, in each a row of 64 elements a column, swizzled.
+  void copy_b(LoopWriter& w, const Expr& step, const Expr& stage) {
+    const int64_t columns = (n_ + kGroupRows - 1) / kGroupRows * kGroupRows,
+                  blocks = (k_ + kBlock - 1) / kBlock;
+    const int64_t blocks_at_once = s_.block_depth / kBlock, chunks = int64_t{s_.block_n} * chunks_;
+    for (int64_t i = 0; i * s_.threads() < chunks; ++i) {
+      const Expr q = kernel::add(t_, int_const(i * s_.threads()));
+      const int64_t per_block = int64_t{s_.block_n} * (kBlock / kChunk);
+      const Expr block = kernel::add(kernel::mul(step, int_const(blocks_at_once)),
+                                     kernel::index_div(q, int_const(per_block)));
+      const Expr inside = kernel::index_rem(q, int_const(per_block));
+      const Expr column = kernel::add(n0_, kernel::index_div(inside, int_const(kBlock / kChunk)));
+      const Expr chunk = kernel::add(kernel::mul(kernel::add(kernel::mul(block, int_const(columns)), column),
+                                                 int_const(kBlock / kChunk)),
+                                     kernel::index_rem(inside, int_const(kBlock / kChunk)));
+      Expr exists;
+      if (n_ % s_.block_n != 0) exists = less(column, int_const(columns));
+      if (blocks % blocks_at_once != 0) exists = both(exists, less(block, int_const(blocks)));
+      const Expr count = exists ? kernel::select(exists, int_const(kChunk), int_const(0)) : nullptr;
+      const Expr from = kernel::add(o_.b_first, kernel::mul(chunk, int_const(kChunk)));
+      const Expr to = kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)),
+                                  kernel::mul(q, int_const(kChunk)));
+      const Stmt copy = kernel::async_copy(b_stage_, to, kernel::load(o_.b_buffer, from, kChunk, count));
+      if ((i + 1) * s_.threads() > chunks) {
+        w.when(less(q, int_const(chunks)), [&] { w.emit(copy); });
+      } else {
+        w.emit(copy);
+      }
+    }
+  }
+
+  // Four products of 64 rows a subgroup of 128 threads, one after the other into the same sums.
+  void group_products(LoopWriter& w, const Expr& stage) {
+    const Expr group = kernel::index_div(warp_m_, int_const(4));
+    const Expr a =
+        w.let("a_base", kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)),
+                                    kernel::mul(group, int_const(int64_t{64} * s_.block_depth))));
+    const Expr b = w.let("b_base", kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)));
+    for (int k = 0; k < s_.block_depth; k += kStep) {
+      w.emit(kernel::group_mma(acc_, kernel::load(a_stage_, kernel::add(a, int_const(k))),
+                               kernel::load(b_stage_, kernel::add(b, int_const(k)))));
+    }
+    w.emit(kernel::group_mma_commit());
+  }
+
+  void products(LoopWriter& w, const Expr& stage) {
+    const int steps = s_.block_depth / kStep;
+    const Expr a_base = w.let("a_base", kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)));
+    const Expr b_base = w.let("b_base", kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)));
+    const VType quad{DType::kU32, 4}, sum{DType::kF32, 4};
+    const Intrinsic mma = o_.dtype == DType::kF16 ? Intrinsic::kMmaM16N8K16F16 : Intrinsic::kMmaM16N8K16BF16;
+    for (int q = 0; q < steps / s_.warps_k; ++q) {
+      const Expr at = w.let("at", kernel::add(int_const(int64_t{q} * s_.warps_k), warp_k_));
+      const Expr chunk = kernel::add(kernel::mul(at, int_const(2)), kernel::index_div(lane_, int_const(16)));
+      std::vector<Expr> a;
+      for (int i = 0; i < tiles_m_; ++i) {
+        const Expr row = kernel::add(kernel::mul(warp_m_, int_const(tiles_m_ * 16)),
+                                     kernel::add(int_const(i * 16), kernel::index_rem(lane_, int_const(16))));
+        const Expr index = kernel::add(a_base, swizzled(row, chunk));
+        a.push_back(w.let("a", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, a_stage_)));
+      }
+      // Lane l names row l % 8 of matrix l / 8: columns 0-7 and 8-15 of the tile, steps 0-7 and 8-15.
+      const Expr b_block = kernel::index_div(at, int_const(kBlock / kStep));
+      const Expr b_chunk =
+          kernel::add(kernel::mul(kernel::index_rem(at, int_const(kBlock / kStep)), int_const(2)),
+                      kernel::index_rem(kernel::index_div(lane_, int_const(8)), int_const(2)));
+      const Expr b_lane =
+          w.let("b_lane", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
+                                      kernel::index_rem(lane_, int_const(8))));
+      for (int j = 0; j < tiles_n_; ++j) {
+        const Expr tile = kernel::add(kernel::mul(warp_n_, int_const(tiles_n_ * 16)), int_const(j * 16));
+        const Expr row = kernel::add(kernel::add(kernel::mul(b_block, int_const(s_.block_n)), tile), b_lane);
+        const Expr mixed = kernel::op(ScalarOp::kXor, {b_chunk, kernel::index_rem(lane_, int_const(8))});
+        const Expr index = kernel::add(
+            b_base, kernel::add(kernel::mul(row, int_const(kBlock)), kernel::mul(mixed, int_const(kChunk))));
+        const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, b_stage_));
+        for (int half = 0; half < 2; ++half) {
+          const Expr columns = w.let("b_half", kernel::shuffle(b, nullptr, {2 * half, 2 * half + 1}));
+          for (int i = 0; i < tiles_m_; ++i) {
+            const Expr slot = int_const((int64_t{i} * tiles_n_ + j) * 2 + half);
+            w.emit(kernel::store(
+                acc_, slot,
+                kernel::intrinsic(mma, {a[static_cast<size_t>(i)], columns, kernel::load(acc_, slot, 4)},
+                                  sum)));
+          }
+        }
+      }
+    }
+  }
+
+  // ---- Results
+
+  Stmts results() {
+    const int pitch = s_.block_n + MmaSchedule::kPartialPadding;
+    const Buffer partial =
+        kernel::make_buffer("partial", {DType::kF32, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
+                            int64_t{s_.warps_k} * s_.block_m * pitch);
+    LoopWriter w;
+    w.emit(kernel::alloc(partial));
+    const Expr row0 = w.let("row", kernel::add(kernel::add(kernel::mul(warp_k_, int_const(s_.block_m)),
+                                                           kernel::mul(warp_m_, int_const(tiles_m_ * 16))),
+                                               kernel::index_div(lane_, int_const(4))));
+    const Expr column0 =
+        w.let("column", kernel::add(kernel::mul(warp_n_, int_const(tiles_n_ * 16)),
+                                    kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2))));
+    for (int i = 0; i < tiles_m_; ++i) {
+      for (int j = 0; j < tiles_n_ * 2; ++j) {
+        for (int half = 0; half < 2; ++half) {
+          const Expr value = kernel::load(acc_, int_const(int64_t{i} * tiles_n_ * 2 + j), 4);
+          const Expr at =
+              kernel::add(kernel::mul(kernel::add(row0, int_const(i * 16 + half * 8)), int_const(pitch)),
+                          kernel::add(column0, int_const(j * 8)));
+          w.emit(kernel::store(partial, at, kernel::shuffle(value, nullptr, {2 * half, 2 * half + 1})));
+        }
+      }
+    }
+    w.emit(kernel::barrier());
+    const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kChunk;
+    for (int64_t i = 0; i * s_.threads() < chunks; ++i) {
+      const Expr q = w.let("q", kernel::add(t_, int_const(i * s_.threads())));
+      const Expr row = w.let("row", kernel::index_div(q, int_const(s_.block_n / kChunk)));
+      const Expr column = w.let(
+          "column", kernel::mul(kernel::index_rem(q, int_const(s_.block_n / kChunk)), int_const(kChunk)));
+      const Expr m = w.let("m", kernel::add(m0_, row)), n = w.let("n", kernel::add(n0_, column));
+      Expr exists = less(m, params_.expr(m_dim_));
+      if (m_dim_.is_const() && m_dim_.value() % s_.block_m == 0) exists = nullptr;
+      if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
+      if ((i + 1) * s_.threads() > chunks) exists = both(exists, less(q, int_const(chunks)));
+      const auto store = [&] {
+        Expr sum;
+        for (int part = 0; part < s_.warps_k; ++part) {
+          const Expr at = kernel::add(
+              kernel::mul(kernel::add(row, int_const(int64_t{part} * s_.block_m)), int_const(pitch)), column);
+          const Expr value = kernel::load(partial, at, kChunk);
+          sum = sum ? kernel::add(sum, value) : value;
+        }
+        const Expr value = w.let("sum", sum);
+        const Expr count =
+            n_ % kChunk == 0 ? nullptr : kernel::min(int_const(kChunk), kernel::sub(int_const(n_), n));
+        for (Stmt& s : o_.finish(m, n, value, kChunk, count)) w.emit(std::move(s));
+      };
+      if (exists) {
+        w.when(exists, store);
+      } else {
+        store();
+      }
+    }
+    return w.take();
+  }
+
+  const Dim m_dim_;
+  const int64_t n_, k_;
+  const MmaSchedule& s_;
+  const MmaOperands& o_;
+  kernel::ParamTable& params_;
+  const Expr t_;
+  int64_t stages_of_k_;    // stages that k takes
+  int tiles_m_, tiles_n_;  // 16 x 16 tiles of one warp
+  int chunks_;             // of one row of a stage
+  Expr m0_, n0_, lane_, warp_m_, warp_n_, warp_k_, chunk_;
+  Buffer acc_, a_stage_, b_stage_;
+  std::vector<std::pair<Expr, MmaOperands::State>> copy_rows_;
+  std::vector<Expr> exists_;
+};
+
+}  // namespace
+
+MmaKernel build_mma_kernel(const Dim& m, int64_t n, int64_t k, const kernel::GridAxis& batch_axis,
+                           const MmaSchedule& schedule, const Var& thread, const MmaOperands& operands,
+                           kernel::ParamTable& params) {
+  return Builder(m, n, k, schedule, thread, operands, params).build(batch_axis);
+}
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,59 @@
+// The body of a contraction on matrix units from its schedule: asynchronous copies of A and B into stages of
+// workgroup memory, ldmatrix and mma on them, partial sums added through workgroup memory, the region's
+// epilogue over eight columns at a time. What the operands are (a convolution's windows, weights in fragment
+// order) is behind functions.
+#pragma once
+
+#include <functional>
+
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/gpu/mma_schedule.h"
+
+namespace tern::lower::gpu {
+
+// Eight elements of 16 bits that follow each other in A's memory, at a multiple of eight.
+struct MmaChunk {
+  kernel::Expr index;
+  kernel::Expr exists;  // bool; null: always. Where false, the elements are zero and memory is not touched.
+  int64_t count = 8;    // elements that are read; the others are zero
+};
+
+struct MmaOperands {
+  DType dtype = DType::kF16;  // of both operands' elements: kF16 or kBF16
+
+  // A's element (m, k..k+7), k a multiple of eight. What a row and what a depth have in common is computed
+  // once, by lets that the functions append; m may lie past the last row.
+  using State = std::vector<kernel::Expr>;
+  std::function<State(const kernel::Expr& m, std::vector<kernel::Stmt>& lets)> a_row;
+  std::function<State(const kernel::Expr& k, std::vector<kernel::Stmt>& lets)> a_depth;
+  // Either: where they lie, for asynchronous copies out of a_buffer.
+  kernel::Buffer a_buffer;
+  std::function<MmaChunk(const State& row, const State& depth)> a_chunk;
+  // Or: one element, as a scalar of `dtype` that is 0 past the ends.
+  std::function<kernel::Expr(const State& row, const kernel::Expr& k)> a_element;
+
+  // B as packing.h's pack_matrix has it, and where its first element
+  // lies.
+  kernel::Buffer b_buffer;
+  kernel::Expr b_first;
+
+  // Stores columns n..n+7 of row m, both in range for the first lane; `count` (null: all eight) limits the
+  // lanes.
+  std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& n,
+                                          const kernel::Expr& value, int lanes, const kernel::Expr& count)>
+      finish;
+};
+
+struct MmaKernel {
+  std::vector<kernel::GridAxis> grid;
+  std::vector<kernel::Stmt> body;
+};
+
+// k and n are constants. `thread`: the kernel's thread variable; the workgroup has schedule.threads() of
+// them, in subgroups of 32. batch_axis: a grid axis that the operand functions refer to, or one with a null
+// variable.
+MmaKernel build_mma_kernel(const Dim& m, int64_t n, int64_t k, const kernel::GridAxis& batch_axis,
+                           const MmaSchedule& schedule, const kernel::Var& thread,
+                           const MmaOperands& operands, kernel::ParamTable& params);
+
+}  // namespace tern::lower::gpu

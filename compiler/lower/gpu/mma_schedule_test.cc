@@ -1,0 +1,34 @@
+#include "compiler/lower/gpu/mma_schedule.h"
+
+#include <doctest/doctest.h>
+
+namespace tern::lower::gpu {
+namespace {
+
+constexpr MmaMachine kHopper{132, 227 * 1024, 227 * 1024}, kAmpere{108, 99 * 1024, 99 * 1024};
+
+TEST_CASE("mma schedule: few outputs and long sums share the depth, many outputs are large blocks") {
+  const MmaSchedule late = default_mma_schedule({1, 49, 512, 4608}, kHopper, true);
+  CHECK(late.warps_k == 4);
+  CHECK(late.block_m <= 64);
+  const MmaSchedule square = default_mma_schedule({1, 4096, 4096, 4096}, kHopper, true);
+  CHECK(square.text() == "group mma 128x256x64, 4 stages");
+  CHECK(default_mma_schedule({1, 4096, 4096, 4096}, kAmpere, false).block_m == 128);
+}
+TEST_CASE("mma schedule: every choice fits the memory that a workgroup may have") {
+  for (const MmaMachine& machine : {kHopper, kAmpere}) {
+    for (const int64_t m : {1, 49, 196, 3136, 100352}) {
+      for (const int64_t n : {8, 64, 1000, 4096}) {
+        for (const int64_t k : {16, 147, 1024, 4608}) {
+          const MmaSchedule s = default_mma_schedule({1, m, n, k}, machine, machine.processors == 132);
+          CHECK(s.stage_bytes() <= machine.workgroup_memory_limit);
+          CHECK(s.partial_bytes() <= machine.workgroup_memory_limit);
+          CHECK(s.threads() <= 1024);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower::gpu
