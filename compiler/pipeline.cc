@@ -227,7 +227,10 @@ bool Compilation::build_programs() {
   phase("planning memory", 0.3);
   for (size_t i = 0; i < lowered_.size(); ++i)
     program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
-  parts_.constants.layout();
+  int64_t alignment = program::ConstantPool::kAlignment;
+  for (const lower::Target& target : options_.targets)
+    alignment = std::max(alignment, program::binding_alignment(target.arch));
+  parts_.constants.layout(alignment);
   module_.symbols = program::module_symbols(*lowered_[0]);
   Result<std::unique_ptr<module::FunctionT>> function = program::module_function(*lowered_[0]);
   if (!function.ok()) return stop(CompileStatus::kModelError, function.take_error());

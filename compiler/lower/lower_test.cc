@@ -356,5 +356,23 @@ TEST_CASE("data-dependent sizes") {
                   {5}});
 }
 
+TEST_CASE("many elements: vectors and several elements a thread on GPUs") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80}};
+  check_lowering_for({R"(
+  input %x: f32[9,7168] as "x"
+  input %b: f32[7168] as "b"
+  %bb = broadcast(%b) <shape=[9,7168]>
+  %1 = add(%x, %bb)
+  %2 = mul(%1, %x)
+  output %2 as "y")"},
+                     cuda, "elementwise");
+  check_lowering_for({R"(
+  input %x: f32[1,64,61,33] as "x"
+  %p = reduce_window(%x) <op=max, window=[1,1,3,3], strides=[1,1,1,1], low=[0,0,1,1], high=[0,0,1,1], dilations=[1,1,1,1]>
+  %t = transpose(%p) <perm=[0,2,3,1]>
+  output %t as "y")"},
+                     cuda, "window");
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -1,6 +1,6 @@
 // Differential tests of lowering: a graph's text is lowered, its steps run on the kernel evaluator at every
-// level of a CPU and of the GPUs, and compared with the graph evaluator. Inputs are small integers scaled so that float sums are exact
-// in any order, unless a graph has functions that round.
+// level of a CPU and of the GPUs, and compared with the graph evaluator. Inputs are small integers scaled so
+// that float sums are exact in any order, unless a graph has functions that round.
 #pragma once
 
 #include <doctest/doctest.h>

@@ -3,6 +3,7 @@
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/arg_reduce.h"
 #include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
@@ -62,6 +63,46 @@ void serial_axis_kernel(const Region& region, LoweringContext& context, const Va
   dispatch.finish();
 }
 
+void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std::vector<int>& order,
+                       const std::vector<AccessStrides>& accesses) {
+  const Node& root = *region.root;
+  const Value* in = root.operand();
+  const Shape& shape = in->type.shape;
+  const auto axis = static_cast<size_t>(root.int_attr("axis"));
+  std::vector<int> others;
+  for (const int d : order) {
+    if (d != static_cast<int>(axis)) others.push_back(d);
+  }
+  const std::vector<NestAxis> axes =
+      merge_axes(shape, others, accesses, std::vector<bool>(shape.size(), false));
+  DispatchBuilder dispatch(context, region);
+  dispatch.set_flops(product(shape));
+  ElementEmitter emitter(dispatch);
+  gpu::ArgReduce what;
+  what.dtype = in->type.dtype;
+  what.length = shape[axis];
+  what.largest = root.bool_attr("largest");
+  what.last = root.bool_attr("last");
+  what.columns = order.back() != static_cast<int>(axis) && !axes.empty();
+  what.element = [&](const std::vector<Expr>& row, const Expr& position, std::vector<Stmt>& checks) {
+    Index index = axis_index(axes, shape.size(), row);
+    index[axis] = position;
+    const Expr value = emitter.element(in, index);
+    for (Stmt& s : emitter.take_checks()) checks.push_back(std::move(s));
+    return value;
+  };
+  what.finish = [&](const std::vector<Expr>& row, const Expr& position) {
+    Index index = axis_index(axes, shape.size(), row);
+    index.erase(index.begin() + static_cast<std::ptrdiff_t>(axis));
+    emitter.bind(root.result(), kernel::cast(position, root.result()->type.dtype));
+    std::vector<Stmt> stores = store_outputs(emitter, index);
+    emitter.unbind(root.result());
+    return stores;
+  };
+  gpu::add_arg_reduce_variant(dispatch, variant_levels(context.target()).front(), axes, what);
+  dispatch.finish();
+}
+
 }  // namespace
 
 void lower_scan(const Region& region, LoweringContext& context) {
@@ -113,6 +154,7 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
     order = context.place(a.value).layout.order;
     break;
   }
+  if (is_gpu(context.target().arch)) return arg_reduce_on_gpu(region, context, order, accesses);
   const auto body = [&](ElementEmitter& emitter, Index index) -> std::vector<Stmt> {
     const DType dtype = in->type.dtype;
     const kernel::Var best = kernel::make_var("best", {dtype, 1}), where = kernel::make_var("where"),

@@ -136,7 +136,7 @@ uint64_t ModuleFile::add_constants(module::ModuleT& module) {
     for (const program::ConstantPool::Entry& entry : entries) {
       if (entry.segment != segment) continue;
       const int64_t bytes = static_cast<int64_t>(entry.data->bytes().size());
-      pieces.push_back({entry.data->bytes(), round_up(bytes, program::ConstantPool::kAlignment) - bytes});
+      pieces.push_back({entry.data->bytes(), round_up(bytes, input_.constants.alignment()) - bytes});
       auto constant = std::make_unique<module::ConstantT>();
       constant->name = entry.name;
       constant->segment = static_cast<uint32_t>(segment);

@@ -179,11 +179,6 @@ uint32_t CommandWriter::kernel_index(const lower::DispatchStep& step) {
   return at->second;
 }
 
-module::Launch CommandWriter::launch(const lower::KernelVariant& variant) {
-  const uint32_t one = pools_.number(1), scratch = pools_.number(variant.kernel->scratch_bytes);
-  return {operand(variant.tiles), one, one, scratch};
-}
-
 Status CommandWriter::dispatch(const lower::DispatchStep& step) {
   TERN_CHECK(!step.variants.empty(), "dispatch '{}' has no variant", step.label);
   module::ProgramT& program = pools_.program();
@@ -206,10 +201,11 @@ Status CommandWriter::dispatch(const lower::DispatchStep& step) {
   const uint32_t first_param = static_cast<uint32_t>(program.params.size());
   for (const Dim& param : step.params) program.params.push_back(operand(param));
   const uint32_t first_launch = static_cast<uint32_t>(program.launches.size());
+  const uint32_t one = pools_.number(1);
   for (auto variant = step.variants.rbegin(); variant != step.variants.rend(); ++variant) {
-    const module::Launch launched = launch(*variant);
-    const size_t images = target_.images(variant->level).size();
-    program.launches.insert(program.launches.end(), images, launched);
+    const module::Launch launch(operand(variant->tiles), one, one,
+                                pools_.number(variant->kernel->scratch_bytes));
+    program.launches.insert(program.launches.end(), target_.images(variant->level).size(), launch);
   }
   const std::string& schedule = step.variants.back().kernel->schedule;
   const uint32_t source =

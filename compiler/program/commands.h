@@ -80,7 +80,6 @@ class CommandWriter {
   void copy(const lower::CopyStep& step);
   Status fill(const lower::FillStep& step);
   uint32_t kernel_index(const lower::DispatchStep& step);
-  module::Launch launch(const lower::KernelVariant& variant);
 };
 
 }  // namespace tern::program

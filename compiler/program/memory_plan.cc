@@ -10,23 +10,24 @@
 namespace tern::program {
 namespace {
 
-bool multiple_of_alignment(const Dim& dim) {
+bool multiple_of(const Dim& dim, int64_t alignment) {
+  const auto is_multiple = [&](const Dim& d) { return multiple_of(d, alignment); };
   switch (dim.op()) {
     case Dim::Op::kConst:
-      return dim.value() % kArenaAlignment == 0;
+      return dim.value() % alignment == 0;
     case Dim::Op::kMul:
-      return std::any_of(dim.args().begin(), dim.args().end(), multiple_of_alignment);
+      return std::any_of(dim.args().begin(), dim.args().end(), is_multiple);
     case Dim::Op::kAdd:
     case Dim::Op::kMin:
     case Dim::Op::kMax:
-      return std::all_of(dim.args().begin(), dim.args().end(), multiple_of_alignment);
+      return std::all_of(dim.args().begin(), dim.args().end(), is_multiple);
     default:
       return false;
   }
 }
 
-Dim aligned(const Dim& bytes) {
-  return multiple_of_alignment(bytes) ? bytes : ceildiv(bytes, kArenaAlignment) * kArenaAlignment;
+Dim aligned(const Dim& bytes, int64_t alignment) {
+  return multiple_of(bytes, alignment) ? bytes : ceildiv(bytes, alignment) * Dim(alignment);
 }
 
 // Roots that share memory by in-place computation, as one item of the packing.
@@ -38,7 +39,8 @@ struct Group {
 
 class Planner {
  public:
-  Planner(const lower::LoweredProgram& program, MemoryPlan& plan) : program_(program), plan_(plan) {}
+  Planner(const lower::LoweredProgram& program, int64_t alignment, MemoryPlan& plan)
+      : program_(program), alignment_(alignment), plan_(plan) {}
 
   void make_groups() {
     std::vector<size_t> leader(program_.buffers.size());
@@ -51,7 +53,7 @@ class Planner {
       const LiveRange& range = plan_.live.ranges[i];
       if (buffer.kind != lower::BufferKind::kTemporary || buffer.alias_of >= 0 || !range.used()) continue;
       const auto [at, fresh] = group_of.try_emplace(leader[i], groups_.size());
-      if (fresh) groups_.push_back({{}, aligned(buffer.bytes), range});
+      if (fresh) groups_.push_back({{}, aligned(buffer.bytes, alignment_), range});
       Group& group = groups_[at->second];
       group.roots.push_back(i);
       group.range = {std::min(group.range.begin, range.begin), std::max(group.range.end, range.end)};
@@ -99,6 +101,7 @@ class Planner {
 
  private:
   const lower::LoweredProgram& program_;
+  const int64_t alignment_;
   MemoryPlan& plan_;
   std::vector<Group> groups_;
   Packing packing_;
@@ -202,13 +205,13 @@ std::string MemoryPlan::formula() const {
   return dim.text();
 }
 
-Result<MemoryPlan> plan_memory(const lower::LoweredProgram& program) {
+Result<MemoryPlan> plan_memory(const lower::LoweredProgram& program, int64_t alignment) {
   TERN_TRY(check_sizes(program));
   const auto plan_with = [&](bool side_by_side) {
     MemoryPlan plan;
     plan.resolved = resolve_aliases(program);
     plan.live = compute_liveness(program, plan.resolved, side_by_side);
-    Planner planner(program, plan);
+    Planner planner(program, alignment, plan);
     planner.make_groups();
     planner.pack();
     planner.place();

@@ -47,6 +47,7 @@ int64_t symbol_hint(const graph::SymbolInfo& symbol);
 int64_t at_hints(const Dim& dim, const lower::LoweredProgram& program);
 
 // Fails if a temporary's size uses a symbol that is not known at entry.
-Result<MemoryPlan> plan_memory(const lower::LoweredProgram& program);
+// `alignment`: of offsets, a multiple of kArenaAlignment.
+Result<MemoryPlan> plan_memory(const lower::LoweredProgram& program, int64_t alignment = kArenaAlignment);
 
 }  // namespace tern::program

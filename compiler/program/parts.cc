@@ -62,7 +62,12 @@ size_t ConstantPool::add(const TensorDataPtr& data, const std::string& name, int
   return index;
 }
 
-void ConstantPool::layout() {
+int64_t binding_alignment(lower::Arch arch) {
+  return arch == lower::Arch::kVulkan ? 256 : ConstantPool::kAlignment;
+}
+
+void ConstantPool::layout(int64_t alignment) {
+  alignment_ = alignment;
   std::vector<uint64_t> users;  // of each segment
   segment_bytes_.clear();
   for (Entry& entry : entries_) {
@@ -74,7 +79,7 @@ void ConstantPool::layout() {
     }
     int64_t& bytes = segment_bytes_[entry.segment];
     entry.offset = bytes;
-    bytes += (static_cast<int64_t>(entry.data->bytes().size()) + kAlignment - 1) / kAlignment * kAlignment;
+    bytes += (static_cast<int64_t>(entry.data->bytes().size()) + alignment - 1) / alignment * alignment;
   }
 }
 

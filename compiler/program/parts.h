@@ -17,7 +17,7 @@ namespace tern::program {
 // that the same programs use share a segment, so that a device gets only what its program needs.
 class ConstantPool {
  public:
-  static constexpr int64_t kAlignment = 64;
+  static constexpr int64_t kAlignment = 64;  // the least
   struct Entry {
     TensorDataPtr data;
     std::string name;       // of the first value with these bytes
@@ -27,7 +27,9 @@ class ConstantPool {
   };
   // Returns the entry's index.
   size_t add(const TensorDataPtr& data, const std::string& name, int program);
-  void layout();
+  // `alignment`: of each constant's place, for all programs.
+  void layout(int64_t alignment = kAlignment);
+  int64_t alignment() const { return alignment_; }
   const Entry& entry(size_t index) const { return entries_[index]; }
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<int64_t>& segment_bytes() const { return segment_bytes_; }
@@ -37,7 +39,11 @@ class ConstantPool {
   std::unordered_multimap<uint64_t, size_t> by_hash_;
   std::unordered_map<const TensorData*, size_t> by_pointer_;
   std::vector<int64_t> segment_bytes_;
+  int64_t alignment_ = kAlignment;
 };
+
+// What the offsets of a device's bindings are multiples of: the devices with the strictest rule decide.
+int64_t binding_alignment(lower::Arch arch);
 
 // Kernels of each level, identical ones once. Identical: the same code; names, sources, grids and parameter
 // values, which belong to the dispatch, do not count. A level becomes one executable or several (images),

@@ -519,7 +519,7 @@ Result<BuiltProgram> build_program(const lower::LoweredProgram& lowered, const l
                                    int program, ModuleParts& parts) {
   const CheckContext context("building the program of function '" + lowered.function + "'");
   BuiltProgram built;
-  TERN_ASSIGN(built.plan, plan_memory(lowered));
+  TERN_ASSIGN(built.plan, plan_memory(lowered, binding_alignment(target.arch)));
   built.program = std::make_unique<module::ProgramT>();
   built.program->target = target_class(target.arch);
   ProgramPools pools(*built.program);

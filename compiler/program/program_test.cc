@@ -177,5 +177,30 @@ TEST_CASE("no barrier between dispatches that touch nothing in common") {
   CHECK_MESSAGE(text.find("barrier\n  dispatch join") != std::string::npos, text);
 }
 
+TEST_CASE("GPU programs: a variant an image, sizes past 32-bit indices are refused") {
+  const lower::Target cuda{lower::Arch::kCuda, {lower::Level::kCudaSm80}, {}, {"sm_80", "compute_80"}};
+  const auto build = [&](const Dim& n) {
+    TestProgram test;
+    test.symbol("N", 8);
+    const int in = test.input("x", {n}), out = test.output("y", {n});
+    test.program.steps = {test.dispatch({{in}, {out, kWrite}}, {}, ceildiv(n, 256))};
+    test.program.steps[0].dispatch->variants[0].level = lower::Level::kCudaSm80;
+    ModuleParts parts;
+    return build_program(test.program, cuda, 0, parts);
+  };
+  Result<BuiltProgram> built = build(Dim::symbol("N"));
+  REQUIRE(built.ok());
+  CHECK(built->program->target == module::TargetClass::Cuda);
+  REQUIRE(built->program->kernels[0]->variants.size() == 2);
+  CHECK(built->program->kernels[0]->variants[1].executable() == 1);
+  CHECK(built->program->launches.size() == 2);
+  REQUIRE(!built->program->messages.empty());
+  CHECK(built->program->messages[0].find("GPU kernels index at most 2146435072 elements") !=
+        std::string::npos);
+  const Result<BuiltProgram> large = build(int64_t{1} << 31);
+  REQUIRE(!large.ok());
+  CHECK(large.error().message.find("'x' has 8589934592 bytes of type f32") == 0);
+}
+
 }  // namespace
 }  // namespace tern::program

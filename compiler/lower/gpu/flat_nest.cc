@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
@@ -27,6 +28,26 @@ int64_t byte_granule(DispatchBuilder& dispatch) {
     granule = std::max(granule, own);
   }
   return granule;
+}
+
+// The elements of one unit as a loop, for the vectoriser.
+Stmt vector_body(std::vector<Expr> coordinates, int width, const ElementBody& body) {
+  const kernel::Var v = kernel::make_var("v");
+  coordinates.back() = kernel::add(kernel::mul(coordinates.back(), int_const(width)), var_expr(v));
+  return kernel::loop(v, int_const(0), int_const(width), kernel::LoopKind::kSerial, body(coordinates));
+}
+
+// Neighbours along the innermost axis that a thread computes as one vector, so that its accesses are one: 4,
+// or 1 where that leaves too few threads or the statements are none that vectors can do.
+int vector_width(const std::vector<NestAxis>& axes, int64_t elements, const GpuModel& model,
+                 const ElementBody& body) {
+  constexpr int kWidth = 4;
+  if (axes.empty() || !axes.back().extent.is_const() || axes.back().extent.value() % kWidth != 0) return 1;
+  if (elements < int64_t{model.cores} * 128 * kWidth) return 1;
+  std::vector<Expr> coordinates;
+  for (size_t a = 0; a < axes.size(); ++a)
+    coordinates.push_back(var_expr(kernel::make_var(fmt::format("i{}", a))));
+  return kernel::why_not_vectorizable(vector_body(coordinates, kWidth, body)).empty() ? kWidth : 1;
 }
 
 int round_to_subgroup(int64_t n) {
@@ -80,16 +101,19 @@ std::vector<Expr> split_position(DispatchBuilder& dispatch, const std::vector<Ne
 
 void add_flat_variant(DispatchBuilder& dispatch, Level level, const std::vector<NestAxis>& axes,
                       int64_t element_cost, const ElementBody& body, const std::string& what) {
-  const Dim total = point_count(axes);
   const int64_t granule = byte_granule(dispatch);
-  FlatSchedule s =
-      default_flat_schedule(dispatch.context().hint(total), element_cost * granule, gpu_model(level));
+  const int64_t elements = dispatch.context().hint(point_count(axes));
+  const int width = granule == 1 ? vector_width(axes, elements, gpu_model(level), body) : 1;
+  std::vector<NestAxis> units = axes;  // of `width` elements each
+  if (width > 1) units.back().extent = floordiv(units.back().extent, width);
+  const Dim total = point_count(units);
+  FlatSchedule s = default_flat_schedule(elements / width, element_cost * granule * width, gpu_model(level));
   const kernel::Var thread = kernel::make_var("t");
   const Expr n = dispatch.expr(total);
   const auto element = [&](const Expr& position) {
     std::vector<Stmt> out;
-    const std::vector<Expr> coordinates = split_position(dispatch, axes, position, out);
-    append(out, body(coordinates));
+    std::vector<Expr> coordinates = split_position(dispatch, units, position, out);
+    append(out, width == 1 ? body(coordinates) : vector_loop(vector_body(coordinates, width, body), width));
     return out;
   };
   if (granule == 0) {
@@ -125,7 +149,9 @@ void add_flat_variant(DispatchBuilder& dispatch, Level level, const std::vector<
   } else {
     all.insert(all.begin(), kernel::let(group, int_const(0)));
   }
-  dispatch.add_variant(level, std::move(grid), std::move(all), what + ", " + s.text(), {s.threads, thread});
+  const std::string vectors = width > 1 ? fmt::format(" of {}", width) : "";
+  dispatch.add_variant(level, std::move(grid), std::move(all), what + ", " + s.text() + vectors,
+                       {s.threads, thread});
 }
 
 }  // namespace tern::lower::gpu

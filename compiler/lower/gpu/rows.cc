@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/rows.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/gpu/thread_fold.h"
@@ -11,6 +12,7 @@ namespace tern::lower::gpu {
 namespace {
 
 using graph::Value;
+using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
 using kernel::Stmt;
@@ -35,15 +37,8 @@ class GpuRows : public RowsNest {
   Expr fold(const kernel::Var& acc, ScalarOp op, Stmts& out) override {
     return fold_threads(acc, op, layout_, out);
   }
-  Stmts row_stores(Stmts stores) override {
-    Expr mine = kernel::compare(ScalarOp::kEq, lane_, int_const(0));
-    if (valid_) mine = kernel::op(ScalarOp::kAnd, {mine, valid_});
-    return {kernel::if_then(mine, std::move(stores))};
-  }
-  Stmts element_stores(Stmts stores) override {
-    if (!valid_) return stores;
-    return {kernel::if_then(valid_, std::move(stores))};
-  }
+  Stmts row_stores(Stmts stores) override { return threads_->once(std::move(stores)); }
+  Stmts element_stores(Stmts stores) override { return threads_->valid(std::move(stores)); }
   Stmt keep(const Value* value, const Expr&, Expr element) override {
     return kernel::store(memory_.at(value), step_, std::move(element));
   }
@@ -52,9 +47,9 @@ class GpuRows : public RowsNest {
   }
 
   RowSchedule schedule_;
+  std::optional<RowThreads> threads_;
   FoldLayout layout_;
-  Expr lane_, valid_;  // valid_: null when every thread has a row
-  Expr step_;          // of the row loop whose body is being written
+  Expr step_;  // of the row loop whose body is being written
   bool unrolled_ = false;
   std::unordered_map<const Value*, kernel::Buffer> memory_;
 };
@@ -64,33 +59,10 @@ void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
   const Dim rows = point_count(kept_), length = row_length();
   schedule_ = default_row_schedule(context_.hint(rows), context_.hint(length), lanes_are_rows_, model);
   ElementEmitter emitter(dispatch);
-  const kernel::Var thread = kernel::make_var("t"), group = kernel::make_var("group");
-  const Expr t = var_expr(thread);
-  Stmts body;
-  const auto named = [&](const char* name, const Expr& value) {
-    const kernel::Var v = kernel::make_var(name);
-    body.push_back(kernel::let(v, value));
-    return var_expr(v);
-  };
-  const Dim tiles = ceildiv(rows, schedule_.rows);
-  const Expr lanes = int_const(schedule_.lanes), per_group = int_const(schedule_.rows);
-  lane_ = schedule_.columns ? kernel::index_div(t, per_group) : kernel::index_rem(t, lanes);
-  lane_ = named("lane", lane_);
-  const Expr own =
-      named("own", schedule_.columns ? kernel::index_rem(t, per_group) : kernel::index_div(t, lanes));
-  const Expr group_at = tiles.is_const(1) ? int_const(0) : var_expr(group);
-  Expr row_at = named("row", kernel::add(kernel::mul(group_at, per_group), own));
-  valid_ = nullptr;
-  const bool even = rows.is_const() && rows.value() % schedule_.rows == 0;
-  if (!even) {
-    const kernel::Var valid = kernel::make_var("valid", {DType::kBool, 1});
-    const Expr n = dispatch.expr(rows);
-    body.push_back(kernel::let(valid, kernel::compare(ScalarOp::kLt, row_at, n)));
-    valid_ = var_expr(valid);
-    // Threads without a row read the last one's: barriers need all of them.
-    row_at = named("row_read", kernel::min(row_at, kernel::sub(n, int_const(1))));
-  }
-  layout_ = {schedule_.lanes, schedule_.rows, schedule_.columns, model.subgroup, lane_, own, t};
+  threads_.emplace(dispatch, kept_, schedule_);
+  Stmts body = threads_->prologue();
+  layout_ = {schedule_.lanes,  schedule_.rows,  schedule_.columns,           model.subgroup,
+             threads_->lane(), threads_->own(), var_expr(threads_->thread())};
   unrolled_ = false;
   stored_.clear();
   memory_.clear();
@@ -105,14 +77,12 @@ void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
       body.push_back(kernel::alloc(memory_[v]));
     }
   }
-  const std::vector<Expr> coordinates = split_position(dispatch, kept_, row_at, body);
-  append(body, row(emitter, coordinates));
-  std::vector<kernel::GridAxis> grid;
-  if (!tiles.is_const(1)) grid.push_back({group, tiles, dispatch.expr(tiles)});
-  dispatch.add_variant(level, std::move(grid), std::move(body),
-                       fmt::format("rows of {}, {} reductions, {}{}", length.text(), plan_.reductions.size(),
-                                   schedule_.text(), unrolled_ ? ", kept in registers" : ""),
-                       {schedule_.threads(), thread, layout_.uses_subgroup() ? model.subgroup : 0});
+  append(body, row(emitter, threads_->row()));
+  dispatch.add_variant(
+      level, threads_->grid(), std::move(body),
+      fmt::format("rows of {}, {} reductions, {}{}", length.text(), plan_.reductions.size(), schedule_.text(),
+                  unrolled_ ? ", kept in registers" : ""),
+      {schedule_.threads(), threads_->thread(), layout_.uses_subgroup() ? model.subgroup : 0});
 }
 
 GpuRows::Stmts GpuRows::row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
@@ -121,7 +91,8 @@ GpuRows::Stmts GpuRows::row_loop(ElementEmitter& emitter, const std::vector<Expr
   const Dim steps = ceildiv(length, schedule_.lanes);
   const kernel::Var step = kernel::make_var("step"), at = kernel::make_var("at");
   step_ = var_expr(step);
-  Stmts inner = {kernel::let(at, kernel::add(kernel::mul(step_, int_const(schedule_.lanes)), lane_))};
+  Stmts inner = {
+      kernel::let(at, kernel::add(kernel::mul(step_, int_const(schedule_.lanes)), threads_->lane()))};
   Stmts element;
   const std::vector<Expr> reduced = split_position(emitter.dispatch(), reduced_, var_expr(at), element);
   append(element, body(space_index(kept, reduced), var_expr(at)));
@@ -137,6 +108,49 @@ GpuRows::Stmts GpuRows::row_loop(ElementEmitter& emitter, const std::vector<Expr
 }
 
 }  // namespace
+
+RowThreads::RowThreads(DispatchBuilder& dispatch, const std::vector<NestAxis>& axes,
+                       const RowSchedule& schedule)
+    : schedule_(schedule), thread_(kernel::make_var("t")) {
+  const Expr t = var_expr(thread_);
+  const auto named = [&](const char* name, const Expr& value) {
+    const kernel::Var v = kernel::make_var(name, value->type);
+    prologue_.push_back(kernel::let(v, value));
+    return var_expr(v);
+  };
+  const Dim rows = point_count(axes), tiles = ceildiv(rows, schedule.rows);
+  const Expr lanes = int_const(schedule.lanes), per_group = int_const(schedule.rows);
+  lane_ = named("lane", schedule.columns ? kernel::index_div(t, per_group) : kernel::index_rem(t, lanes));
+  own_ = named("own", schedule.columns ? kernel::index_rem(t, per_group) : kernel::index_div(t, lanes));
+  Expr row = own_;
+  if (!tiles.is_const(1)) {
+    const kernel::Var group = kernel::make_var("group");
+    grid_.push_back({group, tiles, dispatch.expr(tiles)});
+    row = named("row", kernel::add(kernel::mul(var_expr(group), per_group), own_));
+  }
+  if (!rows.is_const() || rows.value() % schedule.rows != 0) {
+    const Expr n = dispatch.expr(rows);
+    valid_ = named("valid", kernel::compare(ScalarOp::kLt, row, n));
+    row = named("row_read", kernel::min(row, kernel::sub(n, int_const(1))));
+  }
+  row_ = split_position(dispatch, axes, row, prologue_);
+}
+
+std::vector<Stmt> RowThreads::valid(std::vector<Stmt> stores) const {
+  if (!valid_) return stores;
+  return {kernel::if_then(valid_, std::move(stores))};
+}
+
+std::vector<Stmt> RowThreads::once(std::vector<Stmt> stores) const {
+  Expr mine = kernel::compare(ScalarOp::kEq, lane_, int_const(0));
+  if (valid_) mine = kernel::op(ScalarOp::kAnd, {mine, valid_});
+  return {kernel::if_then(mine, std::move(stores))};
+}
+
+Expr RowThreads::slot(const Expr& lane) const {
+  return schedule_.columns ? kernel::add(kernel::mul(lane, int_const(schedule_.rows)), own_)
+                           : kernel::add(kernel::mul(own_, int_const(schedule_.lanes)), lane);
+}
 
 std::string RowSchedule::text() const {
   return fmt::format("{} rows x {} {}threads", rows, lanes, columns ? "distant " : "");

@@ -112,8 +112,6 @@ class Simt : TileWriter {
     const Expr above = kernel::index_div(t_, int_const(across));
     ty_ = named(body, "ty", s_.slices == 1 ? above : kernel::index_rem(above, int_const(down)));
     slice_ = s_.slices == 1 ? int_const(0) : named(body, "slice", kernel::index_div(above, int_const(down)));
-    a_tile_ = workgroup("a_tile", stage_depth_ * pitch(), body);
-    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns, body);
     sums_ = registers("sums", kVec, s_.thread_rows * vectors(), body);
     body.push_back(unrolled("z", s_.thread_rows * vectors(), [&](const Expr& z) -> Stmts {
       return {kernel::store(sums_, z, zero(kVector))};
@@ -121,6 +119,10 @@ class Simt : TileWriter {
     a_next_ = registers("a_next", {DType::kF32, 1}, per_thread(s_.rows), body);
     b_next_ = registers("b_next", {DType::kF32, 1}, per_thread(s_.columns), body);
     append(body, fetch(int_const(0)));
+    // A scope of their own: the parts of fold_slices take the same bytes afterwards.
+    Stmts staged;
+    a_tile_ = workgroup("a_tile", stage_depth_ * pitch(), staged);
+    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns, staged);
     const Var stage = kernel::make_var("stage");
     Stmts loop;
     loop.push_back(kernel::barrier());
@@ -128,8 +130,9 @@ class Simt : TileWriter {
     loop.push_back(kernel::barrier());
     append(loop, fetch(times(plus(var_expr(stage), int_const(1)), stage_depth_)));
     append(loop, multiply());
-    body.push_back(kernel::loop(stage, int_const(0), params_.expr(ceildiv(o_.k, stage_depth_)),
-                                LoopKind::kSerial, std::move(loop)));
+    staged.push_back(kernel::loop(stage, int_const(0), params_.expr(ceildiv(o_.k, stage_depth_)),
+                                  LoopKind::kSerial, std::move(loop)));
+    body.push_back(kernel::block(std::move(staged)));
     append(body, s_.slices == 1 ? store_all() : fold_slices());
     return take(std::move(body));
   }
@@ -275,9 +278,8 @@ class Simt : TileWriter {
   Stmts fold_slices() {
     const Expr slices_tail = kernel::compare(ScalarOp::kGt, slice_, int_const(0));
     const int64_t tile = int64_t{s_.rows} * s_.columns;
-    Stmts out;
+    Stmts out, inner;
     out.push_back(kernel::barrier());
-    Stmts inner;
     const Buffer parts = workgroup("parts", tile * (s_.slices - 1), inner);
     const auto at = [&](const Expr& slice, int i, int v) {
       return plus(times(slice, tile), plus(times(row_in_tile(i), s_.columns), column_in_tile(v)));
@@ -298,7 +300,7 @@ class Simt : TileWriter {
     inner.push_back(kernel::if_then(slices_tail, std::move(give)));
     inner.push_back(kernel::barrier());
     inner.push_back(kernel::if_then(kernel::compare(ScalarOp::kEq, slice_, int_const(0)), std::move(take)));
-    append(out, std::move(inner));
+    out.push_back(kernel::block(std::move(inner)));
     return out;
   }
 

@@ -40,7 +40,7 @@ double cost(const SimtShape& s, const SimtSchedule& c, double efficiency, const 
 int64_t SimtSchedule::workgroup_bytes() const {
   if (gemv) return int64_t{slices} * rows * columns * 4;
   const int64_t stage = int64_t{depth} * slices * (rows + kTilePadding + columns);
-  const int64_t partial = slices > 1 ? int64_t{slices} * rows * columns : 0;
+  const int64_t partial = int64_t{slices - 1} * rows * columns;
   return std::max(stage, partial) * 4;
 }
 

@@ -1,0 +1,38 @@
+#include "compiler/lower/target.h"
+
+#include <doctest/doctest.h>
+
+namespace tern::lower {
+namespace {
+
+std::string described(const std::string& text) {
+  auto targets = parse_targets(text);
+  if (!targets.ok()) return targets.error().text();
+  std::string out;
+  for (const Target& t : *targets) {
+    out += fmt::format("{}:", arch_name(t.arch));
+    for (const Level level : t.levels) {
+      out += fmt::format(" {} (", level_name(level));
+      for (const ImageKind& image : t.images(level)) out += fmt::format(" {}", image.name);
+      out += " )";
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+TEST_CASE("targets: one a class, levels ascending, images best first") {
+  CHECK(described("cpu:x86_64_v4,cpu:x86_64_v2") ==
+        "x86_64: x86_64_v2 ( x86_64_v2 ) x86_64_v4 ( x86_64_v4 )\n");
+  CHECK(described("cuda") ==
+        "cuda: cuda_sm_80 ( cuda_sm_90a cuda_sm_80 cuda_ptx_80 ) cuda_sm_90 ( cuda_sm_90a_hopper )\n");
+  CHECK(described("cuda:sm_80") == "cuda: cuda_sm_80 ( cuda_sm_80 cuda_ptx_80 )\n");
+  CHECK(described("cuda:sm_90a") == "cuda: cuda_sm_80 ( cuda_sm_90a ) cuda_sm_90 ( cuda_sm_90a_hopper )\n");
+  CHECK(described("vulkan,cuda:sm_80,cpu:aarch64") ==
+        "vulkan: vulkan_1_1 ( vulkan_1_1 )\ncuda: cuda_sm_80 ( cuda_sm_80 cuda_ptx_80 )\naarch64: aarch64 ( "
+        "aarch64 )\n");
+  CHECK(described("cuda:sm_20").find("Target 'cuda:sm_20' is unknown; targets are cpu,") == 0);
+}
+
+}  // namespace
+}  // namespace tern::lower
