@@ -11,6 +11,7 @@ the run, so that the list stays true. Exit code 0 only when everything is as exp
 """
 
 import argparse
+import functools
 import sys
 import tempfile
 import time
@@ -24,6 +25,13 @@ import numpy as np  # noqa: E402
 import zoo  # noqa: E402
 
 EXPECTED = HERE / "expected_failures.txt"
+# What may differ from ONNX Runtime's f32, by --precision. Stored in 16 bits, each value errs by a part of the largest ones
+# that it is summed from; so smaller ones are measured by those.
+TOLERANCES = {
+    None: {"relative": 1e-3, "floor": 0.01},
+    "f16": {"relative": 1e-2, "floor": 1.0},
+    "bf16": {"relative": 8e-2, "floor": 1.0},
+}
 
 
 def reference(path, cases):
@@ -72,11 +80,14 @@ def check_model(name, threads, folder, args):
     path, cases = model_of(name, args)
     name = path.stem
     names, wanted = reference(path, cases)
-    agree = tools.steps_difference if name in zoo.MODELS and zoo.MODELS[name].steps else tools.difference
+    agree = functools.partial(tools.difference, **TOLERANCES[args.precision])
+    if name in zoo.MODELS and zoo.MODELS[name].steps:
+        agree = tools.steps_difference
     module = Path(folder) / f"{name}.tern"
     start = time.time()
     try:
-        tools.compile_model(path, module, *([f"--targets={args.targets}"] if args.targets else []))
+        options = [f"--targets={args.targets}"] if args.targets else []
+        tools.compile_model(path, module, *options, *([f"--precision={args.precision}"] if args.precision else []))
     except tools.ToolError as error:
         return [f"does not compile: {error}"], ""
     facts = f"compiled in {time.time() - start:.1f} s, {module.stat().st_size / 1e6:.1f} MB"
@@ -97,7 +108,8 @@ def check_model(name, threads, folder, args):
                 if problem:
                     problems.append(f"{where}, output '{output}': {problem}")
                 elif w.dtype.kind == "f" and w.size:
-                    worst = max(worst, float(tools.relative_error(g.astype("f8"), w.astype("f8")).max()))
+                    error = tools.relative_error(g.astype("f8"), w.astype("f8"), TOLERANCES[args.precision]["floor"])
+                    worst = max(worst, float(error.max()))
             if first is not None and any(a.tobytes() != b.tobytes() for a, b in zip(first, got)):
                 problems.append(f"{where}: not the same bytes as with {threads[0]} threads")
             first = got if first is None else first
@@ -115,6 +127,7 @@ def main():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", help="passed to ternc")
+    parser.add_argument("--precision", choices=["f16", "bf16"], help="passed to ternc; sets the tolerance")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
     unknown = [n for n in args.names if n not in zoo.MODELS and not args.files]

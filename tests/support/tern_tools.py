@@ -70,7 +70,7 @@ def steps_difference(got, wanted, mean=0.02, most=0.1):
     return None
 
 
-def difference(got, wanted, relative=1e-3):
+def difference(got, wanted, relative=1e-3, floor=0.01):
     """None when the two agree, else a sentence. Floats: relative_error at most `relative`; anything else must be equal."""
     if got.shape != wanted.shape:
         return f"shape {list(got.shape)}, expected {list(wanted.shape)}"
@@ -89,19 +89,19 @@ def difference(got, wanted, relative=1e-3):
         return "infinities differ"
     if not finite.any():
         return None
-    error = relative_error(got[finite], wanted[finite])
+    error = relative_error(got[finite], wanted[finite], floor)
     worst = int(np.argmax(error))
     if not error[worst] <= relative:
         return f"relative error {error[worst]:.2e} (got {got[finite][worst]:.6g}, expected {wanted[finite][worst]:.6g})"
     return None
 
 
-def relative_error(got, wanted):
-    """|got - wanted| over |wanted|, where a value below 1 % of the tensor's largest, or below 1e-3, counts as that much: a sum's
-    error follows its largest terms, and the reference's own sigmoid is off by 3e-3 where it gives 2e-5."""
+def relative_error(got, wanted, floor=0.01):
+    """|got - wanted| over |wanted|, where a value below `floor` (1 %) of the tensor's largest, or below 1e-3, counts as that
+    much: a sum's error follows its largest terms, and the reference's own sigmoid is off by 3e-3 where it gives 2e-5."""
     with np.errstate(invalid="ignore"):
-        floor = max(0.01 * np.abs(wanted).max(), 1e-3)
-        error = np.abs(got - wanted) / np.maximum(np.abs(wanted), floor)
+        least = max(floor * np.abs(wanted).max(), 1e-3)
+        error = np.abs(got - wanted) / np.maximum(np.abs(wanted), least)
     return np.where(np.isfinite(error), error, np.inf)
 
 
