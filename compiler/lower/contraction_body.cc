@@ -130,6 +130,8 @@ class Contraction {
       shape.whole_depth = p_.geometry.channels % group_ != 0;
       shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
     }
+    shape.widens_a = group_ == 1 && !a_load && !p_.windows &&
+                     access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k, true);
 
     // B: packed at compile time, in place when n is contiguous and whole vectors exist, else transposed block
     // by block.
@@ -139,6 +141,8 @@ class Contraction {
       shape.packs_b = !b_load;
     }
 
+    shape.widens_b = group_ == 1 && (b_load ? b_load->type.dtype != DType::kF32
+                                            : r_.constant_rhs && panel_type() != DType::kF32);
     schedule_ = default_contraction_schedule(shape, *r_.machine);
 
     if (a_load) {
@@ -151,9 +155,8 @@ class Contraction {
     }
     if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
-      const DType stored = r_.stored ? r_.stored(1) : DType::kF32;
       o.b_buffer = r_.pack([&] {
-        return group_ == 1 ? pack_panels(*r_.constant_rhs, source, stored)
+        return group_ == 1 ? pack_panels(*r_.constant_rhs, source, panel_type())
                            : pack_byte_panels(*r_.constant_rhs, source);
       });
       const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns, depth = steps.value();
@@ -263,6 +266,8 @@ class Contraction {
                                     {kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0)))})};
         };
   }
+
+  DType panel_type() const { return r_.stored ? r_.stored(1) : DType::kF32; }
 
   // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
   // is widened into scratch, where all row tiles of the block find it.

@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction_schedule.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tern::lower {
 namespace {
@@ -119,9 +120,10 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   s.block_columns = std::min<int64_t>(round_up(padded_n, group_columns), round_up(1024, group_columns));
   // Weights larger than L2: a column block's slice of them stays in half of it while all rows pass by (the
   // grid's order below), so they come from memory once.
-  if (!shape.packs_a && shape.k_static && shape.n_static && shape.batch == 1 && shape.m > s.rows &&
-      shape.k * shape.n * 4 > machine.l2_bytes) {
-    const int64_t fitting = machine.l2_bytes / 2 / (shape.k * 4) / group_columns * group_columns;
+  const int64_t b_bytes = shape.widens_b ? 2 : 4;
+  if ((!shape.packs_a || shape.widens_a) && shape.k_static && shape.n_static && shape.batch == 1 &&
+      shape.m > s.rows && shape.k * shape.n * b_bytes > machine.l2_bytes) {
+    const int64_t fitting = machine.l2_bytes / 2 / (shape.k * b_bytes) / group_columns * group_columns;
     s.block_columns = std::min(s.block_columns, std::max(group_columns, fitting));
   }
 
@@ -131,10 +133,19 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   if (shape.k > s.block_depth) rows = std::min(rows, machine.l2_bytes / 4 / (s.block_columns * 4));
   const double total = 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) *
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
-  const double per_tile = std::max(total / 32.0, 2e6);
+  const bool widens = (shape.widens_a || shape.widens_b) && shape.m > 2 * s.rows;
+  const double per_tile = std::max(total / (widens ? 16.0 : 32.0), 2e6);
+  if (widens) {
+    // A is widened once a column block, B once a row block: square tiles do both least often.
+    const double side = std::sqrt(per_tile / (2.0 * static_cast<double>(shape.k)));
+    const int64_t least = shape.packs_a && !shape.widens_a ? 128 : 2 * group_columns;
+    s.block_columns =
+        std::min(s.block_columns, round_up(std::max(static_cast<int64_t>(side), least), group_columns));
+  }
   const double per_row =
       2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
   rows = std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
+  if (widens && shape.widens_b) rows = std::max(rows, 4 * int64_t{s.rows});
   rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
     rows = std::min(rows, shape.m);

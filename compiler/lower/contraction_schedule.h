@@ -30,6 +30,8 @@ struct ContractionShape {
   bool packs_a = false;  // A is gathered into worker scratch (convolution windows, inlined producers)
   bool packs_b =
       false;  // B is transposed into worker scratch (an activation whose columns are not contiguous)
+  // A is gathered only to widen it, row by row; B is widened a panel at a time, for each block of rows again.
+  bool widens_a = false, widens_b = false;
   int64_t depth_granule =
       1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)
   bool whole_depth = false;  // block_depth must be k
