@@ -73,6 +73,38 @@ def test_ternc_reports_what_it_made(folder):
         assert word in text.lower(), f"the report does not mention {word}:\n{text}"
 
 
+def test_precision(folder):
+    model, x = small(folder), np.random.default_rng(2).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    results = {}
+    for precision in ("f32", "f16", "bf16"):
+        module = Path(folder) / f"{precision}.tern"
+        code, text = invoke(tools.TERNC, model, "-o", module, f"--precision={precision}", "-v")
+        assert code == 0, text
+        assert (f"stored as {precision}: " in text) == (precision != "f32"), text
+        (results[precision],) = tools.run_module(module, {"x": x}, ["y"], folder)
+    error = {p: np.abs(y - results["f32"]).max() / np.abs(results["f32"]).max() for p, y in results.items()}
+    assert 0 < error["f16"] < 2e-3 and error["f16"] < error["bf16"] < 2e-2, error
+
+
+def test_keep_f32(folder):
+    model, module = small(folder), Path(folder) / "m.tern"
+    name = next(n.name for n in onnx.load(model).graph.node if n.op_type == "Conv")
+    code, text = invoke(tools.TERNC, model, "-o", module, "--precision=f16", f"--keep-f32={name}", "-v")
+    assert code == 0 and "--keep-f32 asks for it" in text, text
+
+
+def test_precision_errors(folder):
+    model, module = small(folder), Path(folder) / "m.tern"
+    for options, expected, words in (
+        (["--precision=f8"], 2, "--precision is f32, f16 or bf16, not 'f8'."),
+        (["--keep-f32=conv"], 2, "--keep-f32 makes exceptions to --precision=f16 or bf16; with f32 there are none."),
+        (["--precision=f16", "--keep-f32=absent"], 1, "--keep-f32 names the node 'absent', from which no computation of the model comes."),
+    ):
+        code, text = invoke(tools.TERNC, model, "-o", module, *options)
+        assert code == expected and words in text, text
+        assert not module.exists(), "a failed compilation left an output file"
+
+
 def test_check_writes_nothing(folder):
     model = small(folder)
     code, text = invoke(tools.TERNC, "--check", model, cwd=folder)
