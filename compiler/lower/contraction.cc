@@ -36,7 +36,8 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root));
   int packed_buffer = -1, winograd = 0;
-  if (context.enabled("winograd")) {
+  // Its weights are f32, and up to four times as many: not for weights that shall be small.
+  if (context.enabled("winograd") && context.stored_type(rhs) == DType::kF32) {
     std::vector<const MachineModel*> machines;
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
