@@ -173,9 +173,11 @@ bool Compilation::lower_target(const lower::Target& target) {
   phase("importing", before);
   const std::unique_ptr<graph::Graph> graph = import();
   if (!graph) return false;
-  for (const std::string& name : lower::unknown_nodes(*graph, options_.keep_f32)) {
+  for (const std::string& name : lower::unknown_names(*graph, options_.keep_f32)) {
     diagnostics_.add(
-        error("--keep-f32 names the node '{}', from which no computation of the model comes.", name));
+        error("--keep-f32 names '{}', which is no node of the model that computes something, nor such a "
+              "node's output.",
+              name));
   }
   if (!diagnostics_.ok()) return false;
   phase("simplifying", before + 0.1 * part);

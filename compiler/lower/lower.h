@@ -16,7 +16,7 @@ inline constexpr std::string_view kOptionalSteps[] = {"fuse_epilogue", "fuse_pro
 struct LowerOptions {
   std::vector<std::string> disabled;  // of kOptionalSteps
   DType precision = DType::kF32;      // how f32 values are stored between dispatches: kF32, kF16, kBF16
-  std::vector<std::string> keep_f32;  // ONNX nodes whose results and constants stay f32
+  std::vector<std::string> keep_f32;  // ONNX nodes, or their outputs, whose results and constants stay f32
 };
 
 // The graph must verify and be simplified (graph/passes.h). Problems (ops that cannot be lowered for this

@@ -356,7 +356,9 @@ void PrecisionPlan::inherit(const Value* made, const Value* original) {
 }
 
 bool PrecisionPlan::requested(const Node& node) const {
-  return node.source && requested_.contains(node.source->node);
+  if (node.source && requested_.contains(node.source->node)) return true;
+  return std::any_of(node.results.begin(), node.results.end(),
+                     [&](const Value* v) { return requested_.contains(v->name); });
 }
 
 TensorDataPtr converted(const TensorDataPtr& data, DType to) {
@@ -373,10 +375,11 @@ TensorDataPtr converted(const TensorDataPtr& data, DType to) {
   return out;
 }
 
-std::vector<std::string> unknown_nodes(const graph::Graph& graph, const std::vector<std::string>& keep_f32) {
+std::vector<std::string> unknown_names(const graph::Graph& graph, const std::vector<std::string>& keep_f32) {
   std::unordered_set<std::string> known;
   graph::walk(graph.body, [&](const Node& n) {
     if (n.source) known.insert(n.source->node);
+    for (const Value* v : n.results) known.insert(v->name);
   });
   std::vector<std::string> out;
   std::copy_if(keep_f32.begin(), keep_f32.end(), std::back_inserter(out),

@@ -46,7 +46,7 @@ class PrecisionPlan {
   void keep(const graph::Value* value, Keep why);
   // `made`, a value that lowering makes, is stored like `original`.
   void inherit(const graph::Value* made, const graph::Value* original);
-  // Whether --keep-f32 names the node.
+  // Whether --keep-f32 names the node, or one of its results.
   bool requested(const graph::Node& node) const;
 
  private:
@@ -60,7 +60,7 @@ class PrecisionPlan {
 // The elements in another float type, rounded to nearest even; `data` itself when it has it.
 TensorDataPtr converted(const TensorDataPtr& data, DType to);
 
-// Names of `keep_f32` from which no node of the graph comes.
-std::vector<std::string> unknown_nodes(const graph::Graph& graph, const std::vector<std::string>& keep_f32);
+// Names of `keep_f32` that are neither a source node's nor a result's.
+std::vector<std::string> unknown_names(const graph::Graph& graph, const std::vector<std::string>& keep_f32);
 
 }  // namespace tern::lower

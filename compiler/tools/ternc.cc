@@ -214,8 +214,9 @@ int main(int argc, char** argv) {
                  "How f32 weights and intermediate values are stored: f32, f16 or bf16; sums stay f32")
       ->type_name("TYPE")
       ->capture_default_str();
-  app.add_option("--keep-f32", options.compile.keep_f32,
-                 "Node whose results and weights --precision leaves f32; repeatable")
+  app.add_option(
+         "--keep-f32", options.compile.keep_f32,
+         "Node (by its name, or an output's) whose results and weights --precision leaves f32; repeatable")
       ->type_name("NODE");
   app.add_option("--dump-dir", options.compile.dump_dir,
                  "Write every stage there: graphs, kernels, their source and assembly, the program");

@@ -89,8 +89,10 @@ def test_precision(folder):
 def test_keep_f32(folder):
     model, module = small(folder), Path(folder) / "m.tern"
     name = next(n.name for n in onnx.load(model).graph.node if n.op_type == "Conv")
-    code, text = invoke(tools.TERNC, model, "-o", module, "--precision=f16", f"--keep-f32={name}", "-v")
-    assert code == 0 and "--keep-f32 asks for it" in text, text
+    output = next(n.output[0] for n in onnx.load(model).graph.node if n.op_type == "Conv")
+    for word in (name, output):
+        code, text = invoke(tools.TERNC, model, "-o", module, "--precision=f16", f"--keep-f32={word}", "-v")
+        assert code == 0 and "--keep-f32 asks for it" in text, text
 
 
 def test_precision_errors(folder):
@@ -98,7 +100,7 @@ def test_precision_errors(folder):
     for options, expected, words in (
         (["--precision=f8"], 2, "--precision is f32, f16 or bf16, not 'f8'."),
         (["--keep-f32=conv"], 2, "--keep-f32 makes exceptions to --precision=f16 or bf16; with f32 there are none."),
-        (["--precision=f16", "--keep-f32=absent"], 1, "--keep-f32 names the node 'absent', from which no computation of the model comes."),
+        (["--precision=f16", "--keep-f32=absent"], 1, "--keep-f32 names 'absent', which is no node of the model"),
     ):
         code, text = invoke(tools.TERNC, model, "-o", module, *options)
         assert code == expected and words in text, text
