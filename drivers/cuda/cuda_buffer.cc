@@ -177,6 +177,12 @@ tern_status_t attach(Device* device, const tern_hal_import_t* import, Buffer* bu
                             "Host memory is not local to this device.");
   }
   if (!size) return TERN_OK;
+  // What kernels take for granted of a binding (schemas/abi/kernel_abi.h).
+  constexpr uintptr_t kBindingAlignment = 16;
+  if (reinterpret_cast<uintptr_t>(import->pointer) % kBindingAlignment) {
+    return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
+                            "The host memory (%p) does not begin at a multiple of 16 bytes.", import->pointer);
+  }
   ContextScope scope(device);
   unsigned flags = CU_MEMHOSTREGISTER_DEVICEMAP;
   if ((import->memory & TERN_HAL_MEMORY_READ_ONLY) && limits.read_only_register)

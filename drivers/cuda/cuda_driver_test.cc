@@ -372,6 +372,8 @@ TEST_CASE("host memory is imported where the device can see it, and not where it
   CHECK_CODE(tern_hal_device_import_buffer(f.device, &import, &second), INCOMPATIBLE);  // registered already
   tern_hal_buffer_release(first);
   CHECK(f.fake.calls("cuMemHostUnregister") == 1);
+  import.pointer = memory + 4;  // kernels take 16 bytes at once
+  CHECK_CODE(tern_hal_device_import_buffer(f.device, &import, &second), INCOMPATIBLE);
 }
 
 TEST_CASE("the device answers its capabilities") {

@@ -38,10 +38,9 @@ enum {
 // A kernel is an entry (`extern "C" __global__`) of a cubin, fatbin or PTX text, found by its name. Its
 // parameters are all 64 bits wide, in this order:
 //
-//   1. one device pointer a binding, in declared order, already offset. Arena, constant memory and buffers
-//   that the
-//      runtime allocated begin at 256-byte boundaries; a buffer imported from the host has its element's
-//      alignment.
+//   1. one device pointer a binding, in declared order, already offset, and a multiple of 16: kernels access up to 16
+//      bytes at once. Arena, constant memory and buffers that the runtime allocated begin at 256-byte boundaries; host
+//      memory that begins elsewhere than at a multiple of 16 is not imported.
 //   2. one int64 a scalar parameter, in declared order.
 //   3. of entries with TERN_HAL_ENTRY_REPORTS_FAULTS: a pointer to an int32 *fault word* in host memory, 0 at
 //   the start.
