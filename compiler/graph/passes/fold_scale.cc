@@ -62,6 +62,7 @@ class ScaleFolder {
   explicit ScaleFolder(Graph& graph) : uses_(compute_uses(graph)) { find_homes(graph.body); }
 
   std::optional<std::vector<Value*>> fold(Node& n, Builder& b) {
+    if (n.kind == OpKind::kDot) return move_behind(n, b);
     // Only the last operation of a chain is rewritten: the whole chain goes at once.
     if (!is_affine_op(n) || continues(n)) return std::nullopt;
     std::optional<Affine> chain = trace(n.result());
@@ -78,6 +79,49 @@ class ScaleFolder {
   }
 
  private:
+  // dot(x * s, y * t) as dot(x, y) * (s * t), when x and y are computed and nothing else reads what goes.
+  std::optional<std::vector<Value*>> move_behind(Node& n, Builder& b) {
+    if (!is_float(n.result()->type.dtype) || n.find("accumulate") || constant_data(n.operand(0)) ||
+        constant_data(n.operand(1)))
+      return std::nullopt;
+    double scale = 1;
+    bool moved = false;
+    std::vector<Value*> operands;
+    for (Value* v : n.operands) {
+      operands.push_back(v);
+      if (const auto inner = unscaled(v, scale, b)) {
+        operands.back() = *inner;
+        moved = true;
+      }
+    }
+    if (!moved || !std::isfinite(scale)) return std::nullopt;
+    b.set_source(n.source);
+    Value* product = b.node(n.kind, operands, n.attrs)->result();
+    Value* factor = b.scalar_constant(product->type.dtype, scale);
+    return replace_with(b.mul(product, b.broadcast(factor, product->type.shape)));
+  }
+
+  // x where v is x * s behind transposes and reshapes, each read once; s goes into `scale`.
+  std::optional<Value*> unscaled(Value* v, double& scale, Builder& b) const {
+    std::vector<Node*> views;
+    while (v->def && (v->def->kind == OpKind::kTranspose || v->def->kind == OpKind::kReshape) &&
+           use_count(v) == 1) {
+      views.push_back(v->def);
+      v = v->def->operand();
+    }
+    if (!v->def || !is_affine_op(*v->def) || use_count(v) != 1) return std::nullopt;
+    const std::optional<Step> step = trace_step(*v->def);
+    if (!step || (step->op != ScalarOp::kMul && step->op != ScalarOp::kDiv)) return std::nullopt;
+    const Node* spread = def_of(step->constant, OpKind::kBroadcast);
+    const TensorDataPtr number = evaluate_constant(spread ? spread->operand() : step->constant, 1);
+    if (!number || number->count() != 1) return std::nullopt;
+    scale = step->op == ScalarOp::kMul ? scale * number->float_at(0) : scale / number->float_at(0);
+    Value* out = step->inner;
+    for (auto view = views.rbegin(); view != views.rend(); ++view)
+      out = b.node((*view)->kind, {out}, (*view)->attrs)->result();
+    return out;
+  }
+
   static bool is_affine_op(const Node& n) {
     if (n.kind != OpKind::kMap || !is_float(n.result()->type.dtype)) return false;
     const ScalarOp op = n.scalar_op();
