@@ -477,13 +477,16 @@ bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
            (root.operand(0)->type.shape.back().is_const() && is_static(root.operand(1)->type.shape));
   if (root.kind != OpKind::kConv || !constant_rhs) return false;
   const int rank = root.operand(0)->type.rank();
-  return (rank == 3 || rank == 4) && all_are(root.ints("lhs_dilations"), 1);
+  return (rank == 3 || rank == 4) &&
+         (all_are(root.ints("lhs_dilations"), 1) || (!bytes && is_pixel_shuffle(root)));
 }
 
 ContractionBody build_contraction(const ContractionRequest& request) {
   if (request.root->kind == OpKind::kDot)
     return Contraction(request, dot_problem(*request.root, *request.params, request.constant_rhs != nullptr))
         .build();
+  if (!all_are(request.root->ints("lhs_dilations"), 1))
+    return Contraction(request, pixel_shuffle_problem(*request.root, *request.params)).build();
   if (is_depthwise(*request.root)) return build_depthwise(request);
   if (request.winograd != 0) return build_winograd(request);
   return Contraction(request, conv_problem(*request.root, *request.params)).build();

@@ -128,4 +128,48 @@ ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_tabl
   return p;
 }
 
+bool is_pixel_shuffle(const Node& conv) {
+  const std::vector<int64_t>& steps = conv.ints("lhs_dilations");
+  const Shape& w = conv.operand(1)->type.shape;
+  if (conv.int_attr("groups") != 1 || !all_are(conv.ints("strides"), 1) ||
+      !all_are(conv.ints("dilations"), 1))
+    return false;
+  for (size_t d = 0; d < steps.size(); ++d) {
+    if (!w[d + 2].is_const(steps[d]) || conv.ints("low")[d] != steps[d] - 1 ||
+        conv.ints("high")[d] != steps[d] - 1)
+      return false;
+  }
+  return true;
+}
+
+// out[m, (dy, dx, o)]: rows are the input's pixels, columns the places inside a block and its channels.
+ContractionProblem pixel_shuffle_problem(const Node& conv, kernel::ParamTable& param_table) {
+  const Shape &x = conv.operand(0)->type.shape, &w = conv.operand(1)->type.shape;
+  const bool one = x.size() == 3;
+  const auto [step_h, step_w] = spatial(conv.ints("lhs_dilations"), 1);
+  const int64_t channels = w[1].value(), outputs = w[0].value(), sh = step_h, sw = step_w;
+  kernel::ParamTable* params = &param_table;
+  const Shape pixels{x[0], one ? Dim(1) : x[2], x.back()};
+  ContractionProblem p;
+  p.m = product(pixels);
+  p.n = sh * sw * outputs;
+  p.k = channels;
+  p.a_index = [=](const Expr&, const Expr& m, const Expr& k) {
+    const Index i = delinearize(m, pixels, *params);
+    return one ? Index{i[0], k, i[2]} : Index{i[0], k, i[1], i[2]};
+  };
+  p.out_index = [=](const Expr&, const Expr& m, const Expr& n) {
+    const Index i = delinearize(m, pixels, *params),
+                inside = delinearize(n, {Dim(sh), Dim(sw), Dim(outputs)}, *params);
+    const Expr y = kernel::add(kernel::mul(i[1], int_const(sh)), inside[0]),
+               column = kernel::add(kernel::mul(i[2], int_const(sw)), inside[1]);
+    return one ? Index{i[0], inside[2], column} : Index{i[0], inside[2], y, column};
+  };
+  p.b_element = [=](int64_t, int64_t k, int64_t n) {
+    const int64_t o = n % outputs, dx = n / outputs % sw, dy = n / outputs / sw;
+    return ((o * channels + k) * sh + (sh - 1 - dy)) * sw + (sw - 1 - dx);
+  };
+  return p;
+}
+
 }  // namespace tern::lower

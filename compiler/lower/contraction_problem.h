@@ -29,6 +29,10 @@ struct ContractionProblem {
 ContractionProblem dot_problem(const graph::Node& dot, kernel::ParamTable& params, bool constant_rhs);
 // A convolution with constant weights and one or two spatial dimensions; batch counts the groups.
 ContractionProblem conv_problem(const graph::Node& conv, kernel::ParamTable& params);
+// A transposed convolution whose windows do not overlap (steps as wide as the window, nothing cut off): each
+// input pixel gives a block of outputs of its own.
+bool is_pixel_shuffle(const graph::Node& conv);
+ContractionProblem pixel_shuffle_problem(const graph::Node& conv, kernel::ParamTable& params);
 ConvGeometry conv_geometry(const graph::Node& conv);
 bool is_depthwise(const graph::Node& conv);
 

@@ -269,6 +269,20 @@ TEST_CASE("contractions with epilogue") {
   output %c as "c")"});
   std::string weights;
   for (int i = 0; i < 144; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);
+  // Windows side by side: every output has one tap, one contraction makes them all.
+  check_lowering({R"(
+  input %x: f32[N,2,H,3] as "x"
+  %w = constant f32[1,2,3,2] {1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6}
+  %c = conv(%x, %w) <strides=[1,1], low=[2,1], high=[2,1], dilations=[1,1], lhs_dilations=[3,2], groups=1>
+  %e = neg(%c)
+  output %e as "e")",
+                  {2, 3}});
+  check_lowering({R"(
+  input %x: f32[2,3,H] as "x"
+  %w = constant f32[2,3,2] {1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6}
+  %c = conv(%x, %w) <strides=[1], low=[1], high=[1], dilations=[1], lhs_dilations=[2], groups=1>
+  output %c as "c")",
+                  {4}});
   check_lowering({R"(
   input %x: f32[2,4,H,3] as "x"
   input %r: f32[2,6,3*H-1,5] as "r"
