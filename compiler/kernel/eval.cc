@@ -114,6 +114,8 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       ++epoch_;
       if (!is_full(mask)) fault("A barrier is reached by {} of {} threads.", mask.count, threads_);
       return;
+    case StmtKind::kPrefetch:
+      return;
     case StmtKind::kAsyncCopy:
       return async_copy(s, mask);
     case StmtKind::kAsyncCommit:

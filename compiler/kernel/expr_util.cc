@@ -215,6 +215,8 @@ struct Cloner {
         buffers[s->buffer.get()] = copy;
         return alloc(copy, s->code);
       }
+      case StmtKind::kPrefetch:
+        return prefetch(buffer(s->buffer), expr(s->index));
       case StmtKind::kAsyncCopy:
         return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
       case StmtKind::kGroupMma:

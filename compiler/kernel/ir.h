@@ -162,6 +162,8 @@ enum class StmtKind : uint8_t {
   kComment,
   kAsyncCopy,  // buffer[index] = value, a consecutive load, later: of workgroup memory, 4, 8 or 16 bytes
   kAsyncCommit,
+  kPrefetch,  // a hint of a CPU kernel: the line of buffer[index] will be read soon; the index may be
+              // anything
   kGridWait,  // until what the dispatch depends on is complete: before it, only bindings that no dispatch
               // writes are read
   kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)
@@ -291,6 +293,7 @@ Stmt group_mma(const Buffer& sums, Expr a, Expr b);
 Stmt group_mma_commit();
 Stmt group_mma_wait(int64_t groups_left);
 Stmt async_wait(int64_t groups_left);
+Stmt prefetch(const Buffer& buffer, Expr index);
 Stmt fail(int64_t code);
 Stmt comment(std::string text);
 

@@ -81,6 +81,7 @@ class Parser {
   Stmt for_stmt(LoopKind kind);
   Stmt alloc_stmt();
   Stmt target_stmt();
+  Stmt prefetch_stmt();
   Stmt async_stmt();
   Stmt group_mma_stmt();
   Expr expr();
@@ -267,6 +268,17 @@ Stmt Parser::target_stmt() {
   return failed_ ? nullptr : assign(it->second, value);
 }
 
+Stmt Parser::prefetch_stmt() {
+  std::string name = word();
+  auto it = buffers_.find(name);
+  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
+  expect("[");
+  Expr index = expr();
+  expect("]");
+  if (!failed_ && index->type != VType{DType::kI64, 1}) fail("the index of a prefetch is no scalar i64.");
+  return failed_ ? nullptr : prefetch(it->second, index);
+}
+
 // dst[index] = src[index; lanes if count]
 Stmt Parser::async_stmt() {
   std::string name = word();
@@ -344,6 +356,7 @@ Stmt Parser::stmt() {
   if (keyword && accept("group_mma")) return group_mma_stmt();
   if (keyword && accept("group_mma_commit")) return group_mma_commit();
   if (keyword && accept("group_mma_wait")) return group_mma_wait(integer());
+  if (keyword && accept("prefetch")) return prefetch_stmt();
   if (keyword && accept("async_copy")) return async_stmt();
   if (keyword && accept("async_commit")) return async_commit();
   if (keyword && accept("async_wait")) return async_wait(integer());

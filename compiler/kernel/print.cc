@@ -242,6 +242,9 @@ void Printer::stmt(const Stmt& s) {
     case StmtKind::kComment:
       line("# " + s->text);
       return;
+    case StmtKind::kPrefetch:
+      line(fmt::format("prefetch {}[{}]", name(s->buffer), expr(s->index)));
+      return;
     case StmtKind::kAsyncCopy:
       line(fmt::format("async_copy {}[{}] = {}", name(s->buffer), expr(s->index), expr(s->value)));
       return;

@@ -154,6 +154,12 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
       out.push_back(store(s->buffer, index, value, count));
       return;
     }
+    case StmtKind::kPrefetch: {
+      Expr index = expr(s->index);
+      extract_common({&index}, out);
+      out.push_back(prefetch(s->buffer, index));
+      return;
+    }
     case StmtKind::kAsyncCopy: {
       Expr index = expr(s->index), value = expr(s->value);
       std::vector<Expr> parts = value->args;

@@ -139,6 +139,15 @@ Stmt async_wait(int64_t groups_left) {
   return make(std::move(node));
 }
 
+Stmt prefetch(const Buffer& buffer, Expr index) {
+  TERN_CHECK(index->type == (VType{DType::kI64, 1}), "the index of buffer '{}' is no scalar i64",
+             buffer->name);
+  StmtNode node{.kind = StmtKind::kPrefetch};
+  node.buffer = buffer;
+  node.index = std::move(index);
+  return make(std::move(node));
+}
+
 Stmt fail(int64_t code) {
   StmtNode node{.kind = StmtKind::kFail};
   node.code = code;

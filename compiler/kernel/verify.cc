@@ -294,6 +294,11 @@ void Verifier::stmt(const Stmt& s) {
       return;
     case StmtKind::kBarrier:
       return gpu_only("a barrier");
+    case StmtKind::kPrefetch:
+      if (!buffers_.contains(s->buffer.get()))
+        problem("Buffer '{}' is used outside its scope.", s->buffer->name);
+      if (gpu()) problem("A GPU kernel prefetches buffer '{}'.", s->buffer->name);
+      return;
     case StmtKind::kAsyncCopy:
       return async_copy(s);
     case StmtKind::kAsyncCommit:

@@ -332,6 +332,9 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
         out.push_back(s);
       }
       return;
+    case StmtKind::kPrefetch:
+      if (!varying(s->index)) out.push_back(s);  // else the vector's own accesses will do
+      return;
     case StmtKind::kAsyncCopy:
       if (varying(s->index) || varying(s->value) || mask_ != nullptr || count_ != nullptr) {
         fail("an asynchronous copy has no vector form");

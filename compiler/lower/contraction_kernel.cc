@@ -146,6 +146,7 @@ class Builder {
     const Expr n = var_expr(nv);
     Stmts out{kernel::let(nv, n_value)};
     if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
+    if (prefetches() && !valid) plan_prefetch(n, out);
     const Var t = kernel::make_var("tile");
     const Expr r = kernel::mul(var_expr(t), int_const(s_.rows));
     const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
@@ -251,6 +252,27 @@ class Builder {
     return {kernel::block(std::move(out))};
   }
 
+  bool prefetches() const { return s_.prefetch && o_.b_buffer && o_.b_padded && !o_.gather_b; }
+
+  // What comes after this group of columns: the next one, the block's first at the next depth, or the next
+  // block's first.
+  void plan_prefetch(const Expr& n, Stmts& out) {
+    const Var column = kernel::make_var("next_n"), step = kernel::make_var("next_k");
+    Expr next_n = kernel::add(n, int_const(group_)), next_k = k0_;
+    if (!one_depth_block_) {
+      const Expr end = kernel::add(n0_, clipped(s_.block_columns, n0_, n_dim_, n_));
+      const Expr last_group = kernel::compare(ScalarOp::kGe, next_n, end);
+      const Expr first_n = kernel::select(last_, kernel::add(n0_, int_const(s_.block_columns)), n0_);
+      const Expr after = kernel::select(last_, int_const(0), kernel::add(k0_, depth_));
+      next_n = kernel::select(last_group, first_n, next_n);
+      next_k = kernel::select(last_group, after, next_k);
+    }
+    out.push_back(kernel::let(column, next_n));
+    out.push_back(kernel::let(step, next_k));
+    next_n_ = var_expr(column);
+    next_k_ = var_expr(step);
+  }
+
   Expr partial_index(const Expr& r, int i, const Expr& n, int j) const {
     const Expr column = kernel::add(kernel::sub(n, n0_), int_const(int64_t{j} * s_.lanes));
     return kernel::add(kernel::mul(kernel::add(r, int_const(i)), int_const(s_.block_columns)), column);
@@ -334,6 +356,10 @@ class Builder {
         value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
                              o_.b_padded ? nullptr : lane_count(valid, j));
       }
+      if (prefetches() && !valid && j * s_.lanes % kPanelColumns == 0) {
+        const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
+        body.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(next_k_, k))));
+      }
       const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
       body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
       b.push_back(var_expr(bv));
@@ -410,6 +436,7 @@ class Builder {
   int bytes_ = 1;  // elements of a step along k
   DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
+  Expr next_n_, next_k_;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
 };

@@ -8,6 +8,7 @@
 //   depth   blocks of block_depth                  partial sums wait in worker scratch when there are several
 //   columns groups of `vectors` vectors
 //   rows    register tiles of `rows` x `vectors`   the accumulators; A is broadcast, B is read as vectors
+//   (large weights: while a group's rows pass, prefetches bring the next group's part of B into L2)
 //   k       one step: vectors loads of B, rows broadcasts of A, rows*vectors fused multiply-adds
 //
 // (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 2008, with B packed
@@ -41,6 +42,7 @@ struct ContractionSchedule {
   int lanes = 4;              // f32 lanes of a vector
   int rows = 1, vectors = 1;  // register tile
   int64_t block_rows = 1, block_columns = 1, block_depth = 1;
+  bool prefetch = false;     // the next group's part of B is asked for while this group's is used
   std::string text() const;  // "tile 12x2x16, block 192x64x256"
 };
 

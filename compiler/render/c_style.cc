@@ -189,6 +189,12 @@ void KernelPrinter::stmt(const Stmt& s) {
       return alloc_stmt(s);
     case StmtKind::kFail:
       return line(fail_text(s->code));
+    case StmtKind::kPrefetch:
+      // Into L2. As integers: an address past the end is no pointer in C.
+      linef("__builtin_prefetch((const void*)(({3}){0} + ({3}){1} * {2}), 0, 2);",
+            buffers_.at(s->buffer.get()).name, expr_.text(s->index),
+            (dtype_bits(s->buffer->type.dtype) + 7) / 8, helpers_.type({DType::kU64, 1}));
+      return;
     case StmtKind::kBarrier:
       return line(barrier_text());
     case StmtKind::kAsyncCopy:

@@ -164,6 +164,8 @@ void GlslPrinter::stmt(const Stmt& s) {
       line("memoryBarrierBuffer();");
       line("barrier();");
       return;
+    case StmtKind::kPrefetch:  // a hint
+      return;
     case StmtKind::kAsyncCopy:
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
