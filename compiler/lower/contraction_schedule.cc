@@ -158,10 +158,14 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   // Few rows and much work: split the columns too. Gathering A is repeated for each part, so parts stay wide
   // then.
   const int64_t row_blocks = ceil_div(shape.m, s.block_rows) * shape.batch;
-  if (row_blocks < 16 && total > 4e6 && shape.n_static) {
+  // With few rows, reading B is the work: a byte of it takes as long as this many operations.
+  constexpr double kOperationsPerByte = 6;
+  const double reading = kOperationsPerByte * 4 * static_cast<double>(shape.batch * shape.k * shape.n);
+  const double work = std::max(total, reading);
+  if (row_blocks < 16 && work > 4e6 && shape.n_static) {
     const int64_t least = shape.packs_a ? 128 : group_columns;
     const int64_t wanted = std::min<int64_t>(
-        ceil_div(16, row_blocks), static_cast<int64_t>(total / static_cast<double>(row_blocks) / 1e6) + 1);
+        ceil_div(16, row_blocks), static_cast<int64_t>(work / static_cast<double>(row_blocks) / 1e6) + 1);
     const int64_t columns = std::max(least, round_up(ceil_div(padded_n, wanted), group_columns));
     s.block_columns = std::min(s.block_columns, round_up(columns, group_columns));
   }
