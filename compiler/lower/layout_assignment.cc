@@ -125,6 +125,8 @@ class Assigner {
         const Value* from = n.operand();
         const auto view = view_place(n, dense_place(0, of(from), from->type.shape));
         if (view) out = view->layout;
+        if (!view && is_repeat(n) && channels_last_ && wants_.contains(n.result()))
+          out = Layout::channels_last(rank);
         return;
       }
       default:

@@ -140,6 +140,32 @@ TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {
   }
 }
 
+TEST_CASE("nearest neighbours twice as large are read where they are used") {
+  const std::string twice = R"(
+  input %x: f32[N,5,H,W] as "x"
+  input %y: f32[N,5,2*H,2*W] as "y"
+  %n = neg(%x)
+  %1 = reshape(%n) <shape=[N,5,H,1,W]>
+  %2 = broadcast(%1) <shape=[N,5,H,2,W]>
+  %3 = reshape(%2) <shape=[N,5,2*H,W,1]>
+  %4 = broadcast(%3) <shape=[N,5,2*H,W,2]>
+  %5 = reshape(%4) <shape=[N,5,2*H,2*W]>
+)";
+  check_lowering({twice + R"(
+  %s = add(%5, %y)
+  output %s as "s")",
+                  {2, 3, 4},
+                  {},
+                  {},
+                  1});
+  check_lowering({twice + R"(
+  %c = concat(%5, %y) <axis=1>
+  %e = abs(%c)
+  output %e as "e"
+  output %5 as "f")",
+                  {1, 2, 3}});
+}
+
 TEST_CASE("reductions over any axes, with both sides fused") {
   for (const char* axes : {"[0]", "[1]", "[2]", "[0,2]", "[1,2]", "[0,1,2]"}) {
     check_lowering({fmt::format(R"(

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compiler/lower/place.h"
 #include "compiler/lower/region_growth.h"
 
 namespace tern::lower {
@@ -70,6 +71,7 @@ class Former {
         fate(node) = Fate::kNothing;
         continue;
       }
+      if (is_repeat(*node)) continue;
       if (is_view(*node)) {
         fate(node) = Fate::kView;
         continue;
@@ -155,11 +157,11 @@ class Former {
         return;
       }
       case Fate::kStore:
-        if (is_gather(user) && operand == 0) r.repeated = true;
+        if ((is_gather(user) && operand == 0) || is_repeat(user)) r.repeated = true;
         add_owner(r, &user);
         return;
       case Fate::kInline:
-        if (is_gather(user) && operand == 0) r.repeated = true;
+        if ((is_gather(user) && operand == 0) || is_repeat(user)) r.repeated = true;
         for (const Node* owner : owners_[&user]) add_owner(r, owner);
         return;
       case Fate::kNothing:
@@ -320,6 +322,16 @@ bool is_view(const Node& node) {
     default:
       return false;
   }
+}
+
+bool is_repeat(const Node& node) {
+  if (node.kind != OpKind::kReshape || !node.operand()->def) return false;
+  const Node& broadcast = *node.operand()->def;
+  if (broadcast.kind != OpKind::kBroadcast) return false;
+  const Value* base = broadcast.operand();
+  const auto repeated =
+      view_place(broadcast, dense_place(0, Layout::dense(base->type.rank()), base->type.shape));
+  return repeated && !view_place(node, *repeated);
 }
 
 bool is_inlinable(const Node& node) {

@@ -44,6 +44,9 @@ BlockPlan form_regions(graph::Block& block, const graph::UseMap& uses, LoweringC
                        const std::unordered_set<const graph::Value*>& memory_values);
 
 bool is_view(const graph::Node& node);
+// A reshape that lays repeated elements in line (nearest neighbours): no strides describe it, but an element
+// is one of its operand's. Inlined or stored, where other reshapes are places.
+bool is_repeat(const graph::Node& node);
 // map, cast, bitcast, iota, from_dims, pad, gather…: an element is an expression of operands' elements.
 bool is_inlinable(const graph::Node& node);
 
