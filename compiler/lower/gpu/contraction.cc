@@ -161,8 +161,9 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const TensorDataPtr constant = LoweringContext::constant_data(root.operand(1));
   if (!contraction_fits(root, constant) || !is_float(root.result()->type.dtype)) return false;
-  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
-  if (root.kind == OpKind::kConv && is_depthwise(root)) return false;
+  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels. So
+  // is a pixel shuffle's.
+  if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
 
   if (lower_mma_contraction(region, context)) return true;
 
