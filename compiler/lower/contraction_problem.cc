@@ -131,7 +131,7 @@ ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_tabl
 bool is_pixel_shuffle(const Node& conv) {
   const std::vector<int64_t>& steps = conv.ints("lhs_dilations");
   const Shape& w = conv.operand(1)->type.shape;
-  if (conv.int_attr("groups") != 1 || !all_are(conv.ints("strides"), 1) ||
+  if (all_are(steps, 1) || conv.int_attr("groups") != 1 || !all_are(conv.ints("strides"), 1) ||
       !all_are(conv.ints("dilations"), 1))
     return false;
   for (size_t d = 0; d < steps.size(); ++d) {
