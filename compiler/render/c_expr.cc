@@ -416,6 +416,7 @@ struct Quantisation {
 };
 
 bool is_small_whole(const Expr& e) {
+  if (e->type.lanes != 1) return false;  // a zero point for each lane
   if (kernel::is_const(e)) return e->f == std::nearbyint(e->f) && std::fabs(e->f) < 32768;
   return e->kind == ExprKind::kCast && is_int(e->args[0]->type.dtype) &&
          dtype_bits(e->args[0]->type.dtype) <= 16;
