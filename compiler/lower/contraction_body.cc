@@ -126,6 +126,14 @@ class Contraction {
                             ? nullptr
                             : access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k);
     shape.packs_a = !a_load;
+    if (a_load) {
+      const auto row = [&](int64_t i) {
+        return kernel::substitute(a_load->args[0], {{m.get(), int_const(i)}, {k.get(), int_const(0)}});
+      };
+      const Expr step = kernel::sub(row(1), row(0));
+      if (step->kind == kernel::ExprKind::kConst)
+        shape.a_row_bytes = std::abs(step->i) * dtype_bits(a_load->type.dtype) / 8;
+    }
     if (p_.windows) {
       shape.whole_depth = p_.geometry.channels % group_ != 0;
       shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);

@@ -189,5 +189,18 @@ TEST_CASE("the default schedules are valid for every level") {
   }
 }
 
+TEST_CASE("rows of a register tile that share one set of L1 are no more than its ways") {
+  ContractionShape shape;
+  shape.m = 512;
+  shape.n = 512;
+  shape.k = 1024;
+  const MachineModel& wide = machine(Level::kX86V4);
+  CHECK(default_contraction_schedule(shape, wide).rows > 10);
+  shape.a_row_bytes = 4096;
+  CHECK(default_contraction_schedule(shape, wide).rows <= 10);
+  shape.a_row_bytes = 4096 + 64;
+  CHECK(default_contraction_schedule(shape, wide).rows > 10);
+}
+
 }  // namespace
 }  // namespace tern::lower

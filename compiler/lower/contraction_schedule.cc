@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace tern::lower {
 namespace {
@@ -25,6 +26,15 @@ double step_cycles(int rows, int vectors) {
 // Registers: the accumulators, one row of B and one broadcast must fit.
 bool fits(int rows, int vectors, const MachineModel& machine) {
   return rows * vectors + vectors + 1 <= machine.vector_registers;
+}
+
+// Rows that lie a multiple of 4 KB apart share one set of an L1 cache whose ways have 4 KB (the usual kind):
+// more rows than ways would evict each other at every step. Two ways are left to B and the rest.
+bool rows_stay_in_l1(int rows, int64_t row_bytes, const MachineModel& machine) {
+  constexpr int64_t kWay = 4096, kLine = 64;
+  if (row_bytes == 0) return true;
+  const int64_t sets = kWay / std::max(std::gcd(row_bytes, kWay), kLine);
+  return ceil_div(rows, sets) <= machine.l1_bytes / kWay - 2;
 }
 
 // Cycles that a k step of covering m rows and n columns with such tiles costs; partial tiles cost what they
@@ -61,7 +71,7 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
     // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
     if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
     for (int rows = 1; rows <= 24 && fits(rows, vectors, machine); ++rows) {
-      if (rows > shape.m && rows > 1) break;
+      if (rows > 1 && (rows > shape.m || !rows_stay_in_l1(rows, shape.a_row_bytes, machine))) break;
       double cost = cover_cost(rows, vectors, s.lanes, std::min<int64_t>(shape.m, 4096), shape.n);
       cost *= 1.0 + 0.002 * vectors;  // on ties, fewer streams of B
       cost *= 1.0 - 0.0005 * rows;    // and fewer, larger tiles
