@@ -278,7 +278,11 @@ inline void grid_wait() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+#ifdef __CUDA_ARCH__
 template <class T> void unknown(T*& p) { asm volatile("" : "+l"(p)::"memory"); }
+#else
+template <class T> void unknown(T*&) {}
+#endif
 inline f32 exp2_approx(f32 x) {
   f32 r;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));

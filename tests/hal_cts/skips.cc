@@ -28,6 +28,8 @@ std::vector<Skip> skips() {
       {"null", "semaphore.orders_submissions_of_two_threads", computes_nothing},
       {"null", "profiling.measures_time", "the null driver runs nothing: its events take no time"},
       {"null", "profiling.logging_changes_no_result", computes_nothing},
+      {"cuda*", "buffer.imports_at_any_address",
+       "kernels access up to 16 bytes at once, so host memory is imported at multiples of 16 bytes only"},
       {"cuda*", "executable.copies_its_entries",
        "it makes an executable of linked functions, which no GPU takes"},
       {"vulkan*", "executable.copies_its_entries",
