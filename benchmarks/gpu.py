@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""tern beside PyTorch on this machine's NVIDIA GPU, in one run. Needs torch, torchvision and transformers with CUDA.
+
+    benchmarks/gpu.py [MODEL…] [--peers graph,compile] [--precision f16] [--rounds 5] [--out FILE.json]
+
+A model is built with seeded weights, exported to ONNX, compiled by ternc, and run by both. `graph` is eager PyTorch captured as
+a CUDA graph (channels-last for vision models), `compile` is torch.compile(mode="reduce-overhead"); both in the same precision,
+inputs and outputs on the device. A run is timed by the host from its submission to its end, one after the other: what an
+application waits for; tern without its copies of inputs and outputs, which PyTorch is not asked for either. Runtimes take
+turns. `queued_ms` (--out) is what a run of the peer takes when many are queued, timed by events. A time counts if the outputs agree
+with PyTorch's in f32.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release")) / "bin"
+TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+TARGET = "cuda"
+BOUNDS = {"f32": 1e-3, "f16": 2e-2, "bf16": 1e-1}
+
+
+def vision(name, batch):
+    import torchvision
+
+    return getattr(torchvision.models, name)(weights=None), {"input": torch.randn(batch, 3, 224, 224)}
+
+
+class Encoder(torch.nn.Module):
+    """A BERT that gives its last hidden state."""
+
+    def __init__(self):
+        super().__init__()
+        import transformers
+
+        config = transformers.BertConfig()
+        config._attn_implementation = "sdpa"
+        self.model = transformers.BertModel(config, add_pooling_layer=False)
+
+    def forward(self, input_ids):
+        return self.model(input_ids=input_ids)[0]
+
+
+def bert(batch, sequence):
+    return Encoder(), {"input_ids": torch.randint(0, 1000, (batch, sequence))}
+
+
+class Product(torch.nn.Module):
+    """One matrix product with constant weights."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(size, size) * size**-0.5)
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+class Attention(torch.nn.Module):
+    def forward(self, q, k, v):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def attention(*shape):
+    return Attention(), {n: torch.randn(*shape) for n in "qkv"}
+
+
+MODELS = {
+    "resnet50": lambda: vision("resnet50", 1),
+    "resnet50_b32": lambda: vision("resnet50", 32),
+    "mobilenet_v2": lambda: vision("mobilenet_v2", 1),
+    "vit_b_16": lambda: vision("vit_b_16", 1),
+    "bert_s128": lambda: bert(1, 128),
+    "bert_s384": lambda: bert(1, 384),
+    "product_1024": lambda: (Product(1024), {"x": torch.randn(1024, 1024)}),
+    "product_4096": lambda: (Product(4096), {"x": torch.randn(4096, 4096)}),
+    "attention": lambda: attention(4, 32, 2048, 128),
+}
+
+
+def build(name):
+    torch.manual_seed(sum(name.encode()))
+    model, inputs = MODELS[name]()
+    model.eval()
+    for parameter in model.parameters():
+        if parameter.abs().max() == 0 and parameter.dim() > 1:  # a head that starts at zero
+            torch.nn.init.normal_(parameter, std=0.02)
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_var.uniform_(0.8, 1.2)
+            module.running_mean.normal_(0, 0.05)
+    return model, inputs
+
+
+class Torch:
+    """PyTorch on the device, its inputs and outputs in place."""
+
+    def __init__(self, kind, model, inputs, dtype):
+        import copy
+
+        model = copy.deepcopy(model).cuda().to(dtype)
+        to = lambda t: t.cuda().to(dtype) if t.is_floating_point() else t.cuda()
+        self.inputs = [to(t) for t in inputs.values()]
+        if self.inputs[0].dim() == 4 and isinstance(model, torch.nn.Module) and any(isinstance(m, torch.nn.Conv2d) for m in model.modules()):
+            model = model.to(memory_format=torch.channels_last)
+            self.inputs = [t.to(memory_format=torch.channels_last) for t in self.inputs]
+        self.graph = None
+        with torch.no_grad():
+            if kind == "compile":
+                compiled = torch.compile(model, mode="reduce-overhead")
+                for _ in range(4):
+                    self.output = compiled(*self.inputs).clone()
+                self.run = lambda: compiled(*self.inputs)
+            else:
+                stream = torch.cuda.Stream()
+                with torch.cuda.stream(stream):
+                    for _ in range(3):
+                        model(*self.inputs)
+                torch.cuda.synchronize()
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph):
+                    self.static = model(*self.inputs)
+                self.run = self.graph.replay
+                self.run()
+                torch.cuda.synchronize()
+                self.output = self.static.clone()
+        self.output = self.output.float().cpu().numpy()
+
+    def round(self, seconds):
+        times = []
+        with torch.no_grad():
+            self.run()
+            torch.cuda.synchronize()
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                start = time.perf_counter()
+                self.run()
+                torch.cuda.synchronize()
+                times.append((time.perf_counter() - start) * 1e3)
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            for _ in range(20):
+                self.run()
+            end.record()
+            end.synchronize()
+            self.facts = {"queued_ms": begin.elapsed_time(end) / 20}
+        return times
+
+
+class Tern:
+    def __init__(self, path, inputs, precision, scratch):
+        self.module = scratch / "model.tern"
+        started = time.time()
+        subprocess.run([BIN / "ternc", path, "-o", self.module, f"--targets={TARGET}", f"--precision={precision}", "-q"], check=True)
+        self.compile_s = time.time() - started
+        self.options = []
+        for name, value in inputs.items():
+            file = scratch / f"{name}.npy"
+            np.save(file, value.numpy())
+            self.options += ["--input", f"{name}={file}"]
+        subprocess.run([BIN / "tern", "run", self.module, "--driver=cuda", *self.options, "--output-dir", scratch / "out"], check=True, stdout=subprocess.DEVNULL)
+        self.output = np.load(sorted((scratch / "out").glob("*.npy"))[0]).astype(np.float32)
+        self.facts = {}
+
+    def round(self, seconds):
+        text = subprocess.run([BIN / "tern", "bench", self.module, "--driver=cuda", "--json", "--seconds", str(seconds), *self.options],
+                              check=True, capture_output=True, text=True).stdout  # fmt: skip
+        facts = json.loads(text)
+        self.facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
+        return [facts["resident_median_ms"]]
+
+
+def export(model, inputs, path):
+    if hasattr(getattr(model, "model", None), "config"):
+        model.model.config._attn_implementation = "eager"  # the exporter writes it as plain products
+    torch.backends.mha.set_fastpath_enabled(False)  # an op of its own, which the exporter does not know
+    with torch.no_grad():
+        torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=["output"], opset_version=17, dynamo=False)
+
+
+def measure(name, args):
+    model, inputs = build(name)
+    with torch.no_grad():
+        wanted = model.cuda()(*[t.cuda() for t in inputs.values()]).cpu().numpy()
+    model.cpu()
+    facts = {}
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        path = scratch / "model.onnx"
+        runners, peers = {}, args.peers.split(",") if args.peers else []
+        for kind in [*peers, "tern"]:  # peers first: the export changes the model
+            try:
+                if kind == "tern":
+                    export(model, inputs, path)
+                    runners[kind] = Tern(path, inputs, args.precision, scratch)
+                else:
+                    runners[kind] = Torch(kind, model, inputs, TYPES[args.precision])
+            except Exception as error:  # a runtime that cannot is a dash in the table, not the end of the run
+                print(f"{name}: {kind} fails: {str(error)[-700:]}", file=sys.stderr)
+        for kind, runner in runners.items():
+            error = float(np.linalg.norm(runner.output - wanted) / np.linalg.norm(wanted))
+            facts[kind] = {"error": error}
+        times = {kind: [] for kind in runners}
+        for _ in range(args.rounds):
+            for kind, runner in runners.items():
+                times[kind] += runner.round(args.seconds)
+        for kind, runner in runners.items():
+            facts[kind]["ms"] = statistics.median(times[kind])
+            facts[kind].update(getattr(runner, "facts", {}))
+    return facts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("--peers", default="graph,compile")
+    parser.add_argument("--precision", default="f16", choices=TYPES)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    results = {}
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {args.precision}")
+    print("| model | tern ms | " + " | ".join(f"{p} ms" for p in args.peers.split(",")) + " | best/tern | error tern/torch |")
+    print("|---|" + "---:|" * (len(args.peers.split(",")) + 3))
+    for name in args.models or MODELS:
+        results[name] = facts = measure(name, args)
+        others = [facts[p]["ms"] for p in facts if p != "tern"]
+        cell = lambda kind: f"{facts[kind]['ms']:.4g}" if kind in facts else "–"
+        bad = "tern" in facts and not facts["tern"]["error"] < BOUNDS[args.precision]
+        ratio = f"{min(others) / facts['tern']['ms']:.2f}" if "tern" in facts and others and not bad else ("≠" if bad else "–")
+        errors = "/".join(f"{facts[k]['error']:.2g}" for k in facts)
+        print(f"| {name} | {cell('tern')} | " + " | ".join(cell(p) for p in args.peers.split(",")) + f" | {ratio} | {errors} |", flush=True)
+    if args.out:
+        Path(args.out).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
