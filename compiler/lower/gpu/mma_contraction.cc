@@ -217,9 +217,6 @@ std::optional<DType> matrix_type(const Node& root, const LoweringContext& contex
 bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context) {
   if (context.stored_type(value) != dtype || run % kChunk != 0) return false;
   const Place& place = context.place(value);
-  // The caller's memory has the alignment of its elements only.
-  const BufferKind kind = context.program().buffers[static_cast<size_t>(place.buffer)].kind;
-  if (kind == BufferKind::kInput || kind == BufferKind::kOutput) return false;
   if (!place.strides[along].is_const(1) || !is_multiple(place.offset, kChunk)) return false;
   for (size_t d = 0; d < place.strides.size(); ++d) {
     if (d != along && !value->type.shape[d].is_const(1) && !is_multiple(place.strides[d], kChunk))
