@@ -457,13 +457,13 @@ std::string GlslExpr::shuffle_text(const Expr& e) {
   const auto pick = [&](int lane) {
     const int k = std::max(lane, 0);
     const Expr& source = e->args[static_cast<size_t>(k / from)];
-    return source->type.lanes == 1 ? text(source) : fmt::format("{}.{}", text(source), "xyzw"[k % from]);
+    return source->type.lanes == 1 ? text(source) : fmt::format("{}.{}", text(source), component(k % from));
   };
   if (e->type.lanes == 1) return pick(e->lanes[0]);
   // One source: a swizzle.
   if (e->args.size() == 1 && from > 1) {
     std::string picks;
-    for (int lane : e->lanes) picks += "xyzw"[std::max(lane, 0)];
+    for (int lane : e->lanes) picks += component(std::max(lane, 0));
     return fmt::format("({}).{}", text(e->args[0]), picks);
   }
   Texts lanes;

@@ -142,7 +142,7 @@ std::string GlslHelpers::function(std::string_view name, std::string_view scalar
     std::string arguments;
     for (const std::string& parameter : split(row.parameters, ',')) {
       const std::vector<std::string> words = split(parameter, ' ');
-      arguments += fmt::format("{}{}.{}", arguments.empty() ? "" : ", ", words[1], "xyzw"[lane]);
+      arguments += fmt::format("{}{}.{}", arguments.empty() ? "" : ", ", words[1], component(lane));
       if (lane == 0)
         parameters += fmt::format("{}{} {}", parameters.empty() ? "" : ", ", type(words[0], lanes), words[1]);
     }

@@ -11,6 +11,12 @@
 
 namespace tern::render {
 
+// The name of a vector's lane. Vectors of more than four lanes are refused; what is written of them on the
+// way is not used.
+inline char component(int lane) {
+  return "xyzw"[lane < 4 ? lane : 3];
+}
+
 // The scalar GLSL type that carries values: "float" for f16, "int" for i8 and i32, "uint", "int64_t", "bool",
 // "vec2" for c64.
 std::string_view glsl_carrier(DType dtype);

@@ -146,8 +146,8 @@ std::string GlslMemory::whole_words(const GlslAccess& access, bool is_store) {
     std::string packed;
     for (int k = 0; k < per_word; ++k) {
       const int lane = word * per_word + k;
-      packed += fmt::format("{}{} << {}u", k ? " | " : "", encoded(dtype, fmt::format("v.{}", "xyzw"[lane])),
-                            k * bits);
+      packed += fmt::format("{}{} << {}u", k ? " | " : "",
+                            encoded(dtype, fmt::format("v.{}", component(lane))), k * bits);
       const std::string raw =
           fmt::format("(({}[w + {}] >> {}u) & {}u)", array, word, k * bits, (1u << bits) - 1);
       values += (lane ? ", " : "") + decoded(dtype, raw);
@@ -163,11 +163,11 @@ std::string GlslMemory::vector_load(const GlslAccess& access) {
   const std::string_view scalar = glsl_carrier(access.buffer->type.dtype);
   std::string values;
   for (int lane = 0; lane < access.lanes; ++lane) {
-    const std::string at = access.is_indexed ? fmt::format("i.{}", "xyzw"[lane]) : lane_index(lane);
+    const std::string at = access.is_indexed ? fmt::format("i.{}", component(lane)) : lane_index(lane);
     const std::string on = access.limit.empty() ? ""
                            : !access.is_mask    ? fmt::format("n > {}", lane)
                            : access.lanes == 1  ? "n"
-                                                : fmt::format("n.{}", "xyzw"[lane]);
+                                                : fmt::format("n.{}", component(lane));
     const std::string value = fmt::format("{}({})", single, at);
     values += lane ? ", " : "";
     values += on.empty() ? value : fmt::format("{} ? {} : {}(0)", on, value, scalar);
@@ -180,12 +180,12 @@ std::string GlslMemory::vector_store(const GlslAccess& access) {
   if (std::string text = whole_words(access, true); !text.empty()) return text;
   std::string text;
   for (int lane = 0; lane < access.lanes; ++lane) {
-    const std::string at = access.is_indexed ? fmt::format("i.{}", "xyzw"[lane]) : lane_index(lane);
+    const std::string at = access.is_indexed ? fmt::format("i.{}", component(lane)) : lane_index(lane);
     if (!access.limit.empty())
-      text += access.is_mask ? (access.lanes == 1 ? "if (n) " : fmt::format("if (n.{}) ", "xyzw"[lane]))
+      text += access.is_mask ? (access.lanes == 1 ? "if (n) " : fmt::format("if (n.{}) ", component(lane)))
                              : fmt::format("if (n > {}) ", lane);
     text += fmt::format("{}({}, {});\n  ", single, at,
-                        access.lanes == 1 ? "v" : fmt::format("v.{}", "xyzw"[lane]));
+                        access.lanes == 1 ? "v" : fmt::format("v.{}", component(lane)));
   }
   return text;
 }
