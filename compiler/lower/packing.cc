@@ -79,9 +79,10 @@ TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& s, DType
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t n = 0; n < s.n; ++n) {
       for (int64_t k = 0; k < s.k; ++k) {
-        if (s.element(b, k, n) < 0) continue;
+        const int64_t from = s.element(b, k, n);
+        if (from < 0) continue;
         const int64_t row = (b * k_blocks + k / 64) * rows + n;
-        to[row * 64 + ((k % 64 / 8) ^ (n % 8)) * 8 + k % 8] = encode(read(s.element(b, k, n)));
+        to[row * 64 + ((k % 64 / 8) ^ (n % 8)) * 8 + k % 8] = encode(read(from));
       }
     }
   }

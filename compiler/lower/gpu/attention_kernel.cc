@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/gpu/chunks.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -20,13 +20,9 @@ using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
-constexpr int kChunk = 8;  // elements of 16 bytes
 constexpr double kLog2E = 1.4426950408889634;
 const VType kQuad{DType::kU32, 4}, kSum{DType::kF32, 4};
 
-Expr less(const Expr& a, const Expr& b) {
-  return kernel::compare(ScalarOp::kLt, a, b);
-}
 Expr lane_of(const Expr& vector, int lane) {
   return kernel::shuffle(vector, nullptr, {lane});
 }
@@ -88,36 +84,21 @@ class Builder {
                                rows * width);
   }
 
-  // Chunk c of row r lies at chunk c xor (r % 8 within the row): ldmatrix reads eight rows without bank
-  // conflicts.
-  static Expr swizzled(const Expr& row, const Expr& chunk, int64_t width) {
-    const int64_t mask =
-        std::min<int64_t>(8, width / kChunk & -(width / kChunk));  // a power of two that divides the row
-    const Expr mixed = kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(row, int_const(mask))});
-    return kernel::add(kernel::mul(row, int_const(width)), kernel::mul(mixed, int_const(kChunk)));
-  }
-
   // Rows first.. of a global matrix into `to` from row `at` on, zero past `extent`.
   void copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from,
                  const std::function<Expr(const Expr&)>& row_of, const Expr& first, int64_t rows,
                  int64_t width, const Expr& extent) {
-    const int64_t chunks = width / kChunk, all = rows * chunks;
-    for (int64_t i = 0; i * s_.threads() < all; ++i) {
-      const Expr q = kernel::add(t_, int_const(i * s_.threads()));
+    const int64_t chunks = width / kChunk;
+    share_copies(w, t_, s_.threads(), rows * chunks, [&](const Expr& q) {
       const Expr row = kernel::index_div(q, int_const(chunks)),
                  chunk = kernel::index_rem(q, int_const(chunks));
       const Expr source = w.let("row", kernel::add(first, row));
       const Expr count = kernel::select(less(source, extent), int_const(kChunk), int_const(0));
-      const Stmt copy = kernel::async_copy(
+      return kernel::async_copy(
           to, kernel::add(kernel::mul(at, int_const(width)), swizzled(row, chunk, width)),
           kernel::load(from, kernel::add(row_of(source), kernel::mul(chunk, int_const(kChunk))), kChunk,
                        count));
-      if ((i + 1) * s_.threads() > all) {
-        w.when(less(q, int_const(all)), [&] { w.emit(copy); });
-      } else {
-        w.emit(copy);
-      }
-    }
+    });
   }
 
   Stmts read_queries() {

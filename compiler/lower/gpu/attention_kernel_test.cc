@@ -7,7 +7,7 @@
 
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/simplify.h"
-#include "compiler/support/tensor_data.h"
+#include "compiler/lower/gpu/kernel_test_util.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -15,7 +15,6 @@ namespace {
 using kernel::Access;
 using kernel::Expr;
 using kernel::int_const;
-using kernel::Scope;
 
 struct Case {
   int64_t batch, queries, keys, depth, value_depth;
@@ -24,12 +23,8 @@ struct Case {
 };
 
 TensorDataPtr values(std::vector<int64_t> shape, uint64_t seed) {
-  auto data = TensorData::make(DType::kF16, std::move(shape));
-  for (int64_t i = 0; i < data->count(); ++i) {
-    seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
-    data->set_float(i, (static_cast<double>((seed >> 40) % 65) - 32) / 32);
-  }
-  return data;
+  return seeded(DType::kF16, std::move(shape), seed,
+                [](uint64_t random) { return (static_cast<double>(random % 65) - 32) / 32; });
 }
 
 void check(const Case& c) {
@@ -45,14 +40,11 @@ void check(const Case& c) {
   made.threads = c.schedule.threads();
   made.subgroup = 32;
   made.thread = kernel::make_var("t");
-  const auto buffer = [](const char* name, DType dtype, Access access) {
-    return kernel::make_buffer(name, {dtype, 1}, Scope::kGlobal, access);
-  };
   AttentionOperands o;
-  o.q = buffer("q", DType::kF16, Access::kRead);
-  o.k = buffer("k", DType::kF16, Access::kRead);
-  o.v = buffer("v", DType::kF16, Access::kRead);
-  const kernel::Buffer out = buffer("out", DType::kF32, Access::kWrite);
+  o.q = global_buffer("q", DType::kF16, Access::kRead);
+  o.k = global_buffer("k", DType::kF16, Access::kRead);
+  o.v = global_buffer("v", DType::kF16, Access::kRead);
+  const kernel::Buffer out = global_buffer("out", DType::kF32, Access::kWrite);
   made.bindings = {o.q, o.k, o.v, out};
   AttentionShape shape;
   shape.batch = c.batch;
@@ -89,16 +81,13 @@ void check(const Case& c) {
   kernel::simplify(made);
   kernel::assign_workgroup(made);
   REQUIRE(kernel::verify(made) == "");
-  const auto span = [](const TensorDataPtr& t) {
-    auto bytes = std::const_pointer_cast<TensorData>(t)->mutable_bytes();
-    return kernel::EvalBinding{bytes.data(), static_cast<int64_t>(bytes.size())};
-  };
   std::vector<int64_t> numbers;
   for (const kernel::Param& p : made.params)
     numbers.push_back(p.value.evaluate([&](const std::string&) { return c.keys; }).value());
   int64_t tiles = 1;
   for (const auto& axis : made.grid) tiles *= axis.extent.value();
-  const auto code = kernel::evaluate(made, {span(q), span(k), span(v), span(result)}, numbers, 0, tiles);
+  const auto code = kernel::evaluate(made, {binding_of(q), binding_of(k), binding_of(v), binding_of(result)},
+                                     numbers, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
   for (int64_t row_at = 0; row_at < c.batch * c.queries; ++row_at) {
     const int64_t at = row_at / c.queries, m = row_at % c.queries;

@@ -4,8 +4,8 @@
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/chunks.h"
 #include "compiler/lower/gpu/mma_kernel.h"
-#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/packing.h"
 
 namespace tern::lower::gpu {
@@ -19,8 +19,6 @@ using kernel::int_const;
 using kernel::ScalarOp;
 using State = MmaOperands::State;
 using Stmts = std::vector<kernel::Stmt>;
-
-constexpr int kChunk = 8;
 
 Expr let(Stmts& lets, const char* name, Expr value) {
   if (value->kind == kernel::ExprKind::kConst || value->kind == kernel::ExprKind::kVar) return value;

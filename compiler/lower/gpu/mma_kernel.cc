@@ -1,6 +1,6 @@
 #include "compiler/lower/gpu/mma_kernel.h"
 
-#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/gpu/chunks.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -17,7 +17,6 @@ using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
-constexpr int kChunk = 8;      // elements of 16 bytes
 constexpr int kStep = 16;      // depth of one product
 constexpr int kBlock = 64;     // depth of a row of packed B
 constexpr int kGroupRows = 8;  // columns of packed B come in whole swizzles
@@ -25,9 +24,6 @@ constexpr int kGroupRows = 8;  // columns of packed B come in whole swizzles
 Expr both(const Expr& a, const Expr& b) {
   if (!a) return b;
   return b ? kernel::op(ScalarOp::kAnd, {a, b}) : a;
-}
-Expr less(const Expr& a, const Expr& b) {
-  return kernel::compare(ScalarOp::kLt, a, b);
 }
 
 class Builder {
@@ -133,14 +129,6 @@ class Builder {
     }
   }
 
-  // Chunk c of row r of a stage lies at chunk c ^ (r % chunks): ldmatrix reads eight rows without bank
-  // conflicts.
-  Expr swizzled(const Expr& row, const Expr& chunk) const {
-    const Expr mixed =
-        kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(row, int_const(std::min(chunks_, 8)))});
-    return kernel::add(kernel::mul(row, int_const(s_.block_depth)), kernel::mul(mixed, int_const(kChunk)));
-  }
-
   void copy_a(LoopWriter& w, const Expr& step, const Expr& stage) {
     const Expr k = w.let("k", kernel::add(kernel::mul(step, int_const(s_.block_depth)),
                                           kernel::mul(chunk_, int_const(kChunk))));
@@ -152,7 +140,7 @@ class Builder {
     for (Stmt& let : lets) w.emit(std::move(let));
     for (size_t r = 0; r < copy_rows_.size(); ++r) {
       const auto& [row, state] = copy_rows_[r];
-      const Expr to = kernel::add(base, swizzled(row, chunk_));
+      const Expr to = kernel::add(base, swizzled(row, chunk_, s_.block_depth));
       const Expr inside = both(exists_[r], in_depth);
       if (o_.a_chunk) {
         const MmaChunk chunk = o_.a_chunk(state, depth);
@@ -177,8 +165,7 @@ class Builder {
     const int64_t columns = (n_ + kGroupRows - 1) / kGroupRows * kGroupRows,
                   blocks = (k_ + kBlock - 1) / kBlock;
     const int64_t blocks_at_once = s_.block_depth / kBlock, chunks = int64_t{s_.block_n} * chunks_;
-    for (int64_t i = 0; i * s_.threads() < chunks; ++i) {
-      const Expr q = kernel::add(t_, int_const(i * s_.threads()));
+    share_copies(w, t_, s_.threads(), chunks, [&](const Expr& q) {
       const int64_t per_block = int64_t{s_.block_n} * (kBlock / kChunk);
       const Expr block = kernel::add(kernel::mul(step, int_const(blocks_at_once)),
                                      kernel::index_div(q, int_const(per_block)));
@@ -194,13 +181,8 @@ class Builder {
       const Expr from = kernel::add(o_.b_first, kernel::mul(chunk, int_const(kChunk)));
       const Expr to = kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)),
                                   kernel::mul(q, int_const(kChunk)));
-      const Stmt copy = kernel::async_copy(b_stage_, to, kernel::load(o_.b_buffer, from, kChunk, count));
-      if ((i + 1) * s_.threads() > chunks) {
-        w.when(less(q, int_const(chunks)), [&] { w.emit(copy); });
-      } else {
-        w.emit(copy);
-      }
-    }
+      return kernel::async_copy(b_stage_, to, kernel::load(o_.b_buffer, from, kChunk, count));
+    });
   }
 
   // Four products of 64 rows a subgroup of 128 threads, one after the other into the same sums.
@@ -230,7 +212,7 @@ class Builder {
       for (int i = 0; i < tiles_m_; ++i) {
         const Expr row = kernel::add(kernel::mul(warp_m_, int_const(tiles_m_ * 16)),
                                      kernel::add(int_const(i * 16), kernel::index_rem(lane_, int_const(16))));
-        const Expr index = kernel::add(a_base, swizzled(row, chunk));
+        const Expr index = kernel::add(a_base, swizzled(row, chunk, s_.block_depth));
         a.push_back(w.let("a", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, a_stage_)));
       }
       // Lane l names row l % 8 of matrix l / 8: columns 0-7 and 8-15 of the tile, steps 0-7 and 8-15.

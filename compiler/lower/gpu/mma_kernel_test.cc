@@ -6,8 +6,8 @@
 
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/simplify.h"
+#include "compiler/lower/gpu/kernel_test_util.h"
 #include "compiler/lower/packing.h"
-#include "compiler/scalar/scalar.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -15,7 +15,6 @@ namespace {
 using kernel::Access;
 using kernel::Expr;
 using kernel::int_const;
-using kernel::Scope;
 
 struct Case {
   int64_t m, n, k;
@@ -24,12 +23,8 @@ struct Case {
 };
 
 TensorDataPtr integers(std::vector<int64_t> shape, uint64_t seed) {
-  auto data = TensorData::make(DType::kF32, std::move(shape));
-  for (int64_t i = 0; i < data->count(); ++i) {
-    seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
-    data->set_float(i, static_cast<double>(static_cast<int64_t>((seed >> 40) % 7) - 3));
-  }
-  return data;
+  return seeded(DType::kF32, std::move(shape), seed,
+                [](uint64_t random) { return static_cast<double>(static_cast<int64_t>(random % 7) - 3); });
 }
 
 void check(const Case& c) {
@@ -44,12 +39,9 @@ void check(const Case& c) {
   k.threads = c.schedule.threads();
   k.subgroup = 32;
   k.thread = kernel::make_var("t");
-  const auto buffer = [](const char* name, DType dtype, Access access) {
-    return kernel::make_buffer(name, {dtype, 1}, Scope::kGlobal, access);
-  };
-  const kernel::Buffer ab = buffer("a", DType::kF16, Access::kRead),
-                       bb = buffer("b", DType::kF16, Access::kRead),
-                       out = buffer("out", DType::kF32, Access::kWrite);
+  const kernel::Buffer ab = global_buffer("a", DType::kF16, Access::kRead),
+                       bb = global_buffer("b", DType::kF16, Access::kRead),
+                       out = global_buffer("out", DType::kF32, Access::kWrite);
   k.bindings = {ab, bb, out};
   MmaOperands o;
   o.a_row = [&](const Expr& m, std::vector<kernel::Stmt>&) {
@@ -86,17 +78,14 @@ void check(const Case& c) {
   const auto packed = pack_matrix(
       *b, {1, c.k, c.n, [&](int64_t, int64_t kk, int64_t n) { return kk * c.n + n; }}, DType::kF16);
   auto result = TensorData::make(DType::kF32, {c.m, c.n});
-  const auto span = [](const TensorDataPtr& t) {
-    auto bytes = std::const_pointer_cast<TensorData>(t)->mutable_bytes();
-    return kernel::EvalBinding{bytes.data(), static_cast<int64_t>(bytes.size())};
-  };
   std::vector<int64_t> values;
   for (const kernel::Param& p : k.params)
     values.push_back(p.value.evaluate([&](const std::string&) { return c.m; }).value());
   int64_t tiles = 1;
   for (const auto& axis : k.grid)
     tiles *= axis.extent.evaluate([&](const std::string&) { return c.m; }).value();
-  const auto code = kernel::evaluate(k, {span(half), span(packed), span(result)}, values, 0, tiles);
+  const auto code =
+      kernel::evaluate(k, {binding_of(half), binding_of(packed), binding_of(result)}, values, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
   for (int64_t m = 0; m < c.m; ++m) {
     for (int64_t n = 0; n < c.n; ++n) {
