@@ -4,6 +4,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
@@ -15,12 +16,6 @@ using graph::Value;
 using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
-
-Expr both(const Expr& a, const Expr& b) {
-  if (!a) return b;
-  if (!b) return a;
-  return kernel::op(ScalarOp::kAnd, {a, b});
-}
 
 bool is_index_op(const Expr& e, ScalarOp op) {
   return e->kind == kernel::ExprKind::kOp && e->op == op && e->is_index;

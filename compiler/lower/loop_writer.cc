@@ -15,6 +15,11 @@ Expr in_range(const Expr& at, const Expr& extent) {
                                      kernel::compare(ScalarOp::kLt, at, extent)});
 }
 
+Expr both(const Expr& a, const Expr& b) {
+  if (!a) return b;
+  return b ? kernel::op(kernel::ScalarOp::kAnd, {a, b}) : a;
+}
+
 std::vector<Stmt> LoopWriter::scoped(const std::function<void()>& body) {
   scopes_.emplace_back();
   if (body) body();

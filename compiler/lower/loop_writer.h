@@ -16,6 +16,9 @@ void append(std::vector<kernel::Stmt>& to, std::vector<kernel::Stmt> from);
 // 0 <= at < extent.
 kernel::Expr in_range(const kernel::Expr& at, const kernel::Expr& extent);
 
+// Both conditions; null is none.
+kernel::Expr both(const kernel::Expr& a, const kernel::Expr& b);
+
 class LoopWriter {
  public:
   using Expr = kernel::Expr;
@@ -50,7 +53,7 @@ class LoopWriter {
   Expr le(Expr a, Expr b) const { return kernel::compare(ScalarOp::kLe, std::move(a), std::move(b)); }
   Expr eq(Expr a, Expr b) const { return kernel::compare(ScalarOp::kEq, std::move(a), std::move(b)); }
   Expr ne(Expr a, Expr b) const { return kernel::compare(ScalarOp::kNe, std::move(a), std::move(b)); }
-  Expr both(Expr a, Expr b) const { return kernel::op(ScalarOp::kAnd, {std::move(a), std::move(b)}); }
+  Expr both(const Expr& a, const Expr& b) const { return lower::both(a, b); }
   Expr either(Expr a, Expr b) const { return kernel::op(ScalarOp::kOr, {std::move(a), std::move(b)}); }
 
  private:

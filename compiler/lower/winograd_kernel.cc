@@ -24,10 +24,6 @@ using Stmts = std::vector<Stmt>;
 // One vector a point or pixel of a patch, row by row.
 using Square = std::vector<std::vector<Expr>>;
 
-Expr both(const Expr& a, const Expr& b) {
-  return kernel::op(ScalarOp::kAnd, {a, b});
-}
-
 class Builder {
  public:
   Builder(const ConvGeometry& g, int64_t columns, const WinogradSchedule& s, bool has_fma,

@@ -13,9 +13,6 @@ using kernel::Stmt;
 using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
 
-Expr both(const Expr& a, const Expr& b) {
-  return kernel::op(ScalarOp::kAnd, {a, b});
-}
 Expr either(const Expr& a, const Expr& b) {
   return kernel::op(ScalarOp::kOr, {a, b});
 }

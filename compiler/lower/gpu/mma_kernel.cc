@@ -21,11 +21,6 @@ constexpr int kStep = 16;      // depth of one product
 constexpr int kBlock = 64;     // depth of a row of packed B
 constexpr int kGroupRows = 8;  // columns of packed B come in whole swizzles
 
-Expr both(const Expr& a, const Expr& b) {
-  if (!a) return b;
-  return b ? kernel::op(ScalarOp::kAnd, {a, b}) : a;
-}
-
 class Builder {
  public:
   Builder(const Dim& m, int64_t n, int64_t k, const MmaSchedule& s, const Var& thread, const MmaOperands& o,

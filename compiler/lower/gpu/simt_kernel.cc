@@ -33,11 +33,6 @@ Expr zero(int lanes = 1) {
   const Expr z = kernel::float_const(0.0);
   return lanes == 1 ? z : kernel::broadcast(z, lanes);
 }
-Expr both(const Expr& a, const Expr& b) {
-  if (!a) return b;
-  if (!b) return a;
-  return kernel::op(ScalarOp::kAnd, {a, b});
-}
 Expr guarded(const Expr& condition, const Expr& value) {
   return condition ? kernel::select(condition, value, zero(value->type.lanes)) : value;
 }
