@@ -232,8 +232,8 @@ void imports_nothing(Context& c) {
 }
 
 void keeps_read_only_imports_from_writes(Context& c) {
-  static const int32_t memory[2] = {1, 2};
-  tern_hal_buffer_t* buffer = import(c, const_cast<int32_t*>(memory), 8, TERN_HAL_MEMORY_READ_ONLY, nullptr);
+  int32_t memory[2] = {1, 2};
+  tern_hal_buffer_t* buffer = import(c, memory, 8, TERN_HAL_MEMORY_READ_ONLY, nullptr);
   CTS_REQUIRE(buffer);
   const int32_t value = 3;
   void* pointer = nullptr;
@@ -241,6 +241,21 @@ void keeps_read_only_imports_from_writes(Context& c) {
   CTS_CHECK_CODE(tern_hal_buffer_map(buffer, kWrite, 0, 4, &pointer), PERMISSION_DENIED);
   CTS_CHECK_OK(tern_hal_buffer_map(buffer, kRead, 0, 4, &pointer));
   CTS_CHECK_OK(tern_hal_buffer_unmap(buffer, 0, 4));
+  CTS_CHECK(c.values_of(buffer) == std::vector<int32_t>({1, 2}));
+  tern_hal_buffer_release(buffer);
+}
+
+// Pages that the process itself cannot write, as those of a mapped file: NVIDIA's Vulkan driver takes none.
+void takes_or_refuses_pages_that_nobody_writes(Context& c) {
+  static const int32_t memory[2] = {1, 2};
+  const tern_hal_import_t desc = {const_cast<int32_t*>(memory), 8, TERN_HAL_MEMORY_READ_ONLY, nullptr,
+                                  nullptr};
+  tern_hal_buffer_t* buffer = nullptr;
+  const tern_status_t status = tern_hal_device_import_buffer(c.device(), &desc, &buffer);
+  if (status != TERN_OK) {
+    CTS_CHECK_CODE(status, INCOMPATIBLE);
+    return;
+  }
   CTS_CHECK(c.values_of(buffer) == std::vector<int32_t>({1, 2}));
   tern_hal_buffer_release(buffer);
 }
@@ -325,6 +340,7 @@ std::vector<Case> buffer_cases() {
       CASE(refuses_a_negative_import),
       CASE(imports_nothing),
       CASE(keeps_read_only_imports_from_writes),
+      CASE(takes_or_refuses_pages_that_nobody_writes),
       CASE(counts_bytes),
       CASE(keeps_to_the_memory_limit),
       CASE(does_not_count_imports_to_the_limit),
