@@ -230,7 +230,7 @@ class Builder {
     } else {
       out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
     }
-    append(out, o_.bytes ? byte_loop(acc, row_base, n, rows, vectors)
+    append(out, o_.bytes ? byte_loop(acc, row_base, n, rows, vectors, valid)
                          : k_loop(acc, row_base, n, rows, vectors, valid));
 
     Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
@@ -293,8 +293,8 @@ class Builder {
   }
 
   // k_loop on groups of bytes.
-  Stmts byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
-                  int vectors) {
+  Stmts byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                  const Expr& valid) {
     const ByteProduct product(o_.byte_products, s_.lanes);
     const Var kv = kernel::make_var("k");
     const Expr k = var_expr(kv);
@@ -306,6 +306,11 @@ class Builder {
       const Expr column = int_const(int64_t{j} * s_.lanes);
       const Expr at = o_.gather_b ? kernel::add(kernel::mul(k, int_const(group_)), column)
                                   : o_.b_index(kernel::add(n, column), kernel::add(k0_, k));
+      if (prefetches() && !valid && j * s_.lanes % kPanelColumns == 0) {
+        const Expr next =
+            o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, k));
+        body.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
+      }
       const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kI8, s_.lanes * kByteGroup});
       body.push_back(kernel::let(
           bv, kernel::load(b_buffer, kernel::mul(at, int_const(kByteGroup)), s_.lanes * kByteGroup)));
