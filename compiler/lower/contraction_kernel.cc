@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction_kernel.h"
 
 #include "compiler/lower/byte_product.h"
+#include "compiler/lower/conv_gather.h"
 #include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -54,7 +55,8 @@ class Builder {
     body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
     body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
     if (o_.gather_a) {
-      a_block_ = scratch("a_block", s_.block_rows * s_.block_depth * bytes_, o_.bytes ? DType::kU8 : sum_);
+      const int64_t elements = s_.block_rows * s_.block_depth * bytes_ + kGatherSlack;
+      a_block_ = scratch("a_block", elements, o_.bytes ? DType::kU8 : sum_);
       body.push_back(kernel::alloc(a_block_));
     }
     if (o_.gather_b) {

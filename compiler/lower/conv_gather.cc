@@ -26,6 +26,21 @@ Expr constant(int64_t value, DType type, int lanes) {
   return lanes == 1 ? c : kernel::broadcast(c, lanes);
 }
 
+constexpr int64_t kUnrolledRows = 8;
+
+// The least number of elements, from `count` on, that whole vectors cover: a single one may be narrower.
+int64_t whole_vectors(int64_t count, int64_t lanes) {
+  if (count > lanes) return (count + lanes - 1) / lanes * lanes;
+  while (lanes / 2 >= count) lanes /= 2;
+  return lanes;
+}
+
+Expr all_of(const std::vector<Expr>& conditions) {
+  Expr all = conditions[0];
+  for (size_t i = 1; i < conditions.size(); ++i) all = kernel::op(ScalarOp::kAnd, {all, conditions[i]});
+  return all;
+}
+
 }  // namespace
 
 std::vector<Stmt> vector_run(int64_t count, int lanes,
@@ -103,25 +118,41 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
       }));
       return out;
     }
-    out.push_back(for_each("ky", int_const(g.window_h), [&](const Expr& ky) -> Stmts {
-      const Expr at = kernel::add(var_expr(to), kernel::mul(ky, int_const(g.window_w * g.channels)));
+    const bool runs = source.rows_contiguous && g.dilation_w == 1 && g.window_w > 1 && g.channels < lanes;
+    const int64_t length = g.window_w * g.channels, reach = whole_vectors(length, lanes);
+    const Expr last = kernel::add(var_expr(ix0), int_const(g.window_w - 1));
+    const Stmt rows_of_window = for_each("ky", int_const(g.window_h), [&](const Expr& ky) -> Stmts {
+      const Expr at = kernel::add(var_expr(to), kernel::mul(ky, int_const(length)));
       Stmts taps{for_each("kx", int_const(g.window_w), [&](const Expr& kx) {
         return tap(ky, kx, int_const(0), kernel::add(at, kernel::mul(kx, int_const(g.channels))));
       })};
-      if (!source.rows_contiguous || g.dilation_w != 1 || g.window_w == 1 || g.channels >= lanes) return taps;
+      if (!runs) return taps;
       // A row of the window as one run, when all of it is inside.
       const Var iy = kernel::make_var("iy");
-      const Expr last = kernel::add(var_expr(ix0), int_const(g.window_w - 1));
       const Expr inside =
-          kernel::op(ScalarOp::kAnd,
-                     {in_range(var_expr(iy), height),
-                      kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
-                                                  kernel::compare(ScalarOp::kLt, last, width)})});
+          all_of({in_range(var_expr(iy), height), kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
+                  kernel::compare(ScalarOp::kLt, last, width)});
       return {kernel::let(iy, kernel::add(var_expr(iy0), kernel::mul(ky, int_const(g.dilation_h)))),
-              kernel::if_then(inside,
-                              copy(var_expr(iy), var_expr(ix0), int_const(0), at, g.window_w * g.channels),
+              kernel::if_then(inside, copy(var_expr(iy), var_expr(ix0), int_const(0), at, length),
                               std::move(taps))};
-    }));
+    });
+    if (runs && g.window_h <= kUnrolledRows && reach - length <= kGatherSlack) {
+      // The usual window, with room around it for whole vectors: nothing else to be asked.
+      const int64_t pixels = (reach + g.channels - 1) / g.channels;
+      const Expr bottom = kernel::add(var_expr(iy0), int_const((g.window_h - 1) * g.dilation_h));
+      const Expr inside =
+          all_of({kernel::compare(ScalarOp::kGe, var_expr(iy0), int_const(0)),
+                  kernel::compare(ScalarOp::kLt, bottom, height),
+                  kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
+                  kernel::compare(ScalarOp::kLe, kernel::add(var_expr(ix0), int_const(pixels)), width)});
+      Stmts fast;
+      for (int64_t ky = 0; ky < g.window_h; ++ky)
+        append(fast, copy(kernel::add(var_expr(iy0), int_const(ky * g.dilation_h)), var_expr(ix0),
+                          int_const(0), kernel::add(var_expr(to), int_const(ky * length)), reach));
+      out.push_back(kernel::if_then(inside, std::move(fast), {rows_of_window}));
+    } else {
+      out.push_back(rows_of_window);
+    }
     const int64_t all = g.channels * g.window_h * g.window_w;
     if (row_stride > all) append(out, fill(kernel::add(var_expr(to), int_const(all)), row_stride - all, 0));
     return out;

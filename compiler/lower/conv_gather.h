@@ -28,6 +28,10 @@ struct ConvSource {
   bool rows_contiguous = false;
 };
 
+// Elements behind the block's last row that a gathering may overwrite: rows are filled in order, by vectors
+// that reach into what is written next.
+inline constexpr int64_t kGatherSlack = 64;
+
 // Fills block[i * row_stride + (k - k0)] for output pixels row0.. row0+rows-1 and k0 <= k < k0+depth, k =
 // (ky, kx, c) row-major. block_depth is the static block size: a multiple of the channels, or a divisor of
 // them, or all of k; then up to row_stride what follows k is 0.

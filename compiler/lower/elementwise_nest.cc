@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "compiler/kernel/index_form.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/gpu/transposing_nest.h"
@@ -46,6 +48,66 @@ bool can_share_memory(const Region& region, LoweringContext& context, const Regi
     if (!same) return false;
   }
   return true;
+}
+
+// Vectors of equal length one after the other.
+Expr joined(std::vector<Expr> parts) {
+  while (parts.size() > 1) {
+    std::vector<Expr> pairs;
+    for (size_t i = 0; i < parts.size(); i += 2) {
+      std::vector<int> both(static_cast<size_t>(2 * parts[i]->type.lanes));
+      for (size_t l = 0; l < both.size(); ++l) both[l] = static_cast<int>(l);
+      pairs.push_back(kernel::shuffle(parts[i], parts[std::min(i + 1, parts.size() - 1)], both));
+    }
+    parts = std::move(pairs);
+  }
+  return parts[0];
+}
+
+// The stores of `lanes` places along `slow` from `begin` on and all `width` along `fast`, where these lie in
+// memory as they are counted, fast first: vectors along slow are computed, interleaved and stored whole.
+// Empty where `store`, one element's, is not of that kind.
+std::vector<Stmt> interleaved(const std::vector<Stmt>& store, const kernel::Var& slow,
+                              const kernel::Var& fast, const Expr& begin, int width, int lanes) {
+  if (store.size() != 1 || store[0]->kind != kernel::StmtKind::kStore) return {};
+  const kernel::StmtNode& one = *store[0];
+  const DType type = one.value->type.dtype;
+  if (one.count || type == DType::kBool || dtype_bits(type) < 8 || dtype_bits(type) > 32) return {};
+  const auto at = [&](int64_t s, int64_t f) {
+    return kernel::substitute(one.index, {{slow.get(), int_const(s)}, {fast.get(), int_const(f)}});
+  };
+  const auto is_step = [&](const Expr& next, int64_t step) {
+    const Expr difference = kernel::sub(next, at(0, 0));
+    kernel::IndexForms forms;
+    const Expr simple = forms.simplify(difference);
+    const Expr& known = simple ? simple : difference;
+    return known->kind == kernel::ExprKind::kConst && known->i == step;
+  };
+  if (!is_step(at(1, 0), width) || !is_step(at(0, 1), 1)) return {};
+  if (!kernel::why_not_vectorizable(
+           kernel::loop(slow, begin, int_const(lanes), kernel::LoopKind::kSerial, store))
+           .empty())
+    return {};
+  std::vector<Stmt> out;
+  std::vector<Expr> values;
+  for (int f = 0; f < width; ++f) {
+    const Expr scalar = kernel::substitute(one.value, {{fast.get(), int_const(f)}});
+    const Expr vector = kernel::substitute(kernel::vectorize(scalar, slow, lanes), {{slow.get(), begin}});
+    const kernel::Var named = kernel::make_var(fmt::format("v{}", f), {type, lanes});
+    out.push_back(
+        kernel::let(named, vector->type.lanes == lanes ? vector : kernel::broadcast(vector, lanes)));
+    values.push_back(kernel::var_expr(named));
+  }
+  const kernel::Var all = kernel::make_var("all", joined(values)->type);
+  out.push_back(kernel::let(all, joined(values)));
+  for (int j = 0; j < width; ++j) {
+    std::vector<int> mixed;
+    for (int p = j * lanes; p < (j + 1) * lanes; ++p) mixed.push_back(p % width * lanes + p / width);
+    const Expr first = kernel::substitute(one.index, {{slow.get(), begin}, {fast.get(), int_const(0)}});
+    out.push_back(kernel::store(one.buffer, kernel::add(first, int_const(int64_t{j} * lanes)),
+                                kernel::shuffle(kernel::var_expr(all), nullptr, mixed)));
+  }
+  return out;
 }
 
 class ElementwiseNest {
@@ -163,15 +225,11 @@ class ElementwiseNest {
           const kernel::Var s = kernel::make_var("s"), f = kernel::make_var("f");
           coordinates[across] = kernel::var_expr(s);
           coordinates.back() = kernel::var_expr(f);
-          // Where the rows are no vector (three channels), lanes run across them: loads are whole, stores
-          // scatter.
+          // Where the rows are no vector (three channels), lanes run across them.
           const Dim& narrow = axes_.back().extent;
-          if (narrow.is_const() && narrow.value() < 8) {
-            const Stmt line = kernel::loop(s, slow.begin, slow.extent, kernel::LoopKind::kSerial,
-                                           element(emitter, coordinates));
-            return {kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
-                                 vector_loop(line, lanes))};
-          }
+          if (narrow.is_const() && narrow.value() < 8)
+            return narrow_rows(element(emitter, coordinates), s, slow, f, static_cast<int>(narrow.value()),
+                               lanes);
           const Stmt inner = kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
                                           element(emitter, coordinates));
           return {
@@ -179,6 +237,25 @@ class ElementwiseNest {
         });
     dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
                          fmt::format("transposing blocks of {}x{}", kBlock, kBlock));
+  }
+
+  // Rows of `width` elements: whole loads along s, and whole stores where rows follow each other; else stores
+  // scatter.
+  static std::vector<Stmt> narrow_rows(const std::vector<Stmt>& store, const kernel::Var& s,
+                                       const AxisRange& slow, const kernel::Var& f, int width, int lanes) {
+    const Stmt line = kernel::loop(s, slow.begin, slow.extent, kernel::LoopKind::kSerial, store);
+    const std::vector<Stmt> scattered{
+        kernel::loop(f, int_const(0), int_const(width), kernel::LoopKind::kSerial, vector_loop(line, lanes))};
+    std::vector<Stmt> whole;
+    for (int64_t part = 0; part < kBlock; part += lanes) {
+      std::vector<Stmt> stores =
+          interleaved(store, s, f, kernel::add(slow.begin, int_const(part)), width, lanes);
+      if (stores.empty()) return scattered;
+      whole.push_back(kernel::block(std::move(stores)));
+    }
+    if (slow.extent->kind == kernel::ExprKind::kConst) return whole;
+    return {kernel::if_then(kernel::compare(scalar::ScalarOp::kEq, slow.extent, int_const(kBlock)),
+                            std::move(whole), scattered)};
   }
 
   const Region& region_;

@@ -63,11 +63,74 @@ TEST_CASE("convolutions of bytes: windows, padding, few channels, groups") {
   check_lowering_once({conv_text({{19, 8, 3, 3}, "2,8,6,7", "2,19,6,7", window(1, 1, 1, 1), 130})}, "padded");
   check_lowering_once({conv_text({{16, 3, 3, 3}, "1,3,9,8", "1,16,5,4", window(2, 1, 1, 1), 7})},
                       "few channels");
+  check_lowering_once({conv_text({{16, 3, 5, 5}, "1,3,40,37", "1,16,20,19", window(2, 2, 1, 1), 7})},
+                      "few channels, windows with room around them");
+  check_lowering_once(
+      {conv_text({{16, 3, 7, 3},
+                  "2,3,24,45",
+                  "2,16,20,45",
+                  "strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1"})},
+      "few channels, high windows");
   check_lowering_once({conv_text({{12, 6, 3, 3}, "1,6,7,7", "1,12,7,7", window(1, 2, 2, 1)})},
                       "odd channels");
   check_lowering_once({conv_text({{8, 4, 3, 3}, "1,8,5,5", "1,8,5,5", window(1, 1, 1, 2), 3})}, "groups");
   check_lowering_once({conv_text({{3, 2, 3, 3}, "1,2,N,5", "1,3,N,5", window(1, 1, 1, 1), 9}), {6}},
                       "symbolic");
+}
+
+// Two branches that meet: each is quantised, and what lies between dispatches are bytes.
+TEST_CASE("a dequantisation belongs to its reader") {
+  const auto branch = [](const std::string& name, int64_t scale) {
+    return fmt::format(R"(
+  %w{0} = constant {1}
+  %s{0} = conv(%x, %w{0}) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1, accumulate=i32>
+  %f{0} = cast(%s{0}) <to=f32>
+  %m{0} = mul(%f{0}, %k)
+  %r{0} = round_even(%m{0})
+  %a{0} = add(%r{0}, %z)
+  %n{0} = min(%a{0}, %h)
+  %o{0} = max(%n{0}, %l)
+  %q{0} = cast(%o{0}) <to=u8>
+  %i{0} = cast(%q{0}) <to=i32>
+  %cs{0} = constant i32[] {{{2}}}
+  %c{0} = broadcast(%cs{0}) <shape=[1,20,6,7]>
+  %e{0} = sub(%i{0}, %c{0})
+  %d{0} = cast(%e{0}) <to=f32>
+  %y{0} = mul(%d{0}, %k))",
+                       name, weights({20, 8, 1, 1}), scale);
+  };
+  const std::string text = R"(
+  input %x: u8[1,8,6,7] as "x"
+  %ks = constant f32[] {0.015625}
+  %zs = constant f32[] {100}
+  %hs = constant f32[] {255}
+  %ls = constant f32[] {0}
+  %k = broadcast(%ks) <shape=[1,20,6,7]>
+  %z = broadcast(%zs) <shape=[1,20,6,7]>
+  %h = broadcast(%hs) <shape=[1,20,6,7]>
+  %l = broadcast(%ls) <shape=[1,20,6,7]>)" +
+                           branch("0", 100) + branch("1", 90) +
+                           R"(
+  %sum = add(%y0, %y1)
+  %big = div(%sum, %k)
+  %r = round_even(%big)
+  %n = min(%r, %h)
+  %o = max(%n, %l)
+  %q = cast(%o) <to=u8>
+  output %q as "y")";
+  check_lowering_once({.text = text, .dispatches = 4}, "two branches");
+  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+  REQUIRE(g.ok());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  int between = 0;
+  for (const BufferDef& b : program->buffers) {
+    if (b.kind != BufferKind::kTemporary) continue;
+    ++between;
+    CHECK(b.dtype == DType::kU8);
+  }
+  CHECK(between == 3);  // one branch, and input and output channels-last
 }
 
 TEST_CASE("depthwise convolutions of bytes") {

@@ -110,6 +110,23 @@ TEST_CASE("an index out of range ends the run") {
   CHECK(out.error().message.find("fails with code 1") != std::string::npos);
 }
 
+TEST_CASE("few channels to the end: rows interleaved from whole vectors, and what is left over") {
+  for (const char* sizes : {"2,3,4,8;2,4,8,3", "1,3,7,9;1,7,9,3", "1,5,4,12;1,4,12,5", "1,2,H,W;1,H,W,2"}) {
+    const std::string text = sizes, from = text.substr(0, text.find(';'));
+    for (const char* type : {"f32", "u8", "f16"}) {
+      check_lowering_once({fmt::format(R"(
+  input %x: f32[{}] as "x"
+  %a = abs(%x)
+  %t = transpose(%a) <perm=[0,2,3,1]>
+  %c = cast(%t) <to={}>
+  output %c as "y")",
+                                       from, type),
+                           {5, 13}},
+                          fmt::format("{} {}", from, type));
+    }
+  }
+}
+
 // A 1x1 convolution over pixels of symbolic number: every count of leftover rows, in every tile for them.
 TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {
   std::string weights;

@@ -71,6 +71,33 @@ size_t RegionGrower::open_values(const std::vector<Node*>& members, Value** last
   return open;
 }
 
+// Whether `out` is no more than a few cheap steps from the narrower `stored`, for one elementwise reader,
+// which can take these steps itself: a dequantisation. Bytes are stored then.
+bool RegionGrower::widens_again(const Value* stored, const std::vector<Node*>& members,
+                                const Value* out) const {
+  constexpr int kSteps = 6;
+  if (dtype_bits(stored->type.dtype) >= dtype_bits(out->type.dtype) || memory_values_.contains(out))
+    return false;
+  const auto users = uses_.find(out);
+  if (users == uses_.end() || users->second.size() != 1) return false;
+  const Node* user = users->second[0].node;
+  if (!user || !positions_.contains(user) || (user->kind != OpKind::kMap && user->kind != OpKind::kCast))
+    return false;
+  const Value* v = out;
+  for (int step = 0; v != stored; ++step) {
+    const Node* n = v->def;
+    if (step == kSteps || std::find(members.begin(), members.end(), n) == members.end()) return false;
+    if (n->kind == OpKind::kMap && scalar::info(n->scalar_op()).expensive) return false;
+    for (size_t i = 1; i < n->operands.size(); ++i) {
+      if (std::find_if(members.begin(), members.end(),
+                       [&](const Node* m) { return m->result() == n->operands[i]; }) != members.end())
+        return false;
+    }
+    v = n->operand(0);
+  }
+  return true;
+}
+
 Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<Node*>& seeds) {
   Growth best{{root}, root->result()};
   std::vector<Node*> members{root};
@@ -95,6 +122,7 @@ Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<No
     std::sort(sorted.begin(), sorted.end(),
               [&](Node* a, Node* b) { return positions_.at(a) < positions_.at(b); });
     if (expression_size(sorted, out) > kMaxExpression) break;
+    if (widens_again(best.output, members, out)) continue;
     best = {std::move(sorted), out};
   }
   return best;

@@ -32,6 +32,8 @@ class RegionGrower {
   using Accept =
       std::function<bool(const graph::Node&, const std::unordered_set<const graph::Value*>& inside)>;
   Growth grow(graph::Node* root, const Accept& accept, const std::vector<graph::Node*>& seeds);
+  bool widens_again(const graph::Value* stored, const std::vector<graph::Node*>& members,
+                    const graph::Value* out) const;
   void queue_users(const graph::Value* value, std::vector<graph::Node*>& queue) const;
   // Values of members that are used outside of them.
   size_t open_values(const std::vector<graph::Node*>& members, graph::Value** last) const;
