@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/lower/attention.h"
+#include "compiler/lower/attention_chain.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/gpu/attention.h"
 #include "compiler/lower/gpu/mma_contraction.h"
@@ -197,8 +199,7 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
     if (reads_symbol(s)) symbol_values_.insert(s.value);
   }
   plan_ = form_regions(block, uses_, context_, symbol_values_);
-  if (is_gpu(context_.target().arch) && context_.enabled("fuse_attention"))
-    gpu::chain_attention(plan_, uses_);
+  if (context_.enabled("fuse_attention")) chain_attention(plan_, uses_);
   keep_requested();
   plan_result_places(block, result_places);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
@@ -288,7 +289,9 @@ void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
   for (const Value* v : chain.back()->outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate(v));
   }
-  if (gpu::lower_attention(chain, context_)) return;
+  if (is_gpu(context_.target().arch) ? gpu::lower_attention(chain, context_)
+                                     : lower_attention(chain, context_))
+    return;
   for (const auto& part : chain) emit_region(*part);
 }
 

@@ -2,128 +2,21 @@
 
 #include <algorithm>
 
-#include "compiler/kernel/expr_util.h"
+#include "compiler/lower/attention_chain.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/attention_kernel.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 
 namespace tern::lower::gpu {
-namespace {
 
-using graph::Node;
-using graph::OpKind;
-using graph::Value;
 using kernel::Expr;
 using kernel::int_const;
-using scalar::ScalarOp;
-
-const Node* map_of(const Value* value, ScalarOp op) {
-  const Node* node = value->def;
-  return node && node->kind == OpKind::kMap && node->scalar_op() == op ? node : nullptr;
-}
-
-// The reduction behind broadcasts and reshapes of its result.
-const Node* reduction_behind(const Value* value, ScalarOp op) {
-  while (value->def && (value->def->kind == OpKind::kBroadcast || value->def->kind == OpKind::kReshape))
-    value = value->def->operand();
-  const Node* node = value->def;
-  return node && node->kind == OpKind::kReduce && node->scalar_op() == op ? node : nullptr;
-}
-
-bool over_last_axis(const Node& reduce) {
-  const std::vector<int64_t> axes = reduce.ints("axes");
-  return axes.size() == 1 && axes[0] == reduce.operand()->type.rank() - 1;
-}
-
-// The x of exp(x - max x) / sum exp(x - max x), when that is what the value is.
-Value* softmax_operand(const Value* value) {
-  const Node* quotient = map_of(value, ScalarOp::kDiv);
-  if (!quotient) return nullptr;
-  const Node* exp = map_of(quotient->operand(0), ScalarOp::kExp);
-  const Node* sum = reduction_behind(quotient->operand(1), ScalarOp::kAdd);
-  if (!exp || !sum || sum->operand() != exp->result() || !over_last_axis(*sum)) return nullptr;
-  const Node* difference = map_of(exp->operand(), ScalarOp::kSub);
-  if (!difference) return nullptr;
-  const Node* top = reduction_behind(difference->operand(1), ScalarOp::kMax);
-  if (!top || top->operand() != difference->operand(0) || !over_last_axis(*top)) return nullptr;
-  return difference->operand(0);
-}
-
-bool is_product(const Region* region) {
-  return region && region->kind == RootKind::kContraction && region->root->kind == OpKind::kDot &&
-         region->outputs.size() == 1 && !LoweringContext::constant_data(region->root->operand(1));
-}
-
-// All that three regions compute, as one: what passes between them is computed inside.
-Region joined(const std::vector<std::unique_ptr<Region>>& chain) {
-  Region out;
-  out.kind = RootKind::kContraction;
-  out.root = chain.back()->root;
-  out.outputs = chain.back()->outputs;
-  for (const auto& part : chain) {
-    out.nodes.insert(out.nodes.end(), part->nodes.begin(), part->nodes.end());
-    out.members.insert(part->members.begin(), part->members.end());
-  }
-  for (const auto& part : chain) {
-    for (Value* v : part->inputs) {
-      const bool inside = v == chain[0]->outputs[0] || v == chain[1]->outputs[0];
-      if (!inside && std::find(out.inputs.begin(), out.inputs.end(), v) == out.inputs.end())
-        out.inputs.push_back(v);
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
-void chain_attention(BlockPlan& plan, const graph::UseMap& uses) {
-  std::unordered_map<const Value*, size_t> made_by;
-  for (size_t i = 0; i < plan.items.size(); ++i) {
-    if (!plan.items[i].region) continue;
-    for (const Value* v : plan.items[i].region->outputs) made_by[v] = i;
-  }
-  const auto maker = [&](const Value* v) -> BlockItem* {
-    auto it = made_by.find(v);
-    return it == made_by.end() ? nullptr : &plan.items[it->second];
-  };
-  const auto read_by = [&](const Value* v, const Region& region) {
-    auto it = uses.find(v);
-    if (it == uses.end()) return false;
-    return std::all_of(it->second.begin(), it->second.end(),
-                       [&](const graph::Use& use) { return use.node && region.contains(use.node); });
-  };
-  for (BlockItem& last : plan.items) {
-    if (!is_product(last.region.get())) continue;
-    Value* weights = last.region->root->operand(0);
-    BlockItem* middle = maker(weights);
-    if (!middle || !middle->region || middle->region->kind != RootKind::kRows ||
-        middle->region->outputs.size() != 1 || !read_by(weights, *last.region) ||
-        last.region->root->operand(1) == weights)
-      continue;
-    const Value* operand = softmax_operand(weights);
-    if (!operand) continue;
-    for (Value* scores : middle->region->inputs) {
-      BlockItem* first = maker(scores);
-      if (!first || !is_product(first->region.get()) || !read_by(scores, *middle->region)) continue;
-      // The product's elements are the scores' own: nothing but elementwise work between.
-      if (scores->type.shape != operand->type.shape ||
-          first->region->root->result()->type.shape != operand->type.shape)
-        continue;
-      last.chain.push_back(std::move(first->region));
-      last.chain.push_back(std::move(middle->region));
-      last.chain.push_back(std::move(last.region));
-      break;
-    }
-  }
-  std::erase_if(plan.items,
-                [](const BlockItem& item) { return !item.region && !item.node && item.chain.empty(); });
-}
 
 bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
-  const Node &scores = *chain[0]->root, &product = *chain[2]->root;
-  Value *q = scores.operand(0), *k = scores.operand(1), *v = product.operand(1);
-  const Value* operand = softmax_operand(chain[1]->outputs[0]);
+  const AttentionChain attention(chain);
+  const graph::Node &scores = attention.scores, &product = attention.product;
+  graph::Value *q = attention.q, *k = attention.k, *v = attention.v;
   const auto rank = static_cast<size_t>(q->type.rank());
   const Dim depth = q->type.shape[rank - 1], width = v->type.shape[rank - 1];
   const auto suits = [](const Dim& d) {
@@ -140,8 +33,7 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   const GpuModel& model = gpu_model(level);
   if (!model.has_mma) return false;
 
-  const Region region = joined(chain);
-  DispatchBuilder dispatch(context, region);
+  DispatchBuilder dispatch(context, attention.region);
   dispatch.set_label("attention");
   kernel::ParamTable& params = dispatch.params();
   const ContractionProblem first = dot_problem(scores, params, false),
@@ -172,7 +64,7 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   const kernel::Var sum = kernel::make_var("sum", {DType::kF32, 1});
   o.score = [&](const Expr& m, const Expr& n, const Expr& value) {
     emitter.bind(scores.result(), kernel::var_expr(sum));
-    const Expr score = emitter.element(operand, last.a_index(b, m, n));
+    const Expr score = emitter.element(attention.softmax_operand, last.a_index(b, m, n));
     emitter.unbind(scores.result());
     TERN_CHECK(emitter.take_checks().empty(), "scores have data-dependent indices");
     return kernel::substitute(score, {{sum.get(), value}});
