@@ -111,6 +111,7 @@ class Contraction {
 
     ContractionOperands o;
     ContractionShape shape;
+    shape.bytes = group_ > 1;
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);
     shape.n = r_.hint(p_.n);

@@ -101,6 +101,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   // Depth: a group's slice of B stays in three quarters of L1 while the rows pass by.
   const int64_t group_columns = int64_t{s.vectors} * s.lanes;
   int64_t depth = std::max<int64_t>(64, machine.l1_bytes * 3 / 4 / (group_columns * 4));
+  // Bytes: deep ones come from L2 as fast (Zen 5, 2304 and 4608 bytes), and partial sums are saved.
+  if (shape.bytes) depth = std::max<int64_t>(depth, 1024);
   if (shape.m <= 2 * s.rows) depth = 4096;  // B is read once anyway
   if (shape.whole_depth && shape.k_static) {
     s.block_depth = shape.k;

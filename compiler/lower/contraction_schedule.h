@@ -28,7 +28,8 @@ namespace tern::lower {
 struct ContractionShape {
   int64_t batch = 1, m = 1, n = 1, k = 1;
   bool m_static = true, n_static = true, k_static = true;
-  bool packs_a = false;  // A is gathered into worker scratch (convolution windows, inlined producers)
+  bool bytes = false;       // k counts steps of four bytes
+  bool packs_a = false;     // A is gathered into worker scratch (convolution windows, inlined producers)
   int64_t a_row_bytes = 0;  // from row to row of an A that is read in place; 0: not known
   bool packs_b =
       false;  // B is transposed into worker scratch (an activation whose columns are not contiguous)

@@ -72,14 +72,15 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
   TERN_CHECK(whole || block_depth % g.channels == 0 || g.channels % block_depth == 0,
              "depth block {} does not suit {} channels", block_depth, g.channels);
   const int64_t run = part_of_tap ? block_depth : g.channels;
+  const bool one = g.images.is_const(1);
 
   const auto row = [&](const Expr& i) -> Stmts {
     const Var m = kernel::make_var("m"), pixel = kernel::make_var("pixel"), image = kernel::make_var("image");
     const Var iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0"), to = kernel::make_var("to");
     Stmts out{
         kernel::let(m, kernel::add(row0, i)),
-        kernel::let(image, kernel::index_div(var_expr(m), out_pixels)),
-        kernel::let(pixel, kernel::index_rem(var_expr(m), out_pixels)),
+        kernel::let(image, one ? int_const(0) : kernel::index_div(var_expr(m), out_pixels)),
+        kernel::let(pixel, one ? var_expr(m) : kernel::index_rem(var_expr(m), out_pixels)),
         kernel::let(iy0,
                     kernel::sub(kernel::mul(kernel::index_div(var_expr(pixel), out_w), int_const(g.stride_h)),
                                 int_const(g.pad_top))),
@@ -118,7 +119,8 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
       }));
       return out;
     }
-    const bool runs = source.rows_contiguous && g.dilation_w == 1 && g.window_w > 1 && g.channels < lanes;
+    const bool adjacent = source.rows_contiguous && g.dilation_w == 1;
+    const bool runs = adjacent && g.window_w > 1 && g.channels < lanes;
     const int64_t length = g.window_w * g.channels, reach = whole_vectors(length, lanes);
     const Expr last = kernel::add(var_expr(ix0), int_const(g.window_w - 1));
     const Stmt rows_of_window = for_each("ky", int_const(g.window_h), [&](const Expr& ky) -> Stmts {
@@ -136,7 +138,7 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
               kernel::if_then(inside, copy(var_expr(iy), var_expr(ix0), int_const(0), at, length),
                               std::move(taps))};
     });
-    if (runs && g.window_h <= kUnrolledRows && reach - length <= kGatherSlack) {
+    if (adjacent && g.window_h <= kUnrolledRows && reach - length <= kGatherSlack) {
       // The usual window, with room around it for whole vectors: nothing else to be asked.
       const int64_t pixels = (reach + g.channels - 1) / g.channels;
       const Expr bottom = kernel::add(var_expr(iy0), int_const((g.window_h - 1) * g.dilation_h));
