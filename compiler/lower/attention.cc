@@ -21,8 +21,9 @@ using kernel::var_expr;
 constexpr int64_t kLongestRow = 512;  // elements
 
 // `lanes` values of e for `lane` from 0 on.
-Expr in_lanes(Expr e, const Var& lane, int lanes, const Expr& count) {
-  e = kernel::vectorize(e, lane, lanes, {}, count);
+Expr in_lanes(Expr e, const Var& lane, int lanes, const Expr& count,
+              const std::unordered_map<const kernel::VarNode*, Expr>& widened = {}) {
+  e = kernel::vectorize(e, lane, lanes, widened, count);
   e = kernel::substitute(e, {{lane.get(), int_const(0)}});
   return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
 }
@@ -77,6 +78,13 @@ class Attention {
  private:
   Expr f32(const Expr& e) const { return kernel::cast(e, DType::kF32); }
 
+  Expr score(ElementEmitter& emitter, const Expr& m, const Expr& key, const Var& product) {
+    emitter.bind(chain_.scores.result(), var_expr(product));
+    const Expr e = emitter.element(chain_.softmax_operand, last_.a_index(b_, m, key));
+    emitter.unbind(chain_.scores.result());
+    return f32(e);
+  }
+
   bool operands(ElementEmitter& emitter, AttentionOperands& o) {
     const auto k = [&](const Expr& n, const Expr& d) {
       return f32(emitter.element(chain_.k, first_.b_index(b_, d, n)));
@@ -89,6 +97,7 @@ class Attention {
     const bool along_depth = consecutive(k(n, lane), lane_), along_keys = consecutive(k(lane, d), lane_);
     if (!consecutive(v(n, lane), lane_) || (!along_depth && !along_keys)) return false;
     f32(emitter.element(chain_.q, first_.a_index(b_, n, d)));
+    score(emitter, n, d, kernel::make_var("product", {DType::kF32, 1}));
     if (!emitter.take_checks().empty()) return false;  // indices that come from data
     o.q = [this, &emitter](const Expr& m, const Expr& at) {
       return f32(emitter.element(chain_.q, first_.a_index(b_, m, at)));
@@ -105,13 +114,11 @@ class Attention {
     o.v = [=, this](const Expr& key, const Expr& at, int lanes, const Expr& count) {
       return in_lanes(v(key, kernel::add(at, lane)), lane_, lanes, count);
     };
-    o.score = [this, &emitter](const Expr& m, const Expr& key, const Expr& product,
-                               std::vector<Stmt>& checks) {
-      emitter.bind(chain_.scores.result(), product);
-      const Expr score = emitter.element(chain_.softmax_operand, last_.a_index(b_, m, key));
-      emitter.unbind(chain_.scores.result());
-      checks = emitter.take_checks();
-      return f32(score);
+    o.scores = [=, this, &emitter](const Expr& m, const Expr& key, const Expr& products, int lanes,
+                                   const Expr& count) {
+      const Var product = kernel::make_var("product", {DType::kF32, 1});
+      return in_lanes(score(emitter, m, kernel::add(key, lane), product), lane_, lanes, count,
+                      {{product.get(), products}});
     };
     o.finish = [this, &emitter](const Expr& m, const Expr& at, const Expr& value, int lanes,
                                 const Expr& count) {

@@ -21,6 +21,8 @@ using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
+constexpr double kLog2E = 1.4426950408889634;
+
 int64_t round_up(int64_t a, int64_t b) {
   return (a + b - 1) / b * b;
 }
@@ -106,8 +108,8 @@ class Builder {
       panel_ = scratch(w, "k_panel", round_up(t_.block_keys, group_) * e_.depth);
     scores_ = scratch(w, "scores", t_.block_queries * pitch_);
     sums_ = scratch(w, "sums", t_.block_queries);
-    if (one_block_) return;
     tops_ = scratch(w, "tops", t_.block_queries);
+    if (one_block_) return;
     shrinks_ = scratch(w, "shrinks", t_.block_queries);
     out_ = scratch(w, "out", t_.block_queries * e_.width);
   }
@@ -136,7 +138,8 @@ class Builder {
     } else {
       scores_by_tiles(w);
     }
-    w.loop("i", rows_, [&](Expr i) { softmax_row(w, i); });
+    w.loop("i", rows_, [&](Expr i) { score_row(w, i); });
+    w.loop("i", rows_, [&](Expr i) { weigh_row(w, i); });
     weighted_sums(w);
   }
 
@@ -290,38 +293,87 @@ class Builder {
     });
   }
 
-  // ---- Softmax of one row of a block: scores become weights exp(score - maximum), which are summed.
-  void softmax_row(LoopWriter& w, const Expr& i) {
-    const Expr m = w.let("m", kernel::add(m0_, i));
-    const Var top = w.declare("top", one_block_ ? float_const(-INFINITY) : w.load(tops_, i));
-    extend(w, in_vectors("n", count_, t_.lanes, [&](LoopWriter& inner, const Expr& n) {
-             const Expr place = at(i, pitch_, n);
-             Stmts checks;
-             const Expr score = o_.score(m, key(n), inner.load(scores_, place), checks);
-             extend(inner, std::move(checks));
-             const Expr x = inner.let("score", score);
-             inner.store(scores_, place, x);
-             inner.set(top, kernel::max(inner.get(top), x));
-           }));
-    // While all is masked the maximum is -inf: nothing is subtracted then.
-    const Expr none = kernel::compare(ScalarOp::kEq, w.get(top), float_const(-INFINITY));
-    const Expr base = w.let("base", kernel::select(none, float_const(0.0), w.get(top)));
-    Expr before = float_const(0.0);
-    if (!one_block_) {
-      const Expr shrink = w.let("shrink", kernel::op(ScalarOp::kExp, {kernel::sub(w.load(tops_, i), base)}));
-      w.store(tops_, i, w.get(top));
-      w.store(shrinks_, i, shrink);
-      before = w.let("before", kernel::mul(w.load(sums_, i), shrink));
+  // ---- Softmax of a block: scores become weights exp(score - maximum), which are summed. Two loops over the
+  // rows, since what follows a fold over lanes would wait for it.
+
+  Expr greater(const Expr& a, const Expr& b) const {
+    return kernel::select(kernel::compare(ScalarOp::kGt, a, b), a, b);
+  }
+  // A NaN is not seen: it makes its row's sum NaN.
+  Expr largest_lane(LoopWriter& w, Expr v) const {
+    for (int half = v->type.lanes / 2; half > 0; half /= 2) {
+      std::vector<int> low, high;
+      for (int i = 0; i < half; ++i) {
+        low.push_back(i);
+        high.push_back(half + i);
+      }
+      v = w.let("fold", v);
+      v = w.let("fold", greater(kernel::shuffle(v, nullptr, low), kernel::shuffle(v, nullptr, high)));
     }
-    const Var sum = w.declare("sum", float_const(0.0));
-    extend(w, in_vectors("n", count_, t_.lanes, [&](LoopWriter& inner, const Expr& n) {
-             const Expr place = at(i, pitch_, n);
-             const Expr x = inner.let(
-                 "weight", kernel::op(ScalarOp::kExp, {kernel::sub(inner.load(scores_, place), base)}));
-             inner.store(scores_, place, x);
-             inner.set(sum, kernel::add(inner.get(sum), x));
-           }));
-    w.store(sums_, i, one_block_ ? w.get(sum) : kernel::add(before, w.get(sum)));
+    return v;
+  }
+
+  void score_row(LoopWriter& w, const Expr& i) {
+    const Expr m = w.let("m", kernel::add(m0_, i));
+    const Expr lowest = kernel::broadcast(float_const(-INFINITY), t_.lanes);
+    const Var top = w.declare("top_lanes", lowest);
+    const auto vector = [&](const Expr& n, const Expr& count) {
+      const Expr place = w.let("place", at(i, pitch_, n));
+      Expr x = w.let("score", o_.scores(m, key(n), kernel::load(scores_, place, t_.lanes), t_.lanes, count));
+      if (count) {
+        const Expr exists = kernel::compare(ScalarOp::kLt, kernel::ramp(int_const(0), 1, t_.lanes),
+                                            kernel::broadcast(count, t_.lanes));
+        x = w.let("score", kernel::select(exists, x, lowest));
+      }
+      w.store(scores_, place, x);
+      w.set(top, greater(x, w.get(top)));
+    };
+    const Expr whole = kernel::index_div(count_, int_const(t_.lanes));
+    const Expr rest = kernel::index_rem(count_, int_const(t_.lanes));
+    w.loop("vector", whole, [&](Expr v) { vector(kernel::mul(v, int_const(t_.lanes)), nullptr); });
+    const bool even = e_.keys.is_const() && e_.keys.value() % t_.lanes == 0;
+    if (!even) {
+      w.when(kernel::compare(ScalarOp::kGt, rest, int_const(0)),
+             [&] { vector(kernel::sub(count_, rest), rest); });
+    }
+    Expr row_top = largest_lane(w, w.get(top));
+    if (!one_block_) {
+      const Expr before = w.let("before", w.load(tops_, i));
+      row_top = w.let("top", greater(row_top, before));
+      const Expr to = w.let("to", base(row_top));
+      w.store(shrinks_, i,
+              exp2(has_fma_ ? kernel::sub(in_log2(before), in_log2(to)) : in_log2(kernel::sub(before, to))));
+    }
+    w.store(tops_, i, row_top);
+  }
+
+  // While all is masked the maximum is -inf: nothing is subtracted then.
+  static Expr base(const Expr& top) {
+    return kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)), float_const(0.0), top);
+  }
+  static Expr in_log2(const Expr& x) { return kernel::mul(x, float_const(kLog2E)); }
+  static Expr exp2(const Expr& x) { return kernel::intrinsic(kernel::Intrinsic::kExp2Approx, {x}, x->type); }
+
+  void weigh_row(LoopWriter& w, const Expr& i) {
+    const Expr row_base = w.let("base", base(w.load(tops_, i)));
+    const Var sum = w.declare("sum_lanes", kernel::broadcast(float_const(0.0), t_.lanes));
+    const Expr scale = kernel::broadcast(float_const(kLog2E), t_.lanes);
+    // With a fused product the base's rounding is the same for all weights of a row, and for its shrinking.
+    const Expr offset =
+        w.let("offset", kernel::broadcast(kernel::sub(float_const(0.0), in_log2(row_base)), t_.lanes));
+    w.loop("vector", vectors_of_keys(), [&](Expr v) {
+      const Expr place = w.let("place", at(i, pitch_, kernel::mul(v, int_const(t_.lanes))));
+      const Expr score = kernel::load(scores_, place, t_.lanes);
+      const Expr power = has_fma_
+                             ? kernel::op(ScalarOp::kFma, {score, scale, offset})
+                             : kernel::mul(kernel::sub(score, kernel::broadcast(row_base, t_.lanes)), scale);
+      const Expr x = w.let("weight", exp2(power));
+      w.store(scores_, place, x);
+      w.set(sum, kernel::add(w.get(sum), x));
+    });
+    const Expr total = kernel::reduce_lanes(ScalarOp::kAdd, w.get(sum));
+    w.store(sums_, i,
+            one_block_ ? total : kernel::add(kernel::mul(w.load(sums_, i), w.load(shrinks_, i)), total));
   }
 
   // ---- Sums of V's rows by the weights

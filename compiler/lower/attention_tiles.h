@@ -41,9 +41,9 @@ struct AttentionOperands {
   std::function<Expr(const Expr& n, const Expr& d, int lanes, const Expr& count)> k_along_depth, k_along_keys;
   // `lanes` elements of V's row n from column d on.
   std::function<Expr(const Expr& n, const Expr& d, int lanes, const Expr& count)> v;
-  // What softmax sees of query m and key n, given their product; `checks` gets what must hold before.
-  std::function<Expr(const Expr& m, const Expr& n, const Expr& product, std::vector<kernel::Stmt>& checks)>
-      score;
+  // What softmax sees of query m and keys n.., given their products.
+  std::function<Expr(const Expr& m, const Expr& n, const Expr& products, int lanes, const Expr& count)>
+      scores;
   // Stores `lanes` outputs of query m from column d on.
   std::function<std::vector<kernel::Stmt>(const Expr& m, const Expr& d, const Expr& value, int lanes,
                                           const Expr& count)>

@@ -110,6 +110,8 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
     case kernel::Intrinsic::kDot2BF16:
       scalar = "f32";
       break;
+    case kernel::Intrinsic::kExp2Approx:
+      return fmt::format("{}({})", helpers.function("exp2_approx", "f32", lanes), a[0]);
     default:
       return "";
   }

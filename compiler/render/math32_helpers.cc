@@ -32,6 +32,21 @@ std::span<const HelperRow> math_rows() {
   return y * @i32:pow2(half) * @i32:pow2(i - half);
 }
 )c"},
+      {"exp2_approx.f32",
+       R"c(static inline $V $F($V x) {
+  // 2^x = 2^n 2^r, n = round(x); what is no normal number is 0.
+  $V limited = x > ($V)(128.0f) ? ($V)(128.0f) : x;
+  $V z = limited + ($V)(12582912.0f), r = limited - (z - ($V)(12582912.0f));
+  $V p = ($V)(1.5345812e-4f);
+  p = FMA(p, r, ($V)(1.3399931e-3f));
+  p = FMA(p, r, ($V)(9.6184890e-3f));
+  p = FMA(p, r, ($V)(5.5503288e-2f));
+  p = FMA(p, r, ($V)(2.4022647e-1f));
+  p = FMA(p, r, ($V)(6.9314721e-1f));
+  p = FMA(p, r, ($V)(1.0f));
+  return x < ($V)(-126.0f) ? ($V)(0.0f) : p * @i32:pow2(@bits(z) - (${I})(0x4b400000));
+}
+)c"},
       {"log.f32",
        R"c(static inline $V $F($V x) {
   // x = 2^e m, m in [sqrt(1/2), sqrt(2)).

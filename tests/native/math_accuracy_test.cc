@@ -164,5 +164,40 @@ TEST_CASE("vector math stays within its bounds") {
   }
 }
 
+// A vector at a time: machine operations have no scalar form that vectorize would widen.
+TEST_CASE("exp2_approx stays within 2^-21, with zeros below the normal numbers") {
+  for (const std::string& level : native_levels()) {
+    const int lanes = render::c_target(level)->vector_bits / 32;
+    Kernel k;
+    k.name = "exp2";
+    const Buffer x = make_buffer("x", {DType::kF32, 1}, Scope::kGlobal, Access::kRead);
+    const Buffer y = make_buffer("y", {DType::kF32, 1}, Scope::kGlobal, Access::kWrite);
+    const Var n = make_var("n"), i = make_var("i");
+    k.bindings = {x, y};
+    k.params = {{n, Dim::symbol("N")}};
+    const Expr at = mul(var_expr(i), int_const(lanes));
+    const Expr value = intrinsic(Intrinsic::kExp2Approx, {load(x, at, lanes)}, {DType::kF32, lanes});
+    k.body = {loop(i, int_const(0), index_div(var_expr(n), int_const(lanes)), LoopKind::kSerial,
+                   {store(y, at, value)})};
+    auto image = compile({k}, level);
+    REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
+    LoadedImage loaded(*image);
+    std::vector<float> in{NAN, -NAN, std::bit_cast<float>(0x7f8fffffu), -INFINITY, INFINITY, 0, -0.0f, -126};
+    while (in.size() < 1 << 16) in.push_back(-140.0f + static_cast<float>(in.size()) * (267.0f / (1 << 16)));
+    std::vector<float> out(in.size());
+    apply(loaded.function(0), in, out);
+    for (size_t j = 0; j < in.size(); ++j) {
+      const double exact = std::exp2(static_cast<double>(in[j]));
+      if (std::isnan(in[j]) || std::isinf(in[j]) || exact < 0x1p-126) {
+        const double want = std::isnan(in[j]) ? NAN : in[j] > 0 ? INFINITY : 0.0;
+        CHECK_MESSAGE((out[j] == want || (std::isnan(want) && std::isnan(out[j]))), level, " ", in[j], ": ",
+                      out[j]);
+      } else if (std::abs(out[j] / exact - 1) > 0x1p-21) {
+        FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tern::test
