@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 """tern beside other runtimes on this machine's CPU, in one interleaved run.
 
-    benchmarks/cpu [MODEL…] [--peers ort,openvino,mnn,ncnn,iree] [--threads 1,2] [--rounds 5] [--seconds 0.5] [--write]
+    benchmarks/cpu [MODEL…] [--peers quick|all|ort,openvino,…] [--threads 1,2] [--rounds 5] [--seconds 0.5] [--write]
 
 For every model and thread count each runtime is loaded once; then, round after round, each has its turn, so that a slow
 spell of the machine hits all alike. A time is the median over all rounds. A runtime counts only if its outputs agree with
 ONNX Runtime's (1 % of the tensor's scale); "–" marks one that cannot convert or run the model, "≠" one whose outputs differ.
---write puts the table into docs/performance.md between its markers.
+What peers convert ahead of time stays in .cache/bench. --write puts the table into docs/performance.md between its markers.
+--hold CMD starts a command when all are loaded, waits for a line from it, and closes its input after the rounds: for a
+machine that others use, a command that makes it quiet meanwhile.
 """
 
 import argparse
+import contextlib
+import hashlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -27,19 +32,23 @@ sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 
 import tern_tools as tools  # noqa: E402
 import zoo  # noqa: E402
-from peers import ALL  # noqa: E402
+from peers import ALL, QUICK, module, part  # noqa: E402
 
 PAGE = tools.ROOT / "docs" / "performance.md"
+CACHE = tools.ROOT / ".cache" / "bench"
+F32 = ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "resnet50", "vit_b16", "yolov8n", "bert_base", "gpt2_prefill", "gpt2_decode", "ppocr_det", "ppocr_rec", "minilm")  # fmt: skip
+INT8 = ("mobilenet_v2_qdq", "resnet50_qdq", "bert_base_qdq")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 class Worker:
-    """A peer in its own process (worker.py)."""
+    """A peer in its own process (worker.py), in the environment that its part of tools/setup made."""
 
     def __init__(self, peer, model, archive, threads, scratch):
-        scratch = Path(scratch) / peer
-        scratch.mkdir(exist_ok=True)
-        command = [sys.executable, HERE / "worker.py", peer, model, archive, str(threads), scratch]
+        scratch = Path(scratch) / f"{peer}{threads}"
+        scratch.mkdir()
+        python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
+        command = [python, HERE / "worker.py", peer, model, archive, str(threads), scratch, cache_of(peer, model)]
         self._process = subprocess.Popen(
             [str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=HERE
         )
@@ -63,6 +72,17 @@ class Worker:
     def close(self):
         self._process.stdin.close()
         self._process.wait()
+
+
+def cache_of(peer, model):
+    """A folder for this peer, its version and code, and this model's bytes."""
+    text = hashlib.sha256()
+    for file in [*sorted((tools.ROOT / "tools" / "setup.d").glob(f"{part(peer)}*.txt")), *sorted((HERE / "peers").glob("*.py"))]:
+        if file.parent.name != "peers" or file.stem in module(peer) or (file.stem == "onnx_fx" and peer == "torch"):
+            text.update(file.read_bytes())
+    with open(model, "rb") as data:
+        text.update(hashlib.file_digest(data, "sha256").digest())
+    return CACHE / peer / f"{Path(model).stem}-{text.hexdigest()[:16]}"
 
 
 class Tern:
@@ -101,12 +121,33 @@ def agree(got, wanted, steps):
     if got is None or len(got) != len(wanted):
         return False
     compare = tools.steps_difference if steps else lambda g, w: tools.difference(g, w, 1e-2)
-    return all(g.size == w.size and compare(g.reshape(w.shape).astype(w.dtype), w) is None for g, w in zip(got, wanted))
+    return all(g.size == w.size and compare(in_order(g, w.shape).astype(w.dtype), w) is None for g, w in zip(got, wanted))
 
 
-def measure(name, threads, peers, options):
-    """{runtime: facts with 'ms'} of one model at one thread count."""
-    model, inputs = zoo.path_of(name), zoo.inputs_of(name)
+def in_order(array, shape):
+    """The array in ONNX's order of dimensions: some peers give channels last, or leave out dimensions of one."""
+    first = np.moveaxis(array, -1, 1) if array.ndim > 2 else array
+    return first if array.shape != shape and first.shape == shape else array.reshape(shape)
+
+
+@contextlib.contextmanager
+def held(command):
+    """What happens inside happens while the command is running, and has said a line."""
+    if not command:
+        yield
+        return
+    process = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def measure(name, counts, peers, options):
+    """{threads: {runtime: facts with 'ms'}} of one model; all thread counts are loaded together, and each round has them all."""
+    model, inputs, steps = zoo.path_of(name), zoo.inputs_of(name), zoo.MODELS[name].steps
     results = {}
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "inputs.npz"
@@ -114,50 +155,87 @@ def measure(name, threads, peers, options):
         import onnx
 
         names = [o.name for o in onnx.load(model, load_external_data=False).graph.output]
-        loaded = {"ort": Worker("ort", model, archive, threads, scratch)}
-        wanted = loaded["ort"].outputs
-        if wanted is None:
-            raise SystemExit(f"ONNX Runtime cannot run {name}: {loaded['ort'].facts['error']}")
-        for peer in peers:
-            if peer == "tern":
-                loaded[peer] = Tern(model, inputs, names, threads, scratch)
-            elif peer != "ort":
-                loaded[peer] = Worker(peer, model, archive, threads, scratch)
-        times = {p: [] for p in loaded}
-        for p, r in loaded.items():
-            if "error" not in r.facts and not agree(r.outputs, wanted, zoo.MODELS[name].steps):
-                r.facts["differs"] = True
-        able = [p for p in loaded if "error" not in loaded[p].facts]
-        for _ in range(options.rounds):
-            for p in able:
-                times[p] += loaded[p].round(options.seconds)
-        for p, r in loaded.items():
-            r.close()
-            results[p] = dict(r.facts)
-            if times[p] and "differs" not in r.facts:
-                results[p]["ms"] = statistics.median(times[p])
+        loaded, wanted = {}, None
+        for threads in counts:
+            for peer in sorted(peers, key=lambda p: p != "ort"):  # the reference first
+                runtime = Tern(model, inputs, names, threads, scratch) if peer == "tern" else Worker(peer, model, archive, threads, scratch)
+                if peer == "ort":
+                    wanted = runtime.outputs
+                if wanted is None:
+                    raise SystemExit(f"ONNX Runtime cannot run {name}: {runtime.facts['error']}")
+                if "error" not in runtime.facts and not agree(runtime.outputs, wanted, steps):
+                    runtime.facts["differs"] = True
+                loaded[threads, peer] = runtime
+        times = {key: [] for key in loaded}
+        with held(options.hold):
+            for _ in range(options.rounds):
+                for key, runtime in loaded.items():
+                    if "error" not in runtime.facts:
+                        times[key] += runtime.round(options.seconds)
+        for (threads, peer), runtime in loaded.items():
+            runtime.close()
+            facts = results.setdefault(threads, {})[peer] = dict(runtime.facts)
+            if times[threads, peer] and "differs" not in facts:
+                facts["ms"] = statistics.median(times[threads, peer])
     return results
 
 
 def cell(facts):
     if "ms" in facts:
-        return f"{facts['ms']:.3g}"
+        return f"{facts['ms']:.3g}" if facts["ms"] < 1000 else f"{facts['ms']:.0f}"
     return "≠" if facts.get("differs") else "–"
+
+
+def fastest(results):
+    """(time, name) of the fastest runtime besides tern."""
+    return min(((f["ms"], p) for p, f in results.items() if p != "tern" and "ms" in f), default=(None, None))
+
+
+def beside_least(results, key, form):
+    """tern's fact over the least of the others that run the model."""
+    mine = sum(results["tern"].get(k, 0) for k in key)
+    others = [(sum(f[k] for k in key), p) for p, f in results.items() if p != "tern" and "ms" in f]
+    least = min(others, default=None)
+    return f"{mine:{form}} / {least[0]:{form}} {least[1]}" if least else f"{mine:{form}} / –"
 
 
 def table(rows, peers):
     """Markdown: a line a model and thread count; the ratio is tern's time over the fastest other runtime's."""
-    head = ["model", "threads", *[f"{p} ms" for p in peers], "tern/ort", "tern/best", "load ms tern/ort", "peak MB tern/ort"]
+    head = ["model", "threads", *[f"{p} ms" for p in peers], "tern/ort", "tern/best", "load + first run ms", "peak MB"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    notes = []
     for name, threads, r in rows:
         mine = r.get("tern", {}).get("ms")
-        others = [f["ms"] for p, f in r.items() if p != "tern" and "ms" in f]
-        ort = r.get("ort", {}).get("ms")
+        best, who = fastest(r)
+        ort = r["ort"].get("ms")
         ratio = lambda other: f"{mine / other:.2f}" if mine and other else "–"
-        pair = lambda key, f: " / ".join(format(r[p][key], f) if key in r.get(p, {}) else "–" for p in ("tern", "ort"))
-        cells = [name, str(threads), *[cell(r[p]) if p in r else "–" for p in peers]]
-        cells += [ratio(ort), ratio(min(others, default=None)), pair("load_ms", ".3g"), pair("peak_rss_mb", ".0f")]
+        cells = [name, str(threads), *[cell(r[p]) + note(notes, p, r[p]) for p in peers], ratio(ort), f"{ratio(best)} {who}"]
+        if mine:
+            cells += [beside_least(r, ("load_ms", "first_ms"), ".3g"), beside_least(r, ("peak_rss_mb",), ".0f")]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *[f"{i + 1}. {text}" for i, text in enumerate(notes)]] if notes else []
+    return "\n".join(lines)
+
+
+def note(notes, peer, facts):
+    """The number of the reason why a peer has no time, which is added to the list where it is new."""
+    if "error" not in facts:
+        return ""
+    text = f"{peer}: {(facts['error'].strip().splitlines() or ['no message'])[-1][:140]}"
+    if text not in notes:
+        notes.append(text)
+    return f" ({notes.index(text) + 1})"
+
+
+def means(rows):
+    """How much faster than each model's fastest other runtime tern is: geometric means a group and thread count."""
+    lines = []
+    for title, group in (("f32", F32), ("8-bit", INT8)):
+        for threads in sorted({t for _, t, _ in rows}):
+            ratios = [fastest(r)[0] / r["tern"]["ms"] for n, t, r in rows if n in group and t == threads and "ms" in r.get("tern", {})]
+            if len(ratios) > 1:
+                mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+                lines.append(f"{title}, {threads} threads: {mean:.2f} times as fast as the fastest other ({len(ratios)} models, least {min(ratios):.2f}).")
     return "\n".join(lines)
 
 
@@ -170,35 +248,40 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="MODEL")
-    parser.add_argument("--peers", default=",".join(ALL))
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="without: the f32 and 8-bit models of the table; 'zoo': every model there is")
+    parser.add_argument("--peers", default="quick", help=f"quick ({', '.join(QUICK)}), all ({', '.join(ALL)}), or names")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of one peer's turn in a round")
     parser.add_argument("--small", action="store_true", help="without the models of hundreds of megabytes")
     parser.add_argument("--no-tern", action="store_true", help="the other runtimes alone")
+    parser.add_argument("--hold", metavar="CMD", help="run the rounds while this command runs")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     parser.add_argument("--json", metavar="FILE", help="all facts of the run, for other programs")
     options = parser.parse_args()
-    names = options.names or [n for n, m in zoo.MODELS.items() if not (options.small and "large" in m.tags)]
-    peers = ([] if options.no_tern else ["tern"]) + ["ort"] + [p for p in options.peers.split(",") if p not in ("", "ort", "tern")]
+    names = list(zoo.MODELS) if options.names == ["zoo"] else options.names or [*F32, *INT8]
+    names = [n for n in names if not (options.small and "large" in zoo.MODELS[n].tags)]
+    chosen = {"quick": QUICK, "all": ALL}.get(options.peers) or options.peers.split(",")
+    peers = ([] if options.no_tern else ["tern"]) + ["ort"] + [p for p in chosen if p not in ("", "ort", "tern")]
+    subprocess.run([tools.ROOT / "tools" / "setup", *sorted({part(p) for p in peers})], check=True)
     rows, versions = [], {}
+    counts = [int(t) for t in options.threads.split(",")]
     for name in names:
-        for threads in map(int, options.threads.split(",")):
-            results = measure(name, threads, peers, options)
-            rows.append((name, threads, results))
-            line = ", ".join(f"{p} {cell(results[p])}" for p in peers)
-            print(f"{name} × {threads}: {line}", flush=True)
-            for p in peers:
-                versions[p] = results[p].get("version", versions.get(p))
-                if "error" in results[p] and threads == int(options.threads.split(",")[0]):
-                    print(f"    {p}: {results[p]['error'].splitlines()[-1][:200] if results[p]['error'] else 'no message'}", flush=True)
-    text = f"{machine()}; {', '.join(v for v in versions.values() if v)}; f32, medians of {options.rounds} interleaved rounds, {date.today()}.\n\n"
-    text += table(rows, peers) + "\n\n"
+        # Several peers with half a gigabyte of weights each: one thread count at a time.
+        for together in [[t] for t in counts] if "large" in zoo.MODELS[name].tags else [counts]:
+            for threads, results in measure(name, together, peers, options).items():
+                rows.append((name, threads, results))
+                print(f"{name} × {threads}: {', '.join(f'{p} {cell(results[p])}' for p in peers)}", flush=True)
+                for p in peers:
+                    versions[p] = results[p].get("version", versions.get(p))
+                    if "error" in results[p] and threads == counts[0]:
+                        print(f"    {p}: {(results[p]['error'].splitlines() or ['no message'])[-1][:200]}", flush=True)
+                if options.json:
+                    Path(options.json).write_text(json.dumps([{"model": n, "threads": t, "results": r} for n, t, r in rows], indent=1))
+    text = f"{machine()}; {', '.join(v for v in versions.values() if v)}; medians of {options.rounds} interleaved rounds, {date.today()}.\n\n"
+    text += table(rows, peers) + "\n\n" + means(rows) + "\n\n"
     text += "–: cannot convert or run the model; ≠: its outputs differ from ONNX Runtime's.\n"
     print("\n" + text)
-    if options.json:
-        Path(options.json).write_text(json.dumps([{"model": n, "threads": t, "results": r} for n, t, r in rows], indent=1))
     if options.write:
         page = PAGE.read_text()
         before, after = page.split(BEGIN)[0], page.split(END)[1]

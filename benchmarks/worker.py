@@ -2,7 +2,9 @@
 interleaved while each stays loaded. Lines in: {"seconds": s} for one round, or end of file. Lines out: facts of the load,
 then one line of milliseconds a round.
 
-    worker.py PEER MODEL INPUTS.npz THREADS SCRATCH
+    worker.py PEER MODEL INPUTS.npz THREADS SCRATCH CACHE
+
+CACHE is this peer's and this model's for good: what `prepare` makes stays there, and so does the reason why it could not.
 """
 
 import importlib
@@ -13,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from peers import module
 
 
 def milliseconds(action):
@@ -29,8 +32,32 @@ def memory(key):
     return 0.0
 
 
+def prepared(peer, model, inputs, cache):
+    """The path that the peer's `load` gets; made once."""
+    ready, failed = cache / "prepared", cache / "failed"
+    if failed.exists():
+        raise ValueError(failed.read_text())
+    if not ready.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            ready.write_text(str(peer.prepare(model, inputs, cache)))
+        except Exception as error:
+            failed.write_text(reason(error))
+            raise
+    return ready.read_text()
+
+
+def reason(error):
+    text = getattr(error, "stderr", b"") or b""
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return f"{kind}{error} {text.decode(errors='replace')[-300:]}"[:600].strip()
+
+
+SLOW = 5000  # milliseconds: an inference that takes longer is not repeated
+
+
 def main():
-    name, model, archive, threads, scratch = sys.argv[1:]
+    name, model, archive, threads, scratch, cache = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")  # peers print to stdout when they like
     os.dup2(2, 1)
     with np.load(archive) as data:
@@ -40,23 +67,26 @@ def main():
         print(json.dumps(facts), file=answers, flush=True)
 
     try:
-        peer = importlib.import_module(f"peers.{name}")
-        ready = Path(scratch) / "prepared"
-        if not ready.exists():
-            ready.write_text(str(peer.prepare(model, inputs, scratch)))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(cache) / "inductor")  # or compiled code would go to the system's folder
+        peer = importlib.import_module(module(name))
+        ready = prepared(peer, model, inputs, Path(cache))
         before = memory("VmRSS")  # Python and the peer's libraries; what the model adds is what counts
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         state = []
-        load_ms = milliseconds(lambda: state.extend(peer.load(ready.read_text(), inputs, int(threads))))
+        load_ms = milliseconds(lambda: state.extend(peer.load(ready, inputs, int(threads))))
         run, outputs = state
         first_ms = milliseconds(run)
         np.savez(Path(scratch) / f"outputs{threads}.npz", *outputs())
         say(version=peer.version(), load_ms=load_ms, first_ms=first_ms, peak_rss_mb=memory("VmHWM") - before)
     except Exception as error:
-        text = getattr(error, "stderr", b"") or b""
-        say(error=f"{type(error).__name__}: {error} {text.decode(errors='replace')[-300:]}"[:600])
+        say(error=reason(error))
         return
+    if first_ms > SLOW:
+        first_ms = milliseconds(run)
     for line in sys.stdin:
+        if first_ms > SLOW:
+            say(times=[first_ms])
+            continue
         end = time.perf_counter() + json.loads(line)["seconds"]
         run()  # warms the caches that the other peers have used
         times = []

@@ -197,6 +197,11 @@ MODELS = {
         note="symbolic batch, sequence and past",
     ),
     "vit_b16": Model([image("input", 1, 3, 224, 224)], transformer.vit_b16, tags=("large",)),
+    "minilm": Model(
+        [bert_inputs(1, 128, 30522)],
+        lambda: transformer.bert(seed=14, depth=6, width=384, heads=12, name="minilm"),
+        note="a sentence encoder of six layers; heads of 32",
+    ),
     "bert_base": Model([bert_inputs(1, 128, 30522)], transformer.bert, tags=("large",)),
     "gpt2_prefill": Model([gpt2_inputs(1, 128, None)], lambda: transformer.gpt2(seq=128, name="gpt2_prefill"), tags=("large",)),
     "gpt2_decode": Model(

@@ -1,0 +1,68 @@
+"""LiteRT (formerly TensorFlow Lite) with XNNPACK, f32 kernels. onnx2tf converts: images become channels-last, which is how
+LiteRT wants them, so inputs and outputs are brought to that order outside of what is timed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+from ai_edge_litert.interpreter import Interpreter
+
+
+def version():
+    return f"LiteRT {metadata.version('ai-edge-litert')} (XNNPACK)"
+
+
+def prepare(model, inputs, folder):
+    folder = Path(folder)
+    copy, out = folder / "model.onnx", folder / "converted"
+    network = onnx.load(model)
+    for value in network.graph.input:  # static shapes, as every peer gets them
+        for dim, n in zip(value.type.tensor_type.shape.dim, inputs[value.name].shape if value.name in inputs else []):
+            dim.dim_value = n
+    onnx.save(network, copy)
+    results = [o.name for o in network.graph.output]
+    # The converter compares some layouts on sample images that it would download; any will do.
+    np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", np.random.default_rng(0).random((20, 128, 128, 3), np.float32))
+    tool = Path(sys.executable).parent / "onnx2tf"
+    command = [tool, "-i", copy, "-o", out, "--non_verbose", "--copy_onnx_input_output_names_to_tflite"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([str(c) for c in command], cwd=folder, env=environment, capture_output=True, timeout=1500)
+    made = sorted(out.glob("*_float32.tflite"))
+    if not made:
+        lines = [line for line in (done.stdout + done.stderr).decode(errors="replace").splitlines() if "rror" in line]
+        raise ValueError(f"onnx2tf fails: {lines[-1] if lines else 'no message'}")
+    path = folder / "model.tflite"
+    made[0].rename(path)
+    (folder / "model.outputs").write_text("\n".join(results))
+    shutil.rmtree(out)
+    copy.unlink()
+    return path
+
+
+def load(prepared, inputs, threads):
+    interpreter = Interpreter(model_path=str(prepared), num_threads=threads)
+    interpreter.allocate_tensors()
+    given = interpreter.get_input_details()
+    by_name = {d["name"].removeprefix("serving_default_").split(":")[0]: d for d in given}
+    for i, (name, array) in enumerate(inputs.items()):
+        detail = by_name.get(name) or by_name.get(name.replace(":", "_")) or given[i]
+        interpreter.set_tensor(detail["index"], _ordered(array, tuple(detail["shape"])).astype(detail["dtype"]))
+    names = Path(prepared).with_suffix(".outputs").read_text().split("\n")
+    details = {d["name"].removeprefix("StatefulPartitionedCall").lstrip(":"): d for d in interpreter.get_output_details()}
+    order = [details[n] for n in names] if set(names) <= set(details) else sorted(interpreter.get_output_details(), key=lambda d: d["name"])
+    return interpreter.invoke, lambda: [interpreter.get_tensor(d["index"]) for d in order]
+
+
+def _ordered(array, shape):
+    """The array with its channels last if the converted model wants that."""
+    if array.shape == shape:
+        return array
+    moved = np.moveaxis(array, 1, -1)
+    if moved.shape != shape:
+        raise ValueError(f"the converted model wants shape {shape} for an input of {array.shape}")
+    return np.ascontiguousarray(moved)
