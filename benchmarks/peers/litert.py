@@ -24,6 +24,9 @@ def prepare(model, inputs, folder):
     for value in network.graph.input:  # static shapes, as every peer gets them
         for dim, n in zip(value.type.tensor_type.shape.dim, inputs[value.name].shape if value.name in inputs else []):
             dim.dim_value = n
+    fuse_gelu(network.graph)
+    for o in network.opset_import:
+        o.version = max(o.version, 20) if o.domain == "" and any(n.op_type == "Gelu" for n in network.graph.node) else o.version
     onnx.save(network, copy)
     results = [o.name for o in network.graph.output]
     # The converter compares some layouts on sample images that it would download; any will do.
@@ -42,6 +45,26 @@ def prepare(model, inputs, folder):
     shutil.rmtree(out)
     copy.unlink()
     return path
+
+
+def fuse_gelu(graph):
+    """x * 0.5 * (1 + erf(x / sqrt(2))) becomes one Gelu: LiteRT has that operator but no Erf."""
+    graph_readers, made = {}, {o: n for n in graph.node for o in n.output}
+    for node in graph.node:
+        for operand in node.input:
+            graph_readers.setdefault(operand, []).append(node)
+    reader = lambda n: (graph_readers.get(n.output[0]) or [None])[0]
+    for erf in [n for n in graph.node if n.op_type == "Erf"]:
+        divided, one = made[erf.input[0]], reader(erf)
+        scaled = reader(one)
+        whole = reader(scaled)
+        x = divided.input[0]
+        if [n.op_type for n in (divided, one, scaled, whole)] != ["Div", "Add", "Mul", "Mul"] or x not in scaled.input:
+            continue
+        gelu = onnx.helper.make_node("Gelu", [x], [whole.output[0]], name=f"{erf.name}_gelu")
+        graph.node.insert(list(graph.node).index(whole), gelu)
+        for n in (divided, erf, one, scaled, whole):
+            graph.node.remove(n)
 
 
 def load(prepared, inputs, threads):
