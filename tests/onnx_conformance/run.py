@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """ONNX's own node tests (the folders in PyPI's onnx package) through ternc and tern.
 
-    run.py [FILTER…] [--driver cpu] [--bless] [--keep DIR] [-j N]
+    run.py [FILTER…] [--driver cpu] [--targets cpu] [--bless] [-j N]
 
 Each folder is a model with inputs and expected outputs. Folders named in expected_failures_<driver>.txt, grouped there by
 reason, may fail and count as skipped; one of them that passes fails the run with its name, so that the list stays true.
@@ -39,6 +39,9 @@ TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2}
 
 # Folders whose expected values are one draw of a random generator: only shape and type can be compared.
 RANDOM = re.compile(r"test_(bernoulli|training_dropout(?!.*zero_ratio))")
+
+
+SERVERS = threading.local()  # one for each thread of the pool
 
 
 class Mismatch(Exception):
@@ -103,9 +106,13 @@ def check_output(name, got, wanted):
 
 def run_folder(folder, options, compiler_hash):
     """One folder: None when it passes, else the reason."""
+    if not hasattr(SERVERS, "own"):
+        SERVERS.own = tools.Server(options.driver)
     try:
         model = onnx.load(folder / "model.onnx", load_external_data=False).graph
         module = compile_cached(folder / "model.onnx", options.targets, compiler_hash)
+        if options.compile_only:
+            return None
         initialized = {i.name for i in model.initializer}
         inputs = [v for v in model.input if v.name not in initialized and v.name]
         for data in sorted(folder.glob("test_data_set_*")):
@@ -113,7 +120,7 @@ def run_folder(folder, options, compiler_hash):
             wanted = [load(data / f"output_{i}.pb", v) for i, v in enumerate(model.output)]
             names = [v.name for v in model.output]
             with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-                got = tools.run_module(module, arrays, names, scratch, "--driver", options.driver, "--threads", "1", timeout=30)
+                got = tools.run_module(module, arrays, names, scratch, "--driver", options.driver, "--threads", "1", timeout=30, server=SERVERS.own)
             for name, g, w in zip(names, got, wanted):
                 if RANDOM.match(folder.name):
                     g = g if g.dtype != w.dtype or g.shape != w.shape else w
@@ -164,6 +171,7 @@ def main():
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", help="passed to ternc")
     parser.add_argument("--bless", action="store_true")
+    parser.add_argument("--compile-only", action="store_true", help="right is what compiles; no device is needed")
     parser.add_argument("--reasons", action="store_true", help="print every failure with its whole text")
     parser.add_argument("-j", type=int, default=os.cpu_count())
     options = parser.parse_args()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,43 @@ AARCH64 = ROOT / "build" / "aarch64" / "bin" / "tern"
 
 class ToolError(Exception):
     """A tern program failed; the text is what it said, ending with its exit code."""
+
+
+class Server:
+    """A tern_server process (tests/onnx_conformance): runs of tern one after the other in one process, for a driver. One that
+    crashes or hangs is started anew for the next run."""
+
+    def __init__(self, driver):
+        self.driver, self.process = driver, None
+
+    def close(self):
+        if self.process:
+            self.process.kill()
+            self.process.communicate()
+        self.process = None
+
+    def call(self, arguments, timeout):
+        """As call(), without the program's name."""
+        if not self.process:
+            command = [str(BUILD / "bin" / "tern_server"), self.driver]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        late = threading.Timer(timeout, self.process.kill)
+        late.start()
+        try:
+            self.process.stdin.write(("\t".join(str(a) for a in arguments) + "\n").encode())
+            self.process.stdin.flush()
+            code, size = (int(word) for word in self.process.stdout.readline().split())
+            text = self.process.stdout.read(size).decode(errors="replace")
+        except (ValueError, OSError):
+            code, text = self.process.wait(), ""
+            self.process = None
+            how = f"took longer than {timeout} s" if not late.is_alive() else f"died: signal {-code}" if code < 0 else f"exit code {code}"
+            raise ToolError(f"tern {how}") from None
+        finally:
+            late.cancel()
+        if code:
+            raise ToolError(f"{text.strip()} (exit code {code})")
+        return text
 
 
 def call(command, timeout):
@@ -43,19 +81,23 @@ def file_name(tensor):
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in tensor)
 
 
-def run_module(module, inputs, output_names, folder, *options, timeout=120, tern=(TERN,)):
-    """`tern run` on these arrays: a list of the outputs in the order of their names. `tern` may name an emulator first."""
+def run_module(module, inputs, output_names, folder, *options, timeout=120, tern=(TERN,), server=None):
+    """`tern run` on these arrays: a list of the outputs in the order of their names. `tern` may name an emulator first; a server
+    runs it instead."""
     folder = Path(folder)
     sent, got = folder / "in", folder / "out"
     sent.mkdir(parents=True, exist_ok=True)
     got.mkdir(parents=True, exist_ok=True)
-    command = [*tern, "run", module, "--output-dir", got, *options]
+    command = ["run", module, "--output-dir", got, *options]
     for i, (name, array) in enumerate(inputs.items()):
         # Types that NumPy lacks travel as bytes; ml_dtypes gives one of them (float8_e5m2) a letter that nobody else knows.
         foreign = array.dtype.type.__module__.split(".")[0] != "numpy"
         np.save(sent / f"{i}.npy", array.view(f"V{array.dtype.itemsize}") if foreign else array)
         command += ["--input", f"{name}={sent / f'{i}.npy'}"]
-    call(command, timeout)
+    if server:
+        server.call(command, timeout)
+    else:
+        call([*tern, *command], timeout)
     return [np.load(got / f"{file_name(n)}.npy") for n in output_names]
 
 

@@ -35,4 +35,7 @@ int inspect_command(const InspectOptions& options);
 int verify_command(const std::string& module);
 int devices_command(bool json);
 
+// The whole program, argv[0] as in main(); the exit code. May be called again.
+int command_line(int argc, char** argv);
+
 }  // namespace tern::cli

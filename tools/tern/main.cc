@@ -1,4 +1,4 @@
-// tern: runs, measures and looks into compiled models. docs/tern-cli.md is the manual.
+// The command line of tern. docs/tern-cli.md is the manual.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -45,7 +45,7 @@ int report(const Failure& failure) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int tern::cli::command_line(int argc, char** argv) {
   CLI::App app(
       "tern runs models that ternc compiled.\n\n  tern run model.tern\n  tern run model.tern --input "
       "image=photo.npy --output-dir out\n  tern bench model.tern --threads 2\n",
