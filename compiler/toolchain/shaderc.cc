@@ -16,7 +16,18 @@ namespace tern::toolchain {
 
 namespace {
 
-constexpr auto kEnvironment = SPV_ENV_VULKAN_1_1;
+struct EnvironmentRow {
+  spv_target_env tools;
+  shaderc_env_version vulkan;
+  shaderc_spirv_version spirv;
+};
+constexpr EnvironmentRow kEnvironments[] = {
+    {SPV_ENV_VULKAN_1_1, shaderc_env_version_vulkan_1_1, shaderc_spirv_version_1_3},
+    {SPV_ENV_VULKAN_1_2, shaderc_env_version_vulkan_1_2, shaderc_spirv_version_1_3},
+#ifdef TERN_SHADERC_MATRICES
+    {SPV_ENV_VULKAN_1_3, shaderc_env_version_vulkan_1_3, shaderc_spirv_version_1_6},
+#endif
+};
 
 struct CompilerDeleter {
   void operator()(shaderc_compiler_t p) const { shaderc_compiler_release(p); }
@@ -37,13 +48,16 @@ class ShaderCompiler {
       : optimize_(optimize),
         compiler_(shaderc_compiler_initialize()),
         options_(shaderc_compile_options_initialize()) {
-    shaderc_compile_options_set_target_env(options_.get(), shaderc_target_env_vulkan,
-                                           shaderc_env_version_vulkan_1_1);
-    shaderc_compile_options_set_target_spirv(options_.get(), shaderc_spirv_version_1_3);
     shaderc_compile_options_set_source_language(options_.get(), shaderc_source_language_glsl);
   }
 
   Result<std::vector<uint32_t>> compile(const Shader& shader) {
+    if (static_cast<size_t>(shader.environment) >= std::size(kEnvironments))
+      return error("Kernel '{}' needs a Shaderc that knows cooperative matrices (tools/setup vulkan-extra).",
+                   shader.name);
+    const EnvironmentRow& row = kEnvironments[static_cast<size_t>(shader.environment)];
+    shaderc_compile_options_set_target_env(options_.get(), shaderc_target_env_vulkan, row.vulkan);
+    shaderc_compile_options_set_target_spirv(options_.get(), row.spirv);
     const Owned<shaderc_compilation_result_t, ResultDeleter> result(
         shaderc_compile_into_spv(compiler_.get(), shader.text.data(), shader.text.size(),
                                  shaderc_glsl_compute_shader, shader.name.c_str(), "main", options_.get()));
@@ -53,19 +67,20 @@ class ShaderCompiler {
     }
     const auto* words = reinterpret_cast<const uint32_t*>(shaderc_result_get_bytes(result.get()));
     std::vector<uint32_t> code(words, words + shaderc_result_get_length(result.get()) / 4);
-    return finish(shader, code);
+    return finish(shader, code, row.tools);
   }
 
  private:
   // Through SPIRV-Tools itself, so that what it says can be reported, and what is written is what was
   // validated.
-  Result<std::vector<uint32_t>> finish(const Shader& shader, const std::vector<uint32_t>& code) const {
+  Result<std::vector<uint32_t>> finish(const Shader& shader, const std::vector<uint32_t>& code,
+                                       spv_target_env environment) const {
     std::string said;
     const auto listen = [&](spv_message_level_t level, const char*, const spv_position_t&,
                             const char* message) {
       if (level <= SPV_MSG_ERROR) said += std::string(message) + "\n";
     };
-    spvtools::Optimizer optimizer(kEnvironment);
+    spvtools::Optimizer optimizer(environment);
     optimizer.SetMessageConsumer(listen);
     if (optimize_) optimizer.RegisterPerformancePasses();
     std::vector<uint32_t> optimized;
@@ -73,7 +88,7 @@ class ShaderCompiler {
     options.set_run_validator(true);
     if (!optimizer.Run(code.data(), code.size(), &optimized, options))
       return error("SPIRV-Tools cannot optimise kernel '{}':\n{}", shader.name, said);
-    spvtools::SpirvTools tools(kEnvironment);
+    spvtools::SpirvTools tools(environment);
     tools.SetMessageConsumer(listen);
     if (!tools.Validate(optimized))
       return error("The optimised code of kernel '{}' is not valid SPIR-V:\n{}", shader.name, said);
@@ -88,7 +103,7 @@ class ShaderCompiler {
 std::string recipe(std::string_view optimization) {
   unsigned version = 0, revision = 0;
   shaderc_get_spv_version(&version, &revision);
-  return fmt::format("glsl vulkan1.1 {} {} {} {}\n", optimization, version, revision,
+  return fmt::format("glsl {} {} {} {}\n", optimization, version, revision,
                      spvSoftwareVersionDetailsString());
 }
 
@@ -104,6 +119,10 @@ Status dump(const std::string& folder, const Shader& shader, const std::vector<u
 
 }  // namespace
 
+bool shaders_have_matrices() {
+  return std::size(kEnvironments) > static_cast<size_t>(ShaderEnvironment::kVulkan13);
+}
+
 Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const CompileOptions& options) {
   ObjectCache cache(options.use_cache ? ObjectCache::default_directory() : "");
   const std::string prefix = recipe(options.optimization);
@@ -112,7 +131,8 @@ Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const Com
   std::atomic<size_t> next = 0;
   std::atomic<int> compiled = 0, cached = 0;
   const auto one = [&](ShaderCompiler& compiler, const Shader& shader, std::vector<uint8_t>& code) -> Status {
-    const std::string key = content_hash(prefix + shader.text);
+    const std::string key =
+        content_hash(fmt::format("{}{}\n{}", prefix, static_cast<int>(shader.environment), shader.text));
     if (auto hit = cache.find(key)) {
       ++cached;
       code = std::move(*hit);

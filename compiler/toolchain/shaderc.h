@@ -1,4 +1,4 @@
-// GLSL to SPIR-V, in this process: Shaderc compiles, SPIRV-Tools optimises and validates for Vulkan 1.1.
+// GLSL to SPIR-V, in this process: Shaderc compiles, SPIRV-Tools optimises and validates.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,21 @@
 
 namespace tern::toolchain {
 
+// What a shader is compiled and validated for.
+enum class ShaderEnvironment : uint8_t {
+  kVulkan11,
+  kVulkan12,  // 16-bit floats
+  kVulkan13,  // SPIR-V 1.6: cooperative matrices
+};
+
 struct Shader {
   std::string name;  // of the kernel: for messages
   std::string text;  // GLSL, entry point `main`
+  ShaderEnvironment environment = ShaderEnvironment::kVulkan11;
 };
+
+// Whether this build's Shaderc knows cooperative matrices: that of `tools/setup vulkan-extra` does.
+bool shaders_have_matrices();
 
 struct SpirvImage {
   std::vector<uint8_t> bytes;     // the modules, one after the other
