@@ -21,7 +21,18 @@ std::vector<module::Condition> conditions_of(const render::GlslNeeds& needs, int
   return out;
 }
 
+toolchain::ShaderEnvironment environment_of(lower::Level level) {
+  const lower::GpuModel& model = lower::gpu_model(level);
+  return model.has_tiles        ? toolchain::ShaderEnvironment::kVulkan13
+         : model.narrow_storage ? toolchain::ShaderEnvironment::kVulkan12
+                                : toolchain::ShaderEnvironment::kVulkan11;
+}
+
 }  // namespace
+
+render::GlslTarget glsl_target(lower::Level level) {
+  return {lower::gpu_model(level).narrow_storage};
+}
 
 Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::LevelKernels& level,
                                                    const KernelBuildOptions& options,
@@ -31,12 +42,12 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
   render::GlslNeeds needs;
   int subgroup = 0;
   for (const auto& kernel : level.kernels) {
-    TERN_ASSIGN(render::GlslKernel rendered, render::render_glsl(*kernel));
+    TERN_ASSIGN(render::GlslKernel rendered, render::render_glsl(*kernel, glsl_target(level.level)));
     needs.int64 |= rendered.needs.int64;
     needs.float64 |= rendered.needs.float64;
     needs.shuffle |= rendered.needs.shuffle;
     subgroup = std::max(subgroup, kernel->subgroup);
-    shaders.push_back({kernel->name, std::move(rendered.text)});
+    shaders.push_back({kernel->name, std::move(rendered.text), environment_of(level.level)});
     image.entry_names.push_back(kernel->name);
   }
   toolchain::CompileOptions compile;

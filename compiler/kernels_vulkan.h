@@ -2,8 +2,12 @@
 #pragma once
 
 #include "compiler/kernels.h"
+#include "compiler/render/glsl.h"
 
 namespace tern {
+
+// What the level's kernels are written for.
+render::GlslTarget glsl_target(lower::Level level);
 
 Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::LevelKernels& level,
                                                    const KernelBuildOptions& options,

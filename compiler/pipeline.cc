@@ -14,6 +14,7 @@
 #include "compiler/lower/precision.h"
 #include "compiler/program/program.h"
 #include "compiler/target_problems.h"
+#include "compiler/toolchain/shaderc.h"
 
 namespace tern {
 namespace {
@@ -63,6 +64,7 @@ class Compilation {
   bool lower_target(const lower::Target& target);
   bool leave_out(const lower::Target& target, const std::vector<std::string>& problems,
                  const Diagnostics& found);
+  lower::Target without_matrices(lower::Target target);
   bool build_programs();
   bool compile_kernels();
 };
@@ -73,7 +75,7 @@ CompileResult Compilation::run() {
   const auto all = [&] {
     // A graph is imported once a target: lowering takes it apart.
     for (const lower::Target& target : options_.targets) {
-      if (!lower_target(target)) return false;
+      if (!lower_target(without_matrices(target))) return false;
     }
     if (targets_.empty()) return false;
     if (options_.check_only) return true;
@@ -138,6 +140,18 @@ std::unique_ptr<graph::Graph> Compilation::import() const {
     return nullptr;
   }
   return std::move(graph).value();
+}
+
+// The target as this build of ternc can compile it.
+lower::Target Compilation::without_matrices(lower::Target target) {
+  if (toolchain::shaders_have_matrices()) return target;
+  if (std::erase_if(target.levels, [](lower::Level level) {
+        return lower::is_gpu(lower::level_arch(level)) && lower::gpu_model(level).has_tiles;
+      }))
+    diagnostics_.warn(
+        "kernels for Vulkan's cooperative matrices are left out: this ternc was built with a Shaderc that "
+        "does not know them (tools/setup vulkan-extra)");
+  return target;
 }
 
 bool is_graph_pass(const std::string& name) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "compiler/render/glsl.h"
+#include "compiler/kernels_vulkan.h"
 
 namespace tern {
 namespace {
@@ -27,7 +27,7 @@ std::vector<std::string> target_problems(const lower::LoweredProgram& program, l
   if (arch != lower::Arch::kVulkan) return problems;
   visit_dispatches(program.steps, [&](const lower::DispatchStep& step) {
     for (const lower::KernelVariant& variant : step.variants) {
-      Result<render::GlslKernel> rendered = render::render_glsl(*variant.kernel);
+      Result<render::GlslKernel> rendered = render::render_glsl(*variant.kernel, glsl_target(variant.level));
       if (rendered.ok()) continue;
       std::string nodes;
       for (const std::string& source : variant.kernel->source)

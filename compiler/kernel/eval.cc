@@ -129,6 +129,8 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
         }
       }
       return;
+    case StmtKind::kTile:
+      return tile(s, mask);
     case StmtKind::kGroupMma:
       return group_mma(s, mask);
     case StmtKind::kGroupMmaCommit:

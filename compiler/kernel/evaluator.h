@@ -117,6 +117,12 @@ class Evaluator {
   void multiply(const PendingProduct& product);
   double group_mma_element(const Expr& operand, int64_t index, int group);
 
+  // Tiles of a subgroup (eval_tile.cc)
+  void tile(const Stmt& s, const EvalMask& mask);
+  scalar::ScalarValue* tile_elements(const Expr& index, const Buffer& buffer, int first_thread,
+                                     const EvalMask& mask);
+  void tile_memory(const Stmt& s, scalar::ScalarValue* elements, int first_thread, const EvalMask& mask);
+
   // Statements (eval.cc)
   void stmt(const Stmt& s, const EvalMask& mask);
   void for_stmt(const Stmt& s, const EvalMask& mask);

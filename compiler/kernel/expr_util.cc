@@ -219,6 +219,9 @@ struct Cloner {
         return prefetch(buffer(s->buffer), expr(s->index));
       case StmtKind::kAsyncCopy:
         return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
+      case StmtKind::kTile:
+        return tile(s->tile, buffer(s->buffer), expr(s->index), expr(s->value),
+                    expr(s->begin ? s->begin : s->count));
       case StmtKind::kGroupMma:
         return group_mma(buffer(s->buffer), expr(s->value), expr(s->begin));
       case StmtKind::kGroupMmaCommit:

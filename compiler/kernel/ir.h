@@ -50,6 +50,10 @@
 // k, *swizzled*: index i lies at i xor (i / 64 % 8 * 8), so that rows of 64 elements are free of bank
 // conflicts; buffers begin at multiples of 1024 bytes. It reads its operands and adds at any time until the
 // end of the kGroupMmaWait that covers its group.
+// - Tiles are 16 x 16 matrices that a subgroup of 32 threads holds together (cooperative matrices): an
+// element of eight lanes of a register buffer, whose layout is opaque. Only kTile touches such a buffer; all
+// threads of the subgroup reach it together with the same operands. A buffer's tiles have one part in
+// products: A, B or sums. In memory a tile's first element and its pitch are multiples of 16 bytes.
 // - A dispatch may start before the dispatches that it depends on have ended: kGridWait waits for them.
 // Before it, a kernel touches nothing but constants (weights). A kernel without one waits at its start.
 // - kFail ends the thread; the dispatch gets one of the codes.
@@ -169,7 +173,18 @@ enum class StmtKind : uint8_t {
   kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)
   kGroupMmaCommit,
   kGroupMmaWait,  // until at most `code` groups of products are open
+  kTile,          // what `tile` says
   kAsyncWait      // until at most `code` groups of this thread are open
+};
+// On tile buffer[index].
+enum class TileOp : uint8_t {
+  kNone,
+  kFill,  // every element = value, a scalar
+  kLoad,  // from rows, `count` elements apart, of the memory that begins at the element `value`, a load
+  kLoadColumns,  // the same from columns
+  kStore,        // to rows, likewise; workgroup memory
+  kMultiply,     // += tile `value` (16-bit floats) * tile `begin`, two loads; exact products, f32 sums in any
+                 // order
 };
 enum class LoopKind : uint8_t { kSerial, kUnroll, kVector, kThread };
 
@@ -178,6 +193,7 @@ using Stmt = std::shared_ptr<const StmtNode>;
 struct StmtNode {
   StmtKind kind;
   LoopKind loop = LoopKind::kSerial;
+  TileOp tile = TileOp::kNone;
   Var var = {};                  // kFor, kLet, kDeclare (mutable), kAssign
   Expr begin = {}, extent = {};  // kFor: var = begin .. begin+extent-1
   Expr value = {};     // kLet, kDeclare (initial), kAssign, kStore; kIf/kWhile: the condition (bool scalar)
@@ -292,6 +308,8 @@ Stmt grid_wait();
 Stmt group_mma(const Buffer& sums, Expr a, Expr b);
 Stmt group_mma_commit();
 Stmt group_mma_wait(int64_t groups_left);
+// operand: begin of kMultiply, count of loads and stores.
+Stmt tile(TileOp op, const Buffer& buffer, Expr index, Expr value, Expr operand = nullptr);
 Stmt async_wait(int64_t groups_left);
 Stmt prefetch(const Buffer& buffer, Expr index);
 Stmt fail(int64_t code);

@@ -84,6 +84,7 @@ class Parser {
   Stmt prefetch_stmt();
   Stmt async_stmt();
   Stmt group_mma_stmt();
+  Stmt tile_stmt(TileOp op);
   Expr expr();
   Expr constant();
   Expr parenthesised();
@@ -309,6 +310,25 @@ Stmt Parser::group_mma_stmt() {
   return failed_ ? nullptr : group_mma(it->second, a, b);
 }
 
+// buffer[index], value or memory[first] or a[i] (, pitch or b[j])
+Stmt Parser::tile_stmt(TileOp op) {
+  std::string name = word();
+  auto it = buffers_.find(name);
+  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
+  expect("[");
+  Expr index = expr();
+  expect("]");
+  expect(",");
+  Expr value = expr(), operand;
+  if (op != TileOp::kFill) {
+    expect(",");
+    operand = expr();
+    if (!failed_ && value->kind != ExprKind::kLoad)
+      fail("{} takes an element of a buffer.", tile_op_name(op));
+  }
+  return failed_ ? nullptr : tile(op, it->second, index, value, operand);
+}
+
 Stmt Parser::stmt() {
   if (peek().kind == TokenKind::kComment) return comment(next().text);
   for (LoopKind kind : {LoopKind::kSerial, LoopKind::kUnroll, LoopKind::kVector, LoopKind::kThread}) {
@@ -353,6 +373,9 @@ Stmt Parser::stmt() {
   }
   if (keyword && accept("barrier")) return barrier();
   if (keyword && accept("grid_wait")) return grid_wait();
+  for (TileOp op : kTileOps) {
+    if (keyword && accept(tile_op_name(op))) return tile_stmt(op);
+  }
   if (keyword && accept("group_mma")) return group_mma_stmt();
   if (keyword && accept("group_mma_commit")) return group_mma_commit();
   if (keyword && accept("group_mma_wait")) return group_mma_wait(integer());

@@ -74,6 +74,12 @@ std::string_view scope_name(Scope scope) {
   return kNames[static_cast<size_t>(scope)];
 }
 
+std::string_view tile_op_name(TileOp op) {
+  static constexpr std::string_view kNames[] = {
+      "", "tile_fill", "tile_load", "tile_load_columns", "tile_store", "tile_multiply"};
+  return kNames[static_cast<size_t>(op)];
+}
+
 std::string_view loop_kind_name(LoopKind kind) {
   constexpr std::string_view kNames[] = {"serial", "unroll", "vector", "thread"};
   return kNames[static_cast<size_t>(kind)];
@@ -248,6 +254,12 @@ void Printer::stmt(const Stmt& s) {
     case StmtKind::kAsyncCopy:
       line(fmt::format("async_copy {}[{}] = {}", name(s->buffer), expr(s->index), expr(s->value)));
       return;
+    case StmtKind::kTile: {
+      const Expr& operand = s->begin ? s->begin : s->count;
+      line(fmt::format("{} {}[{}], {}{}", tile_op_name(s->tile), name(s->buffer), expr(s->index),
+                       expr(s->value), operand ? ", " + expr(operand) : ""));
+      return;
+    }
     case StmtKind::kGroupMma:
       line(fmt::format("group_mma {}, {}, {}", name(s->buffer), expr(s->value), expr(s->begin)));
       return;

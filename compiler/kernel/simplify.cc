@@ -192,6 +192,16 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kGroupMma:
       out.push_back(group_mma(s->buffer, expr(s->value), expr(s->begin)));
       return;
+    case StmtKind::kTile: {
+      Expr value = expr(s->value), index = expr(s->index);
+      std::vector<Expr> parts = value->args;
+      std::vector<Expr*> roots;
+      for (Expr& part : parts) roots.push_back(&part);
+      extract_common(roots, out);
+      if (!parts.empty()) value = with_args(value, parts);
+      out.push_back(tile(s->tile, s->buffer, index, value, expr(s->begin ? s->begin : s->count)));
+      return;
+    }
     case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:
     case StmtKind::kAlloc:

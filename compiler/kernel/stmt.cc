@@ -129,6 +129,19 @@ Stmt group_mma_wait(int64_t groups_left) {
 Stmt grid_wait() {
   return make(StmtNode{.kind = StmtKind::kGridWait});
 }
+
+Stmt tile(TileOp op, const Buffer& buffer, Expr index, Expr value, Expr operand) {
+  TERN_CHECK(op == TileOp::kFill || value->kind == ExprKind::kLoad, "a tile of '{}' and no load",
+             buffer->name);
+  TERN_CHECK((op == TileOp::kFill) == (operand == nullptr), "operands of a tile of '{}'", buffer->name);
+  StmtNode node{.kind = StmtKind::kTile, .tile = op};
+  node.buffer = buffer;
+  node.index = std::move(index);
+  node.value = std::move(value);
+  (op == TileOp::kMultiply ? node.begin : node.count) = std::move(operand);
+  return make(std::move(node));
+}
+
 Stmt async_commit() {
   return make(StmtNode{.kind = StmtKind::kAsyncCommit});
 }

@@ -15,5 +15,8 @@ IntrinsicTrait intrinsic_trait(Intrinsic which);
 std::string type_text(VType type);  // "f32", "f32x16"
 std::string_view scope_name(Scope scope);
 std::string_view loop_kind_name(LoopKind kind);
+inline constexpr TileOp kTileOps[] = {TileOp::kFill, TileOp::kLoad, TileOp::kLoadColumns, TileOp::kStore,
+                                      TileOp::kMultiply};
+std::string_view tile_op_name(TileOp op);  // "tile_load"
 
 }  // namespace tern::kernel

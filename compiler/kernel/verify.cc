@@ -45,6 +45,7 @@ class Verifier {
   void collective_in_select(const Expr& e);
   void async_copy(const Stmt& s);
   void group_mma(const Stmt& s);
+  void tile(const Stmt& s);
   void gpu_only(const char* what) {
     if (!gpu()) problem("A CPU kernel has {}.", what);
   }
@@ -212,6 +213,36 @@ void Verifier::group_mma(const Stmt& s) {
   }
 }
 
+void Verifier::tile(const Stmt& s) {
+  gpu_only("a tile");
+  const BufferNode& b = *s->buffer;
+  if (kernel_.subgroup != 32)
+    problem("A tile stands in a kernel that relies on subgroups of {}.", kernel_.subgroup);
+  const auto is_tiles = [](const BufferNode& buffer) {
+    return buffer.scope == Scope::kRegister && buffer.type.lanes == 8 && is_float(buffer.type.dtype) &&
+           dtype_bits(buffer.type.dtype) <= 32;
+  };
+  if (!is_tiles(b)) problem("The tiles '{}' are no register buffer of eight floats each.", b.name);
+  access(s->buffer, s->index, nullptr, 8, true);
+  if (s->tile == TileOp::kFill) {
+    if (s->value->type != VType{b.type.dtype, 1})
+      problem("The tile '{}' is filled with another type.", b.name);
+    return;
+  }
+  const BufferNode& from = *s->value->buffer;
+  if (s->tile == TileOp::kMultiply) {
+    const bool loads = s->begin->kind == ExprKind::kLoad && is_tiles(from) && is_tiles(*s->begin->buffer);
+    if (!loads || dtype_bits(from.type.dtype) != 16 || s->begin->type != s->value->type ||
+        b.type.dtype != DType::kF32)
+      problem("The product into tile '{}' is none of 16-bit floats into f32.", b.name);
+    return;
+  }
+  const bool memory =
+      from.scope == Scope::kWorkgroup || (from.scope == Scope::kGlobal && s->tile != TileOp::kStore);
+  if (!memory || s->value->type != VType{b.type.dtype, 1} || s->count->type != VType{DType::kI64, 1})
+    problem("The tile '{}' is loaded from or stored to '{}', which is no such memory.", b.name, from.name);
+}
+
 void Verifier::machine() {
   const Kernel& k = kernel_;
   if (!gpu()) {
@@ -305,6 +336,8 @@ void Verifier::stmt(const Stmt& s) {
     case StmtKind::kAsyncWait:
       if (s->code < 0) problem("async_wait leaves {} groups.", s->code);
       return gpu_only("an asynchronous copy");
+    case StmtKind::kTile:
+      return tile(s);
     case StmtKind::kGroupMma:
       return group_mma(s);
     case StmtKind::kGroupMmaCommit:

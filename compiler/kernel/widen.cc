@@ -342,6 +342,7 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
       out.push_back(s);
       return;
     case StmtKind::kAsyncCommit:
+    case StmtKind::kTile:
     case StmtKind::kGroupMma:
     case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:

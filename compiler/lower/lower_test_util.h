@@ -157,11 +157,15 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
   }
 }
 
-// Vulkan's kernels are CUDA's without shuffles, with fewer threads: once a graph is enough.
+// Vulkan's kernels are CUDA's without shuffles, with fewer threads, but for those on cooperative matrices:
+// twice a graph is enough.
 inline void check_lowering_once(const LowerCase& c, const std::string& what) {
   check_lowering_for(c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni}}, what);
   check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, what);
-  if (what == "default") check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11}}, what);
+  if (what == "default")
+    check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}}, what);
+  if (what == "stored as f16")
+    check_lowering_for(c, {Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}}, what);
 }
 
 // With every optional fusion, with each one disabled, and with values stored in 16 bits.

@@ -299,9 +299,15 @@ Index axis_index(const std::vector<NestAxis>& axes, size_t rank, const std::vect
   return out;
 }
 
-std::vector<Level> variant_levels(const Target& target) {
-  if (is_gpu(target.arch)) return {target.levels.front()};
-  return target.levels;
+std::vector<Level> variant_levels(const Target& target, Covers nest) {
+  if (target.arch != Arch::kVulkan)
+    return is_gpu(target.arch) ? std::vector{target.levels.front()} : target.levels;
+  std::vector<Level> out;
+  for (const Level level : target.levels) {
+    const Covers covers = gpu_model(level).covers;
+    if (out.empty() || covers == Covers::kAll || covers == nest) out.push_back(level);
+  }
+  return out;
 }
 
 int nest_lanes(const Region& region, Level level) {

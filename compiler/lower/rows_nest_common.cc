@@ -22,7 +22,7 @@ void RowsNest::run() {
   collect();
   DispatchBuilder dispatch(context_, region_);
   dispatch.set_flops(product(space_.shape) * Dim(element_cost_));
-  for (const Level level : variant_levels(context_.target())) variant(dispatch, level);
+  for (const Level level : variant_levels(context_.target(), Covers::kFolds)) variant(dispatch, level);
   dispatch.finish();
 }
 

@@ -25,10 +25,16 @@ constexpr std::array<MachineModel, 7> kMachines = {{
 
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
 // GPU.
-constexpr std::array<GpuModel, 3> kGpus = {{
+constexpr std::array<GpuModel, 6> kGpus = {{
     {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12},
     {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12},
     {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, false, 16, 4e12, 0.2e12},
+    {"vulkan_f16", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, Covers::kAll,
+     true},
+    {"vulkan_subgroup_32", Arch::kVulkan, 512, 32, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12,
+     Covers::kFolds, true},
+    {"vulkan_matrix", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12,
+     Covers::kContractions, true, true},
 }};
 
 struct LevelImage {
@@ -36,7 +42,7 @@ struct LevelImage {
   ImageKind kind;
 };
 // Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
-constexpr std::array<LevelImage, 12> kImages = {{
+constexpr std::array<LevelImage, 15> kImages = {{
     {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
     {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
     {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
@@ -49,6 +55,9 @@ constexpr std::array<LevelImage, 12> kImages = {{
     {Level::kCudaSm80, {"cuda_sm_80", ImageFormat::kCubin, "sm_80"}},
     {Level::kCudaSm80, {"cuda_ptx_80", ImageFormat::kPtx, "compute_80"}},
     {Level::kVulkan11, {"vulkan_1_1", ImageFormat::kSpirv, "vulkan1.1"}},
+    {Level::kVulkanF16, {"vulkan_f16", ImageFormat::kSpirv, "vulkan1.2"}},
+    {Level::kVulkanSubgroup, {"vulkan_subgroup_32", ImageFormat::kSpirv, "vulkan1.2"}},
+    {Level::kVulkanMatrix, {"vulkan_matrix", ImageFormat::kSpirv, "vulkan1.3"}},
 }};
 
 constexpr std::array<Level, 7> kLevels = {Level::kX86V2,     Level::kX86V3,     Level::kX86V4,
@@ -87,7 +96,7 @@ Arch host_arch() {
 std::string known_words() {
   std::string out = "cpu, cpu:x86_64";
   for (const Level level : kLevels) out += fmt::format(", cpu:{}", machine(level).name);
-  return out + ", cuda, cuda:sm_80, cuda:sm_90a, vulkan";
+  return out + ", cuda, cuda:sm_80, cuda:sm_90a, vulkan, vulkan:1.1";
 }
 
 // The words of GPUs: levels and architectures that each adds.
@@ -101,7 +110,10 @@ std::vector<GpuWord> gpu_words() {
       {"cuda", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_80", "sm_90a", "compute_80"}},
       {"cuda:sm_80", {Level::kCudaSm80}, {"sm_80", "compute_80"}},
       {"cuda:sm_90a", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_90a"}},
-      {"vulkan", {Level::kVulkan11}, {"vulkan1.1"}},
+      {"vulkan",
+       {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup, Level::kVulkanMatrix},
+       {"vulkan1.1", "vulkan1.2", "vulkan1.3"}},
+      {"vulkan:1.1", {Level::kVulkan11}, {"vulkan1.1"}},
   };
 }
 

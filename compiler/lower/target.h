@@ -15,16 +15,19 @@ namespace tern::lower {
 enum class Arch : uint8_t { kX86_64, kAArch64, kCuda, kVulkan };
 
 enum class Level : uint8_t {
-  kX86V2,       // SSE4.2: 16 registers of 128 bits, no fma
-  kX86V3,       // AVX2, FMA: 16 of 256
-  kX86V4,       // AVX-512 F/BW/CD/DQ/VL: 32 of 512
-  kX86V3Vnni,   // kX86V3 and AVX-VNNI: variants of integer contractions only
-  kX86V4Vnni,   // kX86V4 and AVX-512 VNNI: likewise
-  kAArch64,     // ARMv8.0 NEON: 32 of 128
-  kAArch64Dot,  // kAArch64 and the dot products of ARMv8.2: variants of integer contractions only
-  kCudaSm80,    // Ampere and later: mma.sync, cp.async
-  kCudaSm90,    // Hopper (sm_90a): wgmma, TMA; runs nowhere else
-  kVulkan11,    // what every Vulkan 1.1 device has
+  kX86V2,           // SSE4.2: 16 registers of 128 bits, no fma
+  kX86V3,           // AVX2, FMA: 16 of 256
+  kX86V4,           // AVX-512 F/BW/CD/DQ/VL: 32 of 512
+  kX86V3Vnni,       // kX86V3 and AVX-VNNI: variants of integer contractions only
+  kX86V4Vnni,       // kX86V4 and AVX-512 VNNI: likewise
+  kAArch64,         // ARMv8.0 NEON: 32 of 128
+  kAArch64Dot,      // kAArch64 and the dot products of ARMv8.2: variants of integer contractions only
+  kCudaSm80,        // Ampere and later: mma.sync, cp.async
+  kCudaSm90,        // Hopper (sm_90a): wgmma, TMA; runs nowhere else
+  kVulkan11,        // what every Vulkan 1.1 device has
+  kVulkanF16,       // 16- and 8-bit storage, 16-bit float arithmetic, 512 threads, 32 KB
+  kVulkanSubgroup,  // kVulkanF16 and shuffles in subgroups of 32: variants of folds only
+  kVulkanMatrix,  // kVulkanSubgroup and cooperative matrices of 16 x 16 x 16 f16, 48 KB: of contractions only
 };
 
 // How a level multiplies 8-bit integers exactly.
@@ -46,6 +49,10 @@ struct MachineModel {
 };
 const MachineModel& machine(Level level);  // of a CPU level
 
+// What has variants of a GPU level, where its target has earlier ones: any dispatch; what folds over threads;
+// contractions.
+enum class Covers : uint8_t { kAll, kFolds, kContractions };
+
 // What kernels of a GPU level may use, and figures of a typical device for cost models.
 struct GpuModel {
   std::string_view name;
@@ -59,6 +66,9 @@ struct GpuModel {
   int cores;           // multiprocessors
   double flops;        // f32 multiply-adds a second, twice
   double bandwidth;    // bytes a second from memory
+  Covers covers = Covers::kAll;
+  bool narrow_storage = false;  // Vulkan: 16- and 8-bit elements in memory, 16-bit floats rounded in hardware
+  bool has_tiles = false;       // 16 x 16 matrices of a subgroup (kernel/ir.h)
 };
 const GpuModel& gpu_model(Level level);  // of a GPU level
 
@@ -88,7 +98,8 @@ struct Target {
 };
 
 // "cpu" (this machine's architecture, every level worth having), "cpu:x86_64_v3", "cpu:aarch64", "cuda"
-// (cubins of all listed architectures and PTX), "cuda:sm_80" (its cubin, and PTX), "cuda:sm_90a", "vulkan";
+// (cubins of all listed architectures and PTX), "cuda:sm_80" (its cubin, and PTX), "cuda:sm_90a", "vulkan"
+// (every level), "vulkan:1.1" (the floor alone);
 // comma-separated. Unknown words are errors that list what exists.
 Result<std::vector<Target>> parse_targets(const std::string& text);
 

@@ -33,9 +33,21 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
                                           {at_least, k_x86_level, module::ConditionOp::AtLeast}};
   };
   const module::Condition ampere{80, k_cuda_compute_capability, module::ConditionOp::AtLeast};
-  const auto with = [](std::vector<module::Condition> conditions, uint16_t capability) {
+  const auto with = [](std::vector<module::Condition> conditions, uint16_t capability, int64_t memory = 0) {
     conditions.emplace_back(1, capability, module::ConditionOp::AtLeast);
+    if (memory) conditions.emplace_back(memory, k_vulkan_workgroup_memory, module::ConditionOp::AtLeast);
     return conditions;
+  };
+  const std::vector<module::Condition> vulkan_f16 = {
+      {102, k_vulkan_api_version, module::ConditionOp::AtLeast},
+      {1, k_vulkan_float16, module::ConditionOp::AtLeast},
+      {1, k_vulkan_storage_16bit, module::ConditionOp::AtLeast},
+      {1, k_vulkan_storage_8bit, module::ConditionOp::AtLeast},
+      {512, k_vulkan_workgroup_invocations, module::ConditionOp::AtLeast},
+      {32 * 1024, k_vulkan_workgroup_memory, module::ConditionOp::AtLeast}};
+  const auto subgroup_32 = [&](std::vector<module::Condition> conditions) {
+    conditions.emplace_back(32, k_vulkan_subgroup_size, module::ConditionOp::Equal);
+    return with(std::move(conditions), k_vulkan_subgroup_shuffle);
   };
   switch (level) {
     case lower::Level::kX86V2:
@@ -60,6 +72,12 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return {ampere};
     case lower::Level::kVulkan11:
       return {};
+    case lower::Level::kVulkanF16:
+      return vulkan_f16;
+    case lower::Level::kVulkanSubgroup:
+      return subgroup_32(vulkan_f16);
+    case lower::Level::kVulkanMatrix:
+      return with(subgroup_32(vulkan_f16), k_vulkan_cooperative_matrix, 48 * 1024);
   }
   TERN_UNREACHABLE();
 }

@@ -197,6 +197,8 @@ void KernelPrinter::stmt(const Stmt& s) {
       return;
     case StmtKind::kBarrier:
       return line(barrier_text());
+    case StmtKind::kTile:
+      return fail("cooperative tiles have no form");
     case StmtKind::kAsyncCopy:
     case StmtKind::kGridWait:
     case StmtKind::kGroupMma:

@@ -3,9 +3,9 @@
 // kernels that need it, and is said in `needs`, so that the module's executable can ask for it.
 //
 // Buffers of types below 32 bits are words: loads shift and mask, stores that do not fill whole words are
-// atomic, so that neighbours keep their bits. Narrow floats travel as float and are rounded after each
-// operation; i64 that is an index is computed with 32 bits (kernel/narrow_indices.h), i64 that is data needs
-// 64-bit integers.
+// atomic, so that neighbours keep their bits; GlslTarget says where 16 and 8 bits are elements of their own.
+// Narrow floats travel as float and are rounded after each operation; i64 that is an index is computed with
+// 32 bits (kernel/narrow_indices.h), i64 that is data needs 64-bit integers.
 #pragma once
 
 #include <string>
@@ -17,6 +17,13 @@ namespace tern::render {
 
 struct GlslNeeds {
   bool int64 = false, float64 = false, shuffle = false;
+  bool tiles = false;  // cooperative matrices, a newer Shaderc (toolchain/shaderc.h)
+};
+
+// What every device that the text is for has.
+struct GlslTarget {
+  // 16- and 8-bit elements in storage buffers, 16-bit float arithmetic that rounds to nearest even.
+  bool narrow = false;
 };
 
 struct GlslKernel {
@@ -27,6 +34,6 @@ struct GlslKernel {
 
 // The kernel must verify, without kVector loops, with vectors of at most four lanes and with its memory
 // assigned. An Error names what has no form in GLSL.
-Result<GlslKernel> render_glsl(const kernel::Kernel& kernel);
+Result<GlslKernel> render_glsl(const kernel::Kernel& kernel, const GlslTarget& target = {});
 
 }  // namespace tern::render

@@ -52,17 +52,37 @@ bool is_index_type(const Expr& e) {
   return e->type == VType{DType::kI64, 1};
 }
 
+}  // namespace
+
 // Whether an index is a multiple of n (a power of two) whatever its variables are.
-bool is_multiple(const Expr& e, int64_t n) {
+bool GlslExpr::is_multiple(const Expr& e, int64_t n) const {
   if (auto value = kernel::int_value(e)) return *value % n == 0;
+  if (e->kind == ExprKind::kVar) {
+    const auto known = multiples_.find(e->var.get());
+    return known != multiples_.end() && known->second % n == 0;
+  }
   if (e->kind != ExprKind::kOp) return false;
-  if (e->op == ScalarOp::kAdd || e->op == ScalarOp::kSub)
-    return is_multiple(e->args[0], n) && is_multiple(e->args[1], n);
+  const auto all = [&](size_t first) {
+    return is_multiple(e->args[first], n) && is_multiple(e->args[first + 1], n);
+  };
+  if (e->op == ScalarOp::kAdd || e->op == ScalarOp::kSub || e->op == ScalarOp::kMin ||
+      e->op == ScalarOp::kMax)
+    return all(0);
+  if (e->op == ScalarOp::kRem && e->is_index) return all(0);
+  if (e->op == ScalarOp::kSelect) return all(1);
   if (e->op == ScalarOp::kMul) return is_multiple(e->args[0], n) || is_multiple(e->args[1], n);
   return false;
 }
 
-}  // namespace
+void GlslExpr::note_let(const kernel::Var& var, const Expr& value) {
+  constexpr int64_t kMost = 16;
+  if (value->type != VType{DType::kI64, 1}) return;
+  for (int64_t n = kMost; n > 1; n /= 2) {
+    if (!is_multiple(value, n)) continue;
+    multiples_[var.get()] = n;
+    return;
+  }
+}
 
 std::string GlslExpr::call(std::string_view helper, std::string_view scalar, int lanes,
                            const Texts& arguments) {
@@ -389,7 +409,28 @@ std::string GlslExpr::cast_text(const Expr& e) {
   return is_int(to) && from != DType::kBool ? wrapped(to, value) : value;
 }
 
+// Narrow elements of a buffer, as words: one access.
+std::string GlslExpr::raw_load_text(const Expr& e) {
+  const Expr& load = e->args[0];
+  const int words = e->type.lanes;
+  if (e->type.dtype != DType::kU32 || (words != 2 && words != 4) || load->kind != ExprKind::kLoad ||
+      load->type.lanes <= words || load->args.size() != 1 || !is_multiple(load->args[0], load->type.lanes))
+    return "";
+  return memory_.raw_load(load->buffer.get(), index(load->args[0]), words);
+}
+
+std::string GlslExpr::raw_store_text(const kernel::Stmt& s) {
+  if (s->value->kind != ExprKind::kBitcast || s->count || s->buffer->scope == kernel::Scope::kRegister)
+    return "";
+  const Expr& words = s->value->args[0];
+  const int lanes = s->value->type.lanes;
+  if (words->type.dtype != DType::kU32 || lanes <= words->type.lanes || !is_multiple(s->index, lanes))
+    return "";
+  return memory_.raw_store(s->buffer.get(), index(s->index), words->type.lanes, text(words));
+}
+
 std::string GlslExpr::bitcast_text(const Expr& e) {
+  if (std::string raw = raw_load_text(e); !raw.empty()) return raw;
   const VType from = e->args[0]->type, to = e->type;
   const std::string x = text(e->args[0]);
   const int bits = dtype_bits(from.dtype);
@@ -525,6 +566,7 @@ std::string GlslExpr::load_text(const Expr& e) {
 }
 
 std::string GlslExpr::store_text(const kernel::Stmt& s) {
+  if (std::string raw = raw_store_text(s); !raw.empty()) return raw;
   if (s->buffer->scope == kernel::Scope::kRegister) {
     if (s->value->type.lanes != s->buffer->type.lanes) fail("a part of a register has no form");
     return fmt::format("{}[{}] = {};", memory_.register_name(s->buffer.get()), index(s->index),

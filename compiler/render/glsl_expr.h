@@ -9,6 +9,7 @@
 #include "compiler/kernel/narrow_indices.h"
 #include "compiler/render/glsl_helpers.h"
 #include "compiler/render/glsl_memory.h"
+#include "compiler/render/glsl_tiles.h"
 
 namespace tern::render {
 
@@ -22,14 +23,20 @@ class GlslExpr {
   std::string text(const kernel::Expr& e);
   // A scalar i64 as int: an index, a bound, a count.
   std::string index(const kernel::Expr& e);
+  // From now on `var` has this value, of which accesses need to know what it is a multiple of.
+  void note_let(const kernel::Var& var, const kernel::Expr& value);
   // A statement, or several.
   std::string store_text(const kernel::Stmt& s);
+  std::string tile_text(const kernel::Stmt& s, const GlslTiles& tiles);  // of kTile
   // The first thing that has no form in GLSL, or "".
   const std::string& problem() const { return problem_; }
 
  private:
   using Texts = std::vector<std::string>;
+  bool is_multiple(const kernel::Expr& e, int64_t n) const;
   std::string narrow_text(const kernel::Expr& e);
+  std::string raw_load_text(const kernel::Expr& e);
+  std::string raw_store_text(const kernel::Stmt& s);
   std::string constant(const kernel::Expr& e);
   std::string op_text(const kernel::Expr& e);
   std::string compare_text(const kernel::Expr& e);
@@ -58,6 +65,7 @@ class GlslExpr {
   GlslHelpers& helpers_;
   GlslMemory& memory_;
   const kernel::NarrowIndices& narrow_;
+  std::unordered_map<const kernel::VarNode*, int64_t> multiples_;  // lets: a power of two that divides them
   std::function<std::string(const kernel::Var&)> name_;
   std::string problem_;
 };

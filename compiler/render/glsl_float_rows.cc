@@ -23,6 +23,9 @@ std::span<const GlslRow> glsl_float_rows() {
        "  if (m >= 0x477ff000u) return sign | 0x7c00u;\n"
        "  if (m < 0x38800000u) return sign | uint(roundEven(uintBitsToFloat(m) * 16777216.0));\n"
        "  return sign | ((m + 0xfffu + ((m >> 13) & 1u) - 0x38000000u) >> 13);"},
+      {"decode_f16_narrow", "", "float", "uint x", "return float(unpackFloat2x16(x).x);"},
+      {"encode_f16_narrow", "", "uint", "float x",
+       "return packFloat2x16(f16vec2(float16_t(x), float16_t(0.0)));"},
       {"decode_bf16", "", "float", "uint x", "return uintBitsToFloat(x << 16);"},
       {"encode_bf16", "", "uint", "float x",
        "uint u = floatBitsToUint(x), hi = u >> 16;\n"

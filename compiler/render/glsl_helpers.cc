@@ -112,8 +112,10 @@ std::string GlslHelpers::type(std::string_view scalar, int lanes) {
 }
 
 bool GlslHelpers::emit(const std::string& name) {
-  const auto at = instances().find(name);
+  auto at = instances().find(name);
   if (at == instances().end()) return false;
+  if (const auto narrow = instances().find(name + "_narrow"); target_.narrow && narrow != instances().end())
+    at = narrow;
   if (!known_.insert(name).second) return true;
   const Instance& row = at->second;
   for (const std::string& called : calls(row.body)) emit(called);

@@ -25,6 +25,8 @@ std::string glsl_type(std::string_view scalar, int lanes);
 
 class GlslHelpers {
  public:
+  explicit GlslHelpers(const GlslTarget& target) : target_(target) {}
+  const GlslTarget& target() const { return target_; }
   // The name to call: row `name` on `scalar` ("div" on "int": div_int). "" when there is no such row.
   std::string function(std::string_view name, std::string_view scalar, int lanes = 1);
   // A function that no row has: `value` is what it returns. Its name.
@@ -38,6 +40,7 @@ class GlslHelpers {
 
  private:
   bool emit(const std::string& name);
+  const GlslTarget target_;
   std::unordered_set<std::string> known_;
   std::string text_;
   GlslNeeds needs_;

@@ -19,9 +19,11 @@ namespace {
 
 class GlslPrinter {
  public:
-  explicit GlslPrinter(const Kernel& kernel)
+  GlslPrinter(const Kernel& kernel, const GlslTarget& target)
       : kernel_(kernel),
         narrow_(kernel),
+        tiles_(kernel),
+        helpers_(target),
         memory_(helpers_),
         expr_(helpers_, memory_, narrow_, [this](const Var& v) { return name_of(v.get(), v->name); }) {}
   Result<GlslKernel> run();
@@ -53,6 +55,7 @@ class GlslPrinter {
 
   const Kernel& kernel_;
   kernel::NarrowIndices narrow_;
+  const GlslTiles tiles_;
   GlslHelpers helpers_;
   GlslMemory memory_;
   GlslExpr expr_;
@@ -83,6 +86,7 @@ void GlslPrinter::alloc(const Stmt& s) {
   switch (b->scope) {
     case Scope::kRegister:
       memory_.declare_register(b.get(), name);
+      if (tiles_.has(b.get())) return linef("{} {}[{}];", tiles_.type(b.get()), name, b->size);
       linef("{} {}[{}];", helpers_.type(glsl_carrier(b->type.dtype), b->type.lanes), name,
             std::max<int64_t>(b->size, 1));
       return;
@@ -126,6 +130,7 @@ void GlslPrinter::stmt(const Stmt& s) {
     case StmtKind::kLet:
     case StmtKind::kDeclare: {
       const bool narrow = is_narrow(s->var);
+      if (s->kind == StmtKind::kLet) expr_.note_let(s->var, s->value);
       const std::string value = narrow ? expr_.index(s->value) : expr_.text(s->value);
       const std::string type =
           narrow ? "int" : helpers_.type(glsl_carrier(s->var->type.dtype), s->var->type.lanes);
@@ -170,6 +175,8 @@ void GlslPrinter::stmt(const Stmt& s) {
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
       return fail("asynchronous copies have no form");
+    case StmtKind::kTile:
+      return line(expr_.tile_text(s, tiles_));
     case StmtKind::kGroupMma:
     case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:
@@ -187,7 +194,7 @@ void GlslPrinter::bindings() {
     const Buffer& b = kernel_.bindings[k];
     memory_.declare_binding(b.get(), name_of(b.get(), b->name), k);
   }
-  memory_.declare_pool(kernel_.workgroup_bytes);
+  memory_.declare_pool(kernel_.workgroup_bytes, tiles_.any());
 }
 
 // The tile's coordinates, the thread, the parameters.
@@ -207,7 +214,13 @@ void GlslPrinter::coordinates() {
   }
   if (kernel_.thread) {
     if (!is_narrow(kernel_.thread)) fail("the thread's number needs 64 bits");
-    linef("const int {} = int(gl_LocalInvocationID.x);", name_of(kernel_.thread.get(), kernel_.thread->name));
+    const std::string name = name_of(kernel_.thread.get(), kernel_.thread->name);
+    // The numbering of threads that the kernel's subgroups are by.
+    if (kernel_.subgroup) {
+      linef("const int {} = int(gl_SubgroupID * {}u + gl_SubgroupInvocationID);", name, kernel_.subgroup);
+    } else {
+      linef("const int {} = int(gl_LocalInvocationID.x);", name);
+    }
   }
   std::string rest = "tile_number";
   for (size_t k = kernel_.grid.size(); k-- > 0;) {
@@ -247,6 +260,7 @@ Result<GlslKernel> GlslPrinter::run() {
   coordinates();
   --depth_;
   body(kernel_.body);
+  if (problem_.empty()) problem_ = tiles_.problem();
   if (problem_.empty()) problem_ = expr_.problem();
   if (!problem_.empty())
     return tern::error("Kernel '{}' cannot be written as GLSL: {}.", kernel_.name, problem_);
@@ -255,10 +269,18 @@ Result<GlslKernel> GlslPrinter::run() {
   out.needs = helpers_.needs();
   out.text = "#version 450\n";
   if (out.needs.int64) out.text += "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n";
-  if (out.needs.shuffle)
-    out.text +=
-        "#extension GL_KHR_shader_subgroup_basic : require\n#extension GL_KHR_shader_subgroup_shuffle : "
-        "require\n";
+  out.needs.tiles = tiles_.any();
+  const auto extension = [&](std::string_view name, bool used) {
+    if (used) out.text += fmt::format("#extension GL_{} : require\n", name);
+  };
+  const bool narrow = helpers_.target().narrow;
+  extension("KHR_shader_subgroup_basic", kernel_.subgroup != 0 || out.needs.shuffle);
+  extension("KHR_shader_subgroup_shuffle", out.needs.shuffle);
+  extension("EXT_shader_16bit_storage", narrow);
+  extension("EXT_shader_8bit_storage", narrow);
+  extension("EXT_shader_explicit_arithmetic_types_float16", narrow);
+  extension("KHR_memory_scope_semantics", tiles_.any());
+  extension("KHR_cooperative_matrix", tiles_.any());
   out.text += fmt::format("// kernel {}\n", kernel_.name);
   for (const std::string& source : kernel_.source) out.text += fmt::format("// {}\n", source);
   if (!kernel_.schedule.empty()) out.text += fmt::format("// schedule: {}\n", kernel_.schedule);
@@ -270,8 +292,8 @@ Result<GlslKernel> GlslPrinter::run() {
 
 }  // namespace
 
-Result<GlslKernel> render_glsl(const Kernel& kernel) {
-  return GlslPrinter(kernel).run();
+Result<GlslKernel> render_glsl(const Kernel& kernel, const GlslTarget& target) {
+  return GlslPrinter(kernel, target).run();
 }
 
 }  // namespace tern::render

@@ -29,7 +29,8 @@ class GlslMemory {
   // Thread-local arrays and workgroup memory (from byte `offset` of the pool).
   void declare_stack(const kernel::BufferNode* buffer, const std::string& name);
   void declare_workgroup(const kernel::BufferNode* buffer, const std::string& name, int64_t offset);
-  void declare_pool(int64_t bytes);
+  // wide: in vectors of four words, as tiles want it.
+  void declare_pool(int64_t bytes, bool wide);
   // An array of the kernel's own function, accessed by element.
   void declare_register(const kernel::BufferNode* buffer, const std::string& name) {
     buffers_[buffer] = {name};
@@ -37,6 +38,18 @@ class GlslMemory {
   const std::string& register_name(const kernel::BufferNode* buffer) const {
     return buffers_.at(buffer).name;
   }
+
+  // Eight or four elements below 32 bits, or whole words, as the words they lie in: `words` of them, 2 or 4,
+  // from an index that is a multiple of them. "" where that has no form.
+  std::string raw_load(const kernel::BufferNode* buffer, const std::string& index, int words);
+  std::string raw_store(const kernel::BufferNode* buffer, const std::string& index, int words,
+                        const std::string& value);
+  // The array that holds a workgroup or global buffer as vectors of four words, and where element `index` is
+  // in it.
+  struct Tile {
+    std::string array, element;
+  };
+  Tile tile(const kernel::BufferNode* buffer, const std::string& index);
 
   std::string load(const GlslAccess& access);
   std::string store(const GlslAccess& access);
@@ -50,11 +63,14 @@ class GlslMemory {
     std::string name;
     Kind kind = Kind::kPlain;
     int64_t first_word = 0;     // kPool
-    size_t binding = SIZE_MAX;  // of read-only buffers that may have a second view
+    size_t binding = SIZE_MAX;  // kPlain, kWords
+    bool read_only = false;
   };
   std::string element_load(const kernel::BufferNode* buffer);
   std::string element_store(const kernel::BufferNode* buffer);
-  std::string words_load(const kernel::BufferNode* buffer, const Place& place, int bits);
+  std::string word(const Place& place, const std::string& index) const;
+  std::string view(const Place& place, const std::string& type);
+  std::string vector_view(const GlslAccess& access, bool is_store);
   std::string vector_load(const GlslAccess& access);
   std::string vector_store(const GlslAccess& access);
   std::string whole_words(const GlslAccess& access, bool is_store);
@@ -65,6 +81,7 @@ class GlslMemory {
   std::unordered_map<const kernel::BufferNode*, Place> buffers_;
   std::unordered_set<std::string> known_;
   std::string declarations_, functions_;
+  bool wide_pool_ = false;
 };
 
 }  // namespace tern::render

@@ -7,12 +7,12 @@ using namespace tern;
 
 namespace {
 
-render::GlslKernel rendered(std::string_view text) {
+render::GlslKernel rendered(std::string_view text, const render::GlslTarget& target = {}) {
   auto kernel = kernel::parse_kernel(text);
   REQUIRE_MESSAGE(kernel.ok(), (kernel.ok() ? "" : kernel.error().text()));
   const std::string problems = kernel::verify(kernel.value());
   REQUIRE_MESSAGE(problems.empty(), problems);
-  auto glsl = render::render_glsl(kernel.value());
+  auto glsl = render::render_glsl(kernel.value(), target);
   REQUIRE_MESSAGE(glsl.ok(), (glsl.ok() ? "" : glsl.error().text()));
   return std::move(glsl.value());
 }
@@ -56,9 +56,50 @@ void main() {
   st_v_y((v_at + v_t), min(to_uint_float((ld_v_s((63 - v_t)) + reduce_add4_float(v_v))), uint(255u)));
 }
 )");
-  CHECK(kernel.text.find("readonly buffer View0_4 { vec4 v_x_x4[]; };") != std::string::npos);
+  CHECK(kernel.text.find("readonly buffer View0_vec4 { vec4 v_x_vec4[]; };") != std::string::npos);
   CHECK(kernel.text.find("buffer Binding1 { uint v_y[]; };") != std::string::npos);
   CHECK(kernel.text.find("shared uint workgroup_pool[64];") != std::string::npos);
+}
+
+TEST_CASE("glsl: 16-bit storage: elements of their own, words as they are, matrices") {
+  const render::GlslKernel kernel = rendered(R"(kernel tile {
+  bind x: f16 read
+  bind y: u8 write
+  threads t < 32
+  subgroup 32
+  workgroup 2560
+  alloc s: f16[640] workgroup at 1280
+  alloc a: f16x8[1] register
+  alloc b: f16x8[1] register
+  alloc c: f32x8[2] register
+  s[(t * 8)] = bitcast.f16x8(bitcast.u32x4(x[(t * 8); 8]))
+  y[(t * 4)] = cast.u8(x[(t * 4); 4])
+  tile_fill c[1], 0.0
+  tile_load a[0], s[(t * 8)], 24
+  tile_load_columns b[0], x[16], 8
+  tile_multiply c[1], a[0], b[0]
+}
+)",
+                                             {true});
+  CHECK(kernel.needs.tiles);
+  CHECK(kernel.text.find("return vec4(v_x_f16vec4[i >> 2]);") != std::string::npos);
+  CHECK(kernel.text.find("v_y_u8vec4[i >> 2] = u8vec4(v);") != std::string::npos);
+  CHECK("\n" + kernel.text.substr(kernel.text.find("void main")) == R"(
+void main() {
+  const uint tile_number = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  if (tile_number >= launch.tiles) return;
+  const int v_t = int(gl_SubgroupID * 32u + gl_SubgroupInvocationID);
+  coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> v_a[1];
+  coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> v_b[1];
+  coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> v_c[2];
+  workgroup_pool[uint(80 + (((v_t * 8)) >> 3))] = v_x_uvec4[uint(((v_t * 8)) >> 3)];
+  st4a_v_y((v_t * 4), min(to_uint_float(ld4a_v_x((v_t * 4))), uvec4(255u)));
+  v_c[1] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+  coopMatLoad(v_a[0], workgroup_pool, uint(80 + (((v_t * 8)) >> 3)), uint((24) >> 3), gl_CooperativeMatrixLayoutRowMajor);
+  coopMatLoad(v_b[0], v_x_uvec4, uint((16) >> 3), uint((8) >> 3), gl_CooperativeMatrixLayoutColumnMajor);
+  v_c[1] = coopMatMulAdd(v_a[0], v_b[0], v_c[1]);
+}
+)");
 }
 
 TEST_CASE("glsl: what a kernel needs of the device, and what has no form") {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "compiler/device_target.h"
 #include "compiler/tools/ternc_report.h"
 
 namespace {
@@ -146,7 +147,7 @@ int run(Options& options) {
     return fail(kUsage, fmt::format("--precision is f32, f16 or bf16, not '{}'.", options.precision));
   if (!options.compile.keep_f32.empty() && options.precision == "f32")
     return fail(kUsage, "--keep-f32 makes exceptions to --precision=f16 or bf16; with f32 there are none.");
-  Result<std::vector<lower::Target>> targets = lower::parse_targets(options.targets);
+  Result<std::vector<lower::Target>> targets = parse_device_targets(options.targets);
   if (!targets.ok()) return fail(kUsage, targets.error().text());
   options.compile.targets = std::move(targets).value();
   if (!options.required.empty()) {
@@ -196,7 +197,8 @@ int main(int argc, char** argv) {
          "--targets", options.targets,
          "What to compile for, comma-separated: cpu (this machine's architecture, every level worth having), "
          "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni or +dotprod; "
-         "cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan")
+         "cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan (all levels), vulkan:1.1, "
+         "vulkan:device.json (a device that tern devices --json wrote down)")
       ->capture_default_str();
   app.add_option("--require", options.required,
                  "GPUs that the model must run on as a whole (cuda, vulkan): if it cannot, everything that "

@@ -24,6 +24,7 @@ enum Extension : uint32_t {
   kDeviceAddress,
   kExternalMemoryHost,
   kMatrices,
+  kMemoryModel,
   kPortabilitySubset,
   kExtensionCount,
 };
@@ -38,7 +39,8 @@ constexpr ExtensionRow kExtensions[kExtensionCount] = {
     {VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME, VK_API_VERSION_1_2},
     {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, 0},
     {kCooperativeMatrix, 0},
-    {"VK_KHR_portability_subset", 0},  // must be on where it is there
+    {VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME, VK_API_VERSION_1_2},  // shaders with matrices use it
+    {"VK_KHR_portability_subset", 0},                                 // must be on where it is there
 };
 
 // The structures of vkGetPhysicalDeviceFeatures2, which vkCreateDevice takes as they were answered.
@@ -50,6 +52,7 @@ struct Features {
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
   VkPhysicalDeviceBufferDeviceAddressFeatures device_address;
   CooperativeMatrixFeatures matrices;
+  VkPhysicalDeviceVulkanMemoryModelFeatures memory_model;
 };
 
 struct Found {
@@ -102,6 +105,8 @@ void query_features(Device* device, Found* found) {
     chain(&f, &f.dot_product, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
   if (found->usable[kDeviceAddress])
     chain(&f, &f.device_address, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
+  if (found->usable[kMemoryModel])
+    chain(&f, &f.memory_model, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES);
   if (found->usable[kMatrices]) {
     f.matrices.type = kCooperativeMatrixFeaturesType;
     f.matrices.next = f.head.pNext;
@@ -200,7 +205,8 @@ void fill_capabilities(Device* device, const Found& found) {
   set(vulkan_storage_8bit, f.storage8.storageBuffer8BitAccess);
   set(vulkan_integer_dot_product, f.dot_product.shaderIntegerDotProduct);
   set(vulkan_buffer_device_address, f.device_address.bufferDeviceAddress);
-  set(vulkan_cooperative_matrix, f.matrices.cooperative_matrix && has_common_matrix(device));
+  set(vulkan_cooperative_matrix,
+      f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel && has_common_matrix(device));
   set(vulkan_workgroup_memory, limits.workgroup_memory);
   set(vulkan_workgroup_invocations, limits.workgroup_invocations);
   set(vulkan_storage_range, static_cast<int64_t>(limits.storage_range));

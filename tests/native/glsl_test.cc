@@ -172,12 +172,28 @@ void check(tern_hal_device_t* device, const Results& results, tern_const_bytes_t
   }
 }
 
-void compile_and_check(const std::vector<Results>& all) {
+// Whether 16- and 8-bit storage changes its text.
+bool has_narrow(const Results& results) {
+  return std::any_of(results.kernel.bindings.begin(), results.kernel.bindings.end(), [](const Buffer& b) {
+    return dtype_bits(b->type.dtype) == 8 || dtype_bits(b->type.dtype) == 16;
+  });
+}
+
+// For the floor, and what is narrow for devices with 16- and 8-bit storage too.
+void compile_and_check(const std::vector<Results>& each) {
   std::vector<toolchain::Shader> shaders;
-  for (const Results& results : all) {
-    auto rendered = render::render_glsl(results.kernel);
+  std::vector<Results> all;
+  const auto add = [&](const Results& results, const render::GlslTarget& target,
+                       toolchain::ShaderEnvironment environment) {
+    auto rendered = render::render_glsl(results.kernel, target);
     REQUIRE_MESSAGE(rendered.ok(), (rendered.ok() ? "" : rendered.error().text()));
-    shaders.push_back({results.kernel.name, rendered->text});
+    shaders.push_back({results.kernel.name, rendered->text, environment});
+    all.push_back(results);
+    for (std::string& what : all.back().what) what += target.narrow ? ", 16-bit storage" : "";
+  };
+  for (const Results& results : each) {
+    add(results, {}, toolchain::ShaderEnvironment::kVulkan11);
+    if (has_narrow(results)) add(results, {true}, toolchain::ShaderEnvironment::kVulkan12);
   }
   // The optimiser takes long over kernels that have many functions in them.
   toolchain::CompileOptions options;
@@ -186,14 +202,19 @@ void compile_and_check(const std::vector<Results>& all) {
   REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
   REQUIRE(image->offsets.size() == shaders.size());
   const VulkanDevice vulkan;
-  std::mt19937 random(7);
+  std::mt19937 random(7), first = random;
   for (size_t k = 0; k < all.size(); ++k) {
     const uint64_t begin = image->offsets[k],
                    end = k + 1 < all.size() ? image->offsets[k + 1] : image->bytes.size();
     CHECK(*reinterpret_cast<const uint32_t*>(image->bytes.data() + begin) ==
           0x07230203);  // SPIR-V's magic number
+    // Both forms of a kernel get the same numbers.
+    const bool again = k > 0 && all[k].kernel.name == all[k - 1].kernel.name;
+    if (!again) first = random;
+    std::mt19937 copy = first;
     if (vulkan.device)
-      check(vulkan.device, all[k], tern_const_bytes(image->bytes.data() + begin, end - begin), random);
+      check(vulkan.device, all[k], tern_const_bytes(image->bytes.data() + begin, end - begin),
+            again ? copy : random);
   }
 }
 

@@ -34,13 +34,16 @@ bool runs_along(Expr element, const kernel::Var& v) {
 // One contraction region as the operands of a tile kernel.
 class ContractionSource {
  public:
-  ContractionSource(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem)
+  // panels: the buffer of the packed weights, -1 as long as there is none.
+  ContractionSource(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem,
+                    int& panels)
       : dispatch_(dispatch),
         emitter_(emitter),
         region_(dispatch.region()),
         root_(*region_.root),
         p_(std::move(problem)),
-        params_(dispatch.params()) {}
+        params_(dispatch.params()),
+        buffer_(panels) {}
 
   TileOperands operands() {
     TileOperands o;
@@ -94,6 +97,19 @@ class ContractionSource {
     return s;
   }
 
+  // Constant weights, packed once for all variants.
+  kernel::Buffer panels() {
+    if (buffer_ < 0) {
+      const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
+      const PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
+      LoweringContext& context = dispatch_.context();
+      const DType stored = context.stored_type(root_.operand(1));
+      buffer_ = context.add_constant(root_.operand(1)->name, pack_panels(*weights, source, stored));
+      context.note_stored(root_.operand(1), stored);
+    }
+    return dispatch_.bind(buffer_);
+  }
+
  private:
   Expr f32(int operand, const Index& index) {
     const Expr e = emitter_.element(root_.operand(static_cast<size_t>(operand)), index);
@@ -125,17 +141,6 @@ class ContractionSource {
     return kernel::select(inside, value, kernel::float_const(0.0));
   }
 
-  kernel::Buffer panels() {
-    if (buffer_ < 0) {
-      const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
-      const PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
-      LoweringContext& context = dispatch_.context();
-      const DType stored = context.stored_type(root_.operand(1));
-      buffer_ = context.add_constant(root_.operand(1)->name, pack_panels(*weights, source, stored));
-      context.note_stored(root_.operand(1), stored);
-    }
-    return dispatch_.bind(buffer_);
-  }
   Expr panel_at(const Expr& step, const Expr& column) const {
     const int64_t k = p_.k.value(), panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
     const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
@@ -152,7 +157,7 @@ class ContractionSource {
   const ContractionProblem p_;
   kernel::ParamTable& params_;
   Expr b_;
-  int buffer_ = -1;
+  int& buffer_;
 };
 
 }  // namespace
@@ -161,8 +166,8 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const TensorDataPtr constant = LoweringContext::constant_data(root.operand(1));
   if (!contraction_fits(root, constant) || !is_float(root.result()->type.dtype)) return false;
-  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels. So
-  // is a pixel shuffle's.
+  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
+  // So is a pixel shuffle's.
   if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
 
   if (lower_mma_contraction(region, context)) return true;
@@ -170,18 +175,25 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root));
-  const Level level = context.target().levels.front();
-  ElementEmitter emitter(dispatch);
-  ContractionSource source(dispatch, emitter,
-                           root.kind == OpKind::kDot
-                               ? dot_problem(root, dispatch.params(), constant != nullptr)
-                               : conv_problem(root, dispatch.params()));
-  const TileOperands operands = source.operands();
-  const SimtSchedule schedule = default_simt_schedule(source.shape(), gpu_model(level));
-  TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
-                                  : build_simt_kernel(operands, schedule, dispatch.params());
-  dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
-                       {made.threads, made.thread, made.subgroup});
+  const ContractionProblem problem = root.kind == OpKind::kDot
+                                         ? dot_problem(root, dispatch.params(), constant != nullptr)
+                                         : conv_problem(root, dispatch.params());
+  int panels = -1;
+  for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
+    const GpuModel& model = gpu_model(level);
+    ElementEmitter emitter(dispatch);
+    ContractionSource source(dispatch, emitter, problem, panels);
+    const TileOperands operands = source.operands();
+    if (model.has_tiles) {
+      if (constant) add_matrix_variant(dispatch, level, problem, source.panels());
+      continue;
+    }
+    const SimtSchedule schedule = default_simt_schedule(source.shape(), model);
+    TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
+                                    : build_simt_kernel(operands, schedule, dispatch.params());
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
+                         {made.threads, made.thread, made.subgroup});
+  }
   dispatch.finish();
   return true;
 }

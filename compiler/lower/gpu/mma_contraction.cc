@@ -3,8 +3,10 @@
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/contraction_problem.h"
+#include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/matrix_kernel.h"
 #include "compiler/lower/gpu/mma_kernel.h"
 #include "compiler/lower/packing.h"
 
@@ -242,6 +244,30 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
                    shape[1].value() < kChunk &&
                    product(Shape(filters.begin() + 2, filters.end())).value() > 1;
   return OperandCopy{*dtype, few ? kChunk : 0};
+}
+
+void add_matrix_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
+                        kernel::Buffer panels) {
+  const int64_t n = problem.n.value(), k = problem.k.value();
+  const LoweringContext& context = dispatch.context();
+  const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k};
+  // Most of the work would be on zeros: short sums, few columns, few rows.
+  if (panels->type.dtype != DType::kF16 || k < 16 || n < 16 || shape.m < 8) return;
+  const GpuModel& model = gpu_model(level);
+  const MatrixSchedule schedule =
+      default_matrix_schedule(shape, {model.cores, 200 * 1024, model.workgroup_memory});
+  ElementEmitter emitter(dispatch);
+  Source source(dispatch, emitter, problem, panels->type.dtype);
+  kernel::GridAxis batch;
+  MmaOperands o = source.operands(panels, batch);
+  const int64_t columns = (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+  o.b_first = problem.b_batches == 1 ? int_const(0)
+                                     : kernel::mul(kernel::var_expr(batch.var), int_const(columns * k));
+  const kernel::Var thread = kernel::make_var("t");
+  MmaKernel made = build_matrix_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
+  dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                       fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+                       {schedule.threads(), thread, model.subgroup});
 }
 
 bool lower_mma_contraction(const Region& region, LoweringContext& context) {

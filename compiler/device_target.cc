@@ -1,0 +1,106 @@
+#include "compiler/device_target.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <sstream>
+
+#include "compiler/pack/module_writer.h"
+
+namespace tern {
+namespace {
+
+constexpr std::string_view kNames[] = {
+#define TERN_CAPABILITY(id, name, meaning) #name,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+};
+
+// The part of what `tern devices --json` wrote that describes the driver's first device.
+Result<std::string> device_of(const std::string& json, std::string_view driver) {
+  const size_t at = json.find(fmt::format("\"driver\": \"{}\"", driver));
+  if (at == std::string::npos) return error("it has no device of the driver '{}'", driver);
+  return json.substr(at, json.find("\"driver\"", at + 1) - at);
+}
+
+// Rows that the file does not have are 0, as those of drivers that do not know them.
+int64_t capability(const std::string& device, uint16_t row) {
+  const std::string key = fmt::format("\"{}\":", kNames[row]);
+  size_t at = device.find(key);
+  if (at == std::string::npos) return 0;
+  at = std::min(device.find_first_not_of(" \t\r\n", at + key.size()), device.size());
+  int64_t value = 0;
+  std::from_chars(device.data() + at, device.data() + device.size(), value);
+  return value;
+}
+
+bool holds(const module::Condition& condition, int64_t value) {
+  switch (condition.op()) {
+    case module::ConditionOp::AtLeast:
+      return value >= condition.value();
+    case module::ConditionOp::AtMost:
+      return value <= condition.value();
+    case module::ConditionOp::Equal:
+      return value == condition.value();
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<lower::Target> target_for_device(const lower::Target& all, const std::string& json) {
+  TERN_ASSIGN(const std::string device, device_of(json, lower::arch_name(all.arch)));
+  lower::Target out = all;
+  out.levels.clear();
+  for (const lower::Level level : all.levels) {
+    const std::vector<module::Condition> conditions =
+        pack::image_conditions(level, all.images(level).front());
+    if (!std::all_of(conditions.begin(), conditions.end(), [&](const module::Condition& c) {
+          return holds(c, capability(device, c.capability()));
+        }))
+      continue;
+    if (lower::gpu_model(level).covers == lower::Covers::kAll) out.levels.clear();
+    out.levels.push_back(level);
+  }
+  if (out.levels.empty()) return error("no kernels are for such a device");
+  return out;
+}
+
+Result<std::vector<lower::Target>> parse_device_targets(const std::string& text) {
+  std::string plain;
+  std::vector<lower::Target> devices;
+  std::stringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) {
+    const size_t colon = word.find(':');
+    if (colon == std::string::npos || !word.ends_with(".json")) {
+      plain += (plain.empty() ? "" : ",") + word;
+      continue;
+    }
+    if (word.substr(0, colon) != "vulkan")
+      return error("Target '{}' is a device, which only vulkan takes: vulkan:FILE.json.", word);
+    TERN_ASSIGN(const std::vector<lower::Target> all, lower::parse_targets("vulkan"));
+    const std::string path = word.substr(colon + 1);
+    std::ifstream file(path);
+    std::stringstream json;
+    json << file.rdbuf();
+    if (!file) return error("The device file '{}' cannot be read.", path);
+    Result<lower::Target> target = target_for_device(all.front(), json.str());
+    if (!target.ok())
+      return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
+                   target.error().message);
+    devices.push_back(std::move(target).value());
+  }
+  std::vector<lower::Target> out;
+  if (!plain.empty() || devices.empty()) {
+    TERN_ASSIGN(out, lower::parse_targets(plain));
+  }
+  for (lower::Target& device : devices) {
+    const bool twice =
+        std::any_of(out.begin(), out.end(), [&](const lower::Target& t) { return t.arch == device.arch; });
+    if (twice) return error("The targets '{}' name {} twice.", text, lower::arch_name(device.arch));
+    out.push_back(std::move(device));
+  }
+  return out;
+}
+
+}  // namespace tern

@@ -1,0 +1,59 @@
+#include "compiler/device_target.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace tern {
+namespace {
+
+std::string device(const std::string& rows) {
+  return "[\n  {\n    \"driver\": \"cpu\",\n    \"capabilities\": {\n      \"vulkan_float16\": 0\n    }\n  "
+         "},\n  {\n    "
+         "\"driver\": \"vulkan\",\n    \"capabilities\": {\n" +
+         rows + "\n    }\n  }\n]\n";
+}
+
+const std::string kNarrow =
+    "\"vulkan_api_version\": 103, \"vulkan_float16\": 1, \"vulkan_storage_16bit\": 1, "
+    "\"vulkan_storage_8bit\": 1,\n"
+    "\"vulkan_workgroup_invocations\": 1024, \"vulkan_workgroup_memory\": 49152,\n";
+
+std::string levels(const std::string& json) {
+  const auto all = lower::parse_targets("vulkan");
+  REQUIRE(all.ok());
+  auto target = target_for_device(all.value().front(), json);
+  if (!target.ok()) return target.error().text();
+  std::string out;
+  for (const lower::Level level : target->levels) out += fmt::format("{} ", lower::level_name(level));
+  return out;
+}
+
+TEST_CASE("device targets: the levels that a saved device runs") {
+  CHECK(levels(device("\"vulkan_api_version\": 101")) == "vulkan_1_1 ");
+  CHECK(levels(device(kNarrow + "\"vulkan_subgroup_size\": 8")) == "vulkan_f16 ");
+  const std::string shuffles = kNarrow + "\"vulkan_subgroup_size\": 32, \"vulkan_subgroup_shuffle\": 1";
+  CHECK(levels(device(shuffles)) == "vulkan_f16 vulkan_subgroup_32 ");
+  CHECK(levels(device(shuffles + ", \"vulkan_cooperative_matrix\": 1")) ==
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix ");
+  CHECK(levels("[]") == "it has no device of the driver 'vulkan'");
+}
+
+TEST_CASE("device targets: words and files") {
+  const std::string path = (std::filesystem::temp_directory_path() / "tern_device_target_test.json").string();
+  std::ofstream(path) << device(kNarrow);
+  auto both = parse_device_targets("cpu,vulkan:" + path);
+  REQUIRE_MESSAGE(both.ok(), both.error().text());
+  REQUIRE(both->size() == 2);
+  CHECK(both->back().levels == std::vector{lower::Level::kVulkanF16});
+  CHECK(parse_device_targets("vulkan,vulkan:" + path).error().text().find("name vulkan twice") !=
+        std::string::npos);
+  CHECK(parse_device_targets("cuda:" + path).error().text().find("which only vulkan takes") !=
+        std::string::npos);
+  std::filesystem::remove(path);
+  CHECK(parse_device_targets("vulkan:" + path).error().text().find("cannot be read") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace tern

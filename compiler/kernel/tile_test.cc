@@ -1,0 +1,89 @@
+// Tiles of a subgroup: text, meaning, what is refused.
+#include "compiler/kernel/assign_workgroup.h"
+#include "compiler/kernel/eval_memory.h"
+#include "compiler/kernel/simplify.h"
+#include "compiler/kernel/test_util.h"
+
+namespace tern::kernel {
+namespace {
+
+// c = a * b + 1, 16 x 16; b lies in columns.
+const char* const kProduct = R"(kernel product {
+  bind a: f16 read
+  bind b: f16 read
+  bind c: f32 write
+  threads t < 32
+  subgroup 32
+  alloc x: f16x8[1] register
+  alloc y: f16x8[1] register
+  alloc sums: f32x8[1] register
+  alloc out: f32[320] workgroup
+  tile_fill sums[0], 1.0
+  tile_load x[0], a[0], 16
+  tile_load_columns y[0], b[0], 24
+  tile_multiply sums[0], x[0], y[0]
+  tile_store sums[0], out[0], 20
+  barrier
+  serial i = 0 .. +8 {
+    c[((i * 32) + t)] = out[((idiv(((i * 32) + t), 16) * 20) + irem(t, 16))]
+  }
+}
+)";
+
+// The evaluator's complaint, or "".
+std::string run(const Kernel& k, std::vector<double>* results = nullptr) {
+  std::vector<uint8_t> a(512), b(768), c(1024);
+  for (int64_t i = 0; i < 256; ++i)
+    write_element(DType::kF16, a.data(), i,
+                  scalar::scalar_from_double(DType::kF16, static_cast<double>(i % 7)));
+  for (int64_t i = 0; i < 384; ++i)
+    write_element(DType::kF16, b.data(), i,
+                  scalar::scalar_from_double(DType::kF16, static_cast<double>(i % 5)));
+  auto code = evaluate(k, {{a.data(), 512}, {b.data(), 768}, {c.data(), 1024}}, {}, 0, 1);
+  if (!code.ok()) return code.error().message;
+  for (int64_t i = 0; results && i < 256; ++i) results->push_back(read_element(DType::kF32, c.data(), i).f);
+  return "";
+}
+
+std::string replaced(std::string text, const std::string& what, const std::string& with) {
+  return text.replace(text.find(what), what.size(), with);
+}
+
+TEST_CASE("tiles: a product of two, one loaded from columns") {
+  Kernel k = parsed(kProduct);
+  CHECK(print_kernel(k) == kProduct);
+  simplify(k);
+  assign_workgroup(k);
+  REQUIRE(verify(k) == "");
+  std::vector<double> results;
+  REQUIRE(run(k, &results) == "");
+  for (int64_t r = 0; r < 16; ++r) {
+    for (int64_t c = 0; c < 16; ++c) {
+      double sum = 1;
+      for (int64_t i = 0; i < 16; ++i) sum += static_cast<double>((r * 16 + i) % 7 * ((c * 24 + i) % 5));
+      CHECK(results[static_cast<size_t>(r * 16 + c)] == sum);
+    }
+  }
+}
+
+TEST_CASE("tiles: what is wrong is said") {
+  CHECK(run(parsed(replaced(kProduct, "a[0], 16", "a[4], 16"))) ==
+        "A tile of 'a' begins at element 4 with a pitch of 16: no multiples of 16 bytes.");
+  CHECK(run(parsed(replaced(kProduct, "a[0], 16", "a[(t * 8)], 16"))) ==
+        "The threads of a subgroup name different tiles of 'a'.");
+  CHECK(run(parsed(replaced(kProduct, "  barrier\n", ""))).starts_with("There is a race"));
+  CHECK(run(parsed(replaced(kProduct, "  tile_fill sums[0], 1.0\n",
+                            "  if (t < 3) {\n    tile_fill sums[0], 1.0\n  }\n"))) ==
+        "tile_fill is reached by 3 of the 32 threads of subgroup 0.");
+  const auto refusal = [](const std::string& text) {
+    auto k = parse_kernel(text);
+    return k.ok() ? verify(*k) : k.error().message;
+  };
+  CHECK(refusal(replaced(kProduct, "x: f16x8", "x: f16x4")).find("no register buffer of eight floats") !=
+        std::string::npos);
+  CHECK(refusal(replaced(kProduct, "subgroup 32", "subgroup 16")).find("relies on subgroups of 16") !=
+        std::string::npos);
+}
+
+}  // namespace
+}  // namespace tern::kernel

@@ -1,0 +1,326 @@
+#include "compiler/lower/gpu/matrix_kernel.h"
+
+#include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/gpu/chunks.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::TileOp;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using Stmts = std::vector<Stmt>;
+
+constexpr int kSide = 16, kVector = 4;
+constexpr VType kWords{DType::kU32, 4};  // a chunk
+
+Expr plus(const Expr& a, const Expr& b) {
+  return kernel::add(a, b);
+}
+Expr times(const Expr& a, int64_t b) {
+  return kernel::mul(a, int_const(b));
+}
+Expr div(const Expr& a, int64_t b) {
+  return kernel::index_div(a, int_const(b));
+}
+Expr rem(const Expr& a, int64_t b) {
+  return kernel::index_rem(a, int_const(b));
+}
+Expr no_chunk() {
+  return kernel::broadcast(int_const(0, DType::kU32), 4);
+}
+Buffer registers(const char* name, VType type, int64_t size) {
+  return kernel::make_buffer(name, type, Scope::kRegister, kernel::Access::kReadWrite, size);
+}
+
+class Builder {
+ public:
+  Builder(const Dim& m, int64_t n, int64_t k, const MatrixSchedule& s, const Var& thread,
+          const MmaOperands& o, kernel::ParamTable& params)
+      : m_dim_(m), n_(n), k_(k), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
+    steps_ = (k + s.block_depth - 1) / s.block_depth;
+    a_chunks_ = s.block_depth / kChunk;
+    a_rows_ = s.threads() / a_chunks_;
+    a_count_ = (s.block_m + a_rows_ - 1) / a_rows_;
+    b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
+    b_count_ = (b_total_ + s.threads() - 1) / s.threads();
+  }
+
+  MmaKernel build(const kernel::GridAxis& batch) {
+    MmaKernel out;
+    if (batch.var) out.grid.push_back(batch);
+    const Var m_block = kernel::make_var("m_block"), n_block = kernel::make_var("n_block");
+    const Dim m_blocks = ceildiv(m_dim_, s_.block_m), n_blocks = (n_ + s_.block_n - 1) / s_.block_n;
+    out.grid.push_back({m_block, m_blocks, params_.expr(m_blocks)});
+    out.grid.push_back({n_block, n_blocks, params_.expr(n_blocks)});
+    LoopWriter w;
+    m0_ = w.let("m0", times(var_expr(m_block), s_.block_m));
+    n0_ = w.let("n0", times(var_expr(n_block), s_.block_n));
+    const Expr warp = w.let("warp", div(t_, 32));
+    warp_n_ = w.let("warp_n", rem(warp, s_.warps_n));
+    warp_m_ = w.let("warp_m", rem(div(warp, s_.warps_n), s_.warps_m));
+    warp_k_ = w.let("warp_k", div(warp, int64_t{s_.warps_n} * s_.warps_m));
+    acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
+    w.emit(kernel::alloc(acc_));
+    for (int64_t i = 0; i < acc_->size; ++i)
+      w.emit(kernel::tile(TileOp::kFill, acc_, int_const(i), kernel::float_const(0.0)));
+    w.emit(kernel::block(sums()));
+    w.emit(kernel::block(results()));
+    out.body = w.take();
+    return out;
+  }
+
+ private:
+  Buffer workgroup(const char* name, DType dtype, int64_t size) const {
+    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+  }
+
+  Stmts sums() {
+    a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.stages} * s_.block_m * s_.a_pitch());
+    b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.stages} * s_.block_depth * s_.b_pitch());
+    a_next_ = registers("a_next", kWords, a_count_);
+    b_next_ = registers("b_next", kWords, b_count_);
+    a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
+    b_tile_ = registers("b_tile", {o_.dtype, 8}, s_.tiles_n());
+    LoopWriter w;
+    for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_}) w.emit(kernel::alloc(b));
+    prepare_rows(w);
+    fetch(w, int_const(0));
+    put(w, int_const(0));
+    w.emit(kernel::barrier());
+    w.loop("step", int_const(steps_), [&](Expr step) {
+      const Expr next = w.let("next", plus(step, int_const(1)));
+      const Expr more = w.let("more", less(next, int_const(steps_)));
+      if (steps_ > 1) w.when(more, [&] { fetch(w, next); });
+      products(w, w.let("stage", rem(step, s_.stages)));
+      if (s_.stages == 1) w.emit(kernel::barrier());
+      if (steps_ > 1) w.when(more, [&] { put(w, w.let("filled", rem(next, s_.stages))); });
+      w.emit(kernel::barrier());
+    });
+    return w.take();
+  }
+
+  // ---- A: a thread copies the same chunk column of every row that it copies.
+
+  void prepare_rows(LoopWriter& w) {
+    chunk_ = w.let("chunk", rem(t_, a_chunks_));
+    const Expr first = w.let("copy_row", div(t_, a_chunks_));
+    for (int64_t r = 0; r < a_count_; ++r) {
+      const Expr row = r == 0 ? first : plus(first, int_const(r * a_rows_));
+      Stmts lets;
+      rows_.push_back({row, o_.a_row(plus(m0_, row), lets)});
+      for (Stmt& let : lets) w.emit(std::move(let));
+      Expr exists;
+      if (!m_dim_.is_const() || m_dim_.value() % s_.block_m != 0)
+        exists = less(plus(m0_, row), params_.expr(m_dim_));
+      if (s_.block_m % a_rows_ != 0) exists = both(exists, less(row, int_const(s_.block_m)));
+      exists_.push_back(exists ? w.let("row_exists", exists) : nullptr);
+    }
+  }
+
+  // Eight elements, where `exists` says so, from an index that is a multiple of eight.
+  // Elsewhere the first ones are read, so that no load waits for a branch.
+  static Expr chunk(LoopWriter& w, const Buffer& from, const Expr& index, const Expr& given) {
+    const Expr exists = given ? w.let("exists", given) : nullptr;
+    const Expr known = exists ? kernel::select(exists, index, int_const(0)) : index;
+    const Expr words = kernel::bitcast(kernel::load(from, times(div(known, kChunk), kChunk), kChunk), kWords);
+    return exists ? kernel::select(exists, w.let("words", words), no_chunk()) : words;
+  }
+
+  // Two scalars of 16 bits as a word.
+  static Expr pair(const Expr& low, const Expr& high) {
+    const auto bits = [](const Expr& e) {
+      return kernel::cast(kernel::bitcast(e, {DType::kU16, 1}), DType::kU32);
+    };
+    return kernel::op(ScalarOp::kOr,
+                      {bits(low), kernel::op(ScalarOp::kShl, {bits(high), int_const(16, DType::kU32)})});
+  }
+
+  Expr gathered(LoopWriter& w, size_t r, const Expr& k, bool ragged) {
+    std::vector<Expr> elements;
+    for (int e = 0; e < kChunk; ++e) {
+      const Expr ke = plus(k, int_const(e));
+      Expr value = o_.a_element(rows_[r].state, ke);
+      const Expr here = both(exists_[r], ragged ? less(ke, int_const(k_)) : nullptr);
+      if (here) value = kernel::select(here, value, kernel::float_const(0.0, o_.dtype));
+      elements.push_back(w.let("element", value));
+    }
+    std::vector<Expr> words;
+    for (size_t e = 0; e < kChunk; e += 2) words.push_back(w.let("word", pair(elements[e], elements[e + 1])));
+    return kernel::shuffle(kernel::shuffle(words[0], words[1], {0, 1}),
+                           kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
+  }
+
+  void fetch(LoopWriter& w, const Expr& step) {
+    const Expr k = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
+    const bool ragged = k_ % s_.block_depth != 0;
+    const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
+    Stmts lets;
+    const MmaOperands::State depth = o_.a_depth(k, lets);
+    for (Stmt& let : lets) w.emit(std::move(let));
+    for (size_t r = 0; r < rows_.size(); ++r) {
+      Expr value;
+      if (o_.a_chunk) {
+        const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
+        value = chunk(w, o_.a_buffer, at.index, both(both(exists_[r], in_depth), at.exists));
+      } else {
+        value = gathered(w, r, k, ragged);
+      }
+      w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r)), value));
+    }
+    for (int64_t i = 0; i < b_count_; ++i) {
+      const BChunk at = b_chunk(i);
+      const Expr bk = plus(times(step, s_.block_depth), at.depth);
+      const Expr panel = plus(div(n0_, kPanelColumns), at.panel);
+      const int64_t panels = (n_ + kPanelColumns - 1) / kPanelColumns;
+      Expr exists = at.exists;
+      if (ragged) exists = both(exists, less(bk, int_const(k_)));
+      if (panels * kPanelColumns % s_.block_n != 0) exists = both(exists, less(panel, int_const(panels)));
+      const Expr row = plus(times(panel, k_), bk);
+      const Expr index = plus(o_.b_first, plus(times(row, kPanelColumns), times(at.half, kChunk)));
+      w.emit(kernel::store(b_next_, int_const(i), chunk(w, o_.b_buffer, index, exists)));
+    }
+  }
+
+  // ---- B: neighbouring threads copy neighbours of one panel.
+
+  struct BChunk {
+    Expr panel, depth, half;
+    Expr exists;  // null: always
+  };
+  BChunk b_chunk(int64_t i) const {
+    const Expr q = plus(t_, int_const(i * s_.threads()));
+    const Expr exists = (i + 1) * s_.threads() > b_total_ ? less(q, int_const(b_total_)) : nullptr;
+    return {div(q, int64_t{2} * s_.block_depth), rem(div(q, 2), s_.block_depth), rem(q, 2), exists};
+  }
+
+  void put(LoopWriter& w, const Expr& stage) {
+    const auto store = [&](const Buffer& to, const Expr& index, const Buffer& next, int64_t i,
+                           const Expr& exists) {
+      const Expr chunk = kernel::bitcast(kernel::load(next, int_const(i), 4), {o_.dtype, kChunk});
+      const auto one = [&] { w.emit(kernel::store(to, index, chunk)); };
+      exists ? w.when(exists, one) : one();
+    };
+    const Expr a_base = times(stage, int64_t{s_.block_m} * s_.a_pitch());
+    for (int64_t r = 0; r < a_count_; ++r) {
+      const Expr& row = rows_[static_cast<size_t>(r)].row;
+      const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, kChunk)));
+      store(a_stage_, index, a_next_, r,
+            s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr);
+    }
+    const Expr b_base = times(stage, int64_t{s_.block_depth} * s_.b_pitch());
+    for (int64_t i = 0; i < b_count_; ++i) {
+      const BChunk at = b_chunk(i);
+      const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
+      store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, i, at.exists);
+    }
+  }
+
+  void products(LoopWriter& w, const Expr& stage) {
+    const Expr a_base = w.let("a_base", plus(times(stage, int64_t{s_.block_m} * s_.a_pitch()),
+                                             times(warp_m_, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
+    const Expr b_base = w.let("b_base", plus(times(stage, int64_t{s_.block_depth} * s_.b_pitch()),
+                                             times(warp_n_, int64_t{kSide} * s_.tiles_n())));
+    const auto tile = [&](const Buffer& tiles, int i, const Buffer& from, const Expr& first, int pitch) {
+      w.emit(kernel::tile(TileOp::kLoad, tiles, int_const(i), kernel::load(from, first), int_const(pitch)));
+    };
+    for (int q = 0; q < s_.block_depth / kSide / s_.warps_k; ++q) {
+      const Expr at = w.let("at", times(plus(int_const(int64_t{q} * s_.warps_k), warp_k_), kSide));
+      for (int i = 0; i < s_.tiles_m(); ++i)
+        tile(a_tile_, i, a_stage_, plus(a_base, plus(int_const(i * kSide * s_.a_pitch()), at)), s_.a_pitch());
+      for (int j = 0; j < s_.tiles_n(); ++j)
+        tile(b_tile_, j, b_stage_, plus(b_base, plus(times(at, s_.b_pitch()), int_const(j * kSide))),
+             s_.b_pitch());
+      for (int i = 0; i < s_.tiles_m(); ++i) {
+        for (int j = 0; j < s_.tiles_n(); ++j)
+          w.emit(kernel::tile(TileOp::kMultiply, acc_, int_const(i * s_.tiles_n() + j),
+                              kernel::load(a_tile_, int_const(i), 8),
+                              kernel::load(b_tile_, int_const(j), 8)));
+      }
+    }
+  }
+
+  // ---- Results: a row of every warp's tiles at a time.
+
+  Stmts results() {
+    const int pitch = s_.partial_pitch(), warps = s_.threads() / 32;
+    const Buffer partial = workgroup("partial", DType::kF32, int64_t{warps} * kSide * pitch);
+    LoopWriter w;
+    w.emit(kernel::alloc(partial));
+    const Expr mine = w.let("mine", times(div(t_, 32), int64_t{kSide} * pitch));
+    for (int i = 0; i < s_.tiles_m(); ++i) {
+      if (i > 0) w.emit(kernel::barrier());
+      for (int j = 0; j < s_.tiles_n(); ++j)
+        w.emit(kernel::tile(TileOp::kStore, acc_, int_const(i * s_.tiles_n() + j),
+                            kernel::load(partial, plus(mine, int_const(j * kSide))), int_const(pitch)));
+      w.emit(kernel::barrier());
+      const int64_t vectors = int64_t{s_.warps_m} * kSide * s_.block_n / kVector;
+      for (int64_t v = 0; v * s_.threads() < vectors; ++v)
+        result_vector(w, partial, i, plus(t_, int_const(v * s_.threads())), vectors,
+                      (v + 1) * s_.threads() > vectors);
+    }
+    return w.take();
+  }
+
+  void result_vector(LoopWriter& w, const Buffer& partial, int i, const Expr& q, int64_t vectors, bool last) {
+    const int width = kSide * s_.tiles_n(), pitch = s_.partial_pitch();
+    const Expr row = w.let("row", div(q, s_.block_n / kVector));
+    const Expr column = w.let("column", times(rem(q, s_.block_n / kVector), kVector));
+    const Expr part_m = div(row, kSide), inner = rem(row, kSide);
+    const Expr m = w.let("m", plus(m0_, plus(times(part_m, int64_t{kSide} * s_.tiles_m()),
+                                             plus(int_const(i * kSide), inner))));
+    const Expr n = w.let("n", plus(n0_, column));
+    Expr exists;
+    if (!m_dim_.is_const() || m_dim_.value() % s_.block_m != 0) exists = less(m, params_.expr(m_dim_));
+    if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
+    if (last) exists = both(exists, less(q, int_const(vectors)));
+    const auto store = [&] {
+      Expr sum;
+      for (int part = 0; part < s_.warps_k; ++part) {
+        const Expr warp =
+            plus(times(plus(int_const(part * s_.warps_m), part_m), s_.warps_n), div(column, width));
+        const Expr at = plus(times(plus(times(warp, kSide), inner), pitch), rem(column, width));
+        const Expr value = kernel::load(partial, at, kVector);
+        sum = sum ? kernel::add(sum, value) : value;
+      }
+      const Expr value = w.let("sum", sum);
+      const Expr count =
+          n_ % kVector == 0 ? nullptr : kernel::min(int_const(kVector), kernel::sub(int_const(n_), n));
+      for (Stmt& s : o_.finish(m, n, value, kVector, count)) w.emit(std::move(s));
+    };
+    exists ? w.when(exists, store) : store();
+  }
+
+  struct Row {
+    Expr row;
+    MmaOperands::State state;
+  };
+  const Dim m_dim_;
+  const int64_t n_, k_;
+  const MatrixSchedule& s_;
+  const MmaOperands& o_;
+  kernel::ParamTable& params_;
+  const Expr t_;
+  int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
+  Expr m0_, n0_, warp_m_, warp_n_, warp_k_, chunk_;
+  Buffer acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
+  std::vector<Row> rows_;
+  std::vector<Expr> exists_;
+};
+
+}  // namespace
+
+MmaKernel build_matrix_kernel(const Dim& m, int64_t n, int64_t k, const kernel::GridAxis& batch_axis,
+                              const MatrixSchedule& schedule, const Var& thread, const MmaOperands& operands,
+                              kernel::ParamTable& params) {
+  return Builder(m, n, k, schedule, thread, operands, params).build(batch_axis);
+}
+
+}  // namespace tern::lower::gpu

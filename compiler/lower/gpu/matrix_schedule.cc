@@ -1,0 +1,63 @@
+#include "compiler/lower/gpu/matrix_schedule.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace tern::lower::gpu {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Nanoseconds, as in mma_schedule.cc. A stage is waited for once, unless other workgroups of the processor
+// work meanwhile.
+constexpr double kStart = 1400, kBytesPerNs = 50, kLatency = 900;
+
+double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& machine) {
+  const int64_t blocks = shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n);
+  const int64_t steps = ceil_div(shape.k, s.block_depth);
+  const int64_t most = ceil_div(blocks, machine.processors);
+  const int64_t memory = std::max(s.stage_bytes(), s.partial_bytes());
+  const int64_t resident =
+      std::clamp<int64_t>(std::min<int64_t>(machine.workgroup_memory / memory, 1024 / s.threads()), 1,
+                          std::min<int64_t>(most, 8));
+  const double share =
+      most > 8 ? static_cast<double>(blocks) / machine.processors : static_cast<double>(most);
+  const double rounds = std::max(1.0, share / static_cast<double>(resident));
+  const auto depth = static_cast<double>(steps * s.block_depth);
+  const double bytes = 2.0 * depth * (s.block_m + s.block_n) + 2.0 * s.block_m * s.block_n;
+  const double flops = 2.0 * depth * s.block_m * s.block_n;
+  const auto warps = static_cast<double>(s.threads() / 32 * resident);
+  const double rate = 2000 / std::max(1.0, 8.0 / warps);
+  const double waits = kLatency * static_cast<double>(steps) / static_cast<double>(resident);
+  return rounds * kStart + share * std::max({bytes / kBytesPerNs, flops / rate, waits});
+}
+
+}  // namespace
+
+MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine) {
+  static constexpr MatrixSchedule kRows[] = {
+      {32, 32, 128, 1, 1, 4, 1}, {32, 32, 256, 1, 1, 4, 1},  {32, 64, 128, 1, 2, 2, 1},
+      {64, 32, 128, 2, 1, 2, 1}, {64, 64, 64, 2, 2, 1, 2},   {64, 64, 128, 2, 2, 2, 1},
+      {128, 64, 64, 4, 2, 1, 1}, {128, 128, 32, 2, 4, 1, 2},
+  };
+  const MatrixSchedule* best = nullptr;
+  double best_cost = 0;
+  for (const MatrixSchedule& s : kRows) {
+    if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
+    const double c = cost(shape, s, machine);
+    if (best && c >= best_cost * 0.999) continue;
+    best_cost = c;
+    best = &s;
+  }
+  return best ? *best : kRows[0];
+}
+
+std::string MatrixSchedule::text() const {
+  return fmt::format("matrix {}x{}x{}, warps {}x{}x{}, {} stage{}", block_m, block_n, block_depth, warps_m,
+                     warps_n, warps_k, stages, stages == 1 ? "" : "s");
+}
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,39 @@
+// The schedule of a contraction on cooperative matrices (kernel/ir.h: tiles), as plain data, and the cost
+// model that chooses it from shapes alone. As mma_schedule.h, but what a stage needs comes through registers,
+// fetched one stage ahead: Vulkan has no asynchronous copies, and its workgroup memory is small.
+//
+//   grid      batch, m blocks, n blocks        one workgroup: block_m x block_n of the output
+//   stage     block_depth of A and of B        in workgroup memory, once or twice
+//   warps     warps_m x warps_n tiles of the block, and warps_k parts of a stage's depth, added up at the end
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "compiler/lower/gpu/mma_schedule.h"
+
+namespace tern::lower::gpu {
+
+struct MatrixSchedule {
+  int block_m = 32, block_n = 32, block_depth = 128;
+  int warps_m = 1, warps_n = 1, warps_k = 4;
+  int stages = 1;
+
+  int threads() const { return 32 * warps_m * warps_n * warps_k; }
+  int tiles_m() const { return block_m / warps_m / 16; }
+  int tiles_n() const { return block_n / warps_n / 16; }
+  // Elements from a row to the next one: eight more than it has, against bank conflicts.
+  int a_pitch() const { return block_depth + 8; }
+  int b_pitch() const { return block_n + 8; }
+  // Of one row of tiles of a warp's partial sums.
+  int partial_pitch() const { return 16 * tiles_n() + 4; }
+  int64_t stage_bytes() const {
+    return int64_t{2} * stages * (block_m * a_pitch() + block_depth * b_pitch());
+  }
+  int64_t partial_bytes() const { return int64_t{4} * warps_m * warps_n * warps_k * 16 * partial_pitch(); }
+  std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage"
+};
+
+MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine);
+
+}  // namespace tern::lower::gpu
