@@ -7,7 +7,7 @@ A model is built with seeded weights, exported to ONNX, compiled by ternc, and r
 a CUDA graph (channels-last for vision models), `compile` is torch.compile(mode="reduce-overhead"); both in the same precision,
 inputs and outputs on the device. A run is timed by the host from its submission to its end, one after the other: what an
 application waits for; tern without its copies of inputs and outputs, which PyTorch is not asked for either. Runtimes take
-turns. `queued_ms` (--out) is what a run of the peer takes when many are queued, timed by events. A time counts if the outputs agree
+turns, each in a process of its own. `queued_ms` (--out) is what a run of the peer takes when many are queued, timed by events. A time counts if the outputs agree
 with PyTorch's in f32.
 """
 
@@ -86,7 +86,16 @@ MODELS = {
     "product_1024": lambda: (Product(1024), {"x": torch.randn(1024, 1024)}),
     "product_4096": lambda: (Product(4096), {"x": torch.randn(4096, 4096)}),
     "attention": lambda: attention(4, 32, 2048, 128),
+    # The caller's arrays are 16-bit floats too.
+    "product_1024_io16": lambda: (Product(1024), {"x": torch.randn(1024, 1024)}),
+    "product_4096_io16": lambda: (Product(4096), {"x": torch.randn(4096, 4096)}),
+    "attention_io16": lambda: attention(4, 32, 2048, 128),
 }
+
+
+def type_of(name, precision):
+    """The type of the exported model and of its inputs."""
+    return TYPES[precision] if name.endswith("_io16") else torch.float32
 
 
 def build(name):
@@ -158,6 +167,43 @@ class Torch:
         return times
 
 
+class Peer:
+    """A Torch in a process of its own: torch.compile and a captured graph in one process end with an illegal memory access."""
+
+    def __init__(self, kind, name, precision, scratch):
+        output = scratch / f"{kind}.npy"
+        self.process = subprocess.Popen([sys.executable, __file__, "--serve", kind, "--precision", precision, "--out", output, name],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        self.answer()
+        self.output = np.load(output)
+
+    def answer(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError("its process ended")
+
+    def round(self, seconds):
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        self.facts = answer["facts"]
+        return answer["times"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(kind, name, precision, out):
+    runner = Torch(kind, *build(name), TYPES[precision])
+    np.save(out, runner.output)
+    print("{}", flush=True)
+    for line in sys.stdin:
+        times = runner.round(float(line))
+        print(json.dumps({"times": times, "facts": runner.facts}), flush=True)
+
+
 class Tern:
     def __init__(self, path, inputs, precision, scratch):
         self.module = scratch / "model.tern"
@@ -180,8 +226,13 @@ class Tern:
         self.facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
         return [facts["resident_median_ms"]]
 
+    def close(self):
+        pass
 
-def export(model, inputs, path):
+
+def export(model, inputs, path, dtype):
+    if dtype != torch.float32:  # the CPU has no kernels of narrow types for all of it
+        model, inputs = model.to(dtype).cuda(), {k: v.to(dtype).cuda() for k, v in inputs.items()}
     if hasattr(getattr(model, "model", None), "config"):
         model.model.config._attn_implementation = "eager"  # the exporter writes it as plain products
     torch.backends.mha.set_fastpath_enabled(False)  # an op of its own, which the exporter does not know
@@ -194,18 +245,21 @@ def measure(name, args):
     with torch.no_grad():
         wanted = model.cuda()(*[t.cuda() for t in inputs.values()]).cpu().numpy()
     model.cpu()
+    torch.cuda.empty_cache()
     facts = {}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         path = scratch / "model.onnx"
         runners, peers = {}, args.peers.split(",") if args.peers else []
-        for kind in [*peers, "tern"]:  # peers first: the export changes the model
+        for kind in [*peers, "tern"]:
             try:
                 if kind == "tern":
-                    export(model, inputs, path)
-                    runners[kind] = Tern(path, inputs, args.precision, scratch)
+                    dtype = type_of(name, args.precision)
+                    export(model, inputs, path, dtype)
+                    to = lambda t: t.to(dtype) if t.is_floating_point() else t
+                    runners[kind] = Tern(path, {k: to(v) for k, v in inputs.items()}, args.precision, scratch)
                 else:
-                    runners[kind] = Torch(kind, model, inputs, TYPES[args.precision])
+                    runners[kind] = Peer(kind, name, args.precision, scratch)
             except Exception as error:  # a runtime that cannot is a dash in the table, not the end of the run
                 print(f"{name}: {kind} fails: {str(error)[-700:]}", file=sys.stderr)
         for kind, runner in runners.items():
@@ -218,6 +272,7 @@ def measure(name, args):
         for kind, runner in runners.items():
             facts[kind]["ms"] = statistics.median(times[kind])
             facts[kind].update(getattr(runner, "facts", {}))
+            runner.close()
     return facts
 
 
@@ -229,8 +284,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.3)
     parser.add_argument("--out")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if args.serve:
+        return serve(args.serve, args.models[0], args.precision, args.out)
     results = {}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {args.precision}")
     print("| model | tern ms | " + " | ".join(f"{p} ms" for p in args.peers.split(",")) + " | best/tern | error tern/torch |")
