@@ -79,7 +79,10 @@ class TransferTime {
   int64_t begin_;
 };
 
-tern_status_t copy_in(Session& s, External& external, const void* data, uint64_t bytes) {
+tern_status_t copy_in(Session& s, External& external, const void* data, uint64_t bytes, bool kept) {
+  if (kept && external.buffer && !is_import(external.buffer) && external.pointer == data &&
+      external.size == bytes)
+    return TERN_OK;
   if (external.buffer && is_import(external.buffer)) {
     tern_hal_buffer_release(external.buffer);
     external.buffer = nullptr;
@@ -166,7 +169,8 @@ tern_status_t bind_input(Session& s, uint32_t index, const tern_tensor_t& tensor
   TERN_RETURN_IF_ERROR(check_alignment(s, argument, tensor.data));
   tern_status_t status = TERN_OK;
   if (!s.device_memory) status = import_external(s, input.external, tensor.data, bytes, true);
-  if (status == TERN_OK && s.device_memory) status = copy_in(s, input.external, tensor.data, bytes);
+  if (status == TERN_OK && s.device_memory)
+    status = copy_in(s, input.external, tensor.data, bytes, tensor.owner == TERN_OWNER_KEPT);
   TERN_RETURN_IF_ERROR_CONTEXT(status, "\n - While binding input '%s'", text(argument->name()));
   input.tensor = &tensor;
   bind_range(s, SlotKind::Input, index, {input.external.buffer, 0, static_cast<int64_t>(bytes)});
@@ -281,6 +285,7 @@ tern_status_t reserve_output(Session& s, uint32_t index, uint64_t bytes) {
       tern_hal_buffer_t* copy = s.inputs[argument->donor()].external.buffer;
       output.donated = !is_import(copy) && tern_hal_buffer_size(copy) >= bytes;
       if (output.donated) output.source = copy;
+      if (output.donated) s.inputs[argument->donor()].external.pointer = nullptr;  // no longer what was given
     }
   }
   if (status == TERN_OK && !output.source) {

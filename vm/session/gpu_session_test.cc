@@ -219,6 +219,26 @@ TEST_CASE("gpu: weights are copied once, inputs and outputs with each invocation
   CHECK(gpu.counting.calls == before);
 }
 
+TEST_CASE("gpu: inputs that the caller keeps are not sent again") {
+  Gpu gpu;
+  CHECK(gpu.load(kStatic).message == "ok");
+  Ints x = {1, 2, 3, 4}, y(4);
+  std::vector<tern_tensor_t> outputs = {ints(y)};
+  tern_tensor_t kept = ints(x);
+  kept.owner = TERN_OWNER_KEPT;
+  CHECK(gpu.invoke({kept}, outputs) == "ok");  // there was no invocation before
+  const int copies = gpu.fake.calls("cuMemcpyHtoDAsync");
+  y.assign(4, 0);
+  CHECK(gpu.invoke({kept}, outputs) == "ok");
+  CHECK(y == Ints{34, 67, 100, 133});
+  CHECK(gpu.fake.calls("cuMemcpyHtoDAsync") == copies);
+  Ints other = {2, 2, 2, 2};
+  tern_tensor_t elsewhere = ints(other);
+  elsewhere.owner = TERN_OWNER_KEPT;  // not the memory of the invocation before
+  CHECK(gpu.invoke({elsewhere}, outputs) == "ok");
+  CHECK(y == Ints{37, 67, 97, 127});
+}
+
 TEST_CASE("gpu: sizes that depend on data are read back; within the bounds nothing is allocated") {
   Gpu gpu;
   const tern_dim_bound_t bound = {"N", 100};

@@ -341,6 +341,9 @@ TERN_API void tern_session_destroy(tern_session_t* session);
 typedef enum tern_owner_e {
   TERN_OWNER_CALLER = 0,
   TERN_OWNER_SESSION = 1,
+  // Of an input: its data and size are those of the invocation before, and so are its contents. A device with
+  // memory of its own is not sent them again.
+  TERN_OWNER_KEPT = 2,
 } tern_owner_t;
 
 // A tensor in host memory: dense, in ONNX's order, aligned to its element type.
@@ -349,7 +352,7 @@ typedef struct tern_tensor_t {
   uint64_t size;   // bytes that data has; at least what dtype and dims need
   uint32_t dtype;  // tern_dtype_t
   uint32_t rank;
-  uint32_t owner;  // tern_owner_t; see tern_session_invoke. Inputs: ignored
+  uint32_t owner;  // tern_owner_t; see tern_session_invoke. Inputs: only TERN_OWNER_KEPT means anything
   int64_t dims[TERN_MAX_DIMS];
 } tern_tensor_t;
 
