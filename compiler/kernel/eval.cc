@@ -11,7 +11,9 @@ bool EvalMask::any(int thread) const {
 }
 
 Evaluator::Evaluator(const Kernel& kernel)
-    : kernel_(kernel), threads_(std::max(1, kernel.threads)), copies_(static_cast<size_t>(threads_)) {}
+    : kernel_(kernel),
+      threads_(std::max(1, kernel.threads * kernel.cluster)),
+      copies_(static_cast<size_t>(threads_)) {}
 
 void Evaluator::bind(const Var& var, int64_t value) {
   vars_[var.get()] =
@@ -112,6 +114,7 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       return;
     case StmtKind::kBarrier:
       ++epoch_;
+      if (s->code != 0) ++cluster_epoch_;
       if (!is_full(mask)) fault("A barrier is reached by {} of {} threads.", mask.count, threads_);
       return;
     case StmtKind::kPrefetch:
@@ -144,6 +147,19 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
   }
 }
 
+void Evaluator::bind_tile(int64_t tile, const std::vector<int64_t>& extents) {
+  int64_t rest = tile;
+  for (size_t k = kernel_.grid.size(); k-- > 0;) {
+    bind(kernel_.grid[k].var, extents[k] > 0 ? rest % extents[k] : 0);
+    if (extents[k] > 0) rest /= extents[k];
+  }
+  group_ = tile;
+  if (kernel_.cluster == 1) return;
+  EvalValue ranks{{DType::kI64, 1}, false, {}};
+  for (int t = 0; t < threads_; ++t) ranks.data.push_back(scalar::scalar_from_int(DType::kI64, rank(t)));
+  vars_[kernel_.grid.back().var.get()] = std::make_shared<EvalValue>(std::move(ranks));
+}
+
 Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params,
                                int64_t begin, int64_t end) {
   if (bindings.size() != kernel_.bindings.size() || params.size() != kernel_.params.size()) {
@@ -165,23 +181,25 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
   const EvalMask all{1, threads_, std::vector<uint8_t>(static_cast<size_t>(threads_), 1)};
   if (kernel_.threads != 0) {
     EvalValue number{kernel_.thread->type, false, {}};
-    for (int t = 0; t < threads_; ++t) number.data.push_back(scalar::scalar_from_int(DType::kI64, t));
+    for (int t = 0; t < threads_; ++t)
+      number.data.push_back(scalar::scalar_from_int(DType::kI64, t % kernel_.threads));
     vars_[kernel_.thread.get()] = std::make_shared<EvalValue>(std::move(number));
     prepare_workgroup();
   }
   std::vector<int64_t> extents;
   for (const GridAxis& axis : kernel_.grid) extents.push_back(expr(axis.extent_expr, all)->data[0].i);
-  for (int64_t tile = begin; tile < end && !stopped(); ++tile) {
-    int64_t rest = tile;
-    for (size_t k = kernel_.grid.size(); k-- > 0;) {
-      bind(kernel_.grid[k].var, extents[k] > 0 ? rest % extents[k] : 0);
-      if (extents[k] > 0) rest /= extents[k];
-    }
-    group_ = tile;
+  if (begin % kernel_.cluster != 0 || end % kernel_.cluster != 0)
+    return tern::error("Tiles {} to {} of kernel '{}' are no whole clusters of {}.", begin, end, kernel_.name,
+                       kernel_.cluster);
+  for (int64_t tile = begin; tile < end && !stopped(); tile += kernel_.cluster) {
+    bind_tile(tile, extents);
     for (CopyGroups& groups : copies_) groups = CopyGroups(1);
     group_mma_groups_ = decltype(group_mma_groups_)(1);
     ++epoch_;
+    ++cluster_epoch_;
     body(kernel_.body, all);
+    if (last_peer_read_ == cluster_epoch_)
+      fault("A workgroup may end while another one of its cluster reads its memory.");
   }
   if (failed_) return std::move(error_).note(fmt::format("While evaluating kernel '{}'", kernel_.name));
   return code_;

@@ -21,8 +21,9 @@ void Evaluator::prepare_workgroup() {
     if (s->kind != StmtKind::kAlloc || s->buffer->scope != Scope::kWorkgroup) return;
     workgroup_.unit_bits = std::min(workgroup_.unit_bits, std::max(8, dtype_bits(s->buffer->type.dtype)));
   });
-  workgroup_.owned.assign(static_cast<size_t>(kernel_.workgroup_bytes), kUndefined);
-  workgroup_.races = std::make_shared<RaceTracker>(kernel_.workgroup_bytes * 8 / workgroup_.unit_bits);
+  const int64_t bytes = kernel_.workgroup_bytes * kernel_.cluster;
+  workgroup_.owned.assign(static_cast<size_t>(bytes), kUndefined);
+  workgroup_.races = std::make_shared<RaceTracker>(bytes * 8 / workgroup_.unit_bits);
 }
 
 EvalMemory* Evaluator::memory_of(const Buffer& buffer, const char* what) {
@@ -41,10 +42,13 @@ bool Evaluator::in_bounds(const Buffer& b, int64_t i, const EvalMemory& memory, 
 void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread) {
   if (memory.races == nullptr) return;
   const int bits = dtype_bits(b->type.dtype);
-  const int64_t from = i * bits / memory.unit_bits, units = std::max(1, bits / memory.unit_bits);
+  const int64_t from =
+      i * bits / memory.unit_bits + rank(thread) * memory.workgroup_bytes * 8 / memory.unit_bits;
+  const int64_t units = std::max(1, bits / memory.unit_bits);
   for (int64_t unit = from; unit < from + units; ++unit) {
     std::string parties =
-        memory.races->touch(memory.first_unit + unit, write, thread, memory.is_global ? group_ : 0, epoch_);
+        memory.races->touch(memory.first_unit + unit, write, thread,
+                            memory.is_global ? group_ + rank(thread) : 0, epoch_, cluster_epoch_);
     if (parties.empty()) continue;
     return fault(
         "There is a race on element {} of buffer '{}': {} touch it without a barrier between, and one "
@@ -62,7 +66,7 @@ void Evaluator::load_lanes(const Expr& e, const EvalMemory& memory, int thread, 
     return;
   }
   const bool by_lane = mask.lanes == e->type.lanes;
-  const uint8_t* data = memory.data + thread * memory.thread_bytes;
+  const uint8_t* data = bytes_of(memory, thread);
   for (size_t k = 0; k < out.size(); ++k) {
     if (by_lane && reader >= 0 && !mask.on(thread, static_cast<int>(k))) continue;
     if (count != nullptr) {
@@ -83,6 +87,7 @@ ValueRef Evaluator::load_value(const Expr& e, const EvalMask& mask) {
   ValueRef at = expr(e->args[0], mask);
   ValueRef count = e->args.size() > 1 ? expr(e->args[1], mask) : nullptr;
   const bool same = memory != nullptr && !memory->is_private && at->uniform &&
+                    (kernel_.cluster == 1 || memory->races == nullptr) &&
                     (count == nullptr || count->uniform) && mask.lanes == 1;
   out->uniform = same || threads_ == 1;
   const int copies = out->uniform ? 1 : threads_;
@@ -101,6 +106,37 @@ ValueRef Evaluator::load_value(const Expr& e, const EvalMask& mask) {
   return out;
 }
 
+// Four elements of another workgroup's copy.
+ValueRef Evaluator::peer_value(const Expr& e, const EvalMask& mask) {
+  EvalMemory* memory = memory_of(e->buffer, "read");
+  ValueRef at = expr(e->args[0], mask), peer = expr(e->args[1], mask);
+  auto out = std::make_shared<EvalValue>(EvalValue{e->type, false, {}});
+  out->data.assign(static_cast<size_t>(threads_ * e->type.lanes), zero_of(e->type.dtype));
+  for (int t = 0; t < threads_ && memory != nullptr && !failed_; ++t) {
+    if (!mask.any(t)) continue;
+    const int64_t from = at->of(t)[0].i, who = peer->of(t)[0].i;
+    if (from % e->type.lanes != 0 || who < 0 || who >= kernel_.cluster) {
+      fault("A peer_load reads from element {} of '{}' of workgroup {}.", from, e->buffer->name, who);
+      break;
+    }
+    for (int64_t k = 0; k < e->type.lanes; ++k) {
+      if (!in_bounds(e->buffer, from + k, *memory, "load")) break;
+      const int64_t start = who * memory->workgroup_bytes;
+      const std::string parties = memory->races->peer_read(
+          memory->first_unit + ((from + k) * dtype_bits(e->type.dtype) + start * 8) / memory->unit_bits,
+          cluster_epoch_);
+      if (!parties.empty())
+        fault(
+            "There is a race on element {} of buffer '{}': {} touch it without a barrier between, and one "
+            "writes.",
+            from + k, e->buffer->name, parties);
+      out->of(t)[static_cast<size_t>(k)] = read_element(e->type.dtype, memory->data + start, from + k);
+    }
+    last_peer_read_ = cluster_epoch_;
+  }
+  return out;
+}
+
 void Evaluator::store_value(const Stmt& s, const EvalMask& mask) {
   ValueRef value = expr(s->value, mask), index = expr(s->index, mask);
   ValueRef count = s->count != nullptr ? expr(s->count, mask) : nullptr;
@@ -115,7 +151,7 @@ void Evaluator::store_value(const Stmt& s, const EvalMask& mask) {
                 memory->registers.begin() + (t * memory->elements + at[0].i) * s->buffer->type.lanes);
       continue;
     }
-    uint8_t* data = memory->data + t * memory->thread_bytes;
+    uint8_t* data = bytes_of(*memory, t);
     for (size_t k = 0; k < values.size(); ++k) {
       if (count != nullptr) {
         LaneValues limit = std::as_const(*count).of(t);
@@ -144,13 +180,18 @@ void Evaluator::allocate(const Stmt& s) {
     memory.races = workgroup_.races;
     memory.unit_bits = workgroup_.unit_bits;
     memory.first_unit = s->code * 8 / memory.unit_bits;
-    std::fill_n(memory.data, bytes, kUndefined);
+    memory.workgroup_bytes = kernel_.workgroup_bytes;
+    for (int k = 0; k < kernel_.cluster; ++k)
+      std::fill_n(memory.data + k * memory.workgroup_bytes, bytes, kUndefined);
   } else if (s->buffer->scope == Scope::kWorkgroup) {
-    memory.owned.assign(static_cast<size_t>(bytes), kUndefined);
+    memory.owned.assign(static_cast<size_t>(bytes * kernel_.cluster), kUndefined);
     memory.unit_bits = std::max(8, dtype_bits(dtype));
+    memory.workgroup_bytes = bytes;
     // What a loop allocates again is the same memory.
     memory.races = memory_[s->buffer.get()].races;
-    if (memory.races == nullptr) memory.races = std::make_shared<RaceTracker>(bytes * 8 / memory.unit_bits);
+    if (memory.races == nullptr)
+      memory.races = memory.races =
+          std::make_shared<RaceTracker>(bytes * kernel_.cluster * 8 / memory.unit_bits);
   } else {
     memory.is_private = true;
     memory.thread_bytes = bytes;
@@ -196,7 +237,7 @@ void Evaluator::async_wait(int thread, int64_t groups_left) {
         ScalarValue value = zero_of(dtype);
         if (k < copy.count) value = read_element(dtype, copy.source, copy.source_index + k);
         touch(copy.stmt->buffer, *copy.memory, copy.index + k, true, thread);
-        write_element(dtype, copy.memory->data, copy.index + k, value);
+        write_element(dtype, bytes_of(*copy.memory, thread), copy.index + k, value);
       }
     }
     groups.pop_front();

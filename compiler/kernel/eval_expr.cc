@@ -129,6 +129,7 @@ ValueRef Evaluator::lane_value(const Expr& e, const EvalMask& mask) {
 
 ValueRef Evaluator::intrinsic_value(const Expr& e, const EvalMask& mask) {
   if (is_collective(e)) return collective_value(e, mask);
+  if (e->buffer != nullptr) return peer_value(e, mask);
   std::vector<ValueRef> args;
   bool uniform = true;
   for (const Expr& a : e->args) {

@@ -16,7 +16,10 @@ class RaceTracker {
   explicit RaceTracker(int64_t units) : units_(static_cast<size_t>(units)) {}
   // One access in barrier interval `epoch` of workgroup `group`. "" or the other party: "threads 1 and 2 of a
   // workgroup".
-  std::string touch(int64_t unit, bool write, int thread, int64_t group, int64_t epoch);
+  // `cluster`: the barrier interval of its cluster.
+  std::string touch(int64_t unit, bool write, int thread, int64_t group, int64_t epoch, int64_t cluster);
+  // A read by another workgroup of the cluster.
+  std::string peer_read(int64_t unit, int64_t cluster);
 
  private:
   struct Party {
@@ -25,6 +28,7 @@ class RaceTracker {
   };
   struct Unit {
     Party writer, reader;
+    int64_t written = -1, peer_read = -1;  // the cluster's intervals
   };
   static std::string conflict(const Party& earlier, int thread, int64_t group, int64_t epoch);
   std::vector<Unit> units_;

@@ -1,6 +1,6 @@
-// The evaluator: walks statements and expressions one by one for all threads of a workgroup in lockstep (a
-// CPU kernel is one thread). Slow and obvious; every access is checked. A mask says which threads, or which
-// lanes of which threads, take part; a branch that divides them runs both ways.
+// The evaluator: walks statements and expressions one by one for all threads of a workgroup, or of a cluster
+// of workgroups, in lockstep (a CPU kernel is one thread). Slow and obvious; every access is checked. A mask
+// says which threads, or which lanes of which threads, take part; a branch that divides them runs both ways.
 #pragma once
 
 #include <deque>
@@ -45,7 +45,8 @@ struct EvalMask {
 struct EvalMemory {
   uint8_t* data = nullptr;
   int64_t elements = 0;
-  int64_t thread_bytes = 0;  // from one thread's copy to the next one's; 0: shared
+  int64_t thread_bytes = 0;     // from one thread's copy to the next one's; 0: shared
+  int64_t workgroup_bytes = 0;  // the same from one workgroup of a cluster to the next one's
   bool is_private = false;
   std::vector<uint8_t> owned;
   std::vector<scalar::ScalarValue> registers;  // registers with vector elements, thread by thread
@@ -77,6 +78,7 @@ class Evaluator {
   ValueRef bitcast_value(const Expr& e, const EvalMask& mask);
   ValueRef lane_value(const Expr& e, const EvalMask& mask);
   ValueRef intrinsic_value(const Expr& e, const EvalMask& mask);
+  ValueRef peer_value(const Expr& e, const EvalMask& mask);
   ValueRef collective_value(const Expr& e, const EvalMask& mask);
   // A value for `e`, zero; f(thread) fills it for those that take part, once if uniform.
   template <typename F>
@@ -111,10 +113,14 @@ class Evaluator {
     Stmt stmt;
     int group;  // of 128 threads
     int64_t a, b;
+    std::vector<scalar::ScalarValue> registers;  // A's, of the group's threads
   };
   void group_mma(const Stmt& s, const EvalMask& mask);
   void group_mma_wait(int64_t groups_left);
   void multiply(const PendingProduct& product);
+  void find_operands(PendingProduct& product);
+  std::vector<scalar::ScalarValue> registers_of(const Expr& operand, int64_t element, int group);
+  int64_t b_index(const PendingProduct& product, int64_t n, int64_t k) const;
   double group_mma_element(const Expr& operand, int64_t index, int group);
 
   // Tiles of a subgroup (eval_tile.cc)
@@ -131,15 +137,22 @@ class Evaluator {
   EvalMask where(const EvalValue& condition, const EvalMask& mask, bool is_true);
   void bind(const Var& var, int64_t value);
   bool is_full(const EvalMask& mask) const { return mask.count == threads_; }
+  void bind_tile(int64_t tile, const std::vector<int64_t>& extents);
+  // Of a thread's workgroup in its cluster.
+  int rank(int thread) const { return thread > 0 ? thread / (threads_ / kernel_.cluster) : 0; }
+  uint8_t* bytes_of(const EvalMemory& memory, int thread) const {
+    return memory.data + thread * memory.thread_bytes + rank(thread) * memory.workgroup_bytes;
+  }
 
   const Kernel& kernel_;
-  const int threads_;
+  const int threads_;  // of a cluster
   std::unordered_map<const VarNode*, ValueRef> vars_;
   std::unordered_map<const BufferNode*, EvalMemory> memory_;
   EvalMemory workgroup_;  // all of it, once buffers have their offsets
   std::vector<CopyGroups> copies_;
   std::deque<std::vector<PendingProduct>> group_mma_groups_ = decltype(group_mma_groups_)(1);
   int64_t group_ = 0, epoch_ = 0;
+  int64_t cluster_epoch_ = 0, last_peer_read_ = -1;
   Error error_;
   bool failed_ = false;
   int32_t code_ = 0;

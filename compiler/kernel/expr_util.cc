@@ -125,7 +125,9 @@ bool uses_var(const Expr& e, const VarNode* var) {
 }
 
 bool is_collective(const Expr& e) {
-  return e->kind == ExprKind::kIntrinsic && intrinsic_trait(e->intrinsic) != IntrinsicTrait::kLanes;
+  if (e->kind != ExprKind::kIntrinsic) return false;
+  const IntrinsicTrait trait = intrinsic_trait(e->intrinsic);
+  return trait == IntrinsicTrait::kCollective || trait == IntrinsicTrait::kCollectiveLoad;
 }
 
 bool can_fail(const Kernel& kernel) {
@@ -223,7 +225,7 @@ struct Cloner {
         return tile(s->tile, buffer(s->buffer), expr(s->index), expr(s->value),
                     expr(s->begin ? s->begin : s->count));
       case StmtKind::kGroupMma:
-        return group_mma(buffer(s->buffer), expr(s->value), expr(s->begin));
+        return group_mma(buffer(s->buffer), expr(s->value), expr(s->begin), {s->code, s->fresh});
       case StmtKind::kGroupMmaCommit:
       case StmtKind::kGroupMmaWait:
       case StmtKind::kBarrier:

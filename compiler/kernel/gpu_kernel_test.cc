@@ -65,6 +65,37 @@ TEST_CASE("gpu: a row sum by shuffles and workgroup memory") {
   CHECK(print_kernel(*parse_kernel(print_kernel(k))) == print_kernel(k));
 }
 
+TEST_CASE("gpu: workgroups of a cluster read each other's memory between its barriers") {
+  const std::string head =
+      "kernel k {\n  bind y: f32 write\n  grid g < 2 = \"2\"\n  grid r < 2 = \"2\"\n  threads t < 32\n"
+      "  subgroup 32\n  cluster 2\n  alloc s: f32[4] workgroup\n  if (t < 4) {\n    s[t] = cast.f32((r + (t "
+      "* 10)))\n"
+      "  }\n";
+  const std::string exchange =
+      "  if (t == 0) {\n    y[(((g * 2) + r) * 4)] = peer_load.f32x4(s, 0, (1 - r))\n  }\n";
+  Kernel k = parsed(head + "  cluster_barrier\n" + exchange + "  cluster_barrier\n}\n");
+  CHECK(print_kernel(*parse_kernel(print_kernel(k))) == print_kernel(k));
+  simplify(k);
+  assign_workgroup(k);
+  CHECK(verify(k) == "");
+  CHECK(run_f32(k, 16, {}, 4)[0] ==
+        std::vector<float>{1, 11, 21, 31, 0, 10, 20, 30, 1, 11, 21, 31, 0, 10, 20, 30});
+  const auto said = [&](const std::string& body) { return complaint(parsed(head + body + "}\n"), 16, 4); };
+  CHECK(said("  barrier\n" + exchange + "  cluster_barrier\n") ==
+        "There is a race on element 0 of buffer 's': workgroups of a cluster touch it without a barrier "
+        "between, and "
+        "one writes.");
+  CHECK(said("  cluster_barrier\n" + exchange + "  barrier\n  s[irem(t, 4)] = 1.0\n  cluster_barrier\n") ==
+        "There is a race on element 0 of buffer 's': workgroups of a cluster touch it without a barrier "
+        "between, and "
+        "one writes.");
+  CHECK(said("  cluster_barrier\n" + exchange) ==
+        "A workgroup may end while another one of its cluster reads its memory.");
+  CHECK(refusal("kernel k {\n  bind y: f32 write\n  grid g < 2 = \"2\"\n  threads t < 32\n  cluster 4\n  "
+                "y[g] = 1.0\n}\n") ==
+        "A cluster of 4 workgroups is not the last grid axis, or not of 1 to 8.\n");
+}
+
 TEST_CASE("gpu: races and divergence are errors") {
   const std::string head =
       "kernel k {\n  bind y: f32 write\n  threads t < 64\n  subgroup 32\n  alloc s: f32[64] workgroup\n";

@@ -48,8 +48,15 @@
 // is that of mma's C: thread 32 w + l has in element j rows 16 w + l / 4 and + 8, columns 8 j + l % 4 * 2 and
 // + 1. A's element (r, k) is at index first + 64 r + k of its workgroup buffer, B's (n, k) at first + 64 n +
 // k, *swizzled*: index i lies at i xor (i / 64 % 8 * 8), so that rows of 64 elements are free of bank
-// conflicts; buffers begin at multiples of 1024 bytes. It reads its operands and adds at any time until the
-// end of the kGroupMmaWait that covers its group.
+// conflicts; buffers begin at multiples of 1024 bytes. Or A is an element (u32x4) of a register buffer, laid
+// out as mma's A for each subgroup's 16 rows; or B's rows run along n, in panels of 64 columns: (n, k) at
+// first + n / 64 * panel + 64 k + n % 64. A fresh product sets the sums instead of adding. It reads its operands
+// and adds at any time until the end of the kGroupMmaWait that covers its group; until then nobody writes
+// them.
+// - In a kernel of clusters (`cluster` > 1) the tiles along the last grid axis, whose extent that is, are
+// workgroups that run at the same time and in step: control flow around barriers and collective rows does not
+// depend on which of them it is. A barrier with `cluster` orders the accesses of all of them to workgroup
+// memory; `peer_load` reads another's between two of them, and nobody ends before the last one.
 // - Tiles are 16 x 16 matrices that a subgroup of 32 threads holds together (cooperative matrices): an
 // element of eight lanes of a register buffer, whose layout is opaque. Only kTile touches such a buffer; all
 // threads of the subgroup reach it together with the same operands. A buffer's tiles have one part in
@@ -116,8 +123,8 @@ enum class Intrinsic : uint8_t {
   kCount
 };
 // kLanes: of this thread's operands alone. kCollective: of a whole subgroup's. kCollectiveLoad: the same, and
-// `buffer` (a workgroup buffer, indexed by args) is read.
-enum class IntrinsicTrait : uint8_t { kLanes, kCollective, kCollectiveLoad };
+// `buffer` (a workgroup buffer, indexed by args) is read. kPeerLoad: `buffer` of another workgroup is read.
+enum class IntrinsicTrait : uint8_t { kLanes, kCollective, kCollectiveLoad, kPeerLoad };
 
 enum class ExprKind : uint8_t {
   kConst,      // scalar constant (broadcast for lanes > 1 through kBroadcast): integers in `i`, floats in `f`
@@ -171,6 +178,7 @@ enum class StmtKind : uint8_t {
   kGridWait,  // until what the dispatch depends on is complete: before it, only bindings that no dispatch
               // writes are read
   kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)
+              // code: B's panel, or 0; fresh
   kGroupMmaCommit,
   kGroupMmaWait,  // until at most `code` groups of products are open
   kTile,          // what `tile` says
@@ -204,7 +212,9 @@ struct StmtNode {
   std::vector<Stmt> else_body = {};
   // kFail: a TERN_KERNEL_... status; ends the kernel. kAlloc of kScratch, kWorkgroup: the byte offset
   // (assign_scratch, assign_workgroup). kAsyncWait: groups that may stay open.
+  // kBarrier: 1 where it is the whole cluster's.
   int64_t code = 0;
+  bool fresh = false;     // kGroupMma: the sums begin at zero
   std::string text = {};  // kComment
 };
 
@@ -220,6 +230,8 @@ struct Param {
   Dim value;
 };
 
+inline constexpr int kMostCluster = 8;  // workgroups that devices run as a cluster wherever they have them
+
 struct Kernel {
   std::string name;              // C identifier
   std::vector<Buffer> bindings;  // in the order of the dispatch's bindings
@@ -230,6 +242,7 @@ struct Kernel {
   int threads = 0;                  // of a workgroup; 0: a CPU kernel
   Var thread;                       // i64, 0 <= thread < threads
   int subgroup = 0;                 // threads of a subgroup, where the kernel relies on it; else 0
+  int cluster = 1;                  // workgroups of a cluster: the last grid axis
   int64_t workgroup_bytes = 0;      // of workgroup Allocs that have their offsets, set by assign_workgroup
   std::vector<std::string> source;  // "node (Op)" lines for the header comment and reports
   std::string schedule;             // one line: what the schedule chose
@@ -298,14 +311,19 @@ Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count = nullptr);
 Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else_body = {});
 Stmt while_loop(Expr condition, std::vector<Stmt> body);
 Stmt alloc(const Buffer& buffer, int64_t scratch_offset = 0);
-Stmt barrier();
+Stmt barrier(bool cluster = false);
 // dst[index] = value, a consecutive load from global memory (its count, if any, limits what is read: the rest
 // is 0).
 Stmt async_copy(const Buffer& dst, Expr index, Expr value);
 Stmt async_commit();
 Stmt grid_wait();
 // sums (f32x4 registers, one element eight columns) += A * B; a and b: loads of the first elements.
-Stmt group_mma(const Buffer& sums, Expr a, Expr b);
+// a may be a load of a register element. b_panel: 0, or elements from one panel of 64 columns to the next.
+struct GroupMmaForm {
+  int64_t b_panel = 0;
+  bool fresh = false;
+};
+Stmt group_mma(const Buffer& sums, Expr a, Expr b, GroupMmaForm form = {});
 Stmt group_mma_commit();
 Stmt group_mma_wait(int64_t groups_left);
 // operand: begin of kMultiply, count of loads and stores.

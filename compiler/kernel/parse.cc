@@ -169,6 +169,8 @@ void Parser::header(Kernel& k) {
       k.thread = define(name, {DType::kI64, 1});
     } else if (accept("subgroup")) {
       k.subgroup = static_cast<int>(integer());
+    } else if (accept("cluster")) {
+      k.cluster = static_cast<int>(integer());
     } else if (accept("workgroup")) {
       k.workgroup_bytes = integer();
     } else {
@@ -307,7 +309,10 @@ Stmt Parser::group_mma_stmt() {
   Expr b = expr();
   if (!failed_ && (a->kind != ExprKind::kLoad || b->kind != ExprKind::kLoad))
     fail("group_mma takes two elements of buffers.");
-  return failed_ ? nullptr : group_mma(it->second, a, b);
+  GroupMmaForm form;
+  if (accept(";") && accept("panels")) form.b_panel = integer();
+  if (accept("fresh")) form.fresh = true;
+  return failed_ ? nullptr : group_mma(it->second, a, b, form);
 }
 
 // buffer[index], value or memory[first] or a[i] (, pitch or b[j])
@@ -372,6 +377,7 @@ Stmt Parser::stmt() {
                  : while_loop(condition, std::move(then_body));
   }
   if (keyword && accept("barrier")) return barrier();
+  if (keyword && accept("cluster_barrier")) return barrier(true);
   if (keyword && accept("grid_wait")) return grid_wait();
   for (TileOp op : kTileOps) {
     if (keyword && accept(tile_op_name(op))) return tile_stmt(op);
@@ -462,7 +468,7 @@ Expr Parser::call(const std::string& name) {
   const std::string suffix = dot == std::string::npos ? "" : name.substr(dot + 1);
   Buffer buffer;
   if (Intrinsic which = intrinsic_from_name(stem);
-      which != Intrinsic::kCount && intrinsic_trait(which) == IntrinsicTrait::kCollectiveLoad) {
+      which != Intrinsic::kCount && reads_buffer(intrinsic_trait(which))) {
     std::string operand = word();
     if (auto it = buffers_.find(operand); it != buffers_.end()) buffer = it->second;
     if (buffer == nullptr) fail("there is no buffer '{}'.", operand);

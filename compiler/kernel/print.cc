@@ -240,7 +240,7 @@ void Printer::stmt(const Stmt& s) {
                        scope_name(s->buffer->scope), s->code != 0 ? fmt::format(" at {}", s->code) : ""));
       return;
     case StmtKind::kBarrier:
-      line("barrier");
+      line(s->code != 0 ? "cluster_barrier" : "barrier");
       return;
     case StmtKind::kFail:
       line(fmt::format("fail {}", s->code));
@@ -261,7 +261,9 @@ void Printer::stmt(const Stmt& s) {
       return;
     }
     case StmtKind::kGroupMma:
-      line(fmt::format("group_mma {}, {}, {}", name(s->buffer), expr(s->value), expr(s->begin)));
+      line(fmt::format("group_mma {}, {}, {}{}{}{}", name(s->buffer), expr(s->value), expr(s->begin),
+                       s->code != 0 || s->fresh ? ";" : "",
+                       s->code != 0 ? fmt::format(" panels {}", s->code) : "", s->fresh ? " fresh" : ""));
       return;
     case StmtKind::kGroupMmaCommit:
       line("group_mma_commit");
@@ -297,6 +299,7 @@ std::string Printer::kernel(const Kernel& k) {
   }
   if (k.threads != 0) line(fmt::format("threads {} < {}", name(k.thread), k.threads));
   if (k.subgroup != 0) line(fmt::format("subgroup {}", k.subgroup));
+  if (k.cluster != 1) line(fmt::format("cluster {}", k.cluster));
   if (k.workgroup_bytes != 0) line(fmt::format("workgroup {}", k.workgroup_bytes));
   if (k.scratch_bytes != 0) line(fmt::format("scratch {}", k.scratch_bytes));
   if (!k.flops.is_const(0) || !k.bytes_read.is_const(0) || !k.bytes_written.is_const(0)) {

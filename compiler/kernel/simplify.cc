@@ -190,7 +190,7 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
       out.push_back(while_loop(expr(s->value), body(s->body)));
       return;
     case StmtKind::kGroupMma:
-      out.push_back(group_mma(s->buffer, expr(s->value), expr(s->begin)));
+      out.push_back(group_mma(s->buffer, expr(s->value), expr(s->begin), {s->code, s->fresh}));
       return;
     case StmtKind::kTile: {
       Expr value = expr(s->value), index = expr(s->index);

@@ -90,8 +90,8 @@ Stmt alloc(const Buffer& buffer, int64_t scratch_offset) {
   return make(std::move(node));
 }
 
-Stmt barrier() {
-  return make(StmtNode{.kind = StmtKind::kBarrier});
+Stmt barrier(bool cluster) {
+  return make(StmtNode{.kind = StmtKind::kBarrier, .code = cluster ? 1 : 0});
 }
 
 Stmt async_copy(const Buffer& dst, Expr index, Expr value) {
@@ -106,13 +106,15 @@ Stmt async_copy(const Buffer& dst, Expr index, Expr value) {
   return make(std::move(node));
 }
 
-Stmt group_mma(const Buffer& sums, Expr a, Expr b) {
+Stmt group_mma(const Buffer& sums, Expr a, Expr b, GroupMmaForm form) {
   TERN_CHECK(a->kind == ExprKind::kLoad && b->kind == ExprKind::kLoad, "group_mma into '{}' of no loads",
              sums->name);
   StmtNode node{.kind = StmtKind::kGroupMma};
   node.buffer = sums;
   node.value = std::move(a);
   node.begin = std::move(b);
+  node.code = form.b_panel;
+  node.fresh = form.fresh;
   return make(std::move(node));
 }
 

@@ -12,6 +12,9 @@ std::string_view infix_text(ScalarOp op);  // "" when the op is written as a cal
 std::string_view intrinsic_name(Intrinsic which);
 int intrinsic_arity(Intrinsic which);
 IntrinsicTrait intrinsic_trait(Intrinsic which);
+inline bool reads_buffer(IntrinsicTrait trait) {
+  return trait == IntrinsicTrait::kCollectiveLoad || trait == IntrinsicTrait::kPeerLoad;
+}
 std::string type_text(VType type);  // "f32", "f32x16"
 std::string_view scope_name(Scope scope);
 std::string_view loop_kind_name(LoopKind kind);

@@ -146,17 +146,23 @@ void Verifier::intrinsic(const Expr& e) {
     return problem("Intrinsic '{}' has {} operands.", name, e->args.size());
   }
   IntrinsicTrait trait = intrinsic_trait(e->intrinsic);
-  if ((e->buffer != nullptr) != (trait == IntrinsicTrait::kCollectiveLoad)) {
+  if ((e->buffer != nullptr) != reads_buffer(trait)) {
     return problem("Intrinsic '{}' {} a buffer.", name, e->buffer != nullptr ? "is given" : "lacks");
   }
   if (e->buffer != nullptr) {
     access(e->buffer, e->args[0], nullptr, 1, false);
-    if (e->buffer->scope != Scope::kWorkgroup || dtype_bits(e->buffer->type.dtype) != 16) {
-      problem("Intrinsic '{}' reads '{}', which is no workgroup buffer of 16-bit elements.", name,
-              e->buffer->name);
+    const int bits = trait == IntrinsicTrait::kPeerLoad ? 32 : 16;
+    if (e->buffer->scope != Scope::kWorkgroup || dtype_bits(e->buffer->type.dtype) != bits) {
+      problem("Intrinsic '{}' reads '{}', which is no workgroup buffer of {}-bit elements.", name,
+              e->buffer->name, bits);
     }
   }
   if (trait == IntrinsicTrait::kLanes) return;
+  if (trait == IntrinsicTrait::kPeerLoad) {
+    if (e->type != VType{e->buffer->type.dtype, 4}) problem("'{}' reads no four elements.", name);
+    if (kernel_.cluster < 2) problem("'{}' stands in a kernel without clusters.", name);
+    return;
+  }
   bool is_shuffle =
       e->intrinsic == Intrinsic::kSubgroupShuffle || e->intrinsic == Intrinsic::kSubgroupShuffleXor;
   if (!gpu() || kernel_.subgroup == 0 || (!is_shuffle && kernel_.subgroup != 32)) {
@@ -204,11 +210,17 @@ void Verifier::group_mma(const Stmt& s) {
   const int64_t columns = s->buffer->size * 8;
   if (s->buffer->scope != Scope::kRegister || s->buffer->type != VType{DType::kF32, 4} || columns > 256)
     problem("The sums '{}' of group_mma are no register buffer of at most 32 f32x4.", s->buffer->name);
+  if (s->code < 0 || s->code % 512 != 0 || (s->code != 0 && columns % 64 != 0))
+    problem("group_mma reads panels of {} elements for {} columns.", s->code, columns);
   for (const Expr& e : {s->value, s->begin}) {
+    if (e == s->value && e->kind == ExprKind::kLoad && e->buffer->scope == Scope::kRegister) {
+      if (e->type != VType{DType::kU32, 4}) problem("The registers of a group_mma are no u32x4.");
+      continue;
+    }
     const bool good = e->kind == ExprKind::kLoad && e->type.lanes == 1 &&
                       e->buffer->scope == Scope::kWorkgroup &&
                       (e->type.dtype == DType::kF16 || e->type.dtype == DType::kBF16);
-    if (!good || e->type != s->value->type)
+    if (!good || (e->type != s->value->type && s->value->buffer->scope != Scope::kRegister))
       problem("An operand of group_mma is no element of 16-bit floats in workgroup memory.");
   }
 }
@@ -258,6 +270,10 @@ void Verifier::machine() {
   if (!good || (k.subgroup != 0 && k.threads % k.subgroup != 0)) {
     problem("Subgroups of {} do not divide {} threads.", k.subgroup, k.threads);
   }
+  if (k.cluster < 1 || k.cluster > kMostCluster ||
+      (k.cluster > 1 && (k.grid.empty() || !k.grid.back().extent.is_const(k.cluster))))
+    problem("A cluster of {} workgroups is not the last grid axis, or not of 1 to {}.", k.cluster,
+            kMostCluster);
   define(k.thread, false);
 }
 
@@ -324,6 +340,8 @@ void Verifier::stmt(const Stmt& s) {
       if (s->code <= 0) problem("fail with code {}.", s->code);
       return;
     case StmtKind::kBarrier:
+      if (s->code != 0 && kernel_.cluster < 2)
+        problem("A cluster's barrier stands in a kernel without clusters.");
       return gpu_only("a barrier");
     case StmtKind::kPrefetch:
       if (!buffers_.contains(s->buffer.get()))

@@ -22,7 +22,7 @@ class CKernelPrinter : public KernelPrinter {
     fail("workgroup memory has no C form");
     return "";
   }
-  std::string barrier_text() override {
+  std::string barrier_text(const Stmt&) override {
     fail("a barrier has no C form");
     return "";
   }

@@ -196,7 +196,7 @@ void KernelPrinter::stmt(const Stmt& s) {
             (dtype_bits(s->buffer->type.dtype) + 7) / 8, helpers_.type({DType::kU64, 1}));
       return;
     case StmtKind::kBarrier:
-      return line(barrier_text());
+      return line(barrier_text(s));
     case StmtKind::kTile:
       return fail("cooperative tiles have no form");
     case StmtKind::kAsyncCopy:

@@ -125,6 +125,8 @@ string intrinsic(HelperSet&, const kernel::ExprNode& e, const std::vector<string
     case kernel::Intrinsic::kLdmatrixX4:
     case kernel::Intrinsic::kLdmatrixX4Trans:
       return fmt::format("{}({} + {})", name, buffer, a[0]);
+    case kernel::Intrinsic::kPeerLoad:
+      return fmt::format("{}({} + {}, {})", name, buffer, a[0], a[1]);
     default:
       break;
   }

@@ -27,8 +27,9 @@ class CudaKernelPrinter : public KernelPrinter {
     if (kernel_.workgroup_bytes == 0) fail("workgroup memory has no offsets yet (assign_workgroup)");
     return fmt::format("{0}* const {1} = ({0}*)(workgroup_memory + {2});", element, name, s->code);
   }
-  std::string barrier_text() override {
-    return group_sums_.empty() ? "__syncthreads();" : "group_visible(); __syncthreads();";
+  std::string barrier_text(const Stmt& s) override {
+    if (s->code != 0) return "cluster_barrier();";
+    return group_registers_.empty() ? "__syncthreads();" : "group_visible(); __syncthreads();";
   }
   std::string group_mma_text(const Stmt& s);
   std::string pinned();
@@ -46,27 +47,30 @@ class CudaKernelPrinter : public KernelPrinter {
   }
   std::string async_text(const Stmt& s) override;
 
-  std::vector<std::string> read_;   // pointers to what is only read
-  std::vector<Buffer> group_sums_;  // what products of groups add to
-  bool waits_itself_ = false;       // the body says where it waits for the grid
-  size_t group_end_ = 0;            // of the text, after the last product
+  std::vector<std::string> read_;        // pointers to what is only read
+  std::vector<Buffer> group_registers_;  // what products of groups add to
+  bool waits_itself_ = false;            // the body says where it waits for the grid
+  size_t group_end_ = 0;                 // of the text, after the last product
 };
 
 void CudaKernelPrinter::find_groups() {
   visit(kernel_.body, [&](const Stmt& s) {
     waits_itself_ |= s->kind == StmtKind::kGridWait;
     if (s->kind != StmtKind::kGroupMma) return;
-    if (std::find(group_sums_.begin(), group_sums_.end(), s->buffer) == group_sums_.end())
-      group_sums_.push_back(s->buffer);
+    for (const Buffer& b : {s->buffer, s->value->buffer}) {
+      if (b->scope == kernel::Scope::kRegister &&
+          std::find(group_registers_.begin(), group_registers_.end(), b) == group_registers_.end())
+        group_registers_.push_back(b);
+    }
   });
 }
 
 std::string CudaKernelPrinter::pinned() {
   std::string text;
-  for (const Buffer& b : group_sums_) {
+  for (const Buffer& b : group_registers_) {
     auto it = buffers_.find(b.get());
     if (it == buffers_.end()) continue;
-    if (!it->second.separate) fail("the sums of group_mma are no registers");
+    if (!it->second.separate) fail("an operand of group_mma is no register");
     for (int64_t k = 0; k < b->size; ++k) text += fmt::format(" group_pin({}_{});", it->second.name, k);
   }
   return text;
@@ -81,16 +85,30 @@ std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
     constraints +=
         fmt::format("{}\"+f\"({}_{}[{}])", k ? ", " : "", buffers_[s->buffer.get()].name, k / 4, k % 4);
   }
-  const std::string_view type = s->value->type.dtype == DType::kF16 ? "f16" : "bf16";
+  const std::string_view type = s->begin->type.dtype == DType::kF16 ? "f16" : "bf16";
   std::string text = out_.size() == group_end_ ? ""
                                                : pinned().substr(1) + " group_fence();\n" +
                                                      std::string(2 * static_cast<size_t>(depth_), ' ');
+  const bool in_registers = s->value->buffer->scope == kernel::Scope::kRegister;
+  std::string a_text = fmt::format("%{}", sums), a_operands;
+  if (in_registers) {
+    a_text = fmt::format("{{%{}, %{}, %{}, %{}}}", sums, sums + 1, sums + 2, sums + 3);
+    const std::string name =
+        fmt::format("{}_{}", buffers_[s->value->buffer.get()].name, *kernel::int_value(s->value->args[0]));
+    for (int k = 0; k < 4; ++k) a_operands += fmt::format("{}\"r\"({}[{}])", k ? ", " : "", name, k);
+  } else {
+    a_operands = fmt::format("\"l\"(group_operand({}))", element_address(s->value));
+  }
+  const int64_t b_at = sums + (in_registers ? 4 : 1);
+  const std::string b_operand =
+      s->code == 0 ? fmt::format("group_operand({})", element_address(s->begin))
+                   : fmt::format("group_operand_panels({}, {})", element_address(s->begin), 2 * s->code);
   text += fmt::format(
-      "asm volatile(\"{{ .reg .pred p; setp.eq.u32 p, 1, 1; wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} "
-      "{{{}}}, %{}, %{}, p, 1, 1, 0, 0; }}\" : {} : "
-      "\"l\"(group_operand({})), \"l\"(group_operand({})));",
-      columns, type, type, registers, sums, sums + 1, constraints, element_address(s->value),
-      element_address(s->begin));
+      "asm volatile(\"{{ .reg .pred p; setp.eq.u32 p, 1, {}; "
+      "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} "
+      "{{{}}}, {}, %{}, p, 1, 1{}, {}; }}\" : {} : {}, \"l\"({}));",
+      s->fresh ? 0 : 1, columns, type, type, registers, a_text, b_at, in_registers ? "" : ", 0",
+      s->code != 0 ? 1 : 0, constraints, a_operands, b_operand);
   group_end_ =
       out_.size() + text.size() + 2 * static_cast<size_t>(depth_) + 1;  // with the line's indentation and end
   return text;
@@ -173,7 +191,9 @@ void CudaKernelPrinter::coordinates() {
 void CudaKernelPrinter::frame(std::string& head) {
   find_groups();
   if (kernel_.subgroup != 0 && kernel_.subgroup != 32) fail("it relies on subgroups of another size than 32");
-  head = fmt::format("extern \"C\" __global__ void __launch_bounds__({}) ", kernel_.threads);
+  const std::string cluster =
+      kernel_.cluster > 1 ? fmt::format("__cluster_dims__({}, 1, 1) ", kernel_.cluster) : "";
+  head = fmt::format("extern \"C\" __global__ void {}__launch_bounds__({}) ", cluster, kernel_.threads);
   parameters();
   coordinates();
   --depth_;

@@ -236,6 +236,18 @@ MMA_I32(mma_m16n8k32_u8, "m16n8k32.row.col.s32.u8.s8.s32")
   }
 LDMATRIX(ldmatrix_x4, "x4")
 LDMATRIX(ldmatrix_x4_trans, "x4.trans")
+// Of the same place in workgroup `rank` of the cluster.
+inline Vec<f32, 4> peer_load(const f32* p, u32 rank) {
+  Vec<f32, 4> r;
+  u32 at;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"((u32)__cvta_generic_to_shared(p)), "r"(rank));
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(r[0]), "=f"(r[1]), "=f"(r[2]), "=f"(r[3]) : "r"(at) : "memory");
+  return r;
+}
+inline void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
 inline f32 round_tf32(f32 x) {
   u32 r;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
@@ -294,12 +306,18 @@ inline u64 group_operand(const void* p) {
   const u32 at = (u32)__cvta_generic_to_shared(p);
   return (u64)((at & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)64 << 32 | (u64)1 << 62;
 }
+// The same where rows run along the product's columns, in panels of 64.
+inline u64 group_operand_panels(const void* p, u32 panel_bytes) {
+  const u32 at = (u32)__cvta_generic_to_shared(p);
+  return (u64)((at & 0x3ffff) >> 4) | (u64)(panel_bytes >> 4) << 16 | (u64)64 << 32 | (u64)1 << 62;
+}
 inline void group_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int Left> void group_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Left) : "memory"); }
 // What threads wrote to workgroup memory is seen by products of groups after the next barrier.
 inline void group_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Sums stay where products put them: the compiler moves no access across.
+inline void group_pin(Vec<u32, 4>& x) { asm volatile("" : "+r"(x[0]), "+r"(x[1]), "+r"(x[2]), "+r"(x[3])::"memory"); }
 inline void group_pin(Vec<f32, 4>& x) { asm volatile("" : "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3])::"memory"); }
 // The first `given` of Bytes bytes; the rest becomes 0.
 template <int Bytes> void async_copy(void* to, const void* from, i32 given = Bytes) {

@@ -166,6 +166,7 @@ void GlslPrinter::stmt(const Stmt& s) {
       line("return;");
       return;
     case StmtKind::kBarrier:
+      if (s->code != 0) return fail("clusters have no form");
       line("memoryBarrierBuffer();");
       line("barrier();");
       return;

@@ -23,7 +23,7 @@ class KernelPrinter {
   virtual std::string fail_text(int64_t code) = 0;
   virtual std::string workgroup_text(const std::string& element, const std::string& name,
                                      const kernel::Stmt& s) = 0;
-  virtual std::string barrier_text() = 0;
+  virtual std::string barrier_text(const kernel::Stmt& s) = 0;
   virtual std::string async_text(const kernel::Stmt& s) = 0;
 
   std::string name_of(const kernel::Var& var) { return name_of(var.get(), var->name); }
