@@ -50,9 +50,9 @@
 // k, *swizzled*: index i lies at i xor (i / 64 % 8 * 8), so that rows of 64 elements are free of bank
 // conflicts; buffers begin at multiples of 1024 bytes. Or A is an element (u32x4) of a register buffer, laid
 // out as mma's A for each subgroup's 16 rows; or B's rows run along n, in panels of 64 columns: (n, k) at
-// first + n / 64 * panel + 64 k + n % 64. A fresh product sets the sums instead of adding. It reads its operands
-// and adds at any time until the end of the kGroupMmaWait that covers its group; until then nobody writes
-// them.
+// first + n / 64 * panel + 64 k + n % 64. A fresh product sets the sums instead of adding. It reads its
+// operands and adds at any time until the end of the kGroupMmaWait that covers its group; until then nobody
+// writes them.
 // - In a kernel of clusters (`cluster` > 1) the tiles along the last grid axis, whose extent that is, are
 // workgroups that run at the same time and in step: control flow around barriers and collective rows does not
 // depend on which of them it is. A barrier with `cluster` orders the accesses of all of them to workgroup

@@ -399,6 +399,7 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->threads = workgroup.threads;
   k->thread = workgroup.thread;
   k->subgroup = workgroup.subgroup;
+  k->cluster = workgroup.cluster;
   variants_.push_back({level, std::move(k)});
 }
 

@@ -94,6 +94,7 @@ struct Workgroup {
   int threads = 0;
   kernel::Var thread = nullptr;
   int subgroup = 0;
+  int cluster = 1;
 };
 
 class DispatchBuilder {

@@ -13,6 +13,23 @@ namespace tern::lower::gpu {
 using kernel::Expr;
 using kernel::int_const;
 
+namespace {
+
+// A score of a 16-bit model, over the product `x`, without rounding between its ops: f32 all through.
+Expr widened(const Expr& e, const kernel::Var& x) {
+  const DType f32 = DType::kF32;
+  if (e->kind == kernel::ExprKind::kVar && e->var == x) return e;
+  if (!is_float(e->type.dtype)) return e;
+  if (e->kind == kernel::ExprKind::kConst) return kernel::float_const(e->f, f32);
+  if (e->kind == kernel::ExprKind::kCast && is_float(e->args[0]->type.dtype)) return widened(e->args[0], x);
+  if (e->kind != kernel::ExprKind::kOp) return kernel::cast(e, f32);
+  std::vector<Expr> args;
+  for (const Expr& arg : e->args) args.push_back(widened(arg, x));
+  return kernel::op(e->op, std::move(args));
+}
+
+}  // namespace
+
 bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
   const AttentionChain attention(chain);
   const graph::Node &scores = attention.scores, &product = attention.product;
@@ -29,9 +46,9 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
       !chunks_of(k, rank - 2, depth.value(), dtype, context) ||
       !chunks_of(v, rank - 1, width.value(), dtype, context))
     return false;
-  const Level level = context.target().levels.front();
-  const GpuModel& model = gpu_model(level);
-  if (!model.has_mma) return false;
+  for (const Level level : context.target().levels) {
+    if (!gpu_model(level).has_mma) return false;
+  }
 
   DispatchBuilder dispatch(context, attention.region);
   dispatch.set_label("attention");
@@ -63,23 +80,32 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   o.v_row = [&](const Expr& row) { return emitter.address(v, last.b_index(b, row, int_const(0))); };
   const kernel::Var sum = kernel::make_var("sum", {DType::kF32, 1});
   o.score = [&](const Expr& m, const Expr& n, const Expr& value) {
-    emitter.bind(scores.result(), kernel::var_expr(sum));
-    const Expr score = emitter.element(attention.softmax_operand, last.a_index(b, m, n));
+    emitter.bind(scores.result(), kernel::cast(kernel::var_expr(sum), scores.result()->type.dtype));
+    const Expr score = widened(emitter.element(attention.softmax_operand, last.a_index(b, m, n)), sum);
     emitter.unbind(scores.result());
     TERN_CHECK(emitter.take_checks().empty(), "scores have data-dependent indices");
     return kernel::substitute(score, {{sum.get(), value}});
   };
   o.finish = [&](const Expr& m, const Expr& d, const Expr& value, int lanes) {
+    const DType type = product.result()->type.dtype;
     return store_epilogue(
-        emitter, [&](const Expr& at) { return last.out_index(b, m, at); }, d, value, lanes, nullptr);
+        emitter, [&](const Expr& at) { return last.out_index(b, m, at); }, d,
+        type == DType::kF32 ? value : kernel::cast(value, type), lanes, nullptr);
   };
-  const AttentionSchedule schedule = default_attention_schedule(
-      context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
-      std::max(shape.depth, shape.value_depth), model.cores);
-  const kernel::Var thread = kernel::make_var("t");
-  AttentionKernel made = build_attention_kernel(shape, batch, schedule, thread, o, params);
-  dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
-                       {schedule.threads(), thread, 32});
+  std::string before;
+  for (const Level level : context.target().levels) {
+    const GpuModel& model = gpu_model(level);
+    const bool group = model.has_group_mma && shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
+    const AttentionSchedule schedule = default_attention_schedule(
+        context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
+        std::max(shape.depth, shape.value_depth), model.cores, group);
+    if (schedule.text() == before) continue;  // the level gains nothing
+    before = schedule.text();
+    const kernel::Var thread = kernel::make_var("t");
+    AttentionKernel made = build_attention_kernel(shape, batch, schedule, thread, o, params);
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
+                         {schedule.threads(), thread, 32});
+  }
   dispatch.finish();
   return true;
 }

@@ -21,6 +21,7 @@ using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
 constexpr double kLog2E = 1.4426950408889634;
+constexpr int64_t kPanel = 64;  // columns of a row of workgroup memory that group_mma reads
 const VType kQuad{DType::kU32, 4}, kSum{DType::kF32, 4};
 
 Expr lane_of(const Expr& vector, int lane) {
@@ -60,16 +61,21 @@ class Builder {
     out_ = registers("out", value_tiles_);
     q_ = kernel::make_buffer("q_tile", kQuad, Scope::kRegister, kernel::Access::kReadWrite, depth_steps_);
     w.emit(kernel::alloc(out_));
-    w.emit(kernel::alloc(q_));
+    if (!s_.group) w.emit(kernel::alloc(q_));
     for (int i = 0; i < value_tiles_; ++i)
       w.emit(kernel::store(out_, int_const(i), kernel::broadcast(float_const(0.0), 4)));
     for (int half = 0; half < 2; ++half) {
       top_[half] = w.declare(half ? "top_1" : "top_0", float_const(-INFINITY));
       sum_[half] = w.declare(half ? "sum_1" : "sum_0", float_const(0.0));
     }
+    find_factor();
     w.emit(kernel::grid_wait());
-    w.emit(kernel::block(read_queries()));
-    w.emit(kernel::block(all_keys()));
+    if (s_.group) {
+      w.emit(kernel::block(all_keys_by_groups()));
+    } else {
+      w.emit(kernel::block(read_queries()));
+      w.emit(kernel::block(all_keys()));
+    }
     w.emit(kernel::block(results()));
     out.body = w.take();
     return out;
@@ -159,6 +165,7 @@ class Builder {
     w.emit(kernel::alloc(scores));
     products_with_keys(w, scores, at);
     softmax(w, scores, n0);
+    rescale(w);
     products_with_values(w, scores, at);
   }
 
@@ -184,31 +191,60 @@ class Builder {
     }
   }
 
-  // Scores become weights exp(score - maximum); what was summed before is scaled to the new maximum. Maxima
-  // are of scores in units of log2: exp is one exp2.
+  // Where a score is its product times a positive constant, maxima are of products, and the constant is part
+  // of the exponent's multiplication. Else factor_ is 1 and maxima are of scores in units of log2: exp is
+  // exp2.
+  void find_factor() {
+    const Var x = kernel::make_var("x", {DType::kF32, 1});
+    const Expr e = o_.score(m0_, int_const(0), var_expr(x));
+    if (e->kind == kernel::ExprKind::kVar && e->var == x) factor_ = 1;
+    if (e->kind == kernel::ExprKind::kOp && e->op == ScalarOp::kMul) {
+      for (size_t k : {size_t{0}, size_t{1}}) {
+        const Expr &a = e->args[k], &c = e->args[1 - k];
+        if (a->kind == kernel::ExprKind::kVar && a->var == x && c->kind == kernel::ExprKind::kConst &&
+            c->f > 0)
+          factor_ = c->f;
+      }
+    }
+    linear_ = factor_ > 0;
+    factor_ = linear_ ? factor_ * kLog2E : 1;
+  }
+
+  // Elements 2 j and 2 j + 1 of row `half` of 8 columns j.
+  std::vector<Expr> scores_of(LoopWriter& w, const Buffer& scores, const Expr& n0, int half, const Expr& row,
+                              const Expr& column) {
+    std::vector<Expr> values;
+    const bool whole = shape_.keys.is_const() && shape_.keys.value() % keys_at_once_ == 0;
+    Expr m;
+    if (!linear_)
+      m = w.let("m", kernel::min(kernel::add(row, int_const(half * 8)), kernel::sub(queries_, int_const(1))));
+    for (int j = 0; j < key_tiles_; ++j) {
+      for (int e = 0; e < 2; ++e) {
+        Expr score = lane_of(kernel::load(scores, int_const(j), 4), half * 2 + e);
+        if (linear_ && whole) {
+          values.push_back(w.let("score", score));
+          continue;
+        }
+        const Expr n = w.let("n", kernel::add(kernel::add(n0, column), int_const(j * 8 + e)));
+        if (!linear_) score = kernel::mul(o_.score(m, n, score), float_const(kLog2E));
+        if (!whole) score = kernel::select(less(n, keys_), score, float_const(-INFINITY));
+        values.push_back(w.let("score", score));
+      }
+    }
+    return values;
+  }
+
+  // Scores become weights exp(score - maximum); shrink_ is what sums and outputs so far are to be scaled by.
   void softmax(LoopWriter& w, const Buffer& scores, const Expr& n0) {
     const Expr row = w.let("row", kernel::add(kernel::add(m0_, kernel::mul(warp_m_, int_const(16))),
                                               kernel::index_div(lane_, int_const(4))));
-    const Expr column =
-        w.let("column", kernel::add(n0, kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2))));
-    std::vector<std::vector<Expr>> values(2);
+    const Expr column = w.let("column", kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2)));
+    const Expr factor = float_const(factor_);
+    std::vector<Expr> values[2];
     for (int half = 0; half < 2; ++half) {
-      const Expr m =
-          w.let("m", kernel::min(kernel::add(row, int_const(half * 8)), kernel::sub(queries_, int_const(1))));
-      for (int j = 0; j < key_tiles_; ++j) {
-        for (int e = 0; e < 2; ++e) {
-          const Expr n = w.let("n", kernel::add(column, int_const(j * 8 + e)));
-          const Expr product = lane_of(kernel::load(scores, int_const(j), 4), half * 2 + e);
-          const Expr score = kernel::mul(o_.score(m, n, product), float_const(kLog2E));
-          values[static_cast<size_t>(half)].push_back(
-              w.let("score", kernel::select(less(n, keys_), score, float_const(-INFINITY))));
-        }
-      }
-    }
-    std::vector<Expr> shrink, base;
-    for (size_t half = 0; half < 2; ++half) {
-      Expr top = w.get(top_[half]);
-      for (const Expr& v : values[half]) top = kernel::max(top, v);
+      std::vector<Expr>& v = values[half];
+      v = scores_of(w, scores, n0, half, row, column);
+      Expr top = kernel::max(w.get(top_[half]), folded(v, kernel::max));
       for (int mask : {1, 2}) {
         const Expr own = w.let("top", top);
         top = kernel::max(
@@ -216,25 +252,35 @@ class Builder {
       }
       top = w.let("top", top);
       // While all is masked the maximum is -inf: nothing is subtracted then.
-      base.push_back(w.let("base", kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)),
-                                                  float_const(0.0), top)));
-      shrink.push_back(w.let("shrink", exp2(kernel::sub(w.get(top_[half]), base[half]))));
+      const Expr base =
+          w.let("base", kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)),
+                                       float_const(0.0), linear_ ? kernel::mul(top, factor) : top));
+      const auto exponent = [&](const Expr& x) {
+        return linear_ ? kernel::op(ScalarOp::kFma, {x, factor, kernel::op(ScalarOp::kNeg, {base})})
+                       : kernel::sub(x, base);
+      };
+      shrink_[half] = w.let("shrink", exp2(exponent(w.get(top_[half]))));
       w.set(top_[half], top);
-    }
-    for (size_t half = 0; half < 2; ++half) {
-      Expr sum = kernel::mul(w.get(sum_[half]), shrink[half]);
-      for (Expr& v : values[half]) {
-        v = w.let("weight", exp2(kernel::sub(v, base[half])));
-        sum = kernel::add(sum, v);
-      }
-      w.set(sum_[half], sum);
+      for (Expr& x : v) x = w.let("weight", exp2(exponent(x)));
+      w.set(sum_[half], kernel::add(kernel::mul(w.get(sum_[half]), shrink_[half]), folded(v, kernel::add)));
     }
     for (int j = 0; j < key_tiles_; ++j) {
       const auto k = static_cast<size_t>(j) * 2;
       w.emit(kernel::store(scores, int_const(j),
                            quad(w, values[0][k], values[0][k + 1], values[1][k], values[1][k + 1])));
     }
-    const Expr scale = quad(w, shrink[0], shrink[0], shrink[1], shrink[1]);
+  }
+
+  // Four chains side by side.
+  static Expr folded(const std::vector<Expr>& values, Expr (*fold)(Expr, Expr)) {
+    Expr chains[4];
+    for (size_t k = 0; k < values.size(); ++k)
+      chains[k % 4] = chains[k % 4] ? fold(chains[k % 4], values[k]) : values[k];
+    return fold(fold(chains[0], chains[1]), fold(chains[2], chains[3]));
+  }
+
+  void rescale(LoopWriter& w) {
+    const Expr scale = quad(w, shrink_[0], shrink_[0], shrink_[1], shrink_[1]);
     for (int i = 0; i < value_tiles_; ++i)
       w.emit(kernel::store(out_, int_const(i), kernel::mul(kernel::load(out_, int_const(i), 4), scale)));
   }
@@ -244,16 +290,144 @@ class Builder {
     return w.let("quad", kernel::shuffle(low, high, {0, 1, 2, 3}));
   }
 
-  // out += weights * V: the weights' registers are those of an A operand already.
+  // ---- Products of 128 threads
+
+  // Rows of `width` elements as panels of 64 columns, `rows` rows each; `to_panels` is where the first
+  // begins.
+  void copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
+                   const std::function<Expr(const Expr&)>& row_of, const Expr& first, int64_t rows,
+                   int64_t width, const Expr& extent, bool whole) {
+    const int64_t chunks = width / kChunk;
+    share_copies(w, t_, s_.threads(), rows * chunks, [&](const Expr& q) {
+      const Expr row = kernel::index_div(q, int_const(chunks)),
+                 chunk = kernel::index_rem(q, int_const(chunks));
+      const Expr source = w.let("row", kernel::add(first, row));
+      const Expr count =
+          whole ? nullptr : kernel::select(less(source, extent), int_const(kChunk), int_const(0));
+      const Expr panel =
+          kernel::mul(kernel::index_div(chunk, int_const(kPanel / kChunk)), int_const(rows * kPanel));
+      const Expr inside = swizzled(row, kernel::index_rem(chunk, int_const(kPanel / kChunk)), kPanel);
+      return kernel::async_copy(
+          to, kernel::add(to_panels, kernel::add(panel, inside)),
+          kernel::load(from, kernel::add(row_of(source), kernel::mul(chunk, int_const(kChunk))), kChunk,
+                       count));
+    });
+  }
+
+  // Block j's scores are there when its turn comes: they were multiplied together with the weights of block j
+  // - 1 and its values. K is one block ahead of V.
+  Stmts all_keys_by_groups() {
+    LoopWriter w;
+    const int64_t rows = int64_t{16} * s_.warps_m;
+    q_stage_ = rows_buffer("q_rows", rows, shape_.depth);
+    k_stage_ = rows_buffer("k_rows", 2 * keys_at_once_, shape_.depth);
+    v_stage_ = rows_buffer("v_rows", 2 * keys_at_once_, shape_.value_depth);
+    for (const Buffer& b : {q_stage_, k_stage_, v_stage_}) w.emit(kernel::alloc(b));
+    const Buffer scores = registers("scores", key_tiles_);
+    weights_ =
+        kernel::make_buffer("weights", kQuad, Scope::kRegister, kernel::Access::kReadWrite, key_tiles_ / 2);
+    w.emit(kernel::alloc(scores));
+    w.emit(kernel::alloc(weights_));
+    for (int j = 0; j < key_tiles_; ++j)
+      w.emit(kernel::store(scores, int_const(j), kernel::broadcast(float_const(0.0), 4)));
+    const bool whole = shape_.keys.is_const() && shape_.keys.value() % keys_at_once_ == 0;
+    const auto fetch = [&](const Buffer& to, const Buffer& from,
+                           const std::function<Expr(const Expr&)>& row_of, const Expr& block, int64_t width) {
+      const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
+      const Expr at =
+          w.let("at", kernel::mul(kernel::index_rem(block, int_const(2)), int_const(keys_at_once_ * width)));
+      copy_panels(w, to, at, from, row_of, first, keys_at_once_, width, keys_, whole);
+    };
+    const auto fetch_k = [&](const Expr& block) { fetch(k_stage_, o_.k, o_.k_row, block, shape_.depth); };
+    const auto fetch_v = [&](const Expr& block) {
+      fetch(v_stage_, o_.v, o_.v_row, block, shape_.value_depth);
+    };
+    const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
+    const auto if_there = [&](const Expr& block, const std::function<void(const Expr&)>& fetch_it) {
+      w.when(less(block, blocks), [&] { fetch_it(block); });
+    };
+    const Expr zero = int_const(0), one = int_const(1);
+    copy_panels(w, q_stage_, zero, o_.q, o_.q_row, m0_, rows, shape_.depth, queries_,
+                shape_.queries.is_const() && shape_.queries.value() % rows == 0);
+    fetch_k(zero);
+    w.emit(kernel::async_commit());
+    fetch_v(zero);
+    if_there(one, fetch_k);
+    w.emit(kernel::async_commit());
+    w.emit(kernel::async_wait(1));
+    w.emit(kernel::barrier());
+    group_scores(w, scores, zero);
+    w.emit(kernel::group_mma_wait(0));
+    softmax(w, scores, zero);
+    pack_weights(w, scores);
+    w.loop("block", kernel::sub(blocks, one), [&](Expr block) {
+      w.emit(kernel::async_wait(0));
+      w.emit(kernel::barrier());  // everybody has left the stages that are filled now
+      const Expr next = w.let("next", kernel::add(block, one));
+      fetch_v(next);
+      if_there(w.let("after", kernel::add(block, int_const(2))), fetch_k);
+      w.emit(kernel::async_commit());
+      group_scores(w, scores, next);
+      group_values(w, block);
+      w.emit(kernel::group_mma_wait(1));
+      softmax(w, scores, w.let("n0", kernel::mul(next, int_const(keys_at_once_))));
+      w.emit(kernel::group_mma_wait(0));
+      rescale(w);
+      pack_weights(w, scores);
+    });
+    w.emit(kernel::async_wait(0));
+    w.emit(kernel::barrier());
+    group_values(w, w.let("last", kernel::sub(blocks, one)));
+    w.emit(kernel::group_mma_wait(0));
+    w.emit(kernel::barrier());
+    return w.take();
+  }
+
+  void group_scores(LoopWriter& w, const Buffer& scores, const Expr& block) {
+    const Expr group = kernel::index_div(warp_m_, int_const(4));
+    const Expr a = w.let("q_base", kernel::mul(group, int_const(64 * kPanel)));
+    const Expr b = w.let("k_base", kernel::mul(kernel::index_rem(block, int_const(2)),
+                                               int_const(keys_at_once_ * shape_.depth)));
+    for (int64_t d = 0; d < shape_.depth; d += 16) {
+      const int64_t panel = d / kPanel, inside = d % kPanel, rows = int64_t{16} * s_.warps_m;
+      w.emit(kernel::group_mma(
+          scores, kernel::load(q_stage_, kernel::add(a, int_const(panel * rows * kPanel + inside))),
+          kernel::load(k_stage_, kernel::add(b, int_const(panel * keys_at_once_ * kPanel + inside))),
+          {0, d == 0}));
+    }
+    w.emit(kernel::group_mma_commit());
+  }
+
+  void group_values(LoopWriter& w, const Expr& block) {
+    const Expr b = w.let("v_base", kernel::mul(kernel::index_rem(block, int_const(2)),
+                                               int_const(keys_at_once_ * shape_.value_depth)));
+    for (int step = 0; step < key_tiles_ / 2; ++step) {
+      w.emit(kernel::group_mma(out_, kernel::load(weights_, int_const(step), 4),
+                               kernel::load(v_stage_, kernel::add(b, int_const(int64_t{step} * 16 * kPanel))),
+                               {keys_at_once_ * kPanel}));
+    }
+    w.emit(kernel::group_mma_commit());
+  }
+
+  void pack_weights(LoopWriter& w, const Buffer& scores) {
+    for (int step = 0; step < key_tiles_ / 2; ++step)
+      w.emit(kernel::store(weights_, int_const(step), packed(scores, step)));
+  }
+
+  // The weights' registers of 16 keys are those of an A operand already.
+  Expr packed(const Buffer& scores, int step) const {
+    const auto half = [&](int j) {
+      return kernel::bitcast(kernel::cast(kernel::load(scores, int_const(j), 4), o_.dtype), {DType::kU32, 2});
+    };
+    return kernel::shuffle(half(2 * step), half(2 * step + 1), {0, 1, 2, 3});
+  }
+
+  // out += weights * V
   void products_with_values(LoopWriter& w, const Buffer& scores, const Expr& at) {
     const Expr key = w.let("key", kernel::index_rem(lane_, int_const(16)));
     const Expr half = w.let("half", kernel::index_div(lane_, int_const(16)));
     for (int step = 0; step < key_tiles_ / 2; ++step) {
-      const auto packed = [&](int j) {
-        return kernel::bitcast(kernel::cast(kernel::load(scores, int_const(j), 4), o_.dtype),
-                               {DType::kU32, 2});
-      };
-      const Expr a = w.let("weights", kernel::shuffle(packed(2 * step), packed(2 * step + 1), {0, 1, 2, 3}));
+      const Expr a = w.let("weights", packed(scores, step));
       const Expr row = w.let("v_row", kernel::add(kernel::add(at, int_const(step * 16)), key));
       for (int i = 0; i < value_tiles_; i += 2) {
         const Expr chunk = kernel::add(int_const(i), half);
@@ -333,8 +507,9 @@ class Builder {
     Expr sum, value;
     for (int part = 0; part < s_.warps_k; ++part) {
       const Expr scale =
-          w.let("scale",
-                s_.warps_k == 1 ? float_const(1.0) : exp2(kernel::sub(kernel::load(tops, at(part)), base)));
+          w.let("scale", s_.warps_k == 1 ? float_const(1.0)
+                                         : exp2(kernel::mul(kernel::sub(kernel::load(tops, at(part)), base),
+                                                            float_const(factor_))));
       const Expr own = kernel::mul(kernel::load(sums, at(part)), scale);
       const Expr out = kernel::load(outs, kernel::add(kernel::mul(at(part), int_const(pitch)), d), kChunk);
       const Expr scaled = kernel::mul(out, kernel::broadcast(scale, kChunk));
@@ -355,15 +530,24 @@ class Builder {
   int key_tiles_, depth_steps_, value_tiles_;  // tiles of 8, steps of 16
   Intrinsic mma_;
   Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;
-  Buffer q_, out_, k_stage_, v_stage_;
+  Buffer q_, out_, q_stage_, k_stage_, v_stage_, weights_;
   Var top_[2], sum_[2];
+  Expr shrink_[2];
+  double factor_ = 0;  // from what maxima are of to log2
+  bool linear_ = false;
 };
 
 }  // namespace
 
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
-                                             int processors) {
+                                             int processors, bool group) {
   AttentionSchedule s;
+  if (group && batch * ((queries + 127) / 128) >= processors) {
+    s.warps_m = 8;
+    s.block_keys = keys <= 64 ? 64 : 128;
+    s.group = true;
+    return s;
+  }
   if (depth > 64) s.block_keys = 32;
   // Halve the rows while there are fewer workgroups than processors, and share the keys out instead.
   while (s.warps_m > 1 && batch * ((queries + 16 * s.warps_m - 1) / (16 * s.warps_m)) < processors) {
@@ -381,8 +565,8 @@ AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel
 }
 
 std::string AttentionSchedule::text() const {
-  return fmt::format("attention, {} queries x {} keys, warps {}x{}", 16 * warps_m, block_keys, warps_m,
-                     warps_k);
+  return fmt::format("{}attention, {} queries x {} keys, warps {}x{}", group ? "group " : "", 16 * warps_m,
+                     block_keys, warps_m, warps_k);
 }
 
 }  // namespace tern::lower::gpu

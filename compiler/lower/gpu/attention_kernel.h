@@ -5,8 +5,13 @@
 //   grid     batch (heads), blocks of 16 * warps_m queries
 //   warps    warps_m tiles of 16 queries; warps_k parts of each block of keys, merged at the end
 //   keys     blocks of block_keys a part, K and V copied asynchronously one block ahead
+//   group    products of 128 threads out of workgroup memory: the scores of the next block are multiplied
+//   while
+//            this block's weights are, and what the softmax computes hides behind both (Shah et al.,
+//            "FlashAttention-3", 2024)
 //
-// A warp keeps its queries, its running maxima and sums, and its 16 x value_depth outputs in registers.
+// A warp keeps its running maxima and sums and its 16 x value_depth outputs in registers, and without `group`
+// its queries too.
 #pragma once
 
 #include <functional>
@@ -18,6 +23,7 @@ namespace tern::lower::gpu {
 struct AttentionSchedule {
   int warps_m = 4, warps_k = 1;
   int block_keys = 64;  // of one part; a multiple of 16
+  bool group = false;   // warps_m a multiple of 4, warps_k 1, depths multiples of 64
   int threads() const { return 32 * warps_m * warps_k; }
   std::string text() const;
 };
@@ -48,8 +54,9 @@ struct AttentionKernel {
 };
 
 // From shapes alone: few queries and heads leave processors idle, so that the keys are shared out too.
+// `group`: the device has products of 128 threads, and the depths suit them.
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
-                                             int processors);
+                                             int processors, bool group);
 
 // batch_axis: a grid axis that the operand functions refer to, or one with a null variable.
 AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel::GridAxis& batch_axis,

@@ -122,6 +122,12 @@ TEST_CASE("attention: a causal mask leaves whole blocks out") {
   check({1, 70, 70, 64, 64, {4, 1, 32}, true});
   check({1, 40, 40, 16, 16, {1, 4, 16}, true});
 }
+TEST_CASE("attention: products of 128 threads") {
+  check({1, 64, 192, 64, 64, {4, 1, 64, true}});
+  check({2, 130, 100, 64, 128, {8, 1, 64, true}});
+  check({1, 40, 150, 128, 64, {4, 1, 64, true}, true});
+  check({1, 20, 37, 64, 64, {4, 1, 64, true}, false, true});
+}
 TEST_CASE("attention: a symbolic number of keys") {
   check({2, 16, 37, 64, 64, {1, 4, 16}, false, true});
 }

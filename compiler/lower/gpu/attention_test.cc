@@ -60,5 +60,12 @@ TEST_CASE("attention is one dispatch where its operands are stored in 16 bits") 
   check_lowering({text});
 }
 
+TEST_CASE("attention of a model of 16-bit floats") {
+  std::string text = sized(kAttention, "20", "37");
+  for (size_t at; (at = text.find("f32")) != std::string::npos;) text.replace(at, 3, "f16");
+  CHECK(dispatches(text, {}) == dispatches(text, {"fuse_attention"}) - 2);
+  check_lowering({text});
+}
+
 }  // namespace
 }  // namespace tern::lower

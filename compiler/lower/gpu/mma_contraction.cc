@@ -305,7 +305,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
                                       thread, o, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                          fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                         {schedule.threads(), thread, 32});
+                         {schedule.threads(), thread, 32, schedule.split});
   }
   dispatch.finish();
   return true;

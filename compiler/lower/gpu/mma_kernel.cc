@@ -26,7 +26,7 @@ class Builder {
   Builder(const Dim& m, int64_t n, int64_t k, const MmaSchedule& s, const Var& thread, const MmaOperands& o,
           kernel::ParamTable& params)
       : m_dim_(m), n_(n), k_(k), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
-    stages_of_k_ = (k + s.block_depth - 1) / s.block_depth;
+    stages_of_k_ = ((k + s.block_depth - 1) / s.block_depth + s.split - 1) / s.split;
     tiles_m_ = s.block_m / s.warps_m / 16;
     tiles_n_ = s.block_n / s.warps_n / 16;
     chunks_ = s.block_depth / kChunk;
@@ -39,6 +39,11 @@ class Builder {
     const Dim m_blocks = ceildiv(m_dim_, s_.block_m), n_blocks = (n_ + s_.block_n - 1) / s_.block_n;
     out.grid.push_back({m_block, m_blocks, params_.expr(m_blocks)});
     out.grid.push_back({n_block, n_blocks, params_.expr(n_blocks)});
+    if (s_.split > 1) {
+      const Var rank = kernel::make_var("rank");
+      out.grid.push_back({rank, s_.split, int_const(s_.split)});
+      rank_ = var_expr(rank);
+    }
     LoopWriter w;
     m0_ = w.let("m0", kernel::mul(var_expr(m_block), int_const(s_.block_m)));
     n0_ = w.let("n0", kernel::mul(var_expr(n_block), int_const(s_.block_n)));
@@ -73,6 +78,8 @@ class Builder {
     LoopWriter w;
     w.emit(kernel::alloc(a_stage_));
     w.emit(kernel::alloc(b_stage_));
+    first_step_ =
+        s_.split > 1 ? w.let("first_step", kernel::mul(rank_, int_const(stages_of_k_))) : int_const(0);
     prepare_rows(w);
     // A group's products still read the stage before while the next one is filled.
     const int ahead = s_.stages - (s_.group ? 2 : 1);
@@ -125,9 +132,10 @@ class Builder {
   }
 
   void copy_a(LoopWriter& w, const Expr& step, const Expr& stage) {
-    const Expr k = w.let("k", kernel::add(kernel::mul(step, int_const(s_.block_depth)),
-                                          kernel::mul(chunk_, int_const(kChunk))));
-    const bool ragged = k_ % s_.block_depth != 0;
+    const Expr k =
+        w.let("k", kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
+                               kernel::mul(chunk_, int_const(kChunk))));
+    const bool ragged = k_ != stages_of_k_ * s_.split * s_.block_depth;
     const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
     const Expr base = kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth));
     Stmts lets;
@@ -162,7 +170,7 @@ class Builder {
     const int64_t blocks_at_once = s_.block_depth / kBlock, chunks = int64_t{s_.block_n} * chunks_;
     share_copies(w, t_, s_.threads(), chunks, [&](const Expr& q) {
       const int64_t per_block = int64_t{s_.block_n} * (kBlock / kChunk);
-      const Expr block = kernel::add(kernel::mul(step, int_const(blocks_at_once)),
+      const Expr block = kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(blocks_at_once)),
                                      kernel::index_div(q, int_const(per_block)));
       const Expr inside = kernel::index_rem(q, int_const(per_block));
       const Expr column = kernel::add(n0_, kernel::index_div(inside, int_const(kBlock / kChunk)));
@@ -171,7 +179,8 @@ class Builder {
                                      kernel::index_rem(inside, int_const(kBlock / kChunk)));
       Expr exists;
       if (n_ % s_.block_n != 0) exists = less(column, int_const(columns));
-      if (blocks % blocks_at_once != 0) exists = both(exists, less(block, int_const(blocks)));
+      if (blocks != stages_of_k_ * s_.split * blocks_at_once)
+        exists = both(exists, less(block, int_const(blocks)));
       const Expr count = exists ? kernel::select(exists, int_const(kChunk), int_const(0)) : nullptr;
       const Expr from = kernel::add(o_.b_first, kernel::mul(chunk, int_const(kChunk)));
       const Expr to = kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)),
@@ -265,10 +274,13 @@ class Builder {
         }
       }
     }
-    w.emit(kernel::barrier());
-    const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kChunk;
-    for (int64_t i = 0; i * s_.threads() < chunks; ++i) {
-      const Expr q = w.let("q", kernel::add(t_, int_const(i * s_.threads())));
+    w.emit(kernel::barrier(s_.split > 1));
+    // Each workgroup of a cluster finishes its share of the block.
+    const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kChunk,
+                  share = (chunks + s_.split - 1) / s_.split;
+    for (int64_t i = 0; i * s_.threads() < share; ++i) {
+      const Expr own = kernel::add(t_, int_const(i * s_.threads()));
+      const Expr q = w.let("q", s_.split > 1 ? kernel::add(own, kernel::mul(rank_, int_const(share))) : own);
       const Expr row = w.let("row", kernel::index_div(q, int_const(s_.block_n / kChunk)));
       const Expr column = w.let(
           "column", kernel::mul(kernel::index_rem(q, int_const(s_.block_n / kChunk)), int_const(kChunk)));
@@ -276,16 +288,10 @@ class Builder {
       Expr exists = less(m, params_.expr(m_dim_));
       if (m_dim_.is_const() && m_dim_.value() % s_.block_m == 0) exists = nullptr;
       if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
-      if ((i + 1) * s_.threads() > chunks) exists = both(exists, less(q, int_const(chunks)));
+      if ((i + 1) * s_.threads() > share) exists = both(exists, less(own, int_const(share)));
+      if (share * s_.split > chunks) exists = both(exists, less(q, int_const(chunks)));
       const auto store = [&] {
-        Expr sum;
-        for (int part = 0; part < s_.warps_k; ++part) {
-          const Expr at = kernel::add(
-              kernel::mul(kernel::add(row, int_const(int64_t{part} * s_.block_m)), int_const(pitch)), column);
-          const Expr value = kernel::load(partial, at, kChunk);
-          sum = sum ? kernel::add(sum, value) : value;
-        }
-        const Expr value = w.let("sum", sum);
+        const Expr value = sum_of_parts(w, partial, row, column, pitch);
         const Expr count =
             n_ % kChunk == 0 ? nullptr : kernel::min(int_const(kChunk), kernel::sub(int_const(n_), n));
         for (Stmt& s : o_.finish(m, n, value, kChunk, count)) w.emit(std::move(s));
@@ -296,7 +302,28 @@ class Builder {
         store();
       }
     }
+    if (s_.split > 1) w.emit(kernel::barrier(true));  // others may still read this workgroup's sums
     return w.take();
+  }
+
+  Expr sum_of_parts(LoopWriter& w, const Buffer& partial, const Expr& row, const Expr& column, int pitch) {
+    Expr sum;
+    for (int rank = 0; rank < s_.split; ++rank) {
+      for (int part = 0; part < s_.warps_k; ++part) {
+        const Expr at = kernel::add(
+            kernel::mul(kernel::add(row, int_const(int64_t{part} * s_.block_m)), int_const(pitch)), column);
+        const auto peer = [&](int offset) {
+          return kernel::intrinsic(Intrinsic::kPeerLoad,
+                                   {kernel::add(at, int_const(offset)), int_const(rank)}, {DType::kF32, 4},
+                                   partial);
+        };
+        const Expr value = s_.split == 1
+                               ? kernel::load(partial, at, kChunk)
+                               : w.let("part", kernel::shuffle(peer(0), peer(4), {0, 1, 2, 3, 4, 5, 6, 7}));
+        sum = sum ? kernel::add(sum, value) : value;
+      }
+    }
+    return w.let("sum", sum);
   }
 
   const Dim m_dim_;
@@ -305,9 +332,10 @@ class Builder {
   const MmaOperands& o_;
   kernel::ParamTable& params_;
   const Expr t_;
-  int64_t stages_of_k_;    // stages that k takes
+  int64_t stages_of_k_;    // stages that k, or a workgroup's part of it, takes
   int tiles_m_, tiles_n_;  // 16 x 16 tiles of one warp
   int chunks_;             // of one row of a stage
+  Expr rank_, first_step_;
   Expr m0_, n0_, lane_, warp_m_, warp_n_, warp_k_, chunk_;
   Buffer acc_, a_stage_, b_stage_;
   std::vector<std::pair<Expr, MmaOperands::State>> copy_rows_;

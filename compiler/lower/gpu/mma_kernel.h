@@ -45,7 +45,7 @@ struct MmaOperands {
 };
 
 struct MmaKernel {
-  std::vector<kernel::GridAxis> grid;
+  std::vector<kernel::GridAxis> grid;  // the last one is the cluster's, if schedule.split > 1
   std::vector<kernel::Stmt> body;
 };
 

@@ -38,6 +38,7 @@ void check(const Case& c) {
   k.name = "product";
   k.threads = c.schedule.threads();
   k.subgroup = 32;
+  k.cluster = c.schedule.split;
   k.thread = kernel::make_var("t");
   const kernel::Buffer ab = global_buffer("a", DType::kF16, Access::kRead),
                        bb = global_buffer("b", DType::kF16, Access::kRead),
@@ -112,6 +113,12 @@ TEST_CASE("mma: groups of 128 threads") {
   check({64, 16, 64, {64, 16, 64, 4, 1, 1, 3, true}});
   check({130, 72, 200, {128, 64, 64, 8, 1, 1, 4, true}});
   check({50, 20, 152, {64, 32, 64, 4, 1, 1, 4, true}, false, true});
+}
+TEST_CASE("mma: workgroups of a cluster share the depth") {
+  check({40, 24, 256, {32, 32, 128, 1, 1, 4, 2, false, 2}});
+  check({33, 40, 200, {64, 64, 64, 2, 2, 1, 2, false, 4}});
+  check({70, 40, 456, {64, 32, 64, 4, 1, 1, 3, true, 3}});
+  check({130, 64, 512, {128, 64, 64, 8, 1, 1, 4, true, 8}, false, true});
 }
 TEST_CASE("mma: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 2}, false, true});

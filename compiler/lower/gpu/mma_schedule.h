@@ -5,6 +5,7 @@
 //   grid      batch, m blocks, n blocks        one workgroup: block_m x block_n of the output
 //   stages    block_depth of A and of B each   copied asynchronously, `stages` - 1 of them ahead of their use
 //   warps     warps_m x warps_n tiles of the block, and warps_k parts of a stage's depth, added up at the end
+//   split     workgroups of a cluster that each take a part of k; every one adds up its share of the block
 //
 // At batch 1 a layer has few outputs and long sums: small blocks whose warps share the depth keep all
 // processors busy, and many stages keep enough bytes on their way (measured on an H100 over ResNet-50's and
@@ -27,12 +28,13 @@ struct MmaSchedule {
   // 64, block_m a multiple of 64, every warp has 16 rows (warps_m is block_m / 16), warps_n and warps_k
   // are 1.
   bool group = false;
+  int split = 1;
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
   int64_t stage_bytes() const { return int64_t{2} * stages * (block_m + block_n) * block_depth; }
   int64_t partial_bytes() const { return int64_t{4} * warps_k * block_m * (block_n + kPartialPadding); }
-  std::string text() const;  // "32x32x128, warps 1x1x4, 4 stages"
+  std::string text() const;  // "32x32x128, warps 1x1x4, 4 stages, k split by 2"
 
   static constexpr int kPartialPadding = 8;  // elements behind a row of partial sums, against bank conflicts
 };
@@ -47,7 +49,7 @@ struct MmaMachine {
   int64_t workgroup_memory_limit = 160 * 1024;  // of one workgroup
 };
 
-// `group`: the device has products of 128 threads.
+// `group`: the device has products of 128 threads, and clusters.
 MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group);
 
 }  // namespace tern::lower::gpu
