@@ -23,9 +23,10 @@ void dot_integers(std::span<const LaneValues> args, DType dtype, size_t width, s
 
 void dot2_bf16(std::span<const LaneValues> args, DType dtype, std::span<ScalarValue> out) {
   for (size_t n = 0; n < out.size(); ++n) {
-    // A product of two bf16 is exact in f32; the sums are rounded to f32 one after the other.
+    const auto a = static_cast<uint32_t>(args[1][n].i), b = static_cast<uint32_t>(args[2][n].i);
     auto sum = static_cast<float>(args[0][n].f);
-    for (size_t k = 2 * n; k < 2 * n + 2; ++k) sum += static_cast<float>(args[1][k].f * args[2][k].f);
+    sum += std::bit_cast<float>(a & 0xffff0000u) * std::bit_cast<float>(b & 0xffff0000u);
+    sum += std::bit_cast<float>(a << 16) * std::bit_cast<float>(b << 16);
     out[n] = scalar::scalar_from_double(dtype, sum);
   }
 }

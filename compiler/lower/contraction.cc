@@ -24,6 +24,28 @@ Dim contraction_flops(const graph::Node& root) {
   return product(out) * product(Shape(rhs.begin() + 1, rhs.end())) * 2;
 }
 
+namespace {
+
+std::vector<Level> product_levels(const Target& target, Variants variants) {
+  std::vector<Level> out;
+  for (const Level level : target.product_levels) {
+    if (machine(level).variants == variants) out.push_back(level);
+  }
+  return out;
+}
+
+// Both operands are bf16 in memory; or the left one is f32 for no other reason than that nobody stores it (an
+// input of the model, a value inside of the region), and is rounded as if it were stored.
+bool multiplies_bf16(const graph::Node& root, LoweringContext& context) {
+  const graph::Value *lhs = root.operand(0), *rhs = root.operand(1);
+  if (context.stored_type(rhs) != DType::kBF16) return false;
+  const bool narrows = context.precision().narrow_type() == DType::kBF16 && lhs->type.dtype == DType::kF32 &&
+                       !context.precision().kept(lhs);
+  return narrows || context.stored_type(lhs) == DType::kBF16;
+}
+
+}  // namespace
+
 bool lower_contraction(const Region& region, LoweringContext& context) {
   if (is_gpu(context.target().arch)) return gpu::lower_contraction(region, context);
   const graph::Node& root = *region.root;
@@ -42,13 +64,14 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
   }
-  std::vector<Level> levels = context.target().levels;
   const bool bytes = root.result()->type.dtype == DType::kI32;
-  if (bytes) {
-    const std::vector<Level>& more = context.target().integer_levels;
-    levels.insert(levels.end(), more.begin(), more.end());
-    std::sort(levels.begin(), levels.end());
-  }
+  const std::vector<Level> more =
+      product_levels(context.target(), bytes                            ? Variants::kBytes
+                                       : multiplies_bf16(root, context) ? Variants::kBf16
+                                                                        : Variants::kAll);
+  std::vector<Level> levels = context.target().levels;
+  levels.insert(levels.end(), more.begin(), more.end());
+  std::sort(levels.begin(), levels.end());
   for (const Level level : levels) {
     ElementEmitter emitter(dispatch);
     ContractionRequest request;
@@ -75,6 +98,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {
       return store_epilogue(emitter, index_at, n, value, lanes, count, bytes && machine(level).has_fma);
     };
+    request.bf16_pairs = !bytes && !more.empty();
     request.winograd = winograd;
     request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);
     ContractionBody body = build_contraction(request);

@@ -47,17 +47,27 @@ bool is_byte_contraction(const Node& root) {
          root.result()->type.dtype == DType::kI32;
 }
 
+StepKind step_kind(const ContractionRequest& r) {
+  if (is_byte_contraction(*r.root)) return StepKind::kBytes;
+  return r.bf16_pairs && r.machine->variants == Variants::kBf16 ? StepKind::kBf16Pairs : StepKind::kFloats;
+}
+
 // Turns scalar accessors into vector ones and writes the region's results.
 class Access {
  public:
-  explicit Access(const ContractionRequest& request)
-      : r_(request), bytes_(is_byte_contraction(*request.root)) {}
+  explicit Access(const ContractionRequest& request, StepKind step = StepKind::kFloats)
+      : r_(request), step_(is_byte_contraction(*request.root) ? StepKind::kBytes : step) {}
 
   // The type in which kernels read an operand.
-  DType type(int operand) const { return bytes_ ? r_.root->operand(operand)->type.dtype : DType::kF32; }
+  DType type(int operand) const {
+    if (step_ == StepKind::kBytes) return r_.root->operand(operand)->type.dtype;
+    return step_ == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
+  }
 
   Expr scalar(int operand, const Index& index) const {
-    return kernel::cast(r_.element(operand, index), type(operand));
+    const Expr e = r_.element(operand, index);
+    if (step_ != StepKind::kBf16Pairs) return kernel::cast(e, type(operand));
+    return kernel::bitcast(kernel::cast(load_behind(e), DType::kBF16), {DType::kU16, 1});
   }
 
   // The same for `lanes` values of `lane` from 0 on.
@@ -73,9 +83,11 @@ class Access {
   // otherwise, or when the memory is not of the type in which kernels read the operand (`any_float`: or of
   // another float type).
   Expr contiguous(int operand, const Index& index, const Var& lane, bool any_float = false) const {
-    const Expr e = bytes_ ? r_.element(operand, index) : load_behind(r_.element(operand, index));
+    const bool bytes = step_ == StepKind::kBytes;
+    const Expr e = bytes ? r_.element(operand, index) : load_behind(r_.element(operand, index));
     if (e->kind != kernel::ExprKind::kLoad || e->args.size() != 1) return nullptr;
-    if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != type(operand)) return nullptr;
+    const DType wanted = step_ == StepKind::kBf16Pairs ? DType::kBF16 : type(operand);
+    if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != wanted) return nullptr;
     const Expr v = kernel::vectorize(e, lane, 4);
     if (v->kind != kernel::ExprKind::kLoad || v->args[0]->type.lanes != 1) return nullptr;
     return e;
@@ -88,7 +100,7 @@ class Access {
 
  private:
   const ContractionRequest& r_;
-  const bool bytes_;
+  const StepKind step_;
 };
 
 using Problem = ContractionProblem;
@@ -99,8 +111,9 @@ class Contraction {
       : r_(request),
         p_(std::move(problem)),
         params_(*request.params),
-        access_(request),
-        group_(is_byte_contraction(*request.root) ? kByteGroup : 1) {}
+        step_(step_kind(request)),
+        access_(request, step_),
+        group_(step_group(step_)) {}
 
   ContractionBody build() {
     const kernel::Var batch = kernel::make_var("batch");
@@ -111,7 +124,7 @@ class Contraction {
 
     ContractionOperands o;
     ContractionShape shape;
-    shape.bytes = group_ > 1;
+    shape.bytes = step_ == StepKind::kBytes;
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);
     shape.n = r_.hint(p_.n);
@@ -153,6 +166,10 @@ class Contraction {
     shape.widens_b = group_ == 1 && (b_load ? b_load->type.dtype != DType::kF32
                                             : r_.constant_rhs && panel_type() != DType::kF32);
     schedule_ = default_contraction_schedule(shape, *r_.machine);
+    if (words() && group_ == 1 && schedule_.block_depth % 2 != 0 && !shape.whole_depth) {
+      shape.whole_depth = true;  // a block would split a word
+      schedule_ = default_contraction_schedule(shape, *r_.machine);
+    }
 
     if (a_load) {
       o.a_buffer = a_load->buffer;
@@ -165,10 +182,12 @@ class Contraction {
     if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
       o.b_buffer = r_.pack([&] {
+        if (words()) return pack_bf16_pairs(*r_.constant_rhs, source);
         return group_ == 1 ? pack_panels(*r_.constant_rhs, source, panel_type())
                            : pack_byte_panels(*r_.constant_rhs, source);
       });
-      const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns, depth = steps.value();
+      const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns,
+                    depth = words() ? (p_.k.value() + 1) / 2 : steps.value();
       const Expr first =
           p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(panels * depth * kPanelColumns));
       o.b_index = [=](const Expr& column, const Expr& step) {
@@ -184,11 +203,11 @@ class Contraction {
         return kernel::substitute(b_load->args[0], {{n.get(), column}, {k.get(), step}});
       };
     } else {
-      o.gather_b = group_ == 1 ? gather_b() : gather_byte_columns(lane);
+      o.gather_b = group_ == 1 ? gather_b() : gather_grouped_columns(lane);
     }
     const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
     if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
-    o.bytes = group_ > 1;
+    o.step = step_;
     o.byte_products = r_.machine->byte_products;
     o.finish_is_long = r_.finish_is_long;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
@@ -201,9 +220,11 @@ class Contraction {
         batched ? kernel::GridAxis{batch, p_.batch, params_.expr(p_.batch)} : kernel::GridAxis{};
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, steps, axis, schedule_, r_.machine->has_fma, o, params_);
+    constexpr std::array<const char*, 3> kSteps = {"", "bf16 pairs, ", "bytes, "};
     const char* how_a = a_load ? "in place" : p_.windows ? "windows gathered" : "gathered";
-    return {std::move(made.grid), std::move(made.body),
-            fmt::format("{}{}; A {}, B {}", group_ == 1 ? "" : "bytes, ", schedule_.text(), how_a, how_b)};
+    return {
+        std::move(made.grid), std::move(made.body),
+        fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b)};
   }
 
  private:
@@ -276,6 +297,10 @@ class Contraction {
         };
   }
 
+  // Whether a constant B lies in words of two bf16: so for all levels of the dispatch, if one multiplies
+  // pairs.
+  bool words() const { return r_.bf16_pairs && r_.constant_rhs; }
+
   DType panel_type() const { return r_.stored ? r_.stored(1) : DType::kF32; }
 
   // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
@@ -287,35 +312,67 @@ class Contraction {
     const bool padded = o.b_padded;
     o.gather_b = [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0,
                            const Expr& depth) {
-      const int lanes = schedule_.lanes;
-      const Var i = kernel::make_var("i");
-      Stmts row;
-      for (int64_t j = 0; j < columns; j += lanes) {
-        const Expr column = kernel::add(n0, int_const(j)),
-                   to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), int_const(j)),
-                   left = kernel::sub(params_.expr(p_.n), column);
-        const Expr count = padded ? nullptr : kernel::min(left, int_const(lanes));
-        const Expr value = kernel::cast(
-            kernel::load(from, index(column, kernel::add(k0, var_expr(i))), lanes, count), DType::kF32);
-        const Expr zero = kernel::broadcast(kernel::float_const(0.0), lanes);
-        row.push_back(kernel::if_then(kernel::compare(kernel::ScalarOp::kGt, left, int_const(0)),
-                                      {kernel::store(panel, to, value)}, {kernel::store(panel, to, zero)}));
+      const Expr steps = words() ? kernel::index_div(depth, int_const(2)) : depth;
+      const Expr first = words() ? kernel::index_div(k0, int_const(2)) : k0;
+      const auto rows = [&](const Expr& i, int count) {
+        return widened_rows(panel, n0, columns, i, count, [&](const Expr& column) {
+          const Expr left = kernel::sub(params_.expr(p_.n), column);
+          const Expr limit = padded ? nullptr : kernel::min(left, int_const(schedule_.lanes));
+          return kernel::load(from, index(column, kernel::add(first, i)), schedule_.lanes, limit);
+        });
+      };
+      const Var i = kernel::make_var("i"), last = kernel::make_var("i");
+      Stmts out{kernel::loop(i, int_const(0), steps, kernel::LoopKind::kSerial, rows(var_expr(i), 2))};
+      if (words() && !(depth->kind == kernel::ExprKind::kConst && depth->i % 2 == 0)) {
+        out.push_back(kernel::loop(last, int_const(0), kernel::index_rem(depth, int_const(2)),
+                                   kernel::LoopKind::kSerial, rows(kernel::add(steps, var_expr(last)), 1)));
       }
-      return Stmts{kernel::loop(i, int_const(0), depth, kernel::LoopKind::kSerial, std::move(row))};
+      return out;
     };
     return "narrow, widened by panels";
   }
 
-  GatherB gather_byte_columns(const Var& lane) {
+  // Step i of a panel, widened: one row of it, or the first `count` of two where steps are words.
+  Stmts widened_rows(const Buffer& panel, const Expr& n0, int64_t columns, const Expr& i, int count,
+                     const std::function<Expr(const Expr& column)>& load) {
+    const int lanes = schedule_.lanes;
+    const Expr zero = kernel::broadcast(kernel::float_const(0.0), lanes);
+    Stmts out;
+    for (int64_t j = 0; j < columns; j += lanes) {
+      const Expr column = kernel::add(n0, int_const(j));
+      const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
+      Stmts some, none;
+      const auto store = [&](const Expr& row, const Expr& value) {
+        const Expr to = kernel::add(kernel::mul(row, int_const(columns)), int_const(j));
+        some.push_back(kernel::store(panel, to, value));
+        none.push_back(kernel::store(panel, to, zero));
+      };
+      if (!words()) {
+        store(i, kernel::cast(load(column), DType::kF32));
+      } else {
+        const Var word = kernel::make_var("word", {DType::kU32, lanes});
+        some.push_back(kernel::let(word, load(column)));
+        for (int which = 0; which < count; ++which)
+          store(kernel::add(kernel::mul(i, int_const(2)), int_const(which)),
+                bf16_of_word(var_expr(word), which));
+      }
+      out.push_back(kernel::if_then(exists, std::move(some), std::move(none)));
+    }
+    return out;
+  }
+
+  GatherB gather_grouped_columns(const Var& lane) {
     const Var k = kernel::make_var("k"), n = kernel::make_var("n");
     const Index at = p_.b_index(b_, var_expr(k), var_expr(n));
-    ByteColumns columns;
+    GroupedColumns columns;
+    columns.group = group_;
+    columns.type = access_.type(1);
     columns.k = params_.expr(p_.k);
     columns.n = params_.expr(p_.n);
     columns.k_whole = p_.k.is_const() && p_.k.value() % group_ == 0;
-    columns.runs = access_.contiguous(1, at, k)   ? ByteColumns::Runs::kDown
-                   : access_.contiguous(1, at, n) ? ByteColumns::Runs::kAcross
-                                                  : ByteColumns::Runs::kNone;
+    columns.runs = access_.contiguous(1, at, k)   ? GroupedColumns::Runs::kDown
+                   : access_.contiguous(1, at, n) ? GroupedColumns::Runs::kAcross
+                                                  : GroupedColumns::Runs::kNone;
     columns.element = [=, this](const Expr& step, const Expr& column) {
       return access_.scalar(1, p_.b_index(b_, step, column));
     };
@@ -361,6 +418,7 @@ class Contraction {
   const ContractionRequest& r_;
   const Problem p_;
   kernel::ParamTable& params_;
+  const StepKind step_;
   Access access_;
   const int group_;  // elements of a step along k
   ContractionSchedule schedule_;

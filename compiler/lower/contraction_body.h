@@ -4,9 +4,9 @@
 //
 // Algorithms: register-tiled contraction with B packed at compile time, read in place, or transposed into
 // worker scratch, and with A read in place or gathered into worker scratch (implicit GEMM); depthwise
-// convolution; 3 x 3 convolution by Winograd's algorithm. Operands are floats (sums in f32) or u8 and i8 (sums
-// in i32). Others (three spatial dimensions, transposed convolution) are refused: the caller falls back to the
-// generic nest.
+// convolution; 3 x 3 convolution by Winograd's algorithm. Operands are floats (sums in f32) or u8 and i8
+// (sums in i32). Others (three spatial dimensions, transposed convolution) are refused: the caller falls back
+// to the generic nest.
 #pragma once
 
 #include <functional>
@@ -45,7 +45,8 @@ struct ContractionRequest {
       finish;
   bool finish_is_long = false;  // more than a handful of cheap operations
 
-  int winograd = 0;  // what winograd_outputs chose for all levels
+  bool bf16_pairs = false;  // may be multiplied as pairs of bf16: some level of the dispatch does
+  int winograd = 0;         // what winograd_outputs chose for all levels
 };
 
 struct ContractionBody {

@@ -21,14 +21,22 @@ using kernel::VType;
 
 using Stmts = std::vector<Stmt>;
 
+// How elements of A and B wait in scratch, and sums.
+DType a_scratch(StepKind kind) {
+  return kind == StepKind::kBytes ? DType::kU8 : kind == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
+}
+DType b_scratch(StepKind kind) {
+  return kind == StepKind::kBytes ? DType::kI8 : kind == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
+}
+
 class Builder {
  public:
   Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,
           const ContractionOperands& o, kernel::ParamTable& params)
       : m_dim_(m), n_dim_(n), k_dim_(k), s_(s), has_fma_(has_fma), o_(o), params_(params) {
     group_ = int64_t{s.vectors} * s.lanes;
-    bytes_ = o.bytes ? kByteGroup : 1;
-    sum_ = o.bytes ? DType::kI32 : DType::kF32;
+    step_ = step_group(o.step);
+    sum_ = o.step == StepKind::kBytes ? DType::kI32 : DType::kF32;
     m_ = params.expr(m);
     n_ = params.expr(n);
     k_ = params.expr(k);
@@ -55,12 +63,12 @@ class Builder {
     body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
     body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
     if (o_.gather_a) {
-      const int64_t elements = s_.block_rows * s_.block_depth * bytes_ + kGatherSlack;
-      a_block_ = scratch("a_block", elements, o_.bytes ? DType::kU8 : sum_);
+      const int64_t elements = s_.block_rows * s_.block_depth * step_ + kGatherSlack;
+      a_block_ = scratch("a_block", elements, a_scratch(o_.step));
       body.push_back(kernel::alloc(a_block_));
     }
     if (o_.gather_b) {
-      b_panel_ = scratch("b_panel", s_.block_depth * group_ * bytes_, o_.bytes ? DType::kI8 : sum_);
+      b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
       body.push_back(kernel::alloc(b_panel_));
     }
     if (!one_depth_block_) {
@@ -114,7 +122,7 @@ class Builder {
 
   Stmts depth_block() {
     Stmts out;
-    if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * bytes_));
+    if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * step_));
     // Whole groups of columns, then what is left.
     const Var g = kernel::make_var("group");
     const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
@@ -210,7 +218,7 @@ class Builder {
       Expr row = kernel::add(r, int_const(i));
       if (live_rows && i > 0)
         row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
-      const Expr base = o_.gather_a ? kernel::mul(row, int_const(s_.block_depth * bytes_))
+      const Expr base = o_.gather_a ? kernel::mul(row, int_const(s_.block_depth * step_))
                                     : o_.a_row(kernel::add(row0_, row));
       const Var a = kernel::make_var(fmt::format("a{}", i));
       out.push_back(kernel::let(a, base));
@@ -232,8 +240,7 @@ class Builder {
     } else {
       out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
     }
-    append(out, o_.bytes ? byte_loop(acc, row_base, n, rows, vectors, valid)
-                         : k_loop(acc, row_base, n, rows, vectors, valid));
+    append(out, depth_steps(acc, row_base, n, rows, vectors, valid));
 
     Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
     if (one_depth_block_) {
@@ -291,7 +298,8 @@ class Builder {
   }
 
   Expr zeros() const {
-    return kernel::broadcast(o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0), s_.lanes);
+    return kernel::broadcast(sum_ == DType::kI32 ? int_const(0, DType::kI32) : kernel::float_const(0.0),
+                             s_.lanes);
   }
 
   // k_loop on groups of bytes.
@@ -346,6 +354,127 @@ class Builder {
     return out;
   }
 
+  Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                    int vectors, const Expr& valid) {
+    switch (o_.step) {
+      case StepKind::kBytes:
+        return byte_loop(acc, row_base, n, rows, vectors, valid);
+      case StepKind::kBf16Pairs:
+        return pair_loop(acc, row_base, n, rows, vectors, valid);
+      case StepKind::kFloats:
+        return b_in_words() ? word_loop(acc, row_base, n, rows, vectors, valid)
+                            : k_loop(acc, row_base, n, rows, vectors, valid);
+    }
+    TERN_UNREACHABLE();
+  }
+
+  bool b_in_words() const { return !o_.gather_b && o_.b_buffer->type.dtype == DType::kU32; }
+
+  // What the next group's part of B has in place of vector j of step k.
+  void prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const {
+    if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
+    const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
+    const Expr first =
+        b_in_words() && o_.step == StepKind::kFloats ? kernel::index_div(next_k_, int_const(2)) : next_k_;
+    out.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(first, k))));
+  }
+
+  // Words of two bf16, one a column: vector j of step k.
+  Expr words(const Expr& n, const Expr& k, const Expr& k_first, int j) const {
+    const Expr column = int_const(int64_t{j} * s_.lanes);
+    if (!o_.gather_b)
+      return kernel::load(o_.b_buffer, o_.b_index(kernel::add(n, column), kernel::add(k_first, k)), s_.lanes);
+    const Expr at = kernel::add(kernel::mul(k, int_const(group_)), column);
+    return kernel::bitcast(kernel::load(b_panel_, kernel::mul(at, int_const(2)), 2 * s_.lanes),
+                           {DType::kU32, s_.lanes});
+  }
+
+  // k_loop on pairs of bf16.
+  Stmts pair_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                  const Expr& valid) {
+    const Var kv = kernel::make_var("k");
+    const Expr k = var_expr(kv);
+    Stmts body;
+    std::vector<Expr> b;
+    for (int j = 0; j < vectors; ++j) {
+      prefetch_next(j, k, valid, body);
+      const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kU32, s_.lanes});
+      body.push_back(kernel::let(bv, words(n, k, k0_, j)));
+      b.push_back(var_expr(bv));
+    }
+    for (int i = 0; i < rows; ++i) {
+      const Expr step = kernel::mul(o_.gather_a ? k : kernel::add(k0_, k), int_const(2));
+      const Expr pair = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                     kernel::add(row_base[static_cast<size_t>(i)], step), 2);
+      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kU32, 1});
+      body.push_back(kernel::let(av, kernel::bitcast(pair, {DType::kU32, 1})));
+      const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
+      for (int j = 0; j < vectors; ++j) {
+        const Expr at = int_const(int64_t{i} * vectors + j);
+        body.push_back(kernel::store(acc, at,
+                                     kernel::intrinsic(kernel::Intrinsic::kDot2BF16,
+                                                       {kernel::load(acc, at), a, b[static_cast<size_t>(j)]},
+                                                       {DType::kF32, s_.lanes})));
+      }
+    }
+    return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
+  }
+
+  // k_loop where B lies in words of two bf16, which are widened: two steps a time, and the last one of an odd
+  // depth.
+  Stmts word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                  const Expr& valid) {
+    TERN_CHECK(one_depth_block_ || s_.block_depth % 2 == 0, "a depth block of {} steps splits a word",
+               s_.block_depth);
+    const Expr two = int_const(2), k_first = kernel::index_div(k0_, two);
+    const auto body = [&](const Expr& k, int steps) {
+      Stmts out;
+      std::vector<std::vector<Expr>> b(2);
+      for (int j = 0; j < vectors; ++j) {
+        prefetch_next(j, k, valid, out);
+        const Var word = kernel::make_var(fmt::format("w{}", j), {DType::kU32, s_.lanes});
+        out.push_back(kernel::let(word, words(n, k, k_first, j)));
+        for (int step = 0; step < steps; ++step) {
+          const Var bv = kernel::make_var(fmt::format("b{}_{}", j, step), {DType::kF32, s_.lanes});
+          out.push_back(kernel::let(bv, bf16_of_word(var_expr(word), step)));
+          b[static_cast<size_t>(step)].push_back(var_expr(bv));
+        }
+      }
+      for (int step = 0; step < steps; ++step)
+        multiply_add(acc, row_base, kernel::add(kernel::mul(k, two), int_const(step)), rows,
+                     b[static_cast<size_t>(step)], out);
+      return out;
+    };
+    const Expr pairs = kernel::index_div(depth_, two);
+    const Var kv = kernel::make_var("k"), last = kernel::make_var("k");
+    Stmts out{kernel::loop(kv, int_const(0), pairs, LoopKind::kSerial, body(var_expr(kv), 2))};
+    if (depth_->kind == kernel::ExprKind::kConst && depth_->i % 2 == 0) return out;
+    out.push_back(kernel::loop(last, int_const(0), kernel::index_rem(depth_, two), LoopKind::kSerial,
+                               body(kernel::add(pairs, var_expr(last)), 1)));
+    return out;
+  }
+
+  // Step k of all rows with the vectors of B.
+  void multiply_add(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& k, int rows,
+                    const std::vector<Expr>& b, Stmts& out) const {
+    const int vectors = static_cast<int>(b.size());
+    for (int i = 0; i < rows; ++i) {
+      const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
+      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
+      out.push_back(kernel::let(av, kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                                 kernel::add(row_base[static_cast<size_t>(i)], offset))));
+      for (int j = 0; j < vectors; ++j) {
+        const Expr at = int_const(int64_t{i} * vectors + j);
+        const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
+        const Expr old = kernel::load(acc, at);
+        const Expr& bj = b[static_cast<size_t>(j)];
+        out.push_back(kernel::store(
+            acc, at,
+            has_fma_ ? kernel::op(ScalarOp::kFma, {a, bj, old}) : kernel::add(kernel::mul(a, bj), old)));
+      }
+    }
+  }
+
   Stmts k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
                const Expr& valid) {
     const Var kv = kernel::make_var("k");
@@ -363,29 +492,12 @@ class Builder {
         value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
                              o_.b_padded ? nullptr : lane_count(valid, j));
       }
-      if (prefetches() && !valid && j * s_.lanes % kPanelColumns == 0) {
-        const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
-        body.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(next_k_, k))));
-      }
+      prefetch_next(j, k, valid, body);
       const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
       body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
       b.push_back(var_expr(bv));
     }
-    for (int i = 0; i < rows; ++i) {
-      const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
-      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
-      body.push_back(kernel::let(av, kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                                  kernel::add(row_base[static_cast<size_t>(i)], offset))));
-      for (int j = 0; j < vectors; ++j) {
-        const Expr at = int_const(int64_t{i} * vectors + j);
-        const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
-        const Expr old = kernel::load(acc, at);
-        const Expr& bj = b[static_cast<size_t>(j)];
-        body.push_back(kernel::store(
-            acc, at,
-            has_fma_ ? kernel::op(ScalarOp::kFma, {a, bj, old}) : kernel::add(kernel::mul(a, bj), old)));
-      }
-    }
+    multiply_add(acc, row_base, k, rows, b, body);
     return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
   }
 
@@ -440,7 +552,7 @@ class Builder {
   const ContractionOperands& o_;
   kernel::ParamTable& params_;
   int64_t group_ = 0;
-  int bytes_ = 1;  // elements of a step along k
+  int step_ = 1;  // elements of a step along k
   DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
   Expr next_n_, next_k_;
@@ -449,6 +561,21 @@ class Builder {
 };
 
 }  // namespace
+
+int step_group(StepKind kind) {
+  return kind == StepKind::kBytes ? kByteGroup : kind == StepKind::kBf16Pairs ? 2 : 1;
+}
+
+Expr bf16_of_word(const Expr& word, int which) {
+  const int lanes = word->type.lanes;
+  const auto splat = [&](int64_t v) {
+    const Expr c = int_const(v, DType::kU32);
+    return lanes == 1 ? c : kernel::broadcast(c, lanes);
+  };
+  const Expr bits = which == 0 ? kernel::op(ScalarOp::kShl, {word, splat(16)})
+                               : kernel::op(ScalarOp::kAnd, {word, splat(0xffff0000)});
+  return kernel::bitcast(bits, {DType::kF32, lanes});
+}
 
 ContractionKernel build_contraction_kernel(const Dim& m, const Dim& n, const Dim& k,
                                            const kernel::GridAxis& batch_axis,

@@ -11,11 +11,20 @@
 
 namespace tern::lower {
 
-// What one step along k multiplies. Floats: one element of A with a vector of B in f32. Bytes: kByteGroup
-// elements of A (u8) with as many of each of B's columns (i8), summed in i32; k then counts groups, the
-// indices of A and B elements, and what is missing of the last group is 0 in B (and anything in A).
+// What one step along k multiplies: `step_group` elements of A with as many of each of B's columns. k then
+// counts groups, the indices of A and B elements, and what is missing of the last group is 0 in B.
+enum class StepKind : uint8_t {
+  kFloats,     // one element, in f32
+  kBf16Pairs,  // two bf16 (as u16 where they wait in scratch), summed in f32; what A lacks is 0 too
+  kBytes,      // kByteGroup bytes, u8 and i8, summed in i32; what A lacks is anything
+};
+int step_group(StepKind kind);
+
+// The lower (0) or upper (1) bf16 of each u32, widened to f32.
+kernel::Expr bf16_of_word(const kernel::Expr& word, int which);
+
 struct ContractionOperands {
-  bool bytes = false;
+  StepKind step = StepKind::kFloats;
   ByteProducts byte_products = ByteProducts::kPairs;
   // A. Direct: element (m, k) is a_buffer[a_row(m) + k]. Gathered: gather_a fills block[row * row_stride + k
   // - k0] for `rows` rows from row0 and `depth` steps from k0 (row_stride in elements).
@@ -28,8 +37,9 @@ struct ContractionOperands {
 
   // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)] (f32, or a narrower float that
   // is widened in registers); b_padded says that whole vectors may be read past the last column (packed
-  // panels). Gathered: gather_b fills panel[(k - k0) * columns + n - n0] (times the group, its elements
-  // innermost), zero beyond the last column.
+  // panels). Words of two bf16, those of steps 2 k and 2 k + 1, the first one below, at b_index(n, k), where
+  // b_buffer is of u32. Gathered: gather_b fills panel[(k - k0) * columns + n - n0] (times the group, its
+  // elements innermost), zero beyond the last column.
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
   bool b_padded = true;

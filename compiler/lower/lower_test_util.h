@@ -160,7 +160,8 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
 // Vulkan's kernels are CUDA's without shuffles, with fewer threads, but for those on cooperative matrices:
 // twice a graph is enough.
 inline void check_lowering_once(const LowerCase& c, const std::string& what) {
-  check_lowering_for(c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni}}, what);
+  check_lowering_for(
+      c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni, Level::kX86V4Bf16}}, what);
   check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, what);
   if (what == "default")
     check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}}, what);

@@ -48,6 +48,24 @@ TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s, DType
   return out;
 }
 
+TensorDataPtr pack_bf16_pairs(const TensorData& weights, const PanelSource& s) {
+  const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns, pairs = (s.k + 1) / 2;
+  auto out = TensorData::make(DType::kU32, {s.batch, panels, pairs, kPanelColumns});
+  auto* to = out->mutable_as<uint32_t>();
+  const FloatReader read(weights);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t columns = std::min<int64_t>(kPanelColumns, s.n - p * kPanelColumns);
+      for (int64_t k = 0; k < s.k; ++k) {
+        uint32_t* const row = to + ((b * panels + p) * pairs + k / 2) * kPanelColumns;
+        for (int64_t c = 0; c < columns; ++c)
+          row[c] |= uint32_t{encode_bf16(read(s.element(b, k, p * kPanelColumns + c)))} << (16 * (k % 2));
+      }
+    }
+  }
+  return out;
+}
+
 TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& s) {
   const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns,
                 steps = (s.k + kByteGroup - 1) / kByteGroup;

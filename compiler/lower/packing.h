@@ -19,6 +19,10 @@ struct PanelSource {
 };
 TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& source, DType stored = DType::kF32);
 
+// The same in bf16, two steps in a word: u32, the first one in the lower half, zero past k and n.
+//   out[((batch * panels + n / 16) * ceil(k / 2) + kk / 2) * 16 + n % 16] = B[batch][kk][n] << 16 * (kk % 2)
+TensorDataPtr pack_bf16_pairs(const TensorData& weights, const PanelSource& source);
+
 // B of bytes (i8): panels of steps of four k, the four innermost, zero in what is past n and k:
 //   out[(((batch * panels + n / 16) * steps + kk / 4) * 16 + n % 16) * 4 + kk % 4] = B[batch][kk][n]
 TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& source);

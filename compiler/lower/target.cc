@@ -10,17 +10,19 @@ namespace {
 
 constexpr int64_t kKiB = 1024, kMiB = 1024 * 1024;
 
-constexpr std::array<MachineModel, 7> kMachines = {{
+constexpr std::array<MachineModel, 8> kMachines = {{
     {"x86_64_v2", Arch::kX86_64, 128, 16, false, false, 32 * kKiB, 256 * kKiB, 1 * kMiB},
     {"x86_64_v3", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB},
     {"x86_64_v4", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB},
     {"x86_64_v3+vnni", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB,
-     ByteProducts::kDot4, true},
+     ByteProducts::kDot4, Variants::kBytes},
     {"x86_64_v4+vnni", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, ByteProducts::kDot4,
-     true},
+     Variants::kBytes},
+    {"x86_64_v4+bf16", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB,
+     ByteProducts::kPairs, Variants::kBf16},
     {"aarch64", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB},
     {"aarch64+dotprod", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB,
-     ByteProducts::kDot4Signed, true},
+     ByteProducts::kDot4Signed, Variants::kBytes},
 }};
 
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
@@ -42,12 +44,13 @@ struct LevelImage {
   ImageKind kind;
 };
 // Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
-constexpr std::array<LevelImage, 15> kImages = {{
+constexpr std::array<LevelImage, 16> kImages = {{
     {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
     {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
     {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
     {Level::kX86V3Vnni, {"x86_64_v3+vnni", ImageFormat::kElf, ""}},
     {Level::kX86V4Vnni, {"x86_64_v4+vnni", ImageFormat::kElf, ""}},
+    {Level::kX86V4Bf16, {"x86_64_v4+bf16", ImageFormat::kElf, ""}},
     {Level::kAArch64Dot, {"aarch64+dotprod", ImageFormat::kElf, ""}},
     {Level::kAArch64, {"aarch64", ImageFormat::kElf, ""}},
     {Level::kCudaSm90, {"cuda_sm_90a_hopper", ImageFormat::kCubin, "sm_90a"}},
@@ -60,15 +63,16 @@ constexpr std::array<LevelImage, 15> kImages = {{
     {Level::kVulkanMatrix, {"vulkan_matrix", ImageFormat::kSpirv, "vulkan1.3"}},
 }};
 
-constexpr std::array<Level, 7> kLevels = {Level::kX86V2,     Level::kX86V3,     Level::kX86V4,
-                                          Level::kX86V3Vnni, Level::kX86V4Vnni, Level::kAArch64,
-                                          Level::kAArch64Dot};
+constexpr std::array<Level, 8> kLevels = {Level::kX86V2,     Level::kX86V3,     Level::kX86V4,
+                                          Level::kX86V3Vnni, Level::kX86V4Vnni, Level::kX86V4Bf16,
+                                          Level::kAArch64,   Level::kAArch64Dot};
 
 Level base_of(Level level) {
   switch (level) {
     case Level::kX86V3Vnni:
       return Level::kX86V3;
     case Level::kX86V4Vnni:
+    case Level::kX86V4Bf16:
       return Level::kX86V4;
     case Level::kAArch64Dot:
       return Level::kAArch64;
@@ -182,9 +186,9 @@ Result<std::vector<Target>> parse_targets(const std::string& text) {
   };
   const auto add_level = [&](Level level) {
     Target& t = target_of(level_arch(level));
-    if (!is_gpu_level(level) && machine(level).integers_only) {
-      add_once(t.integer_levels, level);
-      std::sort(t.integer_levels.begin(), t.integer_levels.end());
+    if (!is_gpu_level(level) && machine(level).variants != Variants::kAll) {
+      add_once(t.product_levels, level);
+      std::sort(t.product_levels.begin(), t.product_levels.end());
     }
     add_once(t.levels, base_of(level));
     std::sort(t.levels.begin(), t.levels.end());

@@ -20,6 +20,7 @@ enum class Level : uint8_t {
   kX86V4,           // AVX-512 F/BW/CD/DQ/VL: 32 of 512
   kX86V3Vnni,       // kX86V3 and AVX-VNNI: variants of integer contractions only
   kX86V4Vnni,       // kX86V4 and AVX-512 VNNI: likewise
+  kX86V4Bf16,       // kX86V4 and AVX-512 BF16: variants of contractions of bf16 only
   kAArch64,         // ARMv8.0 NEON: 32 of 128
   kAArch64Dot,      // kAArch64 and the dot products of ARMv8.2: variants of integer contractions only
   kCudaSm80,        // Ampere and later: mma.sync, cp.async
@@ -37,6 +38,10 @@ enum class ByteProducts : uint8_t {
   kDot4Signed,  // of i8 with i8 (sdot)
 };
 
+// What a level has variants of: of every dispatch, or of contractions of such operands only, while its base
+// level has everything else.
+enum class Variants : uint8_t { kAll, kBytes, kBf16 };
+
 struct MachineModel {
   std::string_view name;  // "x86_64_v3", as in --targets and reports
   Arch arch;
@@ -45,7 +50,7 @@ struct MachineModel {
   bool has_fma, has_masks;
   int64_t l1_bytes, l2_bytes, l3_share_bytes;
   ByteProducts byte_products = ByteProducts::kPairs;
-  bool integers_only = false;  // has variants of integer contractions; its base level has everything else
+  Variants variants = Variants::kAll;
 };
 const MachineModel& machine(Level level);  // of a CPU level
 
@@ -89,9 +94,8 @@ struct ImageKind {
 
 struct Target {
   Arch arch = Arch::kX86_64;
-  std::vector<Level> levels;  // ascending. GPUs: the first one has a kernel of every dispatch
-  std::vector<Level> integer_levels =
-      {};  // those that only integer contractions have variants for, ascending
+  std::vector<Level> levels;               // ascending. GPUs: the first one has a kernel of every dispatch
+  std::vector<Level> product_levels = {};  // those that only some contractions have variants for, ascending
   std::vector<std::string_view> architectures = {};  // GPUs: which image kinds; empty: all
 
   std::vector<ImageKind> images(Level level) const;  // best first, at least one

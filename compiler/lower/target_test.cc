@@ -16,6 +16,7 @@ std::string described(const std::string& text) {
       for (const ImageKind& image : t.images(level)) out += fmt::format(" {}", image.name);
       out += " )";
     }
+    for (const Level level : t.product_levels) out += fmt::format(" +{}", level_name(level));
     out += "\n";
   }
   return out;
@@ -24,6 +25,8 @@ std::string described(const std::string& text) {
 TEST_CASE("targets: one a class, levels ascending, images best first") {
   CHECK(described("cpu:x86_64_v4,cpu:x86_64_v2") ==
         "x86_64: x86_64_v2 ( x86_64_v2 ) x86_64_v4 ( x86_64_v4 )\n");
+  CHECK(described("cpu:x86_64_v4+bf16,cpu:x86_64_v4+vnni") ==
+        "x86_64: x86_64_v4 ( x86_64_v4 ) +x86_64_v4+vnni +x86_64_v4+bf16\n");
   CHECK(described("cuda") ==
         "cuda: cuda_sm_80 ( cuda_sm_90a cuda_sm_80 cuda_ptx_80 ) cuda_sm_90 ( cuda_sm_90a_hopper )\n");
   CHECK(described("cuda:sm_80") == "cuda: cuda_sm_80 ( cuda_sm_80 cuda_ptx_80 )\n");

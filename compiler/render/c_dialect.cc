@@ -108,6 +108,7 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
       helpers.named_type("i16", 2 * lanes);
       break;
     case kernel::Intrinsic::kDot2BF16:
+      helpers.named_type("u32", lanes);
       scalar = "f32";
       break;
     case kernel::Intrinsic::kExp2Approx:
@@ -162,7 +163,7 @@ const Dialect& c_dialect() {
           "typedef struct kernel_args { void* const* bindings; const i64* params; } kernel_args;\n",
       .scalar_helpers = false,
       .narrow_indices = false,
-      .raw_copies = false,
+      .raw_copies = true,
       .helper_loop = "",
       .builtin = "__builtin_",
       .elementwise = "__builtin_elementwise_",

@@ -119,8 +119,10 @@ string intrinsic(HelperSet&, const kernel::ExprNode& e, const std::vector<string
       name = "dot4_lanes";
       break;
     case kernel::Intrinsic::kDot2I16:
-    case kernel::Intrinsic::kDot2BF16:
       name = "dot2_lanes";
+      break;
+    case kernel::Intrinsic::kDot2BF16:
+      name = "dot2_bf16_lanes";
       break;
     case kernel::Intrinsic::kLdmatrixX4:
     case kernel::Intrinsic::kLdmatrixX4Trans:

@@ -270,12 +270,21 @@ template <class T, int N, int M> Vec<i32, N> dot4_lanes(const Vec<i32, N>& acc, 
   return r;
 }
 inline i32 dot2_lanes(i32 acc, const Vec<i16, 2>& a, const Vec<i16, 2>& b) { return acc + a[0] * b[0] + a[1] * b[1]; }
-inline f32 dot2_lanes(f32 acc, const Vec<f32, 2>& a, const Vec<f32, 2>& b) { return acc + a[0] * b[0] + a[1] * b[1]; }
-template <class T, class U, int N, int M>
-Vec<T, N> dot2_lanes(const Vec<T, N>& acc, const Vec<U, M>& a, const Vec<U, M>& b) {
-  Vec<T, N> r;
+template <int N, int M>
+Vec<i32, N> dot2_lanes(const Vec<i32, N>& acc, const Vec<i16, M>& a, const Vec<i16, M>& b) {
+  Vec<i32, N> r;
 #pragma unroll
   for (int k = 0; k < N; ++k) r[k] = acc[k] + a[2 * k] * b[2 * k] + a[2 * k + 1] * b[2 * k + 1];
+  return r;
+}
+inline f32 dot2_bf16_lanes(f32 acc, u32 a, u32 b) {
+  acc += __uint_as_float(a & 0xffff0000u) * __uint_as_float(b & 0xffff0000u);
+  return acc + __uint_as_float(a << 16) * __uint_as_float(b << 16);
+}
+template <int N> Vec<f32, N> dot2_bf16_lanes(const Vec<f32, N>& acc, const Vec<u32, N>& a, const Vec<u32, N>& b) {
+  Vec<f32, N> r;
+#pragma unroll
+  for (int k = 0; k < N; ++k) r[k] = dot2_bf16_lanes(acc[k], a[k], b[k]);
   return r;
 }
 // What comes after this dispatch may start, and waits in the same way.

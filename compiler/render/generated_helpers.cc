@@ -78,17 +78,21 @@ std::string dot_text(HelperSet& set, std::string_view name, int lanes, std::stri
 }
 
 std::string dot2_text(HelperSet& set, int lanes, std::string_view self) {
-  std::string acc = set.named_type("f32", lanes), wide = set.named_type("f32", 2 * lanes);
-  std::string text =
-      fmt::format("static inline {0} {1}({0} acc, {2} a, {2} b) {{\n  {2} p = a * b;\n", acc, self, wide);
-  if (lanes == 1) return text + "  return acc + p[0] + p[1];\n}\n";
-  std::string sum = "acc";
-  for (int k = 0; k < 2; ++k) {
-    std::string picks;
-    for (int l = 0; l < lanes; ++l) picks += fmt::format(", {}", 2 * l + k);
-    sum = fmt::format("({} + __builtin_shufflevector(p, p{}))", sum, picks);
+  const std::string acc = set.named_type("f32", lanes), pairs = set.named_type("u32", lanes);
+  const std::string text = fmt::format("static inline {0} {1}({0} acc, {2} a, {2} b) {{\n", acc, self, pairs);
+  const int bits = 32 * lanes;
+  if (set.target().bf16 && (bits == 128 || bits == 256 || bits == 512)) {
+    return text + fmt::format(
+                      "  typedef __bf16 bf16_pairs __attribute__((vector_size({})));\n"
+                      "  return ({})__builtin_ia32_dpbf16ps_{}(acc, (bf16_pairs)a, (bf16_pairs)b);\n}}\n",
+                      bits / 8, acc, bits);
   }
-  return text + fmt::format("  return {};\n}}\n", sum);
+  const auto floats = [&](const std::string& x) {
+    return lanes == 1 ? fmt::format("__builtin_bit_cast(f32, {})", x) : fmt::format("({})({})", acc, x);
+  };
+  return text + fmt::format("  acc = acc + {} * {};\n  return acc + {} * {};\n}}\n",
+                            floats("a & 0xffff0000u"), floats("b & 0xffff0000u"), floats("a << 16"),
+                            floats("b << 16"));
 }
 
 // The nearest whole number, halves to even, within bounds that are small whole numbers; low for NaN.

@@ -78,7 +78,9 @@ std::span<const GlslRow> glsl_basic_rows() {
        "ivec4 p = ivec4(a) * b;\n  return c + p.x + p.y + p.z + p.w;"},
       {"dot4_i8i8_int", "", "int", "int c, ivec4 a, ivec4 b",
        "ivec4 p = a * b;\n  return c + p.x + p.y + p.z + p.w;"},
-      {"dot2_bf16_float", "", "float", "float c, vec2 a, vec2 b", "vec2 p = a * b;\n  return c + p.x + p.y;"},
+      {"dot2_bf16_float", "", "float", "float c, uint a, uint b",
+       "c += uintBitsToFloat(a & 0xffff0000u) * uintBitsToFloat(b & 0xffff0000u);\n"
+       "  return c + uintBitsToFloat(a << 16) * uintBitsToFloat(b << 16);"},
   };
   return kRows;
 }

@@ -42,6 +42,10 @@ const LevelFlags* level_flags(std::string_view name) {
        {"--target=x86_64-unknown-linux-gnu", "-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512",
         "-DTERN_FMA"},
        "elf_x86_64"},
+      {"x86_64_v4+bf16",
+       {"--target=x86_64-unknown-linux-gnu", "-march=x86-64-v4", "-mavx512bf16", "-mprefer-vector-width=512",
+        "-DTERN_FMA"},
+       "elf_x86_64"},
       {"aarch64+dotprod",
        {"--target=aarch64-unknown-linux-gnu", "-march=armv8.2-a+dotprod", "-DTERN_FMA"},
        "aarch64linux"},
@@ -253,8 +257,7 @@ Result<KernelImage> compile_kernels(std::string_view level, const std::vector<st
   if (flags == nullptr)
     return error(
         "The level '{}' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
-        "x86_64_v4+vnni, aarch64, "
-        "aarch64+dotprod.",
+        "x86_64_v4+vnni, x86_64_v4+bf16, aarch64, aarch64+dotprod.",
         level);
   TERN_ASSIGN(Tools tools, find_tools());
   return LevelCompiler(*flags, std::move(tools), options).run(units, entries);

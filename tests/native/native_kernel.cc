@@ -22,11 +22,12 @@ std::vector<std::string> native_levels() {
   return levels;
 }
 
-std::vector<std::string> native_integer_levels() {
+std::vector<std::string> native_product_levels() {
   std::vector<std::string> levels = native_levels();
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avxvnni")) levels.push_back("x86_64_v3+vnni");
   if (__builtin_cpu_supports("avx512vnni")) levels.push_back("x86_64_v4+vnni");
+  if (__builtin_cpu_supports("avx512bf16")) levels.push_back("x86_64_v4+bf16");
 #endif
   return levels;
 }

@@ -14,8 +14,8 @@ namespace tern::test {
 
 // The levels that this machine executes directly.
 std::vector<std::string> native_levels();
-// Those too that only integer contractions have kernels for.
-std::vector<std::string> native_integer_levels();
+// Those too that only contractions have kernels for.
+std::vector<std::string> native_product_levels();
 
 // Renders kernels into one image of a level.
 Result<toolchain::KernelImage> compile(const std::vector<kernel::Kernel>& kernels, const std::string& level);

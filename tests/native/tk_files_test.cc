@@ -169,7 +169,7 @@ void check_native(const FileTest& test, Kernel k) {
   vectorize(k);
   simplify(k);
   assign_scratch(k);
-  for (const std::string& level : native_integer_levels()) {
+  for (const std::string& level : native_product_levels()) {
     auto image = compile({k}, level);
     REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
     LoadedImage loaded(*image);
