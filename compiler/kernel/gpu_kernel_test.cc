@@ -2,6 +2,7 @@
 // copies.
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/eval_memory.h"
+#include "compiler/kernel/hoist_constants.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/test_util.h"
 
@@ -94,6 +95,24 @@ TEST_CASE("gpu: workgroups of a cluster read each other's memory between its bar
   CHECK(refusal("kernel k {\n  bind y: f32 write\n  grid g < 2 = \"2\"\n  threads t < 32\n  cluster 4\n  "
                 "y[g] = 1.0\n}\n") ==
         "A cluster of 4 workgroups is not the last grid axis, or not of 1 to 8.\n");
+}
+
+TEST_CASE("gpu: constants are read before the wait where that is safe") {
+  Kernel k = parsed(
+      "kernel k {\n  bind x: f32 read\n  bind w: f32 read\n  bind y: f32 write\n  grid r < 2 = \"2\"\n  "
+      "threads t < 8\n"
+      "  let at: i64 = ((r * 8) + t)\n  var sum: f32 = x[at]\n  sum = (sum * w[at])\n"
+      "  sum = (sum + select((t < 4), w[t], 0.0))\n  if (t < 3) {\n    sum = (sum + w[(t + 1)])\n  }\n"
+      "  sum = (sum + (w[at] - x[t]))\n  y[at] = sum\n}\n");
+  const auto before = run_f32(k, 16, {}, 2);
+  hoist_constants(k, {k.bindings[1].get()});
+  CHECK(verify(k) == "");
+  CHECK(run_f32(k, 16, {}, 2) == before);
+  const std::string text = print_kernel(k);
+  CHECK(text.find("  let w_early: f32 = w[((r * 8) + t)]\n  grid_wait\n") != std::string::npos);
+  CHECK(text.find("sum = (sum * w_early)") != std::string::npos);
+  CHECK(text.find("select((t < 4), w[t], 0.0)") != std::string::npos);
+  CHECK(text.find("(sum + w[(t + 1)])") != std::string::npos);
 }
 
 TEST_CASE("gpu: races and divergence are errors") {

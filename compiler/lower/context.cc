@@ -8,6 +8,7 @@
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/assign_workgroup.h"
+#include "compiler/kernel/hoist_constants.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/unroll.h"
 #include "compiler/lower/regions.h"
@@ -147,6 +148,9 @@ int LoweringContext::add_temporary(const std::string& name, DType dtype, const D
   return id;
 }
 
+// Elements of a constant that are compared: a number a row of what a normalisation divides by, for instance.
+constexpr int64_t kMostSplat = 1 << 16;
+
 std::optional<scalar::ScalarValue> LoweringContext::splat(const graph::Value* value) {
   const auto is_view = [](OpKind k) {
     return k == OpKind::kTranspose || k == OpKind::kSlice || k == OpKind::kBroadcast || k == OpKind::kReshape;
@@ -156,12 +160,10 @@ std::optional<scalar::ScalarValue> LoweringContext::splat(const graph::Value* va
   if (!data || data->count() == 0 || data->dtype() == DType::kString || is_complex(data->dtype())) return {};
   const int bits = dtype_bits(data->dtype());
   if (data->count() > 1) {
-    if (bits < 8 || data->count() > 64) return {};
+    if (bits < 8 || data->count() > kMostSplat) return {};
     const auto size = static_cast<size_t>(bits / 8);
     const auto bytes = data->bytes();
-    for (size_t i = size; i < bytes.size(); ++i) {
-      if (bytes[i] != bytes[i - size]) return {};
-    }
+    if (std::memcmp(bytes.data(), bytes.data() + size, bytes.size() - size) != 0) return {};
   }
   if (is_float(data->dtype())) return scalar::scalar_from_double(data->dtype(), data->float_at(0));
   return scalar::scalar_from_int(data->dtype(), data->int_at(0));
@@ -416,6 +418,11 @@ void DispatchBuilder::finish() {
   }
   for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
+  std::unordered_set<const kernel::BufferNode*> constants;
+  for (const Bound& b : bound_) {
+    if (context_.program_.buffers[static_cast<size_t>(b.buffer)].kind == BufferKind::kConstant)
+      constants.insert(b.handle.get());
+  }
   for (Variant& v : variants_) {
     kernel::Kernel& k = *v.kernel;
     k.name = name;
@@ -429,6 +436,7 @@ void DispatchBuilder::finish() {
     kernel::unroll(k);
     kernel::simplify(k);
     if (k.threads > 0) {
+      kernel::hoist_constants(k, constants);
       kernel::assign_workgroup(k);
     } else {
       kernel::assign_scratch(k);

@@ -19,6 +19,7 @@ using kernel::Stmt;
 using kernel::var_expr;
 
 constexpr int64_t kRegisterElements = 16;  // of a row that a thread keeps
+constexpr int64_t kShortLoop = 4;          // steps that are written out, so that their constants come early
 
 int power_of_two(int64_t n) {
   int p = 1;
@@ -104,7 +105,9 @@ GpuRows::Stmts GpuRows::row_loop(ElementEmitter& emitter, const std::vector<Expr
         kernel::compare(ScalarOp::kLt, var_expr(at), emitter.dispatch().expr(length)), std::move(element)));
   }
   return {kernel::loop(step, int_const(0), emitter.dispatch().expr(steps),
-                       unrolled_ ? kernel::LoopKind::kUnroll : kernel::LoopKind::kSerial, std::move(inner))};
+                       unrolled_ || (even && steps.value() <= kShortLoop) ? kernel::LoopKind::kUnroll
+                                                                          : kernel::LoopKind::kSerial,
+                       std::move(inner))};
 }
 
 }  // namespace
@@ -174,6 +177,8 @@ RowSchedule default_row_schedule(int64_t rows, int64_t length, bool columns, con
   }
   s.lanes = std::min(power_of_two((length + 7) / 8), model.max_threads);
   while (s.lanes < model.max_threads && s.lanes * 2 <= length && rows * s.lanes < enough) s.lanes *= 2;
+  // Whole steps need no ends.
+  if (s.lanes >= 64 && length % s.lanes != 0 && length % (s.lanes / 2) == 0) s.lanes /= 2;
   const int full = std::min(256, model.max_threads);
   while (s.threads() < full && s.rows < rows && rows * s.lanes > int64_t{s.threads()} * 2 * model.cores)
     s.rows *= 2;
