@@ -7,6 +7,7 @@
 #include <sstream>
 #include <thread>
 
+#include "compiler/explain.h"
 #include "compiler/graph/passes.h"
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernels.h"
@@ -211,6 +212,7 @@ bool Compilation::lower_target(const lower::Target& target) {
   if (program) problems = target_problems(*program, target.arch);
   if (!problems.empty()) return leave_out(target, problems, found);
   if (!program) return false;
+  if (options_.explain) result_.report.explanations.push_back(explain(*program, target));
   targets_.push_back(target);
   lowered_.push_back(std::move(program));
   return true;

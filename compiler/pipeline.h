@@ -29,6 +29,7 @@ struct CompileOptions {
   std::string dump_dir;                      // every stage as text goes here, when set
   int jobs = 0;                              // processes of the C compiler at once; 0: the cores
   bool use_cache = true;
+  bool explain = false;     // fill CompileReport::explanations
   bool check_only = false;  // stop after lowering: what can be compiled is known then
   // Called when a phase begins: its name, and the part of the work that is done (0 to 1, a guess).
   std::function<void(std::string_view phase, double done)> progress;
@@ -55,7 +56,8 @@ struct PhaseTime {
 struct CompileReport {
   std::vector<ProgramSummary> programs;
   std::vector<PhaseTime> phases;
-  int64_t kernels = 0;  // distinct, over all levels
+  std::vector<std::string> explanations;  // one a target, when asked for (explain.h)
+  int64_t kernels = 0;                    // distinct, over all levels
   int units_compiled = 0, units_cached = 0;
   double seconds = 0;
 };

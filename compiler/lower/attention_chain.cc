@@ -58,6 +58,9 @@ Region joined(const std::vector<std::unique_ptr<Region>>& chain) {
     out.members.insert(part->members.begin(), part->members.end());
   }
   for (const auto& part : chain) {
+    for (const Neighbour& n : part->neighbours) {
+      if (!out.contains(n.node)) out.neighbours.push_back(n);
+    }
     for (Value* v : part->inputs) {
       const bool inside = v == chain[0]->outputs[0] || v == chain[1]->outputs[0];
       if (!inside && std::find(out.inputs.begin(), out.inputs.end(), v) == out.inputs.end())

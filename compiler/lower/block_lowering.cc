@@ -60,7 +60,7 @@ bool BlockLowering::check_types(const Node& node) {
   return true;
 }
 
-void BlockLowering::copy_to(Value* value, const Place& place) {
+void BlockLowering::copy_to(Value* value, const Place& place, FusionReason reason) {
   auto node = std::make_unique<Node>();
   node->kind = OpKind::kCast;
   node->operands = {value};
@@ -76,6 +76,7 @@ void BlockLowering::copy_to(Value* value, const Place& place) {
   region.members = {node.get()};
   region.inputs = {value};
   region.outputs = {copy};
+  region.copy_for = reason;
   lower_elementwise(region, context_);
   copy->def = nullptr;  // from here on a value of its own
 }
@@ -87,7 +88,7 @@ Value* BlockLowering::copy_in_layout(Value* value, const Layout& layout, DType s
   Value* copy = context_.graph().new_value(value->type, value->name);
   layouts_[copy] = layout;
   const Place place = allocate(copy, stored);
-  copy_to(value, place);
+  copy_to(value, place, FusionReason::kCopyLayout);
   context_.set_place(copy, place);
   copies_[value].push_back({layout, stored, copy});
   return copy;
@@ -187,7 +188,7 @@ void BlockLowering::emit_concat(Node& node) {
     ensure_place(part);
     const Place& at = context_.place(part);
     if (at.buffer == sub.buffer && at.offset == sub.offset && at.strides == sub.strides) continue;
-    copy_to(part, sub);
+    copy_to(part, sub, FusionReason::kCopyPart);
   }
 }
 
@@ -224,7 +225,7 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
         (at.strides == to.strides ||
          (is_contiguous(at, v->type.shape) && same_order(at.layout, to.layout, v->type.shape))))
       continue;
-    copy_to(v, to);
+    copy_to(v, to, FusionReason::kCopyResult);
   }
 }
 
@@ -289,10 +290,16 @@ void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
   for (const Value* v : chain.back()->outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate(v));
   }
-  if (is_gpu(context_.target().arch) ? gpu::lower_attention(chain, context_)
-                                     : lower_attention(chain, context_))
-    return;
-  for (const auto& part : chain) emit_region(*part);
+  const bool on_gpu = is_gpu(context_.target().arch);
+  if (on_gpu ? gpu::lower_attention(chain, context_) : lower_attention(chain, context_)) return;
+  const FusionReason refused = on_gpu ? FusionReason::kGpuAttention : FusionReason::kCpuAttention;
+  for (const auto& part : chain) {
+    for (Neighbour& n : part->neighbours) {
+      const auto joined = [&](const auto& other) { return other->contains(n.node); };
+      if (std::any_of(chain.begin(), chain.end(), joined)) n.reason = refused;
+    }
+    emit_region(*part);
+  }
 }
 
 void BlockLowering::emit(BlockItem& item) {
@@ -350,7 +357,7 @@ Value* BlockLowering::copy_with_pitch(Value* value, const gpu::OperandCopy& want
   const Layout layout = Layout::channels_last(value->type.rank());
   const int buffer = context_.add_temporary(value->name, wanted.dtype, product(padded));
   const Place place = dense_place(buffer, layout, padded);
-  copy_to(value, place);
+  copy_to(value, place, FusionReason::kCopyPitch);
   context_.set_place(copy, place);
   return copy;
 }

@@ -34,8 +34,8 @@ class BlockLowering {
   void ensure_place(graph::Value* value);
   // The value, or a copy of it, in consecutive dense row-major memory, stored as its type says.
   graph::Value* ensure_dense(graph::Value* value);
-  // A copy of the value at `place`.
-  void copy_to(graph::Value* value, const Place& place);
+  // A copy of the value at `place`, which is needed for this reason.
+  void copy_to(graph::Value* value, const Place& place, FusionReason reason);
   // A new place of the value's own in its assigned layout, stored as the precision plan says, or as `stored`.
   Place allocate(const graph::Value* value);
   Place allocate(const graph::Value* value, DType stored);

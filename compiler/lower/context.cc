@@ -11,6 +11,7 @@
 #include "compiler/kernel/hoist_constants.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/unroll.h"
+#include "compiler/lower/cost_model.h"
 #include "compiler/lower/regions.h"
 
 namespace tern::lower {
@@ -393,7 +394,7 @@ Dim DispatchBuilder::bound_bytes(int buffer) const {
 
 void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> grid,
                                   std::vector<kernel::Stmt> body, std::string schedule,
-                                  const Workgroup& workgroup) {
+                                  const Workgroup& workgroup, const ScheduleCost& cost) {
   auto k = std::make_shared<kernel::Kernel>();
   k->grid = std::move(grid);
   k->body = std::move(body);
@@ -402,20 +403,74 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->thread = workgroup.thread;
   k->subgroup = workgroup.subgroup;
   k->cluster = workgroup.cluster;
-  variants_.push_back({level, std::move(k)});
+  variants_.push_back({level, std::move(k), cost});
+}
+
+// Elements of a value that a region reads: of a table that it only gathers from, no more than it takes out.
+Dim DispatchBuilder::gathered(const graph::Value* value, const Dim& elements) const {
+  Dim taken = 0;
+  for (const graph::Node* n : region_.nodes) {
+    const bool gather =
+        n->kind == OpKind::kGather || n->kind == OpKind::kGatherElements || n->kind == OpKind::kGatherNd;
+    for (size_t i = 0; i < n->operands.size(); ++i) {
+      if (n->operands[i] != value) continue;
+      if (!gather || i != 0) return elements;
+      taken = taken + product(n->result()->type.shape);
+    }
+  }
+  return taken.is_const(0) ? elements : min(elements, taken);
+}
+
+// The bytes of a buffer that these values are; nullopt when none of them lies there.
+std::optional<Dim> DispatchBuilder::touched_bytes(int buffer,
+                                                  const std::vector<graph::Value*>& values) const {
+  const BufferDef& def = context_.program().buffers[static_cast<size_t>(buffer)];
+  std::optional<Dim> elements;
+  for (const graph::Value* v : values) {
+    auto at = context_.places_.find(v);
+    if (at == context_.places_.end() || at->second.buffer != buffer) continue;
+    Dim count = 1;
+    for (size_t d = 0; d < at->second.strides.size(); ++d) {
+      if (!at->second.strides[d].is_const(0)) count = count * v->type.shape[d];
+    }
+    elements = elements.value_or(0) + gathered(v, count);
+  }
+  if (!elements) return std::nullopt;
+  return min(ceildiv(*elements * Dim(dtype_bits(def.dtype)), 8), bound_bytes(buffer));
+}
+
+void DispatchBuilder::measure_work() {
+  for (const Bound& b : bound_) {
+    const bool constant =
+        context_.program().buffers[static_cast<size_t>(b.buffer)].kind == BufferKind::kConstant;
+    if (b.access != Access::kWrite) {
+      const Dim read = touched_bytes(b.buffer, region_.inputs)
+                           .value_or(b.access == Access::kRead ? bound_bytes(b.buffer) : Dim(0));
+      work_.read = work_.read + read;
+      if (constant) usual_constants_ += context_.hint(read);
+    }
+    if (b.access != Access::kRead)
+      work_.written =
+          work_.written + touched_bytes(b.buffer, region_.outputs).value_or(bound_bytes(b.buffer));
+  }
+  if (region_.copy_for) work_.flops = 0;
+  // hint() gives at least 1.
+  work_.usual_flops = work_.flops.is_const(0) ? 0 : context_.hint(work_.flops);
+  work_.usual_read = work_.read.is_const(0) ? 0 : context_.hint(work_.read);
+  work_.usual_written = work_.written.is_const(0) ? 0 : context_.hint(work_.written);
 }
 
 void DispatchBuilder::finish() {
   auto dispatch = std::make_shared<DispatchStep>();
   dispatch->label = label_;
   dispatch->sources = region_.sources();
-  Dim read = 0, written = 0;
-  for (const Bound& b : bound_) {
-    const Dim length = bound_bytes(b.buffer);
-    dispatch->bindings.push_back({b.buffer, 0, length, b.access});
-    if (b.access != Access::kWrite) read = read + length;
-    if (b.access != Access::kRead) written = written + length;
-  }
+  for (const Bound& b : bound_) dispatch->bindings.push_back({b.buffer, 0, bound_bytes(b.buffer), b.access});
+  measure_work();
+  dispatch->kind = kind_name(region_.kind);
+  dispatch->work = work_;
+  dispatch->neighbours = region_.neighbours;
+  for (Neighbour& n : dispatch->neighbours) n.node = nullptr;  // lowering takes the graph apart
+  dispatch->copy_for = region_.copy_for;
   for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
   std::unordered_set<const kernel::BufferNode*> constants;
@@ -430,9 +485,9 @@ void DispatchBuilder::finish() {
     for (const Bound& b : bound_) k.bindings.push_back(b.handle);
     k.params = params_.params();
     for (const auto& s : dispatch->sources) k.source.push_back(fmt::format("{} ({})", s->node, s->op));
-    k.flops = flops_;
-    k.bytes_read = read;
-    k.bytes_written = written;
+    k.flops = work_.flops;
+    k.bytes_read = work_.read;
+    k.bytes_written = work_.written;
     kernel::unroll(k);
     kernel::simplify(k);
     if (k.threads > 0) {
@@ -446,7 +501,9 @@ void DispatchBuilder::finish() {
                kernel::print_kernel(k));
     Dim tiles = 1;
     for (const kernel::GridAxis& axis : k.grid) tiles = tiles * axis.extent;
-    dispatch->variants.push_back({v.level, v.kernel, tiles});
+    const DispatchCost cost{work_, usual_constants_, context_.hint(tiles),
+                            region_.kind == RootKind::kContraction, v.cost};
+    dispatch->variants.push_back({v.level, v.kernel, tiles, predict_seconds(v.level, cost)});
   }
   Step step;
   step.kind = Step::Kind::kDispatch;

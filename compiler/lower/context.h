@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "compiler/lower/cost_model.h"
 #include "compiler/lower/lower.h"
 #include "compiler/lower/place.h"
 #include "compiler/lower/precision.h"
@@ -117,16 +118,21 @@ class DispatchBuilder {
   kernel::Expr literal(const scalar::ScalarValue& value);
 
   void set_label(std::string label) { label_ = std::move(label); }
-  // Work of the whole dispatch, for reports; bytes follow from the bindings.
-  void set_flops(Dim flops) { flops_ = flops; }
+  // Work of the whole dispatch, for reports; bytes follow from the values. `on_bytes`: products of 8-bit
+  // integers.
+  void set_flops(Dim flops, bool on_bytes = false) {
+    work_.flops = flops;
+    work_.on_bytes = on_bytes;
+  }
   // Declares that each element of the output is written after the same element of every input that could
   // share its memory was read.
   // Before the first bind().
   void set_elementwise_in_place(bool on) { in_place_ = on; }
 
-  // Levels in ascending order, once each. Runs the kernel passes that every kernel needs.
+  // Levels in ascending order, once each. Runs the kernel passes that every kernel needs. `cost`: what
+  // the schedule's own cost model says, if it has one.
   void add_variant(Level level, std::vector<kernel::GridAxis> grid, std::vector<kernel::Stmt> body,
-                   std::string schedule, const Workgroup& workgroup = {});
+                   std::string schedule, const Workgroup& workgroup = {}, const ScheduleCost& cost = {});
   // The step, onto the context's list.
   void finish();
 
@@ -137,6 +143,9 @@ class DispatchBuilder {
     kernel::Buffer handle;
   };
   Dim bound_bytes(int buffer) const;
+  std::optional<Dim> touched_bytes(int buffer, const std::vector<graph::Value*>& values) const;
+  Dim gathered(const graph::Value* value, const Dim& elements) const;
+  void measure_work();
   bool shares_literals() const;
 
   LoweringContext& context_;
@@ -154,10 +163,12 @@ class DispatchBuilder {
   struct Variant {
     Level level;
     std::shared_ptr<kernel::Kernel> kernel;
+    ScheduleCost cost;
   };
   std::vector<Variant> variants_;
   std::string label_;
-  Dim flops_;
+  Work work_;
+  int64_t usual_constants_ = 0;  // of the bytes read
   bool in_place_ = false;
 };
 

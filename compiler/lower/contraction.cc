@@ -56,7 +56,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
 
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
-  dispatch.set_flops(contraction_flops(root));
+  dispatch.set_flops(contraction_flops(root), root.result()->type.dtype == DType::kI32);
   int packed_buffer = -1, winograd = 0;
   // Its weights are f32, and up to four times as many: not for weights that shall be small.
   if (context.enabled("winograd") && context.stored_type(rhs) == DType::kF32) {
@@ -102,7 +102,8 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     request.winograd = winograd;
     request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);
     ContractionBody body = build_contraction(request);
-    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule));
+    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
+                         {.cycles = body.cycles});
   }
   dispatch.finish();
   return true;

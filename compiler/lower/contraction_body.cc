@@ -224,10 +224,17 @@ class Contraction {
     const char* how_a = a_load ? "in place" : p_.windows ? "windows gathered" : "gathered";
     return {
         std::move(made.grid), std::move(made.body),
-        fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b)};
+        fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
+        contraction_cycles(shape, schedule_) * product_cost()};
   }
 
  private:
+  // Instructions' worth that one step of the register tile takes beside a fused multiply-add.
+  double product_cost() const {
+    if (step_ == StepKind::kBytes) return r_.machine->byte_products == ByteProducts::kPairs ? 3 : 1;
+    return r_.machine->has_fma || step_ == StepKind::kBf16Pairs ? 1 : 2;
+  }
+
   using GatherA = decltype(ContractionOperands::gather_a);
   using GatherB = decltype(ContractionOperands::gather_b);
 
@@ -515,7 +522,7 @@ ContractionBody build_winograd(const ContractionRequest& r) {
   };
   WinogradKernel made =
       build_winograd_kernel(conv_geometry(conv), shape.columns, *schedule, r.machine->has_fma, o, *r.params);
-  return {std::move(made.grid), std::move(made.body), schedule->text()};
+  return {std::move(made.grid), std::move(made.body), schedule->text(), schedule->cycles};
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ struct ContractionBody {
   std::vector<kernel::GridAxis> grid;
   std::vector<kernel::Stmt> body;
   std::string schedule;
+  double cycles = 0;  // predicted, on one core; 0: not known
 };
 
 // Nothing when no algorithm here fits. The same answer for every level of a target: a dispatch's levels share

@@ -61,6 +61,20 @@ double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n) {
   return cover_cost(s.rows, s.vectors, s.lanes, m, n);
 }
 
+double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s) {
+  constexpr double kGather = 1.5;          // one vector of A, into scratch
+  constexpr double kMultiplyShare = 0.93;  // of the peak, in the inner loops
+  const auto m = static_cast<double>(shape.m), k = static_cast<double>(shape.k);
+  const double multiply = cover_cycles(s, shape.m, shape.n) * k / kMultiplyShare;
+  if (!shape.packs_a) return static_cast<double>(shape.batch) * multiply;
+  // Windows are gathered tap by tap.
+  const int64_t run = shape.depth_granule > 1 ? shape.depth_granule : shape.k;
+  const double taps = k / static_cast<double>(run);
+  const double gather = m * taps * static_cast<double>(ceil_div(run, s.lanes)) * kGather;
+  const auto column_blocks = static_cast<double>(ceil_div(shape.n, s.block_columns));
+  return static_cast<double>(shape.batch) * (multiply + gather * column_blocks);
+}
+
 void choose_register_tile(const ContractionShape& shape, const MachineModel& machine,
                           ContractionSchedule& s) {
   s.lanes = machine.vector_bits / 32;

@@ -59,6 +59,10 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
 // The least number of cycles that one step of k takes over m rows and n columns.
 double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n);
 
+// Cycles that the whole contraction takes on one core with its operands at hand: the multiply-adds, and
+// gathering A once a column block where that is done.
+double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s);
+
 ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine);
 
 }  // namespace tern::lower

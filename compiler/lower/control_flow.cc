@@ -96,7 +96,7 @@ int BlockLowering::condition_buffer(Value* value) {
   Value* dense = ensure_dense(value);
   if (context_.place(dense).offset.is_const(0)) return context_.place(dense).buffer;
   const int buffer = context_.add_temporary("condition", DType::kBool, 1);
-  copy_to(dense, dense_at(buffer, {}));
+  copy_to(dense, dense_at(buffer, {}), FusionReason::kCopyCarried);
   return buffer;
 }
 
@@ -184,7 +184,7 @@ void lower_if(Node& node, BlockLowering& block) {
         if (targets[r].buffer >= 0) continue;
         const Shape& shape = region.results[r]->type.shape;
         allocate_now(context, places[r].buffer, shape);
-        inner.copy_to(region.results[r], dense_at(places[r].buffer, shape));
+        inner.copy_to(region.results[r], dense_at(places[r].buffer, shape), FusionReason::kCopyCarried);
       }
     }
     context.set_steps(outer);
@@ -265,7 +265,7 @@ class LoopLowering {
     const bool stays =
         constant_scalar(node_.operand(1)) == 1 && (constant_scalar(next) == 1 || next == body_.args[1]);
     const int now = context_.add_temporary("condition", DType::kBool, 1);
-    block_.copy_to(node_.operand(1), dense_at(now, {}));
+    block_.copy_to(node_.operand(1), dense_at(now, {}), FusionReason::kCopyCarried);
     context_.set_place(body_.args[1], dense_at(now, {}));
     if (stays) return;
     loop_.condition = now;
@@ -285,7 +285,7 @@ class LoopLowering {
       allocate_now(context_, current_[i], start->type.shape);
       if (next_[i] >= 0 && !has_control_symbol(context_, arg->type.shape))
         allocate_now(context_, next_[i], arg->type.shape);
-      block_.copy_to(start, dense_at(current_[i], start->type.shape));
+      block_.copy_to(start, dense_at(current_[i], start->type.shape), FusionReason::kCopyCarried);
       context_.set_place(arg, dense_at(current_[i], arg->type.shape));
     }
   }
@@ -335,7 +335,7 @@ class LoopLowering {
       const Shape& shape = body_.args[i + 2]->type.shape;
       if (next_[i] < 0 || !has_control_symbol(context_, shape)) continue;
       allocate_now(context_, next_[i], result->type.shape);
-      inner.copy_to(result, dense_at(next_[i], result->type.shape));
+      inner.copy_to(result, dense_at(next_[i], result->type.shape), FusionReason::kCopyCarried);
       sizes.emplace_back(shape, result->type.shape);
     }
     bind_sizes(context_, sizes);

@@ -7,11 +7,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "compiler/graph/ir.h"
 #include "compiler/kernel/ir.h"
+#include "compiler/lower/fusion_reason.h"
 #include "compiler/lower/target.h"
 
 namespace tern::lower {
@@ -49,16 +51,29 @@ struct KernelVariant {
   Level level;
   std::shared_ptr<const kernel::Kernel> kernel;  // its params equal the dispatch's, its bindings too
   Dim tiles;
+  double predicted = 0;  // seconds at usual sizes, by the cost model (cost_model.h); CPUs: on one core
+};
+
+// What a dispatch does, for reports and profiles.
+struct Work {
+  Dim flops;          // of floats; multiply-adds count twice. Bytes: operations on them
+  Dim read, written;  // bytes that it needs to touch, each once
+  bool on_bytes = false;
+  int64_t usual_flops = 0, usual_read = 0, usual_written = 0;  // at usual sizes
 };
 
 struct Step;
 
 struct DispatchStep {
-  std::string label;  // short: "conv2d+bias+relu"
+  std::string label;      // short: "conv2d+bias+relu"
+  std::string_view kind;  // of its region: "contraction"
   std::vector<std::shared_ptr<const graph::Source>> sources;
   std::vector<Binding> bindings;
   std::vector<Dim> params;
   std::vector<KernelVariant> variants;  // one a level, best last
+  Work work;
+  std::vector<Neighbour> neighbours;     // nodes next to it that are not part of it, and why
+  std::optional<FusionReason> copy_for;  // it is a copy that lowering needs
 };
 struct CopyStep {
   Binding from, to;  // equal length

@@ -4,14 +4,36 @@
 
 namespace tern::lower {
 
+std::string_view kind_name(RootKind kind) {
+  switch (kind) {
+    case RootKind::kNone:
+      return "elementwise";
+    case RootKind::kContraction:
+      return "contraction";
+    case RootKind::kRows:
+      return "rows";
+    case RootKind::kWindow:
+      return "window";
+    case RootKind::kScan:
+      return "scan";
+    case RootKind::kSpecial:
+      return "special";
+  }
+  TERN_UNREACHABLE("a kind of region without name");
+}
+
+std::string op_word(const graph::Node& node) {
+  return std::string(node.kind == graph::OpKind::kMap ? scalar::info(node.scalar_op()).name
+                                                      : graph::info(node.kind).name);
+}
+
 std::string Region::label() const {
   std::string out;
   std::string last;
   int count = 0;
   for (const graph::Node* node : nodes) {
     if (graph::info(node->kind).view && nodes.size() > 1) continue;
-    std::string word(graph::info(node->kind).name);
-    if (node->kind == graph::OpKind::kMap) word = std::string(scalar::info(node->scalar_op()).name);
+    std::string word = op_word(*node);
     if (word == last) continue;
     last = word;
     if (++count > 6) return out + "+more";

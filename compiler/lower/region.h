@@ -4,11 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
 #include "compiler/graph/ir.h"
+#include "compiler/lower/fusion_reason.h"
 
 namespace tern::lower {
 
@@ -28,10 +30,15 @@ struct Region {
   std::vector<graph::Value*> inputs;   // values read from memory (constants too), each once
   std::vector<graph::Value*> outputs;  // values written
   std::unordered_set<const graph::Node*> members;
+  std::vector<Neighbour> neighbours;     // what touches it, and why it is no part of it
+  std::optional<FusionReason> copy_for;  // the region is a copy that lowering needs
 
   bool contains(const graph::Node* node) const { return members.contains(node); }
   std::string label() const;  // "conv+add+max", for reports and kernel names
   std::vector<std::shared_ptr<const graph::Source>> sources() const;  // distinct, in node order
 };
+
+std::string_view kind_name(RootKind kind);     // "elementwise", "contraction"
+std::string op_word(const graph::Node& node);  // "conv"; of a map its scalar op: "max"
 
 }  // namespace tern::lower

@@ -41,6 +41,12 @@ bool stays_in_row(const RowSpace& space, const Shape& shape) {
   return true;
 }
 
+FusionReason not_elementwise(const Node& node) {
+  if (is_view(node)) return FusionReason::kView;
+  if (is_inlinable(node)) return FusionReason::kMovesData;
+  return is_root(node) ? FusionReason::kOwnRoot : FusionReason::kSpecialReader;
+}
+
 }  // namespace
 
 void RegionGrower::queue_users(const Value* value, std::vector<Node*>& queue) const {
@@ -98,20 +104,26 @@ bool RegionGrower::widens_again(const Value* stored, const std::vector<Node*>& m
   return true;
 }
 
-Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<Node*>& seeds) {
+Growth RegionGrower::grow(Node* root, const Refuse& refuse, const std::vector<Node*>& seeds) {
   Growth best{{root}, root->result()};
   std::vector<Node*> members{root};
   std::unordered_set<const Value*> inside{root->result()};
   std::vector<Node*> queue = seeds;
   queue_users(root->result(), queue);
   std::unordered_set<const Node*> seen;
+  std::vector<Refusal> refused;
+  std::unordered_set<const Node*> widened;
+  FusionReason end = FusionReason::kManyMembers;  // of what is still in the queue
   while (!queue.empty() && members.size() < kMaxMembers) {
     const auto next = std::min_element(queue.begin(), queue.end(),
                                        [&](Node* a, Node* b) { return positions_.at(a) < positions_.at(b); });
     Node* node = *next;
     queue.erase(next);
-    if (!seen.insert(node).second || node == root || taken_.contains(node)) continue;
-    if (node->results.size() != 1 || !accept(*node, inside)) continue;
+    if (node == root || !seen.insert(node).second) continue;
+    if (const std::optional<FusionReason> reason = refusal(*node, inside, refuse)) {
+      refused.push_back({node, *reason});
+      continue;
+    }
     members.push_back(node);
     inside.insert(node->result());
     queue_users(node->result(), queue);
@@ -121,20 +133,70 @@ Growth RegionGrower::grow(Node* root, const Accept& accept, const std::vector<No
     if (open_values(sorted, &out) != 1 || out != node->result()) continue;
     std::sort(sorted.begin(), sorted.end(),
               [&](Node* a, Node* b) { return positions_.at(a) < positions_.at(b); });
-    if (expression_size(sorted, out) > kMaxExpression) break;
-    if (widens_again(best.output, members, out)) continue;
+    if (expression_size(sorted, out) > kMaxExpression) {
+      end = FusionReason::kLongExpression;
+      break;
+    }
+    if (widens_again(best.output, members, out)) {
+      widened.insert(node);
+      continue;
+    }
     best = {std::move(sorted), out};
   }
+  best.refused = std::move(refused);
+  for (const Node* node : queue) {
+    if (!seen.contains(node)) best.refused.push_back({node, end});
+  }
+  // Members beyond the last point where one value leaves.
+  const bool too_long = end == FusionReason::kLongExpression;
+  for (const Node* node : members) {
+    if (std::find(best.members.begin(), best.members.end(), node) != best.members.end()) continue;
+    const bool last = too_long && node == members.back();
+    const FusionReason cut = is_view(*node)           ? FusionReason::kView
+                             : widened.contains(node) ? FusionReason::kWidensAgain
+                                                      : FusionReason::kSeveralLeave;
+    best.refused.push_back({node, last ? end : cut});
+  }
+  // Seeds that were refused read nothing of the region.
+  std::erase_if(best.refused, [&](const Refusal& r) {
+    const auto& reads = r.node->operands;
+    return std::none_of(reads.begin(), reads.end(), [&](const Value* v) { return inside.contains(v); });
+  });
   return best;
+}
+
+std::optional<FusionReason> RegionGrower::refusal(const Node& node,
+                                                  const std::unordered_set<const Value*>& inside,
+                                                  const Refuse& refuse) const {
+  if (node.kind == OpKind::kConcat) return FusionReason::kConcat;
+  if (taken_.contains(&node)) return FusionReason::kTaken;
+  if (node.results.size() != 1) return not_elementwise(node);
+  return refuse(node, inside);
+}
+
+Growth RegionGrower::alone(Node* root, FusionReason reason) {
+  Growth growth{{root}, root->result()};
+  for (const Value* v : root->results) {
+    std::vector<Node*> users;
+    queue_users(v, users);
+    for (const Node* user : users) {
+      const bool could = user->kind == OpKind::kMap || user->kind == OpKind::kCast;
+      const FusionReason own = user->kind == OpKind::kConcat ? FusionReason::kConcat : not_elementwise(*user);
+      growth.refused.push_back({user, could ? reason : own});
+    }
+  }
+  return growth;
 }
 
 Growth RegionGrower::epilogue(Node* root) {
   const Shape& shape = root->result()->type.shape;
-  return grow(root,
-              [&](const Node& n, const std::unordered_set<const Value*>&) {
-                return (n.kind == OpKind::kMap || n.kind == OpKind::kCast) && n.result()->type.shape == shape;
-              },
-              {});
+  const auto refuse = [&](const Node& n,
+                          const std::unordered_set<const Value*>&) -> std::optional<FusionReason> {
+    if (n.kind != OpKind::kMap && n.kind != OpKind::kCast) return not_elementwise(n);
+    if (n.result()->type.shape != shape) return FusionReason::kOtherShape;
+    return std::nullopt;
+  };
+  return grow(root, refuse, {});
 }
 
 Growth RegionGrower::rows(Node* root) {
@@ -161,34 +223,34 @@ Growth RegionGrower::rows(Node* root) {
     queue_users(user->result(), next);
     if (alone && next.size() == 1 && reduces(*next[0]) && !taken_.contains(next[0])) seeds.push_back(user);
   }
-  const auto accept = [&](const Node& n, const std::unordered_set<const Value*>& inside) {
+  const auto refuse = [&](const Node& n,
+                          const std::unordered_set<const Value*>& inside) -> std::optional<FusionReason> {
     const Shape& shape = n.result()->type.shape;
     bool row = false;
     for (const Value* v : n.operands) row |= row_level.contains(v);
+    const auto joins_rows = [&]() -> std::optional<FusionReason> {
+      row_level.insert(n.result());
+      return std::nullopt;
+    };
+    const auto joins_if = [](bool fits) {
+      return fits ? std::nullopt : std::optional(FusionReason::kNotRows);
+    };
     switch (n.kind) {
       case OpKind::kReduce:
-        if (!reduces(n)) return false;
-        row_level.insert(n.result());
-        return true;
+        return reduces(n) ? joins_rows() : FusionReason::kOtherReduction;
       case OpKind::kMap:
       case OpKind::kCast:
-        if (row && is_row_shape(space, shape)) {
-          row_level.insert(n.result());
-          return true;
-        }
-        return shape == space.shape;
+        return row && is_row_shape(space, shape) ? joins_rows() : joins_if(shape == space.shape);
       case OpKind::kReshape:
-        if (!row || !is_row_shape(space, shape)) return false;
-        row_level.insert(n.result());
-        return true;
+        return row && is_row_shape(space, shape) ? joins_rows() : FusionReason::kView;
       case OpKind::kBroadcast:
-        return row && inside.contains(n.operand()) && shape == space.shape &&
-               stays_in_row(space, n.operand()->type.shape);
+        return joins_if(row && inside.contains(n.operand()) && shape == space.shape &&
+                        stays_in_row(space, n.operand()->type.shape));
       default:
-        return false;
+        return not_elementwise(n);
     }
   };
-  return grow(root, accept, seeds);
+  return grow(root, refuse, seeds);
 }
 
 }  // namespace tern::lower

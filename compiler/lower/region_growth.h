@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -10,9 +11,16 @@
 
 namespace tern::lower {
 
+// A node that reads a region's values and did not join it.
+struct Refusal {
+  const graph::Node* node;
+  FusionReason reason;
+};
+
 struct Growth {
   std::vector<graph::Node*> members;  // root first, in block order
   graph::Value* output = nullptr;     // the one value that leaves
+  std::vector<Refusal> refused = {};
 };
 
 class RegionGrower {
@@ -27,11 +35,17 @@ class RegionGrower {
   Growth epilogue(graph::Node* root);
   // Reductions over the same axes and what lies between and after them.
   Growth rows(graph::Node* root);
+  // The root alone, for a reason that all its readers share.
+  Growth alone(graph::Node* root, FusionReason reason);
 
  private:
-  using Accept =
-      std::function<bool(const graph::Node&, const std::unordered_set<const graph::Value*>& inside)>;
-  Growth grow(graph::Node* root, const Accept& accept, const std::vector<graph::Node*>& seeds);
+  // Why a node may not join, if it may not.
+  using Refuse = std::function<std::optional<FusionReason>(
+      const graph::Node&, const std::unordered_set<const graph::Value*>& inside)>;
+  Growth grow(graph::Node* root, const Refuse& refuse, const std::vector<graph::Node*>& seeds);
+  std::optional<FusionReason> refusal(const graph::Node& node,
+                                      const std::unordered_set<const graph::Value*>& inside,
+                                      const Refuse& refuse) const;
   bool widens_again(const graph::Value* stored, const std::vector<graph::Node*>& members,
                     const graph::Value* out) const;
   void queue_users(const graph::Value* value, std::vector<graph::Node*>& queue) const;

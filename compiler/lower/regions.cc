@@ -82,13 +82,7 @@ class Former {
         fate(node) = Fate::kSpecial;
         continue;
       }
-      Growth growth{{node}, node->result()};
-      const bool epilogues = context_.enabled("fuse_epilogue");
-      if (kind == RootKind::kRows && context_.enabled("fuse_rows")) {
-        growth = grower.rows(node);
-      } else if (node->kind != OpKind::kArgReduce && kind != RootKind::kRows && epilogues) {
-        growth = grower.epilogue(node);
-      }
+      Growth growth = grow(grower, kind, node);
       for (Node* member : growth.members) {
         taken_.insert(member);
         fate(member) = Fate::kClaimed;
@@ -98,14 +92,21 @@ class Former {
     }
   }
 
+  Growth grow(RegionGrower& grower, RootKind kind, Node* node) const {
+    if (node->kind == OpKind::kArgReduce) return grower.alone(node, FusionReason::kNoEpilogue);
+    if (!context_.enabled(kind == RootKind::kRows ? "fuse_rows" : "fuse_epilogue"))
+      return grower.alone(node, FusionReason::kSwitchedOff);
+    return kind == RootKind::kRows ? grower.rows(node) : grower.epilogue(node);
+  }
+
   // ---- Step 2
 
   // What reads a value, seen through views.
   struct Readers {
-    bool memory = false;              // something needs it in memory
-    bool reshaped = false;            // through a reshape that is more than unit dimensions
-    bool repeated = false;            // through a broadcast, or several times by one element
-    std::vector<const Node*> owners;  // distinct regions, named by their store or root node
+    std::optional<FusionReason> memory = {};  // something needs it in memory
+    bool reshaped = false;                    // through a reshape that is more than unit dimensions
+    bool repeated = false;                    // through a broadcast, or several times by one element
+    std::vector<const Node*> owners;          // distinct regions, named by their store or root node
   };
 
   static bool unit_reshape(const Node& n) {
@@ -124,14 +125,14 @@ class Former {
   }
 
   void look(const Value* v, Readers& r, int depth = 0) {
-    if (memory_values_.contains(v)) r.memory = true;
+    if (memory_values_.contains(v)) r.memory = FusionReason::kSizeValue;
     auto it = uses_.find(v);
     if (it == uses_.end()) return;
-    if (depth > 32) r.memory = true;
+    if (depth > 32) r.memory = FusionReason::kDeepViews;
     for (const Use& use : it->second) {
       if (r.memory) return;
       if (!use.node || !positions_.contains(use.node)) {
-        r.memory = true;
+        r.memory = use.node ? FusionReason::kOtherBlock : FusionReason::kBlockResult;
         return;
       }
       look_at_user(*use.node, use.operand, r, depth);
@@ -146,13 +147,15 @@ class Former {
         look(user.result(), r, depth + 1);
         return;
       case Fate::kSpecial:
+        r.memory = FusionReason::kSpecialReader;
+        return;
       case Fate::kConcat:
-        r.memory = true;
+        r.memory = FusionReason::kConcat;
         return;
       case Fate::kClaimed: {
         const Claim& claim = claim_of(&user);
         const bool contraction = claim.kind == RootKind::kContraction || claim.kind == RootKind::kWindow;
-        if (&user == claim.root && contraction) r.memory = true;
+        if (&user == claim.root && contraction) r.memory = FusionReason::kContractionOperand;
         add_owner(r, claim.root);
         return;
       }
@@ -195,26 +198,34 @@ class Former {
       fate(node) = Fate::kNothing;  // dead: inlined nowhere
       return;
     }
-    bool inlined = !r.memory && !r.reshaped && context_.enabled("fuse_producers");
-    const bool tiny = is_tiny(node->result());
-    if (node->kind == OpKind::kConcat) {
-      inlined = inlined && tiny;
-    } else {
-      const int cost = chain_cost(*node);
-      const bool free = node->kind == OpKind::kIota || node->kind == OpKind::kFromDims;
-      if (r.owners.size() > 1) inlined = inlined && (free || (cost <= 1 && r.owners.size() <= 3));
-      if (r.repeated) inlined = inlined && (free || cost <= 2);
-      if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) inlined = false;
-      // Checked indices need statements of their own; a contraction's epilogue has room for expressions only.
-      for (const Node* owner : r.owners) inlined = inlined && !(is_gather(*node) && is_contraction(*owner));
-    }
-    if (inlined) {
+    const std::optional<FusionReason> refused = why_stored(*node, r);
+    if (!refused) {
       fate(node) = Fate::kInline;
       owners_[node] = r.owners;
       for (const Node* owner : r.owners) ++sizes_[owner];
       return;
     }
+    stored_[node] = *refused;
     fate(node) = node->kind == OpKind::kConcat ? Fate::kConcat : Fate::kStore;
+  }
+
+  // Why a node is not computed inside the regions that read it, if it is not.
+  std::optional<FusionReason> why_stored(const Node& node, const Readers& r) {
+    if (r.memory) return r.memory;
+    if (r.reshaped) return FusionReason::kReshaped;
+    if (!context_.enabled("fuse_producers")) return FusionReason::kProducersOff;
+    if (node.kind == OpKind::kConcat)
+      return is_tiny(node.result()) ? std::nullopt : std::optional(FusionReason::kConcatResult);
+    const int cost = chain_cost(node);
+    const bool free = node.kind == OpKind::kIota || node.kind == OpKind::kFromDims;
+    const bool cheap = free || (cost <= 1 && r.owners.size() <= 3);
+    if (r.owners.size() > 1 && !cheap) return FusionReason::kSeveralReaders;
+    if (r.repeated && !free && cost > 2) return FusionReason::kRepeatedly;
+    if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) return FusionReason::kLargeReader;
+    // Checked indices need statements of their own; a contraction's epilogue has room for expressions only.
+    const auto no_room = [&](const Node* owner) { return is_gather(node) && is_contraction(*owner); };
+    if (std::any_of(r.owners.begin(), r.owners.end(), no_room)) return FusionReason::kCheckedIndex;
+    return std::nullopt;
   }
 
   // ---- Assembly
@@ -296,6 +307,66 @@ class Former {
     }
     std::sort(plan_.items.begin(), plan_.items.end(),
               [](const BlockItem& a, const BlockItem& b) { return a.position < b.position; });
+    for (BlockItem& item : plan_.items) {
+      if (item.region) note_neighbours(*item.region);
+    }
+  }
+
+  // ---- What touches a region
+
+  void note_neighbours(Region& region) {
+    for (Value* v : region.inputs) note_before(region, v);
+    for (const Value* v : region.outputs) note_after(region, *v->def, v);
+  }
+
+  static void note(Region& region, bool before, const Node& node, FusionReason reason) {
+    for (const Neighbour& known : region.neighbours) {
+      if (known.before == before && known.node == &node) return;
+    }
+    region.neighbours.push_back({before, op_word(node), node.source, reason, &node});
+  }
+
+  // Why what begins with `user` is not in the region that computes `made`.
+  FusionReason edge(const Node& made, const Node& user) {
+    if (auto it = stored_.find(&made); it != stored_.end()) return it->second;
+    if (fate(&made) == Fate::kSpecial) return FusionReason::kSpecialResult;
+    for (const Refusal& r : claim_of(&made).growth.refused) {
+      if (r.node == &user) return r.reason;
+    }
+    return is_view(user) ? FusionReason::kView : FusionReason::kTaken;
+  }
+
+  void note_before(Region& region, Value* v) {
+    const Node* user = nullptr;  // the first view behind the node that computes the value
+    while (v->def && positions_.contains(v->def) && fate(v->def) == Fate::kView) {
+      user = v->def;
+      v = v->def->operand();
+    }
+    const Node* made = v->def;
+    if (!made || !positions_.contains(made) || fate(made) == Fate::kNothing || fate(made) == Fate::kInline)
+      return;
+    for (size_t i = 0; !user && i < region.nodes.size(); ++i) {
+      const auto& reads = region.nodes[i]->operands;
+      if (std::find(reads.begin(), reads.end(), v) != reads.end()) user = region.nodes[i];
+    }
+    if (user) note(region, true, *made, edge(*made, *user));
+  }
+
+  // Readers, seen through views; `first` is the first of those.
+  void note_after(Region& region, const Node& made, const Value* v, const Node* first = nullptr,
+                  int depth = 0) {
+    auto it = uses_.find(v);
+    if (it == uses_.end() || depth > 32) return;
+    for (const Use& use : it->second) {
+      if (!use.node || !positions_.contains(use.node)) continue;
+      const Node& user = *use.node;
+      const Node& step = first ? *first : user;
+      if (fate(&user) == Fate::kView) {
+        note_after(region, made, user.result(), &step, depth + 1);
+      } else if (fate(&user) != Fate::kNothing && !region.contains(&user)) {
+        note(region, false, user, edge(made, step));
+      }
+    }
   }
 
   graph::Block& block_;
@@ -307,6 +378,7 @@ class Former {
   std::vector<Claim> claims_;
   std::unordered_map<const Node*, std::vector<const Node*>> owners_;
   std::unordered_map<const Node*, int> sizes_;
+  std::unordered_map<const Node*, FusionReason> stored_;  // why, of each kStore and kConcat
   BlockPlan plan_;
 };
 
@@ -332,6 +404,10 @@ bool is_repeat(const Node& node) {
   const auto repeated =
       view_place(broadcast, dense_place(0, Layout::dense(base->type.rank()), base->type.shape));
   return repeated && !view_place(node, *repeated);
+}
+
+bool is_root(const Node& node) {
+  return root_kind(node) != RootKind::kSpecial;
 }
 
 bool is_inlinable(const Node& node) {

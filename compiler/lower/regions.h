@@ -49,5 +49,7 @@ bool is_view(const graph::Node& node);
 bool is_repeat(const graph::Node& node);
 // map, cast, bitcast, iota, from_dims, pad, gather…: an element is an expression of operands' elements.
 bool is_inlinable(const graph::Node& node);
+// dot, conv, reduce, reduce_window, scan, arg_reduce: a region grows from it.
+bool is_root(const graph::Node& node);
 
 }  // namespace tern::lower

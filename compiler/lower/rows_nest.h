@@ -51,6 +51,7 @@ class RowsNest {
   const RowPlan plan_;
   std::vector<NestAxis> kept_, reduced_;
   int64_t element_cost_ = 0;
+  int64_t element_flops_ = 0;
   bool lanes_are_rows_ = false;                     // the innermost memory axis is kept
   std::unordered_set<const graph::Value*> stored_;  // those of plan_.stored that have memory in this variant
 

@@ -21,7 +21,7 @@ void append_checks(ElementEmitter& emitter, std::vector<Stmt>& body) {
 void RowsNest::run() {
   collect();
   DispatchBuilder dispatch(context_, region_);
-  dispatch.set_flops(product(space_.shape) * Dim(element_cost_));
+  dispatch.set_flops(product(space_.shape) * Dim(element_flops_));
   for (const Level level : variant_levels(context_.target(), Covers::kFolds)) variant(dispatch, level);
   dispatch.finish();
 }
@@ -34,9 +34,13 @@ void RowsNest::collect() {
     const RegionAccesses a = collect_accesses(region_, context_, v, plan_.results);
     accesses.insert(accesses.end(), a.loads.begin(), a.loads.end());
     for (size_t d = 0; d < rank; ++d) pinned[d] = pinned[d] || a.pinned[d];
+    element_flops_ += a.ops + 10 * a.expensive_ops;
     element_cost_ += 1 + static_cast<int64_t>(a.loads.size()) + a.ops + 8 * a.expensive_ops;
   };
-  for (const Node* r : plan_.reductions) take(r->operand());
+  for (const Node* r : plan_.reductions) {
+    take(r->operand());
+    ++element_flops_;
+  }
   const Value* main_output = nullptr;
   for (const Value* v : region_.outputs) {
     if (v->type.shape == space_.shape && !plan_.is_row_value(v)) {

@@ -34,11 +34,13 @@ class SpecialDispatch {
   void finish(const std::string& label, SpecialKernel special) {
     auto dispatch = std::make_shared<DispatchStep>();
     dispatch->label = label;
+    dispatch->kind = kind_name(RootKind::kSpecial);
     if (node_.source) dispatch->sources.push_back(node_.source);
     dispatch->bindings = std::move(bindings_);
     auto k = std::make_shared<kernel::Kernel>(finish_special(label, std::move(special), params_));
     // What the kernel does with its bindings, the kernel knows best.
     for (size_t i = 0; i < k->bindings.size(); ++i) dispatch->bindings[i].access = k->bindings[i]->access;
+    measure_work(*dispatch);
     for (const auto& s : dispatch->sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
     k->schedule = "special";
     const Target& target = block_.context().target();
@@ -59,6 +61,17 @@ class SpecialDispatch {
   }
 
  private:
+  // Bytes only: how many operations a sort or a search takes, the data says.
+  void measure_work(DispatchStep& dispatch) {
+    Work& work = dispatch.work;
+    for (const Binding& b : dispatch.bindings) {
+      if (b.access != kernel::Access::kWrite) work.read = work.read + b.length;
+      if (b.access != kernel::Access::kRead) work.written = work.written + b.length;
+    }
+    work.usual_read = block_.context().hint(work.read);
+    work.usual_written = block_.context().hint(work.written);
+  }
+
   BlockLowering& block_;
   const Node& node_;
   kernel::ParamTable params_;
@@ -100,7 +113,7 @@ void lower_top_k(Node& node, BlockLowering& block) {
 void lower_scatter(Node& node, BlockLowering& block) {
   const Value* out = node.result();
   place_dense(block, out);
-  block.copy_to(node.operand(), block.context().place(out));
+  block.copy_to(node.operand(), block.context().place(out), FusionReason::kCopyTarget);
   SpecialDispatch d(block, node);
   d.bind_output(out, kernel::Access::kReadWrite);
   d.bind_input(node.operand(1));
@@ -178,7 +191,7 @@ void lower_nms(Node& node, BlockLowering& block) {
   for (int i = 0; i < 2; ++i) {
     Place place = dense_place(thresholds, Layout::dense(0), {});
     place.offset = i;
-    block.copy_to(node.operand(3 + i), place);
+    block.copy_to(node.operand(3 + i), place, FusionReason::kCopyTarget);
   }
   SpecialDispatch d(block, node);
   d.bind_input(node.operand(0));

@@ -28,15 +28,17 @@ constexpr std::array<MachineModel, 8> kMachines = {{
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
 // GPU.
 constexpr std::array<GpuModel, 6> kGpus = {{
-    {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12},
-    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12},
-    {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, false, 16, 4e12, 0.2e12},
-    {"vulkan_f16", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, Covers::kAll,
-     true},
-    {"vulkan_subgroup_32", Arch::kVulkan, 512, 32, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12,
-     Covers::kFolds, true},
-    {"vulkan_matrix", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12,
-     Covers::kContractions, true, true},
+    {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12, 312e12,
+     2e-6},
+    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12, 989e12,
+     1e-6},
+    {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, false, 16, 4e12, 0.2e12, 0, 5e-6},
+    {"vulkan_f16", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0, 3e-6,
+     Covers::kAll, true},
+    {"vulkan_subgroup_32", Arch::kVulkan, 512, 32, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0,
+     3e-6, Covers::kFolds, true},
+    {"vulkan_matrix", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
+     3e-6, Covers::kContractions, true, true},
 }};
 
 struct LevelImage {
@@ -66,20 +68,6 @@ constexpr std::array<LevelImage, 16> kImages = {{
 constexpr std::array<Level, 8> kLevels = {Level::kX86V2,     Level::kX86V3,     Level::kX86V4,
                                           Level::kX86V3Vnni, Level::kX86V4Vnni, Level::kX86V4Bf16,
                                           Level::kAArch64,   Level::kAArch64Dot};
-
-Level base_of(Level level) {
-  switch (level) {
-    case Level::kX86V3Vnni:
-      return Level::kX86V3;
-    case Level::kX86V4Vnni:
-    case Level::kX86V4Bf16:
-      return Level::kX86V4;
-    case Level::kAArch64Dot:
-      return Level::kAArch64;
-    default:
-      return level;
-  }
-}
 
 std::vector<Level> levels_of(Arch arch) {
   std::vector<Level> out;
@@ -142,6 +130,20 @@ const GpuModel& gpu_model(Level level) {
   return kGpus[static_cast<size_t>(level) - static_cast<size_t>(Level::kCudaSm80)];
 }
 
+Level base_level(Level level) {
+  switch (level) {
+    case Level::kX86V3Vnni:
+      return Level::kX86V3;
+    case Level::kX86V4Vnni:
+    case Level::kX86V4Bf16:
+      return Level::kX86V4;
+    case Level::kAArch64Dot:
+      return Level::kAArch64;
+    default:
+      return level;
+  }
+}
+
 std::string_view level_name(Level level) {
   return is_gpu_level(level) ? gpu_model(level).name : machine(level).name;
 }
@@ -190,7 +192,7 @@ Result<std::vector<Target>> parse_targets(const std::string& text) {
       add_once(t.product_levels, level);
       std::sort(t.product_levels.begin(), t.product_levels.end());
     }
-    add_once(t.levels, base_of(level));
+    add_once(t.levels, base_level(level));
     std::sort(t.levels.begin(), t.levels.end());
   };
   size_t begin = 0;

@@ -51,6 +51,9 @@ struct MachineModel {
   int64_t l1_bytes, l2_bytes, l3_share_bytes;
   ByteProducts byte_products = ByteProducts::kPairs;
   Variants variants = Variants::kAll;
+  // Figures of a usual core, the others busy too.
+  double memory_bytes_a_cycle = 5, l3_bytes_a_cycle = 20, l2_bytes_a_cycle = 40;
+  double cycles_a_second = 4e9;
 };
 const MachineModel& machine(Level level);  // of a CPU level
 
@@ -67,10 +70,12 @@ struct GpuModel {
   int64_t workgroup_memory;  // bytes of a workgroup
   int registers;             // 32-bit ones of a thread
   bool has_mma, has_async_copy;
-  bool has_group_mma;  // products of 128 threads (kernel/ir.h)
-  int cores;           // multiprocessors
-  double flops;        // f32 multiply-adds a second, twice
-  double bandwidth;    // bytes a second from memory
+  bool has_group_mma;     // products of 128 threads (kernel/ir.h)
+  int cores;              // multiprocessors
+  double flops;           // f32 multiply-adds a second, twice
+  double bandwidth;       // bytes a second from memory
+  double matrix_flops;    // of 16-bit floats on matrix units; 0: none
+  double launch_seconds;  // of one dispatch behind another
   Covers covers = Covers::kAll;
   bool narrow_storage = false;  // Vulkan: 16- and 8-bit elements in memory, 16-bit floats rounded in hardware
   bool has_tiles = false;       // 16 x 16 matrices of a subgroup (kernel/ir.h)
@@ -78,6 +83,7 @@ struct GpuModel {
 const GpuModel& gpu_model(Level level);  // of a GPU level
 
 std::string_view level_name(Level level);
+Level base_level(Level level);  // of integer levels: the one that has everything else; else itself
 Arch level_arch(Level level);
 inline bool is_gpu(Arch arch) {
   return arch == Arch::kCuda || arch == Arch::kVulkan;

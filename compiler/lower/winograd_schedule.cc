@@ -14,13 +14,10 @@ double transform_cycles(int outputs, int stride) {
   if (stride == 1) return outputs == 2 ? 30 : 95;
   return outputs == 3 ? 75 : 130;
 }
-constexpr double kGather = 1.5;          // one vector of a pixel's window, direct way
 constexpr double kGridTile = 2000;       // a tile of the grid
 constexpr double kRegisterTile = 20;     // a register tile, besides its accumulators
 constexpr double kMultiplyShare = 0.93;  // of the peak, in the inner loops
-// Bytes a cycle of one core, the others busy too. Weights are read once from memory: the other layers' have
-// replaced them since the last run.
-constexpr double kMemoryBytes = 5, kL3Bytes = 20;
+// Weights are read once from memory: the other layers' have replaced them since the last run.
 
 // A layer must gain this much, or the larger weights are not worth it.
 constexpr double kLeastGain = 0.88;
@@ -44,12 +41,8 @@ double direct_cycles(const WinogradShape& shape, const MachineModel& machine) {
   c.packs_a = true;
   c.depth_granule = shape.channels;
   const ContractionSchedule s = default_contraction_schedule(c, machine);
-  const double column_blocks = static_cast<double>(ceil_div(c.n, s.block_columns));
-  const auto m = static_cast<double>(c.m), k = static_cast<double>(c.k);
-  const double gather = m * 9 * static_cast<double>(ceil_div(shape.channels, s.lanes)) * kGather;
-  const double multiply = cover_cycles(s, c.m, c.n) * k / kMultiplyShare;
-  const double weights = k * static_cast<double>(c.n) * 4 / kMemoryBytes;
-  return with_idle(multiply + gather * column_blocks + weights, 16);
+  const double weights = static_cast<double>(c.k * c.n) * 4 / machine.memory_bytes_a_cycle;
+  return with_idle(contraction_cycles(c, s) + weights, 16);
 }
 
 double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, int64_t patches,
@@ -76,8 +69,9 @@ double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, in
   const double slice = weights / column_blocks;
   const double block = points * 4 * static_cast<double>(p.block_rows * (shape.channels + group));
   const bool stays = slice + block <= 0.8 * static_cast<double>(machine.l2_bytes);
-  const double again = stays ? 0 : (patch_blocks - 1) * weights / kL3Bytes;
-  const double cycles = input * column_blocks + products + output + weights / kMemoryBytes + again;
+  const double again = stays ? 0 : (patch_blocks - 1) * weights / machine.l3_bytes_a_cycle;
+  const double cycles =
+      input * column_blocks + products + output + weights / machine.memory_bytes_a_cycle + again;
   const double grid_tiles = patch_blocks * column_blocks;
   return with_idle(cycles + grid_tiles * kGridTile, grid_tiles);
 }

@@ -24,7 +24,7 @@ enum ExitCode : int {
 };
 
 struct Options {
-  std::string input, output, targets = "cpu", required, precision = "f32";
+  std::string input, output, targets = "cpu", required, precision = "f32", explain;
   std::vector<std::string> shapes, dims;
   CompileOptions compile;
   bool no_cache = false, verbose = false, quiet = false;
@@ -110,8 +110,29 @@ int exit_code(CompileStatus status) {
   }
 }
 
+// To standard output, or to the file that --explain names.
+Status write_explanation(const Options& options, const CompileResult& result) {
+  if (options.explain.empty()) return Ok{};
+  std::FILE* file = options.explain == "-" ? stdout : std::fopen(options.explain.c_str(), "w");
+  if (!file) return error("The file '{}' of --explain cannot be written.", options.explain);
+  bool good = true;
+  const char* between = "";
+  for (const std::string& text : result.report.explanations) {
+    good = std::fprintf(file, "%s%s", between, text.c_str()) >= 0 && good;
+    between = "\n";
+  }
+  if (file == stdout) {
+    if (!options.compile.check_only && !options.quiet) std::fputs("\n", stdout);
+    good = std::fflush(file) == 0 && good;
+  } else {
+    good = std::fclose(file) == 0 && good;
+  }
+  if (!good) return error("The file '{}' of --explain could not be written whole.", options.explain);
+  return Ok{};
+}
+
 int check(const Options& options) {
-  if (!options.input.ends_with(".tg")) {
+  if (!options.input.ends_with(".tg") && !options.quiet) {
     Result<std::vector<onnx::OpUse>> uses = onnx::survey_model(options.input);
     if (!uses.ok()) return fail(kModelError, uses.error().text());
     std::fputs(coverage_report(*uses).c_str(), stdout);
@@ -123,7 +144,9 @@ int check(const Options& options) {
   for (const std::string& warning : diagnostics.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (!diagnostics.ok()) return fail(exit_code(result.status), diagnostics.text());
-  std::printf("The model can be compiled.\n");
+  const Status explained = write_explanation(options, result);
+  if (!explained.ok()) return fail(kFileError, explained.error().text());
+  if (!options.quiet) std::printf("The model can be compiled.\n");
   return kSuccess;
 }
 
@@ -161,6 +184,7 @@ int run(Options& options) {
     }
   }
   options.compile.input = options.input;
+  options.compile.explain = !options.explain.empty();
   options.compile.use_cache = !options.no_cache;
   if (!std::filesystem::exists(options.input))
     return fail(kFileError, fmt::format("The model '{}' is not there.", options.input));
@@ -177,6 +201,8 @@ int run(Options& options) {
   const std::string output = options.output.empty()
                                  ? std::filesystem::path(options.input).replace_extension(".tern").string()
                                  : options.output;
+  const Status explained = write_explanation(options, result);
+  if (!explained.ok()) return fail(kFileError, explained.error().text());
   const Status written = result.file->write(output);
   if (!written.ok()) return fail(kFileError, written.error().text());
   if (!options.quiet) std::fputs(end_report(result, output, options.verbose).c_str(), stdout);
@@ -197,7 +223,8 @@ int main(int argc, char** argv) {
          "--targets", options.targets,
          "What to compile for, comma-separated: cpu (this machine's architecture, every level worth having), "
          "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni or +dotprod, "
-         "x86_64_v4 with +bf16; cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan (all levels), vulkan:1.1, "
+         "x86_64_v4 with +bf16; cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan (all levels), "
+         "vulkan:1.1, "
          "vulkan:device.json (a device that tern devices --json wrote down)")
       ->capture_default_str();
   app.add_option("--require", options.required,
@@ -222,6 +249,11 @@ int main(int argc, char** argv) {
       ->type_name("NODE");
   app.add_option("--dump-dir", options.compile.dump_dir,
                  "Write every stage there: graphs, kernels, their source and assembly, the program");
+  app.add_flag(
+         "--explain{-}", options.explain,
+         "Print each dispatch: its nodes, schedules, work, predicted times, and why its neighbours did not "
+         "join; --explain=FILE writes it there. With --check nothing is compiled")
+      ->type_name("[=FILE]");
   app.add_option("--disable-pass", options.compile.disabled_passes,
                  "Leave out a pass or a step of lowering; repeatable")
       ->type_name("PASS");

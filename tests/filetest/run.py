@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs file tests: text files whose comments say what to run and what must come out.
 
-    ; test: tern-opt --passes=simplify     first line: the command; the file's path is added
+    ; test: tern-opt --passes=simplify     first line: the command (tern-opt or ternc); the file's path is added
     ; run: f32[2] {1, 2} == f32[2] {2, 4}  evaluating gives this, before the passes and after them
     ; error: The op ...                    the command fails with this message
     graph "..." { ... }
@@ -35,22 +35,23 @@ def run_lines(source):
         yield inputs.strip() if inputs.strip() != "-" else "", outputs.strip()
 
 
-def check(path, tern_opt, bless):
+def check(path, tools, bless):
     """A list of complaints; empty when the file passes."""
     text = path.read_text()
     source, mark, expected = text.partition(MARK + "\n")
-    first = re.match(r"; test: tern-opt ?(.*)\n", text)
+    first = re.match(r"; test: (tern-opt|ternc) ?(.*)\n", text)
     if not first:
-        return ["the first line is not '; test: tern-opt …'"]
-    arguments = first.group(1).split()
+        return ["the first line is not '; test: tern-opt …' or '; test: ternc …'"]
+    tool = tools[first.group(1)]
+    arguments = first.group(2).split()
     complaints = []
     for inputs, outputs in run_lines(source):
         for args in ([], arguments):
-            code, out, err = call([tern_opt, *args, f"--run={inputs}", str(path)])
+            code, out, err = call([tool, *args, f"--run={inputs}", str(path)])
             if code or out.strip() != outputs:
                 complaints.append(f"evaluated {'after ' + ' '.join(args) if args else 'as it stands'} on {inputs or '-'}:\n"
                                   f"  expected {outputs}\n  got      {(out or err).strip()}")
-    code, out, err = call([tern_opt, *arguments, str(path)])
+    code, out, err = call([tool, *arguments, str(path)])
     pinned = re.search(r"^; error: (.*)$", source, re.M)
     if pinned:
         message = err.removeprefix("error: ").splitlines()[0] if err else ""
@@ -63,7 +64,7 @@ def check(path, tern_opt, bless):
                 complaints.append(f"expected the error {pinned.group(1)}\n  got                {message}")
         return complaints
     if code:
-        return complaints + [f"tern-opt failed: {err}"]
+        return complaints + [f"{first.group(1)} failed: {err}"]
     if commented(out) != expected:
         if bless:
             path.write_text(source.rstrip("\n") + "\n" + MARK + "\n" + commented(out))
@@ -80,6 +81,7 @@ def is_test(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tern-opt", required=True)
+    parser.add_argument("--ternc", help="for files whose first line names it")
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
     bless = os.environ.get("TERN_BLESS") == "1"
@@ -90,7 +92,7 @@ def main():
         sys.exit("no file tests found")
     failed = 0
     for path in files:
-        complaints = check(path, options.tern_opt, bless)
+        complaints = check(path, {"tern-opt": options.tern_opt, "ternc": options.ternc}, bless)
         failed += bool(complaints)
         for complaint in complaints:
             print(f"{path}: {complaint}\n")

@@ -104,7 +104,7 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
     const kernel::Var thread = kernel::make_var("t");
     AttentionKernel made = build_attention_kernel(shape, batch, schedule, thread, o, params);
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
-                         {schedule.threads(), thread, 32});
+                         {schedule.threads(), thread, 32}, {.matrix_units = true});
   }
   dispatch.finish();
   return true;

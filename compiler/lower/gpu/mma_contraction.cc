@@ -267,7 +267,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, const Contractio
   MmaKernel made = build_matrix_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                        fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                       {schedule.threads(), thread, model.subgroup});
+                       {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
 }
 
 bool lower_mma_contraction(const Region& region, LoweringContext& context) {
@@ -305,7 +305,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
                                       thread, o, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                          fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                         {schedule.threads(), thread, 32, schedule.split});
+                         {schedule.threads(), thread, 32, schedule.split}, {.matrix_units = true});
   }
   dispatch.finish();
   return true;

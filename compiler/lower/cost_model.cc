@@ -1,0 +1,46 @@
+#include "compiler/lower/cost_model.h"
+
+#include <algorithm>
+
+namespace tern::lower {
+namespace {
+
+// Of the peak, where no schedule says better: loops have loads, stores and bounds too.
+constexpr double kPlainShare = 0.5;
+constexpr double kDispatchCycles = 4000;  // a wake-up and a barrier
+// GPUs: large products reach this much, everything that streams too.
+constexpr double kGpuShare = 0.7;
+
+double cpu_cycles(const MachineModel& m, const DispatchCost& cost) {
+  const double vectors = m.vector_bits / 32.0 * 2;  // two a cycle
+  const double peak = cost.products && m.has_fma ? vectors * 2 : vectors;
+  const double arithmetic = cost.schedule.cycles > 0
+                                ? cost.schedule.cycles
+                                : static_cast<double>(cost.work.usual_flops) / (peak * kPlainShare);
+  const int64_t passing = cost.work.usual_read - cost.usual_constants + cost.work.usual_written;
+  const double rate = passing <= m.l2_bytes         ? m.l2_bytes_a_cycle
+                      : passing <= m.l3_share_bytes ? m.l3_bytes_a_cycle
+                                                    : m.memory_bytes_a_cycle;
+  const double values = static_cast<double>(passing) / rate;
+  const double constants = static_cast<double>(cost.usual_constants) / m.memory_bytes_a_cycle;
+  return std::max(arithmetic, values + constants) + kDispatchCycles;
+}
+
+double gpu_seconds(const GpuModel& m, const DispatchCost& cost) {
+  const double peak = cost.schedule.matrix_units ? m.matrix_flops : m.flops;
+  // Fewer workgroups than processors leave some idle.
+  const double busy = std::min(1.0, static_cast<double>(cost.tiles) / m.cores);
+  const double bytes = static_cast<double>(cost.work.usual_read + cost.work.usual_written);
+  const double arithmetic = static_cast<double>(cost.work.usual_flops) / (peak * kGpuShare * busy);
+  return std::max(arithmetic, bytes / (m.bandwidth * kGpuShare * busy)) + m.launch_seconds;
+}
+
+}  // namespace
+
+double predict_seconds(Level level, const DispatchCost& cost) {
+  if (is_gpu(level_arch(level))) return gpu_seconds(gpu_model(level), cost);
+  const MachineModel& m = machine(level);
+  return cpu_cycles(m, cost) / m.cycles_a_second;
+}
+
+}  // namespace tern::lower

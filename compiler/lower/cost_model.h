@@ -1,0 +1,28 @@
+// Predicted time of one dispatch on a level, at usual sizes: what `ternc --explain` prints beside the
+// schedule. Where a schedule has a cost model of its own (register tiles, Winograd), its cycles are taken;
+// the rest is a roofline over the level's figures (target.h): the slower of arithmetic and of bytes from
+// where they lie, and what a dispatch costs by itself. On CPUs for one core with all others idle: threads
+// divide it.
+#pragma once
+
+#include "compiler/lower/program_ir.h"
+
+namespace tern::lower {
+
+// What a schedule knows of itself.
+struct ScheduleCost {
+  double cycles = 0;          // of one core, without dispatch; 0: not known
+  bool matrix_units = false;  // GPUs: products run on them
+};
+
+struct DispatchCost {
+  const Work& work;
+  int64_t usual_constants;  // of work.usual_read: weights, which other layers have driven out of the caches
+  int64_t tiles;
+  bool products;  // a contraction: flops are multiply-adds
+  ScheduleCost schedule;
+};
+
+double predict_seconds(Level level, const DispatchCost& cost);
+
+}  // namespace tern::lower
