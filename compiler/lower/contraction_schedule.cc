@@ -153,14 +153,14 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
     s.block_columns = std::min(s.block_columns, std::max(group_columns, fitting));
   }
 
-  // Rows: A's block in half of L2; and enough tiles to share: about 32 when the work is there, none below ~2
-  // MFLOP (10 us).
+  // Rows: A's block in half of L2; and enough tiles to share: about 32 when the work is there, none below ~1
+  // MFLOP (5 us; sharing a dispatch between two workers costs some 0.5 us).
   int64_t rows = machine.l2_bytes / 2 / (std::min(s.block_depth, shape.k) * 4);
   if (shape.k > s.block_depth) rows = std::min(rows, machine.l2_bytes / 4 / (s.block_columns * 4));
   const double total = 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) *
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
   const bool widens = (shape.widens_a || shape.widens_b) && shape.m > 2 * s.rows;
-  const double per_tile = std::max(total / (widens ? 16.0 : 32.0), 2e6);
+  const double per_tile = std::max(total / (widens ? 16.0 : 32.0), 1e6);
   if (widens) {
     // A is widened once a column block, B once a row block: square tiles do both least often.
     const double side = std::sqrt(per_tile / (2.0 * static_cast<double>(shape.k)));

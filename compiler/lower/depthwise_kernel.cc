@@ -40,11 +40,17 @@ class Builder {
 
   DepthwiseKernel build(const std::function<int64_t(const Dim&)>& hint) {
     DepthwiseKernel out;
-    // A tile is some output rows of one image, about 200,000 multiply-adds of work.
+    // A tile is some output rows of one image, about 200,000 multiply-adds of work; where that makes few
+    // tiles, smaller ones, down to a quarter, share out more evenly.
     const int64_t row_work =
         std::max<int64_t>(1, hint(s_.out_width) * hint(s_.channels) * s_.window_h * s_.window_w);
     int64_t rows = std::clamp<int64_t>(200000 / row_work, 1, 16);
-    if (s_.out_height.is_const()) rows = std::min(rows, s_.out_height.value());
+    if (s_.out_height.is_const()) {
+      const int64_t height = s_.out_height.value();
+      if (rows < height)
+        rows = std::min(rows, std::max<int64_t>(height / 8, (50000 + row_work - 1) / row_work));
+      rows = std::min(rows, height);
+    }
     const Var image = kernel::make_var("image"), row_block = kernel::make_var("row_block");
     const Dim blocks = ceildiv(s_.out_height, rows);
     out.grid.push_back({image, s_.images, params_.expr(s_.images)});

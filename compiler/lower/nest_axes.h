@@ -42,7 +42,7 @@ struct Tiling {
   int64_t chunk = 1;
 };
 Tiling choose_tiling(const LoweringContext& context, const std::vector<NestAxis>& axes, int64_t element_cost,
-                     int64_t target_cost = 1 << 16);
+                     int64_t target_cost = 1 << 18);
 
 // The nest around `innermost`: grid axes and the tiled loop and all loops inside except those from
 // `body_axes` on, which innermost(...) writes itself. It gets the coordinate of each axis (null for the ones
