@@ -491,7 +491,8 @@ void DispatchBuilder::finish() {
     kernel::unroll(k);
     kernel::simplify(k);
     if (k.threads > 0) {
-      kernel::hoist_constants(k, constants);
+      // Where a dispatch may start before those that it depends on have ended.
+      if (level_arch(v.level) == Arch::kCuda) kernel::hoist_constants(k, constants);
       kernel::assign_workgroup(k);
     } else {
       kernel::assign_scratch(k);

@@ -185,7 +185,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     ContractionSource source(dispatch, emitter, problem, panels);
     const TileOperands operands = source.operands();
     if (model.has_tiles) {
-      if (constant) add_matrix_variant(dispatch, level, problem, source.panels());
+      add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr);
       continue;
     }
     const SimtSchedule schedule = default_simt_schedule(source.shape(), model);

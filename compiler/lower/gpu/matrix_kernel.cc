@@ -84,7 +84,7 @@ class Builder {
 
   Stmts sums() {
     a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.stages} * s_.block_m * s_.a_pitch());
-    b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.stages} * s_.block_depth * s_.b_pitch());
+    b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.stages} * s_.b_rows() * s_.b_pitch());
     a_next_ = registers("a_next", kWords, a_count_);
     b_next_ = registers("b_next", kWords, b_count_);
     a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
@@ -176,6 +176,10 @@ class Builder {
       w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r)), value));
     }
     for (int64_t i = 0; i < b_count_; ++i) {
+      if (o_.b_element) {
+        w.emit(kernel::store(b_next_, int_const(i), memory_chunk(w, step, i)));
+        continue;
+      }
       const BChunk at = b_chunk(i);
       const Expr bk = plus(times(step, s_.block_depth), at.depth);
       const Expr panel = plus(div(n0_, kPanelColumns), at.panel);
@@ -201,6 +205,27 @@ class Builder {
     return {div(q, int64_t{2} * s_.block_depth), rem(div(q, 2), s_.block_depth), rem(q, 2), exists};
   }
 
+  // B in memory's rows, or columns: neighbouring threads copy neighbours of one of them.
+  struct BLine {
+    Expr line, chunk;
+    Expr exists;  // null: always
+  };
+  BLine b_line(int64_t i) const {
+    const int chunks = (s_.b_columns ? s_.block_depth : s_.block_n) / kChunk;
+    const Expr q = plus(t_, int_const(i * s_.threads()));
+    return {div(q, chunks), rem(q, chunks),
+            (i + 1) * s_.threads() > b_total_ ? less(q, int_const(b_total_)) : nullptr};
+  }
+  Expr memory_chunk(LoopWriter& w, const Expr& step, int64_t i) {
+    const BLine at = b_line(i);
+    const Expr k0 = times(step, s_.block_depth), along = times(at.chunk, kChunk);
+    const Expr k = plus(k0, s_.b_columns ? along : at.line), n = plus(n0_, s_.b_columns ? at.line : along);
+    Expr exists = at.exists;
+    if (k_ % s_.block_depth != 0) exists = both(exists, less(k, int_const(k_)));
+    if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
+    return chunk(w, o_.b_buffer, o_.b_element(k, n), exists);
+  }
+
   void put(LoopWriter& w, const Expr& stage) {
     const auto store = [&](const Buffer& to, const Expr& index, const Buffer& next, int64_t i,
                            const Expr& exists) {
@@ -215,8 +240,14 @@ class Builder {
       store(a_stage_, index, a_next_, r,
             s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr);
     }
-    const Expr b_base = times(stage, int64_t{s_.block_depth} * s_.b_pitch());
+    const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
+      if (o_.b_element) {
+        const BLine at = b_line(i);
+        store(b_stage_, plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk))), b_next_, i,
+              at.exists);
+        continue;
+      }
       const BChunk at = b_chunk(i);
       const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
       store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, i, at.exists);
@@ -226,18 +257,21 @@ class Builder {
   void products(LoopWriter& w, const Expr& stage) {
     const Expr a_base = w.let("a_base", plus(times(stage, int64_t{s_.block_m} * s_.a_pitch()),
                                              times(warp_m_, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
-    const Expr b_base = w.let("b_base", plus(times(stage, int64_t{s_.block_depth} * s_.b_pitch()),
-                                             times(warp_n_, int64_t{kSide} * s_.tiles_n())));
-    const auto tile = [&](const Buffer& tiles, int i, const Buffer& from, const Expr& first, int pitch) {
-      w.emit(kernel::tile(TileOp::kLoad, tiles, int_const(i), kernel::load(from, first), int_const(pitch)));
+    // From a column to the next one, from a step to the next one.
+    const int64_t across = s_.b_columns ? s_.b_pitch() : 1, along = s_.b_columns ? 1 : s_.b_pitch();
+    const Expr b_base = w.let("b_base", plus(times(stage, int64_t{s_.b_rows()} * s_.b_pitch()),
+                                             times(warp_n_, kSide * s_.tiles_n() * across)));
+    const auto tile = [&](const Buffer& tiles, int i, const Buffer& from, const Expr& first, int pitch,
+                          TileOp load = TileOp::kLoad) {
+      w.emit(kernel::tile(load, tiles, int_const(i), kernel::load(from, first), int_const(pitch)));
     };
     for (int q = 0; q < s_.block_depth / kSide / s_.warps_k; ++q) {
       const Expr at = w.let("at", times(plus(int_const(int64_t{q} * s_.warps_k), warp_k_), kSide));
       for (int i = 0; i < s_.tiles_m(); ++i)
         tile(a_tile_, i, a_stage_, plus(a_base, plus(int_const(i * kSide * s_.a_pitch()), at)), s_.a_pitch());
       for (int j = 0; j < s_.tiles_n(); ++j)
-        tile(b_tile_, j, b_stage_, plus(b_base, plus(times(at, s_.b_pitch()), int_const(j * kSide))),
-             s_.b_pitch());
+        tile(b_tile_, j, b_stage_, plus(b_base, plus(times(at, along), int_const(j * kSide * across))),
+             s_.b_pitch(), s_.b_columns ? TileOp::kLoadColumns : TileOp::kLoad);
       for (int i = 0; i < s_.tiles_m(); ++i) {
         for (int j = 0; j < s_.tiles_n(); ++j)
           w.emit(kernel::tile(TileOp::kMultiply, acc_, int_const(i * s_.tiles_n() + j),

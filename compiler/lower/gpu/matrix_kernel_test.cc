@@ -19,7 +19,7 @@ using kernel::int_const;
 struct Case {
   int64_t m, n, k;
   MatrixSchedule schedule;
-  bool element_wise = false, symbolic = false;
+  bool element_wise = false, symbolic = false, b_in_memory = false;
 };
 
 TensorDataPtr integers(std::vector<int64_t> shape, uint64_t seed) {
@@ -60,6 +60,12 @@ void check(const Case& c) {
   }
   o.b_buffer = bb;
   o.b_first = int_const(0);
+  if (c.b_in_memory) {
+    o.b_element = [&](const Expr& at, const Expr& n) {
+      return c.schedule.b_columns ? kernel::add(kernel::mul(n, int_const(c.k)), at)
+                                  : kernel::add(kernel::mul(at, int_const(c.n)), n);
+    };
+  }
   o.finish = [&](const Expr& m, const Expr& n, const Expr& value, int, const Expr& count) {
     return std::vector<kernel::Stmt>{
         kernel::store(out, kernel::add(kernel::mul(m, int_const(c.n)), n), value, count)};
@@ -77,6 +83,9 @@ void check(const Case& c) {
   for (int64_t i = 0; i < half->count(); ++i) half->set_float(i, a->float_at(i));
   const auto packed = pack_panels(
       *b, {1, c.k, c.n, [&](int64_t, int64_t kk, int64_t n) { return kk * c.n + n; }}, DType::kF16);
+  auto plain = TensorData::make(DType::kF16, {c.k, c.n});
+  for (int64_t i = 0; i < plain->count(); ++i)
+    plain->set_float(c.schedule.b_columns ? i % c.n * c.k + i / c.n : i, b->float_at(i));
   auto result = TensorData::make(DType::kF32, {c.m, c.n});
   std::vector<int64_t> values;
   for (const kernel::Param& p : k.params)
@@ -84,8 +93,9 @@ void check(const Case& c) {
   int64_t tiles = 1;
   for (const auto& axis : k.grid)
     tiles *= axis.extent.evaluate([&](const std::string&) { return c.m; }).value();
-  const auto code =
-      kernel::evaluate(k, {binding_of(half), binding_of(packed), binding_of(result)}, values, 0, tiles);
+  const auto code = kernel::evaluate(
+      k, {binding_of(half), c.b_in_memory ? binding_of(plain) : binding_of(packed), binding_of(result)},
+      values, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
   for (int64_t m = 0; m < c.m; ++m) {
     for (int64_t n = 0; n < c.n; ++n) {
@@ -101,7 +111,7 @@ void check(const Case& c) {
 }
 
 TEST_CASE("matrix contraction: whole and ragged blocks, every arrangement of warps") {
-  check({32, 32, 128, {32, 32, 128, 1, 1, 4, 1}});
+  check({32, 32, 128, {32, 32, 128, 1, 1, 8, 1}});
   check({33, 40, 136, {32, 32, 128, 1, 1, 4, 1}});
   check({17, 20, 40, {32, 32, 256, 1, 1, 4, 1}});
   check({70, 64, 192, {64, 64, 64, 2, 2, 1, 2}});
@@ -112,6 +122,12 @@ TEST_CASE("matrix contraction: whole and ragged blocks, every arrangement of war
 }
 TEST_CASE("matrix contraction: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 1}, false, true});
+}
+TEST_CASE("matrix contraction: B in memory, by rows and by columns") {
+  check({33, 40, 72, {32, 32, 128, 1, 1, 8, 1}, false, false, true});
+  check({33, 40, 72, {32, 32, 128, 1, 1, 8, 1, true}, false, false, true});
+  check({70, 64, 200, {64, 64, 64, 2, 2, 2, 2, true}, false, false, true});
+  check({70, 72, 200, {64, 64, 64, 2, 2, 2, 2}, false, false, true});
 }
 TEST_CASE("matrix contraction: operands read element by element") {
   check({33, 24, 27, {32, 32, 128, 1, 1, 4, 1}, true});

@@ -37,22 +37,24 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
 
 }  // namespace
 
-MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine) {
+MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine, bool b_columns) {
   static constexpr MatrixSchedule kRows[] = {
-      {32, 32, 128, 1, 1, 4, 1}, {32, 32, 256, 1, 1, 4, 1},  {32, 64, 128, 1, 2, 2, 1},
-      {64, 32, 128, 2, 1, 2, 1}, {64, 64, 64, 2, 2, 1, 2},   {64, 64, 128, 2, 2, 2, 1},
-      {128, 64, 64, 4, 2, 1, 1}, {128, 128, 32, 2, 4, 1, 2},
+      {32, 32, 128, 1, 1, 8, 1},  {32, 32, 256, 1, 1, 8, 1}, {32, 32, 256, 1, 1, 16, 1},
+      {32, 64, 128, 1, 2, 4, 1},  {64, 32, 128, 2, 1, 4, 1}, {64, 64, 64, 2, 2, 2, 2},
+      {64, 64, 128, 2, 2, 4, 1},  {128, 64, 64, 4, 2, 2, 1}, {128, 128, 32, 2, 4, 1, 2},
+      {128, 128, 64, 4, 4, 1, 1},
   };
-  const MatrixSchedule* best = nullptr;
+  MatrixSchedule best = kRows[0];
   double best_cost = 0;
-  for (const MatrixSchedule& s : kRows) {
+  for (MatrixSchedule s : kRows) {
+    s.b_columns = b_columns;
     if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
     const double c = cost(shape, s, machine);
-    if (best && c >= best_cost * 0.999) continue;
+    if (best_cost != 0 && c >= best_cost * 0.999) continue;
     best_cost = c;
-    best = &s;
+    best = s;
   }
-  return best ? *best : kRows[0];
+  return best;
 }
 
 std::string MatrixSchedule::text() const {

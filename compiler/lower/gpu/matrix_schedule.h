@@ -18,22 +18,23 @@ struct MatrixSchedule {
   int block_m = 32, block_n = 32, block_depth = 128;
   int warps_m = 1, warps_n = 1, warps_k = 4;
   int stages = 1;
+  bool b_columns = false;  // B lies in workgroup memory by columns, as in memory: neighbours along k
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int tiles_m() const { return block_m / warps_m / 16; }
   int tiles_n() const { return block_n / warps_n / 16; }
   // Elements from a row to the next one: eight more than it has, against bank conflicts.
   int a_pitch() const { return block_depth + 8; }
-  int b_pitch() const { return block_n + 8; }
+  int b_pitch() const { return (b_columns ? block_depth : block_n) + 8; }
+  int b_rows() const { return b_columns ? block_n : block_depth; }
   // Of one row of tiles of a warp's partial sums.
   int partial_pitch() const { return 16 * tiles_n() + 4; }
-  int64_t stage_bytes() const {
-    return int64_t{2} * stages * (block_m * a_pitch() + block_depth * b_pitch());
-  }
+  int64_t stage_bytes() const { return int64_t{2} * stages * (block_m * a_pitch() + b_rows() * b_pitch()); }
   int64_t partial_bytes() const { return int64_t{4} * warps_m * warps_n * warps_k * 16 * partial_pitch(); }
   std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage"
 };
 
-MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine);
+MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine,
+                                       bool b_columns = false);
 
 }  // namespace tern::lower::gpu

@@ -246,23 +246,52 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
   return OperandCopy{*dtype, few ? kChunk : 0};
 }
 
+namespace {
+
+// Whether operand 1, no constant, lies as the kernel reads it: eight 16-bit floats after the other along its
+// columns (false) or along its depth (true).
+std::optional<bool> columns_of_memory(const Node& root, LoweringContext& context) {
+  const Value* b = root.operand(1);
+  const Shape& shape = b->type.shape;
+  const size_t rank = shape.size();
+  if (root.kind != OpKind::kDot || rank < 2 || !context.has_place(b)) return std::nullopt;
+  for (const bool columns : {false, true}) {
+    const size_t along = columns ? rank - 2 : rank - 1;
+    if (shape[along].is_const() && chunks_of(b, along, shape[along].value(), DType::kF16, context))
+      return columns;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
-                        kernel::Buffer panels) {
+                        const kernel::Buffer& panels) {
+  if (!problem.n.is_const() || !problem.k.is_const()) return;
   const int64_t n = problem.n.value(), k = problem.k.value();
-  const LoweringContext& context = dispatch.context();
+  LoweringContext& context = dispatch.context();
+  const Node& root = *dispatch.region().root;
   const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k};
   // Most of the work would be on zeros: short sums, few columns, few rows.
-  if (panels->type.dtype != DType::kF16 || k < 16 || n < 16 || shape.m < 8) return;
+  if ((panels && panels->type.dtype != DType::kF16) || k < 16 || n < 16 || shape.m < 8) return;
+  const std::optional<bool> columns = panels ? false : columns_of_memory(root, context);
+  if (!columns) return;
   const GpuModel& model = gpu_model(level);
   const MatrixSchedule schedule =
-      default_matrix_schedule(shape, {model.cores, 200 * 1024, model.workgroup_memory});
+      default_matrix_schedule(shape, {model.cores, 200 * 1024, model.workgroup_memory}, *columns);
   ElementEmitter emitter(dispatch);
-  Source source(dispatch, emitter, problem, panels->type.dtype);
+  Source source(dispatch, emitter, problem, DType::kF16);
   kernel::GridAxis batch;
-  MmaOperands o = source.operands(panels, batch);
-  const int64_t columns = (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
-  o.b_first = problem.b_batches == 1 ? int_const(0)
-                                     : kernel::mul(kernel::var_expr(batch.var), int_const(columns * k));
+  MmaOperands o = source.operands(panels ? panels : dispatch.buffer_of(root.operand(1)), batch);
+  const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);
+  if (panels) {
+    const int64_t padded = (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+    o.b_first = problem.b_batches == 1 ? int_const(0) : kernel::mul(at, int_const(padded * k));
+  } else {
+    o.b_element = [&](const Expr& step, const Expr& column) {
+      return emitter.address(root.operand(1), problem.b_index(at, step, column));
+    };
+  }
   const kernel::Var thread = kernel::make_var("t");
   MmaKernel made = build_matrix_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body),

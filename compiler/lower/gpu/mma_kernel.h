@@ -36,6 +36,9 @@ struct MmaOperands {
   // lies.
   kernel::Buffer b_buffer;
   kernel::Expr b_first;
+  // Or, for cooperative matrices alone, rows of memory: where element (k, n) lies. Eight elements along n, or
+  // along k where MatrixSchedule::b_columns says so, follow each other from multiples of eight on.
+  std::function<kernel::Expr(const kernel::Expr& k, const kernel::Expr& n)> b_element;
 
   // Stores columns n..n+7 of row m, both in range for the first lane; `count` (null: all eight) limits the
   // lanes.
