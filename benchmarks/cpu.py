@@ -217,11 +217,17 @@ def table(rows, peers):
     return "\n".join(lines)
 
 
+def short(error):
+    """The line of a message that says most."""
+    lines = error.strip().splitlines() or ["no message"]
+    return next((line for line in reversed(lines) if "rror" in line), lines[-1])[:160]
+
+
 def note(notes, peer, facts):
     """The number of the reason why a peer has no time, which is added to the list where it is new."""
     if "error" not in facts:
         return ""
-    text = f"{peer}: {(facts['error'].strip().splitlines() or ['no message'])[-1][:140]}"
+    text = f"{peer}: {short(facts['error'])}"
     if text not in notes:
         notes.append(text)
     return f" ({notes.index(text) + 1})"
@@ -275,7 +281,7 @@ def main():
                 for p in peers:
                     versions[p] = results[p].get("version", versions.get(p))
                     if "error" in results[p] and threads == counts[0]:
-                        print(f"    {p}: {(results[p]['error'].splitlines() or ['no message'])[-1][:200]}", flush=True)
+                        print(f"    {p}: {short(results[p]['error'])}", flush=True)
                 if options.json:
                     Path(options.json).write_text(json.dumps([{"model": n, "threads": t, "results": r} for n, t, r in rows], indent=1))
     text = f"{machine()}; {', '.join(v for v in versions.values() if v)}; medians of {options.rounds} interleaved rounds, {date.today()}.\n\n"

@@ -10,6 +10,7 @@ import operator
 import numpy as np
 import onnx
 import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  registers the quantised operators
 import torch.nn.functional as F
 from onnx import numpy_helper
 
