@@ -181,7 +181,7 @@ class Source {
 };
 
 MmaMachine machine_of(const GpuModel& model) {
-  return {model.cores, model.workgroup_memory, model.workgroup_memory};
+  return {model.cores, model.workgroup_memory, model.workgroup_memory, model.has_group_mma ? 9200.0 : 4500.0};
 }
 
 // A convolution over pixels of few channels that lie eight elements apart is one over eight channels, the

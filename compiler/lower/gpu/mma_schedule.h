@@ -47,6 +47,7 @@ struct MmaMachine {
   int processors = 132;
   int64_t workgroup_memory = 164 * 1024;        // of one processor, shared by the workgroups on it
   int64_t workgroup_memory_limit = 160 * 1024;  // of one workgroup
+  double l2_bytes_per_ns = 9200;                // to all processors together
 };
 
 // `group`: the device has products of 128 threads, and clusters.
