@@ -42,6 +42,7 @@ class GlslPrinter {
   }
   void stmt(const Stmt& s);
   void loop(const Stmt& s);
+  void note_stores(const std::vector<Stmt>& body);
   void alloc(const Stmt& s);
   void bindings();
   void coordinates();
@@ -62,6 +63,7 @@ class GlslPrinter {
   std::unordered_map<const void*, std::string> names_;
   std::unordered_set<std::string> taken_;
   std::string out_, problem_;
+  bool stored_ = false;  // to global memory, by a statement before this one
   int depth_ = 1;
 };
 
@@ -114,8 +116,16 @@ void GlslPrinter::loop(const Stmt& s) {
   } else {
     linef("for (int {0} = {1}, {0}_end = {2}; {0} < {0}_end; ++{0}) {{", i, begin, end);
   }
+  note_stores(s->body);
   body(s->body);
   line("}");
+}
+
+// What a loop's body stores stands before its barriers too.
+void GlslPrinter::note_stores(const std::vector<Stmt>& body) {
+  kernel::visit(body, [&](const Stmt& s) {
+    stored_ |= s->kind == StmtKind::kStore && s->buffer->scope == Scope::kGlobal;
+  });
 }
 
 void GlslPrinter::stmt(const Stmt& s) {
@@ -143,6 +153,7 @@ void GlslPrinter::stmt(const Stmt& s) {
             is_narrow(s->var) ? expr_.index(s->value) : expr_.text(s->value));
       return;
     case StmtKind::kStore:
+      stored_ |= s->buffer->scope == Scope::kGlobal;
       line(expr_.store_text(s));
       return;
     case StmtKind::kIf:
@@ -156,6 +167,7 @@ void GlslPrinter::stmt(const Stmt& s) {
       return;
     case StmtKind::kWhile:
       linef("while ({}) {{", expr_.text(s->value));
+      note_stores(s->body);
       body(s->body);
       line("}");
       return;
@@ -167,7 +179,8 @@ void GlslPrinter::stmt(const Stmt& s) {
       return;
     case StmtKind::kBarrier:
       if (s->code != 0) return fail("clusters have no form");
-      line("memoryBarrierBuffer();");
+      // barrier() orders workgroup memory. A wider one waits for every load on its way and empties caches.
+      if (stored_) line("groupMemoryBarrier();");
       line("barrier();");
       return;
     case StmtKind::kPrefetch:  // a hint

@@ -50,7 +50,6 @@ void main() {
   const int v_i = int(v_j_rest);
   const int v_at = (((v_i * 4) + v_j) * 64);
   st_v_s(v_t, ld_v_x((v_at + v_t)));
-  memoryBarrierBuffer();
   barrier();
   const vec4 v_v = ld4a_v_x((v_i * 4));
   st_v_y((v_at + v_t), min(to_uint_float((ld_v_s((63 - v_t)) + reduce_add4_float(v_v))), uint(255u)));
