@@ -27,9 +27,13 @@ std::span<const HelperRow> math_rows() {
   p = FMA(p, r, ($V)(1.6666665459e-1f));
   p = FMA(p, r, ($V)(5.0000001201e-1f));
   $V y = FMA(p, r * r, r) + ($V)(1.0f);
+#if defined(__AVX512F__) && $N == 16
+  return __builtin_ia32_scalefps512_mask(y, n, y, -1, 4);
+#else
   // Two factors, so that denormal results are rounded once.
   ${I} i = @bits(z) - (${I})(0x4b400000), half = i >> (${I})(1);
   return y * @i32:pow2(half) * @i32:pow2(i - half);
+#endif
 }
 )c"},
       {"exp2_approx.f32",
