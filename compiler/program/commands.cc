@@ -208,8 +208,10 @@ Status CommandWriter::dispatch(const lower::DispatchStep& step) {
     program.launches.insert(program.launches.end(), target_.images(variant->level).size(), launch);
   }
   const std::string& schedule = step.variants.back().kernel->schedule;
-  const uint32_t source =
-      parts_.sources.add(step.sources, schedule.empty() ? step.label : step.label + "; " + schedule);
+  const lower::Work& w = step.work;
+  const uint32_t source = parts_.sources.add(
+      step.sources, schedule.empty() ? step.label : step.label + "; " + schedule,
+      fmt::format("{};{};{}{}", w.flops.text(), w.read.text(), w.written.text(), w.on_bytes ? ";bytes" : ""));
   program.commands.emplace_back(module::CommandKind::Dispatch, uint8_t{0},
                                 static_cast<uint16_t>(step.bindings.size()), kernel, first_binding,
                                 first_param, static_cast<uint32_t>(step.params.size()), first_launch, source);

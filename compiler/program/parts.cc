@@ -109,10 +109,11 @@ KernelPool::Place KernelPool::add(const lower::Target& target, lower::Level leve
 }
 
 uint32_t SourcePool::add(const std::vector<std::shared_ptr<const graph::Source>>& sources,
-                         const std::string& note) {
+                         const std::string& note, const std::string& work) {
   auto source = std::make_unique<module::SourceT>();
   source->note = note;
-  std::string key = note;
+  source->work = work;
+  std::string key = note + "\n" + work;
   for (const auto& node : sources) {
     if (!node) continue;
     source->nodes.push_back(node->node);

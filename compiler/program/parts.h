@@ -72,7 +72,8 @@ class KernelPool {
 
 class SourcePool {
  public:
-  uint32_t add(const std::vector<std::shared_ptr<const graph::Source>>& sources, const std::string& note);
+  uint32_t add(const std::vector<std::shared_ptr<const graph::Source>>& sources, const std::string& note,
+               const std::string& work);
   std::vector<std::unique_ptr<module::SourceT>> take() { return std::move(sources_); }
 
  private:

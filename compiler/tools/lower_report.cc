@@ -1,5 +1,5 @@
-// lower_report [--kernels] [--target T] [--disable STEP] MODEL.onnx: lists the dispatches that lowering makes of a model,
-// with their schedules, and the time that import and lowering take.
+// lower_report [--kernels] [--target T] [--disable STEP] MODEL.onnx: lists the dispatches that lowering makes
+// of a model, with their schedules, and the time that import and lowering take.
 #include <chrono>
 #include <cstring>
 

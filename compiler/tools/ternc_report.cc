@@ -53,9 +53,10 @@ std::string end_report(const CompileResult& result, const std::string& output, b
     out += fmt::format("{}: {} dispatches", program.target, program.dispatches);
     if (program.copies) out += fmt::format(", {} copies", program.copies);
     out += fmt::format(", arena {}", bytes_text(program.arena_bytes));
-    if (!program.arena_is_static) out += fmt::format(" at the usual sizes ({} bytes)", program.arena_formula);
+    if (!program.arena_is_static) out += " at usual sizes";
     out += program.on_gpu ? fmt::format(", workgroup memory {}\n", bytes_text(program.workgroup_bytes))
                           : fmt::format(", scratch {} a thread\n", bytes_text(program.scratch_bytes));
+    if (!program.arena_is_static) out += fmt::format("  arena bytes = {}\n", program.arena_formula);
     for (const std::string& note : program.copy_notes) {
       if (verbose) out += fmt::format("  copy {}\n", note);
     }

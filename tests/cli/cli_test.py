@@ -287,6 +287,34 @@ def test_run_unknown_input(folder):
     assert code != 0 and "nope" in text, text
 
 
+def test_bench_dispatches(folder):
+    path, module = small(folder, batch="N"), Path(folder) / "symbolic.tern"
+    code, text = invoke(tools.TERNC, path, "-o", module)
+    assert code == 0 and "arena bytes = " in text, text
+    operations = []
+    for batch in (1, 4):
+        code, text = invoke(tools.TERN, "bench", module, "--json", "--dispatches", "--runs", "5", "--shape", f"N={batch}")
+        assert code == 0, text
+        report = json.loads(text[text.index("{"):])
+        assert report["peak_gflops"] > 1 and report["peak_gbs"] > 0.1, text
+        conv_row = next(d for d in report["dispatches"] if "(Conv)" in d["label"])
+        assert conv_row["gflops"] > 0 and conv_row["roofline"] > 0, text
+        operations.append(conv_row["operations"])
+    assert operations == [2 * 3 * 9 * 8 * 256, 4 * 2 * 3 * 9 * 8 * 256], operations
+    code, text = invoke(tools.TERN, "bench", module, "--dispatches", "--runs", "5", "--peak-gflops", "100", "--peak-gbs", "10")
+    assert code == 0 and "limits: 100 GFLOP/s of f32, 10.0 GB/s from memory;" in text and "roofline" in text, text
+
+
+def test_explain(folder):
+    path, why = small(folder), Path(folder) / "why.txt"
+    code, text = invoke(tools.TERNC, path, "--check", "-q", "--explain", "--targets=cpu:x86_64_v3")
+    assert code == 0 and "x86_64_v3: contraction; tile" in text and "does not join: it" in text, text
+    code, nothing = invoke(tools.TERNC, path, "--check", "-q", f"--explain={why}", "--targets=cpu:x86_64_v3")
+    assert code == 0 and nothing == "" and why.read_text() == text, nothing
+    code, text = invoke(tools.TERNC, path, "--check", f"--explain={folder}/no/such/folder")
+    assert code == 4 and "--explain cannot be written" in text, text
+
+
 def test_bench_json(folder):
     code, text = invoke(tools.TERN, "bench", compiled(folder), "--json")
     assert code == 0, text

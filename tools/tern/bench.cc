@@ -1,8 +1,9 @@
-// tern bench: load time, first run, steady runs, memory; times of single dispatches.
+// tern bench: load time, first run, steady runs, memory; single dispatches (dispatch_table.h).
 #include <algorithm>
 #include <cstdio>
 
 #include "tools/tern/commands.h"
+#include "tools/tern/dispatch_table.h"
 
 namespace tern::cli {
 namespace {
@@ -16,11 +17,6 @@ struct Timing {
                            static_cast<size_t>(part * static_cast<double>(sorted.size())))];
   }
   double at(double part) const { return at(runs, part); }
-};
-
-struct DispatchTime {
-  std::string label;
-  double total_us = 0;
 };
 
 class Bench {
@@ -79,13 +75,7 @@ class Bench {
                 bytes_text(static_cast<double>(stats.constant_bytes)).c_str(),
                 bytes_text(static_cast<double>(stats.arena_bytes)).c_str(),
                 bytes_text(static_cast<double>(stats.output_bytes)).c_str(), peak_mb_);
-    double total = 0;
-    for (const DispatchTime& d : dispatches_) total += d.total_us;
-    if (!dispatches_.empty())
-      std::printf("\n%s (mean of %d runs)\n", bold("dispatches").c_str(), kProfileRuns);
-    for (const DispatchTime& d : dispatches_)
-      std::printf("%10.1f us %5.1f %%  %s\n", d.total_us, total > 0 ? 100 * d.total_us / total : 0,
-                  d.label.c_str());
+    if (table_) table_->print();
   }
 
  private:
@@ -99,7 +89,7 @@ class Bench {
   uint32_t function_ = 0;
   Timing timing_;
   double peak_mb_ = 0;
-  std::vector<DispatchTime> dispatches_;
+  std::unique_ptr<DispatchTable> table_;
 
   tern_session_t* session() const { return placed_.session.get(); }
 
@@ -133,15 +123,12 @@ class Bench {
     tern_session_t* created = nullptr;
     must(make_session(placed_.device.get(), 1 << 16, &created));
     const Handle<tern_session_t> profiled(created);
+    table_ = std::make_unique<DispatchTable>(options_, *arguments_, kProfileRuns);
     invoke(created, false);
     for (int number = 0; number < kProfileRuns; ++number) {
       invoke(created, false);
       const uint32_t count = tern_session_profile_count(created);
-      for (uint32_t i = 0; i < count; ++i) {
-        const tern_profile_event_t event = tern_session_profile_event(created, i);
-        if (i == dispatches_.size()) dispatches_.push_back({std::string(event.label, event.label_size), 0});
-        dispatches_[i].total_us += static_cast<double>(event.end_ns - event.begin_ns) / 1000 / kProfileRuns;
-      }
+      for (uint32_t i = 0; i < count; ++i) table_->add(i, tern_session_profile_event(created, i));
     }
   }
 
@@ -156,12 +143,7 @@ class Bench {
     out.number("peak_rss_mb", peak_mb_).integer("runs", static_cast<int64_t>(timing_.runs.size()));
     out.integer("arena_bytes", static_cast<int64_t>(stats.arena_bytes));
     out.integer("weight_bytes", static_cast<int64_t>(stats.constant_bytes));
-    if (options_.dispatches) {
-      out.open('[', "dispatches");
-      for (const DispatchTime& d : dispatches_)
-        out.open('{').text("label", d.label).number("us", d.total_us).close();
-      out.close();
-    }
+    if (table_) table_->json(out);
     std::fputs(out.take().c_str(), stdout);
   }
 };

@@ -23,6 +23,7 @@ struct BenchOptions {
   int runs = 0;  // 0: as many as fit in `seconds`, at least 5
   double seconds = 2;
   bool json = false, dispatches = false;
+  double peak_gflops = 0, peak_gbs = 0;  // of the device; 0: measured on CPUs, not known elsewhere
 };
 int bench_command(const BenchOptions& options);
 

@@ -32,8 +32,7 @@ tern_status_t create(tern_instance_t* instance, const char* driver, uint32_t ord
   tern_device_desc_t desc = {};
   desc.driver = driver;
   desc.ordinal = ordinal;
-  desc.thread_count =
-      options.threads > 0 ? static_cast<uint32_t>(options.threads) : tern_cpu_usable_core_count();
+  desc.thread_count = static_cast<uint32_t>(cpu_threads(options));
   tern_device_t* device = nullptr;
   const tern_status_t status = tern_device_create(instance, &desc, &device);
   out.reset(device);
@@ -150,6 +149,10 @@ Handle<tern_instance_t> make_instance() {
 #endif
   must(tern_null_driver_register(tern_instance_drivers(instance)));
   return owned;
+}
+
+int cpu_threads(const DeviceOptions& options) {
+  return options.threads > 0 ? options.threads : static_cast<int>(tern_cpu_usable_core_count());
 }
 
 Placed place(tern_instance_t* instance, const tern_module_t* module, const DeviceOptions& options,

@@ -10,6 +10,9 @@ namespace tern::cli {
 // Instance with all drivers of this program.
 Handle<tern_instance_t> make_instance();
 
+// Threads that a CPU device made from these options runs kernels on.
+int cpu_threads(const DeviceOptions& options);
+
 // A device and a session on it.
 struct Placed {
   Handle<tern_device_t> device;

@@ -75,7 +75,16 @@ int tern::cli::command_line(int argc, char** argv) {
   bench_app->add_option("--seconds", bench.seconds, "Time for steady runs")->capture_default_str();
   bench_app->add_flag("--json", bench.json,
                       "JSON: median_ms, min_ms, p90_ms, load_ms, first_ms, peak_rss_mb and more");
-  bench_app->add_flag("--dispatches", bench.dispatches, "Also the time of each dispatch");
+  bench_app->add_flag("--dispatches", bench.dispatches,
+                      "Also each dispatch: time, GFLOP/s, GB/s, share of the roofline, source nodes");
+  bench_app
+      ->add_option("--peak-gflops", bench.peak_gflops,
+                   "With --dispatches: the device's most f32 GFLOP/s; default: measured on CPUs")
+      ->check(CLI::PositiveNumber);
+  bench_app
+      ->add_option("--peak-gbs", bench.peak_gbs,
+                   "With --dispatches: the device's most GB/s from memory; default: measured on CPUs")
+      ->check(CLI::PositiveNumber);
 
   InspectOptions inspect;
   CLI::App* inspect_app =

@@ -96,13 +96,17 @@ tern_string_view_t label_of(Session&, const Command&) {
   return {};
 }
 #else
-enum { kLabelNodes = 3, kLabelSize = 160 };
+enum { kLabelNodes = 3 };
 
 // "conv1 (Conv), relu1 (Relu)", at most kLabelNodes of them. Terminated; returns its length.
 size_t write_label(const Source* source, char* out) {
   size_t length = 0;
   out[0] = 0;
   const uint32_t nodes = count(source->nodes());
+  if (nodes == 0) {
+    const int wrote = snprintf(out, kLabelSize, "%.80s", text(source->note()));
+    return static_cast<size_t>(wrote > 0 ? wrote : 0);
+  }
   for (uint32_t i = 0; i < nodes && i < kLabelNodes && length < kLabelSize; ++i) {
     const char* op = i < count(source->ops()) ? text(source->ops()->Get(i)) : "";
     const int wrote = snprintf(out + length, kLabelSize - length, "%s%.80s (%.30s)", i ? ", " : "",

@@ -218,5 +218,10 @@ tern_profile_event_t tern_session_profile_event(const tern_session_t* session, u
   out.label_size = event.label.size;
   out.begin_ns = event.begin_ns;
   out.end_ns = event.end_ns;
+  // A label's place in the session's array says whose it is; kernels' own names lie elsewhere.
+  const uintptr_t at =
+      reinterpret_cast<uintptr_t>(event.label.data) - reinterpret_cast<uintptr_t>(session->labels);
+  const uint32_t source = static_cast<uint32_t>(at / kLabelSize < kNone32 ? at / kLabelSize : kNone32);
+  out.source = session->labels && source < count(session->module->root->sources()) ? source : kNone32;
   return out;
 }

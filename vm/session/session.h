@@ -13,6 +13,8 @@
 
 namespace tern::vm {
 
+enum { kLabelSize = 160 };  // bytes of a label, its end included
+
 // What a reference register, a dynamic slot or a list element refers to. Counted; a session's own, so not
 // atomic.
 struct Ref {
@@ -102,7 +104,7 @@ struct tern_session_t {
   uint32_t executable_count;
   tern_hal_command_buffer_t** recordings;  // one a command list; null before the first record
   bool recorded;
-  char* labels;  // text of all commands' labels
+  char* labels;  // one a source of the module, kLabelSize bytes each; null when there are none
   size_t labels_size;
 
   tern_hal_range_t* ranges;       // one a slot: what the HAL's submit takes

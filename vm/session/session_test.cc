@@ -268,7 +268,9 @@ TEST_CASE("profile names the dispatches' nodes") {
     const tern_profile_event_t event = tern_session_profile_event(loaded.session, i);
     if (event.label_size) labels.emplace_back(event.label, event.label_size);
     CHECK(event.end_ns >= event.begin_ns);
+    CHECK(event.source == i);
   }
+  CHECK(tern_session_profile_event(loaded.session, 99).label == nullptr);
   CHECK(labels == std::vector<std::string>{"add1 (Add)", "mul1 (Mul)"});
 }
 

@@ -300,6 +300,7 @@ void Assembler::source(LineReader& in) {
     source->ops.push_back(in.name());
   }
   if (in.accept("note")) source->note = in.name();
+  if (in.accept("work")) source->work = in.name();
   module().sources.push_back(std::move(source));
 }
 

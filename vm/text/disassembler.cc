@@ -373,7 +373,9 @@ std::string module_head(const ModuleFile& file, const DisassembleOptions& option
     out += "source";
     for (size_t i = 0; i < s->nodes.size(); ++i)
       out += " " + quoted(s->nodes[i]) + " " + quoted(i < s->ops.size() ? s->ops[i] : "");
-    out += s->note.empty() ? "\n" : " note " + quoted(s->note) + "\n";
+    if (!s->note.empty()) out += " note " + quoted(s->note);
+    if (!s->work.empty()) out += " work " + quoted(s->work);
+    out += "\n";
   }
   return out;
 }

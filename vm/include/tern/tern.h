@@ -405,6 +405,7 @@ typedef struct tern_profile_event_t {
   size_t label_size;
   int64_t begin_ns;  // differences mean something, the origin does not
   int64_t end_ns;
+  uint32_t source;  // index into the module's sources (schemas/module/module.fbs); UINT32_MAX: none
 } tern_profile_event_t;
 TERN_API uint32_t tern_session_profile_count(const tern_session_t* session);
 // Zeroed if there is no such event.
