@@ -107,6 +107,11 @@ string reduce(HelperSet& helpers, string_view how, string_view scalar, int, stri
 }
 
 string lanes_call(string_view function, int lanes, string_view arguments, bool is_void) {
+  for (const string_view type : {"f16", "bf16"}) {
+    if (lanes % 2 == 0 && function == fmt::format("encode_{}_f32", type))
+      return fmt::format("pairs_{}<{}>([](auto x) {{ return {}(x); }}, {})", type, lanes, function,
+                         arguments);
+  }
   return fmt::format("{}<{}>([](auto... x) {{ return {}(x...); }}, {})", is_void ? "each" : "map", lanes,
                      function, arguments);
 }

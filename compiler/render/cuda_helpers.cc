@@ -17,6 +17,13 @@ std::span<const HelperRow> cuda_rows() {
        "static inline u16 $F(f32 x) { u16 r; asm(\"cvt.rn.bf16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x)); return "
        "r; "
        "}\n"},
+      // Of two zeros of different sign these choose by the sign.
+      {"max_cuda.f32",
+       "static inline f32 $F(f32 a, f32 b) { f32 r; asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), "
+       "\"f\"(b)); return r; }\n"},
+      {"min_cuda.f32",
+       "static inline f32 $F(f32 a, f32 b) { f32 r; asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), "
+       "\"f\"(b)); return r; }\n"},
       {"exp_cuda.f32", "static inline f32 $F(f32 x) { return expf(x); }\n"},
       {"log_cuda.f32", "static inline f32 $F(f32 x) { return logf(x); }\n"},
       {"log1p_cuda.f32", "static inline f32 $F(f32 x) { return log1pf(x); }\n"},

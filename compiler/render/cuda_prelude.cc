@@ -42,6 +42,23 @@ template <int N, class F, class... A> void each(F f, const A&... a) {
 #pragma unroll
   for (int k = 0; k < N; ++k) f(lane_of(a, k)...);
 }
+// Conversions that the hardware does two at a time; f is that of one.
+#ifdef __CUDA_ARCH__
+#define PAIRS(name, instruction)                                                                         \
+  template <int N, class F> Vec<u16, N> name(F, const Vec<f32, N>& x) {                                  \
+    Vec<u16, N> r;                                                                                       \
+    _Pragma("unroll") for (int k = 0; k < N; k += 2) {                                                   \
+      asm("{ .reg .b32 p; " instruction " p, %2, %3; mov.b32 {%0, %1}, p; }"                             \
+          : "=h"(r[k]), "=h"(r[k + 1]) : "f"(x[k + 1]), "f"(x[k]));                                      \
+    }                                                                                                    \
+    return r;                                                                                            \
+  }
+#else
+#define PAIRS(name, instruction) \
+  template <int N, class F> Vec<u16, N> name(F f, const Vec<f32, N>& x) { return map<N>(f, x); }
+#endif
+PAIRS(pairs_f16, "cvt.rn.f16x2.f32")
+PAIRS(pairs_bf16, "cvt.rn.bf16x2.f32")
 #define OPERATOR(op)                                                                                           \
   template <class T, int N> Vec<T, N> operator op(const Vec<T, N>& a, const Vec<T, N>& b) {                     \
     return map<N>([](T x, T y) { return (T)(x op y); }, a, b);                                                  \

@@ -64,6 +64,10 @@ std::string host_text(std::string text) {
   replace_all(text, "asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(r) : \"h\"(x))", "r = host_from_f16(x)");
   replace_all(text, "asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x))", "r = host_to_f16(x)");
   replace_all(text, "asm(\"cvt.rn.bf16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x))", "r = host_to_bf16(x)");
+  replace_all(text, "asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b))",
+              "r = (a > b) | (a != a) ? a : b");
+  replace_all(text, "asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b))",
+              "r = (a < b) | (a != a) ? a : b");
   replace_all(text, "asm volatile(", "HOST_ASM(");
   replace_all(text, " asm(", " HOST_ASM(");
   return kCuda + text;

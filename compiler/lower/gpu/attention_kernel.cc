@@ -364,11 +364,12 @@ class Builder {
       w.emit(kernel::async_wait(0));
       w.emit(kernel::barrier());  // everybody has left the stages that are filled now
       const Expr next = w.let("next", kernel::add(block, one));
+      group_scores(w, scores, next);
+      group_values(w, block);
+      // While those run.
       fetch_v(next);
       if_there(w.let("after", kernel::add(block, int_const(2))), fetch_k);
       w.emit(kernel::async_commit());
-      group_scores(w, scores, next);
-      group_values(w, block);
       w.emit(kernel::group_mma_wait(1));
       softmax(w, scores, w.let("n0", kernel::mul(next, int_const(keys_at_once_))));
       w.emit(kernel::group_mma_wait(0));
