@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction.h"
 
 #include <algorithm>
+#include <array>
 
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/emitter.h"
@@ -58,6 +59,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root), root.result()->type.dtype == DType::kI32);
   int packed_buffer = -1, winograd = 0;
+  std::array<int, 2> parameters = {-1, -1};
   // Its weights are f32, and up to four times as many: not for weights that shall be small.
   if (context.enabled("winograd") && context.stored_type(rhs) == DType::kF32) {
     std::vector<const MachineModel*> machines;
@@ -93,6 +95,11 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
         context.note_stored(rhs, context.stored_type(rhs));
       }
       return dispatch.bind(packed_buffer);
+    };
+    request.pack_parameter = [&](int number, const std::function<TensorDataPtr()>& make) {
+      int& buffer = parameters[static_cast<size_t>(number)];
+      if (buffer < 0) buffer = context.add_constant(fmt::format("{}.{}", rhs->name, number), make());
+      return dispatch.bind(buffer);
     };
     request.finish = [&](const std::function<Index(const kernel::Expr&)>& index_at, const kernel::Expr& n,
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {

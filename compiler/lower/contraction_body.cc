@@ -9,6 +9,7 @@
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/depthwise_kernel.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/winograd_kernel.h"
 #include "compiler/lower/winograd_transform.h"
 
@@ -113,7 +114,8 @@ class Contraction {
         params_(*request.params),
         step_(step_kind(request)),
         access_(request, step_),
-        group_(step_group(step_)) {}
+        group_(step_group(step_)),
+        weights_(quantised_weights(*request.root)) {}
 
   ContractionBody build() {
     const kernel::Var batch = kernel::make_var("batch");
@@ -164,9 +166,9 @@ class Contraction {
     }
 
     shape.widens_b = group_ == 1 && (b_load ? b_load->type.dtype != DType::kF32
-                                            : r_.constant_rhs && panel_type() != DType::kF32);
+                                            : r_.constant_rhs && (weights_ || panel_type() != DType::kF32));
     schedule_ = default_contraction_schedule(shape, *r_.machine);
-    if (words() && group_ == 1 && schedule_.block_depth % 2 != 0 && !shape.whole_depth) {
+    if (word_steps() > 1 && group_ == 1 && schedule_.block_depth % word_steps() != 0 && !shape.whole_depth) {
       shape.whole_depth = true;  // a block would split a word
       schedule_ = default_contraction_schedule(shape, *r_.machine);
     }
@@ -179,7 +181,14 @@ class Contraction {
     } else {
       o.gather_a = gather_a(lane);
     }
-    if (r_.constant_rhs) {
+    if (weights_) {
+      const QuantisedPanels panels = quantised_panels();
+      o.b_buffer = panels.words;
+      o.b_index = [=](const Expr& column, const Expr& word) { return panels.word_index(column, word); };
+      o.widen_words = [=, this](const Expr& at, const Expr& word, int count, Stmts& out) {
+        return panels.widen(at, word, count, schedule_.lanes, out);
+      };
+    } else if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
       o.b_buffer = r_.pack([&] {
         if (words()) return pack_bf16_pairs(*r_.constant_rhs, source);
@@ -205,6 +214,8 @@ class Contraction {
     } else {
       o.gather_b = group_ == 1 ? gather_b() : gather_grouped_columns(lane);
     }
+    o.word_steps = group_ == 1 ? word_steps() : 1;
+    if (words() && group_ == 1) o.widen_words = widen_bf16(o);
     const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
     if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
     o.step = step_;
@@ -308,40 +319,83 @@ class Contraction {
   // pairs.
   bool words() const { return r_.bf16_pairs && r_.constant_rhs; }
 
+  // Steps along k in a word of a constant B.
+  int word_steps() const { return weights_ ? weights_->per_word() : words() ? 2 : 1; }
+
+  QuantisedPanels quantised_panels() {
+    QuantisedPanels p;
+    p.words = r_.pack([&] { return pack_quantised_words(*weights_); });
+    p.scales = r_.pack_parameter(0, [&] { return pack_quantised_scales(*weights_); });
+    const std::optional<double> zero = uniform_zero(*weights_);
+    if (zero) {
+      p.zero = *zero;
+    } else {
+      p.zeros = r_.pack_parameter(1, [&] { return pack_quantised_zeros(*weights_); });
+    }
+    p.bits = weights_->bits;
+    p.steps = (weights_->k() + weights_->per_word() - 1) / weights_->per_word();
+    p.block = weights_->block;
+    p.blocks = weights_->blocks();
+    return p;
+  }
+
+  decltype(ContractionOperands::widen_words) widen_bf16(const ContractionOperands& o) const {
+    const Buffer buffer = o.b_buffer;
+    const auto index = o.b_index;
+    return [=, this](const Expr& n, const Expr& at, int count, Stmts& out) {
+      const Var word = kernel::make_var("word", {DType::kU32, schedule_.lanes});
+      out.push_back(kernel::let(word, kernel::load(buffer, index(n, at), schedule_.lanes)));
+      std::vector<Expr> values;
+      for (int which = 0; which < count; ++which) values.push_back(bf16_of_word(var_expr(word), which));
+      return values;
+    };
+  }
+
   DType panel_type() const { return r_.stored ? r_.stored(1) : DType::kF32; }
 
   // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
   // is widened into scratch, where all row tiles of the block find it.
   const char* widen_b(ContractionOperands& o, int64_t m) {
-    if (m <= 2 * int64_t{schedule_.rows}) return "narrow, widened in registers";
+    if (m <= 2 * int64_t{schedule_.rows})
+      return weights_ ? "integers, widened in registers" : "narrow, widened in registers";
     const Buffer from = o.b_buffer;
     const auto index = o.b_index;
     const bool padded = o.b_padded;
+    const auto widen = o.widen_words;
+    const int each = o.word_steps;
     o.gather_b = [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0,
                            const Expr& depth) {
-      const Expr steps = words() ? kernel::index_div(depth, int_const(2)) : depth;
-      const Expr first = words() ? kernel::index_div(k0, int_const(2)) : k0;
+      const Expr words = kernel::index_div(depth, int_const(each)),
+                 first = kernel::index_div(k0, int_const(each));
+      // Word (or step) number i of the panel, `count` steps of it.
       const auto rows = [&](const Expr& i, int count) {
-        return widened_rows(panel, n0, columns, i, count, [&](const Expr& column) {
-          const Expr left = kernel::sub(params_.expr(p_.n), column);
-          const Expr limit = padded ? nullptr : kernel::min(left, int_const(schedule_.lanes));
-          return kernel::load(from, index(column, kernel::add(first, i)), schedule_.lanes, limit);
-        });
+        return widened_rows(
+            panel, n0, columns, kernel::mul(i, int_const(each)), count,
+            [&](const Expr& column, Stmts& out) -> std::vector<Expr> {
+              const Expr at = kernel::add(first, i);
+              if (widen) return widen(column, at, count, out);
+              const Expr left = kernel::sub(params_.expr(p_.n), column);
+              const Expr limit = padded ? nullptr : kernel::min(left, int_const(schedule_.lanes));
+              return {
+                  kernel::cast(kernel::load(from, index(column, at), schedule_.lanes, limit), DType::kF32)};
+            });
       };
-      const Var i = kernel::make_var("i"), last = kernel::make_var("i");
-      Stmts out{kernel::loop(i, int_const(0), steps, kernel::LoopKind::kSerial, rows(var_expr(i), 2))};
-      if (words() && !(depth->kind == kernel::ExprKind::kConst && depth->i % 2 == 0)) {
-        out.push_back(kernel::loop(last, int_const(0), kernel::index_rem(depth, int_const(2)),
-                                   kernel::LoopKind::kSerial, rows(kernel::add(steps, var_expr(last)), 1)));
+      const Var i = kernel::make_var("i");
+      Stmts out{kernel::loop(i, int_const(0), words, kernel::LoopKind::kSerial, rows(var_expr(i), each))};
+      const int rest = each > 1 ? static_cast<int>(p_.k.value() % each) : 0;
+      if (rest != 0) {
+        out.push_back(kernel::if_then(
+            kernel::compare(kernel::ScalarOp::kNe, kernel::index_rem(depth, int_const(each)), int_const(0)),
+            rows(words, rest)));
       }
       return out;
     };
-    return "narrow, widened by panels";
+    return weights_ ? "integers, widened by panels" : "narrow, widened by panels";
   }
 
-  // Step i of a panel, widened: one row of it, or the first `count` of two where steps are words.
-  Stmts widened_rows(const Buffer& panel, const Expr& n0, int64_t columns, const Expr& i, int count,
-                     const std::function<Expr(const Expr& column)>& load) {
+  // `count` rows of a panel from `row` on; `load` gives as many vectors from a column on.
+  Stmts widened_rows(const Buffer& panel, const Expr& n0, int64_t columns, const Expr& row, int count,
+                     const std::function<std::vector<Expr>(const Expr& column, Stmts& out)>& load) {
     const int lanes = schedule_.lanes;
     const Expr zero = kernel::broadcast(kernel::float_const(0.0), lanes);
     Stmts out;
@@ -349,19 +403,12 @@ class Contraction {
       const Expr column = kernel::add(n0, int_const(j));
       const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
       Stmts some, none;
-      const auto store = [&](const Expr& row, const Expr& value) {
-        const Expr to = kernel::add(kernel::mul(row, int_const(columns)), int_const(j));
-        some.push_back(kernel::store(panel, to, value));
+      const std::vector<Expr> values = load(column, some);
+      for (int i = 0; i < count; ++i) {
+        const Expr at = kernel::add(row, int_const(i));
+        const Expr to = kernel::add(kernel::mul(at, int_const(columns)), int_const(j));
+        some.push_back(kernel::store(panel, to, values[static_cast<size_t>(i)]));
         none.push_back(kernel::store(panel, to, zero));
-      };
-      if (!words()) {
-        store(i, kernel::cast(load(column), DType::kF32));
-      } else {
-        const Var word = kernel::make_var("word", {DType::kU32, lanes});
-        some.push_back(kernel::let(word, load(column)));
-        for (int which = 0; which < count; ++which)
-          store(kernel::add(kernel::mul(i, int_const(2)), int_const(which)),
-                bf16_of_word(var_expr(word), which));
       }
       out.push_back(kernel::if_then(exists, std::move(some), std::move(none)));
     }
@@ -427,7 +474,8 @@ class Contraction {
   kernel::ParamTable& params_;
   const StepKind step_;
   Access access_;
-  const int group_;  // elements of a step along k
+  const int group_;                                // elements of a step along k
+  const std::optional<QuantisedWeights> weights_;  // what a constant B is, if it is widened integers
   ContractionSchedule schedule_;
   Expr b_;
 };
@@ -544,6 +592,7 @@ int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& m
 bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
   const bool bytes = is_byte_contraction(root);
   for (const graph::Value* v : root.operands) {
+    if (v == root.operand(1) && root.find("weight_bits")) continue;
     if (!bytes && !is_contraction_float(v->type.dtype)) return false;
   }
   if (root.kind == OpKind::kDot)

@@ -35,6 +35,8 @@ struct ContractionRequest {
   TensorDataPtr constant_rhs;
   // Binds constant weights in the packing that `make` computes; it runs at most once for all levels.
   std::function<kernel::Buffer(const std::function<TensorDataPtr()>& make)> pack;
+  // Constants beside the weights that they need, in the same way: number 0, 1.
+  std::function<kernel::Buffer(int number, const std::function<TensorDataPtr()>& make)> pack_parameter;
 
   // Stores everything that the region computes from `lanes` elements of the root's result: those at
   // index_at(n), index_at(n+1), …; `value` holds them (a vector of the root's type), `count` (may be null)

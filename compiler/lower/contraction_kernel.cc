@@ -368,14 +368,13 @@ class Builder {
     TERN_UNREACHABLE();
   }
 
-  bool b_in_words() const { return !o_.gather_b && o_.b_buffer->type.dtype == DType::kU32; }
+  bool b_in_words() const { return !o_.gather_b && o_.word_steps > 1; }
 
   // What the next group's part of B has in place of vector j of step k.
   void prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const {
     if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
     const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
-    const Expr first =
-        b_in_words() && o_.step == StepKind::kFloats ? kernel::index_div(next_k_, int_const(2)) : next_k_;
+    const Expr first = b_in_words() ? kernel::index_div(next_k_, int_const(o_.word_steps)) : next_k_;
     out.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(first, k))));
   }
 
@@ -420,59 +419,56 @@ class Builder {
     return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
   }
 
-  // k_loop where B lies in words of two bf16, which are widened: two steps a time, and the last one of an odd
-  // depth.
+  // k_loop where B lies in words of several steps, which are widened: a word a time, and what the last one of
+  // a depth that is no multiple holds.
   Stmts word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
                   const Expr& valid) {
-    TERN_CHECK(one_depth_block_ || s_.block_depth % 2 == 0, "a depth block of {} steps splits a word",
-               s_.block_depth);
-    const Expr two = int_const(2), k_first = kernel::index_div(k0_, two);
-    const auto body = [&](const Expr& k, int steps) {
+    const int64_t steps = o_.word_steps, rest = k_dim_.value() % steps;
+    TERN_CHECK(one_depth_block_ || s_.block_depth % steps == 0,
+               "a depth block of {} steps splits words of {}", s_.block_depth, steps);
+    const Expr each = int_const(steps), k_first = kernel::index_div(k0_, each);
+    const auto body = [&](const Expr& word, int64_t count) {
       Stmts out;
-      std::vector<std::vector<Expr>> b(2);
       for (int j = 0; j < vectors; ++j) {
-        prefetch_next(j, k, valid, out);
-        const Var word = kernel::make_var(fmt::format("w{}", j), {DType::kU32, s_.lanes});
-        out.push_back(kernel::let(word, words(n, k, k_first, j)));
-        for (int step = 0; step < steps; ++step) {
-          const Var bv = kernel::make_var(fmt::format("b{}_{}", j, step), {DType::kF32, s_.lanes});
-          out.push_back(kernel::let(bv, bf16_of_word(var_expr(word), step)));
-          b[static_cast<size_t>(step)].push_back(var_expr(bv));
-        }
+        prefetch_next(j, word, valid, out);
+        const std::vector<Expr> b = o_.widen_words(kernel::add(n, int_const(int64_t{j} * s_.lanes)),
+                                                   kernel::add(k_first, word), static_cast<int>(count), out);
+        for (int64_t step = 0; step < count; ++step)
+          multiply_add(acc, row_base, kernel::add(kernel::mul(word, each), int_const(step)), rows, vectors, j,
+                       b[static_cast<size_t>(step)], out);
       }
-      for (int step = 0; step < steps; ++step)
-        multiply_add(acc, row_base, kernel::add(kernel::mul(k, two), int_const(step)), rows,
-                     b[static_cast<size_t>(step)], out);
       return out;
     };
-    const Expr pairs = kernel::index_div(depth_, two);
-    const Var kv = kernel::make_var("k"), last = kernel::make_var("k");
-    Stmts out{kernel::loop(kv, int_const(0), pairs, LoopKind::kSerial, body(var_expr(kv), 2))};
-    if (depth_->kind == kernel::ExprKind::kConst && depth_->i % 2 == 0) return out;
-    out.push_back(kernel::loop(last, int_const(0), kernel::index_rem(depth_, two), LoopKind::kSerial,
-                               body(kernel::add(pairs, var_expr(last)), 1)));
+    const Expr words = kernel::index_div(depth_, each);
+    const Var kv = kernel::make_var("k");
+    Stmts out{kernel::loop(kv, int_const(0), words, LoopKind::kSerial, body(var_expr(kv), steps))};
+    if (rest == 0) return out;
+    Stmts last = body(words, rest);
+    if (one_depth_block_) {
+      append(out, std::move(last));
+    } else {
+      out.push_back(kernel::if_then(
+          kernel::compare(ScalarOp::kNe, kernel::index_rem(depth_, each), int_const(0)), std::move(last)));
+    }
     return out;
   }
 
-  // Step k of all rows with the vectors of B.
+  // Step k of all rows with vector j of B.
   void multiply_add(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& k, int rows,
-                    const std::vector<Expr>& b, Stmts& out) const {
-    const int vectors = static_cast<int>(b.size());
+                    int vectors, int j, const Expr& b, Stmts& out) const {
     for (int i = 0; i < rows; ++i) {
       const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
-      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
-      out.push_back(kernel::let(av, kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                                 kernel::add(row_base[static_cast<size_t>(i)], offset))));
-      for (int j = 0; j < vectors; ++j) {
-        const Expr at = int_const(int64_t{i} * vectors + j);
-        const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
-        const Expr old = kernel::load(acc, at);
-        const Expr& bj = b[static_cast<size_t>(j)];
-        out.push_back(kernel::store(
-            acc, at,
-            has_fma_ ? kernel::op(ScalarOp::kFma, {a, bj, old}) : kernel::add(kernel::mul(a, bj), old)));
-      }
+      const Expr a = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                  kernel::add(row_base[static_cast<size_t>(i)], offset));
+      out.push_back(multiply_add_one(acc, i * vectors + j, a, b));
     }
+  }
+
+  Stmt multiply_add_one(const Buffer& acc, int64_t index, const Expr& a, const Expr& b) const {
+    const Expr at = int_const(index), old = kernel::load(acc, at), wide = kernel::broadcast(a, s_.lanes);
+    return kernel::store(
+        acc, at,
+        has_fma_ ? kernel::op(ScalarOp::kFma, {wide, b, old}) : kernel::add(kernel::mul(wide, b), old));
   }
 
   Stmts k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
@@ -497,7 +493,14 @@ class Builder {
       body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
       b.push_back(var_expr(bv));
     }
-    multiply_add(acc, row_base, k, rows, b, body);
+    for (int i = 0; i < rows; ++i) {
+      const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
+      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
+      body.push_back(kernel::let(av, kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                                  kernel::add(row_base[static_cast<size_t>(i)], offset))));
+      for (int j = 0; j < vectors; ++j)
+        body.push_back(multiply_add_one(acc, i * vectors + j, var_expr(av), b[static_cast<size_t>(j)]));
+    }
     return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
   }
 

@@ -37,9 +37,14 @@ struct ContractionOperands {
 
   // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)] (f32, or a narrower float that
   // is widened in registers); b_padded says that whole vectors may be read past the last column (packed
-  // panels). Words of two bf16, those of steps 2 k and 2 k + 1, the first one below, at b_index(n, k), where
-  // b_buffer is of u32. Gathered: gather_b fills panel[(k - k0) * columns + n - n0] (times the group, its
-  // elements innermost), zero beyond the last column.
+  // panels). Gathered: gather_b fills panel[(k - k0) * columns + n - n0] (times the group, its elements
+  // innermost), zero beyond the last column. In words (word_steps > 1, of kFloats): word number k of a
+  // column, at b_index(n, k), holds so many steps, which widen_words gives in f32 (the first `count` of
+  // them).
+  int word_steps = 1;
+  std::function<std::vector<kernel::Expr>(const kernel::Expr& n, const kernel::Expr& word, int count,
+                                          std::vector<kernel::Stmt>& out)>
+      widen_words;
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
   bool b_padded = true;

@@ -1,6 +1,7 @@
 #include "compiler/lower/lower.h"
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/sink_reshapes.h"
 
 namespace tern::lower {
@@ -55,6 +56,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
     program->outputs.push_back({graph.output_names[i], v->type.dtype, v->type.shape, buffer});
   }
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
+  if (!is_gpu(target.arch)) absorb_quantised_weights(graph);
   name_iterations(graph, context);
   context.plan_precision();
   const graph::UseMap uses = graph::compute_uses(graph);

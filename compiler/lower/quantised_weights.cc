@@ -1,0 +1,333 @@
+#include "compiler/lower/quantised_weights.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/regions.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::ScalarOp;
+
+// w = (q - zero) * scale; absent: 0 and 1. All of one shape.
+struct Parts {
+  int bits = 0;
+  TensorDataPtr q, zero, scale;
+};
+
+TensorDataPtr evaluated(const Node& node, const std::vector<TensorDataPtr>& operands) {
+  std::vector<graph::EvalValue> values;
+  for (const TensorDataPtr& t : operands) values.push_back({t, nullptr});
+  auto out = graph::evaluate_node(node, values, [](const std::string&) { return std::nullopt; });
+  return out.ok() ? (*out)[0].tensor : nullptr;
+}
+
+TensorDataPtr constant_of(const Value* v) {
+  return v->def && v->def->kind == OpKind::kConstant ? v->def->attr<TensorDataPtr>("value") : nullptr;
+}
+
+// The elements of what constants and views, casts and maps of them give.
+TensorDataPtr known(const Value* v) {
+  if (TensorDataPtr t = constant_of(v)) return t;
+  const Node* n = v->def;
+  if (!n || n->results.size() != 1 || !v->type.is_tensor() || !is_static(v->type.shape)) return nullptr;
+  if (!is_view(*n) && n->kind != OpKind::kCast && n->kind != OpKind::kMap) return nullptr;
+  std::vector<TensorDataPtr> operands;
+  for (const Value* o : n->operands) {
+    operands.push_back(known(o));
+    if (!operands.back()) return nullptr;
+  }
+  return evaluated(*n, operands);
+}
+
+// A view of other elements than the node was made for.
+TensorDataPtr viewed(const Node& view, const TensorDataPtr& data) {
+  if (!data) return nullptr;
+  graph::Graph g;
+  graph::Builder b(g, g.body);
+  const Node* node = b.node(view.kind, {b.constant(data)}, view.attrs);
+  return evaluated(*node, {data});
+}
+
+TensorDataPtr as_f32(const TensorDataPtr& data, double factor = 1) {
+  auto out = TensorData::make(DType::kF32, data->shape());
+  auto* to = out->mutable_as<float>();
+  for (int64_t i = 0; i < data->count(); ++i) {
+    const double v = is_float(data->dtype()) ? data->float_at(i) : static_cast<double>(data->int_at(i));
+    to[i] = static_cast<float>(v * factor);
+  }
+  return out;
+}
+
+// Signed integers are stored with half of their range added, which their zero points gain too.
+std::optional<Parts> integers(const TensorDataPtr& data) {
+  const DType type = data->dtype();
+  const int bits = dtype_bits(type);
+  if (!is_int(type) || (bits != 4 && bits != 8) || data->count() < 1) return std::nullopt;
+  const int64_t shift = is_signed_int(type) ? int64_t{1} << (bits - 1) : 0;
+  auto q = TensorData::make(DType::kU8, data->shape());
+  auto* to = q->mutable_as<uint8_t>();
+  for (int64_t i = 0; i < data->count(); ++i) to[i] = static_cast<uint8_t>(data->int_at(i) + shift);
+  Parts parts{bits, std::move(q), nullptr, nullptr};
+  if (shift != 0) {
+    auto zero = TensorData::make(DType::kF32, data->shape());
+    std::fill_n(zero->mutable_as<float>(), zero->count(), static_cast<float>(shift));
+    parts.zero = std::move(zero);
+  }
+  return parts;
+}
+
+TensorDataPtr sum(const TensorDataPtr& a, const TensorDataPtr& b) {
+  if (!a) return b;
+  auto out = TensorData::make(DType::kF32, a->shape());
+  for (int64_t i = 0; i < a->count(); ++i)
+    out->mutable_as<float>()[i] = a->as<float>()[i] + b->as<float>()[i];
+  return out;
+}
+
+std::optional<Parts> parts_of(const Value* v);
+
+std::optional<Parts> parts_of_map(const Node& n) {
+  const ScalarOp op = n.scalar_op();
+  if (op != ScalarOp::kSub && op != ScalarOp::kAdd && op != ScalarOp::kMul) return std::nullopt;
+  // What holds the integers is the larger expression: it is looked for first.
+  for (int side = 0; side < (op == ScalarOp::kSub ? 1 : 2); ++side) {
+    std::optional<Parts> p = parts_of(n.operand(side));
+    if (!p || p->scale) continue;
+    const TensorDataPtr other = known(n.operand(1 - side));
+    if (!other || other->shape() != p->q->shape()) continue;
+    if (op == ScalarOp::kMul) {
+      p->scale = as_f32(other);
+    } else {
+      p->zero = sum(p->zero, as_f32(other, op == ScalarOp::kSub ? 1 : -1));
+    }
+    return p;
+  }
+  return std::nullopt;
+}
+
+std::optional<Parts> parts_of(const Value* v) {
+  const Node* n = v->def;
+  if (!n || !v->type.is_tensor() || !is_static(v->type.shape)) return std::nullopt;
+  if (const TensorDataPtr data = constant_of(v)) return integers(data);
+  if (is_view(*n)) {
+    std::optional<Parts> p = parts_of(n->operand());
+    if (!p) return std::nullopt;
+    const bool zero = p->zero != nullptr, scale = p->scale != nullptr;
+    p->q = viewed(*n, p->q);
+    p->zero = viewed(*n, p->zero);
+    p->scale = viewed(*n, p->scale);
+    if (!p->q || (zero && !p->zero) || (scale && !p->scale)) return std::nullopt;
+    return p;
+  }
+  if (n->kind == OpKind::kCast) {
+    // Whole numbers of 8 bits, and differences of two: every type from bf16 and i16 on holds them.
+    const DType to = v->type.dtype;
+    if (!(is_float(to) || is_int(to)) || dtype_bits(to) < 16) return std::nullopt;
+    std::optional<Parts> p = parts_of(n->operand());
+    return p && !p->scale ? p : std::nullopt;
+  }
+  return n->kind == OpKind::kMap ? parts_of_map(*n) : std::nullopt;
+}
+
+// Quick: an integer constant of 4 or 8 bits behind views, casts and products.
+bool may_be_quantised(const Value* v, int depth = 0) {
+  const Node* n = v->def;
+  if (!n || depth > 24) return false;
+  if (const TensorDataPtr data = constant_of(v))
+    return is_int(data->dtype()) && (dtype_bits(data->dtype()) == 4 || dtype_bits(data->dtype()) == 8);
+  if (is_view(*n) || n->kind == OpKind::kCast) return may_be_quantised(n->operand(), depth + 1);
+  if (n->kind != OpKind::kMap || n->operands.size() != 2) return false;
+  return may_be_quantised(n->operand(0), depth + 1) || may_be_quantised(n->operand(1), depth + 1);
+}
+
+// Steps along k from each of which on a parameter may change: a common divisor of the places where one does.
+int64_t block_of(const TensorDataPtr& t, int64_t k, int64_t n, int64_t divisor) {
+  if (!t) return divisor;
+  const auto* v = t->as<float>();
+  for (int64_t kk = 1; kk < k; ++kk) {
+    if (divisor != 0 && kk % divisor == 0) continue;
+    for (int64_t i = 0; i < n; ++i) {
+      if (v[kk * n + i] != v[(kk - 1) * n + i]) {
+        divisor = std::gcd(divisor, kk);
+        break;
+      }
+    }
+  }
+  return divisor;
+}
+
+TensorDataPtr first_of_blocks(const TensorDataPtr& t, const QuantisedWeights& w, float otherwise) {
+  const int64_t k = w.k(), n = w.n(), blocks = (k + w.block - 1) / w.block;
+  auto out = TensorData::make(DType::kF32, {blocks, n});
+  auto* to = out->mutable_as<float>();
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t i = 0; i < n; ++i) to[b * n + i] = t ? t->as<float>()[b * w.block * n + i] : otherwise;
+  }
+  return out;
+}
+
+std::optional<QuantisedWeights> recognised(const Value* rhs) {
+  if (!may_be_quantised(rhs) || rhs->type.rank() < 2 || !is_static(rhs->type.shape)) return std::nullopt;
+  const Shape& shape = rhs->type.shape;
+  const int64_t k = shape[shape.size() - 2].value(), n = shape.back().value();
+  if (k == 0 || n == 0 || product(shape).value() != k * n) return std::nullopt;
+  const std::optional<Parts> p = parts_of(rhs);
+  if (!p || !p->scale) return std::nullopt;
+  QuantisedWeights w;
+  w.bits = p->bits;
+  w.q = p->q->reshaped({k, n});
+  const int64_t divisor = block_of(p->zero, k, n, block_of(p->scale, k, n, 0));
+  constexpr int64_t kLeast = 16;  // a word of 4 bits has 8 steps
+  if (divisor % kLeast != 0) return std::nullopt;
+  w.block = divisor == 0 ? (k + kLeast - 1) / kLeast * kLeast : divisor;
+  w.scale = first_of_blocks(p->scale, w, 1);
+  w.zero = first_of_blocks(p->zero, w, 0);
+  return w;
+}
+
+void absorb(graph::Graph& graph, graph::Block& block) {
+  for (size_t i = 0; i < block.nodes.size(); ++i) {
+    Node& node = *block.nodes[i];
+    for (const auto& region : node.regions) absorb(graph, *region);
+    if (node.kind != OpKind::kDot || node.find("weight_bits") || !is_float(node.operand(0)->type.dtype) ||
+        !node.operand(0)->type.shape.back().is_const())
+      continue;
+    std::optional<QuantisedWeights> w = recognised(node.operand(1));
+    if (!w) continue;
+    std::vector<int64_t> dims;
+    for (const Dim& d : node.operand(1)->type.shape) dims.push_back(d.value());
+    Value* const old = node.operand(1);
+    graph::Builder b(graph, block, i++);
+    Value* q = b.constant(w->q->reshaped(dims));
+    q->name = old->name;
+    node.operands[1] = q;
+    node.set("weight_bits", int64_t{w->bits});
+    node.set("weight_block", w->block);
+    node.set("weight_scale", w->scale);
+    node.set("weight_zero", w->zero);
+  }
+}
+
+// [blocks, n] to panels of 16 columns.
+template <typename T>
+TensorDataPtr parameter_panels(const QuantisedWeights& w, const TensorDataPtr& from, DType type) {
+  const int64_t panels = (w.n() + kPanelColumns - 1) / kPanelColumns;
+  auto out = TensorData::make(type, {panels, w.blocks(), kPanelColumns});
+  for (int64_t b = 0; b < w.blocks(); ++b) {
+    for (int64_t i = 0; i < w.n(); ++i)
+      out->mutable_as<T>()[(i / kPanelColumns * w.blocks() + b) * kPanelColumns + i % kPanelColumns] =
+          static_cast<T>(from->as<float>()[b * w.n() + i]);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<QuantisedWeights> quantised_weights(const Node& node) {
+  if (node.kind != OpKind::kDot || !node.find("weight_bits")) return std::nullopt;
+  QuantisedWeights w;
+  w.bits = static_cast<int>(node.int_attr("weight_bits"));
+  w.block = node.int_attr("weight_block");
+  w.scale = node.attr<TensorDataPtr>("weight_scale");
+  w.zero = node.attr<TensorDataPtr>("weight_zero");
+  w.q = constant_of(node.operand(1))
+            ->reshaped({constant_of(node.operand(1))->count() / w.scale->shape()[1], w.scale->shape()[1]});
+  return w;
+}
+
+void absorb_quantised_weights(graph::Graph& graph) {
+  absorb(graph, graph.body);
+}
+
+TensorDataPtr pack_quantised_words(const QuantisedWeights& w) {
+  const int64_t k = w.k(), n = w.n(), panels = (n + kPanelColumns - 1) / kPanelColumns, each = w.per_word(),
+                words = (k + each - 1) / each;
+  auto out = TensorData::make(DType::kU32, {panels, words, kPanelColumns});
+  auto* to = out->mutable_as<uint32_t>();
+  const auto* q = w.q->as<uint8_t>();
+  for (int64_t kk = 0; kk < k; ++kk) {
+    for (int64_t i = 0; i < n; ++i)
+      to[(i / kPanelColumns * words + kk / each) * kPanelColumns + i % kPanelColumns] |=
+          uint32_t{q[kk * n + i]} << (kk % each * w.bits);
+  }
+  return out;
+}
+
+TensorDataPtr pack_quantised_scales(const QuantisedWeights& w) {
+  return parameter_panels<float>(w, w.scale, DType::kF32);
+}
+
+std::optional<double> uniform_zero(const QuantisedWeights& w) {
+  const auto* z = w.zero->as<float>();
+  for (int64_t i = 1; i < w.zero->count(); ++i) {
+    if (z[i] != z[0]) return std::nullopt;
+  }
+  return z[0];
+}
+
+TensorDataPtr pack_quantised_zeros(const QuantisedWeights& w) {
+  if (uniform_zero(w)) return nullptr;
+  const auto* z = w.zero->as<float>();
+  const bool bytes =
+      std::all_of(z, z + w.zero->count(), [](float v) { return v >= 0 && v <= 255 && v == std::floor(v); });
+  return bytes ? parameter_panels<uint8_t>(w, w.zero, DType::kU8)
+               : parameter_panels<float>(w, w.zero, DType::kF32);
+}
+
+Expr QuantisedPanels::word_index(const Expr& column, const Expr& word) const {
+  const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+             inside = kernel::index_rem(column, int_const(kPanelColumns));
+  const Expr row = kernel::add(kernel::mul(panel, int_const(steps)), word);
+  return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
+}
+
+std::vector<Expr> QuantisedPanels::widen(const Expr& n, const Expr& word, int count, int lanes,
+                                         std::vector<kernel::Stmt>& out) const {
+  constexpr int64_t kExponent = 0x4b000000;  // of 2^23, whose lowest bit is worth 1
+  constexpr double kBase = 8388608;
+  const auto named = [&](const char* name, const Expr& value) {
+    const kernel::Var v = kernel::make_var(name, value->type);
+    out.push_back(kernel::let(v, value));
+    return kernel::var_expr(v);
+  };
+  const auto splat = [&](const Expr& e) { return lanes == 1 ? e : kernel::broadcast(e, lanes); };
+  const auto bits_of = [&](int64_t v) { return splat(int_const(v, DType::kU32)); };
+  const Expr panel = kernel::index_div(n, int_const(kPanelColumns)),
+             inside = kernel::index_rem(n, int_const(kPanelColumns)),
+             at_block = kernel::index_div(word, int_const(block * bits / 32));
+  const Expr at = kernel::add(
+      kernel::mul(kernel::add(kernel::mul(panel, int_const(blocks)), at_block), int_const(kPanelColumns)),
+      inside);
+  const Expr q = named("q", kernel::load(words, word_index(n, word), lanes));
+  const Expr scale = named("scale", kernel::load(scales, at, lanes));
+  // Whole zero points are subtracted with the base, exactly; others after it.
+  const bool whole = zeros ? zeros->type.dtype == DType::kU8 : zero == std::floor(zero);
+  Expr base = splat(kernel::float_const(kBase + (whole && !zeros ? zero : 0))), rest;
+  if (zeros) {
+    const Expr z = named("zero", kernel::cast(kernel::load(zeros, at, lanes), DType::kF32));
+    if (whole) base = named("base", kernel::add(base, z));
+    if (!whole) rest = z;
+  } else if (!whole) {
+    rest = splat(kernel::float_const(zero));
+  }
+  std::vector<Expr> values;
+  for (int i = 0; i < count; ++i) {
+    Expr e = i == 0 ? q : kernel::op(ScalarOp::kShr, {q, bits_of(int64_t{i} * bits)});
+    if ((i + 1) * bits < 32) e = kernel::op(ScalarOp::kAnd, {e, bits_of((int64_t{1} << bits) - 1)});
+    e = kernel::bitcast(kernel::op(ScalarOp::kOr, {e, bits_of(kExponent)}), {DType::kF32, lanes});
+    e = kernel::sub(e, base);
+    if (rest) e = kernel::sub(e, rest);
+    values.push_back(named("w", kernel::mul(e, scale)));
+  }
+  return values;
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,59 @@
+// Weights that a model keeps in integers and widens in front of a product, w = (q - zero) * scale with scales
+// for blocks of steps along k: MatMulNBits, DequantizeLinear of 4 or 8 bits. CPU contractions read the
+// integers and widen them in registers, so that weights cross memory at their own size.
+//
+// absorb_quantised_weights finds them in front of the right operand of `dot`s, whatever views and constants
+// they are written with, and makes that operand a constant of small integers with the parameters as
+// attributes of the dot: a form of the graph that only this folder's contractions read.
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "compiler/graph/ir.h"
+#include "compiler/kernel/ir.h"
+
+namespace tern::lower {
+
+struct QuantisedWeights {
+  int bits = 4;               // of an integer in memory: 4 or 8
+  int64_t block = 0;          // steps along k that share a scale and a zero point, a multiple of 16
+  TensorDataPtr q;            // u8 [k, n], below 2^bits
+  TensorDataPtr scale, zero;  // f32 [blocks, n]
+
+  int64_t k() const { return q->shape()[0]; }
+  int64_t n() const { return q->shape()[1]; }
+  int64_t blocks() const { return scale->shape()[0]; }
+  int per_word() const { return 32 / bits; }
+};
+
+// The parameters that a dot has got; nullopt for other nodes.
+std::optional<QuantisedWeights> quantised_weights(const graph::Node& node);
+
+void absorb_quantised_weights(graph::Graph& graph);
+
+// In memory: words of per_word() steps of a column, the first one lowest; panels of 16 columns as pack_panels
+// has:
+//   words[(panel * ceil(k / per_word) + kk / per_word) * 16 + n % 16]
+// and a parameter of each block at [(panel * blocks + kk / block) * 16 + n % 16], all zero past the end.
+TensorDataPtr pack_quantised_words(const QuantisedWeights& w);
+TensorDataPtr pack_quantised_scales(const QuantisedWeights& w);
+// u8, or f32 where a zero point is no whole number of 8 bits. Null when all are the same: uniform_zero.
+TensorDataPtr pack_quantised_zeros(const QuantisedWeights& w);
+std::optional<double> uniform_zero(const QuantisedWeights& w);
+
+// What kernels read them by. `zeros` is null where they are uniform.
+struct QuantisedPanels {
+  kernel::Buffer words, scales, zeros;
+  int bits = 4;
+  int64_t steps = 0, blocks = 0, block = 0;  // words of a column; blocks of one; steps along k in a block
+  double zero = 0;
+
+  kernel::Expr word_index(const kernel::Expr& column, const kernel::Expr& word) const;
+  // The first `count` steps of word number `word`, widened to f32, for columns n..n + lanes - 1. What is
+  // computed once goes to `out`.
+  std::vector<kernel::Expr> widen(const kernel::Expr& n, const kernel::Expr& word, int count, int lanes,
+                                  std::vector<kernel::Stmt>& out) const;
+};
+
+}  // namespace tern::lower

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Operators of exported language models (com.microsoft, weights of 4 and 8 bits) against ONNX Runtime, alone and as a small
+two-layer decoder: prompt and a step with its cache.
+
+    language.py [--filter TEXT] [--driver cpu] [--targets LIST]
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+import tern_tools as tools  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+FLOAT = TensorProto.FLOAT
+
+
+class Graph:
+    """Nodes, initialisers, inputs and outputs of a model under construction."""
+
+    def __init__(self, seed=0):
+        self.random = np.random.default_rng(seed)
+        self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
+
+    def constant(self, name, array):
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def normal(self, name, *shape, std=1.0):
+        return self.constant(name, (self.random.standard_normal(shape) * std).astype(np.float32))
+
+    def node(self, op, inputs, outputs, domain="com.microsoft", **attributes):
+        self.nodes.append(helper.make_node(op, inputs, outputs, domain=domain, **attributes))
+        return outputs[0]
+
+    def input(self, name, kind, shape):
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, name, shape, kind=FLOAT):
+        self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def model(self):
+        graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.initializers)
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    def nbits(self, x, k, n, block, out, bits=4, zeros="none", bias=False):
+        """MatMulNBits with random weights; zeros: none, packed or float."""
+        blocks, name = -(-k // block), f"{out}.w"
+        inputs = [x, self.constant(name, self.random.integers(0, 256, (n, blocks, block * bits // 8)).astype(np.uint8))]
+        inputs.append(self.constant(f"{name}.s", self.random.uniform(0.2, 1, (n, blocks)).astype(np.float32) / 8 / np.float32(k) ** 0.5))
+        if zeros == "packed":
+            width = -(-blocks * bits // 8)
+            inputs.append(self.constant(f"{name}.z", self.random.integers(0, 256, (n, width)).astype(np.uint8)))
+        elif zeros == "float":
+            inputs.append(self.constant(f"{name}.z", self.random.uniform(4, 12, (n, blocks)).astype(np.float32)))
+        if bias:
+            inputs += [""] * (5 - len(inputs)) + [self.normal(f"{name}.b", n)]
+        return self.node("MatMulNBits", inputs, [out], K=k, N=n, bits=bits, block_size=block)
+
+
+def matmul_nbits(m, k, n, block, **options):
+    g = Graph(k)
+    g.nbits(g.input("x", FLOAT, ["B", "M", k]), k, n, block, "y", **options)
+    g.output("y", ["B", "M", n])
+    return g.model(), [{"x": g.random.standard_normal((1, m, k)).astype(np.float32)}]
+
+
+def blocked_dequantize(kind, signed, m=5, k=96, n=40, block=32):
+    """DequantizeLinear in blocks (opset 21) in front of MatMul, large enough that it is not folded."""
+    g = Graph(1)
+    k, n = 8 * k, 8 * n
+    low, high = {("4", True): (-8, 8), ("4", False): (0, 16), ("8", True): (-128, 128), ("8", False): (0, 256)}[kind, signed]
+    name = ("INT" if signed else "UINT") + kind
+    values = g.random.integers(low, high, (k, n))
+    zeros = g.random.integers(low, high, (k // block, n))
+    for tensor, array in (("w", values), ("z", zeros)):
+        g.initializers.append(helper.make_tensor(tensor, getattr(TensorProto, name), array.shape, array.flatten()))
+    g.constant("s", (g.random.uniform(0.2, 1, (k // block, n)) / k).astype(np.float32))
+    g.node("DequantizeLinear", ["w", "s", "z"], ["d"], domain="", axis=0, block_size=block)
+    g.node("MatMul", [g.input("x", FLOAT, ["M", k]), "d"], ["y"], domain="")
+    g.output("y", ["M", n])
+    return g.model(), [{"x": g.random.standard_normal((rows, k)).astype(np.float32)} for rows in (1, m)]
+
+
+def gather_blocks(signed, zeros):
+    g = Graph(2)
+    rows, width, block = 50, 64, 32
+    name = "INT4" if signed else "UINT4"
+    low, high = (-8, 8) if signed else (0, 16)
+    g.initializers.append(helper.make_tensor("t", getattr(TensorProto, name), (rows, width), g.random.integers(low, high, rows * width)))
+    g.constant("s", g.random.uniform(0.1, 1, (rows, width // block)).astype(np.float32))
+    inputs = ["t", g.input("i", TensorProto.INT64, ["B", "S"]), "s"]
+    if zeros:
+        g.initializers.append(helper.make_tensor("z", getattr(TensorProto, name), (rows, width // block), g.random.integers(low, high, rows * (width // block))))
+        inputs.append("z")
+    g.node("GatherBlockQuantized", inputs, ["y"], gather_axis=0, quantize_axis=1, block_size=block)
+    g.output("y", ["B", "S", width])
+    return g.model(), [{"i": g.random.integers(0, rows, (2, 3))}]
+
+
+def caches(g, positions, size):
+    angles = np.outer(np.arange(positions), 1 / 10000 ** (np.arange(0, size, 2) / size))
+    g.constant("cos", np.cos(angles).astype(np.float32))
+    g.constant("sin", np.sin(angles).astype(np.float32))
+    return ["cos", "sin"]
+
+
+def rotary(interleaved, offset):
+    g = Graph(3)
+    positions = g.input("p", TensorProto.INT64, [1] if offset else ["B", "S"])
+    g.node("RotaryEmbedding", [g.input("x", FLOAT, ["B", "S", 48]), positions, *caches(g, 20, 16)], ["y"], interleaved=interleaved, num_heads=3)
+    g.output("y", ["B", "S", 48])
+    where = np.array([4]) if offset else g.random.integers(0, 20, (2, 5))
+    return g.model(), [{"x": g.random.standard_normal((2, 5, 48)).astype(np.float32), "p": where.astype(np.int64)}]
+
+
+def attention(packed=False, rotary=True, **attributes):
+    g = Graph(4)
+    heads, kv, size = 4, 2, 16
+    if packed:
+        inputs = [g.input("q", FLOAT, ["B", "S", (heads + 2 * kv) * size]), "", ""]
+    else:
+        inputs = [g.input("q", FLOAT, ["B", "S", heads * size])] + [g.input(n, FLOAT, ["B", "S", kv * size]) for n in "kv"]
+    inputs += [g.input(n, FLOAT, ["B", kv, "P", size]) for n in ("pk", "pv")]
+    inputs += [g.input("lengths", TensorProto.INT32, ["B"]), g.input("total", TensorProto.INT32, [])]
+    inputs += caches(g, 32, size) if rotary else []
+    g.node("GroupQueryAttention", inputs, ["y", "nk", "nv"], num_heads=heads, kv_num_heads=kv, do_rotary=int(rotary), **attributes)
+    g.output("y", ["B", "S", heads * size])
+    for n in ("nk", "nv"):
+        g.output(n, ["B", kv, "T", size])
+    cases = []
+    for sequence, past in ((7, 0), (1, 9)):
+        case = {i.name: None for i in g.inputs}
+        for i in g.inputs:
+            known = {"B": 1, "S": sequence, "P": past}
+            shape = [known.get(d.dim_param, d.dim_value) for d in i.type.tensor_type.shape.dim]
+            case[i.name] = g.random.standard_normal(shape).astype(np.float32)
+        case["lengths"] = np.array([sequence + past - 1], np.int32)
+        case["total"] = np.array(sequence + past, np.int32)
+        cases.append(case)
+    return g.model(), cases
+
+
+def decoder(layers=2, width=64, heads=4, kv=2, hidden=176, words=100):
+    """What an exporter writes for a LLaMA-like network with weights of 4 bits."""
+    g = Graph(5)
+    size, block = width // heads, 32
+    ids = g.input("input_ids", TensorProto.INT64, ["B", "S"])
+    mask = g.input("attention_mask", TensorProto.INT64, ["B", "T"])
+    g.constant("one", np.array([1], np.int64))
+    g.node("ReduceSum", [mask, "one"], ["counts"], domain="", keepdims=0)
+    g.node("Sub", ["counts", "one"], ["less"], domain="")
+    g.node("Cast", ["less"], ["lengths"], domain="", to=TensorProto.INT32)
+    g.node("Shape", [mask], ["mask_shape"], domain="")
+    g.constant("index", np.array(1, np.int64))
+    g.node("Gather", ["mask_shape", "index"], ["mask_length"], domain="", axis=0)
+    g.node("Cast", ["mask_length"], ["total"], domain="", to=TensorProto.INT32)
+    tables = caches(g, 64, size)
+    g.normal("embedding", words, width)
+    stream = g.node("Gather", ["embedding", ids], ["h"], domain="")
+    normal = g.node("SimplifiedLayerNormalization", [stream, g.normal("norm", width)], ["n"], domain="", axis=-1, epsilon=1e-5, stash_type=1)
+    for layer in range(layers):
+        at = f"l{layer}."
+        q = g.nbits(normal, width, width, block, at + "q")
+        k = g.nbits(normal, width, kv * size, block, at + "k")
+        v = g.nbits(normal, width, kv * size, block, at + "v", zeros="packed")
+        past = [g.input(f"past.{layer}.{x}", FLOAT, ["B", kv, "P", size]) for x in ("key", "value")]
+        present = [f"present.{layer}.{x}" for x in ("key", "value")]
+        g.node("GroupQueryAttention", [q, k, v, *past, "lengths", "total", *tables], [at + "a", *present], num_heads=heads, kv_num_heads=kv, do_rotary=1)
+        o = g.nbits(at + "a", width, width, block, at + "o")
+        g.node("SkipSimplifiedLayerNormalization", [stream, o, g.normal(at + "norm", width)], [at + "n", "", "", at + "s"], epsilon=1e-5)
+        gate = g.nbits(at + "n", width, hidden, block, at + "gate")
+        up = g.nbits(at + "n", width, hidden, block, at + "up")
+        g.node("Sigmoid", [gate], [at + "sig"], domain="")
+        g.node("Mul", [gate, at + "sig"], [at + "silu"], domain="")
+        g.node("Mul", [at + "silu", up], [at + "m"], domain="")
+        down = g.nbits(at + "m", hidden, width, 16, at + "down")
+        g.node("SkipSimplifiedLayerNormalization", [at + "s", down, g.normal(at + "norm2", width)], [at + "out", "", "", at + "h"], epsilon=1e-5)
+        normal, stream = at + "out", at + "h"
+        for name in present:
+            g.output(name, ["B", kv, "T", size])
+    g.nbits(normal, width, words, block, "logits", bits=8)
+    g.output("logits", ["B", "S", words])
+    cases = []
+    for sequence, past in ((6, 0), (1, 6)):
+        case = {"input_ids": g.random.integers(0, words, (1, sequence)), "attention_mask": np.ones((1, sequence + past), np.int64)}
+        for i in g.inputs[2:]:
+            case[i.name] = g.random.standard_normal((1, kv, past, size)).astype(np.float32)
+        cases.append(case)
+    return g.model(), cases
+
+
+CASES = {
+    **{
+        f"matmul_nbits_{m}x{k}x{n}_{block}_{'_'.join(str(v) for v in o.values())}": (lambda m=m, k=k, n=n, block=block, o=o: matmul_nbits(m, k, n, block, **o))
+        for m, k, n, block, o in [
+            (1, 512, 384, 32, {}),
+            (1, 500, 333, 16, {"zeros": "packed"}),
+            (1, 1000, 100, 128, {"zeros": "float", "bias": True}),
+            (2, 288, 260, 64, {"bias": True}),
+            (3, 290, 250, 32, {"bits": 8}),
+            (70, 515, 270, 128, {"zeros": "packed", "bias": True}),
+            (128, 1024, 256, 32, {"zeros": "packed", "bits": 8}),
+            (4, 24, 20, 16, {}),
+        ]
+    },
+    "dequantize_int4": lambda: blocked_dequantize("4", True),
+    "dequantize_uint4": lambda: blocked_dequantize("4", False, m=70),
+    "dequantize_int8": lambda: blocked_dequantize("8", True),
+    "gather_blocks_int4": lambda: gather_blocks(True, False),
+    "gather_blocks_uint4": lambda: gather_blocks(False, True),
+    "rotary": lambda: rotary(0, False),
+    "rotary_interleaved": lambda: rotary(1, True),
+    "attention": attention,
+    "attention_packed": lambda: attention(packed=True, rotary_interleaved=1),
+    "attention_window": lambda: attention(rotary=False, local_window_size=4),
+    "attention_softcap": lambda: attention(rotary=False, softcap=5.0, scale=0.2),
+    "decoder": decoder,
+}
+
+
+def check(name, folder, args):
+    model, cases = CASES[name]()
+    path, module = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}.tern"
+    onnx.save(model, path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Its optimiser makes MatMulNBits of DequantizeLinear and MatMul, on activations of 8 bits.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    tools.compile_model(path, module, *([f"--targets={args.targets}"] if args.targets else []))
+    names, problems = [o.name for o in session.get_outputs()], []
+    for i, case in enumerate(cases):
+        case = {k: np.asarray(v, order="C") for k, v in case.items()}
+        wanted = session.run(None, case)
+        got = tools.run_module(module, case, names, Path(folder) / name, "--driver", args.driver, "--threads", "2")
+        for output, g, w in zip(names, got, wanted):
+            problem = tools.difference(g, w)
+            if problem:
+                problems.append(f"case {i}, output '{output}': {problem}")
+    return problems
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--filter", default="")
+    parser.add_argument("--driver", default="cpu")
+    parser.add_argument("--targets")
+    args = parser.parse_args()
+    passed = failed = 0
+    for name in (n for n in CASES if args.filter in n):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                problems = check(name, folder, args)
+            except tools.ToolError as error:
+                problems = [str(error)]
+        print(f"{name:40} {'FAIL' if problems else 'ok'}", flush=True)
+        for problem in problems:
+            print(f"    {problem}")
+        passed, failed = passed + (not problems), failed + bool(problems)
+    print(f"{passed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
