@@ -1,5 +1,6 @@
 #include "compiler/lower/quantised_weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -69,12 +70,13 @@ TensorDataPtr as_f32(const TensorDataPtr& data, double factor = 1) {
 // Signed integers are stored with half of their range added, which their zero points gain too.
 std::optional<Parts> integers(const TensorDataPtr& data) {
   const DType type = data->dtype();
-  const int bits = dtype_bits(type);
+  int bits = dtype_bits(type);
   if (!is_int(type) || (bits != 4 && bits != 8) || data->count() < 1) return std::nullopt;
   const int64_t shift = is_signed_int(type) ? int64_t{1} << (bits - 1) : 0;
   auto q = TensorData::make(DType::kU8, data->shape());
   auto* to = q->mutable_as<uint8_t>();
   for (int64_t i = 0; i < data->count(); ++i) to[i] = static_cast<uint8_t>(data->int_at(i) + shift);
+  if (bits == 8 && std::all_of(to, to + q->count(), [](uint8_t v) { return v < 16; })) bits = 4;
   Parts parts{bits, std::move(q), nullptr, nullptr};
   if (shift != 0) {
     auto zero = TensorData::make(DType::kF32, data->shape());

@@ -16,30 +16,28 @@ int64_t whole(const Dim& d, const char* what) {
   return d.value();
 }
 
-// Bytes [rows, bytes] as integers of `bits` (4: two a byte, the lower half first), the first `count` of each
-// row.
-Value* unpacked(Emit& b, Value* bytes, int64_t bits, int64_t count, const char* what) {
-  const int64_t rows = whole(bytes->type.shape[0], what), each = 8 / bits,
-                have = whole(bytes->type.shape[1], what) * each;
+// Bytes of any shape as [rows, n] integers of `bits` (4: two a byte, the lower half first), the first `count`
+// of each row.
+Value* unpacked(Emit& b, Value* bytes, int64_t rows, int64_t bits, int64_t count, const char* what) {
+  const int64_t all = whole(product(bytes->type.shape), what);
+  if (rows < 1 || all % rows != 0) fail("The {} ({}) do not have {} rows.", what, bytes->type.text(), rows);
+  const int64_t width = all / rows, have = width * 8 / bits;
   if (bytes->type.dtype != DType::kU8 || have < count)
     fail("The {} ({}) hold fewer than {} integers of {} bits in a row.", what, bytes->type.text(), count,
          bits);
-  Value* v = bytes;
+  Value* v;
   if (const TensorDataPtr data = b.constant_data(bytes); data && bits == 4) {
     v = b.constant(TensorData::borrow(DType::kU4, {rows, have}, data->bytes(), data));
   } else if (bits == 4) {
     Value* low = b.map(ScalarOp::kAnd, {bytes, b.integer(DType::kU8, 15)});
     Value* high = b.map(ScalarOp::kShr, {bytes, b.integer(DType::kU8, 4)});
-    v = b.reshape(b.concat({b.unsqueeze(low, {2}), b.unsqueeze(high, {2})}, 2), {Dim(rows), Dim(have)});
+    const auto pair = static_cast<int64_t>(bytes->type.rank());
+    v = b.reshape(b.concat({b.unsqueeze(low, {pair}), b.unsqueeze(high, {pair})}, pair),
+                  {Dim(rows), Dim(have)});
+  } else {
+    v = b.reshape(bytes, {Dim(rows), Dim(have)});
   }
   return have == count ? v : b.slice_axis(v, 1, Dim(0), Dim(count));
-}
-
-// [rows, n] of any shape with as many elements, and rows that may end with padding.
-Value* as_rows(Emit& b, Value* v, int64_t rows, const char* what) {
-  const int64_t count = whole(product(v->type.shape), what);
-  if (rows < 1 || count % rows != 0) fail("The {} ({}) do not have {} rows.", what, v->type.text(), rows);
-  return b.reshape(v, {Dim(rows), Dim(count / rows)});
 }
 
 // y = x * w^T + bias with w [N, K] in blocks along K of integers, (q - zero) * scale.
@@ -55,13 +53,12 @@ void import_matmul_nbits(Op& op) {
   if (op.has(4)) fail("Input 4 (g_idx, an order of the rows) is not supported.");
   const int64_t blocks = (k + block - 1) / block;
   const DType type = x->type.dtype;
-  Value* q = unpacked(b, as_rows(b, op.tensor(1), n, "weights"), bits, blocks * block, "weights");
+  Value* q = unpacked(b, op.tensor(1), n, bits, blocks * block, "weights");
   q = b.reshape(q, {Dim(n), Dim(blocks), Dim(block)});
   Value* scale = b.reshape(b.cast(op.tensor(2), type), {Dim(n), Dim(blocks), Dim(1)});
   Value* zero = b.scalar(type, static_cast<double>(int64_t{1} << (bits - 1)));
   if (Value* points = op.optional_input(3)) {
-    points = as_rows(b, points, n, "zero points");
-    if (points->type.dtype == DType::kU8) points = unpacked(b, points, bits, blocks, "zero points");
+    if (points->type.dtype == DType::kU8) points = unpacked(b, points, n, bits, blocks, "zero points");
     zero = b.reshape(b.cast(points, type), {Dim(n), Dim(blocks), Dim(1)});
   }
   Value* w = b.mul(b.sub(b.cast(q, type), zero), scale);
@@ -91,7 +88,9 @@ void import_gather_block_quantized(Op& op) {
   if (block < 1 || (width + block - 1) / block != blocks)
     fail("Rows of {} in blocks of {} do not have {} scales.", width, block, blocks);
   const auto rows = [&](Value* v, int64_t count, const char* what) {
-    return b.gather(v->type.dtype == DType::kU8 ? unpacked(b, v, bits, count, what) : v, indices, 0);
+    return b.gather(
+        v->type.dtype == DType::kU8 ? unpacked(b, v, whole(v->type.shape[0], what), bits, count, what) : v,
+        indices, 0);
   };
   const DType type = scales->type.dtype;
   Value *q = b.cast(rows(data, width, "rows"), type), *scale = b.gather(scales, indices, 0);

@@ -1,0 +1,99 @@
+// Weights of 4 and 8 bits in front of products: found whatever they are written with, multiplied as the graph
+// says.
+#include "compiler/lower/quantised_weights.h"
+
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+const Target kTarget{Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4}};
+
+// [n, blocks, block] of `type` as a model has them, [k, n] after all: its text up to %w.
+std::string weights(const char* type, int64_t k, int64_t n, int64_t block, bool zeros) {
+  const int64_t blocks = (k + block - 1) / block;
+  const bool is_signed = type[0] == 'i';
+  const int64_t span = type[1] == '4' ? 16 : 256, low = is_signed ? -span / 2 : 0;
+  const auto list = [](int64_t count, const std::function<std::string(int64_t)>& of) {
+    std::string out;
+    for (int64_t i = 0; i < count; ++i) out += (i == 0 ? "" : ", ") + of(i);
+    return out;
+  };
+  const std::string q =
+      list(n * blocks * block, [&](int64_t i) { return std::to_string(low + i * 37 % span); });
+  const std::string s =
+      list(n * blocks, [](int64_t i) { return std::to_string(0.25 * static_cast<double>(1 + i % 5)); });
+  const std::string z = list(
+      n * blocks, [&](int64_t i) { return std::to_string(zeros ? low + i * 5 % span : low + span / 2); });
+  return fmt::format(R"(
+  %q = constant {0}[{1},{2},{3}] {{{4}}}
+  %s = constant f32[{1},{2},1] {{{5}}}
+  %z = constant {0}[{1},{2},1] {{{6}}}
+  %qi = cast(%q) <to=i32>
+  %zi = cast(%z) <to=i32>
+  %zb = broadcast(%zi) <shape=[{1},{2},{3}]>
+  %d = sub(%qi, %zb)
+  %f = cast(%d) <to=f32>
+  %sb = broadcast(%s) <shape=[{1},{2},{3}]>
+  %m = mul(%f, %sb)
+  %r = reshape(%m) <shape=[{1},{7}]>
+  %c = slice(%r) <starts=[0,0], sizes=[{1},{8}], steps=[1,1]>
+  %w = transpose(%c) <perm=[1,0]>)",
+                     type, n, blocks, block, q, s, z, blocks * block, k);
+}
+
+std::string product_text(const std::string& w, const std::string& m, int64_t k) {
+  return fmt::format(R"(
+  input %x: f32[{},{}] as "x"{}
+  %y = dot(%x, %w)
+  output %y as "y")",
+                     m, k, w);
+}
+
+// The words of the program's constants, in bytes.
+int64_t word_bytes(const std::string& text) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  Diagnostics diagnostics;
+  const auto program = lower(**g, kTarget, {}, diagnostics);
+  int64_t bytes = 0;
+  for (const BufferDef& b : program->buffers) {
+    if (b.kind == BufferKind::kConstant && b.dtype == DType::kU32) bytes += b.bytes.value();
+  }
+  CHECK(count_dispatches(program->steps) == 1);
+  return bytes;
+}
+
+TEST_CASE("weights in integers: types, blocks, rows, sizes that fill no word, no panel and no block") {
+  struct Case {
+    const char* type;
+    int64_t k, n, block;
+    bool zeros;
+  };
+  for (const Case& c :
+       {Case{"u4", 64, 16, 32, false}, Case{"u4", 71, 21, 16, true}, Case{"i4", 40, 5, 16, true},
+        Case{"u8", 37, 18, 16, true}, Case{"i8", 64, 33, 64, false}}) {
+    const std::string w = weights(c.type, c.k, c.n, c.block, c.zeros);
+    for (const char* m : {"1", "3", "40"})
+      check_lowering_for({product_text(w, m, c.k)}, kTarget, fmt::format("{} {} rows {}", c.type, c.k, m));
+    check_lowering_for({product_text(w, "M", c.k), {13}}, kTarget, "rows not known");
+    const int64_t panels = (c.n + 15) / 16, bits = c.type[1] - '0', each = 32 / bits;
+    CHECK(word_bytes(product_text(w, "3", c.k)) == panels * 16 * ((c.k + each - 1) / each) * 4);
+  }
+}
+
+TEST_CASE("weights in integers of a depth that takes several blocks") {
+  check_lowering_for({product_text(weights("u4", 1100, 17, 16, true), "50", 1100)}, kTarget, "deep");
+}
+
+TEST_CASE("scales of each row are no blocks: such weights are computed") {
+  CHECK(word_bytes(product_text(weights("u4", 64, 16, 32, true), "3", 64)) > 0);
+  auto g =
+      graph::parse_graph("graph \"g\" {\n" + product_text(weights("u4", 64, 16, 8, true), "3", 64) + "\n}");
+  REQUIRE(g.ok());
+  absorb_quantised_weights(**g);
+  for (const auto& node : (*g)->body.nodes) CHECK_FALSE(quantised_weights(*node));
+}
+
+}  // namespace
+}  // namespace tern::lower
