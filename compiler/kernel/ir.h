@@ -173,8 +173,8 @@ enum class StmtKind : uint8_t {
   kComment,
   kAsyncCopy,  // buffer[index] = value, a consecutive load, later: of workgroup memory, 4, 8 or 16 bytes
   kAsyncCommit,
-  kPrefetch,  // a hint of a CPU kernel: the line of buffer[index] will be read soon; the index may be
-              // anything
+  kPrefetch,  // a hint: the line of buffer[index] will be read soon. On CPUs the index may be anything, on
+              // GPUs it is in the buffer
   kGridWait,  // until what the dispatch depends on is complete: before it, only bindings that no dispatch
               // writes are read
   kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)

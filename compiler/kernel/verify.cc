@@ -346,7 +346,6 @@ void Verifier::stmt(const Stmt& s) {
     case StmtKind::kPrefetch:
       if (!buffers_.contains(s->buffer.get()))
         problem("Buffer '{}' is used outside its scope.", s->buffer->name);
-      if (gpu()) problem("A GPU kernel prefetches buffer '{}'.", s->buffer->name);
       return;
     case StmtKind::kAsyncCopy:
       return async_copy(s);

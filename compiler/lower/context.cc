@@ -368,6 +368,13 @@ kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
   return bound_.back().handle;
 }
 
+bool DispatchBuilder::is_constant(const kernel::Buffer& handle) const {
+  return std::any_of(bound_.begin(), bound_.end(), [&](const Bound& b) {
+    return b.handle == handle &&
+           context_.program_.buffers[static_cast<size_t>(b.buffer)].kind == BufferKind::kConstant;
+  });
+}
+
 // A dynamic buffer is as long as what lies in it now, which its definition need not say (loop-carried
 // growth); others are as long as they are.
 Dim DispatchBuilder::bound_bytes(int buffer) const {
@@ -475,8 +482,7 @@ void DispatchBuilder::finish() {
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
   std::unordered_set<const kernel::BufferNode*> constants;
   for (const Bound& b : bound_) {
-    if (context_.program_.buffers[static_cast<size_t>(b.buffer)].kind == BufferKind::kConstant)
-      constants.insert(b.handle.get());
+    if (is_constant(b.handle)) constants.insert(b.handle.get());
   }
   for (Variant& v : variants_) {
     kernel::Kernel& k = *v.kernel;

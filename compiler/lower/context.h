@@ -112,6 +112,9 @@ class DispatchBuilder {
   kernel::Buffer bind(int buffer, kernel::Access access = kernel::Access::kRead);
   kernel::Buffer buffer_of(const graph::Value* value) { return bind(context_.place(value).buffer); }
 
+  // Whether the kernel's view is of weights or the like, which no dispatch writes.
+  bool is_constant(const kernel::Buffer& handle) const;
+
   // A number of the graph in a kernel. Where bytes are quantised, scales and zero points are all that
   // distinguishes one layer's kernel from another's: there they are read from a small constant, so that the
   // layers share their code.

@@ -190,6 +190,8 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kFail:
       return line(fail_text(s->code));
     case StmtKind::kPrefetch:
+      if (kernel_.threads > 0)
+        return linef("prefetch({} + {});", buffers_.at(s->buffer.get()).name, expr_.text(s->index));
       // Into L2. As integers: an address past the end is no pointer in C.
       linef("__builtin_prefetch((const void*)(({3}){0} + ({3}){1} * {2}), 0, 2);",
             buffers_.at(s->buffer.get()).name, expr_.text(s->index),

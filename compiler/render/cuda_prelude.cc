@@ -355,6 +355,9 @@ template <int Bytes> void async_copy(void* to, const void* from, i32 given = Byt
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global), "n"(Bytes), "r"(given) : "memory");
   }
 }
+inline void prefetch(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"((u64)__cvta_generic_to_global(p)));
+}
 inline void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int Left> void async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory"); }
 )cuda";

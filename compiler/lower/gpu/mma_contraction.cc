@@ -60,6 +60,7 @@ class Source {
     o.b_buffer = weights;
     o.b_first = p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(blocks * rows * 64));
     p_.windows ? windows(o) : rows_of_memory(o);
+    o.is_constant = [this](const kernel::Buffer& b) { return dispatch_.is_constant(b); };
     o.finish = [this](const Expr& m, const Expr& n, const Expr& value, int lanes, const Expr& count) {
       const DType type = root_.result()->type.dtype;
       return store_epilogue(

@@ -1,5 +1,6 @@
 #include "compiler/lower/gpu/mma_kernel.h"
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/lower/gpu/chunks.h"
 
 namespace tern::lower::gpu {
@@ -83,6 +84,7 @@ class Builder {
     prepare_rows(w);
     // A group's products still read the stage before while the next one is filled.
     const int ahead = s_.stages - (s_.group ? 2 : 1);
+    warm_epilogue(w);
     // Weights do not depend on what ran before: they start before the wait for it.
     for (int64_t s = 0; s < std::min<int64_t>(ahead, stages_of_k_); ++s)
       copy_b(w, int_const(s), int_const(s));
@@ -113,6 +115,36 @@ class Builder {
     w.emit(kernel::async_wait(0));
     w.emit(kernel::barrier());
     return w.take();
+  }
+
+  // Biases and the like lie in memory, not in L2, when the model is larger than that: each thread of the
+  // first ones asks for eight columns' worth before the kernel's own waits.
+  void warm_epilogue(LoopWriter& w) {
+    if (!o_.is_constant) return;
+    const Expr n = kernel::add(n0_, kernel::mul(t_, int_const(kChunk)));
+    const Expr count =
+        n_ % kChunk == 0 ? nullptr : kernel::min(int_const(kChunk), kernel::sub(int_const(n_), n));
+    const Stmts epilogue =
+        o_.finish(m0_, n, kernel::broadcast(kernel::float_const(0.0), kChunk), kChunk, count);
+    std::unordered_map<const kernel::VarNode*, Expr> lets;
+    Stmts hints;
+    visit(epilogue, [&](const Stmt& s) {
+      if (s->kind == kernel::StmtKind::kLet) lets[s->var.get()] = kernel::substitute(s->value, lets);
+      visit_exprs(s, [&](const Expr& root) {
+        visit(root, [&](const Expr& e) {
+          if (e->kind != kernel::ExprKind::kLoad || !o_.is_constant(e->buffer)) return;
+          const Expr index = kernel::substitute(e->args[0], lets);
+          if (index->type.lanes == 1 && !kernel::contains_load(index))
+            hints.push_back(kernel::prefetch(e->buffer, index));
+        });
+      });
+    });
+    if (hints.empty()) return;
+    Expr first = less(t_, int_const(s_.block_n / kChunk));
+    if (n_ % s_.block_n != 0) first = both(first, less(n, int_const(n_)));
+    w.when(first, [&] {
+      for (Stmt& s : hints) w.emit(std::move(s));
+    });
   }
 
   // A thread copies the same chunk column of every row that it copies.

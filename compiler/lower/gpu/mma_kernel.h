@@ -45,6 +45,8 @@ struct MmaOperands {
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& n,
                                           const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
+  // Whether no dispatch writes what `finish` reads there (may be null): it is brought into L2 early then.
+  std::function<bool(const kernel::Buffer&)> is_constant;
 };
 
 struct MmaKernel {
