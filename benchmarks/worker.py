@@ -40,11 +40,12 @@ def prepared(peer, model, inputs, cache):
     if not ready.exists():
         cache.mkdir(parents=True, exist_ok=True)
         try:
-            ready.write_text(str(peer.prepare(model, inputs, cache)))
+            made = Path(peer.prepare(model, inputs, cache))
+            ready.write_text(str(made.relative_to(cache) if made.is_relative_to(cache) else made))
         except Exception as error:
             failed.write_text(reason(error))
             raise
-    return ready.read_text()
+    return str(cache / ready.read_text())
 
 
 def reason(error):
