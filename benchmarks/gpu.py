@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """tern beside PyTorch on this machine's NVIDIA GPU, in one run. Needs torch, torchvision and transformers with CUDA.
 
-    benchmarks/gpu.py [MODEL…] [--peers graph,compile] [--precision f16] [--rounds 5] [--out FILE.json]
+    benchmarks/gpu.py [MODEL…] [--peers graph,compile,vulkan] [--precision f16] [--rounds 5] [--out FILE.json]
 
 A model is built with seeded weights, exported to ONNX, compiled by ternc, and run by both. `graph` is eager PyTorch captured as
 a CUDA graph (channels-last for vision models), `compile` is torch.compile(mode="reduce-overhead"); both in the same precision,
-inputs and outputs on the device. A run is timed by the host from its submission to its end, one after the other: what an
+inputs and outputs on the device. `vulkan` is tern itself by its Vulkan driver, which the column best/tern leaves out. A run is timed by the host from its submission to its end, one after the other: what an
 application waits for; tern without its copies of inputs and outputs, which PyTorch is not asked for either. Runtimes take
 turns, each in a process of its own. `queued_ms` (--out) is what a run of the peer takes when many are queued, timed by events. A time counts if the outputs agree
 with PyTorch's in f32.
@@ -27,7 +27,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release")) / "bin"
 TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-TARGET = "cuda"
+TERN_DRIVERS = {"tern": "cuda", "vulkan": "vulkan"}
 BOUNDS = {"f32": 1e-3, "f16": 2e-2, "bf16": 1e-1}
 
 
@@ -171,11 +171,13 @@ class Peer:
     """A Torch in a process of its own: torch.compile and a captured graph in one process end with an illegal memory access."""
 
     def __init__(self, kind, name, precision, scratch):
-        output = scratch / f"{kind}.npy"
-        self.process = subprocess.Popen([sys.executable, __file__, "--serve", kind, "--precision", precision, "--out", output, name],
+        self.saved = scratch / f"{kind}.npy"
+        self.process = subprocess.Popen([sys.executable, __file__, "--serve", kind, "--precision", precision, "--out", self.saved, name],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+
+    def ready(self):
         self.answer()
-        self.output = np.load(output)
+        self.output = np.load(self.saved)
 
     def answer(self):
         for line in self.process.stdout:
@@ -205,22 +207,26 @@ def serve(kind, name, precision, out):
 
 
 class Tern:
-    def __init__(self, path, inputs, precision, scratch):
-        self.module = scratch / "model.tern"
+    def __init__(self, driver, path, inputs, precision, scratch):
+        self.driver, self.module = driver, scratch / f"{driver}.tern"
         started = time.time()
-        subprocess.run([BIN / "ternc", path, "-o", self.module, f"--targets={TARGET}", f"--precision={precision}", "-q"], check=True)
+        subprocess.run([BIN / "ternc", path, "-o", self.module, f"--targets={driver}", f"--precision={precision}", "-q"], check=True)
         self.compile_s = time.time() - started
         self.options = []
         for name, value in inputs.items():
             file = scratch / f"{name}.npy"
             np.save(file, value.numpy())
             self.options += ["--input", f"{name}={file}"]
-        subprocess.run([BIN / "tern", "run", self.module, "--driver=cuda", *self.options, "--output-dir", scratch / "out"], check=True, stdout=subprocess.DEVNULL)
-        self.output = np.load(sorted((scratch / "out").glob("*.npy"))[0]).astype(np.float32)
+        out = scratch / driver
+        subprocess.run([BIN / "tern", "run", self.module, f"--driver={driver}", *self.options, "--output-dir", out], check=True, stdout=subprocess.DEVNULL)
+        self.output = np.load(sorted(out.glob("*.npy"))[0]).astype(np.float32)
         self.facts = {}
 
+    def ready(self):
+        pass
+
     def round(self, seconds):
-        text = subprocess.run([BIN / "tern", "bench", self.module, "--driver=cuda", "--json", "--seconds", str(seconds), *self.options],
+        text = subprocess.run([BIN / "tern", "bench", self.module, f"--driver={self.driver}", "--json", "--seconds", str(seconds), *self.options],
                               check=True, capture_output=True, text=True).stdout  # fmt: skip
         facts = json.loads(text)
         self.facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
@@ -231,6 +237,7 @@ class Tern:
 
 
 def export(model, inputs, path, dtype):
+    """Writes the model as ONNX, with inputs and outputs of the type; its inputs, on the host."""
     if dtype != torch.float32:  # the CPU has no kernels of narrow types for all of it
         model, inputs = model.to(dtype).cuda(), {k: v.to(dtype).cuda() for k, v in inputs.items()}
     if hasattr(getattr(model, "model", None), "config"):
@@ -238,6 +245,7 @@ def export(model, inputs, path, dtype):
     torch.backends.mha.set_fastpath_enabled(False)  # an op of its own, which the exporter does not know
     with torch.no_grad():
         torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=["output"], opset_version=17, dynamo=False)
+    return {k: v.cpu().to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
 
 
 def measure(name, args):
@@ -250,18 +258,20 @@ def measure(name, args):
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         path = scratch / "model.onnx"
-        runners, peers = {}, args.peers.split(",") if args.peers else []
-        for kind in [*peers, "tern"]:
-            try:
-                if kind == "tern":
-                    dtype = type_of(name, args.precision)
-                    export(model, inputs, path, dtype)
-                    to = lambda t: t.to(dtype) if t.is_floating_point() else t
-                    runners[kind] = Tern(path, {k: to(v) for k, v in inputs.items()}, args.precision, scratch)
-                else:
-                    runners[kind] = Peer(kind, name, args.precision, scratch)
-            except Exception as error:  # a runtime that cannot is a dash in the table, not the end of the run
-                print(f"{name}: {kind} fails: {str(error)[-700:]}", file=sys.stderr)
+        runners, exported = {}, None
+        for step in ("start", "ready"):  # all are started before the first is waited for
+            for kind in [*args.peers.split(","), "tern"] if step == "start" else list(runners):
+                try:
+                    if step == "ready":
+                        runners[kind].ready()
+                    elif kind in TERN_DRIVERS:
+                        exported = exported or export(model, inputs, path, type_of(name, args.precision))
+                        runners[kind] = Tern(TERN_DRIVERS[kind], path, exported, args.precision, scratch)
+                    else:
+                        runners[kind] = Peer(kind, name, args.precision, scratch)
+                except Exception as error:  # a runtime that cannot is a dash in the table, not the end of the run
+                    runners.pop(kind, None)
+                    print(f"{name}: {kind} fails: {str(error)[-700:]}", file=sys.stderr)
         for kind, runner in runners.items():
             error = float(np.linalg.norm(runner.output - wanted) / np.linalg.norm(wanted))
             facts[kind] = {"error": error}
@@ -295,7 +305,7 @@ def main():
     print("|---|" + "---:|" * (len(args.peers.split(",")) + 3))
     for name in args.models or MODELS:
         results[name] = facts = measure(name, args)
-        others = [facts[p]["ms"] for p in facts if p != "tern"]
+        others = [facts[p]["ms"] for p in facts if p not in TERN_DRIVERS]
         cell = lambda kind: f"{facts[kind]['ms']:.4g}" if kind in facts else "–"
         bad = "tern" in facts and not facts["tern"]["error"] < BOUNDS[args.precision]
         ratio = f"{min(others) / facts['tern']['ms']:.2f}" if "tern" in facts and others and not bad else ("≠" if bad else "–")
