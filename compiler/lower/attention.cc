@@ -148,6 +148,8 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
       !is_f32(attention.product.result()))
     return false;
   const auto rank = static_cast<size_t>(attention.q->type.rank());
+  const Shape& scores = attention.scores.result()->type.shape;
+  if (scores[rank - 1].is_const(0) || scores[rank - 2].is_const(0)) return false;
   if (!suits(attention.q->type.shape[rank - 1]) || !suits(attention.v->type.shape[rank - 1])) return false;
   return Attention(attention, context).run();
 }

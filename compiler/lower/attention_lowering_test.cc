@@ -132,6 +132,12 @@ TEST_CASE("attention: symbolic lengths") {
   const Layer layer{.batch = "1,2", .queries = "N", .keys = "K", .depth = 8, .width = 8, .mask = "1,1,1,K"};
   for (const auto& [n, k] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 40}, {23, 23}, {12, 150}})
     check_layer(layer, {n, k});
+  // Without keys the result is zero.
+  LowerCase c{graph_of(layer)};
+  c.symbols = {3, 0};
+  check_lowering_for(c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}}, "no keys");
+  LowerCase none{graph_of({.queries = "3", .keys = "0"})};
+  check_lowering_for(none, {Arch::kX86_64, {Level::kX86V4}}, "no keys");
 }
 
 }  // namespace

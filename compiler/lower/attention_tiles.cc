@@ -426,7 +426,10 @@ class Builder {
   }
 
   void store_result(LoopWriter& w, const Expr& row, const Expr& d, const Expr& value, const Expr& count) {
-    const Expr total = kernel::broadcast(kernel::load(sums_, row), t_.lanes);
+    Expr sum = kernel::load(sums_, row);
+    if (!e_.keys.is_const())  // without keys, the result is a sum of nothing
+      sum = kernel::select(kernel::compare(ScalarOp::kEq, keys_, int_const(0)), float_const(1.0), sum);
+    const Expr total = kernel::broadcast(sum, t_.lanes);
     const Expr result = w.let("result", kernel::op(ScalarOp::kDiv, {value, total}));
     extend(w, o_.finish(kernel::add(m0_, row), d, result, t_.lanes, count));
   }
