@@ -84,30 +84,45 @@ Status build_cpu(const program::KernelPool::LevelKernels& level,
   return Ok{};
 }
 
-// One unit of all kernels, compiled for each of the level's architectures, side by side.
-Status build_cuda(const program::KernelPool::LevelKernels& level,
-                  const std::vector<render::RenderedKernel>& rendered,
-                  const std::vector<std::string>& entries, const toolchain::CompileOptions& compile,
-                  KernelBuildResult& out) {
+// One image of a CUDA level still to be compiled: a unit of all its kernels, for one architecture.
+struct CudaJob {
+  const lower::ImageKind* kind;
+  std::shared_ptr<const std::string> source;
+  size_t image;  // where it goes in KernelBuildResult::images
+};
+
+void add_cuda_jobs(const program::KernelPool::LevelKernels& level,
+                   const std::vector<render::RenderedKernel>& rendered,
+                   const std::vector<std::string>& entries, KernelBuildResult& out,
+                   std::vector<CudaJob>& jobs) {
   std::vector<const render::RenderedKernel*> all;
   for (const render::RenderedKernel& kernel : rendered) all.push_back(&kernel);
-  const std::string source = render::unit_text(all);
-  std::vector<Result<toolchain::CudaImage>> images(level.images.size(), Error{});
+  const auto source = std::make_shared<const std::string>(render::unit_text(all));
+  for (const lower::ImageKind& kind : level.images) {
+    jobs.push_back({&kind, source, out.images.size()});
+    out.images.push_back({level.level, {}, {}, entries});
+  }
+}
+
+// The images of all levels side by side: one level's last image does not keep the next level's first waiting.
+Status build_cuda(const std::vector<CudaJob>& jobs, const toolchain::CompileOptions& compile,
+                  KernelBuildResult& out) {
+  std::vector<Result<toolchain::CudaImage>> images(jobs.size(), Error{});
   std::atomic<size_t> next{0};
   const auto work = [&] {
-    for (size_t i = next++; i < images.size(); i = next++)
+    for (size_t i = next++; i < jobs.size(); i = next++)
       images[i] =
-          toolchain::compile_cuda(level.images[i].name, level.images[i].architecture, source, compile);
+          toolchain::compile_cuda(jobs[i].kind->name, jobs[i].kind->architecture, *jobs[i].source, compile);
   };
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < images.size() && i < static_cast<size_t>(compile.jobs); ++i)
+  for (size_t i = 1; i < jobs.size() && i < static_cast<size_t>(compile.jobs); ++i)
     threads.emplace_back(work);
   work();
   for (std::thread& thread : threads) thread.join();
-  for (Result<toolchain::CudaImage>& image : images) {
-    if (!image.ok()) return image.take_error();
-    ++(image->cached ? out.units_cached : out.units_compiled);
-    out.images.push_back({level.level, std::move(image->bytes), {}, entries});
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (!images[i].ok()) return images[i].take_error();
+    ++(images[i]->cached ? out.units_cached : out.units_compiled);
+    out.images[jobs[i].image].image = std::move(images[i]->bytes);
   }
   return Ok{};
 }
@@ -116,6 +131,7 @@ Status build_cuda(const program::KernelPool::LevelKernels& level,
 
 Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const KernelBuildOptions& options) {
   KernelBuildResult out;
+  std::vector<CudaJob> cuda;
   size_t number = 0;
   toolchain::CompileOptions compile;
   compile.jobs = options.jobs;
@@ -137,9 +153,14 @@ Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const K
                 render_all(level.kernels, *target, options.jobs));
     std::vector<std::string> entries;
     for (const auto& kernel : level.kernels) entries.push_back(kernel->name);
-    const bool is_cuda = lower::level_arch(level.level) == lower::Arch::kCuda;
-    TERN_TRY((is_cuda ? build_cuda : build_cpu)(level, rendered, entries, compile, out));
+    if (lower::level_arch(level.level) == lower::Arch::kCuda) {
+      add_cuda_jobs(level, rendered, entries, out, cuda);
+    } else {
+      TERN_TRY(build_cpu(level, rendered, entries, compile, out));
+    }
   }
+  const CheckContext context("compiling CUDA kernels");
+  TERN_TRY(build_cuda(cuda, compile, out));
   return out;
 }
 

@@ -95,7 +95,7 @@ void DispatchTable::print() const {
     if (peak_.byte_gops > 0) std::printf(", %.0f GOP/s on bytes", peak_.byte_gops);
     std::printf(", %.1f GB/s from memory", peak_.gbs);
     if (measured_) std::printf(" (measured now on %d thread%s)", threads_, threads_ == 1 ? "" : "s");
-    std::printf("; above 100 %%: operands were in caches\n");
+    std::printf("; above 100 %%: caches, or Winograd\n");
   } else {
     std::printf("limits of this device are not measured: --peak-gflops and --peak-gbs say them\n");
   }

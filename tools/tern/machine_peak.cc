@@ -45,7 +45,7 @@ struct Loop {
 
 #if defined(__x86_64__)
 #define TERN_TARGET(text) __attribute__((target(text)))
-TERN_FMA_LOOP(fma_512, TERN_TARGET("avx512f"), 16, 24)
+TERN_FMA_LOOP(fma_512, TERN_TARGET("avx512f"), 16, 12)
 TERN_FMA_LOOP(fma_256, TERN_TARGET("avx2,fma"), 8, 12)
 TERN_FMA_LOOP(fma_128, , 4, 12)
 
@@ -74,7 +74,7 @@ TERN_BYTE_LOOP(pairs_512, "avx512f,avx512bw", __m512i,
 TERN_BYTE_LOOP(pairs_256, "avx2", __m256i, _mm256_add_epi32(chain[i], _mm256_madd_epi16(chain[i], x)))
 
 Loop fma_loop() {
-  if (__builtin_cpu_supports("avx512f")) return {fma_512, 2.0 * 16 * 24};
+  if (__builtin_cpu_supports("avx512f")) return {fma_512, 2.0 * 16 * 12};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {fma_256, 2.0 * 8 * 12};
   return {fma_128, 2.0 * 4 * 12};
 }
@@ -144,7 +144,7 @@ double read_rate(int threads) {
     }
     sums[static_cast<size_t>(t) * 8] = a[0] + b[0];
   };
-  return best_rate(threads, 4, static_cast<double>(lines * sizeof(line)), work) * 1e-9;
+  return best_rate(threads, 8, static_cast<double>(lines * sizeof(line)), work) * 1e-9;
 }
 
 }  // namespace
