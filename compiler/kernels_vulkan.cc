@@ -53,7 +53,8 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
   toolchain::CompileOptions compile;
   compile.jobs = options.jobs;
   compile.use_cache = options.use_cache;
-  compile.dump_dir = options.dump_dir;
+  if (!options.dump_dir.empty())
+    compile.dump_dir = fmt::format("{}/{}", options.dump_dir, lower::level_name(level.level));
   TERN_ASSIGN(toolchain::SpirvImage spirv, toolchain::compile_shaders(shaders, compile));
   image.image = std::move(spirv.bytes);
   image.entry_offsets = std::move(spirv.offsets);

@@ -143,7 +143,7 @@ Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const Com
       cache.keep(key, code);
       ++compiled;
     }
-    return options.dump_dir.empty() ? Ok{} : dump(options.dump_dir + "/glsl", shader, code);
+    return options.dump_dir.empty() ? Ok{} : dump(options.dump_dir, shader, code);
   };
   const auto work = [&] {
     ShaderCompiler compiler(options.optimization != "-O0");
