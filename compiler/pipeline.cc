@@ -13,6 +13,7 @@
 #include "compiler/kernels.h"
 #include "compiler/lower/lower.h"
 #include "compiler/lower/precision.h"
+#include "compiler/program/derive.h"
 #include "compiler/program/program.h"
 #include "compiler/target_problems.h"
 #include "compiler/toolchain/shaderc.h"
@@ -243,6 +244,7 @@ bool Compilation::leave_out(const lower::Target& target, const std::vector<std::
 
 bool Compilation::build_programs() {
   phase("planning memory", 0.3);
+  program::derive_constants(lowered_, targets_);
   for (size_t i = 0; i < lowered_.size(); ++i)
     program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
   int64_t alignment = program::ConstantPool::kAlignment;
@@ -269,6 +271,8 @@ bool Compilation::build_programs() {
     summary.scratch_bytes = built->report.scratch_bytes;
     summary.workgroup_bytes = built->report.workgroup_bytes;
     summary.on_gpu = lower::is_gpu(target.arch);
+    summary.derived_constants = built->report.derived_constants;
+    summary.derived_bytes = built->report.derived_bytes;
     summary.copy_notes = std::move(built->report.copy_notes);
     summary.precision = std::move(lowered_[i]->precision);
     result_.report.programs.push_back(std::move(summary));

@@ -46,6 +46,7 @@ struct ProgramSummary {
   int64_t scratch_bytes = 0;    // a CPU's worker
   int64_t workgroup_bytes = 0;  // a GPU's workgroup
   bool on_gpu = false;
+  int64_t derived_constants = 0, derived_bytes = 0;  // weights that init computes in device memory
   std::vector<std::string> copy_notes;
   lower::PrecisionReport precision;
 };

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <unordered_set>
 
 #include "compiler/kernel/expr_util.h"
@@ -40,6 +41,7 @@ class Verifier {
     if (is_mutable) mutable_.insert(var.get());
   }
   bool gpu() const { return kernel_.threads != 0; }
+  bool is_number(const Expr& e, const Dim& number) const;
   void expr(const Expr& e);
   void intrinsic(const Expr& e);
   void collective_in_select(const Expr& e);
@@ -375,6 +377,13 @@ void Verifier::body(const std::vector<Stmt>& statements) {
   buffers_ = std::move(buffers);
 }
 
+// A constant of that value, or a parameter that has it (kernels that dispatches of many sizes share).
+bool Verifier::is_number(const Expr& e, const Dim& number) const {
+  if (e->kind != ExprKind::kVar) return int_value(e) == number.value();
+  return std::any_of(kernel_.params.begin(), kernel_.params.end(),
+                     [&](const Param& p) { return p.var == e->var && p.value == number; });
+}
+
 std::string Verifier::run() {
   const Kernel& k = kernel_;
   if (!is_identifier(k.name)) problem("The kernel name '{}' is no identifier.", k.name);
@@ -393,7 +402,7 @@ std::string Verifier::run() {
       problem("Grid axis '{}' has no extent expression.", g.var->name);
     } else {
       expr(g.extent_expr);
-      if (g.extent.is_const() && int_value(g.extent_expr) != g.extent.value()) {
+      if (g.extent.is_const() && !is_number(g.extent_expr, g.extent)) {
         problem("Grid axis '{}' has two extents.", g.var->name);
       }
     }

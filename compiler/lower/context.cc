@@ -199,7 +199,8 @@ TensorDataPtr LoweringContext::permuted(const TensorDataPtr& data, const std::ve
   return out;
 }
 
-int LoweringContext::add_constant(const std::string& name, TensorDataPtr data) {
+int LoweringContext::add_constant(const std::string& name, TensorDataPtr data,
+                                  std::shared_ptr<const WeightEncoding> encoding) {
   if (auto it = constants_.find(data.get()); it != constants_.end()) return it->second;
   BufferDef def;
   def.kind = BufferKind::kConstant;
@@ -207,6 +208,7 @@ int LoweringContext::add_constant(const std::string& name, TensorDataPtr data) {
   def.dtype = data->dtype();
   def.bytes = dtype_storage_bytes(data->dtype(), data->count());
   def.data = data;
+  def.encoding = std::move(encoding);
   const int id = add_buffer(std::move(def));
   constants_[data.get()] = id;
   return id;

@@ -39,7 +39,9 @@ class LoweringContext {
   int add_buffer(BufferDef def);
   // Arena memory for `elements` of dtype; a dynamic buffer with its allocation step when no bound is known.
   int add_temporary(const std::string& name, DType dtype, const Dim& elements);
-  int add_constant(const std::string& name, TensorDataPtr data);
+  // `encoding`: how the bytes follow from panels, where they do.
+  int add_constant(const std::string& name, TensorDataPtr data,
+                   std::shared_ptr<const WeightEncoding> encoding = nullptr);
 
   // Values. A constant gets its buffer, in dense order, when its place is first asked for; a view of a placed
   // value gets a place over the same buffer. has_place says whether place() would succeed.

@@ -4,8 +4,11 @@
 #include <array>
 
 #include "compiler/lower/contraction_body.h"
+#include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/contraction.h"
+#include "compiler/lower/packing.h"
+#include "compiler/lower/weight_encoding.h"
 
 namespace tern::lower {
 
@@ -43,6 +46,20 @@ bool multiplies_bf16(const graph::Node& root, LoweringContext& context) {
   const bool narrows = context.precision().narrow_type() == DType::kBF16 && lhs->type.dtype == DType::kF32 &&
                        !context.precision().kept(lhs);
   return narrows || context.stored_type(lhs) == DType::kBF16;
+}
+
+std::shared_ptr<const WeightEncoding> winograd_encoding(const graph::Node& conv, const TensorDataPtr& weights,
+                                                        int outputs) {
+  kernel::ParamTable unused;
+  const ContractionProblem problem = conv_problem(conv, unused);
+  const PanelSource panels{1, problem.k.value(), problem.n.value(), problem.b_element};
+  auto encoding = std::make_shared<WeightEncoding>();
+  encoding->kind = WeightEncoding::Kind::kWinograd;
+  encoding->k = panels.k;
+  encoding->n = panels.n;
+  encoding->transform = &winograd_transform(outputs, static_cast<int>(conv.ints("strides")[0]));
+  encoding->panels = [weights, panels] { return pack_panels(*weights, panels); };
+  return encoding;
 }
 
 }  // namespace
@@ -91,7 +108,8 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     request.constant_rhs = constant;
     request.pack = [&](const std::function<TensorDataPtr()>& make) {
       if (packed_buffer < 0) {
-        packed_buffer = context.add_constant(rhs->name, make());
+        packed_buffer = context.add_constant(
+            rhs->name, make(), winograd ? winograd_encoding(root, constant, winograd) : nullptr);
         context.note_stored(rhs, context.stored_type(rhs));
       }
       return dispatch.bind(packed_buffer);

@@ -22,11 +22,14 @@ enum class BufferKind : uint8_t {
   kInput,      // the caller's, dense ONNX order; never written
   kOutput,     // the caller's or the runtime's, dense ONNX order
   kConstant,   // bytes known now
+  kDerived,    // computed from constants by the program's init steps, once a session; static size
   kTemporary,  // lives in the arena; bytes is a Dim over entry symbols (an upper bound for data-dependent
                // sizes)
   kDynamic,  // allocated by kAllocate when its size is known (sizes that no entry symbol bounds; loop-carried
              // growth)
 };
+
+struct WeightEncoding;  // weight_encoding.h
 
 struct BufferDef {
   BufferKind kind = BufferKind::kTemporary;
@@ -35,8 +38,9 @@ struct BufferDef {
   Dim bytes;           // reserved size
   int io_index = -1;   // kInput, kOutput
   TensorDataPtr data;  // kConstant: the bytes, already packed as kernels read them
-  int alias_of = -1;   // this buffer is part of another one, at alias_offset (concat operands computed in
-                       // place, views): no memory of its own
+  std::shared_ptr<const WeightEncoding> encoding;  // kConstant: how they follow from panels; may be null
+  int alias_of = -1;  // this buffer is part of another one, at alias_offset (concat operands computed in
+                      // place, views): no memory of its own
   Dim alias_offset;
 };
 
@@ -157,6 +161,7 @@ struct LoweredProgram {
   std::vector<IoDef> inputs, outputs;
   std::vector<graph::SymbolInfo> symbols;  // kInput ones are bound at entry; value pointers are null here
   std::vector<BufferDef> buffers;
+  std::vector<Step> init_steps;  // commands that fill kDerived buffers, which `steps` only read
   std::vector<Step> steps;
   PrecisionReport precision;
 };

@@ -15,18 +15,20 @@ class Machine {
 
   Status start(const std::vector<TensorDataPtr>& inputs) {
     for (const graph::SymbolInfo& s : program_.symbols) {
+      if (inputs.empty()) break;
       if (s.origin == graph::SymbolInfo::Origin::kInput)
         symbols_[s.name] = inputs[static_cast<size_t>(s.input)]->shape()[static_cast<size_t>(s.axis)];
     }
     for (size_t b = 0; b < memory_.size(); ++b) {
       const BufferDef& def = program_.buffers[b];
       std::vector<uint8_t>& bytes = memory_[b];
-      if (def.kind == BufferKind::kInput) {
+      if (def.kind == BufferKind::kInput && !inputs.empty()) {
         const auto data = inputs[static_cast<size_t>(def.io_index)]->bytes();
         bytes.assign(data.begin(), data.end());
       } else if (def.kind == BufferKind::kConstant) {
         bytes.assign(def.data->bytes().begin(), def.data->bytes().end());
-      } else if (def.kind == BufferKind::kTemporary) {
+      } else if ((def.kind == BufferKind::kTemporary && !inputs.empty()) ||
+                 def.kind == BufferKind::kDerived) {
         TERN_ASSIGN(const int64_t size, value(def.bytes));
         bytes.assign(static_cast<size_t>(size), 0xCD);
       }
@@ -37,6 +39,13 @@ class Machine {
   Status run(const std::vector<Step>& steps) {
     for (const Step& s : steps) TERN_TRY(step(s));
     return Ok{};
+  }
+
+  std::vector<std::vector<uint8_t>> derived() {
+    for (size_t b = 0; b < memory_.size(); ++b) {
+      if (program_.buffers[b].kind != BufferKind::kDerived) memory_[b].clear();
+    }
+    return std::move(memory_);
   }
 
   Result<std::vector<TensorDataPtr>> outputs() {
@@ -203,8 +212,16 @@ Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& progra
                                                     const std::vector<TensorDataPtr>& inputs, int level) {
   Machine machine(program, level);
   TERN_TRY(machine.start(inputs));
+  TERN_TRY(machine.run(program.init_steps));
   TERN_TRY(machine.run(program.steps));
   return machine.outputs();
+}
+
+Result<std::vector<std::vector<uint8_t>>> evaluate_init(const LoweredProgram& program) {
+  Machine machine(program, 0);
+  TERN_TRY(machine.start({}));
+  TERN_TRY(machine.run(program.init_steps));
+  return machine.derived();
 }
 
 }  // namespace tern::lower

@@ -16,4 +16,7 @@ namespace tern::lower {
 Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& program,
                                                     const std::vector<TensorDataPtr>& inputs, int level = 0);
 
+// What the init steps leave in each kDerived buffer; others are empty.
+Result<std::vector<std::vector<uint8_t>>> evaluate_init(const LoweredProgram& program);
+
 }  // namespace tern::lower

@@ -1,6 +1,5 @@
 #include "compiler/lower/winograd_transform.h"
 
-#include <array>
 #include <cmath>
 
 #include "compiler/lower/contraction_schedule.h"
@@ -149,10 +148,7 @@ std::vector<Expr> winograd_output(const WinogradTransform& t, bool has_fma, cons
   return result;
 }
 
-namespace {
-
-// G: a row a point, over the three taps.
-std::vector<std::array<double, 3>> weight_rows(const WinogradTransform& t) {
+std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform& t) {
   std::vector<std::array<double, 3>> g;
   const auto at_point = [&](double x, double scale) {
     if (t.stride == 1) g.push_back({scale, scale * x, scale * x * x});
@@ -170,14 +166,12 @@ std::vector<std::array<double, 3>> weight_rows(const WinogradTransform& t) {
   return g;
 }
 
-}  // namespace
-
 TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& t) {
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1];
   const int64_t panels = (outputs + kPanelColumns - 1) / kPanelColumns;
   const int size = t.weights();
   const int64_t points = int64_t{size} * size;
-  const std::vector<std::array<double, 3>> g = weight_rows(t);
+  const std::vector<std::array<double, 3>> g = winograd_weight_rows(t);
 
   auto out = TensorData::make(DType::kF32, {panels, points, channels, kPanelColumns});
   float* to = out->mutable_as<float>();

@@ -13,6 +13,9 @@
 // make them grow four to eight times (docs/lowering.md).
 #pragma once
 
+#include <array>
+#include <vector>
+
 #include "compiler/kernel/ir.h"
 #include "compiler/support/tensor_data.h"
 
@@ -38,6 +41,9 @@ std::vector<kernel::Expr> winograd_input(const WinogradTransform& transform, boo
 std::vector<kernel::Expr> winograd_output(const WinogradTransform& transform, bool has_fma,
                                           const std::vector<kernel::Expr>& products,
                                           std::vector<kernel::Stmt>& out);
+
+// G: a row a point, over the three taps.
+std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform& transform);
 
 // The weights [O, C, 3, 3] (any float type) as G g G^T, computed in f64 and rounded once, for one small
 // product a point: out[(((o / 16) * weights()^2 + point) * C + c) * 16 + o % 16], zero in the columns past O.

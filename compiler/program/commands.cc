@@ -54,13 +54,14 @@ SlotTable::SlotTable(const lower::LoweredProgram& lowered, const MemoryPlan& pla
                      ModuleParts& parts, ProgramPools& pools)
     : plan_(plan), slot_of_(lowered.buffers.size(), kNone), base_(lowered.buffers.size()) {
   std::vector<bool> used(lowered.buffers.size());
+  mark_used(lowered.init_steps, plan, used);
   mark_used(lowered.steps, plan, used);
   std::vector<module::Slot>& slots = pools.program().slots;
   const auto add = [&](int64_t bytes, uint32_t index, module::SlotKind kind) {
     slots.emplace_back(bytes, index, kind);
     return static_cast<uint32_t>(slots.size() - 1);
   };
-  uint32_t arena = kNone;
+  uint32_t arena = kNone, derived = kNone;
   std::map<uint32_t, uint32_t> constants;  // segment → slot
   for (size_t i = 0; i < lowered.buffers.size(); ++i) {
     const lower::BufferDef& buffer = lowered.buffers[i];
@@ -78,6 +79,14 @@ SlotTable::SlotTable(const lower::LoweredProgram& lowered, const MemoryPlan& pla
         if (fresh) at->second = add(-1, entry.segment, module::SlotKind::Constants);
         slot_of_[i] = at->second;
         base_[i] = entry.offset;
+        break;
+      }
+      case BufferKind::kDerived: {
+        if (derived == kNone) derived = add(0, 0, module::SlotKind::Persistent);
+        slot_of_[i] = derived;
+        base_[i] = slots[derived].bytes();
+        const int64_t alignment = parts.constants.alignment(), bytes = buffer.bytes.value();
+        slots[derived].mutate_bytes(base_[i] + (bytes + alignment - 1) / alignment * alignment);
         break;
       }
       case BufferKind::kInput:

@@ -41,6 +41,18 @@ std::string identifier(const std::string& text) {
 
 }  // namespace
 
+std::optional<size_t> ConstantPool::find(const TensorData& data) const {
+  return find(data, content_hash(data));
+}
+
+std::optional<size_t> ConstantPool::find(const TensorData& data, uint64_t hash) const {
+  const auto [first, last] = by_hash_.equal_range(hash);
+  for (auto at = first; at != last; ++at) {
+    if (same_bytes(*entries_[at->second].data, data)) return at->second;
+  }
+  return std::nullopt;
+}
+
 size_t ConstantPool::add(const TensorDataPtr& data, const std::string& name, int program) {
   const uint64_t bit = uint64_t{1} << program;
   if (const auto known = by_pointer_.find(data.get()); known != by_pointer_.end()) {
@@ -48,11 +60,7 @@ size_t ConstantPool::add(const TensorDataPtr& data, const std::string& name, int
     return known->second;
   }
   const uint64_t hash = content_hash(*data);
-  const auto [first, last] = by_hash_.equal_range(hash);
-  size_t index = entries_.size();
-  for (auto at = first; at != last; ++at) {
-    if (same_bytes(*entries_[at->second].data, *data)) index = at->second;
-  }
+  const size_t index = find(*data, hash).value_or(entries_.size());
   if (index == entries_.size()) {
     entries_.push_back({data, name, 0, 0, 0});
     by_hash_.emplace(hash, index);

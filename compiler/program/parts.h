@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -27,6 +28,7 @@ class ConstantPool {
   };
   // Returns the entry's index.
   size_t add(const TensorDataPtr& data, const std::string& name, int program);
+  std::optional<size_t> find(const TensorData& data) const;  // the entry with these bytes
   // `alignment`: of each constant's place, for all programs.
   void layout(int64_t alignment = kAlignment);
   int64_t alignment() const { return alignment_; }
@@ -35,6 +37,8 @@ class ConstantPool {
   const std::vector<int64_t>& segment_bytes() const { return segment_bytes_; }
 
  private:
+  std::optional<size_t> find(const TensorData& data, uint64_t hash) const;
+
   std::vector<Entry> entries_;
   std::unordered_multimap<uint64_t, size_t> by_hash_;
   std::unordered_map<const TensorData*, size_t> by_pointer_;

@@ -476,6 +476,26 @@ Result<uint32_t> write_reserve(const lower::LoweredProgram& lowered, const Memor
   return routine;
 }
 
+// Fills derived buffers: run when a session is created.
+Result<uint32_t> write_init(const lower::LoweredProgram& lowered, CommandWriter& commands,
+                            ProgramPools& pools, ProgramReport& report) {
+  const ProgramReport before = report;
+  TERN_ASSIGN(const CommandWriter::List list,
+              commands.write(lowered.init_steps, 0, lowered.init_steps.size()));
+  TERN_CHECK(list.block_dims.empty(), "init needs numbers of an invocation");
+  report = before;  // what an invocation does
+  for (const lower::BufferDef& buffer : lowered.buffers) {
+    if (buffer.kind != BufferKind::kDerived || buffer.alias_of >= 0) continue;
+    ++report.derived_constants;
+    report.derived_bytes += buffer.bytes.value();
+  }
+  RoutineWriter writer(pools);
+  writer.emit_wide(VmOp::op_submit, 0, list.index);
+  writer.emit(VmOp::op_return);
+  bool fits = false;
+  return writer.finish("init", fits);
+}
+
 // The arena at the symbols' largest values, or -1.
 int64_t arena_bound(const lower::LoweredProgram& lowered, const MemoryPlan& plan) {
   std::unordered_map<std::string, int64_t> values;
@@ -531,6 +551,9 @@ Result<BuiltProgram> build_program(const lower::LoweredProgram& lowered, const l
   }
   TERN_ASSIGN(const uint32_t main, MainRoutine(lowered, target, built.plan, slots, commands, pools).write());
   built.program->entries.emplace_back(main, reserve);
+  if (!lowered.init_steps.empty()) {
+    TERN_ASSIGN(built.program->init, write_init(lowered, commands, pools, built.report));
+  }
   built.program->block_size = commands.block_size();
   built.program->arena_bound = arena_bound(lowered, built.plan);
   built.report.instructions = static_cast<int64_t>(built.program->code.size());

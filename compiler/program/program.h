@@ -19,9 +19,10 @@ namespace tern::program {
 // What the end report of ternc says about a program.
 struct ProgramReport {
   int64_t dispatches = 0, copies = 0, fills = 0, barriers = 0, lists = 0, instructions = 0;
-  int64_t scratch_bytes = 0;            // a worker, the largest kernel
-  int64_t workgroup_bytes = 0;          // GPUs: a workgroup, the largest kernel
-  std::vector<std::string> copy_notes;  // what each copy step copies: none is silent
+  int64_t scratch_bytes = 0;                         // a worker, the largest kernel
+  int64_t workgroup_bytes = 0;                       // GPUs: a workgroup, the largest kernel
+  int64_t derived_constants = 0, derived_bytes = 0;  // computed by init
+  std::vector<std::string> copy_notes;               // what each copy step copies: none is silent
 };
 
 struct BuiltProgram {

@@ -60,6 +60,9 @@ std::string end_report(const CompileResult& result, const std::string& output, b
     for (const std::string& note : program.copy_notes) {
       if (verbose) out += fmt::format("  copy {}\n", note);
     }
+    if (program.derived_constants)
+      out += fmt::format("  {} weights ({}) are computed from other encodings when a session is created\n",
+                         program.derived_constants, bytes_text(program.derived_bytes));
     if (verbose) out += fmt::format("  {} barriers\n", program.barriers);
     out += precision_report(program.precision, verbose);
   }

@@ -9,6 +9,7 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 #include "compiler/lower/gpu/mma_kernel.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/weight_encoding.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -311,11 +312,24 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   dispatch.set_flops(contraction_flops(root));
   ContractionProblem problem = root.kind == OpKind::kDot ? dot_problem(root, dispatch.params(), true)
                                                          : conv_problem(root, dispatch.params());
+  const PanelSource panels{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
+  const int64_t channels = problem.geometry.channels;
   pad_channels(root, problem, context);
   // Shorter sums than one product, or hardly any columns: most of the units' work would be on zeros.
   if (problem.k.value() < 16 || problem.n.value() < 8) return false;
   const PanelSource source{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
-  const int packed = context.add_constant(root.operand(1)->name, pack_matrix(*weights, source, dtype));
+  auto encoding = std::make_shared<WeightEncoding>();
+  encoding->dtype = dtype;
+  encoding->batch = panels.batch;
+  encoding->k = panels.k;
+  encoding->n = panels.n;
+  if (source.k != panels.k) {
+    encoding->channels = channels;
+    encoding->spread = kChunk;
+  }
+  encoding->panels = [weights, panels, dtype] { return pack_panels(*weights, panels, dtype); };
+  const int packed =
+      context.add_constant(root.operand(1)->name, pack_matrix(*weights, source, dtype), std::move(encoding));
   context.note_stored(root.operand(1), dtype);
 
   const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(),

@@ -1,0 +1,136 @@
+// Weights that several targets read in different encodings are stored once, and what init steps compute of
+// them (run on the kernel evaluator) is what would have been stored.
+#include "compiler/program/derive.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "compiler/lower/lower.h"
+#include "compiler/lower/step_eval.h"
+#include "compiler/program/parts.h"
+
+namespace tern::program {
+namespace {
+
+using lower::Arch;
+using lower::BufferKind;
+using lower::Level;
+using lower::Target;
+
+const Target kCpu{Arch::kX86_64, {Level::kX86V2, Level::kX86V4}}, kCuda{Arch::kCuda, {Level::kCudaSm80}},
+    kVulkan{Arch::kVulkan, {Level::kVulkan11}};
+
+std::string numbers(int64_t count) {
+  std::string out;
+  for (int64_t i = 0; i < count; ++i)
+    out += fmt::format("{}{}", i ? ", " : "", static_cast<double>(i * 7919 % 2039 - 1019) / 512);
+  return out;
+}
+
+std::string dot_graph(int64_t k, int64_t n) {
+  return fmt::format(
+      "graph \"g\" {{\n  input %x: f32[40,{0}] as \"x\"\n  %w = constant f32[{0},{1}] {{{2}}}\n"
+      "  %y = dot(%x, %w)\n  output %y as \"y\"\n}}",
+      k, n, numbers(k * n));
+}
+
+std::string conv_graph(int64_t channels, int64_t outputs, int64_t side, int64_t stride) {
+  return fmt::format(
+      "graph \"g\" {{\n  input %x: f32[1,{0},{2},{2}] as \"x\"\n  %w = constant f32[{1},{0},3,3] {{{4}}}\n"
+      "  %y = conv(%x, %w) <strides=[{3},{3}], low=[1,1], high=[1,1], dilations=[1,1], "
+      "lhs_dilations=[1,1], groups=1>\n  output %y as \"y\"\n}}",
+      channels, outputs, side, stride, numbers(outputs * channels * 9));
+}
+
+using Programs = std::vector<std::unique_ptr<lower::LoweredProgram>>;
+
+Programs lowered(const std::string& text, const std::vector<Target>& targets, DType precision) {
+  Programs programs;
+  for (const Target& target : targets) {
+    auto graph = graph::parse_graph(text);
+    REQUIRE_MESSAGE(graph.ok(), graph.error().text());
+    lower::LowerOptions options;
+    options.precision = precision;
+    Diagnostics diagnostics;
+    programs.push_back(lower::lower(**graph, target, options, diagnostics));
+    REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
+  }
+  return programs;
+}
+
+int64_t stored_bytes(const Programs& programs) {
+  ConstantPool pool;
+  for (size_t p = 0; p < programs.size(); ++p) {
+    for (const lower::BufferDef& b : programs[p]->buffers) {
+      if (b.kind == BufferKind::kConstant) pool.add(b.data, b.name, static_cast<int>(p));
+    }
+  }
+  int64_t bytes = 0;
+  for (const ConstantPool::Entry& entry : pool.entries())
+    bytes += static_cast<int64_t>(entry.data->bytes().size());
+  return bytes;
+}
+
+// Derives, and compares what init computes with what was there; `error`: how much it may differ, of the
+// largest weight.
+void check(const std::string& text, const std::vector<Target>& targets, DType precision, size_t deriving,
+           double error) {
+  Programs programs = lowered(text, targets, precision);
+  const Programs before = lowered(text, targets, precision);
+  derive_constants(programs, targets);
+  CHECK(stored_bytes(programs) == stored_bytes(lowered(text, {targets[0]}, precision)));
+  for (size_t p = 0; p < programs.size(); ++p) {
+    CAPTURE(p);
+    CHECK(programs[p]->init_steps.empty() == (p != deriving));
+    auto memory = lower::evaluate_init(*programs[p]);
+    REQUIRE_MESSAGE(memory.ok(), memory.error().text());
+    for (size_t b = 0; b < before[p]->buffers.size(); ++b) {
+      if (programs[p]->buffers[b].kind != BufferKind::kDerived) continue;
+      const TensorData& want = *before[p]->buffers[b].data;
+      const std::vector<uint8_t>& got = (*memory)[b];
+      REQUIRE(got.size() == want.bytes().size());
+      if (error == 0) {
+        CHECK(std::equal(got.begin(), got.end(), want.bytes().begin()));
+        continue;
+      }
+      double largest = 0, difference = 0;
+      for (int64_t i = 0; i < want.count(); ++i) {
+        float v = 0;
+        std::memcpy(&v, &got[static_cast<size_t>(i) * 4], 4);
+        largest = std::max(largest, std::abs(want.float_at(i)));
+        difference = std::max(difference, std::abs(want.float_at(i) - static_cast<double>(v)));
+      }
+      CHECK(difference <= error * largest);
+    }
+  }
+}
+
+TEST_CASE("weights for matrix units are computed from the panels that CPUs read") {
+  check(dot_graph(100, 136), {kCpu, kCuda}, DType::kF16, 1, 0);
+  check(dot_graph(128, 128), {kCpu, kCuda}, DType::kBF16, 1, 0);
+  check(conv_graph(24, 60, 9, 1), {kCpu, kCuda}, DType::kF16, 1, 0);
+}
+TEST_CASE("pixels of few channels: the panels' steps are spread") {
+  check(conv_graph(3, 72, 9, 2), {kCpu, kCuda}, DType::kF16, 1, 0);
+}
+TEST_CASE("panels are computed back from weights for Winograd's algorithm") {
+  for (const Target& gpu : {kCuda, kVulkan}) {
+    check(conv_graph(32, 32, 56, 1), {kCpu, gpu}, DType::kF32, 1, 0x1p-21);
+    check(conv_graph(64, 40, 14, 1), {kCpu, gpu}, DType::kF32, 1, 0x1p-21);
+  }
+  check(conv_graph(64, 128, 40, 2), {kCpu, kCuda}, DType::kF32, 1, 0x1p-21);
+}
+TEST_CASE("a program that needs no other encoding, or is alone, derives nothing") {
+  Programs alone = lowered(dot_graph(128, 128), {kCuda}, DType::kF16);
+  derive_constants(alone, {kCuda});
+  CHECK(alone[0]->init_steps.empty());
+  Programs shared = lowered(dot_graph(128, 128), {kCpu, kCuda}, DType::kF32);
+  derive_constants(shared, {kCpu, kCuda});
+  CHECK(shared[1]->init_steps.empty());
+}
+
+}  // namespace
+}  // namespace tern::program
