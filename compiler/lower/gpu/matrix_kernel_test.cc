@@ -118,6 +118,9 @@ TEST_CASE("matrix contraction: whole and ragged blocks, every arrangement of war
   check({64, 48, 80, {64, 32, 128, 2, 1, 2, 1}});
   check({40, 96, 64, {32, 64, 128, 1, 2, 2, 1}});
   check({130, 120, 72, {128, 128, 32, 2, 4, 1, 2}});
+  check({130, 120, 72, {128, 128, 32, 2, 2, 1, 2}});
+  check({33, 40, 304, {32, 32, 128, 1, 1, 4, 2}});
+  check({33, 40, 72, {32, 32, 64, 1, 1, 4, 1}});
   check({65, 64, 136, {128, 64, 64, 4, 2, 1, 1}});
 }
 TEST_CASE("matrix contraction: a symbolic number of rows") {
