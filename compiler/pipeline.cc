@@ -167,7 +167,7 @@ bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
   }
   // GPUs have no kernels for contractions of bytes yet: there quantised models compute in floats.
   if (lower::is_gpu(target.arch))
-    options.disabled.insert(options.disabled.end(), {"integer_contractions", "requantize"});
+    options.disabled.insert(options.disabled.end(), {"integer_contractions", "requantize", "tabulate"});
   if (!options_.dump_dir.empty()) {
     options.dump_dir = (std::filesystem::path(options_.dump_dir) / target_name(target)).string();
     std::error_code ignored;

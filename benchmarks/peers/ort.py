@@ -11,8 +11,10 @@ def prepare(model, inputs, scratch):
     return model
 
 
-def load(prepared, inputs, threads):
+def load(prepared, inputs, threads, entries=()):
     options = onnxruntime.SessionOptions()
+    for key, value in entries:
+        options.add_session_config_entry(key, value)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -111,6 +111,10 @@ Value* Builder::cast(Value* v, DType to, bool saturate) {
   return node(OpKind::kCast, {v}, std::move(attrs))->result();
 }
 
+Value* Builder::lookup(Value* v, TensorDataPtr table) {
+  return node(OpKind::kLookup, {v}, {{"table", std::move(table)}})->result();
+}
+
 Value* Builder::bitcast(Value* v, DType to) {
   if (v->type.dtype == to) return v;
   return node(OpKind::kBitcast, {v}, {{"to", to}})->result();

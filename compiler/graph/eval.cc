@@ -48,6 +48,7 @@ Result<std::vector<EvalValue>> evaluate_node(const Node& node, const std::vector
     case OpKind::kMap:
     case OpKind::kCast:
     case OpKind::kBitcast:
+    case OpKind::kLookup:
     case OpKind::kIota:
     case OpKind::kFromDims:
       return one(eval_elementwise(e));

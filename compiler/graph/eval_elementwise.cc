@@ -161,6 +161,13 @@ Result<TensorDataPtr> from_dims(const EvalNode& e) {
   return TensorDataPtr(out);
 }
 
+Result<TensorDataPtr> lookup(const EvalNode& e) {
+  const TensorDataPtr& table = e.node.attr<TensorDataPtr>("table");
+  auto out = TensorData::make(DType::kU8, e.in[0]->shape());
+  for (int64_t i = 0; i < out->count(); ++i) out->set_int(i, table->int_at(e.in[0]->int_at(i)));
+  return TensorDataPtr(out);
+}
+
 }  // namespace
 
 Result<TensorDataPtr> eval_elementwise(const EvalNode& e) {
@@ -175,6 +182,8 @@ Result<TensorDataPtr> eval_elementwise(const EvalNode& e) {
       const TensorDataPtr keep = e.in[0];
       return TensorDataPtr(TensorData::borrow(e.node.attr<DType>("to"), keep->shape(), keep->bytes(), keep));
     }
+    case OpKind::kLookup:
+      return lookup(e);
     case OpKind::kIota:
       return iota(e);
     case OpKind::kFromDims:

@@ -78,6 +78,17 @@ Types infer_cast(const Node& node) {
   return std::vector<Type>{Type::tensor(to, from.shape)};
 }
 
+Types infer_lookup(const Node& node) {
+  const Type& from = node.operand()->type;
+  const TensorDataPtr& table = node.attr<TensorDataPtr>("table");
+  if (!from.is_tensor() || from.dtype != DType::kU8)
+    return error("A 'lookup' is given {} and takes u8.", from.text());
+  if (table->dtype() != DType::kU8 || table->shape() != std::vector<int64_t>{256})
+    return error("The table of 'lookup' has {} elements of {} and needs 256 of u8.", table->count(),
+                 dtype_name(table->dtype()));
+  return std::vector<Type>{from};
+}
+
 Types infer_source(const Node& node) {
   if (node.kind == OpKind::kConstant) {
     const TensorDataPtr& t = node.attr<TensorDataPtr>("value");
@@ -121,6 +132,8 @@ Result<std::vector<Type>> infer(Graph& graph, const Node& node) {
     case OpKind::kCast:
     case OpKind::kBitcast:
       return infer_cast(node);
+    case OpKind::kLookup:
+      return infer_lookup(node);
     case OpKind::kIf:
     case OpKind::kLoop:
     case OpKind::kSeqConstruct:

@@ -199,6 +199,7 @@ class Builder {
   Value* like(Value* v, double value) { return scalar_constant(v->type.dtype, value); }
   Value* cast(Value* v, DType to, bool saturate = true);  // v itself when the type is already that
   Value* bitcast(Value* v, DType to);
+  Value* lookup(Value* v, TensorDataPtr table);  // u8; table: u8[256]
   Value* reshape(Value* v, Shape shape);
   Value* broadcast(Value* v, Shape shape);
   Value* transpose(Value* v, std::vector<int64_t> perm);

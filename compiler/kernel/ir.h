@@ -110,7 +110,7 @@ struct BufferNode {
   VType type;  // lanes > 1 only in registers
   Scope scope = Scope::kGlobal;
   Access access = Access::kRead;
-  int64_t size = 0;  // elements; local scopes
+  int64_t size = 0;  // elements; local scopes, and bindings of known length
   bool may_alias =
       false;  // kGlobal: may share memory with a read binding of equal size (element-wise in-place)
 };

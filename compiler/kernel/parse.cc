@@ -144,10 +144,15 @@ void Parser::header(Kernel& k) {
       std::string name = word();
       expect(":");
       VType t = type();
+      int64_t size = 0;
+      if (accept("[")) {
+        size = integer();
+        expect("]");
+      }
       std::string access = word();
       Access a = access == "read" ? Access::kRead : access == "write" ? Access::kWrite : Access::kReadWrite;
       if (a == Access::kReadWrite && access != "read_write") fail("'{}' is no access.", access);
-      BufferNode node{name, t, Scope::kGlobal, a, 0, accept("alias")};
+      BufferNode node{name, t, Scope::kGlobal, a, size, accept("alias")};
       k.bindings.push_back(std::make_shared<const BufferNode>(std::move(node)));
       buffers_[name] = k.bindings.back();
     } else if (accept("param")) {

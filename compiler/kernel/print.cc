@@ -290,8 +290,9 @@ std::string Printer::kernel(const Kernel& k) {
   if (!k.schedule.empty()) line(fmt::format("schedule \"{}\"", k.schedule));
   for (const Buffer& b : k.bindings) {
     constexpr std::string_view kAccess[] = {"read", "write", "read_write"};
-    line(fmt::format("bind {}: {} {}{}", name(b), type_text(b->type), kAccess[static_cast<size_t>(b->access)],
-                     b->may_alias ? " alias" : ""));
+    const std::string size = b->size > 0 ? fmt::format("[{}]", b->size) : "";
+    line(fmt::format("bind {}: {}{} {}{}", name(b), type_text(b->type), size,
+                     kAccess[static_cast<size_t>(b->access)], b->may_alias ? " alias" : ""));
   }
   for (const Param& p : k.params) line(fmt::format("param {} = \"{}\"", name(p.var), p.value.text()));
   for (const GridAxis& g : k.grid) {

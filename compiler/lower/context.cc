@@ -363,8 +363,10 @@ kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
   }
   if (auto it = declared_.find(buffer); it != declared_.end()) access = it->second;
   const BufferDef& def = context_.program().buffers[static_cast<size_t>(buffer)];
+  // A table's length is part of its kernel: lookups read it whole.
+  const int64_t known = def.data && def.dtype == DType::kU8 && def.data->count() == 256 ? 256 : 0;
   kernel::BufferNode node{
-      fmt::format("b{}", bound_.size()),    {def.dtype, 1}, kernel::Scope::kGlobal, access, 0,
+      fmt::format("b{}", bound_.size()),    {def.dtype, 1}, kernel::Scope::kGlobal, access, known,
       in_place_ && access == Access::kWrite};
   bound_.push_back({buffer, access, std::make_shared<const kernel::BufferNode>(std::move(node))});
   return bound_.back().handle;

@@ -154,6 +154,10 @@ Expr ElementEmitter::compute(const Node& node, const Value* value, const Index& 
       const bool is_bool = from->type.dtype == DType::kBool;
       return kernel::bitcast(is_bool ? kernel::cast(from, DType::kU8) : from, {to, 1});
     }
+    case OpKind::kLookup: {
+      const int table = dispatch_.context().add_constant("table", node.attr<TensorDataPtr>("table"));
+      return kernel::load(dispatch_.bind(table), kernel::cast(element(node.operand(), index), DType::kI64));
+    }
     case OpKind::kIota:
       return kernel::cast(index[static_cast<size_t>(node.int_attr("axis"))], value->type.dtype);
     case OpKind::kFromDims:

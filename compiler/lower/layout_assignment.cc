@@ -34,6 +34,7 @@ class Assigner {
         return;
       case OpKind::kMap:
       case OpKind::kCast:
+      case OpKind::kLookup:
       case OpKind::kPad:
       case OpKind::kConcat:
       case OpKind::kSlice:
@@ -103,6 +104,7 @@ class Assigner {
         return;
       case OpKind::kMap:
       case OpKind::kCast:
+      case OpKind::kLookup:
       case OpKind::kBitcast:
       case OpKind::kPad:
       case OpKind::kConcat:

@@ -195,5 +195,30 @@ TEST_CASE("products of bytes whose right operand is computed") {
   }
 }
 
+TEST_CASE("tables: by themselves, behind a convolution, in front of a sum") {
+  std::string numbers;
+  for (int i = 0; i < 256; ++i) numbers += fmt::format("{}{}", i == 0 ? "" : ", ", (i * 7 + 3) % 256);
+  const std::string table = fmt::format("<table=u8[256] {{{}}}>", numbers);
+  check_lowering_once({fmt::format(R"(
+  input %x: u8[3,N] as "x"
+  %t = lookup(%x) {}
+  output %t as "y")",
+                                   table),
+                       {77}},
+                      "table");
+  std::string behind = conv_text({{20, 8, 1, 1}, "1,8,6,7", "1,20,6,7", window(1, 0, 1, 1)});
+  const size_t end = behind.find("  output");
+  behind = behind.substr(0, end) + "  %t = lookup(%q) " + table + "\n  output %t as \"y\"";
+  check_lowering_once({.text = behind, .dispatches = 3}, "behind a convolution");
+  check_lowering_once({fmt::format(R"(
+  input %x: u8[5,33] as "x"
+  %t = lookup(%x) {}
+  %f = cast(%t) <to=f32>
+  %s = reduce(%f) <op=add, axes=[1]>
+  output %s as "y")",
+                                   table)},
+                      "in front of a sum");
+}
+
 }  // namespace
 }  // namespace tern::lower

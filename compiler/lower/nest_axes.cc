@@ -71,6 +71,7 @@ class Collector {
         return;
       case OpKind::kCast:
       case OpKind::kBitcast:
+      case OpKind::kLookup:
         ++out_.ops;
         visit(n.operand(), at, identity);
         return;

@@ -192,7 +192,8 @@ Growth RegionGrower::epilogue(Node* root) {
   const Shape& shape = root->result()->type.shape;
   const auto refuse = [&](const Node& n,
                           const std::unordered_set<const Value*>&) -> std::optional<FusionReason> {
-    if (n.kind != OpKind::kMap && n.kind != OpKind::kCast) return not_elementwise(n);
+    if (n.kind != OpKind::kMap && n.kind != OpKind::kCast && n.kind != OpKind::kLookup)
+      return not_elementwise(n);
     if (n.result()->type.shape != shape) return FusionReason::kOtherShape;
     return std::nullopt;
   };
@@ -240,6 +241,7 @@ Growth RegionGrower::rows(Node* root) {
         return reduces(n) ? joins_rows() : FusionReason::kOtherReduction;
       case OpKind::kMap:
       case OpKind::kCast:
+      case OpKind::kLookup:
         return row && is_row_shape(space, shape) ? joins_rows() : joins_if(shape == space.shape);
       case OpKind::kReshape:
         return row && is_row_shape(space, shape) ? joins_rows() : FusionReason::kView;

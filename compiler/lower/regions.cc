@@ -415,6 +415,7 @@ bool is_inlinable(const Node& node) {
     case OpKind::kMap:
     case OpKind::kCast:
     case OpKind::kBitcast:
+    case OpKind::kLookup:
     case OpKind::kIota:
     case OpKind::kFromDims:
     case OpKind::kPad:

@@ -16,6 +16,7 @@ int own_cost(const Node& node) {
     case OpKind::kMap:
       return scalar::info(node.scalar_op()).expensive ? 12 : 1;
     case OpKind::kCast:
+    case OpKind::kLookup:
       return 1;
     case OpKind::kGather:
     case OpKind::kGatherElements:
@@ -52,8 +53,8 @@ class Planner {
         plan_.results.push_back(n->result());
         continue;
       }
-      const bool pointwise =
-          n->kind == OpKind::kMap || n->kind == OpKind::kCast || n->kind == OpKind::kReshape;
+      const bool pointwise = n->kind == OpKind::kMap || n->kind == OpKind::kCast ||
+                             n->kind == OpKind::kLookup || n->kind == OpKind::kReshape;
       if (!pointwise) continue;
       bool row = false;
       size_t after = 0;

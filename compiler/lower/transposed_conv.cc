@@ -66,7 +66,8 @@ class Phases {
     if (!weights_ || !is("strides", 1) || !is("dilations", 1) || is("lhs_dilations", 1)) return false;
     if (dtype_bits(weights_->dtype()) < 8) return false;
     for (const Node* n : region_.nodes) {
-      const bool pointwise = n->kind == OpKind::kMap || n->kind == OpKind::kCast;
+      const bool pointwise =
+          n->kind == OpKind::kMap || n->kind == OpKind::kCast || n->kind == OpKind::kLookup;
       if (n != &root && (!pointwise || n->result()->type.shape != root.result()->type.shape)) return false;
     }
     // Few output channels leave vectors mostly empty; the plain nest runs its lanes elsewhere.

@@ -619,6 +619,23 @@ MemoryAccess CExpr::access(const kernel::Buffer& buffer, const Expr& index, cons
   return a;
 }
 
+namespace {
+
+// The bytes that look up a whole table: any of them is in range, whatever limits the access. Null for other
+// loads.
+Expr table_index(const Expr& load) {
+  const Expr& index = load->args[0];
+  const bool table = load->buffer->type.dtype == DType::kU8 && load->buffer->size == 256;
+  if (!table || index->type.lanes < 2 || index->kind != ExprKind::kCast) return nullptr;
+  return index->args[0]->type.dtype == DType::kU8 ? index->args[0] : nullptr;
+}
+
+bool looks_up_tables(CArch arch) {
+  return arch == CArch::kX86_64 || arch == CArch::kAArch64;
+}
+
+}  // namespace
+
 std::string CExpr::load_text(const Expr& e, bool raw) {
   const BufferSpelling& spelling = buffers_[e->buffer.get()];
   const Expr& index = e->args[0];
@@ -627,6 +644,10 @@ std::string CExpr::load_text(const Expr& e, bool raw) {
   DType dtype = e->type.dtype;
   const Expr limit = e->args.size() > 1 ? e->args[1] : nullptr;
   if (is_sub_byte(dtype)) return sub_byte_access(e->buffer, index, limit, e->type.lanes, "");
+  if (const Expr byte = table_index(e); byte && looks_up_tables(helpers_.target().arch)) {
+    helpers_.named_type("u8", e->type.lanes);
+    return call("lookup", "u8", e->type.lanes, {spelling.name, text(byte)});
+  }
   std::string bits = dialect_.load(helpers_, access(e->buffer, index, limit, e->type.lanes));
   return raw ? bits : decode(dtype, e->type.lanes, bits);
 }

@@ -129,6 +129,98 @@ std::string quantise_text(HelperSet& set, int lanes, std::string_view self) {
       u, self, f, one, zero, i);
 }
 
+// 0, 1, .. count - 1, and -1 up to `lanes`: picks of a shuffle.
+std::string first_picks(int count, int lanes) {
+  std::string out;
+  for (int l = 0; l < lanes; ++l) out += fmt::format(", {}", l < count ? l : -1);
+  return out;
+}
+
+// w: 32 bytes, each in a word. Pairs of neighbours of the table by one of two permutations, then one of both.
+std::string lookup_words_text(HelperSet& set, std::string_view self) {
+  const std::string w = set.named_type("u16", 32), m = set.memory_type("u16", 32);
+  return fmt::format(
+      "static inline {0} {1}(const u8* t, {0} w) {{\n  const {2}* p = (const {2}*)t;\n  {0} i = w >> 1;\n"
+      "  {0} low = ({0})__builtin_ia32_vpermi2varhi512(p[0], i, p[1]);\n"
+      "  {0} high = ({0})__builtin_ia32_vpermi2varhi512(p[2], i, p[3]);\n"
+      "  {0} pair = (w & 128) != 0 ? high : low;\n  return (pair >> ((w & 1) << 3)) & 255;\n}}\n",
+      w, self, m);
+}
+
+// Sixteen shuffles by the lower four bits, then choices by the upper ones.
+std::string lookup_by_shuffles(int bytes, const std::string& v, const std::string& m) {
+  const std::string wide = bytes == 32 ? "256" : "128";
+  std::string text = fmt::format("  {0} i = x & 15;\n  {0} s4 = x << 3, s5 = x << 2, s6 = x << 1;\n", v);
+  for (int c = 0; c < 16; ++c) {
+    const std::string row = fmt::format("*(const {}*)(t + {})", m, 16 * c);
+    text += bytes == 16 ? fmt::format("  {} r{} = {};\n", v, c, row)
+                        : fmt::format("  {} r{} = __builtin_shufflevector({}, {}{}{});\n", v, c, row, row,
+                                      first_picks(16, 16), first_picks(16, 16));
+    text += fmt::format("  r{0} = ({1})__builtin_ia32_pshufb{2}(r{0}, i);\n", c, v, wide);
+  }
+  for (int step = 1; step < 16; step *= 2) {
+    const std::string by = step == 1 ? "s4" : step == 2 ? "s5" : step == 4 ? "s6" : "x";
+    for (int c = 0; c < 16; c += 2 * step)
+      text += fmt::format("  r{0} = ({1})__builtin_ia32_pblendvb{2}(r{0}, r{3}, {4});\n", c, v, wide,
+                          c + step, by);
+  }
+  return text + "  return r0;\n}\n";
+}
+
+std::string lookup_by_neon_tables(const std::string& v, const std::string& m) {
+  std::string text = fmt::format("  const {}* p = (const {}*)t;\n", m, m);
+  for (int c = 0; c < 4; ++c) {
+    text += fmt::format(
+        "  {0}r = ({1})__builtin_neon_vqtb{2}4q_v({3}p[{4}], p[{5}], p[{6}], p[{7}], x - {8}, 48);\n",
+        c == 0 ? v + " " : "", v, c == 0 ? "l" : "x", c == 0 ? "" : "r, ", 4 * c, 4 * c + 1, 4 * c + 2,
+        4 * c + 3, 64 * c);
+  }
+  return text + "  return r;\n}\n";
+}
+
+// t[x] for tables of 256 bytes, without accesses of single lanes.
+std::string lookup_text(HelperSet& set, int lanes, std::string_view self) {
+  const CTarget& target = set.target();
+  const std::string v = set.named_type("u8", lanes);
+  const std::string head = fmt::format("static inline {0} {1}(const u8* t, {0} x) {{\n", v, self);
+  const bool x86 = target.arch == CArch::kX86_64;
+  const int whole = target.avx512 ? 64 : target.avx2 && lanes > 16 ? 32 : 16;
+  if (lanes > whole) {
+    const std::string half = set.function("lookup", "u8", lanes / 2);
+    return head + fmt::format("  {0} r;\n  r.lo = {1}(t, x.lo);\n  r.hi = {1}(t, x.hi);\n  return r;\n}}\n",
+                              v, half);
+  }
+  if (target.avx512) {
+    const std::string words = set.function("lookup_words", "u16", 32), w = set.named_type("u16", 32);
+    if (lanes == 64)
+      return head +
+             fmt::format("  {0} w = ({0})x;\n  return ({1})({2}(t, w & 255) | ({2}(t, w >> 8) << 8));\n}}\n",
+                         w, v, words);
+    const std::string few = set.named_type("u16", lanes);
+    std::string wide = fmt::format("__builtin_convertvector(x, {})", few), narrow = words + "(t, w)";
+    if (lanes < 32) {
+      wide = fmt::format("__builtin_shufflevector({0}, {0}{1})", wide, first_picks(lanes, 32));
+      narrow = fmt::format("__builtin_shufflevector({0}, {0}{1})", narrow, first_picks(lanes, lanes));
+    }
+    return head +
+           fmt::format("  {} w = {};\n  return __builtin_convertvector({}, {});\n}}\n", w, wide, narrow, v);
+  }
+  if (x86 && lanes < whole) {  // sixteen shuffles for so few are more than their loads
+    std::string text = head + fmt::format("  {} r;\n", v);
+    for (int l = 0; l < lanes; ++l) text += fmt::format("  r[{0}] = t[x[{0}]];\n", l);
+    return text + "  return r;\n}\n";
+  }
+  if (lanes < whole) {
+    const std::string full = set.function("lookup", "u8", whole), all = set.named_type("u8", whole);
+    return head + fmt::format(
+                      "  {0} r = {1}(t, __builtin_shufflevector(x, x{2}));\n"
+                      "  return __builtin_shufflevector(r, r{3});\n}}\n",
+                      all, full, first_picks(lanes, whole), first_picks(lanes, lanes));
+  }
+  const std::string m = set.memory_type("u8", 16);
+  return head + (x86 ? lookup_by_shuffles(whole, v, m) : lookup_by_neon_tables(v, m));
+}
+
 // Packed elements: `bits` a piece, element 0 lowest. p: bytes; i: element indices; n: a count or a mask.
 std::string packed_text(HelperSet& set, std::string_view name, int lanes, std::string_view self) {
   bool by_count = name.ends_with("_count"), by_mask = name.ends_with("_mask");
@@ -216,6 +308,8 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
   if (of_lanes) return reduce_text(set, name.substr(7), scalar, lanes, self);
   if (name == "dot4_u8i8" || name == "dot4_i8i8" || name == "dot2_i16")
     return dot_text(set, name, lanes, self);
+  if (name == "lookup") return lookup_text(set, lanes, self);
+  if (name == "lookup_words") return lookup_words_text(set, self);
   if (name == "quantise_u8") return quantise_text(set, lanes, self);
   if (name == "round_between") return round_between_text(set, lanes, self);
   if (name == "dot2_bf16") return dot2_text(set, lanes, self);
@@ -225,9 +319,10 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
 }
 
 bool is_generated(std::string_view name) {
-  constexpr std::string_view kNames[] = {
-      "load_count",   "load_mask", "store_count", "store_mask", "gather",    "gather_mask",   "scatter",
-      "scatter_mask", "dot4_u8i8", "dot4_i8i8",   "dot2_i16",   "dot2_bf16", "round_between", "quantise_u8"};
+  constexpr std::string_view kNames[] = {"load_count",    "load_mask",   "store_count", "store_mask",
+                                         "gather",        "gather_mask", "scatter",     "scatter_mask",
+                                         "dot4_u8i8",     "dot4_i8i8",   "dot2_i16",    "dot2_bf16",
+                                         "round_between", "quantise_u8", "lookup",      "lookup_words"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);

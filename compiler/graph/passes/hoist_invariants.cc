@@ -11,6 +11,7 @@ bool may_fail(OpKind kind) {
     case OpKind::kMap:
     case OpKind::kCast:
     case OpKind::kBitcast:
+    case OpKind::kLookup:
     case OpKind::kIota:
     case OpKind::kFromDims:
     case OpKind::kReshape:

@@ -14,6 +14,7 @@
 #include "compiler/graph/passes/integer_contractions.h"
 #include "compiler/graph/passes/requantize.h"
 #include "compiler/graph/passes/simplify.h"
+#include "compiler/graph/passes/tabulate.h"
 #include "compiler/graph/passes/unroll_loops.h"
 
 namespace tern::graph {
@@ -31,6 +32,7 @@ constexpr Pass kPasses[] = {
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
     {"fold_scale", "per-channel scales behind conv and dot go into the weights", fold_scale},
     {"requantize", "scales between integer sums and quantised values become one", requantize},
+    {"tabulate", "chains from one 8-bit value to another become one table", tabulate},
     {"eliminate_dead", "what nobody uses goes", eliminate_dead},
 };
 
@@ -40,9 +42,9 @@ constexpr Pass kPasses[] = {
 // subexpressions, since they want weights with one user; the dead go last. Rounds repeat until none of them
 // changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds",     "eliminate_dead", "integer_contractions", "requantize",    "fold_constants",
-    "inline_if",        "unroll_loops",   "hoist_invariants",     "simplify",      "fold_constants",
-    "eliminate_common", "fold_scale",     "requantize",           "eliminate_dead"};
+    "apply_bounds",     "eliminate_dead", "integer_contractions", "requantize", "fold_constants",
+    "inline_if",        "unroll_loops",   "hoist_invariants",     "simplify",   "fold_constants",
+    "eliminate_common", "fold_scale",     "requantize",           "tabulate",   "eliminate_dead"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
