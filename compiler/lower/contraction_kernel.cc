@@ -155,6 +155,21 @@ class Builder {
     const Var nv = kernel::make_var("n");
     const Expr n = var_expr(nv);
     Stmts out{kernel::let(nv, n_value)};
+    if (o_.gather_b && o_.widen_words && !m_dim_.is_const()) {
+      // A single row: a panel would be widened for it alone.
+      words_in_place_ = true;
+      Stmts one = register_tile(int_const(0), n, 1, vectors, valid, nullptr);
+      words_in_place_ = false;
+      out.push_back(kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one),
+                                    row_tiles(n, vectors, valid)));
+      return out;
+    }
+    append(out, row_tiles(n, vectors, valid));
+    return out;
+  }
+
+  Stmts row_tiles(const Expr& n, int vectors, const Expr& valid) {
+    Stmts out;
     if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
     if (prefetches() && !valid) plan_prefetch(n, out);
     const Var t = kernel::make_var("tile");
@@ -368,7 +383,7 @@ class Builder {
     TERN_UNREACHABLE();
   }
 
-  bool b_in_words() const { return !o_.gather_b && o_.word_steps > 1; }
+  bool b_in_words() const { return (words_in_place_ || !o_.gather_b) && o_.word_steps > 1; }
 
   // What the next group's part of B has in place of vector j of step k.
   void prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const {
@@ -558,6 +573,7 @@ class Builder {
   int step_ = 1;  // elements of a step along k
   DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
+  bool words_in_place_ = false;  // read words of B though there are panels of it
   Expr next_n_, next_k_;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;

@@ -517,6 +517,13 @@ std::string GlslExpr::intrinsic_text(const Expr& e) {
   const auto shuffled = [&](std::string_view function) {
     helpers_.need_shuffle();
     const Expr& value = e->args[0];
+    const DType type = value->type.dtype;
+    if (value->type.lanes == 1 && dtype_bits(type) == 64 && !is_complex(type) &&
+        !(type == DType::kI64 && narrow_.narrow(value))) {  // in halves
+      const std::string_view kind = is_float(type) ? "Double" : is_signed_int(type) ? "Int" : "Uint";
+      return fmt::format("pack{0}2x32({1}(unpack{0}2x32({2}), uint({3})))", kind, function, text(value),
+                         index(e->args[1]));
+    }
     if (value->type.lanes > 1 || value->type.dtype == DType::kI64 ? !narrow_.narrow(value)
                                                                   : dtype_bits(value->type.dtype) > 32)
       fail(fmt::format("a subgroup shuffle of {} has no form", kernel::type_text(value->type)));

@@ -107,6 +107,9 @@ TEST_CASE("glsl: what a kernel needs of the device, and what has no form") {
   CHECK(rendered("kernel k {\n  bind x: f32 read_write\n  threads t < 32\n  subgroup 32\n"
                  "  let v: f32 = subgroup_shuffle_xor.f32(x[t], 1)\n  x[t] = v\n}\n")
             .needs.shuffle);
+  CHECK(rendered("kernel k {\n  bind x: i64 read_write\n  threads t < 32\n  subgroup 32\n"
+                 "  let v: i64 = subgroup_shuffle_xor.i64(x[t], 1)\n  x[t] = v\n}\n")
+            .text.find("packInt2x32(subgroupShuffleXor(unpackInt2x32(") != std::string::npos);
   const auto wide =
       kernel::parse_kernel("kernel wide {\n  bind x: f32 read_write\n  x[0] = exp(x[8; 8])\n}\n");
   REQUIRE(wide.ok());
