@@ -10,6 +10,10 @@
 namespace tern::cpu {
 namespace {
 
+// A recording is shared from so many tiles on that others than its submitting thread could run, or from so
+// many bytes under the phases with several tiles.
+constexpr int64_t kLeastSpared = 4, kMuchData = 1 << 20;
+
 CommandBuffer* cast(tern_hal_command_buffer_t* base) {
   return reinterpret_cast<CommandBuffer*>(base);
 }
@@ -147,24 +151,57 @@ bool sizes_are_dynamic(const tern_hal_command_buffer_t& head, const tern_hal_com
   return dynamic;
 }
 
-// Whether workers gain by sharing the phase of commands [first, end): it has more than one tile.
-bool worth_sharing(const CommandBuffer* commands, uint32_t first, uint32_t end) {
-  if (commands->worker_count == 1) return false;
+// Tiles of the phase of commands [first, end), up to a limit that cannot overflow.
+int64_t tiles_of(const CommandBuffer* commands, uint32_t first, uint32_t end) {
   int64_t tiles = 0;
+  for (uint32_t i = first; i < end && tiles <= kMaxTiles; ++i) tiles += commands->commands[i].tiles;
+  return tiles;
+}
+
+uint32_t phase_end(const CommandBuffer* commands, uint32_t first) {
+  uint32_t end = first + 1;
+  while (end < commands->command_count && commands->commands[end].phase == commands->commands[first].phase)
+    ++end;
+  return end;
+}
+
+int64_t bytes_of(const CommandBuffer* commands, uint32_t first, uint32_t end) {
+  const tern_hal_command_buffer_t& head = commands->head;
+  int64_t bytes = 0;
   for (uint32_t i = first; i < end; ++i) {
-    tiles += commands->commands[i].tiles;
-    if (tiles > 1) return true;
+    const tern_hal_command_t& command = head.commands[commands->commands[i].index];
+    for (uint32_t b = 0; b < command.binding_count && bytes < kMuchData; ++b) {
+      const tern_hal_operand_t& length = head.bindings[command.first_binding + b].length;
+      // Before the first submission a parameter is not known: it counts as much.
+      const bool known = commands->dynamic_commands || length.kind != TERN_HAL_OPERAND_PARAMETER;
+      bytes += known ? tern_hal_operand_value(length, head.last_params) : kMuchData;
+    }
+  }
+  return bytes;
+}
+
+// Whether a recording is worth a team: waking it costs more than a few tiles, unless they are large. Tiles
+// are of a few microseconds where work can be divided, so that much work in few tiles has much data.
+bool worth_sharing(const CommandBuffer* commands) {
+  if (commands->worker_count == 1) return false;
+  int64_t spared = 0, bytes = 0;
+  for (uint32_t first = 0, end; first < commands->command_count; first = end) {
+    end = phase_end(commands, first);
+    const int64_t tiles = tiles_of(commands, first, end);
+    if (tiles < 2) continue;
+    spared += tiles - 1;
+    bytes += bytes_of(commands, first, end);
+    if (spared >= kLeastSpared || bytes >= kMuchData) return true;
   }
   return false;
 }
 
 void build_segments(CommandBuffer* commands) {
   commands->segment_count = 0;
+  const bool shares = worth_sharing(commands);
   for (uint32_t first = 0, end; first < commands->command_count; first = end) {
-    end = first + 1;
-    while (end < commands->command_count && commands->commands[end].phase == commands->commands[first].phase)
-      ++end;
-    const bool serial = !worth_sharing(commands, first, end);
+    end = phase_end(commands, first);
+    const bool serial = !shares || tiles_of(commands, first, end) < 2;
     Segment* last = commands->segment_count ? &commands->segments[commands->segment_count - 1] : nullptr;
     if (serial && last && last->serial) {
       last->count += end - first;

@@ -375,6 +375,55 @@ TEST_CASE("a log holds a time for each dispatch") {
   }
 }
 
+TEST_CASE("little work stays on the submitting thread, much of it in few tiles does not") {
+  Fixture f(threads(2));
+  tern_hal_event_log_t* log = nullptr;
+  REQUIRE_OK(tern_hal_event_log_create(f.allocator.get(), 8, &log));
+  const auto workers = [&](int64_t elements, int steps) {
+    tern_hal_buffer_t* arena = f.buffer(elements * 8);
+    tern_hal_buffer_t* data = f.buffer(elements * 4);
+    tern_hal_command_buffer_t* commands = record_chain(f, arena, elements, steps);
+    const tern_hal_range_t table[3] = {{data, 0, TERN_HAL_WHOLE}, {data, 0, TERN_HAL_WHOLE}, {}};
+    const int64_t add = 1;
+    tern_hal_submit_t submit = submission(commands, table, &add);
+    submit.binding_count = 3;
+    submit.event_log = log;
+    tern_hal_event_log_clear(log);
+    REQUIRE_OK(tern_hal_device_submit(f.device, &submit));
+    const uint32_t used = tern_hal_event_log_events(log)[0].workers;
+    tern_hal_command_buffer_release(commands);
+    tern_hal_buffer_release(arena);
+    tern_hal_buffer_release(data);
+    return used;
+  };
+  CHECK(workers(2 * kTile, 3) == 1);
+  CHECK(workers(2 * kTile, 4) == 2);
+  CHECK(workers(5 * kTile, 1) == 2);
+  CHECK(workers(4 * kTile, 1) == 1);
+  tern_hal_event_log_destroy(log);
+}
+
+TEST_CASE("two tiles of much data are shared") {
+  for (const int64_t bytes : {int64_t{1} << 19, int64_t{1} << 20}) {
+    Fixture f(threads(2));
+    tern_hal_buffer_t* data = f.buffer(bytes);
+    tern_hal_binding_t binding = bind(0, TERN_HAL_ACCESS_WRITE, 0, bytes);
+    tern_hal_command_buffer_t* commands =
+        record_one(f, kScratch, tern_hal_constant(2), 64, &binding, nullptr, "two");
+    tern_hal_event_log_t* log = nullptr;
+    REQUIRE_OK(tern_hal_event_log_create(f.allocator.get(), 1, &log));
+    const tern_hal_range_t table[1] = {{data, 0, TERN_HAL_WHOLE}};
+    const int64_t none = 0;
+    tern_hal_submit_t submit = submission(commands, table, &none);
+    submit.event_log = log;
+    REQUIRE_OK(tern_hal_device_submit(f.device, &submit));
+    CHECK(tern_hal_event_log_events(log)[0].workers == (bytes == int64_t{1} << 20 ? 2 : 1));
+    tern_hal_event_log_destroy(log);
+    tern_hal_command_buffer_release(commands);
+    tern_hal_buffer_release(data);
+  }
+}
+
 TEST_CASE("an idle team uses no processor time") {
   Fixture f(threads(4));
   check_chain(f, 500, 5, 20);
