@@ -39,6 +39,7 @@ struct BufferDef {
   int io_index = -1;   // kInput, kOutput
   TensorDataPtr data;  // kConstant: the bytes, already packed as kernels read them
   std::shared_ptr<const WeightEncoding> encoding;  // kConstant: how they follow from panels; may be null
+  bool for_init = false;                           // kConstant: only init steps read it
   int alias_of = -1;  // this buffer is part of another one, at alias_offset (concat operands computed in
                       // place, views): no memory of its own
   Dim alias_offset;

@@ -74,9 +74,13 @@ SlotTable::SlotTable(const lower::LoweredProgram& lowered, const MemoryPlan& pla
         break;
       case BufferKind::kConstant: {
         const ConstantPool::Entry& entry =
-            parts.constants.entry(parts.constants.add(buffer.data, buffer.name, program));
+            parts.constants.entry(parts.constants.add(buffer.data, buffer.name, program, buffer.for_init));
         const auto [at, fresh] = constants.try_emplace(entry.segment, kNone);
-        if (fresh) at->second = add(-1, entry.segment, module::SlotKind::Constants);
+        const bool running = entry.running >> program & 1;
+        if (fresh) {
+          at->second =
+              add(-1, entry.segment, running ? module::SlotKind::Constants : module::SlotKind::InitConstants);
+        }
         slot_of_[i] = at->second;
         base_[i] = entry.offset;
         break;

@@ -80,6 +80,7 @@ class Deriver {
     constant.dtype = source->dtype();
     constant.bytes = bytes_of(source);
     constant.data = source;
+    constant.for_init = true;
     const int from = static_cast<int>(program.buffers.size());
     program.buffers.push_back(std::move(constant));
     BufferDef& derived = program.buffers[at.buffer];

@@ -53,19 +53,21 @@ std::optional<size_t> ConstantPool::find(const TensorData& data, uint64_t hash) 
   return std::nullopt;
 }
 
-size_t ConstantPool::add(const TensorDataPtr& data, const std::string& name, int program) {
+size_t ConstantPool::add(const TensorDataPtr& data, const std::string& name, int program, bool for_init) {
   const uint64_t bit = uint64_t{1} << program;
   if (const auto known = by_pointer_.find(data.get()); known != by_pointer_.end()) {
     entries_[known->second].programs |= bit;
+    if (!for_init) entries_[known->second].running |= bit;
     return known->second;
   }
   const uint64_t hash = content_hash(*data);
   const size_t index = find(*data, hash).value_or(entries_.size());
   if (index == entries_.size()) {
-    entries_.push_back({data, name, 0, 0, 0});
+    entries_.push_back({data, name});
     by_hash_.emplace(hash, index);
   }
   entries_[index].programs |= bit;
+  if (!for_init) entries_[index].running |= bit;
   by_pointer_.emplace(data.get(), index);
   return index;
 }
@@ -76,13 +78,14 @@ int64_t binding_alignment(lower::Arch arch) {
 
 void ConstantPool::layout(int64_t alignment) {
   alignment_ = alignment;
-  std::vector<uint64_t> users;  // of each segment
+  std::vector<std::pair<uint64_t, uint64_t>> users;  // of each segment
   segment_bytes_.clear();
   for (Entry& entry : entries_) {
-    const auto at = std::find(users.begin(), users.end(), entry.programs);
+    const std::pair<uint64_t, uint64_t> key{entry.programs, entry.running};
+    const auto at = std::find(users.begin(), users.end(), key);
     entry.segment = static_cast<uint32_t>(at - users.begin());
     if (at == users.end()) {
-      users.push_back(entry.programs);
+      users.push_back(key);
       segment_bytes_.push_back(0);
     }
     int64_t& bytes = segment_bytes_[entry.segment];

@@ -23,11 +23,12 @@ class ConstantPool {
     TensorDataPtr data;
     std::string name;       // of the first value with these bytes
     uint64_t programs = 0;  // bit set
+    uint64_t running = 0;   // of them, those that read it when they run, and not in their init alone
     uint32_t segment = 0;   // after layout(): number of the constant segment
     int64_t offset = 0;     // in it
   };
   // Returns the entry's index.
-  size_t add(const TensorDataPtr& data, const std::string& name, int program);
+  size_t add(const TensorDataPtr& data, const std::string& name, int program, bool for_init = false);
   std::optional<size_t> find(const TensorData& data) const;  // the entry with these bytes
   // `alignment`: of each constant's place, for all programs.
   void layout(int64_t alignment = kAlignment);

@@ -531,7 +531,7 @@ module::TargetClass target_class(lower::Arch arch) {
 void add_constants(const lower::LoweredProgram& lowered, int program, ConstantPool& pool) {
   for (const lower::BufferDef& buffer : lowered.buffers) {
     if (buffer.kind == BufferKind::kConstant && buffer.alias_of < 0)
-      pool.add(buffer.data, buffer.name, program);
+      pool.add(buffer.data, buffer.name, program, buffer.for_init);
   }
 }
 

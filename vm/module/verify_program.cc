@@ -25,6 +25,7 @@ struct ProgramVerifier {
           good = ++arenas == 1 && slot.bytes() >= -1;
           break;
         case SlotKind::Constants:
+        case SlotKind::InitConstants:
           good = slot.index() < segments.size && segments[slot.index()].kind() == SegmentKind::Constants;
           break;
         case SlotKind::Input:
@@ -73,7 +74,7 @@ struct ProgramVerifier {
         return MALFORMED("A binding names a slot or number that is not there.");
       }
       const SlotKind kind = program.slots[binding.slot()].kind();
-      if (binding.access() != Access::Read && (kind == SlotKind::Constants || kind == SlotKind::Input)) {
+      if (binding.access() != Access::Read && (kind == SlotKind::Constants || kind == SlotKind::InitConstants || kind == SlotKind::Input)) {
         return MALFORMED("A binding writes a slot (%u) that is read only.", binding.slot());
       }
     }

@@ -5,12 +5,17 @@
 namespace tern::vm {
 
 tern_status_t submit_list(Session& s, uint32_t list) {
-  if (!s.recorded) {
+  if (!s.recorded && !s.recordings[list]) {
     if (!s.arena_known) {
       return tern_status_make(s.allocator, TERN_STATUS_MALFORMED,
                               "The program submits commands before it reserves its arena.");
     }
     TERN_RETURN_IF_ERROR(record_lists(s));
+  }
+  if (!s.recordings[list]) {
+    return tern_status_make(
+        s.allocator, TERN_STATUS_MALFORMED,
+        "Command list (%u) binds what only the program's init has, or init what it has not.", list);
   }
   const tern_hal_semaphore_point_t done = {s.semaphore, s.timeline + 1};
   tern_hal_submit_t submit = {};

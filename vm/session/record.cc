@@ -155,6 +155,29 @@ tern_status_t record_list(Session& s, const CommandList& list, const uint8_t* cl
   return tern_hal_command_buffer_end(*out);
 }
 
+constexpr uint32_t bit(SlotKind kind) {
+  return 1u << static_cast<uint32_t>(kind);
+}
+
+// The kinds of slots that a list's commands bind, as bits.
+uint32_t bound_kinds(const Session& s, const CommandList& list) {
+  uint32_t kinds = 0;
+  for (uint32_t i = 0; i < list.command_count(); ++i) {
+    const Command& command = s.program->commands[list.first_command() + i];
+    for (uint32_t b = 0; b < command.binding_count(); ++b)
+      kinds |= bit(s.program->slots[s.program->bindings[command.first_binding() + b].slot()].kind());
+  }
+  return kinds;
+}
+
+// While init runs: lists that need nothing else than it has. Else all but init's own.
+bool is_recorded_now(const Session& s, const CommandList& list) {
+  constexpr uint32_t kOwn = bit(SlotKind::InitConstants);
+  constexpr uint32_t kHas = kOwn | bit(SlotKind::Constants) | bit(SlotKind::Persistent);
+  const uint32_t kinds = bound_kinds(s, list);
+  return s.initializing ? (kinds & ~kHas) == 0 : (kinds & kOwn) == 0;
+}
+
 }  // namespace
 
 tern_status_t bind_slots(Session& s) {
@@ -197,18 +220,50 @@ tern_status_t record_lists(Session& s) {
   tern_status_t status = classes && params ? make_labels(s) : out_of_memory();
   for (uint32_t i = 0; status == TERN_OK && i < slots.size; ++i) {
     const SlotKind kind = slots[i].kind();
-    classes[i] = kind == SlotKind::Constants                               ? TERN_HAL_SLOT_CONSTANT
-                 : kind == SlotKind::Arena || kind == SlotKind::Persistent ? TERN_HAL_SLOT_ARENA
-                                                                           : TERN_HAL_SLOT_EXTERNAL;
+    const bool constant = kind == SlotKind::Constants || (kind == SlotKind::InitConstants && s.initializing);
+    // Init's lists do not bind the arena, which may have no memory yet.
+    const bool fixed = kind == SlotKind::Persistent || (kind == SlotKind::Arena && !s.initializing);
+    classes[i] = constant ? TERN_HAL_SLOT_CONSTANT : fixed ? TERN_HAL_SLOT_ARENA : TERN_HAL_SLOT_EXTERNAL;
   }
   for (uint32_t i = 0; status == TERN_OK && i < s.program->lists.size; ++i) {
+    if (s.recordings[i] || !is_recorded_now(s, s.program->lists[i])) continue;
     status = record_list(s, s.program->lists[i], classes, params, &s.recordings[i]);
   }
   tern_release(s.allocator, classes, slots.size + 1);
   tern_release(s.allocator, params, params_size);
-  s.recorded = status == TERN_OK;
+  if (!s.initializing) s.recorded = status == TERN_OK;
   if (status != TERN_OK) release_recordings(s);
   return status;
+}
+
+tern_status_t run_init(Session& s) {
+  const uint32_t routine = s.program->table->init();
+  if (routine == kNone32) return TERN_OK;
+  const Slice<Slot> slots = s.program->slots;
+  s.initializing = true;
+  tern_status_t status = TERN_OK;
+  for (uint32_t i = 0; status == TERN_OK && i < slots.size; ++i) {
+    if (slots[i].kind() != SlotKind::InitConstants) continue;
+    status = bind_constants(s, i, slots[i]);
+    s.stats.constant_bytes -= segment_bytes(s.module, slots[i].index()).size;
+    if (s.slot_held[i]) s.ranges[i] = {s.slot_held[i], 0, TERN_HAL_WHOLE};
+  }
+  if (status == TERN_OK) status = record_lists(s);
+  if (status == TERN_OK) status = run_routine(s, routine);
+  s.initializing = false;
+  for (uint32_t i = 0; i < s.program->lists.size; ++i) {
+    if (!(bound_kinds(s, s.program->lists[i]) & bit(SlotKind::InitConstants))) continue;
+    tern_hal_command_buffer_release(s.recordings[i]);
+    s.recordings[i] = nullptr;
+  }
+  for (uint32_t i = 0; i < slots.size; ++i) {
+    if (slots[i].kind() != SlotKind::InitConstants) continue;
+    tern_hal_buffer_release(s.slot_held[i]);
+    s.slot_held[i] = nullptr;
+    s.ranges[i] = {};
+  }
+  TERN_RETURN_IF_ERROR_CONTEXT(status, "\n - While running the program's init");
+  return TERN_OK;
 }
 
 void release_recordings(Session& s) {

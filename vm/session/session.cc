@@ -88,11 +88,7 @@ tern_status_t create(Session& s, const tern_session_desc_t& desc) {
   TERN_RETURN_IF_ERROR(bind_slots(s));
   TERN_RETURN_IF_ERROR(reserve_for_bounds(s, desc));
   if (s.arena_known) TERN_RETURN_IF_ERROR(record_lists(s));
-  if (s.program->table->init() != kNone32) {
-    TERN_RETURN_IF_ERROR_CONTEXT(run_routine(s, s.program->table->init()),
-                                 "\n - While running the program's init");
-  }
-  return TERN_OK;
+  return run_init(s);
 }
 
 // A semaphore that failed stays failed: the next invocation gets a new one.
@@ -189,7 +185,7 @@ tern_status_t tern_session_reset(tern_session_t* session) {
   release_spare_list(s);
   if (!s.semaphore) TERN_RETURN_IF_ERROR(renew_semaphore(s));
   tern_hal_cancel_reset(&s.cancel);
-  return s.program->table->init() != kNone32 ? run_routine(s, s.program->table->init()) : TERN_OK;
+  return run_init(s);
 }
 
 const char* tern_session_executable_name(const tern_session_t* session, uint32_t index) {

@@ -103,7 +103,7 @@ struct tern_session_t {
   uint8_t* variants;                    // of each kernel, which one this device runs
   uint32_t executable_count;
   tern_hal_command_buffer_t** recordings;  // one a command list; null before the first record
-  bool recorded;
+  bool recorded, initializing;
   char* labels;  // one a source of the module, kLabelSize bytes each; null when there are none
   size_t labels_size;
 
@@ -163,6 +163,8 @@ tern_status_t select_code(Session& s);
 // record.cc
 tern_status_t bind_slots(Session& s);  // constants, persistent
 tern_status_t record_lists(Session& s);
+// Runs the program's init, if it has one; what only init reads is there meanwhile.
+tern_status_t run_init(Session& s);
 void release_recordings(Session& s);
 
 // bind.cc

@@ -41,10 +41,11 @@ void Assembler::slot(LineReader& in) {
     program().slots.emplace_back(in.number(), 0, SlotKind::Persistent);
   } else if (kind == "dynamic") {
     program().slots.emplace_back(-1, 0, SlotKind::Dynamic);
-  } else if (kind == "constants" || kind == "input" || kind == "output") {
-    const SlotKind which = kind == "constants" ? SlotKind::Constants
-                           : kind == "input"   ? SlotKind::Input
-                                               : SlotKind::Output;
+  } else if (kind == "constants" || kind == "init_constants" || kind == "input" || kind == "output") {
+    const SlotKind which = kind == "constants"        ? SlotKind::Constants
+                           : kind == "init_constants" ? SlotKind::InitConstants
+                           : kind == "input"          ? SlotKind::Input
+                                                      : SlotKind::Output;
     program().slots.emplace_back(-1, in.index(), which);
   } else {
     in.fail("'" + kind + "' is no kind of slot");

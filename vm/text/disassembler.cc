@@ -50,6 +50,8 @@ struct ProgramPrinter {
         return slot.bytes() < 0 ? "arena dynamic" : "arena " + str(slot.bytes());
       case SlotKind::Constants:
         return "constants " + str(slot.index());
+      case SlotKind::InitConstants:
+        return "init_constants " + str(slot.index());
       case SlotKind::Input:
         return "input " + str(slot.index());
       case SlotKind::Output:
