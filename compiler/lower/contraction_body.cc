@@ -167,6 +167,9 @@ class Contraction {
 
     shape.widens_b = group_ == 1 && (b_load ? b_load->type.dtype != DType::kF32
                                             : r_.constant_rhs && (weights_ || panel_type() != DType::kF32));
+    // The kernel has a way of its own for a single row (widen_b): the other one is for many.
+    if (word_steps() > 1 && group_ == 1 && a_load && !shape.m_static)
+      shape.m = std::max<int64_t>(shape.m, 64);
     schedule_ = default_contraction_schedule(shape, *r_.machine);
     if (word_steps() > 1 && group_ == 1 && schedule_.block_depth % word_steps() != 0 && !shape.whole_depth) {
       shape.whole_depth = true;  // a block would split a word
@@ -356,7 +359,8 @@ class Contraction {
   // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
   // is widened into scratch, where all row tiles of the block find it.
   const char* widen_b(ContractionOperands& o, int64_t m) {
-    if (m <= 2 * int64_t{schedule_.rows})
+    const bool either = o.widen_words && !o.gather_a && !p_.m.is_const();  // the kernel has both ways
+    if (!either && m <= 2 * int64_t{schedule_.rows})
       return weights_ ? "integers, widened in registers" : "narrow, widened in registers";
     const Buffer from = o.b_buffer;
     const auto index = o.b_index;

@@ -1,5 +1,7 @@
 #include "compiler/lower/contraction_kernel.h"
 
+#include <utility>
+
 #include "compiler/lower/byte_product.h"
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/loop_writer.h"
@@ -75,7 +77,13 @@ class Builder {
       partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
       body.push_back(kernel::alloc(partial_));
     }
-    append(body, depth_loop());
+    if (o_.gather_b && o_.widen_words && !o_.gather_a && !m_dim_.is_const()) {
+      Stmts one = single_row();
+      body.push_back(
+          kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop()));
+    } else {
+      append(body, depth_loop());
+    }
     return out;
   }
 
@@ -97,6 +105,19 @@ class Builder {
   static Expr clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr) {
     if (extent.is_const() && extent.value() % block == 0) return int_const(block);
     return kernel::min(int_const(block), kernel::sub(extent_expr, start));
+  }
+
+  // The block's columns when it has one row: words are widened in registers, a panel would be widened for
+  // that row alone; over the whole depth at once, as memory is read fastest.
+  Stmts single_row() {
+    const bool one_block = std::exchange(one_depth_block_, true);
+    words_in_place_ = true;
+    k0_ = int_const(0);
+    depth_ = k_;
+    Stmts out = column_groups();
+    words_in_place_ = false;
+    one_depth_block_ = one_block;
+    return out;
   }
 
   Stmts depth_loop() {
@@ -123,7 +144,13 @@ class Builder {
   Stmts depth_block() {
     Stmts out;
     if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * step_));
-    // Whole groups of columns, then what is left.
+    append(out, column_groups());
+    return out;
+  }
+
+  // Whole groups of columns, then what is left.
+  Stmts column_groups() {
+    Stmts out;
     const Var g = kernel::make_var("group");
     const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
     const Expr columns = clipped(s_.block_columns, n0_, n_dim_, n_);
@@ -155,13 +182,8 @@ class Builder {
     const Var nv = kernel::make_var("n");
     const Expr n = var_expr(nv);
     Stmts out{kernel::let(nv, n_value)};
-    if (o_.gather_b && o_.widen_words && !m_dim_.is_const()) {
-      // A single row: a panel would be widened for it alone.
-      words_in_place_ = true;
-      Stmts one = register_tile(int_const(0), n, 1, vectors, valid, nullptr);
-      words_in_place_ = false;
-      out.push_back(kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one),
-                                    row_tiles(n, vectors, valid)));
+    if (words_in_place_) {
+      append(out, register_tile(int_const(0), n, 1, vectors, valid, nullptr));
       return out;
     }
     append(out, row_tiles(n, vectors, valid));
