@@ -81,6 +81,10 @@ class Parser {
   Stmt for_stmt(LoopKind kind);
   Stmt alloc_stmt();
   Stmt target_stmt();
+  // The buffer of the next word, which must be known; null, and failed, else.
+  Buffer named_buffer();
+  // buffer[index]
+  std::pair<Buffer, Expr> element();
   Stmt prefetch_stmt();
   Stmt async_stmt();
   Stmt group_mma_stmt();
@@ -276,38 +280,41 @@ Stmt Parser::target_stmt() {
   return failed_ ? nullptr : assign(it->second, value);
 }
 
-Stmt Parser::prefetch_stmt() {
-  std::string name = word();
-  auto it = buffers_.find(name);
-  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
+Buffer Parser::named_buffer() {
+  const std::string name = word();
+  if (auto it = buffers_.find(name); it != buffers_.end()) return it->second;
+  fail("there is no buffer '{}'.", name);
+  return nullptr;
+}
+
+std::pair<Buffer, Expr> Parser::element() {
+  Buffer buffer = named_buffer();
   expect("[");
   Expr index = expr();
   expect("]");
+  return {std::move(buffer), std::move(index)};
+}
+
+Stmt Parser::prefetch_stmt() {
+  const auto [buffer, index] = element();
   if (!failed_ && index->type != VType{DType::kI64, 1}) fail("the index of a prefetch is no scalar i64.");
-  return failed_ ? nullptr : prefetch(it->second, index);
+  return failed_ ? nullptr : prefetch(buffer, index);
 }
 
 // dst[index] = src[index; lanes if count]
 Stmt Parser::async_stmt() {
-  std::string name = word();
-  auto it = buffers_.find(name);
-  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
-  expect("[");
-  Expr index = expr();
-  expect("]");
+  const auto [buffer, index] = element();
   expect("=");
   Expr value = expr();
   if (!failed_ && value->kind != ExprKind::kLoad) fail("an asynchronous copy takes a load.");
-  if (!failed_ && (value->type.dtype != it->second->type.dtype || index->type != VType{DType::kI64, 1})) {
-    fail("an asynchronous copy to '{}' has a wrong type.", name);
+  if (!failed_ && (value->type.dtype != buffer->type.dtype || index->type != VType{DType::kI64, 1})) {
+    fail("an asynchronous copy to '{}' has a wrong type.", buffer->name);
   }
-  return failed_ ? nullptr : async_copy(it->second, index, value);
+  return failed_ ? nullptr : async_copy(buffer, index, value);
 }
 
 Stmt Parser::group_mma_stmt() {
-  std::string name = word();
-  auto it = buffers_.find(name);
-  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
+  const Buffer buffer = named_buffer();
   expect(",");
   Expr a = expr();
   expect(",");
@@ -317,17 +324,12 @@ Stmt Parser::group_mma_stmt() {
   GroupMmaForm form;
   if (accept(";") && accept("panels")) form.b_panel = integer();
   if (accept("fresh")) form.fresh = true;
-  return failed_ ? nullptr : group_mma(it->second, a, b, form);
+  return failed_ ? nullptr : group_mma(buffer, a, b, form);
 }
 
 // buffer[index], value or memory[first] or a[i] (, pitch or b[j])
 Stmt Parser::tile_stmt(TileOp op) {
-  std::string name = word();
-  auto it = buffers_.find(name);
-  if (it == buffers_.end()) fail("there is no buffer '{}'.", name);
-  expect("[");
-  Expr index = expr();
-  expect("]");
+  const auto [buffer, index] = element();
   expect(",");
   Expr value = expr(), operand;
   if (op != TileOp::kFill) {
@@ -336,7 +338,7 @@ Stmt Parser::tile_stmt(TileOp op) {
     if (!failed_ && value->kind != ExprKind::kLoad)
       fail("{} takes an element of a buffer.", tile_op_name(op));
   }
-  return failed_ ? nullptr : tile(op, it->second, index, value, operand);
+  return failed_ ? nullptr : tile(op, buffer, index, value, operand);
 }
 
 Stmt Parser::stmt() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/loop_writer.h"
@@ -20,8 +21,6 @@ using kernel::Var;
 using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
-
-constexpr double kLog2E = 1.4426950408889634;
 
 int64_t round_up(int64_t a, int64_t b) {
   return (a + b - 1) / b * b;
@@ -351,13 +350,13 @@ class Builder {
   static Expr base(const Expr& top) {
     return kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)), float_const(0.0), top);
   }
-  static Expr in_log2(const Expr& x) { return kernel::mul(x, float_const(kLog2E)); }
+  static Expr in_log2(const Expr& x) { return kernel::mul(x, float_const(std::numbers::log2e)); }
   static Expr exp2(const Expr& x) { return kernel::intrinsic(kernel::Intrinsic::kExp2Approx, {x}, x->type); }
 
   void weigh_row(LoopWriter& w, const Expr& i) {
     const Expr row_base = w.let("base", base(w.load(tops_, i)));
     const Var sum = w.declare("sum_lanes", kernel::broadcast(float_const(0.0), t_.lanes));
-    const Expr scale = kernel::broadcast(float_const(kLog2E), t_.lanes);
+    const Expr scale = kernel::broadcast(float_const(std::numbers::log2e), t_.lanes);
     // With a fused product the base's rounding is the same for all weights of a row, and for its shrinking.
     const Expr offset =
         w.let("offset", kernel::broadcast(kernel::sub(float_const(0.0), in_log2(row_base)), t_.lanes));

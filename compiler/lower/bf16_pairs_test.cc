@@ -10,15 +10,7 @@ const Target kTarget{Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4
 
 // Numbers that bf16 holds, so that sums are exact.
 std::string weights(const std::vector<int64_t>& shape) {
-  std::string dims, numbers;
-  int64_t count = 1;
-  for (const int64_t n : shape) {
-    dims += fmt::format("{}{}", dims.empty() ? "" : ",", n);
-    count *= n;
-  }
-  for (int64_t i = 0; i < count; ++i)
-    numbers += fmt::format("{}{}", i == 0 ? "" : ", ", static_cast<double>(i * 37 % 31 - 15) / 4);
-  return fmt::format("f32[{}] {{{}}}", dims, numbers);
+  return literal("f32", shape, [](int64_t i) { return static_cast<double>(i * 37 % 31 - 15) / 4; });
 }
 
 void check(const std::string& text, const std::vector<int64_t>& symbols, const std::string& what) {

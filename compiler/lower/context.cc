@@ -372,11 +372,13 @@ kernel::Buffer DispatchBuilder::bind(int buffer, Access access) {
   return bound_.back().handle;
 }
 
+bool DispatchBuilder::is_constant(const Bound& bound) const {
+  return context_.program().buffers[static_cast<size_t>(bound.buffer)].kind == BufferKind::kConstant;
+}
+
 bool DispatchBuilder::is_constant(const kernel::Buffer& handle) const {
-  return std::any_of(bound_.begin(), bound_.end(), [&](const Bound& b) {
-    return b.handle == handle &&
-           context_.program_.buffers[static_cast<size_t>(b.buffer)].kind == BufferKind::kConstant;
-  });
+  return std::any_of(bound_.begin(), bound_.end(),
+                     [&](const Bound& b) { return b.handle == handle && is_constant(b); });
 }
 
 // A dynamic buffer is as long as what lies in it now, which its definition need not say (loop-carried
@@ -452,13 +454,11 @@ std::optional<Dim> DispatchBuilder::touched_bytes(int buffer,
 
 void DispatchBuilder::measure_work() {
   for (const Bound& b : bound_) {
-    const bool constant =
-        context_.program().buffers[static_cast<size_t>(b.buffer)].kind == BufferKind::kConstant;
     if (b.access != Access::kWrite) {
       const Dim read = touched_bytes(b.buffer, region_.inputs)
                            .value_or(b.access == Access::kRead ? bound_bytes(b.buffer) : Dim(0));
       work_.read = work_.read + read;
-      if (constant) usual_constants_ += context_.hint(read);
+      if (is_constant(b)) usual_constants_ += context_.hint(read);
     }
     if (b.access != Access::kRead)
       work_.written =
@@ -486,7 +486,7 @@ void DispatchBuilder::finish() {
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
   std::unordered_set<const kernel::BufferNode*> constants;
   for (const Bound& b : bound_) {
-    if (is_constant(b.handle)) constants.insert(b.handle.get());
+    if (is_constant(b)) constants.insert(b.handle.get());
   }
   for (Variant& v : variants_) {
     kernel::Kernel& k = *v.kernel;

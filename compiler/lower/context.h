@@ -147,6 +147,7 @@ class DispatchBuilder {
     kernel::Access access;
     kernel::Buffer handle;
   };
+  bool is_constant(const Bound& bound) const;
   Dim bound_bytes(int buffer) const;
   std::optional<Dim> touched_bytes(int buffer, const std::vector<graph::Value*>& values) const;
   Dim gathered(const graph::Value* value, const Dim& elements) const;

@@ -7,14 +7,7 @@ namespace {
 
 // "i8[2,3] {…}" of numbers between -128 and 127.
 std::string weights(const std::vector<int64_t>& shape) {
-  std::string dims, numbers;
-  int64_t count = 1;
-  for (const int64_t n : shape) {
-    dims += fmt::format("{}{}", dims.empty() ? "" : ",", n);
-    count *= n;
-  }
-  for (int64_t i = 0; i < count; ++i) numbers += fmt::format("{}{}", i == 0 ? "" : ", ", i * 37 % 256 - 128);
-  return fmt::format("i8[{}] {{{}}}", dims, numbers);
+  return literal("i8", shape, [](int64_t i) { return i * 37 % 256 - 128; });
 }
 
 struct Conv {

@@ -69,6 +69,19 @@ inline bool close(const TensorData& want, const TensorData& got, std::string& wh
   return true;
 }
 
+// "i8[2,3] {…}": a tensor of text form whose element i is number(i).
+template <typename Number>
+std::string literal(std::string_view dtype, const std::vector<int64_t>& shape, const Number& number) {
+  std::string dims, numbers;
+  int64_t count = 1;
+  for (const int64_t n : shape) {
+    dims += fmt::format("{}{}", dims.empty() ? "" : ",", n);
+    count *= n;
+  }
+  for (int64_t i = 0; i < count; ++i) numbers += fmt::format("{}{}", i == 0 ? "" : ", ", number(i));
+  return fmt::format("{}[{}] {{{}}}", dtype, dims, numbers);
+}
+
 struct LowerCase {
   std::string text;
   std::vector<int64_t> symbols = {};  // a value for each symbolic input dimension, in order of appearance

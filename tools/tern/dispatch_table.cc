@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 #include "tools/tern/devices.h"
-#include "vm/text/module_file.h"
 
 namespace tern::cli {
 namespace {
@@ -34,12 +31,7 @@ std::string column(double value, int width, const char* format) {
 
 DispatchTable::DispatchTable(const BenchOptions& options, const Arguments& arguments, int runs)
     : runs_(runs) {
-  std::ifstream stream(options.module, std::ios::binary);
-  const std::string bytes(std::istreambuf_iterator<char>(stream), {});
-  vm::ModuleFile file;
-  std::string error;
-  if (!vm::unpack_module(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &file, &error))
-    fail(kBadModule, error);
+  const vm::ModuleFile file = read_module_file(options.module);
   const auto value_of = [&](std::string_view name) -> std::optional<int64_t> {
     for (const tern_dim_bound_t& bound : arguments.bounds()) {
       if (name == bound.symbol) return bound.max;

@@ -1,8 +1,6 @@
 // tern inspect: what is in a module file.
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 #include "schemas/abi/dtypes.h"
 #include "tools/tern/commands.h"
@@ -260,13 +258,9 @@ int inspect_command(const InspectOptions& options) {
   // Verified first: what is printed is what would run.
   const Handle<tern_instance_t> instance = make_instance();
   const Handle<tern_module_t> module = load_module(instance.get(), options.module);
-  std::ifstream stream(options.module, std::ios::binary);
-  const std::string bytes(std::istreambuf_iterator<char>(stream), {});
-  vm::ModuleFile file;
-  std::string error;
-  if (!vm::unpack_module(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &file, &error))
-    fail(kBadModule, error);
-  const Inspector inspector(file, bytes.size());
+  size_t bytes = 0;
+  const vm::ModuleFile file = read_module_file(options.module, &bytes);
+  const Inspector inspector(file, bytes);
   if (options.json) {
     std::fputs(inspector.json(options).c_str(), stdout);
   } else {

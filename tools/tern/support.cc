@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 
 namespace tern::cli {
 
@@ -139,6 +141,17 @@ std::string file_name(std::string_view tensor) {
     out += plain ? c : '_';
   }
   return out;
+}
+
+vm::ModuleFile read_module_file(const std::string& path, size_t* out_size) {
+  std::ifstream stream(path, std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(stream), {});
+  vm::ModuleFile file;
+  std::string error;
+  if (!vm::unpack_module(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &file, &error))
+    fail(kBadModule, error);
+  if (out_size) *out_size = bytes.size();
+  return file;
 }
 
 Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tern/tern.h"
+#include "vm/text/module_file.h"
 
 namespace tern::cli {
 
@@ -73,6 +74,8 @@ template <typename T>
 using Handle = std::unique_ptr<T, Deleter>;
 
 Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path);
+// Taken apart, for what the runtime does not read; out_size (may be null): bytes of the file.
+vm::ModuleFile read_module_file(const std::string& path, size_t* out_size = nullptr);
 
 double now_ms();
 double peak_rss_mb();

@@ -105,7 +105,6 @@ struct tern_session_t {
   tern_hal_command_buffer_t** recordings;  // one a command list; null before the first record
   bool recorded, initializing;
   char* labels;  // one a source of the module, kLabelSize bytes each; null when there are none
-  size_t labels_size;
 
   tern_hal_range_t* ranges;       // one a slot: what the HAL's submit takes
   tern_hal_buffer_t** slot_held;  // constants, persistent: the session's reference

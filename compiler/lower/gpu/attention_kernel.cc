@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/attention_kernel.h"
 
 #include <cmath>
+#include <numbers>
 
 #include "compiler/lower/gpu/chunks.h"
 
@@ -20,7 +21,6 @@ using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
-constexpr double kLog2E = 1.4426950408889634;
 constexpr double kSlack = 8;    // of the exponents' maximum, in log2: far within 16-bit floats
 constexpr int64_t kPanel = 64;  // columns of a row of workgroup memory that group_mma reads
 const VType kQuad{DType::kU32, 4}, kSum{DType::kF32, 4};
@@ -208,7 +208,7 @@ class Builder {
       }
     }
     linear_ = factor_ > 0;
-    factor_ = linear_ ? factor_ * kLog2E : 1;
+    factor_ = linear_ ? factor_ * std::numbers::log2e : 1;
   }
 
   // Elements 2 j and 2 j + 1 of row `half` of 8 columns j.
@@ -227,7 +227,7 @@ class Builder {
           continue;
         }
         const Expr n = w.let("n", kernel::add(kernel::add(n0, column), int_const(j * 8 + e)));
-        if (!linear_) score = kernel::mul(o_.score(m, n, score), float_const(kLog2E));
+        if (!linear_) score = kernel::mul(o_.score(m, n, score), float_const(std::numbers::log2e));
         if (!whole) score = kernel::select(less(n, keys_), score, float_const(-INFINITY));
         values.push_back(w.let("score", score));
       }

@@ -1,7 +1,7 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 
 #include "compiler/lower/contraction_schedule.h"
-#include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/output_blocks.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -55,18 +55,9 @@ class Builder {
 
   MmaKernel build(const kernel::GridAxis& batch) {
     MmaKernel out;
-    if (batch.var) out.grid.push_back(batch);
-    const Var m_block = kernel::make_var("m_block"), n_block = kernel::make_var("n_block");
-    const Dim m_blocks = ceildiv(m_dim_, s_.block_m), n_blocks = (n_ + s_.block_n - 1) / s_.block_n;
-    out.grid.push_back({m_block, m_blocks, params_.expr(m_blocks)});
-    out.grid.push_back({n_block, n_blocks, params_.expr(n_blocks)});
     LoopWriter w;
-    m0_ = w.let("m0", times(var_expr(m_block), s_.block_m));
-    n0_ = w.let("n0", times(var_expr(n_block), s_.block_n));
-    const Expr warp = w.let("warp", div(t_, 32));
-    warp_n_ = w.let("warp_n", rem(warp, s_.warps_n));
-    warp_m_ = w.let("warp_m", rem(div(warp, s_.warps_n), s_.warps_m));
-    warp_k_ = w.let("warp_k", div(warp, int64_t{s_.warps_n} * s_.warps_m));
+    std::tie(m0_, n0_) = block_axes(w, out.grid, batch, m_dim_, n_, s_, params_);
+    warp_ = warp_place(w, t_, s_);
     acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
     w.emit(kernel::alloc(acc_));
     for (int64_t i = 0; i < acc_->size; ++i)
@@ -117,9 +108,7 @@ class Builder {
       Stmts lets;
       rows_.push_back({row, o_.a_row(plus(m0_, row), lets)});
       for (Stmt& let : lets) w.emit(std::move(let));
-      Expr exists;
-      if (!m_dim_.is_const() || m_dim_.value() % s_.block_m != 0)
-        exists = less(plus(m0_, row), params_.expr(m_dim_));
+      Expr exists = row_exists(plus(m0_, row), m_dim_, s_.block_m, params_);
       if (s_.block_m % a_rows_ != 0) exists = both(exists, less(row, int_const(s_.block_m)));
       exists_.push_back(exists ? w.let("row_exists", exists) : nullptr);
     }
@@ -256,17 +245,17 @@ class Builder {
 
   void products(LoopWriter& w, const Expr& stage) {
     const Expr a_base = w.let("a_base", plus(times(stage, int64_t{s_.block_m} * s_.a_pitch()),
-                                             times(warp_m_, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
+                                             times(warp_.m, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
     // From a column to the next one, from a step to the next one.
     const int64_t across = s_.b_columns ? s_.b_pitch() : 1, along = s_.b_columns ? 1 : s_.b_pitch();
     const Expr b_base = w.let("b_base", plus(times(stage, int64_t{s_.b_rows()} * s_.b_pitch()),
-                                             times(warp_n_, kSide * s_.tiles_n() * across)));
+                                             times(warp_.n, kSide * s_.tiles_n() * across)));
     const auto tile = [&](const Buffer& tiles, int i, const Buffer& from, const Expr& first, int pitch,
                           TileOp load = TileOp::kLoad) {
       w.emit(kernel::tile(load, tiles, int_const(i), kernel::load(from, first), int_const(pitch)));
     };
     for (int q = 0; q < s_.block_depth / kSide / s_.warps_k; ++q) {
-      const Expr at = w.let("at", times(plus(int_const(int64_t{q} * s_.warps_k), warp_k_), kSide));
+      const Expr at = w.let("at", times(plus(int_const(int64_t{q} * s_.warps_k), warp_.k), kSide));
       for (int i = 0; i < s_.tiles_m(); ++i)
         tile(a_tile_, i, a_stage_, plus(a_base, plus(int_const(i * kSide * s_.a_pitch()), at)), s_.a_pitch());
       for (int j = 0; j < s_.tiles_n(); ++j)
@@ -311,11 +300,10 @@ class Builder {
     const Expr m = w.let("m", plus(m0_, plus(times(part_m, int64_t{kSide} * s_.tiles_m()),
                                              plus(int_const(i * kSide), inner))));
     const Expr n = w.let("n", plus(n0_, column));
-    Expr exists;
-    if (!m_dim_.is_const() || m_dim_.value() % s_.block_m != 0) exists = less(m, params_.expr(m_dim_));
+    Expr exists = row_exists(m, m_dim_, s_.block_m, params_);
     if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
     if (last) exists = both(exists, less(q, int_const(vectors)));
-    const auto store = [&] {
+    finish_columns(w, o_, exists, m, n, n_, kVector, [&] {
       Expr sum;
       for (int part = 0; part < s_.warps_k; ++part) {
         const Expr warp =
@@ -324,12 +312,8 @@ class Builder {
         const Expr value = kernel::load(partial, at, kVector);
         sum = sum ? kernel::add(sum, value) : value;
       }
-      const Expr value = w.let("sum", sum);
-      const Expr count =
-          n_ % kVector == 0 ? nullptr : kernel::min(int_const(kVector), kernel::sub(int_const(n_), n));
-      for (Stmt& s : o_.finish(m, n, value, kVector, count)) w.emit(std::move(s));
-    };
-    exists ? w.when(exists, store) : store();
+      return w.let("sum", sum);
+    });
   }
 
   struct Row {
@@ -343,7 +327,8 @@ class Builder {
   kernel::ParamTable& params_;
   const Expr t_;
   int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
-  Expr m0_, n0_, warp_m_, warp_n_, warp_k_, chunk_;
+  Expr m0_, n0_, chunk_;
+  WarpPlace warp_;
   Buffer acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
   std::vector<Row> rows_;
   std::vector<Expr> exists_;

@@ -1,7 +1,7 @@
 #include "compiler/lower/gpu/mma_kernel.h"
 
 #include "compiler/kernel/expr_util.h"
-#include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/output_blocks.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -35,25 +35,15 @@ class Builder {
 
   MmaKernel build(const kernel::GridAxis& batch) {
     MmaKernel out;
-    if (batch.var) out.grid.push_back(batch);
-    const Var m_block = kernel::make_var("m_block"), n_block = kernel::make_var("n_block");
-    const Dim m_blocks = ceildiv(m_dim_, s_.block_m), n_blocks = (n_ + s_.block_n - 1) / s_.block_n;
-    out.grid.push_back({m_block, m_blocks, params_.expr(m_blocks)});
-    out.grid.push_back({n_block, n_blocks, params_.expr(n_blocks)});
+    LoopWriter w;
+    std::tie(m0_, n0_) = block_axes(w, out.grid, batch, m_dim_, n_, s_, params_);
     if (s_.split > 1) {
       const Var rank = kernel::make_var("rank");
       out.grid.push_back({rank, s_.split, int_const(s_.split)});
       rank_ = var_expr(rank);
     }
-    LoopWriter w;
-    m0_ = w.let("m0", kernel::mul(var_expr(m_block), int_const(s_.block_m)));
-    n0_ = w.let("n0", kernel::mul(var_expr(n_block), int_const(s_.block_n)));
     lane_ = w.let("lane", kernel::index_rem(t_, int_const(32)));
-    const Expr warp = w.let("warp", kernel::index_div(t_, int_const(32)));
-    warp_n_ = w.let("warp_n", kernel::index_rem(warp, int_const(s_.warps_n)));
-    warp_m_ = w.let("warp_m",
-                    kernel::index_rem(kernel::index_div(warp, int_const(s_.warps_n)), int_const(s_.warps_m)));
-    warp_k_ = w.let("warp_k", kernel::index_div(warp, int_const(int64_t{s_.warps_n} * s_.warps_m)));
+    warp_ = warp_place(w, t_, s_);
     acc_ = kernel::make_buffer("acc", {DType::kF32, 4}, Scope::kRegister, kernel::Access::kReadWrite,
                                int64_t{tiles_m_} * tiles_n_ * 2);
     w.emit(kernel::alloc(acc_));
@@ -122,10 +112,8 @@ class Builder {
   void warm_epilogue(LoopWriter& w) {
     if (!o_.is_constant) return;
     const Expr n = kernel::add(n0_, kernel::mul(t_, int_const(kChunk)));
-    const Expr count =
-        n_ % kChunk == 0 ? nullptr : kernel::min(int_const(kChunk), kernel::sub(int_const(n_), n));
-    const Stmts epilogue =
-        o_.finish(m0_, n, kernel::broadcast(kernel::float_const(0.0), kChunk), kChunk, count);
+    const Stmts epilogue = o_.finish(m0_, n, kernel::broadcast(kernel::float_const(0.0), kChunk), kChunk,
+                                     columns_left(n, n_, kChunk));
     std::unordered_map<const kernel::VarNode*, Expr> lets;
     Stmts hints;
     visit(epilogue, [&](const Stmt& s) {
@@ -157,9 +145,8 @@ class Builder {
       Stmts lets;
       copy_rows_.push_back({row, o_.a_row(kernel::add(m0_, row), lets)});
       for (Stmt& let : lets) w.emit(std::move(let));
-      exists_.push_back(m_dim_.is_const() && m_dim_.value() % s_.block_m == 0
-                            ? nullptr
-                            : w.let("row_exists", less(kernel::add(m0_, row), params_.expr(m_dim_))));
+      const Expr exists = row_exists(kernel::add(m0_, row), m_dim_, s_.block_m, params_);
+      exists_.push_back(exists ? w.let("row_exists", exists) : nullptr);
     }
   }
 
@@ -223,7 +210,7 @@ class Builder {
 
   // Four products of 64 rows a subgroup of 128 threads, one after the other into the same sums.
   void group_products(LoopWriter& w, const Expr& stage) {
-    const Expr group = kernel::index_div(warp_m_, int_const(4));
+    const Expr group = kernel::index_div(warp_.m, int_const(4));
     const Expr a =
         w.let("a_base", kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)),
                                     kernel::mul(group, int_const(int64_t{64} * s_.block_depth))));
@@ -242,11 +229,11 @@ class Builder {
     const VType quad{DType::kU32, 4}, sum{DType::kF32, 4};
     const Intrinsic mma = o_.dtype == DType::kF16 ? Intrinsic::kMmaM16N8K16F16 : Intrinsic::kMmaM16N8K16BF16;
     for (int q = 0; q < steps / s_.warps_k; ++q) {
-      const Expr at = w.let("at", kernel::add(int_const(int64_t{q} * s_.warps_k), warp_k_));
+      const Expr at = w.let("at", kernel::add(int_const(int64_t{q} * s_.warps_k), warp_.k));
       const Expr chunk = kernel::add(kernel::mul(at, int_const(2)), kernel::index_div(lane_, int_const(16)));
       std::vector<Expr> a;
       for (int i = 0; i < tiles_m_; ++i) {
-        const Expr row = kernel::add(kernel::mul(warp_m_, int_const(tiles_m_ * 16)),
+        const Expr row = kernel::add(kernel::mul(warp_.m, int_const(tiles_m_ * 16)),
                                      kernel::add(int_const(i * 16), kernel::index_rem(lane_, int_const(16))));
         const Expr index = kernel::add(a_base, swizzled(row, chunk, s_.block_depth));
         a.push_back(w.let("a", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, a_stage_)));
@@ -260,7 +247,7 @@ class Builder {
           w.let("b_lane", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
                                       kernel::index_rem(lane_, int_const(8))));
       for (int j = 0; j < tiles_n_; ++j) {
-        const Expr tile = kernel::add(kernel::mul(warp_n_, int_const(tiles_n_ * 16)), int_const(j * 16));
+        const Expr tile = kernel::add(kernel::mul(warp_.n, int_const(tiles_n_ * 16)), int_const(j * 16));
         const Expr row = kernel::add(kernel::add(kernel::mul(b_block, int_const(s_.block_n)), tile), b_lane);
         const Expr mixed = kernel::op(ScalarOp::kXor, {b_chunk, kernel::index_rem(lane_, int_const(8))});
         const Expr index = kernel::add(
@@ -289,11 +276,11 @@ class Builder {
                             int64_t{s_.warps_k} * s_.block_m * pitch);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
-    const Expr row0 = w.let("row", kernel::add(kernel::add(kernel::mul(warp_k_, int_const(s_.block_m)),
-                                                           kernel::mul(warp_m_, int_const(tiles_m_ * 16))),
+    const Expr row0 = w.let("row", kernel::add(kernel::add(kernel::mul(warp_.k, int_const(s_.block_m)),
+                                                           kernel::mul(warp_.m, int_const(tiles_m_ * 16))),
                                                kernel::index_div(lane_, int_const(4))));
     const Expr column0 =
-        w.let("column", kernel::add(kernel::mul(warp_n_, int_const(tiles_n_ * 16)),
+        w.let("column", kernel::add(kernel::mul(warp_.n, int_const(tiles_n_ * 16)),
                                     kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2))));
     for (int i = 0; i < tiles_m_; ++i) {
       for (int j = 0; j < tiles_n_ * 2; ++j) {
@@ -317,22 +304,12 @@ class Builder {
       const Expr column = w.let(
           "column", kernel::mul(kernel::index_rem(q, int_const(s_.block_n / kChunk)), int_const(kChunk)));
       const Expr m = w.let("m", kernel::add(m0_, row)), n = w.let("n", kernel::add(n0_, column));
-      Expr exists = less(m, params_.expr(m_dim_));
-      if (m_dim_.is_const() && m_dim_.value() % s_.block_m == 0) exists = nullptr;
+      Expr exists = row_exists(m, m_dim_, s_.block_m, params_);
       if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
       if ((i + 1) * s_.threads() > share) exists = both(exists, less(own, int_const(share)));
       if (share * s_.split > chunks) exists = both(exists, less(q, int_const(chunks)));
-      const auto store = [&] {
-        const Expr value = sum_of_parts(w, partial, row, column, pitch);
-        const Expr count =
-            n_ % kChunk == 0 ? nullptr : kernel::min(int_const(kChunk), kernel::sub(int_const(n_), n));
-        for (Stmt& s : o_.finish(m, n, value, kChunk, count)) w.emit(std::move(s));
-      };
-      if (exists) {
-        w.when(exists, store);
-      } else {
-        store();
-      }
+      finish_columns(w, o_, exists, m, n, n_, kChunk,
+                     [&] { return sum_of_parts(w, partial, row, column, pitch); });
     }
     if (s_.split > 1) w.emit(kernel::barrier(true));  // others may still read this workgroup's sums
     return w.take();
@@ -368,7 +345,8 @@ class Builder {
   int tiles_m_, tiles_n_;  // 16 x 16 tiles of one warp
   int chunks_;             // of one row of a stage
   Expr rank_, first_step_;
-  Expr m0_, n0_, lane_, warp_m_, warp_n_, warp_k_, chunk_;
+  Expr m0_, n0_, lane_, chunk_;
+  WarpPlace warp_;
   Buffer acc_, a_stage_, b_stage_;
   std::vector<std::pair<Expr, MmaOperands::State>> copy_rows_;
   std::vector<Expr> exists_;

@@ -1,0 +1,113 @@
+// Products of small integers through a builder of contraction kernels, on the evaluator, against plain sums.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include "compiler/kernel/assign_workgroup.h"
+#include "compiler/kernel/simplify.h"
+#include "compiler/lower/gpu/kernel_test_util.h"
+#include "compiler/lower/gpu/mma_kernel.h"
+
+namespace tern::lower::gpu {
+
+struct ProductTest {
+  int64_t m, n, k;
+  bool element_wise, symbolic;  // A is read element by element; the number of rows is a symbol
+  int threads, cluster = 1;
+  // B as the kernel reads it, from f32[k, n].
+  std::function<TensorDataPtr(const TensorDataPtr& b)> encode;
+  // Adds B's part to the operands and builds.
+  std::function<MmaKernel(const Dim& m, const kernel::Var& thread, MmaOperands& operands,
+                          kernel::ParamTable& params)>
+      build;
+};
+
+// A's operands: rows of k elements.
+inline MmaOperands product_operands(const ProductTest& c, const kernel::Buffer& a, const kernel::Buffer& b,
+                                    const kernel::Buffer& out) {
+  using kernel::Expr;
+  using kernel::int_const;
+  MmaOperands o;
+  o.a_row = [&c](const Expr& m, std::vector<kernel::Stmt>&) {
+    return MmaOperands::State{kernel::mul(m, int_const(c.k))};
+  };
+  o.a_depth = [](const Expr& at, std::vector<kernel::Stmt>&) { return MmaOperands::State{at}; };
+  if (c.element_wise) {
+    o.a_element = [a](const MmaOperands::State& row, const Expr& at) {
+      return kernel::load(a, kernel::add(row[0], at));
+    };
+  } else {
+    o.a_buffer = a;
+    o.a_chunk = [](const MmaOperands::State& row, const MmaOperands::State& depth) {
+      return MmaChunk{kernel::add(row[0], depth[0]), nullptr};
+    };
+  }
+  o.b_buffer = b;
+  o.b_first = int_const(0);
+  o.finish = [&c, out](const Expr& m, const Expr& n, const Expr& value, int, const Expr& count) {
+    return std::vector<kernel::Stmt>{
+        kernel::store(out, kernel::add(kernel::mul(m, int_const(c.n)), n), value, count)};
+  };
+  return o;
+}
+
+inline void compare_with_sums(const TensorData& a, const TensorData& b, const TensorData& result) {
+  const int64_t rows = a.shape()[0], depth = a.shape()[1], columns = b.shape()[1];
+  for (int64_t m = 0; m < rows; ++m) {
+    for (int64_t n = 0; n < columns; ++n) {
+      double sum = 0;
+      for (int64_t kk = 0; kk < depth; ++kk) sum += a.float_at(m * depth + kk) * b.float_at(kk * columns + n);
+      if (result.float_at(m * columns + n) != sum) {
+        FAIL_CHECK("element (" << m << ", " << n << "): want " << sum << ", got "
+                               << result.float_at(m * columns + n));
+        return;
+      }
+    }
+  }
+}
+
+inline void check_product(const ProductTest& c) {
+  CAPTURE(c.m);
+  CAPTURE(c.n);
+  CAPTURE(c.k);
+  const auto integers = [](std::vector<int64_t> shape, uint64_t seed) {
+    return seeded(DType::kF32, std::move(shape), seed,
+                  [](uint64_t random) { return static_cast<double>(static_cast<int64_t>(random % 7) - 3); });
+  };
+  const auto a = integers({c.m, c.k}, 1), b = integers({c.k, c.n}, 2);
+  kernel::ParamTable params;
+  kernel::Kernel k;
+  k.name = "product";
+  k.threads = c.threads;
+  k.subgroup = 32;
+  k.cluster = c.cluster;
+  k.thread = kernel::make_var("t");
+  const kernel::Buffer ab = global_buffer("a", DType::kF16, kernel::Access::kRead),
+                       bb = global_buffer("b", DType::kF16, kernel::Access::kRead),
+                       out = global_buffer("out", DType::kF32, kernel::Access::kWrite);
+  k.bindings = {ab, bb, out};
+  MmaOperands o = product_operands(c, ab, bb, out);
+  MmaKernel made = c.build(c.symbolic ? Dim::symbol("M") : Dim(c.m), k.thread, o, params);
+  k.grid = made.grid;
+  k.body = made.body;
+  k.params = params.params();
+  kernel::simplify(k);
+  kernel::assign_workgroup(k);
+  REQUIRE(kernel::verify(k) == "");
+
+  auto half = TensorData::make(DType::kF16, {c.m, c.k});
+  for (int64_t i = 0; i < half->count(); ++i) half->set_float(i, a->float_at(i));
+  auto result = TensorData::make(DType::kF32, {c.m, c.n});
+  const auto rows = [&](const std::string&) { return c.m; };
+  std::vector<int64_t> values;
+  for (const kernel::Param& p : k.params) values.push_back(p.value.evaluate(rows).value());
+  int64_t tiles = 1;
+  for (const auto& axis : k.grid) tiles *= axis.extent.evaluate(rows).value();
+  const TensorDataPtr encoded = c.encode(b);
+  const auto code =
+      kernel::evaluate(k, {binding_of(half), binding_of(encoded), binding_of(result)}, values, 0, tiles);
+  if (!code.ok()) FAIL_CHECK(code.error().message);
+  compare_with_sums(*a, *b, *result);
+}
+
+}  // namespace tern::lower::gpu
