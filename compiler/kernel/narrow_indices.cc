@@ -1,5 +1,7 @@
 #include "compiler/kernel/narrow_indices.h"
 
+#include <algorithm>
+
 #include "compiler/kernel/expr_util.h"
 
 namespace tern::kernel {
@@ -30,14 +32,19 @@ bool is_ring_op(ScalarOp op) {
   return op == ScalarOp::kAdd || op == ScalarOp::kSub || op == ScalarOp::kMul || op == ScalarOp::kNeg;
 }
 
-// Calls f for each i64 scalar inside e that is data: the source of a conversion that wants its value.
-void visit_data(const Expr& e, const std::function<void(const Expr&)>& f) {
-  visit(e, [&](const Expr& n) {
-    bool converts =
-        n->kind == ExprKind::kBitcast || n->kind == ExprKind::kBroadcast ||
-        (n->kind == ExprKind::kCast && !(is_int(n->type.dtype) && dtype_bits(n->type.dtype) <= 32));
-    if (converts && n->args[0]->type == kIndex) f(n->args[0]);
-  });
+bool is_compare(const Expr& e) {
+  return e->kind == ExprKind::kOp && scalar::info(e->op).rule == scalar::TypeRule::kCompare;
+}
+
+// Calls f for each i64 scalar inside e that is data: the source of a conversion that wants its value. In a
+// comparison lanes are indices, as scalars are.
+void visit_data(const Expr& e, const std::function<void(const Expr&)>& f, bool compared = false) {
+  const bool converts =
+      e->kind == ExprKind::kBitcast || (e->kind == ExprKind::kBroadcast && !compared) ||
+      (e->kind == ExprKind::kCast && !(is_int(e->type.dtype) && dtype_bits(e->type.dtype) <= 32));
+  if (converts && e->args[0]->type == kIndex) f(e->args[0]);
+  const bool ring = compared && e->kind == ExprKind::kOp && is_ring_op(e->op);
+  for (const Expr& arg : e->args) visit_data(arg, f, is_compare(e) || ring);
 }
 
 }  // namespace
@@ -67,6 +74,14 @@ bool NarrowIndices::computable(const Expr& e, const Vars& vars, bool exactly) {
     default:
       return false;
   }
+}
+
+bool NarrowIndices::narrow_lanes(const Expr& e) const {
+  if (e->type.dtype != DType::kI64 || e->type.lanes == 1) return false;
+  if (e->kind == ExprKind::kRamp) return narrow(e->args[0]) && e->i >= INT32_MIN && e->i <= INT32_MAX;
+  if (e->kind == ExprKind::kBroadcast) return narrow(e->args[0]);
+  return e->kind == ExprKind::kOp && is_ring_op(e->op) &&
+         std::all_of(e->args.begin(), e->args.end(), [&](const Expr& arg) { return narrow_lanes(arg); });
 }
 
 // Takes out the variables that get a value which is not computable, until all that are left do.

@@ -19,7 +19,9 @@ class NarrowIndices {
   bool narrow(const VarNode* var) const { return narrow_.contains(var); }
   // A scalar i64 in the place of an index: computed with 32 bits.
   bool narrow(const Expr& e) const { return computable(e, narrow_, false); }
-  // The same in the place of data.
+  // A vector of such, made of ramps and broadcasts: what a comparison of lanes compares.
+  bool narrow_lanes(const Expr& e) const;
+  // A scalar in the place of data.
   bool fits(const Expr& e) const { return computable(e, fitting_, true); }
 
  private:

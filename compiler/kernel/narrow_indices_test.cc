@@ -60,5 +60,23 @@ TEST_CASE("narrow_indices: a sum that becomes data keeps 64 bits, a choice of in
   CHECK(wide(k) == "sum ");
 }
 
+TEST_CASE(
+    "narrow_indices: lanes of indices that are only compared are narrow, lanes that are stored are not") {
+  Kernel k = parsed(R"(kernel k {
+  bind x: f32 read
+  bind y: f32 write
+  bind z: i64 write
+  param n = "N"
+  threads t < 64
+  let left: i64 = (n - (t * 4))
+  let sum: i64 = (n + t)
+  let inside: boolx4 = (ramp((t * 4), 1, 4) < broadcast(left, 4))
+  y[(t * 4) if inside] = x[(t * 4); 4 if inside]
+  z[(t * 4)] = broadcast(sum, 4)
+}
+)");
+  CHECK(wide(k) == "sum ");
+}
+
 }  // namespace
 }  // namespace tern::kernel

@@ -244,7 +244,11 @@ std::string GlslExpr::compare_text(const Expr& e) {
   const Expr &x = e->args[0], &y = e->args[1];
   const int lanes = e->type.lanes;
   const bool narrow = is_index_type(x) && narrow_.narrow(x) && narrow_.narrow(y);
-  const std::string a = narrow ? narrow_text(x) : text(x), b = narrow ? narrow_text(y) : text(y);
+  const bool lanes_narrow = narrow_.narrow_lanes(x) && narrow_.narrow_lanes(y);
+  const auto operand = [&](const Expr& o) {
+    return narrow ? narrow_text(o) : lanes_narrow ? index(o) : text(o);
+  };
+  const std::string a = operand(x), b = operand(y);
   if (is_complex(x->type.dtype) && lanes > 1) fail("vectors of complex numbers have no form");
   if (lanes == 1) return fmt::format("({} {} {})", a, kernel::infix_text(e->op), b);
   const std::string_view function = e->op == ScalarOp::kEq   ? "equal"

@@ -42,7 +42,8 @@ std::string filled(std::string_view text, std::string_view type) {
 const std::unordered_map<std::string, Instance>& instances() {
   static const std::unordered_map<std::string, Instance> kAll = [] {
     std::unordered_map<std::string, Instance> all;
-    for (std::span<const GlslRow> rows : {glsl_basic_rows(), glsl_float_rows(), glsl_math_rows()}) {
+    for (std::span<const GlslRow> rows :
+         {glsl_basic_rows(), glsl_float_rows(), glsl_math_rows(), glsl_math64_rows()}) {
       for (const GlslRow& row : rows) {
         if (row.types.empty()) {
           all[std::string(row.name)] = {std::string(row.result), std::string(row.parameters),

@@ -107,14 +107,17 @@ void GlslPrinter::alloc(const Stmt& s) {
 
 void GlslPrinter::loop(const Stmt& s) {
   const std::string i = name_of(s->var.get(), s->var->name);
-  if (!is_narrow(s->var)) fail(fmt::format("the loop over '{}' needs 64-bit bounds", s->var->name));
-  const std::string begin = expr_.index(s->begin), extent = expr_.index(s->extent);
+  // A variable that is data too (an index that is stored) has 64 bits, where a device may have none.
+  const bool narrow = is_narrow(s->var);
+  const std::string type = narrow ? "int" : helpers_.type("int64_t");
+  const std::string begin = narrow ? expr_.index(s->begin) : expr_.text(s->begin);
+  const std::string extent = narrow ? expr_.index(s->extent) : expr_.text(s->extent);
   const std::string end = kernel::is_int(s->begin, 0) ? extent : fmt::format("{} + {}", begin, extent);
   const bool simple = kernel::is_const(s->extent) || s->extent->kind == kernel::ExprKind::kVar;
   if (simple) {
-    linef("for (int {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end);
+    linef("for ({3} {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end, type);
   } else {
-    linef("for (int {0} = {1}, {0}_end = {2}; {0} < {0}_end; ++{0}) {{", i, begin, end);
+    linef("for ({3} {0} = {1}, {0}_end = {2}; {0} < {0}_end; ++{0}) {{", i, begin, end, type);
   }
   note_stores(s->body);
   body(s->body);

@@ -15,8 +15,9 @@ struct GlslRow {
   std::string_view body;
 };
 
-std::span<const GlslRow> glsl_basic_rows();  // integers, comparisons, conversions
-std::span<const GlslRow> glsl_float_rows();  // narrow floats' conversions, complex numbers
-std::span<const GlslRow> glsl_math_rows();   // functions on float
+std::span<const GlslRow> glsl_basic_rows();   // integers, comparisons, conversions
+std::span<const GlslRow> glsl_float_rows();   // narrow floats' conversions, complex numbers
+std::span<const GlslRow> glsl_math_rows();    // functions on float
+std::span<const GlslRow> glsl_math64_rows();  // functions on double
 
 }  // namespace tern::render

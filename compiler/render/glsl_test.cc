@@ -101,6 +101,33 @@ void main() {
 )");
 }
 
+TEST_CASE("glsl: masks of lanes and loops over indices need no 64-bit integers, loops over data do") {
+  const render::GlslKernel masked = rendered(R"(kernel masked {
+  bind x: f32 read
+  bind y: f32 write
+  param n = "N"
+  threads t < 32
+  let inside: boolx4 = (ramp((t * 4), 1, 4) < broadcast((n - 1), 4))
+  y[(t * 4) if inside] = x[(t * 4); 4 if inside]
+}
+)");
+  CHECK_FALSE(masked.needs.int64);
+  CHECK(masked.text.find("lessThan((ivec4((v_t * 4)) + ivec4(0, 1, 2, 3)), ivec4((v_n + (-1)))") !=
+        std::string::npos);
+  const render::GlslKernel stored = rendered(R"(kernel stored {
+  bind x: i64 read
+  bind y: i64 write
+  serial i = x[0] .. +x[1] {
+    y[0] = (i * i)
+  }
+}
+)");
+  CHECK(stored.needs.int64);
+  CHECK(stored.text.find(
+            "for (int64_t v_i = ld_v_x(0), v_i_end = ld_v_x(0) + ld_v_x(1); v_i < v_i_end; ++v_i)") !=
+        std::string::npos);
+}
+
 TEST_CASE("glsl: what a kernel needs of the device, and what has no form") {
   CHECK(rendered("kernel k {\n  bind x: i64 read_write\n  x[0] = (x[1] + 3)\n}\n").needs.int64);
   CHECK(rendered("kernel k {\n  bind x: f64 read_write\n  x[0] = sqrt(x[1])\n}\n").needs.float64);

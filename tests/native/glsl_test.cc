@@ -21,9 +21,7 @@ using namespace kernel;
 
 // What GLSL has no form for (docs/kernel-ir.md).
 bool has_no_form(ScalarOp op, DType dtype) {
-  const bool function = scalar::info(op).expensive && scalar::info(op).domain == scalar::Domain::kFloat;
-  return (dtype == DType::kF64 && (function || op == ScalarOp::kPow)) ||
-         (is_complex(dtype) && op == ScalarOp::kPow);
+  return is_complex(dtype) && op == ScalarOp::kPow;
 }
 
 // A Vulkan device, where the machine has one; else the code is compiled only.
@@ -99,18 +97,20 @@ Contents run(tern_hal_device_t* device, const Kernel& kernel, tern_const_bytes_t
   return contents;
 }
 
-// One element of a result against the evaluator's. Functions may be off by a part of 10^5, and are not asked
-// about arguments that floats cannot reduce. `largest`: of the arguments; a remainder is as exact as they
-// are.
+// One element of a result against the evaluator's. Functions may be off by a part of 10^5 (f64: of 10^13),
+// and are not asked about arguments that floats cannot reduce. `largest`: of the arguments; a remainder is as
+// exact as they are.
 bool close(DType dtype, const scalar::ScalarValue& a, const scalar::ScalarValue& b, bool function,
            double largest) {
   const auto near = [&](double x, double y) {
     if (std::isnan(x) || std::isnan(y)) return std::isnan(x) && std::isnan(y);
     const double unit = dtype == DType::kF64 ? 1e-15 : dtype_bits(dtype) >= 32 ? 3e-7 : 0;
-    const double tiny =
-        dtype_bits(dtype) >= 32 ? 1e-37 + (function ? 3e-7 * largest : 0) : 0;  // denormals may be flushed
+    const double tiny = dtype == DType::kF64      ? 1e-307 + (function ? 1e-15 * largest : 0)
+                        : dtype_bits(dtype) >= 32 ? 1e-37 + (function ? 3e-7 * largest : 0)
+                                                  : 0;  // denormals may be flushed
+    const double part = dtype == DType::kF64 ? 1e-13 : 1e-5;
     return x == y ||
-           std::fabs(x - y) <= (function ? 1e-5 : unit) * std::fmax(std::fabs(x), std::fabs(y)) + tiny ||
+           std::fabs(x - y) <= (function ? part : unit) * std::fmax(std::fabs(x), std::fabs(y)) + tiny ||
            (function && dtype_bits(dtype) < 32 && std::fabs(x - y) <= 0.3 * std::fabs(x));
   };
   if (is_float(dtype)) return near(a.f, b.f);
