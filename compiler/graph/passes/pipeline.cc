@@ -12,6 +12,7 @@
 #include "compiler/graph/passes/hoist_invariants.h"
 #include "compiler/graph/passes/inline_if.h"
 #include "compiler/graph/passes/integer_contractions.h"
+#include "compiler/graph/passes/merge_products.h"
 #include "compiler/graph/passes/requantize.h"
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/tabulate.h"
@@ -31,6 +32,7 @@ constexpr Pass kPasses[] = {
     {"simplify", "algebra: identities, chains, cheaper forms", simplify},
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
     {"fold_scale", "per-channel scales behind conv and dot go into the weights", fold_scale},
+    {"merge_products", "products of one value with constant weights side by side become one", merge_products},
     {"requantize", "scales between integer sums and quantised values become one", requantize},
     {"tabulate", "chains from one 8-bit value to another become one table", tabulate},
     {"eliminate_dead", "what nobody uses goes", eliminate_dead},
@@ -39,12 +41,13 @@ constexpr Pass kPasses[] = {
 // One round. Bounds and control flow first, since they uncover the most; integers while quantised weights
 // still are 8-bit constants, before folding makes floats of them, and quantisations while nothing has moved
 // between their operations; folding before algebra, whose rules ask for constants; scales after common
-// subexpressions, since they want weights with one user; the dead go last. Rounds repeat until none of them
-// changes anything.
+// subexpressions, since they want weights with one user; the dead go, and products are merged when those that
+// are left have their biases next to them. Rounds repeat until none of them changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds",     "eliminate_dead", "integer_contractions", "requantize", "fold_constants",
-    "inline_if",        "unroll_loops",   "hoist_invariants",     "simplify",   "fold_constants",
-    "eliminate_common", "fold_scale",     "requantize",           "tabulate",   "eliminate_dead"};
+    "apply_bounds",   "eliminate_dead", "integer_contractions", "requantize",
+    "fold_constants", "inline_if",      "unroll_loops",         "hoist_invariants",
+    "simplify",       "fold_constants", "eliminate_common",     "fold_scale",
+    "requantize",     "tabulate",       "eliminate_dead",       "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
