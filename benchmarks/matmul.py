@@ -2,7 +2,9 @@
 """One core's f32 matrix product through the ordinary path (ONNX → ternc → tern bench), as a share of the core's FMA peak
 measured in the same run, beside ONNX Runtime's. With --int8, u8 by i8 and the peak of the core's best exact 8-bit products.
 
-    benchmarks/matmul.py [--sizes 1024] [--int8] [--at-least 0.85]      exits with 1 below the share
+    benchmarks/matmul.py [--sizes 1024] [--int8] [--level x86_64_v3] [--at-least 0.85]      exits with 1 below the share
+
+--level holds tern and the peak to a level of the processor; ONNX Runtime cannot be held.
 """
 
 import argparse
@@ -40,9 +42,9 @@ def byte_matmul(m, k, n):
     return g
 
 
-def peak(folder, source):
+def peak(folder, source, level):
     program = Path(folder) / "peak"
-    tools.call(["clang-19", "-O2", "-march=native", HERE / source, "-o", program], 60)
+    tools.call(["clang-19", "-O2", f"-march={level.replace('_', '-') if level else 'native'}", HERE / source, "-o", program], 60)
     return float(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
 
 
@@ -62,6 +64,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1024", help="each N (a cube) or MxKxN, with commas between")
     parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--level", choices=["x86_64_v2", "x86_64_v3", "x86_64_v4"])
     parser.add_argument("--at-least", type=float, default=0.0)
     args = parser.parse_args()
     shares = []
@@ -70,10 +73,10 @@ def main():
             m, k, n = (list(map(int, size.split("x"))) * 3)[:3]
             model, module = Path(folder) / "m.onnx", Path(folder) / "m.tern"
             (byte_matmul if args.int8 else matmul)(m, k, n).save(model)
-            tools.compile_model(model, module)
+            tools.compile_model(model, module, *(["--targets", f"cpu:{args.level}"] if args.level else []))
             peaks, mine = [], []
             for _ in range(3):  # interleaved, so that a slow spell of the machine does not make a share
-                peaks.append(peak(folder, "byte_peak.c" if args.int8 else "fma_peak.c"))
+                peaks.append(peak(folder, "byte_peak.c" if args.int8 else "fma_peak.c", args.level))
                 mine.append(json.loads(tools.call([tools.TERN, "bench", module, "--threads", "1", "--seconds", "1", "--json"], 60))["min_ms"])
             gflop = 2e-9 * m * k * n
             rate, other = gflop / min(mine) * 1e3, gflop / ort_ms(model, np.ones((m, k), np.uint8 if args.int8 else np.float32)) * 1e3

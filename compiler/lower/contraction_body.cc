@@ -127,6 +127,7 @@ class Contraction {
     ContractionOperands o;
     ContractionShape shape;
     shape.bytes = step_ == StepKind::kBytes;
+    shape.words = shape.bytes && r_.machine->byte_products == ByteProducts::kPairs;
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);
     shape.n = r_.hint(p_.n);
@@ -223,6 +224,8 @@ class Contraction {
     if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
+    o.words_of_a = shape.words;
+    o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
     o.finish_is_long = r_.finish_is_long;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
                          const Expr& count) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "compiler/lower/byte_product.h"
+#include "compiler/lower/byte_words.h"
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
@@ -72,6 +73,16 @@ class Builder {
     if (o_.gather_b) {
       b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
       body.push_back(kernel::alloc(b_panel_));
+    }
+    if (o_.words_of_a) {
+      a_words_ = {scratch("a_words", WordRows::elements(s_.block_rows, s_.block_depth), DType::kI16),
+                  s_.block_depth};
+      body.push_back(kernel::alloc(a_words_.words));
+    }
+    if (o_.words_of_b) {
+      b_words_ = {scratch("b_words", WordPanel::elements(s_.block_depth, group_), DType::kI16), s_.vectors,
+                  s_.lanes};
+      body.push_back(kernel::alloc(b_words_.words));
     }
     if (!one_depth_block_) {
       partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
@@ -144,8 +155,34 @@ class Builder {
   Stmts depth_block() {
     Stmts out;
     if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * step_));
+    if (o_.words_of_a) {
+      append(out,
+             a_words_.fill(rows_, depth_, s_.lanes, [this](const Expr& row, const Expr& step, int count) {
+               return a_bytes(row_base(row), step, count);
+             }));
+    }
     append(out, column_groups());
     return out;
+  }
+
+  // Where row r of the block begins: at k = 0 of A itself, at the block's first step in scratch.
+  Expr row_base(const Expr& r) const {
+    return o_.gather_a ? kernel::mul(r, int_const(s_.block_depth * step_)) : o_.a_row(kernel::add(row0_, r));
+  }
+
+  // Bytes of `count` steps of a row of A.
+  Expr a_bytes(const Expr& base, const Expr& step, int count) const {
+    const Expr at = kernel::mul(o_.gather_a ? step : kernel::add(k0_, step), int_const(kByteGroup));
+    return kernel::load(o_.gather_a ? a_block_ : o_.a_buffer, kernel::add(base, at), count * kByteGroup);
+  }
+
+  // Bytes of a step of vector j of the columns from n on.
+  Expr b_bytes(const Expr& n, const Expr& step, int j) const {
+    const Expr column = int_const(int64_t{j} * s_.lanes);
+    const Expr at = o_.gather_b ? kernel::add(kernel::mul(step, int_const(group_)), column)
+                                : o_.b_index(kernel::add(n, column), kernel::add(k0_, step));
+    return kernel::load(o_.gather_b ? b_panel_ : o_.b_buffer, kernel::mul(at, int_const(kByteGroup)),
+                        s_.lanes * kByteGroup);
   }
 
   // Whole groups of columns, then what is left.
@@ -193,6 +230,10 @@ class Builder {
   Stmts row_tiles(const Expr& n, int vectors, const Expr& valid) {
     Stmts out;
     if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
+    if (o_.words_of_b) {
+      append(out,
+             b_words_.fill(depth_, [&](const Expr& step, int j) { return b_bytes(n, step, j); }, vectors));
+    }
     if (prefetches() && !valid) plan_prefetch(n, out);
     const Var t = kernel::make_var("tile");
     const Expr r = kernel::mul(var_expr(t), int_const(s_.rows));
@@ -250,16 +291,15 @@ class Builder {
     Stmts out{kernel::let(rv, r_value), kernel::alloc(acc)};
 
     // Row addresses: of A's elements at k = 0 (direct) or of the gathered block's rows.
-    std::vector<Expr> row_base;
+    std::vector<Expr> bases;
     for (int i = 0; i < rows; ++i) {
       Expr row = kernel::add(r, int_const(i));
       if (live_rows && i > 0)
         row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
-      const Expr base = o_.gather_a ? kernel::mul(row, int_const(s_.block_depth * step_))
-                                    : o_.a_row(kernel::add(row0_, row));
       const Var a = kernel::make_var(fmt::format("a{}", i));
-      out.push_back(kernel::let(a, base));
-      row_base.push_back(var_expr(a));
+      out.push_back(
+          kernel::let(a, o_.words_of_a ? kernel::mul(row, int_const(a_words_.row_stride())) : row_base(row)));
+      bases.push_back(var_expr(a));
     }
 
     const Expr zero = zeros();
@@ -277,7 +317,7 @@ class Builder {
     } else {
       out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
     }
-    append(out, depth_steps(acc, row_base, n, rows, vectors, valid));
+    append(out, depth_steps(acc, bases, n, rows, vectors, valid));
 
     Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
     if (one_depth_block_) {
@@ -345,22 +385,13 @@ class Builder {
     const ByteProduct product(o_.byte_products, s_.lanes);
     const Var kv = kernel::make_var("k");
     const Expr k = var_expr(kv);
-    const Buffer b_buffer = o_.gather_b ? b_panel_ : o_.b_buffer;
     Stmts out, body;
     std::vector<ByteProduct::Operand> b;
     std::vector<Var> offsets;  // what the products of each vector lack
     for (int j = 0; j < vectors; ++j) {
-      const Expr column = int_const(int64_t{j} * s_.lanes);
-      const Expr at = o_.gather_b ? kernel::add(kernel::mul(k, int_const(group_)), column)
-                                  : o_.b_index(kernel::add(n, column), kernel::add(k0_, k));
-      if (prefetches() && !valid && j * s_.lanes % kPanelColumns == 0) {
-        const Expr next =
-            o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, k));
-        body.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
-      }
+      prefetch_next_bytes(j, k, valid, body);
       const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kI8, s_.lanes * kByteGroup});
-      body.push_back(kernel::let(
-          bv, kernel::load(b_buffer, kernel::mul(at, int_const(kByteGroup)), s_.lanes * kByteGroup)));
+      body.push_back(kernel::let(bv, b_bytes(n, k, j)));
       b.push_back(product.right(var_expr(bv), body));
       if (!product.has_offset()) continue;
       offsets.push_back(kernel::make_var(fmt::format("offset{}", j), {DType::kI32, s_.lanes}));
@@ -368,10 +399,7 @@ class Builder {
       body.push_back(kernel::assign(offsets.back(), product.offset(var_expr(offsets.back()), b.back())));
     }
     for (int i = 0; i < rows; ++i) {
-      const Expr step = kernel::mul(o_.gather_a ? k : kernel::add(k0_, k), int_const(kByteGroup));
-      const Expr four = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                     kernel::add(row_base[static_cast<size_t>(i)], step), kByteGroup);
-      const ByteProduct::Operand a = product.left(four, i, body);
+      const ByteProduct::Operand a = product.left(a_bytes(row_base[static_cast<size_t>(i)], k, 1), i, body);
       for (int j = 0; j < vectors; ++j) {
         const Expr at = int_const(int64_t{i} * vectors + j);
         body.push_back(
@@ -391,11 +419,57 @@ class Builder {
     return out;
   }
 
+  void prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const {
+    if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
+    const Expr next =
+        o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, k));
+    out.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
+  }
+
+  // byte_loop on words of A, and of B where there are many rows: one part of all rows, then the other, as few
+  // registers are left beside the sums.
+  Stmts byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                       int vectors, const Expr& valid) {
+    const ByteProduct product(ByteProducts::kPairs, s_.lanes);
+    const Var kv = kernel::make_var("k");
+    const Expr k = var_expr(kv);
+    Stmts body;
+    std::vector<ByteProduct::Operand> b(static_cast<size_t>(vectors));
+    for (int j = 0; j < vectors; ++j) {
+      prefetch_next_bytes(j, k, valid, body);
+      if (!o_.words_of_b) b[static_cast<size_t>(j)] = product.right(b_bytes(n, k, j), body);
+    }
+    for (int part = 0; part < kPairParts; ++part) {
+      const auto named = [&](const char* name, int number, const Expr& value) {
+        const Var v = kernel::make_var(fmt::format("{}{}_{}", name, number, part), value->type);
+        body.push_back(kernel::let(v, value));
+        return var_expr(v);
+      };
+      std::vector<Expr> pairs;
+      for (int j = 0; j < vectors; ++j)
+        pairs.push_back(o_.words_of_b ? named("b", j, b_words_.pairs(k, j, part))
+                                      : b[static_cast<size_t>(j)].parts[static_cast<size_t>(part)]);
+      for (int i = 0; i < rows; ++i) {
+        const Expr a = named("x", i, a_words_.pair(row_base[static_cast<size_t>(i)], part, k, s_.lanes));
+        for (int j = 0; j < vectors; ++j) {
+          const Expr at = int_const(int64_t{i} * vectors + j);
+          body.push_back(
+              kernel::store(acc, at,
+                            kernel::intrinsic(kernel::Intrinsic::kDot2I16,
+                                              {kernel::load(acc, at), a, pairs[static_cast<size_t>(j)]},
+                                              {DType::kI32, s_.lanes})));
+        }
+      }
+    }
+    return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
+  }
+
   Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                     int vectors, const Expr& valid) {
     switch (o_.step) {
       case StepKind::kBytes:
-        return byte_loop(acc, row_base, n, rows, vectors, valid);
+        return o_.words_of_a ? byte_word_loop(acc, row_base, n, rows, vectors, valid)
+                             : byte_loop(acc, row_base, n, rows, vectors, valid);
       case StepKind::kBf16Pairs:
         return pair_loop(acc, row_base, n, rows, vectors, valid);
       case StepKind::kFloats:
@@ -599,6 +673,8 @@ class Builder {
   Expr next_n_, next_k_;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
+  WordRows a_words_;
+  WordPanel b_words_;
 };
 
 }  // namespace

@@ -26,6 +26,7 @@ kernel::Expr bf16_of_word(const kernel::Expr& word, int which);
 struct ContractionOperands {
   StepKind step = StepKind::kFloats;
   ByteProducts byte_products = ByteProducts::kPairs;
+  bool words_of_a = false, words_of_b = false;  // kPairs: widened in scratch (byte_words.h), not in registers
   // A. Direct: element (m, k) is a_buffer[a_row(m) + k]. Gathered: gather_a fills block[row * row_stride + k
   // - k0] for `rows` rows from row0 and `depth` steps from k0 (row_stride in elements).
   kernel::Buffer a_buffer;

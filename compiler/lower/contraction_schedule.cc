@@ -172,6 +172,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
       2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
   rows = std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
   if (widens && shape.widens_b) rows = std::max(rows, 4 * int64_t{s.rows});
+  // Widening a vector of B costs as much as multiplying two rows with it.
+  if (shape.words) rows = std::max(rows, 6 * int64_t{s.rows});
   rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
     rows = std::min(rows, shape.m);
@@ -189,7 +191,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   const double reading = kOperationsPerByte * 4 * static_cast<double>(shape.batch * shape.k * shape.n);
   const double work = std::max(total, reading);
   if (row_blocks < 16 && work > 4e6 && shape.n_static) {
-    const int64_t least = shape.packs_a ? 128 : group_columns;
+    const int64_t least = shape.packs_a || shape.words ? 128 : group_columns;
     const int64_t wanted = std::min<int64_t>(
         ceil_div(16, row_blocks), static_cast<int64_t>(work / static_cast<double>(row_blocks) / 1e6) + 1);
     const int64_t columns = std::max(least, round_up(ceil_div(padded_n, wanted), group_columns));

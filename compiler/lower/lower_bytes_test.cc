@@ -160,6 +160,26 @@ TEST_CASE("products of bytes with constant weights") {
   }
 }
 
+TEST_CASE("products of bytes with more rows than a few tiles have") {
+  for (const int64_t k : {12, 33, 100}) {
+    for (const int64_t n : {16, 53}) {
+      check_lowering_once({fmt::format(R"(
+  input %x: u8[61,{}] as "x"
+  %w = constant {}
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")",
+                                       k, weights({k, n}))},
+                          fmt::format("depth {}, columns {}", k, n));
+    }
+  }
+  check_lowering_once({R"(
+  input %x: u8[2,45,20] as "x"
+  input %w: i8[2,20,19] as "w"
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")"},
+                      "right operand computed");
+}
+
 TEST_CASE("products of bytes whose right operand is computed") {
   for (const char* sizes : {"2,5,8;2,8,19", "2,5,10;2,10,32", "1,3,M;1,M,16"}) {
     const std::string text = sizes, left = text.substr(0, text.find(';')),

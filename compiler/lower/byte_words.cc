@@ -1,0 +1,77 @@
+#include "compiler/lower/byte_words.h"
+
+#include "compiler/lower/byte_product.h"
+
+namespace tern::lower {
+namespace {
+
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using Stmts = std::vector<Stmt>;
+
+Stmt for_each(const char* name, const Expr& first, const Expr& count,
+              const std::function<Stmts(const Expr&)>& body) {
+  const Var v = kernel::make_var(name);
+  return kernel::loop(v, int_const(0), count, kernel::LoopKind::kSerial,
+                      body(kernel::add(first, var_expr(v))));
+}
+
+}  // namespace
+
+Stmts WordRows::fill(const Expr& rows, const Expr& depth, int lanes,
+                     const std::function<Expr(const Expr& row, const Expr& step, int count)>& bytes) const {
+  const auto some = [&](const Expr& row, const Expr& step, int count) {
+    const ByteProduct product(ByteProducts::kPairs, count);
+    Stmts out;
+    const ByteProduct::Operand wide = product.left_lanes(bytes(row, step, count), out);
+    const Expr to = kernel::add(kernel::mul(row, int_const(row_stride())), kernel::mul(step, int_const(2)));
+    for (int part = 0; part < kPairParts; ++part)
+      out.push_back(kernel::store(words, kernel::add(to, int_const(part * plane())),
+                                  wide.parts[static_cast<size_t>(part)]));
+    return out;
+  };
+  const Expr many = int_const(lanes), zero = int_const(0);
+  return {for_each("i", zero, rows, [&](const Expr& row) -> Stmts {
+    const Stmt vectors = for_each("v", zero, kernel::index_div(depth, many),
+                                  [&](const Expr& v) { return some(row, kernel::mul(v, many), lanes); });
+    if (depth->kind == kernel::ExprKind::kConst && depth->i % lanes == 0) return {vectors};
+    const Expr rest = kernel::index_rem(depth, many);
+    return {vectors, for_each("step", kernel::sub(depth, rest), rest,
+                              [&](const Expr& step) { return some(row, step, 1); })};
+  })};
+}
+
+Expr WordRows::pair(const Expr& row_base, int part, const Expr& step, int lanes) const {
+  const Expr at =
+      kernel::add(kernel::add(row_base, kernel::mul(step, int_const(2))), int_const(part * plane()));
+  const Expr word = kernel::bitcast(kernel::load(words, at, 2), {DType::kI32, 1});
+  return kernel::bitcast(kernel::broadcast(word, lanes), {DType::kI16, 2 * lanes});
+}
+
+Stmts WordPanel::fill(const Expr& depth, const std::function<Expr(const Expr& step, int vector)>& bytes,
+                      int count) const {
+  const ByteProduct product(ByteProducts::kPairs, lanes);
+  return {for_each("step", int_const(0), depth, [&](const Expr& step) {
+    Stmts out;
+    for (int j = 0; j < count; ++j) {
+      const ByteProduct::Operand wide = product.right(bytes(step, j), out);
+      const Expr first = kernel::mul(kernel::add(kernel::mul(step, int_const(vectors)), int_const(j)),
+                                     int_const(kPairParts * 2 * lanes));
+      for (int part = 0; part < kPairParts; ++part)
+        out.push_back(kernel::store(words, kernel::add(first, int_const(part * 2 * lanes)),
+                                    wide.parts[static_cast<size_t>(part)]));
+    }
+    return out;
+  })};
+}
+
+Expr WordPanel::pairs(const Expr& step, int vector, int part) const {
+  const Expr first = kernel::mul(kernel::add(kernel::mul(step, int_const(vectors)), int_const(vector)),
+                                 int_const(kPairParts * 2 * lanes));
+  return kernel::load(words, kernel::add(first, int_const(part * 2 * lanes)), 2 * lanes);
+}
+
+}  // namespace tern::lower

@@ -1,0 +1,46 @@
+// Bytes of a contraction widened to 16 bits in worker scratch (ByteProducts::kPairs), so that the register
+// tile has nothing to do but load, multiply and add: A once a block, for all columns; B once a group of
+// columns, for all row tiles of the block. Pairs hold bytes 0 and 2 (part 0), 1 and 3 (part 1) of a step,
+// which is what a mask and a shift give.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "compiler/kernel/ir.h"
+
+namespace tern::lower {
+
+inline constexpr int kPairParts = 2;
+
+// A: words[row * row_stride() + part * plane() + 2 * step], i16, for steps below the block's depth.
+struct WordRows {
+  kernel::Buffer words;
+  int64_t block_depth = 1;  // in steps
+  static int64_t elements(int64_t rows, int64_t block_depth) { return rows * block_depth * 4; }
+  int64_t row_stride() const { return block_depth * 4; }
+  int64_t plane() const { return block_depth * 2; }
+
+  // Fills `rows` rows of `depth` steps. `bytes(row, step, count)`: u8 x 4 * count of the block's row.
+  std::vector<kernel::Stmt> fill(
+      const kernel::Expr& rows, const kernel::Expr& depth, int lanes,
+      const std::function<kernel::Expr(const kernel::Expr& row, const kernel::Expr& step, int count)>& bytes)
+      const;
+  // The pair of a row that begins at `row_base`, in every lane: i16 x 2 * lanes.
+  kernel::Expr pair(const kernel::Expr& row_base, int part, const kernel::Expr& step, int lanes) const;
+};
+
+// B: words[((step * vectors + vector) * kPairParts + part) * 2 * lanes], i16 x 2 * lanes each.
+struct WordPanel {
+  kernel::Buffer words;
+  int vectors = 1, lanes = 4;
+  static int64_t elements(int64_t block_depth, int64_t columns) { return block_depth * columns * 4; }
+
+  // `bytes(step, vector)`: i8 x 4 * lanes.
+  std::vector<kernel::Stmt> fill(
+      const kernel::Expr& depth,
+      const std::function<kernel::Expr(const kernel::Expr& step, int vector)>& bytes, int count) const;
+  kernel::Expr pairs(const kernel::Expr& step, int vector, int part) const;
+};
+
+}  // namespace tern::lower
