@@ -27,7 +27,7 @@ class Placer {
 std::vector<Stmt> Placer::place(const std::vector<Stmt>& body, int64_t top) {
   std::vector<Stmt> out;
   for (const Stmt& s : body) {
-    if (s->kind == StmtKind::kBarrier) dirty_ = top;
+    if (s->kind == StmtKind::kBarrier && !is_barrier(s, BarrierScope::kSubgroup)) dirty_ = top;
     if (s->kind == StmtKind::kAlloc && s->buffer->scope == Scope::kWorkgroup) {
       if (dirty_ > top) {
         out.push_back(barrier());

@@ -13,7 +13,8 @@ bool EvalMask::any(int thread) const {
 Evaluator::Evaluator(const Kernel& kernel)
     : kernel_(kernel),
       threads_(std::max(1, kernel.threads * kernel.cluster)),
-      copies_(static_cast<size_t>(threads_)) {}
+      copies_(static_cast<size_t>(threads_)),
+      subgroup_epochs_(kernel.subgroup > 0 ? static_cast<size_t>(threads_ / kernel.subgroup + 1) : 0) {}
 
 void Evaluator::bind(const Var& var, int64_t value) {
   vars_[var.get()] =
@@ -113,8 +114,9 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       code_ = static_cast<int32_t>(s->code);
       return;
     case StmtKind::kBarrier:
+      if (is_barrier(s, BarrierScope::kSubgroup)) return subgroup_barrier(mask);
       ++epoch_;
-      if (s->code != 0) ++cluster_epoch_;
+      if (is_barrier(s, BarrierScope::kCluster)) ++cluster_epoch_;
       if (!is_full(mask)) fault("A barrier is reached by {} of {} threads.", mask.count, threads_);
       return;
     case StmtKind::kPrefetch:

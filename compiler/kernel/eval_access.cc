@@ -39,6 +39,19 @@ bool Evaluator::in_bounds(const Buffer& b, int64_t i, const EvalMemory& memory, 
   return false;
 }
 
+void Evaluator::subgroup_barrier(const EvalMask& mask) {
+  const int width = kernel_.subgroup;
+  for (int first = 0; first < threads_; first += width) {
+    int active = 0;
+    for (int t = first; t < std::min(first + width, threads_); ++t) active += mask.on(t, 0) ? 1 : 0;
+    if (active == 0) continue;
+    if (active != std::min(width, threads_ - first))
+      return fault("A subgroup's barrier is reached by {} of the {} threads of subgroup {}.", active, width,
+                   first / width);
+    ++subgroup_epochs_[static_cast<size_t>(first / width)];
+  }
+}
+
 void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread) {
   if (memory.races == nullptr) return;
   const int bits = dtype_bits(b->type.dtype);
@@ -46,9 +59,13 @@ void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool
       i * bits / memory.unit_bits + rank(thread) * memory.workgroup_bytes * 8 / memory.unit_bits;
   const int64_t units = std::max(1, bits / memory.unit_bits);
   for (int64_t unit = from; unit < from + units; ++unit) {
-    std::string parties =
-        memory.races->touch(memory.first_unit + unit, write, thread,
-                            memory.is_global ? group_ + rank(thread) : 0, epoch_, cluster_epoch_);
+    RaceTracker::Party party{
+        .group = memory.is_global ? group_ + rank(thread) : 0, .epoch = epoch_, .thread = thread};
+    if (kernel_.subgroup > 0) {
+      party.subgroup = thread / kernel_.subgroup;
+      party.subgroup_epoch = subgroup_epochs_[static_cast<size_t>(party.subgroup)];
+    }
+    std::string parties = memory.races->touch(memory.first_unit + unit, write, party, cluster_epoch_);
     if (parties.empty()) continue;
     return fault(
         "There is a race on element {} of buffer '{}': {} touch it without a barrier between, and one "

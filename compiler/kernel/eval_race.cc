@@ -4,31 +4,35 @@
 
 namespace tern::kernel {
 
-std::string RaceTracker::conflict(const Party& earlier, int thread, int64_t group, int64_t epoch) {
+std::string RaceTracker::conflict(const Party& earlier, const Party& now) {
   if (earlier.group == -1) return "";
   if (earlier.group == kSeveral) return "several workgroups";
-  if (earlier.group != group) return fmt::format("workgroups {} and {}", earlier.group, group);
-  if (earlier.epoch != epoch || (earlier.thread == thread && thread != kSeveral)) return "";
-  if (earlier.thread == kSeveral || thread == kSeveral) return "several threads of a workgroup";
-  return fmt::format("threads {} and {} of a workgroup", earlier.thread, thread);
+  if (earlier.group != now.group) return fmt::format("workgroups {} and {}", earlier.group, now.group);
+  if (earlier.epoch != now.epoch || (earlier.thread == now.thread && now.thread != kSeveral)) return "";
+  if (earlier.subgroup == now.subgroup && earlier.subgroup_epoch != now.subgroup_epoch) return "";
+  if (earlier.thread == kSeveral || now.thread == kSeveral) return "several threads of a workgroup";
+  return fmt::format("threads {} and {} of a workgroup", earlier.thread, now.thread);
 }
 
-std::string RaceTracker::touch(int64_t unit, bool write, int thread, int64_t group, int64_t epoch,
-                               int64_t cluster) {
+std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, int64_t cluster) {
   Unit& u = units_[static_cast<size_t>(unit)];
-  std::string problem = conflict(u.writer, thread, group, epoch);
+  std::string problem = conflict(u.writer, party);
   if (write) {
-    if (problem.empty()) problem = conflict(u.reader, thread, group, epoch);
+    if (problem.empty()) problem = conflict(u.reader, party);
     if (problem.empty() && u.peer_read == cluster) problem = "workgroups of a cluster";
-    u.writer = {group, epoch, thread};
+    u.writer = party;
     u.written = cluster;
     return problem;
   }
-  if (u.reader.group != -1 && u.reader.group != group) {
+  if (u.reader.group != -1 && u.reader.group != party.group) {
     u.reader.group = kSeveral;
-  } else if (u.reader.epoch != epoch || u.reader.group == -1) {
-    u.reader = {group, epoch, thread};
-  } else if (u.reader.thread != thread) {
+  } else if (u.reader.epoch != party.epoch || u.reader.group == -1) {
+    u.reader = party;
+  } else if (u.reader.subgroup != party.subgroup) {
+    u.reader.thread = u.reader.subgroup = kSeveral;
+  } else if (u.reader.subgroup_epoch != party.subgroup_epoch) {
+    u.reader = party;
+  } else if (u.reader.thread != party.thread) {
     u.reader.thread = kSeveral;
   }
   return problem;

@@ -14,23 +14,24 @@ class RaceTracker {
   static constexpr int kSeveral = -2;  // threads or workgroups: more than one, which read
 
   explicit RaceTracker(int64_t units) : units_(static_cast<size_t>(units)) {}
-  // One access in barrier interval `epoch` of workgroup `group`. "" or the other party: "threads 1 and 2 of a
-  // workgroup".
-  // `cluster`: the barrier interval of its cluster.
-  std::string touch(int64_t unit, bool write, int thread, int64_t group, int64_t epoch, int64_t cluster);
+  // Who: a thread in barrier interval `epoch` of workgroup `group`, and in one of its subgroup.
+  struct Party {
+    int64_t group = -1, epoch = -1;
+    int thread = -1, subgroup = -1;
+    int64_t subgroup_epoch = 0;
+  };
+  // One access. "" or the other party: "threads 1 and 2 of a workgroup". `cluster`: the barrier interval of
+  // its cluster.
+  std::string touch(int64_t unit, bool write, const Party& party, int64_t cluster);
   // A read by another workgroup of the cluster.
   std::string peer_read(int64_t unit, int64_t cluster);
 
  private:
-  struct Party {
-    int64_t group = -1, epoch = -1;
-    int thread = -1;
-  };
   struct Unit {
     Party writer, reader;
     int64_t written = -1, peer_read = -1;  // the cluster's intervals
   };
-  static std::string conflict(const Party& earlier, int thread, int64_t group, int64_t epoch);
+  static std::string conflict(const Party& earlier, const Party& now);
   std::vector<Unit> units_;
 };
 

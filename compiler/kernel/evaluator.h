@@ -92,6 +92,7 @@ class Evaluator {
   void store_value(const Stmt& s, const EvalMask& mask);
   void allocate(const Stmt& s);
   bool in_bounds(const Buffer& b, int64_t i, const EvalMemory& memory, const char* what);
+  void subgroup_barrier(const EvalMask& mask);
   void touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread);
   void prepare_workgroup();
 
@@ -152,6 +153,7 @@ class Evaluator {
   std::vector<CopyGroups> copies_;
   std::deque<std::vector<PendingProduct>> group_mma_groups_ = decltype(group_mma_groups_)(1);
   int64_t group_ = 0, epoch_ = 0;
+  std::vector<int64_t> subgroup_epochs_;  // of each subgroup
   int64_t cluster_epoch_ = 0, last_peer_read_ = -1;
   Error error_;
   bool failed_ = false;

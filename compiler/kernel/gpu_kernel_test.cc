@@ -135,6 +135,17 @@ TEST_CASE("gpu: races and divergence are errors") {
   CHECK(said("  if (t == 0) {\n    y[0] = 1.0\n  }\n") ==
         "There is a race on element 0 of buffer 'y': workgroups 0 and 1 touch it without a barrier between, "
         "and one writes.");
+  const std::string neighbour = "  let v: f32 = s[((t - irem(t, 32)) + irem((t + 1), 32))]\n";
+  CHECK(said("  s[t] = 1.0\n  subgroup_barrier\n" + neighbour + "  subgroup_barrier\n  s[t] = 2.0\n") == "");
+  CHECK(said("  s[t] = 1.0\n  subgroup_barrier\n" + neighbour + "  s[t] = 2.0\n") ==
+        "There is a race on element 0 of buffer 's': threads 31 and 0 of a workgroup touch it without a "
+        "barrier between, and one writes.");
+  CHECK(said("  s[t] = 1.0\n  subgroup_barrier\n  let v: f32 = s[(63 - t)]\n") ==
+        "There is a race on element 63 of buffer 's': threads 63 and 0 of a workgroup touch it without a "
+        "barrier between, and one writes.");
+  CHECK(said("  if (t < 32) {\n    subgroup_barrier\n  }\n") == "");
+  CHECK(said("  if (t < 10) {\n    subgroup_barrier\n  }\n") ==
+        "A subgroup's barrier is reached by 10 of the 32 threads of subgroup 0.");
   CHECK(said("  if (t < 10) {\n    barrier\n  }\n") == "A barrier is reached by 10 of 64 threads.");
   CHECK(said("  if (t < 10) {\n    let v: f32 = subgroup_shuffle_xor.f32(1.0, 1)\n  }\n") ==
         "'subgroup_shuffle_xor' is reached by 10 of the 32 threads of subgroup 0.");

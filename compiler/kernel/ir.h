@@ -36,6 +36,7 @@
 // - kBarrier is reached by all threads of the workgroup that have not ended, or by none: it orders their
 // accesses to workgroup and global memory. Without one between them, two threads may not touch the same
 // element (sub-byte types: the same byte) if one of them writes. Workgroups are never ordered.
+// A subgroup's barrier does the same among the threads of each subgroup, reached by all of them or by none.
 // - Rows of intrinsics.def with the trait kCollective or kCollectiveLoad work across a subgroup (thread t is
 // lane t % subgroup of subgroup t / subgroup): all its threads reach them together, outside the arms of a
 // select. They order no memory.
@@ -194,6 +195,8 @@ enum class TileOp : uint8_t {
   kMultiply,     // += tile `value` (16-bit floats) * tile `begin`, two loads; exact products, f32 sums in any
                  // order
 };
+// Whose threads meet, as numbers in StmtNode::code.
+enum class BarrierScope : uint8_t { kWorkgroup, kCluster, kSubgroup };
 enum class LoopKind : uint8_t { kSerial, kUnroll, kVector, kThread };
 
 struct StmtNode;
@@ -212,7 +215,7 @@ struct StmtNode {
   std::vector<Stmt> else_body = {};
   // kFail: a TERN_KERNEL_... status; ends the kernel. kAlloc of kScratch, kWorkgroup: the byte offset
   // (assign_scratch, assign_workgroup). kAsyncWait: groups that may stay open.
-  // kBarrier: 1 where it is the whole cluster's.
+  // kBarrier: a BarrierScope.
   int64_t code = 0;
   bool fresh = false;     // kGroupMma: the sums begin at zero
   std::string text = {};  // kComment
@@ -311,7 +314,8 @@ Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count = nullptr);
 Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else_body = {});
 Stmt while_loop(Expr condition, std::vector<Stmt> body);
 Stmt alloc(const Buffer& buffer, int64_t scratch_offset = 0);
-Stmt barrier(bool cluster = false);
+Stmt barrier(BarrierScope scope = BarrierScope::kWorkgroup);
+bool is_barrier(const Stmt& s, BarrierScope scope);
 // dst[index] = value, a consecutive load from global memory (its count, if any, limits what is read: the rest
 // is 0).
 Stmt async_copy(const Buffer& dst, Expr index, Expr value);

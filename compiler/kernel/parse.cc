@@ -384,7 +384,8 @@ Stmt Parser::stmt() {
                  : while_loop(condition, std::move(then_body));
   }
   if (keyword && accept("barrier")) return barrier();
-  if (keyword && accept("cluster_barrier")) return barrier(true);
+  if (keyword && accept("cluster_barrier")) return barrier(BarrierScope::kCluster);
+  if (keyword && accept("subgroup_barrier")) return barrier(BarrierScope::kSubgroup);
   if (keyword && accept("grid_wait")) return grid_wait();
   for (TileOp op : kTileOps) {
     if (keyword && accept(tile_op_name(op))) return tile_stmt(op);

@@ -240,7 +240,9 @@ void Printer::stmt(const Stmt& s) {
                        scope_name(s->buffer->scope), s->code != 0 ? fmt::format(" at {}", s->code) : ""));
       return;
     case StmtKind::kBarrier:
-      line(s->code != 0 ? "cluster_barrier" : "barrier");
+      line(is_barrier(s, BarrierScope::kCluster)    ? "cluster_barrier"
+           : is_barrier(s, BarrierScope::kSubgroup) ? "subgroup_barrier"
+                                                    : "barrier");
       return;
     case StmtKind::kFail:
       line(fmt::format("fail {}", s->code));

@@ -90,8 +90,12 @@ Stmt alloc(const Buffer& buffer, int64_t scratch_offset) {
   return make(std::move(node));
 }
 
-Stmt barrier(bool cluster) {
-  return make(StmtNode{.kind = StmtKind::kBarrier, .code = cluster ? 1 : 0});
+Stmt barrier(BarrierScope scope) {
+  return make(StmtNode{.kind = StmtKind::kBarrier, .code = static_cast<int64_t>(scope)});
+}
+
+bool is_barrier(const Stmt& s, BarrierScope scope) {
+  return s->kind == StmtKind::kBarrier && s->code == static_cast<int64_t>(scope);
 }
 
 Stmt async_copy(const Buffer& dst, Expr index, Expr value) {

@@ -342,8 +342,10 @@ void Verifier::stmt(const Stmt& s) {
       if (s->code <= 0) problem("fail with code {}.", s->code);
       return;
     case StmtKind::kBarrier:
-      if (s->code != 0 && kernel_.cluster < 2)
+      if (is_barrier(s, BarrierScope::kCluster) && kernel_.cluster < 2)
         problem("A cluster's barrier stands in a kernel without clusters.");
+      if (is_barrier(s, BarrierScope::kSubgroup) && kernel_.subgroup == 0)
+        problem("A subgroup's barrier stands in a kernel that relies on no subgroups.");
       return gpu_only("a barrier");
     case StmtKind::kPrefetch:
       if (!buffers_.contains(s->buffer.get()))

@@ -28,7 +28,8 @@ class CudaKernelPrinter : public KernelPrinter {
     return fmt::format("{0}* const {1} = ({0}*)(workgroup_memory + {2});", element, name, s->code);
   }
   std::string barrier_text(const Stmt& s) override {
-    if (s->code != 0) return "cluster_barrier();";
+    if (is_barrier(s, kernel::BarrierScope::kCluster)) return "cluster_barrier();";
+    if (is_barrier(s, kernel::BarrierScope::kSubgroup)) return "__syncwarp();";
     return group_registers_.empty() ? "__syncthreads();" : "group_visible(); __syncthreads();";
   }
   std::string group_mma_text(const Stmt& s);

@@ -181,7 +181,8 @@ void GlslPrinter::stmt(const Stmt& s) {
       line("return;");
       return;
     case StmtKind::kBarrier:
-      if (s->code != 0) return fail("clusters have no form");
+      if (is_barrier(s, kernel::BarrierScope::kCluster)) return fail("clusters have no form");
+      if (is_barrier(s, kernel::BarrierScope::kSubgroup)) return line("subgroupBarrier();");
       // barrier() orders workgroup memory. A wider one waits for every load on its way and empties caches.
       if (stored_) line("groupMemoryBarrier();");
       line("barrier();");

@@ -6,6 +6,7 @@
 namespace tern::lower::gpu {
 namespace {
 
+using kernel::BarrierScope;
 using kernel::Buffer;
 using kernel::Expr;
 using kernel::int_const;
@@ -293,7 +294,7 @@ class Builder {
         }
       }
     }
-    w.emit(kernel::barrier(s_.split > 1));
+    w.emit(kernel::barrier(s_.split > 1 ? BarrierScope::kCluster : BarrierScope::kWorkgroup));
     // Each workgroup of a cluster finishes its share of the block.
     const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kChunk,
                   share = (chunks + s_.split - 1) / s_.split;
@@ -311,7 +312,8 @@ class Builder {
       finish_columns(w, o_, exists, m, n, n_, kChunk,
                      [&] { return sum_of_parts(w, partial, row, column, pitch); });
     }
-    if (s_.split > 1) w.emit(kernel::barrier(true));  // others may still read this workgroup's sums
+    if (s_.split > 1)
+      w.emit(kernel::barrier(BarrierScope::kCluster));  // others may still read this workgroup's sums
     return w.take();
   }
 
