@@ -18,7 +18,7 @@ using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
-constexpr int kSide = 16, kVector = 4;
+constexpr int kSide = 16, kVector = 4, kSubgroup = 32;
 constexpr VType kWords{DType::kU32, 4};  // a chunk
 
 Expr plus(const Expr& a, const Expr& b) {
@@ -47,10 +47,11 @@ class Builder {
       : m_dim_(m), n_(n), k_(k), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
     steps_ = (k + s.block_depth - 1) / s.block_depth;
     a_chunks_ = s.block_depth / kChunk;
-    a_rows_ = s.threads() / a_chunks_;
+    copiers_ = s.own ? kSubgroup : s.threads();
+    a_rows_ = copiers_ / a_chunks_;
     a_count_ = (s.block_m + a_rows_ - 1) / a_rows_;
     b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
-    b_count_ = (b_total_ + s.threads() - 1) / s.threads();
+    b_count_ = (b_total_ + copiers_ - 1) / copiers_;
   }
 
   MmaKernel build(const kernel::GridAxis& batch) {
@@ -58,6 +59,7 @@ class Builder {
     LoopWriter w;
     std::tie(m0_, n0_) = block_axes(w, out.grid, batch, m_dim_, n_, s_, params_);
     warp_ = warp_place(w, t_, s_);
+    copier_ = s_.own ? w.let("lane", rem(t_, kSubgroup)) : t_;
     acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
     w.emit(kernel::alloc(acc_));
     for (int64_t i = 0; i < acc_->size; ++i)
@@ -74,8 +76,8 @@ class Builder {
   }
 
   Stmts sums() {
-    a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.stages} * s_.block_m * s_.a_pitch());
-    b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.stages} * s_.b_rows() * s_.b_pitch());
+    a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.in_memory()} * s_.block_m * s_.a_pitch());
+    b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch());
     a_next_ = registers("a_next", kWords, a_count_);
     b_next_ = registers("b_next", kWords, b_count_);
     a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
@@ -83,6 +85,11 @@ class Builder {
     LoopWriter w;
     for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_}) w.emit(kernel::alloc(b));
     prepare_rows(w);
+    s_.own ? own_steps(w) : common_steps(w);
+    return w.take();
+  }
+
+  void common_steps(LoopWriter& w) {
     fetch(w, int_const(0));
     put(w, int_const(0));
     w.emit(kernel::barrier());
@@ -95,14 +102,33 @@ class Builder {
       if (steps_ > 1) w.when(more, [&] { put(w, w.let("filled", rem(next, s_.stages))); });
       w.emit(kernel::barrier());
     });
-    return w.take();
+  }
+
+  void own_steps(LoopWriter& w) {
+    const int64_t rounds = (steps_ + s_.warps_k - 1) / s_.warps_k;
+    const bool even = steps_ % s_.warps_k == 0;
+    const auto fetch_step = [&](const Expr& step, bool exists) {
+      exists ? fetch(w, step) : w.when(less(step, int_const(steps_)), [&] { fetch(w, step); });
+    };
+    fetch_step(warp_.k, steps_ >= s_.warps_k);
+    w.loop("round", int_const(rounds), [&](Expr round) {
+      const Expr step = w.let("step", plus(times(round, s_.warps_k), warp_.k));
+      const auto one = [&] {
+        if (rounds > 1) w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+        put(w, warp_.k);
+        w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+        if (rounds > 1) fetch_step(w.let("next", plus(step, int_const(s_.warps_k))), false);
+        products(w, warp_.k);
+      };
+      even ? one() : w.when(less(step, int_const(steps_)), one);
+    });
   }
 
   // ---- A: a thread copies the same chunk column of every row that it copies.
 
   void prepare_rows(LoopWriter& w) {
-    chunk_ = w.let("chunk", rem(t_, a_chunks_));
-    const Expr first = w.let("copy_row", div(t_, a_chunks_));
+    chunk_ = w.let("chunk", rem(copier_, a_chunks_));
+    const Expr first = w.let("copy_row", div(copier_, a_chunks_));
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr row = r == 0 ? first : plus(first, int_const(r * a_rows_));
       Stmts lets;
@@ -189,8 +215,8 @@ class Builder {
     Expr exists;  // null: always
   };
   BChunk b_chunk(int64_t i) const {
-    const Expr q = plus(t_, int_const(i * s_.threads()));
-    const Expr exists = (i + 1) * s_.threads() > b_total_ ? less(q, int_const(b_total_)) : nullptr;
+    const Expr q = plus(copier_, int_const(i * copiers_));
+    const Expr exists = (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr;
     return {div(q, int64_t{2} * s_.block_depth), rem(div(q, 2), s_.block_depth), rem(q, 2), exists};
   }
 
@@ -201,9 +227,9 @@ class Builder {
   };
   BLine b_line(int64_t i) const {
     const int chunks = (s_.b_columns ? s_.block_depth : s_.block_n) / kChunk;
-    const Expr q = plus(t_, int_const(i * s_.threads()));
+    const Expr q = plus(copier_, int_const(i * copiers_));
     return {div(q, chunks), rem(q, chunks),
-            (i + 1) * s_.threads() > b_total_ ? less(q, int_const(b_total_)) : nullptr};
+            (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr};
   }
   Expr memory_chunk(LoopWriter& w, const Expr& step, int64_t i) {
     const BLine at = b_line(i);
@@ -254,8 +280,10 @@ class Builder {
                           TileOp load = TileOp::kLoad) {
       w.emit(kernel::tile(load, tiles, int_const(i), kernel::load(from, first), int_const(pitch)));
     };
-    for (int q = 0; q < s_.block_depth / kSide / s_.warps_k; ++q) {
-      const Expr at = w.let("at", times(plus(int_const(int64_t{q} * s_.warps_k), warp_.k), kSide));
+    const int parts = s_.own ? 1 : s_.warps_k;
+    for (int q = 0; q < s_.block_depth / kSide / parts; ++q) {
+      const Expr part = int_const(int64_t{q} * parts);
+      const Expr at = w.let("at", times(s_.own ? part : plus(part, warp_.k), kSide));
       for (int i = 0; i < s_.tiles_m(); ++i)
         tile(a_tile_, i, a_stage_, plus(a_base, plus(int_const(i * kSide * s_.a_pitch()), at)), s_.a_pitch());
       for (int j = 0; j < s_.tiles_n(); ++j)
@@ -270,21 +298,25 @@ class Builder {
     }
   }
 
-  // ---- Results: a row of every warp's tiles at a time.
+  // ---- Results: rows of every warp's tiles, as many at a time as lie where the stages did.
 
   Stmts results() {
-    const int pitch = s_.partial_pitch(), warps = s_.threads() / 32;
-    const Buffer partial = workgroup("partial", DType::kF32, int64_t{warps} * kSide * pitch);
+    const int pitch = s_.partial_pitch(), warps = s_.threads() / kSubgroup;
+    const int group = s_.partial_rows();
+    const Buffer partial = workgroup("partial", DType::kF32, int64_t{warps} * group * kSide * pitch);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
-    const Expr mine = w.let("mine", times(div(t_, 32), int64_t{kSide} * pitch));
-    for (int i = 0; i < s_.tiles_m(); ++i) {
+    const Expr mine = w.let("mine", times(div(t_, kSubgroup), int64_t{group} * kSide * pitch));
+    for (int i = 0; i < s_.tiles_m(); i += group) {
       if (i > 0) w.emit(kernel::barrier());
-      for (int j = 0; j < s_.tiles_n(); ++j)
+      for (int j = 0; j < group * s_.tiles_n(); ++j) {
+        const int row = j / s_.tiles_n(), column = j % s_.tiles_n();
         w.emit(kernel::tile(TileOp::kStore, acc_, int_const(i * s_.tiles_n() + j),
-                            kernel::load(partial, plus(mine, int_const(j * kSide))), int_const(pitch)));
+                            kernel::load(partial, plus(mine, int_const((row * pitch + column) * kSide))),
+                            int_const(pitch)));
+      }
       w.emit(kernel::barrier());
-      const int64_t vectors = int64_t{s_.warps_m} * kSide * s_.block_n / kVector;
+      const int64_t vectors = int64_t{s_.warps_m} * group * kSide * s_.block_n / kVector;
       for (int64_t v = 0; v * s_.threads() < vectors; ++v)
         result_vector(w, partial, i, plus(t_, int_const(v * s_.threads())), vectors,
                       (v + 1) * s_.threads() > vectors);
@@ -293,10 +325,10 @@ class Builder {
   }
 
   void result_vector(LoopWriter& w, const Buffer& partial, int i, const Expr& q, int64_t vectors, bool last) {
-    const int width = kSide * s_.tiles_n(), pitch = s_.partial_pitch();
+    const int width = kSide * s_.tiles_n(), pitch = s_.partial_pitch(), rows = s_.partial_rows() * kSide;
     const Expr row = w.let("row", div(q, s_.block_n / kVector));
     const Expr column = w.let("column", times(rem(q, s_.block_n / kVector), kVector));
-    const Expr part_m = div(row, kSide), inner = rem(row, kSide);
+    const Expr part_m = div(row, rows), inner = rem(row, rows);
     const Expr m = w.let("m", plus(m0_, plus(times(part_m, int64_t{kSide} * s_.tiles_m()),
                                              plus(int_const(i * kSide), inner))));
     const Expr n = w.let("n", plus(n0_, column));
@@ -308,7 +340,7 @@ class Builder {
       for (int part = 0; part < s_.warps_k; ++part) {
         const Expr warp =
             plus(times(plus(int_const(part * s_.warps_m), part_m), s_.warps_n), div(column, width));
-        const Expr at = plus(times(plus(times(warp, kSide), inner), pitch), rem(column, width));
+        const Expr at = plus(times(plus(times(warp, rows), inner), pitch), rem(column, width));
         const Expr value = kernel::load(partial, at, kVector);
         sum = sum ? kernel::add(sum, value) : value;
       }
@@ -326,6 +358,8 @@ class Builder {
   const MmaOperands& o_;
   kernel::ParamTable& params_;
   const Expr t_;
+  int copiers_;  // threads that share a stage's copies
+  Expr copier_;  // which of them
   int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
   Expr m0_, n0_, chunk_;
   WarpPlace warp_;

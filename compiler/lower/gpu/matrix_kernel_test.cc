@@ -54,6 +54,15 @@ TEST_CASE("matrix contraction: whole and ragged blocks, every arrangement of war
   check({33, 40, 72, {32, 32, 64, 1, 1, 4, 1}});
   check({65, 64, 136, {128, 64, 64, 4, 2, 1, 1}});
 }
+TEST_CASE("matrix contraction: subgroups with stages of their own") {
+  check({32, 32, 256, {32, 32, 32, 1, 1, 4, 1, false, true}});
+  check({33, 40, 304, {32, 32, 32, 1, 1, 4, 1, false, true}});
+  check({17, 20, 40, {16, 32, 32, 1, 1, 8, 1, false, true}});
+  check({70, 64, 192, {32, 32, 64, 1, 1, 2, 1, false, true}});
+  check({33, 40, 72, {32, 32, 32, 1, 1, 2, 1, false, true}, false, false, true});
+  check({33, 40, 72, {32, 32, 32, 1, 1, 4, 1, true, true}, false, false, true});
+  check({64, 64, 147, {32, 32, 32, 1, 1, 4, 1, false, true}, true});
+}
 TEST_CASE("matrix contraction: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 1}, false, true});
 }

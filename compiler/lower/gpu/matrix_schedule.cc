@@ -61,9 +61,15 @@ MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& 
   return best;
 }
 
+int MatrixSchedule::partial_rows() const {
+  int rows = tiles_m();
+  while (rows > 1 && (tiles_m() % rows != 0 || rows * partial_row_bytes() > stage_bytes())) --rows;
+  return rows;
+}
+
 std::string MatrixSchedule::text() const {
-  return fmt::format("matrix {}x{}x{}, warps {}x{}x{}, {} stage{}", block_m, block_n, block_depth, warps_m,
-                     warps_n, warps_k, stages, stages == 1 ? "" : "s");
+  return fmt::format("matrix {}x{}x{}, warps {}x{}x{}, {} stage{}{}", block_m, block_n, block_depth, warps_m,
+                     warps_n, warps_k, stages, stages == 1 ? "" : "s", own ? " of each" : "");
 }
 
 }  // namespace tern::lower::gpu

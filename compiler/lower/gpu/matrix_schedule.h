@@ -5,6 +5,8 @@
 //   grid      batch, m blocks, n blocks        one workgroup: block_m x block_n of the output
 //   stage     block_depth of A and of B        in workgroup memory, once or twice
 //   warps     warps_m x warps_n tiles of the block, and warps_k parts of a stage's depth, added up at the end
+//   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
+//             workgroup memory of its own: none waits for another one before the sums are added up
 #pragma once
 
 #include <cstdint>
@@ -19,6 +21,7 @@ struct MatrixSchedule {
   int warps_m = 1, warps_n = 1, warps_k = 4;
   int stages = 1;
   bool b_columns = false;  // B lies in workgroup memory by columns, as in memory: neighbours along k
+  bool own = false;        // needs warps_m = warps_n = stages = 1
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int tiles_m() const { return block_m / warps_m / 16; }
@@ -27,10 +30,16 @@ struct MatrixSchedule {
   int a_pitch() const { return block_depth + 8; }
   int b_pitch() const { return (b_columns ? block_depth : block_n) + 8; }
   int b_rows() const { return b_columns ? block_n : block_depth; }
-  // Of one row of tiles of a warp's partial sums.
+  // Partial sums of a warp's tiles: a row's pitch, and how many rows of tiles are added up at a time, so that
+  // they take no more memory than the stages.
   int partial_pitch() const { return 16 * tiles_n() + 4; }
-  int64_t stage_bytes() const { return int64_t{2} * stages * (block_m * a_pitch() + b_rows() * b_pitch()); }
-  int64_t partial_bytes() const { return int64_t{4} * warps_m * warps_n * warps_k * 16 * partial_pitch(); }
+  int partial_rows() const;
+  int in_memory() const { return own ? warps_k : stages; }  // stages at a time
+  int64_t stage_bytes() const {
+    return int64_t{2} * in_memory() * (block_m * a_pitch() + b_rows() * b_pitch());
+  }
+  int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
+  int64_t partial_row_bytes() const { return int64_t{2} * threads() * partial_pitch(); }
   std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage"
 };
 
