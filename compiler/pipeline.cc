@@ -14,6 +14,7 @@
 #include "compiler/lower/lower.h"
 #include "compiler/lower/precision.h"
 #include "compiler/program/derive.h"
+#include "compiler/program/hoist.h"
 #include "compiler/program/program.h"
 #include "compiler/target_problems.h"
 #include "compiler/toolchain/shaderc.h"
@@ -245,6 +246,7 @@ bool Compilation::leave_out(const lower::Target& target, const std::vector<std::
 bool Compilation::build_programs() {
   phase("planning memory", 0.3);
   program::derive_constants(lowered_, targets_);
+  for (const auto& lowered : lowered_) program::hoist_constant_work(*lowered);
   for (size_t i = 0; i < lowered_.size(); ++i)
     program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
   int64_t alignment = program::ConstantPool::kAlignment;

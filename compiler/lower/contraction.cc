@@ -48,20 +48,6 @@ bool multiplies_bf16(const graph::Node& root, LoweringContext& context) {
   return narrows || context.stored_type(lhs) == DType::kBF16;
 }
 
-std::shared_ptr<const WeightEncoding> winograd_encoding(const graph::Node& conv, const TensorDataPtr& weights,
-                                                        int outputs) {
-  kernel::ParamTable unused;
-  const ContractionProblem problem = conv_problem(conv, unused);
-  const PanelSource panels{1, problem.k.value(), problem.n.value(), problem.b_element};
-  auto encoding = std::make_shared<WeightEncoding>();
-  encoding->kind = WeightEncoding::Kind::kWinograd;
-  encoding->k = panels.k;
-  encoding->n = panels.n;
-  encoding->transform = &winograd_transform(outputs, static_cast<int>(conv.ints("strides")[0]));
-  encoding->panels = [weights, panels] { return pack_panels(*weights, panels); };
-  return encoding;
-}
-
 }  // namespace
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
@@ -106,10 +92,10 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
       return emitter.load_stored(root.operand(operand), index);
     };
     request.constant_rhs = constant;
-    request.pack = [&](const std::function<TensorDataPtr()>& make) {
+    request.pack = [&](const std::function<TensorDataPtr()>& make,
+                       const std::function<ContractionRequest::Encoding()>& encoding) {
       if (packed_buffer < 0) {
-        packed_buffer = context.add_constant(
-            rhs->name, make(), winograd ? winograd_encoding(root, constant, winograd) : nullptr);
+        packed_buffer = context.add_constant(rhs->name, make(), encoding ? encoding() : nullptr);
         context.note_stored(rhs, context.stored_type(rhs));
       }
       return dispatch.bind(packed_buffer);

@@ -10,6 +10,7 @@
 #include "compiler/lower/depthwise_kernel.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/quantised_weights.h"
+#include "compiler/lower/weight_encoding.h"
 #include "compiler/lower/winograd_kernel.h"
 #include "compiler/lower/winograd_transform.h"
 
@@ -194,11 +195,16 @@ class Contraction {
       };
     } else if (r_.constant_rhs) {
       PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
-      o.b_buffer = r_.pack([&] {
+      const auto packed = [&] {
         if (words()) return pack_bf16_pairs(*r_.constant_rhs, source);
         return group_ == 1 ? pack_panels(*r_.constant_rhs, source, panel_type())
                            : pack_byte_panels(*r_.constant_rhs, source);
-      });
+      };
+      const auto encoding = [&]() -> ContractionRequest::Encoding {
+        if (words()) return pair_encoding(r_.constant_rhs, source);
+        return group_ == 1 ? nullptr : byte_encoding(r_.constant_rhs, source);
+      };
+      o.b_buffer = r_.pack(packed, encoding);
       const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns,
                     depth = words() ? (p_.k.value() + 1) / 2 : steps.value();
       const Expr first =
@@ -330,7 +336,7 @@ class Contraction {
 
   QuantisedPanels quantised_panels() {
     QuantisedPanels p;
-    p.words = r_.pack([&] { return pack_quantised_words(*weights_); });
+    p.words = r_.pack([&] { return pack_quantised_words(*weights_); }, nullptr);
     p.scales = r_.pack_parameter(0, [&] { return pack_quantised_scales(*weights_); });
     const std::optional<double> zero = uniform_zero(*weights_);
     if (zero) {
@@ -509,10 +515,11 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   s.pad_left = g.pad_left;
   const int64_t granule = kPanelColumns, padded = (channels + granule - 1) / granule * granule;
   const bool bytes = is_byte_contraction(conv);
-  const Buffer weights = r.pack([&] {
+  const auto packed = [&] {
     return bytes ? pack_depthwise_bytes(*r.constant_rhs, s)
                  : pack_depthwise(*r.constant_rhs, channels, taps, granule);
-  });
+  };
+  const Buffer weights = r.pack(packed, nullptr);
   const Access access(r);
   const Var lane = kernel::make_var("lane");
   const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
@@ -569,8 +576,14 @@ ContractionBody build_winograd(const ContractionRequest& r) {
   o.pixel = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
     return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
   };
-  o.weights =
-      r.pack([&] { return pack_winograd(*r.constant_rhs, winograd_transform(r.winograd, shape.stride)); });
+  const WinogradTransform& transform = winograd_transform(r.winograd, shape.stride);
+  o.weights = r.pack([&] { return pack_winograd(*r.constant_rhs, transform); },
+                     [&] {
+                       kernel::ParamTable unused;
+                       const ContractionProblem p = conv_problem(conv, unused);
+                       const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
+                       return winograd_encoding(r.constant_rhs, source, transform);
+                     });
   o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& n, const Expr& value,
                  int lanes, const Expr& count) {
     return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);

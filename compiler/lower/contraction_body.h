@@ -19,6 +19,8 @@
 
 namespace tern::lower {
 
+struct WeightEncoding;  // weight_encoding.h
+
 struct ContractionRequest {
   const graph::Node* root = nullptr;  // kDot or kConv
   const MachineModel* machine = nullptr;
@@ -33,8 +35,12 @@ struct ContractionRequest {
   std::function<kernel::Expr(int operand, const std::vector<kernel::Expr>& index)> element_stored;
   // Operand 1 when it is a constant, else null.
   TensorDataPtr constant_rhs;
-  // Binds constant weights in the packing that `make` computes; it runs at most once for all levels.
-  std::function<kernel::Buffer(const std::function<TensorDataPtr()>& make)> pack;
+  // Binds constant weights in the packing that `make` computes; it runs at most once for all levels, as does
+  // `encoding` (may be null), which says how other encodings follow.
+  using Encoding = std::shared_ptr<const WeightEncoding>;
+  std::function<kernel::Buffer(const std::function<TensorDataPtr()>& make,
+                               const std::function<Encoding()>& encoding)>
+      pack;
   // Constants beside the weights that they need, in the same way: number 0, 1.
   std::function<kernel::Buffer(int number, const std::function<TensorDataPtr()>& make)> pack_parameter;
 

@@ -74,7 +74,7 @@ std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool con
     std::copy(b.data.begin(), b.data.end(), data->mutable_as<float>());
     r.constant_rhs = data;
   }
-  r.pack = [&](const std::function<TensorDataPtr()>& make_packed) {
+  r.pack = [&](const std::function<TensorDataPtr()>& make_packed, const auto&) {
     packed = make_packed();
     return bb;
   };

@@ -91,6 +91,32 @@ TEST_CASE("pad modes, concat, gather") {
   output %n as "n")"});
 }
 
+TEST_CASE("rows of a table that is computed: as few as are read") {
+  const auto text = [](int64_t rows, const char* read) {
+    return fmt::format(R"(
+  input %i: i64[{}] as "i"
+  input %t: i8[{},8] as "t"
+  %f = cast(%t) <to=f32>
+  %a = exp(%f)
+  %b = add(%a, %f)
+  %y = gather(%b, %i) <axis=0>
+  output %y as "y")",
+                       read, rows);
+  };
+  for (const auto& [rows, read, dispatches] :
+       {std::tuple<int64_t, const char*, size_t>{100, "3", 1}, {9, "60", 2}, {100, "N", 1}}) {
+    CAPTURE(rows);
+    CAPTURE(read);
+    check_lowering({text(rows, read), {5}});
+    auto g = graph::parse_graph("graph \"g\" {" + text(rows, read) + "\n}");
+    REQUIRE(g.ok());
+    Diagnostics diagnostics;
+    const auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+    REQUIRE(diagnostics.ok());
+    CHECK(program->steps.size() == dispatches);
+  }
+}
+
 TEST_CASE("an index out of range ends the run") {
   auto g = graph::parse_graph(R"(graph "g" {
   input %x: f32[3] as "x"

@@ -160,11 +160,11 @@ class Former {
         return;
       }
       case Fate::kStore:
-        if ((is_gather(user) && operand == 0) || is_repeat(user)) r.repeated = true;
+        if ((operand == 0 && reads_repeatedly(user)) || is_repeat(user)) r.repeated = true;
         add_owner(r, &user);
         return;
       case Fate::kInline:
-        if ((is_gather(user) && operand == 0) || is_repeat(user)) r.repeated = true;
+        if ((operand == 0 && reads_repeatedly(user)) || is_repeat(user)) r.repeated = true;
         for (const Node* owner : owners_[&user]) add_owner(r, owner);
         return;
       case Fate::kNothing:
@@ -176,6 +176,14 @@ class Former {
 
   static bool is_gather(const Node& n) {
     return n.kind == OpKind::kGather || n.kind == OpKind::kGatherElements || n.kind == OpKind::kGatherNd;
+  }
+
+  // Whether a gather reads more elements than its table has; few rows of a large table are computed where
+  // they are read.
+  bool reads_repeatedly(const Node& n) {
+    if (!is_gather(n)) return false;
+    const auto elements = [&](const Value* v) { return context_.hint(product(v->type.shape)); };
+    return elements(n.result()) > elements(n.operand(0));
   }
 
   // Cost of an element with everything that will be inlined below it, as far as it is known.

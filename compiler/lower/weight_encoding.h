@@ -1,21 +1,23 @@
 // How an encoding of constant weights follows from another one, so that a module stores one of them and a
 // program's init steps compute the other in device memory.
 //
-// The common form are the panels of packing.h (pack_panels), which most kernels read. A constant in another
-// encoding carries a WeightEncoding: what its panels are, and the kernels between the two. Which constants of
-// a module are stored and which derived is decided when all programs are known (program/derive.h).
+// The common form are the panels of packing.h (pack_panels), which most kernels read; of bytes, it is the
+// tensor as the model has it. A constant in another encoding carries a WeightEncoding: what its panels are,
+// and the kernels between the two. Which constants of a module are stored and which derived is decided when
+// all programs are known (program/derive.h).
 #pragma once
 
 #include <functional>
 #include <memory>
 
+#include "compiler/lower/packing.h"
 #include "compiler/lower/program_ir.h"
 #include "compiler/lower/winograd_transform.h"
 
 namespace tern::lower {
 
 struct WeightEncoding {
-  enum class Kind : uint8_t { kMatrix, kWinograd };
+  enum class Kind : uint8_t { kMatrix, kWinograd, kBytes, kPairs };
   Kind kind = Kind::kMatrix;
   DType dtype = DType::kF32;        // of panels and encoding
   int64_t batch = 1, k = 0, n = 0;  // of the panels: steps and columns
@@ -24,17 +26,32 @@ struct WeightEncoding {
   int64_t channels = 1, spread = 1;
   // kWinograd (pack_winograd): the panels' steps are (tap, channel).
   const WinogradTransform* transform = nullptr;
+  // kBytes (pack_byte_panels): where the tensor, which is what `panels` gives, has an element; and whether
+  // `panels` gives it with steps last instead, as Gemm's weights are before their transpose.
+  std::function<int64_t(int64_t batch, int64_t kk, int64_t n)> element;
+  bool steps_last = false;
   std::function<TensorDataPtr()> panels;  // made when asked for
 
-  // Whether panels can be computed from the encoding: to some units in the last place.
-  bool has_inverse() const { return kind == Kind::kWinograd; }
+  // kPairs (pack_bf16_pairs): nothing more.
+
+  // Whether panels can be computed from the encoding: exactly, Winograd's to some units in the last place.
+  bool has_inverse() const;
 };
+
+std::shared_ptr<const WeightEncoding> winograd_encoding(const TensorDataPtr& weights,
+                                                        const PanelSource& source,
+                                                        const WinogradTransform& transform);
+std::shared_ptr<const WeightEncoding> pair_encoding(const TensorDataPtr& weights, const PanelSource& source);
+// What pack_byte_panels makes of `weights`, and how the tensor follows from it.
+std::shared_ptr<const WeightEncoding> byte_encoding(const TensorDataPtr& weights, const PanelSource& source);
+// The same with steps last, where that is another tensor; else null.
+std::shared_ptr<const WeightEncoding> with_steps_last(const WeightEncoding& encoding);
 
 // The dispatch that computes the encoding in buffer `to` from panels in `from`, exactly as it is packed at
 // compile time (kWinograd on GPUs: rounded in f32), and the one back. Its kernel takes sizes as parameters:
-// one kernel serves all weights of a program.
+// one kernel serves all weights of a program. `from_pairs`: the panels are in pairs (kMatrix).
 Step derive_step(const WeightEncoding& encoding, const Target& target, const LoweredProgram& program,
-                 int from, int to);
+                 int from, int to, bool from_pairs = false);
 Step derive_panels_step(const WeightEncoding& encoding, const Target& target, const LoweredProgram& program,
                         int from, int to);
 

@@ -38,7 +38,10 @@ class Deriver {
     }
     is_source_.resize(readers_.size());
     each_encoded(true, [&](const Reader& at, const BufferDef& buffer) { from_panels(at, buffer); });
-    each_encoded(false, [&](const Reader&, const BufferDef& buffer) { to_panels(buffer); });
+    each_encoded(false, [&](const Reader&, const BufferDef& buffer) {
+      to_panels(buffer.encoding, buffer);
+      if (const Encoding turned = lower::with_steps_last(*buffer.encoding)) to_panels(turned, buffer);
+    });
   }
 
  private:
@@ -93,27 +96,46 @@ class Deriver {
   // A GPU's encoding of panels that some program stores.
   void from_panels(const Reader& at, const BufferDef& encoded) {
     const TensorDataPtr panels = encoded.encoding->panels();
-    const std::optional<size_t> entry = pool_.find(*panels);
+    std::optional<size_t> entry = find_pairs(*panels);
+    const bool paired = entry.has_value();
+    if (!paired) entry = pool_.find(*panels);
     if (!entry || readers_[*entry].empty()) return;
     is_source_[*entry] = true;
     derive(at, *pool_.find(*encoded.data), pool_.entry(*entry).data, encoded.name,
            [&](const LoweredProgram& program, int from, int to) {
-             return lower::derive_step(*encoded.encoding, targets_[at.program], program, from, to);
+             return lower::derive_step(*encoded.encoding, targets_[at.program], program, from, to, paired);
            });
   }
 
+  // The entry with the pairs of these panels, of those that CPU programs read.
+  std::optional<size_t> find_pairs(const TensorData& panels) {
+    if (panels.dtype() != DType::kBF16) return std::nullopt;
+    if (!paired_known_) {
+      paired_known_ = true;
+      each_encoded(false, [&](const Reader& at, const BufferDef& buffer) {
+        if (buffer.encoding->kind != WeightEncoding::Kind::kPairs) return;
+        const size_t index =
+            paired_.add(buffer.encoding->panels(), buffer.name, static_cast<int>(at.program));
+        pairs_.resize(std::max(pairs_.size(), index + 1));
+        pairs_[index] = *pool_.find(*buffer.data);
+      });
+    }
+    const std::optional<size_t> index = paired_.find(panels);
+    return index ? std::optional<size_t>(pairs_[*index]) : std::nullopt;
+  }
+
   // Panels that only GPUs read, of weights that a CPU program stores otherwise.
-  void to_panels(const BufferDef& encoded) {
-    if (!encoded.encoding->has_inverse()) return;
-    const TensorDataPtr panels = encoded.encoding->panels();
+  void to_panels(const Encoding& encoding, const BufferDef& encoded) {
+    const TensorDataPtr panels = encoding->panels();
     const std::optional<size_t> entry = pool_.find(*panels);
     if (!entry || is_source_[*entry] || bytes_of(panels) < kLeastDerivedBytes) return;
     std::vector<Reader>& readers = readers_[*entry];
     if (!std::all_of(readers.begin(), readers.end(), [&](const Reader& r) { return on_gpu(r.program); }))
       return;
+    if (readers.empty() || !encoding->has_inverse()) return;
     for (const Reader& at : readers) {
       derive(at, *entry, encoded.data, encoded.name, [&](const LoweredProgram& program, int from, int to) {
-        return lower::derive_panels_step(*encoded.encoding, targets_[at.program], program, from, to);
+        return lower::derive_panels_step(*encoding, targets_[at.program], program, from, to);
       });
     }
     readers.clear();
@@ -124,6 +146,9 @@ class Deriver {
   ConstantPool pool_;
   std::vector<std::vector<Reader>> readers_;  // of each entry of the pool, as it is
   std::vector<bool> is_source_;
+  ConstantPool paired_;        // panels of what is stored in pairs, once they are asked for
+  std::vector<size_t> pairs_;  // the pool's entries with them
+  bool paired_known_ = false;
   std::map<std::pair<size_t, size_t>, int> derived_;  // (program, entry) → its buffer
 };
 
