@@ -142,6 +142,7 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       group_mma_groups_.emplace_back();
       return;
     case StmtKind::kGroupMmaWait:
+      if (s->value) expr(s->value, mask);
       return group_mma_wait(s->code);
     case StmtKind::kGridWait:
     case StmtKind::kComment:

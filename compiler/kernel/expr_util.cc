@@ -226,8 +226,9 @@ struct Cloner {
                     expr(s->begin ? s->begin : s->count));
       case StmtKind::kGroupMma:
         return group_mma(buffer(s->buffer), expr(s->value), expr(s->begin), {s->code, s->fresh});
-      case StmtKind::kGroupMmaCommit:
       case StmtKind::kGroupMmaWait:
+        return group_mma_wait(s->code, expr(s->value));
+      case StmtKind::kGroupMmaCommit:
       case StmtKind::kBarrier:
       case StmtKind::kFail:
       case StmtKind::kComment:

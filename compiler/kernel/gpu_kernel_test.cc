@@ -198,6 +198,15 @@ TEST_CASE("gpu: asynchronous copies arrive at the wait") {
             .starts_with("There is a race"));
 }
 
+TEST_CASE("gpu: a wait for products behind a value") {
+  const std::string text =
+      "kernel k {\n  bind x: f32 read_write\n  threads t < 128\n  subgroup 32\n  let v: f32 = x[t]\n"
+      "  group_mma_wait 0 after (v + 1.0)\n}\n";
+  CHECK(print_kernel(parsed(text)) == text);
+  CHECK(refusal("kernel k {\n  threads t < 128\n  subgroup 32\n  group_mma_wait 0 after t\n}\n") ==
+        "group_mma_wait stands after a value that is no f32.\n");
+}
+
 TEST_CASE("gpu: what the verifier refuses") {
   CHECK(
       refusal("kernel k {\n  bind y: f32 write\n  alloc s: f32[4] workgroup\n  barrier\n  y[0] = 1.0\n}\n") ==

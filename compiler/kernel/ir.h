@@ -181,7 +181,7 @@ enum class StmtKind : uint8_t {
   kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)
               // code: B's panel, or 0; fresh
   kGroupMmaCommit,
-  kGroupMmaWait,  // until at most `code` groups of products are open
+  kGroupMmaWait,  // until at most `code` groups of products are open; value, if any, is computed before
   kTile,          // what `tile` says
   kAsyncWait      // until at most `code` groups of this thread are open
 };
@@ -329,7 +329,8 @@ struct GroupMmaForm {
 };
 Stmt group_mma(const Buffer& sums, Expr a, Expr b, GroupMmaForm form = {});
 Stmt group_mma_commit();
-Stmt group_mma_wait(int64_t groups_left);
+// `after`, an f32: the wait stands behind what computes it (code generators move arithmetic across waits).
+Stmt group_mma_wait(int64_t groups_left, Expr after = nullptr);
 // operand: begin of kMultiply, count of loads and stores.
 Stmt tile(TileOp op, const Buffer& buffer, Expr index, Expr value, Expr operand = nullptr);
 Stmt async_wait(int64_t groups_left);

@@ -88,6 +88,7 @@ class Parser {
   Stmt prefetch_stmt();
   Stmt async_stmt();
   Stmt group_mma_stmt();
+  Stmt group_mma_wait_stmt();
   Stmt tile_stmt(TileOp op);
   Expr expr();
   Expr constant();
@@ -327,6 +328,13 @@ Stmt Parser::group_mma_stmt() {
   return failed_ ? nullptr : group_mma(buffer, a, b, form);
 }
 
+Stmt Parser::group_mma_wait_stmt() {
+  const int64_t groups_left = integer();
+  Expr after;
+  if (accept("after")) after = expr();
+  return failed_ ? nullptr : group_mma_wait(groups_left, std::move(after));
+}
+
 // buffer[index], value or memory[first] or a[i] (, pitch or b[j])
 Stmt Parser::tile_stmt(TileOp op) {
   const auto [buffer, index] = element();
@@ -392,7 +400,7 @@ Stmt Parser::stmt() {
   }
   if (keyword && accept("group_mma")) return group_mma_stmt();
   if (keyword && accept("group_mma_commit")) return group_mma_commit();
-  if (keyword && accept("group_mma_wait")) return group_mma_wait(integer());
+  if (keyword && accept("group_mma_wait")) return group_mma_wait_stmt();
   if (keyword && accept("prefetch")) return prefetch_stmt();
   if (keyword && accept("async_copy")) return async_stmt();
   if (keyword && accept("async_commit")) return async_commit();

@@ -271,7 +271,7 @@ void Printer::stmt(const Stmt& s) {
       line("group_mma_commit");
       return;
     case StmtKind::kGroupMmaWait:
-      line(fmt::format("group_mma_wait {}", s->code));
+      line(fmt::format("group_mma_wait {}{}", s->code, s->value ? " after " + expr(s->value) : ""));
       return;
     case StmtKind::kGridWait:
       line("grid_wait");

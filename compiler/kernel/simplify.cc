@@ -202,8 +202,10 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
       out.push_back(tile(s->tile, s->buffer, index, value, expr(s->begin ? s->begin : s->count)));
       return;
     }
-    case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:
+      out.push_back(group_mma_wait(s->code, s->value ? expr(s->value) : nullptr));
+      return;
+    case StmtKind::kGroupMmaCommit:
     case StmtKind::kAlloc:
     case StmtKind::kBarrier:
     case StmtKind::kFail:

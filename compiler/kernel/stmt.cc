@@ -126,8 +126,9 @@ Stmt group_mma_commit() {
   return make(StmtNode{.kind = StmtKind::kGroupMmaCommit});
 }
 
-Stmt group_mma_wait(int64_t groups_left) {
+Stmt group_mma_wait(int64_t groups_left, Expr after) {
   StmtNode node{.kind = StmtKind::kGroupMmaWait};
+  node.value = std::move(after);
   node.code = groups_left;
   return make(std::move(node));
 }

@@ -361,8 +361,11 @@ void Verifier::stmt(const Stmt& s) {
       return tile(s);
     case StmtKind::kGroupMma:
       return group_mma(s);
-    case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:
+      if (s->value && s->value->type != VType{DType::kF32, 1})
+        problem("group_mma_wait stands after a value that is no f32.");
+      return gpu_only("a product of a group of subgroups");
+    case StmtKind::kGroupMmaCommit:
       return gpu_only("a product of a group of subgroups");
     case StmtKind::kGridWait:
       return gpu_only("a wait for the grid");

@@ -119,7 +119,10 @@ std::string CudaKernelPrinter::async_text(const Stmt& s) {
   if (s->kind == StmtKind::kGridWait) return wait_text();
   if (s->kind == StmtKind::kGroupMma) return group_mma_text(s);
   if (s->kind == StmtKind::kGroupMmaCommit) return "group_commit();";
-  if (s->kind == StmtKind::kGroupMmaWait) return fmt::format("group_wait<{}>();{}", s->code, pinned());
+  if (s->kind == StmtKind::kGroupMmaWait) {
+    const std::string after = s->value ? fmt::format("computed({}); ", expr_.text(s->value)) : "";
+    return fmt::format("{}group_wait<{}>();{}", after, s->code, pinned());
+  }
   if (s->kind == StmtKind::kAsyncCommit) return "async_commit();";
   if (s->kind == StmtKind::kAsyncWait) return fmt::format("async_wait<{}>();", s->code);
   const kernel::Expr& from = s->value;

@@ -340,6 +340,11 @@ inline u64 group_operand_panels(const void* p, u32 panel_bytes) {
 inline void group_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int Left> void group_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Left) : "memory"); }
+// What computes x stays in front of what waits: a store that never happens (grids are one block high) reads it.
+inline void computed(f32 x) {
+  asm volatile("{ .reg .pred p; .reg .u32 r; mov.u32 r, %%ctaid.y; setp.ne.u32 p, r, 0; mov.u32 r, 0; "
+               "@p st.shared.f32 [r], %0; }" ::"f"(x) : "memory");
+}
 // What threads wrote to workgroup memory is seen by products of groups after the next barrier.
 inline void group_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Sums stay where products put them: the compiler moves no access across.
