@@ -1,0 +1,99 @@
+// One kernel of attention in the making (attention_kernel.h): what its parts, a file each, share.
+//
+//   attention_kernel.cc     the frame: places, registers, the order of the parts
+//   attention_subgroups.cc  keys by products of subgroups
+//   attention_groups.cc     keys by products of 128 threads
+//   attention_softmax.cc    scores into weights
+//   attention_results.cc    merging, output
+#pragma once
+
+#include "compiler/lower/gpu/attention_kernel.h"
+#include "compiler/lower/loop_writer.h"
+
+namespace tern::lower::gpu {
+
+inline constexpr kernel::VType kQuad{DType::kU32, 4}, kSums{DType::kF32, 4};
+
+inline kernel::Expr exp2(const kernel::Expr& x) {
+  return kernel::intrinsic(kernel::Intrinsic::kExp2Approx, {x}, x->type);
+}
+
+class AttentionBuilder {
+ public:
+  AttentionBuilder(const AttentionShape& shape, const AttentionSchedule& s, const kernel::Var& thread,
+                   const AttentionOperands& o, kernel::ParamTable& params);
+  AttentionKernel build(const kernel::GridAxis& batch);
+
+ private:
+  using Buffer = kernel::Buffer;
+  using Expr = kernel::Expr;
+  using Stmts = std::vector<kernel::Stmt>;
+  using RowOf = std::function<Expr(const Expr&)>;
+
+  static Buffer registers(const char* name, int64_t elements);
+  Buffer rows_buffer(const char* name, int64_t rows, int64_t width) const;
+
+  // ---- Subgroups
+  // Rows first.. of a global matrix into `to` from row `at` on, zero past `extent`.
+  void copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from, const RowOf& row_of,
+                 const Expr& first, int64_t rows, int64_t width, const Expr& extent);
+  Stmts read_queries();
+  Stmts all_keys();
+  void block_of_keys(LoopWriter& w, const Expr& block);
+  // scores = Q K^T: 16 queries x block_keys.
+  void products_with_keys(LoopWriter& w, const Buffer& scores, const Expr& at);
+  // out += weights * V
+  void products_with_values(LoopWriter& w, const Buffer& scores, const Expr& at);
+  void multiply(LoopWriter& w, const Buffer& sums, int slot, const Expr& a, const Expr& b) const;
+
+  // ---- Products of 128 threads
+  // Rows of `width` elements as panels of 64 columns, `rows` rows each; `to_panels` is where the first
+  // begins.
+  void copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
+                   const RowOf& row_of, const Expr& first, int64_t rows, int64_t width, const Expr& extent,
+                   bool whole);
+  // Block j's scores are there when its turn comes: they were multiplied together with the weights of block j
+  // - 1 and its values. K is one block ahead of V.
+  Stmts all_keys_by_groups();
+  void group_scores(LoopWriter& w, const Buffer& scores, const Expr& block);
+  void group_values(LoopWriter& w, const Expr& block);
+  void pack_weights(LoopWriter& w, const Buffer& scores);
+
+  // ---- Softmax
+  // Where a score is its product times a positive constant, maxima are of products, and the constant is part
+  // of the exponent's multiplication. Else factor_ is 1 and maxima are of scores in units of log2: exp is
+  // exp2.
+  void find_factor();
+  // Elements 2 j and 2 j + 1 of row `half` of 8 columns j.
+  std::vector<Expr> scores_of(LoopWriter& w, const Buffer& scores, const Expr& n0, int half, const Expr& row,
+                              const Expr& column);
+  // Scores become weights exp(score - maximum); shrink_ is what sums and outputs so far are to be scaled by.
+  void softmax(LoopWriter& w, const Buffer& scores, const Expr& n0);
+  void rescale(LoopWriter& w);
+  // The weights' registers of 16 keys are those of an A operand already.
+  Expr packed(const Buffer& scores, int step) const;
+
+  // ---- Results
+  // The parts of the keys are merged through workgroup memory, then every thread writes eight columns at a
+  // time.
+  Stmts results();
+  void merge(LoopWriter& w, const Buffer& outs, const Buffer& tops, const Buffer& sums, int64_t rows,
+             int64_t pitch, const Expr& r, const Expr& d, const Expr& m);
+
+  const AttentionShape& shape_;
+  const AttentionSchedule& s_;
+  const AttentionOperands& o_;
+  kernel::ParamTable& params_;
+  const Expr t_;
+  int64_t keys_at_once_;
+  int key_tiles_, depth_steps_, value_tiles_;  // tiles of 8, steps of 16
+  kernel::Intrinsic mma_;
+  Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;
+  Buffer q_, out_, q_stage_, k_stage_, v_stage_, weights_;
+  kernel::Var top_[2], sum_[2];
+  Expr shrink_[2];
+  double factor_ = 0;  // from what maxima are of to log2
+  bool linear_ = false;
+};
+
+}  // namespace tern::lower::gpu

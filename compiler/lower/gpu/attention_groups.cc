@@ -1,0 +1,135 @@
+// Keys by products of 128 threads (wgmma) out of workgroup memory.
+#include "compiler/lower/gpu/attention_builder.h"
+#include "compiler/lower/gpu/chunks.h"
+
+namespace tern::lower::gpu {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::float_const;
+using kernel::int_const;
+using kernel::Scope;
+
+namespace {
+
+constexpr int64_t kPanel = 64;  // columns of a row of workgroup memory that group_mma reads
+
+}  // namespace
+
+void AttentionBuilder::copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
+                                   const std::function<Expr(const Expr&)>& row_of, const Expr& first,
+                                   int64_t rows, int64_t width, const Expr& extent, bool whole) {
+  const int64_t chunks = width / kChunk;
+  share_copies(w, t_, s_.threads(), rows * chunks, [&](const Expr& q) {
+    const Expr row = kernel::index_div(q, int_const(chunks)), chunk = kernel::index_rem(q, int_const(chunks));
+    const Expr source = w.let("row", kernel::add(first, row));
+    const Expr count =
+        whole ? nullptr : kernel::select(less(source, extent), int_const(kChunk), int_const(0));
+    const Expr panel =
+        kernel::mul(kernel::index_div(chunk, int_const(kPanel / kChunk)), int_const(rows * kPanel));
+    const Expr inside = swizzled(row, kernel::index_rem(chunk, int_const(kPanel / kChunk)), kPanel);
+    return kernel::async_copy(
+        to, kernel::add(to_panels, kernel::add(panel, inside)),
+        kernel::load(from, kernel::add(row_of(source), kernel::mul(chunk, int_const(kChunk))), kChunk,
+                     count));
+  });
+}
+
+std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
+  LoopWriter w;
+  const int64_t rows = int64_t{16} * s_.warps_m;
+  q_stage_ = rows_buffer("q_rows", rows, shape_.depth);
+  k_stage_ = rows_buffer("k_rows", 2 * keys_at_once_, shape_.depth);
+  v_stage_ = rows_buffer("v_rows", 2 * keys_at_once_, shape_.value_depth);
+  for (const Buffer& b : {q_stage_, k_stage_, v_stage_}) w.emit(kernel::alloc(b));
+  const Buffer scores = registers("scores", key_tiles_);
+  weights_ =
+      kernel::make_buffer("weights", kQuad, Scope::kRegister, kernel::Access::kReadWrite, key_tiles_ / 2);
+  w.emit(kernel::alloc(scores));
+  w.emit(kernel::alloc(weights_));
+  for (int j = 0; j < key_tiles_; ++j)
+    w.emit(kernel::store(scores, int_const(j), kernel::broadcast(float_const(0.0), 4)));
+  const bool whole = shape_.keys.is_const() && shape_.keys.value() % keys_at_once_ == 0;
+  const auto fetch = [&](const Buffer& to, const Buffer& from, const std::function<Expr(const Expr&)>& row_of,
+                         const Expr& block, int64_t width) {
+    const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
+    const Expr at =
+        w.let("at", kernel::mul(kernel::index_rem(block, int_const(2)), int_const(keys_at_once_ * width)));
+    copy_panels(w, to, at, from, row_of, first, keys_at_once_, width, keys_, whole);
+  };
+  const auto fetch_k = [&](const Expr& block) { fetch(k_stage_, o_.k, o_.k_row, block, shape_.depth); };
+  const auto fetch_v = [&](const Expr& block) { fetch(v_stage_, o_.v, o_.v_row, block, shape_.value_depth); };
+  const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
+  const auto if_there = [&](const Expr& block, const std::function<void(const Expr&)>& fetch_it) {
+    w.when(less(block, blocks), [&] { fetch_it(block); });
+  };
+  const Expr zero = int_const(0), one = int_const(1);
+  copy_panels(w, q_stage_, zero, o_.q, o_.q_row, m0_, rows, shape_.depth, queries_,
+              shape_.queries.is_const() && shape_.queries.value() % rows == 0);
+  fetch_k(zero);
+  w.emit(kernel::async_commit());
+  fetch_v(zero);
+  if_there(one, fetch_k);
+  w.emit(kernel::async_commit());
+  w.emit(kernel::async_wait(1));
+  w.emit(kernel::barrier());
+  group_scores(w, scores, zero);
+  w.emit(kernel::group_mma_wait(0));
+  softmax(w, scores, zero);
+  pack_weights(w, scores);
+  w.loop("block", kernel::sub(blocks, one), [&](Expr block) {
+    w.emit(kernel::async_wait(0));
+    w.emit(kernel::barrier());  // everybody has left the stages that are filled now
+    const Expr next = w.let("next", kernel::add(block, one));
+    group_scores(w, scores, next);
+    group_values(w, block);
+    // While those run.
+    fetch_v(next);
+    if_there(w.let("after", kernel::add(block, int_const(2))), fetch_k);
+    w.emit(kernel::async_commit());
+    w.emit(kernel::group_mma_wait(1));
+    softmax(w, scores, w.let("n0", kernel::mul(next, int_const(keys_at_once_))));
+    w.emit(kernel::group_mma_wait(0, kernel::add(w.get(sum_[0]), w.get(sum_[1]))));
+    rescale(w);
+    pack_weights(w, scores);
+  });
+  w.emit(kernel::async_wait(0));
+  w.emit(kernel::barrier());
+  group_values(w, w.let("last", kernel::sub(blocks, one)));
+  w.emit(kernel::group_mma_wait(0));
+  w.emit(kernel::barrier());
+  return w.take();
+}
+
+void AttentionBuilder::group_scores(LoopWriter& w, const Buffer& scores, const Expr& block) {
+  const Expr group = kernel::index_div(warp_m_, int_const(4));
+  const Expr a = w.let("q_base", kernel::mul(group, int_const(64 * kPanel)));
+  const Expr b = w.let(
+      "k_base", kernel::mul(kernel::index_rem(block, int_const(2)), int_const(keys_at_once_ * shape_.depth)));
+  for (int64_t d = 0; d < shape_.depth; d += 16) {
+    const int64_t panel = d / kPanel, inside = d % kPanel, rows = int64_t{16} * s_.warps_m;
+    w.emit(kernel::group_mma(
+        scores, kernel::load(q_stage_, kernel::add(a, int_const(panel * rows * kPanel + inside))),
+        kernel::load(k_stage_, kernel::add(b, int_const(panel * keys_at_once_ * kPanel + inside))),
+        {0, d == 0}));
+  }
+  w.emit(kernel::group_mma_commit());
+}
+
+void AttentionBuilder::group_values(LoopWriter& w, const Expr& block) {
+  const Expr b = w.let("v_base", kernel::mul(kernel::index_rem(block, int_const(2)),
+                                             int_const(keys_at_once_ * shape_.value_depth)));
+  for (int step = 0; step < key_tiles_ / 2; ++step) {
+    w.emit(kernel::group_mma(out_, kernel::load(weights_, int_const(step), 4),
+                             kernel::load(v_stage_, kernel::add(b, int_const(int64_t{step} * 16 * kPanel))),
+                             {keys_at_once_ * kPanel}));
+  }
+  w.emit(kernel::group_mma_commit());
+}
+
+void AttentionBuilder::pack_weights(LoopWriter& w, const Buffer& scores) {
+  for (int step = 0; step < key_tiles_ / 2; ++step)
+    w.emit(kernel::store(weights_, int_const(step), packed(scores, step)));
+}
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,134 @@
+// Keys by products of subgroups (mma): queries in registers, K and V one block ahead.
+#include "compiler/lower/gpu/attention_builder.h"
+#include "compiler/lower/gpu/chunks.h"
+
+namespace tern::lower::gpu {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::float_const;
+using kernel::int_const;
+using kernel::Intrinsic;
+
+void AttentionBuilder::copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from,
+                                 const std::function<Expr(const Expr&)>& row_of, const Expr& first,
+                                 int64_t rows, int64_t width, const Expr& extent) {
+  const int64_t chunks = width / kChunk;
+  share_copies(w, t_, s_.threads(), rows * chunks, [&](const Expr& q) {
+    const Expr row = kernel::index_div(q, int_const(chunks)), chunk = kernel::index_rem(q, int_const(chunks));
+    const Expr source = w.let("row", kernel::add(first, row));
+    const Expr count = kernel::select(less(source, extent), int_const(kChunk), int_const(0));
+    return kernel::async_copy(
+        to, kernel::add(kernel::mul(at, int_const(width)), swizzled(row, chunk, width)),
+        kernel::load(from, kernel::add(row_of(source), kernel::mul(chunk, int_const(kChunk))), kChunk,
+                     count));
+  });
+}
+
+std::vector<kernel::Stmt> AttentionBuilder::read_queries() {
+  LoopWriter w;
+  const int64_t rows = int64_t{16} * s_.warps_m;
+  const Buffer stage = rows_buffer("q_rows", rows, shape_.depth);
+  w.emit(kernel::alloc(stage));
+  copy_rows(w, stage, int_const(0), o_.q, o_.q_row, m0_, rows, shape_.depth, queries_);
+  w.emit(kernel::async_commit());
+  w.emit(kernel::async_wait(0));
+  w.emit(kernel::barrier());
+  const Expr row = w.let(
+      "q_row", kernel::add(kernel::mul(warp_m_, int_const(16)), kernel::index_rem(lane_, int_const(16))));
+  for (int step = 0; step < depth_steps_; ++step) {
+    const Expr chunk = kernel::add(int_const(step * 2), kernel::index_div(lane_, int_const(16)));
+    w.emit(kernel::store(
+        q_, int_const(step),
+        kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, shape_.depth)}, kQuad, stage)));
+  }
+  w.emit(kernel::barrier());
+  return w.take();
+}
+
+std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
+  LoopWriter w;
+  k_stage_ = rows_buffer("k_rows", 2 * keys_at_once_, shape_.depth);
+  v_stage_ = rows_buffer("v_rows", 2 * keys_at_once_, shape_.value_depth);
+  w.emit(kernel::alloc(k_stage_));
+  w.emit(kernel::alloc(v_stage_));
+  const auto fetch = [&](const Expr& block, const Expr& stage) {
+    const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
+    const Expr at = w.let("at", kernel::mul(stage, int_const(keys_at_once_)));
+    copy_rows(w, k_stage_, at, o_.k, o_.k_row, first, keys_at_once_, shape_.depth, keys_);
+    copy_rows(w, v_stage_, at, o_.v, o_.v_row, first, keys_at_once_, shape_.value_depth, keys_);
+  };
+  const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
+  fetch(int_const(0), int_const(0));
+  w.emit(kernel::async_commit());
+  w.loop("block", blocks, [&](Expr block) {
+    const Expr next = w.let("next", kernel::add(block, int_const(1)));
+    w.when(less(next, blocks), [&] { fetch(next, kernel::index_rem(next, int_const(2))); });
+    w.emit(kernel::async_commit());
+    w.emit(kernel::async_wait(1));
+    w.emit(kernel::barrier());
+    block_of_keys(w, block);
+    w.emit(kernel::barrier());
+  });
+  return w.take();
+}
+
+void AttentionBuilder::block_of_keys(LoopWriter& w, const Expr& block) {
+  const Expr part = w.let("part", kernel::mul(warp_k_, int_const(s_.block_keys)));
+  const Expr at =
+      w.let("rows_at",
+            kernel::add(kernel::mul(kernel::index_rem(block, int_const(2)), int_const(keys_at_once_)), part));
+  const Expr n0 = w.let("n0", kernel::add(kernel::mul(block, int_const(keys_at_once_)), part));
+  const Buffer scores = registers("scores", key_tiles_);
+  w.emit(kernel::alloc(scores));
+  products_with_keys(w, scores, at);
+  softmax(w, scores, n0);
+  rescale(w);
+  products_with_values(w, scores, at);
+}
+
+void AttentionBuilder::products_with_keys(LoopWriter& w, const Buffer& scores, const Expr& at) {
+  for (int j = 0; j < key_tiles_; ++j)
+    w.emit(kernel::store(scores, int_const(j), kernel::broadcast(float_const(0.0), 4)));
+  // Lane l names row l % 8 of matrix l / 8: keys 0-7 and 8-15, depths 0-7 and 8-15.
+  const Expr key =
+      w.let("key", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
+                               kernel::index_rem(lane_, int_const(8))));
+  const Expr half = w.let("half", kernel::index_rem(kernel::index_div(lane_, int_const(8)), int_const(2)));
+  for (int step = 0; step < depth_steps_; ++step) {
+    for (int j = 0; j < key_tiles_; j += 2) {
+      const Expr row = kernel::add(kernel::add(at, int_const(j * 8)), key),
+                 chunk = kernel::add(int_const(step * 2), half);
+      const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4,
+                                                  {swizzled(row, chunk, shape_.depth)}, kQuad, k_stage_));
+      for (int i = 0; i < 2; ++i)
+        multiply(w, scores, j + i, kernel::load(q_, int_const(step), 4),
+                 kernel::shuffle(b, nullptr, {2 * i, 2 * i + 1}));
+    }
+  }
+}
+
+void AttentionBuilder::products_with_values(LoopWriter& w, const Buffer& scores, const Expr& at) {
+  const Expr key = w.let("key", kernel::index_rem(lane_, int_const(16)));
+  const Expr half = w.let("half", kernel::index_div(lane_, int_const(16)));
+  for (int step = 0; step < key_tiles_ / 2; ++step) {
+    const Expr a = w.let("weights", packed(scores, step));
+    const Expr row = w.let("v_row", kernel::add(kernel::add(at, int_const(step * 16)), key));
+    for (int i = 0; i < value_tiles_; i += 2) {
+      const Expr chunk = kernel::add(int_const(i), half);
+      const Expr b =
+          w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4Trans,
+                                       {swizzled(row, chunk, shape_.value_depth)}, kQuad, v_stage_));
+      for (int e = 0; e < 2; ++e)
+        multiply(w, out_, i + e, a, kernel::shuffle(b, nullptr, {2 * e, 2 * e + 1}));
+    }
+  }
+}
+
+void AttentionBuilder::multiply(LoopWriter& w, const Buffer& sums, int slot, const Expr& a,
+                                const Expr& b) const {
+  w.emit(kernel::store(sums, int_const(slot),
+                       kernel::intrinsic(mma_, {a, b, kernel::load(sums, int_const(slot), 4)}, kSums)));
+}
+
+}  // namespace tern::lower::gpu
