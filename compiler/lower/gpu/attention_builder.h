@@ -74,9 +74,15 @@ class AttentionBuilder {
   Expr packed(const Buffer& scores, int step) const;
 
   // ---- Results
+  Expr row_sum(LoopWriter& w, int half) const;
+  // Of the workgroup's queries, and of eight columns: what the thread holds first.
+  Expr lane_row() const;
+  Expr lane_column() const;
+  // A warp has seen all keys of its queries: its threads write what they hold.
+  Stmts own_results();
   // The parts of the keys are merged through workgroup memory, then every thread writes eight columns at a
   // time.
-  Stmts results();
+  Stmts merged_results();
   void merge(LoopWriter& w, const Buffer& outs, const Buffer& tops, const Buffer& sums, int64_t rows,
              int64_t pitch, const Expr& r, const Expr& d, const Expr& m);
 

@@ -97,7 +97,6 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   w.emit(kernel::barrier());
   group_values(w, w.let("last", kernel::sub(blocks, one)));
   w.emit(kernel::group_mma_wait(0));
-  w.emit(kernel::barrier());
   return w.take();
 }
 

@@ -58,7 +58,7 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
     w.emit(kernel::block(read_queries()));
     w.emit(kernel::block(all_keys()));
   }
-  w.emit(kernel::block(results()));
+  w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results()));
   out.body = w.take();
   return out;
 }

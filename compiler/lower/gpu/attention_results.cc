@@ -1,4 +1,4 @@
-// The parts of the keys are merged, and every thread writes eight columns at a time.
+// What the sums and outputs in registers become: output.
 #include <cmath>
 
 #include "compiler/lower/gpu/attention_builder.h"
@@ -15,7 +15,45 @@ using kernel::ScalarOp;
 using kernel::Scope;
 using kernel::Stmt;
 
-std::vector<kernel::Stmt> AttentionBuilder::results() {
+// Over the lanes that hold a row.
+Expr AttentionBuilder::row_sum(LoopWriter& w, int half) const {
+  Expr sum = w.get(sum_[half]);
+  for (int mask : {1, 2}) {
+    const Expr own = w.let("sum", sum);
+    sum = kernel::add(own,
+                      kernel::intrinsic(Intrinsic::kSubgroupShuffleXor, {own, int_const(mask)}, own->type));
+  }
+  return w.let("sum", sum);
+}
+
+Expr AttentionBuilder::lane_row() const {
+  return kernel::add(kernel::mul(warp_m_, int_const(16)), kernel::index_div(lane_, int_const(4)));
+}
+
+Expr AttentionBuilder::lane_column() const {
+  return kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2));
+}
+
+std::vector<kernel::Stmt> AttentionBuilder::own_results() {
+  LoopWriter w;
+  const Expr row = w.let("row", kernel::add(m0_, lane_row())), column = w.let("column", lane_column());
+  for (int half = 0; half < 2; ++half) {
+    const Expr scale = w.let("scale", kernel::op(ScalarOp::kDiv, {float_const(1.0), row_sum(w, half)}));
+    const Expr m = w.let("m", kernel::add(row, int_const(half * 8)));
+    w.when(less(m, queries_), [&] {
+      for (int i = 0; i < value_tiles_; ++i) {
+        const Expr pair =
+            kernel::shuffle(kernel::load(out_, int_const(i), 4), nullptr, {2 * half, 2 * half + 1});
+        const Expr result = w.let("result", kernel::mul(pair, kernel::broadcast(scale, 2)));
+        for (Stmt& s : o_.finish(m, w.let("d", kernel::add(column, int_const(i * 8))), result, 2))
+          w.emit(std::move(s));
+      }
+    });
+  }
+  return w.take();
+}
+
+std::vector<kernel::Stmt> AttentionBuilder::merged_results() {
   LoopWriter w;
   const int64_t rows = int64_t{16} * s_.warps_m, width = shape_.value_depth, pitch = width + 8;
   const Buffer outs = kernel::make_buffer("outs", {DType::kF32, 1}, Scope::kWorkgroup,
@@ -25,19 +63,11 @@ std::vector<kernel::Stmt> AttentionBuilder::results() {
   const Buffer sums = kernel::make_buffer("sums", {DType::kF32, 1}, Scope::kWorkgroup,
                                           kernel::Access::kReadWrite, s_.warps_k * rows);
   for (const Buffer& b : {outs, tops, sums}) w.emit(kernel::alloc(b));
-  const Expr row = w.let("row", kernel::add(kernel::add(kernel::mul(warp_k_, int_const(rows)),
-                                                        kernel::mul(warp_m_, int_const(16))),
-                                            kernel::index_div(lane_, int_const(4))));
-  const Expr column = w.let("column", kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2)));
+  const Expr row = w.let("row", kernel::add(kernel::mul(warp_k_, int_const(rows)), lane_row()));
+  const Expr column = w.let("column", lane_column());
   for (int half = 0; half < 2; ++half) {
     const Expr at = w.let("at", kernel::add(row, int_const(half * 8)));
-    Expr sum = w.get(sum_[half]);
-    for (int mask : {1, 2}) {
-      const Expr own = w.let("sum", sum);
-      sum = kernel::add(own,
-                        kernel::intrinsic(Intrinsic::kSubgroupShuffleXor, {own, int_const(mask)}, own->type));
-    }
-    sum = w.let("sum", sum);
+    const Expr sum = row_sum(w, half);
     w.when(kernel::compare(ScalarOp::kEq, column, int_const(0)), [&] {
       w.store(tops, at, w.get(top_[half]));
       w.store(sums, at, sum);
@@ -72,18 +102,16 @@ void AttentionBuilder::merge(LoopWriter& w, const Buffer& outs, const Buffer& to
                                                  float_const(0.0), top));
   Expr sum, value;
   for (int part = 0; part < s_.warps_k; ++part) {
-    const Expr scale =
-        w.let("scale", s_.warps_k == 1 ? float_const(1.0)
-                                       : exp2(kernel::mul(kernel::sub(kernel::load(tops, at(part)), base),
-                                                          float_const(factor_))));
+    const Expr scale = w.let(
+        "scale", exp2(kernel::mul(kernel::sub(kernel::load(tops, at(part)), base), float_const(factor_))));
     const Expr own = kernel::mul(kernel::load(sums, at(part)), scale);
     const Expr out = kernel::load(outs, kernel::add(kernel::mul(at(part), int_const(pitch)), d), kChunk);
     const Expr scaled = kernel::mul(out, kernel::broadcast(scale, kChunk));
     sum = sum ? kernel::add(sum, own) : own;
     value = value ? kernel::add(value, scaled) : scaled;
   }
-  const Expr result =
-      w.let("result", kernel::op(ScalarOp::kDiv, {value, kernel::broadcast(w.let("total", sum), kChunk)}));
+  const Expr inverse = w.let("inverse", kernel::op(ScalarOp::kDiv, {float_const(1.0), sum}));
+  const Expr result = w.let("result", kernel::mul(value, kernel::broadcast(inverse, kChunk)));
   for (Stmt& s : o_.finish(m, d, result, kChunk)) w.emit(std::move(s));
 }
 
