@@ -81,12 +81,12 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
     w.emit(kernel::async_wait(0));
     w.emit(kernel::barrier());  // everybody has left the stages that are filled now
     const Expr next = w.let("next", kernel::add(block, one));
-    group_scores(w, scores, next);
-    group_values(w, block);
-    // While those run.
+    // In front of the products, since a warp waits for its turn to issue those.
     fetch_v(next);
     if_there(w.let("after", kernel::add(block, int_const(2))), fetch_k);
     w.emit(kernel::async_commit());
+    group_scores(w, scores, next);
+    group_values(w, block);
     w.emit(kernel::group_mma_wait(1));
     softmax(w, scores, w.let("n0", kernel::mul(next, int_const(keys_at_once_))));
     w.emit(kernel::group_mma_wait(0, kernel::add(w.get(sum_[0]), w.get(sum_[1]))));
