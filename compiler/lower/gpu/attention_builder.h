@@ -37,9 +37,9 @@ class AttentionBuilder {
   // Rows first.. of a global matrix into `to` from row `at` on, zero past `extent`.
   void copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from, const RowOf& row_of,
                  const Expr& first, int64_t rows, int64_t width, const Expr& extent);
-  Stmts read_queries();
+  void load_queries(LoopWriter& w);
   Stmts all_keys();
-  void block_of_keys(LoopWriter& w, const Expr& block);
+  void block_of_keys(LoopWriter& w, const Expr& block, const std::function<void()>& wait_for_values);
   // scores = Q K^T: 16 queries x block_keys.
   void products_with_keys(LoopWriter& w, const Buffer& scores, const Expr& at);
   // out += weights * V

@@ -52,12 +52,7 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
   }
   find_factor();
   w.emit(kernel::grid_wait());
-  if (s_.group) {
-    w.emit(kernel::block(all_keys_by_groups()));
-  } else {
-    w.emit(kernel::block(read_queries()));
-    w.emit(kernel::block(all_keys()));
-  }
+  w.emit(kernel::block(s_.group ? all_keys_by_groups() : all_keys()));
   w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results()));
   out.body = w.take();
   return out;
@@ -75,21 +70,22 @@ Buffer AttentionBuilder::rows_buffer(const char* name, int64_t rows, int64_t wid
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
                                              int processors, bool group) {
   AttentionSchedule s;
-  // Three groups hide each other's waits better than two (H100, 2048 keys: 6 % of depth 128, 21 % of depth
-  // 64).
-  if (group && batch * ((queries + 191) / 192) >= processors) {
-    s.warps_m = 12;
-    s.block_keys = depth > 64 || keys <= 64 ? 64 : 128;
+  // H100, 2048 keys: larger blocks read the queries less often, two workgroups a processor (depth 64) hide
+  // each other's waits.
+  if (group && batch * ((queries + 127) / 128) >= processors) {
+    s.warps_m = 8;
+    s.block_keys = depth > 64 && keys > 64 ? 128 : 64;
     s.group = true;
     return s;
   }
   if (depth > 64) s.block_keys = 32;
-  // Halve the rows while there are fewer workgroups than processors, and share the keys out instead.
-  while (s.warps_m > 1 && batch * ((queries + 16 * s.warps_m - 1) / (16 * s.warps_m)) < processors) {
+  // Halve the rows while there are fewer than two workgroups a processor, and share the keys out instead.
+  while (s.warps_m > 1 && batch * ((queries + 16 * s.warps_m - 1) / (16 * s.warps_m)) < 2 * processors) {
     s.warps_m /= 2;
     if (s.warps_k < 4 && keys > int64_t{32} * s.warps_k) s.warps_k *= 2;
   }
-  if (s.warps_k > 1) s.block_keys = 32;
+  // Of a part: all keys at once if those are few, so that nothing waits for a second block.
+  if (s.warps_k > 1) s.block_keys = depth <= 64 && keys > 32 * s.warps_k && keys <= 64 * s.warps_k ? 64 : 32;
   return s;
 }
 

@@ -25,55 +25,64 @@ void AttentionBuilder::copy_rows(LoopWriter& w, const Buffer& to, const Expr& at
   });
 }
 
-std::vector<kernel::Stmt> AttentionBuilder::read_queries() {
-  LoopWriter w;
-  const int64_t rows = int64_t{16} * s_.warps_m;
-  const Buffer stage = rows_buffer("q_rows", rows, shape_.depth);
-  w.emit(kernel::alloc(stage));
-  copy_rows(w, stage, int_const(0), o_.q, o_.q_row, m0_, rows, shape_.depth, queries_);
-  w.emit(kernel::async_commit());
-  w.emit(kernel::async_wait(0));
-  w.emit(kernel::barrier());
+void AttentionBuilder::load_queries(LoopWriter& w) {
   const Expr row = w.let(
       "q_row", kernel::add(kernel::mul(warp_m_, int_const(16)), kernel::index_rem(lane_, int_const(16))));
   for (int step = 0; step < depth_steps_; ++step) {
     const Expr chunk = kernel::add(int_const(step * 2), kernel::index_div(lane_, int_const(16)));
     w.emit(kernel::store(
         q_, int_const(step),
-        kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, shape_.depth)}, kQuad, stage)));
+        kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, shape_.depth)}, kQuad, q_stage_)));
   }
-  w.emit(kernel::barrier());
-  return w.take();
 }
 
 std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
   LoopWriter w;
-  k_stage_ = rows_buffer("k_rows", 2 * keys_at_once_, shape_.depth);
-  v_stage_ = rows_buffer("v_rows", 2 * keys_at_once_, shape_.value_depth);
-  w.emit(kernel::alloc(k_stage_));
-  w.emit(kernel::alloc(v_stage_));
-  const auto fetch = [&](const Expr& block, const Expr& stage) {
+  const int64_t rows = int64_t{16} * s_.warps_m;
+  const Dim blocks = ceildiv(shape_.keys, keys_at_once_);
+  const int64_t stages = blocks.is_const(1) ? 1 : 2;
+  q_stage_ = rows_buffer("q_rows", rows, shape_.depth);
+  k_stage_ = rows_buffer("k_rows", stages * keys_at_once_, shape_.depth);
+  v_stage_ = rows_buffer("v_rows", stages * keys_at_once_, shape_.value_depth);
+  for (const Buffer& b : {q_stage_, k_stage_, v_stage_}) w.emit(kernel::alloc(b));
+  const auto fetch = [&](const Expr& block, bool closes_keys) {
     const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
-    const Expr at = w.let("at", kernel::mul(stage, int_const(keys_at_once_)));
+    const Expr at =
+        w.let("at", kernel::mul(kernel::index_rem(block, int_const(stages)), int_const(keys_at_once_)));
     copy_rows(w, k_stage_, at, o_.k, o_.k_row, first, keys_at_once_, shape_.depth, keys_);
+    if (closes_keys) w.emit(kernel::async_commit());
     copy_rows(w, v_stage_, at, o_.v, o_.v_row, first, keys_at_once_, shape_.value_depth, keys_);
   };
-  const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
-  fetch(int_const(0), int_const(0));
-  w.emit(kernel::async_commit());
-  w.loop("block", blocks, [&](Expr block) {
-    const Expr next = w.let("next", kernel::add(block, int_const(1)));
-    w.when(less(next, blocks), [&] { fetch(next, kernel::index_rem(next, int_const(2))); });
-    w.emit(kernel::async_commit());
-    w.emit(kernel::async_wait(1));
+  const auto arrived = [&](int64_t groups_left) {
+    w.emit(kernel::async_wait(groups_left));
     w.emit(kernel::barrier());
-    block_of_keys(w, block);
+  };
+  copy_rows(w, q_stage_, int_const(0), o_.q, o_.q_row, m0_, rows, shape_.depth, queries_);
+  w.emit(kernel::async_commit());
+  fetch(int_const(0), stages == 1);
+  w.emit(kernel::async_commit());
+  arrived(stages == 1 ? 2 : 1);
+  load_queries(w);
+  if (stages == 1) {
+    arrived(1);
+    block_of_keys(w, int_const(0), [&] { arrived(0); });
+    w.emit(kernel::barrier());
+    return w.take();
+  }
+  const Expr count = params_.expr(blocks);
+  w.loop("block", count, [&](Expr block) {
+    const Expr next = w.let("next", kernel::add(block, int_const(1)));
+    w.when(less(next, count), [&] { fetch(next, false); });
+    w.emit(kernel::async_commit());
+    arrived(1);
+    block_of_keys(w, block, [] {});
     w.emit(kernel::barrier());
   });
   return w.take();
 }
 
-void AttentionBuilder::block_of_keys(LoopWriter& w, const Expr& block) {
+void AttentionBuilder::block_of_keys(LoopWriter& w, const Expr& block,
+                                     const std::function<void()>& wait_for_values) {
   const Expr part = w.let("part", kernel::mul(warp_k_, int_const(s_.block_keys)));
   const Expr at =
       w.let("rows_at",
@@ -84,6 +93,7 @@ void AttentionBuilder::block_of_keys(LoopWriter& w, const Expr& block) {
   products_with_keys(w, scores, at);
   softmax(w, scores, n0);
   rescale(w);
+  wait_for_values();
   products_with_values(w, scores, at);
 }
 
