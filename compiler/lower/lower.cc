@@ -3,6 +3,7 @@
 #include "compiler/lower/block_lowering.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/sink_reshapes.h"
+#include "compiler/lower/step_order.h"
 
 namespace tern::lower {
 namespace {
@@ -63,6 +64,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   LayoutMap layouts;
   BlockLowering(context, uses, layouts).run(graph.body, result_places);
   if (!diagnostics.ok()) return nullptr;
+  if (is_gpu(target.arch) && context.enabled("share_barriers")) share_barriers(*program);
   program->symbols = graph.symbols;
   for (graph::SymbolInfo& s : program->symbols) s.value = nullptr;
   return program;

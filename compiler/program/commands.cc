@@ -7,6 +7,7 @@ namespace tern::program {
 namespace {
 
 using lower::BufferKind;
+using lower::MemoryAccess;
 using lower::Step;
 
 constexpr uint32_t kNone = 0xffffffff;
@@ -126,14 +127,14 @@ uint32_t CommandWriter::operand(const Dim& dim) {
   return block_entry(dim) | 0x80000000u;
 }
 
-bool CommandWriter::conflict(const MemoryAccess& a, const MemoryAccess& b) const {
+bool CommandWriter::conflict(const lower::MemoryAccess& a, const lower::MemoryAccess& b) const {
   if (a.space != b.space || !(a.write || b.write)) return false;
   // Two arena buffers that live at the same time are kept apart by the plan.
   const auto root = [&](const MemoryAccess& m) { return static_cast<size_t>(m.root); };
   if (a.root != b.root && plan_.has_place[root(a)] && plan_.has_place[root(b)] &&
       plan_.live.ranges[root(a)].meets(plan_.live.ranges[root(b)]) && !plan_.shares_memory(a.root, b.root))
     return false;
-  return ranges_may_meet(a.offset, a.length, b.offset, b.length);
+  return lower::ranges_may_meet(a.offset, a.length, b.offset, b.length);
 }
 
 void CommandWriter::barrier_if_needed(const Step& step) {

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "compiler/program/access.h"
+#include "compiler/lower/step_access.h"
 #include "compiler/program/bytecode.h"
 #include "compiler/program/memory_plan.h"
 #include "compiler/program/parts.h"
@@ -70,11 +70,11 @@ class CommandWriter {
   std::unordered_map<Dim, uint32_t> block_;
   std::map<std::vector<uint64_t>, uint32_t> kernels_;  // places of the variants → Program.kernels
   List* list_ = nullptr;
-  std::vector<MemoryAccess> open_;  // since the last barrier
+  std::vector<lower::MemoryAccess> open_;  // since the last barrier
 
   uint32_t operand(const Dim& dim);
   void barrier_if_needed(const lower::Step& step);
-  bool conflict(const MemoryAccess& a, const MemoryAccess& b) const;
+  bool conflict(const lower::MemoryAccess& a, const lower::MemoryAccess& b) const;
   void bind(int buffer, const Dim& offset, const Dim& length, module::Access access);
   Status dispatch(const lower::DispatchStep& step);
   void copy(const lower::CopyStep& step);

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "compiler/program/access.h"
-
 namespace tern::program {
 namespace {
 
+using lower::is_command;
+using lower::MemoryAccess;
 using lower::Step;
 
 // One appearance of a root in a step.
@@ -66,14 +66,7 @@ class Walker {
   }
 
   void command(const Step& step, int number) {
-    std::vector<MemoryAccess> accesses;
-    for (const lower::Binding* binding : step_bindings(step)) {
-      const Resolved& place = resolved_[static_cast<size_t>(binding->buffer)];
-      bool write = binding->access != kernel::Access::kRead;
-      if (step.kind == Step::Kind::kCopy) write = binding == &step.copy->to;
-      if (step.kind == Step::Kind::kFill) write = true;
-      accesses.push_back({place.root, place.offset + binding->offset, binding->length, write, place.root});
-    }
+    const std::vector<MemoryAccess> accesses = lower::step_accesses(step, resolved_);
     if (!side_by_side_ || conflicts(accesses)) separate();
     for (const MemoryAccess& access : accesses) {
       together_[access.space].push_back(access);
@@ -88,7 +81,7 @@ class Walker {
       if (earlier == together_.end()) continue;
       for (const MemoryAccess& other : earlier->second) {
         if ((access.write || other.write) &&
-            ranges_may_meet(access.offset, access.length, other.offset, other.length))
+            lower::ranges_may_meet(access.offset, access.length, other.offset, other.length))
           return true;
       }
     }
@@ -261,21 +254,6 @@ class InPlaceFinder {
 };
 
 }  // namespace
-
-std::vector<Resolved> resolve_aliases(const lower::LoweredProgram& program) {
-  std::vector<Resolved> out(program.buffers.size());
-  for (size_t i = 0; i < out.size(); ++i) {
-    int at = static_cast<int>(i);
-    Dim offset;
-    for (size_t hops = 0; program.buffers[static_cast<size_t>(at)].alias_of >= 0; ++hops) {
-      TERN_CHECK(hops <= out.size(), "buffer {} aliases itself", i);
-      offset = offset + program.buffers[static_cast<size_t>(at)].alias_offset;
-      at = program.buffers[static_cast<size_t>(at)].alias_of;
-    }
-    out[i] = {at, offset};
-  }
-  return out;
-}
 
 Liveness compute_liveness(const lower::LoweredProgram& program, const std::vector<Resolved>& resolved,
                           bool side_by_side) {

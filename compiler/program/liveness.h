@@ -9,16 +9,12 @@
 #include <vector>
 
 #include "compiler/lower/program_ir.h"
+#include "compiler/lower/step_access.h"
 
 namespace tern::program {
 
-// Where a buffer's bytes are: `offset` bytes into the root, a buffer with memory of its own.
-struct Resolved {
-  int root = -1;
-  Dim offset;
-};
-// Follows alias_of to the roots; one entry a buffer.
-std::vector<Resolved> resolve_aliases(const lower::LoweredProgram& program);
+using lower::resolve_aliases;
+using lower::Resolved;
 
 struct LiveRange {
   int begin = -1, end = -1;  // first and last tick, both inclusive; -1: never used

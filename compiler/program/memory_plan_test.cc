@@ -7,7 +7,7 @@
 #include <map>
 #include <random>
 
-#include "compiler/program/access.h"
+#include "compiler/lower/step_access.h"
 #include "compiler/program/arena_packing.h"
 #include "compiler/program/program_builder_for_tests.h"
 

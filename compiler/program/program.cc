@@ -137,7 +137,7 @@ class MainRoutine {
 
   bool symbol_is_used(const std::string& name) const {
     // A program without a parameter block, formulas and control steps needs no symbol.
-    const bool only_commands = std::all_of(lowered_.steps.begin(), lowered_.steps.end(), is_command);
+    const bool only_commands = std::all_of(lowered_.steps.begin(), lowered_.steps.end(), lower::is_command);
     if (!only_commands || commands_.block_size() > 0 || !plan_.arena_bytes.is_const()) return true;
     return std::any_of(lowered_.outputs.begin(), lowered_.outputs.end(), [&](const lower::IoDef& output) {
       return std::any_of(output.shape.begin(), output.shape.end(),
