@@ -1,21 +1,25 @@
-"""One peer with one model in a process of its own, driven through lines of JSON, so that rounds of several peers can be
-interleaved while each stays loaded. Lines in: {"seconds": s} for one round, or end of file. Lines out: facts of the load,
-then one line of milliseconds a round.
+"""One peer with one model in a process of its own, driven through lines of JSON (runtimes.py), so that rounds of several peers can be
+interleaved while each stays loaded.
 
-    worker.py PEER MODEL INPUTS.npz THREADS SCRATCH CACHE
+    worker.py PEER prepare MODEL INPUTS.npz CACHE GB               converts; says one line
+    worker.py PEER run MODEL INPUTS.npz CACHE THREADS SCRATCH GB   loads and runs; says its facts, then a line of milliseconds for every
+                                                                   {"seconds": s} that comes in
 
-CACHE is this peer's and this model's for good: what `prepare` makes stays there, and so does the reason why it could not.
+CACHE is this peer's and this model's for good. The process, and each that it starts, may have GB of memory of its own.
 """
 
 import importlib
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from peers import module
+
+SLOW = 5000  # milliseconds: an inference that takes longer is not repeated
 
 
 def milliseconds(action):
@@ -32,20 +36,9 @@ def memory(key):
     return 0.0
 
 
-def prepared(peer, model, inputs, cache):
-    """The path that the peer's `load` gets; made once."""
-    ready, failed = cache / "prepared", cache / "failed"
-    if failed.exists():
-        raise ValueError(failed.read_text())
-    if not ready.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        try:
-            made = Path(peer.prepare(model, inputs, cache))
-            ready.write_text(str(made.relative_to(cache) if made.is_relative_to(cache) else made))
-        except Exception as error:
-            failed.write_text(reason(error))
-            raise
-    return str(cache / ready.read_text())
+def prepare(peer, model, inputs, cache):
+    made = Path(peer.prepare(model, inputs, cache))
+    (cache / "prepared").write_text(str(made.relative_to(cache) if made.is_relative_to(cache) else made))
 
 
 def reason(error):
@@ -54,13 +47,26 @@ def reason(error):
     return f"{kind}{error} {text.decode(errors='replace')[-300:]}"[:600].strip()
 
 
-SLOW = 5000  # milliseconds: an inference that takes longer is not repeated
+def load(peer, inputs, cache, threads, scratch):
+    """(run, facts) of the model, run twice."""
+    ready = str(cache / (cache / "prepared").read_text())
+    before = memory("VmRSS")  # Python and the peer's libraries; what the model adds is what counts
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    state = []
+    load_ms = milliseconds(lambda: state.extend(peer.load(ready, inputs, threads)))
+    run, outputs = state
+    first_ms = milliseconds(run)
+    np.savez(Path(scratch) / f"outputs{threads}.npz", *outputs())
+    facts = {"version": peer.version(), "load_ms": load_ms, "first_ms": first_ms, "peak_rss_mb": memory("VmHWM") - before}
+    return run, facts | {"again_ms": first_ms if first_ms > SLOW else min(first_ms, milliseconds(run))}
 
 
 def main():
-    name, model, archive, threads, scratch, cache = sys.argv[1:]
+    name, what, model, archive, cache, *more, gigabytes = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")  # peers print to stdout when they like
     os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(float(gigabytes) * 1e9),) * 2)
+    cache = Path(cache)
     with np.load(archive) as data:
         inputs = {k: np.ascontiguousarray(data[k]).reshape(data[k].shape) for k in data.files}
 
@@ -68,26 +74,18 @@ def main():
         print(json.dumps(facts), file=answers, flush=True)
 
     try:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(cache) / "inductor")  # or compiled code would go to the system's folder
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")  # or compiled code would go to the system's folder
         peer = importlib.import_module(module(name))
-        ready = prepared(peer, model, inputs, Path(cache))
-        before = memory("VmRSS")  # Python and the peer's libraries; what the model adds is what counts
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        state = []
-        load_ms = milliseconds(lambda: state.extend(peer.load(ready, inputs, int(threads))))
-        run, outputs = state
-        first_ms = milliseconds(run)
-        np.savez(Path(scratch) / f"outputs{threads}.npz", *outputs())
-        say(version=peer.version(), load_ms=load_ms, first_ms=first_ms, peak_rss_mb=memory("VmHWM") - before)
+        if what == "prepare":
+            prepare(peer, model, inputs, cache)
+            say()
+            return
+        run, facts = load(peer, inputs, cache, int(more[0]), more[1])
+        say(**facts)
     except Exception as error:
         say(error=reason(error))
         return
-    if first_ms > SLOW:
-        first_ms = milliseconds(run)
     for line in sys.stdin:
-        if first_ms > SLOW:
-            say(times=[first_ms])
-            continue
         end = time.perf_counter() + json.loads(line)["seconds"]
         run()  # warms the caches that the other peers have used
         times = []

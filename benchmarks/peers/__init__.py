@@ -9,13 +9,13 @@ ALL = ("ort", "openvino", "litert", "torch", "mnn", "ncnn", "iree", "tvm")
 QUICK = ("ort", "openvino", "litert", "mnn")  # what was ever the fastest, and needs no compilation of its own
 
 # Peers whose dependencies suit no other's have an environment of their own: `tools/setup bench-NAME` makes .venv-bench-NAME.
-OWN = ("litert", "torch", "tvm")
+PARTS = {"litert": "bench-torch", "torch": "bench-torch", "tvm": "bench-tvm"}
 MODULES = {"torch": "pytorch", "tvm": "apache_tvm"}  # where the peer's name is its library's
 
 
 def part(peer):
     """The argument of tools/setup that installs a peer."""
-    return f"bench-{peer}" if peer in OWN else "bench"
+    return PARTS.get(peer, "bench")
 
 
 def module(peer):

@@ -17,7 +17,7 @@ def version():
 def prepare(model, inputs, folder):
     graph = onnx.load(model)
     module = from_onnx(graph, shape_dict={name: list(a.shape) for name, a in inputs.items()})
-    processor = tvm.target.codegen.llvm_get_system_cpu()
+    processor = os.environ.get("TERN_BENCH_CPU") or tvm.target.codegen.llvm_get_system_cpu()
     target = tvm.target.Target({"kind": "llvm", "mcpu": processor, "num-cores": os.cpu_count()})
     with target:
         module = relax.get_pipeline("zero")(module)

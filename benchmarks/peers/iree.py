@@ -1,5 +1,6 @@
 """IREE, llvm-cpu for this machine's processor at -O3, run through its Python runtime."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -14,7 +15,7 @@ def prepare(model, inputs, scratch):
     tools, mlir, module = Path(sys.executable).parent, Path(scratch) / "m.mlir", Path(scratch) / "m.vmfb"
     importer = [tools / "iree-import-onnx", model, "--opset-version", "17", "-o", mlir]
     compiler = [tools / "iree-compile", mlir, "--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu",
-                "--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3", "-o", module]  # fmt: skip
+                f"--iree-llvmcpu-target-cpu={os.environ.get('TERN_BENCH_CPU', 'host')}", "--iree-opt-level=O3", "-o", module]  # fmt: skip
     for command in (importer, compiler):
         subprocess.run([str(c) for c in command], check=True, capture_output=True, timeout=300)
     return module

@@ -1,15 +1,11 @@
-"""LiteRT (formerly TensorFlow Lite) with XNNPACK, f32 kernels. onnx2tf converts: images become channels-last, which is how
-LiteRT wants them, so inputs and outputs are brought to that order outside of what is timed."""
+"""LiteRT (formerly TensorFlow Lite) with XNNPACK. The ONNX graph becomes PyTorch calls (onnx_fx.py), which litert-torch converts:
+images become channels-last, which is how LiteRT wants them, and 8-bit networks have 8-bit inputs and outputs. Both are brought to that
+form outside of what is timed."""
 
-import os
-import shutil
-import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import onnx
 from ai_edge_litert.interpreter import Interpreter
 
 
@@ -18,82 +14,58 @@ def version():
 
 
 def prepare(model, inputs, folder):
-    folder = Path(folder)
-    copy, out = folder / "model.onnx", folder / "converted"
-    network = onnx.load(model)
-    for value in network.graph.input:  # static shapes, as every peer gets them
-        for dim, n in zip(value.type.tensor_type.shape.dim, inputs[value.name].shape if value.name in inputs else []):
-            dim.dim_value = n
-    fuse_gelu(network.graph)
-    for o in network.opset_import:
-        o.version = max(o.version, 20) if o.domain == "" and any(n.op_type == "Gelu" for n in network.graph.node) else o.version
-    onnx.save(network, copy)
-    results = [o.name for o in network.graph.output]
-    del network
-    # The converter compares some layouts on sample images that it would download; any will do.
-    np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", np.random.default_rng(0).random((20, 128, 128, 3), np.float32))
-    convert(copy, out, folder)
-    made = sorted(out.glob("*_float32.tflite"))
-    path = folder / "model.tflite"
-    made[0].rename(path)
-    (folder / "model.outputs").write_text("\n".join(results))
-    shutil.rmtree(out)
-    copy.unlink()
+    import litert_torch
+    import onnx
+    import torch
+    from litert_torch.quantize import pt2e_quantizer, quant_config
+
+    from peers import litert_graph, onnx_fx
+
+    source = onnx.load(model)
+    litert_graph.rewrite(source)
+    quantised = any(n.op_type == "QuantizeLinear" for n in source.graph.node)
+    arguments = [torch.from_numpy(a) for a in inputs.values()]
+    with torch.no_grad():
+        network = onnx_fx.Network(source, arguments).eval()
+        images = [i for i, a in enumerate(arguments) if a.dim() == 4 and a.shape[1] == 3]
+        if images:
+            arguments = [a.permute(0, 2, 3, 1).contiguous() if i in images else a for i, a in enumerate(arguments)]
+            network = litert_torch.to_channel_last_io(network, args=images)
+        config = None
+        if quantised:  # says only that the quantisation that is there is to be kept
+            quantizer = pt2e_quantizer.PT2EQuantizer()
+            quantizer.set_global(pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
+            config = quant_config.QuantConfig(pt2e_quantizer=quantizer)
+        path = Path(folder) / "model.tflite"
+        litert_torch.convert(network, tuple(arguments), quant_config=config).export(str(path))
     return path
-
-
-def convert(model, out, folder):
-    """Runs onnx2tf until it has written the f32 model: what it makes after that takes as long, and twice the memory. Its strict mode
-    runs the network once an operator, which for large ones takes longer than anything else; outputs are compared here anyway."""
-    tool = Path(sys.executable).parent / "onnx2tf"
-    command = [tool, "-i", model, "-o", out, "--verbosity", "info", "--copy_onnx_input_output_names_to_tflite"]
-    if model.stat().st_size > 300e6:
-        command.append("--disable_strict_mode")
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": f"{tool.parent}:{os.environ['PATH']}"}
-    with subprocess.Popen([str(c) for c in command], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        wrong = ""
-        for line in process.stdout:
-            if "Float32 tflite output complete" in line:
-                process.kill()
-                return
-            wrong = line.strip() if "Error" in line or "ERROR" in line else wrong
-    if process.returncode == -9:
-        raise ValueError("onnx2tf was killed: it wants more memory than this machine has")
-    raise ValueError(f"onnx2tf fails: {wrong or f'exit code {process.returncode}'}")
-
-
-def fuse_gelu(graph):
-    """x * 0.5 * (1 + erf(x / sqrt(2))) becomes one Gelu: LiteRT has that operator but no Erf."""
-    graph_readers, made = {}, {o: n for n in graph.node for o in n.output}
-    for node in graph.node:
-        for operand in node.input:
-            graph_readers.setdefault(operand, []).append(node)
-    reader = lambda n: (graph_readers.get(n.output[0]) or [None])[0]
-    for erf in [n for n in graph.node if n.op_type == "Erf"]:
-        divided, one = made[erf.input[0]], reader(erf)
-        scaled = reader(one)
-        whole = reader(scaled)
-        x = divided.input[0]
-        if [n.op_type for n in (divided, one, scaled, whole)] != ["Div", "Add", "Mul", "Mul"] or x not in scaled.input:
-            continue
-        gelu = onnx.helper.make_node("Gelu", [x], [whole.output[0]], name=f"{erf.name}_gelu")
-        graph.node.insert(list(graph.node).index(whole), gelu)
-        for n in (divided, erf, one, scaled, whole):
-            graph.node.remove(n)
 
 
 def load(prepared, inputs, threads):
     interpreter = Interpreter(model_path=str(prepared), num_threads=threads)
     interpreter.allocate_tensors()
-    given = interpreter.get_input_details()
-    by_name = {d["name"].removeprefix("serving_default_").split(":")[0]: d for d in given}
-    for i, (name, array) in enumerate(inputs.items()):
-        detail = by_name.get(name) or by_name.get(name.replace(":", "_")) or given[i]
-        interpreter.set_tensor(detail["index"], _ordered(array, tuple(detail["shape"])).astype(detail["dtype"]))
-    names = Path(prepared).with_suffix(".outputs").read_text().split("\n")
-    details = {d["name"].removeprefix("StatefulPartitionedCall").lstrip(":"): d for d in interpreter.get_output_details()}
-    order = [details[n] for n in names] if set(names) <= set(details) else sorted(interpreter.get_output_details(), key=lambda d: d["name"])
-    return interpreter.invoke, lambda: [interpreter.get_tensor(d["index"]) for d in order]
+    for detail, array in zip(_in_order(interpreter.get_input_details()), inputs.values()):
+        interpreter.set_tensor(detail["index"], _stored(_ordered(array, tuple(detail["shape"])), detail))
+    results = _in_order(interpreter.get_output_details())
+    return interpreter.invoke, lambda: [_number(interpreter.get_tensor(d["index"]), d) for d in results]
+
+
+def _in_order(details):
+    """By the number in names like serving_default_args_3."""
+    return sorted(details, key=lambda d: int("".join(c for c in d["name"].partition(":")[0] if c.isdigit()) or 0))
+
+
+def _stored(array, detail):
+    scale, zero = detail["quantization"]
+    if not scale:
+        return array.astype(detail["dtype"])
+    bounds = np.iinfo(detail["dtype"])
+    return np.clip(np.rint(array / scale) + zero, bounds.min, bounds.max).astype(detail["dtype"])
+
+
+def _number(array, detail):
+    scale, zero = detail["quantization"]
+    return (array.astype(np.float32) - zero) * np.float32(scale) if scale else array
 
 
 def _ordered(array, shape):

@@ -28,13 +28,14 @@ def load(prepared, inputs, threads):
     import MNN.nn as nn
 
     types = {np.dtype(np.float32): expr.float, np.dtype(np.int32): expr.int}
-    wrong = [str(a.dtype) for a in inputs.values() if a.dtype not in types]
+    arrays = [a.astype(np.int32) if a.dtype == np.int64 else a for a in inputs.values()]  # its 64-bit integers have 32 bits
+    wrong = [str(a.dtype) for a in arrays if a.dtype not in types]
     if wrong:
         raise ValueError(f"its Python interface takes no {wrong[0]}")
     names = Path(prepared).with_suffix(".outputs").read_text().split("\n")
     runtime = nn.create_runtime_manager(({"precision": "high", "backend": 0, "numThread": threads},))
     net = nn.load_module_from_file(str(prepared), list(inputs), names, runtime_manager=runtime)
-    variables = [expr.const(a, list(a.shape), expr.NCHW, types[a.dtype]) for a in inputs.values()]
+    variables = [expr.const(a, list(a.shape), expr.NCHW, types[a.dtype]) for a in arrays]
     last = []
 
     def run():

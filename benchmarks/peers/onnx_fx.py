@@ -1,4 +1,4 @@
-"""An ONNX graph as a torch.nn.Module whose forward is one straight line of PyTorch calls, for torch.compile.
+"""An ONNX graph as a torch.nn.Module whose forward is one straight line of PyTorch calls, for torch.compile and litert-torch.
 
 Shapes and other integers that an operator wants at compile time are read from constants, which are folded while the graph
 is built; there is no data-dependent Python in the result, so the compiler sees the whole network. Static shapes only.
@@ -177,6 +177,11 @@ def gemm(c, a, x, y, z=None):
     return product if z is None else product + z * a.get("beta", 1.0)
 
 
+@op("Gelu")
+def gelu(c, a, x):
+    return F.gelu(x, approximate=a.get("approximate", b"none").decode())
+
+
 @op("Softmax")
 def softmax(c, a, x):
     axis = a.get("axis", -1 if c.opset >= 13 else 1)
@@ -288,10 +293,10 @@ BOUNDS = {torch.uint8: (0, 255), torch.int8: (-128, 127)}
 
 @op("QuantizeLinear")
 def quantize(c, a, x, scale, zero):
+    if scale.numel() > 1:
+        return torch.ops.quantized_decomposed.quantize_per_channel(x, scale, zero, a.get("axis", 1), *BOUNDS[torch.int8], torch.int8)
     kind = a.setdefault("type", getattr(zero, "dtype", None))
     scales = c.numbers(scale)
-    if isinstance(scales, list) and len(scales) > 1:
-        raise ValueError("activations quantised per channel")
     f = torch.ops.quantized_decomposed.quantize_per_tensor
     return f(x, scales[0] if isinstance(scales, list) else scales, c.ints(zero)[0], *BOUNDS[kind], kind)
 
@@ -304,15 +309,14 @@ def dequantize(c, a, x, scale, zero):
         scales = c.numbers(scale)
         f = torch.ops.quantized_decomposed.dequantize_per_tensor
         return f(x, scales[0] if isinstance(scales, list) else scales, c.ints(zero)[0], *BOUNDS[x.dtype], x.dtype)
-    return torch.ops.quantized_decomposed.dequantize_per_channel(x, scale, zero.to(torch.int64), a.get("axis", 1), *BOUNDS[x.dtype], x.dtype)
+    return torch.ops.quantized_decomposed.dequantize_per_channel(x, scale, zero, a.get("axis", 1), *BOUNDS[x.dtype], x.dtype)
 
 
 class Network(torch.nn.Module):
     """Runs the nodes in order. What depends on constants and shapes alone is computed once, with the example inputs."""
 
-    def __init__(self, path, example):
+    def __init__(self, model, example):
         super().__init__()
-        model = onnx.load(path)
         graph = model.graph
         opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
@@ -326,9 +330,12 @@ class Network(torch.nn.Module):
             if node.op_type not in OPS:
                 raise ValueError(f"the benchmark's PyTorch importer has no {node.op_type}")
             f, convert = OPS[node.op_type], Convert(opset)
+            if node.op_type.endswith("uantizeLinear") and values[node.input[1]].numel() > 1:  # per channel: PyTorch's form of zero points
+                values[node.input[2]] = values[node.input[2]].to(torch.int64)
             got = f(convert, a, *[values[n] if n else None for n in node.input])
             values.update(zip(node.output, got if isinstance(got, (tuple, list)) else [got]))
-            if node.op_type in ("Shape", "Constant") or (node.op_type != "DequantizeLinear" and all(n in known for n in node.input if n)):
+            weight = node.op_type.endswith("uantizeLinear") and values[node.input[0]].dtype != torch.int32  # stays: int8 kernels want it so
+            if node.op_type in ("Shape", "Constant") or (not weight and all(n in known for n in node.input if n)):
                 known.update(node.output)
             else:  # operands that the operator reads as numbers become numbers
                 operands = [convert.asked.get(id(values[n]), n) if n else None for n in node.input]

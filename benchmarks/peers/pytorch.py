@@ -13,6 +13,7 @@ def prepare(model, inputs, scratch):
 
 
 def load(prepared, inputs, threads):
+    import onnx
     import torch
     import torch._inductor.config as inductor
 
@@ -23,7 +24,7 @@ def load(prepared, inputs, threads):
     arguments = [torch.from_numpy(a) for a in inputs.values()]
     arguments = [a.contiguous(memory_format=torch.channels_last) if a.dim() == 4 and a.shape[1] == 3 else a for a in arguments]
     with torch.no_grad():
-        network = onnx_fx.Network(str(prepared), arguments)
+        network = onnx_fx.Network(onnx.load(prepared), arguments)
         module = torch.export.export(network, tuple(arguments), strict=False).module()
         del network
         compiled = torch.compile(module)

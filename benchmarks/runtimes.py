@@ -1,0 +1,175 @@
+"""The runtimes that cpu.py measures: peers in processes of their own (worker.py), and tern through its command line.
+
+A peer may take any time and memory, crash or hang: each step has a limit, the process that exceeds it is ended, and the reason is a
+fact like any other. What is known from an earlier run stays in the peer's cache folder: what it converted, why it could not, and,
+where it is far behind and costs much to load, its time (`slow-THREADS`).
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import tern_tools as tools
+from peers import module, part
+
+HERE = Path(__file__).resolve().parent
+CACHE = tools.ROOT / ".cache" / "bench"
+PREPARE_SECONDS = 420
+LOAD_SECONDS = 180  # with the first run
+MEMORY_GB = 9
+# What holds a peer's kernels to a level of instructions, where it can be told; the others use what they find.
+HELD = {
+    "x86_64_v3": {
+        "openvino": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        "torch": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+        "iree": {"TERN_BENCH_CPU": "x86-64-v3"},
+        "tvm": {"TERN_BENCH_CPU": "x86-64-v3"},
+    }
+}
+
+
+def cache_of(peer, model, level=""):
+    """A folder for this peer, its version and code, and this model's bytes."""
+    text = hashlib.sha256()
+    code = {module(peer).removeprefix("peers."), *(("onnx_fx",) if peer in ("torch", "litert") else ()), *(("litert_graph",) if peer == "litert" else ())}
+    for file in [*sorted((tools.ROOT / "tools" / "setup.d").glob(f"{part(peer)}*.txt")), *sorted((HERE / "peers").glob("*.py"))]:
+        if file.parent.name != "peers" or file.stem in code:
+            text.update(file.read_bytes())
+    with open(model, "rb") as data:
+        text.update(hashlib.file_digest(data, "sha256").digest())
+    text.update(json.dumps(HELD.get(level, {}).get(peer, {})).encode())
+    return CACHE / peer / f"{Path(model).stem}-{text.hexdigest()[:16]}"
+
+
+class Process:
+    """worker.py with these arguments: lines of JSON go in and come out. One that takes longer than it may is ended."""
+
+    def __init__(self, peer, arguments, level):
+        python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
+        command = [str(c) for c in (python, HERE / "worker.py", peer, *arguments, MEMORY_GB)]
+        environment = os.environ | HELD.get(level, {}).get(peer, {})
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, **streams, text=True, cwd=HERE, env=environment, start_new_session=True)
+
+    def answer(self, seconds):
+        late = threading.Timer(seconds, self._kill)
+        late.start()
+        line = self._process.stdout.readline()
+        ended = not late.is_alive()
+        late.cancel()
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        how = f"took longer than {seconds:.0f} s" if ended else f"ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
+        return {"error": f"{how} (allowed: {MEMORY_GB} GB)" if not ended else how}
+
+    def send(self, what):
+        try:
+            self._process.stdin.write(json.dumps(what) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the next answer says how it ended
+
+    def _kill(self):
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def close(self):
+        try:
+            self._process.stdin.close()
+            self._process.wait(timeout=5)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            pass
+        self._kill()
+        self._process.wait()
+
+
+def prepare(peer, model, archive, level):
+    """What the peer makes of the model ahead of time, in a process of its own; a failure is kept, with its reason."""
+    cache = cache_of(peer, model, level)
+    if (cache / "prepared").exists() or (cache / "failed").exists():
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    process = Process(peer, ["prepare", model, archive, cache], level)
+    facts = process.answer(PREPARE_SECONDS)
+    process.close()
+    if "error" in facts:
+        (cache / "failed").write_text(f"conversion: {facts['error']}")
+
+
+class Worker:
+    """A peer with one model, loaded and run once."""
+
+    def __init__(self, peer, model, archive, threads, scratch, level=""):
+        self.outputs, self._process, cache = None, None, cache_of(peer, model, level)
+        self._slow = cache / f"slow-{threads}"
+        prepare(peer, model, archive, level)
+        for known in (cache / "failed", cache / f"failed-{threads}"):
+            if known.exists():
+                self.facts = {"error": known.read_text()}
+                return
+        if self._slow.exists():
+            self.facts = json.loads(self._slow.read_text()) | {"recorded": True}
+            return
+        scratch = Path(scratch) / f"{peer}{threads}"
+        scratch.mkdir()
+        self._process = Process(peer, ["run", model, archive, cache, threads, scratch], level)
+        self.facts = self._process.answer(LOAD_SECONDS)
+        if "error" in self.facts:
+            (cache / f"failed-{threads}").write_text(self.facts["error"])
+            return
+        with np.load(scratch / f"outputs{threads}.npz") as data:
+            self.outputs = [data[k] for k in data.files]
+
+    def remember_slow(self):
+        """Called for one that is far behind: the next run takes its time from here."""
+        if self.facts["load_ms"] + self.facts["first_ms"] > 5000:
+            self._slow.write_text(json.dumps(self.facts))
+
+    def round(self, seconds):
+        self._process.send({"seconds": seconds})
+        answer = self._process.answer(10 * seconds + self.facts["again_ms"] / 25 + 20)
+        self.facts.update({k: v for k, v in answer.items() if k == "error"})
+        return answer.get("times", [])
+
+    def close(self):
+        if self._process:
+            self._process.close()
+
+
+class Tern:
+    """tern through its own command line: compiled once, checked with `tern run`, timed with `tern bench`."""
+
+    def __init__(self, model, inputs, names, threads, scratch, level=""):
+        self._module = Path(scratch) / "model.tern"
+        self._options = ["--threads", str(threads)]
+        self.facts, self.outputs = {}, None
+        try:
+            if not self._module.exists():
+                tools.compile_model(model, self._module, *([f"--targets=cpu:{level}"] if level else []))
+            self.outputs = tools.run_module(self._module, inputs, names, Path(scratch) / "tern", *self._options)
+            self.facts = {"version": f"tern held to {level}" if level else "tern"}
+        except tools.ToolError as error:
+            self.facts = {"error": str(error)[:600]}
+        self._options += [x for i, n in enumerate(inputs) for x in ("--input", f"{n}={Path(scratch) / 'tern' / 'in' / f'{i}.npy'}")]
+
+    def round(self, seconds):
+        try:
+            text = tools.call([tools.TERN, "bench", self._module, "--json", "--seconds", str(seconds), *self._options], timeout=60)
+        except tools.ToolError as error:
+            self.facts["error"] = str(error)[:600]
+            return []
+        facts = json.loads(text)
+        for key in ("load_ms", "first_ms", "peak_rss_mb"):
+            self.facts[key] = min(self.facts.get(key, facts[key]), facts[key])
+        return [facts["median_ms"]]
+
+    def close(self):
+        pass
