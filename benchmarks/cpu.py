@@ -80,7 +80,7 @@ class Measurement:
         import onnx
 
         self._results = [o.name for o in onnx.load(self._model, load_external_data=False).graph.output]
-        self._wanted, self._ort_ms = None, {}
+        self._wanted = None
         self.loaded = {}
 
     def load(self, peer, threads):
@@ -92,17 +92,17 @@ class Measurement:
         facts = runtime.facts
         if peer == "ort":
             if "error" in facts:
-                raise SystemExit(f"ONNX Runtime cannot run {self._name}: {facts['error']}")
+                raise tools.ToolError(f"ONNX Runtime cannot run it, so nothing says what is right: {facts['error']}")
             self._wanted = self._wanted or runtime.outputs
-            self._ort_ms[threads] = facts["again_ms"]
         if not {"error", "recorded"} & set(facts) and not agree(runtime.outputs, self._wanted, self._steps):
             facts["differs"] = True
         runtime.outputs = None
-        if facts.get("again_ms", 0) > FAR_BEHIND * self._ort_ms[threads] and "recorded" not in facts:
-            facts["once"] = True
-            runtime.remember_slow()
-            runtime.close()
         self.loaded[threads, peer] = runtime
+        if peer != "tern" and self._options.prepare:
+            runtime.without_waiting(slow_alone=threads > 1 and peer != "ort")
+        if peer != "tern" and runtime.far_behind(self.loaded[threads, "ort"], FAR_BEHIND):
+            facts["once"] = True
+            runtime.close()
 
     def rounds(self):
         """{threads: {runtime: facts with 'ms'}}"""
@@ -196,7 +196,12 @@ def main():
             wanted = [t for t in counts if (name, t) not in [row[:2] for row in rows]]
             # Several peers with half a gigabyte of weights each: one thread count at a time.
             for together in [[t] for t in wanted] if "large" in zoo.MODELS[name].tags else [wanted] if wanted else []:
-                for threads, results in measure(name, together, peers, options).items():
+                try:
+                    measured = measure(name, together, peers, options)
+                except tools.ToolError as error:
+                    print(f"{name}: {error}", flush=True)
+                    continue
+                for threads, results in measured.items():
                     rows.append((name, threads, results))
                     tell(name, threads, results, peers)
                     facts.write_text(json.dumps([{"model": n, "threads": t, "results": r} for n, t, r in rows], indent=1))

@@ -19,8 +19,8 @@ from peers import module, part
 
 HERE = Path(__file__).resolve().parent
 CACHE = tools.ROOT / ".cache" / "bench"
-PREPARE_SECONDS = 420
-LOAD_SECONDS = 180  # with the first run
+PREPARE_SECONDS, LOAD_SECONDS = 420, 180  # of one core; load with the first two runs
+PATIENCE = 4  # times as long may pass on a machine that others use
 MEMORY_GB = 9
 # What holds a peer's kernels to a level of instructions, where it can be told; the others use what they find.
 HELD = {
@@ -49,9 +49,9 @@ def cache_of(peer, model, level=""):
 class Process:
     """worker.py with these arguments: lines of JSON go in and come out. One that takes longer than it may is ended."""
 
-    def __init__(self, peer, arguments, level):
+    def __init__(self, peer, arguments, level, seconds):
         python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
-        command = [str(c) for c in (python, HERE / "worker.py", peer, *arguments, MEMORY_GB)]
+        command = [str(c) for c in (python, HERE / "worker.py", peer, *arguments, MEMORY_GB, seconds)]
         environment = os.environ | HELD.get(level, {}).get(peer, {})
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, **streams, text=True, cwd=HERE, env=environment, start_new_session=True)
@@ -65,8 +65,9 @@ class Process:
         if line:
             return json.loads(line)
         code = self._process.wait()
-        how = f"took longer than {seconds:.0f} s" if ended else f"ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
-        return {"error": f"{how} (allowed: {MEMORY_GB} GB)" if not ended else how}
+        if ended or code == -signal.SIGXCPU:
+            return {"error": f"Error: took longer than {seconds:.0f} s or its share of processor time"}
+        return {"error": f"Error: ended with {f'signal {-code}' if code < 0 else f'exit code {code}'} (memory allowed: {MEMORY_GB} GB)"}
 
     def send(self, what):
         try:
@@ -97,8 +98,8 @@ def prepare(peer, model, archive, level):
     if (cache / "prepared").exists() or (cache / "failed").exists():
         return
     cache.mkdir(parents=True, exist_ok=True)
-    process = Process(peer, ["prepare", model, archive, cache], level)
-    facts = process.answer(PREPARE_SECONDS)
+    process = Process(peer, ["prepare", model, archive, cache], level, PREPARE_SECONDS)
+    facts = process.answer(PATIENCE * PREPARE_SECONDS)
     process.close()
     if "error" in facts:
         (cache / "failed").write_text(f"conversion: {facts['error']}")
@@ -120,22 +121,33 @@ class Worker:
             return
         scratch = Path(scratch) / f"{peer}{threads}"
         scratch.mkdir()
-        self._process = Process(peer, ["run", model, archive, cache, threads, scratch], level)
-        self.facts = self._process.answer(LOAD_SECONDS)
+        self._process = Process(peer, ["run", model, archive, cache, threads, scratch], level, LOAD_SECONDS)
+        self.facts = self._process.answer(PATIENCE * LOAD_SECONDS)
         if "error" in self.facts:
             (cache / f"failed-{threads}").write_text(self.facts["error"])
             return
         with np.load(scratch / f"outputs{threads}.npz") as data:
             self.outputs = [data[k] for k in data.files]
 
-    def remember_slow(self):
-        """Called for one that is far behind: the next run takes its time from here."""
-        if self.facts["load_ms"] + self.facts["first_ms"] > 5000:
+    def far_behind(self, reference, times):
+        """Whether it takes that many times as long as the reference. A runtime of which that was seen, and that costs seconds to load and
+        run, is not run next time."""
+        if "error" in self.facts or "recorded" in self.facts or self.facts["again_ms"] <= times * reference.facts["again_ms"]:
+            return False
+        if self.facts["load_ms"] + self.facts["first_ms"] > 5000 and self.facts["again_ms"] > 200:
             self._slow.write_text(json.dumps(self.facts))
+        return True
+
+    def without_waiting(self, slow_alone):
+        """Takes its times from the processor's, which others on this machine do not change: good enough to see who is far behind. Threads
+        that wait for one another make that wrong: with several it is believed only of one that is slow alone."""
+        alone = self._slow.with_name("slow-1").exists()
+        if "processor_ms" in self.facts:
+            self.facts["again_ms"] = self.facts["first_ms"] = self.facts["processor_ms"] if alone or not slow_alone else 0
 
     def round(self, seconds):
         self._process.send({"seconds": seconds})
-        answer = self._process.answer(10 * seconds + self.facts["again_ms"] / 25 + 20)
+        answer = self._process.answer(10 * seconds + self.facts["again_ms"] / 25 + 60)
         self.facts.update({k: v for k, v in answer.items() if k == "error"})
         return answer.get("times", [])
 
