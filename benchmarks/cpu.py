@@ -6,7 +6,7 @@
 For every model and thread count each runtime is loaded once; then, round after round, each has its turn, so that a slow
 spell of the machine hits all alike. A time is the median over all rounds. A runtime counts only if its outputs agree with
 ONNX Runtime's (1 % of the tensor's scale); "–" marks one that cannot convert or run the model, "≠" one whose outputs differ.
-One that takes five times as long as ONNX Runtime is run twice and not again ("*"); where loading it takes long, too, the time
+One that takes 100 ms and five times as long as ONNX Runtime is run twice and not again ("*"); where loading it takes long, too, the time
 of an earlier run is taken ("~").
 What peers convert ahead of time stays in .cache/bench, with the reasons for what they cannot do; --prepare makes all of it, one
 process at a time, and measures nothing. --write puts the table into docs/performance.md between its markers, also when the run
@@ -37,7 +37,7 @@ from peers import ALL, QUICK, part  # noqa: E402
 from runtimes import HELD, Tern, Worker  # noqa: E402
 
 PAGE = tools.ROOT / "docs" / "performance.md"
-FAR_BEHIND = 5  # times ONNX Runtime's time: not worth more than one look
+FAR_BEHIND = 5  # times ONNX Runtime's time: not worth more than one look (thrice that at a level to which it cannot be held)
 
 
 def agree(got, wanted, steps):
@@ -100,7 +100,7 @@ class Measurement:
         self.loaded[threads, peer] = runtime
         if peer != "tern" and self._options.prepare:
             runtime.without_waiting(slow_alone=threads > 1 and peer != "ort")
-        if peer != "tern" and runtime.far_behind(self.loaded[threads, "ort"], FAR_BEHIND):
+        if peer != "tern" and runtime.far_behind(self.loaded[threads, "ort"], FAR_BEHIND * (3 if self._options.level else 1)):
             facts["once"] = True
             runtime.close()
 
@@ -117,6 +117,8 @@ class Measurement:
             got = times[threads, peer] or ([facts["again_ms"]] if {"once", "recorded"} & set(facts) else [])
             if got and not {"differs", "error"} & set(facts):
                 facts["ms"], facts["least_ms"] = statistics.median(got), min(got)
+            if self._options.level and peer != "tern" and peer not in HELD[self._options.level]:
+                facts["free"] = True
         return results
 
     def close(self):
@@ -147,13 +149,16 @@ def tell(name, threads, results, peers):
             print(f"    {p}: {report.short(results[p]['error'])}", flush=True)
 
 
+def marks(options):
+    """The lines around the table on the page."""
+    name = f"bench-{options.level}" if options.level else "bench"
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
 def write(rows, peers, options):
     """The table on the page, between the markers of its level."""
-    mark = f"bench-{options.level}" if options.level else "bench"
-    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    begin, end = marks(options)
     page = PAGE.read_text()
-    if begin not in page:
-        raise SystemExit(f"{PAGE} has no {begin}")
     PAGE.write_text(f"{page.split(begin)[0]}{begin}\n{report.text(rows, peers, options)}{end}{page.split(end)[1]}")
 
 
@@ -185,8 +190,9 @@ def arguments():
 
 def main():
     options = arguments()
-    options.held = HELD.get(options.level, {})
     names, peers = chosen(options)
+    if options.write and not all(mark in PAGE.read_text() for mark in marks(options)):
+        raise SystemExit(f"{PAGE} has no {' and '.join(marks(options))}")
     subprocess.run([tools.ROOT / "tools" / "setup", *sorted({part(p) for p in peers})], check=True)
     counts = [int(t) for t in options.threads.split(",")]
     facts = Path(options.json or "/dev/null")

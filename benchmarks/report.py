@@ -15,15 +15,14 @@ def text(rows, peers, options):
     versions = {p: r[p]["version"] for _, _, r in rows for p in peers if "version" in r[p]}
     head = f"{machine()}; {', '.join(versions.values())}; medians of {options.rounds} interleaved rounds, {date.today()}."
     if options.level:
-        free = [p for p in peers if p != "tern" and p not in options.held]
-        head += f" Held to {options.level}: {', '.join(p for p in peers if p not in free)}; not to be held: {', '.join(free) or 'none'}."
+        head += f" All are held to {options.level} but those marked °, which cannot be and are not among the best here."
     marks = "–: cannot convert or run the model; ≠: its outputs differ from ONNX Runtime's; *: run twice only; ~: of an earlier run."
     return f"{head}\n\n{table(rows, peers)}\n\n{means(rows) + chr(10) * 2 if means(rows) else ''}{marks}\n"
 
 
 def cell(facts):
     if "ms" in facts:
-        mark = "~" if "recorded" in facts else "*" if "once" in facts else ""
+        mark = ("~" if "recorded" in facts else "*" if "once" in facts else "") + ("°" if "free" in facts else "")
         return (f"{facts['ms']:.3g}" if facts["ms"] < 1000 else f"{facts['ms']:.0f}") + mark
     if "differs" not in facts and "again_ms" in facts:
         return f"({facts['again_ms']:.3g})"
@@ -32,7 +31,7 @@ def cell(facts):
 
 def fastest(results):
     """(time, name) of the fastest runtime besides tern."""
-    return min(((f["ms"], p) for p, f in results.items() if p != "tern" and "ms" in f), default=(None, None))
+    return min(((f["ms"], p) for p, f in results.items() if p != "tern" and "ms" in f and "free" not in f), default=(None, None))
 
 
 def beside_least(results, key, form):

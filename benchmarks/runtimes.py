@@ -132,9 +132,9 @@ class Worker:
     def far_behind(self, reference, times):
         """Whether it takes that many times as long as the reference. A runtime of which that was seen, and that costs seconds to load and
         run, is not run next time."""
-        if "error" in self.facts or "recorded" in self.facts or self.facts["again_ms"] <= times * reference.facts["again_ms"]:
+        if "error" in self.facts or "recorded" in self.facts or self.facts["again_ms"] <= max(100, times * reference.facts["again_ms"]):
             return False
-        if self.facts["load_ms"] + self.facts["first_ms"] > 5000 and self.facts["again_ms"] > 200:
+        if self.facts["load_ms"] + self.facts["first_ms"] > 5000:
             self._slow.write_text(json.dumps(self.facts))
         return True
 
