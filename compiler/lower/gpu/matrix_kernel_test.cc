@@ -62,6 +62,10 @@ TEST_CASE("matrix contraction: subgroups with stages of their own") {
   check({33, 40, 72, {32, 32, 32, 1, 1, 2, 1, false, true}, false, false, true});
   check({33, 40, 72, {32, 32, 32, 1, 1, 4, 1, true, true}, false, false, true});
   check({64, 64, 147, {32, 32, 32, 1, 1, 4, 1, false, true}, true});
+  check({49, 48, 520, {16, 32, 64, 1, 1, 6, 1, false, true}});
+  check({49, 48, 520, {16, 16, 64, 1, 1, 8, 1, false, true}});
+  check({33, 48, 200, {32, 16, 64, 1, 1, 6, 1, false, true}});
+  check({70, 64, 200, {64, 32, 32, 1, 1, 4, 1, false, true}});
 }
 TEST_CASE("matrix contraction: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 1}, false, true});
