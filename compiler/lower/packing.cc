@@ -26,7 +26,10 @@ void fill_panels(T* to, const TensorData& weights, const PanelSource& s, Encode 
     for (int64_t p = 0; p < panels; ++p) {
       const int64_t columns = std::min<int64_t>(kPanelColumns, s.n - p * kPanelColumns);
       for (int64_t k = 0; k < s.k; ++k, to += kPanelColumns) {
-        for (int64_t c = 0; c < columns; ++c) to[c] = encode(read(s.element(b, k, p * kPanelColumns + c)));
+        for (int64_t c = 0; c < columns; ++c) {
+          const int64_t at = s.element(b, k, p * kPanelColumns + c);
+          if (at >= 0) to[c] = encode(read(at));
+        }
       }
     }
   }

@@ -11,6 +11,7 @@ namespace tern::lower {
 
 // B of a contraction as K-major panels of kPanelColumns columns, zero in the columns past n:
 //   out[((batch * panels + n / 16) * k + kk) * 16 + n % 16] = B[batch][kk][n]
+// where `element` is not negative, else zero.
 // The inverse is the same formula. `element(batch, kk, n)` gives the flat index in `weights` (any float type,
 // converted to `stored`: f32, f16 or bf16).
 struct PanelSource {

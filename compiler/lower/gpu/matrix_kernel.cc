@@ -1,5 +1,7 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 
+#include <numeric>
+
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/gpu/output_blocks.h"
 
@@ -78,8 +80,8 @@ class Builder {
   Stmts sums() {
     a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.in_memory()} * s_.block_m * s_.a_pitch());
     b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch());
-    a_next_ = registers("a_next", kWords, a_count_);
-    b_next_ = registers("b_next", kWords, b_count_);
+    a_next_ = registers("a_next", kWords, s_.ahead * a_count_);
+    b_next_ = registers("b_next", kWords, s_.ahead * b_count_);
     a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
     b_tile_ = registers("b_tile", {o_.dtype, 8}, s_.tiles_n());
     LoopWriter w;
@@ -89,18 +91,28 @@ class Builder {
     return w.take();
   }
 
+  // Step s lies in stage s % stages and came through set s % ahead of the registers.
   void common_steps(LoopWriter& w) {
-    fetch(w, int_const(0));
-    put(w, int_const(0));
-    w.emit(kernel::barrier());
-    w.loop("step", int_const(steps_), [&](Expr step) {
-      const Expr next = w.let("next", plus(step, int_const(1)));
-      const Expr more = w.let("more", less(next, int_const(steps_)));
-      if (steps_ > 1) w.when(more, [&] { fetch(w, next); });
-      products(w, w.let("stage", rem(step, s_.stages)));
-      if (s_.stages == 1) w.emit(kernel::barrier());
-      if (steps_ > 1) w.when(more, [&] { put(w, w.let("filled", rem(next, s_.stages))); });
-      w.emit(kernel::barrier());
+    const int together = std::lcm(s_.ahead, s_.stages);
+    const bool even = steps_ % together == 0;
+    for (int set = 0; set < std::min<int64_t>(s_.ahead, steps_); ++set) fetch(w, int_const(set), set);
+    w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
+      for (int i = 0; i < together; ++i) {
+        const Expr step = w.let("step", plus(times(round, together), int_const(i)));
+        const auto one = [&] {
+          const int set = i % s_.ahead;
+          const Expr stage = int_const(i % s_.stages);
+          if (s_.stages == 1 && steps_ > 1) w.emit(kernel::barrier());
+          put(w, stage, set);
+          w.emit(kernel::barrier());
+          if (steps_ > s_.ahead) {
+            const Expr next = w.let("next", plus(step, int_const(s_.ahead)));
+            w.when(less(next, int_const(steps_)), [&] { fetch(w, next, set); });
+          }
+          products(w, stage);
+        };
+        even ? one() : w.when(less(step, int_const(steps_)), one);
+      }
     });
   }
 
@@ -108,14 +120,14 @@ class Builder {
     const int64_t rounds = (steps_ + s_.warps_k - 1) / s_.warps_k;
     const bool even = steps_ % s_.warps_k == 0;
     const auto fetch_step = [&](const Expr& step, bool exists) {
-      exists ? fetch(w, step) : w.when(less(step, int_const(steps_)), [&] { fetch(w, step); });
+      exists ? fetch(w, step, 0) : w.when(less(step, int_const(steps_)), [&] { fetch(w, step, 0); });
     };
     fetch_step(warp_.k, steps_ >= s_.warps_k);
     w.loop("round", int_const(rounds), [&](Expr round) {
       const Expr step = w.let("step", plus(times(round, s_.warps_k), warp_.k));
       const auto one = [&] {
         if (rounds > 1) w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
-        put(w, warp_.k);
+        put(w, warp_.k, 0);
         w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
         if (rounds > 1) fetch_step(w.let("next", plus(step, int_const(s_.warps_k))), false);
         products(w, warp_.k);
@@ -142,11 +154,24 @@ class Builder {
 
   // Eight elements, where `exists` says so, from an index that is a multiple of eight.
   // Elsewhere the first ones are read, so that no load waits for a branch.
-  static Expr chunk(LoopWriter& w, const Buffer& from, const Expr& index, const Expr& given) {
+  // Of the eight, the first `count` are read; the others are zero, whatever lies there.
+  static Expr chunk(LoopWriter& w, const Buffer& from, const Expr& index, const Expr& given,
+                    int64_t count = kChunk) {
     const Expr exists = given ? w.let("exists", given) : nullptr;
     const Expr known = exists ? kernel::select(exists, index, int_const(0)) : index;
-    const Expr words = kernel::bitcast(kernel::load(from, times(div(known, kChunk), kChunk), kChunk), kWords);
+    Expr words = kernel::bitcast(kernel::load(from, times(div(known, kChunk), kChunk), kChunk), kWords);
+    if (count < kChunk) words = kernel::op(ScalarOp::kAnd, {words, first_elements(count)});
     return exists ? kernel::select(exists, w.let("words", words), no_chunk()) : words;
+  }
+
+  // Ones in the bits of the first `count` elements of a chunk.
+  static Expr first_elements(int64_t count) {
+    const auto word = [&](int64_t i) {
+      const int64_t bits = std::clamp<int64_t>(count - 2 * i, 0, 2) * 16;
+      return kernel::broadcast(int_const((int64_t{1} << bits) - 1, DType::kU32), 4);
+    };
+    return kernel::shuffle(kernel::shuffle(word(0), word(1), {0, 4}),
+                           kernel::shuffle(word(2), word(3), {0, 4}), {0, 1, 2, 3});
   }
 
   // Two scalars of 16 bits as a word.
@@ -173,7 +198,7 @@ class Builder {
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
   }
 
-  void fetch(LoopWriter& w, const Expr& step) {
+  void fetch(LoopWriter& w, const Expr& step, int set) {
     const Expr k = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
     const bool ragged = k_ % s_.block_depth != 0;
     const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
@@ -184,15 +209,15 @@ class Builder {
       Expr value;
       if (o_.a_chunk) {
         const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
-        value = chunk(w, o_.a_buffer, at.index, both(both(exists_[r], in_depth), at.exists));
+        value = chunk(w, o_.a_buffer, at.index, both(both(exists_[r], in_depth), at.exists), at.count);
       } else {
         value = gathered(w, r, k, ragged);
       }
-      w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r)), value));
+      w.emit(kernel::store(a_next_, int_const(set * a_count_ + static_cast<int64_t>(r)), value));
     }
     for (int64_t i = 0; i < b_count_; ++i) {
       if (o_.b_element) {
-        w.emit(kernel::store(b_next_, int_const(i), memory_chunk(w, step, i)));
+        w.emit(kernel::store(b_next_, int_const(set * b_count_ + i), memory_chunk(w, step, i)));
         continue;
       }
       const BChunk at = b_chunk(i);
@@ -204,7 +229,7 @@ class Builder {
       if (panels * kPanelColumns % s_.block_n != 0) exists = both(exists, less(panel, int_const(panels)));
       const Expr row = plus(times(panel, k_), bk);
       const Expr index = plus(o_.b_first, plus(times(row, kPanelColumns), times(at.half, kChunk)));
-      w.emit(kernel::store(b_next_, int_const(i), chunk(w, o_.b_buffer, index, exists)));
+      w.emit(kernel::store(b_next_, int_const(set * b_count_ + i), chunk(w, o_.b_buffer, index, exists)));
     }
   }
 
@@ -241,7 +266,7 @@ class Builder {
     return chunk(w, o_.b_buffer, o_.b_element(k, n), exists);
   }
 
-  void put(LoopWriter& w, const Expr& stage) {
+  void put(LoopWriter& w, const Expr& stage, int set) {
     const auto store = [&](const Buffer& to, const Expr& index, const Buffer& next, int64_t i,
                            const Expr& exists) {
       const Expr chunk = kernel::bitcast(kernel::load(next, int_const(i), 4), {o_.dtype, kChunk});
@@ -252,20 +277,21 @@ class Builder {
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr& row = rows_[static_cast<size_t>(r)].row;
       const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, kChunk)));
-      store(a_stage_, index, a_next_, r,
+      store(a_stage_, index, a_next_, set * a_count_ + r,
             s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr);
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
       if (o_.b_element) {
         const BLine at = b_line(i);
-        store(b_stage_, plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk))), b_next_, i,
-              at.exists);
+        store(b_stage_, plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk))), b_next_,
+              set * b_count_ + i, at.exists);
         continue;
       }
       const BChunk at = b_chunk(i);
       const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
-      store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, i, at.exists);
+      store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, set * b_count_ + i,
+            at.exists);
     }
   }
 

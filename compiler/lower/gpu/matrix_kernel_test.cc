@@ -67,6 +67,13 @@ TEST_CASE("matrix contraction: subgroups with stages of their own") {
   check({33, 48, 200, {32, 16, 64, 1, 1, 6, 1, false, true}});
   check({70, 64, 200, {64, 32, 32, 1, 1, 4, 1, false, true}});
 }
+TEST_CASE("matrix contraction: stages fetched further ahead") {
+  check({64, 64, 256, {64, 64, 64, 2, 2, 1, 2, false, false, 2}});
+  check({70, 40, 328, {64, 64, 64, 2, 2, 2, 2, false, false, 4}});
+  check({33, 40, 200, {32, 32, 64, 1, 1, 4, 2, false, false, 3}});
+  check({33, 40, 40, {32, 32, 64, 1, 1, 4, 1, false, false, 2}});
+  check({70, 64, 200, {64, 64, 64, 2, 2, 2, 1, true, false, 2}, false, false, true});
+}
 TEST_CASE("matrix contraction: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 1}, false, true});
 }

@@ -227,9 +227,34 @@ bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, Lower
   return true;
 }
 
+namespace {
+
+// A convolution whose pixels have so few channels that each becomes one chunk.
+bool has_few_channels(const Node& root) {
+  if (root.kind != OpKind::kConv) return false;
+  const Shape& filters = root.operand(1)->type.shape;
+  return root.int_attr("groups") == 1 && filters[1].is_const() && filters[1].value() > 1 &&
+         filters[1].value() < kChunk && product(Shape(filters.begin() + 2, filters.end())).value() > 1;
+}
+
+// Whether a level has a variant of the contraction on cooperative matrices that reads constant weights.
+bool has_tile_variant(const Node& root, const LoweringContext& context) {
+  const auto& levels = context.target().levels;
+  return LoweringContext::constant_data(root.operand(1)) &&
+         context.stored_type(root.operand(1)) == DType::kF16 &&
+         std::any_of(levels.begin(), levels.end(), [&](Level level) {
+           return is_gpu(context.target().arch) && gpu_model(level).has_tiles;
+         });
+}
+
+}  // namespace
+
 std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& context) {
   const std::optional<DType> dtype = matrix_type(root, context);
-  if (!dtype) return std::nullopt;
+  if (!dtype) {
+    if (!has_few_channels(root) || !has_tile_variant(root, context)) return std::nullopt;
+    return OperandCopy{DType::kF16, kChunk};
+  }
   const Value* x = root.operand(0);
   const Shape& shape = x->type.shape;
   if (root.kind == OpKind::kDot) {
@@ -240,12 +265,7 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
     return useful ? std::optional(OperandCopy{*dtype}) : std::nullopt;
   }
   if (is_depthwise(root)) return std::nullopt;
-  // A pixel of few channels becomes one chunk.
-  const Shape& filters = root.operand(1)->type.shape;
-  const bool few = root.int_attr("groups") == 1 && shape[1].is_const() && shape[1].value() > 1 &&
-                   shape[1].value() < kChunk &&
-                   product(Shape(filters.begin() + 2, filters.end())).value() > 1;
-  return OperandCopy{*dtype, few ? kChunk : 0};
+  return OperandCopy{*dtype, has_few_channels(root) ? kChunk : 0};
 }
 
 namespace {
@@ -267,12 +287,20 @@ std::optional<bool> columns_of_memory(const Node& root, LoweringContext& context
 
 }  // namespace
 
-void add_matrix_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
-                        const kernel::Buffer& panels) {
+void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
+                        kernel::Buffer panels) {
   if (!problem.n.is_const() || !problem.k.is_const()) return;
-  const int64_t n = problem.n.value(), k = problem.k.value();
   LoweringContext& context = dispatch.context();
   const Node& root = *dispatch.region().root;
+  const int64_t steps = problem.k.value();
+  pad_channels(root, problem, context);
+  const int64_t n = problem.n.value(), k = problem.k.value();
+  if (k != steps && panels) {
+    const PanelSource source{problem.b_batches, k, n, problem.b_element};
+    const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
+    panels = dispatch.bind(
+        context.add_constant(root.operand(1)->name, pack_panels(*weights, source, DType::kF16)));
+  }
   const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k};
   // Most of the work would be on zeros: short sums, few columns, few rows.
   if ((panels && panels->type.dtype != DType::kF16) || k < 16 || n < 16 || shape.m < 8) return;

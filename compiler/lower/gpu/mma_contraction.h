@@ -13,11 +13,10 @@ namespace tern::lower::gpu {
 bool lower_mma_contraction(const Region& region, LoweringContext& context);
 
 // Adds a variant on cooperative matrices for `level` (GpuModel::has_tiles) to a contraction that other levels
-// compute otherwise; nothing where they do not suit. `panels`: the buffer of its
-// weights (packing.h: pack_panels); null: operand 1 is no constant.h:
-// pack_panels), whose type they have.
-void add_matrix_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
-                        const kernel::Buffer& panels);
+// compute otherwise; nothing where they do not suit. `panels`: the buffer of its weights (packing.h:
+// pack_panels), whose type they have; null: operand 1 is no constant.
+void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
+                        kernel::Buffer panels);
 
 // How operand 0 of a contraction should lie for matrix units, where that is worth a copy.
 struct OperandCopy {
