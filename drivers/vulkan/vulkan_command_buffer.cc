@@ -300,7 +300,20 @@ tern_status_t patch(CommandBuffer* commands) {
     TERN_RETURN_IF_ERROR(vulkan_record_segment(commands, commands->segments[i], replica));
   }
   commands->replica = replica;
+  commands->repeats = 0;
+  commands->whole_is_recorded[replica] = false;
   commands->stale = false;
+  return TERN_OK;
+}
+
+// Whether the submission is to be one command buffer; it is recorded then.
+tern_status_t take_whole(CommandBuffer* commands, bool* out_taken) {
+  *out_taken = commands->segment_count > 1 && ++commands->repeats >= kSteady;
+  if (!*out_taken) return TERN_OK;
+  if (!commands->whole_is_recorded[commands->replica]) TERN_RETURN_IF_ERROR(vulkan_record_whole(commands));
+  commands->whole_is_recorded[commands->replica] = true;
+  commands->to_submit[0] = commands->whole[commands->replica];
+  commands->to_submit_count = 1;
   return TERN_OK;
 }
 
@@ -320,6 +333,9 @@ tern_status_t vulkan_command_buffer_create(tern_hal_device_t* device,
 tern_status_t vulkan_command_buffer_ready(CommandBuffer* commands, uint32_t changed, bool profile) {
   if (changed || commands->stale) TERN_RETURN_IF_ERROR(patch(commands));
   if (profile) return vulkan_record_profile(commands);
+  bool whole = false;
+  TERN_RETURN_IF_ERROR(take_whole(commands, &whole));
+  if (whole) return TERN_OK;
   commands->to_submit_count = commands->segment_count;
   for (uint32_t i = 0; i < commands->segment_count; ++i) {
     const Segment& segment = commands->segments[i];

@@ -264,14 +264,19 @@ TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing
   const auto* inside = reinterpret_cast<vulkan::CommandBuffer*>(commands);
   CHECK_EQ(inside->segment_count, 4);
   uint32_t in_arena = 1, in[2] = {1, 1};
-  for (uint32_t run = 0; run < 100; ++run) {
-    const uint32_t which = run / 3 % 2, argument = run / 2;
+  uint32_t in_one = 0;  // submissions that were one command buffer
+  for (uint32_t run = 0; run < 150; ++run) {
+    // From the hundredth on arguments stay for five submissions each.
+    const uint32_t which = run < 100 ? run / 3 % 2 : run / 10 % 2;
+    const uint32_t argument = run < 100 ? run / 2 : run / 5;
     REQUIRE_OK(f.submit(commands, {whole(which ? second : first), {}}, {argument}));
     for (uint32_t i = 0; i < 10; ++i) in_arena = 3 * in_arena + i;
     in_arena = 3 * in_arena + argument;
     for (uint32_t i = 0; i < 10; ++i) in_arena = 3 * in_arena + i;
     in[which] = 3 * (3 * in[which] + argument) + argument;
+    in_one += inside->to_submit_count == 1;
   }
+  CHECK_EQ(in_one, 30);  // from the third of each on
   CHECK_EQ(f.values(arena)[0], in_arena);
   CHECK_EQ(f.values(first)[0], in[0]);
   CHECK_EQ(f.values(second)[0], in[1]);

@@ -169,6 +169,17 @@ class Recorder {
   VkPipeline bound_ = nullptr;
 };
 
+tern_status_t make_command_buffer(CommandBuffer* commands, VkCommandBuffer* out) {
+  Device* device = cast_device(commands->head.device);
+  VkCommandBufferAllocateInfo info = {};
+  info.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO;
+  info.commandPool = commands->pool;
+  info.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
+  info.commandBufferCount = 1;
+  TERN_VULKAN_TRY(device, AllocateCommandBuffers, device->handle, &info, out);
+  return TERN_OK;
+}
+
 tern_status_t make_profile(CommandBuffer* commands) {
   Device* device = cast_device(commands->head.device);
   if (!device->limits.timestamp_bits) {
@@ -182,14 +193,26 @@ tern_status_t make_profile(CommandBuffer* commands) {
     info.queryCount = commands->step_count + 1;
     TERN_VULKAN_TRY(device, CreateQueryPool, device->handle, &info, nullptr, &commands->queries);
   }
-  if (commands->profile) return TERN_OK;
-  VkCommandBufferAllocateInfo info = {};
-  info.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO;
-  info.commandPool = commands->pool;
-  info.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
-  info.commandBufferCount = 1;
-  TERN_VULKAN_TRY(device, AllocateCommandBuffers, device->handle, &info, &commands->profile);
-  return TERN_OK;
+  return commands->profile ? TERN_OK : make_command_buffer(commands, &commands->profile);
+}
+
+// Barriers where a phase begins: a segment's first one counts from what the segment before it did.
+tern_status_t record_steps(CommandBuffer* commands, VkCommandBuffer target, uint32_t replica, uint32_t first,
+                           uint32_t last) {
+  Recorder recorder(commands, target, replica);
+  TERN_RETURN_IF_ERROR(recorder.begin(VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT));
+  for (uint32_t begin = first, end; begin < last; begin = end) {
+    const uint32_t phase = commands->steps[begin].phase;
+    for (end = begin; end < last && commands->steps[end].phase == phase;) ++end;
+    if (begin == 0) {
+      recorder.barrier(kWork, commands->stages[phase]);  // submissions run in order
+    } else if (const uint32_t before = commands->steps[begin - 1].phase; before != phase) {
+      recorder.barrier(commands->stages[before], commands->stages[phase]);
+    }
+    recorder.run(begin, end);
+  }
+  if (last == commands->step_count) recorder.end_of_recording();
+  return recorder.end();
 }
 
 }  // namespace
@@ -206,20 +229,14 @@ void vulkan_record_copy(Device* device, VkCommandBuffer commands, const Place& f
 }
 
 tern_status_t vulkan_record_segment(CommandBuffer* commands, const Segment& segment, uint32_t replica) {
-  Recorder recorder(commands, segment.commands[segment.dynamic ? replica : 0], replica);
-  TERN_RETURN_IF_ERROR(recorder.begin(VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT));
-  for (uint32_t begin = segment.begin, end; begin < segment.end; begin = end) {
-    const uint32_t phase = commands->steps[begin].phase;
-    for (end = begin; end < segment.end && commands->steps[end].phase == phase;) ++end;
-    if (begin == 0) {
-      recorder.barrier(kWork, commands->stages[phase]);  // submissions run in order
-    } else if (const uint32_t before = commands->steps[begin - 1].phase; before != phase) {
-      recorder.barrier(commands->stages[before], commands->stages[phase]);
-    }
-    recorder.run(begin, end);
-  }
-  if (segment.end == commands->step_count) recorder.end_of_recording();
-  return recorder.end();
+  return record_steps(commands, segment.commands[segment.dynamic ? replica : 0], replica, segment.begin,
+                      segment.end);
+}
+
+tern_status_t vulkan_record_whole(CommandBuffer* commands) {
+  VkCommandBuffer* target = &commands->whole[commands->replica];
+  if (!*target) TERN_RETURN_IF_ERROR(make_command_buffer(commands, target));
+  return record_steps(commands, *target, commands->replica, 0, commands->step_count);
 }
 
 tern_status_t vulkan_record_profile(CommandBuffer* commands) {
