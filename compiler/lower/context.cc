@@ -416,6 +416,7 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->thread = workgroup.thread;
   k->subgroup = workgroup.subgroup;
   k->cluster = workgroup.cluster;
+  work_.on_matrix_units |= cost.matrix_units;
   variants_.push_back({level, std::move(k), cost});
 }
 

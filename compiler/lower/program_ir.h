@@ -64,6 +64,7 @@ struct Work {
   Dim flops;          // of floats; multiply-adds count twice. Bytes: operations on them
   Dim read, written;  // bytes that it needs to touch, each once
   bool on_bytes = false;
+  bool on_matrix_units = false;  // of a GPU, in the best variant
   int64_t usual_flops = 0, usual_read = 0, usual_written = 0;  // at usual sizes
 };
 

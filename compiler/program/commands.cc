@@ -223,9 +223,12 @@ Status CommandWriter::dispatch(const lower::DispatchStep& step) {
   }
   const std::string& schedule = step.variants.back().kernel->schedule;
   const lower::Work& w = step.work;
-  const uint32_t source = parts_.sources.add(
-      step.sources, schedule.empty() ? step.label : step.label + "; " + schedule,
-      fmt::format("{};{};{}{}", w.flops.text(), w.read.text(), w.written.text(), w.on_bytes ? ";bytes" : ""));
+  const uint32_t source =
+      parts_.sources.add(step.sources, schedule.empty() ? step.label : step.label + "; " + schedule,
+                         fmt::format("{};{};{}{}", w.flops.text(), w.read.text(), w.written.text(),
+                                     w.on_bytes          ? ";bytes"
+                                     : w.on_matrix_units ? ";matrix"
+                                                         : ""));
   program.commands.emplace_back(module::CommandKind::Dispatch, uint8_t{0},
                                 static_cast<uint16_t>(step.bindings.size()), kernel, first_binding,
                                 first_param, static_cast<uint32_t>(step.params.size()), first_launch, source);

@@ -123,7 +123,9 @@ class Bench {
     tern_session_t* created = nullptr;
     must(make_session(placed_.device.get(), 1 << 16, &created));
     const Handle<tern_session_t> profiled(created);
-    table_ = std::make_unique<DispatchTable>(options_, *arguments_, kProfileRuns);
+    table_ = std::make_unique<DispatchTable>(
+        options_, *arguments_, placed_.driver == "cpu" ? "" : device_name(instance_.get(), placed_),
+        kProfileRuns);
     invoke(created, false);
     for (int number = 0; number < kProfileRuns; ++number) {
       invoke(created, false);

@@ -80,6 +80,8 @@ tern_status_t try_device(tern_instance_t* instance, const tern_module_t* module,
   tern_session_t* session = nullptr;
   const tern_status_t status = make_session(placed.device.get(), &session);
   placed.session.reset(session);
+  placed.driver = info.driver;
+  placed.ordinal = info.ordinal;
   return status;
 }
 
@@ -159,12 +161,19 @@ Placed place(tern_instance_t* instance, const tern_module_t* module, const Devic
              const MakeSession& make_session) {
   if (options.driver == "auto") return place_automatically(instance, module, options, make_session);
   Placed placed;
-  must(create(instance, options.driver.c_str(), static_cast<uint32_t>(std::max(options.ordinal, 0)), options,
-              placed.device));
+  placed.driver = options.driver;
+  placed.ordinal = static_cast<uint32_t>(std::max(options.ordinal, 0));
+  must(create(instance, options.driver.c_str(), placed.ordinal, options, placed.device));
   tern_session_t* session = nullptr;
   must(make_session(placed.device.get(), &session));
   placed.session.reset(session);
   return placed;
+}
+
+std::string device_name(tern_instance_t* instance, const Placed& placed) {
+  for (const tern_device_info_t& info : list(instance))
+    if (placed.driver == info.driver && placed.ordinal == info.ordinal) return info.name;
+  return {};
 }
 
 int devices_command(bool json) {

@@ -15,10 +15,15 @@ int cpu_threads(const DeviceOptions& options);
 
 // A device and a session on it.
 struct Placed {
+  std::string driver;
+  uint32_t ordinal = 0;
   Handle<tern_device_t> device;
   Handle<tern_session_t> session;
 };
 using MakeSession = std::function<tern_status_t(tern_device_t*, tern_session_t**)>;
+
+// "NVIDIA H100 80GB HBM3"; empty where there is no such device.
+std::string device_name(tern_instance_t* instance, const Placed& placed);
 
 // The device that the options name and a session of the module there, or a Failure. With the driver "auto":
 // the first device that takes the module, GPUs before CPUs; says on standard error which it is, and why none

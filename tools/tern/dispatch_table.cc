@@ -29,7 +29,8 @@ std::string column(double value, int width, const char* format) {
 
 }  // namespace
 
-DispatchTable::DispatchTable(const BenchOptions& options, const Arguments& arguments, int runs)
+DispatchTable::DispatchTable(const BenchOptions& options, const Arguments& arguments,
+                             const std::string& device, int runs)
     : runs_(runs) {
   const vm::ModuleFile file = read_module_file(options.module);
   const auto value_of = [&](std::string_view name) -> std::optional<int64_t> {
@@ -40,7 +41,10 @@ DispatchTable::DispatchTable(const BenchOptions& options, const Arguments& argum
   };
   for (const auto& source : file.module.sources)
     sources_.push_back({nodes_text(*source), evaluate_work(source->work, value_of)});
-  if (options.device.driver == "cpu" && (options.peak_gflops == 0 || options.peak_gbs == 0)) {
+  if (const std::optional<MachinePeak> known = known_peak(device)) {
+    peak_ = *known;
+    device_ = device;
+  } else if (device.empty() && (options.peak_gflops == 0 || options.peak_gbs == 0)) {
     threads_ = cpu_threads(options.device);
     peak_ = measure_peak(threads_);
     measured_ = true;
@@ -66,7 +70,9 @@ DispatchTable::Rates DispatchTable::rates(const Row& row) const {
   const double seconds = row.us * 1e-6;
   out.gflops = row.work->operations / seconds * 1e-9;
   out.gbs = row.work->bytes / seconds * 1e-9;
-  const double peak = row.work->on_bytes ? peak_.byte_gops : peak_.gflops;
+  const double peak = row.work->on_bytes                                     ? peak_.byte_gops
+                      : row.work->on_matrix_units && peak_.matrix_gflops > 0 ? peak_.matrix_gflops
+                                                                             : peak_.gflops;
   const bool idle = row.work->operations == 0;
   if (peak_.gbs > 0 && (peak > 0 || idle))
     out.roofline = std::max(out.gbs / peak_.gbs, idle ? 0 : out.gflops / peak);
@@ -85,11 +91,13 @@ void DispatchTable::print() const {
   if (peak_.gflops > 0 || peak_.gbs > 0) {
     std::printf("limits: %.0f GFLOP/s of f32", peak_.gflops);
     if (peak_.byte_gops > 0) std::printf(", %.0f GOP/s on bytes", peak_.byte_gops);
+    if (peak_.matrix_gflops > 0) std::printf(", %.0f of f16 on matrix units", peak_.matrix_gflops);
     std::printf(", %.1f GB/s from memory", peak_.gbs);
+    if (!device_.empty()) std::printf(" (the maker's figures for %s)", device_.c_str());
     if (measured_) std::printf(" (measured now on %d thread%s)", threads_, threads_ == 1 ? "" : "s");
     std::printf("; above 100 %%: caches, or Winograd\n");
   } else {
-    std::printf("limits of this device are not measured: --peak-gflops and --peak-gbs say them\n");
+    std::printf("limits of this device are not known: --peak-gflops and --peak-gbs say them\n");
   }
   std::printf("%10s %7s %9s %8s %9s  %s\n", "us", "of all", "GFLOP/s", "GB/s", "roofline", "nodes");
   for (const Row& row : rows_) {
@@ -106,6 +114,7 @@ void DispatchTable::print() const {
 void DispatchTable::json(Json& out) const {
   if (peak_.gflops > 0) out.number("peak_gflops", peak_.gflops);
   if (peak_.byte_gops > 0) out.number("peak_byte_gops", peak_.byte_gops);
+  if (peak_.matrix_gflops > 0) out.number("peak_matrix_gflops", peak_.matrix_gflops);
   if (peak_.gbs > 0) out.number("peak_gbs", peak_.gbs);
   out.open('[', "dispatches");
   for (const Row& row : rows_) {

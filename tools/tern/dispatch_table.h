@@ -13,8 +13,9 @@ namespace tern::cli {
 
 class DispatchTable {
  public:
-  // Reads the module's file again: the runtime keeps no work.
-  DispatchTable(const BenchOptions& options, const Arguments& arguments, int runs);
+  // Reads the module's file again: the runtime keeps no work. `device`: a GPU's name; empty: the CPU, which
+  // is measured.
+  DispatchTable(const BenchOptions& options, const Arguments& arguments, const std::string& device, int runs);
 
   // One command of one of the runs; `number` counts within the run.
   void add(uint32_t number, const tern_profile_event_t& event);
@@ -42,6 +43,7 @@ class DispatchTable {
   MachinePeak peak_;
   int runs_;
   bool measured_ = false;
+  std::string device_;  // whose row of the table of GPUs the limits are; else empty
   int threads_ = 0;
 };
 

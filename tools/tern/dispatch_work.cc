@@ -105,9 +105,11 @@ std::optional<DispatchWork> evaluate_work(std::string_view text, const SymbolVal
     parts.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  if (parts.size() < 3 || parts.size() > 4 || (parts.size() == 4 && parts[3] != "bytes")) return std::nullopt;
+  if (parts.size() < 3 || parts.size() > 4) return std::nullopt;
   DispatchWork work;
-  work.on_bytes = parts.size() == 4;
+  work.on_bytes = parts.size() == 4 && parts[3] == "bytes";
+  work.on_matrix_units = parts.size() == 4 && parts[3] == "matrix";
+  if (parts.size() == 4 && !work.on_bytes && !work.on_matrix_units) return std::nullopt;
   for (size_t i = 0; i < 3; ++i) {
     const std::optional<double> value = Evaluator(parts[i], symbols).whole();
     if (!value || *value < 0) return std::nullopt;

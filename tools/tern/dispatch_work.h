@@ -1,6 +1,7 @@
 // What a dispatch does, as the module's sources say it (Source.work): "flops;bytes read;bytes written", or
-// with ";bytes" behind where its operations are on 8-bit integers. Each is an expression over the symbolic
-// dimensions in the compiler's notation: `2*N*floordiv(M+15,16)+1`.
+// with ";bytes" behind where its operations are on 8-bit integers, ";matrix" where a GPU's matrix units do
+// them. Each is an expression over the symbolic dimensions in the compiler's notation:
+// `2*N*floordiv(M+15,16)+1`.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace tern::cli {
 
 struct DispatchWork {
   double operations = 0, bytes = 0;
-  bool on_bytes = false;
+  bool on_bytes = false, on_matrix_units = false;
 };
 
 using SymbolValues = std::function<std::optional<int64_t>(std::string_view name)>;

@@ -29,13 +29,18 @@ TEST_CASE("work: what the compiler writes of dimensions") {
   CHECK(work->operations == 10);
   CHECK(work->bytes == 9);
   CHECK(work->on_bytes);
+  const auto product = evaluate_work("10;1;2;matrix", values);
+  REQUIRE(product);
+  CHECK(product->on_matrix_units);
+  CHECK(!product->on_bytes);
 }
 
 TEST_CASE("work: unknown symbols and damaged text are nothing") {
   for (const char* text : {"M", "2*", "(N", "floordiv(N,0)", "floordiv(N)", "pow(N,2)", "N N", "", "1-2"})
     CHECK_MESSAGE(operations(text) == -1, text);
   CHECK(operations(std::string(100000, '(')) == -1);
-  for (const char* text : {"", "1", "1;2", "1;2;3;4", "1;2;3;bytes;"}) CHECK(!evaluate_work(text, values));
+  for (const char* text : {"", "1", "1;2", "1;2;3;4", "1;2;3;matrices", "1;2;3;bytes;"})
+    CHECK(!evaluate_work(text, values));
 }
 
 }  // namespace

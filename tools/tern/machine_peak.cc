@@ -154,4 +154,19 @@ MachinePeak measure_peak(int threads) {
   return {rate_of(fma_loop(), threads), rate_of(byte_loop(), threads), read_rate(threads)};
 }
 
+std::optional<MachinePeak> known_peak(std::string_view device_name) {
+  struct Row {
+    std::string_view name;
+    MachinePeak peak;
+  };
+  static constexpr Row kRows[] = {
+#define TERN_GPU_PEAK(name, f32, matrix, memory) {name, {f32, 0, matrix, memory}},
+#include "tools/tern/gpu_peaks.def"
+#undef TERN_GPU_PEAK
+  };
+  for (const Row& row : kRows)
+    if (device_name.find(row.name) != std::string_view::npos) return row.peak;
+  return std::nullopt;
+}
+
 }  // namespace tern::cli
