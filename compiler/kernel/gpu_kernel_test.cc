@@ -115,6 +115,25 @@ TEST_CASE("gpu: constants are read before the wait where that is safe") {
   CHECK(text.find("(sum + w[(t + 1)])") != std::string::npos);
 }
 
+TEST_CASE("gpu: what is read behind loops is read early") {
+  Kernel k = parsed(
+      "kernel k {\n  bind x: f32 read\n  bind w: f32 read\n  bind y: f32 write\n  grid r < 2 = \"2\"\n  "
+      "threads t < 8\n"
+      "  let at: i64 = ((r * 8) + t)\n  var sum: f32 = x[at]\n  serial i = 0 .. +2 {\n    sum = (sum + "
+      "x[i])\n  "
+      "}\n  sum = (sum + w[at])\n  if (t < 3) {\n    let n: i64 = (t + 1)\n    sum = (sum * w[n])\n  }\n"
+      "  if (sum < 3.0) {\n    sum = w[t]\n  }\n  y[at] = sum\n}\n");
+  const auto before = run_f32(k, 16, {}, 2);
+  hoist_last_loads(k, 8);
+  CHECK(verify(k) == "");
+  CHECK(run_f32(k, 16, {}, 2) == before);
+  const std::string text = print_kernel(k);
+  CHECK(text.find("  let w_early: f32 = w[((r * 8) + t)]\n  let w_early_1: f32 = select((t < 3), w[(t + 1)], "
+                  "0.0)\n  let at") != std::string::npos);
+  CHECK(text.find("sum = w[t]") != std::string::npos);
+  CHECK(text.find("var sum: f32 = x[at]") != std::string::npos);
+}
+
 TEST_CASE("gpu: races and divergence are errors") {
   const std::string head =
       "kernel k {\n  bind y: f32 write\n  threads t < 64\n  subgroup 32\n  alloc s: f32[64] workgroup\n";

@@ -8,10 +8,17 @@ namespace tern::kernel {
 
 namespace {
 
+Expr zero(VType type) {
+  const Expr one = is_float(type.dtype) ? float_const(0, type.dtype) : int_const(0, type.dtype);
+  return type.lanes == 1 ? one : broadcast(one, type.lanes);
+}
+
 class Hoister {
  public:
-  Hoister(const Kernel& kernel, const std::unordered_set<const BufferNode*>& constants)
-      : constants_(constants) {
+  // behind_loops: only what stands behind the first loop, and in branches.
+  Hoister(const Kernel& kernel, const std::unordered_set<const BufferNode*>& constants, size_t most,
+          bool behind_loops)
+      : constants_(constants), most_(most), behind_loops_(behind_loops) {
     for (const GridAxis& axis : kernel.grid) known_[axis.var.get()] = var_expr(axis.var);
     for (const Param& p : kernel.params) known_[p.var.get()] = var_expr(p.var);
     known_[kernel.thread.get()] = var_expr(kernel.thread);
@@ -23,10 +30,14 @@ class Hoister {
       StmtNode node = *s;
       if (s->kind == StmtKind::kBlock) {
         node.body = body(s->body);
-      } else if (s->kind != StmtKind::kFor && s->kind != StmtKind::kWhile) {
+      } else if (s->kind == StmtKind::kFor || s->kind == StmtKind::kWhile) {
+        seen_loop_ = true;
+      } else {
         for (Expr* e : {&node.value, &node.index, &node.count}) {
-          if (*e != nullptr) *e = expr(*e);
+          if (*e != nullptr && (seen_loop_ || !behind_loops_)) *e = expr(*e);
         }
+        if (s->kind == StmtKind::kIf && behind_loops_ && seen_loop_ && s->else_body.empty())
+          node.body = branch(s->value, s->body);
         if (s->kind == StmtKind::kLet && is_known(node.value) && !contains_load(node.value))
           known_[s->var.get()] = substitute(node.value, known_);
       }
@@ -47,11 +58,20 @@ class Hoister {
     return known;
   }
 
+  std::vector<Stmt> branch(const Expr& condition, const std::vector<Stmt>& statements) {
+    if (!is_known(condition) || contains_load(condition)) return statements;
+    const Expr outer = condition_, here = substitute(condition, known_);
+    condition_ = outer ? op(ScalarOp::kAnd, {outer, here}) : here;
+    std::vector<Stmt> out = body(statements);
+    condition_ = outer;
+    return out;
+  }
+
   // The arms of selects stay: what is not chosen is not read.
   Expr expr(const Expr& e) {
     if (e->kind == ExprKind::kOp && e->op == ScalarOp::kSelect) return e;
     if (e->kind == ExprKind::kLoad && e->args.size() == 1 && constants_.contains(e->buffer.get()) &&
-        is_known(e->args[0]) && !contains_load(e->args[0]))
+        is_known(e->args[0]) && !contains_load(e->args[0]) && !(condition_ && e->type.dtype == DType::kBool))
       return hoisted(e);
     std::vector<Expr> args;
     bool changed = false;
@@ -63,11 +83,12 @@ class Hoister {
   }
 
   Expr hoisted(const Expr& e) {
-    const Expr at_entry = substitute(e, known_);
+    Expr at_entry = substitute(e, known_);
+    if (condition_) at_entry = select(condition_, at_entry, zero(e->type));
     for (const Stmt& s : hoisted_) {
       if (equal(s->value, at_entry)) return var_expr(s->var);
     }
-    if (hoisted_.size() == kMostHoisted) return e;
+    if (hoisted_.size() == most_) return e;
     const Var v = make_var(e->buffer->name + "_early", e->type);
     hoisted_.push_back(let(v, at_entry));
     return var_expr(v);
@@ -76,6 +97,10 @@ class Hoister {
   const std::unordered_set<const BufferNode*>& constants_;
   std::unordered_map<const VarNode*, Expr> known_;
   std::vector<Stmt> hoisted_;
+  const size_t most_;
+  const bool behind_loops_;
+  bool seen_loop_ = false;
+  Expr condition_;  // of the branches around; null: none
 };
 
 }  // namespace
@@ -84,11 +109,24 @@ void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>
   bool waits = kernel.threads == 0 || constants.empty();
   visit(kernel.body, [&](const Stmt& s) { waits |= s->kind == StmtKind::kGridWait; });
   if (waits) return;
-  Hoister hoister(kernel, constants);
+  Hoister hoister(kernel, constants, kMostHoisted, false);
   std::vector<Stmt> body = hoister.body(kernel.body);
   std::vector<Stmt> front = hoister.take();
   if (front.empty()) return;
   front.push_back(grid_wait());
+  front.insert(front.end(), body.begin(), body.end());
+  kernel.body = std::move(front);
+}
+
+void hoist_last_loads(Kernel& kernel, size_t most) {
+  if (kernel.threads == 0) return;
+  std::unordered_set<const BufferNode*> read;
+  for (const Buffer& b : kernel.bindings) {
+    if (b->access == Access::kRead) read.insert(b.get());
+  }
+  Hoister hoister(kernel, read, most, true);
+  std::vector<Stmt> body = hoister.body(kernel.body);
+  std::vector<Stmt> front = hoister.take();
   front.insert(front.end(), body.begin(), body.end());
   kernel.body = std::move(front);
 }

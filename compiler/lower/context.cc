@@ -504,6 +504,10 @@ void DispatchBuilder::finish() {
     if (k.threads > 0) {
       // Where a dispatch may start before those that it depends on have ended.
       if (level_arch(v.level) == Arch::kCuda) kernel::hoist_constants(k, constants);
+      if (is_gpu(level_arch(v.level)) && gpu_model(v.level).has_tiles) {
+        constexpr size_t kMostEarly = 8;  // vectors of four: bias and residual of a thread's results
+        kernel::hoist_last_loads(k, kMostEarly);
+      }
       kernel::assign_workgroup(k);
     } else {
       kernel::assign_scratch(k);
