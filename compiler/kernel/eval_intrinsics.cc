@@ -21,6 +21,13 @@ void dot_integers(std::span<const LaneValues> args, DType dtype, size_t width, s
   }
 }
 
+void pairs_saturating(std::span<const LaneValues> args, DType dtype, std::span<ScalarValue> out) {
+  for (size_t n = 0; n < out.size(); ++n) {
+    const int64_t sum = args[0][2 * n].i * args[1][2 * n].i + args[0][2 * n + 1].i * args[1][2 * n + 1].i;
+    out[n] = scalar::scalar_from_int(dtype, std::clamp<int64_t>(sum, INT16_MIN, INT16_MAX));
+  }
+}
+
 void dot2_bf16(std::span<const LaneValues> args, DType dtype, std::span<ScalarValue> out) {
   for (size_t n = 0; n < out.size(); ++n) {
     const auto a = static_cast<uint32_t>(args[1][n].i), b = static_cast<uint32_t>(args[2][n].i);
@@ -112,6 +119,8 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
       return dot_integers(args, type.dtype, 4, out);
     case Intrinsic::kDot2I16:
       return dot_integers(args, type.dtype, 2, out);
+    case Intrinsic::kPairsU8I8:
+      return pairs_saturating(args, type.dtype, out);
     case Intrinsic::kDot2BF16:
       return dot2_bf16(args, type.dtype, out);
     case Intrinsic::kExp2Approx:

@@ -77,6 +77,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   std::vector<Level> levels = context.target().levels;
   levels.insert(levels.end(), more.begin(), more.end());
   std::sort(levels.begin(), levels.end());
+  ByteChains chains;
   for (const Level level : levels) {
     ElementEmitter emitter(dispatch);
     ContractionRequest request;
@@ -109,6 +110,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {
       return store_epilogue(emitter, index_at, n, value, lanes, count, bytes && machine(level).has_fma);
     };
+    request.chains = &chains;
     request.bf16_pairs = !bytes && !more.empty();
     request.winograd = winograd;
     request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);

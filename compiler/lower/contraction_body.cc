@@ -169,6 +169,11 @@ class Contraction {
 
     shape.widens_b = group_ == 1 && (b_load ? b_load->type.dtype != DType::kF32
                                             : r_.constant_rhs && (weights_ || panel_type() != DType::kF32));
+    shape.chains = shape.words && uses_chains(shape);
+    if (shape.chains) {
+      shape.words = false;
+      shape.whole_depth = true;
+    }
     // The kernel has a way of its own for a single row (widen_b): the other one is for many.
     if (word_steps() > 1 && group_ == 1 && a_load && !shape.m_static)
       shape.m = std::max<int64_t>(shape.m, 64);
@@ -194,7 +199,7 @@ class Contraction {
         return panels.widen(at, word, count, schedule_.lanes, out);
       };
     } else if (r_.constant_rhs) {
-      PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
+      const PanelSource source = panel_source();
       const auto packed = [&] {
         if (words()) return pack_bf16_pairs(*r_.constant_rhs, source);
         return group_ == 1 ? pack_panels(*r_.constant_rhs, source, panel_type())
@@ -230,6 +235,7 @@ class Contraction {
     if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
+    if (shape.chains) o.chains = chain_operands();
     o.words_of_a = shape.words;
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
     o.finish_is_long = r_.finish_is_long;
@@ -256,6 +262,35 @@ class Contraction {
   double product_cost() const {
     if (step_ == StepKind::kBytes) return r_.machine->byte_products == ByteProducts::kPairs ? 3 : 1;
     return r_.machine->has_fma || step_ == StepKind::kBf16Pairs ? 1 : 2;
+  }
+
+  PanelSource panel_source() const { return {p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element}; }
+
+  // Whether pairs of bytes are added in 16 bits (byte_chains.h): where that is less work than widening them,
+  // which takes 8 instructions where a unit takes 5, and loads twice as much; not for a handful of rows.
+  bool uses_chains(const ContractionShape& shape) const {
+    constexpr int64_t kRows = 8, kSteps = 1536;
+    constexpr double kUnits = 0.7;
+    const MachineModel& machine = *r_.machine;
+    if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 ||
+        machine.vector_bits / 32 > kChainColumns || shape.m < kRows || !shape.k_static || shape.k > kSteps)
+      return false;
+    if (!r_.chains->table) *r_.chains = chain_bytes(*r_.constant_rhs, panel_source());
+    return r_.chains->units_a_step <= kUnits;
+  }
+
+  ChainOperands chain_operands() {
+    ChainOperands out;
+    out.table = r_.pack_parameter(0, [&] { return r_.chains->table; });
+    out.codes = r_.pack_parameter(1, [&] { return r_.chains->codes; });
+    const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
+    const Expr first = p_.b_batches == 1
+                           ? int_const(0)
+                           : kernel::mul(b_, int_const(panels * (kPanelColumns / kChainColumns)));
+    out.group = [=](const Expr& n) {
+      return kernel::add(first, kernel::index_div(n, int_const(kChainColumns)));
+    };
+    return out;
   }
 
   using GatherA = decltype(ContractionOperands::gather_a);

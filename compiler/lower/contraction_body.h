@@ -15,6 +15,7 @@
 
 #include "compiler/graph/ir.h"
 #include "compiler/kernel/ir.h"
+#include "compiler/lower/byte_chains.h"
 #include "compiler/lower/target.h"
 
 namespace tern::lower {
@@ -51,7 +52,8 @@ struct ContractionRequest {
       const std::function<std::vector<kernel::Expr>(const kernel::Expr& n)>& index_at, const kernel::Expr& n,
       const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
-  bool finish_is_long = false;  // more than a handful of cheap operations
+  ByteChains* chains = nullptr;  // where chain_bytes of a constant operand 1 is kept for all levels
+  bool finish_is_long = false;   // more than a handful of cheap operations
 
   bool bf16_pairs = false;  // may be multiplied as pairs of bf16: some level of the dispatch does
   int winograd = 0;         // what winograd_outputs chose for all levels

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "compiler/kernel/ir.h"
+#include "compiler/lower/byte_chains.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/target.h"
 
@@ -27,6 +29,7 @@ struct ContractionOperands {
   StepKind step = StepKind::kFloats;
   ByteProducts byte_products = ByteProducts::kPairs;
   bool words_of_a = false, words_of_b = false;  // kPairs: widened in scratch (byte_words.h), not in registers
+  std::optional<ChainOperands> chains = std::nullopt;  // kPairs, a constant B: lists of its steps
   // A. Direct: element (m, k) is a_buffer[a_row(m) + k]. Gathered: gather_a fills block[row * row_stride + k
   // - k0] for `rows` rows from row0 and `depth` steps from k0 (row_stride in elements).
   kernel::Buffer a_buffer;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "compiler/lower/byte_chains.h"
+
 namespace tern::lower {
 namespace {
 
@@ -24,7 +26,9 @@ double step_cycles(int rows, int vectors) {
 }
 
 // Registers: the accumulators, one row of B and one broadcast must fit.
-bool fits(int rows, int vectors, const MachineModel& machine) {
+// Chains: the vectors of two steps, their products and a constant, and some that compilers move early.
+bool fits(int rows, int vectors, const ContractionShape& shape, const MachineModel& machine) {
+  if (shape.chains) return rows * vectors + 2 * vectors + 5 <= machine.vector_registers;
   return rows * vectors + vectors + 1 <= machine.vector_registers;
 }
 
@@ -81,10 +85,11 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
   const int panel_vectors = std::max(1, kPanelColumns / s.lanes);
   double best = 0;
   for (int vectors = 1; vectors <= 8; ++vectors) {
-    if (vectors > 1 && (vectors - 1) * s.lanes >= shape.n) break;
+    if (!shape.chains && vectors > 1 && (vectors - 1) * s.lanes >= shape.n) break;
+    if (shape.chains && vectors * s.lanes != kChainColumns) continue;
     // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
     if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
-    for (int rows = 1; rows <= 24 && fits(rows, vectors, machine); ++rows) {
+    for (int rows = 1; rows <= 24 && fits(rows, vectors, shape, machine); ++rows) {
       if (rows > 1 && (rows > shape.m || !rows_stay_in_l1(rows, shape.a_row_bytes, machine))) break;
       double cost = cover_cost(rows, vectors, s.lanes, std::min<int64_t>(shape.m, 4096), shape.n);
       cost *= 1.0 + 0.002 * vectors;  // on ties, fewer streams of B

@@ -180,6 +180,39 @@ TEST_CASE("products of bytes with more rows than a few tiles have") {
                       "right operand computed");
 }
 
+// Weights that byte_chains.h makes half a unit a step of, on levels that have no dot products.
+TEST_CASE("products of bytes that are added in 16 bits") {
+  const auto small = [](const std::vector<int64_t>& shape) {
+    return literal("i8", shape, [](int64_t i) { return i * 37 % 61 - 30; });
+  };
+  for (const std::string rows : {"61", "M"}) {
+    for (const int64_t n : {16, 21, 40}) {
+      check_lowering_once({fmt::format(R"(
+  input %x: u8[{},70] as "x"
+  %w = constant {}
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")",
+                                       rows, small({70, n})),
+                           {19}},
+                          fmt::format("{} rows, {} columns", rows, n));
+    }
+  }
+  check_lowering_once({fmt::format(R"(
+  input %x: u8[1,8,9,7] as "x"
+  %w = constant {}
+  %s = conv(%x, %w) <{}, accumulate=i32, pad_value=255>
+  output %s as "y")",
+                                   small({19, 8, 3, 3}), window(1, 1, 1, 1))},
+                      "windows");
+  check_lowering_once({fmt::format(R"(
+  input %x: u8[2,30,24] as "x"
+  %w = constant {}
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")",
+                                   small({2, 24, 19}))},
+                      "batches");
+}
+
 TEST_CASE("products of bytes whose right operand is computed") {
   for (const char* sizes : {"2,5,8;2,8,19", "2,5,10;2,10,32", "1,3,M;1,M,16"}) {
     const std::string text = sizes, left = text.substr(0, text.find(';')),

@@ -107,6 +107,8 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
     case kernel::Intrinsic::kDot2I16:
       helpers.named_type("i16", 2 * lanes);
       break;
+    case kernel::Intrinsic::kPairsU8I8:
+      return fmt::format("{}({}, {})", helpers.function("pairs_u8i8", "i16", lanes), a[0], a[1]);
     case kernel::Intrinsic::kDot2BF16:
       helpers.named_type("u32", lanes);
       scalar = "f32";

@@ -77,6 +77,33 @@ std::string dot_text(HelperSet& set, std::string_view name, int lanes, std::stri
   return text + fmt::format("  return {};\n}}\n", sum);
 }
 
+std::string pairs_text(HelperSet& set, int lanes, std::string_view self) {
+  const std::string sum = set.named_type("i16", lanes), u8 = set.named_type("u8", 2 * lanes),
+                    i8 = set.named_type("i8", 2 * lanes);
+  std::string text = fmt::format("static inline {} {}({} a, {} b) {{\n", sum, self, u8, i8);
+  const int bits = 16 * lanes;
+  if (set.target().arch == CArch::kX86_64 && bits <= set.target().vector_bits &&
+      (bits == 128 || bits == 256 || bits == 512))
+    return text + fmt::format("  return ({})__builtin_ia32_pmaddubsw{}(a, b);\n}}\n", sum, bits);
+  const std::string wide = set.named_type("i32", 2 * lanes), half = set.named_type("i32", lanes);
+  text += fmt::format("  {0} p = __builtin_convertvector(a, {0}) * __builtin_convertvector(b, {0});\n", wide);
+  const auto bounded = [](std::string_view s) {
+    return fmt::format("{0} < -32768 ? -32768 : {0} > 32767 ? 32767 : {0}", s);
+  };
+  if (lanes == 1)
+    return text + fmt::format("  i32 s = p[0] + p[1];\n  return (i16)({});\n}}\n", bounded("s"));
+  std::string even, odd;
+  for (int l = 0; l < lanes; ++l) {
+    even += fmt::format(", {}", 2 * l);
+    odd += fmt::format(", {}", 2 * l + 1);
+  }
+  return text +
+         fmt::format("  {} s = __builtin_shufflevector(p, p{}) + __builtin_shufflevector(p, p{});\n", half,
+                     even, odd) +
+         fmt::format("  {} r;\n  for (int k = 0; k < {}; ++k) r[k] = (i16)({});\n  return r;\n}}\n", sum,
+                     lanes, bounded("s[k]"));
+}
+
 std::string dot2_text(HelperSet& set, int lanes, std::string_view self) {
   const std::string acc = set.named_type("f32", lanes), pairs = set.named_type("u32", lanes);
   const std::string text = fmt::format("static inline {0} {1}({0} acc, {2} a, {2} b) {{\n", acc, self, pairs);
@@ -308,6 +335,7 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
   if (of_lanes) return reduce_text(set, name.substr(7), scalar, lanes, self);
   if (name == "dot4_u8i8" || name == "dot4_i8i8" || name == "dot2_i16")
     return dot_text(set, name, lanes, self);
+  if (name == "pairs_u8i8") return pairs_text(set, lanes, self);
   if (name == "lookup") return lookup_text(set, lanes, self);
   if (name == "lookup_words") return lookup_words_text(set, self);
   if (name == "quantise_u8") return quantise_text(set, lanes, self);
@@ -319,10 +347,10 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
 }
 
 bool is_generated(std::string_view name) {
-  constexpr std::string_view kNames[] = {"load_count",    "load_mask",   "store_count", "store_mask",
-                                         "gather",        "gather_mask", "scatter",     "scatter_mask",
-                                         "dot4_u8i8",     "dot4_i8i8",   "dot2_i16",    "dot2_bf16",
-                                         "round_between", "quantise_u8", "lookup",      "lookup_words"};
+  constexpr std::string_view kNames[] = {
+      "load_count", "load_mask",     "store_count", "store_mask", "gather",      "gather_mask",
+      "scatter",    "scatter_mask",  "dot4_u8i8",   "dot4_i8i8",  "dot2_i16",    "dot2_bf16",
+      "pairs_u8i8", "round_between", "quantise_u8", "lookup",     "lookup_words"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
