@@ -2,7 +2,7 @@
 
 A peer may take any time and memory, crash or hang: each step has a limit, the process that exceeds it is ended, and the reason is a
 fact like any other. What is known from an earlier run stays in the peer's cache folder: what it converted, why it could not, and,
-where it is far behind and costs much to load, its time (`slow-THREADS`).
+where it is far behind and costs seconds, its time (`slow-THREADS`).
 """
 
 import hashlib
@@ -129,14 +129,9 @@ class Worker:
         with np.load(scratch / f"outputs{threads}.npz") as data:
             self.outputs = [data[k] for k in data.files]
 
-    def far_behind(self, reference, times):
-        """Whether it takes that many times as long as the reference. A runtime of which that was seen, and that costs seconds to load and
-        run, is not run next time."""
-        if "error" in self.facts or "recorded" in self.facts or self.facts["again_ms"] <= max(100, times * reference.facts["again_ms"]):
-            return False
-        if self.facts["load_ms"] + self.facts["first_ms"] > 5000:
-            self._slow.write_text(json.dumps(self.facts))
-        return True
+    def remember(self):
+        """It is so far behind that the next run takes its time from here."""
+        self._slow.write_text(json.dumps(self.facts))
 
     def without_waiting(self, slow_alone):
         """Takes its times from the processor's, which others on this machine do not change: good enough to see who is far behind. Threads

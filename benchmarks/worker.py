@@ -95,9 +95,10 @@ def main():
         return
     for line in sys.stdin:
         end = time.perf_counter() + json.loads(line)["seconds"]
-        run()  # warms the caches that the other peers have used
-        times = []
-        while not times or (time.perf_counter() < end or len(times) < 3):
+        times = [milliseconds(run)]
+        if times[0] < 1000:
+            times.clear()  # it warmed the caches that the other peers have used
+        while time.perf_counter() < end or len(times) < (3 if facts["again_ms"] < 1000 else 1):
             times.append(milliseconds(run))
         say(times=times)
 
