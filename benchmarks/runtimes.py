@@ -19,8 +19,7 @@ from peers import module, part
 
 HERE = Path(__file__).resolve().parent
 CACHE = tools.ROOT / ".cache" / "bench"
-PREPARE_SECONDS, LOAD_SECONDS = 420, 180  # of one core; load with the first two runs
-PATIENCE = 4  # times as long may pass on a machine that others use
+PREPARE_SECONDS, LOAD_SECONDS = 420, 120  # of one core; load with the first two runs
 MEMORY_GB = 9
 # What holds a peer's kernels to a level of instructions, where it can be told; the others use what they find.
 HELD = {
@@ -48,6 +47,8 @@ def cache_of(peer, model, level=""):
 
 class Process:
     """worker.py with these arguments: lines of JSON go in and come out. One that takes longer than it may is ended."""
+
+    patience = 1.5  # times the seconds of processor time may pass
 
     def __init__(self, peer, arguments, level, seconds):
         python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
@@ -99,7 +100,7 @@ def prepare(peer, model, archive, level):
         return
     cache.mkdir(parents=True, exist_ok=True)
     process = Process(peer, ["prepare", model, archive, cache], level, PREPARE_SECONDS)
-    facts = process.answer(PATIENCE * PREPARE_SECONDS)
+    facts = process.answer(Process.patience * PREPARE_SECONDS)
     process.close()
     if "error" in facts:
         (cache / "failed").write_text(f"conversion: {facts['error']}")
@@ -122,7 +123,7 @@ class Worker:
         scratch = Path(scratch) / f"{peer}{threads}"
         scratch.mkdir()
         self._process = Process(peer, ["run", model, archive, cache, threads, scratch], level, LOAD_SECONDS)
-        self.facts = self._process.answer(PATIENCE * LOAD_SECONDS)
+        self.facts = self._process.answer(Process.patience * LOAD_SECONDS)
         if "error" in self.facts:
             (cache / f"failed-{threads}").write_text(self.facts["error"])
             return

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,9 +44,12 @@ def prepare(peer, model, inputs, cache):
 
 
 def reason(error):
-    text = getattr(error, "stderr", b"") or b""
-    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    return f"{kind}{error} {text.decode(errors='replace')[-300:]}"[:600].strip()
+    """What an exception says; of a program that failed, the first line about an error."""
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = ((error.stderr or b"") + (error.stdout or b"")).decode(errors="replace").splitlines()
+        said = next((line for line in lines if "rror" in line), lines[-1] if lines else "nothing said")
+        return f"{Path(error.cmd[0]).name}: {said.strip()[-400:]} (exit code {error.returncode})"
+    return f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}"[:600].strip()
 
 
 def load(peer, inputs, cache, threads, scratch):
