@@ -23,7 +23,7 @@ struct CostRow {
   int threads_of_processor;
 };
 constexpr CostRow kOwn = {1.67, 51.8, 20700, 0.098, 0.73e6, 1.04, 0.384, 0.007, 0.8, 2048};
-constexpr CostRow kCommon = {0.875, 36.5, 3617, 0.095, 1.657e6, 0.245, 0.021, 1.186, 0.61, 1024};
+constexpr CostRow kCommon = {0.875, 36.5, 3617, 0.095, 1.657e6, 0.245, 0.1, 1.1, 0.61, 1024};
 
 double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& machine) {
   const CostRow& row = s.own ? kOwn : kCommon;
@@ -38,8 +38,9 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
   const int64_t fit =
       std::min<int64_t>(machine.workgroup_memory / memory, row.threads_of_processor / s.threads());
   const double resident = std::min(static_cast<double>(std::max<int64_t>(fit, 1)), share);
+  const double rate = s.own ? row.rate : row.rate * (1 + 0.12 * std::log2(s.warps_k));
   const double one = static_cast<double>(ceil_div(steps, together)) *
-                         (row.latency + static_cast<double>(together) * kib / row.rate) +
+                         (row.latency + static_cast<double>(together) * kib / rate) +
                      sums / 1024 * row.sums + s.threads() / 128.0 * row.threads + row.block;
   const double serial = one * (1 + row.hidden * (resident - 1)) * share / resident;
   const double depth = static_cast<double>(steps * s.block_depth);
@@ -60,7 +61,9 @@ MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& 
       {64, 32, 64, 2, 1, 2, 2},
       {64, 64, 64, 2, 2, 1, 2},
       {64, 64, 32, 2, 2, 1, 2},
+      {64, 64, 64, 2, 2, 4, 2},
       {128, 128, 32, 2, 4, 1, 2},
+      {128, 128, 32, 2, 4, 2, 2},
   };
   MatrixSchedule best = kRows[0];
   double best_cost = 0;
