@@ -254,7 +254,7 @@ class Contraction {
     return {
         std::move(made.grid), std::move(made.body),
         fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
-        contraction_cycles(shape, schedule_) * product_cost()};
+        contraction_cycles(shape, schedule_, *r_.machine) * product_cost()};
   }
 
  private:

@@ -1,29 +1,15 @@
 #include "compiler/lower/contraction_kernel.h"
 
-#include <array>
 #include <utility>
 
-#include "compiler/lower/byte_product.h"
-#include "compiler/lower/byte_words.h"
+#include "compiler/lower/contraction_builder.h"
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
+namespace contraction {
 namespace {
-
-using kernel::Buffer;
-using kernel::Expr;
-using kernel::int_const;
-using kernel::LoopKind;
-using kernel::ScalarOp;
-using kernel::Scope;
-using kernel::Stmt;
-using kernel::Var;
-using kernel::var_expr;
-using kernel::VType;
-
-using Stmts = std::vector<Stmt>;
 
 // How elements of A and B wait in scratch, and sums.
 DType a_scratch(StepKind kind) {
@@ -33,712 +19,374 @@ DType b_scratch(StepKind kind) {
   return kind == StepKind::kBytes ? DType::kI8 : kind == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
 }
 
-class Builder {
- public:
-  Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,
-          const ContractionOperands& o, kernel::ParamTable& params)
-      : m_dim_(m), n_dim_(n), k_dim_(k), s_(s), has_fma_(has_fma), o_(o), params_(params) {
-    group_ = int64_t{s.vectors} * s.lanes;
-    step_ = step_group(o.step);
-    sum_ = o.step == StepKind::kBytes ? DType::kI32 : DType::kF32;
-    m_ = params.expr(m);
-    n_ = params.expr(n);
-    k_ = params.expr(k);
-    one_depth_block_ = k.is_const() && k.value() <= s.block_depth;
+}  // namespace
+
+ContractionKernel Builder::build(const kernel::GridAxis& batch) {
+  ContractionKernel out;
+  if (batch.var) out.grid.push_back(batch);
+  const Var row_block = kernel::make_var("row_block"), column_block = kernel::make_var("column_block");
+  const Dim row_blocks = ceildiv(m_dim_, s_.block_rows), column_blocks = ceildiv(n_dim_, s_.block_columns);
+  // The last axis runs fastest: where columns outnumber rows, neighbouring tiles share their part of B.
+  const bool columns_outside = m_dim_.is_const() && n_dim_.is_const() && m_dim_.value() < n_dim_.value();
+  if (columns_outside) out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});
+  out.grid.push_back({row_block, row_blocks, params_.expr(row_blocks)});
+  if (!columns_outside) out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});
+
+  const Var row0 = kernel::make_var("row0"), rows = kernel::make_var("rows"), n0 = kernel::make_var("n0");
+  row0_ = var_expr(row0);
+  rows_ = var_expr(rows);
+  n0_ = var_expr(n0);
+  Stmts& body = out.body;
+  body.push_back(kernel::let(row0, kernel::mul(var_expr(row_block), int_const(s_.block_rows))));
+  body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
+  body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
+  if (o_.gather_a) {
+    const int64_t elements = s_.block_rows * s_.block_depth * step_ + kGatherSlack;
+    a_block_ = scratch("a_block", elements, a_scratch(o_.step));
+    body.push_back(kernel::alloc(a_block_));
   }
-
-  ContractionKernel build(const kernel::GridAxis& batch) {
-    ContractionKernel out;
-    if (batch.var) out.grid.push_back(batch);
-    const Var row_block = kernel::make_var("row_block"), column_block = kernel::make_var("column_block");
-    const Dim row_blocks = ceildiv(m_dim_, s_.block_rows), column_blocks = ceildiv(n_dim_, s_.block_columns);
-    // The last axis runs fastest: where columns outnumber rows, neighbouring tiles share their part of B.
-    const bool columns_outside = m_dim_.is_const() && n_dim_.is_const() && m_dim_.value() < n_dim_.value();
-    if (columns_outside) out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});
-    out.grid.push_back({row_block, row_blocks, params_.expr(row_blocks)});
-    if (!columns_outside) out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});
-
-    const Var row0 = kernel::make_var("row0"), rows = kernel::make_var("rows"), n0 = kernel::make_var("n0");
-    row0_ = var_expr(row0);
-    rows_ = var_expr(rows);
-    n0_ = var_expr(n0);
-    Stmts& body = out.body;
-    body.push_back(kernel::let(row0, kernel::mul(var_expr(row_block), int_const(s_.block_rows))));
-    body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
-    body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
-    if (o_.gather_a) {
-      const int64_t elements = s_.block_rows * s_.block_depth * step_ + kGatherSlack;
-      a_block_ = scratch("a_block", elements, a_scratch(o_.step));
-      body.push_back(kernel::alloc(a_block_));
-    }
-    if (o_.gather_b) {
-      b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
-      body.push_back(kernel::alloc(b_panel_));
-    }
-    if (o_.words_of_a) {
-      a_words_ = {scratch("a_words", WordRows::elements(s_.block_rows, s_.block_depth), DType::kI16),
-                  s_.block_depth};
-      body.push_back(kernel::alloc(a_words_.words));
-    }
-    if (o_.words_of_b) {
-      b_words_ = {scratch("b_words", WordPanel::elements(s_.block_depth, group_), DType::kI16), s_.vectors,
-                  s_.lanes};
-      body.push_back(kernel::alloc(b_words_.words));
-    }
-    if (!one_depth_block_) {
-      partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
-      body.push_back(kernel::alloc(partial_));
-    }
-    if (o_.gather_b && o_.widen_words && !o_.gather_a && !m_dim_.is_const()) {
-      Stmts one = single_row();
-      body.push_back(
-          kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop()));
-    } else {
-      append(body, depth_loop());
-    }
-    return out;
+  if (o_.gather_b) {
+    b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
+    body.push_back(kernel::alloc(b_panel_));
   }
+  if (o_.words_of_a) {
+    a_words_ = {scratch("a_words", WordRows::elements(s_.block_rows, s_.block_depth), DType::kI16),
+                s_.block_depth};
+    body.push_back(kernel::alloc(a_words_.words));
+  }
+  if (o_.words_of_b) {
+    b_words_ = {scratch("b_words", WordPanel::elements(s_.block_depth, group_), DType::kI16), s_.vectors,
+                s_.lanes};
+    body.push_back(kernel::alloc(b_words_.words));
+  }
+  if (!one_depth_block_) {
+    partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
+    body.push_back(kernel::alloc(partial_));
+  }
+  if (o_.gather_b && o_.widen_words && !o_.gather_a && !m_dim_.is_const()) {
+    Stmts one = single_row();
+    body.push_back(
+        kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop()));
+  } else {
+    append(body, depth_loop());
+  }
+  return out;
+}
 
-  Stmts columns(const ContractionColumns& block) {
-    TERN_CHECK(one_depth_block_, "a block of columns has one depth block");
-    row0_ = block.row0;
-    rows_ = block.rows;
+Stmts Builder::columns(const ContractionColumns& block) {
+  TERN_CHECK(one_depth_block_, "a block of columns has one depth block");
+  row0_ = block.row0;
+  rows_ = block.rows;
+  k0_ = int_const(0);
+  depth_ = k_;
+  return column_group(block.n, block.vectors, nullptr);
+}
+
+Buffer Builder::scratch(const char* name, int64_t elements, DType type) {
+  return kernel::make_buffer(name, {type, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
+}
+
+Expr Builder::clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr) {
+  if (extent.is_const() && extent.value() % block == 0) return int_const(block);
+  return kernel::min(int_const(block), kernel::sub(extent_expr, start));
+}
+
+Stmts Builder::single_row() {
+  const bool one_block = std::exchange(one_depth_block_, true);
+  words_in_place_ = true;
+  k0_ = int_const(0);
+  depth_ = k_;
+  Stmts out = column_groups();
+  words_in_place_ = false;
+  one_depth_block_ = one_block;
+  return out;
+}
+
+Stmts Builder::depth_loop() {
+  if (one_depth_block_) {
     k0_ = int_const(0);
     depth_ = k_;
-    return column_group(block.n, block.vectors, nullptr);
+    return depth_block();
   }
+  const Var kb = kernel::make_var("k_block"), k0 = kernel::make_var("k0"), depth = kernel::make_var("depth");
+  const Dim blocks = ceildiv(k_dim_, s_.block_depth);
+  k0_ = var_expr(k0);
+  depth_ = var_expr(depth);
+  first_ = kernel::compare(ScalarOp::kEq, var_expr(kb), int_const(0));
+  last_ = kernel::compare(ScalarOp::kGe, kernel::add(var_expr(kb), int_const(1)), params_.expr(blocks));
+  Stmts body{kernel::let(k0, kernel::mul(var_expr(kb), int_const(s_.block_depth))),
+             kernel::let(depth, clipped(s_.block_depth, k0_, k_dim_, k_))};
+  append(body, depth_block());
+  // An empty sum still has to be written: at least one pass, of depth 0 when k is 0.
+  return {
+      kernel::loop(kb, int_const(0), params_.expr(max(blocks, Dim(1))), LoopKind::kSerial, std::move(body))};
+}
 
- private:
-  static Buffer scratch(const char* name, int64_t elements, DType type) {
-    return kernel::make_buffer(name, {type, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
+Stmts Builder::depth_block() {
+  Stmts out;
+  if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * step_));
+  if (o_.words_of_a) {
+    append(out, a_words_.fill(rows_, depth_, s_.lanes, [this](const Expr& row, const Expr& step, int count) {
+      return a_bytes(row_base(row), step, count);
+    }));
   }
+  append(out, column_groups());
+  return out;
+}
 
-  // min(block, extent - start), a constant when the blocks divide a static extent.
-  static Expr clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr) {
-    if (extent.is_const() && extent.value() % block == 0) return int_const(block);
-    return kernel::min(int_const(block), kernel::sub(extent_expr, start));
+Expr Builder::row_base(const Expr& r) const {
+  return o_.gather_a ? kernel::mul(r, int_const(s_.block_depth * step_)) : o_.a_row(kernel::add(row0_, r));
+}
+
+Expr Builder::a_bytes(const Expr& base, const Expr& step, int count) const {
+  const Expr at = kernel::mul(o_.gather_a ? step : kernel::add(k0_, step), int_const(kByteGroup));
+  return kernel::load(o_.gather_a ? a_block_ : o_.a_buffer, kernel::add(base, at), count * kByteGroup);
+}
+
+Expr Builder::b_bytes(const Expr& n, const Expr& step, int j) const {
+  const Expr column = int_const(int64_t{j} * s_.lanes);
+  const Expr at = o_.gather_b ? kernel::add(kernel::mul(step, int_const(group_)), column)
+                              : o_.b_index(kernel::add(n, column), kernel::add(k0_, step));
+  return kernel::load(o_.gather_b ? b_panel_ : o_.b_buffer, kernel::mul(at, int_const(kByteGroup)),
+                      s_.lanes * kByteGroup);
+}
+
+Stmts Builder::column_groups() {
+  Stmts out;
+  const Var g = kernel::make_var("group");
+  const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
+  const Expr columns = clipped(s_.block_columns, n0_, n_dim_, n_);
+  const bool n_static = n_dim_.is_const();
+  if (!n_static || n_dim_.value() >= group_) {
+    out.push_back(kernel::loop(g, int_const(0), kernel::index_div(columns, int_const(group_)),
+                               LoopKind::kSerial, column_group(n, s_.vectors, nullptr)));
   }
-
-  // The block's columns when it has one row: words are widened in registers, a panel would be widened for
-  // that row alone; over the whole depth at once, as memory is read fastest.
-  Stmts single_row() {
-    const bool one_block = std::exchange(one_depth_block_, true);
-    words_in_place_ = true;
-    k0_ = int_const(0);
-    depth_ = k_;
-    Stmts out = column_groups();
-    words_in_place_ = false;
-    one_depth_block_ = one_block;
-    return out;
-  }
-
-  Stmts depth_loop() {
-    if (one_depth_block_) {
-      k0_ = int_const(0);
-      depth_ = k_;
-      return depth_block();
-    }
-    const Var kb = kernel::make_var("k_block"), k0 = kernel::make_var("k0"),
-              depth = kernel::make_var("depth");
-    const Dim blocks = ceildiv(k_dim_, s_.block_depth);
-    k0_ = var_expr(k0);
-    depth_ = var_expr(depth);
-    first_ = kernel::compare(ScalarOp::kEq, var_expr(kb), int_const(0));
-    last_ = kernel::compare(ScalarOp::kGe, kernel::add(var_expr(kb), int_const(1)), params_.expr(blocks));
-    Stmts body{kernel::let(k0, kernel::mul(var_expr(kb), int_const(s_.block_depth))),
-               kernel::let(depth, clipped(s_.block_depth, k0_, k_dim_, k_))};
-    append(body, depth_block());
-    // An empty sum still has to be written: at least one pass, of depth 0 when k is 0.
-    return {kernel::loop(kb, int_const(0), params_.expr(max(blocks, Dim(1))), LoopKind::kSerial,
-                         std::move(body))};
-  }
-
-  Stmts depth_block() {
-    Stmts out;
-    if (o_.gather_a) append(out, o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * step_));
-    if (o_.words_of_a) {
-      append(out,
-             a_words_.fill(rows_, depth_, s_.lanes, [this](const Expr& row, const Expr& step, int count) {
-               return a_bytes(row_base(row), step, count);
-             }));
-    }
-    append(out, column_groups());
-    return out;
-  }
-
-  // Where row r of the block begins: at k = 0 of A itself, at the block's first step in scratch.
-  Expr row_base(const Expr& r) const {
-    return o_.gather_a ? kernel::mul(r, int_const(s_.block_depth * step_)) : o_.a_row(kernel::add(row0_, r));
-  }
-
-  // Bytes of `count` steps of a row of A.
-  Expr a_bytes(const Expr& base, const Expr& step, int count) const {
-    const Expr at = kernel::mul(o_.gather_a ? step : kernel::add(k0_, step), int_const(kByteGroup));
-    return kernel::load(o_.gather_a ? a_block_ : o_.a_buffer, kernel::add(base, at), count * kByteGroup);
-  }
-
-  // Bytes of a step of vector j of the columns from n on.
-  Expr b_bytes(const Expr& n, const Expr& step, int j) const {
-    const Expr column = int_const(int64_t{j} * s_.lanes);
-    const Expr at = o_.gather_b ? kernel::add(kernel::mul(step, int_const(group_)), column)
-                                : o_.b_index(kernel::add(n, column), kernel::add(k0_, step));
-    return kernel::load(o_.gather_b ? b_panel_ : o_.b_buffer, kernel::mul(at, int_const(kByteGroup)),
-                        s_.lanes * kByteGroup);
-  }
-
-  // Whole groups of columns, then what is left.
-  Stmts column_groups() {
-    Stmts out;
-    const Var g = kernel::make_var("group");
-    const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
-    const Expr columns = clipped(s_.block_columns, n0_, n_dim_, n_);
-    const bool n_static = n_dim_.is_const();
-    if (!n_static || n_dim_.value() >= group_) {
-      out.push_back(kernel::loop(g, int_const(0), kernel::index_div(columns, int_const(group_)),
-                                 LoopKind::kSerial, column_group(n, s_.vectors, nullptr)));
-    }
-    if (n_static && n_dim_.value() % group_ == 0) return out;
-    const Var rest = kernel::make_var("rest"), rest_n = kernel::make_var("rest_n");
-    Stmts tail{kernel::let(rest_n, kernel::sub(kernel::add(n0_, columns), var_expr(rest)))};
-    const int64_t rest_columns = n_static ? n_dim_.value() % group_ : group_;
-    const int vectors = static_cast<int>((rest_columns + s_.lanes - 1) / s_.lanes);
-    const Expr valid = n_static ? int_const(rest_columns) : var_expr(rest);
-    append(tail, column_group(var_expr(rest_n), vectors, valid));
-    out.push_back(kernel::let(rest, kernel::index_rem(columns, int_const(group_))));
-    if (n_static && n_dim_.value() <= s_.block_columns) {  // one column block: the rest is always there
-      append(out, std::move(tail));
-    } else {
-      out.push_back(
-          kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)), std::move(tail)));
-    }
-    return out;
-  }
-
-  // All rows of the block for the columns n.. n + vectors*lanes; `valid` (null: all) says how many columns
-  // exist.
-  Stmts column_group(const Expr& n_value, int vectors, const Expr& valid) {
-    const Var nv = kernel::make_var("n");
-    const Expr n = var_expr(nv);
-    Stmts out{kernel::let(nv, n_value)};
-    if (words_in_place_) {
-      append(out, register_tile(int_const(0), n, 1, vectors, valid, nullptr));
-      return out;
-    }
-    append(out, row_tiles(n, vectors, valid));
-    return out;
-  }
-
-  Stmts row_tiles(const Expr& n, int vectors, const Expr& valid) {
-    Stmts out;
-    if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
-    if (o_.words_of_b) {
-      append(out,
-             b_words_.fill(depth_, [&](const Expr& step, int j) { return b_bytes(n, step, j); }, vectors));
-    }
-    if (prefetches() && !valid) plan_prefetch(n, out);
-    const Var t = kernel::make_var("tile");
-    const Expr r = kernel::mul(var_expr(t), int_const(s_.rows));
-    const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
-    const int64_t known_rows = rows_known ? m_dim_.value() : 0;
-    if (!rows_known || known_rows >= s_.rows) {
-      out.push_back(kernel::loop(t, int_const(0), kernel::index_div(rows_, int_const(s_.rows)),
-                                 LoopKind::kSerial, register_tile(r, n, s_.rows, vectors, valid, nullptr)));
-    }
-    // The rows left over: a static number of them, when m is static and row blocks are whole tiles.
-    const Var first = kernel::make_var("rest_row");
-    const Var rest = kernel::make_var("rest_rows");
-    if (m_dim_.is_const()) {
-      const int64_t rest_rows = m_dim_.value() % s_.rows;
-      TERN_CHECK(rows_known || s_.block_rows % s_.rows == 0,
-                 "row blocks of {} are no multiple of tiles of {}", s_.block_rows, s_.rows);
-      if (rest_rows == 0) return out;
-      Stmts tail = register_tile(kernel::sub(rows_, int_const(rest_rows)), n, static_cast<int>(rest_rows),
-                                 vectors, valid, nullptr);
-      if (rows_known) {
-        append(out, std::move(tail));
-      } else {
-        out.push_back(kernel::if_then(
-            kernel::compare(ScalarOp::kNe, kernel::index_rem(rows_, int_const(s_.rows)), int_const(0)),
-            std::move(tail)));
-      }
-      return out;
-    }
-    if (s_.rows == 1) return out;
-    // As many as there are at run time: the smallest of a few tiles that covers them, surplus rows repeating
-    // the last one. Below four rows a tile is bound by latency, so fewer cost the same.
-    out.push_back(kernel::let(rest, kernel::index_rem(rows_, int_const(s_.rows))));
-    out.push_back(kernel::let(first, kernel::sub(rows_, var_expr(rest))));
-    Stmts tail = register_tile(var_expr(first), n, s_.rows, vectors, valid, var_expr(rest));
-    for (const int rows : {8, 4}) {
-      if (rows + 2 > s_.rows) continue;
-      tail = {kernel::if_then(kernel::compare(ScalarOp::kLe, var_expr(rest), int_const(rows)),
-                              register_tile(var_expr(first), n, rows, vectors, valid, var_expr(rest)),
-                              std::move(tail))};
-    }
+  if (n_static && n_dim_.value() % group_ == 0) return out;
+  const Var rest = kernel::make_var("rest"), rest_n = kernel::make_var("rest_n");
+  Stmts tail{kernel::let(rest_n, kernel::sub(kernel::add(n0_, columns), var_expr(rest)))};
+  const int64_t rest_columns = n_static ? n_dim_.value() % group_ : group_;
+  const int vectors = static_cast<int>((rest_columns + s_.lanes - 1) / s_.lanes);
+  const Expr valid = n_static ? int_const(rest_columns) : var_expr(rest);
+  append(tail, column_group(var_expr(rest_n), vectors, valid));
+  out.push_back(kernel::let(rest, kernel::index_rem(columns, int_const(group_))));
+  if (n_static && n_dim_.value() <= s_.block_columns) {  // one column block: the rest is always there
+    append(out, std::move(tail));
+  } else {
     out.push_back(
         kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)), std::move(tail)));
+  }
+  return out;
+}
+
+Stmts Builder::column_group(const Expr& n_value, int vectors, const Expr& valid) {
+  const Var nv = kernel::make_var("n");
+  const Expr n = var_expr(nv);
+  Stmts out{kernel::let(nv, n_value)};
+  if (words_in_place_) {
+    append(out, register_tile(int_const(0), n, 1, vectors, valid, nullptr));
     return out;
   }
+  append(out, row_tiles(n, vectors, valid));
+  return out;
+}
 
-  // Rows r.. r+rows-1 (relative to the block). live_rows (null: all): how many of them exist.
-  Stmts register_tile(const Expr& r_value, const Expr& n, int rows, int vectors, const Expr& valid,
-                      const Expr& live_rows) {
-    const VType vector{sum_, s_.lanes};
-    const Buffer acc =
-        kernel::make_buffer("acc", vector, Scope::kRegister, kernel::Access::kReadWrite, rows * vectors);
-    const auto at = [&](int i, int j) { return int_const(int64_t{i} * vectors + j); };
-    const Var rv = kernel::make_var("r");
-    const Expr r = var_expr(rv);
-    Stmts out{kernel::let(rv, r_value), kernel::alloc(acc)};
-
-    // Row addresses: of A's elements at k = 0 (direct) or of the gathered block's rows.
-    std::vector<Expr> bases;
-    for (int i = 0; i < rows; ++i) {
-      Expr row = kernel::add(r, int_const(i));
-      if (live_rows && i > 0)
-        row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
-      const Var a = kernel::make_var(fmt::format("a{}", i));
-      out.push_back(
-          kernel::let(a, o_.words_of_a ? kernel::mul(row, int_const(a_words_.row_stride())) : row_base(row)));
-      bases.push_back(var_expr(a));
-    }
-
-    const Expr zero = zeros();
-    Stmts clear, reload;
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < vectors; ++j) {
-        clear.push_back(kernel::store(acc, at(i, j), zero));
-        if (partial_)
-          reload.push_back(
-              kernel::store(acc, at(i, j), kernel::load(partial_, partial_index(r, i, n, j), s_.lanes)));
-      }
-    }
-    if (one_depth_block_) {
-      append(out, std::move(clear));
-    } else {
-      out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
-    }
-    append(out, depth_steps(acc, bases, n, rows, vectors, valid));
-
-    Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
-    if (one_depth_block_) {
-      append(out, std::move(finish));
-    } else {
-      Stmts keep;
-      for (int i = 0; i < rows; ++i) {
-        for (int j = 0; j < vectors; ++j) {
-          // Surplus rows of a clamped tile have no place of their own.
-          Stmt one = kernel::store(partial_, partial_index(r, i, n, j), kernel::load(acc, at(i, j)));
-          if (live_rows && i > 0)
-            one = kernel::if_then(kernel::compare(ScalarOp::kLt, int_const(i), live_rows), {one});
-          keep.push_back(one);
-        }
-      }
-      out.push_back(kernel::if_then(last_, std::move(finish), std::move(keep)));
-    }
-    return {kernel::block(std::move(out))};
+Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
+  Stmts out;
+  if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
+  if (o_.words_of_b) {
+    append(out, b_words_.fill(depth_, [&](const Expr& step, int j) { return b_bytes(n, step, j); }, vectors));
   }
-
-  bool prefetches() const { return s_.prefetch && o_.b_buffer && o_.b_padded && !o_.gather_b; }
-
-  // What comes after this group of columns: the next one, the block's first at the next depth, or the next
-  // block's first.
-  void plan_prefetch(const Expr& n, Stmts& out) {
-    const Var column = kernel::make_var("next_n"), step = kernel::make_var("next_k");
-    Expr next_n = kernel::add(n, int_const(group_)), next_k = k0_;
-    if (!one_depth_block_) {
-      const Expr end = kernel::add(n0_, clipped(s_.block_columns, n0_, n_dim_, n_));
-      const Expr last_group = kernel::compare(ScalarOp::kGe, next_n, end);
-      const Expr first_n = kernel::select(last_, kernel::add(n0_, int_const(s_.block_columns)), n0_);
-      const Expr after = kernel::select(last_, int_const(0), kernel::add(k0_, depth_));
-      next_n = kernel::select(last_group, first_n, next_n);
-      next_k = kernel::select(last_group, after, next_k);
-    }
-    out.push_back(kernel::let(column, next_n));
-    out.push_back(kernel::let(step, next_k));
-    next_n_ = var_expr(column);
-    next_k_ = var_expr(step);
+  if (prefetches() && !valid) plan_prefetch(n, out);
+  const Var t = kernel::make_var("tile");
+  const Expr r = kernel::mul(var_expr(t), int_const(s_.rows));
+  const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
+  const int64_t known_rows = rows_known ? m_dim_.value() : 0;
+  if (!rows_known || known_rows >= s_.rows) {
+    out.push_back(kernel::loop(t, int_const(0), kernel::index_div(rows_, int_const(s_.rows)),
+                               LoopKind::kSerial, register_tile(r, n, s_.rows, vectors, valid, nullptr)));
   }
-
-  Expr partial_index(const Expr& r, int i, const Expr& n, int j) const {
-    const Expr column = kernel::add(kernel::sub(n, n0_), int_const(int64_t{j} * s_.lanes));
-    return kernel::add(kernel::mul(kernel::add(r, int_const(i)), int_const(s_.block_columns)), column);
-  }
-
-  // Columns of vector j that exist, or null for all of them.
-  Expr lane_count(const Expr& valid, int j) const {
-    if (!valid) return nullptr;
-    const int64_t before = int64_t{j} * s_.lanes;
-    if (valid->kind == kernel::ExprKind::kConst) {
-      return valid->i - before >= s_.lanes ? nullptr : int_const(valid->i - before);
-    }
-    return kernel::max(kernel::min(kernel::sub(valid, int_const(before)), int_const(s_.lanes)), int_const(0));
-  }
-
-  Expr zeros() const {
-    return kernel::broadcast(sum_ == DType::kI32 ? int_const(0, DType::kI32) : kernel::float_const(0.0),
-                             s_.lanes);
-  }
-
-  // k_loop on groups of bytes.
-  Stmts byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-                  const Expr& valid) {
-    const ByteProduct product(o_.byte_products, s_.lanes);
-    const Var kv = kernel::make_var("k");
-    const Expr k = var_expr(kv);
-    Stmts out, body;
-    std::vector<ByteProduct::Operand> b;
-    std::vector<Var> offsets;  // what the products of each vector lack
-    for (int j = 0; j < vectors; ++j) {
-      prefetch_next_bytes(j, k, valid, body);
-      const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kI8, s_.lanes * kByteGroup});
-      body.push_back(kernel::let(bv, b_bytes(n, k, j)));
-      b.push_back(product.right(var_expr(bv), body));
-      if (!product.has_offset()) continue;
-      offsets.push_back(kernel::make_var(fmt::format("offset{}", j), {DType::kI32, s_.lanes}));
-      out.push_back(kernel::declare(offsets.back(), zeros()));
-      body.push_back(kernel::assign(offsets.back(), product.offset(var_expr(offsets.back()), b.back())));
-    }
-    for (int i = 0; i < rows; ++i) {
-      const ByteProduct::Operand a = product.left(a_bytes(row_base[static_cast<size_t>(i)], k, 1), i, body);
-      for (int j = 0; j < vectors; ++j) {
-        const Expr at = int_const(int64_t{i} * vectors + j);
-        body.push_back(
-            kernel::store(acc, at, product.add(kernel::load(acc, at), a, b[static_cast<size_t>(j)])));
-      }
-    }
-    out.push_back(kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body)));
-    for (int i = 0; i < rows && product.has_offset(); ++i) {
-      for (int j = 0; j < vectors; ++j) {
-        const Expr at = int_const(int64_t{i} * vectors + j);
-        out.push_back(
-            kernel::store(acc, at,
-                          kernel::add(kernel::load(acc, at),
-                                      product.whole_offset(var_expr(offsets[static_cast<size_t>(j)])))));
-      }
-    }
-    return out;
-  }
-
-  void prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const {
-    if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
-    const Expr next =
-        o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, k));
-    out.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
-  }
-
-  // byte_loop along the lists of byte_chains.h.
-  Stmts chain_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-                   const Expr& valid) {
-    TERN_CHECK(one_depth_block_, "chains run over the whole depth");
-    const ChainOperands& chains = *o_.chains;
-    const auto index = [](const Expr& value) { return kernel::cast(value, DType::kI64); };
-    const Var first = kernel::make_var("first_unit"), uv = kernel::make_var("unit");
-    const Expr entry = kernel::add(chains.group(n), int_const(ByteChains::kMasks));
-    const Expr end = index(kernel::load(chains.table, kernel::add(entry, int_const(1))));
-    Stmts out{kernel::let(first, index(kernel::load(chains.table, entry)))}, body;
-    const auto named = [&](const char* name, int number, const Expr& value) {
-      const Var v = kernel::make_var(fmt::format("{}{}", name, number), value->type);
-      body.push_back(kernel::let(v, value));
-      return var_expr(v);
-    };
-    std::array<Expr, 2> steps;
-    std::array<std::vector<Expr>, 2> b;
-    for (int which = 0; which < 2; ++which) {
-      const Expr at = kernel::add(kernel::mul(var_expr(uv), int_const(2)), int_const(which));
-      const Expr code = named("code", which, index(kernel::load(chains.codes, at)));
-      const Expr kind = kernel::op(ScalarOp::kAnd, {code, int_const(3)});
-      const Expr step = named("step", which, kernel::op(ScalarOp::kShr, {code, int_const(2)}));
-      const Expr word = kernel::bitcast(kernel::load(chains.table, kind), {DType::kI32, 1});
-      const Expr mask = named("mask", which,
-                              kernel::bitcast(kernel::broadcast(word, s_.lanes), {DType::kI8, s_.lanes * 4}));
-      steps[static_cast<size_t>(which)] = step;
-      for (int j = 0; j < vectors; ++j) {
-        prefetch_next_bytes(j, step, valid, body);
-        b[static_cast<size_t>(which)].push_back(named(
-            fmt::format("b{}_", j).c_str(), which, kernel::op(ScalarOp::kAnd, {b_bytes(n, step, j), mask})));
-      }
-    }
-    const Expr ones = kernel::broadcast(int_const(1, DType::kI16), 2 * s_.lanes);
-    for (int i = 0; i < rows; ++i) {
-      std::array<Expr, 2> a;
-      for (size_t which = 0; which < 2; ++which) {
-        const Expr four = a_bytes(row_base[static_cast<size_t>(i)], steps[which], 1);
-        const Expr word = kernel::broadcast(kernel::bitcast(four, {DType::kI32, 1}), s_.lanes);
-        a[which] = kernel::bitcast(word, {DType::kU8, s_.lanes * kByteGroup});
-        if (vectors > 1) a[which] = named(fmt::format("x{}_", i).c_str(), static_cast<int>(which), a[which]);
-      }
-      for (int j = 0; j < vectors; ++j) {
-        const auto pairs = [&](size_t which) {
-          return kernel::intrinsic(kernel::Intrinsic::kPairsU8I8,
-                                   {a[which], b[which][static_cast<size_t>(j)]}, {DType::kI16, 2 * s_.lanes});
-        };
-        const Expr at = int_const(int64_t{i} * vectors + j);
-        body.push_back(
-            kernel::store(acc, at,
-                          kernel::intrinsic(kernel::Intrinsic::kDot2I16,
-                                            {kernel::load(acc, at), kernel::add(pairs(0), pairs(1)), ones},
-                                            {DType::kI32, s_.lanes})));
-      }
-    }
-    out.push_back(kernel::loop(uv, var_expr(first), kernel::sub(end, var_expr(first)), LoopKind::kSerial,
-                               std::move(body)));
-    return out;
-  }
-
-  // byte_loop on words of A, and of B where there are many rows: one part of all rows, then the other, as few
-  // registers are left beside the sums.
-  Stmts byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
-                       int vectors, const Expr& valid) {
-    const ByteProduct product(ByteProducts::kPairs, s_.lanes);
-    const Var kv = kernel::make_var("k");
-    const Expr k = var_expr(kv);
-    Stmts body;
-    std::vector<ByteProduct::Operand> b(static_cast<size_t>(vectors));
-    for (int j = 0; j < vectors; ++j) {
-      prefetch_next_bytes(j, k, valid, body);
-      if (!o_.words_of_b) b[static_cast<size_t>(j)] = product.right(b_bytes(n, k, j), body);
-    }
-    for (int part = 0; part < kPairParts; ++part) {
-      const auto named = [&](const char* name, int number, const Expr& value) {
-        const Var v = kernel::make_var(fmt::format("{}{}_{}", name, number, part), value->type);
-        body.push_back(kernel::let(v, value));
-        return var_expr(v);
-      };
-      std::vector<Expr> pairs;
-      for (int j = 0; j < vectors; ++j)
-        pairs.push_back(o_.words_of_b ? named("b", j, b_words_.pairs(k, j, part))
-                                      : b[static_cast<size_t>(j)].parts[static_cast<size_t>(part)]);
-      for (int i = 0; i < rows; ++i) {
-        const Expr a = named("x", i, a_words_.pair(row_base[static_cast<size_t>(i)], part, k, s_.lanes));
-        for (int j = 0; j < vectors; ++j) {
-          const Expr at = int_const(int64_t{i} * vectors + j);
-          body.push_back(
-              kernel::store(acc, at,
-                            kernel::intrinsic(kernel::Intrinsic::kDot2I16,
-                                              {kernel::load(acc, at), a, pairs[static_cast<size_t>(j)]},
-                                              {DType::kI32, s_.lanes})));
-        }
-      }
-    }
-    return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
-  }
-
-  Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
-                    int vectors, const Expr& valid) {
-    switch (o_.step) {
-      case StepKind::kBytes:
-        if (o_.chains) return chain_loop(acc, row_base, n, rows, vectors, valid);
-        return o_.words_of_a ? byte_word_loop(acc, row_base, n, rows, vectors, valid)
-                             : byte_loop(acc, row_base, n, rows, vectors, valid);
-      case StepKind::kBf16Pairs:
-        return pair_loop(acc, row_base, n, rows, vectors, valid);
-      case StepKind::kFloats:
-        return b_in_words() ? word_loop(acc, row_base, n, rows, vectors, valid)
-                            : k_loop(acc, row_base, n, rows, vectors, valid);
-    }
-    TERN_UNREACHABLE();
-  }
-
-  bool b_in_words() const { return (words_in_place_ || !o_.gather_b) && o_.word_steps > 1; }
-
-  // What the next group's part of B has in place of vector j of step k.
-  void prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const {
-    if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
-    const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
-    const Expr first = b_in_words() ? kernel::index_div(next_k_, int_const(o_.word_steps)) : next_k_;
-    out.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(first, k))));
-  }
-
-  // Words of two bf16, one a column: vector j of step k.
-  Expr words(const Expr& n, const Expr& k, const Expr& k_first, int j) const {
-    const Expr column = int_const(int64_t{j} * s_.lanes);
-    if (!o_.gather_b)
-      return kernel::load(o_.b_buffer, o_.b_index(kernel::add(n, column), kernel::add(k_first, k)), s_.lanes);
-    const Expr at = kernel::add(kernel::mul(k, int_const(group_)), column);
-    return kernel::bitcast(kernel::load(b_panel_, kernel::mul(at, int_const(2)), 2 * s_.lanes),
-                           {DType::kU32, s_.lanes});
-  }
-
-  // k_loop on pairs of bf16.
-  Stmts pair_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-                  const Expr& valid) {
-    const Var kv = kernel::make_var("k");
-    const Expr k = var_expr(kv);
-    Stmts body;
-    std::vector<Expr> b;
-    for (int j = 0; j < vectors; ++j) {
-      prefetch_next(j, k, valid, body);
-      const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kU32, s_.lanes});
-      body.push_back(kernel::let(bv, words(n, k, k0_, j)));
-      b.push_back(var_expr(bv));
-    }
-    for (int i = 0; i < rows; ++i) {
-      const Expr step = kernel::mul(o_.gather_a ? k : kernel::add(k0_, k), int_const(2));
-      const Expr pair = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                     kernel::add(row_base[static_cast<size_t>(i)], step), 2);
-      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kU32, 1});
-      body.push_back(kernel::let(av, kernel::bitcast(pair, {DType::kU32, 1})));
-      const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
-      for (int j = 0; j < vectors; ++j) {
-        const Expr at = int_const(int64_t{i} * vectors + j);
-        body.push_back(kernel::store(acc, at,
-                                     kernel::intrinsic(kernel::Intrinsic::kDot2BF16,
-                                                       {kernel::load(acc, at), a, b[static_cast<size_t>(j)]},
-                                                       {DType::kF32, s_.lanes})));
-      }
-    }
-    return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
-  }
-
-  // k_loop where B lies in words of several steps, which are widened: a word a time, and what the last one of
-  // a depth that is no multiple holds.
-  Stmts word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-                  const Expr& valid) {
-    const int64_t steps = o_.word_steps, rest = k_dim_.value() % steps;
-    TERN_CHECK(one_depth_block_ || s_.block_depth % steps == 0,
-               "a depth block of {} steps splits words of {}", s_.block_depth, steps);
-    const Expr each = int_const(steps), k_first = kernel::index_div(k0_, each);
-    const auto body = [&](const Expr& word, int64_t count) {
-      Stmts out;
-      for (int j = 0; j < vectors; ++j) {
-        prefetch_next(j, word, valid, out);
-        const std::vector<Expr> b = o_.widen_words(kernel::add(n, int_const(int64_t{j} * s_.lanes)),
-                                                   kernel::add(k_first, word), static_cast<int>(count), out);
-        for (int64_t step = 0; step < count; ++step)
-          multiply_add(acc, row_base, kernel::add(kernel::mul(word, each), int_const(step)), rows, vectors, j,
-                       b[static_cast<size_t>(step)], out);
-      }
-      return out;
-    };
-    const Expr words = kernel::index_div(depth_, each);
-    const Var kv = kernel::make_var("k");
-    Stmts out{kernel::loop(kv, int_const(0), words, LoopKind::kSerial, body(var_expr(kv), steps))};
-    if (rest == 0) return out;
-    Stmts last = body(words, rest);
-    if (one_depth_block_) {
-      append(out, std::move(last));
+  // The rows left over: a static number of them, when m is static and row blocks are whole tiles.
+  const Var first = kernel::make_var("rest_row");
+  const Var rest = kernel::make_var("rest_rows");
+  if (m_dim_.is_const()) {
+    const int64_t rest_rows = m_dim_.value() % s_.rows;
+    TERN_CHECK(rows_known || s_.block_rows % s_.rows == 0, "row blocks of {} are no multiple of tiles of {}",
+               s_.block_rows, s_.rows);
+    if (rest_rows == 0) return out;
+    Stmts tail = register_tile(kernel::sub(rows_, int_const(rest_rows)), n, static_cast<int>(rest_rows),
+                               vectors, valid, nullptr);
+    if (rows_known) {
+      append(out, std::move(tail));
     } else {
       out.push_back(kernel::if_then(
-          kernel::compare(ScalarOp::kNe, kernel::index_rem(depth_, each), int_const(0)), std::move(last)));
+          kernel::compare(ScalarOp::kNe, kernel::index_rem(rows_, int_const(s_.rows)), int_const(0)),
+          std::move(tail)));
     }
     return out;
   }
+  if (s_.rows == 1) return out;
+  // As many as there are at run time: the smallest of a few tiles that covers them, surplus rows repeating
+  // the last one. Below four rows a tile is bound by latency, so fewer cost the same.
+  out.push_back(kernel::let(rest, kernel::index_rem(rows_, int_const(s_.rows))));
+  out.push_back(kernel::let(first, kernel::sub(rows_, var_expr(rest))));
+  Stmts tail = register_tile(var_expr(first), n, s_.rows, vectors, valid, var_expr(rest));
+  for (const int rows : {8, 4}) {
+    if (rows + 2 > s_.rows) continue;
+    tail = {kernel::if_then(kernel::compare(ScalarOp::kLe, var_expr(rest), int_const(rows)),
+                            register_tile(var_expr(first), n, rows, vectors, valid, var_expr(rest)),
+                            std::move(tail))};
+  }
+  out.push_back(
+      kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)), std::move(tail)));
+  return out;
+}
 
-  // Step k of all rows with vector j of B.
-  void multiply_add(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& k, int rows,
-                    int vectors, int j, const Expr& b, Stmts& out) const {
-    for (int i = 0; i < rows; ++i) {
-      const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
-      const Expr a = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                  kernel::add(row_base[static_cast<size_t>(i)], offset));
-      out.push_back(multiply_add_one(acc, i * vectors + j, a, b));
-    }
+Stmts Builder::register_tile(const Expr& r_value, const Expr& n, int rows, int vectors, const Expr& valid,
+                             const Expr& live_rows) {
+  const VType vector{sum_, s_.lanes};
+  const Buffer acc =
+      kernel::make_buffer("acc", vector, Scope::kRegister, kernel::Access::kReadWrite, rows * vectors);
+  const auto at = [&](int i, int j) { return int_const(int64_t{i} * vectors + j); };
+  const Var rv = kernel::make_var("r");
+  const Expr r = var_expr(rv);
+  Stmts out{kernel::let(rv, r_value), kernel::alloc(acc)};
+
+  // Row addresses: of A's elements at k = 0 (direct) or of the gathered block's rows.
+  std::vector<Expr> bases;
+  for (int i = 0; i < rows; ++i) {
+    Expr row = kernel::add(r, int_const(i));
+    if (live_rows && i > 0)
+      row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
+    const Var a = kernel::make_var(fmt::format("a{}", i));
+    out.push_back(
+        kernel::let(a, o_.words_of_a ? kernel::mul(row, int_const(a_words_.row_stride())) : row_base(row)));
+    bases.push_back(var_expr(a));
   }
 
-  Stmt multiply_add_one(const Buffer& acc, int64_t index, const Expr& a, const Expr& b) const {
-    const Expr at = int_const(index), old = kernel::load(acc, at), wide = kernel::broadcast(a, s_.lanes);
-    return kernel::store(
-        acc, at,
-        has_fma_ ? kernel::op(ScalarOp::kFma, {wide, b, old}) : kernel::add(kernel::mul(wide, b), old));
-  }
-
-  Stmts k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-               const Expr& valid) {
-    const Var kv = kernel::make_var("k");
-    const Expr k = var_expr(kv);
-    Stmts body;
-    std::vector<Expr> b;
+  const Expr zero = zeros();
+  Stmts clear, reload;
+  for (int i = 0; i < rows; ++i) {
     for (int j = 0; j < vectors; ++j) {
-      const Expr column = kernel::add(n, int_const(int64_t{j} * s_.lanes));
-      Expr value;
-      if (o_.gather_b) {
-        value = kernel::load(b_panel_,
-                             kernel::add(kernel::mul(k, int_const(group_)), int_const(int64_t{j} * s_.lanes)),
-                             s_.lanes);
-      } else {
-        value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
-                             o_.b_padded ? nullptr : lane_count(valid, j));
-      }
-      prefetch_next(j, k, valid, body);
-      const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
-      body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
-      b.push_back(var_expr(bv));
+      clear.push_back(kernel::store(acc, at(i, j), zero));
+      if (partial_)
+        reload.push_back(
+            kernel::store(acc, at(i, j), kernel::load(partial_, partial_index(r, i, n, j), s_.lanes)));
     }
-    for (int i = 0; i < rows; ++i) {
-      const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
-      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
-      body.push_back(kernel::let(av, kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                                  kernel::add(row_base[static_cast<size_t>(i)], offset))));
-      for (int j = 0; j < vectors; ++j)
-        body.push_back(multiply_add_one(acc, i * vectors + j, var_expr(av), b[static_cast<size_t>(j)]));
-    }
-    return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
   }
+  if (one_depth_block_) {
+    append(out, std::move(clear));
+  } else {
+    out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
+  }
+  append(out, depth_steps(acc, bases, n, rows, vectors, valid));
 
-  Stmts finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int rows, int vectors, const Expr& valid,
-                    const Expr& live_rows) {
-    const Expr m = kernel::add(row0_, r);
-    const auto column = [&](int j) { return kernel::add(n, int_const(int64_t{j} * s_.lanes)); };
-    Stmts out;
-    if (!o_.finish_is_long) {
-      for (int i = 0; i < rows; ++i) {
-        Stmts row;
-        for (int j = 0; j < vectors; ++j) {
-          append(row, o_.finish(kernel::add(m, int_const(i)), column(j),
-                                kernel::load(acc, int_const(int64_t{i} * vectors + j)), s_.lanes,
-                                lane_count(valid, j)));
-        }
-        if (live_rows && i > 0) {
-          out.push_back(
-              kernel::if_then(kernel::compare(ScalarOp::kLt, int_const(i), live_rows), std::move(row)));
-        } else {
-          out.push_back(kernel::block(std::move(row)));
-        }
-      }
-      return out;
-    }
-    const int64_t width = int64_t{vectors} * s_.lanes;
-    const Buffer stage =
-        kernel::make_buffer("stage", {sum_, 1}, Scope::kStack, kernel::Access::kReadWrite, rows * width);
-    out.push_back(kernel::alloc(stage));
+  Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
+  if (one_depth_block_) {
+    append(out, std::move(finish));
+  } else {
+    Stmts keep;
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < vectors; ++j) {
-        out.push_back(kernel::store(stage, int_const(i * width + int64_t{j} * s_.lanes),
-                                    kernel::load(acc, int_const(int64_t{i} * vectors + j))));
+        // Surplus rows of a clamped tile have no place of their own.
+        Stmt one = kernel::store(partial_, partial_index(r, i, n, j), kernel::load(acc, at(i, j)));
+        if (live_rows && i > 0)
+          one = kernel::if_then(kernel::compare(ScalarOp::kLt, int_const(i), live_rows), {one});
+        keep.push_back(one);
       }
     }
-    const Var iv = kernel::make_var("i");
-    Stmts row;
-    for (int j = 0; j < vectors; ++j) {
-      const Expr value = kernel::load(
-          stage, kernel::add(kernel::mul(var_expr(iv), int_const(width)), int_const(int64_t{j} * s_.lanes)),
-          s_.lanes);
-      append(row, o_.finish(kernel::add(m, var_expr(iv)), column(j), value, s_.lanes, lane_count(valid, j)));
+    out.push_back(kernel::if_then(last_, std::move(finish), std::move(keep)));
+  }
+  return {kernel::block(std::move(out))};
+}
+
+void Builder::plan_prefetch(const Expr& n, Stmts& out) {
+  const Var column = kernel::make_var("next_n"), step = kernel::make_var("next_k");
+  Expr next_n = kernel::add(n, int_const(group_)), next_k = k0_;
+  if (!one_depth_block_) {
+    const Expr end = kernel::add(n0_, clipped(s_.block_columns, n0_, n_dim_, n_));
+    const Expr last_group = kernel::compare(ScalarOp::kGe, next_n, end);
+    const Expr first_n = kernel::select(last_, kernel::add(n0_, int_const(s_.block_columns)), n0_);
+    const Expr after = kernel::select(last_, int_const(0), kernel::add(k0_, depth_));
+    next_n = kernel::select(last_group, first_n, next_n);
+    next_k = kernel::select(last_group, after, next_k);
+  }
+  out.push_back(kernel::let(column, next_n));
+  out.push_back(kernel::let(step, next_k));
+  next_n_ = var_expr(column);
+  next_k_ = var_expr(step);
+}
+
+Expr Builder::partial_index(const Expr& r, int i, const Expr& n, int j) const {
+  const Expr column = kernel::add(kernel::sub(n, n0_), int_const(int64_t{j} * s_.lanes));
+  return kernel::add(kernel::mul(kernel::add(r, int_const(i)), int_const(s_.block_columns)), column);
+}
+
+Expr Builder::lane_count(const Expr& valid, int j) const {
+  if (!valid) return nullptr;
+  const int64_t before = int64_t{j} * s_.lanes;
+  if (valid->kind == kernel::ExprKind::kConst) {
+    return valid->i - before >= s_.lanes ? nullptr : int_const(valid->i - before);
+  }
+  return kernel::max(kernel::min(kernel::sub(valid, int_const(before)), int_const(s_.lanes)), int_const(0));
+}
+
+Expr Builder::zeros() const {
+  return kernel::broadcast(sum_ == DType::kI32 ? int_const(0, DType::kI32) : kernel::float_const(0.0),
+                           s_.lanes);
+}
+
+Stmts Builder::finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int rows, int vectors,
+                           const Expr& valid, const Expr& live_rows) {
+  const Expr m = kernel::add(row0_, r);
+  const auto column = [&](int j) { return kernel::add(n, int_const(int64_t{j} * s_.lanes)); };
+  Stmts out;
+  if (!o_.finish_is_long) {
+    for (int i = 0; i < rows; ++i) {
+      Stmts row;
+      for (int j = 0; j < vectors; ++j) {
+        append(row, o_.finish(kernel::add(m, int_const(i)), column(j),
+                              kernel::load(acc, int_const(int64_t{i} * vectors + j)), s_.lanes,
+                              lane_count(valid, j)));
+      }
+      if (live_rows && i > 0) {
+        out.push_back(
+            kernel::if_then(kernel::compare(ScalarOp::kLt, int_const(i), live_rows), std::move(row)));
+      } else {
+        out.push_back(kernel::block(std::move(row)));
+      }
     }
-    out.push_back(kernel::loop(iv, int_const(0), live_rows ? live_rows : int_const(rows), LoopKind::kSerial,
-                               std::move(row)));
     return out;
   }
+  const int64_t width = int64_t{vectors} * s_.lanes;
+  const Buffer stage =
+      kernel::make_buffer("stage", {sum_, 1}, Scope::kStack, kernel::Access::kReadWrite, rows * width);
+  out.push_back(kernel::alloc(stage));
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < vectors; ++j) {
+      out.push_back(kernel::store(stage, int_const(i * width + int64_t{j} * s_.lanes),
+                                  kernel::load(acc, int_const(int64_t{i} * vectors + j))));
+    }
+  }
+  const Var iv = kernel::make_var("i");
+  Stmts row;
+  for (int j = 0; j < vectors; ++j) {
+    const Expr value = kernel::load(
+        stage, kernel::add(kernel::mul(var_expr(iv), int_const(width)), int_const(int64_t{j} * s_.lanes)),
+        s_.lanes);
+    append(row, o_.finish(kernel::add(m, var_expr(iv)), column(j), value, s_.lanes, lane_count(valid, j)));
+  }
+  out.push_back(kernel::loop(iv, int_const(0), live_rows ? live_rows : int_const(rows), LoopKind::kSerial,
+                             std::move(row)));
+  return out;
+}
 
-  const Dim m_dim_, n_dim_, k_dim_;
-  const ContractionSchedule& s_;
-  const bool has_fma_;
-  const ContractionOperands& o_;
-  kernel::ParamTable& params_;
-  int64_t group_ = 0;
-  int step_ = 1;  // elements of a step along k
-  DType sum_ = DType::kF32;
-  bool one_depth_block_ = false;
-  bool words_in_place_ = false;  // read words of B though there are panels of it
-  Expr next_n_, next_k_;
-  Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
-  Buffer a_block_, b_panel_, partial_;
-  WordRows a_words_;
-  WordPanel b_words_;
-};
+}  // namespace contraction
 
-}  // namespace
+using contraction::Builder;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::Stmt;
 
 int step_group(StepKind kind) {
   return kind == StepKind::kBytes ? kByteGroup : kind == StepKind::kBf16Pairs ? 2 : 1;

@@ -16,20 +16,31 @@ int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }
 
-// Cycles that one k step of a register tile takes at least: two fused multiply-adds and two loads a cycle,
-// and the latency of a dependent fused multiply-add (4 cycles) when there are too few accumulators to hide
-// it.
-double step_cycles(int rows, int vectors) {
-  const double fma = rows * vectors / 2.0;
-  const double loads = (rows + vectors) / 2.0;
-  return std::max({fma, loads, 4.0});
+// NEON multiplies by elements of vectors: of floats, four steps of a row of A are one load.
+int elements_of_a(const ContractionShape& shape, const MachineModel& machine) {
+  return machine.arch == Arch::kAArch64 && !shape.bytes ? 4 : 1;
 }
 
-// Registers: the accumulators, one row of B and one broadcast must fit.
+// Cycles that one k step of a register tile takes at least: two fused multiply-adds and two loads a cycle,
+// and the latency of a dependent fused multiply-add (4 cycles) when there are too few accumulators to hide
+// it. Where A's elements are loaded by instructions of their own: three instructions a cycle.
+double step_cycles(int rows, int vectors, int a_elements, const MachineModel& machine) {
+  const double fma = rows * vectors / 2.0;
+  const double loads = (rows + vectors) / 2.0;
+  const double issue =
+      machine.arch == Arch::kAArch64
+          ? (rows * vectors + static_cast<double>(rows) / a_elements + vectors / 2.0 + 1.5) / 3.0
+          : 0;
+  return std::max({fma, loads, issue, 4.0});
+}
+
+// Registers: the accumulators, one row of B and what multiplies it must fit: one broadcast, or elements of A
+// (clang spills without two to spare).
 // Chains: the vectors of two steps, their products and a constant, and some that compilers move early.
-bool fits(int rows, int vectors, const ContractionShape& shape, const MachineModel& machine) {
+bool fits(int rows, int vectors, int a_elements, const ContractionShape& shape, const MachineModel& machine) {
   if (shape.chains) return rows * vectors + 2 * vectors + 5 <= machine.vector_registers;
-  return rows * vectors + vectors + 1 <= machine.vector_registers;
+  const int a = machine.arch != Arch::kAArch64 ? 1 : a_elements > 1 ? rows + 2 : 6;
+  return rows * vectors + vectors + a <= machine.vector_registers;
 }
 
 // Rows that lie a multiple of 4 KB apart share one set of an L1 cache whose ways have 4 KB (the usual kind):
@@ -43,7 +54,8 @@ bool rows_stay_in_l1(int rows, int64_t row_bytes, const MachineModel& machine) {
 
 // Cycles that a k step of covering m rows and n columns with such tiles costs; partial tiles cost what they
 // are.
-double cover_cost(int rows, int vectors, int lanes, int64_t m, int64_t n) {
+double cover_cost(int rows, int vectors, int lanes, int a_elements, int64_t m, int64_t n,
+                  const MachineModel& machine) {
   const int64_t groups = n / (vectors * lanes);
   const int64_t rest_vectors = ceil_div(n % (vectors * lanes), lanes);
   const int64_t tiles = ceil_div(m, rows);
@@ -53,23 +65,27 @@ double cover_cost(int rows, int vectors, int lanes, int64_t m, int64_t n) {
     const int64_t count = t == 0 ? m - (big - 1) * tiles : tiles - (m - (big - 1) * tiles);
     const int r = static_cast<int>(big - t);
     if (count <= 0 || r <= 0) continue;
-    cost += static_cast<double>(count) * static_cast<double>(groups) * step_cycles(r, vectors);
-    if (rest_vectors > 0) cost += static_cast<double>(count) * step_cycles(r, static_cast<int>(rest_vectors));
+    cost += static_cast<double>(count) * static_cast<double>(groups) *
+            step_cycles(r, vectors, a_elements, machine);
+    if (rest_vectors > 0)
+      cost +=
+          static_cast<double>(count) * step_cycles(r, static_cast<int>(rest_vectors), a_elements, machine);
   }
   return cost;
 }
 
 }  // namespace
 
-double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n) {
-  return cover_cost(s.rows, s.vectors, s.lanes, m, n);
+double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n, const MachineModel& machine) {
+  return cover_cost(s.rows, s.vectors, s.lanes, s.a_elements, m, n, machine);
 }
 
-double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s) {
+double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s,
+                          const MachineModel& machine) {
   constexpr double kGather = 1.5;          // one vector of A, into scratch
   constexpr double kMultiplyShare = 0.93;  // of the peak, in the inner loops
   const auto m = static_cast<double>(shape.m), k = static_cast<double>(shape.k);
-  const double multiply = cover_cycles(s, shape.m, shape.n) * k / kMultiplyShare;
+  const double multiply = cover_cycles(s, shape.m, shape.n, machine) * k / kMultiplyShare;
   if (!shape.packs_a) return static_cast<double>(shape.batch) * multiply;
   // Windows are gathered tap by tap.
   const int64_t run = shape.depth_granule > 1 ? shape.depth_granule : shape.k;
@@ -82,6 +98,7 @@ double contraction_cycles(const ContractionShape& shape, const ContractionSchedu
 void choose_register_tile(const ContractionShape& shape, const MachineModel& machine,
                           ContractionSchedule& s) {
   s.lanes = machine.vector_bits / 32;
+  s.a_elements = elements_of_a(shape, machine);
   const int panel_vectors = std::max(1, kPanelColumns / s.lanes);
   double best = 0;
   for (int vectors = 1; vectors <= 8; ++vectors) {
@@ -89,9 +106,10 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
     if (shape.chains && vectors * s.lanes != kChainColumns) continue;
     // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
     if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
-    for (int rows = 1; rows <= 24 && fits(rows, vectors, shape, machine); ++rows) {
+    for (int rows = 1; rows <= 24 && fits(rows, vectors, s.a_elements, shape, machine); ++rows) {
       if (rows > 1 && (rows > shape.m || !rows_stay_in_l1(rows, shape.a_row_bytes, machine))) break;
-      double cost = cover_cost(rows, vectors, s.lanes, std::min<int64_t>(shape.m, 4096), shape.n);
+      double cost = cover_cost(rows, vectors, s.lanes, s.a_elements, std::min<int64_t>(shape.m, 4096),
+                               shape.n, machine);
       cost *= 1.0 + 0.002 * vectors;  // on ties, fewer streams of B
       cost *= 1.0 - 0.0005 * rows;    // and fewer, larger tiles
       if (best == 0 || cost < best) {

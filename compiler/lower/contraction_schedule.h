@@ -47,6 +47,7 @@ struct ContractionSchedule {
   int rows = 1, vectors = 1;  // register tile
   int64_t block_rows = 1, block_columns = 1, block_depth = 1;
   bool prefetch = false;     // the next group's part of B is asked for while this group's is used
+  int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply
   std::string text() const;  // "tile 12x2x16, block 192x64x256"
 };
 
@@ -56,14 +57,15 @@ inline constexpr int kPanelColumns = 16;
 // of floats, so schedules count steps and need not know.
 inline constexpr int kByteGroup = 4;
 
-// Sets lanes, rows and vectors: the register tile that covers m x n in the fewest cycles.
+// Sets lanes, rows, vectors and a_elements: the register tile that covers m x n in the fewest cycles.
 void choose_register_tile(const ContractionShape& shape, const MachineModel& machine, ContractionSchedule& s);
 // The least number of cycles that one step of k takes over m rows and n columns.
-double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n);
+double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n, const MachineModel& machine);
 
 // Cycles that the whole contraction takes on one core with its operands at hand: the multiply-adds, and
 // gathering A once a column block where that is done.
-double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s);
+double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s,
+                          const MachineModel& machine);
 
 ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine);
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kKiB = 1024, kMiB = 1024 * 1024;
 
-constexpr std::array<MachineModel, 8> kMachines = {{
+constexpr std::array<MachineModel, 10> kMachines = {{
     {"x86_64_v2", Arch::kX86_64, 128, 16, false, false, 32 * kKiB, 256 * kKiB, 1 * kMiB},
     {"x86_64_v3", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB},
     {"x86_64_v4", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB},
@@ -23,6 +23,10 @@ constexpr std::array<MachineModel, 8> kMachines = {{
     {"aarch64", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB},
     {"aarch64+dotprod", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB,
      ByteProducts::kDot4Signed, Variants::kBytes},
+    {"aarch64+i8mm", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB,
+     ByteProducts::kDot4, Variants::kBytes},
+    {"aarch64+bf16", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB,
+     ByteProducts::kPairs, Variants::kBf16},
 }};
 
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
@@ -46,13 +50,15 @@ struct LevelImage {
   ImageKind kind;
 };
 // Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
-constexpr std::array<LevelImage, 16> kImages = {{
+constexpr std::array<LevelImage, 18> kImages = {{
     {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
     {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
     {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
     {Level::kX86V3Vnni, {"x86_64_v3+vnni", ImageFormat::kElf, ""}},
     {Level::kX86V4Vnni, {"x86_64_v4+vnni", ImageFormat::kElf, ""}},
     {Level::kX86V4Bf16, {"x86_64_v4+bf16", ImageFormat::kElf, ""}},
+    {Level::kAArch64Bf16, {"aarch64+bf16", ImageFormat::kElf, ""}},
+    {Level::kAArch64I8mm, {"aarch64+i8mm", ImageFormat::kElf, ""}},
     {Level::kAArch64Dot, {"aarch64+dotprod", ImageFormat::kElf, ""}},
     {Level::kAArch64, {"aarch64", ImageFormat::kElf, ""}},
     {Level::kCudaSm90, {"cuda_sm_90a_hopper", ImageFormat::kCubin, "sm_90a"}},
@@ -65,9 +71,9 @@ constexpr std::array<LevelImage, 16> kImages = {{
     {Level::kVulkanMatrix, {"vulkan_matrix", ImageFormat::kSpirv, "vulkan1.3"}},
 }};
 
-constexpr std::array<Level, 8> kLevels = {Level::kX86V2,     Level::kX86V3,     Level::kX86V4,
-                                          Level::kX86V3Vnni, Level::kX86V4Vnni, Level::kX86V4Bf16,
-                                          Level::kAArch64,   Level::kAArch64Dot};
+constexpr std::array<Level, 10> kLevels = {
+    Level::kX86V2,     Level::kX86V3,   Level::kX86V4,      Level::kX86V3Vnni,   Level::kX86V4Vnni,
+    Level::kX86V4Bf16, Level::kAArch64, Level::kAArch64Dot, Level::kAArch64I8mm, Level::kAArch64Bf16};
 
 std::vector<Level> levels_of(Arch arch) {
   std::vector<Level> out;
@@ -138,6 +144,8 @@ Level base_level(Level level) {
     case Level::kX86V4Bf16:
       return Level::kX86V4;
     case Level::kAArch64Dot:
+    case Level::kAArch64I8mm:
+    case Level::kAArch64Bf16:
       return Level::kAArch64;
     default:
       return level;

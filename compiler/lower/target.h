@@ -23,6 +23,8 @@ enum class Level : uint8_t {
   kX86V4Bf16,       // kX86V4 and AVX-512 BF16: variants of contractions of bf16 only
   kAArch64,         // ARMv8.0 NEON: 32 of 128
   kAArch64Dot,      // kAArch64 and the dot products of ARMv8.2: variants of integer contractions only
+  kAArch64I8mm,     // kAArch64 and the mixed dot products of ARMv8.6: likewise
+  kAArch64Bf16,     // kAArch64 and those of bf16: variants of contractions of bf16 only
   kCudaSm80,        // Ampere and later: mma.sync, cp.async
   kCudaSm90,        // Hopper (sm_90a): wgmma, TMA; runs nowhere else
   kVulkan11,        // what every Vulkan 1.1 device has

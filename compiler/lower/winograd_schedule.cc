@@ -42,7 +42,7 @@ double direct_cycles(const WinogradShape& shape, const MachineModel& machine) {
   c.depth_granule = shape.channels;
   const ContractionSchedule s = default_contraction_schedule(c, machine);
   const double weights = static_cast<double>(c.k * c.n) * 4 / machine.memory_bytes_a_cycle;
-  return with_idle(contraction_cycles(c, s) + weights, 16);
+  return with_idle(contraction_cycles(c, s, machine) + weights, 16);
 }
 
 double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, int64_t patches,
@@ -58,7 +58,7 @@ double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, in
   const double output = all * static_cast<double>(ceil_div(shape.columns, p.lanes)) * transform;
 
   const int64_t group = int64_t{p.vectors} * p.lanes;
-  const double multiply = cover_cycles(p, p.block_rows, shape.columns) * channels / kMultiplyShare;
+  const double multiply = cover_cycles(p, p.block_rows, shape.columns, machine) * channels / kMultiplyShare;
   const auto register_tiles =
       static_cast<double>(ceil_div(p.block_rows, p.rows) * ceil_div(shape.columns, group));
   const double product = multiply + register_tiles * (kRegisterTile + 1.5 * p.rows * p.vectors);

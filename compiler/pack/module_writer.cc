@@ -66,6 +66,10 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return {{kArm, k_cpu_arch, module::ConditionOp::Equal}};
     case lower::Level::kAArch64Dot:
       return with({{kArm, k_cpu_arch, module::ConditionOp::Equal}}, k_arm_dotprod);
+    case lower::Level::kAArch64I8mm:
+      return with({{kArm, k_cpu_arch, module::ConditionOp::Equal}}, k_arm_i8mm);
+    case lower::Level::kAArch64Bf16:
+      return with({{kArm, k_cpu_arch, module::ConditionOp::Equal}}, k_arm_bf16);
     case lower::Level::kCudaSm80:
     case lower::Level::kCudaSm90:
       if (kind.architecture == "sm_90a") return {{1, k_cuda_wgmma, module::ConditionOp::AtLeast}};

@@ -22,6 +22,7 @@ struct CTarget {
   bool vnni = false;     // vpdpbusd, vpdpwssd: in the AVX-512 form if avx512, else in AVX-VNNI's
   bool bf16 = false;     // vdpbf16ps
   bool dotprod = false;  // sdot, udot
+  bool usdot = false;    // usdot
 };
 
 // nullptr when unknown.

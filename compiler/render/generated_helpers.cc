@@ -65,6 +65,10 @@ std::string dot_text(HelperSet& set, std::string_view name, int lanes, std::stri
     return text +
            "  __asm__(\"sdot %0.4s, %1.16b, %2.16b\" : \"+w\"(acc) : \"w\"(a), \"w\"(b));\n  return "
            "acc;\n}\n";
+  if (name == "dot4_u8i8" && lanes == 4 && set.target().usdot)
+    return text +
+           "  __asm__(\"usdot %0.4s, %1.16b, %2.16b\" : \"+w\"(acc) : \"w\"(a), \"w\"(b));\n  return "
+           "acc;\n}\n";
   text += fmt::format("  {0} p = __builtin_convertvector(a, {0}) * __builtin_convertvector(b, {0});\n", wide);
   if (lanes == 1)
     return text + fmt::format("  return acc + p[0] + p[1]{};\n}}\n", width == 4 ? " + p[2] + p[3]" : "");
@@ -108,7 +112,11 @@ std::string dot2_text(HelperSet& set, int lanes, std::string_view self) {
   const std::string acc = set.named_type("f32", lanes), pairs = set.named_type("u32", lanes);
   const std::string text = fmt::format("static inline {0} {1}({0} acc, {2} a, {2} b) {{\n", acc, self, pairs);
   const int bits = 32 * lanes;
-  if (set.target().bf16 && (bits == 128 || bits == 256 || bits == 512)) {
+  if (set.target().bf16 && set.target().arch == CArch::kAArch64 && bits == 128)
+    return text +
+           "  __asm__(\"bfdot %0.4s, %1.8h, %2.8h\" : \"+w\"(acc) : \"w\"(a), \"w\"(b));\n  return acc;\n}\n";
+  if (set.target().bf16 && set.target().arch == CArch::kX86_64 &&
+      (bits == 128 || bits == 256 || bits == 512)) {
     return text + fmt::format(
                       "  typedef __bf16 bf16_pairs __attribute__((vector_size({})));\n"
                       "  return ({})__builtin_ia32_dpbf16ps_{}(acc, (bf16_pairs)a, (bf16_pairs)b);\n}}\n",

@@ -49,6 +49,12 @@ const LevelFlags* level_flags(std::string_view name) {
       {"aarch64+dotprod",
        {"--target=aarch64-unknown-linux-gnu", "-march=armv8.2-a+dotprod", "-DTERN_FMA"},
        "aarch64linux"},
+      {"aarch64+i8mm",
+       {"--target=aarch64-unknown-linux-gnu", "-march=armv8.2-a+dotprod+i8mm", "-DTERN_FMA"},
+       "aarch64linux"},
+      {"aarch64+bf16",
+       {"--target=aarch64-unknown-linux-gnu", "-march=armv8.2-a+bf16", "-DTERN_FMA"},
+       "aarch64linux"},
       {"aarch64", {"--target=aarch64-unknown-linux-gnu", "-march=armv8-a", "-DTERN_FMA"}, "aarch64linux"},
   };
   for (const LevelFlags& l : kLevels) {
@@ -257,7 +263,7 @@ Result<KernelImage> compile_kernels(std::string_view level, const std::vector<st
   if (flags == nullptr)
     return error(
         "The level '{}' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
-        "x86_64_v4+vnni, x86_64_v4+bf16, aarch64, aarch64+dotprod.",
+        "x86_64_v4+vnni, x86_64_v4+bf16, aarch64, aarch64+dotprod, aarch64+i8mm, aarch64+bf16.",
         level);
   TERN_ASSIGN(Tools tools, find_tools());
   return LevelCompiler(*flags, std::move(tools), options).run(units, entries);

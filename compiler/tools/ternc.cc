@@ -222,8 +222,10 @@ int main(int argc, char** argv) {
   app.add_option(
          "--targets", options.targets,
          "What to compile for, comma-separated: cpu (this machine's architecture, every level worth having), "
-         "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni or +dotprod, "
-         "x86_64_v4 with +bf16; cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan (all levels), "
+         "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni, +dotprod or "
+         "+i8mm, "
+         "x86_64_v4 and aarch64 with +bf16; cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan (all "
+         "levels), "
          "vulkan:1.1, "
          "vulkan:device.json (a device that tern devices --json wrote down)")
       ->capture_default_str();

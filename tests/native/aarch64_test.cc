@@ -56,7 +56,9 @@ void build_runner(const std::string& object, const std::string& program) {
   REQUIRE_MESSAGE(linked->exit_code == 0, linked->output);
 }
 
-TEST_CASE("scalar ops agree with the evaluator on aarch64 under qemu") {
+// Runs each case's kernel on its contents, compiled for the level, and compares with the evaluator.
+void check_under_qemu(const std::string& level, const std::vector<Case>& cases,
+                      const std::vector<Contents>& before) {
   std::string qemu = find_program("TERN_QEMU_AARCH64", {"qemu-aarch64", "qemu-aarch64-static"});
   if (qemu.empty()) {
     MESSAGE("qemu-aarch64 is not installed: aarch64 kernels are not run");
@@ -64,22 +66,18 @@ TEST_CASE("scalar ops agree with the evaluator on aarch64 under qemu") {
   }
   Folder folder;
   build_runner(folder.path + "/runner.o", folder.path + "/runner");
-  std::vector<Case> cases = op_cases("aarch64", false);
   std::vector<kernel::Kernel> kernels;
   for (const Case& c : cases) kernels.push_back(c.kernel);
-  auto image = compile(kernels, "aarch64");
+  auto image = compile(kernels, level);
   REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
 
-  std::mt19937 random(11);
   std::string input;
   append_number(input, image->bytes.size());
   input.append(reinterpret_cast<const char*>(image->bytes.data()), image->bytes.size());
-  std::vector<Contents> before;
   for (size_t k = 0; k < cases.size(); ++k) {
-    before.push_back(random_contents(cases[k].kernel, random));
     append_number(input, image->kernels[k].offset);
-    append_number(input, before.back().size());
-    for (const auto& bytes : before.back()) {
+    append_number(input, before[k].size());
+    for (const auto& bytes : before[k]) {
       append_number(input, bytes.size());
       input.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
@@ -108,6 +106,55 @@ TEST_CASE("scalar ops agree with the evaluator on aarch64 under qemu") {
     std::string problem = compare_with_evaluator(cases[k].kernel, before[k], static_cast<int32_t>(code),
                                                  written, cases[k].ulps);
     CHECK_MESSAGE(problem.empty(), cases[k].what << ": " << problem);
+  }
+}
+
+std::vector<Contents> contents_of(const std::vector<Case>& cases) {
+  std::mt19937 random(11);
+  std::vector<Contents> contents;
+  for (const Case& c : cases) contents.push_back(random_contents(c.kernel, random));
+  return contents;
+}
+
+TEST_CASE("scalar ops agree with the evaluator on aarch64 under qemu") {
+  const std::vector<Case> cases = op_cases("aarch64", false);
+  check_under_qemu("aarch64", cases, contents_of(cases));
+}
+
+Case dot_case(const std::string& name, const char* sum, const char* a, const char* b, int operands,
+              int ulps) {
+  const auto kernel = kernel::parse_kernel(fmt::format(
+      "kernel {0} {{\n  bind c: {1} read\n  bind a: {2} read\n  bind b: {3} read\n  bind y: {1} write\n"
+      "  y[0] = {0}.{1}x4(c[0; 4], a[0; {4}], b[0; {4}])\n}}\n",
+      name, sum, a, b, operands));
+  REQUIRE_MESSAGE(kernel.ok(), (kernel.ok() ? "" : kernel.error().text()));
+  return {kernel.value(), name, static_cast<double>(ulps)};
+}
+
+TEST_CASE("dot products of bytes are exact on every level of aarch64") {
+  const std::vector<Case> cases = {dot_case("dot4_u8i8", "i32", "u8", "i8", 16, 0),
+                                   dot_case("dot4_i8i8", "i32", "i8", "i8", 16, 0)};
+  for (const char* level : {"aarch64", "aarch64+dotprod", "aarch64+i8mm"}) {
+    CAPTURE(level);
+    check_under_qemu(level, cases, contents_of(cases));
+  }
+}
+
+// bfdot rounds its sums otherwise than two steps in f32 do; sums of one sign keep that small.
+TEST_CASE("dot products of bf16 on aarch64") {
+  const std::vector<Case> cases = {dot_case("dot2_bf16", "f32", "u32", "u32", 4, 4)};
+  Contents contents = contents_of(cases)[0];
+  std::mt19937 random(12);
+  for (size_t b = 0; b < 3; ++b) {
+    for (size_t i = 0; i + 4 <= contents[b].size(); i += 4) {
+      const auto bf16 = [&] { return 0x3f80u + random() % 0x180u; };  // 1 to 8
+      const uint32_t word = b == 0 ? bf16() << 16 : bf16() << 16 | bf16();
+      std::memcpy(&contents[b][i], &word, 4);
+    }
+  }
+  for (const char* level : {"aarch64", "aarch64+bf16"}) {
+    CAPTURE(level);
+    check_under_qemu(level, cases, {contents});
   }
 }
 

@@ -1,0 +1,162 @@
+// What build_contraction_kernel builds with: the loops of one contraction. Blocks of the grid, and what is
+// gathered for them, are in contraction_kernel.cc; the steps along k of a register tile in
+// contraction_steps.cc.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "compiler/lower/byte_words.h"
+#include "compiler/lower/contraction_kernel.h"
+
+namespace tern::lower::contraction {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::LoopKind;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::Stmt;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+
+using Stmts = std::vector<Stmt>;
+
+class Builder {
+ public:
+  Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,
+          const ContractionOperands& o, kernel::ParamTable& params)
+      : m_dim_(m), n_dim_(n), k_dim_(k), s_(s), has_fma_(has_fma), o_(o), params_(params) {
+    group_ = int64_t{s.vectors} * s.lanes;
+    step_ = step_group(o.step);
+    sum_ = o.step == StepKind::kBytes ? DType::kI32 : DType::kF32;
+    m_ = params.expr(m);
+    n_ = params.expr(n);
+    k_ = params.expr(k);
+    one_depth_block_ = k.is_const() && k.value() <= s.block_depth;
+  }
+
+  ContractionKernel build(const kernel::GridAxis& batch);
+
+  Stmts columns(const ContractionColumns& block);
+
+ private:
+  static Buffer scratch(const char* name, int64_t elements, DType type);
+
+  // min(block, extent - start), a constant when the blocks divide a static extent.
+  static Expr clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr);
+
+  // The block's columns when it has one row: words are widened in registers, a panel would be widened for
+  // that row alone; over the whole depth at once, as memory is read fastest.
+  Stmts single_row();
+
+  Stmts depth_loop();
+
+  Stmts depth_block();
+
+  // Where row r of the block begins: at k = 0 of A itself, at the block's first step in scratch.
+  Expr row_base(const Expr& r) const;
+
+  // Bytes of `count` steps of a row of A.
+  Expr a_bytes(const Expr& base, const Expr& step, int count) const;
+
+  // Bytes of a step of vector j of the columns from n on.
+  Expr b_bytes(const Expr& n, const Expr& step, int j) const;
+
+  // Whole groups of columns, then what is left.
+  Stmts column_groups();
+
+  // All rows of the block for the columns n.. n + vectors*lanes; `valid` (null: all) says how many columns
+  // exist.
+  Stmts column_group(const Expr& n_value, int vectors, const Expr& valid);
+
+  Stmts row_tiles(const Expr& n, int vectors, const Expr& valid);
+
+  // Rows r.. r+rows-1 (relative to the block). live_rows (null: all): how many of them exist.
+  Stmts register_tile(const Expr& r_value, const Expr& n, int rows, int vectors, const Expr& valid,
+                      const Expr& live_rows);
+
+  bool prefetches() const { return s_.prefetch && o_.b_buffer && o_.b_padded && !o_.gather_b; }
+
+  // What comes after this group of columns: the next one, the block's first at the next depth, or the next
+  // block's first.
+  void plan_prefetch(const Expr& n, Stmts& out);
+
+  Expr partial_index(const Expr& r, int i, const Expr& n, int j) const;
+
+  // Columns of vector j that exist, or null for all of them.
+  Expr lane_count(const Expr& valid, int j) const;
+
+  Expr zeros() const;
+
+  // k_loop on groups of bytes.
+  Stmts byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                  const Expr& valid);
+
+  void prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const;
+
+  // byte_loop along the lists of byte_chains.h.
+  Stmts chain_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                   const Expr& valid);
+
+  // byte_loop on words of A, and of B where there are many rows: one part of all rows, then the other, as few
+  // registers are left beside the sums.
+  Stmts byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                       int vectors, const Expr& valid);
+
+  Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                    int vectors, const Expr& valid);
+
+  bool b_in_words() const { return (words_in_place_ || !o_.gather_b) && o_.word_steps > 1; }
+
+  // What the next group's part of B has in place of vector j of step k.
+  void prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const;
+
+  // Words of two bf16, one a column: vector j of step k.
+  Expr words(const Expr& n, const Expr& k, const Expr& k_first, int j) const;
+
+  // k_loop on pairs of bf16.
+  Stmts pair_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                  const Expr& valid);
+
+  // k_loop where B lies in words of several steps, which are widened: a word a time, and what the last one of
+  // a depth that is no multiple holds.
+  Stmts word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+                  const Expr& valid);
+
+  // Step k of all rows with vector j of B.
+  void multiply_add(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& k, int rows,
+                    int vectors, int j, const Expr& b, Stmts& out) const;
+
+  Stmt multiply_add_one(const Buffer& acc, int64_t index, const Expr& a, const Expr& b) const;
+
+  Stmts k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
+               const Expr& valid);
+
+  // Step k of a register tile; `a(row)` is what multiplies it.
+  Stmts k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows, int vectors, const Expr& valid,
+               const std::function<Expr(int)>& a);
+
+  Stmts finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int rows, int vectors, const Expr& valid,
+                    const Expr& live_rows);
+
+  const Dim m_dim_, n_dim_, k_dim_;
+  const ContractionSchedule& s_;
+  const bool has_fma_;
+  const ContractionOperands& o_;
+  kernel::ParamTable& params_;
+  int64_t group_ = 0;
+  int step_ = 1;  // elements of a step along k
+  DType sum_ = DType::kF32;
+  bool one_depth_block_ = false;
+  bool words_in_place_ = false;  // read words of B though there are panels of it
+  Expr next_n_, next_k_;
+  Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
+  Buffer a_block_, b_panel_, partial_;
+  WordRows a_words_;
+  WordPanel b_words_;
+};
+
+}  // namespace tern::lower::contraction

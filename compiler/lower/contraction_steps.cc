@@ -1,0 +1,331 @@
+// The steps along k of a register tile: by type of the operands and by how they lie in memory.
+#include <array>
+#include <utility>
+
+#include "compiler/kernel/expr_util.h"
+#include "compiler/lower/byte_product.h"
+#include "compiler/lower/contraction_builder.h"
+#include "compiler/lower/loop_writer.h"
+
+namespace tern::lower::contraction {
+
+Stmts Builder::byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                         int vectors, const Expr& valid) {
+  const ByteProduct product(o_.byte_products, s_.lanes);
+  const Var kv = kernel::make_var("k");
+  const Expr k = var_expr(kv);
+  Stmts out, body;
+  std::vector<ByteProduct::Operand> b;
+  std::vector<Var> offsets;  // what the products of each vector lack
+  for (int j = 0; j < vectors; ++j) {
+    prefetch_next_bytes(j, k, valid, body);
+    const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kI8, s_.lanes * kByteGroup});
+    body.push_back(kernel::let(bv, b_bytes(n, k, j)));
+    b.push_back(product.right(var_expr(bv), body));
+    if (!product.has_offset()) continue;
+    offsets.push_back(kernel::make_var(fmt::format("offset{}", j), {DType::kI32, s_.lanes}));
+    out.push_back(kernel::declare(offsets.back(), zeros()));
+    body.push_back(kernel::assign(offsets.back(), product.offset(var_expr(offsets.back()), b.back())));
+  }
+  for (int i = 0; i < rows; ++i) {
+    const ByteProduct::Operand a = product.left(a_bytes(row_base[static_cast<size_t>(i)], k, 1), i, body);
+    for (int j = 0; j < vectors; ++j) {
+      const Expr at = int_const(int64_t{i} * vectors + j);
+      body.push_back(
+          kernel::store(acc, at, product.add(kernel::load(acc, at), a, b[static_cast<size_t>(j)])));
+    }
+  }
+  out.push_back(kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body)));
+  for (int i = 0; i < rows && product.has_offset(); ++i) {
+    for (int j = 0; j < vectors; ++j) {
+      const Expr at = int_const(int64_t{i} * vectors + j);
+      out.push_back(kernel::store(acc, at,
+                                  kernel::add(kernel::load(acc, at), product.whole_offset(var_expr(
+                                                                         offsets[static_cast<size_t>(j)])))));
+    }
+  }
+  return out;
+}
+
+void Builder::prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const {
+  if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
+  const Expr next =
+      o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, k));
+  out.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
+}
+
+Stmts Builder::chain_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                          int vectors, const Expr& valid) {
+  TERN_CHECK(one_depth_block_, "chains run over the whole depth");
+  const ChainOperands& chains = *o_.chains;
+  const auto index = [](const Expr& value) { return kernel::cast(value, DType::kI64); };
+  const Var first = kernel::make_var("first_unit"), uv = kernel::make_var("unit");
+  const Expr entry = kernel::add(chains.group(n), int_const(ByteChains::kMasks));
+  const Expr end = index(kernel::load(chains.table, kernel::add(entry, int_const(1))));
+  Stmts out{kernel::let(first, index(kernel::load(chains.table, entry)))}, body;
+  const auto named = [&](const char* name, int number, const Expr& value) {
+    const Var v = kernel::make_var(fmt::format("{}{}", name, number), value->type);
+    body.push_back(kernel::let(v, value));
+    return var_expr(v);
+  };
+  std::array<Expr, 2> steps;
+  std::array<std::vector<Expr>, 2> b;
+  for (int which = 0; which < 2; ++which) {
+    const Expr at = kernel::add(kernel::mul(var_expr(uv), int_const(2)), int_const(which));
+    const Expr code = named("code", which, index(kernel::load(chains.codes, at)));
+    const Expr kind = kernel::op(ScalarOp::kAnd, {code, int_const(3)});
+    const Expr step = named("step", which, kernel::op(ScalarOp::kShr, {code, int_const(2)}));
+    const Expr word = kernel::bitcast(kernel::load(chains.table, kind), {DType::kI32, 1});
+    const Expr mask =
+        named("mask", which, kernel::bitcast(kernel::broadcast(word, s_.lanes), {DType::kI8, s_.lanes * 4}));
+    steps[static_cast<size_t>(which)] = step;
+    for (int j = 0; j < vectors; ++j) {
+      prefetch_next_bytes(j, step, valid, body);
+      b[static_cast<size_t>(which)].push_back(named(fmt::format("b{}_", j).c_str(), which,
+                                                    kernel::op(ScalarOp::kAnd, {b_bytes(n, step, j), mask})));
+    }
+  }
+  const Expr ones = kernel::broadcast(int_const(1, DType::kI16), 2 * s_.lanes);
+  for (int i = 0; i < rows; ++i) {
+    std::array<Expr, 2> a;
+    for (size_t which = 0; which < 2; ++which) {
+      const Expr four = a_bytes(row_base[static_cast<size_t>(i)], steps[which], 1);
+      const Expr word = kernel::broadcast(kernel::bitcast(four, {DType::kI32, 1}), s_.lanes);
+      a[which] = kernel::bitcast(word, {DType::kU8, s_.lanes * kByteGroup});
+      if (vectors > 1) a[which] = named(fmt::format("x{}_", i).c_str(), static_cast<int>(which), a[which]);
+    }
+    for (int j = 0; j < vectors; ++j) {
+      const auto pairs = [&](size_t which) {
+        return kernel::intrinsic(kernel::Intrinsic::kPairsU8I8, {a[which], b[which][static_cast<size_t>(j)]},
+                                 {DType::kI16, 2 * s_.lanes});
+      };
+      const Expr at = int_const(int64_t{i} * vectors + j);
+      body.push_back(
+          kernel::store(acc, at,
+                        kernel::intrinsic(kernel::Intrinsic::kDot2I16,
+                                          {kernel::load(acc, at), kernel::add(pairs(0), pairs(1)), ones},
+                                          {DType::kI32, s_.lanes})));
+    }
+  }
+  out.push_back(kernel::loop(uv, var_expr(first), kernel::sub(end, var_expr(first)), LoopKind::kSerial,
+                             std::move(body)));
+  return out;
+}
+
+Stmts Builder::byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                              int vectors, const Expr& valid) {
+  const ByteProduct product(ByteProducts::kPairs, s_.lanes);
+  const Var kv = kernel::make_var("k");
+  const Expr k = var_expr(kv);
+  Stmts body;
+  std::vector<ByteProduct::Operand> b(static_cast<size_t>(vectors));
+  for (int j = 0; j < vectors; ++j) {
+    prefetch_next_bytes(j, k, valid, body);
+    if (!o_.words_of_b) b[static_cast<size_t>(j)] = product.right(b_bytes(n, k, j), body);
+  }
+  for (int part = 0; part < kPairParts; ++part) {
+    const auto named = [&](const char* name, int number, const Expr& value) {
+      const Var v = kernel::make_var(fmt::format("{}{}_{}", name, number, part), value->type);
+      body.push_back(kernel::let(v, value));
+      return var_expr(v);
+    };
+    std::vector<Expr> pairs;
+    for (int j = 0; j < vectors; ++j)
+      pairs.push_back(o_.words_of_b ? named("b", j, b_words_.pairs(k, j, part))
+                                    : b[static_cast<size_t>(j)].parts[static_cast<size_t>(part)]);
+    for (int i = 0; i < rows; ++i) {
+      const Expr a = named("x", i, a_words_.pair(row_base[static_cast<size_t>(i)], part, k, s_.lanes));
+      for (int j = 0; j < vectors; ++j) {
+        const Expr at = int_const(int64_t{i} * vectors + j);
+        body.push_back(
+            kernel::store(acc, at,
+                          kernel::intrinsic(kernel::Intrinsic::kDot2I16,
+                                            {kernel::load(acc, at), a, pairs[static_cast<size_t>(j)]},
+                                            {DType::kI32, s_.lanes})));
+      }
+    }
+  }
+  return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
+}
+
+Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                           int vectors, const Expr& valid) {
+  switch (o_.step) {
+    case StepKind::kBytes:
+      if (o_.chains) return chain_loop(acc, row_base, n, rows, vectors, valid);
+      return o_.words_of_a ? byte_word_loop(acc, row_base, n, rows, vectors, valid)
+                           : byte_loop(acc, row_base, n, rows, vectors, valid);
+    case StepKind::kBf16Pairs:
+      return pair_loop(acc, row_base, n, rows, vectors, valid);
+    case StepKind::kFloats:
+      return b_in_words() ? word_loop(acc, row_base, n, rows, vectors, valid)
+                          : k_loop(acc, row_base, n, rows, vectors, valid);
+  }
+  TERN_UNREACHABLE();
+}
+
+void Builder::prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const {
+  if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
+  const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
+  const Expr first = b_in_words() ? kernel::index_div(next_k_, int_const(o_.word_steps)) : next_k_;
+  out.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(first, k))));
+}
+
+Expr Builder::words(const Expr& n, const Expr& k, const Expr& k_first, int j) const {
+  const Expr column = int_const(int64_t{j} * s_.lanes);
+  if (!o_.gather_b)
+    return kernel::load(o_.b_buffer, o_.b_index(kernel::add(n, column), kernel::add(k_first, k)), s_.lanes);
+  const Expr at = kernel::add(kernel::mul(k, int_const(group_)), column);
+  return kernel::bitcast(kernel::load(b_panel_, kernel::mul(at, int_const(2)), 2 * s_.lanes),
+                         {DType::kU32, s_.lanes});
+}
+
+Stmts Builder::pair_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                         int vectors, const Expr& valid) {
+  const Var kv = kernel::make_var("k");
+  const Expr k = var_expr(kv);
+  Stmts body;
+  std::vector<Expr> b;
+  for (int j = 0; j < vectors; ++j) {
+    prefetch_next(j, k, valid, body);
+    const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kU32, s_.lanes});
+    body.push_back(kernel::let(bv, words(n, k, k0_, j)));
+    b.push_back(var_expr(bv));
+  }
+  for (int i = 0; i < rows; ++i) {
+    const Expr step = kernel::mul(o_.gather_a ? k : kernel::add(k0_, k), int_const(2));
+    const Expr pair = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                   kernel::add(row_base[static_cast<size_t>(i)], step), 2);
+    const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kU32, 1});
+    body.push_back(kernel::let(av, kernel::bitcast(pair, {DType::kU32, 1})));
+    const Expr a = kernel::broadcast(var_expr(av), s_.lanes);
+    for (int j = 0; j < vectors; ++j) {
+      const Expr at = int_const(int64_t{i} * vectors + j);
+      body.push_back(kernel::store(
+          acc, at,
+          kernel::intrinsic(kernel::Intrinsic::kDot2BF16,
+                            {kernel::load(acc, at), a, b[static_cast<size_t>(j)]}, {DType::kF32, s_.lanes})));
+    }
+  }
+  return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
+}
+
+Stmts Builder::word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                         int vectors, const Expr& valid) {
+  const int64_t steps = o_.word_steps, rest = k_dim_.value() % steps;
+  TERN_CHECK(one_depth_block_ || s_.block_depth % steps == 0, "a depth block of {} steps splits words of {}",
+             s_.block_depth, steps);
+  const Expr each = int_const(steps), k_first = kernel::index_div(k0_, each);
+  const auto body = [&](const Expr& word, int64_t count) {
+    Stmts out;
+    for (int j = 0; j < vectors; ++j) {
+      prefetch_next(j, word, valid, out);
+      const std::vector<Expr> b = o_.widen_words(kernel::add(n, int_const(int64_t{j} * s_.lanes)),
+                                                 kernel::add(k_first, word), static_cast<int>(count), out);
+      for (int64_t step = 0; step < count; ++step)
+        multiply_add(acc, row_base, kernel::add(kernel::mul(word, each), int_const(step)), rows, vectors, j,
+                     b[static_cast<size_t>(step)], out);
+    }
+    return out;
+  };
+  const Expr words = kernel::index_div(depth_, each);
+  const Var kv = kernel::make_var("k");
+  Stmts out{kernel::loop(kv, int_const(0), words, LoopKind::kSerial, body(var_expr(kv), steps))};
+  if (rest == 0) return out;
+  Stmts last = body(words, rest);
+  if (one_depth_block_) {
+    append(out, std::move(last));
+  } else {
+    out.push_back(kernel::if_then(
+        kernel::compare(ScalarOp::kNe, kernel::index_rem(depth_, each), int_const(0)), std::move(last)));
+  }
+  return out;
+}
+
+void Builder::multiply_add(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& k, int rows,
+                           int vectors, int j, const Expr& b, Stmts& out) const {
+  for (int i = 0; i < rows; ++i) {
+    const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
+    const Expr a = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                                kernel::add(row_base[static_cast<size_t>(i)], offset));
+    out.push_back(multiply_add_one(acc, i * vectors + j, a, b));
+  }
+}
+
+Stmt Builder::multiply_add_one(const Buffer& acc, int64_t index, const Expr& a, const Expr& b) const {
+  const Expr at = int_const(index), old = kernel::load(acc, at), wide = kernel::broadcast(a, s_.lanes);
+  return kernel::store(
+      acc, at,
+      has_fma_ ? kernel::op(ScalarOp::kFma, {wide, b, old}) : kernel::add(kernel::mul(wide, b), old));
+}
+
+Stmts Builder::k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                      int vectors, const Expr& valid) {
+  const Var kv = kernel::make_var("k");
+  const auto a = [&](int i, const Expr& k, int lanes) {
+    const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
+    return kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
+                        kernel::add(row_base[static_cast<size_t>(i)], offset), lanes);
+  };
+  const int steps = s_.a_elements;
+  const Expr whole = kernel::mul(kernel::index_div(depth_, int_const(steps)), int_const(steps));
+  const auto depth = kernel::int_value(depth_);
+  const bool divides = depth && *depth % steps == 0;
+  Stmts out;
+  if (steps > 1) {
+    const Var block = kernel::make_var("k4");
+    Stmts body;
+    const Expr first = kernel::mul(var_expr(block), int_const(steps));
+    std::vector<Expr> elements;
+    for (int i = 0; i < rows; ++i) {
+      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, steps});
+      body.push_back(kernel::let(av, a(i, first, steps)));
+      elements.push_back(var_expr(av));
+    }
+    for (int step = 0; step < steps; ++step) {
+      append(body, k_step(acc, kernel::add(first, int_const(step)), n, rows, vectors, valid, [&](int i) {
+               return kernel::shuffle(elements[static_cast<size_t>(i)], nullptr, {step});
+             }));
+    }
+    out.push_back(kernel::loop(block, int_const(0), kernel::index_div(depth_, int_const(steps)),
+                               LoopKind::kSerial, std::move(body)));
+    if (divides) return out;
+  }
+  const Expr k = var_expr(kv);
+  Stmts body;
+  append(body, k_step(acc, k, n, rows, vectors, valid, [&](int i) { return a(i, k, 1); }));
+  const Expr begin = steps > 1 ? whole : int_const(0);
+  out.push_back(kernel::loop(kv, begin, kernel::sub(depth_, begin), LoopKind::kSerial, std::move(body)));
+  return out;
+}
+
+Stmts Builder::k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows, int vectors,
+                      const Expr& valid, const std::function<Expr(int)>& a) {
+  Stmts body;
+  std::vector<Expr> b;
+  for (int j = 0; j < vectors; ++j) {
+    const Expr column = kernel::add(n, int_const(int64_t{j} * s_.lanes));
+    Expr value;
+    if (o_.gather_b) {
+      value = kernel::load(b_panel_,
+                           kernel::add(kernel::mul(k, int_const(group_)), int_const(int64_t{j} * s_.lanes)),
+                           s_.lanes);
+    } else {
+      value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
+                           o_.b_padded ? nullptr : lane_count(valid, j));
+    }
+    prefetch_next(j, k, valid, body);
+    const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
+    body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
+    b.push_back(var_expr(bv));
+  }
+  for (int i = 0; i < rows; ++i) {
+    const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
+    body.push_back(kernel::let(av, a(i)));
+    for (int j = 0; j < vectors; ++j)
+      body.push_back(multiply_add_one(acc, i * vectors + j, var_expr(av), b[static_cast<size_t>(j)]));
+  }
+  return body;
+}
+
+}  // namespace tern::lower::contraction
