@@ -12,7 +12,7 @@ INT8 = ("mobilenet_v2_qdq", "resnet50_qdq", "bert_base_qdq")
 
 def text(rows, peers, options):
     """All of it, as Markdown."""
-    versions = {p: r[p]["version"] for _, _, r in rows for p in peers if "version" in r[p]}
+    versions = {p: r[p]["version"] for _, _, r in rows for p in peers if "version" in r.get(p, {})}
     head = f"{machine()}; {', '.join(versions.values())}; medians of {options.rounds} interleaved rounds, {date.today()}."
     if options.level:
         head += f" All are held to {options.level} but those marked °, which cannot be and are not among the best here."
@@ -52,7 +52,7 @@ def table(rows, peers):
         best, who = fastest(r)
         ort = r["ort"].get("ms")
         ratio = lambda other: f"{mine / other:.2f}" if mine and other else "–"
-        cells = [name, str(threads), *[cell(r[p]) + note(notes, p, r[p]) for p in peers], ratio(ort), f"{ratio(best)} {who}"]
+        cells = [name, str(threads), *[cell(r.get(p, {})) + note(notes, p, r.get(p, {})) for p in peers], ratio(ort), f"{ratio(best)} {who}"]
         if mine:
             cells += [beside_least(r, ("load_ms", "first_ms"), ".3g"), beside_least(r, ("peak_rss_mb",), ".0f")]
         lines.append("| " + " | ".join(cells) + " |")
