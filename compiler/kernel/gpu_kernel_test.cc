@@ -128,8 +128,8 @@ TEST_CASE("gpu: what is read behind loops is read early") {
   CHECK(verify(k) == "");
   CHECK(run_f32(k, 16, {}, 2) == before);
   const std::string text = print_kernel(k);
-  CHECK(text.find("  let w_early: f32 = w[((r * 8) + t)]\n  let w_early_1: f32 = select((t < 3), w[(t + 1)], "
-                  "0.0)\n  let at") != std::string::npos);
+  CHECK(text.find("  let w_early: f32 = w[((r * 8) + t)]\n  let w_early_1: f32 = w[select((t < 3), (t + 1), "
+                  "0)]\n  let at") != std::string::npos);
   CHECK(text.find("sum = w[t]") != std::string::npos);
   CHECK(text.find("var sum: f32 = x[at]") != std::string::npos);
 }

@@ -8,11 +8,6 @@ namespace tern::kernel {
 
 namespace {
 
-Expr zero(VType type) {
-  const Expr one = is_float(type.dtype) ? float_const(0, type.dtype) : int_const(0, type.dtype);
-  return type.lanes == 1 ? one : broadcast(one, type.lanes);
-}
-
 class Hoister {
  public:
   // behind_loops: only what stands behind the first loop, and in branches.
@@ -71,7 +66,7 @@ class Hoister {
   Expr expr(const Expr& e) {
     if (e->kind == ExprKind::kOp && e->op == ScalarOp::kSelect) return e;
     if (e->kind == ExprKind::kLoad && e->args.size() == 1 && constants_.contains(e->buffer.get()) &&
-        is_known(e->args[0]) && !contains_load(e->args[0]) && !(condition_ && e->type.dtype == DType::kBool))
+        is_known(e->args[0]) && !contains_load(e->args[0]))
       return hoisted(e);
     std::vector<Expr> args;
     bool changed = false;
@@ -84,7 +79,8 @@ class Hoister {
 
   Expr hoisted(const Expr& e) {
     Expr at_entry = substitute(e, known_);
-    if (condition_) at_entry = select(condition_, at_entry, zero(e->type));
+    // Elsewhere the first element is read, so that no load waits for a branch.
+    if (condition_) at_entry = with_args(at_entry, {select(condition_, at_entry->args[0], int_const(0))});
     for (const Stmt& s : hoisted_) {
       if (equal(s->value, at_entry)) return var_expr(s->var);
     }
