@@ -81,7 +81,8 @@ def means(rows):
     lines = []
     for title, group in (("f32", F32), ("8-bit", INT8)):
         for threads in sorted({t for _, t, _ in rows}):
-            ratios = [fastest(r)[0] / r["tern"]["ms"] for n, t, r in rows if n in group and t == threads and "ms" in r.get("tern", {})]
+            runs = [r for n, t, r in rows if n in group and t == threads and "ms" in r.get("tern", {}) and fastest(r)[0]]
+            ratios = [fastest(r)[0] / r["tern"]["ms"] for r in runs]
             if len(ratios) > 1:
                 mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
                 lines.append(f"{title}, {threads} threads: {mean:.2f} times as fast as the fastest other ({len(ratios)} models, least {min(ratios):.2f}).")

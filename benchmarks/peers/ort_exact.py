@@ -1,5 +1,5 @@
 """ONNX Runtime with session.x64quantprecision=1: where the CPU lacks VNNI its 8-bit products are exact then, as tern's are; its default
-saturates. On a CPU with VNNI the two are the same. Not in ALL: ask for it with --peers ort_exact.
+saturates. On a CPU with VNNI both are exact, and this one is the slower. Not in ALL: ask for it with --peers ort_exact.
 """
 
 from peers import ort

@@ -12,7 +12,8 @@ namespace {
 // negative weights, rounded up, a byte each.
 constexpr int kPairs = 2 * kChainColumns, kWords = 2 * kPairs / 8;
 constexpr int kSafe = 128 / 2;
-// Steps among which partners are looked for: what a kernel reads of so many stays in L1 however they are mixed.
+// Steps among which partners are looked for: what a kernel reads of so many stays in L1 however they are
+// mixed.
 constexpr int64_t kSegment = 128;
 struct Part {
   std::array<uint64_t, kWords> halves{};
