@@ -115,7 +115,7 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       return;
     case StmtKind::kBarrier:
       if (is_barrier(s, BarrierScope::kSubgroup)) return subgroup_barrier(mask);
-      ++epoch_;
+      ordered_ = epoch_++;
       if (is_barrier(s, BarrierScope::kCluster)) ++cluster_epoch_;
       if (!is_full(mask)) fault("A barrier is reached by {} of {} threads.", mask.count, threads_);
       return;
@@ -134,6 +134,8 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
         }
       }
       return;
+    case StmtKind::kArrival:
+      return arrival(s, mask);
     case StmtKind::kTile:
       return tile(s, mask);
     case StmtKind::kGroupMma:
@@ -198,7 +200,8 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
     bind_tile(tile, extents);
     for (CopyGroups& groups : copies_) groups = CopyGroups(1);
     group_mma_groups_ = decltype(group_mma_groups_)(1);
-    ++epoch_;
+    counters_.clear();
+    ordered_ = epoch_++;
     ++cluster_epoch_;
     body(kernel_.body, all);
     if (last_peer_read_ == cluster_epoch_)

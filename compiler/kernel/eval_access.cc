@@ -59,8 +59,10 @@ void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool
       i * bits / memory.unit_bits + rank(thread) * memory.workgroup_bytes * 8 / memory.unit_bits;
   const int64_t units = std::max(1, bits / memory.unit_bits);
   for (int64_t unit = from; unit < from + units; ++unit) {
-    RaceTracker::Party party{
-        .group = memory.is_global ? group_ + rank(thread) : 0, .epoch = epoch_, .thread = thread};
+    RaceTracker::Party party{.group = memory.is_global ? group_ + rank(thread) : 0,
+                             .epoch = epoch_,
+                             .ordered = ordered_,
+                             .thread = thread};
     if (kernel_.subgroup > 0) {
       party.subgroup = thread / kernel_.subgroup;
       party.subgroup_epoch = subgroup_epochs_[static_cast<size_t>(party.subgroup)];
@@ -245,17 +247,22 @@ void Evaluator::async_copy(const Stmt& s, const EvalMask& mask) {
   }
 }
 
+void Evaluator::perform(const PendingCopy& copy, int thread) {
+  const DType dtype = copy.stmt->buffer->type.dtype;
+  for (int64_t k = 0; k < copy.stmt->value->type.lanes; ++k) {
+    ScalarValue value = zero_of(dtype);
+    if (k < copy.count) value = read_element(dtype, copy.source, copy.source_index + k);
+    write_element(dtype, bytes_of(*copy.memory, thread), copy.index + k, value);
+  }
+}
+
 void Evaluator::async_wait(int thread, int64_t groups_left) {
   CopyGroups& groups = copies_[static_cast<size_t>(thread)];
   while (static_cast<int64_t>(groups.size()) - 1 > groups_left) {
     for (const PendingCopy& copy : groups.front()) {
-      const DType dtype = copy.stmt->buffer->type.dtype;
-      for (int64_t k = 0; k < copy.stmt->value->type.lanes; ++k) {
-        ScalarValue value = zero_of(dtype);
-        if (k < copy.count) value = read_element(dtype, copy.source, copy.source_index + k);
+      for (int64_t k = 0; k < copy.stmt->value->type.lanes; ++k)
         touch(copy.stmt->buffer, *copy.memory, copy.index + k, true, thread);
-        write_element(dtype, bytes_of(*copy.memory, thread), copy.index + k, value);
-      }
+      perform(copy, thread);
     }
     groups.pop_front();
   }

@@ -2,13 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tern::kernel {
 
 std::string RaceTracker::conflict(const Party& earlier, const Party& now) {
   if (earlier.group == -1) return "";
   if (earlier.group == kSeveral) return "several workgroups";
   if (earlier.group != now.group) return fmt::format("workgroups {} and {}", earlier.group, now.group);
-  if (earlier.epoch != now.epoch || (earlier.thread == now.thread && now.thread != kSeveral)) return "";
+  if (earlier.epoch <= now.ordered || (earlier.thread == now.thread && now.thread != kSeveral)) return "";
   if (earlier.subgroup == now.subgroup && earlier.subgroup_epoch != now.subgroup_epoch) return "";
   if (earlier.thread == kSeveral || now.thread == kSeveral) return "several threads of a workgroup";
   return fmt::format("threads {} and {} of a workgroup", earlier.thread, now.thread);
@@ -26,7 +28,7 @@ std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, int
   }
   if (u.reader.group != -1 && u.reader.group != party.group) {
     u.reader.group = kSeveral;
-  } else if (u.reader.epoch != party.epoch || u.reader.group == -1) {
+  } else if (u.reader.epoch <= party.ordered || u.reader.group == -1) {
     u.reader = party;
   } else if (u.reader.subgroup != party.subgroup) {
     u.reader.thread = u.reader.subgroup = kSeveral;
@@ -35,6 +37,7 @@ std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, int
   } else if (u.reader.thread != party.thread) {
     u.reader.thread = kSeveral;
   }
+  u.reader.epoch = std::max(u.reader.epoch, party.epoch);
   return problem;
 }
 

@@ -14,9 +14,11 @@ class RaceTracker {
   static constexpr int kSeveral = -2;  // threads or workgroups: more than one, which read
 
   explicit RaceTracker(int64_t units) : units_(static_cast<size_t>(units)) {}
-  // Who: a thread in barrier interval `epoch` of workgroup `group`, and in one of its subgroup.
+  // Who: a thread in interval `epoch` (between barriers, or arrivals) of workgroup `group`, and in one of its
+  // subgroup.
   struct Party {
     int64_t group = -1, epoch = -1;
+    int64_t ordered = -1;  // accesses of epochs until then came before
     int thread = -1, subgroup = -1;
     int64_t subgroup_epoch = 0;
   };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -124,6 +125,25 @@ class Evaluator {
   int64_t b_index(const PendingProduct& product, int64_t n, int64_t k) const;
   double group_mma_element(const Expr& operand, int64_t index, int group);
 
+  // Counts of arrivals (eval_arrival.cc)
+  struct PendingArrival {
+    int subgroup;
+    int64_t epoch;
+    std::vector<PendingCopy> copies;
+  };
+  struct Counter {
+    int64_t phase = 0, waited = -1;
+    int64_t first = 0, ended = 0;  // epochs of the first arrival in this phase and in the one before
+    int arrived = 0;               // subgroups, in this phase
+    std::vector<int64_t> started;  // arrivals of each subgroup
+    std::deque<PendingArrival> pending;
+  };
+  void arrival(const Stmt& s, const EvalMask& mask);
+  void arrive(const Stmt& s, const EvalMask& mask);
+  void wait_for_arrivals(const Stmt& s, const EvalMask& mask, Counter& counter);
+  void count_arrival(Counter& counter, const PendingArrival& arriving);
+  void perform(const PendingCopy& copy, int thread);
+
   // Tiles of a subgroup (eval_tile.cc)
   void tile(const Stmt& s, const EvalMask& mask);
   scalar::ScalarValue* tile_elements(const Expr& index, const Buffer& buffer, int first_thread,
@@ -152,7 +172,9 @@ class Evaluator {
   EvalMemory workgroup_;  // all of it, once buffers have their offsets
   std::vector<CopyGroups> copies_;
   std::deque<std::vector<PendingProduct>> group_mma_groups_ = decltype(group_mma_groups_)(1);
-  int64_t group_ = 0, epoch_ = 0;
+  std::map<std::pair<const BufferNode*, int64_t>, Counter> counters_;  // of arrivals
+  // Accesses of epochs until `ordered_` come before what happens now.
+  int64_t group_ = 0, epoch_ = 0, ordered_ = -1;
   std::vector<int64_t> subgroup_epochs_;  // of each subgroup
   int64_t cluster_epoch_ = 0, last_peer_read_ = -1;
   Error error_;

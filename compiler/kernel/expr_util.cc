@@ -221,6 +221,8 @@ struct Cloner {
         return prefetch(buffer(s->buffer), expr(s->index));
       case StmtKind::kAsyncCopy:
         return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
+      case StmtKind::kArrival:
+        return arrival(s->arrival, buffer(s->buffer), expr(s->index), expr(s->value));
       case StmtKind::kTile:
         return tile(s->tile, buffer(s->buffer), expr(s->index), expr(s->value),
                     expr(s->begin ? s->begin : s->count));

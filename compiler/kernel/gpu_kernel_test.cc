@@ -217,6 +217,37 @@ TEST_CASE("gpu: asynchronous copies arrive at the wait") {
             .starts_with("There is a race"));
 }
 
+// Two subgroups of two hand blocks of four elements through a stage of one, three times.
+std::string handing_over(const std::string& taken, const std::string& given) {
+  return "kernel k {\n  bind x: f32 read\n  bind y: f32 write\n  threads t < 4\n  subgroup 2\n"
+         "  alloc s: f32[4] workgroup\n  alloc c: u64[2] workgroup\n  arrivals_start c[0]\n"
+         "  arrivals_start c[1]\n  barrier\n  serial i = 0 .. +3 {\n"
+         "    async_copy s[t] = x[((i * 4) + t)]\n    arrive_copied c[0]\n" +
+         taken + "    y[((i * 4) + t)] = s[(3 - t)]\n    arrive c[1]\n" + given + "  }\n}\n";
+}
+
+TEST_CASE("gpu: arrivals order what was accessed before them") {
+  const std::string taken = "    arrivals_wait c[0], i\n", given = "    arrivals_wait c[1], i\n";
+  const Kernel k = parsed(handing_over(taken, given));
+  CHECK(print_kernel(k) == handing_over(taken, given));
+  const auto data = run_f32(k, 12);
+  for (size_t i = 0; i < 12; ++i) CHECK(data[1][i] == data[0][i / 4 * 4 + 3 - i % 4]);
+  CHECK(complaint(parsed(handing_over("", given)), 12).starts_with("There is a race"));
+  CHECK(complaint(parsed(handing_over(taken, "")), 12).starts_with("There is a race"));
+  CHECK(complaint(parsed(handing_over(taken, "    arrivals_wait c[1], (i + 1)\n")), 12)
+            .starts_with("A wait for phase 1 of 'c' follows one for phase -1."));
+  CHECK(complaint(parsed(handing_over(taken, "    if (t < 2) {\n      arrive c[1]\n    }\n" + given)), 12)
+            .starts_with("Subgroup 0 arrives at 'c' again before it waits for phase 0."));
+  CHECK(complaint(parsed(handing_over(
+                      "    arrivals_wait c[0], i\n    if (t < 1) {\n      arrive c[0]\n    }\n", given)),
+                  12)
+            .starts_with("A subgroup arrives at 'c' with 1 of 2 threads."));
+  CHECK(refusal("kernel k {\n  bind y: f32 write\n  threads t < 4\n  alloc c: f32[2] workgroup\n"
+                "  arrive c[0]\n}\n") ==
+        "Arrivals are counted in a kernel without subgroups or with clusters.\n"
+        "The counters 'c' are no u64 of workgroup memory.\n");
+}
+
 TEST_CASE("gpu: a wait for products behind a value") {
   const std::string text =
       "kernel k {\n  bind x: f32 read_write\n  threads t < 128\n  subgroup 32\n  let v: f32 = x[t]\n"

@@ -44,6 +44,13 @@
 // the end of the kAsyncWait of the same thread that covers its group; then it is visible to that thread, and
 // to others after a barrier. Groups are closed by kAsyncCommit; `wait n` leaves at most the n newest groups
 // open.
+// - kArrival: elements of a workgroup buffer of u64 that nothing else touches count arrivals of subgroups.
+// kStart, by all threads and with a barrier behind it, begins phase 0; a phase ends, and the next one begins,
+// when every subgroup has arrived in it. A subgroup arrives together, and after a wait for the phase before;
+// kCopied arrives when the asynchronous copies that its threads started until then are complete. kWait, by
+// all threads with the same operands, waits for the end of phase `value`; phases are waited for in order. What
+// was accessed before an arrival comes before what follows a wait for its phase, copies included. Unlike a
+// barrier, an arrival does not hold up.
 // - kGroupMma is a product of 128 threads (four subgroups from a multiple of four on, which reach it
 // together): sums[64 x N] += A[64 x 16] * B[N x 16]^T, N = 8 * the elements of `sums`, whose register layout
 // is that of mma's C: thread 32 w + l has in element j rows 16 w + l / 4 and + 8, columns 8 j + l % 4 * 2 and
@@ -183,6 +190,7 @@ enum class StmtKind : uint8_t {
   kGroupMmaCommit,
   kGroupMmaWait,  // until at most `code` groups of products are open; value, if any, is computed before
   kTile,          // what `tile` says
+  kArrival,       // what `arrival` says, of counter buffer[index]
   kAsyncWait      // until at most `code` groups of this thread are open
 };
 // On tile buffer[index].
@@ -197,6 +205,13 @@ enum class TileOp : uint8_t {
 };
 // Whose threads meet, as numbers in StmtNode::code.
 enum class BarrierScope : uint8_t { kWorkgroup, kCluster, kSubgroup };
+enum class ArrivalOp : uint8_t {
+  kNone,
+  kStart,
+  kArrive,
+  kCopied,
+  kWait,  // value: the number of the phase, from 0 on
+};
 enum class LoopKind : uint8_t { kSerial, kUnroll, kVector, kThread };
 
 struct StmtNode;
@@ -205,6 +220,7 @@ struct StmtNode {
   StmtKind kind;
   LoopKind loop = LoopKind::kSerial;
   TileOp tile = TileOp::kNone;
+  ArrivalOp arrival = ArrivalOp::kNone;
   Var var = {};                  // kFor, kLet, kDeclare (mutable), kAssign
   Expr begin = {}, extent = {};  // kFor: var = begin .. begin+extent-1
   Expr value = {};     // kLet, kDeclare (initial), kAssign, kStore; kIf/kWhile: the condition (bool scalar)
@@ -333,6 +349,7 @@ Stmt group_mma_commit();
 Stmt group_mma_wait(int64_t groups_left, Expr after = nullptr);
 // operand: begin of kMultiply, count of loads and stores.
 Stmt tile(TileOp op, const Buffer& buffer, Expr index, Expr value, Expr operand = nullptr);
+Stmt arrival(ArrivalOp op, const Buffer& counters, Expr index, Expr value = nullptr);
 Stmt async_wait(int64_t groups_left);
 Stmt prefetch(const Buffer& buffer, Expr index);
 Stmt fail(int64_t code);

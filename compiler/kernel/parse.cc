@@ -89,6 +89,7 @@ class Parser {
   Stmt async_stmt();
   Stmt group_mma_stmt();
   Stmt group_mma_wait_stmt();
+  Stmt arrival_stmt(ArrivalOp op);
   Stmt tile_stmt(TileOp op);
   Expr expr();
   Expr constant();
@@ -328,6 +329,16 @@ Stmt Parser::group_mma_stmt() {
   return failed_ ? nullptr : group_mma(buffer, a, b, form);
 }
 
+Stmt Parser::arrival_stmt(ArrivalOp op) {
+  const auto [buffer, index] = element();
+  Expr value;
+  if (op == ArrivalOp::kWait) {
+    expect(",");
+    value = expr();
+  }
+  return failed_ ? nullptr : arrival(op, buffer, index, value);
+}
+
 Stmt Parser::group_mma_wait_stmt() {
   const int64_t groups_left = integer();
   Expr after;
@@ -395,6 +406,9 @@ Stmt Parser::stmt() {
   if (keyword && accept("cluster_barrier")) return barrier(BarrierScope::kCluster);
   if (keyword && accept("subgroup_barrier")) return barrier(BarrierScope::kSubgroup);
   if (keyword && accept("grid_wait")) return grid_wait();
+  for (ArrivalOp op : kArrivalOps) {
+    if (keyword && accept(arrival_op_name(op))) return arrival_stmt(op);
+  }
   for (TileOp op : kTileOps) {
     if (keyword && accept(tile_op_name(op))) return tile_stmt(op);
   }

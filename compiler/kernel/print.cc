@@ -74,6 +74,12 @@ std::string_view scope_name(Scope scope) {
   return kNames[static_cast<size_t>(scope)];
 }
 
+std::string_view arrival_op_name(ArrivalOp op) {
+  static constexpr std::string_view kNames[] = {"", "arrivals_start", "arrive", "arrive_copied",
+                                                "arrivals_wait"};
+  return kNames[static_cast<size_t>(op)];
+}
+
 std::string_view tile_op_name(TileOp op) {
   static constexpr std::string_view kNames[] = {
       "", "tile_fill", "tile_load", "tile_load_columns", "tile_store", "tile_multiply"};
@@ -255,6 +261,10 @@ void Printer::stmt(const Stmt& s) {
       return;
     case StmtKind::kAsyncCopy:
       line(fmt::format("async_copy {}[{}] = {}", name(s->buffer), expr(s->index), expr(s->value)));
+      return;
+    case StmtKind::kArrival:
+      line(fmt::format("{} {}[{}]{}", arrival_op_name(s->arrival), name(s->buffer), expr(s->index),
+                       s->value ? ", " + expr(s->value) : ""));
       return;
     case StmtKind::kTile: {
       const Expr& operand = s->begin ? s->begin : s->count;

@@ -192,6 +192,9 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kGroupMma:
       out.push_back(group_mma(s->buffer, expr(s->value), expr(s->begin), {s->code, s->fresh}));
       return;
+    case StmtKind::kArrival:
+      out.push_back(arrival(s->arrival, s->buffer, expr(s->index), s->value ? expr(s->value) : nullptr));
+      return;
     case StmtKind::kTile: {
       Expr value = expr(s->value), index = expr(s->index);
       std::vector<Expr> parts = value->args;

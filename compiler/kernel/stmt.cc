@@ -137,6 +137,16 @@ Stmt grid_wait() {
   return make(StmtNode{.kind = StmtKind::kGridWait});
 }
 
+Stmt arrival(ArrivalOp op, const Buffer& counters, Expr index, Expr value) {
+  TERN_CHECK((op == ArrivalOp::kWait) == (value != nullptr), "an arrival at '{}' and its value",
+             counters->name);
+  StmtNode node{.kind = StmtKind::kArrival, .arrival = op};
+  node.buffer = counters;
+  node.index = std::move(index);
+  node.value = std::move(value);
+  return make(std::move(node));
+}
+
 Stmt tile(TileOp op, const Buffer& buffer, Expr index, Expr value, Expr operand) {
   TERN_CHECK(op == TileOp::kFill || value->kind == ExprKind::kLoad, "a tile of '{}' and no load",
              buffer->name);

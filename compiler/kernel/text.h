@@ -20,6 +20,9 @@ std::string_view scope_name(Scope scope);
 std::string_view loop_kind_name(LoopKind kind);
 inline constexpr TileOp kTileOps[] = {TileOp::kFill, TileOp::kLoad, TileOp::kLoadColumns, TileOp::kStore,
                                       TileOp::kMultiply};
-std::string_view tile_op_name(TileOp op);  // "tile_load"
+inline constexpr ArrivalOp kArrivalOps[] = {ArrivalOp::kStart, ArrivalOp::kArrive, ArrivalOp::kCopied,
+                                            ArrivalOp::kWait};
+std::string_view arrival_op_name(ArrivalOp op);  // "arrivals_wait"
+std::string_view tile_op_name(TileOp op);        // "tile_load"
 
 }  // namespace tern::kernel

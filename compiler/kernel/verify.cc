@@ -47,6 +47,7 @@ class Verifier {
   void collective_in_select(const Expr& e);
   void async_copy(const Stmt& s);
   void group_mma(const Stmt& s);
+  void arrival(const Stmt& s);
   void tile(const Stmt& s);
   void gpu_only(const char* what) {
     if (!gpu()) problem("A CPU kernel has {}.", what);
@@ -227,6 +228,17 @@ void Verifier::group_mma(const Stmt& s) {
   }
 }
 
+void Verifier::arrival(const Stmt& s) {
+  gpu_only("a count of arrivals");
+  if (kernel_.subgroup == 0 || kernel_.cluster != 1)
+    problem("Arrivals are counted in a kernel without subgroups or with clusters.");
+  if (s->buffer->scope != Scope::kWorkgroup || s->buffer->type != VType{DType::kU64, 1})
+    problem("The counters '{}' are no u64 of workgroup memory.", s->buffer->name);
+  if (s->value && s->value->type != VType{DType::kI64, 1})
+    problem("A phase of arrivals at '{}' is no i64.", s->buffer->name);
+  access(s->buffer, s->index, nullptr, 1, true);
+}
+
 void Verifier::tile(const Stmt& s) {
   gpu_only("a tile");
   const BufferNode& b = *s->buffer;
@@ -357,6 +369,8 @@ void Verifier::stmt(const Stmt& s) {
     case StmtKind::kAsyncWait:
       if (s->code < 0) problem("async_wait leaves {} groups.", s->code);
       return gpu_only("an asynchronous copy");
+    case StmtKind::kArrival:
+      return arrival(s);
     case StmtKind::kTile:
       return tile(s);
     case StmtKind::kGroupMma:

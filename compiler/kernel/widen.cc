@@ -343,6 +343,7 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
       return;
     case StmtKind::kAsyncCommit:
     case StmtKind::kTile:
+    case StmtKind::kArrival:
     case StmtKind::kGroupMma:
     case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:

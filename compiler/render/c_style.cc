@@ -201,6 +201,7 @@ void KernelPrinter::stmt(const Stmt& s) {
       return line(barrier_text(s));
     case StmtKind::kTile:
       return fail("cooperative tiles have no form");
+    case StmtKind::kArrival:
     case StmtKind::kAsyncCopy:
     case StmtKind::kGridWait:
     case StmtKind::kGroupMma:

@@ -1,5 +1,6 @@
 // The frame of a CUDA kernel: schemas/abi/kernel_abi.h's entry. One block computes one tile.
 #include <algorithm>
+#include <unordered_set>
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/render/kernel_printer.h"
@@ -33,6 +34,7 @@ class CudaKernelPrinter : public KernelPrinter {
     return group_registers_.empty() ? "__syncthreads();" : "group_visible(); __syncthreads();";
   }
   std::string group_mma_text(const Stmt& s);
+  std::string arrival_text(const Stmt& s);
   std::string pinned();
   std::string element_address(const kernel::Expr& load) {
     const MemoryAccess at = expr_.access(load->buffer, load->args[0], nullptr, 1);
@@ -48,15 +50,17 @@ class CudaKernelPrinter : public KernelPrinter {
   }
   std::string async_text(const Stmt& s) override;
 
-  std::vector<std::string> read_;        // pointers to what is only read
-  std::vector<Buffer> group_registers_;  // what products of groups add to
-  bool waits_itself_ = false;            // the body says where it waits for the grid
-  size_t group_end_ = 0;                 // of the text, after the last product
+  std::vector<std::string> read_;                         // pointers to what is only read
+  std::vector<Buffer> group_registers_;                   // what products of groups add to
+  std::unordered_set<const kernel::BufferNode*> copied_;  // counters of copies, which products of groups read
+  bool waits_itself_ = false;                             // the body says where it waits for the grid
+  size_t group_end_ = 0;                                  // of the text, after the last product
 };
 
 void CudaKernelPrinter::find_groups() {
   visit(kernel_.body, [&](const Stmt& s) {
     waits_itself_ |= s->kind == StmtKind::kGridWait;
+    if (s->arrival == kernel::ArrivalOp::kCopied) copied_.insert(s->buffer.get());
     if (s->kind != StmtKind::kGroupMma) return;
     for (const Buffer& b : {s->buffer, s->value->buffer}) {
       if (b->scope == kernel::Scope::kRegister &&
@@ -115,8 +119,25 @@ std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
   return text;
 }
 
+std::string CudaKernelPrinter::arrival_text(const Stmt& s) {
+  const MemoryAccess at = expr_.access(s->buffer, s->index, nullptr, 1);
+  const std::string counter = fmt::format("{} + {}", at.base, at.index);
+  switch (s->arrival) {
+    case kernel::ArrivalOp::kStart:
+      return fmt::format("arrivals_start({}, {});", counter, kernel_.threads);
+    case kernel::ArrivalOp::kArrive:
+      return fmt::format("arrive({});", counter);
+    case kernel::ArrivalOp::kCopied:
+      return fmt::format("arrive_copied({});", counter);
+    default:
+      return fmt::format("arrivals_wait({}, (u32)({}) & 1);{}", counter, expr_.text(s->value),
+                         copied_.contains(s->buffer.get()) ? " group_visible();" : "");
+  }
+}
+
 std::string CudaKernelPrinter::async_text(const Stmt& s) {
   if (s->kind == StmtKind::kGridWait) return wait_text();
+  if (s->kind == StmtKind::kArrival) return arrival_text(s);
   if (s->kind == StmtKind::kGroupMma) return group_mma_text(s);
   if (s->kind == StmtKind::kGroupMmaCommit) return "group_commit();";
   if (s->kind == StmtKind::kGroupMmaWait) {

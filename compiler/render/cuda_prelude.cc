@@ -350,12 +350,30 @@ inline void group_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: 
 // Sums stay where products put them: the compiler moves no access across.
 inline void group_pin(Vec<u32, 4>& x) { asm volatile("" : "+r"(x[0]), "+r"(x[1]), "+r"(x[2]), "+r"(x[3])::"memory"); }
 inline void group_pin(Vec<f32, 4>& x) { asm volatile("" : "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3])::"memory"); }
+// Counts of arrivals of all threads; one arrives for its warp.
+inline void arrivals_start(u64* at, u32 threads) {
+  const u32 shared = (u32)__cvta_generic_to_shared(at);
+  if (threadIdx.x == 0) asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared), "r"(threads) : "memory");
+}
+inline void arrive(u64* at) {
+  const u32 shared = (u32)__cvta_generic_to_shared(at);
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], 32;" ::"r"(shared) : "memory");
+}
+inline void arrive_copied(u64* at) {
+  const u32 shared = (u32)__cvta_generic_to_shared(at);
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared) : "memory");
+}
+inline void arrivals_wait(u64* at, u32 parity) {
+  const u32 shared = (u32)__cvta_generic_to_shared(at);
+  asm volatile("{ .reg .pred p; wait: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done; bra wait; done: }" ::"r"(shared), "r"(parity) : "memory");
+}
 // The first `given` of Bytes bytes; the rest becomes 0.
 template <int Bytes> void async_copy(void* to, const void* from, i32 given = Bytes) {
   u32 shared = (u32)__cvta_generic_to_shared(to);
   u64 global = (u64)__cvta_generic_to_global(from);
   if (Bytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(given) : "memory");
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(given) : "memory");
   } else {
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global), "n"(Bytes), "r"(given) : "memory");
   }

@@ -54,6 +54,7 @@ class AttentionBuilder {
                    bool whole);
   // Block j's scores are there when its turn comes: they were multiplied together with the weights of block j
   // - 1 and its values. K is one block ahead of V.
+  class HandOver;
   Stmts all_keys_by_groups();
   void group_scores(LoopWriter& w, const Buffer& scores, const Expr& block);
   void group_values(LoopWriter& w, const Expr& block);

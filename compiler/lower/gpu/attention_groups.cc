@@ -4,6 +4,7 @@
 
 namespace tern::lower::gpu {
 
+using kernel::ArrivalOp;
 using kernel::Buffer;
 using kernel::Expr;
 using kernel::float_const;
@@ -35,6 +36,51 @@ void AttentionBuilder::copy_panels(LoopWriter& w, const Buffer& to, const Expr& 
   });
 }
 
+// How copies and products hand stages of workgroup memory over: step 0 brings the queries and block 0 of K,
+// step n + 1 block n of V and block n + 1 of K. By barriers, or by arrivals, which let groups run ahead.
+class AttentionBuilder::HandOver {
+ public:
+  HandOver(LoopWriter& w, bool by_arrivals) : w_(w), by_arrivals_(by_arrivals) {
+    if (!by_arrivals) return;
+    for (const Buffer& counter : {copied_, left_}) w_.emit(kernel::alloc(counter));
+    for (int i = 0; i < 2; ++i) start(copied_, i);
+    start(left_, 0);
+    w_.emit(kernel::barrier());
+  }
+  // The copies of a step are all on their way; those of the step before may be, too.
+  void copied(const Expr& step) {
+    w_.emit(by_arrivals_ ? kernel::arrival(ArrivalOp::kCopied, copied_, kernel::index_rem(step, int_const(2)))
+                         : kernel::async_commit());
+  }
+  // Steps after it may be on their way still: `ahead` of them.
+  void await_copies(const Expr& step, int64_t ahead) {
+    if (by_arrivals_)
+      return w_.emit(kernel::arrival(ArrivalOp::kWait, copied_, kernel::index_rem(step, int_const(2)),
+                                     kernel::index_div(step, int_const(2))));
+    w_.emit(kernel::async_wait(ahead));
+    w_.emit(kernel::barrier());
+  }
+  // The products of a step have read what they read.
+  void left() {
+    if (by_arrivals_) w_.emit(kernel::arrival(ArrivalOp::kArrive, left_, int_const(0)));
+  }
+  // Everybody has; a barrier waited for that.
+  void await_left(const Expr& step) {
+    if (by_arrivals_) w_.emit(kernel::arrival(ArrivalOp::kWait, left_, int_const(0), step));
+  }
+
+ private:
+  static Buffer counters(const char* name, int64_t count) {
+    return kernel::make_buffer(name, {DType::kU64, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, count);
+  }
+  void start(const Buffer& counter, int at) {
+    w_.emit(kernel::arrival(ArrivalOp::kStart, counter, int_const(at)));
+  }
+  LoopWriter& w_;
+  const bool by_arrivals_;
+  const Buffer copied_ = counters("copied", 2), left_ = counters("left", 1);
+};
+
 std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   LoopWriter w;
   const int64_t rows = int64_t{16} * s_.warps_m;
@@ -42,6 +88,7 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   k_stage_ = rows_buffer("k_rows", 2 * keys_at_once_, shape_.depth);
   v_stage_ = rows_buffer("v_rows", 2 * keys_at_once_, shape_.value_depth);
   for (const Buffer& b : {q_stage_, k_stage_, v_stage_}) w.emit(kernel::alloc(b));
+  HandOver steps(w, s_.arrivals);
   const Buffer scores = registers("scores", key_tiles_);
   weights_ =
       kernel::make_buffer("weights", kQuad, Scope::kRegister, kernel::Access::kReadWrite, key_tiles_ / 2);
@@ -50,8 +97,8 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   for (int j = 0; j < key_tiles_; ++j)
     w.emit(kernel::store(scores, int_const(j), kernel::broadcast(float_const(0.0), 4)));
   const bool whole = shape_.keys.is_const() && shape_.keys.value() % keys_at_once_ == 0;
-  const auto fetch = [&](const Buffer& to, const Buffer& from, const std::function<Expr(const Expr&)>& row_of,
-                         const Expr& block, int64_t width) {
+  const auto fetch = [&](const Buffer& to, const Buffer& from, const RowOf& row_of, const Expr& block,
+                         int64_t width) {
     const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
     const Expr at =
         w.let("at", kernel::mul(kernel::index_rem(block, int_const(2)), int_const(keys_at_once_ * width)));
@@ -60,41 +107,43 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   const auto fetch_k = [&](const Expr& block) { fetch(k_stage_, o_.k, o_.k_row, block, shape_.depth); };
   const auto fetch_v = [&](const Expr& block) { fetch(v_stage_, o_.v, o_.v_row, block, shape_.value_depth); };
   const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
-  const auto if_there = [&](const Expr& block, const std::function<void(const Expr&)>& fetch_it) {
-    w.when(less(block, blocks), [&] { fetch_it(block); });
-  };
   const Expr zero = int_const(0), one = int_const(1);
   copy_panels(w, q_stage_, zero, o_.q, o_.q_row, m0_, rows, shape_.depth, queries_,
               shape_.queries.is_const() && shape_.queries.value() % rows == 0);
   fetch_k(zero);
-  w.emit(kernel::async_commit());
+  steps.copied(zero);
   fetch_v(zero);
-  if_there(one, fetch_k);
-  w.emit(kernel::async_commit());
-  w.emit(kernel::async_wait(1));
-  w.emit(kernel::barrier());
+  w.when(less(one, blocks), [&] { fetch_k(one); });
+  steps.copied(one);
+  steps.await_copies(zero, 1);
   group_scores(w, scores, zero);
   w.emit(kernel::group_mma_wait(0));
+  steps.left();
   softmax(w, scores, zero);
   pack_weights(w, scores);
   w.loop("block", kernel::sub(blocks, one), [&](Expr block) {
-    w.emit(kernel::async_wait(0));
-    w.emit(kernel::barrier());  // everybody has left the stages that are filled now
     const Expr next = w.let("next", kernel::add(block, one));
-    // In front of the products, since a warp waits for its turn to issue those.
-    fetch_v(next);
-    if_there(w.let("after", kernel::add(block, int_const(2))), fetch_k);
-    w.emit(kernel::async_commit());
+    const Expr after = w.let("after", kernel::add(block, int_const(2)));
+    const auto fetch_next = [&] {
+      steps.await_left(block);
+      fetch_v(next);
+      w.when(less(after, blocks), [&] { fetch_k(after); });
+      steps.copied(after);
+    };
+    steps.await_copies(next, 0);
+    // A warp waits for its turn to issue products: copies come first where nothing holds them up.
+    if (!s_.arrivals) fetch_next();
     group_scores(w, scores, next);
     group_values(w, block);
+    if (s_.arrivals) fetch_next();
     w.emit(kernel::group_mma_wait(1));
     softmax(w, scores, w.let("n0", kernel::mul(next, int_const(keys_at_once_))));
     w.emit(kernel::group_mma_wait(0, kernel::add(w.get(sum_[0]), w.get(sum_[1]))));
+    steps.left();
     rescale(w);
     pack_weights(w, scores);
   });
-  w.emit(kernel::async_wait(0));
-  w.emit(kernel::barrier());
+  steps.await_copies(blocks, 0);
   group_values(w, w.let("last", kernel::sub(blocks, one)));
   w.emit(kernel::group_mma_wait(0));
   return w.take();

@@ -22,8 +22,9 @@ namespace tern::lower::gpu {
 
 struct AttentionSchedule {
   int warps_m = 4, warps_k = 1;
-  int block_keys = 64;  // of one part; a multiple of 16
-  bool group = false;   // warps_m a multiple of 4, warps_k 1, depths multiples of 64
+  int block_keys = 64;    // of one part; a multiple of 16
+  bool group = false;     // warps_m a multiple of 4, warps_k 1, depths multiples of 64
+  bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
   int threads() const { return 32 * warps_m * warps_k; }
   std::string text() const;
 };

@@ -129,6 +129,11 @@ TEST_CASE("attention: products of 128 threads") {
   check({1, 40, 150, 128, 64, {4, 1, 64, true}, true});
   check({1, 20, 37, 64, 64, {4, 1, 64, true}, false, true});
 }
+TEST_CASE("attention: stages that change hands by arrivals") {
+  check({2, 130, 320, 64, 128, {8, 1, 64, true, true}});
+  check({1, 20, 100, 64, 64, {4, 1, 64, true, true}, false, true});
+  check({1, 64, 64, 64, 64, {4, 1, 64, true, true}});
+}
 TEST_CASE("attention: maxima that grow scale what was summed") {
   check({1, 64, 256, 64, 64, {4, 1, 64, true}, false, false, 16});
   check({1, 32, 128, 64, 64, {1, 2, 16}, false, false, 16});
