@@ -1,7 +1,5 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 
-#include <numeric>
-
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/gpu/output_blocks.h"
 
@@ -80,8 +78,8 @@ class Builder {
   Stmts sums() {
     a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.in_memory()} * s_.block_m * s_.a_pitch());
     b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch());
-    a_next_ = registers("a_next", kWords, s_.ahead * a_count_);
-    b_next_ = registers("b_next", kWords, s_.ahead * b_count_);
+    a_next_ = registers("a_next", kWords, a_count_);
+    b_next_ = registers("b_next", kWords, b_count_);
     a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
     b_tile_ = registers("b_tile", {o_.dtype, 8}, s_.tiles_n());
     LoopWriter w;
@@ -91,25 +89,23 @@ class Builder {
     return w.take();
   }
 
-  // Step s lies in stage s % stages and came through set s % ahead of the registers.
+  // Step s lies in stage s % stages.
   void common_steps(LoopWriter& w) {
-    const int together = std::lcm(s_.ahead, s_.stages);
+    const int together = s_.stages;
     const bool even = steps_ % together == 0;
-    for (int set = 0; set < std::min<int64_t>(s_.ahead, steps_); ++set) fetch(w, int_const(set), set);
+    fetch(w, int_const(0));
     w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
-      for (int i = 0; i < together; ++i) {
-        const Expr step = w.let("step", plus(times(round, together), int_const(i)));
+      for (int stage = 0; stage < together; ++stage) {
+        const Expr step = w.let("step", plus(times(round, together), int_const(stage)));
         const auto one = [&] {
-          const int set = i % s_.ahead;
-          const Expr stage = int_const(i % s_.stages);
           if (s_.stages == 1 && steps_ > 1) w.emit(kernel::barrier());
-          put(w, stage, set);
+          put(w, int_const(stage));
           w.emit(kernel::barrier());
-          if (steps_ > s_.ahead) {
-            const Expr next = w.let("next", plus(step, int_const(s_.ahead)));
-            w.when(less(next, int_const(steps_)), [&] { fetch(w, next, set); });
+          if (steps_ > 1) {
+            const Expr next = w.let("next", plus(step, int_const(1)));
+            w.when(less(next, int_const(steps_)), [&] { fetch(w, next); });
           }
-          products(w, stage);
+          products(w, int_const(stage));
         };
         even ? one() : w.when(less(step, int_const(steps_)), one);
       }
@@ -120,14 +116,14 @@ class Builder {
     const int64_t rounds = (steps_ + s_.warps_k - 1) / s_.warps_k;
     const bool even = steps_ % s_.warps_k == 0;
     const auto fetch_step = [&](const Expr& step, bool exists) {
-      exists ? fetch(w, step, 0) : w.when(less(step, int_const(steps_)), [&] { fetch(w, step, 0); });
+      exists ? fetch(w, step) : w.when(less(step, int_const(steps_)), [&] { fetch(w, step); });
     };
     fetch_step(warp_.k, steps_ >= s_.warps_k);
     w.loop("round", int_const(rounds), [&](Expr round) {
       const Expr step = w.let("step", plus(times(round, s_.warps_k), warp_.k));
       const auto one = [&] {
         if (rounds > 1) w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
-        put(w, warp_.k, 0);
+        put(w, warp_.k);
         w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
         if (rounds > 1) fetch_step(w.let("next", plus(step, int_const(s_.warps_k))), false);
         products(w, warp_.k);
@@ -198,7 +194,7 @@ class Builder {
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
   }
 
-  void fetch(LoopWriter& w, const Expr& step, int set) {
+  void fetch(LoopWriter& w, const Expr& step) {
     const Expr k = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
     const bool ragged = k_ % s_.block_depth != 0;
     const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
@@ -213,11 +209,11 @@ class Builder {
       } else {
         value = gathered(w, r, k, ragged);
       }
-      w.emit(kernel::store(a_next_, int_const(set * a_count_ + static_cast<int64_t>(r)), value));
+      w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r)), value));
     }
     for (int64_t i = 0; i < b_count_; ++i) {
       if (o_.b_element) {
-        w.emit(kernel::store(b_next_, int_const(set * b_count_ + i), memory_chunk(w, step, i)));
+        w.emit(kernel::store(b_next_, int_const(i), memory_chunk(w, step, i)));
         continue;
       }
       const BChunk at = b_chunk(i);
@@ -229,7 +225,7 @@ class Builder {
       if (panels * kPanelColumns % s_.block_n != 0) exists = both(exists, less(panel, int_const(panels)));
       const Expr row = plus(times(panel, k_), bk);
       const Expr index = plus(o_.b_first, plus(times(row, kPanelColumns), times(at.half, kChunk)));
-      w.emit(kernel::store(b_next_, int_const(set * b_count_ + i), chunk(w, o_.b_buffer, index, exists)));
+      w.emit(kernel::store(b_next_, int_const(i), chunk(w, o_.b_buffer, index, exists)));
     }
   }
 
@@ -268,7 +264,7 @@ class Builder {
     return chunk(w, o_.b_buffer, o_.b_element(k, n), exists);
   }
 
-  void put(LoopWriter& w, const Expr& stage, int set) {
+  void put(LoopWriter& w, const Expr& stage) {
     const auto store = [&](const Buffer& to, const Expr& index, const Buffer& next, int64_t i,
                            const Expr& exists) {
       const Expr chunk = kernel::bitcast(kernel::load(next, int_const(i), 4), {o_.dtype, kChunk});
@@ -279,21 +275,20 @@ class Builder {
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr& row = rows_[static_cast<size_t>(r)].row;
       const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, kChunk)));
-      store(a_stage_, index, a_next_, set * a_count_ + r,
+      store(a_stage_, index, a_next_, r,
             s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr);
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
       if (o_.b_element) {
         const BLine at = b_line(i);
-        store(b_stage_, plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk))), b_next_,
-              set * b_count_ + i, at.exists);
+        store(b_stage_, plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk))), b_next_, i,
+              at.exists);
         continue;
       }
       const BChunk at = b_chunk(i);
       const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
-      store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, set * b_count_ + i,
-            at.exists);
+      store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, i, at.exists);
     }
   }
 

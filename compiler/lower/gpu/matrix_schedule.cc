@@ -85,9 +85,8 @@ int MatrixSchedule::partial_rows() const {
 }
 
 std::string MatrixSchedule::text() const {
-  return fmt::format("matrix {}x{}x{}, warps {}x{}x{}, {} stage{}{}{}", block_m, block_n, block_depth,
-                     warps_m, warps_n, warps_k, stages, stages == 1 ? "" : "s", own ? " of each" : "",
-                     ahead == 1 ? "" : fmt::format(", {} ahead", ahead));
+  return fmt::format("matrix {}x{}x{}, warps {}x{}x{}, {} stage{}{}", block_m, block_n, block_depth, warps_m,
+                     warps_n, warps_k, stages, stages == 1 ? "" : "s", own ? " of each" : "");
 }
 
 }  // namespace tern::lower::gpu

@@ -3,8 +3,8 @@
 // fetched one stage ahead: Vulkan has no asynchronous copies, and its workgroup memory is small.
 //
 //   grid      batch, m blocks, n blocks        one workgroup: block_m x block_n of the output
-//   stage     block_depth of A and of B        in workgroup memory, once or twice; registers hold the `ahead`
-//             next ones
+//   stage     block_depth of A and of B        in workgroup memory, once or twice; the next one comes through
+//             registers meanwhile
 //   warps     warps_m x warps_n tiles of the block, and warps_k parts of a stage's depth, added up at the end
 //   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
 //             workgroup memory of its own: none waits for another one before the sums are added up
@@ -22,8 +22,7 @@ struct MatrixSchedule {
   int warps_m = 1, warps_n = 1, warps_k = 4;
   int stages = 1;
   bool b_columns = false;  // B lies in workgroup memory by columns, as in memory: neighbours along k
-  bool own = false;        // needs warps_m = warps_n = stages = ahead = 1
-  int ahead = 1;
+  bool own = false;        // needs warps_m = warps_n = stages = 1
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int tiles_m() const { return block_m / warps_m / 16; }
