@@ -69,6 +69,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
   }
+  if (winograd != 0) dispatch.set_flops(winograd_flops(root, winograd));
   const bool bytes = root.result()->type.dtype == DType::kI32;
   const std::vector<Level> more =
       product_levels(context.target(), bytes                            ? Variants::kBytes

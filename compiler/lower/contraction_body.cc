@@ -644,6 +644,16 @@ int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& m
   return choose_winograd(winograd_shape(root, hint), machines);
 }
 
+Dim winograd_flops(const Node& root, int outputs) {
+  const ConvGeometry g = conv_geometry(root);
+  const WinogradTransform& transform = winograd_transform(outputs, static_cast<int>(g.stride_h));
+  const WinogradOperations operations = winograd_operations(transform);
+  const int64_t points = int64_t{transform.size()} * transform.size(), channels = g.channels,
+                columns = root.operand(1)->type.shape[0].value();
+  return g.images * ceildiv(g.out_height, outputs) * ceildiv(g.out_width, outputs) *
+         Dim(2 * points * channels * columns + operations.input * channels + operations.output * columns);
+}
+
 bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
   const bool bytes = is_byte_contraction(root);
   for (const graph::Value* v : root.operands) {

@@ -73,6 +73,8 @@ bool contraction_fits(const graph::Node& root, const TensorDataPtr& constant_rhs
 // machines, the levels of one dispatch; 0 when not.
 int winograd_outputs(const graph::Node& root, const std::vector<const MachineModel*>& machines,
                      const std::function<int64_t(const Dim&)>& hint);
+// What such a convolution computes: products and transforms.
+Dim winograd_flops(const graph::Node& root, int outputs);
 ContractionBody build_contraction(const ContractionRequest& request);
 
 }  // namespace tern::lower

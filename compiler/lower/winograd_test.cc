@@ -29,6 +29,21 @@ TEST_CASE("Winograd is chosen where less arithmetic outweighs transforms and lar
   CHECK(choose_winograd(strided, kMachines) == 0);
 }
 
+TEST_CASE("operations of the transforms") {
+  for (const int stride : {1, 2}) {
+    int64_t last = 0;
+    for (const int outputs : winograd_sides(stride)) {
+      const WinogradTransform& t = winograd_transform(outputs, stride);
+      const WinogradOperations n = winograd_operations(t);
+      CHECK(n.input > last);
+      CHECK(n.output > t.outputs * t.outputs);
+      // Of even and odd parts and no plain product with a matrix.
+      CHECK(n.input < 2 * t.size() * t.size() * t.size() * 2);
+      last = n.input;
+    }
+  }
+}
+
 TEST_CASE("blocks of Winograd's algorithm fit the L2 cache") {
   for (const MachineModel* m : kMachines) {
     for (const int64_t channels : {8, 64, 256, 512}) {

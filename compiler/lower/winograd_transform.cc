@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/lower/contraction_schedule.h"
 
 namespace tern::lower {
@@ -146,6 +147,28 @@ std::vector<Expr> winograd_output(const WinogradTransform& t, bool has_fma, cons
     result.push_back(w.named("y", w.sum(terms)));
   }
   return result;
+}
+
+WinogradOperations winograd_operations(const WinogradTransform& transform) {
+  using Transform = decltype(&winograd_input);
+  const auto in_one_dimension = [&](Transform of) {
+    std::vector<Expr> values;
+    for (int i = 0; i < transform.size(); ++i)
+      values.push_back(kernel::var_expr(kernel::make_var("d", {DType::kF32, 1})));
+    std::vector<kernel::Stmt> lets;
+    const std::vector<Expr> results = of(transform, true, values, lets);
+    int64_t count = 0;
+    const auto add = [&](const Expr& root) {
+      kernel::visit(root, [&](const Expr& e) {
+        if (e->kind == kernel::ExprKind::kOp) count += e->op == scalar::ScalarOp::kFma ? 2 : 1;
+      });
+    };
+    for (const kernel::Stmt& s : lets) add(s->value);
+    for (const Expr& e : results) add(e);
+    return count;
+  };
+  return {2 * transform.size() * in_one_dimension(winograd_input),
+          (transform.size() + transform.outputs) * in_one_dimension(winograd_output)};
 }
 
 std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform& t) {

@@ -42,6 +42,12 @@ std::vector<kernel::Expr> winograd_output(const WinogradTransform& transform, bo
                                           const std::vector<kernel::Expr>& products,
                                           std::vector<kernel::Stmt>& out);
 
+// Operations of both transforms of one square: of its inputs for one channel, of its outputs for one column.
+struct WinogradOperations {
+  int64_t input = 0, output = 0;
+};
+WinogradOperations winograd_operations(const WinogradTransform& transform);
+
 // G: a row a point, over the three taps.
 std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform& transform);
 

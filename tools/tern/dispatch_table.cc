@@ -95,7 +95,7 @@ void DispatchTable::print() const {
     std::printf(", %.1f GB/s from memory", peak_.gbs);
     if (!device_.empty()) std::printf(" (the maker's figures for %s)", device_.c_str());
     if (measured_) std::printf(" (measured now on %d thread%s)", threads_, threads_ == 1 ? "" : "s");
-    std::printf("; above 100 %%: caches, or Winograd\n");
+    std::printf("; above 100 %%: caches\n");
   } else {
     std::printf("limits of this device are not known: --peak-gflops and --peak-gbs say them\n");
   }
