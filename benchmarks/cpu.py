@@ -6,8 +6,8 @@
 For every model and thread count each runtime is loaded once; then, round after round, each has its turn, so that a slow
 spell of the machine hits all alike. A time is the median over all rounds. A runtime counts only if its outputs agree with
 ONNX Runtime's (1 % of the tensor's scale); "–" marks one that cannot convert or run the model, "≠" one whose outputs differ.
-One that takes 100 ms and five times as long as ONNX Runtime is run twice and not again ("*"); where loading it takes long, too, the time
-of an earlier run is taken ("~").
+One that takes 100 ms and five times as long as ONNX Runtime has one round ("*"); one that takes seconds has no more than its first
+inference, and later runs take that time ("~").
 What peers convert ahead of time stays in .cache/bench, with the reasons for what they cannot do; --prepare makes all of it, one
 process at a time, and measures nothing. --write puts the table into docs/performance.md between its markers, also when the run
 is interrupted; --json FILE --resume goes on with what FILE holds.
@@ -19,6 +19,7 @@ machine that others use, a command that makes it quiet meanwhile.
 import argparse
 import contextlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -34,17 +35,17 @@ import report  # noqa: E402
 import tern_tools as tools  # noqa: E402
 import zoo  # noqa: E402
 from peers import ALL, QUICK, part  # noqa: E402
-from runtimes import HELD, Tern, Worker  # noqa: E402
+from runtimes import HELD, Process, Tern, Worker  # noqa: E402
 
 PAGE = tools.ROOT / "docs" / "performance.md"
-FAR_BEHIND = 5  # times ONNX Runtime's time: not worth more than one look (thrice that at a level to which it cannot be held)
+FAR_BEHIND = 5  # times ONNX Runtime's time: not worth more than one round
 
 
 def agree(got, wanted, steps):
     """Whether the outputs are the same within what another order of float operations can explain."""
     if got is None or len(got) != len(wanted):
         return False
-    compare = tools.steps_difference if steps else lambda g, w: tools.difference(g, w, 1e-2)
+    compare = tools.steps_difference if steps else lambda g, w: tools.difference(g, w, 1e-2, floor=1)
     return all(g.size == w.size and compare(in_order(g, w.shape).astype(w.dtype), w) is None for g, w in zip(got, wanted))
 
 
@@ -84,7 +85,7 @@ class Measurement:
         self.loaded = {}
 
     def load(self, peer, threads):
-        """Loads, checks and keeps a runtime; one that is far behind is ended at once."""
+        """Loads, checks and keeps a runtime; one that takes seconds and is far behind is ended at once."""
         if peer == "tern":
             runtime = Tern(self._model, self._inputs, self._results, threads, self._scratch, self._options.level)
         else:
@@ -98,20 +99,37 @@ class Measurement:
             facts["differs"] = True
         runtime.outputs = None
         self.loaded[threads, peer] = runtime
-        if peer != "tern" and self._options.prepare:
+        if peer in ("tern", "ort") and not self._options.prepare:
+            return
+        if self._options.prepare:
             runtime.without_waiting(slow_alone=threads > 1 and peer != "ort")
-        if peer != "tern" and runtime.far_behind(self.loaded[threads, "ort"], FAR_BEHIND * (3 if self._options.level else 1)):
+        behind = self._far_behind(facts.get("again_ms", 0), self.loaded[threads, "ort"].facts["again_ms"])
+        if behind and facts["load_ms"] + facts["first_ms"] > 5000 and (self._options.prepare or facts["again_ms"] > 5000):
             facts["once"] = True
+            runtime.remember()
             runtime.close()
+
+    def _far_behind(self, time, reference):
+        """Both in milliseconds. A reference that is not held to the level of the others is a third as far ahead of them."""
+        return time > max(100, FAR_BEHIND * (3 if self._options.level else 1) * reference)
+
+    def _drop(self, times):
+        """After the first round: leaves the rest of them to those that are not far behind."""
+        median = {key: statistics.median(values) for key, values in times.items() if values}
+        for (threads, peer), value in median.items():
+            if peer not in ("tern", "ort") and self._far_behind(value, median.get((threads, "ort"), math.inf)):
+                self.loaded[threads, peer].facts["once"] = True
 
     def rounds(self):
         """{threads: {runtime: facts with 'ms'}}"""
         times, results = {key: [] for key in self.loaded}, {}
         with held(self._options.hold):
-            for _ in range(self._options.rounds):
+            for number in range(self._options.rounds):
                 for key, runtime in self.loaded.items():
                     if not {"error", "once", "recorded"} & set(runtime.facts):
                         times[key] += runtime.round(self._options.seconds)
+                if number == 0:
+                    self._drop(times)
         for (threads, peer), runtime in self.loaded.items():
             facts = results.setdefault(threads, {})[peer] = dict(runtime.facts)
             got = times[threads, peer] or ([facts["again_ms"]] if {"once", "recorded"} & set(facts) else [])
@@ -191,6 +209,8 @@ def arguments():
 def main():
     options = arguments()
     names, peers = chosen(options)
+    if options.prepare:
+        Process.patience = 6  # what takes minutes is made while others use the machine
     if options.write and not all(mark in PAGE.read_text() for mark in marks(options)):
         raise SystemExit(f"{PAGE} has no {' and '.join(marks(options))}")
     subprocess.run([tools.ROOT / "tools" / "setup", *sorted({part(p) for p in peers})], check=True)

@@ -16,7 +16,7 @@ def text(rows, peers, options):
     head = f"{machine()}; {', '.join(versions.values())}; medians of {options.rounds} interleaved rounds, {date.today()}."
     if options.level:
         head += f" All are held to {options.level} but those marked °, which cannot be and are not among the best here."
-    marks = "–: cannot convert or run the model; ≠: its outputs differ from ONNX Runtime's; *: run twice only; ~: of an earlier run."
+    marks = "–: cannot convert or run the model; ≠: its outputs differ from ONNX Runtime's; *: one round only; ~: of an earlier run."
     return f"{head}\n\n{table(rows, peers)}\n\n{means(rows) + chr(10) * 2 if means(rows) else ''}{marks}\n"
 
 

@@ -2,7 +2,7 @@
 
 A peer may take any time and memory, crash or hang: each step has a limit, the process that exceeds it is ended, and the reason is a
 fact like any other. What is known from an earlier run stays in the peer's cache folder: what it converted, why it could not, and,
-where it is far behind and costs much to load, its time (`slow-THREADS`).
+where it is far behind and costs seconds, its time (`slow-THREADS`).
 """
 
 import hashlib
@@ -19,8 +19,7 @@ from peers import module, part
 
 HERE = Path(__file__).resolve().parent
 CACHE = tools.ROOT / ".cache" / "bench"
-PREPARE_SECONDS, LOAD_SECONDS = 420, 180  # of one core; load with the first two runs
-PATIENCE = 4  # times as long may pass on a machine that others use
+PREPARE_SECONDS, LOAD_SECONDS = 420, 120  # of one core; load with the first two runs
 MEMORY_GB = 9
 # What holds a peer's kernels to a level of instructions, where it can be told; the others use what they find.
 HELD = {
@@ -48,6 +47,8 @@ def cache_of(peer, model, level=""):
 
 class Process:
     """worker.py with these arguments: lines of JSON go in and come out. One that takes longer than it may is ended."""
+
+    patience = 1.5  # times the seconds of processor time may pass
 
     def __init__(self, peer, arguments, level, seconds):
         python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
@@ -99,7 +100,7 @@ def prepare(peer, model, archive, level):
         return
     cache.mkdir(parents=True, exist_ok=True)
     process = Process(peer, ["prepare", model, archive, cache], level, PREPARE_SECONDS)
-    facts = process.answer(PATIENCE * PREPARE_SECONDS)
+    facts = process.answer(Process.patience * PREPARE_SECONDS)
     process.close()
     if "error" in facts:
         (cache / "failed").write_text(f"conversion: {facts['error']}")
@@ -122,21 +123,16 @@ class Worker:
         scratch = Path(scratch) / f"{peer}{threads}"
         scratch.mkdir()
         self._process = Process(peer, ["run", model, archive, cache, threads, scratch], level, LOAD_SECONDS)
-        self.facts = self._process.answer(PATIENCE * LOAD_SECONDS)
+        self.facts = self._process.answer(Process.patience * LOAD_SECONDS)
         if "error" in self.facts:
             (cache / f"failed-{threads}").write_text(self.facts["error"])
             return
         with np.load(scratch / f"outputs{threads}.npz") as data:
             self.outputs = [data[k] for k in data.files]
 
-    def far_behind(self, reference, times):
-        """Whether it takes that many times as long as the reference. A runtime of which that was seen, and that costs seconds to load and
-        run, is not run next time."""
-        if "error" in self.facts or "recorded" in self.facts or self.facts["again_ms"] <= max(100, times * reference.facts["again_ms"]):
-            return False
-        if self.facts["load_ms"] + self.facts["first_ms"] > 5000:
-            self._slow.write_text(json.dumps(self.facts))
-        return True
+    def remember(self):
+        """It is so far behind that the next run takes its time from here."""
+        self._slow.write_text(json.dumps(self.facts))
 
     def without_waiting(self, slow_alone):
         """Takes its times from the processor's, which others on this machine do not change: good enough to see who is far behind. Threads

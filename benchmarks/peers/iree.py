@@ -6,18 +6,29 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import onnx
+
 
 def version():
     return f"IREE {metadata.version('iree-base-compiler')}"
 
 
 def prepare(model, inputs, scratch):
-    tools, mlir, module = Path(sys.executable).parent, Path(scratch) / "m.mlir", Path(scratch) / "m.vmfb"
-    importer = [tools / "iree-import-onnx", model, "--opset-version", "17", "-o", mlir]
+    tools, static, mlir, module = Path(sys.executable).parent, *(Path(scratch) / name for name in ("static.onnx", "m.mlir", "m.vmfb"))
+    network = onnx.load(model)
+    for value in network.graph.input:  # static shapes, as every peer gets them
+        for dim, n in zip(value.type.tensor_type.shape.dim, inputs[value.name].shape if value.name in inputs else []):
+            dim.dim_value = n
+    onnx.save(network, static)
+    importer = [tools / "iree-import-onnx", static, "--opset-version", "17", "-o", mlir]
+    # Its own limit of the stack refuses some of the kernels that it makes.
     compiler = [tools / "iree-compile", mlir, "--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu",
-                f"--iree-llvmcpu-target-cpu={os.environ.get('TERN_BENCH_CPU', 'host')}", "--iree-opt-level=O3", "-o", module]  # fmt: skip
+                f"--iree-llvmcpu-target-cpu={os.environ.get('TERN_BENCH_CPU', 'host')}", "--iree-llvmcpu-stack-allocation-limit=262144",
+                "--iree-opt-level=O3", "-o", module]  # fmt: skip
     for command in (importer, compiler):
-        subprocess.run([str(c) for c in command], check=True, capture_output=True, timeout=300)
+        subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    static.unlink()
+    mlir.unlink()
     return module
 
 
@@ -28,7 +39,8 @@ def load(prepared, inputs, threads):
     if threads > 1:
         runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
     module = runtime.load_vm_flatbuffer_file(str(prepared), driver=driver)
-    function = module.main_graph
+    names = [n for n in module.vm_module.function_names if not n.startswith("__") and not n.endswith("$async")]
+    function = module[names[0]]
     device = runtime.get_device(driver)
     arrays = [runtime.asdevicearray(device, a) for a in inputs.values()]
     last = []

@@ -45,7 +45,7 @@ void check_same(const std::string& body, const std::string& before = "", const s
       Kernel plain = parsed(text);
       std::vector<int64_t> params;
       if (symbolic) params.push_back(extent);
-      auto expected = run_f32(plain, 200, params);
+      auto expected = run_f32(plain, 400, params);
       for (int lanes : {4, 8}) {
         for (int interleave : {1, 2, 4}) {
           Kernel k = vectorized(plain, lanes, interleave);
@@ -53,10 +53,10 @@ void check_same(const std::string& body, const std::string& before = "", const s
             CHECK(count_vector_stores(k) +
                       static_cast<int>(print_kernel(k).find("ramp") != std::string::npos) >
                   0);
-          CHECK(run_f32(k, 200, params) == expected);
+          CHECK(run_f32(k, 400, params) == expected);
           simplify(k);
           REQUIRE_MESSAGE(verify(k) == "", verify(k) << print_kernel(k));
-          CHECK(run_f32(k, 200, params) == expected);
+          CHECK(run_f32(k, 400, params) == expected);
         }
       }
     }
@@ -68,6 +68,11 @@ TEST_CASE("vectorize: element by element, with a broadcast") {
 }
 TEST_CASE("vectorize: strided reads and writes gather and scatter") {
   check_same("    y[(v * 2)] = a[((v * 3) + 1)]\n");
+}
+TEST_CASE(
+    "vectorize: small strides are whole vectors and shuffles, larger ones and strides under a mask gathers") {
+  for (const int stride : {2, 3, 4, 5}) check_same(fmt::format("    y[v] = a[((v * {}) + 1)]\n", stride));
+  check_same("    y[v] = select((v < 11), a[((v * 2) + 1)], 7.0)\n");
 }
 TEST_CASE("vectorize: an index through a let stays affine") {
   check_same("    let i: i64 = ((v * 1) + 2)\n    y[i] = (a[i] + b[(i - 2)])\n");

@@ -1,5 +1,7 @@
 #include "compiler/kernel/widen.h"
 
+#include <algorithm>
+
 #include "compiler/kernel/expr_util.h"
 
 namespace tern::kernel {
@@ -110,6 +112,38 @@ Expr Widener::widen_select(const Expr& e) {
   return select(condition, a, b);
 }
 
+namespace {
+
+// Every stride-th of the elements from `base` on, out of whole vectors that end with the last one: no element
+// beyond it is touched.
+Expr strided_load(const Buffer& buffer, const Expr& base, int64_t stride, int lanes) {
+  const int64_t last = (lanes - 1) * stride;
+  Expr out;
+  for (int64_t part = 0; part < stride; ++part) {
+    const int64_t first = std::min(part * lanes, last - (lanes - 1));
+    const Expr vector = load(buffer, add(base, int_const(first)), lanes);
+    if (!out) {
+      out = vector;
+      if (stride > 1) continue;
+    }
+    std::vector<int> from;
+    for (int l = 0; l < lanes; ++l) {
+      const int64_t at = l * stride;
+      const bool here = at >= part * lanes && at < (part + 1) * lanes;
+      // The first shuffle picks from the first vector, later ones keep what is there.
+      const int64_t before = part == 1 ? std::min<int64_t>(at, lanes - 1) : l;
+      from.push_back(static_cast<int>(here ? lanes + at - first : before));
+    }
+    out = shuffle(out, vector, std::move(from));
+  }
+  return out;
+}
+
+// A gather costs some cycles a lane; with strides up to this, that many loads and shuffles are less.
+constexpr int64_t kMostStrided = 4;
+
+}  // namespace
+
 Expr Widener::widen_load(const Expr& e) {
   if (e->type.lanes != 1) {
     fail("a vector load differs between iterations");
@@ -133,6 +167,10 @@ Expr Widener::widen_load(const Expr& e) {
       result = load(e->buffer, a->base, lanes_, limit(true));
     } else if (a && a->stride == 0) {
       result = load(e->buffer, a->base);
+    } else if (a && a->stride > 1 && a->stride <= kMostStrided && lanes_ >= 8 &&
+               dtype_bits(e->type.dtype) >= 8 && e->type.dtype != DType::kBool &&
+               e->buffer->type.lanes == 1 && !limit(false)) {
+      result = strided_load(e->buffer, a->base, a->stride, lanes_);
     } else {
       result = load(e->buffer, a ? ramp(a->base, a->stride, lanes_) : vector_expr(e->args[0]), lanes_,
                     limit(false));

@@ -6,6 +6,7 @@
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/lower/turned_squares.h"
 
 namespace tern::lower {
 namespace {
@@ -155,16 +156,6 @@ class Builder {
   Expr vectors_of_keys() const {
     return kernel::index_div(kernel::add(count_, int_const(t_.lanes - 1)), int_const(t_.lanes));
   }
-  Expr half_of(const Expr& a, const Expr& b, bool upper) const {
-    std::vector<int> lanes;
-    for (int i = 0; i < t_.lanes / 2; ++i) {
-      const int lane = upper ? t_.lanes / 2 + i : i;
-      lanes.push_back(lane);
-      lanes.push_back(t_.lanes + lane);
-    }
-    return kernel::shuffle(a, b, std::move(lanes));
-  }
-
   // Sixteen dot products as one vector: partial sums are interleaved and added until each lane has its own.
   void scores_by_dots(LoopWriter& w) {
     w.loop("vector", vectors_of_keys(), [&](Expr vector) {
@@ -176,8 +167,8 @@ class Builder {
         while (sums.size() > 1) {
           const size_t half = sums.size() / 2;
           for (size_t j = 0; j < half; ++j)
-            sums[j] = w.let("pair", kernel::add(half_of(sums[j], sums[j + half], false),
-                                                half_of(sums[j], sums[j + half], true)));
+            sums[j] = w.let("pair", kernel::add(interleaved_half(sums[j], sums[j + half], false),
+                                                interleaved_half(sums[j], sums[j + half], true)));
           sums.resize(half);
         }
         w.store(scores_, at(i, pitch_, first), sums[0]);
@@ -236,8 +227,7 @@ class Builder {
     return kernel::add(at(group, group_ * e_.depth, inside), kernel::mul(d, int_const(group_)));
   }
 
-  // `lanes` keys into the panel, squares of lanes x lanes: rotating the bits of (row, lane) by one is an
-  // interleaving of two vectors, and as often as a lane has bits swaps the two.
+  // `lanes` keys into the panel, squares of lanes x lanes.
   void transpose(LoopWriter& w, const Expr& vector) {
     const Expr first = w.let("first", kernel::mul(vector, int_const(t_.lanes)));
     std::vector<Expr> keys;
@@ -245,15 +235,7 @@ class Builder {
     const auto square = [&](const Expr& d, int64_t depth, const Expr& count) {
       std::vector<Expr> rows;
       for (const Expr& k : keys) rows.push_back(w.let("row", o_.k_along_depth(k, d, t_.lanes, count)));
-      const auto half = static_cast<size_t>(t_.lanes / 2);
-      for (int bits = 1; bits < t_.lanes; bits *= 2) {
-        std::vector<Expr> next;
-        for (size_t i = 0; i < half; ++i) {
-          next.push_back(w.let("low", half_of(rows[i], rows[i + half], false)));
-          next.push_back(w.let("high", half_of(rows[i], rows[i + half], true)));
-        }
-        rows = std::move(next);
-      }
+      rows = turned(w, std::move(rows));
       for (int64_t i = 0; i < depth; ++i)
         w.store(panel_, panel_index(first, kernel::add(d, int_const(i))), rows[static_cast<size_t>(i)]);
     };

@@ -7,6 +7,7 @@
 #include "compiler/lower/gpu/transposing_nest.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/turned_squares.h"
 
 namespace tern::lower {
 namespace {
@@ -16,7 +17,8 @@ using kernel::Expr;
 using kernel::int_const;
 using kernel::Stmt;
 
-constexpr int64_t kBlock = 16;  // side of a transposing block
+constexpr int64_t kBlock = 16;         // side of a transposing block
+constexpr int64_t kSquaresBlock = 64;  // the same where squares are turned in registers
 
 // Whether some big input is read across the grain: stride 1 along an axis other than the innermost. Returns
 // that axis, or -1.
@@ -204,27 +206,30 @@ class ElementwiseNest {
       outer.push_back(axes_[a]);
       outer_of.push_back(a);
     }
-    const Dim across_blocks = ceildiv(axes_[across].extent, kBlock),
-              inner_blocks = ceildiv(axes_.back().extent, kBlock);
+    const int lanes = std::min(nest_lanes(region_, level), static_cast<int>(kBlock));
+    const bool squares = turns_in_registers(emitter, across, lanes);
+    const int64_t side = squares ? kSquaresBlock : kBlock;
+    const Dim across_blocks = ceildiv(axes_[across].extent, side),
+              inner_blocks = ceildiv(axes_.back().extent, side);
     outer.push_back({axes_[across].dims, across_blocks});
     outer.push_back({axes_.back().dims, inner_blocks});
-    const Tiling tiling = choose_tiling(context_, outer, cost * kBlock * kBlock * 2);
-    const int lanes = std::min(nest_lanes(region_, level), static_cast<int>(kBlock));
+    const Tiling tiling = choose_tiling(context_, outer, cost * side * side * 2);
     NestParts parts = build_nest(
         dispatch, outer, tiling, outer.size(),
         [&](const std::vector<Expr>& blocks, const std::vector<AxisRange>&) -> std::vector<Stmt> {
           std::vector<Expr> coordinates(axes_.size());
           for (size_t k = 0; k < outer_of.size(); ++k) coordinates[outer_of[k]] = blocks[k];
           const auto range = [&](const Expr& block, const Dim& extent) -> AxisRange {
-            const Expr begin = kernel::mul(block, int_const(kBlock));
-            if (extent.is_const() && extent.value() % kBlock == 0) return {begin, int_const(kBlock)};
-            return {begin, kernel::min(int_const(kBlock), kernel::sub(dispatch.expr(extent), begin))};
+            const Expr begin = kernel::mul(block, int_const(side));
+            if (extent.is_const() && extent.value() % side == 0) return {begin, int_const(side)};
+            return {begin, kernel::min(int_const(side), kernel::sub(dispatch.expr(extent), begin))};
           };
           const AxisRange slow = range(blocks[blocks.size() - 2], axes_[across].extent);
           const AxisRange fast = range(blocks.back(), axes_.back().extent);
           const kernel::Var s = kernel::make_var("s"), f = kernel::make_var("f");
           coordinates[across] = kernel::var_expr(s);
           coordinates.back() = kernel::var_expr(f);
+          if (squares) return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes);
           // Where the rows are no vector (three channels), lanes run across them.
           const Dim& narrow = axes_.back().extent;
           if (narrow.is_const() && narrow.value() < 8)
@@ -235,8 +240,23 @@ class ElementwiseNest {
           return {
               kernel::loop(s, slow.begin, slow.extent, kernel::LoopKind::kSerial, vector_loop(inner, lanes))};
         });
-    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
-                         fmt::format("transposing blocks of {}x{}", kBlock, kBlock));
+    dispatch.add_variant(
+        level, std::move(parts.grid), std::move(parts.body),
+        fmt::format("transposing blocks of {0}x{0}{1}", side, squares ? ", in registers" : ""));
+  }
+
+  bool turns_in_registers(ElementEmitter& emitter, size_t across, int lanes) {
+    for (const size_t a : {across, axes_.size() - 1}) {
+      const Dim& extent = axes_[a].extent;
+      if (extent.is_const() && extent.value() < lanes) return false;
+    }
+    std::vector<Expr> coordinates;
+    std::vector<kernel::Var> at;
+    for (size_t a = 0; a < axes_.size(); ++a) {
+      at.push_back(kernel::make_var("c"));
+      coordinates.push_back(kernel::var_expr(at.back()));
+    }
+    return turns(element(emitter, coordinates), at[across], at.back());
   }
 
   // Rows of `width` elements: whole loads along s, and whole stores where rows follow each other; else stores

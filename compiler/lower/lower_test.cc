@@ -154,6 +154,28 @@ TEST_CASE("few channels to the end: rows interleaved from whole vectors, and wha
 }
 
 // A 1x1 convolution over pixels of symbolic number: every count of leftover rows, in every tile for them.
+TEST_CASE("transposes: squares in registers, what is left over, and inputs that lie both ways") {
+  for (const char* type : {"f32", "u8"}) {
+    check_lowering({fmt::format(R"(
+  input %x: {0}[83,70] as "x"
+  input %s: {0}[83] as "s"
+  %t = transpose(%x) <perm=[1,0]>
+  %b = broadcast(%s) <shape=[70,83]>
+  %y = add(%t, %b)
+  output %y as "y")",
+                                type)});
+  }
+  check_lowering({R"(
+  input %x: f32[N,M] as "x"
+  input %r: f32[M,N] as "r"
+  %t = transpose(%x) <perm=[1,0]>
+  %n = neg(%t)
+  %y = add(%t, %r)
+  output %n as "n"
+  output %y as "y")",
+                  {67, 21}});
+}
+
 TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {
   std::string weights;
   for (int i = 0; i < 60; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);
@@ -282,6 +304,17 @@ TEST_CASE("windows") {
   %a = arg_reduce_window(%x) <window=[1,1,2,3], strides=[1,1,2,1], low=[0,0,0,1], high=[0,0,1,0], dilations=[1,1,1,2]>
   output %e as "e"
   output %a as "a")"});
+}
+
+TEST_CASE("sums down columns side by side; windows that never leave the operand") {
+  check_lowering({R"(
+  input %x: f32[9,600] as "x"
+  %s = reduce(%x) <op=add, axes=[0]>
+  output %s as "y")"});
+  check_lowering({R"(
+  input %x: f32[1,2,6,70] as "x"
+  %w = reduce_window(%x) <op=add, window=[1,1,2,2], strides=[1,1,2,2], low=[0,0,0,0], high=[0,0,0,0], dilations=[1,1,1,1]>
+  output %w as "y")"});
 }
 
 TEST_CASE("scan, arg_reduce") {

@@ -13,6 +13,7 @@ using kernel::int_const;
 using kernel::Stmt;
 
 constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
+constexpr int64_t kCheapElement = 4;           // a load, and an operation or two
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
 // it is kept, neighbouring rows are the lanes. Stored elements wait in scratch.
@@ -25,11 +26,14 @@ class CpuRows : public RowsNest {
     ElementEmitter emitter(dispatch);
     int lanes = nest_lanes(region_, level);
     const Dim length = row_length();
-    const Tiling tiling = choose_tiling(context_, kept_, context_.hint(length) * element_cost_);
+    Tiling tiling = choose_tiling(context_, kept_, context_.hint(length) * element_cost_);
     const size_t body_axes = kept_.size() - (lanes_are_rows_ ? 1 : 0);
     if (lanes_are_rows_ && plan_.reductions.size() == 1 && plan_.stored.empty()) {
+      lanes *= neighbouring_vectors(lanes);
       const Dim& n = kept_.back().extent;
-      if (!n.is_const() || n.value() >= 4 * lanes) lanes *= 2;
+      if (static_cast<size_t>(tiling.tiled) + 1 == kept_.size() &&
+          !(n.is_const() && tiling.chunk == n.value()))
+        tiling.chunk = (tiling.chunk + lanes - 1) / lanes * lanes;
     }
     lanes_ = lanes;
     scratch_.clear();
@@ -61,6 +65,19 @@ class CpuRows : public RowsNest {
         level, std::move(parts.grid), std::move(parts.body),
         fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch", length.text(),
                     plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element", scratch_.size()));
+  }
+
+  // How many vectors of rows go down side by side, each with its own sums: memory is read in runs that are
+  // worth it.
+  int neighbouring_vectors(int lanes) const {
+    const Dim& n = kept_.back().extent;
+    if (!n.is_const()) return 2;
+    for (const int vectors : {8, 4}) {
+      const int64_t width = int64_t{vectors} * lanes;
+      if (element_cost_ <= kCheapElement && (n.value() % width == 0 || n.value() >= 4 * width))
+        return vectors;
+    }
+    return n.value() >= 4 * lanes ? 2 : 1;
   }
 
   Stmts row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,

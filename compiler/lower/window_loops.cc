@@ -43,7 +43,10 @@ std::vector<Stmt> window_loops(
     const Expr s = kernel::var_expr(start);
     const kernel::Var position = kernel::make_var(fmt::format("at{}", d));
     const Expr offset = kernel::add(s, kernel::mul(taps[d], int_const(a.dilation)));
-    if (static_cast<int>(d) == vector_dim || a.lhs_dilation != 1) {
+    if (a.inside) {
+      loop.lets.push_back(kernel::let(position, offset));
+      at[d] = kernel::var_expr(position);
+    } else if (static_cast<int>(d) == vector_dim || a.lhs_dilation != 1) {
       const kernel::Var p = kernel::make_var(fmt::format("p{}", d));
       loop.lets.push_back(kernel::let(p, offset));
       const Expr pe = kernel::var_expr(p);

@@ -12,6 +12,7 @@ struct WindowAxis {
   Dim extent;  // of the operand
   int64_t window = 1, stride = 1, low = 0, dilation = 1;
   int64_t lhs_dilation = 1;  // the operand's elements stand this far apart, zeros between
+  bool inside = false;       // every tap of every output is an element of the operand
 };
 struct WindowGeometry {
   std::vector<WindowAxis> axes;

@@ -83,7 +83,11 @@ class WindowNest {
     WindowGeometry g;
     for (size_t d = 0; d < rank; ++d) {
       g.axes.push_back({root_.operand()->type.shape[d], root_.ints("window")[d], root_.ints("strides")[d],
-                        root_.ints("low")[d], root_.ints("dilations")[d], 1});
+                        root_.ints("low")[d], root_.ints("dilations")[d], 1, false});
+      WindowAxis& a = g.axes.back();
+      const Dim& outputs = root_.result()->type.shape[d];
+      if (a.low == 0 && a.extent.is_const() && outputs.is_const())
+        a.inside = (outputs.value() - 1) * a.stride + (a.window - 1) * a.dilation < a.extent.value();
     }
     return arg_ ? arg_element(emitter, index, g, vector_dim) : fold_element(emitter, index, g, vector_dim);
   }

@@ -10,7 +10,6 @@
 namespace tern::cpu {
 namespace {
 
-constexpr uint32_t kMaxWorkers = 256;
 constexpr uint32_t kDefaultSpin =
     50000;  // ns: longer than most serial stretches of a model, far below what a person notices
 constexpr int64_t kMaxScratch = int64_t{1} << 30;
@@ -93,6 +92,21 @@ tern_status_t grow_team_scratch(Device* device, size_t stride) {
   return grown ? TERN_OK : tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
 }
 
+// The workers' weights: the caller's, the system's, or all the same.
+tern_status_t set_shares(Device* device, uint32_t* out_capacities, uint32_t* out_count) {
+  const uint32_t workers = device->head.worker_count;
+  const tern_cpu_options_t& options = device->options;
+  *out_count = 0;
+  if (options.worker_weights && options.worker_weight_count)
+    return device->shares.set(device->head.allocator, options.worker_weights, options.worker_weight_count,
+                              workers);
+  device->shares.set_equal(workers);
+  if (workers == 1 || device->executor.parallel_for) return TERN_OK;
+  *out_count = host_core_capacities(out_capacities, workers, "/sys/devices/system/cpu");
+  return *out_count ? device->shares.set(device->head.allocator, out_capacities, *out_count, workers)
+                    : TERN_OK;
+}
+
 }  // namespace
 
 tern_status_t cpu_device_create(const tern_hal_device_desc_t* desc, tern_allocator_t allocator,
@@ -111,7 +125,13 @@ tern_status_t cpu_device_create(const tern_hal_device_desc_t* desc, tern_allocat
   if (desc->executor) device->executor = *desc->executor;
   device->head.worker_count = wanted ? wanted : 1;
   const uint32_t spin = device->options.spin_ns ? device->options.spin_ns : kDefaultSpin;
-  tern_status_t status = device->team.start(allocator, desc->executor ? 1 : device->head.worker_count, spin);
+  uint32_t capacities[kMaxWorkers], capacity_count;
+  tern_status_t status = set_shares(device, capacities, &capacity_count);
+  if (tern_status_is_ok(status))
+    status = device->team.start(allocator, desc->executor ? 1 : device->head.worker_count, spin);
+  for (uint32_t i = 1; tern_status_is_ok(status) && i < capacity_count; ++i) {
+    device->team.keep_to_cores_of(i, capacities[i]);
+  }
   if (!tern_status_is_ok(status)) {
     destroy(&device->head);
     return status;

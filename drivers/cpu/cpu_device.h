@@ -3,6 +3,7 @@
 
 #include "drivers/cpu/cpu_driver.h"
 #include "drivers/cpu/thread_pool.h"
+#include "drivers/cpu/worker_shares.h"
 #include "hal/device.h"
 
 namespace tern::cpu {
@@ -19,6 +20,7 @@ struct Device {
   tern_cpu_options_t options;
   tern_hal_host_executor_t executor;  // parallel_for is null when the device has own threads, or none
   ThreadPool team;
+  WorkerShares shares;
   tern_mutex_t scratch_mutex;
   ScratchBlock* idle_scratch;
   size_t scratch_size;    // what any recording needs so far

@@ -1,9 +1,9 @@
 // How a recording runs: on the submitting thread alone, or by a team whose workers walk the list together.
 //
-// A team splits the tiles of a command evenly; a worker takes its own share in halves and then what others
-// left of theirs. A phase is over when its tiles are counted as done, so that a worker that is late, or was
-// put to sleep by the system, delays nobody unless it holds tiles. Nothing is decided by who ran what: tiles
-// give the same bytes in any split.
+// A team splits the tiles of a command by the workers' weights; a worker takes its own share in halves and
+// then what others left of theirs. A phase is over when its tiles are counted as done, so that a worker that
+// is late, or was put to sleep by the system, delays nobody unless it holds tiles. Nothing is decided by who
+// ran what: tiles give the same bytes in any split.
 #include <atomic>
 
 #include "drivers/cpu/cpu_command_buffer.h"
@@ -109,9 +109,10 @@ void Replay::run_alone() {
 
 // Takes half of what is left of a worker's share of a command.
 bool Replay::claim(uint32_t index, uint32_t owner, int64_t* out_begin, int64_t* out_end) {
-  const int64_t tiles = commands_->commands[index].tiles, workers = commands_->worker_count;
-  const int64_t begin = (tiles * owner + workers - 1) / workers;
-  const int64_t size = (tiles * (owner + 1) + workers - 1) / workers - begin;
+  const int64_t tiles = commands_->commands[index].tiles;
+  const uint32_t workers = commands_->worker_count;
+  const int64_t begin = device_->shares.begin(owner, workers, tiles);
+  const int64_t size = device_->shares.begin(owner + 1, workers, tiles) - begin;
   const size_t stride = (commands_->command_count + 7) & ~size_t{7};
   std::atomic<uint64_t>& claimed = commands_->claims[owner * stride + index];
   uint64_t before = claimed.load(std::memory_order_relaxed);

@@ -30,6 +30,12 @@ void host_thread_join(HostThread* thread);
 // Physical cores that this process may use (tern_cpu_usable_core_count).
 uint32_t host_usable_core_count();
 
+// Where the cores that this process may use differ: what each can do (up to 1024), largest first, `capacity`
+// of them at most. Returns their number; 0 where they are all alike or nothing is known. `root`: the system's
+// folder of processors.
+uint32_t host_core_capacities(uint32_t* out_capacities, uint32_t capacity, const char* root);
+void host_thread_keep_to_cores_of(HostThread* thread, uint32_t capacity);
+
 // The processor's name, terminated, cut to `capacity`.
 void host_processor_name(char* out_name, size_t capacity);
 

@@ -96,21 +96,41 @@ unsigned first_sibling(unsigned cpu) {
   return read_file(path, text, sizeof(text)) ? static_cast<unsigned>(strtoul(text, nullptr, 10)) : cpu;
 }
 
-uint32_t affinity_core_count() {
-  cpu_set_t allowed, cores;
-  CPU_ZERO(&allowed);
+// The CPUs that this process may use, of each core one.
+cpu_set_t usable_cores() {
+  cpu_set_t allowed, seen, cores;
+  CPU_ZERO(&seen);
   CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
-  uint32_t count = 0;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return cores;
   for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
     unsigned core = first_sibling(cpu);
     if (core >= CPU_SETSIZE) core = cpu;
-    if (CPU_ISSET(core, &cores)) continue;
-    CPU_SET(core, &cores);
-    ++count;
+    if (CPU_ISSET(core, &seen)) continue;
+    CPU_SET(core, &seen);
+    CPU_SET(cpu, &cores);
   }
-  return count ? count : 1;
+  return cores;
+}
+
+uint32_t affinity_core_count() {
+  const cpu_set_t cores = usable_cores();
+  const int count = CPU_COUNT(&cores);
+  return count ? static_cast<uint32_t>(count) : 1;
+}
+
+// 0 where the system does not say.
+uint32_t core_capacity(const char* root, unsigned cpu) {
+  char path[256], text[32];
+  path[0] = 0;
+  append(path, sizeof(path), root);
+  append(path, sizeof(path), "/cpu");
+  append_number(path, sizeof(path), cpu);
+  append(path, sizeof(path), "/cpu_capacity");
+  if (!read_file(path, text, sizeof(text))) return 0;
+  const unsigned long capacity = strtoul(text, nullptr, 10);
+  return capacity > 1024 ? 1024 : static_cast<uint32_t>(capacity);
 }
 
 // "quota period" of cgroup v2's cpu.max: whole CPUs, at least 1; 0 for no limit.
@@ -159,6 +179,38 @@ uint32_t cgroup_quota() {
 }
 
 }  // namespace
+
+uint32_t host_core_capacities(uint32_t* out_capacities, uint32_t capacity, const char* root) {
+  const cpu_set_t cores = usable_cores();
+  uint32_t count = 0, smallest = UINT32_MAX, largest = 0;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &cores)) continue;
+    const uint32_t own = core_capacity(root, cpu);
+    if (own == 0) return 0;
+    smallest = own < smallest ? own : smallest;
+    largest = own > largest ? own : largest;
+    // Sorted, largest first; the smallest of too many fall off the end.
+    uint32_t at = count < capacity ? count++ : capacity;
+    while (at > 0 && out_capacities[at - 1] < own) {
+      if (at < capacity) out_capacities[at] = out_capacities[at - 1];
+      --at;
+    }
+    if (at < capacity) out_capacities[at] = own;
+  }
+  return smallest < largest ? count : 0;
+}
+
+void host_thread_keep_to_cores_of(HostThread* thread, uint32_t capacity) {
+  cpu_set_t allowed, kind;
+  CPU_ZERO(&allowed);
+  CPU_ZERO(&kind);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed) && core_capacity("/sys/devices/system/cpu", cpu) == capacity)
+      CPU_SET(cpu, &kind);
+  }
+  if (CPU_COUNT(&kind)) pthread_setaffinity_np(static_cast<pthread_t>(thread->handle), sizeof(kind), &kind);
+}
 
 uint32_t host_usable_core_count() {
   const uint32_t cores = affinity_core_count();

@@ -29,6 +29,10 @@ void ThreadPool::stop() {
   threads_ = nullptr;
 }
 
+void ThreadPool::keep_to_cores_of(uint32_t worker, uint32_t capacity) {
+  if (worker >= 1 && worker <= started_) host_thread_keep_to_cores_of(&threads_[worker - 1].host, capacity);
+}
+
 void ThreadPool::run(Body body, void* job) {
   body_ = body;
   job_ = job;

@@ -38,6 +38,9 @@ class ThreadPool {
   void acquire() { tern_mutex_lock(&owner_); }
   void release() { tern_mutex_unlock(&owner_); }
 
+  // Lets the system run a worker other than 0 on cores of that capacity only (host_core_capacities). A hint.
+  void keep_to_cores_of(uint32_t worker, uint32_t capacity);
+
   // Runs body(job, 0) here and body(job, i) on the threads that join meanwhile; returns when all have
   // returned. Acquired first.
   void run(Body body, void* job);

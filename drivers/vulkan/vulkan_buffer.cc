@@ -1,7 +1,11 @@
 #include "drivers/vulkan/vulkan_device.h"
+#include "hal/base/atomic.h"
 
 namespace tern::vulkan {
 namespace {
+
+constexpr uint64_t kSmallBuffer = 1 << 20;  // inputs that the host may write itself
+constexpr uint64_t kMostWritten = 1 << 16;  // at once: longer transfers are faster through staging
 
 // A range that the host has mapped: host memory in place of the device's.
 struct Mapping {
@@ -14,6 +18,7 @@ struct Mapping {
 struct Buffer {
   tern_hal_buffer_t head;  // must be first
   Chunk* chunk;            // null: imported
+  Pool pool;               // the chunk's
   VkDeviceMemory imported;
   Span span;        // imports: over whole pages
   uint64_t offset;  // imports: of the first byte
@@ -44,7 +49,7 @@ void destroy(tern_hal_buffer_t* base) {
     drop_mapping(device, mapping);
   }
   if (buffer->chunk) {
-    vulkan_memory_free(device, kLocalPool, buffer->chunk);
+    vulkan_memory_free(device, buffer->pool, buffer->chunk);
   } else if (buffer->imported) {
     vulkan_queue_settle(device, vulkan_queue_submitted(device));
     drop_import(device, buffer);
@@ -121,8 +126,20 @@ tern_status_t read(tern_hal_buffer_t* base, uint64_t offset, void* out_data, uin
   return TERN_OK;
 }
 
+// Whether the host may write the buffer's memory itself: nothing that runs can use it, and what is submitted
+// from now on sees it (vkQueueSubmit orders the host's writes before it).
+bool can_write(Device* device, const Buffer* buffer, uint64_t length) {
+  return device->host_writes && buffer->pool == kWrittenPool && length <= kMostWritten &&
+         !tern_atomic_load_i32(&device->head.lost) &&
+         vulkan_queue_completed(device) == vulkan_queue_submitted(device);
+}
+
 tern_status_t write(tern_hal_buffer_t* base, uint64_t offset, const void* data, uint64_t length) {
   Device* device = cast_device(base->device);
+  if (!base->host_pointer && can_write(device, cast(base), length)) {
+    __builtin_memcpy(vulkan_chunk_pointer(cast(base)->chunk) + offset, data, length);
+    return TERN_OK;
+  }
   if (!base->host_pointer) {
     return vulkan_staging_write(device, vulkan_buffer_place(base, offset), data, length);
   }
@@ -213,12 +230,13 @@ tern_status_t vulkan_buffer_allocate(tern_hal_device_t* device, uint32_t, uint64
                                      tern_hal_buffer_t** out_buffer) {
   Buffer* buffer = make(device);
   if (!buffer) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
-  tern_status_t status = vulkan_memory_allocate(cast_device(device), kLocalPool, size, &buffer->chunk);
+  buffer->pool = size <= kSmallBuffer ? kWrittenPool : kLocalPool;
+  tern_status_t status = vulkan_memory_allocate(cast_device(device), buffer->pool, size, &buffer->chunk);
   if (!tern_status_is_ok(status)) {
     tern_release(device->allocator, buffer, sizeof(Buffer));
     return status;
   }
-  buffer->head.host_pointer = vulkan_chunk_pointer(buffer->chunk);
+  if (cast_device(device)->unified) buffer->head.host_pointer = vulkan_chunk_pointer(buffer->chunk);
   *out_buffer = &buffer->head;
   return TERN_OK;
 }

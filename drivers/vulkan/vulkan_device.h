@@ -68,6 +68,7 @@ struct Device {
   uint32_t queue_family;
   uint32_t quirks;        // TERN_VULKAN_QUIRK_...
   bool unified;           // the host sees the local pool
+  bool host_writes;       // the host sees the written pool, and should only write there
   bool integrated;        // device memory is host memory
   bool tells_cache_hits;  // whether pipelines came from the cache (Vulkan 1.3)
   uint64_t memory_size;   // of the local pool's heap

@@ -252,14 +252,20 @@ tern_status_t choose_memory(Device* device) {
   const uint32_t both =
       find_type(memory, kHost | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
   // Memory over a bus can be visible too, but is slow to read: only where it is the host's own.
-  device->unified = device->integrated && both != VK_MAX_MEMORY_TYPES &&
-                    !(device->quirks & TERN_VULKAN_QUIRK_staged_transfers);
+  const bool in_reach = !(device->quirks & TERN_VULKAN_QUIRK_staged_transfers);
+  device->unified = device->integrated && both != VK_MAX_MEMORY_TYPES && in_reach &&
+                    !(device->quirks & TERN_VULKAN_QUIRK_written_by_host);
   const uint32_t local = device->unified ? both : find_type(memory, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0);
   if (local == VK_MAX_MEMORY_TYPES || host == VK_MAX_MEMORY_TYPES) {
     return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
                             "The device has no memory of its own or none that the host can see.");
   }
+  // Where the host sees only a window of the device's memory, that is a heap of its own, and small.
+  const uint32_t written = find_type(memory, kHost | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0);
+  device->host_writes = !device->unified && in_reach && written != VK_MAX_MEMORY_TYPES &&
+                        memory.memoryTypes[written].heapIndex == memory.memoryTypes[local].heapIndex;
   device->memory.types[kLocalPool] = local;
+  device->memory.types[kWrittenPool] = device->host_writes ? written : local;
   device->memory.types[kHostPool] = host;
   device->memory_size = memory.memoryHeaps[memory.memoryTypes[local].heapIndex].size;
   return TERN_OK;

@@ -44,7 +44,7 @@ tern_status_t fill_block(Device* device, Pool pool, Block* block) {
   }
   TERN_VULKAN_TRY(device, AllocateMemory, device->handle, &info, nullptr, &block->memory);
   TERN_RETURN_IF_ERROR(vulkan_span_bind(device, block->span, block->memory));
-  if (pool == kHostPool || device->unified) {
+  if (pool == kHostPool || device->unified || (pool == kWrittenPool && device->host_writes)) {
     void* mapped = nullptr;
     TERN_VULKAN_TRY(device, MapMemory, device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped);
     block->mapped = static_cast<char*>(mapped);

@@ -53,8 +53,9 @@ struct Chunk {
 };
 
 enum Pool : uint32_t {
-  kLocalPool,  // fast for the device; on unified devices the host sees it too
-  kHostPool,   // host memory that the device sees, always mapped
+  kLocalPool,    // fast for the device; on unified devices the host sees it too
+  kWrittenPool,  // of small buffers: as the local one, and mapped where device->host_writes says so
+  kHostPool,     // host memory that the device sees, always mapped
   kPoolCount,
 };
 

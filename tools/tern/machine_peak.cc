@@ -151,7 +151,9 @@ double read_rate(int threads) {
 
 MachinePeak measure_peak(int threads) {
   threads = std::max(threads, 1);
-  return {rate_of(fma_loop(), threads), rate_of(byte_loop(), threads), read_rate(threads)};
+  return {.gflops = rate_of(fma_loop(), threads),
+          .byte_gops = rate_of(byte_loop(), threads),
+          .gbs = read_rate(threads)};
 }
 
 std::optional<MachinePeak> known_peak(std::string_view device_name) {

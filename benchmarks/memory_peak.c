@@ -1,0 +1,130 @@
+// Prints, as JSON, how many GB/s this machine's memory (or a cache) gives plain loops of the widest vectors: arrays of so many
+// bytes, each thread on its own part, the best of many rounds. Bytes are those that a loop asks for: a copy counts what it reads
+// and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores.
+//   memory_peak BYTES THREADS SECONDS
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+enum { kBytes = 64 };
+#elif defined(__AVX__)
+enum { kBytes = 32 };
+#else
+enum { kBytes = 16 };
+#endif
+typedef float vector __attribute__((vector_size(kBytes)));
+enum { kUnroll = 8, kModes = 5, kMaxThreads = 256 };
+static const char* const kNames[kModes] = {"read", "write", "write_streaming", "copy", "copy_streaming"};
+
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static vector read_all(const vector* from, size_t count) {
+  vector sum[kUnroll] = {0};
+  for (size_t i = 0; i + kUnroll <= count; i += kUnroll) {
+#pragma clang loop unroll(full)
+    for (int j = 0; j < kUnroll; ++j) sum[j] += from[i + (size_t)j];
+  }
+  for (int j = 1; j < kUnroll; ++j) sum[0] += sum[j];
+  return sum[0];
+}
+
+static void move_all(vector* to, const vector* from, size_t count, int streaming) {
+  if (streaming) {
+    for (size_t i = 0; i < count; ++i) __builtin_nontemporal_store(from ? from[i] : (vector){0}, to + i);
+    __sync_synchronize();
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    to[i] = from ? from[i] : (vector){0};
+    __asm__ volatile("" ::: "memory");  // else it becomes a call of memcpy
+  }
+}
+
+struct part {
+  vector *from, *to;
+  size_t count;
+  int mode;
+  long rounds;
+  pthread_barrier_t* gate;
+  double took;
+  vector sink;
+};
+
+static void* work(void* argument) {
+  struct part* p = argument;
+  pthread_barrier_wait(p->gate);
+  const double start = seconds();
+  for (long r = 0; r < p->rounds; ++r) {
+    if (p->mode == 0) {
+      p->sink += read_all(p->from, p->count);
+    } else {
+      move_all(p->to, p->mode >= 3 ? p->from : NULL, p->count, p->mode == 2 || p->mode == 4);
+    }
+    __asm__ volatile("" ::: "memory");
+  }
+  pthread_barrier_wait(p->gate);
+  p->took = seconds() - start;
+  return NULL;
+}
+
+// GB/s of one go.
+static double rate(struct part* parts, int threads, int mode, long rounds) {
+  pthread_t ids[kMaxThreads];
+  pthread_barrier_t gate;
+  pthread_barrier_init(&gate, NULL, (unsigned)threads);
+  size_t bytes = 0;
+  for (int t = 0; t < threads; ++t) {
+    parts[t].mode = mode;
+    parts[t].rounds = rounds;
+    parts[t].gate = &gate;
+    bytes += parts[t].count * sizeof(vector) * (mode >= 3 ? 2 : 1);
+    if (t > 0) pthread_create(&ids[t], NULL, work, &parts[t]);
+  }
+  work(&parts[0]);
+  for (int t = 1; t < threads; ++t) pthread_join(ids[t], NULL);
+  pthread_barrier_destroy(&gate);
+  return (double)bytes * (double)rounds / parts[0].took * 1e-9;
+}
+
+static void* pages(size_t bytes) {
+  void* p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) exit(1);
+  memset(p, 0, bytes);
+  return p;
+}
+
+int main(int argc, char** argv) {
+  static struct part parts[kMaxThreads];
+  if (argc != 4) return 2;
+  const size_t bytes = strtoull(argv[1], NULL, 10);
+  const int threads = atoi(argv[2]);
+  const double budget = atof(argv[3]) / kModes;
+  if (threads < 1 || threads > kMaxThreads || bytes < (size_t)threads * 4096) return 2;
+  const size_t each = bytes / (size_t)threads / sizeof(vector) / kUnroll * kUnroll;
+  vector *from = pages(bytes), *to = pages(bytes);
+  for (int t = 0; t < threads; ++t) {
+    parts[t].from = from + each * (size_t)t;
+    parts[t].to = to + each * (size_t)t;
+    parts[t].count = each;
+  }
+  const long rounds = bytes > (64u << 20) ? 1 : (long)((64u << 20) / bytes);
+  printf("{");
+  for (int mode = 0; mode < kModes; ++mode) {
+    double best = 0;
+    for (const double start = seconds(); seconds() - start < budget;) {
+      const double now = rate(parts, threads, mode, rounds);
+      if (now > best) best = now;
+    }
+    printf("%s\"%s\": %.2f", mode ? ", " : "", kNames[mode], best);
+  }
+  printf("}\n");
+  return 0;
+}

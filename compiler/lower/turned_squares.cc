@@ -1,0 +1,116 @@
+#include "compiler/lower/turned_squares.h"
+
+#include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/index_form.h"
+#include "compiler/kernel/vectorize.h"
+
+namespace tern::lower {
+
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Stmt;
+using kernel::Var;
+
+Expr interleaved_half(const Expr& a, const Expr& b, bool upper) {
+  std::vector<int> lanes;
+  const int width = a->type.lanes;
+  for (int i = 0; i < width / 2; ++i) {
+    const int lane = upper ? width / 2 + i : i;
+    lanes.push_back(lane);
+    lanes.push_back(width + lane);
+  }
+  return kernel::shuffle(a, b, std::move(lanes));
+}
+
+// Rotating the bits of (row, lane) by one is an interleaving of two vectors, and as often as a lane has bits
+// swaps the two.
+std::vector<Expr> turned(LoopWriter& w, std::vector<Expr> rows) {
+  const size_t half = rows.size() / 2;
+  for (size_t bits = 1; bits < rows.size(); bits *= 2) {
+    std::vector<Expr> next;
+    for (size_t i = 0; i < half; ++i) {
+      next.push_back(w.let("low", interleaved_half(rows[i], rows[i + half], false)));
+      next.push_back(w.let("high", interleaved_half(rows[i], rows[i + half], true)));
+    }
+    rows = std::move(next);
+  }
+  return rows;
+}
+
+bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
+  if (store.size() != 1 || store[0]->kind != kernel::StmtKind::kStore || store[0]->count) return false;
+  const kernel::StmtNode& one = *store[0];
+  const DType type = one.value->type.dtype;
+  if (type == DType::kBool || dtype_bits(type) < 8 || dtype_bits(type) > 32) return false;
+  const Expr next =
+      kernel::substitute(one.index, {{fast.get(), kernel::add(kernel::var_expr(fast), int_const(1))}});
+  const Expr difference = kernel::sub(next, one.index);
+  kernel::IndexForms forms;
+  const Expr simple = forms.simplify(difference);
+  if (kernel::int_value(simple ? simple : difference) != 1) return false;
+  if (!kernel::why_not_vectorizable(
+           kernel::loop(slow, int_const(0), int_const(4), kernel::LoopKind::kSerial, store))
+           .empty())
+    return false;
+  bool whole = true, loads = false;
+  kernel::visit(kernel::vectorize(one.value, slow, 4), [&](const Expr& e) {
+    if (e->kind != kernel::ExprKind::kLoad) return;
+    whole &= e->args[0]->type.lanes == 1;
+    loads |= e->type.lanes > 1;
+  });
+  return whole && loads;
+}
+
+namespace {
+
+// The square at (s, f).
+void square(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
+            const Expr& f, int lanes) {
+  std::vector<Expr> rows;
+  for (int i = 0; i < lanes; ++i) {
+    const Expr row = kernel::substitute(store.value, {{fast.get(), kernel::add(f, int_const(i))}});
+    const Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes), {{slow.get(), s}});
+    rows.push_back(w.let("row", along->type.lanes == lanes ? along : kernel::broadcast(along, lanes)));
+  }
+  rows = turned(w, std::move(rows));
+  for (int j = 0; j < lanes; ++j) {
+    const Expr at =
+        kernel::substitute(store.index, {{slow.get(), kernel::add(s, int_const(j))}, {fast.get(), f}});
+    w.store(store.buffer, at, rows[static_cast<size_t>(j)]);
+  }
+}
+
+}  // namespace
+
+std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow, const AxisRange& slow_range,
+                                 const Var& fast, const AxisRange& fast_range, int lanes) {
+  LoopWriter w;
+  const Expr width = int_const(lanes);
+  const Expr slow_whole = kernel::mul(kernel::index_div(slow_range.extent, width), width),
+             fast_whole = kernel::mul(kernel::index_div(fast_range.extent, width), width);
+  const auto part = [&](const AxisRange& range, const Expr& number) {
+    return kernel::add(range.begin, kernel::mul(number, width));
+  };
+  w.loop("down", kernel::index_div(slow_range.extent, width), [&](Expr down) {
+    w.loop("across", kernel::index_div(fast_range.extent, width), [&](Expr across) {
+      square(w, *store[0], slow, w.let("s0", part(slow_range, down)), fast,
+             w.let("f0", part(fast_range, across)), lanes);
+    });
+  });
+  const auto rest = [&](const Expr& slow_begin, const Expr& slow_extent, const Expr& fast_begin,
+                        const Expr& fast_extent) {
+    if (kernel::is_int(slow_extent, 0) || kernel::is_int(fast_extent, 0)) return;
+    const Var s = kernel::make_var("s"), f = kernel::make_var("f");
+    const Stmt one =
+        kernel::clone_fresh(store, {{slow.get(), kernel::var_expr(s)}, {fast.get(), kernel::var_expr(f)}})[0];
+    const Stmt row = kernel::loop(f, fast_begin, fast_extent, kernel::LoopKind::kSerial, {one});
+    w.emit(kernel::loop(s, slow_begin, slow_extent, kernel::LoopKind::kSerial, vector_loop(row, lanes)));
+  };
+  rest(slow_range.begin, slow_whole, kernel::add(fast_range.begin, fast_whole),
+       kernel::sub(fast_range.extent, fast_whole));
+  rest(kernel::add(slow_range.begin, slow_whole), kernel::sub(slow_range.extent, slow_whole),
+       fast_range.begin, fast_range.extent);
+  return w.take();
+}
+
+}  // namespace tern::lower

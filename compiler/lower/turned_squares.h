@@ -1,0 +1,29 @@
+// Transposition in registers: a value that lies in memory along one axis and is stored along another. Squares
+// of lanes x lanes are loaded as vectors along the first, turned, and stored as vectors along the second, so
+// that no element travels alone.
+#pragma once
+
+#include <vector>
+
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/nest_axes.h"
+
+namespace tern::lower {
+
+// The lower or upper halves of two vectors, their elements in turns.
+kernel::Expr interleaved_half(const kernel::Expr& a, const kernel::Expr& b, bool upper);
+// Row j of the result holds lane j of each row: as many rows as lanes, a power of two.
+std::vector<kernel::Expr> turned(LoopWriter& w, std::vector<kernel::Expr> rows);
+
+// Whether `store`, one element's store at (slow, fast), is of that kind: neighbours along fast are neighbours
+// where they are stored, and nothing that it loads lies across slow.
+bool turns(const std::vector<kernel::Stmt>& store, const kernel::Var& slow, const kernel::Var& fast);
+
+// The stores of such a kind of all elements of the two ranges; the ends that are no squares one row at a
+// time.
+std::vector<kernel::Stmt> turned_squares(const std::vector<kernel::Stmt>& store, const kernel::Var& slow,
+                                         const AxisRange& slow_range, const kernel::Var& fast,
+                                         const AxisRange& fast_range, int lanes);
+
+}  // namespace tern::lower
