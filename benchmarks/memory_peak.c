@@ -2,6 +2,7 @@
 // bytes, each thread on its own part, the best of many rounds. Bytes are those that a loop asks for: a copy counts what it reads
 // and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores.
 //   memory_peak BYTES THREADS SECONDS
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,7 @@ static double rate(struct part* parts, int threads, int mode, long rounds) {
 static void* pages(size_t bytes) {
   void* p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) exit(1);
+  madvise(p, bytes, MADV_HUGEPAGE);  // as the cpu driver asks for its own
   memset(p, 0, bytes);
   return p;
 }
