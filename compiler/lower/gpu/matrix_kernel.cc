@@ -238,9 +238,12 @@ class Builder {
   BChunk b_chunk(int64_t i) const {
     const Expr q = plus(copier_, int_const(i * copiers_));
     const Expr exists = (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr;
-    // Eight neighbours store halves of eight rows, so that they meet different banks.
+    const Expr panel = div(q, int64_t{2} * s_.block_depth);
+    if (!s_.own) return {panel, rem(div(q, 2), s_.block_depth), rem(q, 2), exists};
+    // Eight neighbours store halves of eight rows, so that they meet different banks; where several
+    // subgroups copy, loads of whole rows are worth more.
     const Expr row = plus(times(div(q, 16), 8), rem(q, 8));
-    return {div(q, int64_t{2} * s_.block_depth), rem(row, s_.block_depth), rem(div(q, 8), 2), exists};
+    return {panel, rem(row, s_.block_depth), rem(div(q, 8), 2), exists};
   }
 
   // B in memory's rows, or columns: neighbouring threads copy neighbours of one of them.
