@@ -36,9 +36,26 @@ class CudaKernelPrinter : public KernelPrinter {
   std::string group_mma_text(const Stmt& s);
   std::string arrival_text(const Stmt& s);
   std::string pinned();
-  std::string element_address(const kernel::Expr& load) {
-    const MemoryAccess at = expr_.access(load->buffer, load->args[0], nullptr, 1);
-    return fmt::format("{} + {}", at.base, at.index);
+  // Where an operand of a product of groups begins: `chunks` of 16 bytes behind an address that its neighbours
+  // have in common.
+  struct GroupOperand {
+    std::string address;
+    int64_t chunks = 0;
+  };
+  GroupOperand group_operand(const kernel::Expr& load) {
+    constexpr int64_t kChunk = 8;  // elements of 16 bits
+    kernel::Expr index = load->args[0];
+    GroupOperand out;
+    if (index->kind == kernel::ExprKind::kOp && index->op == kernel::ScalarOp::kAdd) {
+      const std::optional<int64_t> behind = kernel::int_value(index->args[1]);
+      if (behind && *behind >= 0 && *behind % kChunk == 0) {
+        out.chunks = *behind / kChunk;
+        index = index->args[0];
+      }
+    }
+    const MemoryAccess at = expr_.access(load->buffer, index, nullptr, 1);
+    out.address = fmt::format("{} + {}", at.base, at.index);
+    return out;
   }
   void find_groups();
   // The compiler takes what is only read for unchanging while the kernel runs, and would read it before the
@@ -102,12 +119,14 @@ std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
         fmt::format("{}_{}", buffers_[s->value->buffer.get()].name, *kernel::int_value(s->value->args[0]));
     for (int k = 0; k < 4; ++k) a_operands += fmt::format("{}\"r\"({}[{}])", k ? ", " : "", name, k);
   } else {
-    a_operands = fmt::format("\"l\"(group_operand({}))", element_address(s->value));
+    const GroupOperand a = group_operand(s->value);
+    a_operands = fmt::format("\"l\"(group_operand({}, {}))", a.address, a.chunks);
   }
   const int64_t b_at = sums + (in_registers ? 4 : 1);
+  const GroupOperand b = group_operand(s->begin);
   const std::string b_operand =
-      s->code == 0 ? fmt::format("group_operand({})", element_address(s->begin))
-                   : fmt::format("group_operand_panels({}, {})", element_address(s->begin), 2 * s->code);
+      s->code == 0 ? fmt::format("group_operand({}, {})", b.address, b.chunks)
+                   : fmt::format("group_operand_panels({}, {}, {})", b.address, 2 * s->code, b.chunks);
   text += fmt::format(
       "asm volatile(\"{{ .reg .pred p; setp.eq.u32 p, 1, {}; "
       "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} "

@@ -327,15 +327,16 @@ inline f32 exp2_approx(f32 x) {
   return r;
 }
 template <int N> Vec<f32, N> exp2_approx(const Vec<f32, N>& x) { return map<N>([](f32 v) { return exp2_approx(v); }, x); }
-// Where rows of 128 bytes begin in workgroup memory, swizzled over eight of them.
-inline u64 group_operand(const void* p) {
+// Where rows of 128 bytes begin in workgroup memory, swizzled over eight of them: `chunks` of 16 bytes behind p.
+// Products in a row differ in that alone, and one addition is left of their operands.
+inline u64 group_operand(const void* p, u32 chunks = 0) {
   const u32 at = (u32)__cvta_generic_to_shared(p);
-  return (u64)((at & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)64 << 32 | (u64)1 << 62;
+  return (u64)(((at & 0x3ffff) >> 4 | (u32)1 << 16) + chunks) | (u64)64 << 32 | (u64)1 << 62;
 }
 // The same where rows run along the product's columns, in panels of 64.
-inline u64 group_operand_panels(const void* p, u32 panel_bytes) {
+inline u64 group_operand_panels(const void* p, u32 panel_bytes, u32 chunks = 0) {
   const u32 at = (u32)__cvta_generic_to_shared(p);
-  return (u64)((at & 0x3ffff) >> 4) | (u64)(panel_bytes >> 4) << 16 | (u64)64 << 32 | (u64)1 << 62;
+  return (u64)(((at & 0x3ffff) >> 4 | panel_bytes >> 4 << 16) + chunks) | (u64)64 << 32 | (u64)1 << 62;
 }
 inline void group_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -88,7 +88,6 @@ class Builder {
       w.emit(kernel::async_wait(ahead - 1));
       w.emit(kernel::barrier());
       const Expr stage = w.let("stage", kernel::index_rem(step, int_const(s_.stages)));
-      if (s_.group) group_products(w, stage);
       const Expr next = w.let("next", kernel::add(step, int_const(ahead)));
       w.when(less(next, int_const(stages_of_k_)), [&] {
         const Expr filled = w.let("filled", kernel::index_rem(next, int_const(s_.stages)));
@@ -97,6 +96,8 @@ class Builder {
       });
       w.emit(kernel::async_commit());
       if (s_.group) {
+        // Behind the copies: the products before these still run, and bytes take longest to come.
+        group_products(w, stage);
         w.emit(kernel::group_mma_wait(1));
       } else {
         products(w, stage);
