@@ -17,7 +17,7 @@ def prepare(model, inputs, scratch):
     path = Path(scratch) / "model.mnn"
     tool = Path(sys.executable).parent / "mnnconvert"
     command = [tool, "-f", "ONNX", "--modelFile", model, "--MNNModel", path, "--bizCode", "bench"]
-    subprocess.run([str(c) for c in command], check=True, capture_output=True, timeout=300)
+    subprocess.run([str(c) for c in command], cwd=scratch, check=True, capture_output=True, timeout=300)
     names = [o.name for o in onnx.load(model, load_external_data=False).graph.output]
     (Path(scratch) / "model.outputs").write_text("\n".join(names))
     return path
