@@ -198,6 +198,7 @@ def arguments():
     parser.add_argument("--small", action="store_true", help="without the models of hundreds of megabytes")
     parser.add_argument("--no-tern", action="store_true", help="the other runtimes alone")
     parser.add_argument("--prepare", action="store_true", help="convert, load and check everything, measure nothing")
+    parser.add_argument("--prepared", action="store_true", help="convert nothing: leave out what no earlier run has converted")
     parser.add_argument("--level", default="", choices=["", *HELD], help="hold tern, and the peers that can be held, to a level of instructions")
     parser.add_argument("--hold", metavar="CMD", help="run the rounds while this command runs")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
@@ -209,6 +210,7 @@ def arguments():
 def main():
     options = arguments()
     names, peers = chosen(options)
+    Worker.converts = not options.prepared
     if options.prepare:
         Process.patience = 6  # what takes minutes is made while others use the machine
     if options.write and not all(mark in PAGE.read_text() for mark in marks(options)):

@@ -109,10 +109,16 @@ def prepare(peer, model, archive, level):
 class Worker:
     """A peer with one model, loaded and run once."""
 
+    converts = True  # else only what an earlier run has converted is run
+
     def __init__(self, peer, model, archive, threads, scratch, level=""):
         self.outputs, self._process, cache = None, None, cache_of(peer, model, level)
         self._slow = cache / f"slow-{threads}"
-        prepare(peer, model, archive, level)
+        if self.converts or peer == "ort":
+            prepare(peer, model, archive, level)
+        elif not (cache / "prepared").exists() and not (cache / "failed").exists():
+            self.facts = {"error": "not converted before this run"}
+            return
         for known in (cache / "failed", cache / f"failed-{threads}"):
             if known.exists():
                 self.facts = {"error": known.read_text()}
