@@ -545,6 +545,9 @@ std::string GlslExpr::intrinsic_text(const Expr& e) {
         return call(kernel::intrinsic_name(e->intrinsic), "int", 1,
                     {text(e->args[0]), text(e->args[1]), text(e->args[2])});
       break;
+    case Intrinsic::kExp2Approx:
+      if (e->type.lanes == 1) return call("exp2_approx", "float", 1, {text(e->args[0])});
+      break;
     case Intrinsic::kDot2BF16:
       if (e->type.lanes == 1)
         return call("dot2_bf16", "float", 1, {text(e->args[0]), text(e->args[1]), text(e->args[2])});

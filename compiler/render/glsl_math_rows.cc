@@ -14,6 +14,10 @@ std::span<const GlslRow> glsl_math_rows() {
        "5.0000001201e-1);\n"
        "  float y = fma(p, r * r, r) + 1.0;\n  int i = int(n), h = i >> 1;\n  return y * pow2(h) * pow2(i - "
        "h);"},
+      // GLSL's exp2 is good to 3 + 2 |x| units in the last place: four of them on what a whole number leaves.
+      {"exp2_approx_float", "", "float", "float x",
+       "float n = roundEven(min(x, 128.0)), y = exp2(x - n) * uintBitsToFloat(uint(int(n) + 127) << 23);\n"
+       "  return x < -126.0 ? 0.0 : y;"},
       {"log_float", "", "float", "float x",
        "if (is_nan_float(x) || x < 0.0) return uintBitsToFloat(0x7fc00000u);\n"
        "  if (x == 0.0) return uintBitsToFloat(0xff800000u);\n  if (is_inf_float(x)) return x;\n"

@@ -6,14 +6,22 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/attention_kernel.h"
+#include "compiler/lower/gpu/matrix_attention.h"
 #include "compiler/lower/gpu/mma_contraction.h"
+#include "compiler/lower/gpu/simt_attention.h"
+#include "compiler/lower/gpu/tile_operands.h"
+#include "compiler/lower/nest_axes.h"
 
 namespace tern::lower::gpu {
 
+using graph::Value;
 using kernel::Expr;
 using kernel::int_const;
 
 namespace {
+
+constexpr int64_t kMostColumns = 128;  // of outputs, which registers hold
+constexpr int64_t kFewQueries = 4;     // products of fewer rows share the keys out instead
 
 // A score of a 16-bit model, over the product `x`, without rounding between its ops: f32 all through.
 Expr widened(const Expr& e, const kernel::Var& x) {
@@ -28,73 +36,123 @@ Expr widened(const Expr& e, const kernel::Var& x) {
   return kernel::op(e->op, std::move(args));
 }
 
-}  // namespace
+// Rows of it as matrix units read them.
+bool has_rows(const Value* v, size_t along, DType dtype, LoweringContext& context) {
+  const Dim& width = v->type.shape[along];
+  return width.is_const() && width.value() % 16 == 0 && width.value() > 0 && width.value() <= kMostColumns &&
+         context.has_place(v) && chunks_of(v, along, width.value(), dtype, context);
+}
 
-bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
-  const AttentionChain attention(chain);
-  const graph::Node &scores = attention.scores, &product = attention.product;
-  graph::Value *q = attention.q, *k = attention.k, *v = attention.v;
-  const auto rank = static_cast<size_t>(q->type.rank());
-  const Dim depth = q->type.shape[rank - 1], width = v->type.shape[rank - 1];
-  const auto suits = [](const Dim& d) {
-    return d.is_const() && d.value() % 16 == 0 && d.value() <= 128 && d.value() > 0;
-  };
-  if (!suits(depth) || !suits(width)) return false;
-  const DType dtype = context.stored_type(q);
-  if (dtype != DType::kF16 && dtype != DType::kBF16) return false;
-  if (!chunks_of(q, rank - 1, depth.value(), dtype, context) ||
-      !chunks_of(k, rank - 2, depth.value(), dtype, context) ||
-      !chunks_of(v, rank - 1, width.value(), dtype, context))
-    return false;
-  for (const Level level : context.target().levels) {
-    if (!gpu_model(level).has_mma) return false;
-  }
+// The 16-bit type whose rows q, k and v have; kNone: another one, or other layouts.
+DType matrix_type(const AttentionChain& attention, LoweringContext& context) {
+  const DType dtype = context.stored_type(attention.q);
+  const auto rank = static_cast<size_t>(attention.q->type.rank());
+  if (dtype != DType::kF16 && dtype != DType::kBF16) return DType::kNone;
+  const bool suits = has_rows(attention.q, rank - 1, dtype, context) &&
+                     has_rows(attention.k, rank - 2, dtype, context) &&
+                     has_rows(attention.v, rank - 1, dtype, context);
+  return suits ? dtype : DType::kNone;
+}
 
-  DispatchBuilder dispatch(context, attention.region);
-  dispatch.set_label("attention");
-  kernel::ParamTable& params = dispatch.params();
-  const ContractionProblem first = dot_problem(scores, params, false),
-                           last = dot_problem(product, params, false);
-  AttentionShape shape;
-  shape.batch = last.batch;
-  shape.queries = last.m;
-  shape.keys = last.k;
-  shape.depth = depth.value();
-  shape.value_depth = width.value();
-  dispatch.set_flops(shape.batch * shape.queries * shape.keys * Dim(2 * (shape.depth + shape.value_depth)));
-  ElementEmitter emitter(dispatch);
-  kernel::GridAxis batch;
-  Expr b = int_const(0);
-  if (!last.batch.is_const(1)) {
+// One chain as the operands of a kernel.
+class Source {
+ public:
+  Source(DispatchBuilder& dispatch, const AttentionChain& attention)
+      : dispatch_(dispatch),
+        emitter_(dispatch),
+        attention_(attention),
+        first_(dot_problem(attention.scores, dispatch.params(), false)),
+        last_(dot_problem(attention.product, dispatch.params(), false)),
+        b_(int_const(0)) {
+    shape.batch = last_.batch;
+    shape.queries = last_.m;
+    shape.keys = last_.k;
+    shape.depth = attention.q->type.shape.back().value();
+    shape.value_depth = attention.v->type.shape.back().value();
+    if (last_.batch.is_const(1)) return;
     const kernel::Var at = kernel::make_var("batch");
-    b = kernel::var_expr(at);
-    batch = {at, last.batch, params.expr(last.batch)};
+    b_ = kernel::var_expr(at);
+    batch = {at, last_.batch, dispatch.params().expr(last_.batch)};
   }
-  AttentionOperands o;
-  o.dtype = dtype;
-  o.q = dispatch.buffer_of(q);
-  o.k = dispatch.buffer_of(k);
-  o.v = dispatch.buffer_of(v);
-  o.q_row = [&](const Expr& row) { return emitter.address(q, first.a_index(b, row, int_const(0))); };
-  o.k_row = [&](const Expr& row) { return emitter.address(k, first.b_index(b, int_const(0), row)); };
-  o.v_row = [&](const Expr& row) { return emitter.address(v, last.b_index(b, row, int_const(0))); };
-  const kernel::Var sum = kernel::make_var("sum", {DType::kF32, 1});
-  o.score = [&](const Expr& m, const Expr& n, const Expr& value) {
-    emitter.bind(scores.result(), kernel::cast(kernel::var_expr(sum), scores.result()->type.dtype));
-    const Expr score = widened(emitter.element(attention.softmax_operand, last.a_index(b, m, n)), sum);
-    emitter.unbind(scores.result());
-    TERN_CHECK(emitter.take_checks().empty(), "scores have data-dependent indices");
+
+  // What scores and outputs become.
+  AttentionOperands operands() {
+    AttentionOperands o;
+    o.score = [this](const Expr& m, const Expr& n, const Expr& value) { return score(m, n, value); };
+    o.finish = [this](const Expr& m, const Expr& d, const Expr& value, int lanes) {
+      const DType type = attention_.product.result()->type.dtype;
+      return store_epilogue(
+          emitter_, [&](const Expr& at) { return last_.out_index(b_, m, at); }, d,
+          type == DType::kF32 ? value : kernel::cast(value, type), lanes, nullptr);
+    };
+    return o;
+  }
+
+  AttentionOperands rows(DType dtype) {
+    AttentionOperands o = operands();
+    o.dtype = dtype;
+    o.q = dispatch_.buffer_of(attention_.q);
+    o.k = dispatch_.buffer_of(attention_.k);
+    o.v = dispatch_.buffer_of(attention_.v);
+    const Expr zero = int_const(0);
+    o.q_row = [=, this](const Expr& row) {
+      return emitter_.address(attention_.q, first_.a_index(b_, row, zero));
+    };
+    o.k_row = [=, this](const Expr& row) {
+      return emitter_.address(attention_.k, first_.b_index(b_, zero, row));
+    };
+    o.v_row = [=, this](const Expr& row) {
+      return emitter_.address(attention_.v, last_.b_index(b_, row, zero));
+    };
+    return o;
+  }
+
+  SimtAttentionOperands elements() {
+    SimtAttentionOperands o;
+    o.q = [this](const Expr& m, const Expr& d) { return f32(attention_.q, first_.a_index(b_, m, d)); };
+    o.k = [this](const Expr& n, const Expr& d) { return f32(attention_.k, first_.b_index(b_, d, n)); };
+    o.v = [this](const Expr& n, const Expr& d) { return f32(attention_.v, last_.b_index(b_, n, d)); };
+    const kernel::Var row = kernel::make_var("row"), column = kernel::make_var("column");
+    o.q_across = runs_along(o.q(kernel::var_expr(row), kernel::var_expr(column)), row);
+    o.k_across = runs_along(o.k(kernel::var_expr(row), kernel::var_expr(column)), row);
+    return o;
+  }
+
+  AttentionShape shape;
+  kernel::GridAxis batch;
+
+ private:
+  Expr f32(Value* value, const Index& index) {
+    const Expr e = emitter_.element(value, index);
+    TERN_CHECK(emitter_.take_checks().empty(), "attention inlines a gather");
+    return kernel::cast(e, DType::kF32);
+  }
+
+  Expr score(const Expr& m, const Expr& n, const Expr& value) {
+    const kernel::Var sum = kernel::make_var("sum", {DType::kF32, 1});
+    Value* product = attention_.scores.result();
+    emitter_.bind(product, kernel::cast(kernel::var_expr(sum), product->type.dtype));
+    const Expr score = widened(emitter_.element(attention_.softmax_operand, last_.a_index(b_, m, n)), sum);
+    emitter_.unbind(product);
+    TERN_CHECK(emitter_.take_checks().empty(), "scores have data-dependent indices");
     return kernel::substitute(score, {{sum.get(), value}});
-  };
-  o.finish = [&](const Expr& m, const Expr& d, const Expr& value, int lanes) {
-    const DType type = product.result()->type.dtype;
-    return store_epilogue(
-        emitter, [&](const Expr& at) { return last.out_index(b, m, at); }, d,
-        type == DType::kF32 ? value : kernel::cast(value, type), lanes, nullptr);
-  };
+  }
+
+  DispatchBuilder& dispatch_;
+  ElementEmitter emitter_;
+  const AttentionChain& attention_;
+  const ContractionProblem first_, last_;
+  Expr b_;
+};
+
+// On matrix units with their layout known, every level.
+void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention, DType dtype) {
+  LoweringContext& context = dispatch.context();
   std::string before;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);
+    Source source(dispatch, attention);
+    const AttentionShape& shape = source.shape;
     const bool group = model.has_group_mma && shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
     const AttentionSchedule schedule = default_attention_schedule(
         context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
@@ -102,9 +160,80 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
     if (schedule.text() == before) continue;  // the level gains nothing
     before = schedule.text();
     const kernel::Var thread = kernel::make_var("t");
-    AttentionKernel made = build_attention_kernel(shape, batch, schedule, thread, o, params);
+    AttentionKernel made =
+        build_attention_kernel(shape, source.batch, schedule, thread, source.rows(dtype), dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
                          {schedule.threads(), thread, 32}, {.matrix_units = true});
+  }
+}
+
+void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level) {
+  const LoweringContext& context = dispatch.context();
+  const GpuModel& model = gpu_model(level);
+  Source source(dispatch, attention);
+  const AttentionShape& shape = source.shape;
+  const MatrixAttentionSchedule schedule =
+      default_matrix_attention_schedule(context.hint(shape.batch), context.hint(shape.queries),
+                                        context.hint(shape.keys), shape, model.cores, model.workgroup_memory);
+  const kernel::Var thread = kernel::make_var("t");
+  AttentionKernel made = build_matrix_attention(shape, source.batch, schedule, thread,
+                                                source.rows(DType::kF16), dispatch.params());
+  dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
+                       {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
+}
+
+void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level) {
+  const LoweringContext& context = dispatch.context();
+  const GpuModel& model = gpu_model(level);
+  Source source(dispatch, attention);
+  const AttentionShape& shape = source.shape;
+  const SimtAttentionSchedule schedule = default_simt_attention_schedule(
+      context.hint(shape.batch), context.hint(shape.queries), shape.value_depth, model);
+  const kernel::Var thread = kernel::make_var("t");
+  AttentionKernel made = build_simt_attention(shape, source.batch, schedule, thread, source.elements(),
+                                              source.operands(), dispatch.params());
+  dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
+                       {schedule.threads(), thread, schedule.subgroup});
+}
+
+bool is_short_float(const Value* v) {
+  return is_float(v->type.dtype) && dtype_bits(v->type.dtype) <= 32;
+}
+
+}  // namespace
+
+bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
+  const AttentionChain attention(chain);
+  const Dim depth = attention.q->type.shape.back(), width = attention.v->type.shape.back();
+  if (!depth.is_const() || depth.value() == 0) return false;
+  if (!width.is_const() || width.value() == 0 || width.value() > kMostColumns) return false;
+  if (!is_short_float(attention.scores.result()) || !is_short_float(attention.softmax_operand) ||
+      !is_short_float(attention.product.result()))
+    return false;
+  const DType dtype = matrix_type(attention, context);
+  const std::vector<Level>& levels = context.target().levels;
+  const bool mma = dtype != DType::kNone && std::all_of(levels.begin(), levels.end(),
+                                                        [](Level level) { return gpu_model(level).has_mma; });
+  const Shape& scores = attention.scores.result()->type.shape;
+  const int64_t queries = context.hint(scores[scores.size() - 2]);
+  if (!mma && queries < kFewQueries) return false;
+
+  DispatchBuilder dispatch(context, attention.region);
+  dispatch.set_label("attention");
+  {
+    const AttentionShape shape = Source(dispatch, attention).shape;
+    dispatch.set_flops(shape.batch * shape.queries * shape.keys * Dim(2 * (shape.depth + shape.value_depth)));
+  }
+  if (mma) {
+    add_mma_variants(dispatch, attention, dtype);
+  } else {
+    for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
+      if (!gpu_model(level).has_tiles) {
+        add_simt_variant(dispatch, attention, level);
+      } else if (dtype == DType::kF16) {
+        add_matrix_variant(dispatch, attention, level);
+      }
+    }
   }
   dispatch.finish();
   return true;

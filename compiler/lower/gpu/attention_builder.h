@@ -8,15 +8,12 @@
 #pragma once
 
 #include "compiler/lower/gpu/attention_kernel.h"
+#include "compiler/lower/gpu/online_softmax.h"
 #include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 
 inline constexpr kernel::VType kQuad{DType::kU32, 4}, kSums{DType::kF32, 4};
-
-inline kernel::Expr exp2(const kernel::Expr& x) {
-  return kernel::intrinsic(kernel::Intrinsic::kExp2Approx, {x}, x->type);
-}
 
 class AttentionBuilder {
  public:
@@ -61,10 +58,6 @@ class AttentionBuilder {
   void pack_weights(LoopWriter& w, const Buffer& scores);
 
   // ---- Softmax
-  // Where a score is its product times a positive constant, maxima are of products, and the constant is part
-  // of the exponent's multiplication. Else factor_ is 1 and maxima are of scores in units of log2: exp is
-  // exp2.
-  void find_factor();
   // Elements 2 j and 2 j + 1 of row `half` of 8 columns j.
   std::vector<Expr> scores_of(LoopWriter& w, const Buffer& scores, const Expr& n0, int half, const Expr& row,
                               const Expr& column);
@@ -99,8 +92,7 @@ class AttentionBuilder {
   Buffer q_, out_, q_stage_, k_stage_, v_stage_, weights_;
   kernel::Var top_[2], sum_[2];
   Expr shrink_[2];
-  double factor_ = 0;  // from what maxima are of to log2
-  bool linear_ = false;
+  ScoreScale scale_;
 };
 
 }  // namespace tern::lower::gpu

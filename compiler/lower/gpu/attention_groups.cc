@@ -96,7 +96,8 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   w.emit(kernel::alloc(weights_));
   for (int j = 0; j < key_tiles_; ++j)
     w.emit(kernel::store(scores, int_const(j), kernel::broadcast(float_const(0.0), 4)));
-  const bool whole = shape_.keys.is_const() && shape_.keys.value() % keys_at_once_ == 0;
+  const bool whole =
+      shape_.keys.is_const() && shape_.keys.value() > 0 && shape_.keys.value() % keys_at_once_ == 0;
   const auto fetch = [&](const Buffer& to, const Buffer& from, const RowOf& row_of, const Expr& block,
                          int64_t width) {
     const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
@@ -106,7 +107,8 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_groups() {
   };
   const auto fetch_k = [&](const Expr& block) { fetch(k_stage_, o_.k, o_.k_row, block, shape_.depth); };
   const auto fetch_v = [&](const Expr& block) { fetch(v_stage_, o_.v, o_.v_row, block, shape_.value_depth); };
-  const Expr blocks = params_.expr(ceildiv(shape_.keys, keys_at_once_));
+  // Without keys one block that is masked.
+  const Expr blocks = kernel::max(params_.expr(ceildiv(shape_.keys, keys_at_once_)), int_const(1));
   const Expr zero = int_const(0), one = int_const(1);
   copy_panels(w, q_stage_, zero, o_.q, o_.q_row, m0_, rows, shape_.depth, queries_,
               shape_.queries.is_const() && shape_.queries.value() % rows == 0);

@@ -50,7 +50,7 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
     top_[half] = w.declare(half ? "top_1" : "top_0", float_const(-INFINITY));
     sum_[half] = w.declare(half ? "sum_1" : "sum_0", float_const(0.0));
   }
-  find_factor();
+  scale_ = score_scale(o_, m0_);
   w.emit(kernel::grid_wait());
   w.emit(kernel::block(s_.group ? all_keys_by_groups() : all_keys()));
   w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results()));

@@ -38,7 +38,7 @@ std::vector<kernel::Stmt> AttentionBuilder::own_results() {
   LoopWriter w;
   const Expr row = w.let("row", kernel::add(m0_, lane_row())), column = w.let("column", lane_column());
   for (int half = 0; half < 2; ++half) {
-    const Expr scale = w.let("scale", kernel::op(ScalarOp::kDiv, {float_const(1.0), row_sum(w, half)}));
+    const Expr scale = w.let("scale", reciprocal_of_sum(shape_, keys_, row_sum(w, half)));
     const Expr m = w.let("m", kernel::add(row, int_const(half * 8)));
     w.when(less(m, queries_), [&] {
       for (int i = 0; i < value_tiles_; ++i) {
@@ -102,15 +102,16 @@ void AttentionBuilder::merge(LoopWriter& w, const Buffer& outs, const Buffer& to
                                                  float_const(0.0), top));
   Expr sum, value;
   for (int part = 0; part < s_.warps_k; ++part) {
-    const Expr scale = w.let(
-        "scale", exp2(kernel::mul(kernel::sub(kernel::load(tops, at(part)), base), float_const(factor_))));
+    const Expr scale =
+        w.let("scale",
+              exp2(kernel::mul(kernel::sub(kernel::load(tops, at(part)), base), float_const(scale_.factor))));
     const Expr own = kernel::mul(kernel::load(sums, at(part)), scale);
     const Expr out = kernel::load(outs, kernel::add(kernel::mul(at(part), int_const(pitch)), d), kChunk);
     const Expr scaled = kernel::mul(out, kernel::broadcast(scale, kChunk));
     sum = sum ? kernel::add(sum, own) : own;
     value = value ? kernel::add(value, scaled) : scaled;
   }
-  const Expr inverse = w.let("inverse", kernel::op(ScalarOp::kDiv, {float_const(1.0), sum}));
+  const Expr inverse = w.let("inverse", reciprocal_of_sum(shape_, keys_, sum));
   const Expr result = w.let("result", kernel::mul(value, kernel::broadcast(inverse, kChunk)));
   for (Stmt& s : o_.finish(m, d, result, kChunk)) w.emit(std::move(s));
 }

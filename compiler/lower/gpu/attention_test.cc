@@ -42,14 +42,18 @@ std::string sized(std::string text, const std::string& n, const std::string& k) 
   return text;
 }
 
-int dispatches(const std::string& text, std::vector<std::string> disabled) {
+const Target kCudaTarget{Arch::kCuda, {Level::kCudaSm80}},
+    kVulkanTarget{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}};
+
+int dispatches(const std::string& text, std::vector<std::string> disabled, const Target& target = kCudaTarget,
+               DType precision = DType::kF16) {
   auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
   REQUIRE_MESSAGE(g.ok(), g.error().text());
   LowerOptions options;
   options.disabled = std::move(disabled);
-  options.precision = DType::kF16;
+  options.precision = precision;
   Diagnostics diagnostics;
-  const auto program = lower(**g, {Arch::kCuda, {Level::kCudaSm80}}, options, diagnostics);
+  const auto program = lower(**g, target, options, diagnostics);
   REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
   return count_dispatches(program->steps);
 }
@@ -65,6 +69,27 @@ TEST_CASE("attention of a model of 16-bit floats") {
   for (size_t at; (at = text.find("f32")) != std::string::npos;) text.replace(at, 3, "f16");
   CHECK(dispatches(text, {}) == dispatches(text, {"fuse_attention"}) - 2);
   check_lowering({text});
+}
+
+TEST_CASE("attention is one dispatch on every GPU, whatever its floats") {
+  const std::string text = sized(kAttention, "20", "37");
+  for (const DType precision : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const Target& target : {kCudaTarget, kVulkanTarget, Target{Arch::kVulkan, {Level::kVulkan11}}})
+      CHECK(dispatches(text, {}, target, precision) ==
+            dispatches(text, {"fuse_attention"}, target, precision) - 2);
+  }
+}
+
+TEST_CASE("attention on GPUs: a symbolic number of keys, and none") {
+  LowerCase c{sized(kAttention, "20", "K")};
+  for (const int64_t keys : {37, 150, 0}) {
+    c.symbols = {keys};
+    for (const DType precision : {DType::kF32, DType::kF16}) {
+      c.precision = precision;
+      check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, "cuda");
+      check_lowering_for(c, kVulkanTarget, "vulkan");
+    }
+  }
 }
 
 }  // namespace

@@ -23,14 +23,6 @@ using kernel::ScalarOp;
 using kernel::var_expr;
 using Order = TileOperands::Order;
 
-// Whether neighbours along `v` are neighbours in memory.
-bool runs_along(Expr element, const kernel::Var& v) {
-  if (element->kind == kernel::ExprKind::kCast) element = element->args[0];
-  if (element->kind != kernel::ExprKind::kLoad) return false;
-  const Expr wide = kernel::vectorize(element, v, 4);
-  return wide->kind == kernel::ExprKind::kLoad && wide->args[0]->type.lanes == 1;
-}
-
 // One contraction region as the operands of a tile kernel.
 class ContractionSource {
  public:
@@ -161,6 +153,13 @@ class ContractionSource {
 };
 
 }  // namespace
+
+bool runs_along(Expr element, const kernel::Var& v) {
+  if (element->kind == kernel::ExprKind::kCast) element = element->args[0];
+  if (element->kind != kernel::ExprKind::kLoad) return false;
+  const Expr wide = kernel::vectorize(element, v, 4);
+  return wide->kind == kernel::ExprKind::kLoad && wide->args[0]->type.lanes == 1;
+}
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;

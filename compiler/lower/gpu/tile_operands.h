@@ -32,6 +32,9 @@ struct TileOperands {
   bool finish_is_long = false;
 };
 
+// Whether an element's neighbours along `v` are neighbours in memory.
+bool runs_along(kernel::Expr element, const kernel::Var& v);
+
 struct TileKernel {
   std::vector<kernel::GridAxis> grid;
   std::vector<kernel::Stmt> body;

@@ -1,0 +1,380 @@
+#include "compiler/lower/gpu/matrix_attention.h"
+
+#include "compiler/lower/gpu/attention_rows.h"
+#include "compiler/lower/gpu/chunks.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::float_const;
+using kernel::int_const;
+using kernel::Scope;
+using kernel::TileOp;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using RowOf = std::function<Expr(const Expr&)>;
+
+constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
+constexpr VType kWords{DType::kU32, 4};  // a chunk
+
+Expr plus(const Expr& a, const Expr& b) {
+  return kernel::add(a, b);
+}
+Expr times(const Expr& a, int64_t b) {
+  return kernel::mul(a, int_const(b));
+}
+Expr div(const Expr& a, int64_t b) {
+  return kernel::index_div(a, int_const(b));
+}
+Expr rem(const Expr& a, int64_t b) {
+  return kernel::index_rem(a, int_const(b));
+}
+
+// Sizes of workgroup memory, in elements.
+struct Sizes {
+  Sizes(const AttentionShape& shape, const MatrixAttentionSchedule& s)
+      : k_pitch(shape.depth + kPadding),
+        v_pitch(shape.value_depth + kPadding),
+        score_pitch(s.block_keys + kVector),
+        weight_pitch(s.block_keys + kPadding),
+        out_pitch(shape.value_depth + kVector),
+        queries(s.rows() * k_pitch),
+        stage(s.block_keys * std::max(k_pitch, v_pitch)),
+        // Also a tile of each warp, while outputs are scaled.
+        scores(std::max<int64_t>(s.rows() * score_pitch, s.threads() / kSubgroup * kSide * kSide)),
+        weights(s.rows() * weight_pitch),
+        outs(s.rows() * out_pitch) {}
+  int64_t bytes() const { return 2 * (queries + stage + weights) + 4 * scores + 1024; }
+  int64_t k_pitch, v_pitch, score_pitch, weight_pitch, out_pitch;
+  int64_t queries, stage, scores, weights, outs;
+};
+
+class Builder {
+ public:
+  Builder(const AttentionShape& shape, const MatrixAttentionSchedule& s, const Var& thread,
+          const AttentionOperands& o, kernel::ParamTable& params)
+      : shape_(shape),
+        s_(s),
+        o_(o),
+        params_(params),
+        t_(var_expr(thread)),
+        size_(shape, s),
+        steps_(static_cast<int>(shape.depth / kSide)),
+        key_tiles_(s.block_keys / kSide / s.warps_n),
+        value_tiles_(static_cast<int>(shape.value_depth / kSide)),
+        own_values_((value_tiles_ + s.warps_n - 1) / s.warps_n) {}
+
+  AttentionKernel build(const kernel::GridAxis& batch) {
+    AttentionKernel out;
+    if (batch.var) out.grid.push_back(batch);
+    const Var block = kernel::make_var("m_block");
+    const Dim blocks = ceildiv(shape_.queries, s_.rows());
+    out.grid.push_back({block, blocks, params_.expr(blocks)});
+    LoopWriter w;
+    m0_ = w.let("m0", times(var_expr(block), s_.rows()));
+    const Expr warp = w.let("warp", div(t_, kSubgroup));
+    warp_n_ = w.let("warp_n", rem(warp, s_.warps_n));
+    first_row_ = w.let("first_row", times(div(warp, s_.warps_n), int64_t{kSide} * s_.tiles_m));
+    warp_ = warp;
+    place_ = {s_.rows(), s_.threads(), s_.block_keys, static_cast<int>(size_.score_pitch), kSubgroup};
+    RowSoftmax softmax(place_, shape_, o_, params_, t_, m0_);
+    softmax.begin(w);
+    out_ = tiles("out", DType::kF32, int64_t{s_.tiles_m} * own_values_);
+    w.emit(kernel::alloc(out_));
+    fill(w, out_);
+    const auto keys = [&] {
+      LoopWriter inner;
+      all_keys(inner, softmax);
+      w.emit(kernel::block(inner.take()));
+    };
+    if (!shape_.keys.is_const()) {
+      w.when(less(int_const(0), params_.expr(shape_.keys)), keys);
+    } else if (shape_.keys.value() > 0) {
+      keys();
+    }
+    LoopWriter last;
+    results(last, softmax);
+    w.emit(kernel::block(last.take()));
+    out.body = w.take();
+    return out;
+  }
+
+ private:
+  static Buffer tiles(const char* name, DType dtype, int64_t count) {
+    return kernel::make_buffer(name, {dtype, 8}, Scope::kRegister, kernel::Access::kReadWrite, count);
+  }
+  static Buffer workgroup(const char* name, DType dtype, int64_t size) {
+    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+  }
+  static void fill(LoopWriter& w, const Buffer& sums) {
+    for (int64_t i = 0; i < sums->size; ++i)
+      w.emit(kernel::tile(TileOp::kFill, sums, int_const(i), float_const(0.0)));
+  }
+  static void move(LoopWriter& w, TileOp op, const Buffer& tile, int64_t slot, const Buffer& memory,
+                   const Expr& first, int64_t pitch) {
+    w.emit(kernel::tile(op, tile, int_const(slot), kernel::load(memory, first), int_const(pitch)));
+  }
+  static void multiply(LoopWriter& w, const Buffer& sums, int64_t slot, const Buffer& a, int64_t a_slot,
+                       const Buffer& b, int64_t b_slot) {
+    w.emit(kernel::tile(TileOp::kMultiply, sums, int_const(slot), kernel::load(a, int_const(a_slot), 8),
+                        kernel::load(b, int_const(b_slot), 8)));
+  }
+
+  // ---- Copies: rows first.. of a global matrix through registers into workgroup memory, zero past `extent`.
+
+  struct Copy {
+    Buffer next, from;
+    RowOf row_of;
+    int64_t rows, width, pitch;
+    Dim extent;
+    bool whole;  // all rows exist
+  };
+  Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
+               int64_t pitch, const Dim& extent) const {
+    const int64_t count = (rows * width / kChunk + s_.threads() - 1) / s_.threads();
+    const Buffer next =
+        kernel::make_buffer(name, kWords, Scope::kRegister, kernel::Access::kReadWrite, count);
+    return {next, from, row_of, rows, width, pitch, extent, extent.is_const() && extent.value() % rows == 0};
+  }
+
+  template <typename Do>
+  void each_chunk(LoopWriter& w, const Copy& c, const Do& act) {
+    const int64_t chunks = c.width / kChunk, total = c.rows * chunks;
+    for (int64_t i = 0; i < c.next->size; ++i) {
+      const Expr q = plus(t_, int_const(i * s_.threads()));
+      const auto one = [&] { act(i, div(q, chunks), rem(q, chunks)); };
+      if ((i + 1) * s_.threads() > total) {
+        w.when(less(q, int_const(total)), one);
+      } else {
+        one();
+      }
+    }
+  }
+
+  void fetch(LoopWriter& w, const Copy& c, const Expr& first) {
+    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
+      const Expr source = w.let("source", plus(first, row));
+      const Expr exists = c.whole ? nullptr : w.let("exists", less(source, params_.expr(c.extent)));
+      Expr at = plus(c.row_of(source), times(chunk, kChunk));
+      // Where there is no row the first elements are read, so that no load waits for a branch.
+      if (exists) at = kernel::select(exists, at, int_const(0));
+      at = times(div(at, kChunk), kChunk);
+      Expr words = kernel::bitcast(kernel::load(c.from, at, kChunk), kWords);
+      if (exists)
+        words =
+            kernel::select(exists, w.let("words", words), kernel::broadcast(int_const(0, DType::kU32), 4));
+      w.emit(kernel::store(c.next, int_const(i), words));
+    });
+  }
+
+  void put(LoopWriter& w, const Copy& c, const Buffer& to) {
+    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
+      const Expr value = kernel::bitcast(kernel::load(c.next, int_const(i), 4), {o_.dtype, kChunk});
+      w.store(to, plus(times(row, c.pitch), times(chunk, kChunk)), value);
+    });
+  }
+
+  // ---- Keys
+
+  void all_keys(LoopWriter& w, RowSoftmax& softmax) {
+    const Dim blocks = ceildiv(shape_.keys, s_.block_keys);
+    const bool one_block = blocks.is_const(1);
+    q_rows_ = workgroup("q_rows", o_.dtype, size_.queries);
+    stage_ = workgroup("stage", o_.dtype, size_.stage);
+    scores_ = workgroup("scores", DType::kF32, size_.scores);
+    weights_ = workgroup("weights", o_.dtype, size_.weights);
+    q_tile_ = tiles("q_tile", o_.dtype, int64_t{s_.tiles_m} * steps_);
+    const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.k_pitch, shape_.queries);
+    const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.k_pitch, shape_.keys);
+    const Copy v =
+        copy_of("v_next", o_.v, o_.v_row, s_.block_keys, shape_.value_depth, size_.v_pitch, shape_.keys);
+    for (const Buffer& b : {q_rows_, stage_, scores_, weights_, q_tile_, q.next, k.next, v.next})
+      w.emit(kernel::alloc(b));
+    fetch(w, q, m0_);
+    fetch(w, k, int_const(0));
+    put(w, q, q_rows_);
+    put(w, k, stage_);
+    w.emit(kernel::barrier());
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      for (int step = 0; step < steps_; ++step)
+        move(w, TileOp::kLoad, q_tile_, i * steps_ + step, q_rows_,
+             plus(times(plus(first_row_, int_const(i * kSide)), size_.k_pitch), int_const(step * kSide)),
+             size_.k_pitch);
+    }
+    const Expr count = params_.expr(blocks);
+    w.loop("block", one_block ? int_const(1) : count, [&](Expr block) {
+      const Expr n0 = w.let("n0", times(block, s_.block_keys));
+      fetch(w, v, n0);
+      products_with_keys(w);
+      w.emit(kernel::barrier());
+      put(w, v, stage_);
+      const Expr next = w.let("next", plus(block, int_const(1)));
+      const Expr more = one_block ? nullptr : w.let("more", less(next, count));
+      if (more) w.when(more, [&] { fetch(w, k, times(next, s_.block_keys)); });
+      softmax.block(w, scores_, weights_, static_cast<int>(size_.weight_pitch), n0);
+      w.emit(kernel::barrier());
+      if (more) w.when(less(int_const(0), block), [&] { rescale(w, softmax); });
+      products_with_values(w);
+      w.emit(kernel::barrier());
+      if (!more) return;
+      w.when(more, [&] { put(w, k, stage_); });
+      w.emit(kernel::barrier());
+    });
+  }
+
+  void products_with_keys(LoopWriter& w) {
+    const Buffer sums = tiles("score", DType::kF32, int64_t{s_.tiles_m} * key_tiles_);
+    const Buffer b = tiles("k_tile", o_.dtype, key_tiles_);
+    w.emit(kernel::alloc(sums));
+    w.emit(kernel::alloc(b));
+    fill(w, sums);
+    const auto key = [&](int j) { return plus(times(warp_n_, kSide), int_const(j * kSide * s_.warps_n)); };
+    for (int step = 0; step < steps_; ++step) {
+      for (int j = 0; j < key_tiles_; ++j)
+        move(w, TileOp::kLoadColumns, b, j, stage_,
+             plus(times(key(j), size_.k_pitch), int_const(step * kSide)), size_.k_pitch);
+      for (int i = 0; i < s_.tiles_m; ++i) {
+        for (int j = 0; j < key_tiles_; ++j)
+          multiply(w, sums, int64_t{i} * key_tiles_ + j, q_tile_, int64_t{i} * steps_ + step, b, j);
+      }
+    }
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      for (int j = 0; j < key_tiles_; ++j)
+        move(w, TileOp::kStore, sums, int64_t{i} * key_tiles_ + j, scores_,
+             plus(times(plus(first_row_, int_const(i * kSide)), size_.score_pitch), key(j)),
+             size_.score_pitch);
+    }
+  }
+
+  // This warp's j-th tile of outputs, where it has one.
+  void each_value_tile(LoopWriter& w, const std::function<void(int j, const Expr& column)>& act) {
+    for (int j = 0; j < own_values_; ++j) {
+      const Expr tile = plus(warp_n_, int_const(j * s_.warps_n));
+      const auto one = [&] { act(j, times(tile, kSide)); };
+      if ((j + 1) * s_.warps_n > value_tiles_) {
+        w.when(less(tile, int_const(value_tiles_)), one);
+      } else {
+        one();
+      }
+    }
+  }
+
+  void products_with_values(LoopWriter& w) {
+    const Buffer a = tiles("weight_tile", o_.dtype, s_.tiles_m), b = tiles("v_tile", o_.dtype, own_values_);
+    w.emit(kernel::alloc(a));
+    w.emit(kernel::alloc(b));
+    for (int step = 0; step < s_.block_keys / kSide; ++step) {
+      for (int i = 0; i < s_.tiles_m; ++i)
+        move(w, TileOp::kLoad, a, i, weights_,
+             plus(times(plus(first_row_, int_const(i * kSide)), size_.weight_pitch), int_const(step * kSide)),
+             size_.weight_pitch);
+      each_value_tile(w, [&](int j, const Expr& column) {
+        move(w, TileOp::kLoad, b, j, stage_, plus(int_const(step * kSide * size_.v_pitch), column),
+             size_.v_pitch);
+        for (int i = 0; i < s_.tiles_m; ++i) multiply(w, out_, int64_t{i} * own_values_ + j, a, i, b, j);
+      });
+    }
+  }
+
+  // Outputs so far times what their rows' maxima ask for, where any does: a tile at a time through memory of
+  // the warp's own.
+  void rescale(LoopWriter& w, const RowSoftmax& softmax) {
+    const Expr lane = w.let("lane", rem(t_, kSubgroup));
+    const Expr patch = w.let("patch", times(warp_, kSide * kSide));
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      const Expr row0 = plus(first_row_, int_const(i * kSide));
+      Expr least = softmax.scale(plus(row0, rem(lane, kSide)));
+      for (int mask = 1; mask < kSide; mask *= 2) {
+        const Expr own = w.let("least", least);
+        least = kernel::min(own, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor,
+                                                   {own, int_const(mask)}, own->type));
+      }
+      w.when(less(w.let("least", least), float_const(1.0)), [&] {
+        const Expr scale = w.let("scale", softmax.scale(plus(row0, div(lane, 2))));
+        each_value_tile(w, [&](int j, const Expr&) {
+          const int64_t slot = int64_t{i} * own_values_ + j;
+          move(w, TileOp::kStore, out_, slot, scores_, patch, kSide);
+          w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+          for (int half = 0; half < 2; ++half) {
+            const Expr at = plus(patch, plus(times(lane, 2 * kVector), int_const(half * kVector)));
+            w.store(scores_, at,
+                    kernel::mul(kernel::load(scores_, at, kVector), kernel::broadcast(scale, kVector)));
+          }
+          w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+          move(w, TileOp::kLoad, out_, slot, scores_, patch, kSide);
+          w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+        });
+      });
+    }
+  }
+
+  void results(LoopWriter& w, RowSoftmax& softmax) {
+    const Buffer outs = workgroup("outs", DType::kF32, size_.outs);
+    w.emit(kernel::alloc(outs));
+    softmax.end(w);
+    each_value_tile(w, [&](int j, const Expr& column) {
+      for (int i = 0; i < s_.tiles_m; ++i)
+        move(w, TileOp::kStore, out_, int64_t{i} * own_values_ + j, outs,
+             plus(times(plus(first_row_, int_const(i * kSide)), size_.out_pitch), column), size_.out_pitch);
+    });
+    w.emit(kernel::barrier());
+    const int64_t across = shape_.value_depth / kVector, vectors = s_.rows() * across;
+    for (int64_t i = 0; i * s_.threads() < vectors; ++i) {
+      const Expr q = w.let("q", plus(t_, int_const(i * s_.threads())));
+      const Expr row = w.let("row", div(q, across)), d = w.let("d", times(rem(q, across), kVector));
+      const Expr m = w.let("m", plus(m0_, row));
+      Expr exists = less(m, params_.expr(shape_.queries));
+      if ((i + 1) * s_.threads() > vectors) exists = both(exists, less(q, int_const(vectors)));
+      w.when(exists, [&] {
+        const Expr value = kernel::load(outs, plus(times(row, size_.out_pitch), d), kVector);
+        const Expr result =
+            w.let("result", kernel::mul(value, kernel::broadcast(softmax.scale(row), kVector)));
+        for (kernel::Stmt& stmt : o_.finish(m, d, result, kVector)) w.emit(std::move(stmt));
+      });
+    }
+  }
+
+  const AttentionShape& shape_;
+  const MatrixAttentionSchedule& s_;
+  const AttentionOperands& o_;
+  kernel::ParamTable& params_;
+  const Expr t_;
+  const Sizes size_;
+  const int steps_, key_tiles_, value_tiles_, own_values_;  // a warp's tiles of keys, of outputs
+  RowSoftmaxPlace place_;
+  Expr m0_, warp_, warp_n_, first_row_;
+  Buffer q_rows_, stage_, scores_, weights_, q_tile_, out_;
+};
+
+}  // namespace
+
+MatrixAttentionSchedule default_matrix_attention_schedule(int64_t batch, int64_t queries, int64_t keys,
+                                                          const AttentionShape& shape, int processors,
+                                                          int64_t workgroup_memory) {
+  MatrixAttentionSchedule s;
+  const auto workgroups = [&](int64_t rows) { return batch * ((queries + rows - 1) / rows); };
+  s.tiles_m = workgroups(32) >= 2 * processors ? 2 : 1;
+  s.warps_m = workgroups(64) >= 2 * processors && s.tiles_m == 2 ? 2 : 1;
+  // As many keys at a time as fit, but no more than there are.
+  const int step = kSide * s.warps_n;
+  s.block_keys = 4 * step;
+  while (s.block_keys > step && (s.block_keys / 2 >= keys || Sizes(shape, s).bytes() > workgroup_memory))
+    s.block_keys /= 2;
+  return s;
+}
+
+AttentionKernel build_matrix_attention(const AttentionShape& shape, const kernel::GridAxis& batch_axis,
+                                       const MatrixAttentionSchedule& schedule, const Var& thread,
+                                       const AttentionOperands& operands, kernel::ParamTable& params) {
+  return Builder(shape, schedule, thread, operands, params).build(batch_axis);
+}
+
+std::string MatrixAttentionSchedule::text() const {
+  return fmt::format("matrix attention, {} queries x {} keys, warps {}x{}", rows(), block_keys, warps_m,
+                     warps_n);
+}
+
+}  // namespace tern::lower::gpu

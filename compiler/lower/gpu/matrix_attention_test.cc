@@ -1,0 +1,50 @@
+// Attention on cooperative matrices on the evaluator.
+#include "compiler/lower/gpu/matrix_attention.h"
+
+#include "compiler/lower/gpu/attention_test_util.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+struct Case {
+  int64_t batch, queries, keys, depth, value_depth;
+  MatrixAttentionSchedule schedule;
+  bool causal = false, symbolic = false;
+  double sharpness = 1;
+};
+
+void check(const Case& c) {
+  CAPTURE(c.schedule.text());
+  AttentionTest test{c.batch, c.queries, c.keys, c.depth, c.value_depth, c.causal, c.symbolic, c.sharpness};
+  test.threads = c.schedule.threads();
+  test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
+                   AttentionOperands& o, kernel::ParamTable& params) {
+    return build_matrix_attention(shape, batch, c.schedule, thread, o, params);
+  };
+  check_attention(test);
+}
+
+TEST_CASE("matrix attention: whole and ragged blocks of queries and keys") {
+  check({2, 16, 128, 64, 64, {1, 4, 1, 128}});
+  check({1, 20, 50, 32, 48, {1, 2, 1, 32}});
+  check({1, 40, 130, 64, 64, {2, 4, 1, 64}});
+  check({1, 70, 100, 16, 128, {2, 2, 2, 64}});
+  check({1, 33, 40, 128, 16, {1, 1, 1, 16}});
+}
+TEST_CASE("matrix attention: masks") {
+  check({1, 70, 70, 64, 64, {1, 4, 2, 64}, true});
+  check({1, 40, 40, 16, 16, {1, 1, 2, 16}, true});
+}
+TEST_CASE("matrix attention: maxima that grow scale what was summed") {
+  check({1, 32, 256, 64, 64, {1, 4, 1, 64}, false, false, 16});
+  check({1, 40, 150, 64, 80, {1, 2, 2, 32}, true, false, 16});
+}
+TEST_CASE("matrix attention: a symbolic number of keys, and none") {
+  check({2, 16, 37, 64, 64, {1, 4, 1, 64}, false, true});
+  check({2, 16, 150, 64, 64, {1, 4, 1, 64}, false, true});
+  check({1, 20, 0, 64, 64, {1, 4, 1, 64}, false, true});
+  check({1, 20, 0, 64, 64, {1, 4, 1, 64}});
+}
+
+}  // namespace
+}  // namespace tern::lower::gpu

@@ -1,0 +1,76 @@
+#include "compiler/lower/gpu/online_softmax.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace tern::lower::gpu {
+
+using kernel::Expr;
+using kernel::float_const;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::Var;
+using kernel::var_expr;
+
+namespace {
+
+constexpr double kSlack = 8;  // of the exponents' maximum, in log2: far within 16-bit floats
+
+}  // namespace
+
+Expr folded(const std::vector<Expr>& values, Expr (*fold)(Expr, Expr)) {
+  Expr chains[4];
+  for (size_t k = 0; k < values.size(); ++k)
+    chains[k % 4] = chains[k % 4] ? fold(chains[k % 4], values[k]) : values[k];
+  return fold(fold(chains[0], chains[1]), fold(chains[2], chains[3]));
+}
+
+Expr quad(LoopWriter& w, const Expr& a, const Expr& b, const Expr& c, const Expr& d) {
+  const Expr low = kernel::shuffle(a, b, {0, 1}), high = kernel::shuffle(c, d, {0, 1});
+  return w.let("quad", kernel::shuffle(low, high, {0, 1, 2, 3}));
+}
+
+Expr reciprocal_of_sum(const AttentionShape& shape, const Expr& keys, const Expr& sum) {
+  const Expr inverse = kernel::op(ScalarOp::kDiv, {float_const(1.0), sum});
+  if (shape.keys.is_const()) return shape.keys.is_const(0) ? float_const(0.0) : inverse;
+  return kernel::select(kernel::compare(ScalarOp::kEq, keys, int_const(0)), float_const(0.0), inverse);
+}
+
+ScoreScale score_scale(const AttentionOperands& o, const Expr& m) {
+  ScoreScale scale;
+  const Var x = kernel::make_var("x", {DType::kF32, 1});
+  const Expr e = o.score(m, int_const(0), var_expr(x));
+  double factor = 0;
+  if (e->kind == kernel::ExprKind::kVar && e->var == x) factor = 1;
+  if (e->kind == kernel::ExprKind::kOp && e->op == ScalarOp::kMul) {
+    for (size_t k : {size_t{0}, size_t{1}}) {
+      const Expr &a = e->args[k], &c = e->args[1 - k];
+      if (a->kind == kernel::ExprKind::kVar && a->var == x && c->kind == kernel::ExprKind::kConst && c->f > 0)
+        factor = c->f;
+    }
+  }
+  scale.linear = factor > 0;
+  scale.factor = scale.linear ? factor * std::numbers::log2e : 1;
+  return scale;
+}
+
+OnlineMaximum::OnlineMaximum(LoopWriter& w, const ScoreScale& scale, const Expr& old, const Expr& seen)
+    : scale_(scale) {
+  const Expr factor = float_const(scale.factor);
+  // A maximum that grows little is not taken over: weights are then at most 2^kSlack, and nothing that
+  // was summed need be scaled.
+  const Expr growth = scale.linear ? kernel::mul(kernel::sub(seen, old), factor) : kernel::sub(seen, old);
+  const Expr grown = kernel::compare(ScalarOp::kGt, growth, float_const(kSlack));
+  top = w.let("top", kernel::select(grown, seen, old));
+  // While all is masked the maximum is -inf: nothing is subtracted then.
+  base_ = w.let("base", kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)),
+                                       float_const(0.0), scale.linear ? kernel::mul(top, factor) : top));
+  shrink = w.let("shrink", exp2(exponent(old)));
+}
+
+Expr OnlineMaximum::exponent(const Expr& x) const {
+  if (!scale_.linear) return kernel::sub(x, base_);
+  return kernel::op(ScalarOp::kFma, {x, float_const(scale_.factor), kernel::op(ScalarOp::kNeg, {base_})});
+}
+
+}  // namespace tern::lower::gpu

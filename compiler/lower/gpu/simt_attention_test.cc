@@ -1,0 +1,54 @@
+// Attention without matrix units on the evaluator.
+#include "compiler/lower/gpu/simt_attention.h"
+
+#include "compiler/lower/gpu/attention_test_util.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+struct Case {
+  int64_t batch, queries, keys, depth, value_depth;
+  SimtAttentionSchedule schedule;
+  bool causal = false, symbolic = false;
+  double sharpness = 1;
+};
+
+void check(const Case& c) {
+  CAPTURE(c.schedule.text());
+  AttentionTest test{c.batch, c.queries, c.keys, c.depth, c.value_depth, c.causal, c.symbolic, c.sharpness};
+  test.dtype = DType::kF32;
+  test.threads = c.schedule.threads();
+  test.subgroup = c.schedule.subgroup;
+  test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
+                   AttentionOperands& o, kernel::ParamTable& params) {
+    const auto element = [](const kernel::Buffer& buffer, const auto& row) {
+      return [=](const kernel::Expr& m, const kernel::Expr& d) {
+        return kernel::load(buffer, kernel::add(row(m), d));
+      };
+    };
+    const SimtAttentionOperands e{element(o.q, o.q_row), element(o.k, o.k_row), element(o.v, o.v_row)};
+    return build_simt_attention(shape, batch, c.schedule, thread, e, o, params);
+  };
+  check_attention(test);
+}
+
+TEST_CASE("attention without matrix units: whole and ragged blocks") {
+  check({2, 64, 128, 64, 64, {64, 4}});
+  check({1, 20, 50, 24, 40, {32, 4}});
+  check({1, 17, 130, 64, 128, {16, 2, 16, 8}});
+  check({1, 9, 70, 7, 13, {8, 1}});
+  check({1, 40, 100, 32, 32, {32, 4, 16, 16, 32}});
+}
+TEST_CASE("attention without matrix units: masks, maxima that grow") {
+  check({1, 70, 70, 64, 64, {32, 4}, true});
+  check({1, 32, 256, 64, 64, {32, 4}, false, false, 16});
+  check({1, 40, 150, 64, 80, {16, 2, 16, 16, 32}, true, false, 16});
+}
+TEST_CASE("attention without matrix units: a symbolic number of keys, and none") {
+  check({2, 16, 37, 64, 64, {16, 2}, false, true});
+  check({1, 20, 0, 64, 64, {32, 4}, false, true});
+  check({1, 20, 0, 64, 64, {32, 4}});
+}
+
+}  // namespace
+}  // namespace tern::lower::gpu
