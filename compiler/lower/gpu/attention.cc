@@ -216,7 +216,8 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
                                                         [](Level level) { return gpu_model(level).has_mma; });
   const Shape& scores = attention.scores.result()->type.shape;
   const int64_t queries = context.hint(scores[scores.size() - 2]);
-  if (!mma && queries < kFewQueries) return false;
+  // CUDA without matrix units: not measured against the three products, whose kernels are tuned.
+  if (!mma && (queries < kFewQueries || context.target().arch == Arch::kCuda)) return false;
 
   DispatchBuilder dispatch(context, attention.region);
   dispatch.set_label("attention");
