@@ -36,9 +36,12 @@ const char* const kAttention = R"(
 )";
 
 std::string sized(std::string text, const std::string& n, const std::string& k) {
-  for (size_t at; (at = text.find(",N")) != std::string::npos;) text.replace(at, 2, "," + n);
-  for (size_t at; (at = text.find(",K")) != std::string::npos;) text.replace(at, 2, "," + k);
-  for (size_t at; (at = text.find(",N,")) != std::string::npos;) text.replace(at, 2, "," + n);
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
+  };
+  replace(",N", "," + n);
+  replace(",K", "," + k);
   return text;
 }
 
