@@ -83,6 +83,11 @@ class LoopVectorizer {
  public:
   LoopVectorizer(const Stmt& loop, int lanes) : loop_(loop), lanes_(lanes) {
     reductions_ = find_reductions(loop->body, &problem_);
+    visit(loop->body, [&](const Stmt& s) {
+      visit_exprs(s, [&](const Expr& e) {
+        if (is_complex(e->type.dtype)) problem_ = "complex numbers have no vectors";
+      });
+    });
   }
   std::vector<Stmt> run(int interleave);
   const std::string& problem() const { return problem_; }

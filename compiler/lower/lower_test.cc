@@ -91,6 +91,29 @@ TEST_CASE("pad modes, concat, gather") {
   output %n as "n")"});
 }
 
+TEST_CASE("complex numbers go one by one") {
+  for (const char* type : {"c64", "c128"}) {
+    auto g = graph::parse_graph(fmt::format(R"(graph "g" {{
+  input %x: {}[8,64] as "x"
+  %y = add(%x, %x)
+  %s = reduce(%y) <op=add, axes=[1]>
+  %m = reduce(%y) <op=mul, axes=[0]>
+  output %s as "s"
+  output %m as "m"
+}})",
+                                            type));
+    REQUIRE(g.ok());
+    Diagnostics diagnostics;
+    auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+    REQUIRE(diagnostics.ok());
+    for (const Step& step : program->steps) {
+      REQUIRE(step.kind == Step::Kind::kDispatch);
+      const std::string text = kernel::print_kernel(*step.dispatch->variants[0].kernel);
+      CHECK(text.find(fmt::format("{}x", type)) == std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("rows of a table that is computed: as few as are read") {
   const auto text = [](int64_t rows, const char* read) {
     return fmt::format(R"(

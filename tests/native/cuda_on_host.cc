@@ -43,6 +43,7 @@ static int __dp4a(int a, int b, int c) {
 static unsigned long __cvta_generic_to_shared(const void*) { return 0; }
 static unsigned long __cvta_generic_to_global(const void*) { return 0; }
 static void __syncthreads() {}
+static void __syncwarp() {}
 template <class T> static T __shfl_xor_sync(unsigned, T x, int) { return x; }
 template <class T> static T __shfl_sync(unsigned, T x, int) { return x; }
 static float host_from_f16(unsigned short x) { return as<_Float16>(x); }
