@@ -2,13 +2,10 @@
 
 #include "compiler/lower/attention_tiles.h"
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // The number of queries up to which dot products beat transposing K, in cycles for `lanes` keys: a dot
 // product takes depth loads and adds and an interleaving tree; a square takes log2(lanes) shuffles and a

@@ -7,6 +7,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/turned_squares.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -22,10 +23,6 @@ using kernel::Var;
 using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
-
-int64_t round_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b * b;
-}
 
 // A loop over neighbours, in vectors where it can be.
 Stmts in_vectors(const char* name, const Expr& extent, int lanes,

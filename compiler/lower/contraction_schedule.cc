@@ -5,16 +5,10 @@
 #include <numeric>
 
 #include "compiler/lower/byte_chains.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-int64_t round_up(int64_t a, int64_t b) {
-  return ceil_div(a, b) * b;
-}
 
 // NEON multiplies by elements of vectors: of floats, four steps of a row of A are one load.
 int elements_of_a(const ContractionShape& shape, const MachineModel& machine) {

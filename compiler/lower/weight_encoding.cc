@@ -9,36 +9,38 @@ bool WeightEncoding::has_inverse() const {
          (kind == Kind::kBytes && batch * k * n % kByteGroup == 0 && has_axes(*this));
 }
 
+namespace {
+
+std::shared_ptr<WeightEncoding> encoding_of(WeightEncoding::Kind kind, DType dtype,
+                                            const PanelSource& source) {
+  auto encoding = std::make_shared<WeightEncoding>();
+  encoding->kind = kind;
+  encoding->dtype = dtype;
+  encoding->batch = source.batch;
+  encoding->k = source.k;
+  encoding->n = source.n;
+  return encoding;
+}
+
+}  // namespace
+
 std::shared_ptr<const WeightEncoding> winograd_encoding(const TensorDataPtr& weights,
                                                         const PanelSource& source,
                                                         const WinogradTransform& transform) {
-  auto encoding = std::make_shared<WeightEncoding>();
-  encoding->kind = WeightEncoding::Kind::kWinograd;
-  encoding->k = source.k;
-  encoding->n = source.n;
+  auto encoding = encoding_of(WeightEncoding::Kind::kWinograd, DType::kF32, source);
   encoding->transform = &transform;
   encoding->panels = [weights, source] { return pack_panels(*weights, source); };
   return encoding;
 }
 
 std::shared_ptr<const WeightEncoding> pair_encoding(const TensorDataPtr& weights, const PanelSource& source) {
-  auto encoding = std::make_shared<WeightEncoding>();
-  encoding->kind = WeightEncoding::Kind::kPairs;
-  encoding->dtype = DType::kBF16;
-  encoding->batch = source.batch;
-  encoding->k = source.k;
-  encoding->n = source.n;
+  auto encoding = encoding_of(WeightEncoding::Kind::kPairs, DType::kBF16, source);
   encoding->panels = [weights, source] { return pack_panels(*weights, source, DType::kBF16); };
   return encoding;
 }
 
 std::shared_ptr<const WeightEncoding> byte_encoding(const TensorDataPtr& weights, const PanelSource& source) {
-  auto encoding = std::make_shared<WeightEncoding>();
-  encoding->kind = WeightEncoding::Kind::kBytes;
-  encoding->dtype = DType::kI8;
-  encoding->batch = source.batch;
-  encoding->k = source.k;
-  encoding->n = source.n;
+  auto encoding = encoding_of(WeightEncoding::Kind::kBytes, DType::kI8, source);
   encoding->element = source.element;
   encoding->panels = [weights] { return weights; };
   return encoding;

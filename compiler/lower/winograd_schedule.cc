@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "compiler/lower/winograd_transform.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -23,10 +24,6 @@ constexpr double kMultiplyShare = 0.93;  // of the peak, in the inner loops
 constexpr double kLeastGain = 0.88;
 // A larger square must gain this much over a smaller one, whose weights are about half as large.
 constexpr double kLeastGainLarger = 0.97;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Few tiles leave cores idle, however many there are.
 double with_idle(double cycles, double grid_tiles) {

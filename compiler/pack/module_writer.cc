@@ -8,16 +8,13 @@
 #include <map>
 
 #include "compiler/pack/atomic_file.h"
+#include "compiler/support/rounding.h"
 #include "schemas/module/file_header.h"
 
 namespace tern::pack {
 namespace {
 
 constexpr const char* kProducer = "ternc 0.1.0";
-
-int64_t round_up(int64_t value, int64_t to) {
-  return (value + to - 1) / to * to;
-}
 
 }  // namespace
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <optional>
+#include <unordered_map>
 
 #include "compiler/graph/passes/constants.h"
 #include "compiler/graph/passes/rewrite.h"

@@ -2,6 +2,7 @@
 
 #include "compiler/lower/gpu/attention_rows.h"
 #include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/index_math.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -19,19 +20,6 @@ using RowOf = std::function<Expr(const Expr&)>;
 
 constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
 constexpr VType kWords{DType::kU32, 4};  // a chunk
-
-Expr plus(const Expr& a, const Expr& b) {
-  return kernel::add(a, b);
-}
-Expr times(const Expr& a, int64_t b) {
-  return kernel::mul(a, int_const(b));
-}
-Expr div(const Expr& a, int64_t b) {
-  return kernel::index_div(a, int_const(b));
-}
-Expr rem(const Expr& a, int64_t b) {
-  return kernel::index_rem(a, int_const(b));
-}
 
 // Sizes of workgroup memory, in elements.
 struct Sizes {

@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/output_blocks.h"
 
 namespace tern::lower::gpu {
@@ -21,18 +22,6 @@ using Stmts = std::vector<Stmt>;
 constexpr int kSide = 16, kVector = 4, kSubgroup = 32;
 constexpr VType kWords{DType::kU32, 4};  // a chunk
 
-Expr plus(const Expr& a, const Expr& b) {
-  return kernel::add(a, b);
-}
-Expr times(const Expr& a, int64_t b) {
-  return kernel::mul(a, int_const(b));
-}
-Expr div(const Expr& a, int64_t b) {
-  return kernel::index_div(a, int_const(b));
-}
-Expr rem(const Expr& a, int64_t b) {
-  return kernel::index_rem(a, int_const(b));
-}
 Expr no_chunk() {
   return kernel::broadcast(int_const(0, DType::kU32), 4);
 }

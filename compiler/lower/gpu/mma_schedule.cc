@@ -4,12 +4,10 @@
 
 #include <algorithm>
 
+#include "compiler/support/rounding.h"
+
 namespace tern::lower::gpu {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Nanoseconds, fitted to the times of 991 kernels (24 shapes of ResNet-50, BERT, ViT and square products) in
 // chains on an H100: what is chosen of them takes 8 % longer than the best in the geometric mean. A round of

@@ -4,6 +4,7 @@
 
 #include "compiler/lower/gpu/attention_rows.h"
 #include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/simt_schedule.h"
 
 namespace tern::lower::gpu {
@@ -22,12 +23,6 @@ constexpr int kVector = 4, kAcross = SimtAttentionSchedule::kAcross, kKeys = Sim
 constexpr int kColumns = kAcross * kVector;  // of outputs: one vector of each thread
 constexpr int kScorePitch = kKeys + kTilePadding;
 
-Expr plus(const Expr& a, const Expr& b) {
-  return kernel::add(a, b);
-}
-Expr times(const Expr& a, int64_t b) {
-  return kernel::mul(a, int_const(b));
-}
 int64_t vectors_of(int64_t value_depth) {
   return (value_depth + kColumns - 1) / kColumns;
 }

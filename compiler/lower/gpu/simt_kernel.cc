@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
@@ -23,12 +24,6 @@ using Order = TileOperands::Order;
 constexpr int kVector = 4;
 constexpr kernel::VType kVec{DType::kF32, kVector};
 
-Expr plus(const Expr& a, const Expr& b) {
-  return kernel::add(a, b);
-}
-Expr times(const Expr& a, int64_t b) {
-  return kernel::mul(a, int_const(b));
-}
 Expr zero(int lanes = 1) {
   const Expr z = kernel::float_const(0.0);
   return lanes == 1 ? z : kernel::broadcast(z, lanes);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/support/result.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -19,10 +20,6 @@ constexpr Candidate kCandidates[] = {
 constexpr int64_t kGemvRows = 8;  // most rows of a gemv
 constexpr int kGemvColumns = 16;  // a panel
 constexpr int kVector = 4;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Time in units of a multiprocessor's cycles at peak.
 double cost(const SimtShape& s, const SimtSchedule& c, double efficiency, const GpuModel& model) {
