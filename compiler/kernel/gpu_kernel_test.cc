@@ -124,7 +124,7 @@ TEST_CASE("gpu: what is read behind loops is read early") {
       "}\n  sum = (sum + w[at])\n  if (t < 3) {\n    let n: i64 = (t + 1)\n    sum = (sum * w[n])\n  }\n"
       "  if (sum < 3.0) {\n    sum = w[t]\n  }\n  y[at] = sum\n}\n");
   const auto before = run_f32(k, 16, {}, 2);
-  hoist_last_loads(k, 8);
+  hoist_last_loads(k, {{k.bindings[0].get(), 16}, {k.bindings[1].get(), 16}}, 8);
   CHECK(verify(k) == "");
   CHECK(run_f32(k, 16, {}, 2) == before);
   const std::string text = print_kernel(k);
@@ -132,6 +132,43 @@ TEST_CASE("gpu: what is read behind loops is read early") {
                   "0)]\n  let at") != std::string::npos);
   CHECK(text.find("sum = w[t]") != std::string::npos);
   CHECK(text.find("var sum: f32 = x[at]") != std::string::npos);
+}
+
+TEST_CASE("gpu: nothing is read early that stands behind a failure") {
+  Kernel k = parsed(
+      "kernel k {\n  bind x: f32 read\n  bind y: f32 write\n  param n = \"N\"\n  threads t < 8\n"
+      "  serial i = 0 .. +2 {\n    y[((t * 2) + i)] = 0.0\n  }\n  if (8 < n) {\n    fail 3\n  }\n"
+      "  y[t] = x[n]\n}\n");
+  const std::string before = print_kernel(k);
+  hoist_last_loads(k, {{k.bindings[0].get(), 9}}, 8);
+  CHECK(print_kernel(k) == before);
+  hoist_constants(k, {k.bindings[0].get()});
+  CHECK(print_kernel(k) == before);
+}
+
+TEST_CASE("gpu: a binding shorter than a vector is not read early where its branch is not taken") {
+  const auto early = [](int64_t elements) {
+    Kernel k = parsed(
+        "kernel k {\n  bind x: f32 read\n  bind w: f32 read\n  bind y: f32 write\n  grid r < 2 = \"2\"\n  "
+        "threads t < 8\n  var sum: f32 = 0.0\n  serial i = 0 .. +2 {\n    sum = (sum + x[i])\n  }\n"
+        "  if (r < 1) {\n    sum = (sum + w[t])\n  }\n"
+        "  if (r < 0) {\n    y[t] = reduce.add(w[t; 4])\n  }\n  y[((r * 8) + t)] = sum\n}\n");
+    hoist_last_loads(k, {{k.bindings[0].get(), 2}, {k.bindings[1].get(), elements}}, 8);
+    CHECK(verify(k) == "");
+    std::vector<float> x(2), w(static_cast<size_t>(elements)), y(16);
+    const auto binding = [](std::vector<float>& v) {
+      return EvalBinding{reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
+    };
+    // Only the second workgroup, which takes no branch.
+    const auto code = evaluate(k, {binding(x), binding(w), binding(y)}, {}, 1, 2);
+    CHECK((code.ok() ? "" : code.error().message) == "");
+    return print_kernel(k);
+  };
+  CHECK(early(4).find("let w_early_1: f32x4") != std::string::npos);
+  const std::string short_one = early(3);
+  CHECK(short_one.find("let w_early: f32 =") != std::string::npos);
+  CHECK(short_one.find("y[t] = reduce.add(w[t; 4])") != std::string::npos);
+  CHECK(early(0).find("w_early") == std::string::npos);
 }
 
 TEST_CASE("gpu: races and divergence are errors") {

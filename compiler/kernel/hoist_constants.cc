@@ -8,12 +8,13 @@ namespace tern::kernel {
 
 namespace {
 
+using Elements = std::unordered_map<const BufferNode*, int64_t>;
+
 class Hoister {
  public:
   // behind_loops: only what stands behind the first loop, and in branches.
-  Hoister(const Kernel& kernel, const std::unordered_set<const BufferNode*>& constants, size_t most,
-          bool behind_loops)
-      : constants_(constants), most_(most), behind_loops_(behind_loops) {
+  Hoister(const Kernel& kernel, Elements elements, size_t most, bool behind_loops)
+      : elements_(std::move(elements)), most_(most), behind_loops_(behind_loops) {
     for (const GridAxis& axis : kernel.grid) known_[axis.var.get()] = var_expr(axis.var);
     for (const Param& p : kernel.params) known_[p.var.get()] = var_expr(p.var);
     known_[kernel.thread.get()] = var_expr(kernel.thread);
@@ -29,13 +30,14 @@ class Hoister {
         seen_loop_ = true;
       } else {
         for (Expr* e : {&node.value, &node.index, &node.count}) {
-          if (*e != nullptr && (seen_loop_ || !behind_loops_)) *e = expr(*e);
+          if (*e != nullptr && !may_have_ended_ && (seen_loop_ || !behind_loops_)) *e = expr(*e);
         }
         if (s->kind == StmtKind::kIf && behind_loops_ && seen_loop_ && s->else_body.empty())
           node.body = branch(s->value, s->body);
         if (s->kind == StmtKind::kLet && is_known(node.value) && !contains_load(node.value))
           known_[s->var.get()] = substitute(node.value, known_);
       }
+      visit({s}, [&](const Stmt& inner) { may_have_ended_ |= inner->kind == StmtKind::kFail; });
       out.push_back(std::make_shared<const StmtNode>(std::move(node)));
     }
     return out;
@@ -62,11 +64,17 @@ class Hoister {
     return out;
   }
 
+  bool may_move(const Expr& load) const {
+    const auto known = elements_.find(load->buffer.get());
+    if (known == elements_.end()) return false;
+    return !condition_ || (load->args[0]->type.lanes == 1 && known->second >= load->type.lanes);
+  }
+
   // The arms of selects stay: what is not chosen is not read.
   Expr expr(const Expr& e) {
     if (e->kind == ExprKind::kOp && e->op == ScalarOp::kSelect) return e;
-    if (e->kind == ExprKind::kLoad && e->args.size() == 1 && constants_.contains(e->buffer.get()) &&
-        is_known(e->args[0]) && !contains_load(e->args[0]))
+    if (e->kind == ExprKind::kLoad && e->args.size() == 1 && is_known(e->args[0]) &&
+        !contains_load(e->args[0]) && may_move(e))
       return hoisted(e);
     std::vector<Expr> args;
     bool changed = false;
@@ -79,7 +87,7 @@ class Hoister {
 
   Expr hoisted(const Expr& e) {
     Expr at_entry = substitute(e, known_);
-    // Elsewhere the first element is read, so that no load waits for a branch.
+    // Elsewhere the first elements are read, so that no load waits for a branch.
     if (condition_) at_entry = with_args(at_entry, {select(condition_, at_entry->args[0], int_const(0))});
     for (const Stmt& s : hoisted_) {
       if (equal(s->value, at_entry)) return var_expr(s->var);
@@ -90,13 +98,14 @@ class Hoister {
     return var_expr(v);
   }
 
-  const std::unordered_set<const BufferNode*>& constants_;
+  const Elements elements_;
   std::unordered_map<const VarNode*, Expr> known_;
   std::vector<Stmt> hoisted_;
   const size_t most_;
   const bool behind_loops_;
   bool seen_loop_ = false;
-  Expr condition_;  // of the branches around; null: none
+  bool may_have_ended_ = false;  // a thread that failed does not get here
+  Expr condition_;               // of the branches around; null: none
 };
 
 }  // namespace
@@ -105,7 +114,9 @@ void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>
   bool waits = kernel.threads == 0 || constants.empty();
   visit(kernel.body, [&](const Stmt& s) { waits |= s->kind == StmtKind::kGridWait; });
   if (waits) return;
-  Hoister hoister(kernel, constants, kMostHoisted, false);
+  Elements elements;
+  for (const BufferNode* constant : constants) elements[constant] = 0;
+  Hoister hoister(kernel, std::move(elements), kMostHoisted, false);
   std::vector<Stmt> body = hoister.body(kernel.body);
   std::vector<Stmt> front = hoister.take();
   if (front.empty()) return;
@@ -114,13 +125,9 @@ void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>
   kernel.body = std::move(front);
 }
 
-void hoist_last_loads(Kernel& kernel, size_t most) {
+void hoist_last_loads(Kernel& kernel, const Elements& elements, size_t most) {
   if (kernel.threads == 0) return;
-  std::unordered_set<const BufferNode*> read;
-  for (const Buffer& b : kernel.bindings) {
-    if (b->access == Access::kRead) read.insert(b.get());
-  }
-  Hoister hoister(kernel, read, most, true);
+  Hoister hoister(kernel, elements, most, true);
   std::vector<Stmt> body = hoister.body(kernel.body);
   std::vector<Stmt> front = hoister.take();
   front.insert(front.end(), body.begin(), body.end());

@@ -6,6 +6,7 @@
 // arms of selects.
 #pragma once
 
+#include <unordered_map>
 #include <unordered_set>
 
 #include "compiler/kernel/ir.h"
@@ -18,8 +19,11 @@ inline constexpr size_t kMostHoisted = 16;  // each of them occupies registers f
 void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>& constants);
 
 // In a GPU kernel that has loops, what is read behind the first of them moves to the front likewise: loads of
-// bindings that are only read, in branches too where their conditions are known at entry. They arrive while
-// the loops run; `most` of them, since they occupy registers for so long.
-void hoist_last_loads(Kernel& kernel, size_t most);
+// the bindings in `elements`, none of which the kernel writes. They arrive while the loops run; `most` of
+// them, since they occupy registers for so long. Loads in branches move too where the branches' conditions
+// are known at entry; where a branch is not taken they read what the binding begins with, so it must be known
+// to have as many elements as they read: `elements` says how many there are at least, 0 where nobody knows.
+void hoist_last_loads(Kernel& kernel, const std::unordered_map<const BufferNode*, int64_t>& elements,
+                      size_t most);
 
 }  // namespace tern::kernel

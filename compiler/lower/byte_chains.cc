@@ -12,9 +12,6 @@ namespace {
 // negative weights, rounded up, a byte each.
 constexpr int kPairs = 2 * kChainColumns, kWords = 2 * kPairs / 8;
 constexpr int kSafe = 128 / 2;
-// Steps among which partners are looked for: what a kernel reads of so many stays in L1 however they are
-// mixed.
-constexpr int64_t kSegment = 128;
 struct Part {
   std::array<uint64_t, kWords> halves{};
   uint16_t code = 0;
@@ -65,8 +62,8 @@ bool is_safe_alone(const Part& part) {
 }
 
 // Units, two codes each: the largest parts first, each with the largest that still suits it. What stays alone
-// is left in `parts` unless it is the last time; units come in the order of their steps.
-void pair_up(std::vector<Part>& parts, bool is_last, std::vector<uint16_t>& codes) {
+// is left in `parts` if its step is `waits` or later; units come in the order of their steps.
+void pair_up(std::vector<Part>& parts, int64_t waits, std::vector<uint16_t>& codes) {
   std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
     return a.weight != b.weight ? a.weight > b.weight : a.code < b.code;
   });
@@ -80,7 +77,7 @@ void pair_up(std::vector<Part>& parts, bool is_last, std::vector<uint16_t>& code
     if (with < parts.size()) {
       used[with] = true;
       units.push_back({std::min(parts[i].code, parts[with].code), std::max(parts[i].code, parts[with].code)});
-    } else if (is_last) {
+    } else if (parts[i].code / 4 < waits) {
       units.push_back({static_cast<uint16_t>(parts[i].code & ~3), parts[i].code});  // kNone of the same step
     } else {
       alone.push_back(parts[i]);
@@ -100,16 +97,19 @@ TensorDataPtr tensor_of(const std::vector<T>& values, DType type) {
 
 }  // namespace
 
-ByteChains chain_bytes(const TensorData& weights, const PanelSource& s) {
+ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double most_units) {
   const int64_t steps = (s.k + kByteGroup - 1) / kByteGroup,
                 columns = (s.n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
   TERN_CHECK(steps <= ByteChains::kMaxSteps, "{} steps are too many to be numbered", steps);
   const auto* from = weights.as<int8_t>();
-  std::vector<uint32_t> table{0, 0x00ff00ffu, 0xff00ff00u, 0xffffffffu};
   std::vector<uint16_t> codes;
+  const double all = static_cast<double>(s.batch * steps * (columns / kChainColumns));
+  const auto units_a_step = [&] { return all == 0 ? 0 : static_cast<double>(codes.size()) / 2 / all; };
+  std::vector<uint32_t> table{0, 0x00ff00ffu, 0xff00ff00u, 0xffffffffu};
   std::vector<Part> parts;
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t n0 = 0; n0 < columns; n0 += kChainColumns) {
+      if (units_a_step() > most_units) return {nullptr, nullptr, units_a_step()};
       table.push_back(static_cast<uint32_t>(codes.size() / 2));
       parts.clear();
       for (int64_t number = 0; number < steps; ++number) {
@@ -127,16 +127,20 @@ ByteChains chain_bytes(const TensorData& weights, const PanelSource& s) {
           parts.push_back(part_of(step, number, ByteChains::kEven));
           parts.push_back(part_of(step, number, ByteChains::kOdd));
         }
-        const bool is_last = number + 1 == steps;
-        if (is_last || (number + 1) % kSegment == 0) pair_up(parts, is_last, codes);
+        // What found no partner in its segment waits for one in the next, and no longer.
+        const int64_t done = number + 1;
+        if (done == steps) {
+          pair_up(parts, steps, codes);
+        } else if (done % kChainSegment == 0) {
+          pair_up(parts, done - kChainSegment, codes);
+        }
       }
     }
   }
   table.push_back(static_cast<uint32_t>(codes.size() / 2));
-  const double all = static_cast<double>(s.batch * steps * (columns / kChainColumns));
-  const double units = static_cast<double>(codes.size()) / 2;
+  const double units = units_a_step();
   if (codes.empty()) codes.push_back(0);
-  return {tensor_of(table, DType::kU32), tensor_of(codes, DType::kU16), all == 0 ? 0 : units / all};
+  return {tensor_of(table, DType::kU32), tensor_of(codes, DType::kU16), units};
 }
 
 }  // namespace tern::lower

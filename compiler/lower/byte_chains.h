@@ -19,6 +19,9 @@
 namespace tern::lower {
 
 inline constexpr int kChainColumns = 8;
+// Partners are looked for among so many steps and the so many before them: what a kernel reads of those stays
+// in L1 however they are mixed, and the search takes time in proportion to the weights, whatever they are.
+inline constexpr int64_t kChainSegment = 128;
 
 struct ByteChains {
   // u32: kMasks masks of the bytes that a code's kind leaves, then for each batch and group of columns the
@@ -32,8 +35,9 @@ struct ByteChains {
   static constexpr int kNone = 0, kEven = 1, kOdd = 2, kAll = 3;
   static constexpr int64_t kMaxSteps = 1 << 14;
 };
-// Deeper sums than kMaxSteps have no chains.
-ByteChains chain_bytes(const TensorData& weights, const PanelSource& source);
+// Deeper sums than kMaxSteps have no chains. Where there are more than `most_units` units a step, lists are
+// not finished: both tensors are null, units_a_step is a figure above it.
+ByteChains chain_bytes(const TensorData& weights, const PanelSource& source, double most_units = 1e9);
 
 // What a kernel reads.
 struct ChainOperands {

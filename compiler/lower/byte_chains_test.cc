@@ -86,5 +86,30 @@ TEST_CASE("chains join two steps where weights are small, and take steps apart w
   CHECK(chain_bytes(*large.data, large.source()).units_a_step > 1);
 }
 
+// Weights that no two of which suit each other; random ones of which few do. What bounds the time of the
+// search is that no step is kept waiting for a partner from far away.
+TEST_CASE("chains look for partners nearby only, and give up where there are too few") {
+  const Matrix random = matrix(1, 4096, 16, 100), few = matrix(1, 4096, 16, 60);
+  auto largest = TensorData::make(DType::kI8, {1, 4096, 16});
+  for (int64_t i = 0; i < largest->count(); ++i)
+    largest->mutable_as<int8_t>()[i] = random.data->as<int8_t>()[i] < 0 ? -127 : 127;
+  const Matrix none{1, 4096, 16, std::move(largest)};
+  for (const Matrix* m : {&none, &few}) {
+    const ByteChains chains = chain_bytes(*m->data, m->source());
+    check_group(*m, chains, 0, 0, 0);
+    const auto* codes = chains.codes->as<uint16_t>();
+    int farthest = 0;
+    for (int64_t i = 0; i < chains.codes->count(); i += 2)
+      farthest = std::max(farthest, std::abs(codes[i] / 4 - codes[i + 1] / 4));
+    CHECK(farthest < 2 * kChainSegment);
+  }
+  const ByteChains all = chain_bytes(*none.data, none.source());
+  CHECK(all.units_a_step > 1.9);
+  const Matrix wide = matrix(1, 512, 64, 128);
+  const ByteChains stopped = chain_bytes(*wide.data, wide.source(), 0.7);
+  CHECK(stopped.table == nullptr);
+  CHECK(stopped.units_a_step > 0.7);
+}
+
 }  // namespace
 }  // namespace tern::lower

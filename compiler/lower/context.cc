@@ -381,6 +381,17 @@ bool DispatchBuilder::is_constant(const kernel::Buffer& handle) const {
                      [&](const Bound& b) { return b.handle == handle && is_constant(b); });
 }
 
+// The buffers that are only read, and how many elements they have as far as that is known.
+std::unordered_map<const kernel::BufferNode*, int64_t> DispatchBuilder::elements_read() const {
+  std::unordered_map<const kernel::BufferNode*, int64_t> out;
+  for (const Bound& b : bound_) {
+    if (b.access != Access::kRead) continue;
+    const Dim bytes = bound_bytes(b.buffer);
+    out[b.handle.get()] = bytes.is_const() ? bytes.value() * 8 / dtype_bits(b.handle->type.dtype) : 0;
+  }
+  return out;
+}
+
 // A dynamic buffer is as long as what lies in it now, which its definition need not say (loop-carried
 // growth); others are as long as they are.
 Dim DispatchBuilder::bound_bytes(int buffer) const {
@@ -506,7 +517,7 @@ void DispatchBuilder::finish() {
       if (level_arch(v.level) == Arch::kCuda) kernel::hoist_constants(k, constants);
       if (is_gpu(level_arch(v.level)) && gpu_model(v.level).has_tiles) {
         constexpr size_t kMostEarly = 8;  // vectors of four: bias and residual of a thread's results
-        kernel::hoist_last_loads(k, kMostEarly);
+        kernel::hoist_last_loads(k, elements_read(), kMostEarly);
       }
       kernel::assign_workgroup(k);
     } else {

@@ -116,123 +116,18 @@ class Contraction {
         step_(step_kind(request)),
         access_(request, step_),
         group_(step_group(step_)),
+        steps_(ceildiv(p_.k, group_)),
         weights_(quantised_weights(*request.root)) {}
 
   ContractionBody build() {
-    const kernel::Var batch = kernel::make_var("batch");
+    const Var batch = kernel::make_var("batch");
     const bool batched = !p_.batch.is_const(1);
     b_ = batched ? var_expr(batch) : int_const(0);
-    const Var lane = kernel::make_var("lane"), m = kernel::make_var("m"), k = kernel::make_var("k"),
-              n = kernel::make_var("n");
-
+    find_operands();
+    const ContractionShape shape = scheduled_shape();
     ContractionOperands o;
-    ContractionShape shape;
-    shape.bytes = step_ == StepKind::kBytes;
-    shape.words = shape.bytes && r_.machine->byte_products == ByteProducts::kPairs;
-    shape.batch = r_.hint(p_.batch);
-    shape.m = r_.hint(p_.m);
-    shape.n = r_.hint(p_.n);
-    const Dim steps = ceildiv(p_.k, group_);
-    shape.k = r_.hint(steps);
-    shape.m_static = p_.m.is_const();
-    shape.n_static = p_.n.is_const();
-    shape.k_static = p_.k.is_const();
-
-    // A: in place when k is contiguous, else gathered.
-    const bool whole_steps = group_ == 1 || (p_.k.is_const() && p_.k.value() % group_ == 0);
-    const Expr a_load = p_.windows || !whole_steps
-                            ? nullptr
-                            : access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k);
-    shape.packs_a = !a_load;
-    if (a_load) {
-      const auto row = [&](int64_t i) {
-        return kernel::substitute(a_load->args[0], {{m.get(), int_const(i)}, {k.get(), int_const(0)}});
-      };
-      const Expr step = kernel::sub(row(1), row(0));
-      if (step->kind == kernel::ExprKind::kConst)
-        shape.a_row_bytes = std::abs(step->i) * dtype_bits(a_load->type.dtype) / 8;
-    }
-    if (p_.windows) {
-      shape.whole_depth = p_.geometry.channels % group_ != 0;
-      shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
-    }
-    shape.widens_a = group_ == 1 && !a_load && !p_.windows &&
-                     access_.contiguous(0, p_.a_index(b_, var_expr(m), var_expr(k)), k, true);
-
-    // B: packed at compile time, in place when n is contiguous and whole vectors exist, else transposed block
-    // by block.
-    Expr b_load;
-    if (!r_.constant_rhs) {
-      if (group_ == 1) b_load = access_.contiguous(1, p_.b_index(b_, var_expr(k), var_expr(n)), n, true);
-      shape.packs_b = !b_load;
-    }
-
-    shape.widens_b = group_ == 1 && (b_load ? b_load->type.dtype != DType::kF32
-                                            : r_.constant_rhs && (weights_ || panel_type() != DType::kF32));
-    shape.chains = shape.words && uses_chains(shape);
-    if (shape.chains) {
-      shape.words = false;
-      shape.whole_depth = true;
-    }
-    // The kernel has a way of its own for a single row (widen_b): the other one is for many.
-    if (word_steps() > 1 && group_ == 1 && a_load && !shape.m_static)
-      shape.m = std::max<int64_t>(shape.m, 64);
-    schedule_ = default_contraction_schedule(shape, *r_.machine);
-    if (word_steps() > 1 && group_ == 1 && schedule_.block_depth % word_steps() != 0 && !shape.whole_depth) {
-      shape.whole_depth = true;  // a block would split a word
-      schedule_ = default_contraction_schedule(shape, *r_.machine);
-    }
-
-    if (a_load) {
-      o.a_buffer = a_load->buffer;
-      o.a_row = [=](const Expr& row) {
-        return kernel::substitute(a_load->args[0], {{m.get(), row}, {k.get(), int_const(0)}});
-      };
-    } else {
-      o.gather_a = gather_a(lane);
-    }
-    if (weights_) {
-      const QuantisedPanels panels = quantised_panels();
-      o.b_buffer = panels.words;
-      o.b_index = [=](const Expr& column, const Expr& word) { return panels.word_index(column, word); };
-      o.widen_words = [=, this](const Expr& at, const Expr& word, int count, Stmts& out) {
-        return panels.widen(at, word, count, schedule_.lanes, out);
-      };
-    } else if (r_.constant_rhs) {
-      const PanelSource source = panel_source();
-      const auto packed = [&] {
-        if (words()) return pack_bf16_pairs(*r_.constant_rhs, source);
-        return group_ == 1 ? pack_panels(*r_.constant_rhs, source, panel_type())
-                           : pack_byte_panels(*r_.constant_rhs, source);
-      };
-      const auto encoding = [&]() -> ContractionRequest::Encoding {
-        if (words()) return pair_encoding(r_.constant_rhs, source);
-        return group_ == 1 ? nullptr : byte_encoding(r_.constant_rhs, source);
-      };
-      o.b_buffer = r_.pack(packed, encoding);
-      const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns,
-                    depth = words() ? (p_.k.value() + 1) / 2 : steps.value();
-      const Expr first =
-          p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(panels * depth * kPanelColumns));
-      o.b_index = [=](const Expr& column, const Expr& step) {
-        const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
-                   inside = kernel::index_rem(column, int_const(kPanelColumns));
-        const Expr row = kernel::add(kernel::mul(panel, int_const(depth)), step);
-        return kernel::add(first, kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside));
-      };
-    } else if (b_load) {
-      o.b_buffer = b_load->buffer;
-      o.b_padded = false;
-      o.b_index = [=](const Expr& column, const Expr& step) {
-        return kernel::substitute(b_load->args[0], {{n.get(), column}, {k.get(), step}});
-      };
-    } else {
-      o.gather_b = group_ == 1 ? gather_b() : gather_grouped_columns(lane);
-    }
-    o.word_steps = group_ == 1 ? word_steps() : 1;
-    if (words() && group_ == 1) o.widen_words = widen_bf16(o);
-    const char* how_b = r_.constant_rhs ? "packed" : b_load ? "in place" : "transposed";
-    if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) how_b = widen_b(o, shape.m);
+    take_a(o);
+    const char* how_b = take_b(o, shape);
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
     if (shape.chains) o.chains = chain_operands();
@@ -248,9 +143,9 @@ class Contraction {
     const kernel::GridAxis axis =
         batched ? kernel::GridAxis{batch, p_.batch, params_.expr(p_.batch)} : kernel::GridAxis{};
     ContractionKernel made =
-        build_contraction_kernel(p_.m, p_.n, steps, axis, schedule_, r_.machine->has_fma, o, params_);
+        build_contraction_kernel(p_.m, p_.n, steps_, axis, schedule_, r_.machine->has_fma, o, params_);
     constexpr std::array<const char*, 3> kSteps = {"", "bf16 pairs, ", "bytes, "};
-    const char* how_a = a_load ? "in place" : p_.windows ? "windows gathered" : "gathered";
+    const char* how_a = a_load_ ? "in place" : p_.windows ? "windows gathered" : "gathered";
     return {
         std::move(made.grid), std::move(made.body),
         fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
@@ -258,6 +153,126 @@ class Contraction {
   }
 
  private:
+  // Which operands can be read where they lie: A where k is contiguous, B where n is.
+  void find_operands() {
+    const bool whole_steps = group_ == 1 || (p_.k.is_const() && p_.k.value() % group_ == 0);
+    if (!p_.windows && whole_steps)
+      a_load_ = access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_);
+    if (!r_.constant_rhs && group_ == 1)
+      b_load_ = access_.contiguous(1, p_.b_index(b_, var_expr(k_), var_expr(n_)), n_, true);
+  }
+
+  Expr a_at(const Expr& row) const {
+    return kernel::substitute(a_load_->args[0], {{m_.get(), row}, {k_.get(), int_const(0)}});
+  }
+
+  ContractionShape shape_of_operands() {
+    ContractionShape shape;
+    shape.bytes = step_ == StepKind::kBytes;
+    shape.words = shape.bytes && r_.machine->byte_products == ByteProducts::kPairs;
+    shape.batch = r_.hint(p_.batch);
+    shape.m = r_.hint(p_.m);
+    shape.n = r_.hint(p_.n);
+    shape.k = r_.hint(steps_);
+    shape.m_static = p_.m.is_const();
+    shape.n_static = p_.n.is_const();
+    shape.k_static = p_.k.is_const();
+    shape.packs_a = !a_load_;
+    if (a_load_) {
+      const Expr step = kernel::sub(a_at(int_const(1)), a_at(int_const(0)));
+      if (step->kind == kernel::ExprKind::kConst)
+        shape.a_row_bytes = std::abs(step->i) * dtype_bits(a_load_->type.dtype) / 8;
+    }
+    if (p_.windows) {
+      shape.whole_depth = p_.geometry.channels % group_ != 0;
+      shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
+    }
+    shape.widens_a = group_ == 1 && !a_load_ && !p_.windows &&
+                     access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_, true);
+    shape.packs_b = !r_.constant_rhs && !b_load_;
+    shape.widens_b = group_ == 1 && (b_load_ ? b_load_->type.dtype != DType::kF32
+                                             : r_.constant_rhs && (weights_ || panel_type() != DType::kF32));
+    return shape;
+  }
+
+  // The shape for which schedule_ is chosen, and its choice.
+  ContractionShape scheduled_shape() {
+    ContractionShape shape = shape_of_operands();
+    shape.chains = shape.words && uses_chains(shape);
+    if (shape.chains) {
+      shape.words = false;
+      shape.whole_depth = true;
+    }
+    // The kernel has a way of its own for a single row (widen_b): the other one is for many.
+    if (word_steps() > 1 && group_ == 1 && a_load_ && !shape.m_static)
+      shape.m = std::max<int64_t>(shape.m, 64);
+    schedule_ = default_contraction_schedule(shape, *r_.machine);
+    if (word_steps() > 1 && group_ == 1 && schedule_.block_depth % word_steps() != 0 && !shape.whole_depth) {
+      shape.whole_depth = true;  // a block would split a word
+      schedule_ = default_contraction_schedule(shape, *r_.machine);
+    }
+    return shape;
+  }
+
+  void take_a(ContractionOperands& o) {
+    if (!a_load_) {
+      o.gather_a = gather_a(lane_);
+      return;
+    }
+    o.a_buffer = a_load_->buffer;
+    o.a_row = [this](const Expr& row) { return a_at(row); };
+  }
+
+  // B: packed at compile time, in place, or transposed block by block. Returns which, in words.
+  const char* take_b(ContractionOperands& o, const ContractionShape& shape) {
+    if (weights_) {
+      const QuantisedPanels panels = quantised_panels();
+      o.b_buffer = panels.words;
+      o.b_index = [=](const Expr& column, const Expr& word) { return panels.word_index(column, word); };
+      o.widen_words = [=, this](const Expr& at, const Expr& word, int count, Stmts& out) {
+        return panels.widen(at, word, count, schedule_.lanes, out);
+      };
+    } else if (r_.constant_rhs) {
+      take_packed(o);
+    } else if (b_load_) {
+      o.b_buffer = b_load_->buffer;
+      o.b_padded = false;
+      o.b_index = [this](const Expr& column, const Expr& step) {
+        return kernel::substitute(b_load_->args[0], {{n_.get(), column}, {k_.get(), step}});
+      };
+    } else {
+      o.gather_b = group_ == 1 ? gather_b() : gather_grouped_columns(lane_);
+    }
+    o.word_steps = group_ == 1 ? word_steps() : 1;
+    if (words() && group_ == 1) o.widen_words = widen_bf16(o);
+    if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) return widen_b(o, shape.m);
+    return r_.constant_rhs ? "packed" : b_load_ ? "in place" : "transposed";
+  }
+
+  void take_packed(ContractionOperands& o) const {
+    const PanelSource source = panel_source();
+    const auto packed = [&] {
+      if (words()) return pack_bf16_pairs(*r_.constant_rhs, source);
+      return group_ == 1 ? pack_panels(*r_.constant_rhs, source, panel_type())
+                         : pack_byte_panels(*r_.constant_rhs, source);
+    };
+    const auto encoding = [&]() -> ContractionRequest::Encoding {
+      if (words()) return pair_encoding(r_.constant_rhs, source);
+      return group_ == 1 ? nullptr : byte_encoding(r_.constant_rhs, source);
+    };
+    o.b_buffer = r_.pack(packed, encoding);
+    const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns,
+                  depth = words() ? (p_.k.value() + 1) / 2 : steps_.value();
+    const Expr first =
+        p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(panels * depth * kPanelColumns));
+    o.b_index = [=](const Expr& column, const Expr& step) {
+      const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+                 inside = kernel::index_rem(column, int_const(kPanelColumns));
+      const Expr row = kernel::add(kernel::mul(panel, int_const(depth)), step);
+      return kernel::add(first, kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside));
+    };
+  }
+
   // Instructions' worth that one step of the register tile takes beside a fused multiply-add.
   double product_cost() const {
     if (step_ == StepKind::kBytes) return r_.machine->byte_products == ByteProducts::kPairs ? 3 : 1;
@@ -275,7 +290,8 @@ class Contraction {
     if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 ||
         machine.vector_bits / 32 > kChainColumns || shape.m < kRows || !shape.k_static || shape.k > kSteps)
       return false;
-    if (!r_.chains->table) *r_.chains = chain_bytes(*r_.constant_rhs, panel_source());
+    if (!r_.chains->table && r_.chains->units_a_step <= kUnits)
+      *r_.chains = chain_bytes(*r_.constant_rhs, panel_source(), kUnits);
     return r_.chains->units_a_step <= kUnits;
   }
 
@@ -522,10 +538,14 @@ class Contraction {
   kernel::ParamTable& params_;
   const StepKind step_;
   Access access_;
-  const int group_;                                // elements of a step along k
+  const int group_;  // elements of a step along k
+  const Dim steps_;
   const std::optional<QuantisedWeights> weights_;  // what a constant B is, if it is widened integers
+  const Var lane_ = kernel::make_var("lane"), m_ = kernel::make_var("m"), k_ = kernel::make_var("k"),
+            n_ = kernel::make_var("n");
   ContractionSchedule schedule_;
   Expr b_;
+  Expr a_load_, b_load_;  // of element (m_, k_) and (k_, n_) where they are read in place; else null
 };
 
 ContractionBody build_depthwise(const ContractionRequest& r) {

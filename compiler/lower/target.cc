@@ -91,12 +91,6 @@ Arch host_arch() {
 #endif
 }
 
-std::string known_words() {
-  std::string out = "cpu, cpu:x86_64";
-  for (const Level level : kLevels) out += fmt::format(", cpu:{}", machine(level).name);
-  return out + ", cuda, cuda:sm_80, cuda:sm_90a, vulkan, vulkan:1.1";
-}
-
 // The words of GPUs: levels and architectures that each adds.
 struct GpuWord {
   std::string_view word;
@@ -113,6 +107,13 @@ std::vector<GpuWord> gpu_words() {
        {"vulkan1.1", "vulkan1.2", "vulkan1.3"}},
       {"vulkan:1.1", {Level::kVulkan11}, {"vulkan1.1"}},
   };
+}
+
+std::string known_words() {
+  std::string out = "cpu, cpu:x86_64";
+  for (const Level level : kLevels) out += fmt::format(", cpu:{}", machine(level).name);
+  for (const GpuWord& word : gpu_words()) out += fmt::format(", {}", word.word);
+  return out;
 }
 
 template <typename T>
@@ -134,6 +135,26 @@ const MachineModel& machine(Level level) {
 const GpuModel& gpu_model(Level level) {
   TERN_CHECK(is_gpu_level(level), "{} is no GPU level", level_name(level));
   return kGpus[static_cast<size_t>(level) - static_cast<size_t>(Level::kCudaSm80)];
+}
+
+std::string target_words() {
+  std::string out = "cpu (this machine's architecture, every level worth having)";
+  for (const Level level : kLevels) {
+    if (base_level(level) != level) continue;
+    out += fmt::format(", cpu:{}", machine(level).name);
+    std::string with;
+    for (const Level other : kLevels) {
+      if (other == level || base_level(other) != level) continue;
+      with += fmt::format("{}{}", with.empty() ? "" : " or ",
+                          machine(other).name.substr(machine(level).name.size()));
+    }
+    if (!with.empty()) out += fmt::format(" (also with {})", with);
+  }
+  out += "; cuda (all architectures), vulkan (all levels)";
+  for (const GpuWord& word : gpu_words()) {
+    if (word.word.find(':') != std::string_view::npos) out += fmt::format(", {}", word.word);
+  }
+  return out;
 }
 
 Level base_level(Level level) {

@@ -114,5 +114,7 @@ struct Target {
 // (every level), "vulkan:1.1" (the floor alone);
 // comma-separated. Unknown words are errors that list what exists.
 Result<std::vector<Target>> parse_targets(const std::string& text);
+// What those words are, for --help.
+std::string target_words();
 
 }  // namespace tern::lower

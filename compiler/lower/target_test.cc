@@ -40,5 +40,14 @@ TEST_CASE("targets: one a class, levels ascending, images best first") {
   CHECK(described("cuda:sm_20").find("Target 'cuda:sm_20' is unknown; targets are cpu,") == 0);
 }
 
+TEST_CASE("targets: the words of --help say what goes with which level") {
+  CHECK(
+      target_words() ==
+      "cpu (this machine's architecture, every level worth having), cpu:x86_64_v2, cpu:x86_64_v3 (also with "
+      "+vnni), cpu:x86_64_v4 (also with +vnni or +bf16), cpu:aarch64 (also with +dotprod or +i8mm or +bf16); "
+      "cuda (all architectures), vulkan (all levels), cuda:sm_80, cuda:sm_90a, vulkan:1.1");
+  CHECK(described("cpu:x86_64_v2+vnni").find("Target 'cpu:x86_64_v2+vnni' is unknown") == 0);
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -221,13 +221,10 @@ int main(int argc, char** argv) {
   app.add_option("-o,--output", options.output, "The module to write; default: the model's name with .tern");
   app.add_option(
          "--targets", options.targets,
-         "What to compile for, comma-separated: cpu (this machine's architecture, every level worth having), "
-         "cpu:x86_64_v2, cpu:x86_64_v3, cpu:x86_64_v4, cpu:aarch64, the last three with +vnni, +dotprod or "
-         "+i8mm, "
-         "x86_64_v4 and aarch64 with +bf16; cuda (all architectures), cuda:sm_80, cuda:sm_90a; vulkan (all "
-         "levels), "
-         "vulkan:1.1, "
-         "vulkan:device.json (a device that tern devices --json wrote down)")
+         fmt::format(
+             "What to compile for, comma-separated: {}, vulkan:device.json (a device that tern devices "
+             "--json wrote down)",
+             lower::target_words()))
       ->capture_default_str();
   app.add_option("--require", options.required,
                  "GPUs that the model must run on as a whole (cuda, vulkan): if it cannot, everything that "

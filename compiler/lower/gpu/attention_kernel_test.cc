@@ -4,22 +4,8 @@
 namespace tern::lower::gpu {
 namespace {
 
-struct Case {
-  int64_t batch, queries, keys, depth, value_depth;
-  AttentionSchedule schedule;
-  bool causal = false, symbolic = false;
-  double sharpness = 1;
-};
-
-void check(const Case& c) {
-  CAPTURE(c.schedule.text());
-  AttentionTest test{c.batch, c.queries, c.keys, c.depth, c.value_depth, c.causal, c.symbolic, c.sharpness};
-  test.threads = c.schedule.threads();
-  test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
-                   AttentionOperands& o, kernel::ParamTable& params) {
-    return build_attention_kernel(shape, batch, c.schedule, thread, o, params);
-  };
-  check_attention(test);
+void check(const AttentionCase<AttentionSchedule>& c) {
+  check_attention(c, build_attention_kernel);
 }
 
 TEST_CASE("attention: whole and ragged blocks of queries and keys") {

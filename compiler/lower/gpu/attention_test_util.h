@@ -13,7 +13,7 @@
 namespace tern::lower::gpu {
 
 struct AttentionTest {
-  int64_t batch, queries, keys, depth, value_depth;
+  int64_t batch = 0, queries = 0, keys = 0, depth = 0, value_depth = 0;
   bool causal = false, symbolic = false;  // symbolic: the number of keys
   double sharpness = 1;  // of the scores: their maximum grows from block to block by more than is let be
   DType dtype = DType::kF16;
@@ -119,6 +119,34 @@ inline void check_attention(const AttentionTest& c) {
                                      numbers, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
   compare_with_softmax(c, *q, *k, *v, scale, *result);
+}
+
+// A case of the kernels that `build` makes after a Schedule; `test` says what the case does not.
+template <typename Schedule>
+struct AttentionCase {
+  int64_t batch, queries, keys, depth, value_depth;
+  Schedule schedule;
+  bool causal = false, symbolic = false;
+  double sharpness = 1;
+};
+
+template <typename Schedule, typename Build>
+void check_attention(const AttentionCase<Schedule>& c, Build build, AttentionTest test = {}) {
+  CAPTURE(c.schedule.text());
+  test.batch = c.batch;
+  test.queries = c.queries;
+  test.keys = c.keys;
+  test.depth = c.depth;
+  test.value_depth = c.value_depth;
+  test.causal = c.causal;
+  test.symbolic = c.symbolic;
+  test.sharpness = c.sharpness;
+  test.threads = c.schedule.threads();
+  test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
+                   AttentionOperands& operands, kernel::ParamTable& params) {
+    return build(shape, batch, c.schedule, thread, operands, params);
+  };
+  check_attention(test);
 }
 
 }  // namespace tern::lower::gpu

@@ -6,30 +6,23 @@
 namespace tern::lower::gpu {
 namespace {
 
-struct Case {
-  int64_t batch, queries, keys, depth, value_depth;
-  SimtAttentionSchedule schedule;
-  bool causal = false, symbolic = false;
-  double sharpness = 1;
-};
-
-void check(const Case& c) {
-  CAPTURE(c.schedule.text());
-  AttentionTest test{c.batch, c.queries, c.keys, c.depth, c.value_depth, c.causal, c.symbolic, c.sharpness};
-  test.dtype = DType::kF32;
-  test.threads = c.schedule.threads();
-  test.subgroup = c.schedule.subgroup;
-  test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
-                   AttentionOperands& o, kernel::ParamTable& params) {
-    const auto element = [](const kernel::Buffer& buffer, const auto& row) {
-      return [=](const kernel::Expr& m, const kernel::Expr& d) {
-        return kernel::load(buffer, kernel::add(row(m), d));
-      };
+AttentionKernel build(const AttentionShape& shape, const kernel::GridAxis& batch,
+                      const SimtAttentionSchedule& schedule, const kernel::Var& thread, AttentionOperands& o,
+                      kernel::ParamTable& params) {
+  const auto element = [](const kernel::Buffer& buffer, const auto& row) {
+    return [=](const kernel::Expr& m, const kernel::Expr& d) {
+      return kernel::load(buffer, kernel::add(row(m), d));
     };
-    const SimtAttentionOperands e{element(o.q, o.q_row), element(o.k, o.k_row), element(o.v, o.v_row)};
-    return build_simt_attention(shape, batch, c.schedule, thread, e, o, params);
   };
-  check_attention(test);
+  const SimtAttentionOperands e{element(o.q, o.q_row), element(o.k, o.k_row), element(o.v, o.v_row)};
+  return build_simt_attention(shape, batch, schedule, thread, e, o, params);
+}
+
+void check(const AttentionCase<SimtAttentionSchedule>& c) {
+  AttentionTest test;
+  test.dtype = DType::kF32;
+  test.subgroup = c.schedule.subgroup;
+  check_attention(c, build, std::move(test));
 }
 
 TEST_CASE("attention without matrix units: whole and ragged blocks") {
