@@ -198,6 +198,7 @@ class Contraction {
   // The shape for which schedule_ is chosen, and its choice.
   ContractionShape scheduled_shape() {
     ContractionShape shape = shape_of_operands();
+    shape.b_lines = r_.constant_rhs && !weights_ && (group_ != 1 || words() || panel_type() == DType::kF32);
     shape.chains = shape.words && uses_chains(shape);
     if (shape.chains) {
       shape.words = false;

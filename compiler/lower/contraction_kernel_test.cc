@@ -202,5 +202,17 @@ TEST_CASE("rows of a register tile that share one set of L1 are no more than its
   CHECK(default_contraction_schedule(shape, wide).rows > 10);
 }
 
+TEST_CASE("a row by weights from memory reads at most four panels side by side") {
+  ContractionShape shape;
+  shape.m = 1;
+  shape.n = 768;
+  shape.k = 3072;
+  CHECK(default_contraction_schedule(shape, machine(Level::kX86V4)).vectors == 8);
+  shape.b_lines = true;
+  CHECK(default_contraction_schedule(shape, machine(Level::kX86V4)).vectors == 4);
+  shape.k = 64;  // these stay in L2
+  CHECK(default_contraction_schedule(shape, machine(Level::kX86V4)).vectors == 8);
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction_schedule.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <numeric>
 
@@ -44,6 +45,15 @@ bool rows_stay_in_l1(int rows, int64_t row_bytes, const MachineModel& machine) {
   if (row_bytes == 0) return true;
   const int64_t sets = kWay / std::max(std::gcd(row_bytes, kWay), kLine);
   return ceil_div(rows, sets) <= machine.l1_bytes / kWay - 2;
+}
+
+// Panels of B that a register tile reads side by side. Weights of few rows come from memory, which feeds up
+// to four streams best (Zen 5, GB/s on one core with 1 to 8 streams: 45, 44, 45, 45, 43, 42, 40, 38).
+int most_panels(const ContractionShape& shape, const MachineModel& machine) {
+  constexpr int kStreams = 4, kFewRows = 4;
+  const bool from_memory = shape.b_lines && shape.m_static && shape.m <= kFewRows && shape.k_static &&
+                           shape.n_static && shape.k * shape.n * 4 > machine.l2_bytes;
+  return from_memory ? kStreams : INT_MAX;
 }
 
 // Cycles that a k step of covering m rows and n columns with such tiles costs; partial tiles cost what they
@@ -94,12 +104,14 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
   s.lanes = machine.vector_bits / 32;
   s.a_elements = elements_of_a(shape, machine);
   const int panel_vectors = std::max(1, kPanelColumns / s.lanes);
+  const int panels = most_panels(shape, machine);
   double best = 0;
   for (int vectors = 1; vectors <= 8; ++vectors) {
     if (!shape.chains && vectors > 1 && (vectors - 1) * s.lanes >= shape.n) break;
     if (shape.chains && vectors * s.lanes != kChainColumns) continue;
     // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
     if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
+    if (vectors / panel_vectors > panels) break;
     for (int rows = 1; rows <= 24 && fits(rows, vectors, s.a_elements, shape, machine); ++rows) {
       if (rows > 1 && (rows > shape.m || !rows_stay_in_l1(rows, shape.a_row_bytes, machine))) break;
       double cost = cover_cost(rows, vectors, s.lanes, s.a_elements, std::min<int64_t>(shape.m, 4096),

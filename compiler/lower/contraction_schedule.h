@@ -33,8 +33,9 @@ struct ContractionShape {
   int64_t a_row_bytes = 0;  // from row to row of an A that is read in place; 0: not known
   bool packs_b =
       false;  // B is transposed into worker scratch (an activation whose columns are not contiguous)
-  bool chains = false;  // of bytes: byte_chains.h
-  bool words = false;   // of bytes: both are widened in scratch, A for all columns, B for all rows of a block
+  bool b_lines = false;  // B is packed panels, whose step is a line of 64 bytes
+  bool chains = false;   // of bytes: byte_chains.h
+  bool words = false;  // of bytes: both are widened in scratch, A for all columns, B for all rows of a block
   // A is gathered only to widen it, row by row; B is widened a panel at a time, for each block of rows again.
   bool widens_a = false, widens_b = false;
   int64_t depth_granule =
