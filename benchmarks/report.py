@@ -37,14 +37,14 @@ def fastest(results):
 def beside_least(results, key, form):
     """tern's fact over the least of the others that run the model."""
     mine = sum(results["tern"].get(k, 0) for k in key)
-    others = [(sum(f[k] for k in key), p) for p, f in results.items() if p != "tern" and "ms" in f]
+    others = [(sum(f[k] for k in key), p) for p, f in results.items() if p != "tern" and "ms" in f and set(key) <= set(f)]
     least = min(others, default=None)
     return f"{mine:{form}} / {least[0]:{form}} {least[1]}" if least else f"{mine:{form}} / –"
 
 
 def table(rows, peers):
     """Markdown: a line a model and thread count; the ratio is tern's time over the fastest other runtime's."""
-    head = ["model", "threads", *[f"{p} ms" for p in peers], "tern/ort", "tern/best", "load + first run ms", "peak MB"]
+    head = ["model", "threads", *[f"{p} ms" for p in peers], "tern/ort", "tern/best", "load + first run ms", "adds MB", "process MB"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     notes = []
     for name, threads, r in rows:
@@ -54,7 +54,7 @@ def table(rows, peers):
         ratio = lambda other: f"{mine / other:.2f}" if mine and other else "–"
         cells = [name, str(threads), *[cell(r.get(p, {})) + note(notes, p, r.get(p, {})) for p in peers], ratio(ort), f"{ratio(best)} {who}"]
         if mine:
-            cells += [beside_least(r, ("load_ms", "first_ms"), ".3g"), beside_least(r, ("peak_rss_mb",), ".0f")]
+            cells += [beside_least(r, ("load_ms", "first_ms"), ".3g"), *[beside_least(r, (key,), ".0f") for key in ("peak_rss_mb", "process_mb")]]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", *[f"{i + 1}. {text}" for i, text in enumerate(notes)]] if notes else []
     return "\n".join(lines)

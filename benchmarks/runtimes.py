@@ -1,4 +1,5 @@
-"""The runtimes that cpu.py measures: peers in processes of their own (worker.py), and tern through its command line.
+"""The runtimes that cpu.py measures: peers in processes of their own (worker.py), and tern through its command line; tern's memory in such
+a process too.
 
 A peer may take any time and memory, crash or hang: each step has a limit, the process that exceeds it is ended, and the reason is a
 fact like any other. What is known from an earlier run stays in the peer's cache folder: what it converted, why it could not, and,
@@ -53,7 +54,7 @@ class Process:
     def __init__(self, peer, arguments, level, seconds):
         python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
         command = [str(c) for c in (python, HERE / "worker.py", peer, *arguments, MEMORY_GB, seconds)]
-        environment = os.environ | HELD.get(level, {}).get(peer, {})
+        environment = os.environ | HELD.get(level, {}).get(peer, {}) | {"TERN_LIBRARY": str(tools.BUILD / "lib" / "libtern.so")}
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, **streams, text=True, cwd=HERE, env=environment, start_new_session=True)
 
@@ -159,7 +160,8 @@ class Worker:
 
 
 class Tern:
-    """tern through its own command line: compiled once, checked with `tern run`, timed with `tern bench`."""
+    """tern through its own command line: compiled once, checked with `tern run`, timed with `tern bench`. Its peak memory is taken as the
+    peers' is: what it adds to a Python process that loads libtern.so, and that process as a whole."""
 
     def __init__(self, model, inputs, names, threads, scratch, level=""):
         self._module = Path(scratch) / "model.tern"
@@ -170,9 +172,21 @@ class Tern:
                 tools.compile_model(model, self._module, *([f"--targets=cpu:{level}"] if level else []))
             self.outputs = tools.run_module(self._module, inputs, names, Path(scratch) / "tern", *self._options)
             self.facts = {"version": f"tern held to {level}" if level else "tern"}
+            self.facts |= self._memory(model, Path(scratch), threads)
         except tools.ToolError as error:
             self.facts = {"error": str(error)[:600]}
         self._options += [x for i, n in enumerate(inputs) for x in ("--input", f"{n}={Path(scratch) / 'tern' / 'in' / f'{i}.npy'}")]
+
+    def _memory(self, model, scratch, threads):
+        (scratch / "prepared").write_text(self._module.name)
+        outputs = scratch / f"memory{threads}"
+        outputs.mkdir(exist_ok=True)
+        process = Process("tern", ["run", model, scratch / "inputs.npz", scratch, threads, outputs], "", LOAD_SECONDS)
+        facts = process.answer(Process.patience * LOAD_SECONDS)
+        process.close()
+        if "error" in facts:
+            raise tools.ToolError(f"libtern.so in a Python process: {facts['error']}")
+        return {key: facts[key] for key in ("peak_rss_mb", "process_mb")}
 
     def round(self, seconds):
         try:
@@ -181,7 +195,7 @@ class Tern:
             self.facts["error"] = str(error)[:600]
             return []
         facts = json.loads(text)
-        for key in ("load_ms", "first_ms", "peak_rss_mb"):
+        for key in ("load_ms", "first_ms"):
             self.facts[key] = min(self.facts.get(key, facts[key]), facts[key])
         return [facts["median_ms"]]
 

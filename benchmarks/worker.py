@@ -68,7 +68,8 @@ def load(peer, inputs, cache, threads, scratch):
     run, outputs = state
     times = [both(run)]
     np.savez(Path(scratch) / f"outputs{threads}.npz", *outputs())
-    facts = {"version": peer.version(), "load_ms": load_ms, "first_ms": times[0][0], "peak_rss_mb": memory("VmHWM") - before}
+    peak = memory("VmHWM")
+    facts = {"version": peer.version(), "load_ms": load_ms, "first_ms": times[0][0], "peak_rss_mb": peak - before, "process_mb": peak}
     while len(times) < 4 and sum(t for t, _ in times) < SLOW:  # some compile in the second, too
         times.append(both(run))
     return run, facts | {"again_ms": min(t for t, _ in times), "processor_ms": min(p for _, p in times) / threads}

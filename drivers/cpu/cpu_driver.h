@@ -25,11 +25,11 @@ typedef struct tern_cpu_options_t {
       x86_level_limit;  // answer as a CPU of at most this x86-64 level would (tests of variants); 0: as it is
 } tern_cpu_options_t;
 
-TERN_MUST_USE tern_status_t tern_cpu_driver_register(tern_hal_driver_registry_t* registry);
+TERN_PUBLIC TERN_MUST_USE tern_status_t tern_cpu_driver_register(tern_hal_driver_registry_t* registry);
 
 // Physical cores that this process may use: its affinity, not counting two threads of one core twice, and its
 // cgroup's quota.
-uint32_t tern_cpu_usable_core_count(void);
+TERN_PUBLIC uint32_t tern_cpu_usable_core_count(void);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -18,7 +18,7 @@ typedef struct tern_cuda_options_t {
   uint32_t no_dependent_launch;
 } tern_cuda_options_t;
 
-TERN_MUST_USE tern_status_t tern_cuda_driver_register(tern_hal_driver_registry_t* registry);
+TERN_PUBLIC TERN_MUST_USE tern_status_t tern_cuda_driver_register(tern_hal_driver_registry_t* registry);
 
 #ifdef __cplusplus
 }  // extern "C"

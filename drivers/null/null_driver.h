@@ -27,7 +27,7 @@ typedef struct tern_null_options_t {
   uint32_t capability_count;
 } tern_null_options_t;
 
-TERN_MUST_USE tern_status_t tern_null_driver_register(tern_hal_driver_registry_t* registry);
+TERN_PUBLIC TERN_MUST_USE tern_status_t tern_null_driver_register(tern_hal_driver_registry_t* registry);
 
 #ifdef __cplusplus
 }  // extern "C"

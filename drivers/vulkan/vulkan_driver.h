@@ -28,7 +28,7 @@ typedef struct tern_vulkan_options_t {
   uint32_t quirks_off;
 } tern_vulkan_options_t;
 
-TERN_MUST_USE tern_status_t tern_vulkan_driver_register(tern_hal_driver_registry_t* registry);
+TERN_PUBLIC TERN_MUST_USE tern_status_t tern_vulkan_driver_register(tern_hal_driver_registry_t* registry);
 
 #ifdef __cplusplus
 }  // extern "C"

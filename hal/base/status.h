@@ -36,6 +36,7 @@ typedef struct tern_status_record_t* tern_status_t;
 
 #define TERN_OK ((tern_status_t)0)
 #define TERN_MUST_USE __attribute__((warn_unused_result))
+#define TERN_PUBLIC __attribute__((visibility("default")))  // what tern/tern.h declares: libtern.so exports it
 
 static inline int tern_status_is_ok(tern_status_t status) {
   return status == TERN_OK;
@@ -46,16 +47,16 @@ static inline tern_status_t tern_status_from_code(tern_status_code_t code) {
   return (tern_status_t)(uintptr_t)code;
 }
 
-tern_status_code_t tern_status_code(tern_status_t status);
+TERN_PUBLIC tern_status_code_t tern_status_code(tern_status_t status);
 
 // The sentence and its lines, terminated; without one, the code's meaning. Valid until the status is freed.
-const char* tern_status_message(tern_status_t status);
+TERN_PUBLIC const char* tern_status_message(tern_status_t status);
 
 // The code's name ("OUT_OF_RANGE"); "?" for a number that is no code.
 const char* tern_status_code_name(tern_status_code_t code);
 
 // Frees the record, if there is one. Freeing a success or a bare code is fine.
-void tern_status_free(tern_status_t status);
+TERN_PUBLIC void tern_status_free(tern_status_t status);
 
 // A second status with the same code and text, from `allocator`.
 tern_status_t tern_status_clone(tern_allocator_t allocator, tern_status_t status);
