@@ -5,8 +5,8 @@
 
 namespace {
 
-constexpr uint32_t kMemoryFlags =
-    TERN_HAL_MEMORY_HOST_VISIBLE | TERN_HAL_MEMORY_DEVICE_LOCAL | TERN_HAL_MEMORY_READ_ONLY;
+constexpr uint32_t kImportFlags = TERN_HAL_MEMORY_READ_ONLY | TERN_HAL_MEMORY_DEVICE_ADDRESS;
+constexpr uint32_t kMemoryFlags = TERN_HAL_MEMORY_HOST_VISIBLE | TERN_HAL_MEMORY_DEVICE_LOCAL | kImportFlags;
 
 void adopt(tern_hal_device_t* device, tern_hal_buffer_t* buffer, uint32_t memory, uint64_t size) {
   buffer->ref_count = 1;
@@ -57,9 +57,9 @@ extern "C" tern_status_t tern_hal_device_allocate_buffer(tern_hal_device_t* devi
   if (!device || !out_buffer) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   *out_buffer = nullptr;
   TERN_RETURN_IF_ERROR(check_memory(device, memory, size));
-  if (memory & TERN_HAL_MEMORY_READ_ONLY) {
+  if (memory & kImportFlags) {
     return tern_status_make(device->allocator, TERN_STATUS_INVALID_ARGUMENT,
-                            "Only imported memory can be read-only.");
+                            "Only imported memory can be read-only or have a device's address.");
   }
   if ((memory & (TERN_HAL_MEMORY_HOST_VISIBLE | TERN_HAL_MEMORY_DEVICE_LOCAL)) == 0) {
     memory |= TERN_HAL_MEMORY_HOST_VISIBLE;
@@ -91,7 +91,9 @@ extern "C" tern_status_t tern_hal_device_import_buffer(tern_hal_device_t* device
   }
   tern_hal_buffer_t* buffer = nullptr;
   TERN_RETURN_IF_ERROR(device->vtable->import_buffer(device, import, &buffer));
-  adopt(device, buffer, import->memory | TERN_HAL_MEMORY_HOST_VISIBLE, static_cast<uint64_t>(import->size));
+  const bool of_host = buffer->host_pointer || !(import->memory & TERN_HAL_MEMORY_DEVICE_ADDRESS);
+  adopt(device, buffer, import->memory | (of_host ? TERN_HAL_MEMORY_HOST_VISIBLE : 0),
+        static_cast<uint64_t>(import->size));
   buffer->import_pointer = import->pointer;
   buffer->release_import = import->release;
   buffer->release_import_self = import->release_self;
@@ -112,6 +114,7 @@ extern "C" tern_status_t tern_hal_buffer_reimport(tern_hal_buffer_t* buffer, voi
   const uint64_t bytes = static_cast<uint64_t>(size);
   __atomic_fetch_add(&device->stats.bytes_imported, bytes - buffer->accounted, __ATOMIC_RELAXED);
   buffer->host_pointer = buffer->import_pointer = pointer;
+  if (buffer->device_address) buffer->device_address = reinterpret_cast<uintptr_t>(pointer);
   buffer->size = buffer->accounted = bytes;
   buffer->id = __atomic_add_fetch(&device->next_buffer_id, 1, __ATOMIC_RELAXED);
   return TERN_OK;

@@ -21,7 +21,7 @@ TERN_MUST_USE tern_status_t tern_hal_device_allocate_buffer(tern_hal_device_t* d
                                                             int64_t size, tern_hal_buffer_t** out_buffer);
 
 typedef struct tern_hal_import_t {
-  void* pointer;
+  void* pointer;  // of the host; with TERN_HAL_MEMORY_DEVICE_ADDRESS what the device's own API has
   int64_t size;
   uint32_t memory;  // TERN_HAL_MEMORY_READ_ONLY for what must not be written
   // Called once when the buffer is destroyed (not when the import fails); may be null.
@@ -29,9 +29,9 @@ typedef struct tern_hal_import_t {
   void* release_self;
 } tern_hal_import_t;
 
-// Wraps host memory without copying. The memory must stay valid until `release` is called (without one: for
-// as long as the buffer lives). Devices that cannot see host memory return TERN_STATUS_INCOMPATIBLE: allocate
-// and tern_hal_buffer_write instead.
+// Wraps memory of the host, or of the device's own API, without copying. The memory must stay valid until
+// `release` is called (without one: for as long as the buffer lives). Devices that cannot see host memory, or
+// have no addresses to import, return TERN_STATUS_INCOMPATIBLE: allocate and tern_hal_buffer_write instead.
 TERN_MUST_USE tern_status_t tern_hal_device_import_buffer(tern_hal_device_t* device,
                                                           const tern_hal_import_t* import,
                                                           tern_hal_buffer_t** out_buffer);

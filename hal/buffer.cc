@@ -65,6 +65,10 @@ extern "C" void* tern_hal_buffer_host_pointer(const tern_hal_buffer_t* buffer) {
   return buffer->host_pointer;
 }
 
+extern "C" uint64_t tern_hal_buffer_device_address(const tern_hal_buffer_t* buffer) {
+  return buffer->device_address;
+}
+
 extern "C" tern_status_t tern_hal_buffer_map(tern_hal_buffer_t* buffer, uint32_t access, int64_t offset,
                                              int64_t length, void** out_pointer) {
   if (!buffer || !out_pointer) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);

@@ -13,9 +13,10 @@ extern "C" {
 
 // What a buffer may be used for: flags of its memory.
 enum {
-  TERN_HAL_MEMORY_HOST_VISIBLE = 1,  // can be mapped; always so on the CPU
-  TERN_HAL_MEMORY_DEVICE_LOCAL = 2,  // fast for the device
-  TERN_HAL_MEMORY_READ_ONLY = 4,     // no command and no mapping may write it (weights mapped from a file)
+  TERN_HAL_MEMORY_HOST_VISIBLE = 1,    // can be mapped; always so on the CPU
+  TERN_HAL_MEMORY_DEVICE_LOCAL = 2,    // fast for the device
+  TERN_HAL_MEMORY_READ_ONLY = 4,       // no command and no mapping may write it (weights mapped from a file)
+  TERN_HAL_MEMORY_DEVICE_ADDRESS = 8,  // imports: the pointer is an address of the device's own API
 };
 
 void tern_hal_buffer_retain(tern_hal_buffer_t* buffer);
@@ -28,6 +29,10 @@ uint32_t tern_hal_buffer_memory(const tern_hal_buffer_t* buffer);
 // The host address for as long as the buffer lives, if the device has such (CPU, unified memory); else null:
 // map it.
 void* tern_hal_buffer_host_pointer(const tern_hal_buffer_t* buffer);
+
+// What the device's own API calls the buffer (cuda: a CUdeviceptr; cpu: the host's address); 0 where buffers
+// have no address.
+uint64_t tern_hal_buffer_device_address(const tern_hal_buffer_t* buffer);
 
 // Makes [offset, offset + length) readable and/or writable (TERN_HAL_ACCESS_...) by the host until unmapped.
 // The device must not use the range meanwhile. Nested mappings of disjoint ranges are fine.
@@ -56,13 +61,15 @@ typedef struct tern_hal_buffer_vtable_t {
   tern_status_t (*write)(tern_hal_buffer_t* buffer, uint64_t offset, const void* data, uint64_t length);
 } tern_hal_buffer_vtable_t;
 
-// The head of every driver's buffer. The driver fills vtable, host_pointer; the front fills the rest.
+// The head of every driver's buffer. The driver fills vtable, host_pointer, device_address; the front fills
+// the rest.
 struct tern_hal_buffer_t {
   int32_t ref_count;
   uint32_t memory;
   const tern_hal_buffer_vtable_t* vtable;
   tern_hal_device_t* device;
   void* host_pointer;
+  uint64_t device_address;
   uint64_t size;
   uint64_t id;  // never used twice on one device: tells a new buffer from an old one at the same address
   void (*release_import)(void* self, void* pointer, uint64_t size);

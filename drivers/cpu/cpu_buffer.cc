@@ -48,6 +48,7 @@ tern_status_t cpu_buffer_allocate(tern_hal_device_t* device, uint32_t, uint64_t 
   }
   if (large) host_advise_large_pages(buffer->memory, buffer->memory_size);
   buffer->head.host_pointer = buffer->memory;
+  buffer->head.device_address = reinterpret_cast<uintptr_t>(buffer->memory);
   *out_buffer = &buffer->head;
   return TERN_OK;
 }
@@ -57,6 +58,7 @@ tern_status_t cpu_buffer_import(tern_hal_device_t* device, const tern_hal_import
   Buffer* buffer = make(device);
   if (!buffer) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
   buffer->head.host_pointer = import->pointer;
+  buffer->head.device_address = reinterpret_cast<uintptr_t>(import->pointer);
   *out_buffer = &buffer->head;
   return TERN_OK;
 }

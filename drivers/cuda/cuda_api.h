@@ -81,6 +81,7 @@ enum : int {  // CUjit_option
   CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6,
 };
 
+constexpr int CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9;
 constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
 constexpr unsigned CU_EVENT_BLOCKING_SYNC = 1;
 constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;

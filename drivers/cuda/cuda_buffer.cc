@@ -15,6 +15,7 @@ struct Buffer {
   tern_hal_buffer_t head;  // must be first
   CUdeviceptr address;
   void* registered;  // imports: what cuMemHostRegister took; null: none, or memory that needed none
+  bool foreign;      // the application's device memory
   tern_mutex_t mutex;
   Mapping* mappings;
 };
@@ -38,7 +39,7 @@ void destroy(tern_hal_buffer_t* base) {
       buffer->mappings = mapping->next;
       drop_mapping(device, mapping);
     }
-    if (base->host_pointer) {
+    if (base->host_pointer || buffer->foreign) {
       (void)device->symbols.StreamSynchronize(device->stream);
       if (buffer->registered) (void)device->symbols.MemHostUnregister(buffer->registered);
     } else if (buffer->address && device->pool) {
@@ -168,6 +169,31 @@ tern_status_t allocate_memory(Device* device, uint64_t size, CUdeviceptr* out_ad
   return TERN_OK;
 }
 
+// What kernels take for granted of a binding (schemas/abi/kernel_abi.h).
+constexpr uintptr_t kBindingAlignment = 16;
+
+// Takes an address of the application's in this device's memory, or one that the device sees.
+tern_status_t adopt(Device* device, const tern_hal_import_t* import, Buffer* buffer) {
+  buffer->foreign = true;
+  buffer->address = reinterpret_cast<uintptr_t>(import->pointer);
+  if (!import->size) return TERN_OK;
+  if (buffer->address % kBindingAlignment) {
+    return tern_status_make(device->head.allocator, TERN_STATUS_INVALID_ARGUMENT,
+                            "The device address (0x%llx) is not a multiple of %u.", buffer->address,
+                            (unsigned)kBindingAlignment);
+  }
+  ContextScope scope(device);
+  int ordinal = -1;
+  const CUresult result =
+      device->symbols.PointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, buffer->address);
+  if (result == CUDA_SUCCESS && ordinal == device->device) return TERN_OK;
+  if (result != CUDA_SUCCESS && result != CUDA_ERROR_INVALID_VALUE)
+    return cuda_device_status(device, result, "cuPointerGetAttribute");
+  return tern_status_make(device->head.allocator, TERN_STATUS_INVALID_ARGUMENT,
+                          "The address (0x%llx) is not of memory of the CUDA device (%d).", buffer->address,
+                          device->device);
+}
+
 // Makes host memory visible to the device, at the address *out_address.
 tern_status_t attach(Device* device, const tern_hal_import_t* import, Buffer* buffer) {
   const Limits& limits = device->limits;
@@ -177,11 +203,10 @@ tern_status_t attach(Device* device, const tern_hal_import_t* import, Buffer* bu
                             "Host memory is not local to this device.");
   }
   if (!size) return TERN_OK;
-  // What kernels take for granted of a binding (schemas/abi/kernel_abi.h).
-  constexpr uintptr_t kBindingAlignment = 16;
   if (reinterpret_cast<uintptr_t>(import->pointer) % kBindingAlignment) {
     return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
-                            "The host memory (%p) does not begin at a multiple of 16 bytes.", import->pointer);
+                            "The host memory (%p) does not begin at a multiple of 16 bytes.",
+                            import->pointer);
   }
   ContextScope scope(device);
   unsigned flags = CU_MEMHOSTREGISTER_DEVICEMAP;
@@ -217,6 +242,7 @@ tern_status_t cuda_buffer_allocate(tern_hal_device_t* device, uint32_t, uint64_t
     tern_release(device->allocator, buffer, sizeof(Buffer));
     return status;
   }
+  buffer->head.device_address = buffer->address;
   *out_buffer = &buffer->head;
   return TERN_OK;
 }
@@ -225,12 +251,15 @@ tern_status_t cuda_buffer_import(tern_hal_device_t* device, const tern_hal_impor
                                  tern_hal_buffer_t** out_buffer) {
   Buffer* buffer = make(device);
   if (!buffer) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
-  tern_status_t status = attach(cast_device(device), import, buffer);
+  const bool of_device = import->memory & TERN_HAL_MEMORY_DEVICE_ADDRESS;
+  tern_status_t status =
+      of_device ? adopt(cast_device(device), import, buffer) : attach(cast_device(device), import, buffer);
   if (!tern_status_is_ok(status)) {
     tern_release(device->allocator, buffer, sizeof(Buffer));
     return status;
   }
-  buffer->head.host_pointer = import->pointer;
+  if (!of_device) buffer->head.host_pointer = import->pointer;
+  buffer->head.device_address = buffer->address;
   *out_buffer = &buffer->head;
   return TERN_OK;
 }

@@ -44,6 +44,7 @@ tern_status_t null_buffer_allocate(tern_hal_device_t* device, uint32_t, uint64_t
                             (unsigned long long)size);
   }
   buffer->head.host_pointer = buffer->memory;
+  buffer->head.device_address = reinterpret_cast<uintptr_t>(buffer->memory);
   Line(cast_device(device)->sink).add("buffer allocated: %llu bytes", (unsigned long long)size);
   *out_buffer = &buffer->head;
   return TERN_OK;
@@ -54,6 +55,7 @@ tern_status_t null_buffer_import(tern_hal_device_t* device, const tern_hal_impor
   Buffer* buffer = make(device);
   if (!buffer) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
   buffer->head.host_pointer = import->pointer;
+  buffer->head.device_address = reinterpret_cast<uintptr_t>(import->pointer);
   Line(cast_device(device)->sink)
       .add("buffer imported: %lld bytes%s", (long long)import->size,
            import->memory & TERN_HAL_MEMORY_READ_ONLY ? ", read-only" : "");

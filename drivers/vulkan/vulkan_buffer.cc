@@ -204,6 +204,10 @@ tern_status_t attach(Device* device, const tern_hal_import_t* import, Buffer* bu
 }
 
 tern_status_t import_memory(Device* device, const tern_hal_import_t* import, Buffer* buffer) {
+  if (import->memory & TERN_HAL_MEMORY_DEVICE_ADDRESS) {
+    return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
+                            "Memory of a Vulkan device has no address to import.");
+  }
   if ((import->memory & TERN_HAL_MEMORY_DEVICE_LOCAL) && !device->unified) {
     return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
                             "Host memory is not local to this device.");

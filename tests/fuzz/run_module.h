@@ -37,7 +37,10 @@ inline int run_hostile_module(tern_instance_t* instance, tern_device_t* device,
         tern_status_free(failed);
         continue;
       }
-      tern_tensor_t tensor = {nullptr, 4096, info.dtype, info.rank, 0, {}};
+      tern_tensor_t tensor = {};
+      tensor.size = 4096;
+      tensor.dtype = info.dtype;
+      tensor.rank = info.rank;
       for (uint32_t k = 0; k < info.rank; ++k) {
         tensor.dims[k] = info.dims[k].kind == TERN_DIM_STATIC ? info.dims[k].value : 4;
       }

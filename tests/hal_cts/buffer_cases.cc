@@ -245,6 +245,28 @@ void keeps_read_only_imports_from_writes(Context& c) {
   tern_hal_buffer_release(buffer);
 }
 
+// What a buffer is called by the device's own API, taken in again: the same memory.
+void takes_an_address_of_the_device(Context& c) {
+  tern_hal_buffer_t* whole = c.buffer_of({1, 2, 3, 4, 5, 6, 7, 8});
+  const uint64_t address = tern_hal_buffer_device_address(whole);
+  const tern_hal_import_t desc = {reinterpret_cast<void*>(static_cast<uintptr_t>(address + 16)), 16,
+                                  TERN_HAL_MEMORY_DEVICE_LOCAL | TERN_HAL_MEMORY_DEVICE_ADDRESS, nullptr,
+                                  nullptr};
+  tern_hal_buffer_t* part = nullptr;
+  if (!address) {  // it has none
+    tern_hal_import_t other = desc;
+    other.pointer = &part;
+    CTS_CHECK_CODE(tern_hal_device_import_buffer(c.device(), &other, &part), INCOMPATIBLE);
+    return;
+  }
+  CTS_REQUIRE_OK(tern_hal_device_import_buffer(c.device(), &desc, &part));
+  const int32_t value = 60;
+  CTS_CHECK_OK(tern_hal_buffer_write(part, 4, &value, 4));
+  CTS_CHECK(c.values_of(part) == std::vector<int32_t>({5, 60, 7, 8}));
+  tern_hal_buffer_release(part);
+  CTS_CHECK(c.values_of(whole) == std::vector<int32_t>({1, 2, 3, 4, 5, 60, 7, 8}));
+}
+
 // Pages that the process itself cannot write, as those of a mapped file: NVIDIA's Vulkan driver takes none.
 void takes_or_refuses_pages_that_nobody_writes(Context& c) {
   static const int32_t memory[2] = {1, 2};
@@ -340,6 +362,7 @@ std::vector<Case> buffer_cases() {
       CASE(refuses_a_negative_import),
       CASE(imports_nothing),
       CASE(keeps_read_only_imports_from_writes),
+      CASE(takes_an_address_of_the_device),
       CASE(takes_or_refuses_pages_that_nobody_writes),
       CASE(counts_bytes),
       CASE(keeps_to_the_memory_limit),

@@ -162,12 +162,11 @@ class Loaded {
 };
 
 inline tern_tensor_t tensor_of(std::vector<float>& values, std::vector<int64_t> dims) {
-  tern_tensor_t tensor = {values.data(),
-                          values.size() * sizeof(float),
-                          TERN_DTYPE_F32,
-                          static_cast<uint32_t>(dims.size()),
-                          0,
-                          {}};
+  tern_tensor_t tensor = {};
+  tensor.data = values.data();
+  tensor.size = values.size() * sizeof(float);
+  tensor.dtype = TERN_DTYPE_F32;
+  tensor.rank = static_cast<uint32_t>(dims.size());
   for (size_t i = 0; i < dims.size(); ++i) tensor.dims[i] = dims[i];
   return tensor;
 }

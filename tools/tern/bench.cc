@@ -41,18 +41,16 @@ class Bench {
                       return status;
                     });
     timing_.load_ms = loaded - begin + session_ms;
-    timing_.first_ms = invoke(session(), false);
+    timing_.first_ms = invoke(session());
     const double until = now_ms() + options_.seconds * 1000;
     const auto enough = [&] {
       const int done = static_cast<int>(timing_.runs.size());
       return options_.runs ? done >= options_.runs : done >= 5 && now_ms() >= until;
     };
     while (!enough()) {
-      timing_.runs.push_back(invoke(session(), false));
-      copies_ = copies_ || tern_session_stats(session()).transfer_ns > 0;
-      if (!copies_) continue;
-      const double kept = invoke(session(), true);
-      timing_.resident.push_back(kept - static_cast<double>(tern_session_stats(session()).transfer_ns) / 1e6);
+      timing_.runs.push_back(invoke(session()));
+      if (timing_.runs.size() == 1 && tern_session_stats(session()).transfer_ns > 0) make_buffers();
+      if (copies()) timing_.resident.push_back(invoke(session(), inputs_in_buffers_, outputs_in_buffers_));
     }
     std::sort(timing_.runs.begin(), timing_.runs.end());
     std::sort(timing_.resident.begin(), timing_.resident.end());
@@ -66,7 +64,7 @@ class Bench {
     for (const std::string& note : arguments_->notes()) std::fprintf(stderr, "%s\n", note.c_str());
     std::printf("%s %.3f ms median, %.3f min, %.3f p90 (%zu runs)\n", bold("run").c_str(), timing_.at(0.5),
                 timing_.runs[0], timing_.at(0.9), timing_.runs.size());
-    if (copies_) {
+    if (copies()) {
       std::printf("%s %.3f ms median, %.3f min without copying inputs and outputs\n", bold("    ").c_str(),
                   Timing::at(timing_.resident, 0.5), timing_.resident[0]);
     }
@@ -84,7 +82,9 @@ class Bench {
   Handle<tern_instance_t> instance_;
   Handle<tern_module_t> module_;
   Placed placed_;
-  bool copies_ = false;
+  // On a device with memory of its own: the tensors of an invocation that copies nothing.
+  std::vector<Handle<tern_buffer_t>> buffers_;
+  std::vector<tern_tensor_t> inputs_in_buffers_, outputs_in_buffers_;
   std::unique_ptr<Arguments> arguments_;
   uint32_t function_ = 0;
   Timing timing_;
@@ -102,13 +102,19 @@ class Bench {
     return tern_session_create(module_.get(), device, &desc, out);
   }
 
-  // `kept`: the inputs are on the device already.
-  double invoke(tern_session_t* on, bool kept) const {
-    std::vector<tern_tensor_t> inputs = arguments_->inputs();
-    if (kept) {
-      for (tern_tensor_t& input : inputs) input.owner = TERN_OWNER_KEPT;
-    }
-    std::vector<tern_tensor_t> outputs(tern_module_output_count(module_.get(), function_));
+  bool copies() const { return !buffers_.empty(); }
+
+  std::vector<tern_tensor_t> outputs_of_session() const {
+    return std::vector<tern_tensor_t>(tern_module_output_count(module_.get(), function_));
+  }
+
+  double invoke(tern_session_t* on) const {
+    std::vector<tern_tensor_t> outputs = outputs_of_session();
+    return invoke(on, arguments_->inputs(), outputs);
+  }
+
+  static double invoke(tern_session_t* on, const std::vector<tern_tensor_t>& inputs,
+                       std::vector<tern_tensor_t>& outputs) {
     tern_invoke_t desc = {};
     desc.inputs = inputs.data();
     desc.outputs = outputs.data();
@@ -119,6 +125,30 @@ class Bench {
     return now_ms() - begin;
   }
 
+  tern_buffer_t* make_buffer(uint64_t size) {
+    tern_buffer_t* buffer = nullptr;
+    must(tern_buffer_create(placed_.device.get(), std::max<uint64_t>(size, 1), &buffer));
+    buffers_.emplace_back(buffer);
+    return buffer;
+  }
+
+  void make_buffers() {
+    inputs_in_buffers_ = arguments_->inputs();
+    for (tern_tensor_t& tensor : inputs_in_buffers_) {
+      if (!tensor.data) continue;  // an optional input that is not given
+      tensor.buffer = make_buffer(tensor.size);
+      must(tern_buffer_write(tensor.buffer, 0, tensor.data, tensor.size));
+    }
+    std::vector<tern_tensor_t> outputs = outputs_of_session();
+    invoke(session(), arguments_->inputs(), outputs);
+    for (tern_tensor_t& tensor : outputs) {
+      tern_buffer_t* buffer = make_buffer(tensor.size);
+      tensor = {};
+      tensor.buffer = buffer;
+    }
+    outputs_in_buffers_ = outputs;
+  }
+
   void profile() {
     tern_session_t* created = nullptr;
     must(make_session(placed_.device.get(), 1 << 16, &created));
@@ -126,9 +156,9 @@ class Bench {
     table_ = std::make_unique<DispatchTable>(
         options_, *arguments_, placed_.driver == "cpu" ? "" : device_name(instance_.get(), placed_),
         kProfileRuns);
-    invoke(created, false);
+    invoke(created);
     for (int number = 0; number < kProfileRuns; ++number) {
-      invoke(created, false);
+      invoke(created);
       const uint32_t count = tern_session_profile_count(created);
       for (uint32_t i = 0; i < count; ++i) table_->add(i, tern_session_profile_event(created, i));
     }
@@ -140,7 +170,7 @@ class Bench {
     out.number("median_ms", timing_.at(0.5))
         .number("min_ms", timing_.runs[0])
         .number("p90_ms", timing_.at(0.9));
-    if (copies_) out.number("resident_median_ms", Timing::at(timing_.resident, 0.5));
+    if (copies()) out.number("resident_median_ms", Timing::at(timing_.resident, 0.5));
     out.number("load_ms", timing_.load_ms).number("first_ms", timing_.first_ms);
     out.number("peak_rss_mb", peak_mb_).integer("runs", static_cast<int64_t>(timing_.runs.size()));
     out.integer("arena_bytes", static_cast<int64_t>(stats.arena_bytes));

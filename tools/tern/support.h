@@ -67,6 +67,7 @@ struct DeviceOptions {
 struct Deleter {
   void operator()(tern_instance_t* p) const { tern_instance_destroy(p); }
   void operator()(tern_device_t* p) const { tern_device_release(p); }
+  void operator()(tern_buffer_t* p) const { tern_buffer_release(p); }
   void operator()(tern_module_t* p) const { tern_module_release(p); }
   void operator()(tern_session_t* p) const { tern_session_destroy(p); }
 };

@@ -4,8 +4,8 @@
 
 #include "hal/base/checked_math.h"
 #include "schemas/abi/dtypes.h"
+#include "vm/session/bind_check.h"
 #include "vm/session/session.h"
-#include "vm/session/shape_text.h"
 
 namespace tern::vm {
 namespace {
@@ -94,68 +94,14 @@ tern_status_t copy_in(Session& s, External& external, const void* data, uint64_t
   return tern_hal_buffer_write(external.buffer, 0, data, static_cast<int64_t>(bytes));
 }
 
+tern_hal_range_t buffer_range(const tern_tensor_t& tensor, uint64_t bytes) {
+  return {tensor.buffer, static_cast<int64_t>(tensor.buffer_offset), static_cast<int64_t>(bytes)};
+}
+
 void bind_range(Session& s, SlotKind kind, uint32_t index, tern_hal_range_t range) {
   for (uint32_t i = 0; i < s.program->slots.size; ++i) {
     if (s.program->slots[i].kind() == kind && s.program->slots[i].index() == index) s.ranges[i] = range;
   }
-}
-
-tern_status_t wrong_shape([[maybe_unused]] Session& s, [[maybe_unused]] const Argument* argument,
-                          [[maybe_unused]] const tern_tensor_t& tensor) {
-  return INVALID("Input '%s' has the shape %s; the model expects %s.", text(argument->name()),
-                 shape_text(tensor.dims, tensor.rank).text, expected_text(s.module->root, argument).text);
-}
-
-// Checks one dimension and binds its symbol.
-tern_status_t check_dim(Session& s, const Argument* argument, const Dim& dim, int64_t value,
-                        const tern_tensor_t& tensor) {
-  if (dim.kind() == DimKind::Static) return value == dim.value() ? TERN_OK : wrong_shape(s, argument, tensor);
-  int64_t& bound = s.symbols[dim.value()];
-  if (bound == value) return TERN_OK;
-  const Symbol* symbol = s.module->root->symbols()->Get(static_cast<uint32_t>(dim.value()));
-  if (bound >= 0) {
-    return INVALID("Input '%s' has the shape %s, where %s is %lld; an earlier input has %s = %lld.",
-                   text(argument->name()), shape_text(tensor.dims, tensor.rank).text, text(symbol->name()),
-                   static_cast<long long>(value), text(symbol->name()), static_cast<long long>(bound));
-  }
-  if (value < symbol->min() || value > symbol->max() || value % symbol->multiple_of())
-    return wrong_shape(s, argument, tensor);
-  bound = value;
-  return TERN_OK;
-}
-
-tern_status_t check_input(Session& s, const Argument* argument, const tern_tensor_t& tensor,
-                          uint64_t* out_bytes) {
-  if (argument->dtype() == TERN_DTYPE_String) {
-    return tern_status_make(s.allocator, TERN_STATUS_UNIMPLEMENTED,
-                            "Input '%s' is a string tensor: libtern cannot pass these yet.",
-                            text(argument->name()));
-  }
-  const Slice<Dim> dims = slice(argument->dims());
-  if (tensor.dtype != argument->dtype()) {
-    return INVALID("Input '%s' has the type %s; the model expects %s.", text(argument->name()),
-                   tern_dtype_name(tensor.dtype), tern_dtype_name(argument->dtype()));
-  }
-  if (tensor.rank != dims.size) return wrong_shape(s, argument, tensor);
-  for (uint32_t i = 0; i < dims.size; ++i)
-    TERN_RETURN_IF_ERROR(check_dim(s, argument, dims[i], tensor.dims[i], tensor));
-  if (!tensor_bytes(tensor.dtype, tensor.dims, tensor.rank, out_bytes))
-    return wrong_shape(s, argument, tensor);
-  if (tensor.size < *out_bytes) {
-    return INVALID("Input '%s' of shape %s needs %llu bytes; %llu were given.", text(argument->name()),
-                   shape_text(tensor.dims, tensor.rank).text, static_cast<unsigned long long>(*out_bytes),
-                   static_cast<unsigned long long>(tensor.size));
-  }
-  if (*out_bytes && !tensor.data) return INVALID("Input '%s' has no data.", text(argument->name()));
-  return TERN_OK;
-}
-
-tern_status_t check_alignment([[maybe_unused]] Session& s, const Argument* argument, const void* data) {
-  const uint32_t bytes = tern_dtype_bits(argument->dtype()) / 8;
-  const uint32_t alignment = bytes > 8 ? 8 : bytes;
-  if (alignment < 2 || reinterpret_cast<uintptr_t>(data) % alignment == 0) return TERN_OK;
-  return INVALID("The data of '%s' is not aligned to its element (%u bytes).", text(argument->name()),
-                 alignment);
 }
 
 tern_status_t bind_input(Session& s, uint32_t index, const tern_tensor_t& tensor) {
@@ -163,9 +109,17 @@ tern_status_t bind_input(Session& s, uint32_t index, const tern_tensor_t& tensor
   Input& input = s.inputs[index];
   input.tensor = nullptr;
   bind_range(s, SlotKind::Input, index, {});
-  if (argument->optional() && !tensor.data && !tensor.rank && !tensor.dtype) return TERN_OK;
+  if (argument->optional() && !tensor.data && !tensor.buffer && !tensor.rank && !tensor.dtype) return TERN_OK;
   uint64_t bytes = 0;
   TERN_RETURN_IF_ERROR(check_input(s, argument, tensor, &bytes));
+  input.bytes = bytes;
+  if (tensor.buffer) {
+    if (s.device_memory)
+      input.external.pointer = nullptr;  // a copy made before is not of the last invocation
+    input.tensor = &tensor;
+    bind_range(s, SlotKind::Input, index, buffer_range(tensor, bytes));
+    return TERN_OK;
+  }
   TERN_RETURN_IF_ERROR(check_alignment(s, argument, tensor.data));
   tern_status_t status = TERN_OK;
   if (!s.device_memory) status = import_external(s, input.external, tensor.data, bytes, true);
@@ -174,35 +128,6 @@ tern_status_t bind_input(Session& s, uint32_t index, const tern_tensor_t& tensor
   TERN_RETURN_IF_ERROR_CONTEXT(status, "\n - While binding input '%s'", text(argument->name()));
   input.tensor = &tensor;
   bind_range(s, SlotKind::Input, index, {input.external.buffer, 0, static_cast<int64_t>(bytes)});
-  return TERN_OK;
-}
-
-// An output in the caller's memory must not lie in an input, unless it is exactly its donor.
-tern_status_t check_overlap(Session& s, uint32_t index, uint64_t bytes) {
-  Output& output = s.outputs[index];
-  const Argument* argument = s.function->outputs()->Get(index);
-  const uint8_t* begin = static_cast<const uint8_t*>(output.tensor->data);
-  for (uint32_t i = 0; i < s.input_count; ++i) {
-    const Input& input = s.inputs[i];
-    if (!input.tensor || !input.tensor->data) continue;
-    const uint8_t* other = static_cast<const uint8_t*>(input.tensor->data);
-    if (begin == other && argument->donor() == static_cast<int32_t>(i)) {
-      output.donated = true;
-    } else if (begin < other + input.external.size && other < begin + bytes) {
-      return INVALID("Output '%s' lies in the memory of input '%s'.", text(argument->name()),
-                     text(s.function->inputs()->Get(i)->name()));
-    }
-  }
-  for (uint32_t i = 0; i < s.output_count; ++i) {
-    const Output& other = s.outputs[i];
-    if (i == index || !other.bound || other.tensor->owner != TERN_OWNER_CALLER || !other.tensor->data)
-      continue;
-    const uint8_t* start = static_cast<const uint8_t*>(other.tensor->data);
-    if (begin < start + other.reserved && start < begin + bytes) {
-      return INVALID("Outputs '%s' and '%s' share memory.", text(argument->name()),
-                     text(s.function->outputs()->Get(i)->name()));
-    }
-  }
   return TERN_OK;
 }
 
@@ -270,7 +195,11 @@ tern_status_t reserve_output(Session& s, uint32_t index, uint64_t bytes) {
   tern_tensor_t& tensor = *output.tensor;
   tern_status_t status = TERN_OK;
   output.source = nullptr;
-  if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
+  if (tensor.buffer) {
+    TERN_RETURN_IF_ERROR(check_buffer(s, "Output", argument, tensor, bytes));
+    TERN_RETURN_IF_ERROR(check_overlap(s, index, bytes));
+    output.source = tensor.buffer;
+  } else if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
     if (tensor.size < bytes) {
       return tern_status_make(s.allocator, TERN_STATUS_OUT_OF_RANGE,
                               "Output '%s' needs %llu bytes; %llu were given.", text(argument->name()),
@@ -295,7 +224,8 @@ tern_status_t reserve_output(Session& s, uint32_t index, uint64_t bytes) {
   TERN_RETURN_IF_ERROR_CONTEXT(status, "\n - While providing memory for output '%s'", text(argument->name()));
   output.bound = true;
   output.reserved = bytes;
-  bind_range(s, SlotKind::Output, index, {output.source, 0, static_cast<int64_t>(bytes)});
+  const int64_t offset = tensor.buffer ? static_cast<int64_t>(tensor.buffer_offset) : 0;
+  bind_range(s, SlotKind::Output, index, {output.source, offset, static_cast<int64_t>(bytes)});
   return TERN_OK;
 }
 
@@ -327,7 +257,9 @@ static tern_status_t finish_output(Session& s, uint32_t index) {
   }
   tern_tensor_t& tensor = *output.tensor;
   void* copy_to = nullptr;  // null: the device wrote where the caller reads
-  if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
+  if (tensor.buffer) {
+    tensor.size = bytes;
+  } else if (tensor.data && tensor.owner == TERN_OWNER_CALLER) {
     if (s.device_memory) copy_to = tensor.data;
   } else {
     TERN_RETURN_IF_ERROR(reserve_host(s, output));

@@ -45,6 +45,7 @@ struct External {
 
 struct Input {
   External external;
+  uint64_t bytes;
   const tern_tensor_t* tensor;  // of the running invocation; null: not given
 };
 

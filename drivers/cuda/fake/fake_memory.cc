@@ -126,6 +126,13 @@ CUresult cuMemHostUnregister(void* pointer) {
   ranges.erase(reinterpret_cast<uintptr_t>(pointer));
   return registered.erase(reinterpret_cast<uintptr_t>(pointer)) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
+CUresult cuPointerGetAttribute(void* value, int attribute, CUdeviceptr address) {
+  FAKE_ENTER("cuPointerGetAttribute");
+  if (attribute != CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL || !is_known(address, 1))
+    return CUDA_ERROR_INVALID_VALUE;
+  *static_cast<int*>(value) = 0;
+  return CUDA_SUCCESS;
+}
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* address, void* pointer, unsigned) {
   FAKE_ENTER("cuMemHostGetDevicePointer");
   *address = reinterpret_cast<CUdeviceptr>(pointer);

@@ -199,6 +199,44 @@ TERN_API void tern_device_release(tern_device_t* device);
 TERN_API TERN_API_MUST_USE tern_status_t tern_device_query_capability(tern_device_t* device, uint32_t id,
                                                                       int64_t* out_value);
 
+// ---- Buffers
+// -----------------------------------------------------------------------------------------------------------------
+// Memory of a device that inputs and outputs can lie in, so that nothing is copied between host and device:
+// one session's output is another's input, or its own next one (a cache of keys and values). A buffer may be
+// used by one invocation, read or write at a time; whoever writes it by other means (a kernel of the
+// application's) has waited for that before the invocation begins.
+
+typedef struct tern_hal_buffer_t tern_buffer_t;
+
+// Tensors begin at multiples of this many bytes in a buffer.
+#define TERN_BUFFER_ALIGNMENT 256
+
+// Memory on the device, on a CPU memory of the host. Its contents are undefined. It counts towards the
+// device's memory_limit and keeps the device alive.
+TERN_API TERN_API_MUST_USE tern_status_t tern_buffer_create(tern_device_t* device, uint64_t size,
+                                                            tern_buffer_t** out_buffer);
+
+// Memory that the application has, without a copy: `address` is what the device's own API calls it (cuda: a
+// CUdeviceptr, in the device's primary context, so also what the CUDA runtime and PyTorch allocate; cpu: a
+// pointer). It must begin at a multiple of 16 bytes (cuda) or of its elements (cpu), and stay valid until the
+// buffer is released. Vulkan has no such address: TERN_STATUS_INCOMPATIBLE.
+TERN_API TERN_API_MUST_USE tern_status_t tern_buffer_import(tern_device_t* device, uint64_t address,
+                                                            uint64_t size, tern_buffer_t** out_buffer);
+
+// Null is fine. No invocation may be using it.
+TERN_API void tern_buffer_release(tern_buffer_t* buffer);
+
+TERN_API uint64_t tern_buffer_size(const tern_buffer_t* buffer);
+// What the device's own API calls it (as for tern_buffer_import); 0 where it has no such address.
+TERN_API uint64_t tern_buffer_address(const tern_buffer_t* buffer);
+
+// Copies `size` bytes from or to host memory and returns when that is done. A range that is not inside the
+// buffer is TERN_STATUS_OUT_OF_RANGE.
+TERN_API TERN_API_MUST_USE tern_status_t tern_buffer_read(tern_buffer_t* buffer, uint64_t offset,
+                                                          void* out_data, uint64_t size);
+TERN_API TERN_API_MUST_USE tern_status_t tern_buffer_write(tern_buffer_t* buffer, uint64_t offset,
+                                                           const void* data, uint64_t size);
+
 // ---- Modules
 // ------------------------------------------------------------------------------------------------------------------
 
@@ -346,14 +384,16 @@ typedef enum tern_owner_e {
   TERN_OWNER_KEPT = 2,
 } tern_owner_t;
 
-// A tensor in host memory: dense, in ONNX's order, aligned to its element type.
+// A tensor, dense, in ONNX's order: in host memory (`data`, aligned to its element type) or in a buffer.
 typedef struct tern_tensor_t {
-  void* data;
+  void* data;      // ignored when there is a buffer, as are size and owner
   uint64_t size;   // bytes that data has; at least what dtype and dims need
   uint32_t dtype;  // tern_dtype_t
   uint32_t rank;
   uint32_t owner;  // tern_owner_t; see tern_session_invoke. Inputs: only TERN_OWNER_KEPT means anything
   int64_t dims[TERN_MAX_DIMS];
+  tern_buffer_t* buffer;   // of the session's device; null: the tensor is in host memory
+  uint64_t buffer_offset;  // where in the buffer it begins, a multiple of TERN_BUFFER_ALIGNMENT
 } tern_tensor_t;
 
 typedef struct tern_invoke_t {
@@ -369,6 +409,8 @@ typedef struct tern_invoke_t {
 // session's next invoke, reset or destroy. With data set, `size` bytes there receive the result; too few is
 // TERN_STATUS_OUT_OF_RANGE with the size it needs. In both cases dtype, rank and dims are set on success. An
 // output may share memory with an input only if its info names that input as donor, and then only exactly.
+// With a buffer set, the result is left there and nothing is copied to the host; too few bytes from
+// buffer_offset on is the same error. Inputs in buffers are not copied either.
 // Shapes: dtype and rank as declared, static dimensions equal, symbols within their bounds and the same
 // everywhere; else TERN_STATUS_INVALID_ARGUMENT naming the input, the shape given and the one expected. A
 // failed invocation leaves output contents undefined and the session usable. An invocation at or below the

@@ -78,6 +78,27 @@ struct Device : Handle<tern_device_t, tern_device_release> {
   }
 };
 
+// Memory of a device for inputs and outputs (see tern.h).
+struct Buffer : Handle<tern_buffer_t, tern_buffer_release> {
+  using Handle::Handle;
+  static Buffer create(tern_device_t* device, uint64_t size) {
+    tern_buffer_t* out = nullptr;
+    check(tern_buffer_create(device, size, &out));
+    return Buffer(out);
+  }
+  static Buffer import_address(tern_device_t* device, uint64_t address, uint64_t size) {
+    tern_buffer_t* out = nullptr;
+    check(tern_buffer_import(device, address, size, &out));
+    return Buffer(out);
+  }
+  void read(uint64_t offset, void* out_data, uint64_t size) const {
+    check(tern_buffer_read(pointer_, offset, out_data, size));
+  }
+  void write(uint64_t offset, const void* data, uint64_t size) const {
+    check(tern_buffer_write(pointer_, offset, data, size));
+  }
+};
+
 struct Module : Handle<tern_module_t, tern_module_release> {
   using Handle::Handle;
   static Module load(tern_instance_t* instance, const std::string& path,
@@ -132,6 +153,15 @@ inline tern_tensor_t tensor(void* data, tern_dtype_t dtype, size_t element_bytes
     out.dims[i] = dims[i];
     out.size *= static_cast<uint64_t>(dims[i]);
   }
+  return out;
+}
+
+// A tensor in a buffer; as an output, {} for the dimensions.
+inline tern_tensor_t tensor(tern_buffer_t* buffer, uint64_t offset, tern_dtype_t dtype,
+                            const std::vector<int64_t>& dims) {
+  tern_tensor_t out = tensor(nullptr, dtype, 0, dims);
+  out.buffer = buffer;
+  out.buffer_offset = offset;
   return out;
 }
 
