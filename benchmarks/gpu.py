@@ -26,9 +26,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release")) / "bin"
-TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+TYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 TERN_DRIVERS = {"tern": "cuda", "vulkan": "vulkan"}
-BOUNDS = {"f32": 1e-3, "f16": 2e-2, "bf16": 1e-1}
+BOUNDS = {"f32": 1e-3, "tf32": 2e-3, "f16": 2e-2, "bf16": 1e-1}
 
 
 def vision(name, batch):
@@ -298,6 +298,7 @@ def main():
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if args.serve:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
         return serve(args.serve, args.models[0], args.precision, args.out)
     results = {}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {args.precision}")

@@ -205,6 +205,7 @@ bool Compilation::lower_target(const lower::Target& target) {
     if (!is_graph_pass(name)) options.disabled.push_back(name);
   }
   options.precision = options_.precision;
+  options.tf32 = options_.tf32;
   options.keep_f32 = options_.keep_f32;
   Diagnostics found;
   std::unique_ptr<lower::LoweredProgram> program = lower::lower(*graph, target, options, found);

@@ -25,6 +25,7 @@ struct CompileOptions {
   std::vector<lower::Arch> required;
   std::vector<std::string> disabled_passes;  // of graph passes and of lowering's steps
   DType precision = DType::kF32;             // how f32 values are stored: kF32, kF16 or kBF16
+  bool tf32 = false;                         // products of f32 in TF32 where the target has it (lower.h)
   std::vector<std::string> keep_f32;         // ONNX nodes that are left out of it
   std::string dump_dir;                      // every stage as text goes here, when set
   int jobs = 0;                              // processes of the C compiler at once; 0: the cores

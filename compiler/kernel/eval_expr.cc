@@ -146,7 +146,8 @@ ValueRef Evaluator::intrinsic_value(const Expr& e, const EvalMask& mask) {
 ValueRef Evaluator::collective_value(const Expr& e, const EvalMask& mask) {
   std::vector<ValueRef> args;
   if (e->buffer != nullptr) {
-    args.push_back(expr(load(e->buffer, e->args[0], 8), mask));  // the lane's row
+    args.push_back(
+        expr(load(e->buffer, e->args[0], 128 / dtype_bits(e->buffer->type.dtype)), mask));  // the lane's row
   } else {
     for (const Expr& a : e->args) args.push_back(expr(a, mask));
   }

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "compiler/kernel/eval_memory.h"
+#include "compiler/support/small_float.h"
 
 namespace tern::kernel {
 
@@ -38,20 +39,28 @@ void dot2_bf16(std::span<const LaneValues> args, DType dtype, std::span<ScalarVa
   }
 }
 
-float round_tf32(float value) {
-  auto bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return value;
-  return std::bit_cast<float>((bits + 0x1000u) & ~0x1fffu);
+}  // namespace
+
+double product_operand(DType dtype, double value) {
+  if (dtype != DType::kF32) return value;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(value)) & ~0x1fffu);
 }
 
-// Element `i` of 32-bit registers that hold elements of a narrower type.
+ScalarValue added_product(DType dtype, const ScalarValue* sum, double value) {
+  if (is_float(dtype)) return scalar::scalar_from_double(dtype, (sum ? sum->f : 0) + value);
+  const int64_t exact = (sum ? sum->i : 0) + static_cast<int64_t>(value);
+  return scalar::scalar_from_int(dtype, static_cast<int32_t>(static_cast<uint32_t>(exact)));
+}
+
 double packed_element(LaneValues registers, DType dtype, int i) {
   int per_register = 32 / dtype_bits(dtype);
   uint64_t bits = static_cast<uint64_t>(registers[static_cast<size_t>(i / per_register)].i) & 0xffffffffu;
   bits >>= i % per_register * dtype_bits(dtype);
   ScalarValue value = value_from_bits(dtype, bits & ((uint64_t{1} << dtype_bits(dtype)) - 1));
-  return is_float(dtype) ? value.f : static_cast<double>(value.i);
+  return is_float(dtype) ? product_operand(dtype, value.f) : static_cast<double>(value.i);
 }
+
+namespace {
 
 // D[16][8] = A[16][K] * B[K][8] + C, with PTX's fragment layouts for elements of `bits`: a register holds e =
 // 32 / bits neighbours along k. With g = lane / 4, t = lane % 4: registers 0 to 3 of A are (row g, k e*t), (g
@@ -75,23 +84,21 @@ void mma(const CollectiveOperands& o, DType a_type, DType b_type, DType out_type
       const ScalarValue& c = o.arg(2, lane)[static_cast<size_t>(i)];
       double sum = 0;
       for (int k = 0; k < depth; ++k) sum += a[row][k] * b[k][column];
-      auto wrapped = static_cast<int32_t>(static_cast<uint32_t>(c.i + static_cast<int64_t>(sum)));
-      o.out(lane)[static_cast<size_t>(i)] = is_float(out_type)
-                                                ? scalar::scalar_from_double(out_type, c.f + sum)
-                                                : scalar::scalar_from_int(out_type, wrapped);
+      o.out(lane)[static_cast<size_t>(i)] = added_product(out_type, &c, sum);
     }
   }
 }
 
-// Lane l gets elements (row l / 4, columns 2 * (l % 4) and the next) of each matrix, or of its transpose.
+// Lane l gets word l % 4 of row l / 4 of each matrix, or (16-bit elements) of its transpose.
 void ldmatrix(const CollectiveOperands& o, bool transposed) {
+  const int elements = static_cast<int>(o.arg(0, 0).size()) / 4, bits = 32 / elements;  // of a word
   for (int lane = 0; lane < 32; ++lane) {
     for (int matrix = 0; matrix < 4; ++matrix) {
       uint64_t packed = 0;
-      for (int half = 0; half < 2; ++half) {
-        int row = lane / 4, column = lane % 4 * 2 + half;
+      for (int part = 0; part < elements; ++part) {
+        int row = lane / 4, column = lane % 4 * elements + part;
         if (transposed) std::swap(row, column);
-        packed |= value_bits(o.arg(0, 8 * matrix + row)[static_cast<size_t>(column)]) << (16 * half);
+        packed |= value_bits(o.arg(0, 8 * matrix + row)[static_cast<size_t>(column)]) << (bits * part);
       }
       o.out(lane)[static_cast<size_t>(matrix)] = value_from_bits(DType::kU32, packed);
     }

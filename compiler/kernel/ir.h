@@ -48,11 +48,13 @@
 // kStart, by all threads and with a barrier behind it, begins phase 0; a phase ends, and the next one begins,
 // when every subgroup has arrived in it. A subgroup arrives together, and after a wait for the phase before;
 // kCopied arrives when the asynchronous copies that its threads started until then are complete. kWait, by
-// all threads with the same operands, waits for the end of phase `value`; phases are waited for in order. What
-// was accessed before an arrival comes before what follows a wait for its phase, copies included. Unlike a
-// barrier, an arrival does not hold up.
+// all threads with the same operands, waits for the end of phase `value`; phases are waited for in order.
+// What was accessed before an arrival comes before what follows a wait for its phase, copies included. Unlike
+// a barrier, an arrival does not hold up.
 // - kGroupMma is a product of 128 threads (four subgroups from a multiple of four on, which reach it
-// together): sums[64 x N] += A[64 x 16] * B[N x 16]^T, N = 8 * the elements of `sums`, whose register layout
+// together): sums[64 x N] += A[64 x K] * B[N x K]^T, K of 32 bytes (16 elements of f16 or bf16, of which the
+// following speaks; 8 of f32, which are cut to TF32; 32 of u8 or i8 with i8, whose sums are i32; rows and
+// swizzle are the same in bytes), N = 8 * the elements of `sums`, whose register layout
 // is that of mma's C: thread 32 w + l has in element j rows 16 w + l / 4 and + 8, columns 8 j + l % 4 * 2 and
 // + 1. A's element (r, k) is at index first + 64 r + k of its workgroup buffer, B's (n, k) at first + 64 n +
 // k, *swizzled*: index i lies at i xor (i / 64 % 8 * 8), so that rows of 64 elements are free of bank

@@ -154,10 +154,13 @@ void Verifier::intrinsic(const Expr& e) {
   }
   if (e->buffer != nullptr) {
     access(e->buffer, e->args[0], nullptr, 1, false);
-    const int bits = trait == IntrinsicTrait::kPeerLoad ? 32 : 16;
-    if (e->buffer->scope != Scope::kWorkgroup || dtype_bits(e->buffer->type.dtype) != bits) {
+    const int bits = dtype_bits(e->buffer->type.dtype);
+    const bool narrow = trait != IntrinsicTrait::kPeerLoad,
+               good = (bits == 32 && e->intrinsic != Intrinsic::kLdmatrixX4Trans) || (bits == 16 && narrow) ||
+                      (bits == 8 && e->intrinsic == Intrinsic::kLdmatrixX4);
+    if (e->buffer->scope != Scope::kWorkgroup || !good) {
       problem("Intrinsic '{}' reads '{}', which is no workgroup buffer of {}-bit elements.", name,
-              e->buffer->name, bits);
+              e->buffer->name, narrow ? 16 : 32);
     }
   }
   if (trait == IntrinsicTrait::kLanes) return;
@@ -211,20 +214,28 @@ void Verifier::group_mma(const Stmt& s) {
     problem("group_mma stands in a kernel of {} threads in subgroups of {}.", kernel_.threads,
             kernel_.subgroup);
   const int64_t columns = s->buffer->size * 8;
-  if (s->buffer->scope != Scope::kRegister || s->buffer->type != VType{DType::kF32, 4} || columns > 256)
-    problem("The sums '{}' of group_mma are no register buffer of at most 32 f32x4.", s->buffer->name);
-  if (s->code < 0 || s->code % 512 != 0 || (s->code != 0 && columns % 64 != 0))
+  const DType b_type = s->begin->type.dtype;
+  const bool integers = b_type == DType::kI8, wide = b_type == DType::kF32;
+  const DType sum = integers ? DType::kI32 : DType::kF32;
+  if (s->buffer->scope != Scope::kRegister || s->buffer->type != VType{sum, 4} || columns > 256)
+    problem("The sums '{}' of group_mma are no register buffer of at most 32 {}x4.", s->buffer->name,
+            dtype_name(sum));
+  if (s->code < 0 || s->code % 512 != 0 || (s->code != 0 && (columns % 64 != 0 || integers || wide)))
     problem("group_mma reads panels of {} elements for {} columns.", s->code, columns);
   for (const Expr& e : {s->value, s->begin}) {
     if (e == s->value && e->kind == ExprKind::kLoad && e->buffer->scope == Scope::kRegister) {
-      if (e->type != VType{DType::kU32, 4}) problem("The registers of a group_mma are no u32x4.");
+      if (e->type != VType{DType::kU32, 4} || integers)
+        problem("The registers of a group_mma are no u32x4 of floats.");
       continue;
     }
+    const DType type = e->type.dtype;
     const bool good = e->kind == ExprKind::kLoad && e->type.lanes == 1 &&
                       e->buffer->scope == Scope::kWorkgroup &&
-                      (e->type.dtype == DType::kF16 || e->type.dtype == DType::kBF16);
-    if (!good || (e->type != s->value->type && s->value->buffer->scope != Scope::kRegister))
-      problem("An operand of group_mma is no element of 16-bit floats in workgroup memory.");
+                      (type == b_type || (integers && type == DType::kU8)) &&
+                      (type == DType::kF16 || type == DType::kBF16 || dtype_bits(type) == 8 || wide);
+    if (!good)
+      problem(
+          "An operand of group_mma is no element of f16, bf16, f32 or 8-bit integers in workgroup memory.");
   }
 }
 

@@ -102,6 +102,7 @@ LoweringContext::LoweringContext(graph::Graph& graph, const Target& target, cons
       diagnostics_(diagnostics),
       steps_(&program.steps) {
   program_.precision.storage = options.precision;
+  program_.precision.tf32 = options.tf32;
 }
 
 void LoweringContext::plan_precision() {
@@ -274,6 +275,14 @@ void LoweringContext::note_stored(const graph::Value* value, DType stored) {
     const bool known = value->def && value->def->source;
     report.kept.push_back({value->name, known ? value->def->source->node : "", keep_reason(*keep)});
   }
+}
+
+void LoweringContext::note_product(const graph::Node& contraction, bool tf32) {
+  PrecisionReport& report = program_.precision;
+  ++(tf32 ? report.tf32_products : report.f32_products);
+  if (tf32 || !options_.tf32 || !precision_.requested(contraction)) return;
+  report.kept.push_back({contraction.result()->name, contraction.source ? contraction.source->node : "",
+                         keep_reason(Keep::kRequested)});
 }
 
 void LoweringContext::fail(const graph::Node& node, Error error) {

@@ -53,6 +53,12 @@ class LoweringContext {
   DType stored_type(const graph::Value* value) const;
   PrecisionPlan& precision() { return precision_; }
   void plan_precision();  // once the graph has its final form
+  // Whether matrix units may multiply the contraction's f32 operands in TF32.
+  bool may_use_tf32(const graph::Node& contraction) const {
+    return options_.tf32 && !precision_.requested(contraction);
+  }
+  // Counts a contraction of f32 for the precision report.
+  void note_product(const graph::Node& contraction, bool tf32);
   // Counts a value or constant for the precision report, once each.
   void note_stored(const graph::Value* value, DType stored);
   // The constant's data, or null.

@@ -16,6 +16,7 @@ inline constexpr std::string_view kOptionalSteps[] = {"fuse_epilogue",  "fuse_pr
 struct LowerOptions {
   std::vector<std::string> disabled;  // of kOptionalSteps
   DType precision = DType::kF32;      // how f32 values are stored between dispatches: kF32, kF16, kBF16
+  bool tf32 = false;                  // CUDA: matrix units multiply f32 operands rounded to TF32
   std::vector<std::string> keep_f32;  // ONNX nodes, or their outputs, whose results and constants stay f32
 };
 

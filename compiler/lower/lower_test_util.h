@@ -33,17 +33,18 @@ inline TensorDataPtr test_input(const graph::Type& type, const std::function<int
   return data;
 }
 
-// What storing values in 16 bits may change: each stored value and constant is rounded once, by half a unit
-// in its last place at most, and what is computed from it is not much larger than the largest result.
+// What storing values in 16 bits, or multiplying them in TF32, may change: each stored value and constant, or
+// operand, is rounded once, by half a unit in its last place at most, and what is computed from it is not
+// much larger than the largest result.
 inline double rounding_bound(const PrecisionReport& report, const TensorData& want) {
-  if (report.storage == DType::kF32) return 0;
+  if (report.storage == DType::kF32 && !report.tf32) return 0;
   double largest = 1;
   for (int64_t i = 0; i < want.count(); ++i) {
     const double v = std::abs(want.float_at(i));
     if (std::isfinite(v)) largest = std::max(largest, v);
   }
-  const double unit = report.storage == DType::kF16 ? 0x1p-11 : 0x1p-8;
-  return 2 * unit * largest * (report.narrow_values + report.narrow_constants);
+  const double unit = report.storage == DType::kBF16 ? 0x1p-8 : 0x1p-11;
+  return 2 * unit * largest * (report.narrow_values + report.narrow_constants + 2 * report.tf32_products);
 }
 
 // `slack`: an absolute difference that is allowed in f32 results.
@@ -89,6 +90,7 @@ struct LowerCase {
   std::vector<std::string> disabled = {};
   int dispatches = -1;  // expected number, when given
   DType precision = DType::kF32;
+  bool tf32 = false;
   // False: the graph has steps (floor_mod of sums), which make of a rounding any difference. Stored in 16
   // bits, it is only compared between levels.
   bool continuous = true;
@@ -148,10 +150,11 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
   LowerOptions options;
   options.disabled = c.disabled;
   options.precision = c.precision;
+  options.tf32 = c.tf32;
   Diagnostics diagnostics;
   auto program = lower(**g, target, options, diagnostics);
   REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
-  const bool levels_only = !c.continuous && c.precision != DType::kF32;
+  const bool levels_only = !c.continuous && (c.precision != DType::kF32 || c.tf32);
   if (c.dispatches >= 0) CHECK(count_dispatches(program->steps) == c.dispatches);
   const int levels = std::max(static_cast<int>(target.levels.size()), most_variants(program->steps));
   for (int level = 0; level < levels; ++level) {
@@ -182,7 +185,7 @@ inline void check_lowering_once(const LowerCase& c, const std::string& what) {
     check_lowering_for(c, {Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}}, what);
 }
 
-// With every optional fusion, with each one disabled, and with values stored in 16 bits.
+// With every optional fusion, with each one disabled, with values stored in 16 bits, and in TF32.
 inline void check_lowering(LowerCase c) {
   check_lowering_once(c, "default");
   c.dispatches = -1;
@@ -190,6 +193,10 @@ inline void check_lowering(LowerCase c) {
     c.disabled = {std::string(step)};
     check_lowering_once(c, fmt::format("without {}", step));
   }
+  c.disabled = {};
+  c.tf32 = true;
+  check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, "in TF32");
+  c.tf32 = false;
   for (const DType precision : {DType::kF16, DType::kBF16}) {
     c.precision = precision;
     c.disabled = {};

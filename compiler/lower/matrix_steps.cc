@@ -8,36 +8,39 @@ using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
 
-constexpr int64_t kMatrixSteps = 64;  // of a block (pack_matrix)
-constexpr int64_t kMatrixChunk = 8;
+constexpr int64_t kMatrixChunks = 8;  // of a row of a block (pack_matrix)
 
 }  // namespace
 
-// A unit is a chunk of eight steps of one column; neighbouring units have neighbouring columns, as panels do.
+// A unit is a chunk of steps of one column; neighbouring units have neighbouring columns, as panels do.
 Step matrix_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program, int from,
                  int to, bool from_pairs) {
-  TERN_CHECK(dtype_bits(e.dtype) == 16, "matrix units read {}", dtype_name(e.dtype));
-  UnitKernel k(target, program, from, to, DType::kU16);  // bits move, whatever they mean
+  TERN_CHECK(dtype_bits(e.dtype) == 16 || e.dtype == DType::kF32, "matrix units read {}",
+             dtype_name(e.dtype));
+  const bool rounds = e.dtype == DType::kF32;  // to TF32; else bits move, whatever they mean
+  const DType element = rounds ? DType::kF32 : DType::kU16;
+  UnitKernel k(target, program, from, to, element);
+  const int64_t chunk_steps = 128 / dtype_bits(e.dtype), width = kMatrixChunks * chunk_steps;
   const int64_t padded = e.k / e.channels * e.spread;
-  const int64_t row_count = (e.n + 7) / 8 * 8, block_count = (padded + kMatrixSteps - 1) / kMatrixSteps;
+  const int64_t row_count = (e.n + 7) / 8 * 8, block_count = (padded + width - 1) / width;
   const Expr steps = k.size("steps", e.k), columns = k.size("columns", e.n),
              panels = k.size("panels", panel_count(e.n)), rows = k.size("rows", row_count),
              blocks = k.size("blocks", block_count), channels = k.size("channels", e.channels),
              spread = k.size("spread", e.spread);
   const Expr n = k.named("n", kernel::index_rem(k.unit(), rows)),
              rest = k.named("rest", kernel::index_div(k.unit(), rows)),
-             chunk = k.named("chunk", kernel::index_rem(rest, int_const(kMatrixSteps / kMatrixChunk))),
-             block = k.named("block", kernel::index_div(rest, int_const(kMatrixSteps / kMatrixChunk))),
+             chunk = k.named("chunk", kernel::index_rem(rest, int_const(kMatrixChunks))),
+             block = k.named("block", kernel::index_div(rest, int_const(kMatrixChunks))),
              batch = k.named("batch", kernel::index_div(block, blocks));
   const Expr first =
-      k.named("first", kernel::add(kernel::mul(kernel::index_rem(block, blocks), int_const(kMatrixSteps)),
-                                   kernel::mul(chunk, int_const(kMatrixChunk))));
+      k.named("first", kernel::add(kernel::mul(kernel::index_rem(block, blocks), int_const(width)),
+                                   kernel::mul(chunk, int_const(chunk_steps))));
   const Expr panel = k.named(
       "panel", kernel::add(kernel::mul(batch, panels), kernel::index_div(n, int_const(kPanelColumns))));
-  const Expr swizzled = kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(n, int_const(kMatrixChunk))});
-  const Expr out = k.named(
-      "out", kernel::add(kernel::mul(kernel::add(kernel::mul(block, rows), n), int_const(kMatrixSteps)),
-                         kernel::mul(swizzled, int_const(kMatrixChunk))));
+  const Expr swizzled = kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(n, int_const(kMatrixChunks))});
+  const Expr out =
+      k.named("out", kernel::add(kernel::mul(kernel::add(kernel::mul(block, rows), n), int_const(width)),
+                                 kernel::mul(swizzled, int_const(chunk_steps))));
   const kernel::Var i = kernel::make_var("i");
   const Expr step = kernel::add(first, var_expr(i)), channel = kernel::index_rem(step, spread);
   const Expr from_step = kernel::add(kernel::mul(kernel::index_div(step, spread), channels), channel);
@@ -53,12 +56,13 @@ Step matrix_step(const WeightEncoding& e, const Target& target, const LoweredPro
       kernel::add(kernel::mul(row, int_const(kPanelColumns)), kernel::index_rem(n, int_const(kPanelColumns)));
   const Expr at =
       kernel::add(kernel::mul(cell, int_const(group)), kernel::index_rem(from_step, int_const(group)));
-  k.body.push_back(kernel::loop(
-      i, int_const(0), int_const(kMatrixChunk), kernel::LoopKind::kUnroll,
-      {kernel::store(k.result, kernel::add(out, var_expr(i)),
-                     kernel::select(there, kernel::load(k.source, at), int_const(0, DType::kU16)))}));
+  Expr value = kernel::select(there, kernel::load(k.source, at),
+                              rounds ? kernel::float_const(0.0) : int_const(0, element));
+  if (rounds) value = kernel::intrinsic(kernel::Intrinsic::kRoundTf32, {value}, {element, 1});
+  k.body.push_back(kernel::loop(i, int_const(0), int_const(chunk_steps), kernel::LoopKind::kUnroll,
+                                {kernel::store(k.result, kernel::add(out, var_expr(i)), value)}));
   return k.finish(from_pairs ? "matrix_weights_from_pairs" : "weights_for_matrix_units",
-                  e.batch * block_count * row_count * kMatrixSteps / kMatrixChunk);
+                  e.batch * block_count * row_count * kMatrixChunks);
 }
 
 // A unit is a word: two neighbouring columns of one step.

@@ -90,24 +90,36 @@ TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& s) 
   return out;
 }
 
-TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& s, DType dtype) {
-  TERN_CHECK(dtype == DType::kF16 || dtype == DType::kBF16, "matrix units read {}", dtype_name(dtype));
-  const int64_t rows = (s.n + 7) / 8 * 8, k_blocks = (s.k + 63) / 64;
-  auto out = TensorData::make(dtype, {s.batch, k_blocks, rows, 64});  // zero-filled
-  auto* to = out->mutable_as<uint16_t>();
-  const auto encode = dtype == DType::kF16 ? encode_f16 : encode_bf16;
-  const FloatReader read(weights);
+namespace {
+
+template <typename T, typename Element>
+TensorDataPtr fill_matrix(const PanelSource& s, DType dtype, const Element& element) {
+  constexpr int64_t kWidth = 128 / sizeof(T), kChunk = kWidth / 8;
+  const int64_t rows = (s.n + 7) / 8 * 8, k_blocks = (s.k + kWidth - 1) / kWidth;
+  auto out = TensorData::make(dtype, {s.batch, k_blocks, rows, kWidth});  // zero-filled
+  auto* to = out->mutable_as<T>();
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t n = 0; n < s.n; ++n) {
       for (int64_t k = 0; k < s.k; ++k) {
         const int64_t from = s.element(b, k, n);
         if (from < 0) continue;
-        const int64_t row = (b * k_blocks + k / 64) * rows + n;
-        to[row * 64 + ((k % 64 / 8) ^ (n % 8)) * 8 + k % 8] = encode(read(from));
+        const int64_t row = (b * k_blocks + k / kWidth) * rows + n;
+        to[row * kWidth + ((k % kWidth / kChunk) ^ (n % 8)) * kChunk + k % kChunk] = element(from);
       }
     }
   }
   return out;
+}
+
+}  // namespace
+
+TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& s, DType dtype) {
+  const FloatReader read(weights);
+  if (dtype == DType::kF32)
+    return fill_matrix<float>(s, dtype, [&](int64_t from) { return round_tf32(read(from)); });
+  TERN_CHECK(dtype == DType::kF16 || dtype == DType::kBF16, "matrix units read {}", dtype_name(dtype));
+  const auto encode = dtype == DType::kF16 ? encode_f16 : encode_bf16;
+  return fill_matrix<uint16_t>(s, dtype, [&](int64_t from) { return encode(read(from)); });
 }
 
 TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule) {

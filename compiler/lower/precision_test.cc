@@ -202,6 +202,32 @@ TEST_CASE("the program's temporaries and constants have half the bytes, its inpu
   CHECK(outputs[0] == outputs[1]);
 }
 
+TEST_CASE("TF32: products by constants on CUDA, but those of --keep-f32; the others are f32") {
+  std::string weights;
+  for (int i = 0; i < 256; ++i) weights += (i == 0 ? "" : ", ") + std::to_string(i % 5 - 2);
+  const std::string text =
+      "graph \"g\" {\n  input %x: f32[32,16] as \"x\"\n  %w = constant f32[16,16] {" + weights +
+      "}\n  %0 = dot(%x, %w) from \"MatMul\" \"first\"\n  %1 = dot(%0, %w) from \"MatMul\" \"second\"\n" +
+      "  output %1 as \"y\"\n}";
+  const auto products = [&](const Target& target, const std::vector<std::string>& keep) {
+    auto g = graph::parse_graph(text);
+    REQUIRE_MESSAGE(g.ok(), g.error().text());
+    LowerOptions options;
+    options.tf32 = true;
+    options.keep_f32 = keep;
+    Diagnostics diagnostics;
+    const auto program = lower(**g, target, options, diagnostics);
+    REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
+    CHECK(program->precision.kept.size() == (is_gpu(target.arch) ? keep.size() : 0));
+    return program->precision.tf32_products;
+  };
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
+  CHECK(products(cuda, {}) == 2);
+  CHECK(products({Arch::kX86_64, {Level::kX86V3}}, {}) == 0);
+  CHECK(products({Arch::kVulkan, {Level::kVulkan11, Level::kVulkanMatrix}}, {}) == 0);
+  CHECK(products(cuda, {"second"}) == 1);
+}
+
 TEST_CASE("converted: rounds to nearest even, overflows to infinity") {
   auto data = TensorData::make(DType::kF32, {4});
   const float values[] = {1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, 65520.0F, -0x1p-25F};

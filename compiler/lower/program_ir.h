@@ -64,7 +64,7 @@ struct Work {
   Dim flops;          // of floats; multiply-adds count twice. Bytes: operations on them
   Dim read, written;  // bytes that it needs to touch, each once
   bool on_bytes = false;
-  bool on_matrix_units = false;  // of a GPU, in the best variant
+  bool on_matrix_units = false;                                // of a GPU, in the best variant
   int64_t usual_flops = 0, usual_read = 0, usual_written = 0;  // at usual sizes
 };
 
@@ -151,6 +151,8 @@ struct IoDef {
 struct PrecisionReport {
   DType storage = DType::kF32;
   int narrow_values = 0, narrow_constants = 0;
+  bool tf32 = false;  // asked for
+  int tf32_products = 0, f32_products = 0;
   struct Kept {
     std::string value, node;  // names; may be empty
     std::string_view reason;

@@ -36,20 +36,20 @@ class CudaKernelPrinter : public KernelPrinter {
   std::string group_mma_text(const Stmt& s);
   std::string arrival_text(const Stmt& s);
   std::string pinned();
-  // Where an operand of a product of groups begins: `chunks` of 16 bytes behind an address that its neighbours
-  // have in common.
+  // Where an operand of a product of groups begins: `chunks` of 16 bytes behind an address that its
+  // neighbours have in common.
   struct GroupOperand {
     std::string address;
     int64_t chunks = 0;
   };
   GroupOperand group_operand(const kernel::Expr& load) {
-    constexpr int64_t kChunk = 8;  // elements of 16 bits
+    const int64_t chunk = 128 / dtype_bits(load->type.dtype);  // elements
     kernel::Expr index = load->args[0];
     GroupOperand out;
     if (index->kind == kernel::ExprKind::kOp && index->op == kernel::ScalarOp::kAdd) {
       const std::optional<int64_t> behind = kernel::int_value(index->args[1]);
-      if (behind && *behind >= 0 && *behind % kChunk == 0) {
-        out.chunks = *behind / kChunk;
+      if (behind && *behind >= 0 && *behind % chunk == 0) {
+        out.chunks = *behind / chunk;
         index = index->args[0];
       }
     }
@@ -98,6 +98,18 @@ std::string CudaKernelPrinter::pinned() {
   return text;
 }
 
+namespace {
+
+// "k8.f32.tf32.tf32": the depth and the types of a product of groups.
+std::string group_types(const Stmt& s) {
+  const DType type = s->begin->type.dtype;
+  if (type == DType::kF32) return "k8.f32.tf32.tf32";
+  if (type == DType::kI8) return s->value->type.dtype == DType::kU8 ? "k32.s32.u8.s8" : "k32.s32.s8.s8";
+  return type == DType::kF16 ? "k16.f32.f16.f16" : "k16.f32.bf16.bf16";
+}
+
+}  // namespace
+
 // Products in a row share one fence in front.
 std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
   const int64_t columns = s->buffer->size * 8, sums = s->buffer->size * 4;
@@ -105,9 +117,9 @@ std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
   for (int64_t k = 0; k < sums; ++k) {
     registers += fmt::format("{}%{}", k ? ", " : "", k);
     constraints +=
-        fmt::format("{}\"+f\"({}_{}[{}])", k ? ", " : "", buffers_[s->buffer.get()].name, k / 4, k % 4);
+        fmt::format("{}\"+{}\"({}_{}[{}])", k ? ", " : "", is_float(s->buffer->type.dtype) ? "f" : "r",
+                    buffers_[s->buffer.get()].name, k / 4, k % 4);
   }
-  const std::string_view type = s->begin->type.dtype == DType::kF16 ? "f16" : "bf16";
   std::string text = out_.size() == group_end_ ? ""
                                                : pinned().substr(1) + " group_fence();\n" +
                                                      std::string(2 * static_cast<size_t>(depth_), ' ');
@@ -127,12 +139,16 @@ std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
   const std::string b_operand =
       s->code == 0 ? fmt::format("group_operand({}, {})", b.address, b.chunks)
                    : fmt::format("group_operand_panels({}, {}, {})", b.address, 2 * s->code, b.chunks);
+  // Floats have signs to choose, of 16 bits also whether rows run along k.
+  std::string form;
+  if (is_float(s->begin->type.dtype)) form = ", 1, 1";
+  if (dtype_bits(s->begin->type.dtype) == 16)
+    form += fmt::format("{}, {}", in_registers ? "" : ", 0", s->code != 0 ? 1 : 0);
   text += fmt::format(
-      "asm volatile(\"{{ .reg .pred p; setp.eq.u32 p, 1, {}; "
-      "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} "
-      "{{{}}}, {}, %{}, p, 1, 1{}, {}; }}\" : {} : {}, \"l\"({}));",
-      s->fresh ? 0 : 1, columns, type, type, registers, a_text, b_at, in_registers ? "" : ", 0",
-      s->code != 0 ? 1 : 0, constraints, a_operands, b_operand);
+      "asm volatile(\"{{ .reg .pred p; setp.eq.u32 p, 1, {}; wgmma.mma_async.sync.aligned.m64n{}{} "
+      "{{{}}}, {}, %{}, p{}; }}\" : {} : {}, \"l\"({}));",
+      s->fresh ? 0 : 1, columns, group_types(s), registers, a_text, b_at, form, constraints, a_operands,
+      b_operand);
   group_end_ =
       out_.size() + text.size() + 2 * static_cast<size_t>(depth_) + 1;  // with the line's indentation and end
   return text;

@@ -350,6 +350,7 @@ inline void computed(f32 x) {
 inline void group_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Sums stay where products put them: the compiler moves no access across.
 inline void group_pin(Vec<u32, 4>& x) { asm volatile("" : "+r"(x[0]), "+r"(x[1]), "+r"(x[2]), "+r"(x[3])::"memory"); }
+inline void group_pin(Vec<i32, 4>& x) { asm volatile("" : "+r"(x[0]), "+r"(x[1]), "+r"(x[2]), "+r"(x[3])::"memory"); }
 inline void group_pin(Vec<f32, 4>& x) { asm volatile("" : "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3])::"memory"); }
 // Counts of arrivals of all threads; one arrives for its warp.
 inline void arrivals_start(u64* at, u32 threads) {

@@ -165,11 +165,14 @@ int run(Options& options) {
       return fail(kUsage, fmt::format("There is no pass '{}'; --disable-pass knows {}.", name,
                                       fmt::join(passes, ", ")));
   }
-  options.compile.precision = dtype_from_name(options.precision);
-  if (options.precision != "f32" && options.precision != "f16" && options.precision != "bf16")
-    return fail(kUsage, fmt::format("--precision is f32, f16 or bf16, not '{}'.", options.precision));
+  options.compile.tf32 = options.precision == "tf32";
+  options.compile.precision = options.compile.tf32 ? DType::kF32 : dtype_from_name(options.precision);
+  if (!options.compile.tf32 && options.precision != "f32" && options.precision != "f16" &&
+      options.precision != "bf16")
+    return fail(kUsage, fmt::format("--precision is f32, tf32, f16 or bf16, not '{}'.", options.precision));
   if (!options.compile.keep_f32.empty() && options.precision == "f32")
-    return fail(kUsage, "--keep-f32 makes exceptions to --precision=f16 or bf16; with f32 there are none.");
+    return fail(kUsage,
+                "--keep-f32 makes exceptions to --precision=tf32, f16 or bf16; with f32 there are none.");
   Result<std::vector<lower::Target>> targets = parse_device_targets(options.targets);
   if (!targets.ok()) return fail(kUsage, targets.error().text());
   options.compile.targets = std::move(targets).value();
@@ -238,13 +241,17 @@ int main(int argc, char** argv) {
                  "A symbolic dimension: SYMBOL=8 fixes it, SYMBOL=1:512 bounds it, SYMBOL=1:512:128 says the "
                  "usual value")
       ->type_name("SYMBOL=N");
-  app.add_option("--precision", options.precision,
-                 "How f32 weights and intermediate values are stored: f32, f16 or bf16; sums stay f32")
+  app.add_option(
+         "--precision", options.precision,
+         "How f32 weights and intermediate values are stored: f32, f16 or bf16; sums stay f32. tf32: "
+         "stored as f32; CUDA multiplies them on matrix units, rounded to TF32 (10 bits of mantissa), "
+         "other targets in f32")
       ->type_name("TYPE")
       ->capture_default_str();
-  app.add_option(
-         "--keep-f32", options.compile.keep_f32,
-         "Node (by its name, or an output's) whose results and weights --precision leaves f32; repeatable")
+  app.add_option("--keep-f32", options.compile.keep_f32,
+                 "Node (by its name, or an output's) whose results and weights --precision leaves f32 (tf32: "
+                 "which is "
+                 "multiplied in f32); repeatable")
       ->type_name("NODE");
   app.add_option("--dump-dir", options.compile.dump_dir,
                  "Write every stage there: graphs, kernels, their source and assembly, the program");

@@ -98,8 +98,8 @@ def test_keep_f32(folder):
 def test_precision_errors(folder):
     model, module = small(folder), Path(folder) / "m.tern"
     for options, expected, words in (
-        (["--precision=f8"], 2, "--precision is f32, f16 or bf16, not 'f8'."),
-        (["--keep-f32=conv"], 2, "--keep-f32 makes exceptions to --precision=f16 or bf16; with f32 there are none."),
+        (["--precision=f8"], 2, "--precision is f32, tf32, f16 or bf16, not 'f8'."),
+        (["--keep-f32=conv"], 2, "--keep-f32 makes exceptions to --precision=tf32, f16 or bf16; with f32 there are none."),
         (["--precision=f16", "--keep-f32=absent"], 1, "--keep-f32 names 'absent', which is no node of the model"),
     ):
         code, text = invoke(tools.TERNC, model, "-o", module, *options)

@@ -29,6 +29,7 @@ EXPECTED = HERE / "expected_failures.txt"
 # that it is summed from; so smaller ones are measured by those.
 TOLERANCES = {
     None: {"relative": 1e-3, "floor": 0.01},
+    "tf32": {"relative": 1e-3, "floor": 1.0},
     "f16": {"relative": 1e-2, "floor": 1.0},
     "bf16": {"relative": 8e-2, "floor": 1.0},
 }
@@ -127,7 +128,7 @@ def main():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", help="passed to ternc")
-    parser.add_argument("--precision", choices=["f16", "bf16"], help="passed to ternc; sets the tolerance")
+    parser.add_argument("--precision", choices=["tf32", "f16", "bf16"], help="passed to ternc; sets the tolerance")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
     unknown = [n for n in args.names if n not in zoo.MODELS and not args.files]

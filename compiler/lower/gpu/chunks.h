@@ -1,5 +1,5 @@
-// Chunks of eight 16-bit elements, 16 bytes, as asynchronous copies bring them into workgroup memory and
-// matrix units read them.
+// Chunks of 16 bytes (eight 16-bit elements, unless said otherwise), as asynchronous copies bring them into
+// workgroup memory and matrix units read them.
 #pragma once
 
 #include <algorithm>
@@ -10,15 +10,20 @@ namespace tern::lower::gpu {
 
 inline constexpr int kChunk = 8;  // elements
 
+inline int chunk_of(DType dtype) {
+  return 128 / dtype_bits(dtype);
+}
+
 // Where chunk `chunk` of row `row` lies among rows of `width` elements (whole chunks): at chunk xor row % 8,
 // or a smaller power of two that divides the chunks of a row, so that ldmatrix reads eight rows without bank
 // conflicts.
-inline kernel::Expr swizzled(const kernel::Expr& row, const kernel::Expr& chunk, int64_t width) {
-  const int64_t chunks = width / kChunk, mask = std::min<int64_t>(8, chunks & -chunks);
+inline kernel::Expr swizzled(const kernel::Expr& row, const kernel::Expr& chunk, int64_t width,
+                             int64_t elements = kChunk) {
+  const int64_t chunks = width / elements, mask = std::min<int64_t>(8, chunks & -chunks);
   const kernel::Expr mixed =
       kernel::op(kernel::ScalarOp::kXor, {chunk, kernel::index_rem(row, kernel::int_const(mask))});
   return kernel::add(kernel::mul(row, kernel::int_const(width)),
-                     kernel::mul(mixed, kernel::int_const(kChunk)));
+                     kernel::mul(mixed, kernel::int_const(elements)));
 }
 
 inline kernel::Expr less(const kernel::Expr& a, const kernel::Expr& b) {

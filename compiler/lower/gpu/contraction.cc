@@ -170,6 +170,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
 
   if (lower_mma_contraction(region, context)) return true;
+  if (root.result()->type.dtype == DType::kF32) context.note_product(root, false);
 
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());

@@ -45,8 +45,9 @@ class Source {
         x_(root_.operand(0)),
         p_(std::move(problem)),
         params_(dispatch.params()),
-        channels_(root_.kind == OpKind::kConv ? root_.operand(1)->type.shape[1].value() : kChunk),
-        dtype_(dtype) {}
+        channels_(root_.kind == OpKind::kConv ? root_.operand(1)->type.shape[1].value() : 0),
+        dtype_(dtype),
+        chunk_(chunk_of(dtype)) {}
 
   MmaOperands operands(const kernel::Buffer& weights, kernel::GridAxis& batch) {
     b_ = int_const(0);
@@ -57,9 +58,10 @@ class Source {
     }
     MmaOperands o;
     o.dtype = dtype_;
-    const int64_t rows = (p_.n.value() + 7) / 8 * 8, blocks = (p_.k.value() + 63) / 64;
+    const int64_t rows = (p_.n.value() + 7) / 8 * 8, width = 8 * chunk_,
+                  blocks = (p_.k.value() + width - 1) / width;
     o.b_buffer = weights;
-    o.b_first = p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(blocks * rows * 64));
+    o.b_first = p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(blocks * rows * width));
     p_.windows ? windows(o) : rows_of_memory(o);
     o.is_constant = [this](const kernel::Buffer& b) { return dispatch_.is_constant(b); };
     o.finish = [this](const Expr& m, const Expr& n, const Expr& value, int lanes, const Expr& count) {
@@ -144,7 +146,7 @@ class Source {
       };
       o.a_chunk = [this](const State& r, const State& d) {
         return MmaChunk{kernel::add(r[3], d[3]), inside(kernel::add(r[1], d[0]), kernel::add(r[2], d[1])),
-                        std::min<int64_t>(kChunk, channels_)};
+                        std::min<int64_t>(chunk_, channels_)};
       };
       return;
     }
@@ -177,8 +179,9 @@ class Source {
   Value* x_;
   const ContractionProblem p_;
   kernel::ParamTable& params_;
-  const int64_t channels_;  // of one group, in memory
+  const int64_t channels_;  // of one group of a convolution, in memory
   const DType dtype_;
+  const int64_t chunk_;
   Expr b_;
 };
 
@@ -186,26 +189,28 @@ MmaMachine machine_of(const GpuModel& model) {
   return {model.cores, model.workgroup_memory, model.workgroup_memory, model.has_group_mma ? 9200.0 : 4500.0};
 }
 
-// A convolution over pixels of few channels that lie eight elements apart is one over eight channels, the
-// last of which have zero weights and are not read.
-void pad_channels(const Node& root, ContractionProblem& p, LoweringContext& context) {
+// A convolution over pixels of few channels that lie a chunk apart is one over as many channels, the last of
+// which have zero weights and are not read.
+void pad_channels(const Node& root, ContractionProblem& p, DType dtype, LoweringContext& context) {
   if (root.kind != OpKind::kConv || !p.windows) return;
   const Place& place = context.place(root.operand(0));
-  const int64_t channels = p.geometry.channels;
-  if (channels >= kChunk || !place.strides.back().is_const(kChunk)) return;
+  const int64_t channels = p.geometry.channels, chunk = chunk_of(dtype);
+  if (channels >= chunk || !place.strides.back().is_const(chunk)) return;
   const auto element = p.b_element;
   p.b_element = [=](int64_t b, int64_t k, int64_t n) {
-    return k % kChunk < channels ? element(b, k / kChunk * channels + k % kChunk, n) : -1;
+    return k % chunk < channels ? element(b, k / chunk * channels + k % chunk, n) : -1;
   };
-  p.geometry.channels = kChunk;
-  p.k = p.k.value() / channels * kChunk;
+  p.geometry.channels = chunk;
+  p.k = p.k.value() / channels * chunk;
 }
 
-// The type in which matrix units multiply: that of the weights in memory. Nothing where they do not suit.
+// The type in which matrix units multiply: that of the weights in memory, f32 being TF32 where that is asked
+// for. Nothing where they do not suit.
 std::optional<DType> matrix_type(const Node& root, const LoweringContext& context) {
   if (!is_gpu(context.target().arch) || !LoweringContext::constant_data(root.operand(1))) return std::nullopt;
   const DType dtype = context.stored_type(root.operand(1));
-  if (dtype != DType::kF16 && dtype != DType::kBF16) return std::nullopt;
+  const bool tf32 = dtype == DType::kF32 && context.may_use_tf32(root);
+  if (dtype != DType::kF16 && dtype != DType::kBF16 && !tf32) return std::nullopt;
   for (const Level level : context.target().levels) {
     if (!gpu_model(level).has_mma) return std::nullopt;
   }
@@ -214,14 +219,15 @@ std::optional<DType> matrix_type(const Node& root, const LoweringContext& contex
 
 }  // namespace
 
-// A's elements in memory: eight that follow each other along k, at multiples of eight, for asynchronous
-// copies.
+// A's elements in memory: chunks that follow each other along k, at multiples of their size, for
+// asynchronous copies.
 bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context) {
-  if (context.stored_type(value) != dtype || run % kChunk != 0) return false;
+  const int64_t chunk = chunk_of(dtype);
+  if (context.stored_type(value) != dtype || run % chunk != 0) return false;
   const Place& place = context.place(value);
-  if (!place.strides[along].is_const(1) || !is_multiple(place.offset, kChunk)) return false;
+  if (!place.strides[along].is_const(1) || !is_multiple(place.offset, chunk)) return false;
   for (size_t d = 0; d < place.strides.size(); ++d) {
-    if (d != along && !value->type.shape[d].is_const(1) && !is_multiple(place.strides[d], kChunk))
+    if (d != along && !value->type.shape[d].is_const(1) && !is_multiple(place.strides[d], chunk))
       return false;
   }
   return true;
@@ -230,11 +236,12 @@ bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, Lower
 namespace {
 
 // A convolution whose pixels have so few channels that each becomes one chunk.
-bool has_few_channels(const Node& root) {
+bool has_few_channels(const Node& root, DType dtype) {
   if (root.kind != OpKind::kConv) return false;
   const Shape& filters = root.operand(1)->type.shape;
   return root.int_attr("groups") == 1 && filters[1].is_const() && filters[1].value() > 1 &&
-         filters[1].value() < kChunk && product(Shape(filters.begin() + 2, filters.end())).value() > 1;
+         filters[1].value() < chunk_of(dtype) &&
+         product(Shape(filters.begin() + 2, filters.end())).value() > 1;
 }
 
 // Whether a level has a variant of the contraction on cooperative matrices that reads constant weights.
@@ -252,7 +259,7 @@ bool has_tile_variant(const Node& root, const LoweringContext& context) {
 std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& context) {
   const std::optional<DType> dtype = matrix_type(root, context);
   if (!dtype) {
-    if (!has_few_channels(root) || !has_tile_variant(root, context)) return std::nullopt;
+    if (!has_few_channels(root, DType::kF16) || !has_tile_variant(root, context)) return std::nullopt;
     return OperandCopy{DType::kF16, kChunk};
   }
   const Value* x = root.operand(0);
@@ -261,11 +268,11 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
     // Read once a block of columns: converting it there again and again would cost more than a copy.
     const int64_t columns = context.hint(root.result()->type.shape.back());
     const bool useful =
-        context.stored_type(x) != *dtype && is_multiple(shape.back(), kChunk) && columns >= 128;
+        context.stored_type(x) != *dtype && is_multiple(shape.back(), chunk_of(*dtype)) && columns >= 128;
     return useful ? std::optional(OperandCopy{*dtype}) : std::nullopt;
   }
   if (is_depthwise(root)) return std::nullopt;
-  return OperandCopy{*dtype, has_few_channels(root) ? kChunk : 0};
+  return OperandCopy{*dtype, has_few_channels(root, *dtype) ? chunk_of(*dtype) : 0};
 }
 
 namespace {
@@ -293,7 +300,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   LoweringContext& context = dispatch.context();
   const Node& root = *dispatch.region().root;
   const int64_t steps = problem.k.value();
-  pad_channels(root, problem, context);
+  pad_channels(root, problem, DType::kF16, context);
   const int64_t n = problem.n.value(), k = problem.k.value();
   if (k != steps && panels) {
     const PanelSource source{problem.b_batches, k, n, problem.b_element};
@@ -342,7 +349,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
                                                          : conv_problem(root, dispatch.params());
   const PanelSource panels{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
   const int64_t channels = problem.geometry.channels;
-  pad_channels(root, problem, context);
+  pad_channels(root, problem, dtype, context);
   // Shorter sums than one product, or hardly any columns: most of the units' work would be on zeros.
   if (problem.k.value() < 16 || problem.n.value() < 8) return false;
   const PanelSource source{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
@@ -353,15 +360,16 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   encoding->n = panels.n;
   if (source.k != panels.k) {
     encoding->channels = channels;
-    encoding->spread = kChunk;
+    encoding->spread = chunk_of(dtype);
   }
   encoding->panels = [weights, panels, dtype] { return pack_panels(*weights, panels, dtype); };
   const int packed =
       context.add_constant(root.operand(1)->name, pack_matrix(*weights, source, dtype), std::move(encoding));
   context.note_stored(root.operand(1), dtype);
+  if (dtype == DType::kF32) context.note_product(root, true);
 
   const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(),
-                       problem.k.value()};
+                       problem.k.value(), dtype_bits(dtype) / 8};
   std::optional<MmaSchedule> before;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);

@@ -1,4 +1,4 @@
-// Contractions whose operands are 16-bit floats in memory, on matrix units.
+// Contractions whose operands are 16-bit floats in memory, or multiplied in TF32, on matrix units.
 #pragma once
 
 #include <optional>
@@ -27,8 +27,8 @@ struct OperandCopy {
 std::optional<OperandCopy> wanted_copy(const graph::Node& root, LoweringContext& context);
 
 // Whether the value's elements lie in memory as `dtype`, runs of `run` of them along dimension `along`
-// following each other from multiples of eight on: what asynchronous copies of 16 bytes need. The value has a
-// place.
+// following each other from multiples of a chunk on: what asynchronous copies of 16 bytes need. The value has
+// a place.
 bool chunks_of(const graph::Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context);
 
 }  // namespace tern::lower::gpu

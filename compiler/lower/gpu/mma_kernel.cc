@@ -19,19 +19,27 @@ using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
-constexpr int kStep = 16;      // depth of one product
-constexpr int kBlock = 64;     // depth of a row of packed B
-constexpr int kGroupRows = 8;  // columns of packed B come in whole swizzles
+constexpr int kRowChunks = 8;   // of a row of packed B
+constexpr int kStepChunks = 2;  // of the depth of one product
+constexpr int kGroupRows = 8;   // columns of packed B come in whole swizzles
+constexpr int kColumns = 8;     // of the epilogue at a time
 
 class Builder {
  public:
   Builder(const Dim& m, int64_t n, int64_t k, const MmaSchedule& s, const Var& thread, const MmaOperands& o,
           kernel::ParamTable& params)
-      : m_dim_(m), n_(n), k_(k), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
+      : m_dim_(m),
+        n_(n),
+        k_(k),
+        s_(s),
+        o_(o),
+        params_(params),
+        t_(var_expr(thread)),
+        elements_(chunk_of(o.dtype)) {
     stages_of_k_ = ((k + s.block_depth - 1) / s.block_depth + s.split - 1) / s.split;
     tiles_m_ = s.block_m / s.warps_m / 16;
     tiles_n_ = s.block_n / s.warps_n / 16;
-    chunks_ = s.block_depth / kChunk;
+    chunks_ = s.block_depth / elements_;
   }
 
   MmaKernel build(const kernel::GridAxis& batch) {
@@ -86,8 +94,9 @@ class Builder {
     }
     w.loop("step", int_const(stages_of_k_), [&](Expr step) {
       w.emit(kernel::async_wait(ahead - 1));
-      w.emit(kernel::barrier());
       const Expr stage = w.let("stage", kernel::index_rem(step, int_const(s_.stages)));
+      if (s_.group && rounds_copies()) round_copies(w, stage);
+      w.emit(kernel::barrier());
       const Expr next = w.let("next", kernel::add(step, int_const(ahead)));
       w.when(less(next, int_const(stages_of_k_)), [&] {
         const Expr filled = w.let("filled", kernel::index_rem(next, int_const(s_.stages)));
@@ -113,9 +122,9 @@ class Builder {
   // first ones asks for eight columns' worth before the kernel's own waits.
   void warm_epilogue(LoopWriter& w) {
     if (!o_.is_constant) return;
-    const Expr n = kernel::add(n0_, kernel::mul(t_, int_const(kChunk)));
-    const Stmts epilogue = o_.finish(m0_, n, kernel::broadcast(kernel::float_const(0.0), kChunk), kChunk,
-                                     columns_left(n, n_, kChunk));
+    const Expr n = kernel::add(n0_, kernel::mul(t_, int_const(kColumns)));
+    const Stmts epilogue = o_.finish(m0_, n, kernel::broadcast(kernel::float_const(0.0), kColumns), kColumns,
+                                     columns_left(n, n_, kColumns));
     std::unordered_map<const kernel::VarNode*, Expr> lets;
     Stmts hints;
     visit(epilogue, [&](const Stmt& s) {
@@ -130,7 +139,7 @@ class Builder {
       });
     });
     if (hints.empty()) return;
-    Expr first = less(t_, int_const(s_.block_n / kChunk));
+    Expr first = less(t_, int_const(s_.block_n / kColumns));
     if (n_ % s_.block_n != 0) first = both(first, less(n, int_const(n_)));
     w.when(first, [&] {
       for (Stmt& s : hints) w.emit(std::move(s));
@@ -155,7 +164,7 @@ class Builder {
   void copy_a(LoopWriter& w, const Expr& step, const Expr& stage) {
     const Expr k =
         w.let("k", kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
-                               kernel::mul(chunk_, int_const(kChunk))));
+                               kernel::mul(chunk_, int_const(elements_))));
     const bool ragged = k_ != stages_of_k_ * s_.split * s_.block_depth;
     const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
     const Expr base = kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth));
@@ -164,49 +173,66 @@ class Builder {
     for (Stmt& let : lets) w.emit(std::move(let));
     for (size_t r = 0; r < copy_rows_.size(); ++r) {
       const auto& [row, state] = copy_rows_[r];
-      const Expr to = kernel::add(base, swizzled(row, chunk_, s_.block_depth));
+      const Expr to = kernel::add(base, swizzled(row, chunk_, s_.block_depth, elements_));
       const Expr inside = both(exists_[r], in_depth);
       if (o_.a_chunk) {
         const MmaChunk chunk = o_.a_chunk(state, depth);
         const Expr exists = both(inside, chunk.exists);
-        Expr count = chunk.count < kChunk ? int_const(chunk.count) : nullptr;
-        if (exists) count = kernel::select(exists, int_const(chunk.count), int_const(0));
-        w.emit(kernel::async_copy(a_stage_, to, kernel::load(o_.a_buffer, chunk.index, kChunk, count)));
+        const int64_t all = chunk.count > 0 ? std::min<int64_t>(chunk.count, elements_) : elements_;
+        Expr count = all < elements_ ? int_const(all) : nullptr;
+        if (exists) count = kernel::select(exists, int_const(all), int_const(0));
+        w.emit(kernel::async_copy(a_stage_, to, kernel::load(o_.a_buffer, chunk.index, elements_, count)));
         continue;
       }
-      for (int e = 0; e < kChunk; ++e) {
+      for (int e = 0; e < elements_; ++e) {
         const Expr ke = kernel::add(k, int_const(e));
         Expr value = o_.a_element(state, ke);
         const Expr here = both(exists_[r], ragged ? less(ke, int_const(k_)) : nullptr);
         if (here) value = kernel::select(here, value, kernel::float_const(0.0, o_.dtype));
-        w.store(a_stage_, kernel::add(to, int_const(e)), value);
+        w.store(a_stage_, kernel::add(to, int_const(e)), rounded(value));
       }
     }
   }
 
-  // B as it lies: blocks of 64 steps, in each a row of 64 elements a column, swizzled.
+  Expr rounded(const Expr& value) const {
+    return o_.dtype == DType::kF32 ? kernel::intrinsic(Intrinsic::kRoundTf32, {value}, value->type) : value;
+  }
+  // Whether what copies bring must still be rounded.
+  bool rounds_copies() const { return o_.dtype == DType::kF32 && o_.a_chunk && !o_.a_is_rounded; }
+
+  // A thread rounds what it copied: its copies are complete to itself, and the barrier is still to come.
+  void round_copies(LoopWriter& w, const Expr& stage) {
+    const Expr base = kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth));
+    for (const auto& [row, state] : copy_rows_) {
+      const Expr at = kernel::add(base, swizzled(row, chunk_, s_.block_depth, elements_));
+      w.emit(kernel::store(a_stage_, at, rounded(kernel::load(a_stage_, at, elements_))));
+    }
+  }
+
+  // B as it lies: blocks of eight chunks of steps, in each a row a column, swizzled.
   void copy_b(LoopWriter& w, const Expr& step, const Expr& stage) {
+    const int64_t block = int64_t{kRowChunks} * elements_;  // of depth
     const int64_t columns = (n_ + kGroupRows - 1) / kGroupRows * kGroupRows,
-                  blocks = (k_ + kBlock - 1) / kBlock;
-    const int64_t blocks_at_once = s_.block_depth / kBlock, chunks = int64_t{s_.block_n} * chunks_;
+                  blocks = (k_ + block - 1) / block;
+    const int64_t blocks_at_once = s_.block_depth / block, chunks = int64_t{s_.block_n} * chunks_;
     share_copies(w, t_, s_.threads(), chunks, [&](const Expr& q) {
-      const int64_t per_block = int64_t{s_.block_n} * (kBlock / kChunk);
-      const Expr block = kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(blocks_at_once)),
-                                     kernel::index_div(q, int_const(per_block)));
+      const int64_t per_block = int64_t{s_.block_n} * kRowChunks;
+      const Expr at = kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(blocks_at_once)),
+                                  kernel::index_div(q, int_const(per_block)));
       const Expr inside = kernel::index_rem(q, int_const(per_block));
-      const Expr column = kernel::add(n0_, kernel::index_div(inside, int_const(kBlock / kChunk)));
-      const Expr chunk = kernel::add(kernel::mul(kernel::add(kernel::mul(block, int_const(columns)), column),
-                                                 int_const(kBlock / kChunk)),
-                                     kernel::index_rem(inside, int_const(kBlock / kChunk)));
+      const Expr column = kernel::add(n0_, kernel::index_div(inside, int_const(kRowChunks)));
+      const Expr chunk = kernel::add(
+          kernel::mul(kernel::add(kernel::mul(at, int_const(columns)), column), int_const(kRowChunks)),
+          kernel::index_rem(inside, int_const(kRowChunks)));
       Expr exists;
       if (n_ % s_.block_n != 0) exists = less(column, int_const(columns));
       if (blocks != stages_of_k_ * s_.split * blocks_at_once)
-        exists = both(exists, less(block, int_const(blocks)));
-      const Expr count = exists ? kernel::select(exists, int_const(kChunk), int_const(0)) : nullptr;
-      const Expr from = kernel::add(o_.b_first, kernel::mul(chunk, int_const(kChunk)));
+        exists = both(exists, less(at, int_const(blocks)));
+      const Expr count = exists ? kernel::select(exists, int_const(elements_), int_const(0)) : nullptr;
+      const Expr from = kernel::add(o_.b_first, kernel::mul(chunk, int_const(elements_)));
       const Expr to = kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)),
-                                  kernel::mul(q, int_const(kChunk)));
-      return kernel::async_copy(b_stage_, to, kernel::load(o_.b_buffer, from, kChunk, count));
+                                  kernel::mul(q, int_const(elements_)));
+      return kernel::async_copy(b_stage_, to, kernel::load(o_.b_buffer, from, elements_, count));
     });
   }
 
@@ -217,7 +243,7 @@ class Builder {
         w.let("a_base", kernel::add(kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)),
                                     kernel::mul(group, int_const(int64_t{64} * s_.block_depth))));
     const Expr b = w.let("b_base", kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)));
-    for (int k = 0; k < s_.block_depth; k += kStep) {
+    for (int k = 0; k < s_.block_depth; k += kStepChunks * elements_) {
       w.emit(kernel::group_mma(acc_, kernel::load(a_stage_, kernel::add(a, int_const(k))),
                                kernel::load(b_stage_, kernel::add(b, int_const(k)))));
     }
@@ -225,25 +251,30 @@ class Builder {
   }
 
   void products(LoopWriter& w, const Expr& stage) {
-    const int steps = s_.block_depth / kStep;
+    const int steps = chunks_ / kStepChunks, row_steps = kRowChunks / kStepChunks;
     const Expr a_base = w.let("a_base", kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)));
     const Expr b_base = w.let("b_base", kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)));
     const VType quad{DType::kU32, 4}, sum{DType::kF32, 4};
-    const Intrinsic mma = o_.dtype == DType::kF16 ? Intrinsic::kMmaM16N8K16F16 : Intrinsic::kMmaM16N8K16BF16;
+    const Intrinsic mma = o_.dtype == DType::kF16    ? Intrinsic::kMmaM16N8K16F16
+                          : o_.dtype == DType::kBF16 ? Intrinsic::kMmaM16N8K16BF16
+                                                     : Intrinsic::kMmaM16N8K8TF32;
     for (int q = 0; q < steps / s_.warps_k; ++q) {
       const Expr at = w.let("at", kernel::add(int_const(int64_t{q} * s_.warps_k), warp_.k));
-      const Expr chunk = kernel::add(kernel::mul(at, int_const(2)), kernel::index_div(lane_, int_const(16)));
+      const Expr chunk =
+          kernel::add(kernel::mul(at, int_const(kStepChunks)), kernel::index_div(lane_, int_const(16)));
       std::vector<Expr> a;
       for (int i = 0; i < tiles_m_; ++i) {
         const Expr row = kernel::add(kernel::mul(warp_.m, int_const(tiles_m_ * 16)),
                                      kernel::add(int_const(i * 16), kernel::index_rem(lane_, int_const(16))));
-        const Expr index = kernel::add(a_base, swizzled(row, chunk, s_.block_depth));
-        a.push_back(w.let("a", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, a_stage_)));
+        const Expr index = kernel::add(a_base, swizzled(row, chunk, s_.block_depth, elements_));
+        Expr tile = kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, a_stage_);
+        if (rounds_copies()) tile = kernel::bitcast(rounded(kernel::bitcast(tile, sum)), quad);
+        a.push_back(w.let("a", tile));
       }
       // Lane l names row l % 8 of matrix l / 8: columns 0-7 and 8-15 of the tile, steps 0-7 and 8-15.
-      const Expr b_block = kernel::index_div(at, int_const(kBlock / kStep));
+      const Expr b_block = kernel::index_div(at, int_const(row_steps));
       const Expr b_chunk =
-          kernel::add(kernel::mul(kernel::index_rem(at, int_const(kBlock / kStep)), int_const(2)),
+          kernel::add(kernel::mul(kernel::index_rem(at, int_const(row_steps)), int_const(kStepChunks)),
                       kernel::index_rem(kernel::index_div(lane_, int_const(8)), int_const(2)));
       const Expr b_lane =
           w.let("b_lane", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
@@ -252,8 +283,9 @@ class Builder {
         const Expr tile = kernel::add(kernel::mul(warp_.n, int_const(tiles_n_ * 16)), int_const(j * 16));
         const Expr row = kernel::add(kernel::add(kernel::mul(b_block, int_const(s_.block_n)), tile), b_lane);
         const Expr mixed = kernel::op(ScalarOp::kXor, {b_chunk, kernel::index_rem(lane_, int_const(8))});
-        const Expr index = kernel::add(
-            b_base, kernel::add(kernel::mul(row, int_const(kBlock)), kernel::mul(mixed, int_const(kChunk))));
+        const Expr index =
+            kernel::add(b_base, kernel::add(kernel::mul(row, int_const(kRowChunks * elements_)),
+                                            kernel::mul(mixed, int_const(elements_))));
         const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, b_stage_));
         for (int half = 0; half < 2; ++half) {
           const Expr columns = w.let("b_half", kernel::shuffle(b, nullptr, {2 * half, 2 * half + 1}));
@@ -297,20 +329,20 @@ class Builder {
     }
     w.emit(kernel::barrier(s_.split > 1 ? BarrierScope::kCluster : BarrierScope::kWorkgroup));
     // Each workgroup of a cluster finishes its share of the block.
-    const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kChunk,
+    const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kColumns,
                   share = (chunks + s_.split - 1) / s_.split;
     for (int64_t i = 0; i * s_.threads() < share; ++i) {
       const Expr own = kernel::add(t_, int_const(i * s_.threads()));
       const Expr q = w.let("q", s_.split > 1 ? kernel::add(own, kernel::mul(rank_, int_const(share))) : own);
-      const Expr row = w.let("row", kernel::index_div(q, int_const(s_.block_n / kChunk)));
+      const Expr row = w.let("row", kernel::index_div(q, int_const(s_.block_n / kColumns)));
       const Expr column = w.let(
-          "column", kernel::mul(kernel::index_rem(q, int_const(s_.block_n / kChunk)), int_const(kChunk)));
+          "column", kernel::mul(kernel::index_rem(q, int_const(s_.block_n / kColumns)), int_const(kColumns)));
       const Expr m = w.let("m", kernel::add(m0_, row)), n = w.let("n", kernel::add(n0_, column));
       Expr exists = row_exists(m, m_dim_, s_.block_m, params_);
       if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
       if ((i + 1) * s_.threads() > share) exists = both(exists, less(own, int_const(share)));
       if (share * s_.split > chunks) exists = both(exists, less(q, int_const(chunks)));
-      finish_columns(w, o_, exists, m, n, n_, kChunk,
+      finish_columns(w, o_, exists, m, n, n_, kColumns,
                      [&] { return sum_of_parts(w, partial, row, column, pitch); });
     }
     if (s_.split > 1)
@@ -330,7 +362,7 @@ class Builder {
                                    partial);
         };
         const Expr value = s_.split == 1
-                               ? kernel::load(partial, at, kChunk)
+                               ? kernel::load(partial, at, kColumns)
                                : w.let("part", kernel::shuffle(peer(0), peer(4), {0, 1, 2, 3, 4, 5, 6, 7}));
         sum = sum ? kernel::add(sum, value) : value;
       }
@@ -344,6 +376,7 @@ class Builder {
   const MmaOperands& o_;
   kernel::ParamTable& params_;
   const Expr t_;
+  const int elements_;     // of a chunk
   int64_t stages_of_k_;    // stages that k, or a workgroup's part of it, takes
   int tiles_m_, tiles_n_;  // 16 x 16 tiles of one warp
   int chunks_;             // of one row of a stage

@@ -11,18 +11,19 @@
 
 namespace tern::lower::gpu {
 
-// Eight elements of 16 bits that follow each other in A's memory, at a multiple of eight.
+// A chunk: 16 bytes of elements that follow each other in A's memory, at a multiple of as many.
 struct MmaChunk {
   kernel::Expr index;
   kernel::Expr exists;  // bool; null: always. Where false, the elements are zero and memory is not touched.
-  int64_t count = 8;    // elements that are read; the others are zero
+  int64_t count = 0;    // elements that are read, the others are zero; 0: all
 };
 
 struct MmaOperands {
-  DType dtype = DType::kF16;  // of both operands' elements: kF16 or kBF16
+  DType dtype = DType::kF16;  // of both operands' elements: kF16, kBF16, or kF32, which is rounded to TF32
+  bool a_is_rounded = false;  // kF32: A's elements in memory are numbers of TF32
 
-  // A's element (m, k..k+7), k a multiple of eight. What a row and what a depth have in common is computed
-  // once, by lets that the functions append; m may lie past the last row.
+  // A's elements of a chunk from (m, k) on, k a multiple of their number. What a row and what a depth have in
+  // common is computed once, by lets that the functions append; m may lie past the last row.
   using State = std::vector<kernel::Expr>;
   std::function<State(const kernel::Expr& m, std::vector<kernel::Stmt>& lets)> a_row;
   std::function<State(const kernel::Expr& k, std::vector<kernel::Stmt>& lets)> a_depth;

@@ -14,13 +14,16 @@ struct Case {
   bool element_wise = false, symbolic = false;
 };
 
-void check(const Case& c) {
+void check(Case c, DType dtype = DType::kF16) {
+  c.schedule.element_bytes = dtype_bits(dtype) / 8;
   CAPTURE(c.schedule.text());
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), c.schedule.split, {}, {}};
   test.encode = [&](const TensorDataPtr& b) {
-    return pack_matrix(*b, {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }},
-                       DType::kF16);
+    return pack_matrix(*b, {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }}, dtype);
   };
+  test.dtype = dtype;
+  // Just below a half of the last place of TF32, and above: a product that cut it off would show.
+  if (dtype == DType::kF32) test.in_memory = [](double x) { return x * (x > 0 ? 1 - 0x1p-13 : 1 + 0x1p-13); };
   test.build = [&](const Dim& m, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
     return build_mma_kernel(m, c.n, c.k, {}, c.schedule, thread, o, params);
   };
@@ -45,6 +48,18 @@ TEST_CASE("mma: workgroups of a cluster share the depth") {
   check({33, 40, 200, {64, 64, 64, 2, 2, 1, 2, false, 4}});
   check({70, 40, 456, {64, 32, 64, 4, 1, 1, 3, true, 3}});
   check({130, 64, 512, {128, 64, 64, 8, 1, 1, 4, true, 8}, false, true});
+}
+TEST_CASE("mma: f32 rounded to TF32") {
+  const auto tf32 = [](const Case& c) { check(c, DType::kF32); };
+  tf32({32, 32, 64, {32, 32, 64, 1, 1, 4, 2}});
+  tf32({33, 40, 68, {32, 32, 64, 1, 1, 4, 2}});
+  tf32({70, 64, 96, {64, 64, 32, 2, 2, 1, 3}});
+  tf32({33, 24, 27, {32, 32, 64, 1, 1, 4, 2}, true});
+  tf32({40, 24, 128, {32, 32, 64, 1, 1, 4, 2, false, 2}});
+  tf32({64, 16, 32, {64, 16, 32, 4, 1, 1, 3, true}});
+  tf32({130, 72, 100, {128, 64, 32, 8, 1, 1, 4, true}});
+  tf32({50, 20, 75, {64, 32, 32, 4, 1, 1, 4, true}, true, true});
+  tf32({70, 40, 228, {64, 32, 32, 4, 1, 1, 3, true, 3}, false, true});
 }
 TEST_CASE("mma: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 2}, false, true});

@@ -19,13 +19,14 @@ constexpr double kBytesPerNs = 110, kLatency = 755;        // of a processor
 constexpr double kMeeting = 1620, kMember = 168, kPeerBytesPerNs = 19;
 constexpr int kMostThreads = 2048;  // of a processor
 
-// Multiplications and additions a nanosecond of one processor, as far as its warps keep it busy.
+// Multiplications and additions a nanosecond of one processor, as far as its warps keep it busy: of operands
+// of 16 bits; of others in proportion to their bytes.
 double rate(const MmaSchedule& s, int64_t resident) {
-  if (s.group) return s.block_n >= 64 ? 5000 : 2500;
+  if (s.group) return (s.block_n >= 64 ? 5000 : 2500) * 2.0 / s.element_bytes;
   // Two warps a scheduler keep the matrix units fed, or fewer with more products each.
   const int products = std::max(1, s.block_m * s.block_n / (s.warps_m * s.warps_n * 32 * 32));
   const auto warps = static_cast<double>(s.warps_m * s.warps_n * s.warps_k * resident * products);
-  return 1690 / std::max(1.0, 8.0 / warps);
+  return 1690 / std::max(1.0, 8.0 / warps) * 2.0 / s.element_bytes;
 }
 
 double cost(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machine) {
@@ -40,9 +41,10 @@ double cost(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machi
   const double share =
       most > 8 ? static_cast<double>(blocks) / machine.processors : static_cast<double>(most);
   const double rounds = std::max(1.0, share / static_cast<double>(resident));
-  const double stage = 2.0 * (s.block_m + s.block_n) * s.block_depth;
-  const double bytes =
-      2.0 * static_cast<double>(depth) * (s.block_m + s.block_n) + 2.0 * s.block_m * s.block_n / s.split;
+  const double element = s.element_bytes;
+  const double stage = element * (s.block_m + s.block_n) * s.block_depth;
+  const double bytes = element * static_cast<double>(depth) * (s.block_m + s.block_n) +
+                       element * s.block_m * s.block_n / s.split;
   const double flops = 2.0 * static_cast<double>(depth) * s.block_m * s.block_n;
   // Bytes on their way hide latency.
   const double in_flight = static_cast<double>(resident) * (s.stages - (s.group ? 2 : 1)) * stage;
@@ -80,7 +82,8 @@ void try_stages(const MmaShape& shape, const MmaMachine& machine, MmaSchedule s,
 }  // namespace
 
 MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group) {
-  // Rows are measured good shapes; the rest follows from memory.
+  // Rows are measured good shapes of 16-bit operands; the rest follows from memory. Other operands take
+  // depths of as many bytes.
   static constexpr MmaSchedule kTiles[] = {
       {16, 32, 128, 1, 1, 8},
       {16, 64, 128, 1, 2, 4},
@@ -104,6 +107,8 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
   double best_cost = 0;
   for (MmaSchedule s : kTiles) {
     if (s.group && !group) continue;
+    s.element_bytes = shape.element_bytes;
+    s.block_depth = s.block_depth * 2 / s.element_bytes;
     for (int split : {1, 2, 3, 4, 6, 8}) {
       if (split > 1 && (!group || s.warps_k > 1)) continue;
       const int64_t steps = ceil_div(shape.k, s.block_depth);

@@ -1,6 +1,6 @@
 // The schedule of a contraction on matrix units of a subgroup (NVIDIA's mma.sync), as plain data, and the
 // cost model that chooses it from shapes alone. out[b, m, n] = sum over k of A[b, m, k] * B[b, k, n],
-// operands of 16 bits, sums in f32.
+// operands of 16 bits and sums in f32, or operands of 32 bits (TF32).
 //
 //   grid      batch, m blocks, n blocks        one workgroup: block_m x block_n of the output
 //   stages    block_depth of A and of B each   copied asynchronously, `stages` - 1 of them ahead of their use
@@ -25,14 +25,15 @@ struct MmaSchedule {
   int warps_m = 1, warps_n = 1, warps_k = 4;
   int stages = 4;
   // Products of 128 threads that read both operands from workgroup memory (NVIDIA's wgmma): block_depth is
-  // 64, block_m a multiple of 64, every warp has 16 rows (warps_m is block_m / 16), warps_n and warps_k
-  // are 1.
+  // 64 (of 16 bits), block_m a multiple of 64, every warp has 16 rows (warps_m is block_m / 16), warps_n and
+  // warps_k are 1.
   bool group = false;
   int split = 1;
+  int element_bytes = 2;  // of an operand; groups' block_depth is 128 bytes
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
-  int64_t stage_bytes() const { return int64_t{2} * stages * (block_m + block_n) * block_depth; }
+  int64_t stage_bytes() const { return int64_t{element_bytes} * stages * (block_m + block_n) * block_depth; }
   int64_t partial_bytes() const { return int64_t{4} * warps_k * block_m * (block_n + kPartialPadding); }
   std::string text() const;  // "32x32x128, warps 1x1x4, 4 stages, k split by 2"
 
@@ -41,6 +42,7 @@ struct MmaSchedule {
 
 struct MmaShape {
   int64_t batch = 1, m = 1, n = 1, k = 1;
+  int element_bytes = 2;
 };
 // What the cost model knows of the device.
 struct MmaMachine {

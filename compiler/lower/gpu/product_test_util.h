@@ -20,6 +20,9 @@ struct ProductTest {
   std::function<MmaKernel(const Dim& m, const kernel::Var& thread, MmaOperands& operands,
                           kernel::ParamTable& params)>
       build;
+  DType dtype = DType::kF16;  // of A and B in memory
+  // A's element there, from a small integer: rounding it gives the integer back.
+  double (*in_memory)(double) = [](double integer) { return integer; };
 };
 
 // A's operands: rows of k elements.
@@ -28,6 +31,7 @@ inline MmaOperands product_operands(const ProductTest& c, const kernel::Buffer& 
   using kernel::Expr;
   using kernel::int_const;
   MmaOperands o;
+  o.dtype = c.dtype;
   o.a_row = [&c](const Expr& m, std::vector<kernel::Stmt>&) {
     return MmaOperands::State{kernel::mul(m, int_const(c.k))};
   };
@@ -82,8 +86,8 @@ inline void check_product(const ProductTest& c) {
   k.subgroup = 32;
   k.cluster = c.cluster;
   k.thread = kernel::make_var("t");
-  const kernel::Buffer ab = global_buffer("a", DType::kF16, kernel::Access::kRead),
-                       bb = global_buffer("b", DType::kF16, kernel::Access::kRead),
+  const kernel::Buffer ab = global_buffer("a", c.dtype, kernel::Access::kRead),
+                       bb = global_buffer("b", c.dtype, kernel::Access::kRead),
                        out = global_buffer("out", DType::kF32, kernel::Access::kWrite);
   k.bindings = {ab, bb, out};
   MmaOperands o = product_operands(c, ab, bb, out);
@@ -95,8 +99,8 @@ inline void check_product(const ProductTest& c) {
   kernel::assign_workgroup(k);
   REQUIRE(kernel::verify(k) == "");
 
-  auto half = TensorData::make(DType::kF16, {c.m, c.k});
-  for (int64_t i = 0; i < half->count(); ++i) half->set_float(i, a->float_at(i));
+  auto stored = TensorData::make(c.dtype, {c.m, c.k});
+  for (int64_t i = 0; i < stored->count(); ++i) stored->set_float(i, c.in_memory(a->float_at(i)));
   auto result = TensorData::make(DType::kF32, {c.m, c.n});
   const auto rows = [&](const std::string&) { return c.m; };
   std::vector<int64_t> values;
@@ -105,7 +109,7 @@ inline void check_product(const ProductTest& c) {
   for (const auto& axis : k.grid) tiles *= axis.extent.evaluate(rows).value();
   const TensorDataPtr encoded = c.encode(b);
   const auto code =
-      kernel::evaluate(k, {binding_of(half), binding_of(encoded), binding_of(result)}, values, 0, tiles);
+      kernel::evaluate(k, {binding_of(stored), binding_of(encoded), binding_of(result)}, values, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
   compare_with_sums(*a, *b, *result);
 }
