@@ -15,10 +15,10 @@ constexpr int64_t kMatrixChunks = 8;  // of a row of a block (pack_matrix)
 // A unit is a chunk of steps of one column; neighbouring units have neighbouring columns, as panels do.
 Step matrix_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program, int from,
                  int to, bool from_pairs) {
-  TERN_CHECK(dtype_bits(e.dtype) == 16 || e.dtype == DType::kF32, "matrix units read {}",
-             dtype_name(e.dtype));
+  TERN_CHECK(dtype_bits(e.dtype) == 16 || e.dtype == DType::kF32 || e.dtype == DType::kI8,
+             "matrix units read {}", dtype_name(e.dtype));
   const bool rounds = e.dtype == DType::kF32;  // to TF32; else bits move, whatever they mean
-  const DType element = rounds ? DType::kF32 : DType::kU16;
+  const DType element = rounds ? DType::kF32 : e.dtype == DType::kI8 ? DType::kU8 : DType::kU16;
   UnitKernel k(target, program, from, to, element);
   const int64_t chunk_steps = 128 / dtype_bits(e.dtype), width = kMatrixChunks * chunk_steps;
   const int64_t padded = e.k / e.channels * e.spread;
@@ -48,9 +48,9 @@ Step matrix_step(const WeightEncoding& e, const Target& target, const LoweredPro
       ScalarOp::kAnd, {kernel::compare(ScalarOp::kLt, n, columns),
                        kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kLt, channel, channels),
                                                    kernel::compare(ScalarOp::kLt, from_step, steps)})});
-  // Elements of 16 bits; a word of a pair has two.
-  const int64_t group = from_pairs ? 2 : 1;
-  const Expr groups = from_pairs ? k.size("pairs", (e.k + 1) / 2) : steps;
+  // A word of a pair has two elements of 16 bits, a step of bytes four.
+  const int64_t group = e.dtype == DType::kI8 ? kByteGroup : from_pairs ? 2 : 1;
+  const Expr groups = group > 1 ? k.size("groups", (e.k + group - 1) / group) : steps;
   const Expr row = kernel::add(kernel::mul(panel, groups), kernel::index_div(from_step, int_const(group)));
   const Expr cell =
       kernel::add(kernel::mul(row, int_const(kPanelColumns)), kernel::index_rem(n, int_const(kPanelColumns)));

@@ -114,6 +114,10 @@ TensorDataPtr fill_matrix(const PanelSource& s, DType dtype, const Element& elem
 }  // namespace
 
 TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& s, DType dtype) {
+  if (dtype == DType::kI8) {
+    const auto* bytes = weights.as<int8_t>();
+    return fill_matrix<int8_t>(s, dtype, [&](int64_t from) { return bytes[from]; });
+  }
   const FloatReader read(weights);
   if (dtype == DType::kF32)
     return fill_matrix<float>(s, dtype, [&](int64_t from) { return round_tf32(read(from)); });

@@ -28,11 +28,11 @@ TensorDataPtr pack_bf16_pairs(const TensorData& weights, const PanelSource& sour
 //   out[(((batch * panels + n / 16) * steps + kk / 4) * 16 + n % 16) * 4 + kk % 4] = B[batch][kk][n]
 TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& source);
 
-// B of a contraction as matrix units read it: blocks of 128 bytes of steps (W = 64 of f16 and bf16, 32 of
-// f32, which is rounded to TF32), in each a row of W steps a column (zero rows up to a multiple of 8, zero
-// steps up to one of W; zero where `element` is negative), its chunks of C = W / 8 steps swizzled so that it
-// can be copied into workgroup memory as it is and be read there by group_mma (kernel/ir.h) and, free of bank
-// conflicts, by ldmatrix.
+// B of a contraction as matrix units read it: blocks of 128 bytes of steps (W = 64 of f16 and bf16, 128 of
+// i8, 32 of f32, which is rounded to TF32), in each a row of W steps a column (zero rows up to a multiple of
+// 8, zero steps up to one of W; zero where `element` is negative), its chunks of C = W / 8 steps swizzled so
+// that it can be copied into workgroup memory as it is and be read there by group_mma (kernel/ir.h) and, free
+// of bank conflicts, by ldmatrix.
 //   out[((batch * k_blocks + kk / W) * rows + n) * W + (kk % W / C xor n % 8) * C + kk % C] = B[batch][kk][n]
 TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& source, DType dtype);
 

@@ -262,6 +262,12 @@ inline Vec<f32, 4> peer_load(const f32* p, u32 rank) {
                : "=f"(r[0]), "=f"(r[1]), "=f"(r[2]), "=f"(r[3]) : "r"(at) : "memory");
   return r;
 }
+inline Vec<i32, 4> peer_load(const i32* p, u32 rank) {
+  const Vec<f32, 4> bits = peer_load((const f32*)p, rank);
+  Vec<i32, 4> r;
+  for (int k = 0; k < 4; ++k) r[k] = __float_as_int(bits[k]);
+  return r;
+}
 inline void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }

@@ -164,12 +164,13 @@ bool runs_along(Expr element, const kernel::Var& v) {
 bool lower_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const TensorDataPtr constant = LoweringContext::constant_data(root.operand(1));
-  if (!contraction_fits(root, constant) || !is_float(root.result()->type.dtype)) return false;
+  if (!contraction_fits(root, constant)) return false;
   // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
   // So is a pixel shuffle's.
   if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
 
   if (lower_mma_contraction(region, context)) return true;
+  if (!is_float(root.result()->type.dtype)) return false;
   if (root.result()->type.dtype == DType::kF32) context.note_product(root, false);
 
   DispatchBuilder dispatch(context, region);

@@ -194,7 +194,8 @@ class Builder {
       Expr value;
       if (o_.a_chunk) {
         const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
-        value = chunk(w, o_.a_buffer, at.index, both(both(exists_[r], in_depth), at.exists), at.count);
+        value =
+            chunk(w, o_.a_buffer, at.index, both(both(exists_[r], in_depth), at.exists), at.read_of(kChunk));
       } else {
         value = gathered(w, r, k, ragged);
       }

@@ -37,7 +37,8 @@ bool is_multiple(const Dim& dim, int64_t of) {
 // One contraction region as the operands of a kernel on matrix units.
 class Source {
  public:
-  Source(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem, DType dtype)
+  Source(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem, DType dtype,
+         bool in_pieces)
       : context_(dispatch.context()),
         dispatch_(dispatch),
         emitter_(emitter),
@@ -47,7 +48,11 @@ class Source {
         params_(dispatch.params()),
         channels_(root_.kind == OpKind::kConv ? root_.operand(1)->type.shape[1].value() : 0),
         dtype_(dtype),
-        chunk_(chunk_of(dtype)) {}
+        a_type_(dtype == DType::kI8 ? DType::kU8 : dtype),
+        chunk_(chunk_of(dtype)),
+        in_pieces_(in_pieces) {
+    if (const graph::Attr* fill = root_.find("pad_value")) padding_ = std::get<int64_t>(*fill);
+  }
 
   MmaOperands operands(const kernel::Buffer& weights, kernel::GridAxis& batch) {
     b_ = int_const(0);
@@ -68,7 +73,8 @@ class Source {
       const DType type = root_.result()->type.dtype;
       return store_epilogue(
           emitter_, [&](const Expr& at) { return p_.out_index(b_, m, at); }, n,
-          type == DType::kF32 ? value : kernel::cast(value, type), lanes, count);
+          value->type.dtype == type ? value : kernel::cast(value, type), lanes, count,
+          type == DType::kI32);  // what follows sums of bytes is fused as CPUs with fma do
     };
     return o;
   }
@@ -77,13 +83,20 @@ class Source {
   Expr element(const Index& index) {
     const Expr e = emitter_.element(x_, index);
     TERN_CHECK(emitter_.take_checks().empty(), "a contraction inlines a gather");
-    return kernel::cast(e, dtype_);
+    return kernel::cast(e, a_type_);
+  }
+
+  // Elements of a copy, runs of `run` of them along a dimension; 0: they are read one by one.
+  int piece(size_t along, int64_t run) const {
+    const int most = piece_of(x_, along, run, a_type_, context_);
+    return most == chunk_ || in_pieces_ ? most : 0;
   }
 
   void rows_of_memory(MmaOperands& o) {
     const size_t along = root_.kind == OpKind::kConv ? 1 : x_->type.shape.size() - 1;
     o.a_depth = [](const Expr& k, Stmts&) { return State{k}; };
-    if (context_.has_place(x_) && chunks_of(x_, along, p_.k.value(), dtype_, context_)) {
+    o.a_piece = piece(along, p_.k.value());
+    if (o.a_piece > 0) {
       o.a_buffer = dispatch_.buffer_of(x_);
       o.a_row = [this](const Expr& m, Stmts& lets) {
         return State{let(lets, "a_row", emitter_.address(x_, p_.a_index(b_, m, int_const(0))))};
@@ -131,7 +144,9 @@ class Source {
                    let(lets, "c", kernel::index_rem(k, int_const(g.channels)))};
     };
     o.a_depth = depth;
-    if (context_.has_place(x_) && chunks_of(x_, 1, g.channels, dtype_, context_)) {
+    o.a_padding = padding_;
+    o.a_piece = piece(1, g.channels);
+    if (o.a_piece > 0) {
       o.a_buffer = dispatch_.buffer_of(x_);
       // Addresses are sums of a part of the row and a part of the step.
       o.a_row = [=, this](const Expr& m, Stmts& lets) {
@@ -146,7 +161,7 @@ class Source {
       };
       o.a_chunk = [this](const State& r, const State& d) {
         return MmaChunk{kernel::add(r[3], d[3]), inside(kernel::add(r[1], d[0]), kernel::add(r[2], d[1])),
-                        std::min<int64_t>(chunk_, channels_)};
+                        channels_};
       };
       return;
     }
@@ -159,7 +174,9 @@ class Source {
       const Expr ix = kernel::add(
           r[2], kernel::mul(kernel::index_rem(tap, int_const(g.window_w)), int_const(g.dilation_w)));
       const Expr value = element(pixel(r[0], kernel::index_rem(k, int_const(g.channels)), iy, ix));
-      return kernel::select(inside(iy, ix), value, kernel::float_const(0.0, dtype_));
+      const Expr outside =
+          is_float(a_type_) ? kernel::float_const(0.0, a_type_) : int_const(padding_, a_type_);
+      return kernel::select(inside(iy, ix), value, outside);
     };
   }
 
@@ -180,8 +197,10 @@ class Source {
   const ContractionProblem p_;
   kernel::ParamTable& params_;
   const int64_t channels_;  // of one group of a convolution, in memory
-  const DType dtype_;
+  const DType dtype_, a_type_;
   const int64_t chunk_;
+  const bool in_pieces_;  // copies may be shorter than a chunk
+  int64_t padding_ = 0;
   Expr b_;
 };
 
@@ -189,12 +208,17 @@ MmaMachine machine_of(const GpuModel& model) {
   return {model.cores, model.workgroup_memory, model.workgroup_memory, model.has_group_mma ? 9200.0 : 4500.0};
 }
 
-// A convolution over pixels of few channels that lie a chunk apart is one over as many channels, the last of
+// Elements from one pixel of few channels to the next: what one copy brings.
+int64_t pitch_of_few(DType dtype) {
+  return dtype_bits(dtype) == 8 ? 4 : chunk_of(dtype);
+}
+
+// A convolution over pixels of few channels that lie so far apart is one over as many channels, the last of
 // which have zero weights and are not read.
 void pad_channels(const Node& root, ContractionProblem& p, DType dtype, LoweringContext& context) {
   if (root.kind != OpKind::kConv || !p.windows) return;
   const Place& place = context.place(root.operand(0));
-  const int64_t channels = p.geometry.channels, chunk = chunk_of(dtype);
+  const int64_t channels = p.geometry.channels, chunk = pitch_of_few(dtype);
   if (channels >= chunk || !place.strides.back().is_const(chunk)) return;
   const auto element = p.b_element;
   p.b_element = [=](int64_t b, int64_t k, int64_t n) {
@@ -209,8 +233,10 @@ void pad_channels(const Node& root, ContractionProblem& p, DType dtype, Lowering
 std::optional<DType> matrix_type(const Node& root, const LoweringContext& context) {
   if (!is_gpu(context.target().arch) || !LoweringContext::constant_data(root.operand(1))) return std::nullopt;
   const DType dtype = context.stored_type(root.operand(1));
+  const bool bytes = dtype == DType::kI8 && root.operand(0)->type.dtype == DType::kU8 &&
+                     root.result()->type.dtype == DType::kI32;
   const bool tf32 = dtype == DType::kF32 && context.may_use_tf32(root);
-  if (dtype != DType::kF16 && dtype != DType::kBF16 && !tf32) return std::nullopt;
+  if (dtype != DType::kF16 && dtype != DType::kBF16 && !tf32 && !bytes) return std::nullopt;
   for (const Level level : context.target().levels) {
     if (!gpu_model(level).has_mma) return std::nullopt;
   }
@@ -221,8 +247,9 @@ std::optional<DType> matrix_type(const Node& root, const LoweringContext& contex
 
 // A's elements in memory: chunks that follow each other along k, at multiples of their size, for
 // asynchronous copies.
-bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context) {
-  const int64_t chunk = chunk_of(dtype);
+bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context,
+               int64_t chunk) {
+  if (chunk == 0) chunk = chunk_of(dtype);
   if (context.stored_type(value) != dtype || run % chunk != 0) return false;
   const Place& place = context.place(value);
   if (!place.strides[along].is_const(1) || !is_multiple(place.offset, chunk)) return false;
@@ -233,14 +260,21 @@ bool chunks_of(const Value* value, size_t along, int64_t run, DType dtype, Lower
   return true;
 }
 
+int piece_of(const Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context) {
+  if (!context.has_place(value)) return 0;
+  for (int piece = chunk_of(dtype); piece * dtype_bits(dtype) >= 32; piece /= 2)
+    if (chunks_of(value, along, run, dtype, context, piece)) return piece;
+  return 0;
+}
+
 namespace {
 
-// A convolution whose pixels have so few channels that each becomes one chunk.
+// A convolution whose pixels have so few channels that each becomes one copy.
 bool has_few_channels(const Node& root, DType dtype) {
   if (root.kind != OpKind::kConv) return false;
   const Shape& filters = root.operand(1)->type.shape;
   return root.int_attr("groups") == 1 && filters[1].is_const() && filters[1].value() > 1 &&
-         filters[1].value() < chunk_of(dtype) &&
+         filters[1].value() < pitch_of_few(dtype) &&
          product(Shape(filters.begin() + 2, filters.end())).value() > 1;
 }
 
@@ -264,15 +298,16 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
   }
   const Value* x = root.operand(0);
   const Shape& shape = x->type.shape;
+  const DType stored = *dtype == DType::kI8 ? DType::kU8 : *dtype;
   if (root.kind == OpKind::kDot) {
     // Read once a block of columns: converting it there again and again would cost more than a copy.
     const int64_t columns = context.hint(root.result()->type.shape.back());
     const bool useful =
-        context.stored_type(x) != *dtype && is_multiple(shape.back(), chunk_of(*dtype)) && columns >= 128;
-    return useful ? std::optional(OperandCopy{*dtype}) : std::nullopt;
+        context.stored_type(x) != stored && is_multiple(shape.back(), chunk_of(stored)) && columns >= 128;
+    return useful ? std::optional(OperandCopy{stored}) : std::nullopt;
   }
   if (is_depthwise(root)) return std::nullopt;
-  return OperandCopy{*dtype, has_few_channels(root, *dtype) ? chunk_of(*dtype) : 0};
+  return OperandCopy{stored, has_few_channels(root, stored) ? pitch_of_few(stored) : 0};
 }
 
 namespace {
@@ -317,7 +352,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   const MatrixSchedule schedule =
       default_matrix_schedule(shape, {model.cores, 200 * 1024, model.workgroup_memory}, *columns);
   ElementEmitter emitter(dispatch);
-  Source source(dispatch, emitter, problem, DType::kF16);
+  Source source(dispatch, emitter, problem, DType::kF16, false);
   kernel::GridAxis batch;
   MmaOperands o = source.operands(panels ? panels : dispatch.buffer_of(root.operand(1)), batch);
   const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);
@@ -344,7 +379,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
-  dispatch.set_flops(contraction_flops(root));
+  dispatch.set_flops(contraction_flops(root), dtype == DType::kI8);
   ContractionProblem problem = root.kind == OpKind::kDot ? dot_problem(root, dispatch.params(), true)
                                                          : conv_problem(root, dispatch.params());
   const PanelSource panels{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
@@ -360,9 +395,11 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   encoding->n = panels.n;
   if (source.k != panels.k) {
     encoding->channels = channels;
-    encoding->spread = chunk_of(dtype);
+    encoding->spread = pitch_of_few(dtype);
   }
-  encoding->panels = [weights, panels, dtype] { return pack_panels(*weights, panels, dtype); };
+  encoding->panels = [weights, panels, dtype] {
+    return dtype == DType::kI8 ? pack_byte_panels(*weights, panels) : pack_panels(*weights, panels, dtype);
+  };
   const int packed =
       context.add_constant(root.operand(1)->name, pack_matrix(*weights, source, dtype), std::move(encoding));
   context.note_stored(root.operand(1), dtype);
@@ -377,7 +414,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
     if (before && before->text() == schedule.text()) continue;  // the level gains nothing
     before = schedule;
     ElementEmitter emitter(dispatch);
-    Source operands(dispatch, emitter, problem, dtype);
+    Source operands(dispatch, emitter, problem, dtype, true);
     kernel::GridAxis batch;
     const MmaOperands o = operands.operands(dispatch.bind(packed), batch);
     const kernel::Var thread = kernel::make_var("t");

@@ -27,8 +27,12 @@ struct OperandCopy {
 std::optional<OperandCopy> wanted_copy(const graph::Node& root, LoweringContext& context);
 
 // Whether the value's elements lie in memory as `dtype`, runs of `run` of them along dimension `along`
-// following each other from multiples of a chunk on: what asynchronous copies of 16 bytes need. The value has
+// following each other from multiples of a chunk on: what asynchronous copies need. The value has
 // a place.
-bool chunks_of(const graph::Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context);
+// `chunk`: elements of a copy; 0: of 16 bytes.
+bool chunks_of(const graph::Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context,
+               int64_t chunk = 0);
+// The most elements of a copy (of 16, 8 or 4 bytes) that suit; 0: none, or the value has no place.
+int piece_of(const graph::Value* value, size_t along, int64_t run, DType dtype, LoweringContext& context);
 
 }  // namespace tern::lower::gpu

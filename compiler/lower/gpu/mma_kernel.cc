@@ -53,11 +53,10 @@ class Builder {
     }
     lane_ = w.let("lane", kernel::index_rem(t_, int_const(32)));
     warp_ = warp_place(w, t_, s_);
-    acc_ = kernel::make_buffer("acc", {DType::kF32, 4}, Scope::kRegister, kernel::Access::kReadWrite,
+    acc_ = kernel::make_buffer("acc", {o_.sum_type(), 4}, Scope::kRegister, kernel::Access::kReadWrite,
                                int64_t{tiles_m_} * tiles_n_ * 2);
     w.emit(kernel::alloc(acc_));
-    for (int64_t i = 0; i < acc_->size; ++i)
-      w.emit(kernel::store(acc_, int_const(i), kernel::broadcast(kernel::float_const(0.0), 4)));
+    for (int64_t i = 0; i < acc_->size; ++i) w.emit(kernel::store(acc_, int_const(i), no_sums(4)));
     w.emit(kernel::block(sums()));
     w.emit(kernel::block(results()));
     out.body = w.take();
@@ -65,16 +64,21 @@ class Builder {
   }
 
  private:
+  Expr no_sums(int lanes) const { return kernel::broadcast(zero_of(o_.sum_type()), lanes); }
+  static Expr zero_of(DType dtype) {
+    return is_float(dtype) ? kernel::float_const(0.0, dtype) : int_const(0, dtype);
+  }
+
   // ---- Stages: copies and products
 
-  Buffer stage_buffer(const char* name, int rows) const {
-    return kernel::make_buffer(name, {o_.dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
+  Buffer stage_buffer(const char* name, DType dtype, int rows) const {
+    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
                                int64_t{s_.stages} * rows * s_.block_depth);
   }
 
   Stmts sums() {
-    a_stage_ = stage_buffer("a_stage", s_.block_m);
-    b_stage_ = stage_buffer("b_stage", s_.block_n);
+    a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
+    b_stage_ = stage_buffer("b_stage", o_.dtype, s_.block_n);
     LoopWriter w;
     w.emit(kernel::alloc(a_stage_));
     w.emit(kernel::alloc(b_stage_));
@@ -123,8 +127,7 @@ class Builder {
   void warm_epilogue(LoopWriter& w) {
     if (!o_.is_constant) return;
     const Expr n = kernel::add(n0_, kernel::mul(t_, int_const(kColumns)));
-    const Stmts epilogue = o_.finish(m0_, n, kernel::broadcast(kernel::float_const(0.0), kColumns), kColumns,
-                                     columns_left(n, n_, kColumns));
+    const Stmts epilogue = o_.finish(m0_, n, no_sums(kColumns), kColumns, columns_left(n, n_, kColumns));
     std::unordered_map<const kernel::VarNode*, Expr> lets;
     Stmts hints;
     visit(epilogue, [&](const Stmt& s) {
@@ -166,31 +169,48 @@ class Builder {
         w.let("k", kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
                                kernel::mul(chunk_, int_const(elements_))));
     const bool ragged = k_ != stages_of_k_ * s_.split * s_.block_depth;
-    const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
     const Expr base = kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth));
-    Stmts lets;
-    const MmaOperands::State depth = o_.a_depth(k, lets);
-    for (Stmt& let : lets) w.emit(std::move(let));
-    for (size_t r = 0; r < copy_rows_.size(); ++r) {
-      const auto& [row, state] = copy_rows_[r];
-      const Expr to = kernel::add(base, swizzled(row, chunk_, s_.block_depth, elements_));
-      const Expr inside = both(exists_[r], in_depth);
-      if (o_.a_chunk) {
-        const MmaChunk chunk = o_.a_chunk(state, depth);
-        const Expr exists = both(inside, chunk.exists);
-        const int64_t all = chunk.count > 0 ? std::min<int64_t>(chunk.count, elements_) : elements_;
-        Expr count = all < elements_ ? int_const(all) : nullptr;
-        if (exists) count = kernel::select(exists, int_const(all), int_const(0));
-        w.emit(kernel::async_copy(a_stage_, to, kernel::load(o_.a_buffer, chunk.index, elements_, count)));
-        continue;
+    const int piece = o_.a_chunk && o_.a_piece > 0 ? o_.a_piece : elements_;
+    for (int first = 0; first < elements_; first += piece) {
+      const Expr from = first == 0 ? k : w.let("k", kernel::add(k, int_const(first)));
+      const Expr in_depth = ragged ? w.let("in_depth", less(from, int_const(k_))) : nullptr;
+      Stmts lets;
+      const MmaOperands::State depth = o_.a_depth(from, lets);
+      for (Stmt& let : lets) w.emit(std::move(let));
+      for (size_t r = 0; r < copy_rows_.size(); ++r) {
+        const auto& [row, state] = copy_rows_[r];
+        const Expr to = kernel::add(
+            base, kernel::add(swizzled(row, chunk_, s_.block_depth, elements_), int_const(first)));
+        if (o_.a_chunk) {
+          copy_piece(w, to, o_.a_chunk(state, depth), both(exists_[r], in_depth), piece);
+        } else {
+          gather_chunk(w, to, state, k, exists_[r], ragged);
+        }
       }
-      for (int e = 0; e < elements_; ++e) {
-        const Expr ke = kernel::add(k, int_const(e));
-        Expr value = o_.a_element(state, ke);
-        const Expr here = both(exists_[r], ragged ? less(ke, int_const(k_)) : nullptr);
-        if (here) value = kernel::select(here, value, kernel::float_const(0.0, o_.dtype));
-        w.store(a_stage_, kernel::add(to, int_const(e)), rounded(value));
-      }
+    }
+  }
+
+  void copy_piece(LoopWriter& w, const Expr& to, const MmaChunk& chunk, const Expr& inside, int piece) const {
+    const int64_t all = chunk.read_of(piece);
+    const auto copy = [&](const Expr& exists) {
+      Expr count = all < piece ? int_const(all) : nullptr;
+      if (exists) count = kernel::select(exists, int_const(all), int_const(0));
+      w.emit(kernel::async_copy(a_stage_, to, kernel::load(o_.a_buffer, chunk.index, piece, count)));
+    };
+    if (o_.a_padding == 0 || !chunk.exists) return copy(both(inside, chunk.exists));
+    // What lies past the last row or step meets no result or zeros.
+    const Expr padding = kernel::broadcast(int_const(o_.a_padding, o_.a_type()), piece);
+    w.when(chunk.exists, [&] { copy(inside); }, [&] { w.store(a_stage_, to, padding); });
+  }
+
+  void gather_chunk(LoopWriter& w, const Expr& to, const MmaOperands::State& state, const Expr& k,
+                    const Expr& row_exists, bool ragged) const {
+    for (int e = 0; e < elements_; ++e) {
+      const Expr ke = kernel::add(k, int_const(e));
+      Expr value = o_.a_element(state, ke);
+      const Expr here = both(row_exists, ragged ? less(ke, int_const(k_)) : nullptr);
+      if (here) value = kernel::select(here, value, zero_of(o_.a_type()));
+      w.store(a_stage_, kernel::add(to, int_const(e)), rounded(value));
     }
   }
 
@@ -254,10 +274,11 @@ class Builder {
     const int steps = chunks_ / kStepChunks, row_steps = kRowChunks / kStepChunks;
     const Expr a_base = w.let("a_base", kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)));
     const Expr b_base = w.let("b_base", kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)));
-    const VType quad{DType::kU32, 4}, sum{DType::kF32, 4};
+    const VType quad{DType::kU32, 4}, sum{o_.sum_type(), 4};
     const Intrinsic mma = o_.dtype == DType::kF16    ? Intrinsic::kMmaM16N8K16F16
                           : o_.dtype == DType::kBF16 ? Intrinsic::kMmaM16N8K16BF16
-                                                     : Intrinsic::kMmaM16N8K8TF32;
+                          : o_.dtype == DType::kF32  ? Intrinsic::kMmaM16N8K8TF32
+                                                     : Intrinsic::kMmaM16N8K32U8;
     for (int q = 0; q < steps / s_.warps_k; ++q) {
       const Expr at = w.let("at", kernel::add(int_const(int64_t{q} * s_.warps_k), warp_.k));
       const Expr chunk =
@@ -306,7 +327,7 @@ class Builder {
   Stmts results() {
     const int pitch = s_.block_n + MmaSchedule::kPartialPadding;
     const Buffer partial =
-        kernel::make_buffer("partial", {DType::kF32, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
+        kernel::make_buffer("partial", {o_.sum_type(), 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
                             int64_t{s_.warps_k} * s_.block_m * pitch);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
@@ -358,7 +379,7 @@ class Builder {
             kernel::mul(kernel::add(row, int_const(int64_t{part} * s_.block_m)), int_const(pitch)), column);
         const auto peer = [&](int offset) {
           return kernel::intrinsic(Intrinsic::kPeerLoad,
-                                   {kernel::add(at, int_const(offset)), int_const(rank)}, {DType::kF32, 4},
+                                   {kernel::add(at, int_const(offset)), int_const(rank)}, {o_.sum_type(), 4},
                                    partial);
         };
         const Expr value = s_.split == 1

@@ -11,16 +11,24 @@
 
 namespace tern::lower::gpu {
 
-// A chunk: 16 bytes of elements that follow each other in A's memory, at a multiple of as many.
+// A chunk: 16 bytes of elements (or a piece of one: MmaOperands::a_piece) that follow each other in A's
+// memory, at a multiple of as many.
 struct MmaChunk {
   kernel::Expr index;
-  kernel::Expr exists;  // bool; null: always. Where false, the elements are zero and memory is not touched.
-  int64_t count = 0;    // elements that are read, the others are zero; 0: all
+  kernel::Expr
+      exists;  // bool; null: always. Where false, the elements are a_padding and memory is not touched.
+  int64_t count = 0;  // elements that are read, the others are zero; 0: all
+
+  int64_t read_of(int64_t all) const { return count > 0 && count < all ? count : all; }
 };
 
 struct MmaOperands {
-  DType dtype = DType::kF16;  // of both operands' elements: kF16, kBF16, or kF32, which is rounded to TF32
+  // Of both operands' elements: kF16, kBF16, kF32 (rounded to TF32); or kI8 of B's, A's being kU8, sums i32.
+  DType dtype = DType::kF16;
   bool a_is_rounded = false;  // kF32: A's elements in memory are numbers of TF32
+
+  DType a_type() const { return dtype == DType::kI8 ? DType::kU8 : dtype; }
+  DType sum_type() const { return dtype == DType::kI8 ? DType::kI32 : DType::kF32; }
 
   // A's elements of a chunk from (m, k) on, k a multiple of their number. What a row and what a depth have in
   // common is computed once, by lets that the functions append; m may lie past the last row.
@@ -30,7 +38,9 @@ struct MmaOperands {
   // Either: where they lie, for asynchronous copies out of a_buffer.
   kernel::Buffer a_buffer;
   std::function<MmaChunk(const State& row, const State& depth)> a_chunk;
-  // Or: one element, as a scalar of `dtype` that is 0 past the ends.
+  int a_piece = 0;        // elements of one copy: of 4, 8 or 16 bytes; 0: a whole chunk
+  int64_t a_padding = 0;  // kI8: what lies around a convolution's input
+  // Or: one element, as a scalar of a_type() that is 0 past the ends.
   std::function<kernel::Expr(const State& row, const kernel::Expr& k)> a_element;
 
   // B as packing.h's pack_matrix has it, and where its first element
