@@ -341,9 +341,11 @@ kernel::Expr DispatchBuilder::literal(const scalar::ScalarValue& value) {
   };
   auto at = std::find_if(literals_.known.begin(), literals_.known.end(), same);
   const auto index = at - literals_.known.begin();
-  // Zero points in f32 are known to be whole and small by the type that they come through.
+  // Zero points are known to be whole and small by the type that they come through, a byte mostly.
+  const double number = is_float(value.dtype) ? value.f : static_cast<double>(value.i);
+  const bool byte = number == std::nearbyint(number) && number >= 0 && number < 256;
   const bool whole =
-      is_float(value.dtype) && value.f == std::nearbyint(value.f) && std::fabs(value.f) < 32768;
+      byte || (is_float(value.dtype) && number == std::nearbyint(number) && std::fabs(number) < 32768);
   if (at == literals_.known.end()) {
     if (literals_.known.size() == kMaxLiterals) return kernel::scalar_const(value);
     if (!literals_.data) {
@@ -351,14 +353,13 @@ kernel::Expr DispatchBuilder::literal(const scalar::ScalarValue& value) {
       literals_.buffer = context_.add_constant("literals", literals_.data);
     }
     literals_.known.push_back(value);
-    const int32_t bits = !is_float(value.dtype) ? static_cast<int32_t>(value.i)
-                         : whole                ? static_cast<int32_t>(value.f)
-                                                : std::bit_cast<int32_t>(static_cast<float>(value.f));
-    literals_.data->mutable_as<int32_t>()[index] = bits;
+    const bool integer = whole || !is_float(value.dtype);
+    literals_.data->mutable_as<int32_t>()[index] =
+        integer ? static_cast<int32_t>(number) : std::bit_cast<int32_t>(static_cast<float>(number));
     const kernel::Expr word = kernel::load(bind(literals_.buffer), kernel::int_const(index));
-    const kernel::Expr held = !is_float(value.dtype) ? word
-                              : whole                ? kernel::cast(word, DType::kI16)
-                                                     : kernel::bitcast(word, {DType::kF32, 1});
+    const kernel::Expr held = whole     ? kernel::cast(word, byte ? DType::kU8 : DType::kI16)
+                              : integer ? word
+                                        : kernel::bitcast(word, {DType::kF32, 1});
     literals_.lets.push_back(
         kernel::let(kernel::make_var(fmt::format("literal{}", index), held->type), held));
   }

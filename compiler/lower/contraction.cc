@@ -112,6 +112,9 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
       return store_epilogue(emitter, index_at, n, value, lanes, count, bytes && machine(level).has_fma);
     };
     request.chains = &chains;
+    request.stores_bytes =
+        std::all_of(region.outputs.begin(), region.outputs.end(),
+                    [&](const graph::Value* v) { return dtype_bits(context.stored_type(v)) == 8; });
     request.bf16_pairs = !bytes && !more.empty();
     request.winograd = winograd;
     request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);

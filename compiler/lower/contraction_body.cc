@@ -134,6 +134,7 @@ class Contraction {
     o.words_of_a = shape.words;
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
     o.finish_is_long = r_.finish_is_long;
+    o.finish_in_pairs = r_.stores_bytes && r_.machine->arch == Arch::kX86_64 && r_.machine->vector_bits > 128;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
                          const Expr& count) {
       return access_.finish([=, this](const Expr& at) { return p_.out_index(b_, row, at); }, column, value,

@@ -53,6 +53,7 @@ struct ContractionRequest {
       const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
   ByteChains* chains = nullptr;  // where chain_bytes of a constant operand 1 is kept for all levels
+  bool stores_bytes = false;     // all that the region stores has 8 bits
   bool finish_is_long = false;   // more than a handful of cheap operations
 
   bool bf16_pairs = false;  // may be multiplied as pairs of bf16: some level of the dispatch does

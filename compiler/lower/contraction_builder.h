@@ -89,6 +89,9 @@ class Builder {
   // Columns of vector j that exist, or null for all of them.
   Expr lane_count(const Expr& valid, int j) const;
 
+  // Whether vectors j and j + 1 are finished together.
+  bool finishes_pair(int j, int vectors, const Expr& valid) const;
+
   Expr zeros() const;
 
   // k_loop on groups of bytes.

@@ -1,5 +1,6 @@
 #include "compiler/lower/contraction_kernel.h"
 
+#include <numeric>
 #include <utility>
 
 #include "compiler/lower/contraction_builder.h"
@@ -335,6 +336,10 @@ Expr Builder::zeros() const {
                            s_.lanes);
 }
 
+bool Builder::finishes_pair(int j, int vectors, const Expr& valid) const {
+  return o_.finish_in_pairs && j + 1 < vectors && !lane_count(valid, j) && !lane_count(valid, j + 1);
+}
+
 Stmts Builder::finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int rows, int vectors,
                            const Expr& valid, const Expr& live_rows) {
   const Expr m = kernel::add(row0_, r);
@@ -344,9 +349,15 @@ Stmts Builder::finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int 
     for (int i = 0; i < rows; ++i) {
       Stmts row;
       for (int j = 0; j < vectors; ++j) {
-        append(row, o_.finish(kernel::add(m, int_const(i)), column(j),
-                              kernel::load(acc, int_const(int64_t{i} * vectors + j)), s_.lanes,
-                              lane_count(valid, j)));
+        Expr value = kernel::load(acc, int_const(int64_t{i} * vectors + j));
+        const Expr at = column(j), count = lane_count(valid, j);
+        if (finishes_pair(j, vectors, valid)) {
+          std::vector<int> both(2 * static_cast<size_t>(s_.lanes));
+          std::iota(both.begin(), both.end(), 0);
+          ++j;
+          value = kernel::shuffle(value, kernel::load(acc, int_const(int64_t{i} * vectors + j)), both);
+        }
+        append(row, o_.finish(kernel::add(m, int_const(i)), at, value, value->type.lanes, count));
       }
       if (live_rows && i > 0) {
         out.push_back(
@@ -370,10 +381,12 @@ Stmts Builder::finish_tile(const Buffer& acc, const Expr& r, const Expr& n, int 
   const Var iv = kernel::make_var("i");
   Stmts row;
   for (int j = 0; j < vectors; ++j) {
+    const int lanes = finishes_pair(j, vectors, valid) ? 2 * s_.lanes : s_.lanes;
     const Expr value = kernel::load(
         stage, kernel::add(kernel::mul(var_expr(iv), int_const(width)), int_const(int64_t{j} * s_.lanes)),
-        s_.lanes);
-    append(row, o_.finish(kernel::add(m, var_expr(iv)), column(j), value, s_.lanes, lane_count(valid, j)));
+        lanes);
+    append(row, o_.finish(kernel::add(m, var_expr(iv)), column(j), value, lanes, lane_count(valid, j)));
+    if (lanes > s_.lanes) ++j;
   }
   out.push_back(kernel::loop(iv, int_const(0), live_rows ? live_rows : int_const(rows), LoopKind::kSerial,
                              std::move(row)));

@@ -60,6 +60,7 @@ struct ContractionOperands {
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& n,
                                           const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
+  bool finish_in_pairs = false;  // two vectors at once where both are whole: bytes are packed so
   bool finish_is_long =
       false;  // the epilogue is big: loop over it instead of unrolling it into every register tile
 };

@@ -76,6 +76,7 @@ kernel::Kernel build(const Case& c) {
     };
   }
   o.finish_is_long = c.long_finish;
+  o.finish_in_pairs = c.gather_a;
   o.finish = [&](const Expr& row, const Expr& column, const Expr& value, int lanes, const Expr& count) {
     const Expr biased = kernel::add(value, kernel::broadcast(kernel::float_const(1.0), lanes));
     return std::vector<kernel::Stmt>{

@@ -422,8 +422,14 @@ bool is_small_whole(const Expr& e) {
          dtype_bits(e->args[0]->type.dtype) <= 16;
 }
 
+bool fits_byte(const Expr& zero) {
+  if (kernel::is_const(zero)) return std::fabs(zero->f) < 256;
+  return dtype_bits(zero->args[0]->type.dtype) <= 8;
+}
+
 std::optional<Quantisation> quantisation(const Expr& e) {
-  if (e->kind != ExprKind::kCast || e->type.dtype != DType::kU8 || e->args[0]->type.dtype != DType::kF32)
+  if (!e || e->kind != ExprKind::kCast || e->type.dtype != DType::kU8 ||
+      e->args[0]->type.dtype != DType::kF32)
     return std::nullopt;
   Quantisation q{e->args[0], nullptr};
   for (const auto& [op, bound] : {std::pair{ScalarOp::kMax, 0.0}, std::pair{ScalarOp::kMin, 255.0}}) {
@@ -443,7 +449,26 @@ std::optional<Quantisation> quantisation(const Expr& e) {
   return q;
 }
 
+// b of cast.i32(b) - zero, where the zero is one small whole number, `less`; null for anything else.
+Expr less_zero(const Expr& e, Expr& less) {
+  if (e->kind != ExprKind::kOp || e->op != ScalarOp::kSub || e->type.dtype != DType::kI32) return nullptr;
+  const Expr &wide = e->args[0], &zero = scalar_of(e->args[1]);
+  const bool small = kernel::is_const(zero)
+                         ? zero->i >= 0 && zero->i < 32768
+                         : zero->kind == ExprKind::kCast && is_int(zero->args[0]->type.dtype) &&
+                               dtype_bits(zero->args[0]->type.dtype) <= 16;
+  if (wide->kind != ExprKind::kCast || zero->type.lanes != 1 || !small) return nullptr;
+  less = zero;
+  return wide->args[0];
+}
+
 }  // namespace
+
+// Whether there is a form of quantise_packed_u8.
+bool CExpr::packs_bytes(int lanes) const {
+  const CTarget& target = helpers_.target();
+  return target.avx512 ? lanes == 32 : target.avx2 && (lanes == 8 || lanes == 16);
+}
 
 // A quantisation (`e`), or one that is widened at once: bounded first, where the bounds are whole numbers
 // too, then rounded and converted in one instruction. A NaN becomes the lower bound, which is what the cast
@@ -453,7 +478,9 @@ std::string CExpr::quantise_text(const Expr& e) {
   if (arch != CArch::kX86_64 && arch != CArch::kAArch64) return "";
   const DType to = e->type.dtype;
   const bool widened = e->kind == ExprKind::kCast && (to == DType::kI32 || to == DType::kF32);
-  const std::optional<Quantisation> q = quantisation(widened ? e->args[0] : e);
+  std::optional<Quantisation> q = quantisation(widened ? e->args[0] : e);
+  Expr less;
+  if (widened && !q && to == DType::kF32) q = quantisation(less_zero(e->args[0], less));
   if (!q) return "";
   const int lanes = e->type.lanes;
   const std::string zero = !q->zero                    ? "0"
@@ -465,10 +492,15 @@ std::string CExpr::quantise_text(const Expr& e) {
     helpers_.named_type("u8", lanes);
     return call("quantise_u8", "f32", lanes, {x, low, zero});
   }
+  if (!widened && packs_bytes(lanes) && (!q->zero || fits_byte(q->zero)))
+    return call("quantise_packed_u8", "f32", lanes, {x, high, zero});
+  if (to == DType::kF32) {
+    const std::string subtracted = less ? fmt::format("(i32){}", text(less)) : "0";
+    return call("whole_between", "f32", lanes, {x, low, high, fmt::format("({} - {})", zero, subtracted)});
+  }
   std::string whole = call("round_between", "f32", lanes, {x, low, high});
   if (q->zero) whole = fmt::format("({} + ({})({}))", whole, ints, zero);
-  if (to == DType::kI32) return whole;
-  return convert(carrier(to), lanes, whole);
+  return to == DType::kI32 ? whole : convert(carrier(to), lanes, whole);
 }
 
 // `raw`: narrow floats stay encoded.

@@ -52,6 +52,7 @@ class CExpr {
   std::string complex_op(const kernel::Expr& e, std::string_view scalar, const std::vector<std::string>& a);
   std::string compare_text(const kernel::Expr& e, const std::vector<std::string>& a);
   std::string select_text(const kernel::Expr& e);
+  bool packs_bytes(int lanes) const;
   std::string quantise_text(const kernel::Expr& e);
   std::string cast_text(const kernel::Expr& e, bool raw = false);
   std::string load_text(const kernel::Expr& e, bool raw = false);

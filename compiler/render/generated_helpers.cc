@@ -151,6 +151,18 @@ std::string round_between_text(HelperSet& set, int lanes, std::string_view self)
                             : fmt::format("  return __builtin_convertvector({}, {});\n}}\n", rounded, i));
 }
 
+// round_between and what is added to it, as a float: sums with 1.5 * 2^23 have no room for fractions. A zero
+// is positive, as one that was an integer.
+std::string whole_between_text(HelperSet& set, int lanes, std::string_view self) {
+  const std::string f = set.named_type("f32", lanes), one = set.named_type("f32", 1),
+                    i = set.named_type("i32", 1);
+  return fmt::format(
+      "static inline {0} {1}({0} x, {2} low, {2} high, {3} added) {{\n"
+      "  x = x > ({0})(low) ? x : ({0})(low);\n  x = x < ({0})(high) ? x : ({0})(high);\n"
+      "  return (x + ({0})12582912.0f) - ({0})({2})(12582912 - added);\n}}\n",
+      f, self, one, i);
+}
+
 // round_between and the zero point, for AVX-512: what is above 255 saturates (conversions that overflow are
 // large as unsigned).
 std::string quantise_text(HelperSet& set, int lanes, std::string_view self) {
@@ -162,6 +174,55 @@ std::string quantise_text(HelperSet& set, int lanes, std::string_view self) {
       "  {5} i = ({5})__builtin_ia32_cvtps2dq512_mask(x, ({5})(0), -1, 4) + ({5})(zero);\n"
       "  return ({0})__builtin_ia32_pmovusdb512_mask(i, ({0})(0), -1);\n}}\n",
       u, self, f, one, zero, i);
+}
+
+// quantise_u8 by packs that saturate, of a vector of 8 or two vectors; the zero point fits a byte, so that
+// adding it may saturate, too. Conversions that overflow, and those of NaN, give the smallest integer: they
+// may from below, not from above.
+std::string quantise_packed_text(HelperSet& set, int lanes, std::string_view self) {
+  const bool wide = set.target().avx512;
+  const int vector = wide ? 16 : 8;
+  const std::string f = set.named_type("f32", vector), i = set.named_type("i32", vector),
+                    x = set.named_type("f32", lanes), u = set.named_type("u8", lanes);
+  const auto lanes_of = [](std::string_view from, const std::string& picks) {
+    return fmt::format("__builtin_shufflevector({0}, {0}, {1})", from, picks);
+  };
+  std::string text = fmt::format("static inline {} {}({} x, {} high, {} zero) {{\n", u, self, x,
+                                 set.named_type("f32", 1), set.named_type("i32", 1));
+  const auto convert = [&](std::string_view name, std::string_view from) {
+    text +=
+        fmt::format("  {0} f{1} = {2};\n  f{1} = ({0})(high) < f{1} ? ({0})(high) : f{1};\n", f, name, from);
+    text += wide ? fmt::format("  {0} {1} = ({0})__builtin_ia32_cvtps2dq512_mask(f{1}, ({0})(0), -1, 4);\n",
+                               i, name)
+                 : fmt::format("  {0} {1} = ({0})__builtin_ia32_cvtps2dq256(f{1});\n", i, name);
+  };
+  const auto pack = [&](int bits, std::string_view a, std::string_view b) {
+    text += fmt::format(
+        "  {0} w = ({0})__builtin_ia32_packssdw{1}({2}, {3});\n"
+        "  w = __builtin_elementwise_add_sat(w, ({0})({4})zero);\n",
+        set.named_type("i16", bits / 16), bits, a, b, set.named_type("i16", 1));
+  };
+  if (lanes == 8) {
+    convert("a", "x");
+    pack(128, lanes_of("a", "0, 1, 2, 3"), lanes_of("a", "4, 5, 6, 7"));
+    const std::string bytes = set.named_type("u8", 16);
+    text += fmt::format("  {0} p = ({0})__builtin_ia32_packuswb128(w, w);\n", bytes);
+    return text + fmt::format("  return {};\n}}\n", lanes_of("p", "0, 1, 2, 3, 4, 5, 6, 7"));
+  }
+  convert("a", wide ? lanes_of("x", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")
+                    : lanes_of("x", "0, 1, 2, 3, 4, 5, 6, 7"));
+  convert("b", wide ? lanes_of("x", "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31")
+                    : lanes_of("x", "8, 9, 10, 11, 12, 13, 14, 15"));
+  pack(wide ? 512 : 256, "a", "b");
+  // Each 128 bits hold four lanes of a, then four of b.
+  const std::string fours = set.named_type("i32", wide ? 16 : 4);
+  if (wide) {
+    text += fmt::format("  {0} p = ({0})__builtin_ia32_packuswb512(w, w);\n", fours);
+    return text + fmt::format("  return ({}){};\n}}\n", u, lanes_of("p", "0, 4, 8, 12, 1, 5, 9, 13"));
+  }
+  text += fmt::format("  {0} p = ({0})__builtin_ia32_packuswb128({1}, {2});\n", fours,
+                      lanes_of("w", "0, 1, 2, 3, 4, 5, 6, 7"), lanes_of("w", "8, 9, 10, 11, 12, 13, 14, 15"));
+  return text + fmt::format("  return ({}){};\n}}\n", u, lanes_of("p", "0, 2, 1, 3"));
 }
 
 // 0, 1, .. count - 1, and -1 up to `lanes`: picks of a shuffle.
@@ -347,6 +408,8 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
   if (name == "lookup") return lookup_text(set, lanes, self);
   if (name == "lookup_words") return lookup_words_text(set, self);
   if (name == "quantise_u8") return quantise_text(set, lanes, self);
+  if (name == "whole_between") return whole_between_text(set, lanes, self);
+  if (name == "quantise_packed_u8") return quantise_packed_text(set, lanes, self);
   if (name == "round_between") return round_between_text(set, lanes, self);
   if (name == "dot2_bf16") return dot2_text(set, lanes, self);
   if (name == "reduce_far") return reduce_far_text(set, lanes, self);
@@ -356,9 +419,10 @@ std::string intrinsic_helper_text(HelperSet& set, std::string_view name, std::st
 
 bool is_generated(std::string_view name) {
   constexpr std::string_view kNames[] = {
-      "load_count", "load_mask",     "store_count", "store_mask", "gather",      "gather_mask",
-      "scatter",    "scatter_mask",  "dot4_u8i8",   "dot4_i8i8",  "dot2_i16",    "dot2_bf16",
-      "pairs_u8i8", "round_between", "quantise_u8", "lookup",     "lookup_words"};
+      "load_count",         "load_mask",     "store_count",  "store_mask",    "gather",
+      "gather_mask",        "scatter",       "scatter_mask", "dot4_u8i8",     "dot4_i8i8",
+      "dot2_i16",           "dot2_bf16",     "pairs_u8i8",   "round_between", "quantise_u8",
+      "quantise_packed_u8", "whole_between", "lookup",       "lookup_words"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
