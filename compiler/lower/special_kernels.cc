@@ -2,6 +2,7 @@
 
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/lower/special_sort.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
@@ -14,59 +15,6 @@ using kernel::ScalarOp;
 
 Buffer global(const char* name, DType dtype, Access access) {
   return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
-
-// Whether element a comes before element b: by value (NaN greatest), lower index first among equals (indices
-// in the order they are compared).
-Expr precedes(LoopWriter& w, DType dtype, Expr a, Expr b, bool largest) {
-  if (largest) std::swap(a, b);
-  Expr less = w.lt(a, b);
-  if (is_float(dtype)) {
-    const Expr a_nan = kernel::op(ScalarOp::kIsNan, {a}), b_nan = kernel::op(ScalarOp::kIsNan, {b});
-    less = w.either(less, w.both(b_nan, kernel::op(ScalarOp::kNot, {a_nan})));
-  }
-  return less;
-}
-
-// Bottom-up merge sort of the positions 0..n-1 by `at(position)`, stable. Uses work[base .. base+2n); returns
-// the base of the sorted half.
-Expr merge_sort(LoopWriter& w, DType dtype, const Expr& n, bool largest, const Buffer& work, const Expr& base,
-                const std::function<Expr(Expr)>& at) {
-  w.loop("p", n, [&](Expr p) { w.store(work, kernel::add(base, p), p); });
-  const kernel::Var from = w.declare("from", base), to = w.declare("to", kernel::add(base, n)),
-                    width = w.declare("width", w.i(1));
-  w.while_loop(w.lt(w.get(width), n), [&] {
-    const kernel::Var low = w.declare("low", w.i(0));
-    w.while_loop(w.lt(w.get(low), n), [&] {
-      const Expr middle = w.let("middle", kernel::min(kernel::add(w.get(low), w.get(width)), n));
-      const Expr high = w.let("high", kernel::min(kernel::add(middle, w.get(width)), n));
-      const kernel::Var left = w.declare("left", w.get(low)), right = w.declare("right", middle);
-      w.loop_from("o", w.get(low), kernel::sub(high, w.get(low)), [&](Expr o) {
-        const kernel::Var take_right = w.declare("take_right", w.le(middle, w.get(left)));
-        w.when(w.both(w.lt(w.get(left), middle), w.lt(w.get(right), high)), [&] {
-          const Expr r = w.let("r", at(w.load(work, kernel::add(w.get(from), w.get(right)))));
-          const Expr l = w.let("l", at(w.load(work, kernel::add(w.get(from), w.get(left)))));
-          w.set(take_right, precedes(w, dtype, r, l, largest));
-        });
-        w.when(
-            w.get(take_right),
-            [&] {
-              w.store(work, kernel::add(w.get(to), o), w.load(work, kernel::add(w.get(from), w.get(right))));
-              w.bump(right);
-            },
-            [&] {
-              w.store(work, kernel::add(w.get(to), o), w.load(work, kernel::add(w.get(from), w.get(left))));
-              w.bump(left);
-            });
-      });
-      w.set(low, high);
-    });
-    const Expr sorted = w.let("sorted", w.get(to));
-    w.set(to, w.get(from));
-    w.set(from, sorted);
-    w.set(width, kernel::mul(w.get(width), w.i(2)));
-  });
-  return w.get(from);
 }
 
 Expr is_nonzero(LoopWriter& w, DType dtype, const Expr& v) {
@@ -98,7 +46,7 @@ Shape tail(const Shape& shape, size_t from) {
 }  // namespace
 
 SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n_dim, Dim inner_dim, Dim k_dim, bool largest,
-                           kernel::ParamTable& params) {
+                           const SpecialMachine& machine, kernel::ParamTable& params) {
   SpecialKernel out;
   const Buffer in = global("input", dtype, Access::kRead), values = global("values", dtype, Access::kWrite);
   const Buffer indices = global("indices", DType::kI64, Access::kWrite),
@@ -112,11 +60,13 @@ SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n_dim, Dim inner_dim, Dim
   const Expr base =
       w.let("base", kernel::mul(kernel::add(kernel::mul(w.get(o), inner), w.get(l)), kernel::mul(n, w.i(2))));
   const auto at = [&](Expr p) { return w.load(in, kernel::add(first, kernel::mul(p, inner))); };
-  const Expr sorted = merge_sort(w, dtype, n, largest, work, base, at);
+  PositionSort sort(w, dtype, largest, machine.keys, work, base, at);
+  sort.put_all(n);
+  const Expr sorted = sort.run(n);
   w.loop("j", k, [&](Expr j) {
     const Expr to =
         w.let("to_at", kernel::add(kernel::mul(kernel::add(kernel::mul(w.get(o), k), j), inner), w.get(l)));
-    const Expr position = w.let("position", w.load(work, kernel::add(sorted, j)));
+    const Expr position = w.let("position", sort.position(sorted, j));
     w.store(indices, to, position);
     w.store(values, to, at(position));
   });
@@ -220,7 +170,8 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
   return out;
 }
 
-SpecialKernel unique_kernel(DType dtype, Dim n_dim, bool sorted, kernel::ParamTable& params) {
+SpecialKernel unique_kernel(DType dtype, Dim n_dim, bool sorted, const SpecialMachine& machine,
+                            kernel::ParamTable& params) {
   SpecialKernel out;
   const Buffer in = global("input", dtype, Access::kRead), values = global("values", dtype, Access::kWrite);
   const Buffer first = global("first", DType::kI64, Access::kReadWrite),
@@ -232,14 +183,16 @@ SpecialKernel unique_kernel(DType dtype, Dim n_dim, bool sorted, kernel::ParamTa
   LoopWriter w;
   const Expr n = params.expr(n_dim);
   const auto at = [&](Expr p) { return w.load(in, p); };
-  const Expr order = merge_sort(w, dtype, n, false, work, w.i(0), at);
+  PositionSort sort(w, dtype, false, machine.keys, work, w.i(0), at);
+  sort.put_all(n);
+  const Expr order = sort.run(n);
   // Groups of equal neighbours in sorted order; the stable sort puts each group's first occurrence first.
   const kernel::Var groups = w.declare("groups", w.i(0));
   w.loop("j", n, [&](Expr j) {
-    const Expr p = w.let("p", w.load(work, kernel::add(order, j)));
+    const Expr p = w.let("p", sort.position(order, j));
     const kernel::Var is_new = w.declare("is_new", w.eq(j, w.i(0)));
     w.when(w.lt(w.i(0), j),
-           [&] { w.set(is_new, w.ne(at(w.load(work, kernel::sub(kernel::add(order, j), w.i(1)))), at(p))); });
+           [&] { w.set(is_new, w.ne(at(sort.position(order, kernel::sub(j, w.i(1)))), at(p))); });
     w.when(w.get(is_new), [&] {
       w.store(first, w.get(groups), p);
       w.store(counts, w.get(groups), w.i(0));
@@ -301,65 +254,141 @@ Expr area(LoopWriter& w, const Corners& c) {
   return w.let("area", kernel::mul(kernel::sub(c.y2, c.y1), kernel::sub(c.x2, c.x1)));
 }
 
-// Whether boxes p and q overlap by more than the threshold: intersection / union > threshold.
-Expr overlaps(LoopWriter& w, const Buffer& boxes, const Expr& first, const Expr& p, const Expr& q,
-              const Expr& threshold, bool center) {
-  const Corners a = corners(w, boxes, first, p, center), b = corners(w, boxes, first, q, center);
-  const Expr zero = kernel::float_const(0.0);
-  const Expr height =
-      w.let("overlap_h", kernel::max(kernel::sub(kernel::min(a.y2, b.y2), kernel::max(a.y1, b.y1)), zero));
-  const Expr width =
-      w.let("overlap_w", kernel::max(kernel::sub(kernel::min(a.x2, b.x2), kernel::max(a.x1, b.x1)), zero));
-  const Expr intersection = w.let("intersection", kernel::mul(height, width));
-  const Expr area_a = area(w, a), area_b = area(w, b);
-  const Expr whole = kernel::sub(kernel::add(area_a, area_b), intersection);
-  const Expr valid = w.both(w.lt(zero, intersection), w.both(w.lt(zero, area_a), w.lt(zero, area_b)));
-  return w.let("overlap", w.both(valid, w.lt(threshold, kernel::op(ScalarOp::kDiv, {intersection, whole}))));
-}
+// The boxes that one class keeps, a plane for each corner and one for areas, so that a candidate meets many
+// of them at once.
+class KeptBoxes {
+ public:
+  KeptBoxes(LoopWriter& w, Buffer planes, Expr room, int lanes)
+      : w_(w), planes_(std::move(planes)), room_(std::move(room)), lanes_(lanes) {}
+
+  void store(const Expr& at, const Corners& box, const Expr& area) {
+    const Expr values[] = {box.y1, box.x1, box.y2, box.x2, area};
+    for (int i = 0; i < 5; ++i) w_.store(planes_, plane(i, at), values[i]);
+  }
+
+  // Clears `keep` if one of the `count` boxes overlaps by more than the threshold: intersection / union >
+  // threshold. The last ones first: their scores are nearest, often because they are of the same object.
+  void compare(const Expr& count, const Corners& box, const Expr& area, const Expr& threshold,
+               const kernel::Var& keep) {
+    const kernel::Var left = w_.declare("left", count);
+    for (const int vectors : {kVectors, 1}) {
+      const Expr step = w_.i(int64_t{vectors} * lanes_);
+      w_.while_loop(w_.both(w_.get(keep), w_.le(step, w_.get(left))), [&] {
+        w_.set(left, kernel::sub(w_.get(left), step));
+        compare_vectors(w_.get(left), vectors, nullptr, box, area, threshold, keep);
+      });
+    }
+    if (lanes_ == 1) return;
+    w_.when(w_.both(w_.get(keep), w_.lt(w_.i(0), w_.get(left))),
+            [&] { compare_vectors(w_.i(0), 1, w_.get(left), box, area, threshold, keep); });
+  }
+
+ private:
+  Expr plane(int i, const Expr& at) const { return kernel::add(kernel::mul(room_, w_.i(i)), at); }
+  Expr all_lanes(const Expr& scalar) const {
+    return lanes_ == 1 ? scalar : kernel::broadcast(scalar, lanes_);
+  }
+  // Whether one of the values, none of which is below 0, is above.
+  Expr any(const char* name, std::vector<Expr> values) {
+    for (size_t i = 1; i < values.size(); ++i) values[0] = kernel::max(values[0], values[i]);
+    const Expr most = w_.let(name, lanes_ == 1 ? values[0] : kernel::reduce_lanes(ScalarOp::kMax, values[0]));
+    return w_.lt(kernel::float_const(0.0), most);
+  }
+
+  // Lanes from `count` on are boxes without area, which overlap nothing. Most boxes do not meet at all.
+  void compare_vectors(const Expr& first, int vectors, const Expr& count, const Corners& box,
+                       const Expr& area, const Expr& threshold, const kernel::Var& keep) {
+    const auto load = [&](const char* name, int i, int v) {
+      const Expr at = kernel::add(first, w_.i(v * lanes_));
+      return w_.let(name, kernel::load(planes_, plane(i, at), lanes_, count));
+    };
+    const Expr zero = all_lanes(kernel::float_const(0.0));
+    const auto extent = [&](const char* name, const Expr& low, const Expr& low2, const Expr& high,
+                            const Expr& high2) {
+      return w_.let(name, kernel::max(kernel::sub(kernel::min(high, high2), kernel::max(low, low2)), zero));
+    };
+    std::vector<Expr> both, above;
+    for (int v = 0; v < vectors; ++v) {
+      const Expr height =
+          extent("overlap_h", load("k_y1", 0, v), all_lanes(box.y1), load("k_y2", 2, v), all_lanes(box.y2));
+      const Expr width =
+          extent("overlap_w", load("k_x1", 1, v), all_lanes(box.x1), load("k_x2", 3, v), all_lanes(box.x2));
+      both.push_back(w_.let("intersection", kernel::mul(height, width)));
+    }
+    w_.when(any("most", both), [&] {
+      const Expr mine = all_lanes(area), limit = all_lanes(threshold);
+      for (int v = 0; v < vectors; ++v) {
+        const Expr& part = both[static_cast<size_t>(v)];
+        const Expr other = load("k_area", 4, v);
+        const Expr whole = kernel::sub(kernel::add(other, mine), part);
+        const Expr valid = w_.both(w_.lt(zero, part), w_.both(w_.lt(zero, mine), w_.lt(zero, other)));
+        const Expr over = w_.both(valid, w_.lt(limit, kernel::op(ScalarOp::kDiv, {part, whole})));
+        above.push_back(w_.let("above", kernel::select(over, all_lanes(kernel::float_const(1.0)), zero)));
+      }
+      w_.when(any("worst", above), [&] { w_.set(keep, kernel::op(ScalarOp::kNot, {w_.get(keep)})); });
+    });
+  }
+
+  static constexpr int kVectors = 4;  // so that folding lanes costs little
+  LoopWriter& w_;
+  const Buffer planes_;
+  const Expr room_;
+  const int lanes_;
+};
 
 }  // namespace
 
 SpecialKernel nms_kernel(Dim batches, Dim classes_dim, Dim n_dim, bool center_point_box,
-                         kernel::ParamTable& params) {
+                         const SpecialMachine& machine, kernel::ParamTable& params) {
   SpecialKernel out;
   const Buffer boxes = global("boxes", DType::kF32, Access::kRead),
                scores = global("scores", DType::kF32, Access::kRead);
   const Buffer limits = global("limits", DType::kI64, Access::kRead),
                thresholds = global("thresholds", DType::kF32, Access::kRead);
-  const Buffer selected = global("selected", DType::kI64, Access::kReadWrite),
+  const Buffer selected = global("selected", DType::kI64, Access::kWrite),
                count = global("count", DType::kI64, Access::kWrite);
-  const Buffer work = global("work", DType::kI64, Access::kReadWrite);
-  out.bindings = {boxes, scores, limits, thresholds, selected, count, work};
+  const Buffer work = global("work", DType::kI64, Access::kReadWrite),
+               planes = global("kept", DType::kF32, Access::kReadWrite);
+  out.bindings = {boxes, scores, limits, thresholds, selected, count, work, planes};
   LoopWriter w;
   const Expr n = params.expr(n_dim), classes = params.expr(classes_dim);
   const Expr limit = w.let("limit", w.load(limits, w.i(0)));
   const Expr iou = w.let("iou", w.load(thresholds, w.i(0))),
              least = w.let("least", w.load(thresholds, w.i(1)));
+  KeptBoxes kept(w, planes, n, machine.lanes);
   const kernel::Var total = w.declare("total", w.i(0));
   w.loop("b", params.expr(batches), [&](Expr b) {
     const Expr box0 = w.let("box0", kernel::mul(kernel::mul(b, n), w.i(4)));
     w.loop("c", classes, [&](Expr c) {
       const Expr score0 = w.let("score0", kernel::mul(kernel::add(kernel::mul(b, classes), c), n));
       const auto at = [&](Expr p) { return w.load(scores, kernel::add(score0, p)); };
-      const Expr order = merge_sort(w, DType::kF32, n, true, work, w.i(0), at);
-      const Expr from = w.let("from_row", w.get(total));
-      w.loop("j", n, [&](Expr j) {
-        const Expr p = w.let("p", w.load(work, kernel::add(order, j)));
-        const kernel::Var keep =
-            w.declare("keep", w.both(w.lt(least, at(p)), w.lt(kernel::sub(w.get(total), from), limit)));
-        const kernel::Var s = w.declare("s", from);
-        w.while_loop(w.both(w.get(keep), w.lt(w.get(s), w.get(total))), [&] {
-          const Expr q = w.let("q", w.load(selected, kernel::add(kernel::mul(w.get(s), w.i(3)), w.i(2))));
-          w.set(keep, kernel::op(ScalarOp::kNot, {overlaps(w, boxes, box0, p, q, iou, center_point_box)}));
-          w.bump(s);
+      PositionSort sort(w, DType::kF32, true, machine.keys, work, w.i(0), at);
+      const kernel::Var found = w.declare("found", w.i(0)), number = w.declare("number", w.i(0));
+      w.loop("p", n, [&](Expr p) {
+        w.when(w.lt(least, at(p)), [&] {
+          sort.put(w.get(found), p);
+          w.bump(found);
         });
+      });
+      const Expr candidates = w.let("candidates", w.get(found));
+      const Expr order = sort.run(candidates);
+      const kernel::Var j = w.declare("j", w.i(0));
+      w.while_loop(w.both(w.lt(w.get(j), candidates), w.lt(w.get(number), limit)), [&] {
+        const Expr p = w.let("p", sort.position(order, w.get(j)));
+        const Corners box = corners(w, boxes, box0, p, center_point_box);
+        const Expr mine = area(w, box);
+        const kernel::Var keep = w.declare("keep", w.lt(w.get(number), limit));
+        kept.compare(w.get(number), box, mine, iou, keep);
         w.when(w.get(keep), [&] {
+          kept.store(w.get(number), box, mine);
+          w.bump(number);
           const Expr row = w.let("row", kernel::mul(w.get(total), w.i(3)));
           w.store(selected, row, b);
           w.store(selected, kernel::add(row, w.i(1)), c);
           w.store(selected, kernel::add(row, w.i(2)), p);
           w.bump(total);
         });
+        w.bump(j);
       });
     });
   });

@@ -15,11 +15,17 @@ struct SpecialKernel {
   std::vector<kernel::Stmt> body;
 };
 
+// What a kernel may use: vectors of so many 32-bit elements, and keys (special_sort.h). GPU kernels use none.
+struct SpecialMachine {
+  int lanes = 1;
+  bool keys = false;
+};
+
 // input [outer, n, inner] -> values, indices (i64) [outer, k, inner], workspace (i64) [outer * inner, 2 * n].
-// Stable: equal elements by lower index; NaN counts as greatest. One tile a (outer, inner) pair. A merge sort
-// of indices, cut to k: O(n log n) in any case.
+// Stable: equal elements by lower index; NaN counts as greatest. One tile a (outer, inner) pair. All
+// positions are sorted, then cut to k.
 SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n, Dim inner, Dim k, bool largest,
-                           kernel::ParamTable& params);
+                           const SpecialMachine& machine, kernel::ParamTable& params);
 
 // input [shape] -> indices (i64) [rank, count] written with a row stride of `stride` elements, count (i64,
 // one element). Two passes when stride is the count itself: `count_only` makes the first (binds input,
@@ -41,12 +47,15 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
 
 // input [n] -> values [n], first indices, inverse, counts (i64) [n], number (i64, one element), workspace
 // (i64) [2 * n].
-SpecialKernel unique_kernel(DType dtype, Dim n, bool sorted, kernel::ParamTable& params);
+SpecialKernel unique_kernel(DType dtype, Dim n, bool sorted, const SpecialMachine& machine,
+                            kernel::ParamTable& params);
 
 // ONNX NonMaxSuppression: boxes f32 [batches, n, 4], scores f32 [batches, classes, n], limits i64 [1]
 // (max_output, per class), thresholds f32 [2] (iou, score) -> selected i64 [bound, 3], count (i64), workspace
-// (i64) [2 * n].
-SpecialKernel nms_kernel(Dim batches, Dim classes, Dim n, bool center_point_box, kernel::ParamTable& params);
+// (i64) [2 * n], kept boxes f32 [5 * n]. Sorts only what passes the score; a candidate meets vectors of
+// kept boxes.
+SpecialKernel nms_kernel(Dim batches, Dim classes, Dim n, bool center_point_box,
+                         const SpecialMachine& machine, kernel::ParamTable& params);
 
 // Turns a SpecialKernel into a named kernel.
 kernel::Kernel finish_special(std::string name, SpecialKernel special, const kernel::ParamTable& params);

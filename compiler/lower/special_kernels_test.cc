@@ -25,16 +25,19 @@ int32_t run(SpecialKernel special, const kernel::ParamTable& params,
 }
 
 TEST_CASE("top_k is a stable selection, NaN greatest") {
-  for (const int64_t n : {1, 2, 7, 16, 33}) {
-    for (const bool largest : {false, true}) {
+  for (const int64_t n : {1, 2, 7, 16, 33, 300}) {
+    for (const int way : {0, 1, 2, 3}) {
+      const bool largest = way % 2 == 1;
+      const SpecialMachine machine{1, way > 1};
       const int64_t outer = 2, inner = 3, k = (n + 1) / 2;
       std::vector<float> in(static_cast<size_t>(outer * n * inner)),
           values(static_cast<size_t>(outer * k * inner));
       std::vector<int64_t> indices(values.size()), work(static_cast<size_t>(outer * inner * 2 * n));
-      for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i * 37 % 11);
+      for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i * 37 % 11) - 5;
       in[0] = NAN;
+      in[in.size() / 2] = -0.0f;
       kernel::ParamTable params;
-      CHECK(run(top_k_kernel(DType::kF32, outer, n, inner, k, largest, params), params,
+      CHECK(run(top_k_kernel(DType::kF32, outer, n, inner, k, largest, machine, params), params,
                 {bytes(in), bytes(values), bytes(indices), bytes(work)}) == 0);
       for (int64_t o = 0; o < outer; ++o) {
         for (int64_t l = 0; l < inner; ++l) {
@@ -82,11 +85,12 @@ TEST_CASE("scatters combine in order and refuse bad indices") {
 
 TEST_CASE("unique, sorted and in order of appearance") {
   std::vector<float> in = {2, 1, 1, 3, 4, 3};
-  for (const bool sorted : {true, false}) {
+  for (const int way : {0, 1, 2, 3}) {
+    const bool sorted = way % 2 == 0;
     std::vector<float> values(6);
     std::vector<int64_t> first(6), inverse(6), counts(6), number(1), work(12);
     kernel::ParamTable params;
-    CHECK(run(unique_kernel(DType::kF32, 6, sorted, params), params,
+    CHECK(run(unique_kernel(DType::kF32, 6, sorted, {1, way > 1}, params), params,
               {bytes(in), bytes(values), bytes(first), bytes(inverse), bytes(counts), bytes(number),
                bytes(work)}) == 0);
     CHECK(number[0] == 4);
@@ -100,17 +104,30 @@ TEST_CASE("unique, sorted and in order of appearance") {
 }
 
 TEST_CASE("non-maximum suppression keeps the best of overlapping boxes") {
-  // Three clusters of two boxes, as in ONNX's own example.
-  std::vector<float> boxes = {0, 0,  1, 1,  0, 0.1f,  1, 1.1f,  0, -0.1f, 1, 0.9f,
-                              0, 10, 1, 11, 0, 10.1f, 1, 11.1f, 0, 100,   1, 101};
-  std::vector<float> scores = {0.9f, 0.75f, 0.6f, 0.95f, 0.5f, 0.3f}, thresholds = {0.5f, 0.0f};
-  std::vector<int64_t> limits = {3}, selected(18), count(1), work(12);
-  kernel::ParamTable params;
-  CHECK(run(nms_kernel(1, 1, 6, false, params), params,
-            {bytes(boxes), bytes(scores), bytes(limits), bytes(thresholds), bytes(selected), bytes(count),
-             bytes(work)}) == 0);
-  CHECK(count[0] == 3);
-  CHECK(std::vector<int64_t>{selected[2], selected[5], selected[8]} == std::vector<int64_t>{3, 0, 5});
+  // Three clusters of two boxes, as in ONNX's own example; then many boxes, so that whole vectors are met.
+  for (const int lanes : {1, 4, 16}) {
+    std::vector<float> boxes = {0, 0,  1, 1,  0, 0.1f,  1, 1.1f,  0, -0.1f, 1, 0.9f,
+                                0, 10, 1, 11, 0, 10.1f, 1, 11.1f, 0, 100,   1, 101};
+    std::vector<float> scores = {0.9f, 0.75f, 0.6f, 0.95f, 0.5f, 0.3f}, thresholds = {0.5f, 0.0f};
+    for (int i = 0; i < 40; ++i) {  // every other one is half covered by its neighbour
+      const float y = 200 + 10 * static_cast<float>(i / 2) + 0.2f * static_cast<float>(i % 2);
+      boxes.insert(boxes.end(), {y, 0, y + 1, 1});
+      scores.push_back(i == 7 ? -1 : 0.2f - 0.001f * static_cast<float>(i));
+    }
+    const auto n = static_cast<int64_t>(scores.size());
+    for (const int64_t limit : {3, 100}) {
+      std::vector<int64_t> limits = {limit}, selected(scores.size() * 3), count(1), work(scores.size() * 2);
+      std::vector<float> kept(scores.size() * 5);
+      kernel::ParamTable params;
+      CHECK(run(nms_kernel(1, 1, n, false, {lanes, lanes > 1}, params), params,
+                {bytes(boxes), bytes(scores), bytes(limits), bytes(thresholds), bytes(selected), bytes(count),
+                 bytes(work), bytes(kept)}) == 0);
+      std::vector<int64_t> order = {3, 0, 5};
+      for (int64_t i = 0; i < 20 && limit > 3; ++i) order.push_back(6 + 2 * i);
+      CHECK(count[0] == static_cast<int64_t>(order.size()));
+      for (size_t i = 0; i < order.size(); ++i) CHECK(selected[3 * i + 2] == order[i]);
+    }
+  }
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <map>
+
 #include "compiler/lower/block_lowering.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/special_kernels.h"
@@ -9,7 +11,7 @@ using graph::Node;
 using graph::OpKind;
 using graph::Value;
 
-// One dispatch of a special kernel: the same body at every level.
+// One dispatch of a special kernel: the same body at every level, but for the lanes of its vectors.
 class SpecialDispatch {
  public:
   SpecialDispatch(BlockLowering& block, const Node& node) : block_(block), node_(node) {}
@@ -31,29 +33,24 @@ class SpecialDispatch {
     bind(place.buffer, access, place.offset * Dim(dtype_bits(value->type.dtype) / 8));
   }
 
-  void finish(const std::string& label, SpecialKernel special) {
+  void finish(const std::string& label, const std::function<SpecialKernel(const SpecialMachine&)>& make) {
     auto dispatch = std::make_shared<DispatchStep>();
     dispatch->label = label;
     dispatch->kind = kind_name(RootKind::kSpecial);
     if (node_.source) dispatch->sources.push_back(node_.source);
     dispatch->bindings = std::move(bindings_);
-    auto k = std::make_shared<kernel::Kernel>(finish_special(label, std::move(special), params_));
-    // What the kernel does with its bindings, the kernel knows best.
-    for (size_t i = 0; i < k->bindings.size(); ++i) dispatch->bindings[i].access = k->bindings[i]->access;
-    measure_work(*dispatch);
-    for (const auto& s : dispatch->sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
-    k->schedule = "special";
     const Target& target = block_.context().target();
-    if (is_gpu(target.arch)) {  // a tile is one thread's
-      k->threads = 1;
-      k->thread = kernel::make_var("t");
+    std::map<int, std::pair<std::shared_ptr<kernel::Kernel>, Dim>> made;  // by lanes
+    for (const Level level : variant_levels(target)) {
+      const SpecialMachine m =
+          is_gpu(target.arch) ? SpecialMachine{} : SpecialMachine{machine(level).vector_bits / 32, true};
+      auto& [k, tiles] = made[m.lanes];
+      if (!k) std::tie(k, tiles) = kernel_of(label, make(m), *dispatch);
+      dispatch->variants.push_back({level, k, tiles});
     }
-    const std::string problems = kernel::verify(*k);
-    TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);
-    for (const kernel::Param& p : k->params) dispatch->params.push_back(p.value);
-    Dim tiles = 1;
-    for (const kernel::GridAxis& axis : k->grid) tiles = tiles * axis.extent;
-    for (const Level level : variant_levels(target)) dispatch->variants.push_back({level, k, tiles});
+    measure_work(*dispatch);
+    const kernel::Kernel& any = *dispatch->variants[0].kernel;
+    for (const kernel::Param& p : any.params) dispatch->params.push_back(p.value);
     Step step;
     step.kind = Step::Kind::kDispatch;
     step.dispatch = std::move(dispatch);
@@ -61,6 +58,24 @@ class SpecialDispatch {
   }
 
  private:
+  std::pair<std::shared_ptr<kernel::Kernel>, Dim> kernel_of(const std::string& label, SpecialKernel special,
+                                                            DispatchStep& dispatch) {
+    auto k = std::make_shared<kernel::Kernel>(finish_special(label, std::move(special), params_));
+    // What the kernel does with its bindings, the kernel knows best.
+    for (size_t i = 0; i < k->bindings.size(); ++i) dispatch.bindings[i].access = k->bindings[i]->access;
+    for (const auto& s : dispatch.sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
+    k->schedule = "special";
+    if (is_gpu(block_.context().target().arch)) {  // a tile is one thread's
+      k->threads = 1;
+      k->thread = kernel::make_var("t");
+    }
+    const std::string problems = kernel::verify(*k);
+    TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);
+    Dim tiles = 1;
+    for (const kernel::GridAxis& axis : k->grid) tiles = tiles * axis.extent;
+    return {k, tiles};
+  }
+
   // Bytes only: how many operations a sort or a search takes, the data says.
   void measure_work(DispatchStep& dispatch) {
     Work& work = dispatch.work;
@@ -106,8 +121,10 @@ void lower_top_k(Node& node, BlockLowering& block) {
   const int workspace =
       block.context().add_temporary("top_k workspace", DType::kI64, outer * inner * shape[axis] * 2);
   d.bind(workspace, kernel::Access::kReadWrite);
-  d.finish("top_k", top_k_kernel(in->type.dtype, outer, shape[axis], inner, node.result(0)->type.shape[axis],
-                                 node.bool_attr("largest"), d.params()));
+  d.finish("top_k", [&](const SpecialMachine& machine) {
+    return top_k_kernel(in->type.dtype, outer, shape[axis], inner, node.result(0)->type.shape[axis],
+                        node.bool_attr("largest"), machine, d.params());
+  });
 }
 
 void lower_scatter(Node& node, BlockLowering& block) {
@@ -121,13 +138,16 @@ void lower_scatter(Node& node, BlockLowering& block) {
   const DType index_type = node.operand(1)->type.dtype;
   const std::string& reduction = node.str("reduction");
   if (node.kind == OpKind::kScatterElements) {
-    d.finish(
-        "scatter_elements",
-        scatter_elements_kernel(out->type.dtype, index_type, out->type.shape, node.operand(1)->type.shape,
-                                static_cast<int>(node.int_attr("axis")), reduction, d.params()));
+    d.finish("scatter_elements", [&](const SpecialMachine&) {
+      return scatter_elements_kernel(out->type.dtype, index_type, out->type.shape,
+                                     node.operand(1)->type.shape, static_cast<int>(node.int_attr("axis")),
+                                     reduction, d.params());
+    });
   } else {
-    d.finish("scatter_nd", scatter_nd_kernel(out->type.dtype, index_type, out->type.shape,
-                                             node.operand(1)->type.shape, reduction, d.params()));
+    d.finish("scatter_nd", [&](const SpecialMachine&) {
+      return scatter_nd_kernel(out->type.dtype, index_type, out->type.shape, node.operand(1)->type.shape,
+                               reduction, d.params());
+    });
   }
 }
 
@@ -151,7 +171,9 @@ void lower_nonzero(Node& node, BlockLowering& block) {
     SpecialDispatch d(block, node);
     d.bind_input(node.operand());
     d.bind_output(node.result(1));
-    d.finish("nonzero_count", nonzero_count_kernel(in->type.dtype, in->type.shape, d.params()));
+    d.finish("nonzero_count", [&](const SpecialMachine&) {
+      return nonzero_count_kernel(in->type.dtype, in->type.shape, d.params());
+    });
   }
   read_count(node, 1, block);
   place_dense(block, node.result(0));
@@ -159,7 +181,9 @@ void lower_nonzero(Node& node, BlockLowering& block) {
   d.bind_input(node.operand());
   d.bind_output(node.result(0));
   const Dim count = node.result(0)->type.shape[1];
-  d.finish("nonzero", nonzero_kernel(in->type.dtype, in->type.shape, count, d.params()));
+  d.finish("nonzero", [&](const SpecialMachine&) {
+    return nonzero_kernel(in->type.dtype, in->type.shape, count, d.params());
+  });
 }
 
 // A temporary of `elements` in which a kernel leaves a result whose size only it finds out.
@@ -180,7 +204,9 @@ void lower_unique(Node& node, BlockLowering& block) {
     d.bind_output(v);
   }
   d.bind(context.add_temporary("unique workspace", DType::kI64, n * 2), kernel::Access::kReadWrite);
-  d.finish("unique", unique_kernel(in->type.dtype, n, node.bool_attr("sorted"), d.params()));
+  d.finish("unique", [&](const SpecialMachine& machine) {
+    return unique_kernel(in->type.dtype, n, node.bool_attr("sorted"), machine, d.params());
+  });
 }
 
 void lower_nms(Node& node, BlockLowering& block) {
@@ -202,11 +228,14 @@ void lower_nms(Node& node, BlockLowering& block) {
   if (!context.has_place(node.result(0)))
     context.set_place(node.result(0), bounded_place(block, node.result(0), room));
   place_dense(block, node.result(1));
-  d.bind_output(node.result(0), kernel::Access::kReadWrite);
+  d.bind_output(node.result(0));
   d.bind_output(node.result(1));
   d.bind(context.add_temporary("nms workspace", DType::kI64, scores[2] * 2), kernel::Access::kReadWrite);
-  d.finish("nms",
-           nms_kernel(scores[0], scores[1], scores[2], node.bool_attr("center_point_box"), d.params()));
+  d.bind(context.add_temporary("nms boxes", DType::kF32, scores[2] * 5), kernel::Access::kReadWrite);
+  d.finish("nms", [&](const SpecialMachine& machine) {
+    return nms_kernel(scores[0], scores[1], scores[2], node.bool_attr("center_point_box"), machine,
+                      d.params());
+  });
 }
 
 }  // namespace
