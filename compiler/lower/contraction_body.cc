@@ -185,7 +185,11 @@ class Contraction {
         shape.a_row_bytes = std::abs(step->i) * dtype_bits(a_load_->type.dtype) / 8;
     }
     if (p_.windows) {
-      shape.whole_depth = p_.geometry.channels % group_ != 0;
+      // Tap by tap, runs of few channels would cost more than their products.
+      constexpr int64_t kLongWindow = 1024;
+      const bool few =
+          group_ == 1 && p_.geometry.channels < r_.machine->vector_bits / 32 && p_.k.value() <= kLongWindow;
+      shape.whole_depth = few || p_.geometry.channels % group_ != 0;
       shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
     }
     shape.widens_a = group_ == 1 && !a_load_ && !p_.windows &&
@@ -321,8 +325,10 @@ class Contraction {
       ConvSource source;
       source.type = access_.type(0);
       if (const graph::Attr* fill = r_.root->find("pad_value")) source.padding = std::get<int64_t>(*fill);
-      source.pixel = [=, this](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
-        return access_.vector(0, channel_index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes);
+      source.pixel = [=, this](const Expr& image, const Expr& iz, const Expr& iy, const Expr& ix,
+                               const Expr& c, int lanes) {
+        return access_.vector(0, channel_index(image, kernel::add(c, var_expr(lane)), iz, iy, ix), lane,
+                              lanes);
       };
       source.rows_contiguous = rows_contiguous();
       return [=, this](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
@@ -507,16 +513,16 @@ class Contraction {
     };
   }
 
-  // Logical index of input channel c (inside the group) of pixel (iy, ix); spatial dimensions as many as the
-  // operand has.
-  Index channel_index(const Expr& image, const Expr& c, const Expr& iy, const Expr& ix) const {
+  // Logical index of input channel c (inside the group) of a pixel; spatial dimensions as many as the operand
+  // has.
+  Index channel_index(const Expr& image, const Expr& c, const Expr& iz, const Expr& iy,
+                      const Expr& ix) const {
     // A run that crosses pixels counts in channels; where a pixel has one, that is the same as counting
     // pixels, and must be written so: an index into a dimension of extent 1 is taken for 0.
     const bool single = p_.geometry.channels == 1;
     const Expr channel = single ? b_ : kernel::add(kernel::mul(b_, int_const(p_.geometry.channels)), c);
     const Expr x = single ? kernel::add(ix, c) : ix;
-    if (r_.root->operand(0)->type.rank() == 3) return {image, channel, x};
-    return {image, channel, iy, x};
+    return spatial_index(r_.root->operand(0)->type.shape.size(), image, channel, iz, iy, x);
   }
 
   // Whether c of pixel ix+1 follows c of pixel ix by exactly `channels` elements.
@@ -524,8 +530,9 @@ class Contraction {
     if (!b_->args.empty() || b_->kind == kernel::ExprKind::kVar) return false;  // groups interleave
     // Channels-last memory of an operand that is read in place has this property; test it through two loads
     // whose distance must be `channels`.
-    const Expr e0 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(0)));
-    const Expr e1 = r_.element(0, channel_index(int_const(0), int_const(0), int_const(0), int_const(1)));
+    const Expr zero = int_const(0);
+    const Expr e0 = r_.element(0, channel_index(zero, zero, zero, zero, zero));
+    const Expr e1 = r_.element(0, channel_index(zero, zero, zero, zero, int_const(1)));
     const auto position = [](const Expr& element) -> std::optional<int64_t> {
       const Expr e = load_behind(element);
       if (e->kind != kernel::ExprKind::kLoad || e->args[0]->kind != kernel::ExprKind::kConst)
@@ -687,7 +694,7 @@ bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
            (root.operand(0)->type.shape.back().is_const() && is_static(root.operand(1)->type.shape));
   if (root.kind != OpKind::kConv || !constant_rhs) return false;
   const int rank = root.operand(0)->type.rank();
-  return (rank == 3 || rank == 4) &&
+  return rank >= 3 && rank <= (is_depthwise(root) ? 4 : 5) &&
          (all_are(root.ints("lhs_dilations"), 1) || (!bytes && is_pixel_shuffle(root)));
 }
 

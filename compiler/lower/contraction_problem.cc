@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction_problem.h"
 
 #include <algorithm>
+#include <array>
 
 namespace tern::lower {
 namespace {
@@ -29,12 +30,22 @@ Index delinearize(const Expr& linear, const Shape& shape, kernel::ParamTable& pa
   return out;
 }
 
-// Spatial attributes of a 1-d or 2-d convolution as two numbers, the missing height being `missing`.
-std::pair<int64_t, int64_t> spatial(const std::vector<int64_t>& v, int64_t missing) {
-  return v.size() == 1 ? std::pair{missing, v[0]} : std::pair{v[0], v[1]};
+// Spatial attributes of a convolution as three numbers, depth and height being `missing` where there are
+// fewer.
+std::array<int64_t, 3> spatial(const std::vector<int64_t>& v, int64_t missing) {
+  std::array<int64_t, 3> out = {missing, missing, missing};
+  std::copy(v.begin(), v.end(), out.end() - static_cast<std::ptrdiff_t>(v.size()));
+  return out;
 }
 
 }  // namespace
+
+Index spatial_index(size_t rank, const Expr& image, const Expr& channel, const Expr& z, const Expr& y,
+                    const Expr& x) {
+  if (rank == 3) return {image, channel, x};
+  if (rank == 4) return {image, channel, y, x};
+  return {image, channel, z, y, x};
+}
 
 bool is_depthwise(const Node& conv) {
   const Shape& w = conv.operand(1)->type.shape;
@@ -76,19 +87,24 @@ ConvGeometry conv_geometry(const Node& conv) {
   const Shape& x = conv.operand(0)->type.shape;
   const Shape& w = conv.operand(1)->type.shape;
   const Shape& out = conv.result()->type.shape;
-  const bool one = x.size() == 3;
+  const auto extents = [](const Shape& shape, size_t first) {
+    Shape all(3, Dim(1));
+    std::copy(shape.begin() + static_cast<std::ptrdiff_t>(first), shape.end(),
+              all.end() - static_cast<std::ptrdiff_t>(shape.size() - first));
+    return all;
+  };
+  const Shape in = extents(x, 2), to = extents(out, 2), window = extents(w, 2);
   ConvGeometry g;
   g.images = x[0];
-  g.height = one ? Dim(1) : x[2];
-  g.width = x.back();
-  g.out_height = one ? Dim(1) : out[2];
-  g.out_width = out.back();
   g.channels = w[1].value();
-  g.window_h = one ? 1 : w[2].value();
-  g.window_w = w.back().value();
-  std::tie(g.stride_h, g.stride_w) = spatial(conv.ints("strides"), 1);
-  std::tie(g.dilation_h, g.dilation_w) = spatial(conv.ints("dilations"), 1);
-  std::tie(g.pad_top, g.pad_left) = spatial(conv.ints("low"), 0);
+  g.depth = in[0], g.height = in[1], g.width = in[2];
+  g.out_depth = to[0], g.out_height = to[1], g.out_width = to[2];
+  g.window_d = window[0].value(), g.window_h = window[1].value(), g.window_w = window[2].value();
+  const auto strides = spatial(conv.ints("strides"), 1), dilations = spatial(conv.ints("dilations"), 1),
+             low = spatial(conv.ints("low"), 0);
+  g.stride_d = strides[0], g.stride_h = strides[1], g.stride_w = strides[2];
+  g.dilation_d = dilations[0], g.dilation_h = dilations[1], g.dilation_w = dilations[2];
+  g.pad_front = low[0], g.pad_top = low[1], g.pad_left = low[2];
   return g;
 }
 
@@ -96,10 +112,10 @@ ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_tabl
   const ConvGeometry g = conv_geometry(conv);
   const Shape& w = conv.operand(1)->type.shape;
   const int64_t groups = conv.int_attr("groups"), columns = w[0].value() / groups,
-                taps = g.window_h * g.window_w;
-  const bool one = conv.operand(0)->type.rank() == 3;
+                taps = g.window_d * g.window_h * g.window_w;
+  const size_t rank = conv.operand(0)->type.shape.size();
   kernel::ParamTable* params = &param_table;
-  const Shape pixels{g.images, g.out_height, g.out_width};
+  const Shape pixels{g.images, g.out_depth, g.out_height, g.out_width};
   ContractionProblem p;
   p.geometry = g;
   p.batch = groups;
@@ -108,13 +124,13 @@ ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_tabl
   p.k = g.channels * taps;
   const auto at_pixel = [=](const Expr& m, const Expr& channel) {
     const Index i = delinearize(m, pixels, *params);
-    return one ? Index{i[0], channel, i[2]} : Index{i[0], channel, i[1], i[2]};
+    return spatial_index(rank, i[0], channel, i[1], i[2], i[3]);
   };
   p.out_index = [=](const Expr& b, const Expr& m, const Expr& n) {
     return at_pixel(m, kernel::add(kernel::mul(b, int_const(columns)), n));
   };
   // A window of one pixel, without padding or stride: rows of pixels are rows of A.
-  p.windows = !(taps == 1 && g.stride_h == 1 && g.stride_w == 1 && all_are(conv.ints("low"), 0) &&
+  p.windows = !(taps == 1 && all_are(conv.ints("strides"), 1) && all_are(conv.ints("low"), 0) &&
                 all_are(conv.ints("high"), 0));
   p.a_index = [=](const Expr& b, const Expr& m, const Expr& k) {
     return at_pixel(m, kernel::add(kernel::mul(b, int_const(g.channels)), k));
@@ -131,8 +147,8 @@ ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_tabl
 bool is_pixel_shuffle(const Node& conv) {
   const std::vector<int64_t>& steps = conv.ints("lhs_dilations");
   const Shape& w = conv.operand(1)->type.shape;
-  if (all_are(steps, 1) || conv.int_attr("groups") != 1 || !all_are(conv.ints("strides"), 1) ||
-      !all_are(conv.ints("dilations"), 1))
+  if (all_are(steps, 1) || steps.size() > 2 || conv.int_attr("groups") != 1 ||
+      !all_are(conv.ints("strides"), 1) || !all_are(conv.ints("dilations"), 1))
     return false;
   for (size_t d = 0; d < steps.size(); ++d) {
     if (!w[d + 2].is_const(steps[d]) || conv.ints("low")[d] != steps[d] - 1 ||
@@ -146,8 +162,8 @@ bool is_pixel_shuffle(const Node& conv) {
 ContractionProblem pixel_shuffle_problem(const Node& conv, kernel::ParamTable& param_table) {
   const Shape &x = conv.operand(0)->type.shape, &w = conv.operand(1)->type.shape;
   const bool one = x.size() == 3;
-  const auto [step_h, step_w] = spatial(conv.ints("lhs_dilations"), 1);
-  const int64_t channels = w[1].value(), outputs = w[0].value(), sh = step_h, sw = step_w;
+  const auto steps = spatial(conv.ints("lhs_dilations"), 1);
+  const int64_t channels = w[1].value(), outputs = w[0].value(), sh = steps[1], sw = steps[2];
   kernel::ParamTable* params = &param_table;
   const Shape pixels{x[0], one ? Dim(1) : x[2], x.back()};
   ContractionProblem p;

@@ -27,13 +27,16 @@ struct ContractionProblem {
 
 // `constant_rhs`: operand 1 is a constant, so b_element is wanted.
 ContractionProblem dot_problem(const graph::Node& dot, kernel::ParamTable& params, bool constant_rhs);
-// A convolution with constant weights and one or two spatial dimensions; batch counts the groups.
+// A convolution with constant weights and up to three spatial dimensions; batch counts the groups.
 ContractionProblem conv_problem(const graph::Node& conv, kernel::ParamTable& params);
 // A transposed convolution whose windows do not overlap (steps as wide as the window, nothing cut off): each
 // input pixel gives a block of outputs of its own.
 bool is_pixel_shuffle(const graph::Node& conv);
 ContractionProblem pixel_shuffle_problem(const graph::Node& conv, kernel::ParamTable& params);
 ConvGeometry conv_geometry(const graph::Node& conv);
+// Index of a pixel's channel in a value of that rank, which has the last rank - 2 of z, y and x.
+std::vector<kernel::Expr> spatial_index(size_t rank, const kernel::Expr& image, const kernel::Expr& channel,
+                                        const kernel::Expr& z, const kernel::Expr& y, const kernel::Expr& x);
 bool is_depthwise(const graph::Node& conv);
 
 }  // namespace tern::lower

@@ -66,38 +66,57 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
                                  const Expr& k0, const Expr& depth, int64_t row_stride,
                                  kernel::ParamTable& params) {
   const Expr height = params.expr(g.height), width = params.expr(g.width);
-  const Expr out_w = params.expr(g.out_width), out_pixels = params.expr(g.out_height * g.out_width);
-  const bool whole = block_depth >= g.channels * g.window_h * g.window_w;
+  const Expr out_w = params.expr(g.out_width);
+  const Dim out_plane = g.out_height * g.out_width;
+  const Expr out_pixels = params.expr(g.out_depth * out_plane);
+  const int64_t taps_of_plane = g.window_h * g.window_w, all = g.channels * g.window_d * taps_of_plane;
+  const bool volume = !g.depth.is_const(1) || g.window_d > 1;
+  const bool whole = block_depth >= all;
   const bool part_of_tap = !whole && block_depth < g.channels;
   TERN_CHECK(whole || block_depth % g.channels == 0 || g.channels % block_depth == 0,
              "depth block {} does not suit {} channels", block_depth, g.channels);
   const int64_t run = part_of_tap ? block_depth : g.channels;
   const bool one = g.images.is_const(1);
+  const auto first_of = [](const Expr& out, int64_t stride, int64_t pad) {
+    return kernel::sub(kernel::mul(out, int_const(stride)), int_const(pad));
+  };
 
   const auto row = [&](const Expr& i) -> Stmts {
     const Var m = kernel::make_var("m"), pixel = kernel::make_var("pixel"), image = kernel::make_var("image");
-    const Var iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0"), to = kernel::make_var("to");
-    Stmts out{
-        kernel::let(m, kernel::add(row0, i)),
-        kernel::let(image, one ? int_const(0) : kernel::index_div(var_expr(m), out_pixels)),
-        kernel::let(pixel, one ? var_expr(m) : kernel::index_rem(var_expr(m), out_pixels)),
-        kernel::let(iy0,
-                    kernel::sub(kernel::mul(kernel::index_div(var_expr(pixel), out_w), int_const(g.stride_h)),
-                                int_const(g.pad_top))),
-        kernel::let(ix0,
-                    kernel::sub(kernel::mul(kernel::index_rem(var_expr(pixel), out_w), int_const(g.stride_w)),
-                                int_const(g.pad_left))),
-        kernel::let(to, kernel::mul(i, int_const(row_stride)))};
+    const Var iz0 = kernel::make_var("iz0"), iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0"),
+              to = kernel::make_var("to"), in_plane = volume ? kernel::make_var("in_plane") : pixel;
+    Stmts out{kernel::let(m, kernel::add(row0, i)),
+              kernel::let(image, one ? int_const(0) : kernel::index_div(var_expr(m), out_pixels)),
+              kernel::let(pixel, one ? var_expr(m) : kernel::index_rem(var_expr(m), out_pixels))};
+    if (volume) {
+      const Expr plane = params.expr(out_plane);
+      out.push_back(
+          kernel::let(iz0, first_of(kernel::index_div(var_expr(pixel), plane), g.stride_d, g.pad_front)));
+      out.push_back(kernel::let(in_plane, kernel::index_rem(var_expr(pixel), plane)));
+    }
+    append(out,
+           {kernel::let(iy0, first_of(kernel::index_div(var_expr(in_plane), out_w), g.stride_h, g.pad_top)),
+            kernel::let(ix0, first_of(kernel::index_rem(var_expr(in_plane), out_w), g.stride_w, g.pad_left)),
+            kernel::let(to, kernel::mul(i, int_const(row_stride)))});
+    Expr iz = int_const(0);  // the plane of the window that is being copied
     const auto copy = [&](const Expr& iy, const Expr& ix, const Expr& c, const Expr& at, int64_t count) {
       return vector_run(count, lanes, [&](const Expr& offset, int n) -> Stmts {
         return {kernel::store(block, kernel::add(at, offset),
-                              source.pixel(var_expr(image), iy, ix, kernel::add(c, offset), n))};
+                              source.pixel(var_expr(image), iz, iy, ix, kernel::add(c, offset), n))};
       });
     };
     const auto fill = [&](const Expr& at, int64_t count, int64_t value) {
       return vector_run(count, lanes, [&](const Expr& offset, int n) -> Stmts {
         return {kernel::store(block, kernel::add(at, offset), constant(value, source.type, n))};
       });
+    };
+    // What `inside` makes of plane kz of the window, if it is in range.
+    const auto plane = [&](const Expr& kz, const std::function<Stmts()>& inside, Stmts outside) -> Stmts {
+      if (!volume) return inside();
+      const Var z = kernel::make_var("iz");
+      iz = var_expr(z);
+      return {kernel::let(z, kernel::add(var_expr(iz0), kernel::mul(kz, int_const(g.dilation_d)))),
+              kernel::if_then(in_range(iz, params.expr(g.depth)), inside(), std::move(outside))};
     };
     // One tap: in range or zero.
     const auto tap = [&](const Expr& ky, const Expr& kx, const Expr& c, const Expr& at) -> Stmts {
@@ -114,8 +133,16 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
       const Expr taps = part_of_tap ? int_const(1) : kernel::index_div(depth, int_const(g.channels));
       out.push_back(for_each("tap", taps, [&](const Expr& t) -> Stmts {
         const Expr n = kernel::add(first, t);
-        return tap(kernel::index_div(n, int_const(g.window_w)), kernel::index_rem(n, int_const(g.window_w)),
-                   c0, kernel::add(var_expr(to), kernel::mul(t, int_const(g.channels))));
+        const Expr kz = kernel::index_div(n, int_const(taps_of_plane)),
+                   flat = volume ? kernel::index_rem(n, int_const(taps_of_plane)) : n;
+        const Expr at = kernel::add(var_expr(to), kernel::mul(t, int_const(g.channels)));
+        return plane(
+            kz,
+            [&] {
+              return tap(kernel::index_div(flat, int_const(g.window_w)),
+                         kernel::index_rem(flat, int_const(g.window_w)), c0, at);
+            },
+            fill(at, run, source.padding));
       }));
       return out;
     }
@@ -123,39 +150,49 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
     const bool runs = adjacent && g.window_w > 1 && g.channels < lanes;
     const int64_t length = g.window_w * g.channels, reach = whole_vectors(length, lanes);
     const Expr last = kernel::add(var_expr(ix0), int_const(g.window_w - 1));
-    const Stmt rows_of_window = for_each("ky", int_const(g.window_h), [&](const Expr& ky) -> Stmts {
-      const Expr at = kernel::add(var_expr(to), kernel::mul(ky, int_const(length)));
-      Stmts taps{for_each("kx", int_const(g.window_w), [&](const Expr& kx) {
-        return tap(ky, kx, int_const(0), kernel::add(at, kernel::mul(kx, int_const(g.channels))));
-      })};
-      if (!runs) return taps;
-      // A row of the window as one run, when all of it is inside.
-      const Var iy = kernel::make_var("iy");
-      const Expr inside =
-          all_of({in_range(var_expr(iy), height), kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
-                  kernel::compare(ScalarOp::kLt, last, width)});
-      return {kernel::let(iy, kernel::add(var_expr(iy0), kernel::mul(ky, int_const(g.dilation_h)))),
-              kernel::if_then(inside, copy(var_expr(iy), var_expr(ix0), int_const(0), at, length),
-                              std::move(taps))};
-    });
-    if (adjacent && g.window_h <= kUnrolledRows && reach - length <= kGatherSlack) {
-      // The usual window, with room around it for whole vectors: nothing else to be asked.
-      const int64_t pixels = (reach + g.channels - 1) / g.channels;
-      const Expr bottom = kernel::add(var_expr(iy0), int_const((g.window_h - 1) * g.dilation_h));
-      const Expr inside =
-          all_of({kernel::compare(ScalarOp::kGe, var_expr(iy0), int_const(0)),
-                  kernel::compare(ScalarOp::kLt, bottom, height),
-                  kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
-                  kernel::compare(ScalarOp::kLe, kernel::add(var_expr(ix0), int_const(pixels)), width)});
-      Stmts fast;
-      for (int64_t ky = 0; ky < g.window_h; ++ky)
-        append(fast, copy(kernel::add(var_expr(iy0), int_const(ky * g.dilation_h)), var_expr(ix0),
-                          int_const(0), kernel::add(var_expr(to), int_const(ky * length)), reach));
-      out.push_back(kernel::if_then(inside, std::move(fast), {rows_of_window}));
+    // The window's rows of one plane, from block[from] on.
+    const auto rows_of_plane = [&](const Expr& from) -> Stmts {
+      const Stmt rows_of_window = for_each("ky", int_const(g.window_h), [&](const Expr& ky) -> Stmts {
+        const Expr at = kernel::add(from, kernel::mul(ky, int_const(length)));
+        Stmts taps{for_each("kx", int_const(g.window_w), [&](const Expr& kx) {
+          return tap(ky, kx, int_const(0), kernel::add(at, kernel::mul(kx, int_const(g.channels))));
+        })};
+        if (!runs) return taps;
+        // A row of the window as one run, when all of it is inside.
+        const Var iy = kernel::make_var("iy");
+        const Expr inside = all_of({in_range(var_expr(iy), height),
+                                    kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
+                                    kernel::compare(ScalarOp::kLt, last, width)});
+        return {kernel::let(iy, kernel::add(var_expr(iy0), kernel::mul(ky, int_const(g.dilation_h)))),
+                kernel::if_then(inside, copy(var_expr(iy), var_expr(ix0), int_const(0), at, length),
+                                std::move(taps))};
+      });
+      if (adjacent && g.window_h <= kUnrolledRows && reach - length <= kGatherSlack) {
+        // The usual window, with room around it for whole vectors: nothing else to be asked.
+        const int64_t pixels = (reach + g.channels - 1) / g.channels;
+        const Expr bottom = kernel::add(var_expr(iy0), int_const((g.window_h - 1) * g.dilation_h));
+        const Expr inside =
+            all_of({kernel::compare(ScalarOp::kGe, var_expr(iy0), int_const(0)),
+                    kernel::compare(ScalarOp::kLt, bottom, height),
+                    kernel::compare(ScalarOp::kGe, var_expr(ix0), int_const(0)),
+                    kernel::compare(ScalarOp::kLe, kernel::add(var_expr(ix0), int_const(pixels)), width)});
+        Stmts fast;
+        for (int64_t ky = 0; ky < g.window_h; ++ky)
+          append(fast, copy(kernel::add(var_expr(iy0), int_const(ky * g.dilation_h)), var_expr(ix0),
+                            int_const(0), kernel::add(from, int_const(ky * length)), reach));
+        return {kernel::if_then(inside, std::move(fast), {rows_of_window})};
+      }
+      return {rows_of_window};
+    };
+    const int64_t part = g.channels * taps_of_plane;
+    if (!volume) {
+      append(out, rows_of_plane(var_expr(to)));
     } else {
-      out.push_back(rows_of_window);
+      out.push_back(for_each("kz", int_const(g.window_d), [&](const Expr& kz) {
+        const Expr from = kernel::add(var_expr(to), kernel::mul(kz, int_const(part)));
+        return plane(kz, [&] { return rows_of_plane(from); }, fill(from, part, source.padding));
+      }));
     }
-    const int64_t all = g.channels * g.window_h * g.window_w;
     if (row_stride > all) append(out, fill(kernel::add(var_expr(to), int_const(all)), row_stride - all, 0));
     return out;
   };

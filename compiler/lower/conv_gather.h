@@ -1,6 +1,6 @@
 // Gathering the windows of a convolution's output pixels into rows of worker scratch: A of the implicit GEMM,
-// one block at a time, so no im2col buffer ever exists. Two spatial dimensions; a 1-d convolution has
-// height 1.
+// one block at a time, so no im2col buffer ever exists. Three spatial dimensions; a convolution of fewer has
+// depth 1 and height 1.
 #pragma once
 
 #include <functional>
@@ -14,14 +14,16 @@ struct ConvGeometry {
   int64_t channels = 1;  // input channels of one group
   int64_t window_h = 1, window_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
+  Dim depth = 1, out_depth = 1;
+  int64_t window_d = 1, stride_d = 1, dilation_d = 1, pad_front = 0;
 };
 
 struct ConvSource {
   DType type = DType::kF32;  // of pixels and of the block
   int64_t padding = 0;       // what lies around the input
-  // `lanes` channels from c of input pixel (iy, ix), which is in range.
-  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
-                             const kernel::Expr& c, int lanes)>
+  // `lanes` channels from c of input pixel (iz, iy, ix), which is in range.
+  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iz, const kernel::Expr& iy,
+                             const kernel::Expr& ix, const kernel::Expr& c, int lanes)>
       pixel;
   // Channels of neighbouring pixels of a row follow each other in memory: a run may cross pixels (first
   // layers with 3 channels).
@@ -33,8 +35,8 @@ struct ConvSource {
 inline constexpr int64_t kGatherSlack = 64;
 
 // Fills block[i * row_stride + (k - k0)] for output pixels row0.. row0+rows-1 and k0 <= k < k0+depth, k =
-// (ky, kx, c) row-major. block_depth is the static block size: a multiple of the channels, or a divisor of
-// them, or all of k; then up to row_stride what follows k is 0.
+// (kz, ky, kx, c) row-major. block_depth is the static block size: a multiple of the channels, or a divisor
+// of them, or all of k; then up to row_stride what follows k is 0.
 std::vector<kernel::Stmt> gather_windows(const ConvGeometry& geometry, const ConvSource& source,
                                          int64_t block_depth, int lanes, const kernel::Buffer& block,
                                          const kernel::Expr& row0, const kernel::Expr& rows,

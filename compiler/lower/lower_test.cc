@@ -392,6 +392,27 @@ TEST_CASE("contractions with epilogue") {
   input %w: f32[18,1,3,4] as "w"
   %c = conv(%x, %w) <strides=[1,1], low=[0,1], high=[0,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
   output %c as "c")"});
+  // Volumes: whole windows of few channels, part by part of many, planes outside; groups; a symbolic depth.
+  std::string taps;
+  for (int i = 0; i < 216; ++i) taps += fmt::format("{}{}", i > 0 ? ", " : "", i * 5 % 13 - 6);
+  check_lowering({R"(
+  input %x: f32[2,3,D,5,6] as "x"
+  %w = constant f32[4,3,3,3,2] {)" +
+                      taps +
+                      R"(}
+  %c = conv(%x, %w) <strides=[2,1,2], low=[1,1,0], high=[1,1,1], dilations=[1,1,2], lhs_dilations=[1,1,1], groups=1>
+  %e = neg(%c)
+  output %e as "e")",
+                  {5}});
+  check_lowering({R"(
+  input %x: f32[1,6,3,4,3] as "x"
+  input %k: f32[20,36,1,1,1] as "k"
+  %w = constant f32[36,2,3,1,1] {)" +
+                  taps +
+                  R"(}
+  %c = conv(%x, %w) <strides=[1,1,1], low=[2,0,0], high=[1,0,0], dilations=[2,1,1], lhs_dilations=[1,1,1], groups=3>
+  %d = conv(%c, %k) <strides=[1,1,1], low=[0,0,0], high=[0,0,0], dilations=[1,1,1], lhs_dilations=[1,1,1], groups=1>
+  output %d as "d")"});
   std::string weights;
   for (int i = 0; i < 144; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);
   // Windows side by side: every output has one tap, one contraction makes them all.

@@ -19,7 +19,9 @@ namespace tern::lower {
 
 struct WinogradOperands {
   // `lanes` channels from c of input pixel (iy, ix), which is in range.
-  decltype(ConvSource::pixel) pixel;
+  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
+                             const kernel::Expr& c, int lanes)>
+      pixel;
   kernel::Buffer weights;  // pack_winograd
   // Stores the finished vector of channels n..n+lanes-1 of output pixel (oy, ox); `count` (may be null)
   // limits it.

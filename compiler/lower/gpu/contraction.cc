@@ -109,27 +109,33 @@ class ContractionSource {
     return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
   }
 
-  // Step k of output pixel m's window: k = (ky, kx, channel); 0 outside the image.
+  // Step k of output pixel m's window: k = (kz, ky, kx, channel); 0 outside the image.
   Expr window_element(const Expr& m, const Expr& k) {
     const ConvGeometry& g = p_.geometry;
     const auto div = [&](const Expr& x, const Dim& by) { return kernel::index_div(x, params_.expr(by)); };
     const auto rem = [&](const Expr& x, const Dim& by) { return kernel::index_rem(x, params_.expr(by)); };
-    const Expr image = div(m, g.out_height * g.out_width), pixel = rem(m, g.out_height * g.out_width);
+    const size_t rank = root_.operand(0)->type.shape.size();
+    const Dim plane = g.out_height * g.out_width, volume = g.out_depth * plane;
+    const Expr image = div(m, volume), in_volume = rem(m, volume);
+    const Expr pixel = rank == 5 ? rem(in_volume, plane) : in_volume;
     const Expr tap = div(k, g.channels), channel = rem(k, g.channels);
     const auto position = [](const Expr& out, int64_t stride, const Expr& in, int64_t dilation, int64_t pad) {
       return kernel::sub(
           kernel::add(kernel::mul(out, int_const(stride)), kernel::mul(in, int_const(dilation))),
           int_const(pad));
     };
+    const Dim taps = g.window_h * g.window_w;
+    const Expr flat = rank == 5 ? rem(tap, taps) : tap;
+    const Expr iz = position(div(in_volume, plane), g.stride_d, div(tap, taps), g.dilation_d, g.pad_front);
     const Expr iy =
-        position(div(pixel, g.out_width), g.stride_h, div(tap, g.window_w), g.dilation_h, g.pad_top);
+        position(div(pixel, g.out_width), g.stride_h, div(flat, g.window_w), g.dilation_h, g.pad_top);
     const Expr ix =
-        position(rem(pixel, g.out_width), g.stride_w, rem(tap, g.window_w), g.dilation_w, g.pad_left);
-    const bool one = root_.operand(0)->type.rank() == 3;
+        position(rem(pixel, g.out_width), g.stride_w, rem(flat, g.window_w), g.dilation_w, g.pad_left);
     const Expr c = kernel::add(kernel::mul(b_, int_const(g.channels)), channel);
-    const Expr value = f32(0, one ? Index{image, c, ix} : Index{image, c, iy, ix});
+    const Expr value = f32(0, spatial_index(rank, image, c, iz, iy, ix));
     Expr inside = in_range(ix, params_.expr(g.width));
-    if (!one) inside = kernel::op(ScalarOp::kAnd, {in_range(iy, params_.expr(g.height)), inside});
+    if (rank > 3) inside = both(in_range(iy, params_.expr(g.height)), inside);
+    if (rank > 4) inside = both(in_range(iz, params_.expr(g.depth)), inside);
     return kernel::select(inside, value, kernel::float_const(0.0));
   }
 

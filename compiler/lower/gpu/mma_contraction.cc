@@ -278,10 +278,15 @@ bool has_few_channels(const Node& root, DType dtype) {
          product(Shape(filters.begin() + 2, filters.end())).value() > 1;
 }
 
+// Windows have two dimensions.
+bool has_matrix_form(const Node& root) {
+  return root.kind == OpKind::kDot || root.operand(0)->type.rank() <= 4;
+}
+
 // Whether a level has a variant of the contraction on cooperative matrices that reads constant weights.
 bool has_tile_variant(const Node& root, const LoweringContext& context) {
   const auto& levels = context.target().levels;
-  return LoweringContext::constant_data(root.operand(1)) &&
+  return has_matrix_form(root) && LoweringContext::constant_data(root.operand(1)) &&
          context.stored_type(root.operand(1)) == DType::kF16 &&
          std::any_of(levels.begin(), levels.end(), [&](Level level) {
            return is_gpu(context.target().arch) && gpu_model(level).has_tiles;
@@ -291,6 +296,7 @@ bool has_tile_variant(const Node& root, const LoweringContext& context) {
 }  // namespace
 
 std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& context) {
+  if (!has_matrix_form(root)) return std::nullopt;
   const std::optional<DType> dtype = matrix_type(root, context);
   if (!dtype) {
     if (!has_few_channels(root, DType::kF16) || !has_tile_variant(root, context)) return std::nullopt;
@@ -331,9 +337,9 @@ std::optional<bool> columns_of_memory(const Node& root, LoweringContext& context
 
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
                         kernel::Buffer panels) {
-  if (!problem.n.is_const() || !problem.k.is_const()) return;
-  LoweringContext& context = dispatch.context();
   const Node& root = *dispatch.region().root;
+  if (!problem.n.is_const() || !problem.k.is_const() || !has_matrix_form(root)) return;
+  LoweringContext& context = dispatch.context();
   const int64_t steps = problem.k.value();
   pad_channels(root, problem, DType::kF16, context);
   const int64_t n = problem.n.value(), k = problem.k.value();
@@ -374,7 +380,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
 bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const std::optional<DType> matrix = matrix_type(root, context);
-  if (!matrix) return false;
+  if (!matrix || !has_matrix_form(root)) return false;
   const DType dtype = *matrix;
   const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
   DispatchBuilder dispatch(context, region);
