@@ -210,8 +210,8 @@ class Contraction {
       shape.whole_depth = true;
     }
     // The kernel has a way of its own for a single row (widen_b): the other one is for many.
-    if (word_steps() > 1 && group_ == 1 && a_load_ && !shape.m_static)
-      shape.m = std::max<int64_t>(shape.m, 64);
+    shape.single_row = word_steps() > 1 && group_ == 1 && a_load_ && !shape.m_static;
+    if (shape.single_row) shape.m = std::max<int64_t>(shape.m, 64);
     schedule_ = default_contraction_schedule(shape, *r_.machine);
     if (word_steps() > 1 && group_ == 1 && schedule_.block_depth % word_steps() != 0 && !shape.whole_depth) {
       shape.whole_depth = true;  // a block would split a word

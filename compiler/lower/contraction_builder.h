@@ -65,8 +65,8 @@ class Builder {
   // Bytes of a step of vector j of the columns from n on.
   Expr b_bytes(const Expr& n, const Expr& step, int j) const;
 
-  // Whole groups of columns, then what is left.
-  Stmts column_groups();
+  // Whole groups of so many vectors of columns, then what is left.
+  Stmts column_groups(int vectors);
 
   // All rows of the block for the columns n.. n + vectors*lanes; `valid` (null: all) says how many columns
   // exist.

@@ -97,7 +97,7 @@ Stmts Builder::single_row() {
   words_in_place_ = true;
   k0_ = int_const(0);
   depth_ = k_;
-  Stmts out = column_groups();
+  Stmts out = column_groups(s_.row_vectors);
   words_in_place_ = false;
   one_depth_block_ = one_block;
   return out;
@@ -131,7 +131,7 @@ Stmts Builder::depth_block() {
       return a_bytes(row_base(row), step, count);
     }));
   }
-  append(out, column_groups());
+  append(out, column_groups(s_.vectors));
   return out;
 }
 
@@ -152,24 +152,25 @@ Expr Builder::b_bytes(const Expr& n, const Expr& step, int j) const {
                       s_.lanes * kByteGroup);
 }
 
-Stmts Builder::column_groups() {
+Stmts Builder::column_groups(int vectors) {
+  const int64_t group = int64_t{vectors} * s_.lanes;
   Stmts out;
   const Var g = kernel::make_var("group");
-  const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group_)));
+  const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group)));
   const Expr columns = clipped(s_.block_columns, n0_, n_dim_, n_);
   const bool n_static = n_dim_.is_const();
-  if (!n_static || n_dim_.value() >= group_) {
-    out.push_back(kernel::loop(g, int_const(0), kernel::index_div(columns, int_const(group_)),
-                               LoopKind::kSerial, column_group(n, s_.vectors, nullptr)));
+  if (!n_static || n_dim_.value() >= group) {
+    out.push_back(kernel::loop(g, int_const(0), kernel::index_div(columns, int_const(group)),
+                               LoopKind::kSerial, column_group(n, vectors, nullptr)));
   }
-  if (n_static && n_dim_.value() % group_ == 0) return out;
+  if (n_static && n_dim_.value() % group == 0) return out;
   const Var rest = kernel::make_var("rest"), rest_n = kernel::make_var("rest_n");
   Stmts tail{kernel::let(rest_n, kernel::sub(kernel::add(n0_, columns), var_expr(rest)))};
-  const int64_t rest_columns = n_static ? n_dim_.value() % group_ : group_;
-  const int vectors = static_cast<int>((rest_columns + s_.lanes - 1) / s_.lanes);
+  const int64_t rest_columns = n_static ? n_dim_.value() % group : group;
+  const int rest_vectors = static_cast<int>((rest_columns + s_.lanes - 1) / s_.lanes);
   const Expr valid = n_static ? int_const(rest_columns) : var_expr(rest);
-  append(tail, column_group(var_expr(rest_n), vectors, valid));
-  out.push_back(kernel::let(rest, kernel::index_rem(columns, int_const(group_))));
+  append(tail, column_group(var_expr(rest_n), rest_vectors, valid));
+  out.push_back(kernel::let(rest, kernel::index_rem(columns, int_const(group))));
   if (n_static && n_dim_.value() <= s_.block_columns) {  // one column block: the rest is always there
     append(out, std::move(tail));
   } else {

@@ -215,5 +215,21 @@ TEST_CASE("a row by weights from memory reads at most four panels side by side")
   CHECK(default_contraction_schedule(shape, machine(Level::kX86V4)).vectors == 8);
 }
 
+TEST_CASE("a single row of many has tiles of its own, whole ones in a block") {
+  ContractionShape shape;
+  shape.m = 64;
+  shape.n = 2048;
+  shape.k = 5632;
+  shape.m_static = false;
+  shape.widens_b = true;
+  shape.single_row = true;
+  for (const Level level : {Level::kX86V3, Level::kX86V4, Level::kAArch64}) {
+    const ContractionSchedule s = default_contraction_schedule(shape, machine(level));
+    CHECK(s.row_vectors > s.vectors);
+    CHECK(s.block_columns % (s.row_vectors * s.lanes) == 0);
+    CHECK(s.block_columns % (s.vectors * s.lanes) == 0);
+  }
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -226,6 +226,14 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
     const int64_t columns = std::max(least, round_up(ceil_div(padded_n, wanted), group_columns));
     s.block_columns = std::min(s.block_columns, round_up(columns, group_columns));
   }
+  if (shape.single_row) {
+    ContractionShape one = shape;
+    one.m = 1;
+    ContractionSchedule row;
+    choose_register_tile(one, machine, row);
+    s.row_vectors = round_up(row.vectors, s.vectors);
+    s.block_columns = round_up(s.block_columns, int64_t{s.row_vectors} * s.lanes);
+  }
   // Weights that a run brings in from beyond L2: only the first row tile of a group would wait for them, but
   // for it memory is slower than the multiply-adds.
   s.prefetch = !shape.packs_b && shape.k_static && shape.n_static && shape.m > s.rows &&

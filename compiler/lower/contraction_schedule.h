@@ -38,6 +38,7 @@ struct ContractionShape {
   bool words = false;  // of bytes: both are widened in scratch, A for all columns, B for all rows of a block
   // A is gathered only to widen it, row by row; B is widened a panel at a time, for each block of rows again.
   bool widens_a = false, widens_b = false;
+  bool single_row = false;  // a single row of a symbolic m is done by tiles of its own
   int64_t depth_granule =
       1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)
   bool whole_depth = false;  // block_depth must be k
@@ -48,6 +49,7 @@ struct ContractionSchedule {
   int rows = 1, vectors = 1;  // register tile
   int64_t block_rows = 1, block_columns = 1, block_depth = 1;
   bool prefetch = false;     // the next group's part of B is asked for while this group's is used
+  int row_vectors = 1;       // of the tiles of a single row (ContractionShape::single_row)
   int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply
   std::string text() const;  // "tile 12x2x16, block 192x64x256"
 };

@@ -72,7 +72,8 @@ TEST_CASE("weights in integers: types, blocks, rows, sizes that fill no word, no
   };
   for (const Case& c :
        {Case{"u4", 64, 16, 32, false}, Case{"u4", 71, 21, 16, true}, Case{"i4", 40, 5, 16, true},
-        Case{"u8", 37, 18, 16, true}, Case{"i8", 64, 33, 64, false}}) {
+        Case{"u8", 37, 18, 16, true}, Case{"i8", 64, 33, 64, false},
+        Case{"u4", 32, 309, 32, false}}) {
     const std::string w = weights(c.type, c.k, c.n, c.block, c.zeros);
     for (const char* m : {"1", "3", "40"})
       check_lowering_for({product_text(w, m, c.k)}, kTarget, fmt::format("{} {} rows {}", c.type, c.k, m));
