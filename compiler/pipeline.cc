@@ -16,6 +16,7 @@
 #include "compiler/program/derive.h"
 #include "compiler/program/hoist.h"
 #include "compiler/program/program.h"
+#include "compiler/support/dim_overflow.h"
 #include "compiler/target_problems.h"
 #include "compiler/toolchain/shaderc.h"
 
@@ -329,7 +330,18 @@ CompileResult compile(const CompileOptions& options, Diagnostics& diagnostics) {
       return result;
     }
   }
-  return Compilation(options, diagnostics).run();
+  CompileResult failed;
+  failed.status = CompileStatus::kModelError;
+  try {
+    return Compilation(options, diagnostics).run();
+  } catch (DimOverflow& overflow) {
+    diagnostics.add(std::move(overflow.error));
+  } catch (const std::bad_alloc&) {
+    diagnostics.add(
+        error("The memory of this machine, or the limit that is set for it, does not suffice to compile the "
+              "model."));
+  }
+  return failed;
 }
 
 std::vector<std::string> pass_names() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "compiler/graph/eval.h"
+#include "compiler/graph/infer.h"
 
 namespace tern::graph {
 namespace {
@@ -159,7 +160,7 @@ Result<ConvShape> conv_shape(const EvalNode& e) {
 }  // namespace
 
 Result<TensorDataPtr> eval_contract(const EvalNode& e) {
-  const DType dtype = e.node.results[0]->type.dtype;
+  TERN_ASSIGN(const DType dtype, contraction_type(e.node));
   const bool floats = is_float(e.in[0]->dtype());
   if (is_complex(e.in[0]->dtype()))
     return error("'{}' of complex numbers is not implemented.", info(e.node.kind).name);

@@ -17,6 +17,10 @@ Types infer_nn(const Node& node);
 // infer_control.cc: if, loop, sequences, optionals, check.
 Types infer_control(Graph& graph, const Node& node);
 
+// What a dot or conv accumulates in, and gives. Integers of at most 32 bits may have different types and
+// accumulate in i32; everything else accumulates in its own type, unless the node says.
+Result<DType> contraction_type(const Node& node);
+
 // Shared checks. Each returns an Error sentence that starts with the op's name.
 Status check_axis(const Node& node, int64_t axis, int rank);
 Status check_index_type(const Node& node, int operand);

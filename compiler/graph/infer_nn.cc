@@ -61,27 +61,6 @@ Types infer_scan(const Node& node) {
   return one(in.dtype, in.shape);
 }
 
-// Integers of at most 32 bits may have different types and accumulate in i32; everything else accumulates in
-// its own type, unless the node says.
-Result<DType> contraction_type(const Node& node) {
-  const DType a = node.operand(0)->type.dtype, b = node.operand(1)->type.dtype;
-  if (const Attr* told = node.find("accumulate")) {
-    const DType to = std::get<DType>(*told);
-    if ((is_float(to) && is_float(a) && a == b) || (is_int(to) && is_int(a) && is_int(b))) return to;
-    return error("'{}' of {} and {} cannot accumulate in {}.", info(node.kind).name, dtype_name(a),
-                 dtype_name(b), dtype_name(to));
-  }
-  if (is_int(a) && is_int(b)) {
-    const bool narrow = dtype_bits(a) < 32 && dtype_bits(b) < 32;
-    if (narrow || (a == DType::kI32 && b == DType::kI32)) return DType::kI32;
-    if (a == b) return a;
-  } else if (a == b && (is_float(a) || is_complex(a))) {
-    return a;
-  }
-  return error("'{}' does not accept operands of type {} and {}.", info(node.kind).name, dtype_name(a),
-               dtype_name(b));
-}
-
 Types infer_dot(const Node& node) {
   const Type &a = node.operand(0)->type, &b = node.operand(1)->type;
   TERN_ASSIGN(const DType dtype, contraction_type(node));
@@ -167,6 +146,25 @@ Types infer_window(const Node& node) {
 }
 
 }  // namespace
+
+Result<DType> contraction_type(const Node& node) {
+  const DType a = node.operand(0)->type.dtype, b = node.operand(1)->type.dtype;
+  if (const Attr* told = node.find("accumulate")) {
+    const DType to = std::get<DType>(*told);
+    if ((is_float(to) && is_float(a) && a == b) || (is_int(to) && is_int(a) && is_int(b))) return to;
+    return error("'{}' of {} and {} cannot accumulate in {}.", info(node.kind).name, dtype_name(a),
+                 dtype_name(b), dtype_name(to));
+  }
+  if (is_int(a) && is_int(b)) {
+    const bool narrow = dtype_bits(a) < 32 && dtype_bits(b) < 32;
+    if (narrow || (a == DType::kI32 && b == DType::kI32)) return DType::kI32;
+    if (a == b) return a;
+  } else if (a == b && (is_float(a) || is_complex(a))) {
+    return a;
+  }
+  return error("'{}' does not accept operands of type {} and {}.", info(node.kind).name, dtype_name(a),
+               dtype_name(b));
+}
 
 Types infer_nn(const Node& node) {
   switch (node.kind) {

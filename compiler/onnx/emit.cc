@@ -34,7 +34,8 @@ bool foldable(const Node& node, const Type& result) {
   });
 }
 
-// A model's dimensions may multiply to anything; sizes beyond the limit would overflow later.
+}  // namespace
+
 void check_size(const Type& type) {
   if (!type.is_tensor()) return;
   int64_t count = 1;
@@ -46,8 +47,6 @@ void check_size(const Type& type) {
     count *= d.value();
   }
 }
-
-}  // namespace
 
 Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Contents>& contents) {
   bool integer = type.dtype == DType::kI64 || type.dtype == DType::kI32;
@@ -294,7 +293,7 @@ void Emit::check(Value* condition, std::string message) {
     if (known->size() == 1 && (*known)[0] == 0) fail("{}", message);
     return;
   }
-  builder_.node(OpKind::kCheck, {condition}, {{"message", std::move(message)}});
+  emit_node(OpKind::kCheck, {condition}, {{"message", std::move(message)}}, {});
 }
 
 Shape Emit::common_shape(const std::vector<Value*>& values) {

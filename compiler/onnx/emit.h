@@ -41,6 +41,9 @@ T unwrap(Result<T> result) {
   return std::move(result).value();
 }
 
+// A model's dimensions may multiply to anything; sizes that would overflow later fail here.
+void check_size(const Type& type);
+
 class Emit {
  public:
   Emit(graph::Graph& graph, Knowledge& knowledge, Block& block)

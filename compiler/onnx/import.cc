@@ -176,7 +176,9 @@ void Importer::add_inputs(Scope& scope) {
       continue;  // a default value
     try {
       int index = static_cast<int>(graph_->body.args.size());
-      Value* value = graph_->new_value(input_type(info, index), info.name());
+      const Type type = input_type(info, index);
+      check_size(type);
+      Value* value = graph_->new_value(type, info.name());
       value->block = &graph_->body;
       value->index = index;
       graph_->body.args.push_back(value);

@@ -129,6 +129,45 @@ TEST_CASE("shape arithmetic costs nothing at run time") {
   CHECK(graph->symbols.size() == 1);  // N; nothing is read at run time
 }
 
+TEST_CASE("a product of small constants is a constant") {
+  Model m;
+  m.ints("a", {3, 4});
+  m.ints("b", {1, -1});
+  m.ints("axes", {0});
+  m.node("MatMul", {"a", "b"}, {"p"});
+  m.node("Unsqueeze", {"p", "axes"}, {"target"});
+  m.node("Reshape", {"x", "target"}, {"y"});
+  auto graph = import(m);
+  REQUIRE(graph);
+  CHECK(graph->body.results[0]->type.text() == "f32[2*N]");
+}
+
+TEST_CASE("a dimension that does not fit into 64 bits is the model's mistake") {
+  Model m;
+  m.ints("repeats", {1, int64_t{1} << 40});
+  m.node("Tile", {"x", "repeats"}, {"t"});
+  m.node("Tile", {"t", "repeats"}, {"y"});
+  const std::string said = errors(m);
+  CAPTURE(said);
+  CHECK(contains(said, "does not fit into 64 bits.\n - While importing node 'Tile_y' (Tile, opset 17)"));
+  Model large;
+  auto* input = large.proto.mutable_graph()->mutable_input(0);
+  input->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_value(int64_t{1}
+                                                                                               << 62);
+  large.node("Relu", {"x"}, {"y"});
+  CHECK(errors(large) ==
+        "A tensor of shape 4611686018427387904xN has more than 70368744177664 elements.\n"
+        " - While importing the input 'x'");
+}
+
+TEST_CASE("resizing asks for one scale or size an axis") {
+  Model m(19);
+  m.node("Resize", {"x", "", "x"}, {"y"});
+  CHECK(contains(errors(m),
+                 "The scales (f32[2,N]) are not a list of one for each of 2 axes.\n"
+                 " - While importing node 'Resize_y'"));
+}
+
 TEST_CASE("a dimension given by --shape replaces the symbol everywhere") {
   Model m;
   m.node("Relu", {"x"}, {"y"});
@@ -274,6 +313,7 @@ TEST_CASE("external data stays in the model's folder") {
   CHECK(contains(
       import_external("../weights.bin", "0", "16"),
       "The external data's file '../weights.bin' contains '..'; it must lie in the model's folder."));
+  CHECK(contains(import_external(std::string("a\0b", 3), "0", "16"), "a name with a byte of zero in it."));
   CHECK(contains(
       import_external("/etc/passwd", "0", "16"),
       "The external data's file '/etc/passwd' is an absolute path; it must lie in the model's folder."));

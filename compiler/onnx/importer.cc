@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "compiler/support/dim_overflow.h"
+
 namespace tern::onnx {
 
 namespace {
@@ -102,13 +104,18 @@ void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
   std::string name = node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
   if (!source || !scope.function_attributes)
     scope.emit->set_source(std::make_shared<graph::Source>(graph::Source{name, node.op_type()}));
+  const auto failed = [&](Error error) {
+    if (!error.message.empty())
+      diagnostics_.add(std::move(error).note("While importing " + node_text(node, version)));
+    for (const std::string& output : node.output())
+      if (!output.empty()) scope.values[output] = nullptr;
+  };
   try {
     import_operator(scope, node);
   } catch (ImportFailure& failure) {
-    if (!failure.error.message.empty())
-      diagnostics_.add(std::move(failure.error).note("While importing " + node_text(node, version)));
-    for (const std::string& output : node.output())
-      if (!output.empty()) scope.values[output] = nullptr;
+    failed(std::move(failure.error));
+  } catch (DimOverflow& overflow) {
+    failed(std::move(overflow.error));
   }
   scope.emit->set_source(source);
 }

@@ -112,6 +112,8 @@ Result<std::span<const uint8_t>> ModelFile::external_bytes(const pb::TensorProto
     (entry.key() == "offset" ? offset : length) = number;
   }
   if (location.empty()) return error("The external data names no file.");
+  if (location.find('\0') != std::string::npos)
+    return error("The external data's file has a name with a byte of zero in it.");
   if (location[0] == '/')
     return error("The external data's file '{}' is an absolute path; it must lie in the model's folder.",
                  location);

@@ -163,6 +163,12 @@ Value* extrapolate(Emit& b, Value* x, const ResizeMode& mode, const std::vector<
 
 using Target = std::vector<ResizeAxis>;
 
+void check_list(const char* what, const Value* v, size_t axes) {
+  if (v->type.rank() != 1 ||
+      !(v->type.shape[0] == Dim(static_cast<int64_t>(axes)) || !v->type.shape[0].is_const()))
+    fail("The {} ({}) are not a list of one for each of {} axes.", what, v->type.text(), axes);
+}
+
 // The output's dimensions along the axes: what the model states, checked against `sizes` at run time, else
 // read from there.
 std::vector<Dim> stated_sizes(Op& op, Value* sizes, const std::vector<int64_t>& which, int64_t rank) {
@@ -207,6 +213,7 @@ Value* common_factor(Op& op, Value* sizes, const Shape& in) {
 
 Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& which) {
   Emit& b = op.b;
+  check_list("sizes", sizes, which.size());
   Shape in;
   for (int64_t a : which) in.push_back(x->type.shape[static_cast<size_t>(a)]);
   auto known = b.known_dims(sizes);
@@ -268,6 +275,7 @@ Target from_scales(Op& op, Value* x, const std::vector<double>& scales, const st
 // Scales that are known at run time only: the output's sizes are read back, or stated by the model.
 Target from_run_time_scales(Op& op, Value* x, Value* scales, const std::vector<int64_t>& which) {
   Emit& b = op.b;
+  check_list("scales", scales, which.size());
   Shape dims;
   for (int64_t a : which) dims.push_back(x->type.shape[static_cast<size_t>(a)]);
   Value* in = b.cast(b.from_dims(dims, {Dim(static_cast<int64_t>(which.size()))}), scales->type.dtype);

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "compiler/support/dim_overflow.h"
+
 namespace tern {
 
 struct Dim::Node {
@@ -87,12 +89,14 @@ int64_t ceil_div_value(int64_t a, int64_t b) {
 
 int64_t checked_add(int64_t a, int64_t b) {
   int64_t r;
-  TERN_CHECK(!__builtin_add_overflow(a, b, &r), "a dimension overflows 64 bits: {} + {}", a, b);
+  if (__builtin_add_overflow(a, b, &r))
+    throw DimOverflow{error("A dimension ({} + {}) does not fit into 64 bits.", a, b)};
   return r;
 }
 int64_t checked_mul(int64_t a, int64_t b) {
   int64_t r;
-  TERN_CHECK(!__builtin_mul_overflow(a, b, &r), "a dimension overflows 64 bits: {} * {}", a, b);
+  if (__builtin_mul_overflow(a, b, &r))
+    throw DimOverflow{error("A dimension ({} * {}) does not fit into 64 bits.", a, b)};
   return r;
 }
 

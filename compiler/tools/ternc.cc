@@ -30,9 +30,18 @@ struct Options {
   bool no_cache = false, verbose = false, quiet = false;
 };
 
+// Names in a model may hold anything: what a terminal would obey is not passed on.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 32 && c != '\n' && c != '\t') c = '?';
+  }
+  return text;
+}
+
 int fail(int code, const std::string& text) {
   const bool color = color_enabled(STDERR_FILENO);
-  std::fprintf(stderr, "%sternc:%s %s\n", color ? "\033[1;31m" : "", color ? "\033[0m" : "", text.c_str());
+  std::fprintf(stderr, "%sternc:%s %s\n", color ? "\033[1;31m" : "", color ? "\033[0m" : "",
+               printable(text).c_str());
   return code;
 }
 
