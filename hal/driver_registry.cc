@@ -32,6 +32,10 @@ extern "C" tern_status_t tern_hal_driver_create_device(const tern_hal_driver_t* 
   if (!desc) desc = &defaults;
   uint32_t count = 0;
   TERN_RETURN_IF_ERROR(driver->enumerate(allocator, nullptr, 0, &count));
+  if (count == 0) {
+    return tern_status_make(allocator, TERN_STATUS_NOT_FOUND, "The driver '%s' finds no device.",
+                            driver->name);
+  }
   if (desc->ordinal >= count) {
     return tern_status_make(allocator, TERN_STATUS_NOT_FOUND,
                             "The device's ordinal (%u) is not below the number of devices (%u) that the "

@@ -1,6 +1,8 @@
 // import_model: the model as a whole: versions, functions, inputs with their symbols, outputs.
 #include "compiler/onnx/import.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -96,6 +98,7 @@ Type Importer::type_from_proto(const pb::TypeProto& proto,
 }
 
 Dim Importer::input_dim(const std::string& input, int index, int axis, const std::string& param) {
+  if (!param.empty()) dim_names_.insert(param);
   auto shape = options_.shapes.find(input);
   if (shape != options_.shapes.end() && axis < static_cast<int>(shape->second.size())) {
     int64_t value = shape->second[static_cast<size_t>(axis)];
@@ -111,6 +114,7 @@ Dim Importer::input_dim(const std::string& input, int index, int axis, const std
   graph::SymbolInfo info;
   info.name = stem;
   for (int n = 2; graph_->find_symbol(info.name); ++n) info.name = stem + "_" + std::to_string(n);
+  dim_names_.insert(info.name);
   auto fixed = options_.symbol_values.find(info.name);
   if (fixed != options_.symbol_values.end()) return Dim(fixed->second);
   info.origin = graph::SymbolInfo::Origin::kInput;
@@ -194,6 +198,14 @@ void Importer::add_inputs(Scope& scope) {
     if (!known.count(name))
       diagnostics_.add(error("--shape names the input '{}', which the model does not have.", name));
   }
+  const auto check_dim = [&](const std::string& name) {
+    if (dim_names_.count(name)) return;
+    diagnostics_.add(error("--dim names the symbol '{}', which no input has; {}.", name,
+                           dim_names_.empty() ? "all their dimensions are fixed"
+                                              : fmt::format("they have {}", fmt::join(dim_names_, ", "))));
+  };
+  for (const auto& [name, value] : options_.symbol_values) check_dim(name);
+  for (const auto& [name, bounds] : options_.symbol_bounds) check_dim(name);
 }
 
 std::unique_ptr<graph::Graph> Importer::run() {

@@ -172,6 +172,7 @@ class Importer {
   OpsetMap opsets_;
   std::map<std::string, Function> functions_;
   std::map<std::string, std::string> param_symbols_;  // dim_param → symbol name
+  std::set<std::string> dim_names_;                   // what --dim may name
   std::map<std::string, int64_t> param_values_;       // dim_param → fixed value
   std::set<const Value*> untyped_sequences_;
   int depth_ = 0;

@@ -245,11 +245,13 @@ int main(int argc, char** argv) {
       ->type_name("LIST");
   app.add_option("--shape", options.shapes,
                  "Fix an input's dimensions: NAME=1x3x224x224 (? keeps the model's own)")
-      ->type_name("NAME=DIMS");
+      ->type_name("NAME=DIMS")
+      ->allow_extra_args(false);
   app.add_option("--dim", options.dims,
                  "A symbolic dimension: SYMBOL=8 fixes it, SYMBOL=1:512 bounds it, SYMBOL=1:512:128 says the "
                  "usual value")
-      ->type_name("SYMBOL=N");
+      ->type_name("SYMBOL=N")
+      ->allow_extra_args(false);
   app.add_option(
          "--precision", options.precision,
          "How f32 weights and intermediate values are stored: f32, f16 or bf16; sums stay f32. tf32: "
@@ -261,7 +263,8 @@ int main(int argc, char** argv) {
                  "Node (by its name, or an output's) whose results and weights --precision leaves f32 (tf32: "
                  "which is "
                  "multiplied in f32); repeatable")
-      ->type_name("NODE");
+      ->type_name("NODE")
+      ->allow_extra_args(false);
   app.add_option("--dump-dir", options.compile.dump_dir,
                  "Write every stage there: graphs, kernels, their source and assembly, the program");
   app.add_flag(
@@ -271,7 +274,8 @@ int main(int argc, char** argv) {
       ->type_name("[=FILE]");
   app.add_option("--disable-pass", options.compile.disabled_passes,
                  "Leave out a pass or a step of lowering; repeatable")
-      ->type_name("PASS");
+      ->type_name("PASS")
+      ->allow_extra_args(false);
   app.add_option("--jobs,-j", options.compile.jobs, "Compilers that run at once; default: the cores");
   app.add_flag("--check", options.compile.check_only, "Report which operators are supported; write nothing");
   app.add_flag("--no-cache", options.no_cache, "Compile every kernel anew");

@@ -107,6 +107,22 @@ def test_precision_errors(folder):
         assert not module.exists(), "a failed compilation left an output file"
 
 
+def test_what_a_new_user_tries(folder):
+    """An option does not take the model that follows it; names that nothing has are said, with what there is."""
+    model, module = small(folder), compiled(folder)
+    code, text = invoke(tools.TERNC, "--shape", "x=1x3x16x16", model, "-o", Path(folder) / "m.tern")
+    assert code == 0, text
+    code, text = invoke(tools.TERNC, "--dim", "N=3", model, "-o", Path(folder) / "n.tern")
+    assert code == 1 and "--dim names the symbol 'N', which no input has; all their dimensions are fixed." in text, text
+    for words, expected, said in (
+        (["run", module, "--driver", "cud"], 2, "--driver is cpu, cuda, vulkan, null or auto, not 'cud'."),
+        (["run", Path(folder) / "absent.tern"], 4, "No such file"),
+        (["run", model], 3, "is no tern module: `ternc "),
+    ):
+        code, text = invoke(tools.TERN, *words)
+        assert code == expected and said in text, f"{code} {text}"
+
+
 def test_check_writes_nothing(folder):
     model = small(folder)
     code, text = invoke(tools.TERNC, "--check", model, cwd=folder)

@@ -238,10 +238,12 @@ bool write(const std::string& path, uint32_t dtype, const std::vector<int64_t>& 
   if (!encode(dtype, shape, data, &bytes))
     return fail(error, std::string("Tensors of type ") + tern_dtype_name(dtype) + " have no .npy form.");
   const File file(std::fopen(path.c_str(), "wb"));
-  if (!file || std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size() ||
-      std::fflush(file.get()))
-    return fail(error, "The file '" + path + "' cannot be written: " + std::strerror(errno) + ".");
-  return true;
+  if (file && std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
+      !std::fflush(file.get()))
+    return true;
+  const std::string why = std::strerror(errno);
+  if (file) std::remove(path.c_str());  // half a file helps nobody
+  return fail(error, "The file '" + path + "' cannot be written: " + why + ".");
 }
 
 }  // namespace tern::npy

@@ -159,6 +159,9 @@ int cpu_threads(const DeviceOptions& options) {
 
 Placed place(tern_instance_t* instance, const tern_module_t* module, const DeviceOptions& options,
              const MakeSession& make_session) {
+  constexpr std::string_view kNames[] = {"cpu", "cuda", "vulkan", "null", "auto"};
+  if (std::find(std::begin(kNames), std::end(kNames), options.driver) == std::end(kNames))
+    fail(kUsage, "--driver is cpu, cuda, vulkan, null or auto, not '" + options.driver + "'.");
   if (options.driver == "auto") return place_automatically(instance, module, options, make_session);
   Placed placed;
   placed.driver = options.driver;

@@ -27,11 +27,13 @@ void add_device_options(CLI::App* command, DeviceOptions& device) {
 
 void add_input_options(CLI::App* command, InputOptions& inputs) {
   command->add_option("--input,-i", inputs.files, "An input as NAME=FILE.npy; inputs not given are random")
-      ->type_name("NAME=FILE");
+      ->type_name("NAME=FILE")
+      ->allow_extra_args(false);
   command
       ->add_option("--shape", inputs.shapes,
                    "Dimensions of a random input (NAME=1x3x224x224) or a symbolic dimension (SYMBOL=224)")
-      ->type_name("NAME=DIMS");
+      ->type_name("NAME=DIMS")
+      ->allow_extra_args(false);
   command->add_option("--seed", inputs.seed, "Seed of random inputs")->capture_default_str();
 }
 

@@ -158,7 +158,17 @@ Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& 
   tern_module_desc_t desc = {};
   desc.code_policy = TERN_CODE_TRUSTED;  // the user named the file
   tern_module_t* module = nullptr;
-  must(tern_module_load_file(instance, path.c_str(), &desc, &module));
+  tern_status_t status = tern_module_load_file(instance, path.c_str(), &desc, &module);
+  if (status && tern_status_code(status) == TERN_STATUS_NOT_FOUND) {
+    std::string text = tern_status_message(status);
+    tern_status_free(status);
+    fail(kIo, std::move(text));
+  }
+  if (status && path.ends_with(".onnx")) {
+    tern_status_free(status);
+    fail(kBadModule, "'" + path + "' is no tern module: `ternc " + path + "` makes one of it.");
+  }
+  must(status);
   return Handle<tern_module_t>(module);
 }
 
