@@ -44,7 +44,7 @@ class SessionDesc(Structure):
 
 
 class Tensor(Structure):
-    _fields_ = [("data", c_void_p), ("size", c_uint64), ("dtype", c_uint32), ("rank", c_uint32), ("owner", c_uint32), ("dims", c_int64 * DIMS)]
+    _fields_ = [("data", c_void_p), ("size", c_uint64), ("dtype", c_uint32), ("rank", c_uint32), ("owner", c_uint32), ("dims", c_int64 * DIMS), ("buffer", c_void_p), ("buffer_offset", c_uint64)]
 
 
 class Invoke(Structure):

@@ -123,6 +123,22 @@ def test_what_a_new_user_tries(folder):
         assert code == expected and said in text, f"{code} {text}"
 
 
+def test_library_from_python(folder):
+    """What benchmarks/peers/tern.py declares is what tern.h declares."""
+    library = tools.BUILD / "lib" / "libtern.so"
+    if not library.exists():
+        return  # not in builds with sanitizers
+    module, x = compiled(folder), np.random.default_rng(6).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    os.environ["TERN_LIBRARY"] = str(library)
+    sys.path.insert(0, str(tools.ROOT / "benchmarks"))
+    from peers import tern
+
+    run, outputs = tern.load(module, {"x": x}, 2)
+    run()
+    (wanted,) = tools.run_module(module, {"x": x}, ["y"], folder)
+    assert np.array_equal(outputs()[0], wanted), f"{outputs()[0]} is not {wanted}"
+
+
 def test_check_writes_nothing(folder):
     model = small(folder)
     code, text = invoke(tools.TERNC, "--check", model, cwd=folder)
