@@ -207,7 +207,7 @@ struct Cloner {
         return assign(it == values.end() ? s->var : it->second->var, expr(s->value));
       }
       case StmtKind::kStore:
-        return store(buffer(s->buffer), expr(s->index), expr(s->value), expr(s->count));
+        return store(buffer(s->buffer), expr(s->index), expr(s->value), expr(s->count), s->streaming);
       case StmtKind::kIf:
         return if_then(expr(s->value), body(s->body), body(s->else_body));
       case StmtKind::kWhile:

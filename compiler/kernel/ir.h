@@ -22,6 +22,8 @@
 //   touched.
 //   Instead of a count, a bool vector of the access's lanes (a mask) limits any vector access to its set
 //   lanes.
+// - A streaming store means what another one does; it says that nobody reads the memory soon, so that caches
+// need not keep it (stream_stores.h). The kernel's end comes after it for all who wait for that end.
 // - select chooses before it reads: a load inside the arm that is not chosen does not happen (lane by lane),
 // so
 //   `select(inside, x[i], 0)` is a padded read. Everything else in an expression is evaluated.
@@ -235,8 +237,9 @@ struct StmtNode {
   // (assign_scratch, assign_workgroup). kAsyncWait: groups that may stay open.
   // kBarrier: a BarrierScope.
   int64_t code = 0;
-  bool fresh = false;     // kGroupMma: the sums begin at zero
-  std::string text = {};  // kComment
+  bool fresh = false;      // kGroupMma: the sums begin at zero
+  bool streaming = false;  // kStore: a hint
+  std::string text = {};   // kComment
 };
 
 struct GridAxis {
@@ -328,7 +331,7 @@ Stmt loop(const Var& var, Expr begin, Expr extent, LoopKind kind, std::vector<St
 Stmt let(const Var& var, Expr value);
 Stmt declare(const Var& var, Expr initial);
 Stmt assign(const Var& var, Expr value);
-Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count = nullptr);
+Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count = nullptr, bool streaming = false);
 Stmt if_then(Expr condition, std::vector<Stmt> then_body, std::vector<Stmt> else_body = {});
 Stmt while_loop(Expr condition, std::vector<Stmt> body);
 Stmt alloc(const Buffer& buffer, int64_t scratch_offset = 0);

@@ -271,7 +271,7 @@ Stmt Parser::target_stmt() {
       fail("a store to '{}' has a wrong type.", name);
       return nullptr;
     }
-    return store(it->second, index, value, count);
+    return store(it->second, index, value, count, accept("streaming"));
   }
   expect("=");
   Expr value = expr();

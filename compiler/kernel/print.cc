@@ -224,7 +224,8 @@ void Printer::stmt(const Stmt& s) {
       return;
     case StmtKind::kStore: {
       std::string count = s->count != nullptr ? " if " + expr(s->count) : "";
-      line(fmt::format("{}[{}{}] = {}", name(s->buffer), expr(s->index), count, expr(s->value)));
+      line(fmt::format("{}[{}{}] = {}{}", name(s->buffer), expr(s->index), count, expr(s->value),
+                       s->streaming ? " streaming" : ""));
       return;
     }
     case StmtKind::kIf:

@@ -151,7 +151,7 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
         }
       }
       extract_common(roots, out);
-      out.push_back(store(s->buffer, index, value, count));
+      out.push_back(store(s->buffer, index, value, count, s->streaming));
       return;
     }
     case StmtKind::kPrefetch: {

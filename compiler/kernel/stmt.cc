@@ -50,7 +50,7 @@ Stmt assign(const Var& var, Expr value) {
   return make(std::move(node));
 }
 
-Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count) {
+Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count, bool streaming) {
   TERN_CHECK(index->type.dtype == DType::kI64, "the index of buffer '{}' is not i64", buffer->name);
   TERN_CHECK(value->type.dtype == buffer->type.dtype, "store of {} into '{}' of {}",
              dtype_name(value->type.dtype), buffer->name, dtype_name(buffer->type.dtype));
@@ -63,6 +63,7 @@ Stmt store(const Buffer& buffer, Expr index, Expr value, Expr count) {
   node.value = std::move(value);
   node.index = std::move(index);
   node.count = std::move(count);
+  node.streaming = streaming;
   return make(std::move(node));
 }
 

@@ -293,7 +293,7 @@ void Widener::store_stmt(const Stmt& s, std::vector<Stmt>& out) {
   Expr value = vector_expr(s->value);
   if (!problem_.empty()) return;
   if (a && a->stride == 1) {
-    out.push_back(store(s->buffer, a->base, value, limit(true)));
+    out.push_back(store(s->buffer, a->base, value, limit(true), s->streaming));
     return;
   }
   Expr index = a ? ramp(a->base, a->stride, lanes_) : vector_expr(s->index);

@@ -10,6 +10,7 @@
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/hoist_constants.h"
 #include "compiler/kernel/simplify.h"
+#include "compiler/kernel/stream_stores.h"
 #include "compiler/kernel/unroll.h"
 #include "compiler/lower/cost_model.h"
 #include "compiler/lower/regions.h"
@@ -474,6 +475,24 @@ std::optional<Dim> DispatchBuilder::touched_bytes(int buffer,
   return min(ceildiv(*elements * Dim(dtype_bits(def.dtype)), 8), bound_bytes(buffer));
 }
 
+// What is written and outgrows the caches. Where the result may take the memory of a temporary that is read,
+// its lines are in the caches anyway.
+std::unordered_set<const kernel::BufferNode*> DispatchBuilder::outgrowing(Level level) const {
+  const auto kind = [&](const Bound& b) {
+    return context_.program().buffers[static_cast<size_t>(b.buffer)].kind;
+  };
+  const bool in_place = in_place_ && std::any_of(bound_.begin(), bound_.end(), [&](const Bound& b) {
+                          return b.access == Access::kRead && kind(b) == BufferKind::kTemporary;
+                        });
+  std::unordered_set<const kernel::BufferNode*> out;
+  for (const Bound& b : bound_) {
+    if (b.access != Access::kWrite || (in_place && kind(b) == BufferKind::kTemporary)) continue;
+    const Dim written = touched_bytes(b.buffer, region_.outputs).value_or(bound_bytes(b.buffer));
+    if (!written.is_const(0) && outgrows_caches(level, context_.hint(written))) out.insert(b.handle.get());
+  }
+  return out;
+}
+
 void DispatchBuilder::measure_work() {
   for (const Bound& b : bound_) {
     if (b.access != Access::kWrite) {
@@ -531,6 +550,7 @@ void DispatchBuilder::finish() {
       }
       kernel::assign_workgroup(k);
     } else {
+      kernel::stream_stores(k, outgrowing(v.level));
       kernel::assign_scratch(k);
     }
     const std::string problems = kernel::verify(k);

@@ -155,6 +155,7 @@ class DispatchBuilder {
   };
   bool is_constant(const Bound& bound) const;
   Dim bound_bytes(int buffer) const;
+  std::unordered_set<const kernel::BufferNode*> outgrowing(Level level) const;
   std::unordered_map<const kernel::BufferNode*, int64_t> elements_read() const;
   std::optional<Dim> touched_bytes(int buffer, const std::vector<graph::Value*>& values) const;
   Dim gathered(const graph::Value* value, const Dim& elements) const;

@@ -37,6 +37,10 @@ double gpu_seconds(const GpuModel& m, const DispatchCost& cost) {
 
 }  // namespace
 
+bool outgrows_caches(Level level, int64_t written) {
+  return !is_gpu(level_arch(level)) && written > machine(level).last_cache_bytes / 2;
+}
+
 double predict_seconds(Level level, const DispatchCost& cost) {
   if (is_gpu(level_arch(level))) return gpu_seconds(gpu_model(level), cost);
   const MachineModel& m = machine(level);

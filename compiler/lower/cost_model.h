@@ -23,6 +23,11 @@ struct DispatchCost {
   ScheduleCost schedule;
 };
 
+// Whether a dispatch that writes this much to one buffer had better store past the caches: what it wrote
+// first is not there any more when somebody reads it. Measured on a Zen 5 with 32 MB, copies with ordinary
+// stores and streaming ones: 40 and 64 GB/s with one thread, 55 and 108 with two.
+bool outgrows_caches(Level level, int64_t written);
+
 double predict_seconds(Level level, const DispatchCost& cost);
 
 }  // namespace tern::lower

@@ -199,6 +199,28 @@ TEST_CASE("transposes: squares in registers, what is left over, and inputs that 
                   {67, 21}});
 }
 
+TEST_CASE("what outgrows the caches is streamed") {
+  const auto streams = [](int64_t elements, const char* body) {
+    const std::string text =
+        fmt::format("graph \"g\" {{\n  input %x: f32[{0}] as \"x\"\n{1}\n}}", elements, body);
+    auto g = graph::parse_graph(text);
+    REQUIRE_MESSAGE(g.ok(), g.error().text());
+    Diagnostics diagnostics;
+    auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+    REQUIRE(diagnostics.ok());
+    std::vector<bool> out;
+    for (const Step& step : program->steps) {
+      if (step.kind == Step::Kind::kDispatch)
+        out.push_back(kernel::print_kernel(*step.dispatch->variants[0].kernel).find(" streaming\n") !=
+                      std::string::npos);
+    }
+    return out;
+  };
+  const char* relu = "  %y = neg(%x)\n  output %y as \"y\"";
+  CHECK(streams(1 << 20, relu) == std::vector{false});
+  CHECK(streams(5 << 20, relu) == std::vector{true});
+}
+
 TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {
   std::string weights;
   for (int i = 0; i < 60; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);

@@ -56,6 +56,7 @@ struct MachineModel {
   // Figures of a usual core, the others busy too.
   double memory_bytes_a_cycle = 5, l3_bytes_a_cycle = 20, l2_bytes_a_cycle = 40;
   double cycles_a_second = 4e9;
+  int64_t last_cache_bytes = int64_t{32} << 20;  // of all cores together
 };
 const MachineModel& machine(Level level);  // of a CPU level
 

@@ -151,6 +151,11 @@ string store(HelperSet& helpers, const MemoryAccess& a) {
     return fmt::format("{}({} + {}, {}{});", name, a.base, a.index, a.value, limit);
   }
   if (a.lanes == 1) return fmt::format("{}[{}] = {};", a.base, a.index, a.value);
+  // Lines that are written in part by such stores and in part by others cost more than either.
+  if (a.is_streaming && a.is_aligned) {
+    string name = helpers.function("stream", a.element, a.lanes);
+    return fmt::format("{}({} + {}, {});", name, a.base, a.index, a.value);
+  }
   return fmt::format("*({}*)({} + {}) = {};", helpers.memory_type(a.element, a.lanes), a.base, a.index,
                      a.value);
 }

@@ -706,6 +706,7 @@ std::string CExpr::store_text(const kernel::Stmt& s) {
   std::string value = rounds ? encode(dtype, lanes, text(s->value->args[0])) : storage_text(s->value);
   MemoryAccess a = access(s->buffer, s->index, s->count, lanes);
   a.value = std::move(value);
+  a.is_streaming = s->streaming;
   return dialect_.store(helpers_, a);
 }
 

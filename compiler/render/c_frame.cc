@@ -1,5 +1,6 @@
 // The frame of a CPU kernel: schemas/abi/kernel_abi.h's function, its bindings, and the loop over tiles.
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/stream_stores.h"
 #include "compiler/render/kernel_printer.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -17,7 +18,10 @@ class CKernelPrinter : public KernelPrinter {
 
  private:
   void frame(std::string& head) override;
-  std::string fail_text(int64_t code) override { return fmt::format("return {};", code); }
+  std::string fail_text(int64_t code) override {
+    fence();
+    return fmt::format("return {};", code);
+  }
   std::string workgroup_text(const std::string&, const std::string&, const Stmt&) override {
     fail("workgroup memory has no C form");
     return "";
@@ -32,7 +36,15 @@ class CKernelPrinter : public KernelPrinter {
   }
   void bindings();
   void tile_loop();
+  void fence();
 };
+
+// x86's streaming stores are ordered by nothing else, not by the release with which a worker says that it is
+// done.
+void CKernelPrinter::fence() {
+  if (helpers_.target().arch == CArch::kX86_64 && kernel::has_streaming_stores(kernel_.body))
+    line("__builtin_ia32_sfence();");
+}
 
 void CKernelPrinter::bindings() {
   bool aliased = false;
@@ -105,6 +117,7 @@ void CKernelPrinter::frame(std::string& head) {
   }
   bindings();
   tile_loop();
+  fence();
   line("return 0;");
   depth_ = 0;
   line("}");

@@ -160,6 +160,7 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kDeclare: {
       std::string value = value_text(s->var, s->value);
       bool is_index = s->var->type == kernel::VType{DType::kI64, 1};
+      if (is_index && s->kind == StmtKind::kLet) expr_.define_index(s->var, s->value);
       linef("{}{} {} = {};", s->kind == StmtKind::kLet ? "const " : "",
             is_index ? std::string(index_type(s->var)) : helpers_.type(s->var->type), name_of(s->var), value);
       return;

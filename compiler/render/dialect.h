@@ -20,8 +20,9 @@ struct MemoryAccess {
   bool is_indexed = false;  // `index` is a vector of indices
   std::string limit;        // a count, or a mask
   bool is_mask = false;
-  std::string value;        // of a store
-  bool is_aligned = false;  // the index is a multiple of the lanes, which are a power of two
+  std::string value;          // of a store
+  bool is_aligned = false;    // the index is a multiple of the lanes, which are a power of two
+  bool is_streaming = false;  // of a store
 };
 
 struct Dialect {

@@ -422,7 +422,7 @@ bool is_generated(std::string_view name) {
       "load_count",         "load_mask",     "store_count",  "store_mask",    "gather",
       "gather_mask",        "scatter",       "scatter_mask", "dot4_u8i8",     "dot4_i8i8",
       "dot2_i16",           "dot2_bf16",     "pairs_u8i8",   "round_between", "quantise_u8",
-      "quantise_packed_u8", "whole_between", "lookup",       "lookup_words"};
+      "quantise_packed_u8", "whole_between", "lookup",       "lookup_words",  "stream"};
   if (name == "reduce_large" || name == "reduce_quadrant") return false;
   return name.starts_with("reduce_") || is_packed_access(name) ||
          std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);

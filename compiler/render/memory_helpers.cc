@@ -140,10 +140,28 @@ std::string indexed(const Access& a) {
   return text + (a.is_store ? "}\n" : "  return r;\n}\n");
 }
 
+// Past the caches, a vector at a time, where such a store can begin: at multiples of its size.
+std::string streamed(HelperSet& set, std::string_view scalar, int lanes, std::string_view self) {
+  const std::string element = set.named_type(scalar, 1), vector = set.named_type(scalar, lanes);
+  const int bits = c_type_bits(scalar) * lanes;
+  std::string text = fmt::format("static inline void {}({}* p, {} x) {{\n", self, element, vector);
+  if (bits > set.target().vector_bits) {
+    const std::string half = set.function("stream", scalar, lanes / 2);
+    return text + fmt::format("  {0}(p, x.lo);\n  {0}(p + {1}, x.hi);\n}}\n", half, lanes / 2);
+  }
+  const std::string plain = fmt::format("*({}*)p = x;\n", set.memory_type(scalar, lanes));
+  if (bits < 128) return text + "  " + plain + "}\n";
+  return text +
+         fmt::format(
+             "  if (((u64)p & {}) == 0)\n    __builtin_nontemporal_store(x, ({}*)p);\n  else\n    {}}}\n",
+             bits / 8 - 1, vector, plain);
+}
+
 }  // namespace
 
 std::string memory_helper_text(HelperSet& set, std::string_view name, std::string_view scalar, int lanes,
                                std::string_view self) {
+  if (name == "stream") return streamed(set, scalar, lanes, self);
   bool is_store = name.starts_with("store_") || name.starts_with("scatter");
   bool is_mask = name.ends_with("_mask");
   Access access{set,

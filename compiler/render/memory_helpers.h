@@ -1,6 +1,7 @@
-// C text of limited and indexed accesses: load_count, load_mask, store_count, store_mask, gather,
-// gather_mask, scatter, scatter_mask on an element's storage type. Hardware masks where the target has them
-// for the element's width, else halves, else lane by lane; never a touch of memory that is off.
+// C text of streaming stores (stream) and of limited and indexed accesses: load_count, load_mask,
+// store_count, store_mask, gather, gather_mask, scatter, scatter_mask on an element's storage type. Hardware
+// masks where the target has them for the element's width, else halves, else lane by lane; never a touch of
+// memory that is off.
 #pragma once
 
 #include <string>
