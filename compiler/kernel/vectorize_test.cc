@@ -152,6 +152,22 @@ TEST_CASE("vectorize: expressions with widened variables") {
   CHECK(print_kernel(k).find("wide = ((wide * b[n; 8]) + broadcast(b[0], 8))") != std::string::npos);
 }
 
+TEST_CASE("vectorize: a prefetch is one a cache line") {
+  const auto prefetches = [](const char* index) {
+    Kernel k =
+        parsed(fmt::format("kernel k {{\n  bind x: f32 read\n  bind y: f32 write\n  serial v = 0 .. +32 {{\n"
+                           "    prefetch x[{}]\n    y[v] = x[v]\n  }}\n}}\n",
+                           index));
+    const std::string text = print_kernel(vectorized(k, 32, 1));
+    int n = 0;
+    for (size_t at = 0; (at = text.find("prefetch", at)) != std::string::npos; ++at) ++n;
+    return n;
+  };
+  CHECK(prefetches("(v + 64)") == 2);
+  CHECK(prefetches("64") == 1);
+  CHECK(prefetches("(v * 2)") == 0);
+}
+
 TEST_CASE("unroll: register indices become constants") {
   Kernel k = parsed(
       "kernel k {\n  bind y: f32 write\n  alloc r: f32x4[3] register\n  unroll i = 0 .. +3 {\n"

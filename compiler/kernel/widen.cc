@@ -269,6 +269,20 @@ void Widener::assign_stmt(const Stmt& s, std::vector<Stmt>& out) {
   if (problem_.empty()) out.push_back(assign(target, value));
 }
 
+// One a cache line of what the lanes read.
+void Widener::prefetch_stmt(const Stmt& s, std::vector<Stmt>& out) {
+  if (!varying(s->index)) {
+    out.push_back(s);
+    return;
+  }
+  const auto a = affine(s->index);
+  if (!a || a->stride != 1) return;  // the vector's own accesses will do
+  constexpr int kLineBits = 512;
+  const int line = std::max(kLineBits / dtype_bits(s->buffer->type.dtype), 1);
+  for (int lane = 0; lane < lanes_; lane += line)
+    out.push_back(prefetch(s->buffer, add(a->base, int_const(lane))));
+}
+
 void Widener::store_stmt(const Stmt& s, std::vector<Stmt>& out) {
   if (s->value->type.lanes != 1 && (varying(s->value) || varying(s->index))) {
     return fail("a vector store differs between iterations");
@@ -371,7 +385,7 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
       }
       return;
     case StmtKind::kPrefetch:
-      if (!varying(s->index)) out.push_back(s);  // else the vector's own accesses will do
+      prefetch_stmt(s, out);
       return;
     case StmtKind::kAsyncCopy:
       if (varying(s->index) || varying(s->value) || mask_ != nullptr || count_ != nullptr) {

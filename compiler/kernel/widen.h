@@ -48,6 +48,7 @@ class Widener {
   void let_stmt(const Stmt& s, std::vector<Stmt>& out);
   void assign_stmt(const Stmt& s, std::vector<Stmt>& out);
   void store_stmt(const Stmt& s, std::vector<Stmt>& out);
+  void prefetch_stmt(const Stmt& s, std::vector<Stmt>& out);
   void if_stmt(const Stmt& s, std::vector<Stmt>& out);
   void alloc_stmt(const Stmt& s, std::vector<Stmt>& out);
   bool mark_varying(const std::vector<Stmt>& in, bool under_condition);

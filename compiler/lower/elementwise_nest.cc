@@ -5,8 +5,10 @@
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/gpu/transposing_nest.h"
+#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/read_ahead.h"
 #include "compiler/lower/turned_squares.h"
 
 namespace tern::lower {
@@ -180,14 +182,22 @@ class ElementwiseNest {
     while (inner_known && lanes > 4 && lanes / 2 >= inner) lanes /= 2;
     const Tiling tiling = choose_tiling(context_, axes_, cost);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
+    const bool from_memory = comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
     NestParts parts = build_nest(
         dispatch, axes_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
           if (axes_.empty()) return element(emitter, coordinates);
           const kernel::Var v = kernel::make_var("i");
           coordinates.back() = kernel::var_expr(v);
+          std::vector<Stmt> body = element(emitter, coordinates);
+          // Where a tile has a loop over rows.
+          if (from_memory && inner_known && body_axes > 0 && static_cast<size_t>(tiling.tiled) < body_axes) {
+            const AxisRange& rows = ranges[body_axes - 1];
+            const Expr last = kernel::sub(kernel::add(rows.begin, rows.extent), int_const(1));
+            append(body, read_ahead(body, {coordinates[body_axes - 1]->var, last, v, inner}));
+          }
           const Stmt loop = kernel::loop(v, ranges.back().begin, ranges.back().extent,
-                                         kernel::LoopKind::kSerial, element(emitter, coordinates));
+                                         kernel::LoopKind::kSerial, std::move(body));
           return vector_loop(loop, lanes);
         });
     dispatch.add_variant(
@@ -208,7 +218,8 @@ class ElementwiseNest {
     }
     const int lanes = std::min(nest_lanes(region_, level), static_cast<int>(kBlock));
     const bool squares = turns_in_registers(emitter, across, lanes);
-    const int64_t side = squares ? kSquaresBlock : kBlock;
+    const int64_t side = squares ? kSquaresBlock : kBlock,
+                  elements = context_.hint(product(out_->type.shape));
     const Dim across_blocks = ceildiv(axes_[across].extent, side),
               inner_blocks = ceildiv(axes_.back().extent, side);
     outer.push_back({axes_[across].dims, across_blocks});
@@ -229,7 +240,9 @@ class ElementwiseNest {
           const kernel::Var s = kernel::make_var("s"), f = kernel::make_var("f");
           coordinates[across] = kernel::var_expr(s);
           coordinates.back() = kernel::var_expr(f);
-          if (squares) return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes);
+          if (squares)
+            return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes,
+                                  comes_from_memory(level, elements * 4) ? side : 0);
           // Where the rows are no vector (three channels), lanes run across them.
           const Dim& narrow = axes_.back().extent;
           if (narrow.is_const() && narrow.value() < 8)

@@ -199,26 +199,43 @@ TEST_CASE("transposes: squares in registers, what is left over, and inputs that 
                   {67, 21}});
 }
 
-TEST_CASE("what outgrows the caches is streamed") {
-  const auto streams = [](int64_t elements, const char* body) {
-    const std::string text =
-        fmt::format("graph \"g\" {{\n  input %x: f32[{0}] as \"x\"\n{1}\n}}", elements, body);
-    auto g = graph::parse_graph(text);
-    REQUIRE_MESSAGE(g.ok(), g.error().text());
-    Diagnostics diagnostics;
-    auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
-    REQUIRE(diagnostics.ok());
-    std::vector<bool> out;
-    for (const Step& step : program->steps) {
-      if (step.kind == Step::Kind::kDispatch)
-        out.push_back(kernel::print_kernel(*step.dispatch->variants[0].kernel).find(" streaming\n") !=
-                      std::string::npos);
-    }
-    return out;
+// The kernels of a graph for AVX-512, one after the other.
+std::string kernels_of(const std::string& body) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + body + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  std::string out;
+  for (const Step& step : program->steps) {
+    if (step.kind == Step::Kind::kDispatch) out += kernel::print_kernel(*step.dispatch->variants[0].kernel);
+  }
+  return out;
+}
+
+TEST_CASE("from memory: results are streamed, rows that do not follow each other are read ahead") {
+  struct Case {
+    const char* text;
+    bool streams, reads_ahead;
   };
-  const char* relu = "  %y = neg(%x)\n  output %y as \"y\"";
-  CHECK(streams(1 << 20, relu) == std::vector{false});
-  CHECK(streams(5 << 20, relu) == std::vector{true});
+  const Case cases[] = {
+      {"%y = neg(%x)", true, false},
+      {"%y = transpose(%x) <perm=[1,0]>", true, true},
+      {"%y = reduce(%x) <op=add, axes=[0]>", false, true},
+      {"%y = reduce(%x) <op=add, axes=[1]>", false, false},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text);
+    const auto kernels = [&](int rows) {
+      return kernels_of(
+          fmt::format("  input %x: f32[{},1024] as \"x\"\n  {}\n  output %y as \"y\"", rows, c.text));
+    };
+    const std::string large = kernels(8192), small = kernels(64);
+    CHECK((large.find(" streaming\n") != std::string::npos) == c.streams);
+    CHECK((large.find("prefetch") != std::string::npos) == c.reads_ahead);
+    CHECK(small.find(" streaming\n") == std::string::npos);
+    CHECK(small.find("prefetch") == std::string::npos);
+  }
 }
 
 TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {

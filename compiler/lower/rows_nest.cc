@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "compiler/kernel/jam.h"
 #include "compiler/lower/gpu/rows.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/lower/read_ahead.h"
 
 namespace tern::lower {
 namespace {
@@ -13,7 +16,8 @@ using kernel::int_const;
 using kernel::Stmt;
 
 constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
-constexpr int64_t kCheapElement = 4;           // a load, and an operation or two
+constexpr int kRowsAtOnce = 2;
+constexpr int64_t kCheapElement = 4;  // a load, and an operation or two
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
 // it is kept, neighbouring rows are the lanes. Stored elements wait in scratch.
@@ -36,6 +40,11 @@ class CpuRows : public RowsNest {
         tiling.chunk = (tiling.chunk + lanes - 1) / lanes * lanes;
     }
     lanes_ = lanes;
+    const int ways = lanes_are_rows_ ? 1 : rows_at_once(level);
+    sums_ = ways > 1 && machine(level).vector_registers <= 16 ? 2 : 4;
+    if (ways > 1 && static_cast<size_t>(tiling.tiled) + 1 == kept_.size() &&
+        !(kept_.back().extent.is_const() && tiling.chunk == kept_.back().extent.value()))
+      tiling.chunk = (tiling.chunk + ways - 1) / ways * ways;
     scratch_.clear();
     stored_.clear();
     std::vector<Stmt> allocs;
@@ -47,24 +56,44 @@ class CpuRows : public RowsNest {
         allocs.push_back(kernel::alloc(scratch_[v]));
       }
     }
+    ahead_ = nullptr;
+    const bool from_memory = comes_from_memory(level, context_.hint(product(space_.shape)) * 4);
     NestParts parts = build_nest(
         dispatch, kept_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
-          if (!lanes_are_rows_) return row(emitter, coordinates);
           const kernel::Var v = kernel::make_var("i");
-          coordinates.back() = kernel::var_expr(v);
+          if (lanes_are_rows_) coordinates.back() = kernel::var_expr(v);
+          if (lanes_are_rows_ && from_memory) ahead_ = v;
           std::vector<Stmt> body = allocs;
-          const std::vector<Stmt> rest = row(emitter, coordinates);
-          body.insert(body.end(), rest.begin(), rest.end());
+          append(body, row(emitter, coordinates));
+          if (!lanes_are_rows_) return body;
           return vector_loop(kernel::loop(v, ranges.back().begin, ranges.back().extent,
                                           kernel::LoopKind::kSerial, std::move(body)),
                              lanes);
         });
-    if (!lanes_are_rows_) parts.body.insert(parts.body.begin(), allocs.begin(), allocs.end());
-    dispatch.add_variant(
-        level, std::move(parts.grid), std::move(parts.body),
-        fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch", length.text(),
-                    plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element", scratch_.size()));
+    if (ways > 1)
+      parts.body = jammed(std::move(parts.body), body_axes - static_cast<size_t>(tiling.tiled), ways);
+    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
+                         fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch{}", length.text(),
+                                     plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element",
+                                     scratch_.size(), ways > 1 ? fmt::format(", {} at once", ways) : ""));
+  }
+
+  // Short rows wait for their own sums; another one beside them has something to do then. All their passes
+  // find them in L1.
+  int rows_at_once(Level level) const {
+    const Dim length = row_length();
+    if (kept_.empty() || !length.is_const() || context_.hint(kept_.back().extent) < kRowsAtOnce) return 1;
+    const int64_t bytes = length.value() * 4 * static_cast<int64_t>(1 + plan_.stored.size());
+    return bytes * kRowsAtOnce <= machine(level).l1_bytes / 2 ? kRowsAtOnce : 1;
+  }
+
+  // `depth` loops around a row: the innermost one takes several rows at once.
+  static std::vector<Stmt> jammed(std::vector<Stmt> body, size_t depth, int ways) {
+    if (depth == 0) return body;
+    const Stmt& l = body[0];
+    if (depth == 1) return kernel::jam(l, ways);
+    return {kernel::loop(l->var, l->begin, l->extent, l->loop, jammed(l->body, depth - 1, ways))};
   }
 
   // How many vectors of rows go down side by side, each with its own sums: memory is read in runs that are
@@ -93,11 +122,15 @@ class CpuRows : public RowsNest {
                      : kernel::add(kernel::mul(position, emitter.dispatch().expr(a.extent)), at.back());
     }
     std::vector<Stmt> inner = body(space_index(kept, at), position);
+    if (ahead_ && !reduced_.empty()) {
+      const Expr last = kernel::sub(emitter.dispatch().expr(reduced_.back().extent), int_const(1));
+      append(inner, read_ahead(inner, {vars.back(), last, ahead_, lanes_}));
+    }
     for (size_t a = reduced_.size(); a-- > 0;) {
       const Stmt loop = kernel::loop(vars[a], int_const(0), emitter.dispatch().expr(reduced_[a].extent),
                                      kernel::LoopKind::kSerial, std::move(inner));
       const bool vector = a + 1 == reduced_.size() && !lanes_are_rows_;
-      inner = vector ? vector_loop(loop, lanes_, 4) : std::vector<Stmt>{loop};
+      inner = vector ? vector_loop(loop, lanes_, sums_) : std::vector<Stmt>{loop};
     }
     return inner;
   }
@@ -109,7 +142,8 @@ class CpuRows : public RowsNest {
     return kernel::load(scratch_.at(value), position);
   }
 
-  int lanes_ = 1;
+  int lanes_ = 1, sums_ = 4;
+  kernel::Var ahead_;  // lanes that are rows, whose elements come from memory
   std::unordered_map<const Value*, kernel::Buffer> scratch_;
 };
 

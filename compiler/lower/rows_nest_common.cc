@@ -9,11 +9,19 @@ namespace {
 
 using graph::Node;
 using graph::Value;
+using kernel::Expr;
 using kernel::int_const;
+using kernel::ScalarOp;
 using kernel::Stmt;
 
 void append_checks(ElementEmitter& emitter, std::vector<Stmt>& body) {
   append(body, emitter.take_checks());
+}
+
+// Of minimum and maximum the last operand is the one that waits (render/basic_helpers.cc).
+Expr folded_into(const kernel::Var& acc, ScalarOp op, const Expr& x) {
+  if (op == ScalarOp::kMin || op == ScalarOp::kMax) return kernel::op(op, {x, kernel::var_expr(acc)});
+  return kernel::op(op, {kernel::var_expr(acc), x});
 }
 
 }  // namespace
@@ -128,7 +136,7 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
              compute_stored(emitter, stage, at, position, body);
              const Expr x = kernel::cast(emitter.element(node.operand(), at), wide);
              append_checks(emitter, body);
-             body.push_back(kernel::assign(acc, kernel::op(node.scalar_op(), {kernel::var_expr(acc), x})));
+             body.push_back(kernel::assign(acc, folded_into(acc, node.scalar_op(), x)));
              return body;
            }));
     load_stored_from_now(emitter, stage);

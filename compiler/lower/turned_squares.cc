@@ -65,8 +65,17 @@ namespace {
 
 // The square at (s, f).
 void square(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
-            const Expr& f, int lanes) {
+            const Expr& f, int lanes, int64_t ahead) {
   std::vector<Expr> rows;
+  for (int i = 0; ahead > 0 && i < lanes; ++i) {
+    const std::unordered_map<const kernel::VarNode*, Expr> later{
+        {slow.get(), s}, {fast.get(), kernel::add(f, int_const(ahead + i))}};
+    kernel::visit(store.value, [&](const Expr& e) {
+      if (e->kind == kernel::ExprKind::kLoad && e->buffer->scope == kernel::Scope::kGlobal &&
+          kernel::uses_var(e->args[0], slow.get()) && !kernel::contains_load(e->args[0]))
+        w.emit(kernel::prefetch(e->buffer, kernel::substitute(e->args[0], later)));
+    });
+  }
   for (int i = 0; i < lanes; ++i) {
     const Expr row = kernel::substitute(store.value, {{fast.get(), kernel::add(f, int_const(i))}});
     const Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes), {{slow.get(), s}});
@@ -83,7 +92,7 @@ void square(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const
 }  // namespace
 
 std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow, const AxisRange& slow_range,
-                                 const Var& fast, const AxisRange& fast_range, int lanes) {
+                                 const Var& fast, const AxisRange& fast_range, int lanes, int64_t ahead) {
   LoopWriter w;
   const Expr width = int_const(lanes);
   const Expr slow_whole = kernel::mul(kernel::index_div(slow_range.extent, width), width),
@@ -94,7 +103,7 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
   w.loop("down", kernel::index_div(slow_range.extent, width), [&](Expr down) {
     w.loop("across", kernel::index_div(fast_range.extent, width), [&](Expr across) {
       square(w, *store[0], slow, w.let("s0", part(slow_range, down)), fast,
-             w.let("f0", part(fast_range, across)), lanes);
+             w.let("f0", part(fast_range, across)), lanes, ahead);
     });
   });
   const auto rest = [&](const Expr& slow_begin, const Expr& slow_extent, const Expr& fast_begin,

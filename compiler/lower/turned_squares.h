@@ -21,9 +21,9 @@ std::vector<kernel::Expr> turned(LoopWriter& w, std::vector<kernel::Expr> rows);
 bool turns(const std::vector<kernel::Stmt>& store, const kernel::Var& slow, const kernel::Var& fast);
 
 // The stores of such a kind of all elements of the two ranges; the ends that are no squares one row at a
-// time.
+// time. `ahead`: what is read so much farther along fast is prefetched (0: nothing).
 std::vector<kernel::Stmt> turned_squares(const std::vector<kernel::Stmt>& store, const kernel::Var& slow,
                                          const AxisRange& slow_range, const kernel::Var& fast,
-                                         const AxisRange& fast_range, int lanes);
+                                         const AxisRange& fast_range, int lanes, int64_t ahead = 0);
 
 }  // namespace tern::lower

@@ -5,6 +5,37 @@ namespace tern::render {
 
 std::span<const HelperRow> basic_rows() {
   static constexpr HelperRow kRows[] = {
+      // b where one of them is no number, so that only a is looked at: of a running maximum, which is passed
+      // as b,
+      // the next one waits for an instruction and a choice. As C, clang would compare both.
+      {"min.f32",
+       R"c(static inline $V $F($V a, $V b) {
+#if defined(__AVX512F__) && $N == 16
+  $V r = ($V)__builtin_ia32_minps512(a, b, 4);
+#elif defined(__AVX__) && $N == 8
+  $V r = ($V)__builtin_ia32_minps256(a, b);
+#elif defined(__SSE4_2__) && $N == 4
+  $V r = ($V)__builtin_ia32_minps(a, b);
+#else
+  $V r = a < b ? a : b;
+#endif
+  return a != a ? a : r;
+}
+)c"},
+      {"max.f32",
+       R"c(static inline $V $F($V a, $V b) {
+#if defined(__AVX512F__) && $N == 16
+  $V r = ($V)__builtin_ia32_maxps512(a, b, 4);
+#elif defined(__AVX__) && $N == 8
+  $V r = ($V)__builtin_ia32_maxps256(a, b);
+#elif defined(__SSE4_2__) && $N == 4
+  $V r = ($V)__builtin_ia32_maxps(a, b);
+#else
+  $V r = a > b ? a : b;
+#endif
+  return a != a ? a : r;
+}
+)c"},
       {"min.float", "static inline $V $F($V a, $V b) { return ((a < b) | (a != a)) ? a : b; }\n"},
       {"max.float", "static inline $V $F($V a, $V b) { return ((a > b) | (a != a)) ? a : b; }\n"},
       // c is no NaN.

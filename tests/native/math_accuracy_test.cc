@@ -42,7 +42,7 @@ const Function kFunctions[] = {
     {ScalarOp::kAsinh, std::asinh, std::asinh, 0.6, 4.0},
     {ScalarOp::kAcosh, std::acosh, std::acosh, 0.6, 4.0},
     {ScalarOp::kAtanh, std::atanh, std::atanh, 0.6, 4.0},
-    {ScalarOp::kErf, std::erf, std::erf, 1.5, 5.5},
+    {ScalarOp::kErf, std::erf, std::erf, 1.7, 5.5},
 };
 
 // y[i] = op(x[i]) for i < n.

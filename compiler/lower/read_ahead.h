@@ -1,0 +1,23 @@
+// Prefetches where the hardware foresees nothing: rows that do not follow each other in memory (a gather's,
+// or pieces of longer ones), which a loop visits one after the other. Each is a statement for the vectorised
+// loop over the row, which makes of it one a cache line.
+#pragma once
+
+#include "compiler/kernel/ir.h"
+#include "compiler/lower/target.h"
+
+namespace tern::lower {
+
+struct RowsAhead {
+  kernel::Var row;       // of the loop over rows
+  kernel::Expr last;     // the last row that may be looked up
+  kernel::Var along;     // of the loop over a row's elements
+  int64_t elements = 0;  // that a row is read in one go
+};
+
+// What is worth reading ahead of `bytes`: what lies in memory.
+bool comes_from_memory(Level level, int64_t bytes);
+// For each read binding's loads in `body` that are consecutive in a row but not from row to row.
+std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows);
+
+}  // namespace tern::lower
