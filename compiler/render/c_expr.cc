@@ -309,6 +309,7 @@ std::string CExpr::float_op(const Expr& e, std::string_view scalar, const std::v
       return lanes == 1 ? fmt::format("({} != 0)", test) : convert("b1", lanes, test);
     }
     default:
+      if (e->op == ScalarOp::kErf && roomy_ && scalar == "f32") return call("erf_pieces", scalar, lanes, a);
       return call(scalar::info(e->op).name, scalar, lanes, a);
   }
 }

@@ -39,6 +39,9 @@ class CExpr {
   void define_index(const kernel::Var& var, const kernel::Expr& value) {
     multiples_[var.get()] = known_multiple(value);
   }
+  // The kernel holds no tile in registers: functions may keep tables there. (Where they do and a tile is
+  // held, clang moves other constants in front of the tile's loops, and an element of it to memory.)
+  void set_roomy() { roomy_ = true; }
   // A statement (with its semicolon) that stores.
   std::string store_text(const kernel::Stmt& s);
   const std::string& problem() const { return problem_; }
@@ -86,6 +89,7 @@ class CExpr {
   const Dialect& dialect_;
   std::unordered_map<const kernel::BufferNode*, BufferSpelling>& buffers_;
   const kernel::NarrowIndices* narrow_;
+  bool roomy_ = false;
   std::unordered_map<const kernel::VarNode*, int64_t> multiples_;
   bool wide_ = false;  // 32-bit variables take part in 64-bit arithmetic
   std::function<std::string(const kernel::Var&)> name_;

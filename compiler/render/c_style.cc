@@ -65,6 +65,10 @@ std::string KernelPrinter::fresh(const std::string& base) {
 // Register buffers become separate variables unless something indexes them by a variable or by more lanes
 // than an element has.
 void KernelPrinter::find_arrays() {
+  bool tiles = kernel_.threads > 0;
+  visit(kernel_.body,
+        [&](const Stmt& s) { tiles |= s->kind == StmtKind::kAlloc && s->buffer->scope == Scope::kRegister; });
+  if (!tiles) expr_.set_roomy();
   auto check = [&](const Buffer& b, const Expr& index, int lanes, const Expr& count) {
     if (b->scope != Scope::kRegister) return;
     bool simple = kernel::int_value(index).has_value() && lanes == b->type.lanes && count == nullptr;

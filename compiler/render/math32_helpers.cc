@@ -112,7 +112,7 @@ std::span<const HelperRow> math_rows() {
   return a < ($V)(0.625f) ? small : __builtin_elementwise_copysign(big, x);
 }
 )c"},
-      {"erf.f32",
+      {"erf_pieces.f32",
        R"c(static inline $V $F($V x) {
 #if (defined(__AVX512F__) && $N == 16) || (defined(__AVX2__) && $N == 8)
   // erf(t) / t in pieces of [0, 4): polynomials around points where it is next to a float, whose coefficients
@@ -183,6 +183,12 @@ std::span<const HelperRow> math_rows() {
   y = y > ($V)(1.0f) ? ($V)(1.0f) : y;
   return __builtin_elementwise_copysign(y, x);
 #else
+  return @erf(x);
+#endif
+}
+)c"},
+      {"erf.f32",
+       R"c(static inline $V $F($V x) {
   $V t = __builtin_elementwise_abs(x), s = x * x;
   // Beyond 0.93: 1 - e^(-q(t)).
   $V r = FMA(($V)(-1.72853470e-5f), t, ($V)(3.83197126e-4f)), u = FMA(($V)(-3.88396438e-3f), t, ($V)(2.42546219e-2f));
@@ -202,7 +208,6 @@ std::span<const HelperRow> math_rows() {
   $V small = FMA(p, x, x);
   $V y = t > ($V)(0.927734375f) ? __builtin_elementwise_copysign(big, x) : small;
   return x != x ? x : y;
-#endif
 }
 )c"},
       {"log1p.f32",

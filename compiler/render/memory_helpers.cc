@@ -140,7 +140,8 @@ std::string indexed(const Access& a) {
   return text + (a.is_store ? "}\n" : "  return r;\n}\n");
 }
 
-// Past the caches, a vector at a time, where such a store can begin: at multiples of its size.
+// Past the caches, a whole vector at a time, where such a store can begin: at multiples of its size. Narrower
+// ones, the ends of rows, leave a line half written.
 std::string streamed(HelperSet& set, std::string_view scalar, int lanes, std::string_view self) {
   const std::string element = set.named_type(scalar, 1), vector = set.named_type(scalar, lanes);
   const int bits = c_type_bits(scalar) * lanes;
@@ -150,7 +151,7 @@ std::string streamed(HelperSet& set, std::string_view scalar, int lanes, std::st
     return text + fmt::format("  {0}(p, x.lo);\n  {0}(p + {1}, x.hi);\n}}\n", half, lanes / 2);
   }
   const std::string plain = fmt::format("*({}*)p = x;\n", set.memory_type(scalar, lanes));
-  if (bits < 128) return text + "  " + plain + "}\n";
+  if (bits < set.target().vector_bits) return text + "  " + plain + "}\n";
   return text +
          fmt::format(
              "  if (((u64)p & {}) == 0)\n    __builtin_nontemporal_store(x, ({}*)p);\n  else\n    {}}}\n",
