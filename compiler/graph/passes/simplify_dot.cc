@@ -41,6 +41,41 @@ Value* make_dot(const Node& n, Value* x, Value* y, Builder& b) {
   return b.node(OpKind::kDot, {x, y}, n.attrs)->result();
 }
 
+// Taps of a window that meet nothing but zero padding, at either end of an axis (dilated windows that are
+// wider than a small image), are cut off.
+Value* cut_idle_taps(Node& n, Builder& b) {
+  const Shape &x = n.operand(0)->type.shape, &w = n.operand(1)->type.shape, &out = n.result()->type.shape;
+  if (n.find("pad_value")) return nullptr;
+  const auto &strides = n.ints("strides"), &dilations = n.ints("dilations");
+  std::vector<int64_t> low = n.ints("low"), high = n.ints("high");
+  std::vector<Dim> starts(w.size(), Dim(0)), sizes(w.begin(), w.end());
+  bool cuts = false;
+  for (size_t i = 0; i < low.size(); ++i) {
+    const Dim &extent = x[i + 2], &outputs = out[i + 2], &window = w[i + 2];
+    if (!extent.is_const() || !outputs.is_const() || !window.is_const() || n.ints("lhs_dilations")[i] != 1)
+      continue;
+    const int64_t step = dilations[i], last = (outputs.value() - 1) * strides[i];
+    int64_t first = 0, end = window.value();
+    while (first + 1 < end && first * step - low[i] + last < 0 && low[i] - (first + 1) * step >= 0) ++first;
+    while (end - 1 > first && (end - 1) * step - low[i] >= extent.value() &&
+           high[i] - (window.value() - end + 1) * step >= 0)
+      --end;
+    cuts |= end - first < window.value();
+    low[i] -= first * step;
+    high[i] -= (window.value() - end) * step;
+    starts[i + 2] = first;
+    sizes[i + 2] = end - first;
+  }
+  if (!cuts) return nullptr;
+  auto attrs = n.attrs;
+  for (auto& [key, value] : attrs) {
+    if (key == "low") value = low;
+    if (key == "high") value = high;
+  }
+  Value* weights = b.slice(n.operand(1), starts, sizes, std::vector<int64_t>(w.size(), 1));
+  return b.node(OpKind::kConv, {n.operand(0), weights}, std::move(attrs))->result();
+}
+
 }  // namespace
 
 Value* simplify_dot(Node& n, Builder& b) {
@@ -64,6 +99,7 @@ Value* simplify_dot(Node& n, Builder& b) {
 
 // Zero padding before a convolution becomes the convolution's.
 Value* simplify_conv(Node& n, Builder& b) {
+  if (Value* cut = cut_idle_taps(n, b)) return cut;
   const Node* pad = def_of(n.operand(0), OpKind::kPad);
   if (!pad || pad->str("mode") != "constant") return nullptr;
   const auto fill = splat_of(pad->operand(1));
