@@ -1,4 +1,4 @@
-// Sampling of images at computed positions: GridSample, AffineGrid.
+// Sampling of images at computed positions: GridSample, AffineGrid, RoiAlign.
 #include <algorithm>
 
 #include "compiler/onnx/common.h"
@@ -177,9 +177,95 @@ void import_affine_grid(Op& op) {
   op.output(0, b.reshape(y, shape));
 }
 
+// One axis of RoiAlign's samples, [rois, bins, samples]: two taps and their weights. A sample that is further
+// out than a pixel, or that its region does not have, counts nothing.
+struct RoiAxis {
+  Value *low, *high, *low_weight, *high_weight;
+  Value* count;  // samples a bin, [rois, 1, 1]
+};
+
+// `start`, `size`: of each region along the axis, [rois, 1, 1], in pixels. `ratio` 0: as many samples as
+// pixels.
+RoiAxis roi_axis(Emit& b, Value* start, Value* size, const Dim& extent, int64_t bins, int64_t ratio) {
+  const DType type = start->type.dtype;
+  Value* bin = b.div(size, static_cast<double>(bins));
+  Value* count = b.like(start, static_cast<double>(ratio));
+  Dim samples(ratio);
+  if (ratio <= 0) {
+    count = b.max(b.unary(ScalarOp::kCeil, bin), b.like(bin, 1));
+    Value* most = b.max(b.reduce(ScalarOp::kMax, count, {0, 1, 2}), b.like(bin, 1));
+    samples = b.dims(b.reshape(b.cast(most, DType::kI64), {Dim(1)}))[0];
+  }
+  Value* number = b.iota({Dim(1), Dim(1), samples}, 2, type);
+  Value* inside_bin = b.div(b.mul(b.add(number, 0.5), bin), count);
+  Value* at = b.add(b.add(b.mul(b.iota({Dim(1), Dim(bins), Dim(1)}, 1, type), bin), inside_bin), start);
+  Value* end = b.cast(b.dim(extent), type);
+  Value* counts =
+      b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, at, -1.0), b.compare(ScalarOp::kLe, at, end)});
+  if (ratio <= 0) counts = b.map(ScalarOp::kAnd, {counts, b.compare(ScalarOp::kLt, number, count)});
+  Value* last = b.sub(end, 1.0);
+  Value* position = b.max(b.min(at, last), b.like(at, 0));
+  Value* low = b.unary(ScalarOp::kFloor, position);
+  Value* fraction = b.sub(position, low);
+  const auto weight = [&](Value* w) { return b.select(counts, w, b.like(w, 0)); };
+  return {b.cast(low, DType::kI64), b.cast(b.min(b.add(low, 1.0), last), DType::kI64),
+          weight(b.sub(b.like(fraction, 1), fraction)), weight(fraction), count};
+}
+
+void import_roi_align(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *rois = op.tensor(1), *images = op.tensor(2);
+  const std::string mode = op.s("mode", "avg");
+  const bool half = op.version >= 16 && op.s("coordinate_transformation_mode", "half_pixel") == "half_pixel";
+  const int64_t height = op.i("output_height", 1), width = op.i("output_width", 1),
+                ratio = op.i("sampling_ratio", 0);
+  if (mode != "avg" && mode != "max") fail("Attribute 'mode' ('{}') must be avg or max.", mode);
+  if (x->type.rank() != 4 || rois->type.rank() != 2 || !rois->type.shape[1].is_const(4) || height < 1 ||
+      width < 1)
+    fail("Regions {} of an operand {} with an output of {} x {} are not supported.", rois->type.text(),
+         x->type.text(), height, width);
+  const Shape in = x->type.shape;
+  const Dim regions = rois->type.shape[0];
+  const double scale = op.f("spatial_scale", 1);
+  const auto corner = [&](int64_t i) {
+    Value* c = b.mul(b.slice_axis(rois, 1, Dim(i), Dim(1)), scale);
+    return b.unsqueeze(half ? b.sub(c, 0.5) : c, {2});
+  };
+  const auto axis = [&](int64_t first, const Dim& extent, int64_t bins) {
+    Value* start = corner(first);
+    Value* size = b.sub(corner(first + 2), start);
+    return roi_axis(b, start, half ? size : b.max(size, b.like(size, 1)), extent, bins, ratio);
+  };
+  const RoiAxis v = axis(1, in[2], height), h = axis(0, in[3], width);
+  // [rois, bins down, bins across, samples down, samples across]
+  const auto down = [&](Value* t) { return b.unsqueeze(t, {2, 4}); };
+  const auto across = [&](Value* t) { return b.unsqueeze(t, {1, 3}); };
+  Value* pixels = b.reshape(b.transpose(x, {0, 2, 3, 1}), {in[0] * in[2] * in[3], in[1]});
+  Value* image = b.mul(b.reshape(b.cast(images, DType::kI64), {regions, Dim(1), Dim(1), Dim(1), Dim(1)}),
+                       b.dim(in[2] * in[3]));
+  Value* all = nullptr;
+  for (const bool bottom : {false, true}) {
+    for (const bool right : {false, true}) {
+      Value* row = b.add(image, b.mul(down(bottom ? v.high : v.low), b.dim(in[3])));
+      Value* part = b.gather(pixels, b.add(row, across(right ? h.high : h.low)), 0);
+      Value* weight =
+          b.mul(down(bottom ? v.high_weight : v.low_weight), across(right ? h.high_weight : h.low_weight));
+      part = b.mul(part, b.unsqueeze(weight, {5}));
+      all = !all ? part : mode == "avg" ? b.add(all, part) : b.max(all, part);
+    }
+  }
+  Value* y = b.reduce(mode == "avg" ? ScalarOp::kAdd : ScalarOp::kMax, all, {3, 4});
+  if (mode == "avg") {
+    Value* count = b.mul(v.count, h.count);
+    y = b.div(y, count->type.rank() == 0 ? count : b.unsqueeze(count, {3}));
+  }
+  op.output(0, b.transpose(y, {0, 3, 1, 2}));
+}
+
 constexpr OpRow kRows[] = {
     {kOnnx, "GridSample", 16, kLatest, import_grid_sample},
     {kOnnx, "AffineGrid", 20, kLatest, import_affine_grid},
+    {kOnnx, "RoiAlign", 10, kLatest, import_roi_align},
 };
 
 }  // namespace
