@@ -34,8 +34,7 @@ std::string bytes_text(int64_t bytes) {
 // "stored as f16: 57 values, 54 constants; f32 stayed 12 (-v lists them)", and the list.
 std::string precision_report(const lower::PrecisionReport& report, bool verbose) {
   if (report.storage == DType::kF32 && !report.tf32) return "";
-  const std::string out_of_reach =
-      report.tf32_products == 0 ? " (only CUDA multiplies in TF32, by constant weights)" : "";
+  const std::string out_of_reach = report.tf32_products == 0 ? " (only CUDA multiplies in TF32)" : "";
   std::string out = report.tf32
                         ? fmt::format("  products of f32: {} in TF32{}, {} in f32\n", report.tf32_products,
                                       out_of_reach, report.f32_products)

@@ -28,7 +28,9 @@ struct Weights {
 
 class Contractor {
  public:
-  Contractor(Node& n, Builder& b) : n_(n), b_(b), conv_(n.kind == OpKind::kConv) {}
+  // `computed`: of products whose operands are both computed, else of those with constant weights.
+  Contractor(Node& n, Builder& b, bool computed)
+      : n_(n), b_(b), conv_(n.kind == OpKind::kConv), computed_(computed) {}
 
   Value* run() {
     const DType type = n_.result()->type.dtype;
@@ -40,8 +42,9 @@ class Contractor {
     if (!x->zero.is_scalar() || !x->scale.is_scalar()) return nullptr;
     channel_axis_ = conv_ ? 0 : n_.operand(1)->type.rank() - 1;
     if (!is_channel(w->zero) || !is_channel(w->scale)) return nullptr;
-    to_u8(*x);
     const TensorDataPtr constant = known_tensor(w->q, kWeightBytes);
+    if ((constant == nullptr) != computed_) return nullptr;
+    to_u8(*x);
     Value* sums = constant ? with_constant(*x, *w, constant) : with_dynamic(*x, *w);
     if (!sums || type == DType::kI32) return sums;
     return scale(b_.cast(sums, DType::kF32), *x, *w);
@@ -238,7 +241,7 @@ class Contractor {
 
   Node& n_;
   Builder& b_;
-  const bool conv_;
+  const bool conv_, computed_;
   int channel_axis_ = 0;  // of operand 1
 };
 
@@ -322,7 +325,7 @@ bool integer_contractions(Graph& graph) {
                     switch (n.kind) {
                       case OpKind::kDot:
                       case OpKind::kConv:
-                        return replace_with(Contractor(n, b).run());
+                        return replace_with(Contractor(n, b, false).run());
                       case OpKind::kReduceWindow:
                         return replace_with(pool_quantised(n, b));
                       case OpKind::kCast:
@@ -333,6 +336,15 @@ bool integer_contractions(Graph& graph) {
                       default:
                         return std::optional<std::vector<Value*>>();
                     }
+                  })
+      .run();
+}
+
+bool integer_products(Graph& graph) {
+  return Rewriter(graph,
+                  [](Node& n, Builder& b) {
+                    return n.kind == OpKind::kDot ? replace_with(Contractor(n, b, true).run())
+                                                  : std::optional<std::vector<Value*>>();
                   })
       .run();
 }

@@ -27,7 +27,8 @@ constexpr Pass kPasses[] = {
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
     {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
      hoist_invariants},
-    {"integer_contractions", "products of quantised values on integers", integer_contractions},
+    {"integer_contractions", "quantised values by constant weights on integers", integer_contractions},
+    {"integer_products", "products of two computed quantised values on integers", integer_products},
     {"fold_constants", "nodes on constants are evaluated", fold_constants},
     {"simplify", "algebra: identities, chains, cheaper forms", simplify},
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
@@ -44,10 +45,10 @@ constexpr Pass kPasses[] = {
 // subexpressions, since they want weights with one user; the dead go, and products are merged when those that
 // are left have their biases next to them. Rounds repeat until none of them changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds",   "eliminate_dead", "integer_contractions", "requantize",
-    "fold_constants", "inline_if",      "unroll_loops",         "hoist_invariants",
-    "simplify",       "fold_constants", "eliminate_common",     "fold_scale",
-    "requantize",     "tabulate",       "eliminate_dead",       "merge_products"};
+    "apply_bounds",   "eliminate_dead",   "integer_contractions", "integer_products", "requantize",
+    "fold_constants", "inline_if",        "unroll_loops",         "hoist_invariants", "simplify",
+    "fold_constants", "eliminate_common", "fold_scale",           "requantize",       "tabulate",
+    "eliminate_dead", "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {

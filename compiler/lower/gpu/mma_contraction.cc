@@ -318,17 +318,16 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
 
 namespace {
 
-// Whether operand 1, no constant, lies as the kernel reads it: eight 16-bit floats after the other along its
-// columns (false) or along its depth (true).
-std::optional<bool> columns_of_memory(const Node& root, LoweringContext& context) {
+// Whether operand 1, no constant, lies as the kernel reads it: chunks of elements that follow each other
+// along its columns (false) or along its depth (true).
+std::optional<bool> columns_of_memory(const Node& root, DType dtype, LoweringContext& context) {
   const Value* b = root.operand(1);
   const Shape& shape = b->type.shape;
   const size_t rank = shape.size();
   if (root.kind != OpKind::kDot || rank < 2 || !context.has_place(b)) return std::nullopt;
   for (const bool columns : {false, true}) {
     const size_t along = columns ? rank - 2 : rank - 1;
-    if (shape[along].is_const() && chunks_of(b, along, shape[along].value(), DType::kF16, context))
-      return columns;
+    if (shape[along].is_const() && chunks_of(b, along, shape[along].value(), dtype, context)) return columns;
   }
   return std::nullopt;
 }
@@ -352,7 +351,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k};
   // Most of the work would be on zeros: short sums, few columns, few rows.
   if ((panels && panels->type.dtype != DType::kF16) || k < 16 || n < 16 || shape.m < 8) return;
-  const std::optional<bool> columns = panels ? false : columns_of_memory(root, context);
+  const std::optional<bool> columns = panels ? false : columns_of_memory(root, DType::kF16, context);
   if (!columns) return;
   const GpuModel& model = gpu_model(level);
   const MatrixSchedule schedule =
@@ -377,10 +376,62 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
 }
 
+namespace {
+
+// The type in which matrix units multiply two computed operands: what both are in memory, f32 being TF32.
+std::optional<DType> computed_type(const Node& root, const LoweringContext& context) {
+  const auto& levels = context.target().levels;
+  if (!is_gpu(context.target().arch) || root.kind != OpKind::kDot ||
+      LoweringContext::constant_data(root.operand(1)) ||
+      !std::all_of(levels.begin(), levels.end(), [](Level level) { return gpu_model(level).has_mma; }))
+    return std::nullopt;
+  const DType dtype = context.stored_type(root.operand(1));
+  if (context.stored_type(root.operand(0)) != dtype) return std::nullopt;
+  const bool tf32 = dtype == DType::kF32 && context.may_use_tf32(root);
+  return tf32 || dtype == DType::kF16 || dtype == DType::kBF16 ? std::optional(dtype) : std::nullopt;
+}
+
+bool lower_computed_product(const Region& region, LoweringContext& context) {
+  const Node& root = *region.root;
+  const std::optional<DType> dtype = computed_type(root, context);
+  const std::optional<bool> along_depth = dtype ? columns_of_memory(root, *dtype, context) : std::nullopt;
+  if (!along_depth) return false;
+  DispatchBuilder dispatch(context, region);
+  dispatch.set_label(region.label());
+  dispatch.set_flops(contraction_flops(root));
+  const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
+  if (!problem.n.is_const() || !problem.k.is_const() || problem.k.value() < 16 || problem.n.value() < 8)
+    return false;
+  if (*dtype == DType::kF32) context.note_product(root, true);
+  const int64_t n = problem.n.value(), k = problem.k.value();
+  const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, dtype_bits(*dtype) / 8};
+  const auto order = *along_depth ? MmaSchedule::Order::kDepth : MmaSchedule::Order::kColumns;
+  const Level level = context.target().levels.front();  // later ones' groups and clusters want packed weights
+  const MmaSchedule schedule = default_mma_schedule(shape, machine_of(gpu_model(level)), false, order);
+  ElementEmitter emitter(dispatch);
+  Source source(dispatch, emitter, problem, *dtype, true);
+  kernel::GridAxis batch;
+  MmaOperands o = source.operands(dispatch.buffer_of(root.operand(1)), batch);
+  const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);
+  o.b_element = [&](const Expr& step, const Expr& column) {
+    return emitter.address(root.operand(1), problem.b_index(at, step, column));
+  };
+  const kernel::Var thread = kernel::make_var("t");
+  MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
+  dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                       fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+                       {schedule.threads(), thread, 32}, {.matrix_units = true});
+  dispatch.finish();
+  return true;
+}
+
+}  // namespace
+
 bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const std::optional<DType> matrix = matrix_type(root, context);
-  if (!matrix || !has_matrix_form(root)) return false;
+  if (!matrix) return lower_computed_product(region, context);
+  if (!has_matrix_form(root)) return false;
   const DType dtype = *matrix;
   const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
   DispatchBuilder dispatch(context, region);

@@ -8,8 +8,8 @@
 
 namespace tern::lower::gpu {
 
-// False, with nothing added, when matrix units do not suit: wide weights, weights that are no constant, no
-// such units.
+// False, with nothing added, when matrix units do not suit: wide operands, a right operand whose rows and
+// columns are no chunks of memory, no such units.
 bool lower_mma_contraction(const Region& region, LoweringContext& context);
 
 // Adds a variant on cooperative matrices for `level` (GpuModel::has_tiles) to a contraction that other levels

@@ -18,6 +18,7 @@ using kernel::Var;
 using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
+using Order = MmaSchedule::Order;
 
 constexpr int kRowChunks = 8;   // of a row of packed B
 constexpr int kStepChunks = 2;  // of the depth of one product
@@ -78,7 +79,7 @@ class Builder {
 
   Stmts sums() {
     a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
-    b_stage_ = stage_buffer("b_stage", o_.dtype, s_.block_n);
+    b_stage_ = stage_buffer("b_stage", o_.dtype, b_pitch());
     LoopWriter w;
     w.emit(kernel::alloc(a_stage_));
     w.emit(kernel::alloc(b_stage_));
@@ -89,9 +90,14 @@ class Builder {
     const int ahead = s_.stages - (s_.group ? 2 : 1);
     warm_epilogue(w);
     // Weights do not depend on what ran before: they start before the wait for it.
-    for (int64_t s = 0; s < std::min<int64_t>(ahead, stages_of_k_); ++s)
-      copy_b(w, int_const(s), int_const(s));
+    const bool weights = s_.b_order == Order::kPacked;
+    const auto first_b = [&] {
+      for (int64_t s = 0; s < std::min<int64_t>(ahead, stages_of_k_); ++s)
+        copy_b(w, int_const(s), int_const(s));
+    };
+    if (weights) first_b();
     w.emit(kernel::grid_wait());
+    if (!weights) first_b();
     for (int64_t s = 0; s < ahead; ++s) {
       if (s < stages_of_k_) copy_a(w, int_const(s), int_const(s));
       w.emit(kernel::async_commit());
@@ -164,11 +170,16 @@ class Builder {
     }
   }
 
+  // The first step of k of a thread's chunks in a stage.
+  Expr depth_of(LoopWriter& w, const Expr& step) const {
+    return w.let("k", kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
+                                  kernel::mul(chunk_, int_const(elements_))));
+  }
+  bool is_ragged() const { return k_ != stages_of_k_ * s_.split * s_.block_depth; }
+
   void copy_a(LoopWriter& w, const Expr& step, const Expr& stage) {
-    const Expr k =
-        w.let("k", kernel::add(kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
-                               kernel::mul(chunk_, int_const(elements_))));
-    const bool ragged = k_ != stages_of_k_ * s_.split * s_.block_depth;
+    const Expr k = depth_of(w, step);
+    const bool ragged = is_ragged();
     const Expr base = kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth));
     const int piece = o_.a_chunk && o_.a_piece > 0 ? o_.a_piece : elements_;
     for (int first = 0; first < elements_; first += piece) {
@@ -229,8 +240,45 @@ class Builder {
     }
   }
 
-  // B as it lies: blocks of eight chunks of steps, in each a row a column, swizzled.
+  int64_t b_pitch() const {  // elements of a stage for each of its steps
+    return s_.block_n + (s_.b_order == Order::kColumns ? MmaSchedule::kColumnPadding : 0);
+  }
+
   void copy_b(LoopWriter& w, const Expr& step, const Expr& stage) {
+    if (s_.b_order == Order::kPacked) return copy_packed_b(w, step, stage);
+    const bool columns = s_.b_order == Order::kColumns;
+    const Expr k0 = kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
+               base = kernel::mul(stage, int_const(b_pitch() * s_.block_depth));
+    const int64_t across = (columns ? s_.block_n : s_.block_depth) / elements_;  // chunks of a row
+    const int64_t rows = columns ? s_.block_depth : s_.block_n;
+    share_copies(w, t_, s_.threads(), rows * across, [&](const Expr& q) {
+      const Expr row = kernel::index_div(q, int_const(across)),
+                 chunk = kernel::index_rem(q, int_const(across));
+      const Expr along = kernel::mul(chunk, int_const(elements_));
+      const Expr k = kernel::add(k0, columns ? row : along), n = kernel::add(n0_, columns ? along : row);
+      Expr exists;
+      if (n_ % s_.block_n != 0) exists = less(n, int_const(n_));
+      if (is_ragged()) exists = both(exists, less(k, int_const(k_)));
+      const Expr count = exists ? kernel::select(exists, int_const(elements_), int_const(0)) : nullptr;
+      const Expr to =
+          columns ? kernel::add(kernel::mul(row, int_const(b_pitch())), along) : b_in_stage(row, chunk);
+      return kernel::async_copy(b_stage_, kernel::add(base, to),
+                                kernel::load(o_.b_buffer, o_.b_element(k, n), elements_, count));
+    });
+  }
+
+  // Where a chunk of depth of a row (a column of B) lies in a stage: as in packed B.
+  Expr b_in_stage(const Expr& row, const Expr& chunk) const {
+    const Expr block = kernel::index_div(chunk, int_const(kRowChunks));
+    const Expr mixed = kernel::op(ScalarOp::kXor, {kernel::index_rem(chunk, int_const(kRowChunks)),
+                                                   kernel::index_rem(row, int_const(kRowChunks))});
+    const Expr at = kernel::add(kernel::mul(block, int_const(s_.block_n)), row);
+    return kernel::add(kernel::mul(at, int_const(kRowChunks * elements_)),
+                       kernel::mul(mixed, int_const(elements_)));
+  }
+
+  // B as it lies: blocks of eight chunks of steps, in each a row a column, swizzled.
+  void copy_packed_b(LoopWriter& w, const Expr& step, const Expr& stage) {
     const int64_t block = int64_t{kRowChunks} * elements_;  // of depth
     const int64_t columns = (n_ + kGroupRows - 1) / kGroupRows * kGroupRows,
                   blocks = (k_ + block - 1) / block;
@@ -271,9 +319,9 @@ class Builder {
   }
 
   void products(LoopWriter& w, const Expr& stage) {
-    const int steps = chunks_ / kStepChunks, row_steps = kRowChunks / kStepChunks;
+    const int steps = chunks_ / kStepChunks;
     const Expr a_base = w.let("a_base", kernel::mul(stage, int_const(int64_t{s_.block_m} * s_.block_depth)));
-    const Expr b_base = w.let("b_base", kernel::mul(stage, int_const(int64_t{s_.block_n} * s_.block_depth)));
+    const Expr b_base = w.let("b_base", kernel::mul(stage, int_const(b_pitch() * s_.block_depth)));
     const VType quad{DType::kU32, 4}, sum{o_.sum_type(), 4};
     const Intrinsic mma = o_.dtype == DType::kF16    ? Intrinsic::kMmaM16N8K16F16
                           : o_.dtype == DType::kBF16 ? Intrinsic::kMmaM16N8K16BF16
@@ -292,24 +340,10 @@ class Builder {
         if (rounds_copies()) tile = kernel::bitcast(rounded(kernel::bitcast(tile, sum)), quad);
         a.push_back(w.let("a", tile));
       }
-      // Lane l names row l % 8 of matrix l / 8: columns 0-7 and 8-15 of the tile, steps 0-7 and 8-15.
-      const Expr b_block = kernel::index_div(at, int_const(row_steps));
-      const Expr b_chunk =
-          kernel::add(kernel::mul(kernel::index_rem(at, int_const(row_steps)), int_const(kStepChunks)),
-                      kernel::index_rem(kernel::index_div(lane_, int_const(8)), int_const(2)));
-      const Expr b_lane =
-          w.let("b_lane", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
-                                      kernel::index_rem(lane_, int_const(8))));
+      const auto fragments = b_fragments(w, b_base, at, quad, sum);
       for (int j = 0; j < tiles_n_; ++j) {
-        const Expr tile = kernel::add(kernel::mul(warp_.n, int_const(tiles_n_ * 16)), int_const(j * 16));
-        const Expr row = kernel::add(kernel::add(kernel::mul(b_block, int_const(s_.block_n)), tile), b_lane);
-        const Expr mixed = kernel::op(ScalarOp::kXor, {b_chunk, kernel::index_rem(lane_, int_const(8))});
-        const Expr index =
-            kernel::add(b_base, kernel::add(kernel::mul(row, int_const(kRowChunks * elements_)),
-                                            kernel::mul(mixed, int_const(elements_))));
-        const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, b_stage_));
         for (int half = 0; half < 2; ++half) {
-          const Expr columns = w.let("b_half", kernel::shuffle(b, nullptr, {2 * half, 2 * half + 1}));
+          const Expr columns = w.let("b_half", fragments(j, half));
           for (int i = 0; i < tiles_m_; ++i) {
             const Expr slot = int_const((int64_t{i} * tiles_n_ + j) * 2 + half);
             w.emit(kernel::store(
@@ -320,6 +354,64 @@ class Builder {
         }
       }
     }
+  }
+
+  // The fragment of eight columns, half `half` of the warp's j-th 16, for step `at` of a stage. What is
+  // common to them is computed here.
+  std::function<Expr(int j, int half)> b_fragments(LoopWriter& w, const Expr& b_base, const Expr& at,
+                                                   const VType& quad, const VType& floats) {
+    const auto tile = [this](int j) {
+      return kernel::add(kernel::mul(warp_.n, int_const(tiles_n_ * 16)), int_const(j * 16));
+    };
+    if (s_.b_order == Order::kColumns && o_.dtype == DType::kF32) {
+      // Steps t and t + 4 of column g, as lane 4 g + t.
+      const Expr row = kernel::add(kernel::mul(at, int_const(kStepChunks * elements_)),
+                                   kernel::index_rem(lane_, int_const(4)));
+      const Expr first =
+          w.let("b_first", kernel::add(kernel::add(b_base, kernel::mul(row, int_const(b_pitch()))),
+                                       kernel::index_div(lane_, int_const(4))));
+      return [=, this](int j, int half) {
+        const auto word = [&](int step) {
+          const Expr index = kernel::add(first, kernel::add(tile(j), int_const(half * 8 + step * b_pitch())));
+          return kernel::bitcast(rounded(kernel::load(b_stage_, index)), {DType::kU32, 1});
+        };
+        return kernel::shuffle(word(0), word(4), {0, 1});
+      };
+    }
+    const auto half_of = [](const Expr& b, int half) {
+      return kernel::shuffle(b, nullptr, {2 * half, 2 * half + 1});
+    };
+    const auto whole = std::make_shared<Expr>();  // of both halves
+    if (s_.b_order == Order::kColumns) {
+      // Lane l names step l % 16 of columns 0-7 or 8-15.
+      const Expr row = kernel::add(kernel::mul(at, int_const(kStepChunks * elements_)),
+                                   kernel::index_rem(lane_, int_const(16)));
+      const Expr first =
+          w.let("b_first", kernel::add(kernel::add(b_base, kernel::mul(row, int_const(b_pitch()))),
+                                       kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8))));
+      return [=, this, &w](int j, int half) {
+        if (half == 0)
+          *whole = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4Trans, {kernel::add(first, tile(j))},
+                                                quad, b_stage_));
+        return half_of(*whole, half);
+      };
+    }
+    // Lane l names row l % 8 of matrix l / 8: columns 0-7 and 8-15 of the tile, the step's two chunks.
+    const Expr chunk = kernel::add(kernel::mul(at, int_const(kStepChunks)),
+                                   kernel::index_rem(kernel::index_div(lane_, int_const(8)), int_const(2)));
+    const Expr lane =
+        w.let("b_lane", kernel::add(kernel::mul(kernel::index_div(lane_, int_const(16)), int_const(8)),
+                                    kernel::index_rem(lane_, int_const(8))));
+    return [=, this, &w](int j, int half) {
+      if (half == 0) {
+        const Expr index = kernel::add(b_base, b_in_stage(kernel::add(tile(j), lane), chunk));
+        Expr b = kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, b_stage_);
+        if (s_.b_order != Order::kPacked && o_.dtype == DType::kF32)
+          b = kernel::bitcast(rounded(kernel::bitcast(b, floats)), quad);
+        *whole = w.let("b", b);
+      }
+      return half_of(*whole, half);
+    };
   }
 
   // ---- Results

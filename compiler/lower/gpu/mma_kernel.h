@@ -47,8 +47,9 @@ struct MmaOperands {
   // lies.
   kernel::Buffer b_buffer;
   kernel::Expr b_first;
-  // Or, for cooperative matrices alone, rows of memory: where element (k, n) lies. Eight elements along n, or
-  // along k where MatrixSchedule::b_columns says so, follow each other from multiples of eight on.
+  // Or rows of memory: where element (k, n) lies. Chunks of elements along n, or along k where the schedule
+  // says so (MmaSchedule::b_order, MatrixSchedule::b_columns), follow each other from multiples of their size
+  // on.
   std::function<kernel::Expr(const kernel::Expr& k, const kernel::Expr& n)> b_element;
 
   // Stores columns n..n+7 of row m, both in range for the first lane; `count` (null: all eight) limits the

@@ -14,17 +14,33 @@ struct Case {
   bool element_wise = false, symbolic = false;
 };
 
+// f32[k, n] as rows along n, or along k.
+TensorDataPtr rows_of_memory(const TensorData& b, MmaSchedule::Order order, DType dtype) {
+  const int64_t k = b.shape()[0], n = b.shape()[1];
+  auto out = TensorData::make(dtype, {k * n});
+  for (int64_t i = 0; i < k * n; ++i)
+    out->set_float(order == MmaSchedule::Order::kColumns ? i : i % n * k + i / n, b.float_at(i));
+  return out;
+}
+
 void check(Case c, DType dtype = DType::kF16) {
   c.schedule.element_bytes = dtype_bits(dtype) / 8;
   CAPTURE(c.schedule.text());
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), c.schedule.split, {}, {}};
-  test.encode = [&](const TensorDataPtr& b) {
+  test.encode = [&](const TensorDataPtr& b) -> TensorDataPtr {
+    if (c.schedule.b_order != MmaSchedule::Order::kPacked)
+      return rows_of_memory(*b, c.schedule.b_order, dtype);
     return pack_matrix(*b, {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }}, dtype);
   };
   test.dtype = dtype;
   // Just below a half of the last place of TF32, and above: a product that cut it off would show.
   if (dtype == DType::kF32) test.in_memory = [](double x) { return x * (x > 0 ? 1 - 0x1p-13 : 1 + 0x1p-13); };
   test.build = [&](const Dim& m, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
+    const bool columns = c.schedule.b_order == MmaSchedule::Order::kColumns;
+    o.b_element = [&c, columns](const kernel::Expr& k, const kernel::Expr& n) {
+      return columns ? kernel::add(kernel::mul(k, kernel::int_const(c.n)), n)
+                     : kernel::add(kernel::mul(n, kernel::int_const(c.k)), k);
+    };
     return build_mma_kernel(m, c.n, c.k, {}, c.schedule, thread, o, params);
   };
   check_product(test);
@@ -60,6 +76,23 @@ TEST_CASE("mma: f32 rounded to TF32") {
   tf32({130, 72, 100, {128, 64, 32, 8, 1, 1, 4, true}});
   tf32({50, 20, 75, {64, 32, 32, 4, 1, 1, 4, true}, true, true});
   tf32({70, 40, 228, {64, 32, 32, 4, 1, 1, 3, true, 3}, false, true});
+}
+TEST_CASE("mma: a right operand in rows along its columns, or along the depth") {
+  for (const auto order : {MmaSchedule::Order::kColumns, MmaSchedule::Order::kDepth}) {
+    for (const DType dtype : {DType::kF32, DType::kF16}) {
+      const int64_t depth = dtype == DType::kF32 ? 1 : 2;  // as many bytes
+      const auto with = [&](int64_t m, int64_t n, int64_t k, MmaSchedule s) {
+        s.b_order = order;
+        s.block_depth *= static_cast<int>(depth);
+        check({m, n, k * depth, s, false, m == 45}, dtype);
+      };
+      with(32, 32, 64, {32, 32, 64, 1, 1, 4, 2});
+      with(33, 40, 68, {32, 32, 64, 1, 1, 4, 2});
+      with(70, 64, 96, {64, 64, 32, 2, 2, 1, 3});
+      with(45, 72, 132, {32, 64, 64, 1, 2, 4, 2});
+      with(40, 24, 28, {64, 32, 64, 2, 1, 4, 3});
+    }
+  }
 }
 TEST_CASE("mma: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 2}, false, true});

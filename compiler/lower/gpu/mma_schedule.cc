@@ -81,7 +81,9 @@ void try_stages(const MmaShape& shape, const MmaMachine& machine, MmaSchedule s,
 
 }  // namespace
 
-MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group) {
+MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group,
+                                 MmaSchedule::Order b_order) {
+  group = group && b_order == MmaSchedule::Order::kPacked;
   // Rows are measured good shapes of 16-bit operands; the rest follows from memory. Other operands take
   // depths of as many bytes.
   static constexpr MmaSchedule kTiles[] = {
@@ -108,6 +110,7 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
   for (MmaSchedule s : kTiles) {
     if (s.group && !group) continue;
     s.element_bytes = shape.element_bytes;
+    s.b_order = b_order;
     s.block_depth = s.block_depth * 2 / s.element_bytes;
     for (int split : {1, 2, 3, 4, 6, 8}) {
       if (split > 1 && (!group || s.warps_k > 1)) continue;
@@ -122,7 +125,8 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
 }
 
 std::string MmaSchedule::text() const {
-  const std::string parts = split > 1 ? fmt::format(", k split by {}", split) : "";
+  std::string parts = split > 1 ? fmt::format(", k split by {}", split) : "";
+  if (b_order != Order::kPacked) parts += b_order == Order::kDepth ? ", B along k" : ", B along columns";
   if (group)
     return fmt::format("group mma {}x{}x{}, {} stages{}", block_m, block_n, block_depth, stages, parts);
   return fmt::format("mma {}x{}x{}, warps {}x{}x{}, {} stages{}", block_m, block_n, block_depth, warps_m,

@@ -30,13 +30,19 @@ struct MmaSchedule {
   bool group = false;
   int split = 1;
   int element_bytes = 2;  // of an operand; groups' block_depth is 128 bytes
+  // B lies in memory as the graph has it: rows along k, or along its columns.
+  enum class Order : uint8_t { kPacked, kDepth, kColumns } b_order = Order::kPacked;
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
-  int64_t stage_bytes() const { return int64_t{element_bytes} * stages * (block_m + block_n) * block_depth; }
+  int64_t stage_bytes() const {
+    const int padding = b_order == Order::kColumns ? kColumnPadding : 0;
+    return int64_t{element_bytes} * stages * (block_m + block_n + padding) * block_depth;
+  }
   int64_t partial_bytes() const { return int64_t{4} * warps_k * block_m * (block_n + kPartialPadding); }
   std::string text() const;  // "32x32x128, warps 1x1x4, 4 stages, k split by 2"
 
+  static constexpr int kColumnPadding = 8;   // elements behind a row along columns, against bank conflicts
   static constexpr int kPartialPadding = 8;  // elements behind a row of partial sums, against bank conflicts
 };
 
@@ -52,7 +58,8 @@ struct MmaMachine {
   double l2_bytes_per_ns = 9200;                // to all processors together
 };
 
-// `group`: the device has products of 128 threads, and clusters.
-MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group);
+// `group`: the device has products of 128 threads, and clusters. Other orders of B than kPacked have neither.
+MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group,
+                                 MmaSchedule::Order b_order = MmaSchedule::Order::kPacked);
 
 }  // namespace tern::lower::gpu
