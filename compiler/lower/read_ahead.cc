@@ -11,8 +11,8 @@ namespace {
 using kernel::Expr;
 using kernel::int_const;
 
-constexpr int64_t kBytesAhead = 8192;  // some 100 ns at a core's share of the bandwidth
-constexpr int64_t kMostRowsAhead = 16;
+constexpr int64_t kBytesAhead = 16384;  // some 100 ns at a core's share of the bandwidth
+constexpr int64_t kMostRowsAhead = 32;
 
 // index at var + 1 less index, if that is a number.
 std::optional<int64_t> step(const Expr& index, const kernel::Var& var) {

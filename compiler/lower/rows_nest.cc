@@ -29,11 +29,12 @@ class CpuRows : public RowsNest {
   void variant(DispatchBuilder& dispatch, Level level) override {
     ElementEmitter emitter(dispatch);
     int lanes = nest_lanes(region_, level);
+    const bool from_memory = comes_from_memory(level, context_.hint(product(space_.shape)) * 4);
     const Dim length = row_length();
     Tiling tiling = choose_tiling(context_, kept_, context_.hint(length) * element_cost_);
     const size_t body_axes = kept_.size() - (lanes_are_rows_ ? 1 : 0);
     if (lanes_are_rows_ && plan_.reductions.size() == 1 && plan_.stored.empty()) {
-      lanes *= neighbouring_vectors(lanes);
+      lanes *= neighbouring_vectors(lanes, from_memory && machine(level).vector_registers > 16 ? 16 : 8);
       const Dim& n = kept_.back().extent;
       if (static_cast<size_t>(tiling.tiled) + 1 == kept_.size() &&
           !(n.is_const() && tiling.chunk == n.value()))
@@ -57,7 +58,6 @@ class CpuRows : public RowsNest {
       }
     }
     ahead_ = nullptr;
-    const bool from_memory = comes_from_memory(level, context_.hint(product(space_.shape)) * 4);
     NestParts parts = build_nest(
         dispatch, kept_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
@@ -100,10 +100,11 @@ class CpuRows : public RowsNest {
 
   // How many vectors of rows go down side by side, each with its own sums: memory is read in runs that are
   // worth it.
-  int neighbouring_vectors(int lanes) const {
+  int neighbouring_vectors(int lanes, int most) const {
     const Dim& n = kept_.back().extent;
     if (!n.is_const()) return 2;
-    for (const int vectors : {8, 4}) {
+    for (const int vectors : {16, 8, 4}) {
+      if (vectors > most) continue;
       const int64_t width = int64_t{vectors} * lanes;
       if (element_cost_ <= kCheapElement && (n.value() % width == 0 || n.value() >= 4 * width))
         return vectors;
