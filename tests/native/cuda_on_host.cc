@@ -28,6 +28,7 @@ struct uint4 { unsigned x, y, z, w; };
 static struct { unsigned x; } threadIdx, blockIdx;
 template <class To, class From> static To as(From x) { To r; memcpy(&r, &x, sizeof r); return r; }
 static float __int_as_float(int x) { return as<float>(x); }
+static int __float_as_int(float x) { return as<int>(x); }
 static float __uint_as_float(unsigned x) { return as<float>(x); }
 static double __longlong_as_double(long long x) { return as<double>(x); }
 static float __fsqrt_rn(float x) { return sqrtf(x); }
