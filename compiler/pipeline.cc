@@ -16,6 +16,7 @@
 #include "compiler/program/derive.h"
 #include "compiler/program/hoist.h"
 #include "compiler/program/program.h"
+#include "compiler/program/share_literals.h"
 #include "compiler/support/dim_overflow.h"
 #include "compiler/target_problems.h"
 #include "compiler/toolchain/shaderc.h"
@@ -250,7 +251,10 @@ bool Compilation::leave_out(const lower::Target& target, const std::vector<std::
 bool Compilation::build_programs() {
   phase("planning memory", 0.3);
   program::derive_constants(lowered_, targets_);
-  for (const auto& lowered : lowered_) program::hoist_constant_work(*lowered);
+  for (const auto& lowered : lowered_) {
+    program::hoist_constant_work(*lowered);
+    program::share_literals(*lowered);
+  }
   for (size_t i = 0; i < lowered_.size(); ++i)
     program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
   int64_t alignment = program::ConstantPool::kAlignment;

@@ -17,18 +17,6 @@ bool same_bytes(const TensorData& a, const TensorData& b) {
          std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin());
 }
 
-// The text that two kernels share exactly if one entry can serve both.
-std::string structure(const kernel::Kernel& kernel) {
-  kernel::Kernel plain = kernel;
-  plain.name = "k";
-  plain.source.clear();
-  plain.schedule.clear();
-  plain.flops = plain.bytes_read = plain.bytes_written = 0;
-  for (kernel::Param& param : plain.params) param.value = 0;
-  for (kernel::GridAxis& axis : plain.grid) axis.extent = 0;
-  return kernel::print_kernel(plain);
-}
-
 std::string identifier(const std::string& text) {
   std::string out;
   for (char c : text) {
@@ -40,6 +28,17 @@ std::string identifier(const std::string& text) {
 }
 
 }  // namespace
+
+std::string structure(const kernel::Kernel& kernel) {
+  kernel::Kernel plain = kernel;
+  plain.name = "k";
+  plain.source.clear();
+  plain.schedule.clear();
+  plain.flops = plain.bytes_read = plain.bytes_written = 0;
+  for (kernel::Param& param : plain.params) param.value = 0;
+  for (kernel::GridAxis& axis : plain.grid) axis.extent = 0;
+  return kernel::print_kernel(plain);
+}
 
 std::optional<size_t> ConstantPool::find(const TensorData& data) const {
   return find(data, content_hash(data));

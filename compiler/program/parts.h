@@ -50,6 +50,9 @@ class ConstantPool {
 // What the offsets of a device's bindings are multiples of: the devices with the strictest rule decide.
 int64_t binding_alignment(lower::Arch arch);
 
+// The text that two kernels share exactly if one entry can serve both.
+std::string structure(const kernel::Kernel& kernel);
+
 // Kernels of each level, identical ones once. Identical: the same code; names, sources, grids and parameter
 // values, which belong to the dispatch, do not count. A level becomes one executable or several (images),
 // which follow each other in the module.

@@ -1,0 +1,216 @@
+#include "compiler/program/share_literals.h"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "compiler/kernel/expr_util.h"
+#include "compiler/program/parts.h"
+#include "schemas/abi/kernel_abi.h"
+
+namespace tern::program {
+namespace {
+
+using kernel::Expr;
+using kernel::ExprKind;
+using kernel::ExprNode;
+using kernel::Kernel;
+using kernel::Stmt;
+using lower::DispatchStep;
+using lower::Step;
+
+bool is_literal(const Expr& e) {
+  return e->kind == ExprKind::kConst && e->type.lanes == 1 &&
+         (e->type.dtype == DType::kF32 || e->type.dtype == DType::kI32);
+}
+
+// Its 32 bits, sign-extended.
+int64_t bits_of(const Expr& literal) {
+  if (literal->type.dtype == DType::kF32) return std::bit_cast<int32_t>(static_cast<float>(literal->f));
+  return static_cast<int32_t>(literal->i);
+}
+
+// Calls `f` for every literal of a body, in the order of the text, and puts what it returns in its place. An
+// expression that is part of several is walked once for each, since each has its place in the text.
+class LiteralWalk {
+ public:
+  using Replace = std::function<Expr(const Expr&)>;
+  explicit LiteralWalk(Replace f) : f_(std::move(f)) {}
+
+  std::vector<Stmt> run(const std::vector<Stmt>& body) {
+    std::vector<Stmt> out;
+    out.reserve(body.size());
+    for (const Stmt& s : body) {
+      kernel::StmtNode node = *s;
+      for (Expr* e : {&node.begin, &node.extent, &node.value, &node.index, &node.count}) {
+        if (*e != nullptr) *e = expr(*e);
+      }
+      node.body = run(node.body);
+      node.else_body = run(node.else_body);
+      out.push_back(std::make_shared<const kernel::StmtNode>(std::move(node)));
+    }
+    return out;
+  }
+
+ private:
+  Expr expr(const Expr& e) {
+    if (is_literal(e)) return f_(e);
+    if (!has_literal(e)) return e;
+    std::vector<Expr> args;
+    bool changed = false;
+    for (const Expr& arg : e->args) {
+      args.push_back(expr(arg));
+      changed |= args.back() != arg;
+    }
+    // Equal expressions stay one, which renderers name once.
+    return changed ? *made_.insert(kernel::with_args(e, std::move(args))).first : e;
+  }
+
+  bool has_literal(const Expr& e) {
+    if (is_literal(e)) return true;
+    if (e->args.empty()) return false;
+    if (const auto known = has_.find(e.get()); known != has_.end()) return known->second;
+    const bool found =
+        std::any_of(e->args.begin(), e->args.end(), [&](const Expr& arg) { return has_literal(arg); });
+    has_.emplace(e.get(), found);
+    return found;
+  }
+
+  Replace f_;
+  std::unordered_map<const ExprNode*, bool> has_;
+  std::unordered_set<Expr, kernel::ExprHash, kernel::ExprEqual> made_;
+};
+
+// A dispatch and the bits of its kernels' literals, variant after variant.
+struct Use {
+  DispatchStep* step;
+  std::vector<int64_t> literals;
+};
+
+class Sharing {
+ public:
+  void add(DispatchStep& step) {
+    Use use{&step, {}};
+    std::string key;
+    for (const lower::KernelVariant& variant : step.variants) {
+      Kernel masked = *variant.kernel;
+      LiteralWalk walk([&](const Expr& literal) {
+        use.literals.push_back(bits_of(literal));
+        return kernel::var_expr(literal->type.dtype == DType::kF32 ? any_float_ : any_int_);
+      });
+      masked.body = walk.run(masked.body);
+      key += fmt::format("{}\n{}", static_cast<int>(variant.level), structure(masked));
+    }
+    groups_[std::move(key)].push_back(std::move(use));
+  }
+
+  void run() {
+    for (auto& [key, uses] : groups_) {
+      if (uses.size() > 1) share(uses);
+    }
+  }
+
+ private:
+  const kernel::Var any_float_ = kernel::make_var("any_float", {DType::kF32, 1});
+  const kernel::Var any_int_ = kernel::make_var("any_int", {DType::kI32, 1});
+  std::map<std::string, std::vector<Use>> groups_;
+
+  // Places in the text whose literals go together through all uses are one parameter.
+  struct Places {
+    std::vector<int> parameter;                 // of each place; -1: the same literal everywhere
+    std::vector<std::vector<int64_t>> columns;  // of each parameter: its value in each use
+  };
+
+  static Places places_of(const std::vector<Use>& uses) {
+    Places places;
+    std::map<std::vector<int64_t>, int> known;
+    for (size_t at = 0; at < uses[0].literals.size(); ++at) {
+      std::vector<int64_t> column;
+      for (const Use& use : uses) column.push_back(use.literals[at]);
+      const bool same = std::all_of(column.begin(), column.end(), [&](int64_t v) { return v == column[0]; });
+      if (same) {
+        places.parameter.push_back(-1);
+        continue;
+      }
+      const auto [found, fresh] = known.try_emplace(column, static_cast<int>(places.columns.size()));
+      if (fresh) places.columns.push_back(std::move(column));
+      places.parameter.push_back(found->second);
+    }
+    return places;
+  }
+
+  static void share(std::vector<Use>& uses) {
+    const Places places = places_of(uses);
+    const DispatchStep& first = *uses[0].step;
+    const size_t count = places.columns.size();
+    if (!count || first.params.size() + count > TERN_VULKAN_PUSHED_PARAMS) return;
+    std::vector<kernel::Var> vars;
+    for (size_t i = 0; i < count; ++i) vars.push_back(kernel::make_var(fmt::format("literal{}", i)));
+    std::vector<Kernel> shared;
+    size_t place = 0;
+    for (const lower::KernelVariant& variant : first.variants) {
+      Kernel k = *variant.kernel;
+      LiteralWalk walk([&](const Expr& literal) {
+        const int parameter = places.parameter[place++];
+        if (parameter < 0) return literal;
+        const Expr bits = kernel::cast(kernel::var_expr(vars[static_cast<size_t>(parameter)]), DType::kI32);
+        return literal->type.dtype == DType::kF32 ? kernel::bitcast(bits, {DType::kF32, 1}) : bits;
+      });
+      k.body = walk.run(k.body);
+      for (const kernel::Var& var : vars) k.params.push_back({var, 0});
+      // Some literals must be known (indices into registers): those kernels stay as they are.
+      if (!kernel::verify(k).empty()) return;
+      shared.push_back(std::move(k));
+    }
+    for (size_t u = 0; u < uses.size(); ++u) {
+      std::vector<Dim> values;
+      for (const std::vector<int64_t>& column : places.columns) values.push_back(Dim(column[u]));
+      give(*uses[u].step, shared, values);
+    }
+  }
+
+  // The shared kernels with what is the dispatch's own.
+  static void give(DispatchStep& step, const std::vector<Kernel>& shared, const std::vector<Dim>& values) {
+    const size_t own_params = step.params.size();
+    step.params.insert(step.params.end(), values.begin(), values.end());
+    for (size_t v = 0; v < step.variants.size(); ++v) {
+      const Kernel& own = *step.variants[v].kernel;
+      Kernel k = shared[v];
+      k.name = own.name;
+      k.source = own.source;
+      k.schedule = own.schedule;
+      k.flops = own.flops;
+      k.bytes_read = own.bytes_read;
+      k.bytes_written = own.bytes_written;
+      for (size_t i = 0; i < k.params.size(); ++i)
+        k.params[i].value = i < own_params ? own.params[i].value : values[i - own_params];
+      for (size_t i = 0; i < k.grid.size(); ++i) k.grid[i].extent = own.grid[i].extent;
+      step.variants[v].kernel = std::make_shared<const Kernel>(std::move(k));
+    }
+  }
+};
+
+void visit_dispatches(std::vector<Step>& steps, const std::function<void(DispatchStep&)>& f) {
+  for (Step& step : steps) {
+    if (step.kind == Step::Kind::kDispatch) f(*step.dispatch);
+    if (step.kind == Step::Kind::kLoop) visit_dispatches(step.loop->body, f);
+    if (step.kind == Step::Kind::kIf) {
+      visit_dispatches(step.branch->then_steps, f);
+      visit_dispatches(step.branch->else_steps, f);
+    }
+  }
+}
+
+}  // namespace
+
+void share_literals(lower::LoweredProgram& program) {
+  Sharing sharing;
+  const auto add = [&](DispatchStep& step) { sharing.add(step); };
+  visit_dispatches(program.init_steps, add);
+  visit_dispatches(program.steps, add);
+  sharing.run();
+}
+
+}  // namespace tern::program
