@@ -30,6 +30,9 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// For --disable-pass, beside the graph's passes and lowering's steps.
+constexpr std::string_view kShareLiterals = "share_literals";
+
 std::string target_name(const lower::Target& target) {
   return std::string(lower::arch_name(target.arch));
 }
@@ -58,6 +61,10 @@ class Compilation {
   int jobs() const {
     return options_.jobs > 0 ? options_.jobs
                              : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
+  bool is_disabled(std::string_view pass) const {
+    return std::find(options_.disabled_passes.begin(), options_.disabled_passes.end(), pass) !=
+           options_.disabled_passes.end();
   }
   void phase(const std::string& name, double done);
   void end_phase();
@@ -253,7 +260,7 @@ bool Compilation::build_programs() {
   program::derive_constants(lowered_, targets_);
   for (const auto& lowered : lowered_) {
     program::hoist_constant_work(*lowered);
-    program::share_literals(*lowered);
+    if (!is_disabled(kShareLiterals)) program::share_literals(*lowered);
   }
   for (size_t i = 0; i < lowered_.size(); ++i)
     program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
@@ -354,6 +361,7 @@ std::vector<std::string> pass_names() {
   std::vector<std::string> names;
   for (const graph::Pass& pass : graph::passes()) names.emplace_back(pass.name);
   for (std::string_view step : lower::kOptionalSteps) names.emplace_back(step);
+  names.emplace_back(kShareLiterals);
   return names;
 }
 
