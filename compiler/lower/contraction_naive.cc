@@ -3,6 +3,7 @@
 // channels-last outputs read them as vectors.
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction.h"
+#include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/loop_writer.h"
@@ -62,6 +63,7 @@ class NaiveContraction {
   void variant(DispatchBuilder& dispatch, Level level, int64_t cost) {
     ElementEmitter emitter(dispatch);
     if (packed_) bind_weights(emitter);
+    unrolled_ = is_gpu(level_arch(level)) && has_short_sums();
     if (is_gpu(level_arch(level))) {
       gpu::add_flat_variant(
           dispatch, level, axes_, cost,
@@ -85,6 +87,17 @@ class NaiveContraction {
         });
     dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
                          fmt::format("naive contraction, {} lanes", lanes));
+  }
+
+  // Depthwise over few taps: all loads at once, instead of one after the other's round trip.
+  bool has_short_sums() const {
+    if (!conv_ || !is_depthwise(root_) || root_.find("pad_value")) return false;
+    const Shape &pixels = root_.operand(0)->type.shape, &filters = root_.operand(1)->type.shape;
+    for (size_t d = 2; d < pixels.size(); ++d) {
+      if (!pixels[d].is_const() || pixels[d].value() < 1 || root_.ints("lhs_dilations")[d - 2] != 1)
+        return false;
+    }
+    return product(Shape(filters.begin() + 2, filters.end())).value() <= 32;
   }
 
   void bind_weights(ElementEmitter& emitter) {
@@ -144,8 +157,65 @@ class NaiveContraction {
                          kernel::LoopKind::kSerial, {accumulate(emitter, acc, a, b)})};
   }
 
+  // Taps outside read what lies nearest and count as nothing: no load waits for a branch.
+  std::vector<Stmt> short_sum(ElementEmitter& emitter, const Index& index, const kernel::Var& acc) {
+    const Shape &x_shape = root_.operand(0)->type.shape, &w_shape = root_.operand(1)->type.shape;
+    std::vector<Stmt> out;
+    const auto let = [&](const char* name, const Expr& value) {
+      const kernel::Var v = kernel::make_var(name, value->type);
+      out.push_back(kernel::let(v, value));
+      return kernel::var_expr(v);
+    };
+    struct Point {
+      Index at, tap;
+      Expr inside;
+    };
+    std::vector<Point> points{{index, Index(index.size(), int_const(0)), nullptr}};
+    for (Point& p : points) p.tap[0] = index[1];
+    for (size_t d = 2; d < index.size(); ++d) {
+      const int64_t stride = root_.ints("strides")[d - 2], low = root_.ints("low")[d - 2],
+                    step = root_.ints("dilations")[d - 2], window = w_shape[d].value();
+      const Expr extent = emitter.dispatch().expr(x_shape[d]);
+      const Expr start = let("start", kernel::sub(kernel::mul(index[d], int_const(stride)), int_const(low)));
+      struct Tap {
+        Expr nearest, inside;
+      };
+      std::vector<Tap> taps;
+      for (int64_t k = 0; k < window; ++k) {
+        const Expr at = let("at", kernel::add(start, int_const(k * step)));
+        const Expr last = kernel::sub(extent, int_const(1));
+        taps.push_back({let("nearest", kernel::max(kernel::min(at, last), int_const(0))),
+                        let("inside", in_range(at, extent))});
+      }
+      std::vector<Point> wider;
+      for (const Point& p : points) {
+        for (int64_t k = 0; k < window; ++k) {
+          Point& q = wider.emplace_back(p);
+          q.at[d] = taps[static_cast<size_t>(k)].nearest;
+          q.tap[d] = int_const(k);
+          q.inside = both(p.inside, taps[static_cast<size_t>(k)].inside);
+        }
+      }
+      points = std::move(wider);
+    }
+    std::vector<Expr> products;
+    for (const Point& p : points) {
+      const Expr x = kernel::cast(emitter.element(root_.operand(0), p.at), sum_);
+      const Expr w = kernel::cast(emitter.element(root_.operand(1), p.tap), sum_);
+      TERN_CHECK(emitter.take_checks().empty(), "a contraction inlines a gather");
+      products.push_back(let("product", kernel::mul(x, w)));
+    }
+    for (size_t i = 0; i < points.size(); ++i) {
+      const Expr zero = kernel::scalar_const(kernel::reduction_identity(ScalarOp::kAdd, sum_));
+      const Expr value = points[i].inside ? kernel::select(points[i].inside, products[i], zero) : products[i];
+      out.push_back(kernel::assign(acc, kernel::add(kernel::var_expr(acc), value)));
+    }
+    return out;
+  }
+
   std::vector<Stmt> conv_sum(ElementEmitter& emitter, const Index& index, int vector_dim,
                              const kernel::Var& acc) {
+    if (unrolled_) return short_sum(emitter, index, acc);
     const Shape &x_shape = root_.operand(0)->type.shape, &w_shape = root_.operand(1)->type.shape;
     WindowGeometry g;
     g.axes.resize(index.size());
@@ -192,6 +262,7 @@ class NaiveContraction {
   LoweringContext& context_;
   const Node& root_;
   const bool conv_;
+  bool unrolled_ = false;  // of the variant that is built
   DType result_, sum_;
   std::vector<NestAxis> axes_;
   std::vector<int> order_;

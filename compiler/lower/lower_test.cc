@@ -420,6 +420,13 @@ TEST_CASE("contractions with epilogue") {
   %d = conv(%cb, %v) <strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=20>
   %e = neg(%d)
   output %e as "e")"});
+  // Depthwise, taps all at once on GPUs: steps, dilation and padding of all kinds; a symbolic number of images.
+  check_lowering({R"(
+  input %x: f32[N,8,7,6] as "x"
+  input %w: f32[8,1,3,2] as "w"
+  %d = conv(%x, %w) <strides=[2,1], low=[2,0], high=[1,3], dilations=[2,3], lhs_dilations=[1,1], groups=8>
+  output %d as "d")",
+                  {2}});
   check_lowering({R"(
   input %x: f32[1,4,5,5] as "x"
   input %w: f32[6,4,3,3] as "w"
