@@ -37,14 +37,18 @@ ByteProduct::Operand ByteProduct::left_lanes(const Expr& a, std::vector<Stmt>& o
       return {{named("a_bytes", kernel::bitcast(flipped, {DType::kI8, 4 * lanes_}), out)}};
     }
     case ByteProducts::kPairs: {
-      const Expr words = named("a_words", kernel::bitcast(a, {DType::kU16, 2 * lanes_}), out);
-      const Expr even = kernel::op(ScalarOp::kAnd, {words, splat(255, DType::kU16, 2 * lanes_)});
-      const Expr odd = kernel::op(ScalarOp::kShr, {words, splat(8, DType::kU16, 2 * lanes_)});
-      return {{named("a_even", kernel::bitcast(even, {DType::kI16, 2 * lanes_}), out),
-               named("a_odd", kernel::bitcast(odd, {DType::kI16, 2 * lanes_}), out)}};
+      const Expr bytes = named("a_all", a, out);
+      return {{left_part(bytes, 0, out), left_part(bytes, 1, out)}};
     }
   }
   TERN_UNREACHABLE();
+}
+
+Expr ByteProduct::left_part(const Expr& a, int part, std::vector<Stmt>& out) const {
+  const Expr words = kernel::bitcast(a, {DType::kU16, 2 * lanes_});
+  const Expr one = part == 0 ? kernel::op(ScalarOp::kAnd, {words, splat(255, DType::kU16, 2 * lanes_)})
+                             : kernel::op(ScalarOp::kShr, {words, splat(8, DType::kU16, 2 * lanes_)});
+  return named(part == 0 ? "a_even" : "a_odd", kernel::bitcast(one, {DType::kI16, 2 * lanes_}), out);
 }
 
 ByteProduct::Operand ByteProduct::right(const Expr& b, std::vector<Stmt>& out) const {

@@ -26,6 +26,8 @@ class ByteProduct {
   Operand left(const kernel::Expr& four, int row, std::vector<kernel::Stmt>& out) const;
   // a: u8 x 4 * lanes, other bytes for each lane.
   Operand left_lanes(const kernel::Expr& a, std::vector<kernel::Stmt>& out) const;
+  // One part of that, for kPairs.
+  kernel::Expr left_part(const kernel::Expr& a, int part, std::vector<kernel::Stmt>& out) const;
   // b: i8 x 4 * lanes.
   Operand right(const kernel::Expr& b, std::vector<kernel::Stmt>& out) const;
   kernel::Expr add(const kernel::Expr& acc, const Operand& a, const Operand& b) const;

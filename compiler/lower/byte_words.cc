@@ -44,6 +44,11 @@ Stmts WordRows::fill(const Expr& rows, const Expr& depth, int lanes,
   })};
 }
 
+Expr WordRows::row(const Expr& r) const {
+  const Expr from = kernel::mul(r, int_const(row_stride()));
+  return first ? kernel::add(first, from) : from;
+}
+
 Expr WordRows::pair(const Expr& row_base, int part, const Expr& step, int lanes) const {
   const Expr at =
       kernel::add(kernel::add(row_base, kernel::mul(step, int_const(2))), int_const(part * plane()));
@@ -58,20 +63,22 @@ Stmts WordPanel::fill(const Expr& depth, const std::function<Expr(const Expr& st
     Stmts out;
     for (int j = 0; j < count; ++j) {
       const ByteProduct::Operand wide = product.right(bytes(step, j), out);
-      const Expr first = kernel::mul(kernel::add(kernel::mul(step, int_const(vectors)), int_const(j)),
-                                     int_const(kPairParts * 2 * lanes));
       for (int part = 0; part < kPairParts; ++part)
-        out.push_back(kernel::store(words, kernel::add(first, int_const(part * 2 * lanes)),
-                                    wide.parts[static_cast<size_t>(part)]));
+        out.push_back(kernel::store(words, at(step, j, part), wide.parts[static_cast<size_t>(part)]));
     }
     return out;
   })};
 }
 
+Expr WordPanel::at(const Expr& step, int vector, int part) const {
+  const Expr vectors_before = kernel::add(kernel::mul(step, int_const(vectors)), int_const(vector));
+  const Expr inside = kernel::add(kernel::mul(vectors_before, int_const(kPairParts * 2 * lanes)),
+                                  int_const(part * 2 * lanes));
+  return first ? kernel::add(first, inside) : inside;
+}
+
 Expr WordPanel::pairs(const Expr& step, int vector, int part) const {
-  const Expr first = kernel::mul(kernel::add(kernel::mul(step, int_const(vectors)), int_const(vector)),
-                                 int_const(kPairParts * 2 * lanes));
-  return kernel::load(words, kernel::add(first, int_const(part * 2 * lanes)), 2 * lanes);
+  return kernel::load(words, at(step, vector, part), 2 * lanes);
 }
 
 }  // namespace tern::lower

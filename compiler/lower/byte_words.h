@@ -16,10 +16,12 @@ inline constexpr int kPairParts = 2;
 // A: words[row * row_stride() + part * plane() + 2 * step], i16, for steps below the block's depth.
 struct WordRows {
   kernel::Buffer words;
-  int64_t block_depth = 1;  // in steps
+  int64_t block_depth = 1;       // in steps
+  kernel::Expr first = nullptr;  // where row 0 begins; null: 0
   static int64_t elements(int64_t rows, int64_t block_depth) { return rows * block_depth * 4; }
   int64_t row_stride() const { return block_depth * 4; }
   int64_t plane() const { return block_depth * 2; }
+  kernel::Expr row(const kernel::Expr& r) const;  // where it begins
 
   // Fills `rows` rows of `depth` steps. `bytes(row, step, count)`: u8 x 4 * count of the block's row.
   std::vector<kernel::Stmt> fill(
@@ -34,12 +36,14 @@ struct WordRows {
 struct WordPanel {
   kernel::Buffer words;
   int vectors = 1, lanes = 4;
+  kernel::Expr first = nullptr;  // where step 0 begins; null: 0
   static int64_t elements(int64_t block_depth, int64_t columns) { return block_depth * columns * 4; }
 
   // `bytes(step, vector)`: i8 x 4 * lanes.
   std::vector<kernel::Stmt> fill(
       const kernel::Expr& depth,
       const std::function<kernel::Expr(const kernel::Expr& step, int vector)>& bytes, int count) const;
+  kernel::Expr at(const kernel::Expr& step, int vector, int part) const;
   kernel::Expr pairs(const kernel::Expr& step, int vector, int part) const;
 };
 

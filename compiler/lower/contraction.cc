@@ -117,6 +117,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
                     [&](const graph::Value* v) { return dtype_bits(context.stored_type(v)) == 8; });
     request.bf16_pairs = !bytes && !more.empty();
     request.winograd = winograd;
+    request.bytes_by_winograd = context.enabled("winograd");
     request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);
     ContractionBody body = build_contraction(request);
     dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},

@@ -11,6 +11,7 @@
 #include "compiler/lower/packing.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/weight_encoding.h"
+#include "compiler/lower/winograd_bytes.h"
 #include "compiler/lower/winograd_kernel.h"
 #include "compiler/lower/winograd_transform.h"
 
@@ -657,6 +658,55 @@ ContractionBody build_winograd(const ContractionRequest& r) {
   return {std::move(made.grid), std::move(made.body), schedule->text(), schedule->cycles};
 }
 
+// The blocks of winograd_bytes.h where a convolution of bytes suits it.
+std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
+  // A step of the direct way: words in scratch, or (AVX2 and below) chains, as most weights have them.
+  constexpr double kWords = 1.25, kChains = 1.05;
+  const Node& conv = *r.root;
+  if (!r.bytes_by_winograd || conv.kind != OpKind::kConv || !is_byte_contraction(conv) ||
+      conv.operand(0)->type.rank() != 4 || conv.int_attr("groups") != 1)
+    return std::nullopt;
+  const ConvGeometry g = conv_geometry(conv);
+  if (g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
+      g.dilation_w != 1)
+    return std::nullopt;
+  const bool chains = r.machine->vector_bits / 32 <= kChainColumns;
+  return winograd_bytes_schedule(winograd_shape(conv, r.hint), chains ? kChains : kWords, *r.machine);
+}
+
+ContractionBody build_byte_winograd(const ContractionRequest& r, const WinogradSchedule& schedule) {
+  const Node& conv = *r.root;
+  const ConvGeometry g = conv_geometry(conv);
+  const Access access(r);
+  const Var lane = kernel::make_var("lane");
+  const ContractionProblem p = conv_problem(conv, *r.params);
+  const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
+  const Buffer weights = r.pack([&] { return pack_byte_panels(*r.constant_rhs, source); },
+                                [&] { return byte_encoding(r.constant_rhs, source); });
+  const int64_t steps = g.channels / kByteGroup;
+  WinogradOperands o;
+  o.pixel = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
+    return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
+  };
+  o.bytes.emplace();
+  if (const graph::Attr* fill = conv.find("pad_value")) o.bytes->padding = std::get<int64_t>(*fill);
+  o.bytes->weight = [&](int64_t tap, const Expr& step, const Expr& n, int lanes) {
+    const Expr panel = kernel::index_div(n, int_const(kPanelColumns)),
+               inside = kernel::index_rem(n, int_const(kPanelColumns));
+    const Expr row =
+        kernel::add(kernel::mul(panel, int_const(9 * steps)), kernel::add(int_const(tap * steps), step));
+    const Expr at = kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
+    return kernel::load(weights, kernel::mul(at, int_const(kByteGroup)), lanes * kByteGroup);
+  };
+  o.finish_in_pairs = r.stores_bytes && r.machine->vector_bits > 128;
+  o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& n, const Expr& value,
+                 int lanes, const Expr& count) {
+    return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);
+  };
+  WinogradKernel made = build_winograd_kernel(g, p.n.value(), schedule, r.machine->has_fma, o, *r.params);
+  return {std::move(made.grid), std::move(made.body), "bytes, " + schedule.text(), schedule.cycles};
+}
+
 }  // namespace
 
 int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& machines,
@@ -706,6 +756,7 @@ ContractionBody build_contraction(const ContractionRequest& request) {
     return Contraction(request, pixel_shuffle_problem(*request.root, *request.params)).build();
   if (is_depthwise(*request.root)) return build_depthwise(request);
   if (request.winograd != 0) return build_winograd(request);
+  if (const auto schedule = byte_winograd(request)) return build_byte_winograd(request, *schedule);
   return Contraction(request, conv_problem(*request.root, *request.params)).build();
 }
 

@@ -56,8 +56,9 @@ struct ContractionRequest {
   bool stores_bytes = false;     // all that the region stores has 8 bits
   bool finish_is_long = false;   // more than a handful of cheap operations
 
-  bool bf16_pairs = false;  // may be multiplied as pairs of bf16: some level of the dispatch does
-  int winograd = 0;         // what winograd_outputs chose for all levels
+  bool bf16_pairs = false;         // may be multiplied as pairs of bf16: some level of the dispatch does
+  int winograd = 0;                // what winograd_outputs chose for all levels
+  bool bytes_by_winograd = false;  // convolutions of bytes may run so (winograd_bytes.h)
 };
 
 struct ContractionBody {

@@ -76,6 +76,8 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
 
 Stmts Builder::columns(const ContractionColumns& block) {
   TERN_CHECK(one_depth_block_, "a block of columns has one depth block");
+  if (o_.word_rows) a_words_ = *o_.word_rows;
+  if (o_.word_panel) b_words_ = *o_.word_panel;
   row0_ = block.row0;
   rows_ = block.rows;
   k0_ = int_const(0);
@@ -195,7 +197,7 @@ Stmts Builder::column_group(const Expr& n_value, int vectors, const Expr& valid)
 Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   Stmts out;
   if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
-  if (o_.words_of_b) {
+  if (o_.words_of_b && !o_.word_panel) {
     append(out, b_words_.fill(depth_, [&](const Expr& step, int j) { return b_bytes(n, step, j); }, vectors));
   }
   if (prefetches() && !valid) plan_prefetch(n, out);
@@ -260,8 +262,7 @@ Stmts Builder::register_tile(const Expr& r_value, const Expr& n, int rows, int v
     if (live_rows && i > 0)
       row = kernel::add(r, kernel::min(int_const(i), kernel::sub(live_rows, int_const(1))));
     const Var a = kernel::make_var(fmt::format("a{}", i));
-    out.push_back(
-        kernel::let(a, o_.words_of_a ? kernel::mul(row, int_const(a_words_.row_stride())) : row_base(row)));
+    out.push_back(kernel::let(a, o_.words_of_a ? a_words_.row(row) : row_base(row)));
     bases.push_back(var_expr(a));
   }
 

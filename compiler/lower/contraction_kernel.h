@@ -8,6 +8,7 @@
 
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/byte_chains.h"
+#include "compiler/lower/byte_words.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/target.h"
 
@@ -29,6 +30,9 @@ struct ContractionOperands {
   StepKind step = StepKind::kFloats;
   ByteProducts byte_products = ByteProducts::kPairs;
   bool words_of_a = false, words_of_b = false;  // kPairs: widened in scratch (byte_words.h), not in registers
+  // Words that are there already, for contraction_columns: of the block's rows, and of its columns.
+  std::optional<WordRows> word_rows = std::nullopt;
+  std::optional<WordPanel> word_panel = std::nullopt;
   std::optional<ChainOperands> chains = std::nullopt;  // kPairs, a constant B: lists of its steps
   // A. Direct: element (m, k) is a_buffer[a_row(m) + k]. Gathered: gather_a fills block[row * row_stride + k
   // - k0] for `rows` rows from row0 and `depth` steps from k0 (row_stride in elements).

@@ -180,6 +180,38 @@ TEST_CASE("products of bytes with more rows than a few tiles have") {
                       "right operand computed");
 }
 
+TEST_CASE(
+    "convolutions of bytes by Winograd's algorithm: odd sizes, vectors of channels that overlap, extremes") {
+  const auto check_conv = [](const std::string& text, Level level) {
+    const Target target{Arch::kX86_64, {level}};
+    auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+    REQUIRE_MESSAGE(g.ok(), g.error().text());
+    Diagnostics diagnostics;
+    const auto program = lower(**g, target, {}, diagnostics);
+    bool found = false;
+    for (const Step& step : program->steps) {
+      if (step.kind != Step::Kind::kDispatch) continue;
+      for (const KernelVariant& v : step.dispatch->variants)
+        found |= v.kernel->schedule.find("winograd") != std::string::npos;
+    }
+    CHECK_MESSAGE(found, level_name(level), text.substr(0, 60));
+    check_lowering_for({text}, target, std::string(level_name(level)));
+  };
+  check_conv(conv_text({{16, 124, 3, 3}, "1,124,29,27", "1,16,29,27", window(1, 1, 1, 1), 130}),
+             Level::kX86V3);
+  check_conv(conv_text({{32, 128, 3, 3}, "2,128,16,14", "2,32,14,12", window(1, 0, 1, 1)}), Level::kX86V3);
+  check_conv(conv_text({{16, 196, 3, 3}, "1,196,20,21", "1,16,20,21", window(1, 1, 1, 1), 255}),
+             Level::kX86V4);
+  const std::string low = literal("i8", {16, 128, 3, 3}, [](int64_t) { return -128; });
+  check_conv(fmt::format(R"(
+  input %x: u8[1,128,14,14] as "x"
+  %w = constant {}
+  %s = conv(%x, %w) <{}, accumulate=i32, pad_value=255>
+  output %s as "y")",
+                         low, window(1, 1, 1, 1)),
+             Level::kX86V3);
+}
+
 // Weights that byte_chains.h makes half a unit a step of, on levels that have no dot products.
 TEST_CASE("products of bytes that are added in 16 bits") {
   const auto small = [](const std::vector<int64_t>& shape) {

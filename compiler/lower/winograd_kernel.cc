@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "compiler/lower/byte_product.h"
 #include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/lower/winograd_bytes.h"
 #include "compiler/lower/winograd_transform.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -53,10 +56,11 @@ class Builder {
     out.grid.push_back({tile_block, tile_blocks, params_.expr(tile_blocks)});
 
     // Points lie a line apart from each other modulo the cache's sets.
-    point_stride_ = s_.product.block_rows * g_.channels + kPanelColumns;
+    point_stride_ = s_.product.block_rows * g_.channels + kPanelColumns * (o_.bytes ? 2 : 1);
     product_stride_ = s_.product.block_rows * group_ + kPanelColumns;
-    points_ = scratch("points", int64_t{size_} * size_ * point_stride_);
-    products_ = scratch("products", int64_t{size_} * size_ * product_stride_);
+    points_ = scratch("points", int64_t{size_} * size_ * point_stride_, o_.bytes ? DType::kI16 : DType::kF32);
+    products_ = scratch("products", int64_t{size_} * size_ * product_stride_, sum_);
+    if (o_.bytes) weights_ = scratch("weights", int64_t{size_} * size_ * weight_stride(), DType::kI16);
 
     const Var tile0 = kernel::make_var("tile0"), tiles = kernel::make_var("tiles"),
               n0 = kernel::make_var("n0");
@@ -70,6 +74,7 @@ class Builder {
                                                       kernel::sub(params_.expr(all_tiles_), tile0_))),
                 kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.product.block_columns))),
                 kernel::alloc(points_), kernel::alloc(products_)};
+    if (o_.bytes) out.body.push_back(kernel::alloc(weights_));
     append(out.body, for_each_patch([&](const Patch& p) { return input_patch(p); }));
     append(out.body, column_groups(var_expr(n0)));
     return out;
@@ -80,9 +85,12 @@ class Builder {
     Expr i, image, oy, ox;  // index in the block; first output pixel
   };
 
-  static Buffer scratch(const char* name, int64_t elements) {
-    return kernel::make_buffer(name, {DType::kF32, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
+  static Buffer scratch(const char* name, int64_t elements, DType type) {
+    return kernel::make_buffer(name, {type, 1}, Scope::kScratch, kernel::Access::kReadWrite, elements);
   }
+
+  // Words of a point's weights for a group of columns, a line apart modulo the cache's sets.
+  int64_t weight_stride() const { return g_.channels * group_ + 2 * kPanelColumns; }
 
   Stmts for_each_patch(const std::function<Stmts(const Patch&)>& body) {
     const Var i = kernel::make_var("i"), t = kernel::make_var("t"), image = kernel::make_var("image"),
@@ -121,19 +129,23 @@ class Builder {
                       kernel::add(var_expr(ix0), int_const(x)), c, lanes);
     };
     const auto guarded = [&](int y, int x, const Expr& c, int lanes) {
-      const Expr zero = kernel::float_const(0.0);
+      const Expr zero = o_.bytes ? int_const(o_.bytes->padding, DType::kU8) : kernel::float_const(0.0);
       return kernel::select(both(rows[static_cast<size_t>(y)], columns[static_cast<size_t>(x)]),
                             pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
     };
-    append(guards, input_channels(p, guarded));
+    const auto channels = [&](const auto& of) {
+      return o_.bytes ? input_bytes(p, of) : input_channels(p, of);
+    };
+    append(guards, channels(guarded));
     return {kernel::let(iy0, kernel::sub(kernel::mul(p.oy, int_const(g_.stride_h)), int_const(g_.pad_top))),
             kernel::let(ix0, kernel::sub(kernel::mul(p.ox, int_const(g_.stride_w)), int_const(g_.pad_left))),
-            kernel::if_then(both(fits(var_expr(iy0), height), fits(var_expr(ix0), width)),
-                            input_channels(p, pixel), std::move(guards))};
+            kernel::if_then(both(fits(var_expr(iy0), height), fits(var_expr(ix0), width)), channels(pixel),
+                            std::move(guards))};
   }
 
-  Stmts input_channels(const Patch& p,
-                       const std::function<Expr(int y, int x, const Expr& c, int lanes)>& pixel) {
+  using Pixel = std::function<Expr(int y, int x, const Expr& c, int lanes)>;
+
+  Stmts input_channels(const Patch& p, const Pixel& pixel) {
     int lanes = lanes_;
     while (lanes > g_.channels) lanes /= 2;
     const int64_t vectors = (g_.channels + lanes - 1) / lanes;
@@ -165,6 +177,41 @@ class Builder {
       }
     }
     return {kernel::loop(v, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body))};
+  }
+
+  // Even bytes of all pixels, then odd ones: words of both are more than there are registers.
+  Stmts input_bytes(const Patch& p, const Pixel& pixel) {
+    const int lanes = kByteGroup * lanes_;
+    const Var v = kernel::make_var("v"), cv = kernel::make_var("c");
+    const Expr c = var_expr(cv);
+    Expr first = kernel::mul(var_expr(v), int_const(lanes));
+    if (g_.channels % lanes != 0) first = kernel::min(first, int_const(g_.channels - lanes));
+    Stmts body{kernel::let(cv, first)};
+    const WordRows rows{points_, g_.channels / kByteGroup};
+    for (int part = 0; part < kPairParts; ++part) {
+      Square half(static_cast<size_t>(size_));
+      for (int x = 0; x < size_; ++x) {
+        std::vector<Expr> d;
+        for (int y = 0; y < size_; ++y) {
+          const ByteProduct product(ByteProducts::kPairs, lanes_);
+          d.push_back(product.left_part(pixel(y, x, c, lanes), part, body));
+        }
+        half[static_cast<size_t>(x)] = winograd_input(transform_, has_fma_, d, body);
+      }
+      const Expr at = kernel::add(kernel::add(rows.row(p.i), int_const(part * rows.plane())),
+                                  kernel::index_div(c, int_const(2)));
+      for (int y = 0; y < size_; ++y) {
+        std::vector<Expr> row;
+        for (const std::vector<Expr>& column : half) row.push_back(column[static_cast<size_t>(y)]);
+        const std::vector<Expr> values = winograd_input(transform_, has_fma_, row, body);
+        for (int x = 0; x < size_; ++x)
+          body.push_back(kernel::store(points_,
+                                       kernel::add(at, int_const((int64_t{y} * size_ + x) * point_stride_)),
+                                       values[static_cast<size_t>(x)]));
+      }
+    }
+    return {kernel::loop(v, int_const(0), int_const(ceil_div(g_.channels, lanes)), LoopKind::kSerial,
+                         std::move(body))};
   }
 
   // ---- Products and output
@@ -215,6 +262,7 @@ class Builder {
       const Expr row = kernel::add(kernel::mul(product, int_const(g_.channels)), k);
       return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
     };
+    if (o_.bytes) take_bytes(point, o);
     o.finish = [&](const Expr& row, const Expr& column, const Expr& value, int, const Expr&) -> Stmts {
       const Expr at =
           kernel::add(kernel::mul(kernel::sub(row, tile0_), int_const(group_)), kernel::sub(column, n));
@@ -227,6 +275,7 @@ class Builder {
     block.n = n;
     block.vectors = vectors;
     Stmts out{kernel::let(nv, n_value)};
+    if (o_.bytes) append(out, byte_weights(n, vectors));
     const auto distinct_of = [&](const Var& v) {
       return distinct == size_ ? var_expr(v) : kernel::min(var_expr(v), int_const(distinct - 1));
     };
@@ -234,7 +283,8 @@ class Builder {
                                           var_expr(column_point))),
               kernel::let(wv, kernel::add(kernel::mul(distinct_of(row_point), int_const(distinct)),
                                           distinct_of(column_point)))};
-    append(one, contraction_columns(all_tiles_, Dim(g_.channels), block, s_.product, has_fma_, o, params_));
+    const Dim depth(o_.bytes ? g_.channels / kByteGroup : g_.channels);
+    append(one, contraction_columns(all_tiles_, depth, block, s_.product, has_fma_, o, params_));
     out.push_back(kernel::loop(
         row_point, int_const(0), int_const(size_), LoopKind::kSerial,
         {kernel::loop(column_point, int_const(0), int_const(size_), LoopKind::kSerial, std::move(one))}));
@@ -242,11 +292,32 @@ class Builder {
     return {kernel::block(std::move(out))};
   }
 
+  void take_bytes(const Expr& point, ContractionOperands& o) const {
+    o.step = StepKind::kBytes;
+    o.byte_products = ByteProducts::kPairs;
+    o.words_of_a = o.words_of_b = true;
+    o.word_rows = WordRows{points_, g_.channels / kByteGroup, kernel::mul(point, int_const(point_stride_))};
+    o.word_panel =
+        WordPanel{weights_, s_.product.vectors, lanes_, kernel::mul(point, int_const(weight_stride()))};
+    o.b_buffer = nullptr;
+  }
+
+  Stmts byte_weights(const Expr& n, int vectors) const {
+    return winograd_byte_weights(
+        g_.channels / kByteGroup, vectors,
+        [&](int64_t point) {
+          return WordPanel{weights_, s_.product.vectors, lanes_, int_const(point * weight_stride())};
+        },
+        [&](int64_t tap, const Expr& step, int vector) {
+          return o_.bytes->weight(tap, step, kernel::add(n, int_const(int64_t{vector} * lanes_)), lanes_);
+        });
+  }
+
   Stmts output_patch(const Patch& p, const Expr& n, int64_t columns, int vectors) {
     const int outputs = s_.outputs;
     const int64_t width = int64_t{vectors} * lanes_;
-    const Buffer stage = kernel::make_buffer("stage", {DType::kF32, 1}, Scope::kStack,
-                                             kernel::Access::kReadWrite, outputs * outputs * width);
+    const Buffer stage = kernel::make_buffer("stage", {sum_, 1}, Scope::kStack, kernel::Access::kReadWrite,
+                                             outputs * outputs * width);
     Stmts out{kernel::alloc(stage)};
     const Var j = kernel::make_var("j"), lane0v = kernel::make_var("lane0");
     const Expr lane0 = var_expr(lane0v);
@@ -256,7 +327,7 @@ class Builder {
     for (int x = 0; x < size_; ++x) {
       std::vector<Expr> m;
       for (int y = 0; y < size_; ++y) {
-        const Var mv = kernel::make_var("m", {DType::kF32, lanes_});
+        const Var mv = kernel::make_var("m", {sum_, lanes_});
         const Expr point = int_const((int64_t{y} * size_ + x) * product_stride_);
         body.push_back(kernel::let(mv, kernel::load(products_, kernel::add(at, point), lanes_)));
         m.push_back(var_expr(mv));
@@ -269,7 +340,10 @@ class Builder {
       const std::vector<Expr> values = winograd_output(transform_, has_fma_, m, body);
       for (int x = 0; x < outputs; ++x) {
         const Expr pixel = int_const((int64_t{y} * outputs + x) * width);
-        body.push_back(kernel::store(stage, kernel::add(lane0, pixel), values[static_cast<size_t>(x)]));
+        Expr value = values[static_cast<size_t>(x)];  // of bytes: four times the sum
+        if (o_.bytes)
+          value = kernel::op(ScalarOp::kShr, {value, kernel::broadcast(int_const(2, DType::kI32), lanes_)});
+        body.push_back(kernel::store(stage, kernel::add(lane0, pixel), value));
       }
     }
     out.push_back(kernel::loop(j, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body)));
@@ -291,9 +365,11 @@ class Builder {
           lane0, kernel::mul(kernel::add(kernel::mul(var_expr(y), int_const(s_.outputs)), var_expr(x)),
                              int_const(width)));
       const int64_t left = columns - int64_t{j} * lanes_;
+      const int lanes = o_.finish_in_pairs && left >= int64_t{2} * lanes_ ? 2 * lanes_ : lanes_;
       append(pixel, o_.finish(p.image, kernel::add(p.oy, var_expr(y)), kernel::add(p.ox, var_expr(x)),
-                              kernel::add(n, lane0), kernel::load(stage, at, lanes_), lanes_,
-                              left >= lanes_ ? nullptr : int_const(left)));
+                              kernel::add(n, lane0), kernel::load(stage, at, lanes), lanes,
+                              left >= lanes ? nullptr : int_const(left)));
+      if (lanes > lanes_) ++j;
     }
     return {kernel::loop(
         y, int_const(0), clipped(p.oy, g_.out_height), LoopKind::kSerial,
@@ -312,7 +388,8 @@ class Builder {
   Dim tiles_y_, tiles_x_, all_tiles_;
   int64_t point_stride_ = 0, product_stride_ = 0;
   Expr tile0_, tiles_count_;
-  Buffer points_, products_;
+  const DType sum_ = o_.bytes ? DType::kI32 : DType::kF32;
+  Buffer points_, products_, weights_;
 };
 
 }  // namespace

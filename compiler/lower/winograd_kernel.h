@@ -10,6 +10,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/conv_gather.h"
@@ -17,12 +18,21 @@
 
 namespace tern::lower {
 
+// Of bytes (winograd_bytes.h): what lies around the image, and `lanes` columns from n of a step of four
+// channels of a tap, i8 x 4 * lanes.
+struct WinogradBytes {
+  int64_t padding = 0;
+  std::function<kernel::Expr(int64_t tap, const kernel::Expr& step, const kernel::Expr& n, int lanes)> weight;
+};
+
 struct WinogradOperands {
   // `lanes` channels from c of input pixel (iy, ix), which is in range.
   std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
                              const kernel::Expr& c, int lanes)>
       pixel;
-  kernel::Buffer weights;  // pack_winograd
+  kernel::Buffer weights;                             // pack_winograd
+  std::optional<WinogradBytes> bytes = std::nullopt;  // instead of weights
+  bool finish_in_pairs = false;                       // ContractionOperands::finish_in_pairs
   // Stores the finished vector of channels n..n+lanes-1 of output pixel (oy, ox); `count` (may be null)
   // limits it.
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& image, const kernel::Expr& oy,
