@@ -1,31 +1,15 @@
 #include "compiler/target_problems.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "compiler/kernels_vulkan.h"
+#include "compiler/lower/visit_dispatches.h"
 
 namespace tern {
-namespace {
-
-void visit_dispatches(const std::vector<lower::Step>& steps,
-                      const std::function<void(const lower::DispatchStep&)>& f) {
-  for (const lower::Step& step : steps) {
-    if (step.dispatch) f(*step.dispatch);
-    if (step.branch) {
-      visit_dispatches(step.branch->then_steps, f);
-      visit_dispatches(step.branch->else_steps, f);
-    }
-    if (step.loop) visit_dispatches(step.loop->body, f);
-  }
-}
-
-}  // namespace
-
 std::vector<std::string> target_problems(const lower::LoweredProgram& program, lower::Arch arch) {
   std::vector<std::string> problems;
   if (arch != lower::Arch::kVulkan) return problems;
-  visit_dispatches(program.steps, [&](const lower::DispatchStep& step) {
+  lower::visit_dispatches(program.steps, [&](const lower::DispatchStep& step) {
     for (const lower::KernelVariant& variant : step.variants) {
       Result<render::GlslKernel> rendered = render::render_glsl(*variant.kernel, glsl_target(variant.level));
       if (rendered.ok()) continue;

@@ -77,7 +77,7 @@
 // Before it, a kernel touches nothing but constants (weights). A kernel without one waits at its start.
 // - kFail ends the thread; the dispatch gets one of the codes.
 // - Every parameter, grid extent and element count fits 31 bits: what runs the kernel checks it
-// (narrow_indices).
+// (narrow_indices). A parameter that is a literal's bits (program/share_literals) is only cast to i32.
 #pragma once
 
 #include <cstdint>

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/lower/visit_dispatches.h"
 #include "compiler/program/parts.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -19,7 +21,6 @@ using kernel::ExprNode;
 using kernel::Kernel;
 using kernel::Stmt;
 using lower::DispatchStep;
-using lower::Step;
 
 bool is_literal(const Expr& e) {
   return e->kind == ExprKind::kConst && e->type.lanes == 1 &&
@@ -192,24 +193,13 @@ class Sharing {
   }
 };
 
-void visit_dispatches(std::vector<Step>& steps, const std::function<void(DispatchStep&)>& f) {
-  for (Step& step : steps) {
-    if (step.kind == Step::Kind::kDispatch) f(*step.dispatch);
-    if (step.kind == Step::Kind::kLoop) visit_dispatches(step.loop->body, f);
-    if (step.kind == Step::Kind::kIf) {
-      visit_dispatches(step.branch->then_steps, f);
-      visit_dispatches(step.branch->else_steps, f);
-    }
-  }
-}
-
 }  // namespace
 
 void share_literals(lower::LoweredProgram& program) {
   Sharing sharing;
   const auto add = [&](DispatchStep& step) { sharing.add(step); };
-  visit_dispatches(program.init_steps, add);
-  visit_dispatches(program.steps, add);
+  lower::visit_dispatches(program.init_steps, add);
+  lower::visit_dispatches(program.steps, add);
   sharing.run();
 }
 
