@@ -87,7 +87,7 @@ void Evaluator::load_lanes(const Expr& e, const EvalMemory& memory, int thread, 
   const bool by_lane = mask.lanes == e->type.lanes;
   const uint8_t* data = bytes_of(memory, thread);
   for (size_t k = 0; k < out.size(); ++k) {
-    if (by_lane && reader >= 0 && !mask.on(thread, static_cast<int>(k))) continue;
+    if (by_lane && reader >= 0 && !mask.on(reader, static_cast<int>(k))) continue;
     if (count != nullptr) {
       LaneValues limit = count->of(thread);
       if (limit[0].dtype == DType::kBool ? limit[k].i == 0 : static_cast<int64_t>(k) >= limit[0].i) continue;

@@ -30,7 +30,13 @@ Expr checked_index(LoopWriter& w, const Expr& raw, const Expr& extent) {
   return at;
 }
 
-Expr combine(const std::string& reduction, const Expr& old, const Expr& update) {
+Shape tail(const Shape& shape, size_t from) {
+  return Shape(shape.begin() + static_cast<std::ptrdiff_t>(from), shape.end());
+}
+
+}  // namespace
+
+Expr scatter_combine(const std::string& reduction, const Expr& old, const Expr& update) {
   if (reduction == "add") return kernel::add(old, update);
   if (reduction == "mul") return kernel::mul(old, update);
   if (reduction == "min") return kernel::min(old, update);
@@ -38,12 +44,6 @@ Expr combine(const std::string& reduction, const Expr& old, const Expr& update) 
   TERN_CHECK(reduction == "none", "unknown scatter reduction {}", reduction);
   return update;
 }
-
-Shape tail(const Shape& shape, size_t from) {
-  return Shape(shape.begin() + static_cast<std::ptrdiff_t>(from), shape.end());
-}
-
-}  // namespace
 
 SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n_dim, Dim inner_dim, Dim k_dim, bool largest,
                            const SpecialMachine& machine, kernel::ParamTable& params) {
@@ -132,7 +132,7 @@ SpecialKernel scatter_elements_kernel(DType dtype, DType index_dtype, const Shap
       to = kernel::add(to, kernel::mul(coordinate, params.expr(product(tail(data_shape, d + 1)))));
     }
     const Expr target = w.let("target", to);
-    w.store(data, target, combine(reduction, w.load(data, target), w.load(updates, i)));
+    w.store(data, target, scatter_combine(reduction, w.load(data, target), w.load(updates, i)));
   });
   out.body = w.take();
   return out;
@@ -162,7 +162,7 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
     w.loop("e", params.expr(slice), [&](Expr e) {
       const Expr to = w.let("to", kernel::add(first, e));
       w.store(data, to,
-              combine(reduction, w.load(data, to),
+              scatter_combine(reduction, w.load(data, to),
                       w.load(updates, kernel::add(kernel::mul(s, params.expr(slice)), e))));
     });
   });
@@ -404,7 +404,9 @@ kernel::Kernel finish_special(std::string name, SpecialKernel special, const ker
   k.params = params.params();
   k.grid = std::move(special.grid);
   k.body = std::move(special.body);
-  k.schedule = "serial loops";
+  k.schedule = special.schedule;
+  k.threads = special.threads;
+  k.thread = special.thread;
   kernel::assign_scratch(k);
   return k;
 }

@@ -13,7 +13,14 @@ struct SpecialKernel {
   std::vector<kernel::Buffer> bindings;
   std::vector<kernel::GridAxis> grid;
   std::vector<kernel::Stmt> body;
+  int threads = 0;  // of a GPU's workgroup; 0: one thread, or a CPU kernel
+  kernel::Var thread;
+  std::string schedule = "special";
 };
+
+// What becomes of an element that an update meets: none, add, mul, min, max.
+kernel::Expr scatter_combine(const std::string& reduction, const kernel::Expr& old,
+                             const kernel::Expr& update);
 
 // What a kernel may use: vectors of so many 32-bit elements, and keys (special_sort.h). GPU kernels use none.
 struct SpecialMachine {

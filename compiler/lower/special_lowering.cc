@@ -1,6 +1,7 @@
 #include <map>
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/gpu/scatter.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/special_kernels.h"
 
@@ -64,8 +65,7 @@ class SpecialDispatch {
     // What the kernel does with its bindings, the kernel knows best.
     for (size_t i = 0; i < k->bindings.size(); ++i) dispatch.bindings[i].access = k->bindings[i]->access;
     for (const auto& s : dispatch.sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
-    k->schedule = "special";
-    if (is_gpu(block_.context().target().arch)) {  // a tile is one thread's
+    if (is_gpu(block_.context().target().arch) && k->threads == 0) {  // a tile is one thread's
       k->threads = 1;
       k->thread = kernel::make_var("t");
     }
@@ -127,6 +127,25 @@ void lower_top_k(Node& node, BlockLowering& block) {
   });
 }
 
+// On a GPU, threads that share a line of a scatter (gpu/scatter.h); 0 on CPUs.
+int scatter_classes(const Node& node, BlockLowering& block) {
+  const LoweringContext& context = block.context();
+  if (!is_gpu(context.target().arch)) return 0;
+  const Shape &data = node.result()->type.shape, &indices = node.operand(1)->type.shape;
+  const size_t last = indices.size() - 1;
+  gpu::ScatterSize size;
+  if (node.kind == OpKind::kScatterElements) {
+    const auto axis = static_cast<size_t>(node.int_attr("axis"));
+    const Dim lines = range_product(indices, 0, axis) * range_product(indices, axis + 1, indices.size());
+    size = {context.hint(lines), context.hint(data[axis]), context.hint(indices[axis])};
+  } else {
+    const auto depth = static_cast<size_t>(indices[last].value());
+    size = {context.hint(range_product(data, depth, data.size())),
+            context.hint(range_product(data, 0, depth)), context.hint(range_product(indices, 0, last))};
+  }
+  return gpu::scatter_classes(size, gpu_model(variant_levels(context.target()).front()));
+}
+
 void lower_scatter(Node& node, BlockLowering& block) {
   const Value* out = node.result();
   place_dense(block, out);
@@ -135,20 +154,22 @@ void lower_scatter(Node& node, BlockLowering& block) {
   d.bind_output(out, kernel::Access::kReadWrite);
   d.bind_input(node.operand(1));
   d.bind_input(node.operand(2));
-  const DType index_type = node.operand(1)->type.dtype;
+  const DType dtype = out->type.dtype, index_type = node.operand(1)->type.dtype;
+  const Shape &data = out->type.shape, &indices = node.operand(1)->type.shape;
   const std::string& reduction = node.str("reduction");
-  if (node.kind == OpKind::kScatterElements) {
-    d.finish("scatter_elements", [&](const SpecialMachine&) {
-      return scatter_elements_kernel(out->type.dtype, index_type, out->type.shape,
-                                     node.operand(1)->type.shape, static_cast<int>(node.int_attr("axis")),
-                                     reduction, d.params());
-    });
-  } else {
-    d.finish("scatter_nd", [&](const SpecialMachine&) {
-      return scatter_nd_kernel(out->type.dtype, index_type, out->type.shape, node.operand(1)->type.shape,
-                               reduction, d.params());
-    });
-  }
+  const bool elements = node.kind == OpKind::kScatterElements;
+  const int axis = elements ? static_cast<int>(node.int_attr("axis")) : 0;
+  const int classes = scatter_classes(node, block);
+  d.finish(elements ? "scatter_elements" : "scatter_nd", [&](const SpecialMachine&) {
+    if (classes == 0)
+      return elements
+                 ? scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, d.params())
+                 : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
+    return elements
+               ? gpu::scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, classes,
+                                              d.params())
+               : gpu::scatter_nd_kernel(dtype, index_type, data, indices, reduction, classes, d.params());
+  });
 }
 
 // Binds now the symbols that result `r` gives: later results' sizes depend on them.

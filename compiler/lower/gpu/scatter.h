@@ -1,0 +1,28 @@
+// Scatters on a GPU. An update meets only others of its own *line*: those with its coordinates along every
+// axis that is not indexed. Threads share a line by classes of targets, each going through all updates in
+// their order, so that no two threads write one element and results are those of the serial order, whatever
+// the reduction.
+#pragma once
+
+#include <string>
+
+#include "compiler/lower/special_kernels.h"
+#include "compiler/lower/target.h"
+
+namespace tern::lower::gpu {
+
+struct ScatterSize {
+  int64_t lines = 1, targets = 1, updates = 1;  // likely figures; targets and updates are of one line
+};
+// Threads that share a line: a power of two.
+int scatter_classes(const ScatterSize& size, const GpuModel& model);
+
+// Bindings as scatter_elements_kernel and scatter_nd_kernel have them; `classes` is any power of two.
+SpecialKernel scatter_elements_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
+                                      const Shape& update_shape, int axis, const std::string& reduction,
+                                      int classes, kernel::ParamTable& params);
+SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
+                                const Shape& index_shape, const std::string& reduction, int classes,
+                                kernel::ParamTable& params);
+
+}  // namespace tern::lower::gpu

@@ -1,0 +1,99 @@
+#include "compiler/lower/gpu/scatter.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "compiler/lower/gpu/kernel_test_util.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+int32_t run(SpecialKernel special, const kernel::ParamTable& params,
+            const std::vector<kernel::EvalBinding>& bindings) {
+  const kernel::Kernel k = finish_special("k", std::move(special), params);
+  REQUIRE_MESSAGE(kernel::verify(k).empty(), kernel::verify(k));
+  int64_t tiles = 1;
+  for (const kernel::GridAxis& axis : k.grid) tiles *= axis.extent.value();
+  const Result<int32_t> status = kernel::evaluate(k, bindings, {}, 0, tiles);
+  REQUIRE_MESSAGE(status.ok(), status.error().text());
+  return status.value();
+}
+
+struct Case {
+  std::vector<int64_t> data, indices, updates;
+  int axis;  // of scatter_elements; -1: scatter_nd
+};
+
+Shape shape_of(const std::vector<int64_t>& extents) {
+  return Shape(extents.begin(), extents.end());
+}
+
+// The serial kernel of CPUs is what it must agree with, in every bit.
+void compare(const Case& c, const std::string& reduction, int classes, bool bad_index) {
+  const auto index_count = static_cast<int64_t>(c.indices.back());
+  const TensorDataPtr random_indices = seeded(DType::kI64, c.indices, 7, [&](uint64_t r) {
+    const int64_t extent = c.data[static_cast<size_t>(std::max(c.axis, 0))];
+    return static_cast<double>(static_cast<int64_t>(r % static_cast<uint64_t>(2 * extent)) - extent);
+  });
+  auto indices = std::const_pointer_cast<TensorData>(random_indices);
+  if (c.axis < 0) {  // a column an indexed axis
+    for (int64_t i = 0; i < indices->count(); ++i)
+      indices->set_int(i, indices->int_at(i) % c.data[static_cast<size_t>(i % index_count)]);
+  }
+  if (bad_index) indices->set_int(indices->count() - 1, 1000);
+  const auto value = [](uint64_t r) { return static_cast<double>(r) / 3e6; };
+  const auto updates = seeded(DType::kF32, c.updates, 11, value);
+  const DType f32 = DType::kF32, i64 = DType::kI64;
+  TensorDataPtr results[2];
+  int32_t status[2];
+  for (const int gpu : {0, 1}) {
+    results[gpu] = seeded(DType::kF32, c.data, 5, value);
+    kernel::ParamTable params;
+    const Shape data = shape_of(c.data), rows = shape_of(c.indices);
+    SpecialKernel k =
+        c.axis >= 0 ? (gpu ? scatter_elements_kernel(f32, i64, data, rows, c.axis, reduction, classes, params)
+                           : lower::scatter_elements_kernel(f32, i64, data, rows, c.axis, reduction, params))
+        : gpu       ? scatter_nd_kernel(f32, i64, data, rows, reduction, classes, params)
+                    : lower::scatter_nd_kernel(f32, i64, data, rows, reduction, params);
+    status[gpu] =
+        run(std::move(k), params, {binding_of(results[gpu]), binding_of(indices), binding_of(updates)});
+  }
+  CAPTURE(reduction);
+  CAPTURE(classes);
+  CAPTURE(c.axis);
+  CHECK(status[0] == status[1]);
+  CHECK(status[1] == (bad_index ? 1 : 0));
+  if (bad_index) return;
+  for (int64_t i = 0; i < results[0]->count(); ++i)
+    CHECK(results[0]->float_at(i) == results[1]->float_at(i));
+}
+
+TEST_CASE("scatters by many threads are the serial ones: the order of updates of one element is kept") {
+  const Case cases[] = {
+      {{7, 5}, {40, 5}, {40, 5}, 0},          // graph network: many updates an element
+      {{3, 9, 4}, {2, 13, 3}, {2, 13, 3}, 1},  // fewer coordinates than the data has
+      {{6, 33}, {6, 50}, {6, 50}, 1},
+      {{1, 300}, {1, 20}, {1, 20}, 1},
+      {{5, 6, 3}, {17, 2}, {17, 3}, -1},
+      {{4, 3}, {25, 2}, {25}, -1},
+      {{4, 40}, {3, 1}, {3, 40}, -1},
+  };
+  for (const Case& c : cases) {
+    for (const char* reduction : {"none", "add", "mul", "min", "max"}) {
+      for (const int classes : {1, 2, 16}) compare(c, reduction, classes, false);
+    }
+    compare(c, "add", 4, true);
+  }
+}
+
+TEST_CASE("a scatter has as many threads as hide latency, not more than there are targets or updates") {
+  const GpuModel& model = gpu_model(Level::kCudaSm90);
+  CHECK(scatter_classes({64, 500, 3000}, model) == 512);
+  CHECK(scatter_classes({1, 1 << 20, 1 << 20}, model) <= model.cores * 512);
+  CHECK(scatter_classes({1 << 20, 64, 64}, model) == 1);
+  CHECK(scatter_classes({1, 3, 1000}, model) == 4);
+}
+
+}  // namespace
+}  // namespace tern::lower::gpu
