@@ -280,9 +280,8 @@ Expr ParamTable::expr(Dim dim) {
   for (const Param& p : params_) {
     if (p.value == dim) return var_expr(p.var);
   }
-  std::string name =
-      dim.op() == Dim::Op::kSymbol ? "n_" + dim.symbol_name() : fmt::format("p{}", params_.size());
-  params_.push_back({make_var(name), dim});
+  // No symbol's name: kernels that differ in their sizes' names alone are one (program/parts.h).
+  params_.push_back({make_var(fmt::format("p{}", params_.size())), dim});
   return var_expr(params_.back().var);
 }
 

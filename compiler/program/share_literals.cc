@@ -27,8 +27,17 @@ bool is_literal(const Expr& e) {
          (e->type.dtype == DType::kF32 || e->type.dtype == DType::kI32);
 }
 
-// Its 32 bits, sign-extended.
+// A literal that may be a term of an address: kernels that read or write other parts of a buffer.
+bool is_offset(const Expr& e) {
+  return e->kind == ExprKind::kConst && e->type.lanes == 1 && e->type.dtype == DType::kI64 &&
+         std::abs(e->i) < int64_t{1} << 30;  // so that what lies between two fits a parameter
+}
+
+bool is_add(const Expr& e) { return e->kind == ExprKind::kOp && e->op == scalar::ScalarOp::kAdd; }
+
+// An offset itself, or the 32 bits of another literal, sign-extended.
 int64_t bits_of(const Expr& literal) {
+  if (literal->type.dtype == DType::kI64) return literal->i;
   if (literal->type.dtype == DType::kF32) return std::bit_cast<int32_t>(static_cast<float>(literal->f));
   return static_cast<int32_t>(literal->i);
 }
@@ -45,6 +54,10 @@ class LiteralWalk {
     out.reserve(body.size());
     for (const Stmt& s : body) {
       kernel::StmtNode node = *s;
+      if (node.kind == kernel::StmtKind::kStore && node.buffer->scope == kernel::Scope::kGlobal) {
+        node.index = terms(node.index);
+        node.value = terms(node.value);
+      }
       for (Expr* e : {&node.begin, &node.extent, &node.value, &node.index, &node.count}) {
         if (*e != nullptr) *e = expr(*e);
       }
@@ -59,18 +72,33 @@ class LiteralWalk {
   Expr expr(const Expr& e) {
     if (is_literal(e)) return f_(e);
     if (!has_literal(e)) return e;
+    const bool loads = e->kind == ExprKind::kLoad && e->buffer->scope == kernel::Scope::kGlobal;
     std::vector<Expr> args;
-    bool changed = false;
-    for (const Expr& arg : e->args) {
-      args.push_back(expr(arg));
-      changed |= args.back() != arg;
+    for (const Expr& arg : e->args) args.push_back(expr(loads && args.empty() ? terms(arg) : arg));
+    return with_args(e, std::move(args));
+  }
+
+  // The terms of an address, or of an integer that is stored, that are literals.
+  Expr terms(const Expr& e) {
+    if (is_offset(e)) return f_(e);
+    if (is_add(e)) return with_args(e, {terms(e->args[0]), terms(e->args[1])});
+    if (e->kind == ExprKind::kBroadcast) return with_args(e, {terms(e->args[0])});
+    if (e->kind == ExprKind::kRamp) {
+      std::vector<Expr> args = e->args;
+      args[0] = terms(args[0]);
+      return with_args(e, std::move(args));
     }
-    // Equal expressions stay one, which renderers name once.
-    return changed ? *made_.insert(kernel::with_args(e, std::move(args))).first : e;
+    return e;
+  }
+
+  // Equal expressions stay one, which renderers name once.
+  Expr with_args(const Expr& e, std::vector<Expr> args) {
+    if (args == e->args) return e;
+    return *made_.insert(kernel::with_args(e, std::move(args))).first;
   }
 
   bool has_literal(const Expr& e) {
-    if (is_literal(e)) return true;
+    if (is_literal(e) || e->kind == ExprKind::kLoad) return true;
     if (e->args.empty()) return false;
     if (const auto known = has_.find(e.get()); known != has_.end()) return known->second;
     const bool found =
@@ -88,18 +116,22 @@ class LiteralWalk {
 struct Use {
   DispatchStep* step;
   std::vector<int64_t> literals;
+  std::vector<bool> is_offset;  // of each literal
 };
 
 class Sharing {
  public:
   void add(DispatchStep& step) {
-    Use use{&step, {}};
+    Use use{&step, {}, {}};
     std::string key;
     for (const lower::KernelVariant& variant : step.variants) {
       Kernel masked = *variant.kernel;
       LiteralWalk walk([&](const Expr& literal) {
         use.literals.push_back(bits_of(literal));
-        return kernel::var_expr(literal->type.dtype == DType::kF32 ? any_float_ : any_int_);
+        use.is_offset.push_back(is_offset(literal));
+        return kernel::var_expr(literal->type.dtype == DType::kF32   ? any_float_
+                                : literal->type.dtype == DType::kI64 ? any_offset_
+                                                                     : any_int_);
       });
       masked.body = walk.run(masked.body);
       key += fmt::format("{}\n{}", static_cast<int>(variant.level), structure(masked));
@@ -115,10 +147,12 @@ class Sharing {
 
  private:
   const kernel::Var any_float_ = kernel::make_var("any_float", {DType::kF32, 1});
+  const kernel::Var any_offset_ = kernel::make_var("any_offset", {DType::kI64, 1});
   const kernel::Var any_int_ = kernel::make_var("any_int", {DType::kI32, 1});
   std::map<std::string, std::vector<Use>> groups_;
 
-  // Places in the text whose literals go together through all uses are one parameter.
+  // Places in the text whose literals go together through all uses are one parameter. Of offsets only what
+  // the first use's is moved by counts, so that a buffer read at several places needs one parameter.
   struct Places {
     std::vector<int> parameter;                 // of each place; -1: the same literal everywhere
     std::vector<std::vector<int64_t>> columns;  // of each parameter: its value in each use
@@ -126,16 +160,18 @@ class Sharing {
 
   static Places places_of(const std::vector<Use>& uses) {
     Places places;
-    std::map<std::vector<int64_t>, int> known;
+    std::map<std::pair<bool, std::vector<int64_t>>, int> known;
     for (size_t at = 0; at < uses[0].literals.size(); ++at) {
       std::vector<int64_t> column;
-      for (const Use& use : uses) column.push_back(use.literals[at]);
+      const bool moved = uses[0].is_offset[at];
+      const int64_t base = moved ? uses[0].literals[at] : 0;
+      for (const Use& use : uses) column.push_back(use.literals[at] - base);
       const bool same = std::all_of(column.begin(), column.end(), [&](int64_t v) { return v == column[0]; });
       if (same) {
         places.parameter.push_back(-1);
         continue;
       }
-      const auto [found, fresh] = known.try_emplace(column, static_cast<int>(places.columns.size()));
+      const auto [found, fresh] = known.try_emplace({moved, column}, static_cast<int>(places.columns.size()));
       if (fresh) places.columns.push_back(std::move(column));
       places.parameter.push_back(found->second);
     }
@@ -156,7 +192,9 @@ class Sharing {
       LiteralWalk walk([&](const Expr& literal) {
         const int parameter = places.parameter[place++];
         if (parameter < 0) return literal;
-        const Expr bits = kernel::cast(kernel::var_expr(vars[static_cast<size_t>(parameter)]), DType::kI32);
+        const Expr value = kernel::var_expr(vars[static_cast<size_t>(parameter)]);
+        if (is_offset(literal)) return kernel::add(literal, value);
+        const Expr bits = kernel::cast(value, DType::kI32);
         return literal->type.dtype == DType::kF32 ? kernel::bitcast(bits, {DType::kF32, 1}) : bits;
       });
       k.body = walk.run(k.body);

@@ -74,6 +74,40 @@ TEST_CASE("literals: kernels that differ in them alone become one and compute th
   }
 }
 
+// Columns of x side by side in another order.
+std::string columns(int count) {
+  std::string text = "graph \"g\" {\n  input %x: f32[16,16] as \"x\"\n";
+  std::string parts;
+  for (int i = 1; i <= count; ++i) {
+    text += fmt::format(
+        "  %s{0} = slice(%x) <starts=[0,{1}], sizes=[16,1], steps=[1,1]>\n  %e{0} = exp(%s{0})\n"
+        "  %m{0} = constant f32[16,1] splat {0}.5\n  %y{0} = mul(%e{0}, %m{0})\n",
+        i, i * 7 % 15 + 1);
+    parts += fmt::format("{}%y{}", i > 1 ? ", " : "", i);
+  }
+  return text + fmt::format("  %y = concat({}) <axis=1>\n  output %y as \"y\"\n}}\n", parts);
+}
+
+TEST_CASE("literals: kernels that read and write other parts of a buffer become one") {
+  for (const lower::Target& target : kTargets) {
+    CAPTURE(static_cast<int>(target.arch));
+    auto program = lowered(columns(8), target);
+    const TensorDataPtr expected = run(*program);
+    REQUIRE(kernel_count(*program) == 8);
+    share_literals(*program);
+    CHECK(kernel_count(*program) == 2);  // the first part has no offset to write at
+    CHECK(run(*program)->equals(*expected));
+  }
+}
+
+TEST_CASE("literals: kernels that differ in their sizes' names alone are one") {
+  auto program = lowered(
+      "graph \"g\" {\n  input %x: f32[N,16] as \"x\"\n  input %y: f32[M,16] as \"y\"\n"
+      "  %a = exp(%x)\n  %b = exp(%y)\n  output %a as \"a\"\n  output %b as \"b\"\n}\n",
+      kTargets[0]);
+  CHECK(kernel_count(*program) == 1);
+}
+
 TEST_CASE("literals: the same in all kernels, they stay") {
   auto program = lowered(chain({"0.5", "0.5", "0.5"}), kTargets[0]);
   share_literals(*program);
