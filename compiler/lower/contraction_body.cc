@@ -660,8 +660,8 @@ ContractionBody build_winograd(const ContractionRequest& r) {
 
 // The blocks of winograd_bytes.h where a convolution of bytes suits it.
 std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
-  // A step of the direct way: words in scratch, or (AVX2 and below) chains, as most weights have them.
-  constexpr double kWords = 1.25, kChains = 1.05;
+  // A step of the direct way: words in scratch, (AVX2 and below) chains, as most weights have them, or dots.
+  constexpr double kWords = 1.25, kChains = 1.05, kDots = 0.54;
   const Node& conv = *r.root;
   if (!r.bytes_by_winograd || conv.kind != OpKind::kConv || !is_byte_contraction(conv) ||
       conv.operand(0)->type.rank() != 4 || conv.int_attr("groups") != 1)
@@ -671,7 +671,12 @@ std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
       g.dilation_w != 1)
     return std::nullopt;
   const bool chains = r.machine->vector_bits / 32 <= kChainColumns;
-  return winograd_bytes_schedule(winograd_shape(conv, r.hint), chains ? kChains : kWords, *r.machine);
+  const bool dots = r.machine->byte_products == ByteProducts::kDot4;
+  const double direct = dots ? kDots : chains ? kChains : kWords;
+  const int most = byte_winograd_fits(*r.constant_rhs, 4)   ? 4
+                   : byte_winograd_fits(*r.constant_rhs, 2) ? 2
+                                                            : 0;
+  return winograd_bytes_schedule(winograd_shape(conv, r.hint), most, direct, *r.machine);
 }
 
 ContractionBody build_byte_winograd(const ContractionRequest& r, const WinogradSchedule& schedule) {

@@ -1,6 +1,7 @@
 // Contractions of u8 with i8 in i32: every shape of operand, at the levels with and without instructions for
 // them.
 #include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/winograd_bytes.h"
 
 namespace tern::lower {
 namespace {
@@ -182,8 +183,10 @@ TEST_CASE("products of bytes with more rows than a few tiles have") {
 
 TEST_CASE(
     "convolutions of bytes by Winograd's algorithm: odd sizes, vectors of channels that overlap, extremes") {
-  const auto check_conv = [](const std::string& text, Level level) {
-    const Target target{Arch::kX86_64, {level}};
+  const auto check_conv = [](const std::string& text, Level level, const std::string& how) {
+    const bool dots = level == Level::kX86V4Vnni;
+    const Target target =
+        dots ? Target{Arch::kX86_64, {Level::kX86V4}, {level}} : Target{Arch::kX86_64, {level}};
     auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
     REQUIRE_MESSAGE(g.ok(), g.error().text());
     Diagnostics diagnostics;
@@ -192,24 +195,56 @@ TEST_CASE(
     for (const Step& step : program->steps) {
       if (step.kind != Step::Kind::kDispatch) continue;
       for (const KernelVariant& v : step.dispatch->variants)
-        found |= v.kernel->schedule.find("winograd") != std::string::npos;
+        found |= v.level == level && v.kernel->schedule.find("winograd " + how) != std::string::npos;
     }
-    CHECK_MESSAGE(found, level_name(level), text.substr(0, 60));
+    CHECK_MESSAGE(found, level_name(level), how, text.substr(0, 60));
     check_lowering_for({text}, target, std::string(level_name(level)));
   };
   check_conv(conv_text({{16, 124, 3, 3}, "1,124,29,27", "1,16,29,27", window(1, 1, 1, 1), 130}),
-             Level::kX86V3);
-  check_conv(conv_text({{32, 128, 3, 3}, "2,128,16,14", "2,32,14,12", window(1, 0, 1, 1)}), Level::kX86V3);
+             Level::kX86V3, "4x4");
+  check_conv(conv_text({{32, 128, 3, 3}, "2,128,16,14", "2,32,14,12", window(1, 0, 1, 1)}), Level::kX86V3,
+             "4x4");
   check_conv(conv_text({{16, 196, 3, 3}, "1,196,20,21", "1,16,20,21", window(1, 1, 1, 1), 255}),
-             Level::kX86V4);
-  const std::string low = literal("i8", {16, 128, 3, 3}, [](int64_t) { return -128; });
-  check_conv(fmt::format(R"(
-  input %x: u8[1,128,14,14] as "x"
-  %w = constant {}
-  %s = conv(%x, %w) <{}, accumulate=i32, pad_value=255>
+             Level::kX86V4, "4x4");
+  check_conv(conv_text({{32, 64, 3, 3}, "1,64,38,39", "1,32,38,39", window(1, 1, 1, 1), 255}),
+             Level::kX86V4Vnni, "4x4");
+  // All extremes: multiples of the sums of 128 channels would not fit 32 bits in F(4 x 4).
+  for (const int64_t channels : {64, 128}) {
+    const std::string low = literal("i8", {16, channels, 3, 3}, [](int64_t) { return -128; });
+    check_conv(fmt::format(R"(
+  input %x: u8[1,{0},14,14] as "x"
+  %w = constant {1}
+  %s = conv(%x, %w) <{2}, accumulate=i32, pad_value=255>
   output %s as "y")",
-                         low, window(1, 1, 1, 1)),
-             Level::kX86V3);
+                           channels, low, window(1, 1, 1, 1)),
+               Level::kX86V3, channels == 64 ? "4x4" : "2x2");
+  }
+}
+
+TEST_CASE(
+    "convolutions of bytes by Winograd's algorithm: the largest sums that fit, at every pixel of a patch") {
+  const auto weights = [](int64_t channels, int8_t value) {
+    auto w = TensorData::make(DType::kI8, {1, channels, 3, 3});
+    std::fill_n(w->mutable_as<int8_t>(), w->count(), value);
+    return w;
+  };
+  CHECK(byte_winograd_fits(*weights(114, -128), 4));
+  CHECK(!byte_winograd_fits(*weights(115, -128), 4));
+  CHECK(byte_winograd_fits(*weights(1827, -128), 2));
+  CHECK(!byte_winograd_fits(*weights(1828, -128), 2));
+  const std::array<int64_t, 4> multiples = {24, 12, 6, 6};
+  for (const int64_t sum : {int64_t{255} * 128 * 9 * 114, -int64_t{255} * 128 * 9 * 114, int64_t{1}}) {
+    for (int y = 0; y < 4; ++y) {
+      for (int x = 0; x < 4; ++x) {
+        const int64_t multiple = sum * multiples[static_cast<size_t>(y)] * multiples[static_cast<size_t>(x)];
+        const kernel::Expr wrapped =
+            kernel::int_const(static_cast<int32_t>(static_cast<uint64_t>(multiple)), DType::kI32);
+        const kernel::Expr value = byte_winograd_sum(4, y, x, wrapped);
+        REQUIRE(value->kind == kernel::ExprKind::kConst);
+        CHECK(value->i == sum);
+      }
+    }
+  }
 }
 
 // Weights that byte_chains.h makes half a unit a step of, on levels that have no dot products.

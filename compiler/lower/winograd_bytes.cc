@@ -20,13 +20,35 @@ Expr named(const char* name, const Expr& value, Stmts& out) {
   return kernel::var_expr(v);
 }
 
-// 2 G g: the points of three taps, with the signs that winograd_input asks for.
-std::array<Expr, 4> weight_points(const std::array<Expr, 3>& g, Stmts& out) {
+Expr splat(int64_t value, const Expr& like) {
+  return kernel::broadcast(kernel::int_const(value, like->type.dtype), like->type.lanes);
+}
+
+Expr twice(const Expr& x) {
+  return kernel::add(x, x);
+}
+
+Expr shifted(const Expr& x, int64_t by) {
+  return kernel::op(kernel::ScalarOp::kShl, {x, splat(by, x)});
+}
+
+// The points of three taps: 2 G g of F(2 x 2), with the signs that winograd_input asks for; of F(4 x 4)
+// 6 g0, g0 +- g1 + g2, g0 +- 2 g1 + 4 g2, 6 g2.
+std::vector<Expr> weight_points(int outputs, const std::array<Expr, 3>& g, Stmts& out) {
   const Expr outer = named("outer", kernel::add(g[0], g[2]), out);
-  const Expr none = kernel::broadcast(kernel::int_const(0, DType::kI16), g[0]->type.lanes);
-  return {named("g", kernel::sub(kernel::sub(none, g[0]), g[0]), out),
-          named("g", kernel::add(outer, g[1]), out), named("g", kernel::sub(outer, g[1]), out),
-          named("g", kernel::add(g[2], g[2]), out)};
+  const Expr plus = named("g", kernel::add(outer, g[1]), out),
+             minus = named("g", kernel::sub(outer, g[1]), out);
+  if (outputs == 2)
+    return {named("g", kernel::sub(kernel::sub(splat(0, g[0]), g[0]), g[0]), out), plus, minus,
+            named("g", twice(g[2]), out)};
+  const Expr even = named("even", kernel::add(g[0], shifted(g[2], 2)), out),
+             odd = named("odd", twice(g[1]), out);
+  return {named("g", kernel::mul(g[0], splat(6, g[0])), out),
+          plus,
+          minus,
+          named("g", kernel::add(even, odd), out),
+          named("g", kernel::sub(even, odd), out),
+          named("g", kernel::mul(g[2], splat(6, g[2])), out)};
 }
 
 // One part (even or odd bytes) of i8 x 4 * lanes as words.
@@ -39,41 +61,42 @@ Expr part_of(const Expr& bytes, int part) {
 }
 
 // Measured on Zen 5 held to AVX2, in cycles.
-constexpr double kWordStep = 1.25;    // a vector and step of the products, four instructions
-constexpr double kTransform = 40;     // a vector of words of a patch or of weights, one direction
+constexpr double kWordStep = 1.25;  // a vector and step of the products, four instructions
+constexpr double kDotStep = 1.08;   // with vpdpwssd, two instructions
+// A vector of words of a patch or of weights, one direction.
+double transform_cycles(int outputs) {
+  return outputs == 2 ? 40 : 100;
+}
 constexpr double kRegisterTile = 30;  // besides its steps
 constexpr double kGridTile = 2000;
 constexpr double kLeastGain = 0.88;
 
-double cycles_of(const WinogradShape& shape, const ContractionSchedule& p, int64_t patches) {
+double cycles_of(const WinogradShape& shape, const WinogradSchedule& schedule, int64_t patches,
+                 const MachineModel& machine) {
+  const ContractionSchedule& p = schedule.product;
   const auto columns = static_cast<double>(ceil_div(shape.columns, p.lanes)),
              blocks = static_cast<double>(ceil_div(patches, p.block_rows)),
              column_blocks = static_cast<double>(ceil_div(shape.columns, p.block_columns)),
-             all = static_cast<double>(patches), steps = static_cast<double>(shape.channels) / kByteGroup;
-  const double input = all * 2 * static_cast<double>(ceil_div(shape.channels, 4 * p.lanes)) * kTransform;
-  const double output = all * columns * kTransform;
-  const double weights = blocks * steps * columns * 2 * kTransform;
-  const double products = kByteWinogradPoints * all * columns * steps * kWordStep;
-  const double tiles = kByteWinogradPoints * blocks * static_cast<double>(ceil_div(p.block_rows, p.rows)) *
+             all = static_cast<double>(patches), steps = static_cast<double>(shape.channels) / kByteGroup,
+             points = static_cast<double>((schedule.outputs + 2) * (schedule.outputs + 2));
+  const double transform = transform_cycles(schedule.outputs),
+               step = machine.byte_products == ByteProducts::kDot4 ? kDotStep : kWordStep;
+  const double input = all * 2 * static_cast<double>(ceil_div(shape.channels, 4 * p.lanes)) * transform;
+  const double output = all * columns * transform;
+  const double weights = blocks * steps * columns * 2 * transform;
+  const double products = points * all * columns * steps * step;
+  const double tiles = points * blocks * static_cast<double>(ceil_div(p.block_rows, p.rows)) *
                        static_cast<double>(ceil_div(shape.columns, int64_t{p.vectors} * p.lanes));
   return input * column_blocks + output + weights + products + tiles * kRegisterTile +
          blocks * column_blocks * kGridTile;
 }
 
-}  // namespace
-
-std::optional<WinogradSchedule> winograd_bytes_schedule(const WinogradShape& shape, double direct_step,
-                                                        const MachineModel& machine) {
-  const int lanes = machine.vector_bits / 32;
-  if (machine.byte_products != ByteProducts::kPairs || machine.arch != Arch::kX86_64 || shape.stride != 1 ||
-      !shape.is_static || shape.channels % kByteGroup != 0 || shape.channels < 4 * lanes ||
-      shape.channels > kByteWinogradChannels || shape.columns % kPanelColumns != 0)
-    return std::nullopt;
-  const int64_t patches = shape.images * ceil_div(shape.out_height, kByteWinogradOutputs) *
-                          ceil_div(shape.out_width, kByteWinogradOutputs);
-  const double direct = direct_step * static_cast<double>(shape.images * shape.out_height * shape.out_width) *
-                        static_cast<double>(ceil_div(shape.columns, lanes)) *
-                        static_cast<double>(9 * shape.channels / kByteGroup);
+// The best blocks of patches of one side; nullopt when none fits the caches or is faster than `most` cycles.
+std::optional<WinogradSchedule> best_blocks(const WinogradShape& shape, int outputs, double most,
+                                            const MachineModel& machine) {
+  const int64_t points = int64_t{outputs + 2} * (outputs + 2);
+  const int64_t patches =
+      shape.images * ceil_div(shape.out_height, outputs) * ceil_div(shape.out_width, outputs);
   std::optional<WinogradSchedule> best;
   for (int64_t blocks = 1; blocks <= patches; blocks += std::max<int64_t>(1, blocks / 8)) {
     ContractionShape product;
@@ -82,29 +105,104 @@ std::optional<WinogradSchedule> winograd_bytes_schedule(const WinogradShape& sha
     product.k = shape.channels / kByteGroup;
     product.bytes = product.words = true;
     WinogradSchedule s;
-    s.outputs = kByteWinogradOutputs;
+    s.outputs = outputs;
     ContractionSchedule& p = s.product;
     choose_register_tile(product, machine, p);
     p.rows = static_cast<int>(ceil_div(product.m, ceil_div(product.m, p.rows)));
     p.block_rows = blocks == 1 ? patches : round_up(product.m, p.rows);
     p.block_depth = product.k;
     const int64_t group = int64_t{p.vectors} * p.lanes, groups = ceil_div(shape.columns, group);
-    const int64_t scratch = kByteWinogradPoints * (2 * p.block_rows * shape.channels +
-                                                   4 * p.block_rows * group + 2 * shape.channels * group);
+    const int64_t scratch =
+        points * (2 * p.block_rows * shape.channels + 4 * p.block_rows * group + 2 * shape.channels * group);
     if (scratch > machine.l2_bytes * 5 / 8) continue;
     // Some sixteen tiles of the grid, or as many as there are.
-    for (int64_t column_blocks = std::min(groups, ceil_div(16, blocks)); column_blocks <= groups;
-         column_blocks = groups + 1) {
-      p.block_columns = ceil_div(groups, column_blocks) * group;
-      s.cycles = cycles_of(shape, p, patches);
-      if (s.cycles < kLeastGain * direct && (!best || s.cycles < best->cycles)) best = s;
+    const int64_t column_blocks = std::min(groups, ceil_div(16, blocks));
+    for (const int64_t count : {column_blocks, groups}) {
+      p.block_columns = ceil_div(groups, count) * group;
+      s.cycles = cycles_of(shape, s, patches, machine);
+      if (s.cycles < most && (!best || s.cycles < best->cycles)) best = s;
     }
   }
   return best;
 }
 
-Stmts winograd_byte_weights(int64_t steps, int vectors, const std::function<WordPanel(int64_t point)>& panel,
+}  // namespace
+
+bool byte_winograd_fits(const TensorData& weights, int outputs) {
+  const int64_t most_multiple = outputs == 2 ? 4 : 64, columns = weights.shape()[0],
+                depth = weights.count() / std::max<int64_t>(columns, 1);
+  const auto* w = weights.as<int8_t>();
+  for (int64_t n = 0; n < columns; ++n) {
+    int64_t positive = 0, negative = 0;
+    for (int64_t k = 0; k < depth; ++k) {
+      const int64_t v = w[n * depth + k];
+      (v > 0 ? positive : negative) += v;
+    }
+    if (255 * std::max(positive, -negative) * most_multiple > INT32_MAX) return false;
+  }
+  return true;
+}
+
+std::optional<WinogradSchedule> winograd_bytes_schedule(const WinogradShape& shape, int most_outputs,
+                                                        double direct_step, const MachineModel& machine) {
+  const int lanes = machine.vector_bits / 32;
+  if (machine.arch != Arch::kX86_64 || shape.stride != 1 || !shape.is_static ||
+      shape.channels % kByteGroup != 0 || shape.channels < 4 * lanes || shape.columns % kPanelColumns != 0)
+    return std::nullopt;
+  const double direct = direct_step * static_cast<double>(shape.images * shape.out_height * shape.out_width) *
+                        static_cast<double>(ceil_div(shape.columns, lanes)) *
+                        static_cast<double>(9 * shape.channels / kByteGroup);
+  double most = kLeastGain * direct;
+  std::optional<WinogradSchedule> best;
+  for (int outputs = 2; outputs <= most_outputs; outputs += 2) {
+    if (const auto s = best_blocks(shape, outputs, most, machine)) {
+      best = s;
+      most = s->cycles;
+    }
+  }
+  return best;
+}
+
+std::vector<Expr> byte_winograd_input(int outputs, const std::vector<Expr>& d, Stmts& out) {
+  if (outputs == 2) return winograd_input(winograd_transform(2, 1), false, d, out);
+  const auto less = [&](size_t a, size_t b) { return kernel::sub(d[a], d[b]); };
+  const auto four = [](const Expr& x) { return shifted(x, 2); };
+  const Expr even = named("even", less(4, 2), out), odd = named("odd", less(3, 1), out),
+             odd_twice = named("odd", twice(odd), out),
+             outer_even = named("even", kernel::sub(d[4], four(d[2])), out),
+             outer_odd = named("odd", kernel::sub(d[3], four(d[1])), out);
+  return {named("v", kernel::add(even, four(less(0, 2))), out),
+          named("v", kernel::add(outer_even, outer_odd), out),
+          named("v", kernel::sub(outer_even, outer_odd), out),
+          named("v", kernel::add(even, odd_twice), out),
+          named("v", kernel::sub(even, odd_twice), out),
+          named("v", kernel::sub(less(5, 3), twice(odd_twice)), out)};
+}
+
+// 24, 12, 6 and 6 times the outputs of F(4 x 4).
+std::vector<Expr> byte_winograd_output(int outputs, const std::vector<Expr>& m, Stmts& out) {
+  if (outputs == 2) return winograd_output(winograd_transform(2, 1), false, m, out);
+  const Expr s1 = named("sum", kernel::add(m[1], m[2]), out), s2 = named("sum", kernel::add(m[3], m[4]), out),
+             d1 = named("difference", kernel::sub(m[1], m[2]), out),
+             d2 = named("difference", kernel::sub(m[3], m[4]), out);
+  return {named("y", kernel::sub(kernel::add(m[0], s2), shifted(s1, 2)), out),
+          named("y", kernel::sub(d2, twice(d1)), out), named("y", kernel::sub(s2, s1), out),
+          named("y", kernel::add(kernel::sub(twice(d2), d1), m[5]), out)};
+}
+
+Expr byte_winograd_sum(int outputs, int y, int x, const Expr& value) {
+  if (outputs == 2) return kernel::op(kernel::ScalarOp::kShr, {value, splat(2, value)});
+  constexpr int64_t kInverseOf9 = 954437177;  // modulo 2^32
+  constexpr std::array<int, 4> kTwos = {3, 2, 1, 1};
+  const int64_t twos = kTwos[static_cast<size_t>(y)] + kTwos[static_cast<size_t>(x)];
+  return kernel::op(kernel::ScalarOp::kShr,
+                    {kernel::mul(value, splat(kInverseOf9, value)), splat(twos, value)});
+}
+
+Stmts winograd_byte_weights(int outputs, int64_t steps, int vectors,
+                            const std::function<WordPanel(int64_t point)>& panel,
                             const std::function<Expr(int64_t tap, const Expr& step, int vector)>& weight) {
+  const auto size = static_cast<size_t>(outputs) + 2;
   const kernel::Var sv = kernel::make_var("step");
   const Expr step = kernel::var_expr(sv);
   Stmts body;
@@ -112,16 +210,16 @@ Stmts winograd_byte_weights(int64_t steps, int vectors, const std::function<Word
     std::array<Expr, 9> taps;
     for (int64_t tap = 0; tap < 9; ++tap) taps[static_cast<size_t>(tap)] = weight(tap, step, vector);
     for (int part = 0; part < kPairParts; ++part) {
-      std::array<std::array<Expr, 4>, 3> half;  // along y, for each x
+      std::array<std::vector<Expr>, 3> half;  // along y, for each x
       for (size_t x = 0; x < 3; ++x) {
         std::array<Expr, 3> g;
         for (size_t y = 0; y < 3; ++y) g[y] = named("w", part_of(taps[3 * y + x], part), body);
-        half[x] = weight_points(g, body);
+        half[x] = weight_points(outputs, g, body);
       }
-      for (size_t y = 0; y < 4; ++y) {
-        const std::array<Expr, 4> row = weight_points({half[0][y], half[1][y], half[2][y]}, body);
-        for (size_t x = 0; x < 4; ++x) {
-          const WordPanel to = panel(static_cast<int64_t>(4 * y + x));
+      for (size_t y = 0; y < size; ++y) {
+        const std::vector<Expr> row = weight_points(outputs, {half[0][y], half[1][y], half[2][y]}, body);
+        for (size_t x = 0; x < size; ++x) {
+          const WordPanel to = panel(static_cast<int64_t>(size * y + x));
           body.push_back(kernel::store(to.words, to.at(step, vector, part), row[x]));
         }
       }

@@ -196,14 +196,14 @@ class Builder {
           const ByteProduct product(ByteProducts::kPairs, lanes_);
           d.push_back(product.left_part(pixel(y, x, c, lanes), part, body));
         }
-        half[static_cast<size_t>(x)] = winograd_input(transform_, has_fma_, d, body);
+        half[static_cast<size_t>(x)] = byte_winograd_input(s_.outputs, d, body);
       }
       const Expr at = kernel::add(kernel::add(rows.row(p.i), int_const(part * rows.plane())),
                                   kernel::index_div(c, int_const(2)));
       for (int y = 0; y < size_; ++y) {
         std::vector<Expr> row;
         for (const std::vector<Expr>& column : half) row.push_back(column[static_cast<size_t>(y)]);
-        const std::vector<Expr> values = winograd_input(transform_, has_fma_, row, body);
+        const std::vector<Expr> values = byte_winograd_input(s_.outputs, row, body);
         for (int x = 0; x < size_; ++x)
           body.push_back(kernel::store(points_,
                                        kernel::add(at, int_const((int64_t{y} * size_ + x) * point_stride_)),
@@ -304,13 +304,18 @@ class Builder {
 
   Stmts byte_weights(const Expr& n, int vectors) const {
     return winograd_byte_weights(
-        g_.channels / kByteGroup, vectors,
+        s_.outputs, g_.channels / kByteGroup, vectors,
         [&](int64_t point) {
           return WordPanel{weights_, s_.product.vectors, lanes_, int_const(point * weight_stride())};
         },
         [&](int64_t tap, const Expr& step, int vector) {
           return o_.bytes->weight(tap, step, kernel::add(n, int_const(int64_t{vector} * lanes_)), lanes_);
         });
+  }
+
+  std::vector<Expr> transform_back(const std::vector<Expr>& m, Stmts& out) const {
+    return o_.bytes ? byte_winograd_output(s_.outputs, m, out)
+                    : winograd_output(transform_, has_fma_, m, out);
   }
 
   Stmts output_patch(const Patch& p, const Expr& n, int64_t columns, int vectors) {
@@ -332,17 +337,16 @@ class Builder {
         body.push_back(kernel::let(mv, kernel::load(products_, kernel::add(at, point), lanes_)));
         m.push_back(var_expr(mv));
       }
-      half.push_back(winograd_output(transform_, has_fma_, m, body));
+      half.push_back(transform_back(m, body));
     }
     for (int y = 0; y < outputs; ++y) {
       std::vector<Expr> m;
       for (const std::vector<Expr>& column : half) m.push_back(column[static_cast<size_t>(y)]);
-      const std::vector<Expr> values = winograd_output(transform_, has_fma_, m, body);
+      const std::vector<Expr> values = transform_back(m, body);
       for (int x = 0; x < outputs; ++x) {
         const Expr pixel = int_const((int64_t{y} * outputs + x) * width);
-        Expr value = values[static_cast<size_t>(x)];  // of bytes: four times the sum
-        if (o_.bytes)
-          value = kernel::op(ScalarOp::kShr, {value, kernel::broadcast(int_const(2, DType::kI32), lanes_)});
+        Expr value = values[static_cast<size_t>(x)];
+        if (o_.bytes) value = byte_winograd_sum(outputs, y, x, value);
         body.push_back(kernel::store(stage, kernel::add(lane0, pixel), value));
       }
     }
