@@ -619,12 +619,13 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
 WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const Dim&)>& hint) {
   const ConvGeometry g = conv_geometry(conv);
   WinogradShape s;
-  s.images = hint(g.images);
+  s.images = hint(g.images * g.out_depth);
   s.out_height = hint(g.out_height);
   s.out_width = hint(g.out_width);
-  s.channels = g.channels;
+  s.channels = g.window_d * g.channels;
   s.columns = conv.operand(1)->type.shape[0].value();
-  s.is_static = g.images.is_const() && g.out_height.is_const() && g.out_width.is_const();
+  s.is_static =
+      g.images.is_const() && g.out_depth.is_const() && g.out_height.is_const() && g.out_width.is_const();
   s.stride = static_cast<int>(g.stride_h);
   return s;
 }
@@ -637,21 +638,27 @@ ContractionBody build_winograd(const ContractionRequest& r) {
              shape.channels);
   const Access access(r);
   const Var lane = kernel::make_var("lane");
+  const bool volume = conv.operand(0)->type.rank() == 5;
+  const auto index = [volume](const Expr& image, const Expr& c, const Expr& z, const Expr& y, const Expr& x) {
+    return volume ? Index{image, c, z, y, x} : Index{image, c, y, x};
+  };
   WinogradOperands o;
-  o.pixel = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
-    return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
+  o.pixel = [&](const Expr& image, const Expr& iz, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
+    return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iz, iy, ix), lane, lanes);
   };
   const WinogradTransform& transform = winograd_transform(r.winograd, shape.stride);
-  o.weights = r.pack([&] { return pack_winograd(*r.constant_rhs, transform); },
-                     [&] {
-                       kernel::ParamTable unused;
-                       const ContractionProblem p = conv_problem(conv, unused);
-                       const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
-                       return winograd_encoding(r.constant_rhs, source, transform);
-                     });
-  o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& n, const Expr& value,
-                 int lanes, const Expr& count) {
-    return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);
+  o.weights =
+      r.pack([&] { return pack_winograd(*r.constant_rhs, transform); },
+             [&] {
+               kernel::ParamTable unused;
+               const ContractionProblem p = conv_problem(conv, unused);
+               const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
+               return winograd_encoding(r.constant_rhs, source, transform, conv_geometry(conv).window_d);
+             });
+  o.finish = [&](const Expr& image, const Expr& oz, const Expr& oy, const Expr& ox, const Expr& n,
+                 const Expr& value, int lanes, const Expr& count) {
+    return access.finish([&](const Expr& at) { return index(image, at, oz, oy, ox); }, n, value, lanes,
+                         count);
   };
   WinogradKernel made =
       build_winograd_kernel(conv_geometry(conv), shape.columns, *schedule, r.machine->has_fma, o, *r.params);
@@ -690,7 +697,7 @@ ContractionBody build_byte_winograd(const ContractionRequest& r, const WinogradS
                                 [&] { return byte_encoding(r.constant_rhs, source); });
   const int64_t steps = g.channels / kByteGroup;
   WinogradOperands o;
-  o.pixel = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
+  o.pixel = [&](const Expr& image, const Expr&, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
     return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
   };
   o.bytes.emplace();
@@ -704,8 +711,8 @@ ContractionBody build_byte_winograd(const ContractionRequest& r, const WinogradS
     return kernel::load(weights, kernel::mul(at, int_const(kByteGroup)), lanes * kByteGroup);
   };
   o.finish_in_pairs = r.stores_bytes && r.machine->vector_bits > 128;
-  o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& n, const Expr& value,
-                 int lanes, const Expr& count) {
+  o.finish = [&](const Expr& image, const Expr&, const Expr& oy, const Expr& ox, const Expr& n,
+                 const Expr& value, int lanes, const Expr& count) {
     return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);
   };
   WinogradKernel made = build_winograd_kernel(g, p.n.value(), schedule, r.machine->has_fma, o, *r.params);
@@ -716,8 +723,8 @@ ContractionBody build_byte_winograd(const ContractionRequest& r, const WinogradS
 
 int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& machines,
                      const std::function<int64_t(const Dim&)>& hint) {
-  if (root.kind != OpKind::kConv || root.operand(0)->type.rank() != 4 || root.int_attr("groups") != 1)
-    return 0;
+  const int rank = root.operand(0)->type.rank();
+  if (root.kind != OpKind::kConv || (rank != 4 && rank != 5) || root.int_attr("groups") != 1) return 0;
   for (const graph::Value* v : {root.operand(0), root.operand(1), root.result()}) {
     if (v->type.dtype != DType::kF32) return 0;
   }
@@ -732,9 +739,9 @@ Dim winograd_flops(const Node& root, int outputs) {
   const ConvGeometry g = conv_geometry(root);
   const WinogradTransform& transform = winograd_transform(outputs, static_cast<int>(g.stride_h));
   const WinogradOperations operations = winograd_operations(transform);
-  const int64_t points = int64_t{transform.size()} * transform.size(), channels = g.channels,
+  const int64_t points = int64_t{transform.size()} * transform.size(), channels = g.window_d * g.channels,
                 columns = root.operand(1)->type.shape[0].value();
-  return g.images * ceildiv(g.out_height, outputs) * ceildiv(g.out_width, outputs) *
+  return g.images * g.out_depth * ceildiv(g.out_height, outputs) * ceildiv(g.out_width, outputs) *
          Dim(2 * points * channels * columns + operations.input * channels + operations.output * columns);
 }
 

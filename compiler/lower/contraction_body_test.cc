@@ -165,6 +165,8 @@ void check_dot(const std::vector<int64_t>& as, const std::vector<int64_t>& bs, b
 struct ConvCase {
   int64_t images, channels, height, width, outputs, window, stride, pad, dilation, groups;
   int winograd = 0;  // outputs of its tile; the results are not exact then
+  // Of volumes: `depth` planes, of which a window has `window_d`.
+  int64_t depth = 0, window_d = 1, stride_d = 1, pad_d = 0, dilation_d = 1;
 };
 
 void check_conv(const ConvCase& c, Level level) {
@@ -174,50 +176,60 @@ void check_conv(const ConvCase& c, Level level) {
   CAPTURE(c.groups);
   graph::Graph g;
   graph::Builder builder(g, g.body);
-  const std::vector<int64_t> xs{c.images, c.channels, c.height, c.width},
-      ws{c.outputs, c.channels / c.groups, c.window, c.window};
   using Ints = std::vector<int64_t>;
-  const graph::Node* conv = builder.node(graph::OpKind::kConv, {input(g, xs), input(g, ws)},
-                                         {{"strides", Ints{c.stride, c.stride}},
-                                          {"low", Ints{c.pad, c.pad}},
-                                          {"high", Ints{c.pad, c.pad}},
-                                          {"dilations", Ints{c.dilation, c.dilation}},
-                                          {"lhs_dilations", Ints{1, 1}},
-                                          {"groups", c.groups}});
-  Operand x = make(xs, {0, 2, 3, 1}, 3), w = make(ws, {0, 1, 2, 3}, 4);
-  const std::vector<int> out_order{0, 2, 3, 1};
+  const bool volume = c.depth > 0;
+  const int64_t depth = volume ? c.depth : 1;
+  // Depth goes where it is of volumes, and nowhere else.
+  const auto with_depth = [&](Ints dims, size_t at, int64_t d) {
+    if (volume) dims.insert(dims.begin() + static_cast<std::ptrdiff_t>(at), d);
+    return dims;
+  };
+  const Ints xs = with_depth({c.images, c.channels, c.height, c.width}, 2, depth),
+             ws = with_depth({c.outputs, c.channels / c.groups, c.window, c.window}, 2, c.window_d);
+  const graph::Node* conv =
+      builder.node(graph::OpKind::kConv, {input(g, xs), input(g, ws)},
+                   {{"strides", with_depth({c.stride, c.stride}, 0, c.stride_d)},
+                    {"low", with_depth({c.pad, c.pad}, 0, c.pad_d)},
+                    {"high", with_depth({c.pad, c.pad}, 0, c.pad_d)},
+                    {"dilations", with_depth({c.dilation, c.dilation}, 0, c.dilation_d)},
+                    {"lhs_dilations", with_depth({1, 1}, 0, 1)},
+                    {"groups", c.groups}});
+  using Order = std::vector<int>;
+  const Order out_order = volume ? Order{0, 2, 3, 4, 1} : Order{0, 2, 3, 1};
+  Operand x = make(xs, out_order, 3), w = make(ws, volume ? Order{0, 1, 2, 3, 4} : Order{0, 1, 2, 3}, 4);
   const std::vector<float> out = run(*conv, x, w, true, out_order, level, c.winograd);
-  const std::vector<int64_t> os = static_dims(conv->result()->type.shape);
+  const Ints os = static_dims(conv->result()->type.shape);
   const int64_t in_group = c.channels / c.groups, out_group = c.outputs / c.groups;
-  for (int64_t n = 0; n < os[0]; ++n) {
-    for (int64_t o = 0; o < os[1]; ++o) {
-      for (int64_t y = 0; y < os[2]; ++y) {
-        for (int64_t z = 0; z < os[3]; ++z) {
-          float want = 0, size = 0;
-          for (int64_t i = 0; i < in_group; ++i) {
-            for (int64_t ky = 0; ky < c.window; ++ky) {
-              for (int64_t kx = 0; kx < c.window; ++kx) {
-                const int64_t iy = y * c.stride + ky * c.dilation - c.pad,
-                              ix = z * c.stride + kx * c.dilation - c.pad;
-                if (iy < 0 || ix < 0 || iy >= c.height || ix >= c.width) continue;
-                const float product = x.data[static_cast<size_t>(
-                                          address(xs, x.order, {n, o / out_group * in_group + i, iy, ix}))] *
-                                      w.data[static_cast<size_t>(address(ws, w.order, {o, i, ky, kx}))];
-                want += product;
-                size += std::abs(product);
-              }
-            }
-          }
-          const float got = out[static_cast<size_t>(address(os, out_order, {n, o, y, z}))];
-          if (c.winograd == 0) {
-            REQUIRE(got == want);
-          } else {
-            REQUIRE(std::abs(got - want) <= 4e-6F * (size + 25.0F * 9));
-          }
-        }
-      }
+  const auto check = [&](int64_t n, int64_t o, int64_t d, int64_t y, int64_t z) {
+    float want = 0, size = 0;
+    const auto tap = [&](int64_t i, int64_t kz, int64_t ky, int64_t kx) {
+      const int64_t iz = d * c.stride_d + kz * c.dilation_d - c.pad_d,
+                    iy = y * c.stride + ky * c.dilation - c.pad, ix = z * c.stride + kx * c.dilation - c.pad;
+      if (iz < 0 || iz >= depth || iy < 0 || ix < 0 || iy >= c.height || ix >= c.width) return;
+      const Ints at = with_depth({n, o / out_group * in_group + i, iy, ix}, 2, iz),
+                 weight = with_depth({o, i, ky, kx}, 2, kz);
+      const float product = x.data[static_cast<size_t>(address(xs, x.order, at))] *
+                            w.data[static_cast<size_t>(address(ws, w.order, weight))];
+      want += product;
+      size += std::abs(product);
+    };
+    for (int64_t i = 0; i < in_group; ++i) {
+      for (int64_t t = 0; t < c.window_d * c.window * c.window; ++t)
+        tap(i, t / (c.window * c.window), t / c.window % c.window, t % c.window);
     }
-  }
+    const float got = out[static_cast<size_t>(address(os, out_order, with_depth({n, o, y, z}, 2, d)))];
+    if (c.winograd == 0) {
+      REQUIRE(got == want);
+    } else {
+      REQUIRE(std::abs(got - want) <= 4e-6F * (size + 25.0F * 9));
+    }
+  };
+  int64_t count = 1;
+  for (const int64_t d : os) count *= d;
+  const int64_t width = os.back(), height = os[os.size() - 2], planes = volume ? os[2] : 1;
+  for (int64_t i = 0; i < count; ++i)
+    check(i / (width * height * planes * os[1]), i / (width * height * planes) % os[1],
+          i / (width * height) % planes, i / width % height, i % width);
 }
 
 const Level kLevels[] = {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64};
@@ -264,6 +276,20 @@ TEST_CASE("conv by Winograd: edges, odd sizes, any padding, blocks of tiles and 
       check_conv({1, 3, 5, 13, 33, 3, 2, 2, 1, 1, outputs}, level);
     }
     check_conv({1, 200, 30, 34, 16, 3, 1, 1, 1, 1, 4}, level);
+  }
+}
+
+TEST_CASE("conv of volumes: windows, and by Winograd their planes; padding, steps and dilations in depth") {
+  for (const Level level : kLevels) {
+    for (const int outputs : {0, 2, 4}) {
+      check_conv({1, 16, 8, 8, 16, 3, 1, 1, 1, 1, outputs, 3, 3, 1, 1}, level);
+      check_conv({2, 5, 7, 5, 18, 3, 1, 1, 1, 1, outputs, 5, 3, 2, 1}, level);
+      check_conv({1, 3, 5, 6, 17, 3, 1, 0, 1, 1, outputs, 6, 2, 1, 2, 3}, level);
+      check_conv({2, 20, 4, 5, 16, 3, 1, 1, 1, 1, outputs, 3, 1, 1, 0}, level);
+      check_conv({1, 4, 4, 5, 16, 3, 1, 1, 1, 1, outputs, 5, 1, 2, 1}, level);
+    }
+    for (const int outputs : {0, 3, 4})
+      check_conv({1, 17, 9, 12, 33, 3, 2, 1, 1, 1, outputs, 5, 3, 2, 1}, level);
   }
 }
 

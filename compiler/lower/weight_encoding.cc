@@ -26,9 +26,10 @@ std::shared_ptr<WeightEncoding> encoding_of(WeightEncoding::Kind kind, DType dty
 
 std::shared_ptr<const WeightEncoding> winograd_encoding(const TensorDataPtr& weights,
                                                         const PanelSource& source,
-                                                        const WinogradTransform& transform) {
+                                                        const WinogradTransform& transform, int64_t planes) {
   auto encoding = encoding_of(WeightEncoding::Kind::kWinograd, DType::kF32, source);
   encoding->transform = &transform;
+  encoding->planes = planes;
   encoding->panels = [weights, source] { return pack_panels(*weights, source); };
   return encoding;
 }

@@ -24,8 +24,9 @@ struct WeightEncoding {
   // kMatrix (pack_matrix): step s of it is step s / spread * channels + s % spread of the panels, and zero
   // where s % spread >= channels. Both 1: the same steps.
   int64_t channels = 1, spread = 1;
-  // kWinograd (pack_winograd): the panels' steps are (tap, channel).
+  // kWinograd (pack_winograd): the panels' steps are (plane, tap, channel).
   const WinogradTransform* transform = nullptr;
+  int64_t planes = 1;  // of a window whose planes are transformed
   // kBytes (pack_byte_panels): where the tensor, which is what `panels` gives, has an element; and whether
   // `panels` gives it with steps last instead, as Gemm's weights are before their transpose.
   std::function<int64_t(int64_t batch, int64_t kk, int64_t n)> element;
@@ -40,7 +41,7 @@ struct WeightEncoding {
 
 std::shared_ptr<const WeightEncoding> winograd_encoding(const TensorDataPtr& weights,
                                                         const PanelSource& source,
-                                                        const WinogradTransform& transform);
+                                                        const WinogradTransform& transform, int64_t planes);
 std::shared_ptr<const WeightEncoding> pair_encoding(const TensorDataPtr& weights, const PanelSource& source);
 // What pack_byte_panels makes of `weights`, and how the tensor follows from it.
 std::shared_ptr<const WeightEncoding> byte_encoding(const TensorDataPtr& weights, const PanelSource& source);

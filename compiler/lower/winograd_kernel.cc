@@ -40,10 +40,11 @@ class Builder {
         transform_(winograd_transform(s.outputs, static_cast<int>(g.stride_h))),
         size_(transform_.size()),
         lanes_(s.product.lanes),
-        group_(int64_t{s.product.vectors} * s.product.lanes) {
+        group_(int64_t{s.product.vectors} * s.product.lanes),
+        depth_(g.window_d * g.channels) {
     tiles_y_ = ceildiv(g.out_height, s.outputs);
     tiles_x_ = ceildiv(g.out_width, s.outputs);
-    all_tiles_ = g.images * tiles_y_ * tiles_x_;
+    all_tiles_ = g.images * g.out_depth * tiles_y_ * tiles_x_;
   }
 
   WinogradKernel build() {
@@ -56,7 +57,7 @@ class Builder {
     out.grid.push_back({tile_block, tile_blocks, params_.expr(tile_blocks)});
 
     // Points lie a line apart from each other modulo the cache's sets.
-    point_stride_ = s_.product.block_rows * g_.channels + kPanelColumns * (o_.bytes ? 2 : 1);
+    point_stride_ = s_.product.block_rows * depth_ + kPanelColumns * (o_.bytes ? 2 : 1);
     product_stride_ = s_.product.block_rows * group_ + kPanelColumns;
     points_ = scratch("points", int64_t{size_} * size_ * point_stride_, o_.bytes ? DType::kI16 : DType::kF32);
     products_ = scratch("products", int64_t{size_} * size_ * product_stride_, sum_);
@@ -82,7 +83,7 @@ class Builder {
 
  private:
   struct Patch {
-    Expr i, image, oy, ox;  // index in the block; first output pixel
+    Expr i, image, oz, oy, ox;  // index in the block; first output pixel
   };
 
   static Buffer scratch(const char* name, int64_t elements, DType type) {
@@ -94,20 +95,56 @@ class Builder {
 
   Stmts for_each_patch(const std::function<Stmts(const Patch&)>& body) {
     const Var i = kernel::make_var("i"), t = kernel::make_var("t"), image = kernel::make_var("image"),
-              oy = kernel::make_var("oy"), ox = kernel::make_var("ox");
+              ozv = kernel::make_var("oz"), oy = kernel::make_var("oy"), ox = kernel::make_var("ox");
     const Expr across = params_.expr(tiles_x_), in_image = params_.expr(tiles_y_ * tiles_x_);
     const Expr inside = kernel::index_rem(var_expr(t), in_image);
-    Stmts out{kernel::let(t, kernel::add(tile0_, var_expr(i))),
-              kernel::let(image, kernel::index_div(var_expr(t), in_image)),
+    Expr plane = kernel::index_div(var_expr(t), in_image), oz = int_const(0);
+    if (!g_.out_depth.is_const(1)) {
+      const Expr planes = params_.expr(g_.out_depth);
+      oz = kernel::index_rem(plane, planes);
+      plane = kernel::index_div(plane, planes);
+    }
+    Stmts out{kernel::let(t, kernel::add(tile0_, var_expr(i))), kernel::let(image, plane),
+              kernel::let(ozv, oz),
               kernel::let(oy, kernel::mul(kernel::index_div(inside, across), int_const(s_.outputs))),
               kernel::let(ox, kernel::mul(kernel::index_rem(inside, across), int_const(s_.outputs)))};
-    append(out, body({var_expr(i), var_expr(image), var_expr(oy), var_expr(ox)}));
+    append(out, body({var_expr(i), var_expr(image), var_expr(ozv), var_expr(oy), var_expr(ox)}));
     return {kernel::loop(i, int_const(0), tiles_count_, LoopKind::kSerial, std::move(out))};
   }
 
   // ---- Input
 
+  // The planes of the window side by side, zero where there are none.
   Stmts input_patch(const Patch& p) {
+    const auto plane = [&](const Expr& kz) {
+      const Expr first = kernel::sub(kernel::mul(p.oz, int_const(g_.stride_d)), int_const(g_.pad_front));
+      return kernel::add(first, kernel::mul(kz, int_const(g_.dilation_d)));
+    };
+    if (g_.window_d == 1 && g_.pad_front == 0 && g_.stride_d == 1 && g_.out_depth == g_.depth)
+      return input_plane(p, p.oz, int_const(0));
+    const Var kz = kernel::make_var("kz"), iz = kernel::make_var("iz");
+    const Expr from = kernel::mul(var_expr(kz), int_const(g_.channels));
+    return {kernel::loop(kz, int_const(0), int_const(g_.window_d), LoopKind::kSerial,
+                         {kernel::let(iz, plane(var_expr(kz))),
+                          kernel::if_then(in_range(var_expr(iz), params_.expr(g_.depth)),
+                                          input_plane(p, var_expr(iz), from), no_plane(p, from))})};
+  }
+
+  Stmts no_plane(const Patch& p, const Expr& from) const {
+    const Var point = kernel::make_var("point");
+    const Expr at = kernel::add(kernel::mul(var_expr(point), int_const(point_stride_)),
+                                kernel::add(kernel::mul(p.i, int_const(depth_)), from));
+    Stmts zeros = vector_run(g_.channels, lanes_, [&](const Expr& offset, int lanes) -> Stmts {
+      const Expr zero = kernel::float_const(0.0);
+      return {kernel::store(points_, kernel::add(at, offset),
+                            lanes == 1 ? zero : kernel::broadcast(zero, lanes))};
+    });
+    return {kernel::loop(point, int_const(0), int_const(int64_t{size_} * size_), LoopKind::kSerial,
+                         std::move(zeros))};
+  }
+
+  // Channels of a plane, to channels of the products from `from` on.
+  Stmts input_plane(const Patch& p, const Expr& iz, const Expr& from) {
     const Var iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0");
     const Expr height = params_.expr(g_.height), width = params_.expr(g_.width);
     const auto fits = [&](const Expr& first, const Expr& extent) {
@@ -125,7 +162,7 @@ class Builder {
       columns.push_back(var_expr(column));
     }
     const auto pixel = [&](int y, int x, const Expr& c, int lanes) {
-      return o_.pixel(p.image, kernel::add(var_expr(iy0), int_const(y)),
+      return o_.pixel(p.image, iz, kernel::add(var_expr(iy0), int_const(y)),
                       kernel::add(var_expr(ix0), int_const(x)), c, lanes);
     };
     const auto guarded = [&](int y, int x, const Expr& c, int lanes) {
@@ -134,7 +171,7 @@ class Builder {
                             pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
     };
     const auto channels = [&](const auto& of) {
-      return o_.bytes ? input_bytes(p, of) : input_channels(p, of);
+      return o_.bytes ? input_bytes(p, of) : input_channels(p, from, of);
     };
     append(guards, channels(guarded));
     return {kernel::let(iy0, kernel::sub(kernel::mul(p.oy, int_const(g_.stride_h)), int_const(g_.pad_top))),
@@ -145,7 +182,7 @@ class Builder {
 
   using Pixel = std::function<Expr(int y, int x, const Expr& c, int lanes)>;
 
-  Stmts input_channels(const Patch& p, const Pixel& pixel) {
+  Stmts input_channels(const Patch& p, const Expr& from, const Pixel& pixel) {
     int lanes = lanes_;
     while (lanes > g_.channels) lanes /= 2;
     const int64_t vectors = (g_.channels + lanes - 1) / lanes;
@@ -165,7 +202,7 @@ class Builder {
       }
       half[static_cast<size_t>(x)] = winograd_input(transform_, has_fma_, d, body);
     }
-    const Expr at = kernel::add(kernel::mul(p.i, int_const(g_.channels)), c);
+    const Expr at = kernel::add(kernel::mul(p.i, int_const(depth_)), kernel::add(from, c));
     for (int y = 0; y < size_; ++y) {
       std::vector<Expr> row;
       for (const std::vector<Expr>& column : half) row.push_back(column[static_cast<size_t>(y)]);
@@ -252,14 +289,14 @@ class Builder {
     o.a_buffer = points_;
     o.a_row = [&](const Expr& row) {
       return kernel::add(kernel::mul(point, int_const(point_stride_)),
-                         kernel::mul(kernel::sub(row, tile0_), int_const(g_.channels)));
+                         kernel::mul(kernel::sub(row, tile0_), int_const(depth_)));
     };
     o.b_buffer = o_.weights;
     o.b_index = [&](const Expr& column, const Expr& k) {
       const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
                  inside = kernel::index_rem(column, int_const(kPanelColumns));
       const Expr product = kernel::add(kernel::mul(panel, int_const(distinct * distinct)), weights);
-      const Expr row = kernel::add(kernel::mul(product, int_const(g_.channels)), k);
+      const Expr row = kernel::add(kernel::mul(product, int_const(depth_)), k);
       return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
     };
     if (o_.bytes) take_bytes(point, o);
@@ -283,7 +320,7 @@ class Builder {
                                           var_expr(column_point))),
               kernel::let(wv, kernel::add(kernel::mul(distinct_of(row_point), int_const(distinct)),
                                           distinct_of(column_point)))};
-    const Dim depth(o_.bytes ? g_.channels / kByteGroup : g_.channels);
+    const Dim depth(o_.bytes ? g_.channels / kByteGroup : depth_);
     append(one, contraction_columns(all_tiles_, depth, block, s_.product, has_fma_, o, params_));
     out.push_back(kernel::loop(
         row_point, int_const(0), int_const(size_), LoopKind::kSerial,
@@ -370,7 +407,7 @@ class Builder {
                              int_const(width)));
       const int64_t left = columns - int64_t{j} * lanes_;
       const int lanes = o_.finish_in_pairs && left >= int64_t{2} * lanes_ ? 2 * lanes_ : lanes_;
-      append(pixel, o_.finish(p.image, kernel::add(p.oy, var_expr(y)), kernel::add(p.ox, var_expr(x)),
+      append(pixel, o_.finish(p.image, p.oz, kernel::add(p.oy, var_expr(y)), kernel::add(p.ox, var_expr(x)),
                               kernel::add(n, lane0), kernel::load(stage, at, lanes), lanes,
                               left >= lanes ? nullptr : int_const(left)));
       if (lanes > lanes_) ++j;
@@ -388,7 +425,7 @@ class Builder {
   kernel::ParamTable& params_;
   const WinogradTransform& transform_;
   const int size_, lanes_;
-  const int64_t group_;
+  const int64_t group_, depth_;  // columns of a group; channels of the products
   Dim tiles_y_, tiles_x_, all_tiles_;
   int64_t point_stride_ = 0, product_stride_ = 0;
   Expr tile0_, tiles_count_;

@@ -1,4 +1,5 @@
 // Builds the kernel of a 3 x 3 convolution of stride 1 or 2 by Winograd's algorithm (winograd_transform.h).
+// Of volumes, planes are convolved so and added up: the planes of a window are channels of its products.
 // One tile of the grid takes `block_tiles` patches of the image and `block_columns` output channels:
 //
 //   for each patch              load (m+2) x (m+2) pixels of all channels, transform      -> scratch, by
@@ -26,18 +27,18 @@ struct WinogradBytes {
 };
 
 struct WinogradOperands {
-  // `lanes` channels from c of input pixel (iy, ix), which is in range.
-  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
-                             const kernel::Expr& c, int lanes)>
+  // `lanes` channels from c of input pixel (iz, iy, ix), which is in range.
+  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iz, const kernel::Expr& iy,
+                             const kernel::Expr& ix, const kernel::Expr& c, int lanes)>
       pixel;
   kernel::Buffer weights;                             // pack_winograd
   std::optional<WinogradBytes> bytes = std::nullopt;  // instead of weights
   bool finish_in_pairs = false;                       // ContractionOperands::finish_in_pairs
-  // Stores the finished vector of channels n..n+lanes-1 of output pixel (oy, ox); `count` (may be null)
-  // limits it.
-  std::function<std::vector<kernel::Stmt>(const kernel::Expr& image, const kernel::Expr& oy,
-                                          const kernel::Expr& ox, const kernel::Expr& n,
-                                          const kernel::Expr& value, int lanes, const kernel::Expr& count)>
+  // Stores the finished vector of channels n..n+lanes-1 of output pixel (oz, oy, ox); `count` (may be
+  // null) limits it.
+  std::function<std::vector<kernel::Stmt>(
+      const kernel::Expr& image, const kernel::Expr& oz, const kernel::Expr& oy, const kernel::Expr& ox,
+      const kernel::Expr& n, const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
 };
 
@@ -46,7 +47,8 @@ struct WinogradKernel {
   std::vector<kernel::Stmt> body;
 };
 
-// `geometry` has a 3 x 3 window, one stride of 1 or 2 and dilations of 1; `columns`: output channels.
+// `geometry` has a 3 x 3 window (of any depth), one stride of 1 or 2 and dilations of 1 in the plane;
+// `columns`: output channels.
 WinogradKernel build_winograd_kernel(const ConvGeometry& geometry, int64_t columns,
                                      const WinogradSchedule& schedule, bool has_fma,
                                      const WinogradOperands& operands, kernel::ParamTable& params);

@@ -71,26 +71,35 @@ Step winograd_step(const WeightEncoding& e, const Target& target, const LoweredP
   const std::vector<std::array<double, 3>> g = winograd_weight_rows(*e.transform);
   Rows forward;
   for (const std::array<double, 3>& row : g) forward.emplace_back(row.begin(), row.end());
-  const int64_t channel_count = e.k / 9, taps = 9, points = static_cast<int64_t>(g.size() * g.size());
+  const int64_t channel_count = e.k / 9, in_plane = channel_count / e.planes, taps = 9,
+                points = static_cast<int64_t>(g.size() * g.size());
   const Expr channels = k.size("channels", channel_count);
   const Expr column = k.named("column", kernel::index_rem(k.unit(), int_const(kPanelColumns))),
              rest = k.named("rest", kernel::index_div(k.unit(), int_const(kPanelColumns))),
              channel = k.named("channel", kernel::index_rem(rest, channels)),
              panel = k.named("panel", kernel::index_div(rest, channels));
-  const auto at = [&](int64_t squares, int64_t which) {
-    const Expr square = kernel::add(kernel::mul(panel, int_const(squares)), int_const(which));
-    return kernel::add(
-        kernel::mul(kernel::add(kernel::mul(square, channels), channel), int_const(kPanelColumns)), column);
+  // A channel of the products is one of a plane of the window; panels have the planes outside of the taps.
+  const Expr plane_size = e.planes == 1 ? channels : k.size("plane_channels", in_plane),
+             inside = e.planes == 1 ? channel : k.named("inside", kernel::index_rem(channel, plane_size)),
+             planes = e.planes == 1 ? panel
+                                    : k.named("planes", kernel::add(kernel::mul(panel, int_const(e.planes)),
+                                                                    kernel::index_div(channel, plane_size)));
+  const auto at = [&](bool in_panels, int64_t squares, int64_t which) {
+    const Expr square =
+        kernel::add(kernel::mul(in_panels ? planes : panel, int_const(squares)), int_const(which));
+    const Expr row =
+        kernel::add(kernel::mul(square, in_panels ? plane_size : channels), in_panels ? inside : channel);
+    return kernel::add(kernel::mul(row, int_const(kPanelColumns)), column);
   };
   const int64_t read = inverse ? points : taps, written = inverse ? taps : points;
   const DType work = is_gpu(target.arch) ? DType::kF32 : DType::kF64;
   std::vector<Expr> values;
   for (int64_t i = 0; i < read; ++i)
-    values.push_back(k.named("v", kernel::cast(kernel::load(k.source, at(read, i)), work)));
+    values.push_back(k.named("v", kernel::cast(kernel::load(k.source, at(!inverse, read, i)), work)));
   values = transformed(k, inverse ? pseudo_inverse(g) : forward, values);
   for (int64_t i = 0; i < written; ++i)
-    k.body.push_back(
-        kernel::store(k.result, at(written, i), kernel::cast(values[static_cast<size_t>(i)], DType::kF32)));
+    k.body.push_back(kernel::store(k.result, at(inverse, written, i),
+                                   kernel::cast(values[static_cast<size_t>(i)], DType::kF32)));
   return k.finish(inverse ? "panels_from_winograd" : "winograd_from_panels",
                   panel_count(e.n) * kPanelColumns * channel_count);
 }

@@ -190,7 +190,9 @@ std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform&
 }
 
 TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& t) {
-  const int64_t outputs = weights.shape()[0], channels = weights.shape()[1];
+  const bool volume = weights.shape().size() == 5;
+  const int64_t outputs = weights.shape()[0], planes = volume ? weights.shape()[2] : 1,
+                in_plane = weights.shape()[1], channels = planes * in_plane;
   const int64_t panels = (outputs + kPanelColumns - 1) / kPanelColumns;
   const int size = t.weights();
   const int64_t points = int64_t{size} * size;
@@ -202,8 +204,8 @@ TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& 
     float* panel = to + o / kPanelColumns * points * channels * kPanelColumns + o % kPanelColumns;
     for (int64_t c = 0; c < channels; ++c) {
       std::array<double, 9> w{};
-      for (int64_t tap = 0; tap < 9; ++tap)
-        w[static_cast<size_t>(tap)] = weights.float_at((o * channels + c) * 9 + tap);
+      const int64_t filter = o * channels + c % in_plane * planes + c / in_plane;
+      for (int64_t tap = 0; tap < 9; ++tap) w[static_cast<size_t>(tap)] = weights.float_at(filter * 9 + tap);
       for (int i = 0; i < size; ++i) {
         const std::array<double, 3>& gi = g[static_cast<size_t>(i)];
         std::array<double, 3> row{};

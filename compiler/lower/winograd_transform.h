@@ -53,6 +53,7 @@ std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform&
 
 // The weights [O, C, 3, 3] (any float type) as G g G^T, computed in f64 and rounded once, for one small
 // product a point: out[(((o / 16) * weights()^2 + point) * C + c) * 16 + o % 16], zero in the columns past O.
+// Of volumes [O, C, D, 3, 3]: c runs over (plane, channel).
 TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& transform);
 
 }  // namespace tern::lower
