@@ -112,6 +112,59 @@ Value* region_argument(Importer::Region& region, graph::Graph& graph, const Type
   return v;
 }
 
+bool has_input_sizes(const graph::Graph& graph, const Type& type) {
+  if (!type.is_tensor()) return false;
+  for (const Dim& d : type.shape) {
+    std::vector<std::string> names;
+    d.collect_symbols(names);
+    for (const std::string& name : names) {
+      const auto at = std::find_if(graph.symbols.begin(), graph.symbols.end(),
+                                   [&](const graph::SymbolInfo& s) { return s.name == name; });
+      if (at == graph.symbols.end() || at->origin != graph::SymbolInfo::Origin::kInput) return false;
+    }
+  }
+  return true;
+}
+
+// A carried sequence of known parts, to which each iteration of the loop adds one element in front or behind.
+struct Appended {
+  size_t carried;
+  Value* element;
+  bool in_front;
+  std::vector<SequencePart> before;
+};
+
+std::optional<Appended> find_appended(Op& op, size_t i, Value* start, Value* argument, Block& body,
+                                      const LoopResult& result) {
+  const graph::Node* insert = result.carried[i]->def;
+  if (!insert || insert->kind != OpKind::kSeqInsert || insert->operand() != argument) return std::nullopt;
+  Appended out{i, insert->operand(1), false, {}};
+  if (insert->operands.size() > 2) {
+    const auto at = op.b.known_ints(insert->operand(2));
+    if (!at || (*at)[0] != 0) return std::nullopt;
+    out.in_front = true;
+  }
+  if (!has_input_sizes(op.b.graph(), out.element->type)) return std::nullopt;
+  int uses = 0;
+  const auto count = [&](const std::vector<Value*>& values) {
+    uses += static_cast<int>(std::count(values.begin(), values.end(), argument));
+  };
+  graph::walk(body, [&](graph::Node& n) {
+    count(n.operands);
+    for (const auto& region : n.regions) count(region->results);
+  });
+  if (uses != 1) return std::nullopt;
+  const auto parts = op.importer.sequence_parts().find(start);
+  if (parts != op.importer.sequence_parts().end()) {
+    out.before = parts->second;
+  } else if (start->def && start->def->kind == OpKind::kSeqConstruct) {
+    for (Value* v : start->def->operands) out.before.push_back({v});
+  } else {
+    return std::nullopt;
+  }
+  return out;
+}
+
 // Forgets the symbols that an abandoned body made, those of `types` excepted.
 void forget_body(Emit& b, size_t symbols, const std::vector<Type>& types) {
   graph::Graph& graph = b.graph();
@@ -194,7 +247,22 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vecto
       const Type& next = result.carried[i]->type;
       wider.push_back(types[i] == next ? types[i] : widen(graph, types[i], next, changed));
     }
-    if (!changed) return make_loop(op.b, trip, condition, carried, std::move(region), result);
+    if (!changed) {
+      std::vector<Appended> appended;
+      for (size_t i = 0; i < types.size(); ++i) {
+        auto found = find_appended(op, i, carried[i], inside[i], *region.block, result);
+        if (found) appended.push_back(std::move(*found));
+      }
+      for (const Appended& a : appended) result.scans.push_back(a.element);
+      auto results = make_loop(op.b, trip, condition, carried, std::move(region), result);
+      for (size_t k = 0; k < appended.size(); ++k) {
+        Appended& a = appended[k];
+        Value* run = results[results.size() - appended.size() + k];
+        a.before.insert(a.in_front ? a.before.begin() : a.before.end(), {run, true, a.in_front});
+        op.importer.sequence_parts()[results[a.carried]] = std::move(a.before);
+      }
+      return results;
+    }
     forget_body(op.b, symbols, wider);
     types = wider;
   }

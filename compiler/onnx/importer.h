@@ -112,6 +112,13 @@ struct SequenceTyped {
   Type element;
 };
 
+// One or many elements of a sequence: a value, or a run whose elements lie along axis 0, the last one first
+// if it is `backwards`.
+struct SequencePart {
+  Value* value;
+  bool is_run = false, backwards = false;
+};
+
 class Importer {
  public:
   Importer(std::shared_ptr<ModelFile> file, const ImportOptions& options, Diagnostics& diagnostics);
@@ -123,6 +130,9 @@ class Importer {
   Diagnostics& diagnostics() { return diagnostics_; }
   // Arguments of loop bodies that stand for sequences without a known element type.
   std::set<const Value*>& untyped_sequences() { return untyped_sequences_; }
+  // Sequences that a loop appended to, as tensors: what needs no sequence reads these, and the loop's own
+  // sequence is dead then (graph/passes/eliminate_dead.h).
+  std::map<const Value*, std::vector<SequencePart>>& sequence_parts() { return sequence_parts_; }
 
   // The value of a name as seen from a scope; null when nothing has that name. Throws for values of failed
   // nodes.
@@ -175,6 +185,7 @@ class Importer {
   std::set<std::string> dim_names_;                   // what --dim may name
   std::map<std::string, int64_t> param_values_;       // dim_param → fixed value
   std::set<const Value*> untyped_sequences_;
+  std::map<const Value*, std::vector<SequencePart>> sequence_parts_;
   int depth_ = 0;
 };
 

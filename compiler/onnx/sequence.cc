@@ -21,6 +21,38 @@ const std::vector<Value*>* elements(Value* sequence) {
   return &sequence->def->operands;
 }
 
+// The same for a sequence that loops appended to; nothing when neither is known.
+std::vector<SequencePart> parts_of(Op& op, Value* sequence) {
+  std::vector<SequencePart> parts;
+  if (const auto* list = elements(sequence)) {
+    for (Value* v : *list) parts.push_back({v});
+  } else if (auto known = op.importer.sequence_parts().find(sequence);
+             known != op.importer.sequence_parts().end()) {
+    parts = known->second;
+  }
+  return parts;
+}
+
+// All elements along a new axis 0.
+Value* stacked(Emit& b, const std::vector<SequencePart>& parts) {
+  std::vector<Value*> runs;
+  for (const SequencePart& part : parts) {
+    if (!part.is_run) {
+      runs.push_back(b.unsqueeze(part.value, {0}));
+    } else if (part.backwards) {
+      const Dim count = part.value->type.shape[0];
+      runs.push_back(b.slice_axis(part.value, 0, count - Dim(1), count, -1));
+    } else {
+      runs.push_back(part.value);
+    }
+  }
+  return b.concat(runs, 0);
+}
+
+bool has_run(const std::vector<SequencePart>& parts) {
+  return std::any_of(parts.begin(), parts.end(), [](const SequencePart& p) { return p.is_run; });
+}
+
 Value* construct(Emit& b, const std::vector<Value*>& values, DType dtype) {
   return b.emit_node(OpKind::kSeqConstruct, values, {{"dtype", dtype}})->result();
 }
@@ -75,6 +107,12 @@ void import_at(Op& op) {
     if (auto at = known_position(op, position, list->size()); at && *at < list->size())
       return op.output(0, (*list)[*at]);
   }
+  if (auto parts = parts_of(op, sequence); has_run(parts)) {
+    Value *all = stacked(op.b, parts), *at = op.b.cast(position, DType::kI64);
+    Value* behind = op.b.add(at, op.b.dim(all->type.shape[0]));
+    Value* below = op.b.compare(ScalarOp::kLt, at, op.b.i64(0));
+    return op.output(0, op.b.gather(all, op.b.select(below, behind, at), 0));
+  }
   op.output(0, op.b.emit_node(OpKind::kSeqAt, {sequence, position}, {})->result());
 }
 
@@ -92,7 +130,12 @@ void import_insert(Op& op) {
   if (op.importer.untyped_sequences().count(sequence)) throw SequenceTyped{sequence, value->type};
   std::vector<Value*> operands = {sequence, value};
   if (position) operands.push_back(position);
-  op.output(0, op.b.emit_node(OpKind::kSeqInsert, operands, {})->result());
+  Value* longer = op.b.emit_node(OpKind::kSeqInsert, operands, {})->result();
+  if (auto parts = parts_of(op, sequence); !position && has_run(parts)) {
+    parts.push_back({value});
+    op.importer.sequence_parts()[longer] = std::move(parts);
+  }
+  op.output(0, longer);
 }
 
 void import_erase(Op& op) {
@@ -114,19 +157,37 @@ void import_erase(Op& op) {
 void import_length(Op& op) {
   Value* sequence = sequence_input(op, 0);
   if (auto* list = elements(sequence)) return op.output(0, op.b.i64(static_cast<int64_t>(list->size())));
+  if (auto parts = parts_of(op, sequence); has_run(parts))
+    return op.output(0, op.b.dim(stacked(op.b, parts)->type.shape[0]));
   op.output(0, op.b.emit_node(OpKind::kSeqLength, {sequence}, {})->result());
+}
+
+// Elements along axis 0 side by side along `axis` of theirs, or of the result's if it is a fresh one.
+Value* join_stacked(Emit& b, Value* all, int64_t axis, bool fresh) {
+  std::vector<int64_t> order;
+  for (int64_t a = 1; a < all->type.rank(); ++a) order.push_back(a);
+  order.insert(order.begin() + axis, 0);
+  all = b.transpose(all, order);
+  if (fresh) return all;
+  Shape shape = all->type.shape;
+  const auto at = shape.begin() + axis;
+  *at = *at * *(at + 1);
+  shape.erase(at + 1);
+  return b.reshape(all, shape);
 }
 
 void import_concat_from(Op& op) {
   Value* sequence = sequence_input(op, 0);
-  auto* list = elements(sequence);
-  if (!list || list->empty())
+  const std::vector<SequencePart> parts = parts_of(op, sequence);
+  if (parts.empty())
     fail("Joining a sequence whose elements are not known while compiling is not supported.");
-  bool fresh = op.i("new_axis", 0) != 0;
-  int64_t axis = op.axis_attr(0, (*list)[0]->type.rank() + (fresh ? 1 : 0));
-  std::vector<Value*> values = *list;
-  for (Value*& v : values)
-    if (fresh) v = op.b.unsqueeze(v, {axis});
+  const bool fresh = op.i("new_axis", 0) != 0;
+  const int64_t rank = parts[0].value->type.rank() - (parts[0].is_run ? 1 : 0);
+  const int64_t axis = op.axis_attr(0, rank + (fresh ? 1 : 0));
+  if (has_run(parts)) return op.output(0, join_stacked(op.b, stacked(op.b, parts), axis, fresh));
+  std::vector<Value*> values;
+  for (const SequencePart& part : parts)
+    values.push_back(fresh ? op.b.unsqueeze(part.value, {axis}) : part.value);
   op.output(0, op.b.concat(values, axis));
 }
 

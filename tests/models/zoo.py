@@ -25,6 +25,7 @@ sys.path.insert(0, str(HERE))
 import cnn  # noqa: E402
 import packages  # noqa: E402
 import quantised  # noqa: E402
+import structures  # noqa: E402
 import transformer  # noqa: E402
 import yolo  # noqa: E402
 
@@ -106,6 +107,7 @@ class Model:
     tags: tuple = ()  # small: compiles and runs in moments; large: left out of the default test run
     note: str = ""
     steps: bool = False  # quantised: a rounding that falls the other way moves what follows by whole steps
+    sources: tuple = GENERATORS  # a file is made again when the text of one of these has changed
 
 
 def image(name, *shape):
@@ -145,6 +147,10 @@ def small_mobilenet_v2():
 def quantised_image(make, size, form, activations, tags=(), **options):
     case = image("input", 1, 3, size, size)
     return Model([case], lambda: quantised.static(make, case, form, activations, **options), tags=tags, steps=True)
+
+
+def structure(make, *cases):
+    return Model(list(cases), make, tags=("small",), sources=("builder.py", "structures.py"))
 
 
 MODELS = {
@@ -207,6 +213,13 @@ MODELS = {
     "gpt2_decode": Model(
         [gpt2_inputs(1, 1, 128)], lambda: transformer.gpt2(seq=1, past=128, name="gpt2_decode"), tags=("large",)
     ),
+    # structures that no other model has
+    "recurrent_sequence": structure(structures.recurrent_sequence, {"x": normal(2, 9, 16)}, {"x": normal(3, 4, 16)}),
+    "graph_network": structure(
+        structures.graph_network,
+        {"x": normal(50, 32), "edges": integers(50, np.int64, 2, 700)},
+        {"x": normal(400, 32), "edges": integers(400, np.int64, 2, 3000)},
+    ),
     # quantised by onnxruntime's quantizer
     "mobilenet_v2_qdq": quantised_image(cnn.mobilenet_v2, 224, "QDQ", "QUInt8"),
     "mobilenet_v2_qoperator": quantised_image(small_mobilenet_v2, 96, "QOperator", "QUInt8", tags=("small",)),
@@ -241,7 +254,7 @@ def path_of(name):
     """The model's file; made or fetched when the cache lacks it, made again when a generator's text has changed."""
     path, stamp = CACHE / f"{name}.onnx", CACHE / f"{name}.stamp"
     make = MODELS[name].make
-    if path.exists() and (make is None or (stamp.exists() and stamp.read_text() == generators_hash())):
+    if path.exists() and (make is None or (stamp.exists() and stamp.read_text() == hash_of(MODELS[name].sources))):
         return path
     CACHE.mkdir(parents=True, exist_ok=True)
     if make is None:
@@ -251,13 +264,13 @@ def path_of(name):
         part = path.with_suffix(f".{os.getpid()}.part")
         make().save(part)
         part.rename(path)
-        stamp.write_text(generators_hash())
+        stamp.write_text(hash_of(MODELS[name].sources))
     return path
 
 
 @functools.cache
-def generators_hash():
-    return hashlib.sha256(b"".join((HERE / f).read_bytes() for f in GENERATORS)).hexdigest()
+def hash_of(files):
+    return hashlib.sha256(b"".join((HERE / f).read_bytes() for f in files)).hexdigest()
 
 
 def main():

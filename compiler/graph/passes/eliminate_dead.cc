@@ -71,6 +71,10 @@ class Eliminator {
       const Node& n = **it;
       if (!is_live(n)) continue;
       live_nodes_.insert(&n);
+      if (n.kind == OpKind::kLoop) {
+        mark_loop(n);
+        continue;
+      }
       for (const Value* v : n.operands) mark(v);
       for (const Value* v : n.results) use_symbols(v->type);
       for (const auto& [key, attr] : n.attrs)
@@ -82,6 +86,59 @@ class Eliminator {
       }
     }
   }
+  // What a loop carries is needed if somebody reads it behind the loop or inside; what it stacks, behind.
+  void mark_loop(const Node& n) {
+    const Block& body = *n.regions[0];
+    for (size_t i = 0; i < 2; ++i) mark(n.operands[i]), use_symbols(body.args[i]->type);
+    mark(body.results[0]);
+    const size_t carried = n.operands.size() - 2;
+    for (size_t i = 0; i < n.results.size(); ++i) {
+      if (!loop_needs(n, i)) continue;
+      use_symbols(n.results[i]->type);
+      mark(body.results[i + 1]);
+      if (i >= carried) continue;
+      mark(n.operands[i + 2]);
+      mark(body.args[i + 2]);
+    }
+    mark_block(body);
+  }
+  bool loop_needs(const Node& n, size_t result) const {
+    const Value* v = n.results[result];
+    if (live_.count(v)) return true;
+    const size_t carried = n.operands.size() - 2;
+    // A size that changes, or the number of iterations, which others may mention.
+    const Type* type = result < carried ? &n.regions[0]->args[result + 2]->type : &v->type;
+    if (result < carried && live_.count(n.regions[0]->args[result + 2])) return true;
+    if (!type->is_tensor()) return false;
+    const size_t dims = result < carried ? type->shape.size() : 1;
+    for (size_t d = 0; d < dims; ++d) {
+      const Dim& size = type->shape[d];
+      if (size.op() == Dim::Op::kSymbol && symbols_.count(size.symbol_name())) return true;
+    }
+    return false;
+  }
+  void trim_loop(Node& n) {
+    Block& body = *n.regions[0];
+    const size_t carried = n.operands.size() - 2;
+    int64_t scans = n.int_attr("scans");
+    for (size_t i = n.results.size(); i-- > 0;) {
+      if (loop_needs(n, i)) continue;
+      const auto at = static_cast<std::ptrdiff_t>(i);
+      n.results[i]->def = nullptr;
+      n.results.erase(n.results.begin() + at);
+      body.results.erase(body.results.begin() + at + 1);
+      if (i < carried) {
+        n.operands.erase(n.operands.begin() + at + 2);
+        body.args.erase(body.args.begin() + at + 2);
+      } else {
+        --scans;
+      }
+      changed_ = true;
+    }
+    n.set("scans", scans);
+    for (size_t i = 0; i < n.results.size(); ++i) n.results[i]->index = static_cast<int>(i);
+    for (size_t i = 0; i < body.args.size(); ++i) body.args[i]->index = static_cast<int>(i);
+  }
   void mark_symbols() {
     for (const SymbolInfo& s : graph_.symbols) {
       if (s.value && symbols_.count(s.name)) mark(s.value);
@@ -92,6 +149,7 @@ class Eliminator {
     std::erase_if(b.nodes, [&](const std::unique_ptr<Node>& n) {
       if (live_nodes_.count(n.get())) {
         for (const auto& region : n->regions) sweep(*region);
+        if (n->kind == OpKind::kLoop) trim_loop(*n);
         return false;
       }
       for (Value* v : n->results) v->def = nullptr;
