@@ -32,23 +32,22 @@ Expr shifted(const Expr& x, int64_t by) {
   return kernel::op(kernel::ScalarOp::kShl, {x, splat(by, x)});
 }
 
-// The points of three taps: 2 G g of F(2 x 2), with the signs that winograd_input asks for; of F(4 x 4)
-// 6 g0, g0 +- g1 + g2, g0 +- 2 g1 + 4 g2, 6 g2.
-std::vector<Expr> weight_points(int outputs, const std::array<Expr, 3>& g, Stmts& out) {
-  const Expr outer = named("outer", kernel::add(g[0], g[2]), out);
-  const Expr plus = named("g", kernel::add(outer, g[1]), out),
-             minus = named("g", kernel::sub(outer, g[1]), out);
-  if (outputs == 2)
-    return {named("g", kernel::sub(kernel::sub(splat(0, g[0]), g[0]), g[0]), out), plus, minus,
-            named("g", twice(g[2]), out)};
-  const Expr even = named("even", kernel::add(g[0], shifted(g[2], 2)), out),
-             odd = named("odd", twice(g[1]), out);
-  return {named("g", kernel::mul(g[0], splat(6, g[0])), out),
-          plus,
-          minus,
-          named("g", kernel::add(even, odd), out),
-          named("g", kernel::sub(even, odd), out),
-          named("g", kernel::mul(g[2], splat(6, g[2])), out)};
+// A point of three taps: 2 G g of F(2 x 2), with the signs that winograd_input asks for; of F(4 x 4) 6 g0,
+// g0 +- g1 + g2, g0 +- 2 g1 + 4 g2, 6 g2.
+bool is_first(int point) {
+  return point == 0;
+}
+bool is_last(int outputs, int point) {
+  return point == outputs + 1;
+}
+Expr weight_point(int outputs, int point, const std::array<Expr, 3>& g) {
+  if (is_first(point))
+    return outputs == 2 ? kernel::sub(kernel::sub(splat(0, g[0]), g[0]), g[0])
+                        : kernel::mul(g[0], splat(6, g[0]));
+  if (is_last(outputs, point)) return outputs == 2 ? twice(g[2]) : kernel::mul(g[2], splat(6, g[2]));
+  const bool inner = point <= 2;
+  const Expr even = kernel::add(g[0], inner ? g[2] : shifted(g[2], 2)), odd = inner ? g[1] : twice(g[1]);
+  return point % 2 == 1 ? kernel::add(even, odd) : kernel::sub(even, odd);
 }
 
 // One part (even or odd bytes) of i8 x 4 * lanes as words.
@@ -112,8 +111,8 @@ std::optional<WinogradSchedule> best_blocks(const WinogradShape& shape, int outp
     p.block_rows = blocks == 1 ? patches : round_up(product.m, p.rows);
     p.block_depth = product.k;
     const int64_t group = int64_t{p.vectors} * p.lanes, groups = ceil_div(shape.columns, group);
-    const int64_t scratch =
-        points * (2 * p.block_rows * shape.channels + 4 * p.block_rows * group + 2 * shape.channels * group);
+    const int64_t weights = int64_t{outputs + 2} * 2 * shape.channels * group,
+                  scratch = points * p.block_rows * (2 * shape.channels + 4 * group) + weights;
     if (scratch > machine.l2_bytes * 5 / 8) continue;
     // Some sixteen tiles of the grid, or as many as there are.
     const int64_t column_blocks = std::min(groups, ceil_div(16, blocks));
@@ -199,29 +198,31 @@ Expr byte_winograd_sum(int outputs, int y, int x, const Expr& value) {
                     {kernel::mul(value, splat(kInverseOf9, value)), splat(twos, value)});
 }
 
-Stmts winograd_byte_weights(int outputs, int64_t steps, int vectors,
-                            const std::function<WordPanel(int64_t point)>& panel,
+Stmts byte_winograd_weights(int outputs, int row, int64_t steps, int vectors,
+                            const std::function<WordPanel(int64_t column)>& panel,
                             const std::function<Expr(int64_t tap, const Expr& step, int vector)>& weight) {
-  const auto size = static_cast<size_t>(outputs) + 2;
   const kernel::Var sv = kernel::make_var("step");
   const Expr step = kernel::var_expr(sv);
   Stmts body;
   for (int vector = 0; vector < vectors; ++vector) {
     std::array<Expr, 9> taps;
-    for (int64_t tap = 0; tap < 9; ++tap) taps[static_cast<size_t>(tap)] = weight(tap, step, vector);
+    for (int tap = 0; tap < 9; ++tap) {
+      const bool meets = is_first(row) ? tap < 3 : !is_last(outputs, row) || tap >= 6;
+      if (meets) taps[static_cast<size_t>(tap)] = named("taps", weight(tap, step, vector), body);
+    }
     for (int part = 0; part < kPairParts; ++part) {
-      std::array<std::vector<Expr>, 3> half;  // along y, for each x
+      std::array<Expr, 3> half;  // along y, for each x
       for (size_t x = 0; x < 3; ++x) {
         std::array<Expr, 3> g;
-        for (size_t y = 0; y < 3; ++y) g[y] = named("w", part_of(taps[3 * y + x], part), body);
-        half[x] = weight_points(outputs, g, body);
-      }
-      for (size_t y = 0; y < size; ++y) {
-        const std::vector<Expr> row = weight_points(outputs, {half[0][y], half[1][y], half[2][y]}, body);
-        for (size_t x = 0; x < size; ++x) {
-          const WordPanel to = panel(static_cast<int64_t>(size * y + x));
-          body.push_back(kernel::store(to.words, to.at(step, vector, part), row[x]));
+        for (size_t y = 0; y < 3; ++y) {
+          if (const Expr& all = taps[3 * y + x]) g[y] = named("w", part_of(all, part), body);
         }
+        half[x] = named("half", weight_point(outputs, row, g), body);
+      }
+      for (int column = 0; column < outputs + 2; ++column) {
+        const WordPanel to = panel(column);
+        body.push_back(
+            kernel::store(to.words, to.at(step, vector, part), weight_point(outputs, column, half)));
       }
     }
   }

@@ -36,10 +36,10 @@ std::vector<kernel::Expr> byte_winograd_output(int outputs, const std::vector<ke
 // The sum itself from what both dimensions gave for pixel (y, x) of a patch.
 kernel::Expr byte_winograd_sum(int outputs, int y, int x, const kernel::Expr& value);
 
-// Fills the words of all points of `vectors` vectors of columns. `panel(point)`: where they are kept;
-// `weight(tap, step, vector)`: i8 x 4 * lanes; `steps`: channels / 4.
-std::vector<kernel::Stmt> winograd_byte_weights(
-    int outputs, int64_t steps, int vectors, const std::function<WordPanel(int64_t point)>& panel,
+// Fills the words of a row of points of `vectors` vectors of columns. `panel(column)`: where those of a point
+// are kept; `weight(tap, step, vector)`: i8 x 4 * lanes; `steps`: channels / 4.
+std::vector<kernel::Stmt> byte_winograd_weights(
+    int outputs, int row, int64_t steps, int vectors, const std::function<WordPanel(int64_t column)>& panel,
     const std::function<kernel::Expr(int64_t tap, const kernel::Expr& step, int vector)>& weight);
 
 }  // namespace tern::lower

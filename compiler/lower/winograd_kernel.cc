@@ -61,7 +61,7 @@ class Builder {
     product_stride_ = s_.product.block_rows * group_ + kPanelColumns;
     points_ = scratch("points", int64_t{size_} * size_ * point_stride_, o_.bytes ? DType::kI16 : DType::kF32);
     products_ = scratch("products", int64_t{size_} * size_ * product_stride_, sum_);
-    if (o_.bytes) weights_ = scratch("weights", int64_t{size_} * size_ * weight_stride(), DType::kI16);
+    if (o_.bytes) weights_ = scratch("weights", size_ * weight_stride(), DType::kI16);
 
     const Var tile0 = kernel::make_var("tile0"), tiles = kernel::make_var("tiles"),
               n0 = kernel::make_var("n0");
@@ -299,7 +299,7 @@ class Builder {
       const Expr row = kernel::add(kernel::mul(product, int_const(depth_)), k);
       return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
     };
-    if (o_.bytes) take_bytes(point, o);
+    if (o_.bytes) take_bytes(point, var_expr(column_point), o);
     o.finish = [&](const Expr& row, const Expr& column, const Expr& value, int, const Expr&) -> Stmts {
       const Expr at =
           kernel::add(kernel::mul(kernel::sub(row, tile0_), int_const(group_)), kernel::sub(column, n));
@@ -312,7 +312,6 @@ class Builder {
     block.n = n;
     block.vectors = vectors;
     Stmts out{kernel::let(nv, n_value)};
-    if (o_.bytes) append(out, byte_weights(n, vectors));
     const auto distinct_of = [&](const Var& v) {
       return distinct == size_ ? var_expr(v) : kernel::min(var_expr(v), int_const(distinct - 1));
     };
@@ -322,32 +321,41 @@ class Builder {
                                           distinct_of(column_point)))};
     const Dim depth(o_.bytes ? g_.channels / kByteGroup : depth_);
     append(one, contraction_columns(all_tiles_, depth, block, s_.product, has_fma_, o, params_));
-    out.push_back(kernel::loop(
-        row_point, int_const(0), int_const(size_), LoopKind::kSerial,
-        {kernel::loop(column_point, int_const(0), int_const(size_), LoopKind::kSerial, std::move(one))}));
+    Stmts row = o_.bytes ? byte_weights(var_expr(row_point), n, vectors) : Stmts{};
+    row.push_back(
+        kernel::loop(column_point, int_const(0), int_const(size_), LoopKind::kSerial, std::move(one)));
+    out.push_back(kernel::loop(row_point, int_const(0), int_const(size_), LoopKind::kSerial, std::move(row)));
     append(out, for_each_patch([&](const Patch& p) { return output_patch(p, n, columns, vectors); }));
     return {kernel::block(std::move(out))};
   }
 
-  void take_bytes(const Expr& point, ContractionOperands& o) const {
+  void take_bytes(const Expr& point, const Expr& column, ContractionOperands& o) const {
     o.step = StepKind::kBytes;
     o.byte_products = ByteProducts::kPairs;
     o.words_of_a = o.words_of_b = true;
     o.word_rows = WordRows{points_, g_.channels / kByteGroup, kernel::mul(point, int_const(point_stride_))};
     o.word_panel =
-        WordPanel{weights_, s_.product.vectors, lanes_, kernel::mul(point, int_const(weight_stride()))};
+        WordPanel{weights_, s_.product.vectors, lanes_, kernel::mul(column, int_const(weight_stride()))};
     o.b_buffer = nullptr;
   }
 
-  Stmts byte_weights(const Expr& n, int vectors) const {
-    return winograd_byte_weights(
-        s_.outputs, g_.channels / kByteGroup, vectors,
-        [&](int64_t point) {
-          return WordPanel{weights_, s_.product.vectors, lanes_, int_const(point * weight_stride())};
-        },
-        [&](int64_t tap, const Expr& step, int vector) {
-          return o_.bytes->weight(tap, step, kernel::add(n, int_const(int64_t{vector} * lanes_)), lanes_);
-        });
+  // The weights of all points of that row.
+  Stmts byte_weights(const Expr& row, const Expr& n, int vectors) const {
+    Stmts out;
+    for (int y = size_ - 1; y >= 0; --y) {
+      Stmts one = byte_winograd_weights(
+          s_.outputs, y, g_.channels / kByteGroup, vectors,
+          [&](int64_t column) {
+            return WordPanel{weights_, s_.product.vectors, lanes_, int_const(column * weight_stride())};
+          },
+          [&](int64_t tap, const Expr& step, int vector) {
+            return o_.bytes->weight(tap, step, kernel::add(n, int_const(int64_t{vector} * lanes_)), lanes_);
+          });
+      out = out.empty() ? std::move(one)
+                        : Stmts{kernel::if_then(kernel::compare(ScalarOp::kEq, row, int_const(y)),
+                                                std::move(one), std::move(out))};
+    }
+    return out;
   }
 
   std::vector<Expr> transform_back(const std::vector<Expr>& m, Stmts& out) const {
