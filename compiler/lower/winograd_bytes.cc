@@ -62,13 +62,16 @@ Expr part_of(const Expr& bytes, int part) {
 // Measured on Zen 5 held to AVX2, in cycles.
 constexpr double kWordStep = 1.25;  // a vector and step of the products, four instructions
 constexpr double kDotStep = 1.08;   // with vpdpwssd, two instructions
-// A vector of words of a patch or of weights, one direction.
+// A vector of words of a patch, one direction, and of weights.
 double transform_cycles(int outputs) {
   return outputs == 2 ? 40 : 100;
 }
+double weight_cycles(int outputs) {
+  return outputs == 2 ? 40 : 65;
+}
 constexpr double kRegisterTile = 30;  // besides its steps
 constexpr double kGridTile = 2000;
-constexpr double kLeastGain = 0.88;
+constexpr double kLeastGain = 0.93;
 
 double cycles_of(const WinogradShape& shape, const WinogradSchedule& schedule, int64_t patches,
                  const MachineModel& machine) {
@@ -82,7 +85,7 @@ double cycles_of(const WinogradShape& shape, const WinogradSchedule& schedule, i
                step = machine.byte_products == ByteProducts::kDot4 ? kDotStep : kWordStep;
   const double input = all * 2 * static_cast<double>(ceil_div(shape.channels, 4 * p.lanes)) * transform;
   const double output = all * columns * transform;
-  const double weights = blocks * steps * columns * 2 * transform;
+  const double weights = blocks * steps * columns * 2 * weight_cycles(schedule.outputs);
   const double products = points * all * columns * steps * step;
   const double tiles = points * blocks * static_cast<double>(ceil_div(p.block_rows, p.rows)) *
                        static_cast<double>(ceil_div(shape.columns, int64_t{p.vectors} * p.lanes));
