@@ -60,14 +60,15 @@ Expr part_of(const Expr& bytes, int part) {
 }
 
 // Measured on Zen 5 held to AVX2, in cycles.
-constexpr double kWordStep = 1.25;  // a vector and step of the products, four instructions
-constexpr double kDotStep = 1.08;   // with vpdpwssd, two instructions
+constexpr double kWordStep = 1.1;  // a vector and step of the products, four instructions
+constexpr double kDotStep = 1.02;  // with vpdpwssd, two instructions
 // A vector of words of a patch, one direction, and of weights.
 double transform_cycles(int outputs) {
-  return outputs == 2 ? 40 : 100;
+  return outputs == 2 ? 40 : 90;
 }
-double weight_cycles(int outputs) {
-  return outputs == 2 ? 40 : 65;
+// L2 bounds it: by bytes.
+double weight_cycles(int outputs, const MachineModel& machine) {
+  return (outputs == 2 ? 30.0 : 50.0) * machine.vector_bits / 256;
 }
 constexpr double kRegisterTile = 30;  // besides its steps
 constexpr double kGridTile = 2000;
@@ -85,7 +86,7 @@ double cycles_of(const WinogradShape& shape, const WinogradSchedule& schedule, i
                step = machine.byte_products == ByteProducts::kDot4 ? kDotStep : kWordStep;
   const double input = all * 2 * static_cast<double>(ceil_div(shape.channels, 4 * p.lanes)) * transform;
   const double output = all * columns * transform;
-  const double weights = blocks * steps * columns * 2 * weight_cycles(schedule.outputs);
+  const double weights = blocks * steps * columns * 2 * weight_cycles(schedule.outputs, machine);
   const double products = points * all * columns * steps * step;
   const double tiles = points * blocks * static_cast<double>(ceil_div(p.block_rows, p.rows)) *
                        static_cast<double>(ceil_div(shape.columns, int64_t{p.vectors} * p.lanes));
