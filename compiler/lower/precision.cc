@@ -35,6 +35,14 @@ bool is_map(const Node& n, std::initializer_list<ScalarOp> ops) {
   return n.kind == OpKind::kMap && std::find(ops.begin(), ops.end(), n.scalar_op()) != ops.end();
 }
 
+// Whether views cut the value out of what it looks at, so that it is a copy wherever it is an output.
+bool is_cut(const Value* v) {
+  for (; v->def && is_view(*v->def); v = v->def->operand()) {
+    if (v->def->kind == OpKind::kSlice) return true;
+  }
+  return false;
+}
+
 // Elementwise work and data movement: what a decision or an argument is computed by.
 bool is_pointwise_or_movement(const Node& n) {
   return is_view(n) || is_inlinable(n) || n.kind == OpKind::kConcat;
@@ -136,8 +144,17 @@ void PrecisionPlanner::requested() {
   }
 }
 
+// Keys and values that are outputs too are parts of what products read: those stay narrow, the outputs are
+// copies.
 void PrecisionPlanner::boundaries() {
-  for (const Value* v : graph_.body.results) keep(v);
+  std::unordered_set<const Value*> multiplied;
+  for (const Node* n : nodes_) {
+    if (n->kind != OpKind::kDot && n->kind != OpKind::kConv) continue;
+    for (const Value* v : n->operands) multiplied.insert(looked_at(v));
+  }
+  for (const Value* v : graph_.body.results) {
+    if (!is_cut(v) || !multiplied.contains(looked_at(v))) keep(v);
+  }
   for (const Node* n : nodes_) {
     for (const auto& region : n->regions) {
       for (const Value* v : region->results) keep(v);

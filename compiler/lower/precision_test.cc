@@ -60,6 +60,28 @@ TEST_CASE("an output that is a view keeps what it looks at") {
   CHECK(!p.narrow(0));
 }
 
+TEST_CASE("an output that is a part of what products read is a copy: the whole is narrow") {
+  const auto whole = [](const char* operand, const char* output) {
+    return planned(fmt::format(R"(
+  input %v0: f32[8,16] as "x"
+  %0 = neg(%v0)
+  %1 = slice(%0) <starts=[0,8], sizes=[8,8], steps=[1,1]>
+  %2 = transpose(%1) <perm=[1,0]>
+  %3 = dot({}, %2)
+  output {} as "y"
+  output %3 as "z")",
+                               operand, output));
+  };
+  CHECK(whole("%1", "%2").narrow(0));
+  CHECK(!whole("%1", "%0").narrow(0));
+  const Planned unread = planned(R"(
+  input %v0: f32[8,16] as "x"
+  %0 = neg(%v0)
+  %1 = slice(%0) <starts=[0,8], sizes=[8,8], steps=[1,1]>
+  output %1 as "y")");
+  CHECK(!unread.narrow(0));
+}
+
 TEST_CASE("what decides an index stays f32, back to the contraction that it comes from") {
   const Planned p = planned(R"(
   input %v0: f32[8,8] as "x"

@@ -67,6 +67,21 @@ TEST_CASE("attention is one dispatch where its operands are stored in 16 bits") 
   check_lowering({text});
 }
 
+TEST_CASE("attention is one dispatch where keys and values are outputs too") {
+  std::string text = sized(kAttention, "20", "37");
+  const auto put = [&](const std::string& from, const std::string& to) {
+    text.replace(text.find(from), from.size(), to);
+  };
+  put("input %y: f32[2,3,37,16]", "input %y: f32[2,6,37,16]");
+  put("%k = neg(%y)",
+      "%kv = neg(%y) : f32[2,6,37,16]\n  %k = slice(%kv) <starts=[0,0,0,0], sizes=[2,3,37,16], "
+      "steps=[1,1,1,1]>");
+  put("%v = abs(%y)", "%v = slice(%kv) <starts=[0,3,0,0], sizes=[2,3,37,16], steps=[1,1,1,1]>");
+  text += "  output %k as \"keys\"\n  output %v as \"values\"\n";
+  CHECK(dispatches(text, {}) == dispatches(text, {"fuse_attention"}) - 2);
+  check_lowering({text});
+}
+
 TEST_CASE("attention of a model of 16-bit floats") {
   std::string text = sized(kAttention, "20", "37");
   for (size_t at; (at = text.find("f32")) != std::string::npos;) text.replace(at, 3, "f16");
