@@ -18,8 +18,12 @@ namespace {
        ", " #max_finite ", " #infinity ", " #nan ", " #negative_zero ", 0); }\n"},
 
 constexpr HelperRow kRows[] = {
+    // Fenced: LLVM would compare in f16 what it sees widened, lane by lane.
     {"decode_f16_hw",
-     "static inline $T{f32} $F($V x) { union { $V a; $T{f16} b; } u = {x}; return CVT($T{f32}, u.b); }\n"},
+     "static inline $T{f32} $F($V x) {\n"
+     "#pragma clang fp reassociate(on)\n"
+     "  union { $V a; $T{f16} b; } u = {x};\n"
+     "  return __arithmetic_fence(CVT($T{f32}, u.b));\n}\n"},
     {"encode_f16_hw",
      "static inline $T{u16} $F($V x) { union { $T{f16} a; $T{u16} b; } u = {CVT($T{f16}, x)}; return u.b; "
      "}\n"},
