@@ -358,6 +358,32 @@ TEST_CASE("softmax and layer norm are one dispatch each") {
                   1});
 }
 
+TEST_CASE("the norm of a single row of a product is one dispatch") {
+  for (const char* const rows : {"1", "3"}) {
+    LowerCase c{R"(
+  input %x: f32[R,24] as "x"
+  input %z: f32[1,R,40] as "z"
+  input %w: f32[24,40] as "w"
+  %p = dot(%x, %w)
+  %pr = reshape(%p) <shape=[1,R,40]>
+  %x1 = add(%pr, %z)
+  %s = reduce(%x1) <op=add, axes=[2]>
+  %mk = reshape(%s) <shape=[1,R,1]>
+  %mb = broadcast(%mk) <shape=[1,R,40]>
+  %d = sub(%x1, %mb)
+  %d2 = mul(%d, %d)
+  %v = reduce(%d2) <op=add, axes=[2]>
+  %vk = reshape(%v) <shape=[1,R,1]>
+  %vb = broadcast(%vk) <shape=[1,R,40]>
+  %q = div(%d, %vb)
+  output %q as "q")"};
+    for (size_t at; (at = c.text.find('R')) != std::string::npos;) c.text.replace(at, 1, rows);
+    c.dispatches = 2;
+    check_lowering_for(c, {Arch::kX86_64, {Level::kX86V4}}, "CPU");
+    check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80}}, "CUDA");
+  }
+}
+
 TEST_CASE("windows") {
   check_lowering({R"(
   input %x: f32[2,19,7,6] as "x"
@@ -420,7 +446,8 @@ TEST_CASE("contractions with epilogue") {
   %d = conv(%cb, %v) <strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=20>
   %e = neg(%d)
   output %e as "e")"});
-  // Depthwise, taps all at once on GPUs: steps, dilation and padding of all kinds; a symbolic number of images.
+  // Depthwise, taps all at once on GPUs: steps, dilation and padding of all kinds; a symbolic number of
+  // images.
   check_lowering({R"(
   input %x: f32[N,8,7,6] as "x"
   input %w: f32[8,1,3,2] as "w"

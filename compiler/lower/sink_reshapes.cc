@@ -47,9 +47,20 @@ class Sinker {
     return base->type.shape.back() == v->type.shape.back() ? base : nullptr;
   }
 
-  // Whether only the last dimension of a broadcast's operand is not 1.
+  // Computed from one element of a reduction for all: a mean, a maximum.
+  static bool is_fold(const Value* v, int depth = 0) {
+    if (!v->def || depth > 16) return false;
+    if (v->def->kind == OpKind::kReduce) return true;
+    if (v->def->kind != OpKind::kMap && v->def->kind != OpKind::kCast && v->def->kind != OpKind::kReshape)
+      return false;
+    return std::any_of(v->def->operands.begin(), v->def->operands.end(),
+                       [&](const Value* o) { return is_fold(o, depth + 1); });
+  }
+
+  // Whether only the last dimension of a broadcast's operand is not 1. The mean of a single row looks the
+  // same, but what is computed with it stays beside its reduction.
   static bool is_row_broadcast(const Value* v) {
-    if (!v->def || v->def->kind != OpKind::kBroadcast) return false;
+    if (!v->def || v->def->kind != OpKind::kBroadcast || is_fold(v->def->operand())) return false;
     const Shape& from = v->def->operand()->type.shape;
     return std::all_of(from.begin(), from.end() - (from.empty() ? 0 : 1),
                        [](const Dim& d) { return d.is_const(1); });

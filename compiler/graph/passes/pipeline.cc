@@ -13,6 +13,7 @@
 #include "compiler/graph/passes/inline_if.h"
 #include "compiler/graph/passes/integer_contractions.h"
 #include "compiler/graph/passes/merge_products.h"
+#include "compiler/graph/passes/raise_slices.h"
 #include "compiler/graph/passes/requantize.h"
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/tabulate.h"
@@ -34,6 +35,7 @@ constexpr Pass kPasses[] = {
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
     {"fold_scale", "per-channel scales behind conv and dot go into the weights", fold_scale},
     {"merge_products", "products of one value with constant weights side by side become one", merge_products},
+    {"raise_slices", "what nothing but slices of one box reads is computed for that box alone", raise_slices},
     {"requantize", "scales between integer sums and quantised values become one", requantize},
     {"tabulate", "chains from one 8-bit value to another become one table", tabulate},
     {"eliminate_dead", "what nobody uses goes", eliminate_dead},
@@ -45,10 +47,10 @@ constexpr Pass kPasses[] = {
 // subexpressions, since they want weights with one user; the dead go, and products are merged when those that
 // are left have their biases next to them. Rounds repeat until none of them changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds",   "eliminate_dead",   "integer_contractions", "integer_products", "requantize",
-    "fold_constants", "inline_if",        "unroll_loops",         "hoist_invariants", "simplify",
-    "fold_constants", "eliminate_common", "fold_scale",           "requantize",       "tabulate",
-    "eliminate_dead", "merge_products"};
+    "apply_bounds",   "eliminate_dead", "integer_contractions", "integer_products", "requantize",
+    "fold_constants", "inline_if",      "unroll_loops",         "hoist_invariants", "simplify",
+    "raise_slices",   "fold_constants", "eliminate_common",     "fold_scale",       "requantize",
+    "tabulate",       "eliminate_dead", "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
