@@ -5,11 +5,49 @@
 #include "hal/base/atomic.h"
 #include "hal/device.h"
 
+namespace {
+
+bool is_good(const tern_hal_executable_desc_t* desc, const tern_hal_tensor_t& tensor) {
+  if (tensor.entry >= desc->entry_count || tensor.rank < 1 || tensor.rank > TERN_HAL_TENSOR_AXES)
+    return false;
+  const tern_hal_entry_t& entry = desc->entries[tensor.entry];
+  const uint32_t size = tensor.element_size;
+  bool good = tensor.binding < entry.binding_count && (size == 1 || size == 2 || size == 4 || size == 8);
+  for (uint32_t i = 0; i < tensor.rank; ++i) {
+    const tern_hal_tensor_axis_t& axis = tensor.axes[i];
+    const auto is_param = [&](int64_t number) { return number >= 0 && number < entry.param_count; };
+    good &= axis.flags & TERN_HAL_TENSOR_SIZE_PARAM ? is_param(axis.size) : axis.size > 0;
+    good &= axis.flags & TERN_HAL_TENSOR_STRIDE_PARAM ? is_param(axis.stride) : axis.stride > 0;
+    good &= axis.box >= 1 && axis.box <= 256;
+  }
+  return good && (entry.launch.flags & TERN_HAL_ENTRY_TAKES_TENSORS);
+}
+
+tern_status_t check_tensors([[maybe_unused]] tern_allocator_t allocator,
+                            const tern_hal_executable_desc_t* desc) {
+  if (desc->tensor_count == 0) return TERN_OK;
+  if (desc->format != TERN_HAL_EXECUTABLE_CUBIN && desc->format != TERN_HAL_EXECUTABLE_PTX) {
+    return tern_status_make(allocator, TERN_STATUS_INCOMPATIBLE,
+                            "An executable of the format (%u) declares tensors; CUDA's alone do.",
+                            desc->format);
+  }
+  for (uint32_t i = 0; i < desc->tensor_count; ++i) {
+    const bool ascends = i == 0 || desc->tensors[i - 1].entry <= desc->tensors[i].entry;
+    if (ascends && is_good(desc, desc->tensors[i])) continue;
+    return tern_status_make(allocator, TERN_STATUS_INVALID_ARGUMENT,
+                            "Tensor (%u) of the executable, of its entry (%u), is impossible.", i,
+                            desc->tensors[i].entry);
+  }
+  return TERN_OK;
+}
+
+}  // namespace
+
 extern "C" tern_status_t tern_hal_executable_create(tern_hal_device_t* device,
                                                     const tern_hal_executable_desc_t* desc,
                                                     tern_hal_executable_t** out_executable) {
   if (!device || !desc || !out_executable || (desc->entry_count && !desc->entries) ||
-      (desc->code.size && !desc->code.data)) {
+      (desc->code.size && !desc->code.data) || (desc->tensor_count && !desc->tensors)) {
     return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   }
   *out_executable = nullptr;
@@ -18,6 +56,7 @@ extern "C" tern_status_t tern_hal_executable_create(tern_hal_device_t* device,
     return tern_status_make(device->allocator, TERN_STATUS_PERMISSION_DENIED,
                             "The executable holds machine code, and the caller's policy does not trust it.");
   }
+  TERN_RETURN_IF_ERROR(check_tensors(device->allocator, desc));
   tern_hal_executable_t* executable = nullptr;
   TERN_RETURN_IF_ERROR(device->vtable->create_executable(device, desc, &executable));
   executable->ref_count = 1;

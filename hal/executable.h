@@ -26,7 +26,29 @@ enum {
   TERN_HAL_ENTRY_REPORTS_FAULTS = 1,  // takes the fault word behind its parameters (schemas/abi/kernel_abi.h)
   TERN_HAL_ENTRY_WAITS_FOR_GRID = 2,  // CUDA: waits (griddepcontrol.wait) before it touches memory, so that
                                       // it may start while what it depends on ends
+  TERN_HAL_ENTRY_TAKES_TENSORS = 4,   // CUDA: takes its tensors behind its parameters
 };
+
+// A binding of a CUDA entry as a tensor: the driver makes a tensor map (CUtensorMap, tiled) of it for each
+// dispatch, for the addresses and parameters that the dispatch brings. Reads outside give zero.
+enum {
+  TERN_HAL_TENSOR_AXES = 5,          // at most
+  TERN_HAL_TENSOR_SIZE_PARAM = 1,    // flags of an axis: `size` is the number of the parameter that has it
+  TERN_HAL_TENSOR_STRIDE_PARAM = 2,  // the same of `stride`
+};
+typedef struct tern_hal_tensor_axis_t {
+  int64_t size, stride;  // elements; strides but the last, which is 1, are multiples of 16 bytes
+  uint32_t box;          // elements of a box: 1 to 256
+  uint32_t flags;
+} tern_hal_tensor_axis_t;
+typedef struct tern_hal_tensor_t {
+  uint32_t entry, binding;
+  uint32_t element_size;  // bytes: 1, 2, 4 or 8
+  uint32_t swizzled;  // 1: rows of 128 bytes in workgroup memory, their 16-byte pieces swizzled over eight
+  uint64_t offset;    // elements from the binding's first byte to the tensor's; a multiple of 16 bytes
+  uint32_t rank;      // 1 to TERN_HAL_TENSOR_AXES
+  tern_hal_tensor_axis_t axes[TERN_HAL_TENSOR_AXES];  // outermost first
+} tern_hal_tensor_t;
 
 // How a GPU runs an entry; zero on CPUs.
 typedef struct tern_hal_launch_t {
@@ -52,6 +74,8 @@ typedef struct tern_hal_executable_desc_t {
   tern_const_bytes_t code;          // copied: may go after creation
   const tern_hal_entry_t* entries;  // copied
   uint32_t entry_count;
+  const tern_hal_tensor_t* tensors;  // copied; of CUDA's entries, ascending by entry
+  uint32_t tensor_count;
 } tern_hal_executable_desc_t;
 
 TERN_MUST_USE tern_status_t tern_hal_executable_create(tern_hal_device_t* device,

@@ -75,8 +75,13 @@ struct Bench {
     const tern_const_bytes_t code =
         path ? tern_const_bytes(file.data(), file.size()) : tern_const_bytes(kPtx, sizeof(kPtx) - 1);
     const tern_hal_executable_desc_t desc = {
-        static_cast<uint32_t>(path ? TERN_HAL_EXECUTABLE_CUBIN : TERN_HAL_EXECUTABLE_PTX), 1, code, entries,
-        2};
+        static_cast<uint32_t>(path ? TERN_HAL_EXECUTABLE_CUBIN : TERN_HAL_EXECUTABLE_PTX),
+        1,
+        code,
+        entries,
+        2,
+        nullptr,
+        0};
     check(tern_hal_executable_create(device, &desc, &executable));
   }
 

@@ -39,7 +39,7 @@ double median_ns(const tern_hal_driver_t* driver, uint32_t threads, uint32_t ent
   check(tern_hal_driver_create_device(driver, &desc, tern_allocator_system(), &device));
   const tern_hal_entry_t entries[2] = {{tern_string_view("empty"), 0, empty_kernel, 0, 0, {}},
                                        {tern_string_view("busy"), 0, busy_kernel, 0, 0, {}}};
-  const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 2};
+  const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 2, nullptr, 0};
   tern_hal_executable_t* executable = nullptr;
   check(tern_hal_executable_create(device, &code, &executable));
   const tern_hal_command_buffer_desc_t shape = {};

@@ -92,8 +92,13 @@ int main() {
   Chain chain = {};
   check(tern_hal_driver_create_device(registry.drivers[0], nullptr, allocator, &chain.device));
   const tern_hal_entry_t entry = {tern_string_view("append"), 0, nullptr, 1, 1, {}};
-  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV, 1,
-                                           tern_const_bytes(spirv_append, sizeof(spirv_append)), &entry, 1};
+  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV,
+                                           1,
+                                           tern_const_bytes(spirv_append, sizeof(spirv_append)),
+                                           &entry,
+                                           1,
+                                           nullptr,
+                                           0};
   check(tern_hal_executable_create(chain.device, &desc, &chain.executable));
   check(tern_hal_device_allocate_buffer(chain.device, 0, 64, &chain.buffer));
   printf("%d kernels, each behind the one before; medians of %d\n", kKernels, kRuns - 10);

@@ -10,7 +10,7 @@ namespace tern::kernel {
 namespace {
 
 constexpr int64_t kAlignment = 128;
-constexpr int64_t kSwizzleAlignment = 1024;  // of what group_mma reads
+constexpr int64_t kSwizzleAlignment = 1024;  // of what group_mma reads and tensor_copy writes
 
 class Placer {
  public:
@@ -58,7 +58,7 @@ std::vector<Stmt> Placer::place(const std::vector<Stmt>& body, int64_t top) {
 }  // namespace
 
 void assign_workgroup(Kernel& kernel) {
-  bool groups = false;
+  bool groups = !kernel.tensors.empty();
   visit(kernel.body, [&](const Stmt& s) { groups |= s->kind == StmtKind::kGroupMma; });
   Placer placer(groups ? kSwizzleAlignment : kAlignment);
   kernel.body = placer.place(kernel.body, 0);

@@ -115,7 +115,7 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       return;
     case StmtKind::kBarrier:
       if (is_barrier(s, BarrierScope::kSubgroup)) return subgroup_barrier(mask);
-      ordered_ = epoch_++;
+      order_all();
       if (is_barrier(s, BarrierScope::kCluster)) ++cluster_epoch_;
       if (!is_full(mask)) fault("A barrier is reached by {} of {} threads.", mask.count, threads_);
       return;
@@ -136,6 +136,8 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       return;
     case StmtKind::kArrival:
       return arrival(s, mask);
+    case StmtKind::kTensorCopy:
+      return tensor_copy(s, mask);
     case StmtKind::kTile:
       return tile(s, mask);
     case StmtKind::kGroupMma:
@@ -201,9 +203,16 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
     for (CopyGroups& groups : copies_) groups = CopyGroups(1);
     group_mma_groups_ = decltype(group_mma_groups_)(1);
     counters_.clear();
-    ordered_ = epoch_++;
+    clocks_.clear();
+    order_all();
     ++cluster_epoch_;
     body(kernel_.body, all);
+    for (const auto& [at, counter] : counters_) {
+      bool copies = false;
+      for (const auto& [subgroup, boxes] : counter.boxes) copies |= !boxes.empty();
+      for (const PendingArrival& arrival : counter.pending) copies |= !arrival.boxes.empty();
+      if (copies) fault("A workgroup may end before copies end that '{}' counts.", at.first->name);
+    }
     if (last_peer_read_ == cluster_epoch_)
       fault("A workgroup may end while another one of its cluster reads its memory.");
   }

@@ -52,7 +52,27 @@ void Evaluator::subgroup_barrier(const EvalMask& mask) {
   }
 }
 
-void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread) {
+void Evaluator::order_all() {
+  const auto subgroups = static_cast<size_t>(threads_ / width());
+  clocks_.resize(subgroups);
+  Clock all{std::vector<int64_t>(subgroups, epoch_++), {}, {}};
+  for (const Clock& clock : clocks_) all.join(clock);
+  for (Clock& clock : clocks_) clock = all;
+  common_ = std::move(all);
+}
+
+void Evaluator::find_common() {
+  common_ = clocks_[0];
+  for (const Clock& clock : clocks_) {
+    for (size_t k = 0; k < common_.subgroups.size(); ++k)
+      common_.subgroups[k] = std::min(common_.subgroups[k], clock.subgroups[k]);
+    for (auto& [counter, epoch] : common_.copies)
+      epoch = std::min(epoch, Clock::value(clock.copies, counter));
+  }
+}
+
+void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread,
+                      int counter) {
   if (memory.races == nullptr) return;
   const int bits = dtype_bits(b->type.dtype);
   const int64_t from =
@@ -61,13 +81,16 @@ void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool
   for (int64_t unit = from; unit < from + units; ++unit) {
     RaceTracker::Party party{.group = memory.is_global ? group_ + rank(thread) : 0,
                              .epoch = epoch_,
-                             .ordered = ordered_,
-                             .thread = thread};
-    if (kernel_.subgroup > 0) {
-      party.subgroup = thread / kernel_.subgroup;
+                             .thread = thread,
+                             .subgroup = RaceTracker::kSeveral};
+    if (thread >= 0) party.subgroup = thread / width();
+    const Clock& clock = thread >= 0 ? clocks_[static_cast<size_t>(party.subgroup)] : common_;
+    if (counter >= 0) {
+      party.thread = party.subgroup = RaceTracker::kCopies - counter;
+    } else if (kernel_.subgroup > 0 && thread >= 0) {
       party.subgroup_epoch = subgroup_epochs_[static_cast<size_t>(party.subgroup)];
     }
-    std::string parties = memory.races->touch(memory.first_unit + unit, write, party, cluster_epoch_);
+    std::string parties = memory.races->touch(memory.first_unit + unit, write, party, clock, cluster_epoch_);
     if (parties.empty()) continue;
     return fault(
         "There is a race on element {} of buffer '{}': {} touch it without a barrier between, and one "

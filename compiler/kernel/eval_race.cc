@@ -6,21 +6,33 @@
 
 namespace tern::kernel {
 
-std::string RaceTracker::conflict(const Party& earlier, const Party& now) {
+bool RaceTracker::is_before(const Party& earlier, const Clock& now) {
+  if (earlier.subgroup <= kCopies)
+    return earlier.epoch <= Clock::value(now.copies, kCopies - earlier.subgroup);
+  if (earlier.subgroup >= 0) return earlier.epoch <= now.subgroups[static_cast<size_t>(earlier.subgroup)];
+  return std::all_of(now.subgroups.begin(), now.subgroups.end(),
+                     [&](int64_t epoch) { return earlier.epoch <= epoch; });
+}
+
+std::string RaceTracker::conflict(const Party& earlier, const Party& now, const Clock& clock) {
   if (earlier.group == -1) return "";
   if (earlier.group == kSeveral) return "several workgroups";
   if (earlier.group != now.group) return fmt::format("workgroups {} and {}", earlier.group, now.group);
-  if (earlier.epoch <= now.ordered || (earlier.thread == now.thread && now.thread != kSeveral)) return "";
-  if (earlier.subgroup == now.subgroup && earlier.subgroup_epoch != now.subgroup_epoch) return "";
+  if (is_before(earlier, clock) || (earlier.thread == now.thread && now.thread != kSeveral)) return "";
+  if (earlier.subgroup >= 0 && earlier.subgroup == now.subgroup &&
+      earlier.subgroup_epoch != now.subgroup_epoch)
+    return "";
   if (earlier.thread == kSeveral || now.thread == kSeveral) return "several threads of a workgroup";
+  if (earlier.thread <= kCopies || now.thread <= kCopies) return "a copy and a thread of a workgroup";
   return fmt::format("threads {} and {} of a workgroup", earlier.thread, now.thread);
 }
 
-std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, int64_t cluster) {
+std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, const Clock& clock,
+                               int64_t cluster) {
   Unit& u = units_[static_cast<size_t>(unit)];
-  std::string problem = conflict(u.writer, party);
+  std::string problem = conflict(u.writer, party, clock);
   if (write) {
-    if (problem.empty()) problem = conflict(u.reader, party);
+    if (problem.empty()) problem = conflict(u.reader, party, clock);
     if (problem.empty() && u.peer_read == cluster) problem = "workgroups of a cluster";
     u.writer = party;
     u.written = cluster;
@@ -28,11 +40,11 @@ std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, int
   }
   if (u.reader.group != -1 && u.reader.group != party.group) {
     u.reader.group = kSeveral;
-  } else if (u.reader.epoch <= party.ordered || u.reader.group == -1) {
+  } else if (u.reader.group == -1 || is_before(u.reader, clock)) {
     u.reader = party;
   } else if (u.reader.subgroup != party.subgroup) {
     u.reader.thread = u.reader.subgroup = kSeveral;
-  } else if (u.reader.subgroup_epoch != party.subgroup_epoch) {
+  } else if (u.reader.subgroup >= 0 && u.reader.subgroup_epoch != party.subgroup_epoch) {
     u.reader = party;
   } else if (u.reader.thread != party.thread) {
     u.reader.thread = kSeveral;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <unordered_map>
@@ -94,8 +95,12 @@ class Evaluator {
   void allocate(const Stmt& s);
   bool in_bounds(const Buffer& b, int64_t i, const EvalMemory& memory, const char* what);
   void subgroup_barrier(const EvalMask& mask);
-  void touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread);
+  // thread: or kSeveral. counter: of a copy that it counts, which `thread` asks for; else -1.
+  void touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread, int counter = -1);
   void prepare_workgroup();
+  void order_all();  // a barrier: all that was comes before all that will be
+  void find_common();
+  int width() const { return kernel_.subgroup > 0 ? kernel_.subgroup : threads_; }
 
   // Asynchronous copies (eval_access.cc)
   struct PendingCopy {
@@ -125,22 +130,41 @@ class Evaluator {
   int64_t b_index(const PendingProduct& product, int64_t n, int64_t k) const;
   double group_mma_element(const Expr& operand, int64_t index, int group);
 
+  // Copies of boxes of tensors (eval_tensor.cc)
+  struct PendingBox {
+    Stmt stmt;
+    int64_t index;
+    std::vector<int64_t> at;
+  };
+  void tensor_copy(const Stmt& s, const EvalMask& mask);
+  void copy_box(const PendingBox& box);
+  // For each element of a box: its index in workgroup memory, and in the tensor's buffer or -1.
+  void visit_box(const PendingBox& box, const std::function<void(int64_t to, int64_t from)>& f);
+
   // Counts of arrivals (eval_arrival.cc)
   struct PendingArrival {
     int subgroup;
-    int64_t epoch;
+    Clock clock;
     std::vector<PendingCopy> copies;
+    std::vector<PendingBox> boxes;
   };
   struct Counter {
-    int64_t phase = 0, waited = -1;
-    int64_t first = 0, ended = 0;  // epochs of the first arrival in this phase and in the one before
-    int arrived = 0;               // subgroups, in this phase
-    std::vector<int64_t> started;  // arrivals of each subgroup
+    int id = 0;
+    int64_t phase = 0;
+    std::vector<Clock> ended;                      // of each phase: what came before its end
+    std::vector<int64_t> waited;                   // the phase that each subgroup waited for last
+    Clock ending;                                  // of this phase, so far
+    int arrived = 0;                               // subgroups, in this phase
+    int expected = 0;                              // subgroups that a phase waits for
+    std::vector<int64_t> started;                  // arrivals of each subgroup
+    std::map<int, std::vector<PendingBox>> boxes;  // of subgroups that have not arrived since
     std::deque<PendingArrival> pending;
   };
   void arrival(const Stmt& s, const EvalMask& mask);
   void arrive(const Stmt& s, const EvalMask& mask);
-  void wait_for_arrivals(const Stmt& s, const EvalMask& mask, Counter& counter);
+  void wait_for_arrivals(const Stmt& s, const EvalMask& mask);
+  std::vector<std::pair<int, Counter*>> counters_of(const Stmt& s, const EvalMask& mask,
+                                                    std::string_view what);
   void count_arrival(Counter& counter, const PendingArrival& arriving);
   void perform(const PendingCopy& copy, int thread);
 
@@ -173,8 +197,10 @@ class Evaluator {
   std::vector<CopyGroups> copies_;
   std::deque<std::vector<PendingProduct>> group_mma_groups_ = decltype(group_mma_groups_)(1);
   std::map<std::pair<const BufferNode*, int64_t>, Counter> counters_;  // of arrivals
-  // Accesses of epochs until `ordered_` come before what happens now.
-  int64_t group_ = 0, epoch_ = 0, ordered_ = -1;
+  int next_counter_ = 0;
+  int64_t group_ = 0, epoch_ = 0;
+  std::vector<Clock> clocks_;             // of each subgroup
+  Clock common_;                          // what comes before what any of them does next
   std::vector<int64_t> subgroup_epochs_;  // of each subgroup
   int64_t cluster_epoch_ = 0, last_peer_read_ = -1;
   Error error_;

@@ -107,6 +107,7 @@ void visit_exprs(const Stmt& s, const std::function<void(const Expr&)>& f) {
   for (const Expr* e : {&s->begin, &s->extent, &s->value, &s->index, &s->count}) {
     if (*e != nullptr) f(*e);
   }
+  for (const Expr& e : s->at) f(e);
 }
 
 void visit(const std::vector<Stmt>& body, const std::function<void(const Stmt&)>& f) {
@@ -223,6 +224,11 @@ struct Cloner {
         return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
       case StmtKind::kArrival:
         return arrival(s->arrival, buffer(s->buffer), expr(s->index), expr(s->value));
+      case StmtKind::kTensorCopy: {
+        std::vector<Expr> at;
+        for (const Expr& e : s->at) at.push_back(expr(e));
+        return tensor_copy(buffer(s->buffer), expr(s->index), s->tensor, std::move(at), expr(s->value));
+      }
       case StmtKind::kTile:
         return tile(s->tile, buffer(s->buffer), expr(s->index), expr(s->value),
                     expr(s->begin ? s->begin : s->count));

@@ -9,20 +9,6 @@
 namespace tern::kernel {
 namespace {
 
-// The evaluator's complaint about a kernel over f32 bindings, or "".
-std::string complaint(const Kernel& k, int64_t elements, int64_t tiles = 1) {
-  std::vector<std::vector<float>> data(k.bindings.size(), std::vector<float>(static_cast<size_t>(elements)));
-  std::vector<EvalBinding> bindings;
-  for (auto& v : data) bindings.push_back({reinterpret_cast<uint8_t*>(v.data()), elements * 4});
-  auto code = evaluate(k, bindings, {}, 0, tiles);
-  return code.ok() ? "" : code.error().message;
-}
-
-std::string refusal(const std::string& text) {
-  auto k = parse_kernel(text);
-  return k.ok() ? verify(*k) : k.error().message;
-}
-
 const char* const kRowSum = R"(kernel row_sum {
   bind x: f32 read
   bind y: f32 write
@@ -81,7 +67,9 @@ TEST_CASE("gpu: workgroups of a cluster read each other's memory between its bar
   CHECK(verify(k) == "");
   CHECK(run_f32(k, 16, {}, 4)[0] ==
         std::vector<float>{1, 11, 21, 31, 0, 10, 20, 30, 1, 11, 21, 31, 0, 10, 20, 30});
-  const auto said = [&](const std::string& body) { return complaint(parsed(head + body + "}\n"), 16, 4); };
+  const auto said = [&](const std::string& body) {
+    return complaint(parsed(head + body + "}\n"), 16, {}, 4);
+  };
   CHECK(said("  barrier\n" + exchange + "  cluster_barrier\n") ==
         "There is a race on element 0 of buffer 's': workgroups of a cluster touch it without a barrier "
         "between, and "
@@ -174,7 +162,7 @@ TEST_CASE("gpu: a binding shorter than a vector is not read early where its bran
 TEST_CASE("gpu: races and divergence are errors") {
   const std::string head =
       "kernel k {\n  bind y: f32 write\n  threads t < 64\n  subgroup 32\n  alloc s: f32[64] workgroup\n";
-  auto said = [&](const std::string& body) { return complaint(parsed(head + body + "}\n"), 64, 2); };
+  auto said = [&](const std::string& body) { return complaint(parsed(head + body + "}\n"), 64, {}, 2); };
   CHECK(said("  s[t] = 1.0\n  let v: f32 = s[(63 - t)]\n") ==
         "There is a race on element 63 of buffer 's': threads 63 and 0 of a workgroup touch it without a "
         "barrier between, "

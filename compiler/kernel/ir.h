@@ -48,11 +48,18 @@
 // open.
 // - kArrival: elements of a workgroup buffer of u64 that nothing else touches count arrivals of subgroups.
 // kStart, by all threads and with a barrier behind it, begins phase 0; a phase ends, and the next one begins,
-// when every subgroup has arrived in it. A subgroup arrives together, and after a wait for the phase before;
-// kCopied arrives when the asynchronous copies that its threads started until then are complete. kWait, by
-// all threads with the same operands, waits for the end of phase `value`; phases are waited for in order.
-// What was accessed before an arrival comes before what follows a wait for its phase, copies included. Unlike
-// a barrier, an arrival does not hold up.
+// when every subgroup has arrived in it, or as many as kStart says. A subgroup arrives together, and knows
+// that the phase before has ended: it waited for it, or for what came after a wait for it. kCopied arrives
+// when the asynchronous copies that its threads started until then are complete. kWait, by all threads of a
+// subgroup with the same operands, waits for the end of phase `value`; who waits at a counter waits for all
+// its phases in order. What was accessed before an arrival comes before what follows a wait for its phase,
+// copies included. Unlike a barrier, an arrival does not hold up.
+// - kTensorCopy, reached by all threads of a subgroup with the same operands, copies a box of a tensor: from
+// element `at` on, `box` elements along each axis, to workgroup memory, dense, outermost axis first, or
+// swizzled as kGroupMma has it (rows of 128 bytes are its innermost axis then). Elements outside
+// the tensor are zero. It reads and writes at any time until the end of the phase in which its subgroup
+// arrives next at the counter that it names, which is its own to wait for: the phase ends when the copy is
+// complete, and a kernel does not end before it.
 // - kGroupMma is a product of 128 threads (four subgroups from a multiple of four on, which reach it
 // together): sums[64 x N] += A[64 x K] * B[N x K]^T, K of 32 bytes (16 elements of f16 or bf16, of which the
 // following speaks; 8 of f32, which are cut to TF32; 32 of u8 or i8 with i8, whose sums are i32; rows and
@@ -170,6 +177,27 @@ struct ExprNode {
   std::vector<int> lanes = {};  // kShuffle
 };
 
+// A read binding as a tensor, whose boxes kTensorCopy copies: the element at `at` is the one at index offset
+// + sum(at * stride). The binding holds every element. Axes: outermost first, one to five.
+struct TensorAxis {
+  Expr size, stride;  // elements; constants or parameters; 1 is the last stride, others fill whole 16 bytes
+  int64_t box = 1;    // elements of a box, at most 256
+};
+inline constexpr size_t kMostTensorAxes = 5;
+struct TensorNode {
+  std::string name;
+  Buffer buffer;
+  std::vector<TensorAxis> axes;
+  int64_t offset = 0;  // a multiple of 16 bytes
+  bool swizzled = false;
+  int64_t box_elements() const {
+    int64_t elements = 1;
+    for (const TensorAxis& axis : axes) elements *= axis.box;
+    return elements;
+  }
+};
+using Tensor = std::shared_ptr<const TensorNode>;
+
 enum class StmtKind : uint8_t {
   kBlock,
   kFor,
@@ -195,6 +223,7 @@ enum class StmtKind : uint8_t {
   kGroupMmaWait,  // until at most `code` groups of products are open; value, if any, is computed before
   kTile,          // what `tile` says
   kArrival,       // what `arrival` says, of counter buffer[index]
+  kTensorCopy,    // buffer[index] = the box of `tensor` from `at` on; value: a load, of the counter
   kAsyncWait      // until at most `code` groups of this thread are open
 };
 // On tile buffer[index].
@@ -211,7 +240,7 @@ enum class TileOp : uint8_t {
 enum class BarrierScope : uint8_t { kWorkgroup, kCluster, kSubgroup };
 enum class ArrivalOp : uint8_t {
   kNone,
-  kStart,
+  kStart,  // value, if any: how many subgroups, a constant, arrive in each phase; else all
   kArrive,
   kCopied,
   kWait,  // value: the number of the phase, from 0 on
@@ -240,6 +269,8 @@ struct StmtNode {
   bool fresh = false;      // kGroupMma: the sums begin at zero
   bool streaming = false;  // kStore: a hint
   std::string text = {};   // kComment
+  Tensor tensor = {};      // kTensorCopy
+  std::vector<Expr> at = {};
 };
 
 struct GridAxis {
@@ -260,6 +291,7 @@ struct Kernel {
   std::string name;              // C identifier
   std::vector<Buffer> bindings;  // in the order of the dispatch's bindings
   std::vector<Param> params;
+  std::vector<Tensor> tensors;
   std::vector<GridAxis> grid;  // empty: one tile
   std::vector<Stmt> body;
   int64_t scratch_bytes = 0;        // sum of aligned scratch Allocs, set by assign_scratch
@@ -355,6 +387,8 @@ Stmt group_mma_wait(int64_t groups_left, Expr after = nullptr);
 // operand: begin of kMultiply, count of loads and stores.
 Stmt tile(TileOp op, const Buffer& buffer, Expr index, Expr value, Expr operand = nullptr);
 Stmt arrival(ArrivalOp op, const Buffer& counters, Expr index, Expr value = nullptr);
+// counter: a load of one element.
+Stmt tensor_copy(const Buffer& dst, Expr index, const Tensor& tensor, std::vector<Expr> at, Expr counter);
 Stmt async_wait(int64_t groups_left);
 Stmt prefetch(const Buffer& buffer, Expr index);
 Stmt fail(int64_t code);

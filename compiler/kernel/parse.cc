@@ -90,6 +90,8 @@ class Parser {
   Stmt group_mma_stmt();
   Stmt group_mma_wait_stmt();
   Stmt arrival_stmt(ArrivalOp op);
+  Tensor tensor();
+  Stmt tensor_copy_stmt();
   Stmt tile_stmt(TileOp op);
   Expr expr();
   Expr constant();
@@ -106,6 +108,7 @@ class Parser {
   size_t at_ = 0;
   std::unordered_map<std::string, Var> vars_;
   std::unordered_map<std::string, Buffer> buffers_;
+  std::unordered_map<std::string, Tensor> tensors_;
   bool failed_ = false;
   Error problem_;
 };
@@ -166,6 +169,8 @@ void Parser::header(Kernel& k) {
       expect("=");
       Dim value = dim();
       k.params.push_back({define(name, {DType::kI64, 1}), value});
+    } else if (accept("tensor")) {
+      k.tensors.push_back(tensor());
     } else if (accept("grid")) {
       std::string name = word();
       expect("<");
@@ -335,8 +340,54 @@ Stmt Parser::arrival_stmt(ArrivalOp op) {
   if (op == ArrivalOp::kWait) {
     expect(",");
     value = expr();
+  } else if (op == ArrivalOp::kStart && accept(",")) {
+    value = expr();
   }
   return failed_ ? nullptr : arrival(op, buffer, index, value);
+}
+
+// name = buffer[offset]: size by stride box elements, … swizzled
+Tensor Parser::tensor() {
+  auto node = std::make_shared<TensorNode>();
+  node->name = word();
+  expect("=");
+  node->buffer = named_buffer();
+  if (accept("[")) {
+    node->offset = integer();
+    expect("]");
+  }
+  expect(":");
+  do {
+    TensorAxis axis;
+    axis.size = expr();
+    expect("by");
+    axis.stride = expr();
+    expect("box");
+    axis.box = integer();
+    node->axes.push_back(std::move(axis));
+  } while (!failed_ && accept(","));
+  node->swizzled = accept("swizzled");
+  tensors_[node->name] = node;
+  return node;
+}
+
+// dst[index] = tensor[at, …], counters[i]
+Stmt Parser::tensor_copy_stmt() {
+  const auto [buffer, index] = element();
+  expect("=");
+  const std::string name = word();
+  const auto tensor = tensors_.find(name);
+  if (tensor == tensors_.end()) fail("there is no tensor '{}'.", name);
+  expect("[");
+  std::vector<Expr> at;
+  do {
+    at.push_back(expr());
+  } while (!failed_ && accept(","));
+  expect("]");
+  expect(",");
+  Expr counter = expr();
+  if (!failed_ && counter->kind != ExprKind::kLoad) fail("tensor_copy takes an element of counters.");
+  return failed_ ? nullptr : tensor_copy(buffer, index, tensor->second, std::move(at), std::move(counter));
 }
 
 Stmt Parser::group_mma_wait_stmt() {
@@ -415,6 +466,7 @@ Stmt Parser::stmt() {
   if (keyword && accept("group_mma")) return group_mma_stmt();
   if (keyword && accept("group_mma_commit")) return group_mma_commit();
   if (keyword && accept("group_mma_wait")) return group_mma_wait_stmt();
+  if (keyword && accept("tensor_copy")) return tensor_copy_stmt();
   if (keyword && accept("prefetch")) return prefetch_stmt();
   if (keyword && accept("async_copy")) return async_stmt();
   if (keyword && accept("async_commit")) return async_commit();

@@ -267,6 +267,13 @@ void Printer::stmt(const Stmt& s) {
       line(fmt::format("{} {}[{}]{}", arrival_op_name(s->arrival), name(s->buffer), expr(s->index),
                        s->value ? ", " + expr(s->value) : ""));
       return;
+    case StmtKind::kTensorCopy: {
+      std::string at;
+      for (const Expr& e : s->at) at += (at.empty() ? "" : ", ") + expr(e);
+      line(fmt::format("tensor_copy {}[{}] = {}[{}], {}", name(s->buffer), expr(s->index), name(s->tensor),
+                       at, expr(s->value)));
+      return;
+    }
     case StmtKind::kTile: {
       const Expr& operand = s->begin ? s->begin : s->count;
       line(fmt::format("{} {}[{}], {}{}", tile_op_name(s->tile), name(s->buffer), expr(s->index),
@@ -308,6 +315,14 @@ std::string Printer::kernel(const Kernel& k) {
                      kAccess[static_cast<size_t>(b->access)], b->may_alias ? " alias" : ""));
   }
   for (const Param& p : k.params) line(fmt::format("param {} = \"{}\"", name(p.var), p.value.text()));
+  for (const Tensor& t : k.tensors) {
+    std::string axes;
+    for (const TensorAxis& a : t->axes)
+      axes += fmt::format("{}{} by {} box {}", axes.empty() ? "" : ", ", expr(a.size), expr(a.stride), a.box);
+    line(fmt::format("tensor {} = {}{}: {}{}", name(t), name(t->buffer),
+                     t->offset != 0 ? fmt::format("[{}]", t->offset) : "", axes,
+                     t->swizzled ? " swizzled" : ""));
+  }
   for (const GridAxis& g : k.grid) {
     line(fmt::format("grid {} < {} = \"{}\"", name(g.var), expr(g.extent_expr), g.extent.text()));
   }

@@ -48,6 +48,12 @@ std::vector<Stmt> rewrite(const std::vector<Stmt>& body, const std::function<Exp
       changed |= replaced != *e;
       *e = std::move(replaced);
     }
+    for (Expr& e : node.at) {
+      if (!on_expr) continue;
+      Expr replaced = rewrite(e, on_expr);
+      changed |= replaced != e;
+      e = std::move(replaced);
+    }
     for (std::vector<Stmt>* inner : {&node.body, &node.else_body}) {
       if (inner->empty()) continue;
       std::vector<Stmt> replaced = rewrite(*inner, on_expr, on_stmt);

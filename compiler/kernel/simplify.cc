@@ -195,6 +195,16 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kArrival:
       out.push_back(arrival(s->arrival, s->buffer, expr(s->index), s->value ? expr(s->value) : nullptr));
       return;
+    case StmtKind::kTensorCopy: {
+      Expr index = expr(s->index), counter = expr(s->value->args[0]);
+      std::vector<Expr> at;
+      for (const Expr& e : s->at) at.push_back(expr(e));
+      std::vector<Expr*> roots = {&index, &counter};
+      for (Expr& e : at) roots.push_back(&e);
+      extract_common(roots, out);
+      out.push_back(tensor_copy(s->buffer, index, s->tensor, std::move(at), with_args(s->value, {counter})));
+      return;
+    }
     case StmtKind::kTile: {
       Expr value = expr(s->value), index = expr(s->index);
       std::vector<Expr> parts = value->args;

@@ -139,12 +139,23 @@ Stmt grid_wait() {
 }
 
 Stmt arrival(ArrivalOp op, const Buffer& counters, Expr index, Expr value) {
-  TERN_CHECK((op == ArrivalOp::kWait) == (value != nullptr), "an arrival at '{}' and its value",
-             counters->name);
+  TERN_CHECK(op == ArrivalOp::kStart || (op == ArrivalOp::kWait) == (value != nullptr),
+             "an arrival at '{}' and its value", counters->name);
   StmtNode node{.kind = StmtKind::kArrival, .arrival = op};
   node.buffer = counters;
   node.index = std::move(index);
   node.value = std::move(value);
+  return make(std::move(node));
+}
+
+Stmt tensor_copy(const Buffer& dst, Expr index, const Tensor& tensor, std::vector<Expr> at, Expr counter) {
+  TERN_CHECK(counter->kind == ExprKind::kLoad, "a copy of '{}' that no counter waits for", tensor->name);
+  StmtNode node{.kind = StmtKind::kTensorCopy};
+  node.buffer = dst;
+  node.index = std::move(index);
+  node.value = std::move(counter);
+  node.tensor = tensor;
+  node.at = std::move(at);
   return make(std::move(node));
 }
 

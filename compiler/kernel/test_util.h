@@ -36,4 +36,19 @@ inline std::vector<std::vector<float>> run_f32(const Kernel& k, int64_t elements
   return data;
 }
 
+// The evaluator's complaint about a kernel over f32 bindings, or "".
+inline std::string complaint(const Kernel& k, int64_t elements, std::vector<int64_t> params = {},
+                             int64_t tiles = 1) {
+  std::vector<std::vector<float>> data(k.bindings.size(), std::vector<float>(static_cast<size_t>(elements)));
+  std::vector<EvalBinding> bindings;
+  for (auto& v : data) bindings.push_back({reinterpret_cast<uint8_t*>(v.data()), elements * 4});
+  auto code = evaluate(k, bindings, params, 0, tiles);
+  return code.ok() ? "" : code.error().message;
+}
+
+inline std::string refusal(const std::string& text) {
+  auto k = parse_kernel(text);
+  return k.ok() ? verify(*k) : k.error().message;
+}
+
 }  // namespace tern::kernel

@@ -48,6 +48,8 @@ class Verifier {
   void async_copy(const Stmt& s);
   void group_mma(const Stmt& s);
   void arrival(const Stmt& s);
+  void tensor(const Tensor& t);
+  void tensor_copy(const Stmt& s);
   void tile(const Stmt& s);
   void gpu_only(const char* what) {
     if (!gpu()) problem("A CPU kernel has {}.", what);
@@ -245,8 +247,63 @@ void Verifier::arrival(const Stmt& s) {
     problem("Arrivals are counted in a kernel without subgroups or with clusters.");
   if (s->buffer->scope != Scope::kWorkgroup || s->buffer->type != VType{DType::kU64, 1})
     problem("The counters '{}' are no u64 of workgroup memory.", s->buffer->name);
+  const int64_t subgroups = kernel_.threads / std::max(1, kernel_.subgroup);
+  if (s->arrival == ArrivalOp::kStart && s->value &&
+      (!int_value(s->value) || *int_value(s->value) < 1 || *int_value(s->value) > subgroups))
+    problem("The subgroups that arrive at '{}' are no constant of 1 to {}.", s->buffer->name, subgroups);
   if (s->value && s->value->type != VType{DType::kI64, 1})
     problem("A phase of arrivals at '{}' is no i64.", s->buffer->name);
+  access(s->buffer, s->index, nullptr, 1, true);
+}
+
+void Verifier::tensor(const Tensor& t) {
+  if (!is_identifier(t->name)) problem("The tensor name '{}' is bad.", t->name);
+  if (kernel_.subgroup == 0 || kernel_.cluster != 1)
+    problem("Tensor '{}' stands in a kernel without subgroups or with clusters.", t->name);
+  const bool binding = t->buffer && t->buffer->scope == Scope::kGlobal && t->buffer->access == Access::kRead;
+  if (!binding || !buffers_.contains(t->buffer.get()) || dtype_bits(t->buffer->type.dtype) < 8 ||
+      dtype_bits(t->buffer->type.dtype) > 64)
+    return problem("Tensor '{}' is of no read binding of elements of 1 to 8 bytes.", t->name);
+  if (t->axes.empty() || t->axes.size() > kMostTensorAxes)
+    return problem("Tensor '{}' has {} axes, not 1 to {}.", t->name, t->axes.size(), kMostTensorAxes);
+  const int64_t bytes = dtype_bits(t->buffer->type.dtype) / 8;
+  if (t->offset < 0 || t->offset * bytes % 16 != 0)
+    problem("Tensor '{}' begins at element {}, not at whole 16 bytes.", t->name, t->offset);
+  for (size_t d = 0; d < t->axes.size(); ++d) {
+    const TensorAxis& axis = t->axes[d];
+    const bool last = d + 1 == t->axes.size();
+    for (const Expr& e : {axis.size, axis.stride}) {
+      const bool param =
+          e->kind == ExprKind::kVar && std::any_of(kernel_.params.begin(), kernel_.params.end(),
+                                                   [&](const Param& p) { return p.var == e->var; });
+      if (!param && !int_value(e)) problem("Axis {} of tensor '{}' is no constant or parameter.", d, t->name);
+      if (int_value(e) && *int_value(e) < 1) problem("Axis {} of tensor '{}' is not positive.", d, t->name);
+    }
+    if (last ? int_value(axis.stride) != 1 : int_value(axis.stride) && *int_value(axis.stride) * bytes % 16)
+      problem("The stride of axis {} of tensor '{}' is not 1 or no whole 16 bytes.", d, t->name);
+    if (axis.box < 1 || axis.box > 256)
+      problem("Axis {} of tensor '{}' has boxes of {} elements, not 1 to 256.", d, t->name, axis.box);
+    if (last && (t->swizzled ? bytes != 2 || axis.box != 64 : axis.box * bytes % 16 != 0))
+      problem("Rows of the boxes of tensor '{}' have {} elements of {} bytes.", t->name, axis.box, bytes);
+  }
+}
+
+void Verifier::tensor_copy(const Stmt& s) {
+  const TensorNode& t = *s->tensor;
+  if (std::find(kernel_.tensors.begin(), kernel_.tensors.end(), s->tensor) == kernel_.tensors.end())
+    problem("Tensor '{}' is none of the kernel's.", t.name);
+  if (s->at.size() != t.axes.size()) problem("A copy of '{}' begins at {} numbers.", t.name, s->at.size());
+  for (const Expr& e : s->at) {
+    if (e->type != VType{DType::kI64, 1}) problem("A copy of '{}' begins at no i64.", t.name);
+  }
+  if (s->buffer->scope != Scope::kWorkgroup || s->buffer->type != t.buffer->type)
+    problem("A box of '{}' is copied to '{}', no such elements of workgroup memory.", t.name,
+            s->buffer->name);
+  if (s->value->buffer->scope != Scope::kWorkgroup || s->value->type != VType{DType::kU64, 1})
+    problem("The counter of a copy of '{}' is no u64 of workgroup memory.", t.name);
+  if (const auto i = int_value(s->index); i && *i + t.box_elements() > s->buffer->size)
+    problem("A box of '{}' at {} does not fit the {} elements of '{}'.", t.name, *i, s->buffer->size,
+            s->buffer->name);
   access(s->buffer, s->index, nullptr, 1, true);
 }
 
@@ -382,6 +439,8 @@ void Verifier::stmt(const Stmt& s) {
       return gpu_only("an asynchronous copy");
     case StmtKind::kArrival:
       return arrival(s);
+    case StmtKind::kTensorCopy:
+      return tensor_copy(s);
     case StmtKind::kTile:
       return tile(s);
     case StmtKind::kGroupMma:
@@ -439,6 +498,7 @@ std::string Verifier::run() {
   }
   for (const GridAxis& g : k.grid) define(g.var, false);
   machine();
+  for (const Tensor& t : k.tensors) tensor(t);
   body(k.body);
   return problems_;
 }

@@ -396,6 +396,7 @@ void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kAsyncCommit:
     case StmtKind::kTile:
     case StmtKind::kArrival:
+    case StmtKind::kTensorCopy:
     case StmtKind::kGroupMma:
     case StmtKind::kGroupMmaCommit:
     case StmtKind::kGroupMmaWait:

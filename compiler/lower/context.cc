@@ -438,6 +438,7 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->thread = workgroup.thread;
   k->subgroup = workgroup.subgroup;
   k->cluster = workgroup.cluster;
+  k->tensors = workgroup.tensors;
   work_.on_matrix_units |= cost.matrix_units;
   variants_.push_back({level, std::move(k), cost});
 }

@@ -104,6 +104,7 @@ struct Workgroup {
   kernel::Var thread = nullptr;
   int subgroup = 0;
   int cluster = 1;
+  std::vector<kernel::Tensor> tensors = {};
 };
 
 class DispatchBuilder {

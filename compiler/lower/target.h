@@ -73,7 +73,7 @@ struct GpuModel {
   int64_t workgroup_memory;  // bytes of a workgroup
   int registers;             // 32-bit ones of a thread
   bool has_mma, has_async_copy;
-  bool has_group_mma;     // products of 128 threads (kernel/ir.h)
+  bool has_group_mma;     // products of 128 threads, and copies of boxes of tensors (kernel/ir.h)
   int cores;              // multiprocessors
   double flops;           // f32 multiply-adds a second, twice
   double bandwidth;       // bytes a second from memory

@@ -97,6 +97,30 @@ module::EntryLaunch entry_launch(const kernel::Kernel& kernel) {
           reports_faults(kernel.body) ? kReportsFaults : 0};
 }
 
+module::TensorAxis tensor_axis(const kernel::Kernel& kernel, const kernel::TensorAxis& axis) {
+  uint32_t flags = 0;  // TERN_HAL_TENSOR_SIZE_PARAM, ..._STRIDE_PARAM
+  const auto number = [&](const kernel::Expr& e, uint32_t is_param) -> int64_t {
+    if (e->kind == kernel::ExprKind::kConst) return e->i;
+    flags |= is_param;
+    const auto at = std::find_if(kernel.params.begin(), kernel.params.end(),
+                                 [&](const kernel::Param& p) { return p.var == e->var; });
+    return at - kernel.params.begin();
+  };
+  const int64_t size = number(axis.size, 1), stride = number(axis.stride, 2);
+  return {size, stride, static_cast<uint32_t>(axis.box), flags};
+}
+
+void add_tensors(const kernel::Kernel& kernel, uint32_t entry, ExecutableImage& image) {
+  for (const kernel::Tensor& t : kernel.tensors) {
+    const auto binding = std::find(kernel.bindings.begin(), kernel.bindings.end(), t->buffer);
+    image.tensors.emplace_back(entry, static_cast<uint32_t>(binding - kernel.bindings.begin()),
+                               static_cast<uint32_t>(dtype_bits(t->buffer->type.dtype) / 8),
+                               t->swizzled ? 1 : 0, static_cast<uint32_t>(image.tensor_axes.size()),
+                               static_cast<uint32_t>(t->axes.size()), static_cast<uint64_t>(t->offset));
+    for (const kernel::TensorAxis& axis : t->axes) image.tensor_axes.push_back(tensor_axis(kernel, axis));
+  }
+}
+
 module::ExecutableFormat module_format(lower::ImageFormat format) {
   switch (format) {
     case lower::ImageFormat::kElf:
@@ -115,14 +139,18 @@ void describe_image(const program::KernelPool::LevelKernels& level, const lower:
                     ExecutableImage& image) {
   image.kind = kind;
   image.launches.clear();
+  image.tensors.clear();
+  image.tensor_axes.clear();
   if (!lower::is_gpu(lower::level_arch(level.level))) return;
   // Code for compute capability 9.0 waits for the grids before it (render/cuda_prelude.cc: grid_wait).
   constexpr uint32_t kWaitsForGrid = 2;  // TERN_HAL_ENTRY_WAITS_FOR_GRID
   const uint32_t waits = kind.architecture == "sm_90a" ? kWaitsForGrid : 0;
+  constexpr uint32_t kTakesTensors = 4;  // TERN_HAL_ENTRY_TAKES_TENSORS
   for (const auto& kernel : level.kernels) {
+    add_tensors(*kernel, static_cast<uint32_t>(image.launches.size()), image);
     const module::EntryLaunch l = entry_launch(*kernel);
     image.launches.emplace_back(l.workgroup_x(), l.workgroup_y(), l.workgroup_z(), l.workgroup_memory(),
-                                l.flags() | waits);
+                                l.flags() | waits | (kernel->tensors.empty() ? 0 : kTakesTensors));
   }
 }
 
@@ -192,6 +220,8 @@ ModuleFile::ModuleFile(ModuleInput input) : input_(std::move(input)) {
     executable->entry_offsets = image.entry_offsets;
     executable->entry_names = image.entry_names;
     executable->entry_launches = image.launches;
+    executable->entry_tensors = image.tensors;
+    executable->tensor_axes = image.tensor_axes;
     module.executables.push_back(std::move(executable));
     size_.code += static_cast<int64_t>(image.image.size());
     offset = add_segment({{image.image, 0}}, module::SegmentKind::Code, module, offset);

@@ -23,6 +23,8 @@ struct ExecutableImage {
   // By describe_image:
   lower::ImageKind kind = {};
   std::vector<module::EntryLaunch> launches = {};  // GPUs: one an entry
+  std::vector<module::EntryTensor> tensors = {};   // CUDA
+  std::vector<module::TensorAxis> tensor_axes = {};
 };
 // What the pool says about an image that the toolchain has made.
 void describe_image(const program::KernelPool::LevelKernels& level, const lower::ImageKind& kind,

@@ -207,6 +207,7 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kTile:
       return fail("cooperative tiles have no form");
     case StmtKind::kArrival:
+    case StmtKind::kTensorCopy:
     case StmtKind::kAsyncCopy:
     case StmtKind::kGridWait:
     case StmtKind::kGroupMma:

@@ -27,7 +27,8 @@ constexpr string_view kReserved[] = {
     "gather",       "scatter",       "memcpy",     "fault_word",  "workgroup_memory",
     "load_aligned", "store_aligned", "load_lanes", "store_lanes", "lane_of",
     "Word",         "Words",         "WHOLE",      "flipped",     "uint4",
-    "uint2",        "exp",           "log",        "sin",         "cos"};
+    "uint2",        "exp",           "log",        "sin",         "cos",
+    "Tensor"};
 
 string scalar_definition(string_view name, string_view) {
   // The prelude has all but these; constructors, since a list of doubles does not narrow by itself.

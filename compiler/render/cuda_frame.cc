@@ -31,10 +31,12 @@ class CudaKernelPrinter : public KernelPrinter {
   std::string barrier_text(const Stmt& s) override {
     if (is_barrier(s, kernel::BarrierScope::kCluster)) return "cluster_barrier();";
     if (is_barrier(s, kernel::BarrierScope::kSubgroup)) return "__syncwarp();";
-    return group_registers_.empty() ? "__syncthreads();" : "group_visible(); __syncthreads();";
+    return group_registers_.empty() && kernel_.tensors.empty() ? "__syncthreads();"
+                                                               : "group_visible(); __syncthreads();";
   }
   std::string group_mma_text(const Stmt& s);
   std::string arrival_text(const Stmt& s);
+  std::string tensor_copy_text(const Stmt& s);
   std::string pinned();
   // Where an operand of a product of groups begins: `chunks` of 16 bytes behind an address that its
   // neighbours have in common.
@@ -159,7 +161,9 @@ std::string CudaKernelPrinter::arrival_text(const Stmt& s) {
   const std::string counter = fmt::format("{} + {}", at.base, at.index);
   switch (s->arrival) {
     case kernel::ArrivalOp::kStart:
-      return fmt::format("arrivals_start({}, {});", counter, kernel_.threads);
+      return fmt::format(
+          "arrivals_start({}, {});", counter,
+          s->value ? *kernel::int_value(s->value) * kernel_.subgroup : int64_t{kernel_.threads});
     case kernel::ArrivalOp::kArrive:
       return fmt::format("arrive({});", counter);
     case kernel::ArrivalOp::kCopied:
@@ -170,7 +174,19 @@ std::string CudaKernelPrinter::arrival_text(const Stmt& s) {
   }
 }
 
+// Coordinates go innermost first.
+std::string CudaKernelPrinter::tensor_copy_text(const Stmt& s) {
+  const MemoryAccess to = expr_.access(s->buffer, s->index, nullptr, 1);
+  const MemoryAccess counter = expr_.access(s->value->buffer, s->value->args[0], nullptr, 1);
+  std::string at;
+  for (size_t d = s->at.size(); d-- > 0;) at += ", (i32)(" + expr_.text(s->at[d]) + ")";
+  return fmt::format("tensor_copy<{}>({} + {}, {}, {} + {}{});",
+                     s->tensor->box_elements() * dtype_bits(s->buffer->type.dtype) / 8, to.base, to.index,
+                     name_of(s->tensor.get(), s->tensor->name), counter.base, counter.index, at);
+}
+
 std::string CudaKernelPrinter::async_text(const Stmt& s) {
+  if (s->kind == StmtKind::kTensorCopy) return tensor_copy_text(s);
   if (s->kind == StmtKind::kGridWait) return wait_text();
   if (s->kind == StmtKind::kArrival) return arrival_text(s);
   if (s->kind == StmtKind::kGroupMma) return group_mma_text(s);
@@ -220,10 +236,13 @@ void CudaKernelPrinter::parameters() {
     values.push_back(fresh(name_of(p.var) + "_param"));
     add(fmt::format("i64 {}", values.back()));
   }
+  for (const kernel::Tensor& t : kernel_.tensors)
+    add(fmt::format("const __grid_constant__ Tensor {}", name_of(t.get(), t->name)));
   if (can_fail(kernel_)) add("i32* fault_word");
   linef("({}) {{", list);
   ++depth_;
   line("grid_start();");
+  for (const kernel::Tensor& t : kernel_.tensors) linef("tensor_prefetch({});", name_of(t.get(), t->name));
   for (const std::string& pointer : pointers) line(pointer);
   if (!waits_itself_) line(wait_text());
   for (size_t k = 0; k < values.size(); ++k) {

@@ -376,6 +376,27 @@ inline void arrivals_wait(u64* at, u32 parity) {
   const u32 shared = (u32)__cvta_generic_to_shared(at);
   asm volatile("{ .reg .pred p; wait: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done; bra wait; done: }" ::"r"(shared), "r"(parity) : "memory");
 }
+// What the driver makes of an entry's tensors (schemas/abi/kernel_abi.h).
+struct alignas(64) Tensor { u64 words[16]; };
+inline void tensor_prefetch(const Tensor& tensor) {
+  if (threadIdx.x == 0) asm volatile("prefetch.tensormap [%0];" ::"l"((u64)&tensor) : "memory");
+}
+// A box, Bytes long, that the counter's phase waits for: one thread of a warp asks for it. Innermost coordinate first.
+#define TENSOR_COPY(rank, parameters, text, ...)                                                                     \
+  template <int Bytes> void tensor_copy(void* to, const Tensor& tensor, u64* counter, parameters) {                   \
+    if (threadIdx.x % 32 != 0) return;                                                                               \
+    const u32 shared = (u32)__cvta_generic_to_shared(to), at = (u32)__cvta_generic_to_shared(counter);               \
+    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(at), "n"(Bytes) : "memory");       \
+    asm volatile("cp.async.bulk.tensor." rank ".shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {" text  \
+                 "}], [%2];" ::"r"(shared), "l"((u64)&tensor), "r"(at), __VA_ARGS__ : "memory");                     \
+  }
+#define COMMA ,
+TENSOR_COPY("1d", i32 a, "%3", "r"(a))
+TENSOR_COPY("2d", i32 a COMMA i32 b, "%3, %4", "r"(a), "r"(b))
+TENSOR_COPY("3d", i32 a COMMA i32 b COMMA i32 c, "%3, %4, %5", "r"(a), "r"(b), "r"(c))
+TENSOR_COPY("4d", i32 a COMMA i32 b COMMA i32 c COMMA i32 d, "%3, %4, %5, %6", "r"(a), "r"(b), "r"(c), "r"(d))
+TENSOR_COPY("5d", i32 a COMMA i32 b COMMA i32 c COMMA i32 d COMMA i32 e, "%3, %4, %5, %6, %7", "r"(a), "r"(b), "r"(c), "r"(d),
+            "r"(e))
 // The first `given` of Bytes bytes; the rest becomes 0.
 template <int Bytes> void async_copy(void* to, const void* from, i32 given = Bytes) {
   u32 shared = (u32)__cvta_generic_to_shared(to);

@@ -193,6 +193,8 @@ void GlslPrinter::stmt(const Stmt& s) {
     case StmtKind::kAsyncCommit:
     case StmtKind::kAsyncWait:
       return fail("asynchronous copies have no form");
+    case StmtKind::kTensorCopy:
+      return fail("copies of tensors have no form");
     case StmtKind::kArrival:
       return fail("counts of arrivals have no form");
     case StmtKind::kTile:

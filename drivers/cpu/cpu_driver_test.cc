@@ -90,7 +90,7 @@ TEST_CASE("executables: an entry outside the code, a missing function") {
   REQUIRE_OK(f.make({}, &device));
   tern_hal_executable_t* executable = nullptr;
   const tern_hal_entry_t entry = {tern_string_view("conv1"), 0, nullptr, 0, 0, {}};
-  tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, &entry, 1};
+  tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, &entry, 1, nullptr, 0};
   CHECK(take_text(tern_hal_executable_create(device, &desc, &executable)) ==
         "INVALID_ARGUMENT: The kernel 'conv1' has no function.");
   desc.format = TERN_HAL_EXECUTABLE_ELF;

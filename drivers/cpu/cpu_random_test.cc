@@ -128,7 +128,7 @@ struct Fixture {
     REQUIRE_OK(tern_cpu_driver_register(&registry));
     REQUIRE_OK(tern_hal_driver_create_device(registry.drivers[0], &desc, allocator.get(), &device));
     const tern_hal_entry_t entry = {tern_string_view("mix"), 0, mix_kernel, 2, 2, {}};
-    const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, &entry, 1};
+    const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, &entry, 1, nullptr, 0};
     REQUIRE_OK(tern_hal_executable_create(device, &code, &kernels));
   }
   ~Fixture() {

@@ -76,7 +76,8 @@ struct Fixture {
         {tern_string_view("scratch"), 0, scratch_kernel, 1, 0, {}},
         {tern_string_view("counting"), 0, counting_kernel, 0, 0, {}},
     };
-    const tern_hal_executable_desc_t executable = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 4};
+    const tern_hal_executable_desc_t executable = {
+        TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 4, nullptr, 0};
     REQUIRE_OK(tern_hal_executable_create(device, &executable, &kernels));
   }
   ~Fixture() {

@@ -97,6 +97,21 @@ constexpr int CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4;
 constexpr unsigned char CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC = 1;
 constexpr unsigned char CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC = 1;
 
+// CUtensorMapDataType: by size alone, since copies move bits.
+constexpr int CU_TENSOR_MAP_DATA_TYPE_UINT8 = 0;
+constexpr int CU_TENSOR_MAP_DATA_TYPE_UINT16 = 1;
+constexpr int CU_TENSOR_MAP_DATA_TYPE_UINT32 = 2;
+constexpr int CU_TENSOR_MAP_DATA_TYPE_UINT64 = 4;
+constexpr int CU_TENSOR_MAP_INTERLEAVE_NONE = 0;
+constexpr int CU_TENSOR_MAP_SWIZZLE_NONE = 0;
+constexpr int CU_TENSOR_MAP_SWIZZLE_128B = 3;
+constexpr int CU_TENSOR_MAP_L2_PROMOTION_L2_256B = 3;
+constexpr int CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE = 0;
+
+struct alignas(64) CUtensorMap {
+  unsigned long long opaque[16];
+};
+
 struct CUDA_KERNEL_NODE_PARAMS {  // _v2
   CUfunction func;
   unsigned gridDimX, gridDimY, gridDimZ;
@@ -157,6 +172,6 @@ struct CUmemPoolProps {
 
 static_assert(sizeof(CUDA_KERNEL_NODE_PARAMS) == 72 && sizeof(CUDA_MEMCPY3D) == 200 &&
               sizeof(CUDA_MEMSET_NODE_PARAMS) == 40 && sizeof(CUgraphEdgeData) == 8 &&
-              sizeof(CUmemPoolProps) == 88);
+              sizeof(CUmemPoolProps) == 88 && sizeof(CUtensorMap) == 128);
 
 }  // namespace tern::cuda

@@ -35,11 +35,16 @@ void destroy(tern_hal_command_buffer_t* base) {
   tern_release(allocator, commands->nodes, commands->step_count * sizeof(CUgraphNode));
   tern_release(allocator, commands->args, commands->arg_count * sizeof(uint64_t));
   tern_release(allocator, commands->arg_pointers, commands->arg_count * sizeof(void*));
+  tern_release(allocator, commands->tensors, commands->tensor_count * sizeof(CUtensorMap));
   tern_release(allocator, commands, sizeof(CommandBuffer));
 }
 
 const tern_hal_launch_t& launch_of(const tern_hal_command_t& command) {
   return command.executable->entries[command.entry].launch;
+}
+
+const Function& function_of(const tern_hal_command_t& command) {
+  return cuda_executable_function(command.executable, command.entry);
 }
 
 bool is_parameter(const tern_hal_operand_t& operand) {
@@ -63,14 +68,15 @@ bool is_dynamic(const CommandBuffer* commands, const tern_hal_command_t& command
 // Counts and lists the steps. The commands do not change after `end`, so this is done once.
 tern_status_t make_steps(CommandBuffer* commands) {
   const tern_hal_command_buffer_t& head = commands->head;
-  uint32_t steps = 0, args = 0, faults = 0;
+  uint32_t steps = 0, args = 0, faults = 0, tensors = 0;
   for (uint32_t i = 0; i < head.command_count; ++i) {
     const tern_hal_command_t& command = head.commands[i];
     steps += command.kind != TERN_HAL_COMMAND_BARRIER;
     if (command.kind != TERN_HAL_COMMAND_DISPATCH) continue;
     const bool reports = launch_of(command).flags & TERN_HAL_ENTRY_REPORTS_FAULTS;
-    args += command.binding_count + command.param_count + reports;
+    args += command.binding_count + command.param_count + function_of(command).tensor_count + reports;
     faults += reports;
+    tensors += function_of(command).tensor_count;
   }
   tern_allocator_t allocator = head.device->allocator;
   const bool allocated =
@@ -79,7 +85,10 @@ tern_status_t make_steps(CommandBuffer* commands) {
   const bool args_allocated =
       allocate(allocator, args, &commands->args) && allocate(allocator, args, &commands->arg_pointers);
   commands->arg_count = args;
-  if (!allocated || !args_allocated) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
+  const bool tensors_allocated = allocate(allocator, tensors, &commands->tensors);
+  commands->tensor_count = tensors;
+  if (!allocated || !args_allocated || !tensors_allocated)
+    return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
   for (uint32_t i = 0; i < args; ++i) commands->arg_pointers[i] = &commands->args[i];
   commands->fault_count = faults;
   return TERN_OK;
@@ -87,7 +96,7 @@ tern_status_t make_steps(CommandBuffer* commands) {
 
 void fill_steps(CommandBuffer* commands) {
   const tern_hal_command_buffer_t& head = commands->head;
-  uint32_t next = 0, next_arg = 0, next_fault = 0, phase = 0;
+  uint32_t next = 0, next_arg = 0, next_fault = 0, next_tensor = 0, phase = 0;
   bool phase_is_empty = true;
   for (uint32_t i = 0; i < head.command_count; ++i) {
     const tern_hal_command_t& command = head.commands[i];
@@ -104,9 +113,14 @@ void fill_steps(CommandBuffer* commands) {
     step.dynamic = is_dynamic(commands, command);
     if (command.kind != TERN_HAL_COMMAND_DISPATCH) continue;
     const bool reports = launch_of(command).flags & TERN_HAL_ENTRY_REPORTS_FAULTS;
-    step.function = cuda_executable_function(command.executable, command.entry).handle;
+    const Function& function = function_of(command);
+    step.function = function.handle;
     step.first_arg = next_arg;
-    step.arg_count = command.binding_count + command.param_count + reports;
+    step.first_tensor = next_tensor;
+    step.arg_count = command.binding_count + command.param_count + function.tensor_count + reports;
+    const uint32_t behind = next_arg + command.binding_count + command.param_count;
+    for (uint32_t k = 0; k < function.tensor_count; ++k)
+      commands->arg_pointers[behind + k] = &commands->tensors[next_tensor++];
     step.fault = reports ? ++next_fault : 0;
     next_arg += step.arg_count;
   }
@@ -141,6 +155,9 @@ class Resolver {
       TERN_RETURN_IF_ERROR_CONTEXT(grid(command, &work), "\n - While dispatching '%.*s' (command %u)",
                                    TERN_SV_ARG(command.label), step.command);
       arguments(command, step);
+      TERN_RETURN_IF_ERROR_CONTEXT(tensors(command, step, work.enabled),
+                                   "\n - While dispatching '%.*s' (command %u)", TERN_SV_ARG(command.label),
+                                   step.command);
     } else {
       TERN_RETURN_IF_ERROR_CONTEXT(transfer(command, &work), "\n - While preparing command %u", step.command);
     }
@@ -177,7 +194,7 @@ class Resolver {
       work->grid[i] = empty ? 1 : static_cast<uint32_t>(count);
     }
     work->enabled = !empty;
-    const Function& function = cuda_executable_function(command.executable, command.entry);
+    const Function& function = function_of(command);
     const uint64_t shared =
         launch_of(command).workgroup_memory + static_cast<uint64_t>(value(command.scratch));
     if (shared > function.dynamic_limit) {
@@ -204,7 +221,25 @@ class Resolver {
     for (uint32_t i = 0; i < command.param_count; ++i) {
       set(next++, static_cast<uint64_t>(value(head.params[command.first_param + i])));
     }
+    next += function_of(command).tensor_count;
     if (step.fault) set(next, commands_->fault_address + (step.fault - 1) * sizeof(int32_t));
+  }
+
+  // Made anew where an argument differs; of what is not known yet, or does not run, there are none.
+  tern_status_t tensors(const tern_hal_command_t& command, Step& step, bool enabled) {
+    const Function& function = function_of(command);
+    if (function.tensor_count == 0 || (step.tensors_ready && !changed_)) return TERN_OK;
+    step.tensors_ready = enabled && (known_ || !step.dynamic);
+    if (!step.tensors_ready) return TERN_OK;
+    const uint64_t* args = commands_->args + step.first_arg;
+    for (uint32_t k = 0; k < function.tensor_count; ++k) {
+      const tern_hal_tensor_t& tensor = function.tensors[k];
+      TERN_RETURN_IF_ERROR(cuda_tensor_encode(device_, tensor, args[tensor.binding],
+                                              args + command.binding_count,
+                                              &commands_->tensors[step.first_tensor + k]));
+    }
+    changed_ = true;
+    return TERN_OK;
   }
 
   tern_status_t transfer(const tern_hal_command_t& command, Work* work) {

@@ -33,8 +33,10 @@ struct Step {
   uint32_t phase;    // phases are numbered from 0, empty ones left out
   uint32_t first_arg;
   uint32_t arg_count;
-  uint32_t fault;    // 1 + index of its fault word; 0: none
-  uint32_t dynamic;  // depends on external slots or parameters
+  uint32_t fault;          // 1 + index of its fault word; 0: none
+  uint32_t dynamic;        // depends on external slots or parameters
+  uint32_t first_tensor;   // its tensor maps, which come behind its parameters
+  uint32_t tensors_ready;  // they show its arguments
 };
 
 struct CommandBuffer {
@@ -48,8 +50,10 @@ struct CommandBuffer {
   Step* steps;
   CUgraphNode* nodes;   // one a step
   uint64_t* args;       // kernels' arguments, 64 bits each
-  void** arg_pointers;  // to each of them
-  int32_t* faults;      // pinned words that kernels write (schemas/abi/kernel_abi.h)
+  void** arg_pointers;  // to each of them, or to a tensor map
+  uint32_t tensor_count;
+  CUtensorMap* tensors;
+  int32_t* faults;  // pinned words that kernels write (schemas/abi/kernel_abi.h)
   CUdeviceptr fault_address;
   CUevent* events;  // for profiling: one before each step and one behind the last; made when first wanted
   uint64_t last_serial;  // of its last submission
@@ -75,6 +79,11 @@ tern_status_code_t cuda_command_buffer_take_fault(CommandBuffer* commands);
 // That failure with its sentence.
 TERN_MUST_USE tern_status_t cuda_command_buffer_failure(const CommandBuffer* commands,
                                                         tern_status_code_t code);
+
+// cuda_tensor.cc
+// What a kernel sees of a binding at `address`; params: of its dispatch, 64 bits each.
+TERN_MUST_USE tern_status_t cuda_tensor_encode(Device* device, const tern_hal_tensor_t& tensor,
+                                               CUdeviceptr address, const uint64_t* params, CUtensorMap* out);
 
 // cuda_graph.cc
 // Builds the graph of the steps and instantiates it.

@@ -58,7 +58,8 @@ tern_status_t query_capability(tern_hal_device_t* base, uint32_t id, int64_t* ou
       *out_value = limits.driver_version;
       break;
     case cuda_wgmma:
-      *out_value = limits.major == 9 && limits.minor == 0;
+      *out_value = limits.major == 9 && limits.minor == 0 &&
+                   cast_device(base)->symbols.TensorMapEncodeTiled != nullptr;
       break;
     default:
       break;

@@ -46,8 +46,8 @@ tern_status_t make_executable(tern_hal_device_t* device, const char* code, tern_
                                  {tern_string_view("fail"), 0, nullptr, 0, 2, {}}};
   entries[kMark].launch.flags = TERN_HAL_ENTRY_WAITS_FOR_GRID;
   entries[kFail].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
-  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(code, strlen(code)),
-                                           entries, 2};
+  const tern_hal_executable_desc_t desc = {
+      TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(code, strlen(code)), entries, 2, nullptr, 0};
   return tern_hal_executable_create(device, &desc, out);
 }
 
@@ -322,7 +322,8 @@ TEST_CASE("code that does not load says why") {
         "\nfake ptxas: no .version");
   CHECK_CODE(make_executable(f.device, ".version 7.5 .entry mark(", &made), NOT_FOUND);
   const uint8_t elf[64] = {0x7f, 'E', 'L', 'F', 2};
-  tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_CUBIN, 1, tern_const_bytes(elf, 40), nullptr, 0};
+  tern_hal_executable_desc_t desc = {
+      TERN_HAL_EXECUTABLE_CUBIN, 1, tern_const_bytes(elf, 40), nullptr, 0, nullptr, 0};
   CHECK(take_text(tern_hal_executable_create(f.device, &desc, &made)) ==
         "MALFORMED: The executable (40 bytes) is neither a whole cubin nor a whole fatbin.");
   desc.format = TERN_HAL_EXECUTABLE_ELF;
@@ -502,4 +503,108 @@ TEST_CASE("everything goes back, with a memory pool and without, also when a cal
   TestAllocator allocator;
   CHECK(scenario(allocator) == TERN_STATUS_OK);
   CHECK(fake.live() == before);
+}
+
+namespace {
+
+// One kernel that marks its binding through a tensor map: rows of 8 bytes 16 apart, as many as its parameter
+// says.
+struct TensorFixture : Fixture {
+  tern_hal_executable_t* tensors = nullptr;
+
+  tern_status_t load(tern_hal_tensor_axis_t outer = {0, 16, 4, TERN_HAL_TENSOR_SIZE_PARAM}) {
+    static const char code[] = ".version 8.0\n.entry mark_tensor(\n";
+    tern_hal_entry_t entry = {tern_string_view("mark_tensor"), 0, nullptr, 1, 1, {}};
+    entry.launch.flags = TERN_HAL_ENTRY_TAKES_TENSORS;
+    const tern_hal_tensor_t tensor = {0, 0, 1, 0, 0, 2, {outer, {8, 1, 16, 0}}};
+    const tern_hal_executable_desc_t desc = {
+        TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(code, sizeof(code) - 1), &entry, 1, &tensor, 1};
+    return tern_hal_executable_create(device, &desc, &tensors);
+  }
+  ~TensorFixture() { tern_hal_executable_release(tensors); }
+
+  tern_hal_command_buffer_t* record(uint8_t slot_class, tern_hal_operand_t rows) {
+    const tern_hal_command_buffer_desc_t desc = {&slot_class, 1, 1};
+    tern_hal_command_buffer_t* commands = nullptr;
+    REQUIRE_OK(tern_hal_command_buffer_create(device, &desc, &commands));
+    const tern_hal_binding_t binding = {0, TERN_HAL_ACCESS_READ | TERN_HAL_ACCESS_WRITE,
+                                        tern_hal_constant(16), tern_hal_constant(16)};
+    tern_hal_dispatch_t dispatch = {};
+    dispatch.executable = tensors;
+    dispatch.bindings = &binding;
+    dispatch.binding_count = 1;
+    dispatch.params = &rows;
+    dispatch.param_count = 1;
+    dispatch.grid_rank = 1;
+    dispatch.grid[0] = tern_hal_constant(1);
+    dispatch.label = tern_string_view("MatMul_1");
+    REQUIRE_OK(tern_hal_command_buffer_dispatch(commands, &dispatch));
+    return commands;
+  }
+  tern_status_t run(tern_hal_command_buffer_t* commands, tern_hal_buffer_t* external, int64_t rows) {
+    const tern_hal_range_t table = {external, 0, TERN_HAL_WHOLE};
+    tern_hal_submit_t submission = {};
+    submission.command_buffer = commands;
+    submission.bindings = &table;
+    submission.binding_count = 1;
+    submission.params = &rows;
+    submission.param_count = 1;
+    return tern_hal_device_submit(device, &submission);
+  }
+  static int marks(tern_hal_buffer_t* buffer) {
+    uint8_t byte = 0;
+    REQUIRE_OK(tern_hal_buffer_read(buffer, 16, &byte, 1));
+    return byte;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("tensor maps follow new bindings and parameters, without another graph") {
+  TensorFixture f;
+  REQUIRE_OK(f.load());
+  tern_hal_command_buffer_t* commands = f.record(TERN_HAL_SLOT_EXTERNAL, tern_hal_parameter(0));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  CHECK(f.fake.calls("cuTensorMapEncodeTiled") == 0);  // nothing is known yet
+  tern_hal_buffer_t *first = f.buffer(64), *second = f.buffer(64);
+  REQUIRE_OK(f.run(commands, first, 3));
+  REQUIRE_OK(f.run(commands, first, 3));
+  CHECK(f.fake.calls("cuTensorMapEncodeTiled") == 1);
+  REQUIRE_OK(f.run(commands, first, 2));
+  REQUIRE_OK(f.run(commands, second, 2));
+  CHECK(f.fake.calls("cuTensorMapEncodeTiled") == 3);
+  CHECK(f.fake.calls("cuGraphInstantiate") == 1);
+  CHECK(TensorFixture::marks(first) == 3);
+  CHECK(TensorFixture::marks(second) == 1);
+  CHECK_CODE(f.run(commands, second, 0), OUT_OF_RANGE);
+  REQUIRE_OK(f.run(commands, second, 1));
+  CHECK(TensorFixture::marks(second) == 2);
+  tern_hal_command_buffer_release(commands);
+  for (auto* buffer : {first, second}) tern_hal_buffer_release(buffer);
+}
+
+TEST_CASE("tensor maps of an arena are made with the recording") {
+  TensorFixture f;
+  REQUIRE_OK(f.load());
+  tern_hal_command_buffer_t* commands = f.record(TERN_HAL_SLOT_ARENA, tern_hal_constant(3));
+  tern_hal_buffer_t* arena = f.buffer(64);
+  REQUIRE_OK(tern_hal_command_buffer_bind(commands, 0, {arena, 0, TERN_HAL_WHOLE}));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  CHECK(f.fake.calls("cuTensorMapEncodeTiled") == 1);
+  tern_hal_submit_t submission = {};
+  const int64_t unused = 0;
+  submission.command_buffer = commands;
+  submission.params = &unused;
+  submission.param_count = 1;
+  REQUIRE_OK(tern_hal_device_submit(f.device, &submission));
+  CHECK(TensorFixture::marks(arena) == 1);
+  CHECK(f.fake.calls("cuTensorMapEncodeTiled") == 1);
+  tern_hal_command_buffer_release(commands);
+  tern_hal_buffer_release(arena);
+}
+
+TEST_CASE("tensors that cannot be are refused with the executable") {
+  TensorFixture f;
+  CHECK_CODE(f.load({1, 16, 4, TERN_HAL_TENSOR_SIZE_PARAM}), INVALID_ARGUMENT);
+  CHECK_CODE(f.load({3, 16, 257, 0}), INVALID_ARGUMENT);
 }

@@ -15,6 +15,8 @@ struct Executable {
   CUmodule module;
   Function* functions;
   uint32_t function_count;
+  tern_hal_tensor_t* tensors;
+  uint32_t tensor_count;
 };
 
 // Work that runs the code may be under way.
@@ -27,6 +29,7 @@ void destroy_parts(Executable* executable) {
     (void)device->symbols.ModuleUnload(executable->module);
   }
   tern_release(allocator, executable->functions, executable->function_count * sizeof(Function));
+  tern_release(allocator, executable->tensors, executable->tensor_count * sizeof(tern_hal_tensor_t));
   tern_release(allocator, executable, sizeof(Executable));
 }
 
@@ -96,6 +99,31 @@ tern_status_t find_function(Device* device, CUmodule module, const tern_hal_entr
   return TERN_OK;
 }
 
+// The tensors of each entry, which follow each other.
+tern_status_t copy_tensors(Executable* executable, const tern_hal_executable_desc_t* desc) {
+  if (desc->tensor_count == 0) return TERN_OK;
+  Device* device = executable->device;
+  [[maybe_unused]] tern_allocator_t allocator = device->head.allocator;
+  if (!device->symbols.TensorMapEncodeTiled) {
+    return tern_status_make(
+        allocator, TERN_STATUS_INCOMPATIBLE,
+        "The executable's kernels take tensor maps, and the NVIDIA driver has no entry point "
+        "'cuTensorMapEncodeTiled'.");
+  }
+  const size_t bytes = desc->tensor_count * sizeof(tern_hal_tensor_t);
+  executable->tensors =
+      static_cast<tern_hal_tensor_t*>(tern_allocate(allocator, bytes, alignof(tern_hal_tensor_t)));
+  if (!executable->tensors) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
+  memcpy(executable->tensors, desc->tensors, bytes);
+  executable->tensor_count = desc->tensor_count;
+  for (uint32_t i = desc->tensor_count; i-- > 0;) {
+    Function& function = executable->functions[executable->tensors[i].entry];
+    function.tensors = &executable->tensors[i];
+    ++function.tensor_count;
+  }
+  return TERN_OK;
+}
+
 tern_status_t load(Executable* executable, const tern_hal_executable_desc_t* desc) {
   Device* device = executable->device;
   tern_allocator_t allocator = device->head.allocator;
@@ -109,13 +137,14 @@ tern_status_t load(Executable* executable, const tern_hal_executable_desc_t* des
   executable->functions = static_cast<Function*>(
       tern_allocate(allocator, desc->entry_count * sizeof(Function), alignof(Function)));
   if (desc->entry_count && !executable->functions) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
+  for (uint32_t i = 0; i < desc->entry_count; ++i) executable->functions[i] = {};
   executable->function_count = desc->entry_count;
   for (uint32_t i = 0; i < desc->entry_count; ++i) {
     TERN_RETURN_IF_ERROR_CONTEXT(
         find_function(device, executable->module, desc->entries[i], &executable->functions[i]),
         "\n - While looking up the kernel '%.*s'", TERN_SV_ARG(desc->entries[i].name));
   }
-  return TERN_OK;
+  return copy_tensors(executable, desc);
 }
 
 }  // namespace

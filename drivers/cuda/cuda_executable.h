@@ -8,6 +8,8 @@ namespace tern::cuda {
 struct Function {
   CUfunction handle;
   uint32_t dynamic_limit;  // bytes of dynamic shared memory that a launch may ask for
+  uint32_t tensor_count;   // arguments behind its parameters
+  const tern_hal_tensor_t* tensors;
 };
 
 TERN_MUST_USE tern_status_t cuda_executable_create(tern_hal_device_t* device,

@@ -35,7 +35,7 @@ struct Fixture {
     REQUIRE_OK(tern_hal_driver_create_device(registry.drivers[0], &desc, allocator.get(), &device));
     const tern_hal_entry_t entries[2] = {{tern_string_view("conv_relu"), 0, no_kernel, 3, 2, {}},
                                          {tern_string_view("softmax"), 0, no_kernel, 1, 0, {}}};
-    const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 2};
+    const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 2, nullptr, 0};
     REQUIRE_OK(tern_hal_executable_create(device, &code, &executable));
   }
   ~Fixture() {
@@ -196,7 +196,7 @@ TEST_CASE("a lost device answers everything with DEVICE_LOST") {
   tern_hal_command_buffer_t* other_commands = nullptr;
   tern_hal_semaphore_t* other_semaphore = nullptr;
   tern_hal_executable_t* other_executable = nullptr;
-  const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, nullptr, 0};
+  const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, nullptr, 0, nullptr, 0};
   CHECK_CODE(tern_hal_device_query_capability(f.device, 0, &value), DEVICE_LOST);
   CHECK_CODE(tern_hal_device_wait_idle(f.device), DEVICE_LOST);
   CHECK_CODE(tern_hal_device_allocate_buffer(f.device, 0, 4, &other_buffer), DEVICE_LOST);
@@ -233,7 +233,7 @@ TEST_CASE("a line that is too long is cut and says so") {
                                        {{name.data(), 250}, 0, no_kernel, 0, 0, {}},
                                        {{name.data(), 250}, 0, no_kernel, 0, 0, {}},
                                        {{name.data(), 250}, 0, no_kernel, 0, 0, {}}};
-  const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 5};
+  const tern_hal_executable_desc_t code = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, 5, nullptr, 0};
   tern_hal_executable_t* executable = nullptr;
   REQUIRE_OK(tern_hal_executable_create(f.device, &code, &executable));
   tern_hal_executable_release(executable);

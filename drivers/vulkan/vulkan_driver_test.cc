@@ -70,8 +70,8 @@ struct Fixture {
     for (auto& entry : entries) {
       for (size_t i = 0; i < 3; ++i) entry.launch.workgroup_size[i] = size[i];
     }
-    const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV, 1,
-                                             tern_const_bytes(code.data(), code.size() * 4), entries, 4};
+    const tern_hal_executable_desc_t desc = {
+        TERN_HAL_EXECUTABLE_SPIRV, 1, tern_const_bytes(code.data(), code.size() * 4), entries, 4, nullptr, 0};
     return tern_hal_executable_create(device, &desc, out);
   }
 

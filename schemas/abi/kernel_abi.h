@@ -38,11 +38,16 @@ enum {
 // A kernel is an entry (`extern "C" __global__`) of a cubin, fatbin or PTX text, found by its name. Its
 // parameters are all 64 bits wide, in this order:
 //
-//   1. one device pointer a binding, in declared order, already offset, and a multiple of 16: kernels access up to 16
-//      bytes at once. Arena, constant memory and buffers that the runtime allocated begin at 256-byte boundaries; host
-//      memory that begins elsewhere than at a multiple of 16 is not imported.
+//   1. one device pointer a binding, in declared order, already offset, and a multiple of 16: kernels access
+//   up to 16
+//      bytes at once. Arena, constant memory and buffers that the runtime allocated begin at 256-byte
+//      boundaries; host memory that begins elsewhere than at a multiple of 16 is not imported.
 //   2. one int64 a scalar parameter, in declared order.
-//   3. of entries with TERN_HAL_ENTRY_REPORTS_FAULTS: a pointer to an int32 *fault word* in host memory, 0 at
+//   3. of entries with TERN_HAL_ENTRY_TAKES_TENSORS: one tensor map a tensor that the executable declares for
+//   the
+//      entry (tern_hal_tensor_t), in that order: `const __grid_constant__ CUtensorMap`, 128 bytes, tiled,
+//      without interleaving, zeros outside. These alone are not 64 bits wide.
+//   4. of entries with TERN_HAL_ENTRY_REPORTS_FAULTS: a pointer to an int32 *fault word* in host memory, 0 at
 //   the start.
 //      A kernel whose data violates a contract stores a TERN_KERNEL_... there (any thread, plain store) and
 //      returns without touching memory out of bounds. This is what a CPU kernel's result is.

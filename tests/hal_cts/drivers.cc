@@ -21,7 +21,8 @@ tern_status_t create_linked_kernels(tern_hal_device_t* device, tern_hal_executab
       CTS_KERNELS(ROW)
 #undef ROW
   };
-  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, CTS_KERNEL_COUNT};
+  const tern_hal_executable_desc_t desc = {
+      TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, CTS_KERNEL_COUNT, nullptr, 0};
   return tern_hal_executable_create(device, &desc, out_kernels);
 }
 
@@ -34,8 +35,13 @@ tern_status_t create_elf_kernels(tern_hal_device_t* device, tern_hal_executable_
       CTS_KERNELS(ROW)
 #undef ROW
   };
-  const tern_hal_executable_desc_t desc = {
-      TERN_HAL_EXECUTABLE_ELF, 1, tern_const_bytes(image.data(), image.size()), entries, CTS_KERNEL_COUNT};
+  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_ELF,
+                                           1,
+                                           tern_const_bytes(image.data(), image.size()),
+                                           entries,
+                                           CTS_KERNEL_COUNT,
+                                           nullptr,
+                                           0};
   return tern_hal_executable_create(device, &desc, out_kernels);
 }
 
@@ -52,8 +58,13 @@ tern_status_t create_ptx_kernels(tern_hal_device_t* device, tern_hal_executable_
   entries[CTS_KERNEL_add].launch.workgroup_size[0] = 64;
   entries[CTS_KERNEL_affine].launch.workgroup_size[0] = 64;
   entries[CTS_KERNEL_fail].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
-  const tern_hal_executable_desc_t desc = {
-      TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(text, sizeof(text) - 1), entries, CTS_KERNEL_COUNT};
+  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_PTX,
+                                           1,
+                                           tern_const_bytes(text, sizeof(text) - 1),
+                                           entries,
+                                           CTS_KERNEL_COUNT,
+                                           nullptr,
+                                           0};
   return tern_hal_executable_create(device, &desc, out_kernels);
 }
 
@@ -95,9 +106,13 @@ tern_status_t create_spirv_kernels(tern_hal_device_t* device, tern_hal_executabl
   entries[CTS_KERNEL_add].launch.workgroup_size[0] = 64;
   entries[CTS_KERNEL_affine].launch.workgroup_size[0] = 64;
   entries[CTS_KERNEL_fail].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
-  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV, 1,
-                                           tern_const_bytes(code.data(), code.size() * 4), entries,
-                                           CTS_KERNEL_COUNT};
+  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV,
+                                           1,
+                                           tern_const_bytes(code.data(), code.size() * 4),
+                                           entries,
+                                           CTS_KERNEL_COUNT,
+                                           nullptr,
+                                           0};
   return tern_hal_executable_create(device, &desc, out_kernels);
 }
 

@@ -1,3 +1,4 @@
+#include "hal/executable.h"
 #include "schemas/abi/dtypes.h"
 #include "schemas/module/file_header.h"
 #include "vm/module/verify.h"
@@ -82,6 +83,23 @@ struct ModuleVerifier {
     return TERN_OK;
   }
 
+  tern_status_t tensors(const Executable* executable) {
+    const Slice<EntryLaunch> launches = slice(executable->entry_launches());
+    const Slice<TensorAxis> axes = slice(executable->tensor_axes());
+    uint32_t entry = 0;
+    for (const EntryTensor& tensor : slice(executable->entry_tensors())) {
+      const bool good = tensor.entry() >= entry && tensor.entry() < launches.size &&
+                        tensor.binding() < kMaxBindings && tensor.axis_count() >= 1 &&
+                        tensor.axis_count() <= TERN_HAL_TENSOR_AXES &&
+                        axes.holds(tensor.first_axis(), tensor.axis_count()) &&
+                        launches[tensor.entry()].flags() & TERN_HAL_ENTRY_TAKES_TENSORS;
+      if (!good)
+        return MALFORMED("A tensor of an entry of executable '%s' is impossible.", text(executable->name()));
+      entry = tensor.entry();
+    }
+    return TERN_OK;
+  }
+
   // What a GPU's entries are found and run by. Formats that this reader does not know are taken for a GPU's.
   tern_status_t gpu_entries(const Executable* executable, uint64_t segment_length) {
     [[maybe_unused]] const char* name = text(executable->name());
@@ -101,6 +119,7 @@ struct ModuleVerifier {
                          launch.workgroup_memory());
       }
     }
+    TERN_RETURN_IF_ERROR(tensors(executable));
     if (executable->format() != ExecutableFormat::Spirv) return TERN_OK;
     if (count(executable->entry_offsets()) != entries)
       return MALFORMED("Executable '%s' has %u entries and %u offsets.", name, entries,

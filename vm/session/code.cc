@@ -12,7 +12,8 @@ namespace {
 
 using namespace module;
 
-constexpr uint32_t kKnownEntryFlags = TERN_HAL_ENTRY_REPORTS_FAULTS | TERN_HAL_ENTRY_WAITS_FOR_GRID;
+constexpr uint32_t kKnownEntryFlags =
+    TERN_HAL_ENTRY_REPORTS_FAULTS | TERN_HAL_ENTRY_WAITS_FOR_GRID | TERN_HAL_ENTRY_TAKES_TENSORS;
 
 // Failures that say that the device cannot take this code. Others (damage, missing trust, no memory) are
 // everybody's business.
@@ -67,6 +68,30 @@ tern_status_t fill_entries(Session& s, uint32_t index, const Executable* executa
   return TERN_OK;
 }
 
+// Those of entries that the program uses, since of others the bindings are not known. (verify_module.cc
+// checked the rest.)
+uint32_t fill_tensors(const Executable* executable, const tern_hal_entry_t* entries,
+                      tern_hal_tensor_t* tensors) {
+  const Slice<TensorAxis> axes = slice(executable->tensor_axes());
+  uint32_t filled = 0;
+  for (const EntryTensor& from : slice(executable->entry_tensors())) {
+    if (entries[from.entry()].binding_count == 0) continue;
+    tern_hal_tensor_t& tensor = tensors[filled++];
+    tensor = {from.entry(),
+              from.binding(),
+              from.element_size(),
+              from.swizzled(),
+              from.offset(),
+              from.axis_count(),
+              {}};
+    for (uint32_t i = 0; i < from.axis_count(); ++i) {
+      const TensorAxis& axis = axes[from.first_axis() + i];
+      tensor.axes[i] = {axis.size(), axis.stride(), axis.box(), axis.flags()};
+    }
+  }
+  return filled;
+}
+
 tern_status_t hal_format(Session& s, const Executable* executable, uint32_t* out_format) {
   switch (executable->format()) {
     case ExecutableFormat::Elf:
@@ -119,12 +144,19 @@ tern_status_t load_executable(Session& s, uint32_t index) {
       static_cast<tern_hal_entry_t*>(tern_allocate(s.allocator, size, alignof(tern_hal_entry_t)));
   if (size && !filled) return out_of_memory();
   if (size) memset(static_cast<void*>(filled), 0, size);
-  tern_status_t status = fill_entries(s, index, executable, filled, entries);
+  const size_t tensor_size = count(executable->entry_tensors()) * sizeof(tern_hal_tensor_t);
+  tern_hal_tensor_t* tensors =
+      static_cast<tern_hal_tensor_t*>(tern_allocate(s.allocator, tensor_size, alignof(tern_hal_tensor_t)));
+  tern_status_t status = tensor_size && !tensors ? out_of_memory() : TERN_OK;
+  if (status == TERN_OK) status = fill_entries(s, index, executable, filled, entries);
   tern_hal_executable_desc_t desc = {};
   desc.entries = filled;
   desc.entry_count = entries;
+  desc.tensors = tensors;
+  if (status == TERN_OK) desc.tensor_count = fill_tensors(executable, filled, tensors);
   if (status == TERN_OK) status = load_code(s, index, executable, &desc);
   tern_release(s.allocator, filled, size);
+  tern_release(s.allocator, tensors, tensor_size);
   return status == TERN_OK
              ? status
              : tern_status_annotate(status, "\n - While loading executable '%s'", text(executable->name()));

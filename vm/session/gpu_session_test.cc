@@ -226,6 +226,17 @@ TEST_CASE("GPU entries are verified") {
       load("newer ptx segment 1 if cuda_compute_capability >= 80 entries \"add\" workgroup 64 1 1 \"affine\"",
            "newer spirv segment 1 entries \"add\"@4 workgroup 64 1 1 \"affine\"@4") ==
       "Entry (1) of executable 'newer' begins at an impossible offset.");
+  const char* const kAdd = "\"add\" workgroup 64 1 1";
+  const std::string takes =
+      std::string(kAdd) + " flags 4 tensor 0 bytes 4 offset 4 axis 1 4 1 flags 1 axis 4 1 4";
+  CHECK(load(kAdd, (takes.substr(0, takes.find("axis 1")) + "axis 0 4 1 flags 1 axis 4 1 4").c_str()) ==
+        "ok");
+  CHECK(load(kAdd, takes.c_str())
+            .starts_with("Tensor (0) of the executable, of its entry (0), is impossible."));
+  CHECK(load(kAdd, (std::string(kAdd) + " tensor 0 bytes 4 axis 4 1 4").c_str()) ==
+        "A tensor of an entry of executable 'newer' is impossible.");
+  CHECK(load(kAdd, (std::string(kAdd) + " flags 4 tensor 0 bytes 4").c_str()) ==
+        "A tensor of an entry of executable 'newer' is impossible.");
   // Flags of a newer compiler: the entry cannot be run as it wants; the next executable can.
   CHECK(load("\"add\" workgroup 64 1 1 \"affine\"", "\"add\" workgroup 64 1 1 flags 64 \"affine\"") == "ok");
 }

@@ -261,8 +261,8 @@ void Assembler::executable(LineReader& in) {
   if (in.accept("segment")) executable->segment = in.index();
   executable->conditions = conditions(in);
   if (in.accept("entries")) {
-    while (in.ok() &&
-           !in.at_end()) {  // "name" or "name"@offset or @offset; GPUs: workgroup x y z memory n flags n
+    while (in.ok() && !in.at_end()) {  // "name" or "name"@offset or @offset; GPUs: workgroup x y z memory n
+                                       // flags n tensor …
       if (in.peek().kind == Token::kString) executable->entry_names.push_back(in.name());
       if (in.accept("@")) executable->entry_offsets.push_back(static_cast<uint64_t>(in.number()));
       if (in.accept("workgroup")) {
@@ -271,10 +271,27 @@ void Assembler::executable(LineReader& in) {
         const uint32_t flags = in.accept("flags") ? in.index() : 0;
         executable->entry_launches.emplace_back(x, y, z, memory, flags);
       }
+      while (in.accept("tensor")) tensor(in, *executable);
       if (in.peek().kind == Token::kWord) in.fail("'" + in.peek().text + "' is no entry");
     }
   }
   module().executables.push_back(std::move(executable));
+}
+
+// tensor BINDING bytes N (swizzled) (offset N) {axis SIZE STRIDE BOX flags N}: of the entry before
+void Assembler::tensor(LineReader& in, ExecutableT& executable) {
+  const uint32_t entry = static_cast<uint32_t>(executable.entry_launches.size()) - 1, binding = in.index();
+  in.expect("bytes");
+  const uint32_t bytes = in.index(), swizzled = in.accept("swizzled") ? 1 : 0;
+  const uint64_t offset = in.accept("offset") ? static_cast<uint64_t>(in.number()) : 0;
+  const uint32_t first = static_cast<uint32_t>(executable.tensor_axes.size());
+  while (in.ok() && in.accept("axis")) {
+    const int64_t size = in.number(), stride = in.number();
+    const uint32_t box = in.index(), flags = in.accept("flags") ? in.index() : 0;
+    executable.tensor_axes.emplace_back(size, stride, box, flags);
+  }
+  executable.entry_tensors.emplace_back(entry, binding, bytes, swizzled, first,
+                                        static_cast<uint32_t>(executable.tensor_axes.size()) - first, offset);
 }
 
 void Assembler::constant(LineReader& in) {

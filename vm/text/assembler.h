@@ -59,6 +59,7 @@ class Assembler {
   void segment(LineReader& in);
   void executable(LineReader& in);
   void constant(LineReader& in);
+  void tensor(LineReader& in, module::ExecutableT& executable);
   void source(LineReader& in);
   void slot(LineReader& in);
   void kernel(LineReader& in);

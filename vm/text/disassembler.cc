@@ -341,6 +341,18 @@ std::string executable(const ExecutableT& e) {
            str(launch.workgroup_z());
     if (launch.workgroup_memory()) out += " memory " + str(launch.workgroup_memory());
     if (launch.flags()) out += " flags " + str(launch.flags());
+    for (const EntryTensor& t : e.entry_tensors) {
+      if (t.entry() != i) continue;
+      out += " tensor " + str(t.binding()) + " bytes " + str(t.element_size()) +
+             (t.swizzled() ? " swizzled" : "");
+      if (t.offset()) out += " offset " + str(static_cast<int64_t>(t.offset()));
+      for (uint32_t k = 0; k < t.axis_count(); ++k) {
+        const TensorAxis* axis = at(e.tensor_axes, t.first_axis() + k);
+        if (!axis) break;
+        out += " axis " + str(axis->size()) + " " + str(axis->stride()) + " " + str(axis->box());
+        if (axis->flags()) out += " flags " + str(axis->flags());
+      }
+    }
   }
   return out + "\n";
 }

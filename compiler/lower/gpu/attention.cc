@@ -95,6 +95,16 @@ class Source {
     o.k = dispatch_.buffer_of(attention_.k);
     o.v = dispatch_.buffer_of(attention_.v);
     const Expr zero = int_const(0);
+    const auto rank = static_cast<size_t>(attention_.q->type.rank());
+    o.q_rows = rows_along(
+        attention_.q, rank - 2, rank - 1,
+        [=, this](const Expr& row) { return first_.a_index(b_, row, zero); }, dispatch_);
+    o.k_rows = rows_along(
+        attention_.k, rank - 1, rank - 2,
+        [=, this](const Expr& row) { return first_.b_index(b_, zero, row); }, dispatch_);
+    o.v_rows = rows_along(
+        attention_.v, rank - 2, rank - 1, [=, this](const Expr& row) { return last_.b_index(b_, row, zero); },
+        dispatch_);
     o.q_row = [=, this](const Expr& row) {
       return emitter_.address(attention_.q, first_.a_index(b_, row, zero));
     };
@@ -154,16 +164,19 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
     Source source(dispatch, attention);
     const AttentionShape& shape = source.shape;
     const bool group = model.has_group_mma && shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
-    const AttentionSchedule schedule = default_attention_schedule(
+    AttentionSchedule schedule = default_attention_schedule(
         context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
         std::max(shape.depth, shape.value_depth), model.cores, group);
+    const AttentionOperands operands = source.rows(dtype);
+    schedule.tensors = schedule.arrivals && operands.q_rows && operands.k_rows && operands.v_rows;
     if (schedule.text() == before) continue;  // the level gains nothing
     before = schedule.text();
     const kernel::Var thread = kernel::make_var("t");
     AttentionKernel made =
-        build_attention_kernel(shape, source.batch, schedule, thread, source.rows(dtype), dispatch.params());
+        build_attention_kernel(shape, source.batch, schedule, thread, operands, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
-                         {schedule.threads(), thread, 32}, {.matrix_units = true});
+                         {schedule.threads(), thread, 32, 1, std::move(made.tensors)},
+                         {.matrix_units = true});
   }
 }
 

@@ -90,6 +90,7 @@ class AttentionBuilder {
   kernel::Intrinsic mma_;
   Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;
   Buffer q_, out_, q_stage_, k_stage_, v_stage_, weights_;
+  kernel::Tensor q_tensor_, k_tensor_, v_tensor_;
   kernel::Var top_[2], sum_[2];
   Expr shrink_[2];
   ScoreScale scale_;

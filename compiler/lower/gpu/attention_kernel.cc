@@ -55,6 +55,7 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
   w.emit(kernel::block(s_.group ? all_keys_by_groups() : all_keys()));
   w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results()));
   out.body = w.take();
+  if (s_.tensors) out.tensors = {q_tensor_, k_tensor_, v_tensor_};
   return out;
 }
 
@@ -102,7 +103,10 @@ AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel
 
 std::string AttentionSchedule::text() const {
   return fmt::format("{}attention, {} queries x {} keys, warps {}x{}{}", group ? "group " : "", 16 * warps_m,
-                     block_keys, warps_m, warps_k, arrivals ? ", by arrivals" : "");
+                     block_keys, warps_m, warps_k,
+                     tensors    ? ", boxes"
+                     : arrivals ? ", by arrivals"
+                                : "");
 }
 
 }  // namespace tern::lower::gpu

@@ -17,6 +17,7 @@
 #include <functional>
 
 #include "compiler/kernel/ir.h"
+#include "compiler/lower/gpu/tensor_rows.h"
 
 namespace tern::lower::gpu {
 
@@ -25,6 +26,7 @@ struct AttentionSchedule {
   int block_keys = 64;    // of one part; a multiple of 16
   bool group = false;     // warps_m a multiple of 4, warps_k 1, depths multiples of 64
   bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
+  bool tensors = false;   // of arrivals: one warp asks for boxes of q, k and v
   int threads() const { return 32 * warps_m * warps_k; }
   std::string text() const;
 };
@@ -40,6 +42,7 @@ struct AttentionOperands {
   // one, a multiple of 8.
   kernel::Buffer q, k, v;
   std::function<kernel::Expr(const kernel::Expr& row)> q_row, k_row, v_row;
+  std::optional<TensorRows> q_rows, k_rows, v_rows;  // where they are tensors
   // What softmax sees for query m and key n, both in range: `product` scaled, masked.
   std::function<kernel::Expr(const kernel::Expr& m, const kernel::Expr& n, const kernel::Expr& product)>
       score;
@@ -52,6 +55,7 @@ struct AttentionOperands {
 struct AttentionKernel {
   std::vector<kernel::GridAxis> grid;
   std::vector<kernel::Stmt> body;
+  std::vector<kernel::Tensor> tensors = {};
 };
 
 // From shapes alone: few queries and heads leave processors idle, so that the keys are shared out too.

@@ -92,6 +92,17 @@ inline void check_attention(const AttentionTest& c) {
   o.q_row = row(shape.queries, c.depth);
   o.k_row = row(shape.keys, c.depth);
   o.v_row = row(shape.keys, c.value_depth);
+  const auto rows = [&](const kernel::Buffer& buffer, const Dim& count, int64_t width) {
+    return TensorRows{buffer,
+                      0,
+                      {{int_const(c.batch), params.expr(count * Dim(width))},
+                       {params.expr(count), int_const(width)},
+                       {int_const(width), int_const(1)}},
+                      [&](const Expr& at) { return std::vector<Expr>{kernel::var_expr(b), at}; }};
+  };
+  o.q_rows = rows(o.q, shape.queries, c.depth);
+  o.k_rows = rows(o.k, shape.keys, c.depth);
+  o.v_rows = rows(o.v, shape.keys, c.value_depth);
   const double scale = c.sharpness / std::sqrt(static_cast<double>(c.depth));
   o.score = [&](const Expr& m, const Expr& n, const Expr& product) {
     const Expr scaled = kernel::mul(product, kernel::float_const(scale));
@@ -106,6 +117,7 @@ inline void check_attention(const AttentionTest& c) {
   AttentionKernel body = c.build(shape, {b, Dim(c.batch), int_const(c.batch)}, made.thread, o, params);
   made.grid = body.grid;
   made.body = body.body;
+  made.tensors = body.tensors;
   made.params = params.params();
   kernel::simplify(made);
   kernel::assign_workgroup(made);

@@ -63,6 +63,7 @@ class Source {
     }
     MmaOperands o;
     o.dtype = dtype_;
+    o.b_batches = p_.b_batches;
     const int64_t rows = (p_.n.value() + 7) / 8 * 8, width = 8 * chunk_,
                   blocks = (p_.k.value() + width - 1) / width;
     o.b_buffer = weights;
@@ -104,6 +105,9 @@ class Source {
       o.a_chunk = [](const State& row, const State& depth) {
         return MmaChunk{kernel::add(row[0], depth[0]), nullptr};
       };
+      if (root_.kind == OpKind::kDot || p_.batch.is_const(1))
+        o.a_rows = rows_in_line(
+            x_, along, [this](const Expr& m) { return p_.a_index(b_, m, int_const(0)); }, dispatch_);
       return;
     }
     o.a_row = [](const Expr& m, Stmts&) { return State{m}; };
@@ -425,6 +429,12 @@ bool lower_computed_product(const Region& region, LoweringContext& context) {
   return true;
 }
 
+// TERN_BOXES: 0 none
+bool prefers_boxes(const MmaSchedule&) {
+  const char* text = std::getenv("TERN_BOXES");
+  return !text || std::string(text) != "0";
+}
+
 }  // namespace
 
 bool lower_mma_contraction(const Region& region, LoweringContext& context) {
@@ -467,19 +477,22 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   std::optional<MmaSchedule> before;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);
-    const MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
+    MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
     if (before && before->text() == schedule.text()) continue;  // the level gains nothing
     before = schedule;
     ElementEmitter emitter(dispatch);
     Source operands(dispatch, emitter, problem, dtype, true);
     kernel::GridAxis batch;
     const MmaOperands o = operands.operands(dispatch.bind(packed), batch);
+    schedule.tensors = schedule.group && schedule.split == 1 && dtype_bits(dtype) == 16 && o.a_rows &&
+                       prefers_boxes(schedule);
     const kernel::Var thread = kernel::make_var("t");
     MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
                                       thread, o, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                          fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                         {schedule.threads(), thread, 32, schedule.split}, {.matrix_units = true});
+                         {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors)},
+                         {.matrix_units = true});
   }
   dispatch.finish();
   return true;

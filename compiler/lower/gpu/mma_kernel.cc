@@ -6,6 +6,7 @@
 namespace tern::lower::gpu {
 namespace {
 
+using kernel::ArrivalOp;
 using kernel::BarrierScope;
 using kernel::Buffer;
 using kernel::Expr;
@@ -23,6 +24,7 @@ using Order = MmaSchedule::Order;
 constexpr int kRowChunks = 8;   // of a row of packed B
 constexpr int kStepChunks = 2;  // of the depth of one product
 constexpr int kGroupRows = 8;   // columns of packed B come in whole swizzles
+constexpr int kBlock = 64;      // depth of a box: 128 bytes of 16-bit elements
 constexpr int kColumns = 8;     // of the epilogue at a time
 
 class Builder {
@@ -58,9 +60,10 @@ class Builder {
                                int64_t{tiles_m_} * tiles_n_ * 2);
     w.emit(kernel::alloc(acc_));
     for (int64_t i = 0; i < acc_->size; ++i) w.emit(kernel::store(acc_, int_const(i), no_sums(4)));
-    w.emit(kernel::block(sums()));
+    w.emit(kernel::block(s_.tensors ? sums_by_boxes() : sums()));
     w.emit(kernel::block(results()));
     out.body = w.take();
+    if (s_.tensors) out.tensors = {a_tensor_, b_tensor_};
     return out;
   }
 
@@ -126,6 +129,90 @@ class Builder {
     w.emit(kernel::async_wait(0));
     w.emit(kernel::barrier());
     return w.take();
+  }
+
+  // The same by boxes, for which the first warp asks. A stage's counters say when its boxes are there and
+  // when the products of all groups have read them, which only the first warp waits for: groups may drift
+  // apart. Products of one step still run while the next one's operands are awaited.
+  Stmts sums_by_boxes() {
+    a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
+    b_stage_ = stage_buffer("b_stage", o_.dtype, s_.block_n);
+    const Buffer copied = counters("copied"), left = counters("left");
+    declare_tensors();
+    LoopWriter w;
+    for (const Buffer& b : {a_stage_, b_stage_, copied, left}) w.emit(kernel::alloc(b));
+    for (int s = 0; s < s_.stages; ++s) {
+      w.emit(kernel::arrival(ArrivalOp::kStart, copied, int_const(s), int_const(1)));
+      w.emit(kernel::arrival(ArrivalOp::kStart, left, int_const(s)));
+    }
+    w.emit(kernel::barrier());
+    warm_epilogue(w);
+    const Expr asks = less(t_, int_const(32)), zero = int_const(0), stages = int_const(s_.stages);
+    const auto first_stages = [&](const std::function<void(const Expr&)>& f) {
+      w.when(asks, [&] {
+        for (int64_t s = 0; s < std::min<int64_t>(s_.stages, stages_of_k_); ++s) f(int_const(s));
+      });
+    };
+    first_stages([&](const Expr& s) { box_of_b(w, s, s, copied); });
+    w.emit(kernel::grid_wait());
+    first_stages([&](const Expr& s) {
+      box_of_a(w, s, s, copied);
+      w.emit(kernel::arrival(ArrivalOp::kArrive, copied, s));
+    });
+    const int64_t refilled = stages_of_k_ - s_.stages;  // steps whose stages are filled again
+    w.loop("step", int_const(stages_of_k_), [&](Expr step) {
+      const Expr stage = w.let("stage", kernel::index_rem(step, stages));
+      w.emit(kernel::arrival(ArrivalOp::kWait, copied, stage, kernel::index_div(step, stages)));
+      if (refilled > 0)
+        w.when(both(asks, both(less(int_const(1), step), less(step, int_const(refilled + 2)))), [&] {
+          const Expr before = w.let("before", kernel::sub(step, int_const(2)));
+          const Expr free = w.let("free", kernel::index_rem(before, stages));
+          w.emit(kernel::arrival(ArrivalOp::kWait, left, free, kernel::index_div(before, stages)));
+          const Expr next = w.let("next", kernel::add(before, stages));
+          box_of_b(w, next, free, copied);
+          box_of_a(w, next, free, copied);
+          w.emit(kernel::arrival(ArrivalOp::kArrive, copied, free));
+        });
+      group_products(w, stage);
+      w.emit(kernel::group_mma_wait(1));
+      if (refilled > 0)
+        w.when(both(less(zero, step), less(step, int_const(refilled + 1))), [&] {
+          w.emit(kernel::arrival(ArrivalOp::kArrive, left,
+                                 kernel::index_rem(kernel::sub(step, int_const(1)), stages)));
+        });
+    });
+    w.emit(kernel::group_mma_wait(0));
+    w.emit(kernel::barrier());
+    return w.take();
+  }
+
+  Buffer counters(const char* name) const {
+    return kernel::make_buffer(name, {DType::kU64, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
+                               s_.stages);
+  }
+
+  void declare_tensors() {
+    a_tensor_ = panels_of(*o_.a_rows, "a_boxes", s_.block_m);
+    auto b = std::make_shared<kernel::TensorNode>();
+    b->name = "b_boxes";
+    b->buffer = o_.b_buffer;
+    b->axes = {{int_const(o_.b_batches * blocks_of_b() * columns_of_b()), int_const(kBlock), s_.block_n},
+               {int_const(kBlock), int_const(1), kBlock}};
+    b_tensor_ = b;
+  }
+  int64_t columns_of_b() const { return (n_ + kGroupRows - 1) / kGroupRows * kGroupRows; }
+  int64_t blocks_of_b() const { return (k_ + kBlock - 1) / kBlock; }
+
+  void box_of_a(LoopWriter& w, const Expr& step, const Expr& stage, const Buffer& copied) {
+    copy_boxes(w, *o_.a_rows, a_tensor_, m0_, kernel::mul(step, int_const(kBlock)), kBlock, a_stage_,
+               kernel::mul(stage, int_const(int64_t{s_.block_m} * kBlock)), kernel::load(copied, stage));
+  }
+  // Swizzled where they lie already. Columns past the last one are anything; nothing reads their sums.
+  void box_of_b(LoopWriter& w, const Expr& step, const Expr& stage, const Buffer& copied) {
+    const Expr row = kernel::add(kernel::index_div(o_.b_first, int_const(kBlock)),
+                                 kernel::add(kernel::mul(step, int_const(columns_of_b())), n0_));
+    w.emit(kernel::tensor_copy(b_stage_, kernel::mul(stage, int_const(int64_t{s_.block_n} * kBlock)),
+                               b_tensor_, {row, int_const(0)}, kernel::load(copied, stage)));
   }
 
   // Biases and the like lie in memory, not in L2, when the model is larger than that: each thread of the
@@ -497,6 +584,7 @@ class Builder {
   Expr m0_, n0_, lane_, chunk_;
   WarpPlace warp_;
   Buffer acc_, a_stage_, b_stage_;
+  kernel::Tensor a_tensor_, b_tensor_;
   std::vector<std::pair<Expr, MmaOperands::State>> copy_rows_;
   std::vector<Expr> exists_;
 };

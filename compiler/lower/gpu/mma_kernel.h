@@ -8,6 +8,7 @@
 
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/gpu/mma_schedule.h"
+#include "compiler/lower/gpu/tensor_rows.h"
 
 namespace tern::lower::gpu {
 
@@ -42,11 +43,13 @@ struct MmaOperands {
   int64_t a_padding = 0;  // kI8: what lies around a convolution's input
   // Or: one element, as a scalar of a_type() that is 0 past the ends.
   std::function<kernel::Expr(const State& row, const kernel::Expr& k)> a_element;
+  std::optional<TensorRows> a_rows;  // where they are a tensor (MmaSchedule::tensors)
 
   // B as packing.h's pack_matrix has it, and where its first element
   // lies.
   kernel::Buffer b_buffer;
   kernel::Expr b_first;
+  int64_t b_batches = 1;  // in all of b_buffer
   // Or rows of memory: where element (k, n) lies. Chunks of elements along n, or along k where the schedule
   // says so (MmaSchedule::b_order, MatrixSchedule::b_columns), follow each other from multiples of their size
   // on.
@@ -64,6 +67,7 @@ struct MmaOperands {
 struct MmaKernel {
   std::vector<kernel::GridAxis> grid;  // the last one is the cluster's, if schedule.split > 1
   std::vector<kernel::Stmt> body;
+  std::vector<kernel::Tensor> tensors = {};
 };
 
 // k and n are constants. `thread`: the kernel's thread variable; the workgroup has schedule.threads() of

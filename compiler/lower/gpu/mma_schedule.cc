@@ -128,7 +128,8 @@ std::string MmaSchedule::text() const {
   std::string parts = split > 1 ? fmt::format(", k split by {}", split) : "";
   if (b_order != Order::kPacked) parts += b_order == Order::kDepth ? ", B along k" : ", B along columns";
   if (group)
-    return fmt::format("group mma {}x{}x{}, {} stages{}", block_m, block_n, block_depth, stages, parts);
+    return fmt::format("group mma {}x{}x{}, {} stages{}{}", block_m, block_n, block_depth, stages, parts,
+                       tensors ? ", boxes" : "");
   return fmt::format("mma {}x{}x{}, warps {}x{}x{}, {} stages{}", block_m, block_n, block_depth, warps_m,
                      warps_n, warps_k, stages, parts);
 }

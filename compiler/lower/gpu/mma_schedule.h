@@ -32,6 +32,9 @@ struct MmaSchedule {
   int element_bytes = 2;  // of an operand; groups' block_depth is 128 bytes
   // B lies in memory as the graph has it: rows along k, or along its columns.
   enum class Order : uint8_t { kPacked, kDepth, kColumns } b_order = Order::kPacked;
+  // Of a group without a split, of 16-bit elements: one warp asks for boxes of A and of B's rows
+  // (kernel/ir.h, tensors), instead of all threads for pieces of 16 bytes.
+  bool tensors = false;
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.

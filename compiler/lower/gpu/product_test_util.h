@@ -91,9 +91,16 @@ inline void check_product(const ProductTest& c) {
                        out = global_buffer("out", DType::kF32, kernel::Access::kWrite);
   k.bindings = {ab, bb, out};
   MmaOperands o = product_operands(c, ab, bb, out);
+  const Dim rows_of_a = c.symbolic ? Dim::symbol("M") : Dim(c.m);
+  o.a_rows = TensorRows{
+      ab,
+      0,
+      {{params.expr(rows_of_a), kernel::int_const(c.k)}, {kernel::int_const(c.k), kernel::int_const(1)}},
+      [](const kernel::Expr& row) { return std::vector<kernel::Expr>{row}; }};
   MmaKernel made = c.build(c.symbolic ? Dim::symbol("M") : Dim(c.m), k.thread, o, params);
   k.grid = made.grid;
   k.body = made.body;
+  k.tensors = made.tensors;
   k.params = params.params();
   kernel::simplify(k);
   kernel::assign_workgroup(k);

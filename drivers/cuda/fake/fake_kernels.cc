@@ -43,12 +43,18 @@ void mark(Args args, const Block& block) {
   target[block.index] = static_cast<unsigned char>(target[block.index] + 1);
 }
 
+// Marks what the tensor map of its binding shows.
+void mark_tensor(Args args, const Block& block) {
+  if (block.index == 0) ++*pointer<unsigned char>(args[2]);
+}
+
 constexpr Kernel kKernels[] = {{"add", 4, add},
                                {"affine", 5, affine},
                                {"fail", 3, fail},
                                {"scratch", 2, scratch},
                                {"store_params", 5, store_params},
-                               {"mark", 1, mark}};
+                               {"mark", 1, mark},
+                               {"mark_tensor", 3, mark_tensor}};
 
 }  // namespace
 

@@ -88,6 +88,22 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
   *function = made.get();
   return CUDA_SUCCESS;
 }
+// The first word, which kernels see, is the address.
+CUresult cuTensorMapEncodeTiled(CUtensorMap* map, int, unsigned rank, void* address,
+                                const unsigned long long* sizes, const unsigned long long* strides,
+                                const unsigned* box, const unsigned* steps, int, int, int, int) {
+  FAKE_ENTER("cuTensorMapEncodeTiled", false);
+  if (reinterpret_cast<unsigned long long>(address) % 16 || rank < 1 || rank > 5)
+    return CUDA_ERROR_INVALID_VALUE;
+  *map = {{reinterpret_cast<unsigned long long>(address)}};
+  for (unsigned i = 0; i < rank; ++i) {
+    const bool good = sizes[i] && box[i] >= 1 && box[i] <= 256 && steps[i] == 1 &&
+                      (i + 1 == rank || (strides[i] && strides[i] % 16 == 0));
+    if (!good) return CUDA_ERROR_INVALID_VALUE;
+    map->opaque[1 + i] = sizes[i];
+  }
+  return CUDA_SUCCESS;
+}
 CUresult cuFuncGetAttribute(int* value, int attribute, CUfunction) {
   FAKE_ENTER("cuFuncGetAttribute");
   *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024 : 0;
