@@ -205,6 +205,8 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
     counters_.clear();
     clocks_.clear();
     order_all();
+    common_.start = epoch_ - 1;
+    for (Clock& clock : clocks_) clock.start = common_.start;
     ++cluster_epoch_;
     body(kernel_.body, all);
     for (const auto& [at, counter] : counters_) {

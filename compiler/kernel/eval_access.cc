@@ -55,7 +55,7 @@ void Evaluator::subgroup_barrier(const EvalMask& mask) {
 void Evaluator::order_all() {
   const auto subgroups = static_cast<size_t>(threads_ / width());
   clocks_.resize(subgroups);
-  Clock all{std::vector<int64_t>(subgroups, epoch_++), {}, {}};
+  Clock all{std::vector<int64_t>(subgroups, epoch_++), {}, {}, common_.start};
   for (const Clock& clock : clocks_) all.join(clock);
   for (Clock& clock : clocks_) clock = all;
   common_ = std::move(all);

@@ -7,6 +7,7 @@
 namespace tern::kernel {
 
 bool RaceTracker::is_before(const Party& earlier, const Clock& now) {
+  if (earlier.epoch <= now.start) return true;
   if (earlier.subgroup <= kCopies)
     return earlier.epoch <= Clock::value(now.copies, kCopies - earlier.subgroup);
   if (earlier.subgroup >= 0) return earlier.epoch <= now.subgroups[static_cast<size_t>(earlier.subgroup)];

@@ -16,6 +16,7 @@ namespace tern::kernel {
 struct Clock {
   std::vector<int64_t> subgroups;
   std::map<int, int64_t> copies, phases;
+  int64_t start = -1;  // all accesses until that epoch come before: those of other tiles
 
   void join(const Clock& other) {
     for (size_t k = 0; k < subgroups.size() && k < other.subgroups.size(); ++k)

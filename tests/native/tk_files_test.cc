@@ -193,7 +193,8 @@ void check_gpu(const FileTest& test, Kernel k) {
   auto text = render::render_c(k, *render::c_target("cuda_sm_80"));
   REQUIRE_MESSAGE(text.ok(), (text.ok() ? "" : text.error().text()));
   if (!toolchain::why_no_nvrtc().empty()) return;
-  auto image = toolchain::compile_cuda(k.name, "sm_80", render::unit_text({&*text}));
+  const char* architecture = k.tensors.empty() ? "sm_80" : "sm_90a";
+  auto image = toolchain::compile_cuda(k.name, architecture, render::unit_text({&*text}));
   CHECK_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
 }
 
