@@ -429,12 +429,6 @@ bool lower_computed_product(const Region& region, LoweringContext& context) {
   return true;
 }
 
-// TERN_BOXES: 0 none
-bool prefers_boxes(const MmaSchedule&) {
-  const char* text = std::getenv("TERN_BOXES");
-  return !text || std::string(text) != "0";
-}
-
 }  // namespace
 
 bool lower_mma_contraction(const Region& region, LoweringContext& context) {
@@ -472,20 +466,19 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   context.note_stored(root.operand(1), dtype);
   if (dtype == DType::kF32) context.note_product(root, true);
 
-  const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(),
-                       problem.k.value(), dtype_bits(dtype) / 8};
+  MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(), problem.k.value(),
+                 dtype_bits(dtype) / 8};
   std::optional<MmaSchedule> before;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);
-    MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
-    if (before && before->text() == schedule.text()) continue;  // the level gains nothing
-    before = schedule;
     ElementEmitter emitter(dispatch);
     Source operands(dispatch, emitter, problem, dtype, true);
     kernel::GridAxis batch;
     const MmaOperands o = operands.operands(dispatch.bind(packed), batch);
-    schedule.tensors = schedule.group && schedule.split == 1 && dtype_bits(dtype) == 16 && o.a_rows &&
-                       prefers_boxes(schedule);
+    shape.tensors = o.a_rows.has_value();
+    const MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
+    if (before && before->text() == schedule.text()) continue;  // the level gains nothing
+    before = schedule;
     const kernel::Var thread = kernel::make_var("t");
     MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
                                       thread, o, dispatch.params());

@@ -17,6 +17,15 @@ TEST_CASE("mma schedule: few outputs and long sums share the depth, many outputs
   CHECK(square.text() == "group mma 128x256x64, 4 stages");
   CHECK(default_mma_schedule({1, 4096, 4096, 4096}, kAmpere, false).block_m == 128);
 }
+TEST_CASE("mma schedule: boxes of tensors where there is much to multiply") {
+  const auto chosen = [](int64_t size) {
+    return default_mma_schedule({1, size, size, size, 2, true}, kHopper, true);
+  };
+  CHECK(chosen(4096).tensors);
+  CHECK(!chosen(1024).tensors);
+  CHECK(!default_mma_schedule({1, 197, 3072, 768, 2, true}, kHopper, true).tensors);
+  CHECK(!default_mma_schedule({1, 4096, 4096, 4096, 4, true}, kHopper, true).tensors);
+}
 TEST_CASE("mma schedule: every choice fits the memory that a workgroup may have") {
   for (const MmaMachine& machine : {kHopper, kAmpere}) {
     for (const int64_t m : {1, 49, 196, 3136, 100352}) {
