@@ -1,5 +1,7 @@
 // Products of 128 threads: recorded where they stand, computed at the wait that covers them, so that a
 // missing wait and memory that is written too early are seen.
+#include <algorithm>
+
 #include "compiler/kernel/eval_intrinsics.h"
 #include "compiler/kernel/eval_memory.h"
 #include "compiler/kernel/evaluator.h"
@@ -26,9 +28,10 @@ int64_t swizzled(int64_t index, DType dtype) {
 
 void Evaluator::group_mma(const Stmt& s, const EvalMask& mask) {
   ValueRef a = expr(s->value->args[0], mask), b = expr(s->begin->args[0], mask);
-  for (int group = 0; group < threads_ / kGroup && !failed_; ++group) {
+  for (int group = 0; group * kGroup < threads_ && !failed_; ++group) {
     int active = 0;
-    for (int t = group * kGroup; t < (group + 1) * kGroup; ++t) active += mask.on(t, 0) ? 1 : 0;
+    for (int t = group * kGroup; t < std::min((group + 1) * kGroup, threads_); ++t)
+      active += mask.on(t, 0) ? 1 : 0;
     if (active == 0) continue;
     if (active != kGroup) return fault("group_mma is reached by {} of {} threads.", active, kGroup);
     PendingProduct product{s, group, a->of(group * kGroup)[0].i, b->of(group * kGroup)[0].i, {}};

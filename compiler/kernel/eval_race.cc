@@ -11,8 +11,16 @@ bool RaceTracker::is_before(const Party& earlier, const Clock& now) {
   if (earlier.subgroup <= kCopies)
     return earlier.epoch <= Clock::value(now.copies, kCopies - earlier.subgroup);
   if (earlier.subgroup >= 0) return earlier.epoch <= now.subgroups[static_cast<size_t>(earlier.subgroup)];
-  return std::all_of(now.subgroups.begin(), now.subgroups.end(),
-                     [&](int64_t epoch) { return earlier.epoch <= epoch; });
+  for (size_t k = 0; k < now.subgroups.size(); ++k) {
+    const bool took_part = earlier.subgroups == 0 || (k < 64 && (earlier.subgroups >> k & 1) != 0);
+    if (took_part && earlier.epoch > now.subgroups[k]) return false;
+  }
+  return true;
+}
+
+uint64_t RaceTracker::subgroups_of(const Party& party) {
+  if (party.subgroup == kSeveral) return party.subgroups;
+  return party.subgroup >= 0 && party.subgroup < 64 ? uint64_t{1} << party.subgroup : 0;
 }
 
 std::string RaceTracker::conflict(const Party& earlier, const Party& now, const Clock& clock) {
@@ -44,6 +52,8 @@ std::string RaceTracker::touch(int64_t unit, bool write, const Party& party, con
   } else if (u.reader.group == -1 || is_before(u.reader, clock)) {
     u.reader = party;
   } else if (u.reader.subgroup != party.subgroup) {
+    const uint64_t before = subgroups_of(u.reader), now = subgroups_of(party);
+    u.reader.subgroups = before != 0 && now != 0 ? before | now : 0;
     u.reader.thread = u.reader.subgroup = kSeveral;
   } else if (u.reader.subgroup >= 0 && u.reader.subgroup_epoch != party.subgroup_epoch) {
     u.reader = party;

@@ -46,6 +46,7 @@ class RaceTracker {
     int64_t group = -1, epoch = -1;
     int thread = -1, subgroup = -1;
     int64_t subgroup_epoch = 0;
+    uint64_t subgroups = 0;  // of kSeveral: a bit each of the first 64; 0: any
   };
   // One access. "" or the other party: "threads 1 and 2 of a workgroup". `cluster`: the barrier interval of
   // its cluster.
@@ -59,6 +60,7 @@ class RaceTracker {
     int64_t written = -1, peer_read = -1;  // the cluster's intervals
   };
   static bool is_before(const Party& earlier, const Clock& now);
+  static uint64_t subgroups_of(const Party& party);
   static std::string conflict(const Party& earlier, const Party& now, const Clock& clock);
   std::vector<Unit> units_;
 };

@@ -212,7 +212,7 @@ void Verifier::async_copy(const Stmt& s) {
 
 void Verifier::group_mma(const Stmt& s) {
   gpu_only("a product of a group of subgroups");
-  if (kernel_.subgroup != 32 || kernel_.threads % 128 != 0)
+  if (kernel_.subgroup != 32 || kernel_.threads < 128)
     problem("group_mma stands in a kernel of {} threads in subgroups of {}.", kernel_.threads,
             kernel_.subgroup);
   const int64_t columns = s->buffer->size * 8;

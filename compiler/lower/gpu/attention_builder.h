@@ -2,7 +2,8 @@
 //
 //   attention_kernel.cc     the frame: places, registers, the order of the parts
 //   attention_subgroups.cc  keys by products of subgroups
-//   attention_groups.cc     keys by products of 128 threads
+//   attention_groups.cc     keys by products of 128 threads, their stages handed over by barriers
+//   attention_arrivals.cc   the same by counts of arrivals
 //   attention_softmax.cc    scores into weights
 //   attention_results.cc    merging, output
 #pragma once
@@ -49,10 +50,36 @@ class AttentionBuilder {
   void copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
                    const RowOf& row_of, const Expr& first, int64_t rows, int64_t width, const Expr& extent,
                    bool whole);
+  // Queries, K or V: where their rows are and where blocks of them lie in workgroup memory.
+  struct Staged {
+    Buffer stage, from;
+    RowOf row_of;
+    int64_t rows = 0, width = 0;  // of a block
+    Expr extent;                  // all rows
+    bool whole = false;           // in whole blocks
+    const TensorRows* boxes = nullptr;
+    kernel::Tensor tensor = nullptr;
+  };
+  static constexpr int kStages = 2;  // blocks of K and of V in workgroup memory
+  // Makes them; the register buffer of scores.
+  Buffer prepare_groups(LoopWriter& w);
+  // Asks for rows first... `counter`: what counts boxes.
+  void fetch(LoopWriter& w, const Staged& m, const Expr& first, const Expr& at,
+             const Expr& counter = nullptr);
+  void fetch_block(LoopWriter& w, const Staged& m, const Expr& block, const Expr& counter = nullptr);
+  static Expr stage_of(const Staged& m, const Expr& block);
+  Expr blocks_of_keys() const;
   // Block j's scores are there when its turn comes: they were multiplied together with the weights of block j
   // - 1 and its values. K is one block ahead of V.
   class HandOver;
-  Stmts all_keys_by_groups();
+  Stmts all_keys_by_barriers();
+  Stmts all_keys_by_arrivals();
+  // What threads do that multiply: all but those that only ask for copies.
+  void when_multiplies(LoopWriter& w, const std::function<void()>& body) const;
+  // The weights of block `next`, whose scores are on their way with the products before; scored(): they are
+  // there.
+  void weigh_next(LoopWriter& w, const Buffer& scores, const Expr& next,
+                  const std::function<void()>& scored);
   void group_scores(LoopWriter& w, const Buffer& scores, const Expr& block);
   void group_values(LoopWriter& w, const Expr& block);
   void pack_weights(LoopWriter& w, const Buffer& scores);
@@ -90,7 +117,7 @@ class AttentionBuilder {
   kernel::Intrinsic mma_;
   Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;
   Buffer q_, out_, q_stage_, k_stage_, v_stage_, weights_;
-  kernel::Tensor q_tensor_, k_tensor_, v_tensor_;
+  Staged q_staged_, k_staged_, v_staged_;
   kernel::Var top_[2], sum_[2];
   Expr shrink_[2];
   ScoreScale scale_;

@@ -52,10 +52,12 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
   }
   scale_ = score_scale(o_, m0_);
   w.emit(kernel::grid_wait());
-  w.emit(kernel::block(s_.group ? all_keys_by_groups() : all_keys()));
-  w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results()));
+  w.emit(kernel::block(!s_.group      ? all_keys()
+                       : s_.arrivals ? all_keys_by_arrivals()
+                                     : all_keys_by_barriers()));
+  when_multiplies(w, [&] { w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results())); });
   out.body = w.take();
-  if (s_.tensors) out.tensors = {q_tensor_, k_tensor_, v_tensor_};
+  if (s_.tensors) out.tensors = {q_staged_.tensor, k_staged_.tensor, v_staged_.tensor};
   return out;
 }
 

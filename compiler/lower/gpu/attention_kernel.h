@@ -26,8 +26,8 @@ struct AttentionSchedule {
   int block_keys = 64;    // of one part; a multiple of 16
   bool group = false;     // warps_m a multiple of 4, warps_k 1, depths multiples of 64
   bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
-  bool tensors = false;   // of arrivals: one warp asks for boxes of q, k and v
-  int threads() const { return 32 * warps_m * warps_k; }
+  bool tensors = false;   // of arrivals: one more warp asks for boxes of q, k and v
+  int threads() const { return 32 * (warps_m * warps_k + (tensors ? 1 : 0)); }
   std::string text() const;
 };
 

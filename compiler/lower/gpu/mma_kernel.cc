@@ -131,9 +131,9 @@ class Builder {
     return w.take();
   }
 
-  // The same by boxes, for which the first warp asks. A stage's counters say when its boxes are there and
-  // when the products of all groups have read them, which only the first warp waits for: groups may drift
-  // apart. Products of one step still run while the next one's operands are awaited.
+  // The same by boxes, for which a subgroup asks that does nothing else. A stage's counters say when its boxes
+  // are there and when the products of all groups have read them, which only that subgroup waits for: groups
+  // may drift apart. Products of one step still run while the next one's operands are awaited.
   Stmts sums_by_boxes() {
     a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
     b_stage_ = stage_buffer("b_stage", o_.dtype, s_.block_n);
@@ -143,11 +143,12 @@ class Builder {
     for (const Buffer& b : {a_stage_, b_stage_, copied, left}) w.emit(kernel::alloc(b));
     for (int s = 0; s < s_.stages; ++s) {
       w.emit(kernel::arrival(ArrivalOp::kStart, copied, int_const(s), int_const(1)));
-      w.emit(kernel::arrival(ArrivalOp::kStart, left, int_const(s)));
+      w.emit(kernel::arrival(ArrivalOp::kStart, left, int_const(s), int_const(s_.warps())));
     }
     w.emit(kernel::barrier());
     warm_epilogue(w);
-    const Expr asks = less(t_, int_const(32)), zero = int_const(0), stages = int_const(s_.stages);
+    const Expr zero = int_const(0), stages = int_const(s_.stages);
+    const Expr asks = kernel::compare(ScalarOp::kGe, t_, int_const(int64_t{32} * s_.warps()));
     const auto first_stages = [&](const std::function<void(const Expr&)>& f) {
       w.when(asks, [&] {
         for (int64_t s = 0; s < std::min<int64_t>(s_.stages, stages_of_k_); ++s) f(int_const(s));
@@ -162,7 +163,6 @@ class Builder {
     const int64_t refilled = stages_of_k_ - s_.stages;  // steps whose stages are filled again
     w.loop("step", int_const(stages_of_k_), [&](Expr step) {
       const Expr stage = w.let("stage", kernel::index_rem(step, stages));
-      w.emit(kernel::arrival(ArrivalOp::kWait, copied, stage, kernel::index_div(step, stages)));
       if (refilled > 0)
         w.when(both(asks, both(less(int_const(1), step), less(step, int_const(refilled + 2)))), [&] {
           const Expr before = w.let("before", kernel::sub(step, int_const(2)));
@@ -173,17 +173,25 @@ class Builder {
           box_of_a(w, next, free, copied);
           w.emit(kernel::arrival(ArrivalOp::kArrive, copied, free));
         });
-      group_products(w, stage);
-      w.emit(kernel::group_mma_wait(1));
-      if (refilled > 0)
-        w.when(both(less(zero, step), less(step, int_const(refilled + 1))), [&] {
-          w.emit(kernel::arrival(ArrivalOp::kArrive, left,
-                                 kernel::index_rem(kernel::sub(step, int_const(1)), stages)));
-        });
+      when_multiplies(w, [&] {
+        w.emit(kernel::arrival(ArrivalOp::kWait, copied, stage, kernel::index_div(step, stages)));
+        group_products(w, stage);
+        w.emit(kernel::group_mma_wait(1));
+        if (refilled > 0)
+          w.when(both(less(zero, step), less(step, int_const(refilled + 1))), [&] {
+            w.emit(kernel::arrival(ArrivalOp::kArrive, left,
+                                   kernel::index_rem(kernel::sub(step, int_const(1)), stages)));
+          });
+      });
     });
     w.emit(kernel::group_mma_wait(0));
     w.emit(kernel::barrier());
     return w.take();
+  }
+
+  // What threads do that multiply: all but those that only ask for boxes.
+  void when_multiplies(LoopWriter& w, const std::function<void()>& body) const {
+    s_.tensors ? w.when(less(t_, int_const(int64_t{32} * s_.warps())), body) : body();
   }
 
   Buffer counters(const char* name) const {
@@ -516,17 +524,18 @@ class Builder {
     const Expr column0 =
         w.let("column", kernel::add(kernel::mul(warp_.n, int_const(tiles_n_ * 16)),
                                     kernel::mul(kernel::index_rem(lane_, int_const(4)), int_const(2))));
-    for (int i = 0; i < tiles_m_; ++i) {
-      for (int j = 0; j < tiles_n_ * 2; ++j) {
+    when_multiplies(w, [&] {
+      for (int64_t at = 0; at < int64_t{tiles_m_} * tiles_n_ * 2; ++at) {
+        const int64_t i = at / (tiles_n_ * 2), j = at % (tiles_n_ * 2);
+        const Expr value = kernel::load(acc_, int_const(at), 4);
         for (int half = 0; half < 2; ++half) {
-          const Expr value = kernel::load(acc_, int_const(int64_t{i} * tiles_n_ * 2 + j), 4);
-          const Expr at =
+          const Expr to =
               kernel::add(kernel::mul(kernel::add(row0, int_const(i * 16 + half * 8)), int_const(pitch)),
                           kernel::add(column0, int_const(j * 8)));
-          w.emit(kernel::store(partial, at, kernel::shuffle(value, nullptr, {2 * half, 2 * half + 1})));
+          w.emit(kernel::store(partial, to, kernel::shuffle(value, nullptr, {2 * half, 2 * half + 1})));
         }
       }
-    }
+    });
     w.emit(kernel::barrier(s_.split > 1 ? BarrierScope::kCluster : BarrierScope::kWorkgroup));
     // Each workgroup of a cluster finishes its share of the block.
     const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kColumns,

@@ -95,9 +95,13 @@ TEST_CASE("mma: a right operand in rows along its columns, or along the depth") 
   }
 }
 TEST_CASE("mma: boxes of tensors") {
-  check({64, 16, 64, {64, 16, 64, 4, 1, 1, 3, true, 1, 2, true}});
-  check({130, 72, 200, {128, 64, 64, 8, 1, 1, 3, true, 1, 2, true}});
-  check({50, 20, 456, {64, 32, 64, 4, 1, 1, 4, true, 1, 2, true}, false, true});
+  const auto boxes = [](Case c) {
+    c.schedule.tensors = true;
+    check(c);
+  };
+  boxes({64, 16, 64, {64, 16, 64, 4, 1, 1, 3, true}});
+  boxes({130, 72, 200, {128, 64, 64, 8, 1, 1, 3, true}});
+  boxes({50, 20, 456, {64, 32, 64, 4, 1, 1, 4, true}, false, true});
 }
 TEST_CASE("mma: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 2}, false, true});

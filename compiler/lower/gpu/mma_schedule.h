@@ -32,11 +32,12 @@ struct MmaSchedule {
   int element_bytes = 2;  // of an operand; groups' block_depth is 128 bytes
   // B lies in memory as the graph has it: rows along k, or along its columns.
   enum class Order : uint8_t { kPacked, kDepth, kColumns } b_order = Order::kPacked;
-  // Of a group without a split, of 16-bit elements: one warp asks for boxes of A and of B's rows
+  // Of a group without a split, of 16-bit elements: one more warp asks for boxes of A and of B's rows
   // (kernel/ir.h, tensors), instead of all threads for pieces of 16 bytes.
   bool tensors = false;
 
-  int threads() const { return 32 * warps_m * warps_n * warps_k; }
+  int warps() const { return warps_m * warps_n * warps_k; }  // that multiply
+  int threads() const { return 32 * (warps() + (tensors ? 1 : 0)); }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
   int64_t stage_bytes() const {
     const int padding = b_order == Order::kColumns ? kColumnPadding : 0;
