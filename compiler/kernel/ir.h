@@ -298,6 +298,9 @@ struct Kernel {
   int threads = 0;                  // of a workgroup; 0: a CPU kernel
   Var thread;                       // i64, 0 <= thread < threads
   int subgroup = 0;                 // threads of a subgroup, where the kernel relies on it; else 0
+  // The last threads, which do little but ask for copies: they have code of their own where the level has a
+  // form for that, and the others their registers. A hint; whole groups of 128.
+  int copiers = 0;
   int cluster = 1;                  // workgroups of a cluster: the last grid axis
   int64_t workgroup_bytes = 0;      // of workgroup Allocs that have their offsets, set by assign_workgroup
   std::vector<std::string> source;  // "node (Op)" lines for the header comment and reports

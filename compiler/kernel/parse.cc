@@ -185,6 +185,8 @@ void Parser::header(Kernel& k) {
       k.thread = define(name, {DType::kI64, 1});
     } else if (accept("subgroup")) {
       k.subgroup = static_cast<int>(integer());
+    } else if (accept("copiers")) {
+      k.copiers = static_cast<int>(integer());
     } else if (accept("cluster")) {
       k.cluster = static_cast<int>(integer());
     } else if (accept("workgroup")) {

@@ -48,7 +48,9 @@ Expr simplify_value(const Expr& e) {
 
 class Simplifier {
  public:
-  explicit Simplifier(Kernel& kernel) : kernel_(kernel) {}
+  explicit Simplifier(Kernel& kernel) : Simplifier(kernel, 0, kernel.threads) {}
+  Simplifier(Kernel& kernel, int first_thread, int end_thread)
+      : kernel_(kernel), first_thread_(first_thread), threads_(end_thread - first_thread) {}
   void run();
 
  private:
@@ -62,6 +64,7 @@ class Simplifier {
   }
 
   Kernel& kernel_;
+  const int first_thread_, threads_;  // that are looked at
   IndexForms forms_;
   std::unordered_map<const VarNode*, Expr> copies_;  // lets that are constants or other names
   std::unordered_set<const VarNode*> mutable_;
@@ -279,7 +282,7 @@ void Simplifier::run() {
     forms_.define_loop_var(axis.var, int_const(0), axis.extent_expr);
   }
   if (kernel_.threads != 0) {
-    forms_.define_loop_var(kernel_.thread, int_const(0), int_const(kernel_.threads));
+    forms_.define_loop_var(kernel_.thread, int_const(first_thread_), int_const(threads_));
   }
   visit(kernel_.body, [&](const Stmt& s) {
     if (s->kind == StmtKind::kDeclare) mutable_.insert(s->var.get());
@@ -293,6 +296,12 @@ void Simplifier::run() {
 
 void simplify(Kernel& kernel) {
   Simplifier(kernel).run();
+}
+
+std::vector<Stmt> body_of_threads(const Kernel& kernel, int first, int end) {
+  Kernel part = kernel;
+  Simplifier(part, first, end).run();
+  return clone_fresh(part.body);
 }
 
 }  // namespace tern::kernel

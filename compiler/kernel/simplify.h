@@ -10,4 +10,7 @@ namespace tern::kernel {
 
 void simplify(Kernel& kernel);
 
+// The body as threads first <= thread < end see it, simplified, with names of its own.
+std::vector<Stmt> body_of_threads(const Kernel& kernel, int first, int end);
+
 }  // namespace tern::kernel

@@ -90,6 +90,22 @@ TEST_CASE("simplify: a variable that changes is not seen through") {
   CHECK(run_f32(k, 8) == expected);
 }
 
+TEST_CASE("simplify: the body as some of the threads see it") {
+  const Kernel k = parsed(
+      "kernel k {\n  bind y: f32 write\n  threads t < 256\n  subgroup 32\n  copiers 128\n"
+      "  if (t < 128) {\n    y[t] = 1.0\n  }\n  barrier\n"
+      "  if (t >= 128) {\n    y[t] = 2.0\n  }\n}\n");
+  Kernel first = k, last = k;
+  first.body = body_of_threads(k, 0, 128);
+  last.body = body_of_threads(k, 128, 256);
+  CHECK(parsed(print_kernel(k)).copiers == 128);
+  CHECK(first.body.size() == 2);
+  CHECK(first.body[0]->kind == StmtKind::kStore);
+  CHECK(last.body.size() == 2);
+  CHECK(last.body[0]->kind == StmtKind::kBarrier);
+  CHECK(last.body[1]->kind == StmtKind::kStore);
+}
+
 TEST_CASE("assign_scratch: aligned, shared between scopes that never live together") {
   Kernel k = parsed(
       "kernel k {\n  bind y: f32 write\n  alloc a: f32[3] scratch\n  a[0] = 1.0\n  {\n    alloc b: f32[17] "

@@ -352,6 +352,10 @@ void Verifier::machine() {
   if (!good || (k.subgroup != 0 && k.threads % k.subgroup != 0)) {
     problem("Subgroups of {} do not divide {} threads.", k.subgroup, k.threads);
   }
+  if (k.copiers < 0 || k.copiers >= k.threads || k.copiers % 128 != 0 ||
+      (k.copiers != 0 && (k.threads % 128 != 0 || k.subgroup != 32)))
+    problem("{} of {} threads in subgroups of {} are to copy, which are no whole groups of 128 or all.",
+            k.copiers, k.threads, k.subgroup);
   if (k.cluster < 1 || k.cluster > kMostCluster ||
       (k.cluster > 1 && (k.grid.empty() || !k.grid.back().extent.is_const(k.cluster))))
     problem("A cluster of {} workgroups is not the last grid axis, or not of 1 to {}.", k.cluster,

@@ -439,6 +439,7 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->subgroup = workgroup.subgroup;
   k->cluster = workgroup.cluster;
   k->tensors = workgroup.tensors;
+  k->copiers = workgroup.copiers;
   work_.on_matrix_units |= cost.matrix_units;
   variants_.push_back({level, std::move(k), cost});
 }

@@ -105,6 +105,7 @@ struct Workgroup {
   int subgroup = 0;
   int cluster = 1;
   std::vector<kernel::Tensor> tensors = {};
+  int copiers = 0;
 };
 
 class DispatchBuilder {

@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/simplify.h"
 #include "compiler/render/kernel_printer.h"
 
 namespace tern::render {
@@ -12,6 +13,9 @@ using kernel::Stmt;
 using kernel::StmtKind;
 
 namespace {
+
+constexpr int kRegisters = 65536;  // of a processor
+constexpr int kMostRegisters = 240, kCopierRegisters = 40;  // of a thread
 
 class CudaKernelPrinter : public KernelPrinter {
  public:
@@ -38,6 +42,7 @@ class CudaKernelPrinter : public KernelPrinter {
   std::string arrival_text(const Stmt& s);
   std::string tensor_copy_text(const Stmt& s);
   std::string pinned();
+  void roles();
   // Where an operand of a product of groups begins: `chunks` of 16 bytes behind an address that its
   // neighbours have in common.
   struct GroupOperand {
@@ -275,15 +280,46 @@ void CudaKernelPrinter::frame(std::string& head) {
   head = fmt::format("extern \"C\" __global__ void {}__launch_bounds__({}) ", cluster, kernel_.threads);
   parameters();
   coordinates();
+  if (kernel_.copiers != 0) roles();
   --depth_;
-  body(kernel_.body);
+  if (kernel_.copiers == 0) body(kernel_.body);
   line("}");
+}
+
+// The two arms of with_roles. A thread has as many registers as all threads may have to begin with; copiers
+// give some of theirs to the others.
+void CudaKernelPrinter::roles() {
+  const int others = kernel_.threads - kernel_.copiers;
+  const int each = kRegisters / kernel_.threads / 8 * 8;
+  const int left = (each * kernel_.threads - kCopierRegisters * kernel_.copiers) / others / 8 * 8;
+  const bool scarce = each < kMostRegisters;
+  const Stmt& s = kernel_.body.front();
+  linef("if ({}) {{", expr_.text(s->value));
+  if (scarce) linef("  more_registers<{}>();", std::min(left, kMostRegisters));
+  body(s->body);
+  line("} else {");
+  if (scarce) linef("  fewer_registers<{}>();", kCopierRegisters);
+  body(s->else_body);
+  line("}");
+}
+
+// Code for copiers and code for the others: an `if` of two arms.
+kernel::Kernel with_roles(const kernel::Kernel& kernel) {
+  kernel::Kernel out = kernel;
+  const int others = kernel.threads - kernel.copiers;
+  out.body = {kernel::if_then(kernel::compare(kernel::ScalarOp::kLt, kernel::var_expr(kernel.thread),
+                                              kernel::int_const(others)),
+                              kernel::body_of_threads(kernel, 0, others),
+                              kernel::body_of_threads(kernel, others, kernel.threads))};
+  return out;
 }
 
 }  // namespace
 
 Result<RenderedKernel> render_cuda_kernel(const kernel::Kernel& kernel, const CTarget& target) {
-  return CudaKernelPrinter(kernel, target).run();
+  if (kernel.copiers == 0) return CudaKernelPrinter(kernel, target).run();
+  const kernel::Kernel split = with_roles(kernel);
+  return CudaKernelPrinter(split, target).run();
 }
 
 }  // namespace tern::render

@@ -376,6 +376,9 @@ inline void arrivals_wait(u64* at, u32 parity) {
   const u32 shared = (u32)__cvta_generic_to_shared(at);
   asm volatile("{ .reg .pred p; wait: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done; bra wait; done: }" ::"r"(shared), "r"(parity) : "memory");
 }
+// Of each thread of a group of 128, from the pool of its workgroup.
+template <int N> void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
 // What the driver makes of an entry's tensors (schemas/abi/kernel_abi.h).
 struct alignas(64) Tensor { u64 words[16]; };
 inline void tensor_prefetch(const Tensor& tensor) {

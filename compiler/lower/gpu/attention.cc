@@ -175,7 +175,7 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
     AttentionKernel made =
         build_attention_kernel(shape, source.batch, schedule, thread, operands, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
-                         {schedule.threads(), thread, 32, 1, std::move(made.tensors)},
+                         {schedule.threads(), thread, 32, 1, std::move(made.tensors), schedule.copiers()},
                          {.matrix_units = true});
   }
 }

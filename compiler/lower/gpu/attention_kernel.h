@@ -27,7 +27,8 @@ struct AttentionSchedule {
   bool group = false;     // warps_m a multiple of 4, warps_k 1, depths multiples of 64
   bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
   bool tensors = false;   // of arrivals: one more warp asks for boxes of q, k and v
-  int threads() const { return 32 * (warps_m * warps_k + (tensors ? 1 : 0)); }
+  int copiers() const { return tensors ? 128 : 0; }  // threads
+  int threads() const { return 32 * warps_m * warps_k + copiers(); }
   std::string text() const;
 };
 

@@ -484,7 +484,8 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
                                       thread, o, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                          fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                         {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors)},
+                         {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors),
+                          schedule.copiers()},
                          {.matrix_units = true});
   }
   dispatch.finish();

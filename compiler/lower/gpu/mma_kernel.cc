@@ -148,7 +148,7 @@ class Builder {
     w.emit(kernel::barrier());
     warm_epilogue(w);
     const Expr zero = int_const(0), stages = int_const(s_.stages);
-    const Expr asks = kernel::compare(ScalarOp::kGe, t_, int_const(int64_t{32} * s_.warps()));
+    const Expr asks = in_range(kernel::sub(t_, int_const(int64_t{32} * s_.warps())), int_const(32));
     const auto first_stages = [&](const std::function<void(const Expr&)>& f) {
       w.when(asks, [&] {
         for (int64_t s = 0; s < std::min<int64_t>(s_.stages, stages_of_k_); ++s) f(int_const(s));
@@ -184,7 +184,7 @@ class Builder {
           });
       });
     });
-    w.emit(kernel::group_mma_wait(0));
+    when_multiplies(w, [&] { w.emit(kernel::group_mma_wait(0)); });
     w.emit(kernel::barrier());
     return w.take();
   }
@@ -537,11 +537,18 @@ class Builder {
       }
     });
     w.emit(kernel::barrier(s_.split > 1 ? BarrierScope::kCluster : BarrierScope::kWorkgroup));
-    // Each workgroup of a cluster finishes its share of the block.
+    when_multiplies(w, [&] { epilogue(w, partial, pitch); });
+    if (s_.split > 1)
+      w.emit(kernel::barrier(BarrierScope::kCluster));  // others may still read this workgroup's sums
+    return w.take();
+  }
+
+  // Each workgroup of a cluster finishes its share of the block.
+  void epilogue(LoopWriter& w, const Buffer& partial, int pitch) {
     const int64_t chunks = int64_t{s_.block_m} * s_.block_n / kColumns,
-                  share = (chunks + s_.split - 1) / s_.split;
-    for (int64_t i = 0; i * s_.threads() < share; ++i) {
-      const Expr own = kernel::add(t_, int_const(i * s_.threads()));
+                  share = (chunks + s_.split - 1) / s_.split, threads = int64_t{32} * s_.warps();
+    for (int64_t i = 0; i * threads < share; ++i) {
+      const Expr own = kernel::add(t_, int_const(i * threads));
       const Expr q = w.let("q", s_.split > 1 ? kernel::add(own, kernel::mul(rank_, int_const(share))) : own);
       const Expr row = w.let("row", kernel::index_div(q, int_const(s_.block_n / kColumns)));
       const Expr column = w.let(
@@ -549,14 +556,11 @@ class Builder {
       const Expr m = w.let("m", kernel::add(m0_, row)), n = w.let("n", kernel::add(n0_, column));
       Expr exists = row_exists(m, m_dim_, s_.block_m, params_);
       if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
-      if ((i + 1) * s_.threads() > share) exists = both(exists, less(own, int_const(share)));
+      if ((i + 1) * threads > share) exists = both(exists, less(own, int_const(share)));
       if (share * s_.split > chunks) exists = both(exists, less(q, int_const(chunks)));
       finish_columns(w, o_, exists, m, n, n_, kColumns,
                      [&] { return sum_of_parts(w, partial, row, column, pitch); });
     }
-    if (s_.split > 1)
-      w.emit(kernel::barrier(BarrierScope::kCluster));  // others may still read this workgroup's sums
-    return w.take();
   }
 
   Expr sum_of_parts(LoopWriter& w, const Buffer& partial, const Expr& row, const Expr& column, int pitch) {

@@ -18,14 +18,14 @@ constexpr double kBytesPerNs = 110, kLatency = 755;        // of a processor
 // Workgroups of a cluster meet twice and read each other's sums.
 constexpr double kMeeting = 1620, kMember = 168, kPeerBytesPerNs = 19;
 constexpr int kMostThreads = 2048;  // of a processor
-// Boxes of tensors leave warps more time for products, and cost more to begin with (4096 and 1024 cubed on an
-// H200: 204 us for 220, 16.5 for 12.7).
-constexpr double kBoxes = 2500;
+// Boxes of tensors leave warps more time for products, and cost more to begin with (kernels of 4096, 2048 and
+// 1024 cubed on an H200: 198 us for 211, 31.2 for 32.8, 8.1 for 7.2).
+constexpr double kBoxes = 1000;
 
 // Multiplications and additions a nanosecond of one processor, as far as its warps keep it busy: of operands
 // of 16 bits; of others in proportion to their bytes.
 double rate(const MmaSchedule& s, int64_t resident) {
-  if (s.group) return (s.block_n < 64 ? 2500 : s.tensors ? 5800 : 5000) * 2.0 / s.element_bytes;
+  if (s.group) return (s.block_n < 64 ? 2500 : s.tensors ? 5500 : 5000) * 2.0 / s.element_bytes;
   // Two warps a scheduler keep the matrix units fed, or fewer with more products each.
   const int products = std::max(1, s.block_m * s.block_n / (s.warps_m * s.warps_n * 32 * 32));
   const auto warps = static_cast<double>(s.warps_m * s.warps_n * s.warps_k * resident * products);

@@ -37,7 +37,8 @@ struct MmaSchedule {
   bool tensors = false;
 
   int warps() const { return warps_m * warps_n * warps_k; }  // that multiply
-  int threads() const { return 32 * (warps() + (tensors ? 1 : 0)); }
+  int copiers() const { return tensors ? 128 : 0; }        // threads
+  int threads() const { return 32 * warps() + copiers(); }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
   int64_t stage_bytes() const {
     const int padding = b_order == Order::kColumns ? kColumnPadding : 0;
