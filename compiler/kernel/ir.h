@@ -294,10 +294,10 @@ struct Kernel {
   std::vector<Tensor> tensors;
   std::vector<GridAxis> grid;  // empty: one tile
   std::vector<Stmt> body;
-  int64_t scratch_bytes = 0;        // sum of aligned scratch Allocs, set by assign_scratch
-  int threads = 0;                  // of a workgroup; 0: a CPU kernel
-  Var thread;                       // i64, 0 <= thread < threads
-  int subgroup = 0;                 // threads of a subgroup, where the kernel relies on it; else 0
+  int64_t scratch_bytes = 0;  // sum of aligned scratch Allocs, set by assign_scratch
+  int threads = 0;            // of a workgroup; 0: a CPU kernel
+  Var thread;                 // i64, 0 <= thread < threads
+  int subgroup = 0;           // threads of a subgroup, where the kernel relies on it; else 0
   // The last threads, which do little but ask for copies: they have code of their own where the level has a
   // form for that, and the others their registers. A hint; whole groups of 128.
   int copiers = 0;

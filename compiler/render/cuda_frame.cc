@@ -14,7 +14,7 @@ using kernel::StmtKind;
 
 namespace {
 
-constexpr int kRegisters = 65536;  // of a processor
+constexpr int kRegisters = 65536;                           // of a processor
 constexpr int kMostRegisters = 240, kCopierRegisters = 40;  // of a thread
 
 class CudaKernelPrinter : public KernelPrinter {
@@ -307,10 +307,9 @@ void CudaKernelPrinter::roles() {
 kernel::Kernel with_roles(const kernel::Kernel& kernel) {
   kernel::Kernel out = kernel;
   const int others = kernel.threads - kernel.copiers;
-  out.body = {kernel::if_then(kernel::compare(kernel::ScalarOp::kLt, kernel::var_expr(kernel.thread),
-                                              kernel::int_const(others)),
-                              kernel::body_of_threads(kernel, 0, others),
-                              kernel::body_of_threads(kernel, others, kernel.threads))};
+  out.body = {kernel::if_then(
+      kernel::compare(kernel::ScalarOp::kLt, kernel::var_expr(kernel.thread), kernel::int_const(others)),
+      kernel::body_of_threads(kernel, 0, others), kernel::body_of_threads(kernel, others, kernel.threads))};
   return out;
 }
 

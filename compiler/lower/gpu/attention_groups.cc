@@ -49,10 +49,15 @@ Buffer AttentionBuilder::prepare_groups(LoopWriter& w) {
   const bool whole_keys = whole(shape_.keys, keys);
   q_staged_ = {stage("q_rows", rows, shape_.depth), o_.q, o_.q_row, rows, shape_.depth, queries_,
                whole(shape_.queries, rows)};
-  k_staged_ = {stage("k_rows", kStages * keys, shape_.depth), o_.k, o_.k_row, keys, shape_.depth, keys_,
+  k_staged_ = {
+      stage("k_rows", kStages * keys, shape_.depth), o_.k, o_.k_row, keys, shape_.depth, keys_, whole_keys};
+  v_staged_ = {stage("v_rows", kStages * keys, shape_.value_depth),
+               o_.v,
+               o_.v_row,
+               keys,
+               shape_.value_depth,
+               keys_,
                whole_keys};
-  v_staged_ = {stage("v_rows", kStages * keys, shape_.value_depth), o_.v, o_.v_row, keys, shape_.value_depth,
-               keys_, whole_keys};
   if (s_.tensors) {
     q_staged_.boxes = &*o_.q_rows;
     k_staged_.boxes = &*o_.k_rows;
@@ -73,8 +78,7 @@ Buffer AttentionBuilder::prepare_groups(LoopWriter& w) {
 
 void AttentionBuilder::fetch(LoopWriter& w, const Staged& m, const Expr& first, const Expr& at,
                              const Expr& counter) {
-  if (m.tensor)
-    return copy_boxes(w, *m.boxes, m.tensor, first, int_const(0), m.width, m.stage, at, counter);
+  if (m.tensor) return copy_boxes(w, *m.boxes, m.tensor, first, int_const(0), m.width, m.stage, at, counter);
   copy_panels(w, m.stage, at, m.from, m.row_of, first, m.rows, m.width, m.extent, m.whole);
 }
 
@@ -156,9 +160,10 @@ void AttentionBuilder::group_scores(LoopWriter& w, const Buffer& scores, const E
 void AttentionBuilder::group_values(LoopWriter& w, const Expr& block) {
   const Expr b = w.let("v_base", stage_of(v_staged_, block));
   for (int step = 0; step < key_tiles_ / 2; ++step) {
-    w.emit(kernel::group_mma(out_, kernel::load(weights_, int_const(step), 4),
-                             kernel::load(v_staged_.stage, kernel::add(b, int_const(int64_t{step} * 16 * kPanel))),
-                             {keys_at_once_ * kPanel}));
+    w.emit(kernel::group_mma(
+        out_, kernel::load(weights_, int_const(step), 4),
+        kernel::load(v_staged_.stage, kernel::add(b, int_const(int64_t{step} * 16 * kPanel))),
+        {keys_at_once_ * kPanel}));
   }
   w.emit(kernel::group_mma_commit());
 }

@@ -52,7 +52,7 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
   }
   scale_ = score_scale(o_, m0_);
   w.emit(kernel::grid_wait());
-  w.emit(kernel::block(!s_.group      ? all_keys()
+  w.emit(kernel::block(!s_.group     ? all_keys()
                        : s_.arrivals ? all_keys_by_arrivals()
                                      : all_keys_by_barriers()));
   when_multiplies(w, [&] { w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results())); });

@@ -482,11 +482,11 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
     const kernel::Var thread = kernel::make_var("t");
     MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
                                       thread, o, dispatch.params());
-    dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
-                         fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                         {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors),
-                          schedule.copiers()},
-                         {.matrix_units = true});
+    dispatch.add_variant(
+        level, std::move(made.grid), std::move(made.body),
+        fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+        {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors), schedule.copiers()},
+        {.matrix_units = true});
   }
   dispatch.finish();
   return true;

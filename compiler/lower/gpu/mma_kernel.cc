@@ -131,9 +131,9 @@ class Builder {
     return w.take();
   }
 
-  // The same by boxes, for which a subgroup asks that does nothing else. A stage's counters say when its boxes
-  // are there and when the products of all groups have read them, which only that subgroup waits for: groups
-  // may drift apart. Products of one step still run while the next one's operands are awaited.
+  // The same by boxes, for which a subgroup asks that does nothing else. A stage's counters say when its
+  // boxes are there and when the products of all groups have read them, which only that subgroup waits for:
+  // groups may drift apart. Products of one step still run while the next one's operands are awaited.
   Stmts sums_by_boxes() {
     a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
     b_stage_ = stage_buffer("b_stage", o_.dtype, s_.block_n);

@@ -37,7 +37,7 @@ struct MmaSchedule {
   bool tensors = false;
 
   int warps() const { return warps_m * warps_n * warps_k; }  // that multiply
-  int copiers() const { return tensors ? 128 : 0; }        // threads
+  int copiers() const { return tensors ? 128 : 0; }          // threads
   int threads() const { return 32 * warps() + copiers(); }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
   int64_t stage_bytes() const {
