@@ -9,7 +9,7 @@ void has_its_entries(Context& c) {
 }
 
 tern_hal_executable_desc_t linked(const tern_hal_entry_t* entries, uint32_t count) {
-  return {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, count};
+  return {TERN_HAL_EXECUTABLE_FUNCTIONS, 1, {}, entries, count, nullptr, 0};
 }
 
 void is_refused_without_trust(Context& c) {
