@@ -53,7 +53,8 @@ Contents run(tern_hal_device_t* device, const Kernel& kernel, tern_const_bytes_t
   tern_hal_entry_t entry = {};
   entry.name = tern_string_view(kernel.name.c_str());
   entry.binding_count = count;
-  const tern_hal_executable_desc_t executable_desc = {TERN_HAL_EXECUTABLE_SPIRV, 1, code, &entry, 1};
+  const tern_hal_executable_desc_t executable_desc = {
+      TERN_HAL_EXECUTABLE_SPIRV, 1, code, &entry, 1, nullptr, 0};
   tern_hal_executable_t* executable = nullptr;
   ok(tern_hal_executable_create(device, &executable_desc, &executable));
   std::vector<tern_hal_range_t> ranges;
