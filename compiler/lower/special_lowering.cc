@@ -1,5 +1,6 @@
 #include <map>
 
+#include "compiler/kernel/assign_workgroup.h"
 #include "compiler/lower/block_lowering.h"
 #include "compiler/lower/gpu/scatter.h"
 #include "compiler/lower/nest_axes.h"
@@ -69,6 +70,7 @@ class SpecialDispatch {
       k->threads = 1;
       k->thread = kernel::make_var("t");
     }
+    kernel::assign_workgroup(*k);
     const std::string problems = kernel::verify(*k);
     TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);
     Dim tiles = 1;
@@ -127,10 +129,9 @@ void lower_top_k(Node& node, BlockLowering& block) {
   });
 }
 
-// On a GPU, threads that share a line of a scatter (gpu/scatter.h); 0 on CPUs.
-int scatter_classes(const Node& node, BlockLowering& block) {
+// How a GPU's threads share a scatter.
+gpu::ScatterSchedule scatter_schedule(const Node& node, BlockLowering& block) {
   const LoweringContext& context = block.context();
-  if (!is_gpu(context.target().arch)) return 0;
   const Shape &data = node.result()->type.shape, &indices = node.operand(1)->type.shape;
   const size_t last = indices.size() - 1;
   gpu::ScatterSize size;
@@ -143,7 +144,8 @@ int scatter_classes(const Node& node, BlockLowering& block) {
     size = {context.hint(range_product(data, depth, data.size())),
             context.hint(range_product(data, 0, depth)), context.hint(range_product(indices, 0, last))};
   }
-  return gpu::scatter_classes(size, gpu_model(variant_levels(context.target()).front()));
+  return gpu::default_scatter_schedule(size, node.kind == OpKind::kScatterNd,
+                                       gpu_model(variant_levels(context.target()).front()));
 }
 
 void lower_scatter(Node& node, BlockLowering& block) {
@@ -159,16 +161,17 @@ void lower_scatter(Node& node, BlockLowering& block) {
   const std::string& reduction = node.str("reduction");
   const bool elements = node.kind == OpKind::kScatterElements;
   const int axis = elements ? static_cast<int>(node.int_attr("axis")) : 0;
-  const int classes = scatter_classes(node, block);
+  const bool gpu = is_gpu(block.context().target().arch);
+  const gpu::ScatterSchedule schedule = gpu ? scatter_schedule(node, block) : gpu::ScatterSchedule{};
   d.finish(elements ? "scatter_elements" : "scatter_nd", [&](const SpecialMachine&) {
-    if (classes == 0)
+    if (!gpu)
       return elements
                  ? scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, d.params())
                  : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
     return elements
-               ? gpu::scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, classes,
+               ? gpu::scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, schedule,
                                               d.params())
-               : gpu::scatter_nd_kernel(dtype, index_type, data, indices, reduction, classes, d.params());
+               : gpu::scatter_nd_kernel(dtype, index_type, data, indices, reduction, schedule, d.params());
   });
 }
 

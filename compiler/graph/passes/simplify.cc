@@ -28,6 +28,8 @@ Value* apply(Node& n, Builder& b, const SimplifyContext& context) {
       return simplify_concat(n, b);
     case OpKind::kGather:
       return simplify_gather(n, b);
+    case OpKind::kScatterElements:
+      return simplify_scatter(n, b);
     case OpKind::kReduce:
       return simplify_reduce(n, b);
     case OpKind::kReduceWindow:

@@ -24,6 +24,7 @@ Value* simplify_slice(Node& n, Builder& b);                                // si
 Value* simplify_pad(Node& n, Builder& b);                                  // simplify_slice.cc
 Value* simplify_concat(Node& n, Builder& b);                               // simplify_slice.cc
 Value* simplify_gather(Node& n, Builder& b);                               // simplify_slice.cc
+Value* simplify_scatter(Node& n, Builder& b);                               // simplify_slice.cc
 Value* simplify_reduce(Node& n, Builder& b);                               // simplify_reduce.cc
 Value* simplify_window(Node& n, Builder& b);                               // simplify_reduce.cc
 Value* simplify_dot(Node& n, Builder& b);                                  // simplify_dot.cc

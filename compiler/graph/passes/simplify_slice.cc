@@ -175,4 +175,20 @@ Value* simplify_gather(Node& n, Builder& b) {
   return b.reshape(out, n.result()->type.shape);
 }
 
+// Whole rows, all elements of an update with the same index (torch.scatter_add with an expanded index), are a
+// scatter_nd's.
+Value* simplify_scatter(Node& n, Builder& b) {
+  Value *data = n.operand(0), *updates = n.operand(2);
+  const Node* repeat = n.operand(1)->def;
+  if (n.int_attr("axis") != 0 || !repeat || repeat->kind != OpKind::kBroadcast) return nullptr;
+  Value* index = repeat->operand();
+  const Shape &rows = updates->type.shape, &have = index->type.shape;
+  if (have.size() != rows.size() || have[0] != rows[0]) return nullptr;
+  for (size_t d = 1; d < rows.size(); ++d) {
+    if (!have[d].is_const(1) || rows[d] != data->type.shape[d]) return nullptr;
+  }
+  Value* column = b.reshape(index, {rows[0], Dim(1)});
+  return b.node(OpKind::kScatterNd, {data, column, updates}, {{"reduction", n.str("reduction")}})->result();
+}
+
 }  // namespace tern::graph

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "compiler/kernel/assign_workgroup.h"
 #include "compiler/lower/gpu/kernel_test_util.h"
 
 namespace tern::lower::gpu {
@@ -11,7 +12,8 @@ namespace {
 
 int32_t run(SpecialKernel special, const kernel::ParamTable& params,
             const std::vector<kernel::EvalBinding>& bindings) {
-  const kernel::Kernel k = finish_special("k", std::move(special), params);
+  kernel::Kernel k = finish_special("k", std::move(special), params);
+  kernel::assign_workgroup(k);
   REQUIRE_MESSAGE(kernel::verify(k).empty(), kernel::verify(k));
   int64_t tiles = 1;
   for (const kernel::GridAxis& axis : k.grid) tiles *= axis.extent.value();
@@ -30,7 +32,7 @@ Shape shape_of(const std::vector<int64_t>& extents) {
 }
 
 // The serial kernel of CPUs is what it must agree with, in every bit.
-void compare(const Case& c, const std::string& reduction, int classes, bool bad_index) {
+void compare(const Case& c, const std::string& how, const ScatterSchedule& schedule, bool bad_index) {
   const auto index_count = static_cast<int64_t>(c.indices.back());
   const TensorDataPtr random_indices = seeded(DType::kI64, c.indices, 7, [&](uint64_t r) {
     const int64_t extent = c.data[static_cast<size_t>(std::max(c.axis, 0))];
@@ -52,15 +54,15 @@ void compare(const Case& c, const std::string& reduction, int classes, bool bad_
     kernel::ParamTable params;
     const Shape data = shape_of(c.data), rows = shape_of(c.indices);
     SpecialKernel k =
-        c.axis >= 0 ? (gpu ? scatter_elements_kernel(f32, i64, data, rows, c.axis, reduction, classes, params)
-                           : lower::scatter_elements_kernel(f32, i64, data, rows, c.axis, reduction, params))
-        : gpu       ? scatter_nd_kernel(f32, i64, data, rows, reduction, classes, params)
-                    : lower::scatter_nd_kernel(f32, i64, data, rows, reduction, params);
+        c.axis >= 0 ? (gpu ? scatter_elements_kernel(f32, i64, data, rows, c.axis, how, schedule, params)
+                           : lower::scatter_elements_kernel(f32, i64, data, rows, c.axis, how, params))
+        : gpu       ? scatter_nd_kernel(f32, i64, data, rows, how, schedule, params)
+                    : lower::scatter_nd_kernel(f32, i64, data, rows, how, params);
     status[gpu] =
         run(std::move(k), params, {binding_of(results[gpu]), binding_of(indices), binding_of(updates)});
   }
-  CAPTURE(reduction);
-  CAPTURE(classes);
+  CAPTURE(how);
+  CAPTURE(schedule.classes);
   CAPTURE(c.axis);
   CHECK(status[0] == status[1]);
   CHECK(status[1] == (bad_index ? 1 : 0));
@@ -81,18 +83,28 @@ TEST_CASE("scatters by many threads are the serial ones: the order of updates of
   };
   for (const Case& c : cases) {
     for (const char* reduction : {"none", "add", "mul", "min", "max"}) {
-      for (const int classes : {1, 2, 16}) compare(c, reduction, classes, false);
+      for (const int classes : {1, 16, 512}) {
+        ScatterSchedule schedule{classes, 1};
+        if (c.axis < 0 && classes > 1) schedule = {256, classes == 16 ? 4 : 32};
+        compare(c, reduction, schedule, false);
+      }
     }
-    compare(c, "add", 4, true);
+    compare(c, "add", {256, 1}, true);
   }
 }
 
-TEST_CASE("a scatter has as many threads as hide latency, not more than there are targets or updates") {
+TEST_CASE("a scatter's threads are as many as pay, not more than there are targets or updates") {
   const GpuModel& model = gpu_model(Level::kCudaSm90);
-  CHECK(scatter_classes({64, 500, 3000}, model) == 512);
-  CHECK(scatter_classes({1, 1 << 20, 1 << 20}, model) <= model.cores * 512);
-  CHECK(scatter_classes({1 << 20, 64, 64}, model) == 1);
-  CHECK(scatter_classes({1, 3, 1000}, model) == 4);
+  const auto classes = [&](const ScatterSize& size, bool one_target) {
+    return default_scatter_schedule(size, one_target, model).classes;
+  };
+  CHECK(classes({64, 500, 3000}, false) == 512);
+  CHECK(classes({64, 500, 3000}, true) == 256);
+  CHECK(classes({1, 1 << 20, 1 << 20}, true) == 16384);
+  CHECK(classes({1 << 28, 64, 64}, false) == 1);
+  CHECK(classes({1, 3, 1000}, false) == 4);
+  CHECK(default_scatter_schedule({40, 500, 3000}, true, model).columns == 32);
+  CHECK(default_scatter_schedule({1, 500, 3000}, true, model).columns == 1);
 }
 
 }  // namespace
