@@ -4,6 +4,7 @@
 #include <map>
 
 #include "compiler/lower/depthwise_bytes.h"
+#include "compiler/lower/depthwise_words.h"
 #include "compiler/lower/loop_writer.h"
 
 namespace tern::lower {
@@ -29,6 +30,10 @@ class Builder {
     // Columns of a register tile: accumulators, one input column and the row's weights fit the registers.
     const int64_t spare = machine.vector_registers - s_.window_w - 2;
     columns_ = std::clamp<int64_t>(spare / 2, 1, 6);
+    if (operands.bytes && DepthwiseWords::suits(s_, machine)) {
+      words_.emplace(s_, o_, lanes_);
+      columns_ = std::clamp<int64_t>((machine.vector_registers - 6) / 2, 1, 6) / 2 * 2;  // pairs serve two
+    }
     if (s_.out_width.is_const()) columns_ = std::min(columns_, s_.out_width.value());
     // Interior: output columns whose whole window lies inside the input.
     const Dim last_tap((s_.window_w - 1) * s_.dilation_w);
@@ -67,9 +72,22 @@ class Builder {
     const Expr channels = params_.expr(s_.channels);
     const auto channel_loop = [&](const Expr& c, const Expr& count) {
       const Var oy = kernel::make_var("oy");
-      return Stmts{kernel::loop(oy, var_expr(oy0), kernel::sub(var_expr(oy1), var_expr(oy0)),
-                                LoopKind::kSerial, row(var_expr(oy), c, count))};
+      Stmts all = words_ ? words_->prepare(c) : Stmts{};
+      all.push_back(kernel::loop(oy, var_expr(oy0), kernel::sub(var_expr(oy1), var_expr(oy0)),
+                                 LoopKind::kSerial, row(var_expr(oy), c, count)));
+      return all;
     };
+    if (words_) {
+      out.schedule += ", in words";
+      const int64_t many = int64_t{2} * lanes_, all = s_.channels.value(), whole = all / many;
+      out.body.push_back(kernel::loop(cv, int_const(0), int_const(whole), LoopKind::kSerial,
+                                      channel_loop(kernel::mul(var_expr(cv), int_const(many)), nullptr)));
+      words_.reset();
+      if (all % many >= lanes_) append(out.body, channel_loop(int_const(whole * many), nullptr));
+      if (all % lanes_ != 0)
+        append(out.body, channel_loop(int_const(all / lanes_ * lanes_), int_const(all % lanes_)));
+      return out;
+    }
     out.body.push_back(kernel::loop(cv, int_const(0), kernel::index_div(channels, int_const(lanes_)),
                                     LoopKind::kSerial,
                                     channel_loop(kernel::mul(var_expr(cv), int_const(lanes_)), nullptr)));
@@ -113,12 +131,22 @@ class Builder {
     const Var oxv = kernel::make_var("x0");
     const Expr ox = var_expr(oxv);
     Stmts out{kernel::let(oxv, ox_value)};
-    std::vector<Var> acc;
-    for (int64_t i = 0; i < columns; ++i) {
-      acc.push_back(
-          kernel::make_var(fmt::format("acc{}", i), {o_.bytes ? DType::kI32 : DType::kF32, lanes_}));
+    const auto sum = [&](int64_t i) {
+      const Var acc =
+          kernel::make_var(fmt::format("acc{}", i), {o_.bytes ? DType::kI32 : DType::kF32, lanes_});
       const Expr zero = o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0);
-      out.push_back(kernel::declare(acc.back(), kernel::broadcast(zero, lanes_)));
+      out.push_back(kernel::declare(acc, kernel::broadcast(zero, lanes_)));
+      return acc;
+    };
+    std::vector<Var> acc;
+    std::vector<DepthwiseWords::Sums> pairs;
+    for (int64_t i = 0; i < columns; ++i) {
+      if (words_) {
+        const Var first = sum(2 * i);
+        pairs.push_back({first, sum(2 * i + 1)});
+      } else {
+        acc.push_back(sum(i));
+      }
     }
     const Expr ix0 = kernel::sub(kernel::mul(ox, int_const(s_.stride_w)), int_const(s_.pad_left));
     for (int64_t ky = 0; ky < s_.window_h; ++ky) {
@@ -126,6 +154,14 @@ class Builder {
       const Expr iy =
           kernel::add(kernel::mul(oy, int_const(s_.stride_h)), int_const(ky * s_.dilation_h - s_.pad_top));
       out.push_back(kernel::let(iyv, iy));
+      if (words_) {
+        const DepthwiseWords::Place place{image_, var_expr(iyv), ix0, c};
+        out.push_back(kernel::if_then(
+            in_range(var_expr(iyv), height_),
+            guarded ? words_->guarded(pairs[0], ky, place, width_) : words_->whole(pairs, ky, place),
+            words_->outside(pairs, ky)));
+        continue;
+      }
       if (o_.bytes) {
         const DepthwiseByteRow row(s_, *o_.bytes, o_.input, image_, lanes_,
                                    {ky, var_expr(iyv), ix0, c, count});
@@ -139,8 +175,9 @@ class Builder {
                                             : whole_row(acc, var_expr(iyv), ix0, ky, c, count)));
     }
     for (int64_t i = 0; i < columns; ++i) {
-      append(out, o_.finish(image_, oy, kernel::add(ox, int_const(i)), c,
-                            var_expr(acc[static_cast<size_t>(i)]), lanes_, count));
+      const auto at = static_cast<size_t>(i);
+      const Expr value = words_ ? words_->joined(pairs[at]) : var_expr(acc[at]);
+      append(out, o_.finish(image_, oy, kernel::add(ox, int_const(i)), c, value, value->type.lanes, count));
     }
     return {kernel::block(std::move(out))};
   }
@@ -194,6 +231,7 @@ class Builder {
   kernel::ParamTable& params_;
   const int lanes_;
   int64_t columns_ = 1;
+  std::optional<DepthwiseWords> words_;
   Dim inner_begin_, inner_end_;
   Expr height_, width_, image_;
 };

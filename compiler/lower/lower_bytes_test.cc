@@ -136,6 +136,23 @@ TEST_CASE("depthwise convolutions of bytes") {
   check_lowering_once({conv_text({{16, 1, 3, 3}, "1,16,9,9", "1,16,9,9", window(1, 2, 2, 16), 4})},
                       "dilated");
   check_lowering_once({conv_text({{16, 1, 7, 7}, "1,16,8,20", "1,16,8,20", window(1, 3, 1, 16), 1})}, "7x7");
+  // Whole words of two vectors, a vector more, and some channels more.
+  for (const int64_t c : {32, 45, 59}) {
+    const auto text = [&](int64_t side, int64_t stride, int64_t out, int64_t dilation, int64_t padding) {
+      return conv_text({{c, 1, side, side},
+                        fmt::format("2,{},9,11", c),
+                        fmt::format("2,{},{},{}", c, (9 + stride - 1) / stride, out),
+                        window(stride, side / 2 * dilation, dilation, c),
+                        padding});
+    };
+    for (const Level level : {Level::kX86V2, Level::kX86V3, Level::kX86V4}) {
+      const Target target{Arch::kX86_64, {level}};
+      check_lowering_for({text(3, 1, 11, 1, 9)}, target, fmt::format("{} channels, 3x3", c));
+      check_lowering_for({text(3, 2, 6, 1, 0)}, target, fmt::format("{} channels, stride 2", c));
+      check_lowering_for({text(5, 1, 11, 1, 255)}, target, fmt::format("{} channels, 5x5", c));
+      check_lowering_for({text(3, 1, 11, 2, 3)}, target, fmt::format("{} channels, dilated", c));
+    }
+  }
 }
 
 TEST_CASE("padding that holds a number, on the plain nest") {
