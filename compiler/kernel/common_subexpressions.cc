@@ -68,8 +68,8 @@ void Extractor::count(const Expr& e, bool conditional) {
   }
   if (e->kind == ExprKind::kOp && e->op == ScalarOp::kSelect) {
     count(e->args[0], conditional);
-    count(e->args[1], true);
-    count(e->args[2], true);
+    count(e->args[1], conditional || !e->both_arms);
+    count(e->args[2], conditional || !e->both_arms);
     return;
   }
   for (const Expr& a : e->args) count(a, conditional);

@@ -172,6 +172,15 @@ Expr select(Expr c, Expr a, Expr b) {
   return op(ScalarOp::kSelect, {std::move(c), std::move(a), std::move(b)});
 }
 
+Expr select_both(const Expr& c, const Expr& a, const Expr& b) {
+  Expr e = select(c, a, b);
+  if (e->kind != ExprKind::kOp || e->op != ScalarOp::kSelect || e->args != std::vector<Expr>{c, a, b})
+    return e;
+  ExprNode node = *e;
+  node.both_arms = true;
+  return make_node(std::move(node));
+}
+
 Expr compare(ScalarOp which, Expr a, Expr b) {
   TERN_CHECK(scalar::info(which).rule == scalar::TypeRule::kCompare, "{} is no comparison",
              scalar::info(which).name);

@@ -34,9 +34,10 @@ bool equal(const Expr& a, const Expr& b) {
   if (a == b) return true;
   if (a == nullptr || b == nullptr) return false;
   if (a->kind != b->kind || a->type != b->type || a->op != b->op || a->intrinsic != b->intrinsic ||
-      a->saturate != b->saturate || a->is_index != b->is_index || a->i != b->i || bits(a->f) != bits(b->f) ||
-      bits(a->imaginary) != bits(b->imaginary) || a->var != b->var || a->buffer != b->buffer ||
-      a->lanes != b->lanes || a->args.size() != b->args.size()) {
+      a->saturate != b->saturate || a->is_index != b->is_index || a->both_arms != b->both_arms ||
+      a->i != b->i || bits(a->f) != bits(b->f) || bits(a->imaginary) != bits(b->imaginary) ||
+      a->var != b->var || a->buffer != b->buffer || a->lanes != b->lanes ||
+      a->args.size() != b->args.size()) {
     return false;
   }
   for (size_t k = 0; k < a->args.size(); ++k) {
@@ -66,6 +67,7 @@ Expr with_args(const Expr& e, std::vector<Expr> args) {
       if (e->is_index) {
         return e->op == ScalarOp::kDiv ? index_div(args[0], args[1]) : index_rem(args[0], args[1]);
       }
+      if (e->both_arms) return select_both(args[0], args[1], args[2]);
       return op(e->op, std::move(args));
     case ExprKind::kCast:
       return cast(args[0], e->type.dtype, e->saturate);

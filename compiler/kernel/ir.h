@@ -169,6 +169,7 @@ struct ExprNode {
   bool saturate = true;
   // kOp div and rem made by index_div, index_rem: both operands are >= 0 and the divisor is > 0.
   bool is_index = false;
+  bool both_arms = false;  // kOp select: what its arms load is there, whatever the condition is
   int64_t i = 0;
   double f = 0, imaginary = 0;
   Var var = {};
@@ -359,6 +360,7 @@ inline Expr max(Expr a, Expr b) {
 Expr index_div(Expr a, Expr b);
 Expr index_rem(Expr a, Expr b);
 Expr select(Expr c, Expr a, Expr b);
+Expr select_both(const Expr& c, const Expr& a, const Expr& b);  // ExprNode::both_arms
 Expr compare(ScalarOp op, Expr a, Expr b);
 
 Stmt block(std::vector<Stmt> body);

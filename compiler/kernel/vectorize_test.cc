@@ -1,5 +1,6 @@
 #include "compiler/kernel/vectorize.h"
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/test_util.h"
 #include "compiler/kernel/unroll.h"
@@ -150,6 +151,25 @@ TEST_CASE("vectorize: expressions with widened variables") {
   k.body = {declare(wide, broadcast(float_const(1), 8)), assign(wide, v)};
   CHECK(verify(k) == "");
   CHECK(print_kernel(k).find("wide = ((wide * b[n; 8]) + broadcast(b[0], 8))") != std::string::npos);
+}
+
+TEST_CASE("vectorize: what both arms of a selection load is read without a mask where it exists anyway") {
+  const Buffer a = make_buffer("a", {DType::kF32, 1}, Scope::kGlobal, Access::kRead),
+               y = make_buffer("y", {DType::kF32, 1}, Scope::kGlobal, Access::kWrite);
+  const Var v = make_var("v");
+  const Expr x = load(a, var_expr(v)), other = load(a, add(var_expr(v), int_const(64)));
+  const Expr condition = compare(ScalarOp::kLt, x, float_const(0.0));
+  for (const bool both : {false, true}) {
+    const Expr value = both ? select_both(condition, other, x) : select(condition, other, x);
+    Kernel k;
+    k.name = "k";
+    k.bindings = {a, y};
+    k.body = {loop(v, int_const(0), int_const(64), LoopKind::kSerial, {store(y, var_expr(v), value)})};
+    const Kernel wide = vectorized(k, 8, 1);
+    CHECK((print_kernel(wide).find("; 8 if ") == std::string::npos) == both);
+    // Rewriting keeps what is known.
+    CHECK(with_args(value, value->args)->both_arms == both);
+  }
 }
 
 TEST_CASE("vectorize: a prefetch is one a cache line") {

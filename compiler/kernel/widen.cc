@@ -100,7 +100,7 @@ Expr Widener::widen_select(const Expr& e) {
   Expr condition = expr(e->args[0]);
   Expr saved = mask_;
   auto arm = [&](const Expr& a, bool yes) {
-    if (condition->type.lanes > 1 && contains_load(a)) {
+    if (!e->both_arms && condition->type.lanes > 1 && contains_load(a)) {
       Expr own = yes ? condition : op(ScalarOp::kNot, {condition});
       mask_ = saved == nullptr ? own : op(ScalarOp::kAnd, {saved, own});
     }
@@ -109,7 +109,7 @@ Expr Widener::widen_select(const Expr& e) {
     return result;
   };
   Expr a = arm(e->args[1], true), b = arm(e->args[2], false);
-  return select(condition, a, b);
+  return e->both_arms ? select_both(condition, a, b) : select(condition, a, b);
 }
 
 namespace {

@@ -139,6 +139,9 @@ Expr ElementEmitter::compute(const Node& node, const Value* value, const Index& 
         const auto splat = bounds && !computed ? LoweringContext::splat(v) : std::nullopt;
         args.push_back(splat ? kernel::scalar_const(*splat) : element(v, index));
       }
+      // A graph computes both arms.
+      if (node.scalar_op() == ScalarOp::kSelect && !guard_)
+        return kernel::select_both(args[0], args[1], args[2]);
       return kernel::op(node.scalar_op(), std::move(args));
     }
     case OpKind::kCast: {

@@ -311,14 +311,21 @@ std::vector<Level> variant_levels(const Target& target, Covers nest) {
   return out;
 }
 
+// A nest with one value of 64 bits in so many has the lanes of the others.
+constexpr int kWideShare = 4;
+
 int nest_lanes(const Region& region, Level level) {
-  int bits = 8;
-  const auto see = [&](const Value* v) { bits = std::max(bits, dtype_bits(v->type.dtype)); };
+  int bits = 8, wide = 0, others = 0;
+  const auto see = [&](const Value* v) {
+    bits = std::max(bits, dtype_bits(v->type.dtype));
+    ++(dtype_bits(v->type.dtype) > 32 ? wide : others);
+  };
   for (const Value* v : region.inputs) see(v);
-  for (const Value* v : region.outputs) see(v);
   for (const Node* n : region.nodes) {
     for (const Value* v : n->results) see(v);
   }
+  // A mask of integers before a softmax is two vectors then, and the softmax is not halves.
+  if (bits > 32 && wide * kWideShare <= others) bits = 32;
   // 16-bit floats compute in f32.
   if (bits == 16) bits = 32;
   return std::max(machine(level).vector_bits / std::min(bits, 64), 1);
