@@ -10,6 +10,7 @@
 #include "compiler/lower/depthwise_kernel.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/quantised_weights.h"
+#include "compiler/lower/turned_squares.h"
 #include "compiler/lower/weight_encoding.h"
 #include "compiler/lower/winograd_bytes.h"
 #include "compiler/lower/winograd_kernel.h"
@@ -367,24 +368,32 @@ class Contraction {
   }
 
   GatherB gather_b() {
-    return
-        [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0, const Expr& depth) {
-          // Column by column: B is stored with k contiguous, so reads are; missing columns are zero.
-          const Var i = kernel::make_var("i"), j = kernel::make_var("j");
-          const Expr column = kernel::add(n0, var_expr(j));
-          const Expr from = access_.scalar(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), column));
-          const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), var_expr(j));
-          const auto steps = [&](Expr value) {
-            const Var step = kernel::make_var("i");
-            const std::unordered_map<const kernel::VarNode*, Expr> rename{{i.get(), var_expr(step)}};
-            return Stmts{kernel::loop(
-                step, int_const(0), depth, kernel::LoopKind::kSerial,
-                {kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename))})};
-          };
-          const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
-          return Stmts{kernel::loop(j, int_const(0), int_const(columns), kernel::LoopKind::kSerial,
-                                    {kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0)))})};
-        };
+    return [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0,
+                     const Expr& depth) {
+      // B is stored with k contiguous, so reads are: squares turned in registers, or column by column;
+      // missing columns are zero.
+      const Var i = kernel::make_var("i"), j = kernel::make_var("j");
+      const Expr from =
+          access_.scalar(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), kernel::add(n0, var_expr(j))));
+      const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), var_expr(j));
+      const Expr exist = kernel::min(int_const(columns), kernel::sub(params_.expr(p_.n), n0));
+      const auto column_by_column = [&](const Expr& begin, const Expr& extent, const Expr& value) {
+        const Var step = kernel::make_var("i"), column = kernel::make_var("j");
+        const std::unordered_map<const kernel::VarNode*, Expr> rename{{i.get(), var_expr(step)},
+                                                                      {j.get(), var_expr(column)}};
+        const Stmt store =
+            kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename));
+        return kernel::loop(column, begin, extent, kernel::LoopKind::kSerial,
+                            {kernel::loop(step, int_const(0), depth, kernel::LoopKind::kSerial, {store})});
+      };
+      const Stmts store{kernel::store(panel, to, from)};
+      Stmts out = turns(store, i, j) ? turned_squares(store, i, {int_const(0), depth}, j,
+                                                      {int_const(0), exist}, schedule_.lanes)
+                                     : Stmts{column_by_column(int_const(0), exist, from)};
+      out.push_back(
+          column_by_column(exist, kernel::sub(int_const(columns), exist), kernel::float_const(0.0)));
+      return out;
+    };
   }
 
   // Whether a constant B lies in words of two bf16: so for all levels of the dispatch, if one multiplies

@@ -203,6 +203,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   if (widens && shape.widens_b) rows = std::max(rows, 4 * int64_t{s.rows});
   // Widening a vector of B costs as much as multiplying two rows with it.
   if (shape.words) rows = std::max(rows, 6 * int64_t{s.rows});
+  // Turning it, too: once a block of rows.
+  if (shape.packs_b) rows = std::max(rows, 6 * int64_t{s.rows});
   rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
     rows = std::min(rows, shape.m);
