@@ -214,7 +214,23 @@ std::span<const HelperRow> math_rows() {
        R"c(static inline $V $F($V x) { return CVT($V, @f64:log1p(CVT($T{f64}, x))); }
 )c"},
       {"expm1.f32",
-       R"c(static inline $V $F($V x) { return CVT($V, @f64:expm1(CVT($T{f64}, x))); }
+       R"c(static inline $V $F($V x) {
+  // 2^n (e^r - 1) + (2^n - 1), halved so that the largest n has a power; what n = 0 gives is left as it is.
+  const $V limited = x > ($V)(89.0f) ? ($V)(89.0f) : x;
+  const $V low = limited < ($V)(-20.0f) ? ($V)(-20.0f) : limited;
+  const $V z = FMA(low, ($V)(1.44269504f), ($V)(12582912.0f)), n = z - ($V)(12582912.0f);
+  $V r = FMA(n, ($V)(-0.693359375f), low);
+  r = FMA(n, ($V)(2.12194440e-4f), r);
+  $V p = ($V)(1.9875691500e-4f);
+  p = FMA(p, r, ($V)(1.3981999507e-3f));
+  p = FMA(p, r, ($V)(8.3334519073e-3f));
+  p = FMA(p, r, ($V)(4.1665795894e-2f));
+  p = FMA(p, r, ($V)(1.6666665459e-1f));
+  p = FMA(p, r, ($V)(5.0000001201e-1f));
+  p = FMA(p, r * r, r);
+  const $V half = @i32:pow2(@bits(z) - (${I})(0x4b400001)), y = FMA(half, p, half - ($V)(0.5f));
+  return __builtin_elementwise_copysign(n == ($V)(0.0f) ? p : y + y, x);
+}
 )c"},
       {"sin.f32",
        R"c(static inline $V $F($V x) { return CVT($V, @f64:sin(CVT($T{f64}, x))); }
