@@ -133,20 +133,25 @@ bool BlockLowering::can_compute_in(const Value* value, const Place& place) const
   return same_order(own, place.layout, value->type.shape);
 }
 
+// What the value shows is computed where it has to lie, if it can be: through transposes and reshapes, which
+// are views.
+void BlockLowering::place_at(Value* value, const Place& place) {
+  std::vector<std::pair<Value*, Place>> views{{value, place}};
+  while (true) {
+    const auto& [v, at] = views.back();
+    if (context_.has_place(v) || !v->def) return;
+    if (v->def->results.size() == 1 && can_compute_in(v, at)) break;
+    const std::optional<Place> below = place_below(*v->def, at);
+    if (!below) return;
+    views.emplace_back(v->def->operand(), *below);
+  }
+  for (const auto& [v, at] : views) context_.set_place(v, at);
+}
+
 void BlockLowering::plan_result_places(graph::Block& block, const std::vector<Place>& result_places) {
   for (size_t r = 0; r < block.results.size(); ++r) {
     if (result_places[r].buffer < 0) continue;
-    Value* v = block.results[r];
-    Place place = result_places[r];
-    // Reshapes of a dense result: the value below lies in the same bytes.
-    while (v->def && v->def->kind == OpKind::kReshape && !context_.has_place(v) && place.layout.is_dense() &&
-           is_contiguous(place, v->type.shape)) {
-      v = v->def->operand();
-      place = dense_place(place.buffer, Layout::dense(v->type.rank()), v->type.shape);
-      place.offset = result_places[r].offset;
-    }
-    if (v->def && v->def->results.size() == 1 && !context_.has_place(v) && can_compute_in(v, place))
-      context_.set_place(v, place);
+    place_at(block.results[r], result_places[r]);
   }
   for (size_t i = block.nodes.size(); i-- > 0;) {
     const Node& node = *block.nodes[i];
@@ -172,7 +177,7 @@ void BlockLowering::place_concat(const Node& node) {
   for (Value* part : node.operands) {
     const Place sub = sub_place(place, axis, start);
     start = start + part->type.shape[static_cast<size_t>(axis)];
-    if (!context_.has_place(part) && can_compute_in(part, sub)) context_.set_place(part, sub);
+    place_at(part, sub);
   }
 }
 

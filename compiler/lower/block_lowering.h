@@ -51,6 +51,7 @@ class BlockLowering {
   void plan_result_places(graph::Block& block, const std::vector<Place>& result_places);
   void place_concat(const graph::Node& node);
   bool can_compute_in(const graph::Value* value, const Place& place) const;
+  void place_at(graph::Value* value, const Place& place);
   void emit(BlockItem& item);
   void emit_region(Region& region);
   void arrange_operand(Region& region);

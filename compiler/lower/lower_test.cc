@@ -358,6 +358,29 @@ TEST_CASE("softmax and layer norm are one dispatch each") {
                   1});
 }
 
+TEST_CASE("parts of a concatenation and outputs are computed in place through transposes and reshapes") {
+  LowerCase c{R"(
+  input %x: f32[1,3,6,5] as "x"
+  input %w: f32[8,3,1,1] as "w"
+  input %v: f32[12,3,3,3] as "v"
+  %a = conv(%x, %w) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %at = transpose(%a) <perm=[0,2,3,1]>
+  %ar = reshape(%at) <shape=[1,60,4]>
+  %b = conv(%x, %v) <strides=[2,2], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %e = exp(%b)
+  %bt = transpose(%e) <perm=[0,2,3,1]>
+  %br = reshape(%bt) <shape=[1,27,4]>
+  %y = concat(%ar, %br) <axis=1>
+  %z = conv(%x, %w) <strides=[2,2], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %zt = transpose(%z) <perm=[0,2,3,1]>
+  output %y as "y"
+  output %zt as "z")"};
+  check_lowering(c);
+  c.dispatches = 4;  // channels last: one copy of x
+  check_lowering_for(c, {Arch::kX86_64, {Level::kX86V4}}, "CPU");
+  check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11}}, "Vulkan");
+}
+
 TEST_CASE("the norm of a single row of a product is one dispatch") {
   for (const char* const rows : {"1", "3"}) {
     LowerCase c{R"(

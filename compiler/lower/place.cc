@@ -8,8 +8,7 @@ namespace {
 using graph::Node;
 using graph::OpKind;
 
-Place transpose_place(const Node& node, const Place& base) {
-  const std::vector<int64_t>& perm = node.ints("perm");
+Place transpose_place(const std::vector<int64_t>& perm, const Place& base) {
   Place out{base.buffer, base.offset, {}, {}};
   std::vector<int> inverse(perm.size());
   for (size_t i = 0; i < perm.size(); ++i) {
@@ -76,9 +75,7 @@ std::vector<Group> matching_groups(const Shape& from, const Shape& to) {
   return out;
 }
 
-std::optional<Place> reshape_place(const Node& node, const Place& base) {
-  const Shape& from = node.operand()->type.shape;
-  const Shape& to = node.result()->type.shape;
+std::optional<Place> reshape_place(const Shape& from, const Shape& to, const Place& base) {
   Place out{base.buffer, base.offset, std::vector<Dim>(to.size()), {}};
   std::vector<int> position(from.size());
   for (size_t p = 0; p < base.layout.order.size(); ++p)
@@ -124,16 +121,26 @@ Place dense_place(int buffer, const Layout& layout, const Shape& shape) {
 std::optional<Place> view_place(const Node& node, const Place& base) {
   switch (node.kind) {
     case OpKind::kTranspose:
-      return transpose_place(node, base);
+      return transpose_place(node.ints("perm"), base);
     case OpKind::kSlice:
       return slice_place(node, base);
     case OpKind::kBroadcast:
       return broadcast_place(node, base);
     case OpKind::kReshape:
-      return reshape_place(node, base);
+      return reshape_place(node.operand()->type.shape, node.result()->type.shape, base);
     default:
       return std::nullopt;
   }
+}
+
+std::optional<Place> place_below(const Node& view, const Place& result) {
+  if (view.kind == OpKind::kReshape)
+    return reshape_place(view.result()->type.shape, view.operand()->type.shape, result);
+  if (view.kind != OpKind::kTranspose) return std::nullopt;
+  const std::vector<int64_t>& perm = view.ints("perm");
+  std::vector<int64_t> inverse(perm.size());
+  for (size_t i = 0; i < perm.size(); ++i) inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  return transpose_place(inverse, result);
 }
 
 Place sub_place(const Place& whole, int axis, Dim start) {

@@ -22,6 +22,9 @@ Place dense_place(int buffer, const Layout& layout, const Shape& shape);
 // The place of a view node's result when its operand lies at `base`; nullopt when the node is no view, or
 // when its elements are not affine in memory.
 std::optional<Place> view_place(const graph::Node& node, const Place& base);
+// The other way round: where the operand of a transpose or reshape must lie for its result to lie at
+// `result`; nullopt for other views, and where no strides say it.
+std::optional<Place> place_below(const graph::Node& view, const Place& result);
 // The place of `part`'s elements inside a concatenation at `whole`: dimension `axis` starts at `start`.
 Place sub_place(const Place& whole, int axis, Dim start);
 // Whether the elements of a value of this shape fill consecutive memory in the layout's order.

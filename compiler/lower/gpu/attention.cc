@@ -21,7 +21,8 @@ using kernel::int_const;
 namespace {
 
 constexpr int64_t kMostColumns = 128;  // of outputs, which registers hold
-constexpr int64_t kFewQueries = 4;     // products of fewer rows share the keys out instead
+// Products of few rows share many keys out instead; few keys cost less than two more dispatches.
+constexpr int64_t kFewQueries = 4, kFewKeys = 512;
 
 // A score of a 16-bit model, over the product `x`, without rounding between its ops: f32 all through.
 Expr widened(const Expr& e, const kernel::Var& x) {
@@ -229,8 +230,10 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
                                                         [](Level level) { return gpu_model(level).has_mma; });
   const Shape& scores = attention.scores.result()->type.shape;
   const int64_t queries = context.hint(scores[scores.size() - 2]);
-  // CUDA without matrix units: not measured against the three products, whose kernels are tuned.
-  if (!mma && (queries < kFewQueries || context.target().arch == Arch::kCuda)) return false;
+  const bool long_rows = queries < kFewQueries && context.hint(scores.back()) > kFewKeys;
+  // CUDA without matrix units: slower than the three products, whose kernels are tuned (GPT-2 decoding: 0.41
+  // to 0.71 ms).
+  if (!mma && (long_rows || context.target().arch == Arch::kCuda)) return false;
 
   DispatchBuilder dispatch(context, attention.region);
   dispatch.set_label("attention");
