@@ -10,6 +10,7 @@ as reads or the faster writes do. --modules keeps what was compiled there, so th
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -195,6 +196,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement")
     parser.add_argument("--compile-only", action="store_true")
     args = parser.parse_args()
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # inputs in large pages, as those of memory_peak and of libtern's own buffers
     names = [n for n in CASES if not args.only or n in args.only.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.modules or temporary)

@@ -21,6 +21,16 @@ using kernel::Stmt;
 
 constexpr int64_t kBlock = 16;         // side of a transposing block
 constexpr int64_t kSquaresBlock = 64;  // the same where squares are turned in registers
+// And what comes from memory does so in runs of 128 elements, 48 rows at once: as many fit an L2's sets if
+// they are a power of two apart.
+constexpr int64_t kLongRun = 128, kRunsAtOnce = 48;
+
+// Equal sides of at most `most`, whole squares.
+int64_t even_side(const Dim& extent, int64_t most, int64_t square) {
+  if (!extent.is_const()) return most;
+  const int64_t n = std::max<int64_t>(extent.value(), 1), pieces = (n + most - 1) / most;
+  return ((n + pieces - 1) / pieces + square - 1) / square * square;
+}
 
 // Whether some big input is read across the grain: stride 1 along an axis other than the innermost. Returns
 // that axis, or -1.
@@ -218,31 +228,41 @@ class ElementwiseNest {
     }
     const int lanes = std::min(nest_lanes(region_, level), static_cast<int>(kBlock));
     const bool squares = turns_in_registers(emitter, across, lanes);
-    const int64_t side = squares ? kSquaresBlock : kBlock,
-                  elements = context_.hint(product(out_->type.shape));
-    const Dim across_blocks = ceildiv(axes_[across].extent, side),
-              inner_blocks = ceildiv(axes_.back().extent, side);
+    const bool from_memory =
+        squares && comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
+    const int64_t side = squares ? kSquaresBlock : kBlock;
+    int64_t slow_side = side, fast_side = side;
+    if (from_memory) {
+      slow_side = even_side(axes_[across].extent, kLongRun, lanes);
+      const Dim& slow = axes_[across].extent;
+      if (!slow.is_const() || slow.value() > slow_side)
+        fast_side = even_side(axes_.back().extent, kRunsAtOnce, lanes);
+    }
+    const Dim across_blocks = ceildiv(axes_[across].extent, slow_side),
+              inner_blocks = ceildiv(axes_.back().extent, fast_side);
     outer.push_back({axes_[across].dims, across_blocks});
     outer.push_back({axes_.back().dims, inner_blocks});
-    const Tiling tiling = choose_tiling(context_, outer, cost * side * side * 2);
+    const Tiling tiling = choose_tiling(context_, outer, cost * slow_side * fast_side * 2);
     NestParts parts = build_nest(
         dispatch, outer, tiling, outer.size(),
         [&](const std::vector<Expr>& blocks, const std::vector<AxisRange>&) -> std::vector<Stmt> {
           std::vector<Expr> coordinates(axes_.size());
           for (size_t k = 0; k < outer_of.size(); ++k) coordinates[outer_of[k]] = blocks[k];
-          const auto range = [&](const Expr& block, const Dim& extent) -> AxisRange {
-            const Expr begin = kernel::mul(block, int_const(side));
-            if (extent.is_const() && extent.value() % side == 0) return {begin, int_const(side)};
-            return {begin, kernel::min(int_const(side), kernel::sub(dispatch.expr(extent), begin))};
+          const auto range = [&](const Expr& block, const Dim& extent, int64_t length) -> AxisRange {
+            const Expr begin = kernel::mul(block, int_const(length));
+            if (extent.is_const() && extent.value() % length == 0) return {begin, int_const(length)};
+            return {begin, kernel::min(int_const(length), kernel::sub(dispatch.expr(extent), begin))};
           };
-          const AxisRange slow = range(blocks[blocks.size() - 2], axes_[across].extent);
-          const AxisRange fast = range(blocks.back(), axes_.back().extent);
+          const AxisRange slow = range(blocks[blocks.size() - 2], axes_[across].extent, slow_side);
+          const AxisRange fast = range(blocks.back(), axes_.back().extent, fast_side);
           const kernel::Var s = kernel::make_var("s"), f = kernel::make_var("f");
           coordinates[across] = kernel::var_expr(s);
           coordinates.back() = kernel::var_expr(f);
-          if (squares)
-            return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes,
-                                  comes_from_memory(level, elements * 4) ? side : 0);
+          if (squares) {
+            std::optional<BlockAhead> ahead;
+            if (from_memory) ahead = block_ahead(blocks, dispatch.expr(inner_blocks), slow_side, fast_side);
+            return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);
+          }
           // Where the rows are no vector (three channels), lanes run across them.
           const Dim& narrow = axes_.back().extent;
           if (narrow.is_const() && narrow.value() < 8)
@@ -255,7 +275,19 @@ class ElementwiseNest {
         });
     dispatch.add_variant(
         level, std::move(parts.grid), std::move(parts.body),
-        fmt::format("transposing blocks of {0}x{0}{1}", side, squares ? ", in registers" : ""));
+        fmt::format("transposing blocks of {}x{}{}", slow_side, fast_side, squares ? ", in registers" : ""));
+  }
+
+  // The block after the one with these last two coordinates.
+  static BlockAhead block_ahead(const std::vector<Expr>& blocks, const Expr& inner_blocks, int64_t slow_side,
+                                int64_t fast_side) {
+    Expr slow = blocks[blocks.size() - 2], fast = kernel::add(blocks.back(), int_const(1));
+    if (kernel::is_int(inner_blocks, 1)) {
+      slow = kernel::add(slow, int_const(1));
+      fast = int_const(0);
+    }
+    return {kernel::mul(slow, int_const(slow_side)), kernel::mul(fast, int_const(fast_side)), slow_side,
+            fast_side};
   }
 
   bool turns_in_registers(ElementEmitter& emitter, size_t across, int lanes) {

@@ -1,5 +1,7 @@
 #include "compiler/lower/turned_squares.h"
 
+#include <algorithm>
+
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/index_form.h"
 #include "compiler/kernel/vectorize.h"
@@ -63,19 +65,36 @@ bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
 
 namespace {
 
+constexpr int64_t kLineBytes = 64;
+
+// The `number`th square's share of what the block ahead loads.
+void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var& fast,
+                    const BlockAhead& block, const Expr& number, int lanes) {
+  kernel::visit(value, [&](const Expr& e) {
+    if (e->kind != kernel::ExprKind::kLoad || e->buffer->scope != kernel::Scope::kGlobal ||
+        !kernel::uses_var(e->args[0], slow.get()) || kernel::contains_load(e->args[0]))
+      return;
+    const int64_t line = kLineBytes * 8 / std::max(dtype_bits(e->buffer->type.dtype), 8);
+    const int64_t run = (block.slow_side + line - 1) / line;  // in lines
+    const int64_t squares = std::max<int64_t>(block.slow_side / lanes * (block.fast_side / lanes), 1);
+    const int64_t share = (run * block.fast_side + squares - 1) / squares;
+    for (int64_t i = 0; i < share; ++i) {
+      const Expr at = kernel::add(kernel::mul(number, int_const(share)), int_const(i));
+      const Expr row = kernel::index_div(at, int_const(run)),
+                 piece = kernel::sub(at, kernel::mul(row, int_const(run)));
+      w.emit(kernel::prefetch(
+          e->buffer,
+          kernel::substitute(e->args[0],
+                             {{slow.get(), kernel::add(block.slow, kernel::mul(piece, int_const(line)))},
+                              {fast.get(), kernel::add(block.fast, row)}})));
+    }
+  });
+}
+
 // The square at (s, f).
 void square(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
-            const Expr& f, int lanes, int64_t ahead) {
+            const Expr& f, int lanes) {
   std::vector<Expr> rows;
-  for (int i = 0; ahead > 0 && i < lanes; ++i) {
-    const std::unordered_map<const kernel::VarNode*, Expr> later{
-        {slow.get(), s}, {fast.get(), kernel::add(f, int_const(ahead + i))}};
-    kernel::visit(store.value, [&](const Expr& e) {
-      if (e->kind == kernel::ExprKind::kLoad && e->buffer->scope == kernel::Scope::kGlobal &&
-          kernel::uses_var(e->args[0], slow.get()) && !kernel::contains_load(e->args[0]))
-        w.emit(kernel::prefetch(e->buffer, kernel::substitute(e->args[0], later)));
-    });
-  }
   for (int i = 0; i < lanes; ++i) {
     const Expr row = kernel::substitute(store.value, {{fast.get(), kernel::add(f, int_const(i))}});
     const Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes), {{slow.get(), s}});
@@ -92,7 +111,8 @@ void square(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const
 }  // namespace
 
 std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow, const AxisRange& slow_range,
-                                 const Var& fast, const AxisRange& fast_range, int lanes, int64_t ahead) {
+                                 const Var& fast, const AxisRange& fast_range, int lanes,
+                                 const std::optional<BlockAhead>& ahead) {
   LoopWriter w;
   const Expr width = int_const(lanes);
   const Expr slow_whole = kernel::mul(kernel::index_div(slow_range.extent, width), width),
@@ -100,10 +120,14 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
   const auto part = [&](const AxisRange& range, const Expr& number) {
     return kernel::add(range.begin, kernel::mul(number, width));
   };
+  const Expr acrosses = kernel::index_div(fast_range.extent, width);
   w.loop("down", kernel::index_div(slow_range.extent, width), [&](Expr down) {
-    w.loop("across", kernel::index_div(fast_range.extent, width), [&](Expr across) {
+    w.loop("across", acrosses, [&](Expr across) {
+      if (ahead)
+        prefetch_share(w, store[0]->value, slow, fast, *ahead,
+                       kernel::add(kernel::mul(down, acrosses), across), lanes);
       square(w, *store[0], slow, w.let("s0", part(slow_range, down)), fast,
-             w.let("f0", part(fast_range, across)), lanes, ahead);
+             w.let("f0", part(fast_range, across)), lanes);
     });
   });
   const auto rest = [&](const Expr& slow_begin, const Expr& slow_extent, const Expr& fast_begin,

@@ -3,6 +3,7 @@
 // that no element travels alone.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "compiler/kernel/ir.h"
@@ -20,10 +21,18 @@ std::vector<kernel::Expr> turned(LoopWriter& w, std::vector<kernel::Expr> rows);
 // where they are stored, and nothing that it loads lies across slow.
 bool turns(const std::vector<kernel::Stmt>& store, const kernel::Var& slow, const kernel::Var& fast);
 
+// The block of slow_side x fast_side elements that begins at (slow, fast). What it is read from is prefetched
+// in runs along slow while another one is turned: memory gives single lines of many rows half as fast.
+struct BlockAhead {
+  kernel::Expr slow, fast;
+  int64_t slow_side = 0, fast_side = 0;
+};
+
 // The stores of such a kind of all elements of the two ranges; the ends that are no squares one row at a
-// time. `ahead`: what is read so much farther along fast is prefetched (0: nothing).
+// time.
 std::vector<kernel::Stmt> turned_squares(const std::vector<kernel::Stmt>& store, const kernel::Var& slow,
                                          const AxisRange& slow_range, const kernel::Var& fast,
-                                         const AxisRange& fast_range, int lanes, int64_t ahead = 0);
+                                         const AxisRange& fast_range, int lanes,
+                                         const std::optional<BlockAhead>& ahead = {});
 
 }  // namespace tern::lower

@@ -198,13 +198,22 @@ void Arguments::read_file(const std::string& option) {
     fail(kFailed, "The file '" + path + "' holds " + tern_dtype_name(tensor.dtype) + "; input '" + name +
                       "' is " + tern_dtype_name(expected.dtype) + ".");
   bind_dims(index, tensor.shape, "the file '" + path + "'");
-  data_[index] = std::move(tensor.data);
   tern_tensor_t& out = inputs_[index];
   out.dtype = tensor.dtype;
   out.rank = static_cast<uint32_t>(tensor.shape.size());
   std::copy(tensor.shape.begin(), tensor.shape.end(), out.dims);
-  out.data = data_[index].data();
-  out.size = data_[index].size();
+  hold(index, tensor.data);
+}
+
+void Arguments::hold(uint32_t input, const std::vector<uint8_t>& data) {
+  constexpr size_t kLine = 64, kLargePage = 2 << 20;
+  const size_t unit = data.size() >= 2 * kLargePage ? kLargePage : kLine;
+  void* memory = std::aligned_alloc(unit, std::max<size_t>((data.size() + unit - 1) / unit, 1) * unit);
+  if (!memory) fail(kFailed, "There is no room for an input of " + std::to_string(data.size()) + " bytes.");
+  data_[input].reset(memory);
+  if (!data.empty()) std::memcpy(memory, data.data(), data.size());
+  inputs_[input].data = memory;
+  inputs_[input].size = data.size();
 }
 
 // Takes the values of symbols from a shape; what does not fit the signature, libtern says.
@@ -252,11 +261,10 @@ void Arguments::make_random(uint32_t input, uint64_t seed) {
     if (__builtin_mul_overflow(count, out.dims[axis], &count) || count > INT64_MAX / 16)
       fail(kFailed, "Input '" + std::string(expected.name) + "' would be too large.");
   }
-  data_[input].resize((static_cast<size_t>(count) * tern_dtype_bits(out.dtype) + 7) / 8);
+  std::vector<uint8_t> data((static_cast<size_t>(count) * tern_dtype_bits(out.dtype) + 7) / 8);
   Random random(seed);
-  fill_random(data_[input], out.dtype, static_cast<size_t>(count), random);
-  out.data = data_[input].data();
-  out.size = data_[input].size();
+  fill_random(data, out.dtype, static_cast<size_t>(count), random);
+  hold(input, data);
   notes_.push_back("input " + std::string(expected.name) + " " + tern_dtype_name(out.dtype) + "[" +
                    shape_text(out.dims, out.rank) + "] is random (seed " + std::to_string(seed) + ")");
 }

@@ -1,7 +1,9 @@
 // The inputs of a run: from .npy files, else seeded random; and the values of symbolic dimensions.
 #pragma once
 
+#include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,7 +32,11 @@ class Arguments {
   uint32_t function_;
   std::vector<tern_symbol_info_t> symbols_;
   std::vector<int64_t> symbol_values_;  // -1: not known yet
-  std::vector<std::vector<uint8_t>> data_;
+  // At cache lines (from two large pages on at large pages), as the buffers that libtern allocates.
+  struct Release {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  std::vector<std::unique_ptr<void, Release>> data_;
   std::vector<tern_tensor_t> inputs_;
   std::vector<tern_dim_bound_t> bounds_;
   std::vector<std::string> notes_;
@@ -42,6 +48,7 @@ class Arguments {
   void bind_dims(uint32_t input, const std::vector<int64_t>& dims, const std::string& what);
   void choose_dims();
   void make_random(uint32_t input, uint64_t seed);
+  void hold(uint32_t input, const std::vector<uint8_t>& data);
 };
 
 }  // namespace tern::cli
