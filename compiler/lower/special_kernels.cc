@@ -61,8 +61,11 @@ SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n_dim, Dim inner_dim, Dim
       w.let("base", kernel::mul(kernel::add(kernel::mul(w.get(o), inner), w.get(l)), kernel::mul(n, w.i(2))));
   const auto at = [&](Expr p) { return w.load(in, kernel::add(first, kernel::mul(p, inner))); };
   PositionSort sort(w, dtype, largest, machine.keys, work, base, at);
-  sort.put_all(n);
-  const Expr sorted = sort.run(n);
+  PositionSort::VectorAt vector;
+  if (dtype == DType::kF32 && inner_dim.is_const(1) && machine.lanes > 1)
+    vector = {machine.lanes,
+              [&](const Expr& p) { return kernel::load(in, kernel::add(first, p), machine.lanes); }};
+  const Expr sorted = sort.run_first(n, k, vector);
   w.loop("j", k, [&](Expr j) {
     const Expr to =
         w.let("to_at", kernel::add(kernel::mul(kernel::add(kernel::mul(w.get(o), k), j), inner), w.get(l)));
@@ -163,7 +166,7 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
       const Expr to = w.let("to", kernel::add(first, e));
       w.store(data, to,
               scatter_combine(reduction, w.load(data, to),
-                      w.load(updates, kernel::add(kernel::mul(s, params.expr(slice)), e))));
+                              w.load(updates, kernel::add(kernel::mul(s, params.expr(slice)), e))));
     });
   });
   out.body = w.take();

@@ -29,8 +29,7 @@ struct SpecialMachine {
 };
 
 // input [outer, n, inner] -> values, indices (i64) [outer, k, inner], workspace (i64) [outer * inner, 2 * n].
-// Stable: equal elements by lower index; NaN counts as greatest. One tile a (outer, inner) pair. All
-// positions are sorted, then cut to k.
+// Stable: equal elements by lower index; NaN counts as greatest. One tile a (outer, inner) pair.
 SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n, Dim inner, Dim k, bool largest,
                            const SpecialMachine& machine, kernel::ParamTable& params);
 

@@ -25,17 +25,21 @@ int32_t run(SpecialKernel special, const kernel::ParamTable& params,
 }
 
 TEST_CASE("top_k is a stable selection, NaN greatest") {
-  for (const int64_t n : {1, 2, 7, 16, 33, 300}) {
-    for (const int way : {0, 1, 2, 3}) {
+  for (const int64_t n : {1, 2, 7, 16, 33, 300, 777}) {
+    for (const int way : {0, 1, 2, 3, 4, 5, 6, 7}) {
       const bool largest = way % 2 == 1;
-      const SpecialMachine machine{1, way > 1};
-      const int64_t outer = 2, inner = 3, k = (n + 1) / 2;
+      const SpecialMachine machine{way > 3 ? 8 : 1, way > 1};
+      const int64_t outer = 2, inner = way > 3 ? 1 : 3, k = way > 5 ? std::min<int64_t>(n, 5) : (n + 1) / 2;
       std::vector<float> in(static_cast<size_t>(outer * n * inner)),
           values(static_cast<size_t>(outer * k * inner));
       std::vector<int64_t> indices(values.size()), work(static_cast<size_t>(outer * inner * 2 * n));
-      for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i * 37 % 11) - 5;
+      // Of 777 the best come last.
+      for (size_t i = 0; i < in.size(); ++i)
+        in[i] =
+            n < 777 ? static_cast<float>(i * 37 % 11) - 5 : static_cast<float>(i) * (largest ? 1.f : -1.f);
       in[0] = NAN;
       in[in.size() / 2] = -0.0f;
+      in[in.size() - 1] = NAN;
       kernel::ParamTable params;
       CHECK(run(top_k_kernel(DType::kF32, outer, n, inner, k, largest, machine, params), params,
                 {bytes(in), bytes(values), bytes(indices), bytes(work)}) == 0);

@@ -165,9 +165,8 @@ void lower_scatter(Node& node, BlockLowering& block) {
   const gpu::ScatterSchedule schedule = gpu ? scatter_schedule(node, block) : gpu::ScatterSchedule{};
   d.finish(elements ? "scatter_elements" : "scatter_nd", [&](const SpecialMachine&) {
     if (!gpu)
-      return elements
-                 ? scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, d.params())
-                 : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
+      return elements ? scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, d.params())
+                      : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
     return elements
                ? gpu::scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, schedule,
                                               d.params())

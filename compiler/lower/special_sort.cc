@@ -7,6 +7,8 @@ using kernel::Expr;
 using kernel::ScalarOp;
 
 constexpr int64_t kDigits = 4, kBuckets = 256;
+constexpr int64_t kFewBest = 32;       // so many are kept in order as they come
+constexpr int64_t kLeastHeld = 256;    // of more, so many candidates are sorted at once
 constexpr int64_t kManyEntries = 192;  // below, clearing and adding up buckets costs more than merging
 
 Expr bits_and(const Expr& a, int64_t mask) {
@@ -157,6 +159,106 @@ Expr PositionSort::run(const Expr& count) {
         [&] { by_digits(count, from, to); });
   }
   return w_.get(from);
+}
+
+// Calls `take` with the entry of each position from next_ on that precedes the threshold, while `room` holds
+// (null: to the end).
+void PositionSort::scan(const Expr& count, const VectorAt& vector, const std::function<Expr()>& room,
+                        const std::function<void(Expr entry)>& take) {
+  LoopWriter& w = w_;
+  w.while_loop(lower::both(w.lt(w.get(next_), count), room ? room() : nullptr), [&] {
+    const Expr begin = w.let("begin", w.get(next_)),
+               end = w.let("end", kernel::min(kernel::add(begin, w.i(vector.width())), count));
+    const auto candidates = [&] {
+      w.loop_from("p", begin, kernel::sub(end, begin), [&](Expr p) {
+        const Expr own = w.let("entry", entry(p));
+        w.when(w.lt(own, w.get(threshold_)), [&] { take(own); });
+      });
+    };
+    if (vector.load) {
+      const kernel::Var some = w.declare("some", w.le(begin, end));
+      w.when(w.both(w.get(known_), w.eq(kernel::sub(end, begin), w.i(vector.width()))), [&] {
+        // A NaN is neither: looked at one by one.
+        const ScalarOp worse = largest_ ? ScalarOp::kLe : ScalarOp::kGe;
+        Expr any;
+        for (int v = 0; v < VectorAt::kVectors; ++v) {
+          const Expr x = vector.load(kernel::add(begin, w.i(int64_t{v} * vector.lanes)));
+          const Expr better = kernel::op(
+              ScalarOp::kNot, {kernel::compare(worse, x, kernel::broadcast(w.get(bound_), vector.lanes))});
+          any = any ? kernel::op(ScalarOp::kOr, {any, better}) : better;
+        }
+        w.set(some, kernel::reduce_lanes(ScalarOp::kOr, any));
+      });
+      w.when(w.get(some), candidates);
+    } else {
+      candidates();
+    }
+    w.set(next_, end);
+  });
+}
+
+void PositionSort::set_threshold(const Expr& entry, const VectorAt& vector) {
+  w_.set(threshold_, entry);
+  if (vector.load) w_.set(bound_, at_(bits_and(entry, 0x7fffffff)));
+  w_.set(known_, w_.le(w_.i(0), w_.i(0)));
+}
+
+// The best so far in order, behind an entry that precedes all.
+Expr PositionSort::insert_first(const Expr& count, int64_t most, const VectorAt& vector) {
+  LoopWriter& w = w_;
+  const auto slot = [&](const Expr& number) { return kernel::add(base_, number); };
+  w.store(work_, base_, w.i(INT64_MIN));
+  scan(count, vector, nullptr, [&](const Expr& entry) {
+    w.when(w.lt(w.get(held_), w.i(most)), [&] { w.bump(held_); });
+    const kernel::Var hole = w.declare("hole", w.get(held_));
+    const auto before = [&] { return w.load(work_, slot(kernel::sub(w.get(hole), w.i(1)))); };
+    w.while_loop(w.lt(entry, before()), [&] {
+      w.store(work_, slot(w.get(hole)), before());
+      w.set(hole, kernel::sub(w.get(hole), w.i(1)));
+    });
+    w.store(work_, slot(w.get(hole)), entry);
+    w.when(w.eq(w.get(held_), w.i(most)),
+           [&] { set_threshold(w.let("last", w.load(work_, slot(w.i(most)))), vector); });
+  });
+  return kernel::add(base_, w.i(1));
+}
+
+Expr PositionSort::run_first(const Expr& count, const Expr& most, const VectorAt& vector) {
+  LoopWriter& w = w_;
+  const bool few = most->kind == kernel::ExprKind::kConst && most->i > 0 && most->i <= kFewBest;
+  const bool known = count->kind == kernel::ExprKind::kConst;
+  if (!keys_ || (known && !few && count->i <= kLeastHeld)) {
+    put_all(count);
+    return run(count);
+  }
+  next_ = w.declare("next", w.i(0));
+  held_ = w.declare("held", w.i(0));
+  threshold_ = w.declare("threshold", w.i(INT64_MAX));
+  known_ = w.declare("known", w.lt(w.i(0), w.i(0)));
+  if (vector.load) bound_ = w.declare("bound", kernel::float_const(0.0));
+  if (few) return insert_first(count, most->i, vector);
+  const Expr limit = w.let(
+      "limit", kernel::add(kernel::max(kernel::mul(most, w.i(2)), w.i(kLeastHeld)), w.i(vector.width())));
+  const auto room = [&] { return w.le(kernel::add(w.get(held_), w.i(vector.width())), limit); };
+  const kernel::Var sorted = w.declare("sorted_at", base_), more = w.declare("more", w.le(w.i(0), w.i(0)));
+  w.while_loop(w.get(more), [&] {
+    scan(count, vector, room, [&](const Expr& entry) {
+      w.store(work_, kernel::add(base_, w.get(held_)), entry);
+      w.bump(held_);
+    });
+    const Expr found = w.let("found", w.get(held_)), from = w.let("from", run(found));
+    w.set(sorted, from);
+    w.set(held_, kernel::min(found, most));
+    w.set(more, w.lt(w.get(next_), count));
+    w.when(w.get(more), [&] {
+      w.loop("j", w.get(held_),
+             [&](Expr j) { w.store(work_, kernel::add(base_, j), w.load(work_, kernel::add(from, j))); });
+      w.when(w.both(w.lt(w.i(0), most), w.le(most, found)), [&] {
+        set_threshold(w.let("last", w.load(work_, kernel::add(base_, kernel::sub(most, w.i(1))))), vector);
+      });
+    });
+  });
+  return w.get(sorted);
 }
 
 }  // namespace tern::lower

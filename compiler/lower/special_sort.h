@@ -5,6 +5,7 @@
 //   sort.put(i, p);                        // candidate i, 0 <= i < count, is position p
 //   const Expr sorted = sort.run(count);   // or run(count, most) where count is known
 //   sort.position(sorted, j);              // who has rank j
+//   sort.run_first(count, most, ...)       // or the first few of all positions, without sorting the others
 //
 // `work` (i64) has room for 2 * count entries from `base` on. With `keys` (CPU kernels, elements of at most
 // 32 bits) an entry is an order-preserving key above its position: nothing is looked up while sorting, and
@@ -20,6 +21,14 @@ namespace tern::lower {
 class PositionSort {
  public:
   using Expr = kernel::Expr;
+  // Elements from a position on, `lanes` at once, of which some vectors are compared before any is looked at;
+  // without `load` one by one.
+  struct VectorAt {
+    static constexpr int kVectors = 4;
+    int lanes = 1;
+    std::function<Expr(const Expr&)> load = nullptr;
+    int64_t width() const { return load ? int64_t{kVectors} * lanes : 1; }
+  };
   PositionSort(LoopWriter& w, DType dtype, bool largest, bool keys, kernel::Buffer work, Expr base,
                std::function<Expr(Expr)> at);
 
@@ -28,10 +37,17 @@ class PositionSort {
   // The index in `work` at which the sorted entries begin. `count`: a constant chooses the way at compile
   // time.
   Expr run(const Expr& count);
+  // The same for the first `most` of all `count` positions, which need not be put before: most candidates are
+  // only compared with the last of the best that were seen so far.
+  Expr run_first(const Expr& count, const Expr& most, const VectorAt& vector);
   Expr position(const Expr& sorted, const Expr& rank);
 
  private:
   Expr entry(const Expr& position);
+  void scan(const Expr& count, const VectorAt& vector, const std::function<Expr()>& room,
+            const std::function<void(Expr entry)>& take);
+  void set_threshold(const Expr& entry, const VectorAt& vector);
+  Expr insert_first(const Expr& count, int64_t most, const VectorAt& vector);
   Expr precedes(const Expr& right, const Expr& left);
   void merge(const Expr& count, const kernel::Var& from, const kernel::Var& to);
   void by_digits(const Expr& count, const kernel::Var& from, const kernel::Var& to);
@@ -42,6 +58,8 @@ class PositionSort {
   const kernel::Buffer work_;
   const Expr base_;
   const std::function<Expr(Expr)> at_;
+  // Of run_first: the next position, entries held, and what a candidate must be less than (once known).
+  kernel::Var next_, held_, threshold_, known_, bound_;
 };
 
 }  // namespace tern::lower
