@@ -4,6 +4,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/simplify.h"
+#include "compiler/render/group_waits.h"
 #include "compiler/render/kernel_printer.h"
 
 namespace tern::render {
@@ -41,7 +42,7 @@ class CudaKernelPrinter : public KernelPrinter {
   std::string group_mma_text(const Stmt& s);
   std::string arrival_text(const Stmt& s);
   std::string tensor_copy_text(const Stmt& s);
-  std::string pinned();
+  std::string pinned(const std::vector<Buffer>& registers);
   void roles();
   // Where an operand of a product of groups begins: `chunks` of 16 bytes behind an address that its
   // neighbours have in common.
@@ -74,8 +75,9 @@ class CudaKernelPrinter : public KernelPrinter {
   }
   std::string async_text(const Stmt& s) override;
 
-  std::vector<std::string> read_;                         // pointers to what is only read
-  std::vector<Buffer> group_registers_;                   // what products of groups add to
+  std::vector<std::string> read_;        // pointers to what is only read
+  std::vector<Buffer> group_registers_;  // what products of groups add to, or read
+  RegistersOfWaits waited_;
   std::unordered_set<const kernel::BufferNode*> copied_;  // counters of copies, which products of groups read
   bool waits_itself_ = false;                             // the body says where it waits for the grid
   size_t group_end_ = 0;                                  // of the text, after the last product
@@ -92,11 +94,12 @@ void CudaKernelPrinter::find_groups() {
         group_registers_.push_back(b);
     }
   });
+  waited_ = registers_of_waits(kernel_.body, group_registers_);
 }
 
-std::string CudaKernelPrinter::pinned() {
+std::string CudaKernelPrinter::pinned(const std::vector<Buffer>& registers) {
   std::string text;
-  for (const Buffer& b : group_registers_) {
+  for (const Buffer& b : registers) {
     auto it = buffers_.find(b.get());
     if (it == buffers_.end()) continue;
     if (!it->second.separate) fail("an operand of group_mma is no register");
@@ -128,7 +131,7 @@ std::string CudaKernelPrinter::group_mma_text(const Stmt& s) {
                     buffers_[s->buffer.get()].name, k / 4, k % 4);
   }
   std::string text = out_.size() == group_end_ ? ""
-                                               : pinned().substr(1) + " group_fence();\n" +
+                                               : pinned(group_registers_).substr(1) + " group_fence();\n" +
                                                      std::string(2 * static_cast<size_t>(depth_), ' ');
   const bool in_registers = s->value->buffer->scope == kernel::Scope::kRegister;
   std::string a_text = fmt::format("%{}", sums), a_operands;
@@ -198,7 +201,7 @@ std::string CudaKernelPrinter::async_text(const Stmt& s) {
   if (s->kind == StmtKind::kGroupMmaCommit) return "group_commit();";
   if (s->kind == StmtKind::kGroupMmaWait) {
     const std::string after = s->value ? fmt::format("computed({}); ", expr_.text(s->value)) : "";
-    return fmt::format("{}group_wait<{}>();{}", after, s->code, pinned());
+    return fmt::format("{}group_wait<{}>();{}", after, s->code, pinned(waited_[s.get()]));
   }
   if (s->kind == StmtKind::kAsyncCommit) return "async_commit();";
   if (s->kind == StmtKind::kAsyncWait) return fmt::format("async_wait<{}>();", s->code);

@@ -94,6 +94,7 @@ tern_status_t enqueue(Device* device, CommandBuffer* commands, bool profile, con
   TERN_RETURN_IF_ERROR(make_room(device));
   TERN_RETURN_IF_ERROR(cuda_command_buffer_launch(commands, profile));
   InFlight& entry = entry_of(queue, queue.submitted + 1);
+  entry.event = tern_atomic_load_i32(&queue.sleeps) ? entry.slept_on : entry.polled;
   TERN_CUDA_TRY(device, EventRecord, entry.event, device->stream);
   entry.recording = commands->fault_count ? commands : nullptr;
   entry.depends_count = waits.count;
@@ -161,14 +162,16 @@ tern_status_t signal_foreign(const tern_hal_submit_t* submit) {
 
 tern_status_t cuda_queue_create(Device* device) {
   for (InFlight& entry : device->queue.in_flight) {
-    TERN_CUDA_TRY(device, EventCreate, &entry.event, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
+    TERN_CUDA_TRY(device, EventCreate, &entry.polled, CU_EVENT_DISABLE_TIMING);
+    TERN_CUDA_TRY(device, EventCreate, &entry.slept_on, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
   }
   return TERN_OK;
 }
 
 void cuda_queue_destroy(Device* device) {
   for (InFlight& entry : device->queue.in_flight) {
-    if (entry.event) (void)device->symbols.EventDestroy(entry.event);
+    if (entry.polled) (void)device->symbols.EventDestroy(entry.polled);
+    if (entry.slept_on) (void)device->symbols.EventDestroy(entry.slept_on);
   }
 }
 
@@ -215,10 +218,12 @@ tern_status_t cuda_queue_wait(Device* device, uint64_t serial, int64_t deadline,
   const int64_t begin = tern_hal_now();
   for (;;) {
     TERN_RETURN_IF_ERROR(cuda_queue_poll(device, serial, out_done, out_code));
-    if (*out_done) return TERN_OK;
     const int64_t now = tern_hal_now();
+    const bool spins = now - begin < static_cast<int64_t>(device->options.spin_ns);
+    tern_atomic_store_i32(&device->queue.sleeps, !spins);
+    if (*out_done) return TERN_OK;
     if (deadline != TERN_HAL_NEVER && now >= deadline) return TERN_OK;
-    if (now - begin < static_cast<int64_t>(device->options.spin_ns)) continue;
+    if (spins) continue;
     if (deadline == TERN_HAL_NEVER) {
       ContextScope scope(device);
       // Its entry may have been taken by a later submission meanwhile: that one's end is this one's too.

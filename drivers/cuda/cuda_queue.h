@@ -20,7 +20,8 @@ constexpr uint32_t kFailures = 64;  // failed submissions that are remembered
 constexpr uint32_t kDependencies = 4;
 
 struct InFlight {
-  CUevent event;
+  CUevent polled, slept_on;  // the second one raises an interrupt, which costs a run 1 us
+  CUevent event;             // the one that was recorded
   CommandBuffer*
       recording;  // whose fault words are to be read; null: none. It drains the queue before it goes
   uint64_t depends[kDependencies];  // serials on this device whose failure is this submission's too
@@ -37,6 +38,7 @@ struct Queue {
   uint64_t submitted;             // serial of the last submission; the first is 1
   uint64_t completed;             // all up to this one have ended
   uint64_t failure_count;         // ever
+  int32_t sleeps;                 // atomic: the last wait outlasted its spinning, the next one may sleep
   InFlight in_flight[kInFlight];  // serial % kInFlight
   Failure failures[kFailures];    // failure number % kFailures
 };

@@ -99,10 +99,7 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_arrivals() {
       group_scores(w, scores, next);
       group_values(w, block);
       if (!s_.tensors) copy_next();  // a warp waits for its turn to issue products
-      weigh_next(w, scores, next, [&] { k.left(next); });
-      v.left(block);
-      rescale(w);
-      pack_weights(w, scores);
+      weigh_next(w, scores, next, [&] { k.left(next); }, [&] { v.left(block); });
     });
   });
   when_multiplies(w, [&] {

@@ -77,8 +77,9 @@ class AttentionBuilder {
   // What threads do that multiply: all but those that only ask for copies.
   void when_multiplies(LoopWriter& w, const std::function<void()>& body) const;
   // The weights of block `next`, whose scores are on their way with the products before; scored(): they are
-  // there.
-  void weigh_next(LoopWriter& w, const Buffer& scores, const Expr& next, const std::function<void()>& scored);
+  // there; weighed(): so are those products.
+  void weigh_next(LoopWriter& w, const Buffer& scores, const Expr& next, const std::function<void()>& scored,
+                  const std::function<void()>& weighed);
   void group_scores(LoopWriter& w, const Buffer& scores, const Expr& block);
   void group_values(LoopWriter& w, const Expr& block);
   void pack_weights(LoopWriter& w, const Buffer& scores);

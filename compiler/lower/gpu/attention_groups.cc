@@ -125,9 +125,7 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_barriers() {
     w.emit(kernel::async_commit());
     group_scores(w, scores, next);
     group_values(w, block);
-    weigh_next(w, scores, next, [] {});
-    rescale(w);
-    pack_weights(w, scores);
+    weigh_next(w, scores, next, [] {}, [] {});
   });
   await_copies(0);
   group_values(w, w.let("last", kernel::sub(blocks, one)));
@@ -136,11 +134,18 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_barriers() {
 }
 
 void AttentionBuilder::weigh_next(LoopWriter& w, const Buffer& scores, const Expr& next,
-                                  const std::function<void()>& scored) {
+                                  const std::function<void()>& scored, const std::function<void()>& weighed) {
   w.emit(kernel::group_mma_wait(1));
   scored();
   softmax(w, scores, w.let("n0", kernel::mul(next, int_const(keys_at_once_))));
+  // Products still read the weights of the block before.
+  std::vector<Expr> packs;
+  for (int step = 0; step < key_tiles_ / 2; ++step) packs.push_back(w.let("pack", packed(scores, step)));
   w.emit(kernel::group_mma_wait(0, kernel::add(w.get(sum_[0]), w.get(sum_[1]))));
+  weighed();
+  rescale(w);
+  for (int step = 0; step < key_tiles_ / 2; ++step)
+    w.emit(kernel::store(weights_, int_const(step), packs[static_cast<size_t>(step)]));
 }
 
 void AttentionBuilder::group_scores(LoopWriter& w, const Buffer& scores, const Expr& block) {

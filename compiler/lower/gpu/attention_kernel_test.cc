@@ -1,5 +1,6 @@
 // Attention of subgroups and of groups of them on the evaluator.
 #include "compiler/lower/gpu/attention_test_util.h"
+#include "compiler/lower/gpu/online_softmax.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -37,6 +38,24 @@ TEST_CASE("attention: maxima that grow scale what was summed") {
   check({1, 64, 256, 64, 64, {4, 1, 64, true}, false, false, 16});
   check({1, 32, 128, 64, 64, {1, 2, 16}, false, false, 16});
   check({1, 40, 150, 64, 64, {4, 1, 64, true}, true, false, 16});
+}
+TEST_CASE("attention: scales of queries and of keys are one factor") {
+  AttentionOperands o;
+  const kernel::Expr half = kernel::float_const(0.5), two = kernel::float_const(2), m = kernel::int_const(0);
+  const auto scale = [&](const std::function<kernel::Expr(const kernel::Expr&)>& score) {
+    o.score = [&](const kernel::Expr&, const kernel::Expr&, const kernel::Expr& x) { return score(x); };
+    return score_scale(o, m);
+  };
+  const double log2e = 1.4426950408889634;
+  const ScoreScale both =
+      scale([&](const kernel::Expr& x) { return kernel::mul(half, kernel::mul(x, half)); });
+  CHECK(both.linear);
+  CHECK(both.factor == doctest::Approx(0.25 * log2e));
+  CHECK(scale([&](const kernel::Expr& x) { return kernel::op(kernel::ScalarOp::kDiv, {x, two}); }).factor ==
+        doctest::Approx(0.5 * log2e));
+  CHECK(!scale([&](const kernel::Expr& x) { return kernel::op(kernel::ScalarOp::kDiv, {two, x}); }).linear);
+  CHECK(!scale([&](const kernel::Expr& x) { return kernel::mul(x, x); }).linear);
+  CHECK(!scale([&](const kernel::Expr& x) { return kernel::mul(x, kernel::float_const(-1)); }).linear);
 }
 TEST_CASE("attention: a symbolic number of keys") {
   check({2, 16, 37, 64, 64, {1, 4, 16}, false, true});

@@ -16,6 +16,20 @@ namespace {
 
 constexpr double kSlack = 8;  // of the exponents' maximum, in log2: far within 16-bit floats
 
+// What x is multiplied by in e, which may be more than one constant (PyTorch scales queries and keys by the
+// root each); 0: e is not that.
+double factor_of(const Expr& e, const Var& x) {
+  if (e->kind == kernel::ExprKind::kVar) return e->var == x ? 1 : 0;
+  if (e->kind != kernel::ExprKind::kOp || (e->op != ScalarOp::kMul && e->op != ScalarOp::kDiv)) return 0;
+  const auto by = [&](const Expr& value, const Expr& constant) {
+    if (constant->kind != kernel::ExprKind::kConst || !(constant->f > 0)) return 0.0;
+    const double inner = factor_of(value, x);
+    return e->op == ScalarOp::kMul ? inner * constant->f : inner / constant->f;
+  };
+  const double factor = by(e->args[0], e->args[1]);
+  return factor > 0 || e->op == ScalarOp::kDiv ? factor : by(e->args[1], e->args[0]);
+}
+
 }  // namespace
 
 Expr folded(const std::vector<Expr>& values, Expr (*fold)(Expr, Expr)) {
@@ -39,16 +53,7 @@ Expr reciprocal_of_sum(const AttentionShape& shape, const Expr& keys, const Expr
 ScoreScale score_scale(const AttentionOperands& o, const Expr& m) {
   ScoreScale scale;
   const Var x = kernel::make_var("x", {DType::kF32, 1});
-  const Expr e = o.score(m, int_const(0), var_expr(x));
-  double factor = 0;
-  if (e->kind == kernel::ExprKind::kVar && e->var == x) factor = 1;
-  if (e->kind == kernel::ExprKind::kOp && e->op == ScalarOp::kMul) {
-    for (size_t k : {size_t{0}, size_t{1}}) {
-      const Expr &a = e->args[k], &c = e->args[1 - k];
-      if (a->kind == kernel::ExprKind::kVar && a->var == x && c->kind == kernel::ExprKind::kConst && c->f > 0)
-        factor = c->f;
-    }
-  }
+  const double factor = factor_of(o.score(m, int_const(0), var_expr(x)), x);
   scale.linear = factor > 0;
   scale.factor = scale.linear ? factor * std::numbers::log2e : 1;
   return scale;
