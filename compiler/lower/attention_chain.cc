@@ -47,29 +47,6 @@ bool is_product(const Region* region) {
          region->outputs.size() == 1 && !LoweringContext::constant_data(region->root->operand(1));
 }
 
-// All that three regions compute, as one: what passes between them is computed inside.
-Region joined(const std::vector<std::unique_ptr<Region>>& chain) {
-  Region out;
-  out.kind = RootKind::kContraction;
-  out.root = chain.back()->root;
-  out.outputs = chain.back()->outputs;
-  for (const auto& part : chain) {
-    out.nodes.insert(out.nodes.end(), part->nodes.begin(), part->nodes.end());
-    out.members.insert(part->members.begin(), part->members.end());
-  }
-  for (const auto& part : chain) {
-    for (const Neighbour& n : part->neighbours) {
-      if (!out.contains(n.node)) out.neighbours.push_back(n);
-    }
-    for (Value* v : part->inputs) {
-      const bool inside = v == chain[0]->outputs[0] || v == chain[1]->outputs[0];
-      if (!inside && std::find(out.inputs.begin(), out.inputs.end(), v) == out.inputs.end())
-        out.inputs.push_back(v);
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 void chain_attention(BlockPlan& plan, const graph::UseMap& uses) {

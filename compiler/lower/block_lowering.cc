@@ -6,6 +6,8 @@
 #include "compiler/lower/attention_chain.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/gpu/attention.h"
+#include "compiler/lower/gpu/contraction.h"
+#include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/nests.h"
 #include "compiler/lower/transposed_conv.h"
@@ -206,6 +208,8 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
   }
   plan_ = form_regions(block, uses_, context_, symbol_values_);
   if (context_.enabled("fuse_attention")) chain_attention(plan_, uses_);
+  if (context_.enabled("fuse_depthwise") && context_.target().arch == Arch::kVulkan)
+    gpu::chain_depthwise(plan_, uses_);
   keep_requested();
   plan_result_places(block, result_places);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
@@ -295,6 +299,7 @@ void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
   for (const Value* v : chain.back()->outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate(v));
   }
+  if (chain.size() == 2) return emit_depthwise_product(chain);
   const bool on_gpu = is_gpu(context_.target().arch);
   if (on_gpu ? gpu::lower_attention(chain, context_) : lower_attention(chain, context_)) return;
   const FusionReason refused = on_gpu ? FusionReason::kGpuAttention : FusionReason::kCpuAttention;
@@ -305,6 +310,12 @@ void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
     }
     emit_region(*part);
   }
+}
+
+void BlockLowering::emit_depthwise_product(std::vector<std::unique_ptr<Region>>& chain) {
+  arrange_operand(*chain[0]);
+  if (gpu::lower_depthwise_product(chain, context_)) return;
+  for (const auto& part : chain) emit_region(*part);
 }
 
 void BlockLowering::emit(BlockItem& item) {
@@ -337,7 +348,7 @@ void BlockLowering::arrange_operand(Region& region) {
     }
     const Layout layout = Layout::channels_last(x->type.rank());
     const bool ready = x->type.shape[1].is_const(1) || context_.place(x).strides[1].is_const(1) ||
-                       !context_.enabled("channels_last");
+                       !context_.enabled("channels_last") || gpu::reads_in_place(*region.root, context_);
     if (wanted && wanted->channel_pitch > 0) {
       copy = copy_with_pitch(x, *wanted);
     } else if (!ready) {

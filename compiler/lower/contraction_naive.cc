@@ -9,6 +9,7 @@
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/short_sums.h"
 #include "compiler/lower/window_loops.h"
 
 namespace tern::lower {
@@ -43,15 +44,8 @@ class NaiveContraction {
     const Shape& rhs = root_.operand(1)->type.shape;
     const Dim depth = conv_ ? product(Shape(rhs.begin() + 1, rhs.end())) : rhs[rhs.size() - 2];
     const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
-    if (conv_ && weights && dtype_bits(weights->dtype()) >= 8 && weights->count() > 1) {
-      for (size_t d = 2; d < rhs.size(); ++d) order_.push_back(static_cast<int>(d));
-      order_.push_back(1);
-      order_.push_back(0);
-      const DType stored = context_.precision().storage(root_.operand(1));
-      context_.note_stored(root_.operand(1), stored);
-      packed_ = converted(LoweringContext::permuted(weights, order_), stored);
-      packed_buffer_ = context_.add_constant(root_.operand(1)->name, packed_);
-    }
+    if (conv_ && weights && dtype_bits(weights->dtype()) >= 8 && weights->count() > 1)
+      filters_.emplace(root_, context_);
     DispatchBuilder dispatch(context_, region_);
     dispatch.set_flops(product(shape) * depth * 2);
     const int64_t cost = 4 + 2 * context_.hint(depth);
@@ -62,8 +56,8 @@ class NaiveContraction {
  private:
   void variant(DispatchBuilder& dispatch, Level level, int64_t cost) {
     ElementEmitter emitter(dispatch);
-    if (packed_) bind_weights(emitter);
-    unrolled_ = is_gpu(level_arch(level)) && has_short_sums();
+    if (filters_) filters_->bind(emitter);
+    unrolled_ = is_gpu(level_arch(level)) && has_short_sums(root_);
     if (is_gpu(level_arch(level))) {
       gpu::add_flat_variant(
           dispatch, level, axes_, cost,
@@ -87,29 +81,6 @@ class NaiveContraction {
         });
     dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
                          fmt::format("naive contraction, {} lanes", lanes));
-  }
-
-  // Depthwise over few taps: all loads at once, instead of one after the other's round trip.
-  bool has_short_sums() const {
-    if (!conv_ || !is_depthwise(root_) || root_.find("pad_value")) return false;
-    const Shape &pixels = root_.operand(0)->type.shape, &filters = root_.operand(1)->type.shape;
-    for (size_t d = 2; d < pixels.size(); ++d) {
-      if (!pixels[d].is_const() || pixels[d].value() < 1 || root_.ints("lhs_dilations")[d - 2] != 1)
-        return false;
-    }
-    return product(Shape(filters.begin() + 2, filters.end())).value() <= 32;
-  }
-
-  void bind_weights(ElementEmitter& emitter) {
-    emitter.bind(root_.operand(1), [this, &emitter](const Index& index) {
-      Expr at = int_const(0);
-      for (const int d : order_) {
-        const Dim& n = root_.operand(1)->type.shape[static_cast<size_t>(d)];
-        at = kernel::add(kernel::mul(at, emitter.dispatch().expr(n)), index[static_cast<size_t>(d)]);
-      }
-      return kernel::cast(kernel::load(emitter.dispatch().bind(packed_buffer_), at),
-                          root_.operand(1)->type.dtype);
-    });
   }
 
   std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim) {
@@ -157,65 +128,14 @@ class NaiveContraction {
                          kernel::LoopKind::kSerial, {accumulate(emitter, acc, a, b)})};
   }
 
-  // Taps outside read what lies nearest and count as nothing: no load waits for a branch.
-  std::vector<Stmt> short_sum(ElementEmitter& emitter, const Index& index, const kernel::Var& acc) {
-    const Shape &x_shape = root_.operand(0)->type.shape, &w_shape = root_.operand(1)->type.shape;
-    std::vector<Stmt> out;
-    const auto let = [&](const char* name, const Expr& value) {
-      const kernel::Var v = kernel::make_var(name, value->type);
-      out.push_back(kernel::let(v, value));
-      return kernel::var_expr(v);
-    };
-    struct Point {
-      Index at, tap;
-      Expr inside;
-    };
-    std::vector<Point> points{{index, Index(index.size(), int_const(0)), nullptr}};
-    for (Point& p : points) p.tap[0] = index[1];
-    for (size_t d = 2; d < index.size(); ++d) {
-      const int64_t stride = root_.ints("strides")[d - 2], low = root_.ints("low")[d - 2],
-                    step = root_.ints("dilations")[d - 2], window = w_shape[d].value();
-      const Expr extent = emitter.dispatch().expr(x_shape[d]);
-      const Expr start = let("start", kernel::sub(kernel::mul(index[d], int_const(stride)), int_const(low)));
-      struct Tap {
-        Expr nearest, inside;
-      };
-      std::vector<Tap> taps;
-      for (int64_t k = 0; k < window; ++k) {
-        const Expr at = let("at", kernel::add(start, int_const(k * step)));
-        const Expr last = kernel::sub(extent, int_const(1));
-        taps.push_back({let("nearest", kernel::max(kernel::min(at, last), int_const(0))),
-                        let("inside", in_range(at, extent))});
-      }
-      std::vector<Point> wider;
-      for (const Point& p : points) {
-        for (int64_t k = 0; k < window; ++k) {
-          Point& q = wider.emplace_back(p);
-          q.at[d] = taps[static_cast<size_t>(k)].nearest;
-          q.tap[d] = int_const(k);
-          q.inside = both(p.inside, taps[static_cast<size_t>(k)].inside);
-        }
-      }
-      points = std::move(wider);
-    }
-    std::vector<Expr> products;
-    for (const Point& p : points) {
-      const Expr x = kernel::cast(emitter.element(root_.operand(0), p.at), sum_);
-      const Expr w = kernel::cast(emitter.element(root_.operand(1), p.tap), sum_);
-      TERN_CHECK(emitter.take_checks().empty(), "a contraction inlines a gather");
-      products.push_back(let("product", kernel::mul(x, w)));
-    }
-    for (size_t i = 0; i < points.size(); ++i) {
-      const Expr zero = kernel::scalar_const(kernel::reduction_identity(ScalarOp::kAdd, sum_));
-      const Expr value = points[i].inside ? kernel::select(points[i].inside, products[i], zero) : products[i];
-      out.push_back(kernel::assign(acc, kernel::add(kernel::var_expr(acc), value)));
-    }
-    return out;
-  }
-
   std::vector<Stmt> conv_sum(ElementEmitter& emitter, const Index& index, int vector_dim,
                              const kernel::Var& acc) {
-    if (unrolled_) return short_sum(emitter, index, acc);
+    if (unrolled_) {
+      std::vector<Stmt> out;
+      const Expr sum = short_sum(emitter, root_, index, &out);
+      out.push_back(kernel::assign(acc, sum));
+      return out;
+    }
     const Shape &x_shape = root_.operand(0)->type.shape, &w_shape = root_.operand(1)->type.shape;
     WindowGeometry g;
     g.axes.resize(index.size());
@@ -265,9 +185,7 @@ class NaiveContraction {
   bool unrolled_ = false;  // of the variant that is built
   DType result_, sum_;
   std::vector<NestAxis> axes_;
-  std::vector<int> order_;
-  TensorDataPtr packed_;
-  int packed_buffer_ = -1;
+  std::optional<PackedFilters> filters_;
 };
 
 }  // namespace

@@ -51,4 +51,30 @@ std::vector<std::shared_ptr<const graph::Source>> Region::sources() const {
   return out;
 }
 
+Region joined(const std::vector<std::unique_ptr<Region>>& chain) {
+  Region out;
+  out.kind = RootKind::kContraction;
+  out.root = chain.back()->root;
+  out.outputs = chain.back()->outputs;
+  for (const auto& part : chain) {
+    out.nodes.insert(out.nodes.end(), part->nodes.begin(), part->nodes.end());
+    out.members.insert(part->members.begin(), part->members.end());
+  }
+  const auto passes_between = [&](const graph::Value* v) {
+    return std::any_of(chain.begin(), chain.end() - 1, [&](const auto& part) {
+      return std::find(part->outputs.begin(), part->outputs.end(), v) != part->outputs.end();
+    });
+  };
+  for (const auto& part : chain) {
+    for (const Neighbour& n : part->neighbours) {
+      if (!out.contains(n.node)) out.neighbours.push_back(n);
+    }
+    for (graph::Value* v : part->inputs) {
+      if (!passes_between(v) && std::find(out.inputs.begin(), out.inputs.end(), v) == out.inputs.end())
+        out.inputs.push_back(v);
+    }
+  }
+  return out;
+}
+
 }  // namespace tern::lower

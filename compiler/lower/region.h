@@ -38,6 +38,10 @@ struct Region {
   std::vector<std::shared_ptr<const graph::Source>> sources() const;  // distinct, in node order
 };
 
+// All that a chain of regions computes, as one with the last one's root: what passes between them is computed
+// inside.
+Region joined(const std::vector<std::unique_ptr<Region>>& chain);
+
 std::string_view kind_name(RootKind kind);     // "elementwise", "contraction"
 std::string op_word(const graph::Node& node);  // "conv"; of a map its scalar op: "max"
 

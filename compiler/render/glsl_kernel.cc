@@ -63,7 +63,8 @@ class GlslPrinter {
   std::unordered_map<const void*, std::string> names_;
   std::unordered_set<std::string> taken_;
   std::string out_, problem_;
-  bool stored_ = false;  // to global memory, by a statement before this one
+  bool stored_ = false;      // to global memory, by a statement before this one
+  bool stays_loop_ = false;  // a loop that compilers shall not unroll
   int depth_ = 1;
 };
 
@@ -105,6 +106,27 @@ void GlslPrinter::alloc(const Stmt& s) {
   }
 }
 
+// Statements of a body with its loops unrolled.
+int64_t unrolled_size(const std::vector<Stmt>& body) {
+  constexpr int64_t kUnknown = 1000;
+  int64_t size = 0;
+  for (const Stmt& s : body) {
+    const int64_t inside = unrolled_size(s->body) + unrolled_size(s->else_body);
+    const bool loop = s->kind == StmtKind::kFor;
+    size += 1 + inside * (!loop                         ? 1
+                          : kernel::is_const(s->extent) ? std::max<int64_t>(s->extent->i, 1)
+                                                        : kUnknown);
+  }
+  return size;
+}
+
+// Whether a loop of a kernel on tiles must stay one: the first run of a kernel waits for its code from memory
+// (11 us for nine rounds of a convolution, unrolled), and most kernels of a network run a few times.
+bool is_long(const Stmt& loop) {
+  constexpr int64_t kMost = 800;
+  return unrolled_size({loop}) > kMost;
+}
+
 void GlslPrinter::loop(const Stmt& s) {
   const std::string i = name_of(s->var.get(), s->var->name);
   // A variable that is data too (an index that is stored) has 64 bits, where a device may have none.
@@ -113,6 +135,10 @@ void GlslPrinter::loop(const Stmt& s) {
   const std::string begin = narrow ? expr_.index(s->begin) : expr_.text(s->begin);
   const std::string extent = narrow ? expr_.index(s->extent) : expr_.text(s->extent);
   const std::string end = kernel::is_int(s->begin, 0) ? extent : fmt::format("{} + {}", begin, extent);
+  if (tiles_.any() && is_long(s)) {
+    stays_loop_ = true;
+    line("[[dont_unroll]]");
+  }
   const bool simple = kernel::is_const(s->extent) || s->extent->kind == kernel::ExprKind::kVar;
   if (simple) {
     linef("for ({3} {0} = {1}; {0} < {2}; ++{0}) {{", i, begin, end, type);
@@ -303,6 +329,7 @@ Result<GlslKernel> GlslPrinter::run() {
   extension("EXT_shader_explicit_arithmetic_types_float16", narrow);
   extension("KHR_memory_scope_semantics", tiles_.any());
   extension("KHR_cooperative_matrix", tiles_.any());
+  extension("EXT_control_flow_attributes", stays_loop_);
   out.text += fmt::format("// kernel {}\n", kernel_.name);
   for (const std::string& source : kernel_.source) out.text += fmt::format("// {}\n", source);
   if (!kernel_.schedule.empty()) out.text += fmt::format("// schedule: {}\n", kernel_.schedule);

@@ -101,6 +101,35 @@ void main() {
 )");
 }
 
+TEST_CASE("a long loop of a kernel on tiles stays one, a short one may be unrolled") {
+  const auto text = [](int rounds) {
+    return rendered(fmt::format(R"(kernel tile {{
+  bind x: f16 read
+  threads t < 32
+  subgroup 32
+  workgroup 512
+  alloc s: f16[256] workgroup at 0
+  alloc a: f16x8[1] register
+  alloc b: f16x8[1] register
+  alloc c: f32x8[1] register
+  tile_fill c[0], 0.0
+  serial i = 0 .. +{} {{
+    s[(t * 8)] = bitcast.f16x8(bitcast.u32x4(x[((i * 256) + (t * 8)); 8]))
+    tile_load a[0], s[0], 16
+    tile_load b[0], s[0], 16
+    tile_multiply c[0], a[0], b[0]
+  }}
+}}
+)",
+                                rounds),
+                    {true})
+        .text;
+  };
+  CHECK(text(300).find("[[dont_unroll]]\n  for (int v_i = 0;") != std::string::npos);
+  CHECK(text(300).find("#extension GL_EXT_control_flow_attributes : require") != std::string::npos);
+  CHECK(text(9).find("dont_unroll") == std::string::npos);
+}
+
 TEST_CASE("glsl: masks of lanes and loops over indices need no 64-bit integers, loops over data do") {
   const render::GlslKernel masked = rendered(R"(kernel masked {
   bind x: f32 read

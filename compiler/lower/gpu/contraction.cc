@@ -6,6 +6,7 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/simt_kernel.h"
 #include "compiler/lower/loop_writer.h"
@@ -167,32 +168,30 @@ bool runs_along(Expr element, const kernel::Var& v) {
   return wide->kind == kernel::ExprKind::kLoad && wide->args[0]->type.lanes == 1;
 }
 
-bool lower_contraction(const Region& region, LoweringContext& context) {
+namespace {
+
+// `rows`: computes the left operand, or null.
+void lower_products(const Region& region, LoweringContext& context, const DepthwiseRows* rows) {
   const Node& root = *region.root;
   const TensorDataPtr constant = LoweringContext::constant_data(root.operand(1));
-  if (!contraction_fits(root, constant)) return false;
-  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
-  // So is a pixel shuffle's.
-  if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
-
-  if (lower_mma_contraction(region, context)) return true;
-  if (!is_float(root.result()->type.dtype)) return false;
   if (root.result()->type.dtype == DType::kF32) context.note_product(root, false);
-
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
-  dispatch.set_flops(contraction_flops(root));
   const ContractionProblem problem = root.kind == OpKind::kDot
                                          ? dot_problem(root, dispatch.params(), constant != nullptr)
                                          : conv_problem(root, dispatch.params());
+  Dim flops = contraction_flops(root);
+  if (rows) flops = flops + problem.m * problem.k * Dim(2 * rows->taps());
+  dispatch.set_flops(flops);
   int panels = -1;
   for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
     const GpuModel& model = gpu_model(level);
     ElementEmitter emitter(dispatch);
+    if (rows) rows->bind(emitter);
     ContractionSource source(dispatch, emitter, problem, panels);
     const TileOperands operands = source.operands();
     if (model.has_tiles) {
-      add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr);
+      add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr, rows);
       continue;
     }
     const SimtSchedule schedule = default_simt_schedule(source.shape(), model);
@@ -202,6 +201,31 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
                          {made.threads, made.thread, made.subgroup});
   }
   dispatch.finish();
+}
+
+}  // namespace
+
+bool lower_contraction(const Region& region, LoweringContext& context) {
+  const Node& root = *region.root;
+  if (!contraction_fits(root, LoweringContext::constant_data(root.operand(1)))) return false;
+  // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
+  // So is a pixel shuffle's.
+  if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
+
+  if (lower_mma_contraction(region, context)) return true;
+  if (!is_float(root.result()->type.dtype)) return false;
+  lower_products(region, context, nullptr);
+  return true;
+}
+
+bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
+  const Node &conv = *chain[0]->root, &root = *chain[1]->root;
+  if (!contraction_fits(root, LoweringContext::constant_data(root.operand(1))) ||
+      !is_float(root.result()->type.dtype) || !has_resident_form(root, context))
+    return false;
+  const Region region = joined(chain);
+  const DepthwiseRows rows(conv, context);
+  lower_products(region, context, &rows);
   return true;
 }
 

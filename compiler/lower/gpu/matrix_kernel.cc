@@ -38,7 +38,7 @@ class Builder {
     a_chunks_ = s.block_depth / kChunk;
     copiers_ = s.own ? kSubgroup : s.threads();
     a_rows_ = copiers_ / a_chunks_;
-    a_count_ = (s.block_m + a_rows_ - 1) / a_rows_;
+    a_count_ = s.resident_depth ? 0 : (s.block_m + a_rows_ - 1) / a_rows_;
     b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
     b_count_ = (b_total_ + copiers_ - 1) / copiers_;
   }
@@ -65,15 +65,17 @@ class Builder {
   }
 
   Stmts sums() {
-    a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.in_memory()} * s_.block_m * s_.a_pitch());
+    a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch());
     b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch());
     a_next_ = registers("a_next", kWords, a_count_);
     b_next_ = registers("b_next", kWords, b_count_);
     a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
     b_tile_ = registers("b_tile", {o_.dtype, 8}, s_.tiles_n());
     LoopWriter w;
-    for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_}) w.emit(kernel::alloc(b));
-    prepare_rows(w);
+    for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_}) {
+      if (b->size > 0) w.emit(kernel::alloc(b));
+    }
+    if (!s_.resident_depth) prepare_rows(w);
     s_.own ? own_steps(w) : common_steps(w);
     return w.take();
   }
@@ -83,6 +85,7 @@ class Builder {
     const int together = s_.stages;
     const bool even = steps_ % together == 0;
     fetch(w, int_const(0));
+    compute_rows(w);
     w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
       for (int stage = 0; stage < together; ++stage) {
         const Expr step = w.let("step", plus(times(round, together), int_const(stage)));
@@ -94,7 +97,7 @@ class Builder {
             const Expr next = w.let("next", plus(step, int_const(1)));
             w.when(less(next, int_const(steps_)), [&] { fetch(w, next); });
           }
-          products(w, int_const(stage));
+          products(w, int_const(stage), step);
         };
         even ? one() : w.when(less(step, int_const(steps_)), one);
       }
@@ -108,6 +111,7 @@ class Builder {
       exists ? fetch(w, step) : w.when(less(step, int_const(steps_)), [&] { fetch(w, step); });
     };
     fetch_step(warp_.k, steps_ >= s_.warps_k);
+    compute_rows(w);
     w.loop("round", int_const(rounds), [&](Expr round) {
       const Expr step = w.let("step", plus(times(round, s_.warps_k), warp_.k));
       const auto one = [&] {
@@ -115,10 +119,16 @@ class Builder {
         put(w, warp_.k);
         w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
         if (rounds > 1) fetch_step(w.let("next", plus(step, int_const(s_.warps_k))), false);
-        products(w, warp_.k);
+        products(w, warp_.k, step);
       };
       even ? one() : w.when(less(step, int_const(steps_)), one);
     });
+  }
+
+  void compute_rows(LoopWriter& w) {
+    if (!s_.resident_depth) return;
+    w.emit(kernel::block(o_.compute_rows(a_stage_, s_.a_pitch(), m0_)));
+    w.emit(kernel::barrier());
   }
 
   // ---- A: a thread copies the same chunk column of every row that it copies.
@@ -183,7 +193,7 @@ class Builder {
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
   }
 
-  void fetch(LoopWriter& w, const Expr& step) {
+  void fetch_rows(LoopWriter& w, const Expr& step) {
     const Expr k = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
     const bool ragged = k_ % s_.block_depth != 0;
     const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
@@ -201,6 +211,11 @@ class Builder {
       }
       w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r)), value));
     }
+  }
+
+  void fetch(LoopWriter& w, const Expr& step) {
+    if (!s_.resident_depth) fetch_rows(w, step);
+    const bool ragged = k_ % s_.block_depth != 0;
     for (int64_t i = 0; i < b_count_; ++i) {
       if (o_.b_element) {
         w.emit(kernel::store(b_next_, int_const(i), memory_chunk(w, step, i)));
@@ -285,9 +300,11 @@ class Builder {
     }
   }
 
-  void products(LoopWriter& w, const Expr& stage) {
-    const Expr a_base = w.let("a_base", plus(times(stage, int64_t{s_.block_m} * s_.a_pitch()),
-                                             times(warp_.m, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
+  void products(LoopWriter& w, const Expr& stage, const Expr& step) {
+    const Expr a_first =
+        s_.resident_depth ? times(step, s_.block_depth) : times(stage, int64_t{s_.block_m} * s_.a_pitch());
+    const Expr a_base =
+        w.let("a_base", plus(a_first, times(warp_.m, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
     // From a column to the next one, from a step to the next one.
     const int64_t across = s_.b_columns ? s_.b_pitch() : 1, along = s_.b_columns ? 1 : s_.b_pitch();
     const Expr b_base = w.let("b_base", plus(times(stage, int64_t{s_.b_rows()} * s_.b_pitch()),

@@ -6,11 +6,14 @@
 //   stage     block_depth of A and of B        in workgroup memory, once or twice; the next one comes through
 //             registers meanwhile
 //   warps     warps_m x warps_n tiles of the block, and warps_k parts of a stage's depth, added up at the end
+//   resident  A's rows of the block are computed by the workgroup itself, all steps of them (a depthwise
+//             convolution in front of a product), and stay in workgroup memory; stages are B's alone
 //   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
 //             workgroup memory of its own: none waits for another one before the sums are added up
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "compiler/lower/gpu/mma_schedule.h"
@@ -23,12 +26,13 @@ struct MatrixSchedule {
   int stages = 1;
   bool b_columns = false;  // B lies in workgroup memory by columns, as in memory: neighbours along k
   bool own = false;        // needs warps_m = warps_n = stages = 1
+  int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int tiles_m() const { return block_m / warps_m / 16; }
   int tiles_n() const { return block_n / warps_n / 16; }
   // Elements from a row to the next one: eight more than it has, against bank conflicts.
-  int a_pitch() const { return block_depth + 8; }
+  int a_pitch() const { return (resident_depth ? resident_depth : block_depth) + 8; }
   int b_pitch() const { return (b_columns ? block_depth : block_n) + 8; }
   int b_rows() const { return b_columns ? block_n : block_depth; }
   // Partial sums of a warp's tiles: a row's pitch, and how many rows of tiles are added up at a time, so that
@@ -36,8 +40,9 @@ struct MatrixSchedule {
   int partial_pitch() const { return 16 * tiles_n() + 4; }
   int partial_rows() const;
   int in_memory() const { return own ? warps_k : stages; }  // stages at a time
+  int a_in_memory() const { return resident_depth ? 1 : in_memory(); }
   int64_t stage_bytes() const {
-    return int64_t{2} * in_memory() * (block_m * a_pitch() + b_rows() * b_pitch());
+    return int64_t{2} * (a_in_memory() * block_m * a_pitch() + in_memory() * b_rows() * b_pitch());
   }
   int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
   int64_t partial_row_bytes() const { return int64_t{2} * threads() * partial_pitch(); }
@@ -46,5 +51,12 @@ struct MatrixSchedule {
 
 MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine,
                                        bool b_columns = false);
+
+// Elements of a resident row's piece, which a thread computes at a time: channels times rows.
+inline constexpr int kResidentLanes = 4, kResidentRows = 4, kResidentPiece = kResidentLanes * kResidentRows;
+
+// For a product whose rows the workgroup computes itself, as short sums; nothing where a dispatch of its own
+// for them is faster, or none fits.
+std::optional<MatrixSchedule> resident_matrix_schedule(const MmaShape& shape, const MmaMachine& machine);
 
 }  // namespace tern::lower::gpu

@@ -8,15 +8,26 @@
 
 namespace tern::lower::gpu {
 
+class DepthwiseRows;
+
 // False, with nothing added, when matrix units do not suit: wide operands, a right operand whose rows and
 // columns are no chunks of memory, no such units.
 bool lower_mma_contraction(const Region& region, LoweringContext& context);
 
 // Adds a variant on cooperative matrices for `level` (GpuModel::has_tiles) to a contraction that other levels
 // compute otherwise; nothing where they do not suit. `panels`: the buffer of its weights (packing.h:
-// pack_panels), whose type they have; null: operand 1 is no constant.
+// pack_panels), whose type they have; null: operand 1 is no constant. `rows`: computes the left operand,
+// where has_resident_form said so, or null.
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
-                        kernel::Buffer panels);
+                        kernel::Buffer panels, const DepthwiseRows* rows = nullptr);
+
+// Whether a product and the depthwise convolution that it reads are faster as one dispatch on a level with
+// cooperative matrices.
+bool has_resident_form(const graph::Node& product, LoweringContext& context);
+
+// Whether cooperative matrices gather operand 0 of a convolution, of few channels and taps, element by
+// element from wherever it lies: a copy would cost more.
+bool reads_in_place(const graph::Node& root, const LoweringContext& context);
 
 // How operand 0 of a contraction should lie for matrix units, where that is worth a copy.
 struct OperandCopy {

@@ -45,6 +45,11 @@ struct MmaOperands {
   std::function<kernel::Expr(const State& row, const kernel::Expr& k)> a_element;
   std::optional<TensorRows> a_rows;  // where they are a tensor (MmaSchedule::tensors)
 
+  // Or (cooperative matrices): the workgroup computes its rows itself, from row m0 on and all steps of them,
+  // zeros behind the last one, into workgroup memory. `pitch`: elements from a row to the next one.
+  std::function<std::vector<kernel::Stmt>(const kernel::Buffer& rows, int pitch, const kernel::Expr& m0)>
+      compute_rows;
+
   // B as packing.h's pack_matrix has it, and where its first element
   // lies.
   kernel::Buffer b_buffer;

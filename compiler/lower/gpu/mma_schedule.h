@@ -55,6 +55,7 @@ struct MmaShape {
   int64_t batch = 1, m = 1, n = 1, k = 1;
   int element_bytes = 2;
   bool tensors = false;  // A's rows are a tensor (kernel/ir.h)
+  bool pixels = false;  // a convolution's
 };
 // What the cost model knows of the device.
 struct MmaMachine {

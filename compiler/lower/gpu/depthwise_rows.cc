@@ -1,0 +1,170 @@
+#include "compiler/lower/gpu/depthwise_rows.h"
+
+#include <algorithm>
+
+#include "compiler/kernel/vectorize.h"
+#include "compiler/lower/gpu/matrix_schedule.h"
+#include "compiler/lower/loop_writer.h"
+#include "compiler/support/rounding.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using graph::Node;
+using graph::Value;
+using kernel::Expr;
+using kernel::int_const;
+using kernel::Stmt;
+using Stmts = std::vector<Stmt>;
+
+// Of a piece: its channels, and its rows, which share the filters' elements.
+constexpr int kLanes = kResidentLanes, kRowsTogether = kResidentRows;
+
+Expr let(Stmts& lets, const char* name, const Expr& value) {
+  const kernel::Var v = kernel::make_var(name, value->type);
+  lets.push_back(kernel::let(v, value));
+  return kernel::var_expr(v);
+}
+
+// A product along the channels of a value in memory: a dot's, or a convolution's of one pixel.
+bool is_product_of_channels(const Node& root) {
+  if (root.kind != graph::OpKind::kConv || root.int_attr("groups") != 1) return false;
+  const Shape& filters = root.operand(1)->type.shape;
+  const auto all = [&](const char* name, int64_t value) {
+    const std::vector<int64_t> values = root.ints(name);
+    return std::all_of(values.begin(), values.end(), [&](int64_t v) { return v == value; });
+  };
+  return product(Shape(filters.begin() + 2, filters.end())).is_const(1) && all("strides", 1) &&
+         all("low", 0) && all("high", 0) && all("lhs_dilations", 1) &&
+         LoweringContext::constant_data(root.operand(1));
+}
+
+}  // namespace
+
+void chain_depthwise(BlockPlan& plan, const graph::UseMap& uses) {
+  std::unordered_map<const Value*, BlockItem*> made_by;
+  for (BlockItem& item : plan.items) {
+    if (!item.region || item.region->outputs.size() != 1 || !item.region->root ||
+        !has_short_sums(*item.region->root) || !LoweringContext::constant_data(item.region->root->operand(1)))
+      continue;
+    made_by[item.region->outputs[0]] = &item;
+  }
+  for (BlockItem& last : plan.items) {
+    if (!last.region || last.region->kind != RootKind::kContraction ||
+        !is_product_of_channels(*last.region->root))
+      continue;
+    const Value* rows = last.region->root->operand(0);
+    const auto maker = made_by.find(rows);
+    const auto readers = uses.find(rows);
+    if (maker == made_by.end() || readers == uses.end() || readers->second.size() != 1 ||
+        readers->second[0].node != last.region->root)
+      continue;
+    last.chain.push_back(std::move(maker->second->region));
+    last.chain.push_back(std::move(last.region));
+    made_by.erase(maker);
+  }
+  std::erase_if(plan.items,
+                [](const BlockItem& item) { return !item.region && !item.node && item.chain.empty(); });
+}
+
+int64_t DepthwiseRows::taps() const {
+  const Shape& filters = conv_.operand(1)->type.shape;
+  return product(Shape(filters.begin() + 2, filters.end())).value();
+}
+
+void DepthwiseRows::bind(ElementEmitter& emitter) const {
+  filters_.bind(emitter);
+  emitter.bind(conv_.result(), [this, &emitter](const Index& index) {
+    return kernel::cast(short_sum(emitter, conv_, index, nullptr), conv_.result()->type.dtype);
+  });
+}
+
+// Names for the filter of channel c, which rows share; from now on the emitter reads those.
+Stmts DepthwiseRows::filters_of(ElementEmitter& emitter, const Expr& c) const {
+  ElementEmitter plain(emitter.dispatch());
+  filters_.bind(plain);
+  const Shape& shape = conv_.operand(1)->type.shape;
+  std::vector<Expr> taps;
+  Stmts lets;
+  const int64_t count = this->taps();
+  for (int64_t t = 0; t < count; ++t) {
+    Index index(shape.size(), int_const(0));
+    index[0] = c;
+    int64_t rest = t;
+    for (size_t d = shape.size(); d-- > 2; rest /= shape[d].value())
+      index[d] = int_const(rest % shape[d].value());
+    taps.push_back(let(lets, "filter", plain.element(conv_.operand(1), index)));
+  }
+  emitter.unbind(conv_.operand(1));
+  emitter.bind(conv_.operand(1), [taps, shape](const Index& index) {
+    int64_t tap = 0;
+    for (size_t d = 2; d < index.size(); ++d) tap = tap * shape[d].value() + index[d]->i;
+    return taps[static_cast<size_t>(tap)];
+  });
+  return lets;
+}
+
+Stmts DepthwiseRows::fill(ElementEmitter& emitter, const Node& product, const ContractionProblem& problem,
+                          const Block& block) const {
+  const Value* rows = product.operand(0);
+  const int64_t k = problem.k.value(), quads = block.depth / kLanes;
+  const int together = block.rows % kRowsTogether == 0 ? kRowsTogether : 1;
+  const int64_t pieces = quads * (block.rows / together);
+  LoopWriter w;
+  const auto piece = [&](const Expr& q) {
+    const Expr first =
+        w.let("first_row", kernel::mul(kernel::index_div(q, int_const(quads)), int_const(together)));
+    const Expr channel =
+        w.let("first_channel", kernel::mul(kernel::index_rem(q, int_const(quads)), int_const(kLanes)));
+    const kernel::Var lane = kernel::make_var("lane");
+    const Expr c = kernel::add(channel, kernel::var_expr(lane));
+    const kernel::Var r = kernel::make_var("r");
+    const Expr row = kernel::add(first, kernel::var_expr(r));
+    const Expr at = kernel::add(kernel::mul(row, int_const(block.pitch)), c);
+    const auto lanes = [&](Stmts body) {
+      const Stmt loop =
+          kernel::loop(lane, int_const(0), int_const(kLanes), kernel::LoopKind::kVector, std::move(body));
+      for (Stmt& s : kernel::vectorize(Stmts{loop})) w.emit(std::move(s));
+    };
+    const auto each_row = [&](Stmts body) {
+      return kernel::loop(r, int_const(0), int_const(together), kernel::LoopKind::kSerial, std::move(body));
+    };
+    const auto sums = [&] {
+      Stmts body = filters_of(emitter, c);
+      // Past the last row the last one is computed again: nobody reads it.
+      const Expr last = kernel::sub(emitter.dispatch().expr(problem.m), int_const(1));
+      const Expr m = kernel::min(kernel::add(block.m0, row), last);
+      Stmts of_row;
+      emitter.unbind(conv_.result());
+      emitter.bind(conv_.result(), [&](const Index& pixel) {
+        Index named = pixel;
+        for (size_t d = 2; d < named.size(); ++d) named[d] = let(of_row, "at", named[d]);
+        return kernel::cast(short_sum(emitter, conv_, named, &of_row), conv_.result()->type.dtype);
+      });
+      const Expr value = emitter.element(rows, problem.a_index(block.batch, let(of_row, "m", m), c));
+      TERN_CHECK(emitter.take_checks().empty(), "a contraction inlines a gather");
+      of_row.push_back(kernel::store(block.to, at, kernel::cast(value, block.to->type.dtype)));
+      body.push_back(each_row(std::move(of_row)));
+      return body;
+    };
+    const auto zeros = [&] {
+      return Stmts{each_row({kernel::store(block.to, at, kernel::float_const(0.0, block.to->type.dtype))})};
+    };
+    if (k == block.depth) {
+      lanes(sums());
+    } else {
+      w.when(
+          kernel::compare(kernel::ScalarOp::kLt, channel, int_const(k)), [&] { lanes(sums()); },
+          [&] { lanes(zeros()); });
+    }
+  };
+  const int64_t rounds = ceil_div(pieces, block.threads);
+  w.loop("piece", int_const(rounds), [&](Expr round) {
+    const Expr q = w.let("q", kernel::add(kernel::mul(round, int_const(block.threads)), block.thread));
+    if (pieces % block.threads == 0) return piece(q);
+    w.when(kernel::compare(kernel::ScalarOp::kLt, q, int_const(pieces)), [&] { piece(q); });
+  });
+  return w.take();
+}
+
+}  // namespace tern::lower::gpu
