@@ -87,6 +87,7 @@ class ContractionSource {
     s.m_static = p_.m.is_const();
     s.b_panels = LoweringContext::constant_data(root_.operand(1)) != nullptr;
     s.finish_is_long = epilogue_is_long(region_);
+    s.windows = root_.kind != OpKind::kDot;
     return s;
   }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/loop_writer.h"
@@ -29,7 +31,8 @@ Expr zero(int lanes = 1) {
   return lanes == 1 ? z : kernel::broadcast(z, lanes);
 }
 Expr guarded(const Expr& condition, const Expr& value) {
-  return condition ? kernel::select(condition, value, zero(value->type.lanes)) : value;
+  const int lanes = value->type.lanes;
+  return condition ? kernel::select(kernel::broadcast(condition, lanes), value, zero(lanes)) : value;
 }
 // at < extent, or null when `extent` is a multiple of `granule`, by which `at` goes.
 Expr below(const Expr& at, const Dim& extent, int64_t granule, kernel::ParamTable& params) {
@@ -106,28 +109,74 @@ class Simt : TileWriter {
     body.push_back(unrolled("z", s_.thread_rows * vectors(), [&](const Expr& z) -> Stmts {
       return {kernel::store(sums_, z, zero(kVector))};
     }));
-    a_next_ = registers("a_next", {DType::kF32, 1}, per_thread(s_.rows), body);
-    b_next_ = registers("b_next", {DType::kF32, 1}, per_thread(s_.columns), body);
+    a_lanes_ = lanes_of(true);
+    b_lanes_ = lanes_of(false);
+    a_next_ = registers("a_next", {DType::kF32, a_lanes_}, per_thread(s_.rows) / a_lanes_, body);
+    b_next_ = registers("b_next", {DType::kF32, b_lanes_}, per_thread(s_.columns) / b_lanes_, body);
     append(body, fetch(int_const(0)));
     // A scope of their own: the parts of fold_slices take the same bytes afterwards.
     Stmts staged;
-    a_tile_ = workgroup("a_tile", stage_depth_ * pitch(), staged);
-    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns, staged);
-    const Var stage = kernel::make_var("stage");
-    Stmts loop;
-    loop.push_back(kernel::barrier());
-    append(loop, put());
-    loop.push_back(kernel::barrier());
-    append(loop, fetch(times(plus(var_expr(stage), int_const(1)), stage_depth_)));
-    append(loop, multiply());
-    staged.push_back(kernel::loop(stage, int_const(0), params_.expr(ceildiv(o_.k, stage_depth_)),
-                                  LoopKind::kSerial, std::move(loop)));
+    a_tile_ = workgroup("a_tile", stage_depth_ * pitch() * s_.buffers, staged);
+    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns * s_.buffers, staged);
+    s_.buffers > 1 ? two_stages(staged) : one_stage(staged);
     body.push_back(kernel::block(std::move(staged)));
     append(body, s_.slices == 1 ? store_all() : fold_slices());
     return take(std::move(body));
   }
 
  private:
+  void one_stage(Stmts& out) {
+    const Var stage = kernel::make_var("stage");
+    Stmts loop;
+    loop.push_back(kernel::barrier());
+    append(loop, put(int_const(0)));
+    loop.push_back(kernel::barrier());
+    append(loop, fetch(times(plus(var_expr(stage), int_const(1)), stage_depth_)));
+    append(loop, multiply(int_const(0)));
+    out.push_back(kernel::loop(stage, int_const(0), params_.expr(ceildiv(o_.k, stage_depth_)),
+                               LoopKind::kSerial, std::move(loop)));
+  }
+
+  // One barrier a stage: it is read while the next one's elements come, and go to the other buffer.
+  void two_stages(Stmts& out) {
+    const Expr stages = params_.expr(ceildiv(o_.k, stage_depth_));
+    append(out, put(int_const(0)));
+    out.push_back(kernel::barrier());
+    const Var stage = kernel::make_var("stage");
+    Stmts loop;
+    const Expr next = named(loop, "next", plus(var_expr(stage), int_const(1)));
+    const Expr more = kernel::compare(ScalarOp::kLt, next, stages);
+    loop.push_back(kernel::if_then(more, fetch(times(next, stage_depth_))));
+    append(loop, multiply(kernel::index_rem(var_expr(stage), int_const(2))));
+    loop.push_back(kernel::if_then(more, put(kernel::index_rem(next, int_const(2)))));
+    loop.push_back(kernel::barrier());
+    out.push_back(kernel::loop(stage, int_const(0), stages, LoopKind::kSerial, std::move(loop)));
+  }
+
+  // Elements that a thread fetches at once: neighbours in memory, four of them where no end of the operand
+  // lies between.
+  int lanes_of(bool is_a) {
+    const int64_t side = is_a ? s_.rows : s_.columns;
+    const bool whole = side * stage_depth_ % (int64_t{s_.threads()} * kVector) == 0;
+    if (s_.buffers == 1 || !whole) return 1;
+    if (!is_a && o_.b_order == Order::kPanels) return kVector;
+    const Order order = is_a ? o_.a_order : o_.b_order;
+    if (order != Order::kSteps || stage_depth_ % kVector != 0 || !o_.k.is_const() ||
+        o_.k.value() % kVector != 0)
+      return 1;
+    const Var k = kernel::make_var("k"), other = kernel::make_var("other");
+    const Expr element = is_a ? o_.a(var_expr(other), var_expr(k)) : o_.b(var_expr(k), var_expr(other));
+    return runs_along(element, k) ? kVector : 1;
+  }
+
+  // Four steps of an operand from k on.
+  Expr along_steps(bool is_a, const Expr& k, const Expr& other) const {
+    const Var lane = kernel::make_var("lane");
+    const Expr step = plus(k, var_expr(lane));
+    const Expr wide = kernel::vectorize(is_a ? o_.a(other, step) : o_.b(step, other), lane, kVector);
+    return kernel::substitute(wide, {{lane.get(), int_const(0)}});
+  }
+
   int vectors() const { return s_.thread_columns / kVector; }
   int64_t pitch() const { return s_.rows + kTilePadding; }
   int64_t per_thread(int64_t side) const { return (side * stage_depth_ + s_.threads() - 1) / s_.threads(); }
@@ -148,9 +197,9 @@ class Simt : TileWriter {
     Expr step, other;  // of a tile
     Expr exists;       // null: always
   };
-  // The u-th element of a tile that this thread moves.
-  Spot spot(const Expr& u, int64_t side, Order order) const {
-    const Expr e = plus(times(u, s_.threads()), t_);
+  // The u-th element, or run of `lanes` of them, of a tile that this thread moves.
+  Spot spot(const Expr& u, int64_t side, Order order, int lanes) const {
+    const Expr e = times(plus(times(u, s_.threads()), t_), lanes);
     Spot out;
     if (side * stage_depth_ % s_.threads() != 0)
       out.exists = kernel::compare(ScalarOp::kLt, e, int_const(side * stage_depth_));
@@ -179,39 +228,53 @@ class Simt : TileWriter {
   Stmts fetch(const Expr& k0) {
     const auto element = [&](bool is_a, const Expr& u) -> Stmts {
       const int64_t side = is_a ? s_.rows : s_.columns;
-      const Spot at = spot(u, side, is_a ? o_.a_order : o_.b_order);
+      const int lanes = is_a ? a_lanes_ : b_lanes_;
+      const Spot at = spot(u, side, is_a ? o_.a_order : o_.b_order, lanes);
       const Expr k = plus(k0, at.step);
-      Expr ok = both(at.exists, kernel::compare(ScalarOp::kLt, k, params_.expr(o_.k)));
+      Expr ok = both(at.exists, s_.buffers > 1 ? below(k, o_.k, stage_depth_, params_)
+                                               : kernel::compare(ScalarOp::kLt, k, params_.expr(o_.k)));
       Expr value;
       if (is_a) {
         const Expr m = plus(row0_, at.other);
         ok = both(ok, below(m, o_.m, s_.rows, params_));
-        value = o_.a(m, k);
+        value = lanes > 1 ? along_steps(true, k, m) : o_.a(m, k);
       } else {
         const Expr n = plus(column0_, at.other);
         const Dim columns =
             o_.b_order == Order::kPanels ? ceildiv(o_.n, kPanelColumns) * Dim(kPanelColumns) : o_.n;
         ok = both(ok, below(n, columns, s_.columns, params_));
-        value = o_.b(k, n);
+        value = lanes == 1                     ? o_.b(k, n)
+                : o_.b_order == Order::kPanels ? o_.b_vector(k, n, lanes)
+                                               : along_steps(false, k, n);
       }
       return {kernel::store(is_a ? a_next_ : b_next_, u, guarded(ok, value))};
     };
-    return {unrolled("ua", per_thread(s_.rows), [&](const Expr& u) { return element(true, u); }),
-            unrolled("ub", per_thread(s_.columns), [&](const Expr& u) { return element(false, u); })};
+    return {unrolled("ua", a_next_->size, [&](const Expr& u) { return element(true, u); }),
+            unrolled("ub", b_next_->size, [&](const Expr& u) { return element(false, u); })};
   }
 
-  Stmts put() {
-    return {unrolled("ua", per_thread(s_.rows),
-                     [&](const Expr& u) {
-                       const Spot at = spot(u, s_.rows, o_.a_order);
-                       return when(at.exists, {kernel::store(a_tile_, plus(times(at.step, pitch()), at.other),
-                                                             kernel::load(a_next_, u))});
-                     }),
-            unrolled("ub", per_thread(s_.columns), [&](const Expr& u) {
-              const Spot at = spot(u, s_.columns, o_.b_order);
-              return when(at.exists, {kernel::store(b_tile_, plus(times(at.step, s_.columns), at.other),
-                                                    kernel::load(b_next_, u))});
-            })};
+  // What was fetched goes to a buffer of workgroup memory.
+  Stmts put(const Expr& buffer) {
+    const auto side = [&](bool is_a, const Expr& u) -> Stmts {
+      const int lanes = is_a ? a_lanes_ : b_lanes_;
+      const int64_t across = is_a ? pitch() : s_.columns;
+      const Order order = is_a ? o_.a_order : o_.b_order;
+      const Spot at = spot(u, is_a ? s_.rows : s_.columns, order, lanes);
+      const Buffer& tile = is_a ? a_tile_ : b_tile_;
+      const Expr first = plus(times(buffer, stage_depth_ * across), plus(times(at.step, across), at.other));
+      Stmts out;
+      const Expr value = named(out, "value", kernel::load(is_a ? a_next_ : b_next_, u, lanes));
+      if (lanes == 1 || order == Order::kPanels) {
+        out.push_back(kernel::store(tile, first, value));
+      } else {
+        for (int l = 0; l < lanes; ++l)
+          out.push_back(
+              kernel::store(tile, plus(first, int_const(l * across)), kernel::shuffle(value, nullptr, {l})));
+      }
+      return when(at.exists, std::move(out));
+    };
+    return {unrolled("ua", a_next_->size, [&](const Expr& u) { return side(true, u); }),
+            unrolled("ub", b_next_->size, [&](const Expr& u) { return side(false, u); })};
   }
 
   // Rows and columns of a thread: runs that interleave with other threads', so that a subgroup's reads of
@@ -225,8 +288,8 @@ class Simt : TileWriter {
     return plus(times(tx_, kVector), int_const(v * (s_.columns / vectors())));
   }
 
-  Stmts multiply() {
-    const Expr first = times(slice_, s_.depth);
+  Stmts multiply(const Expr& buffer) {
+    const Expr first = plus(times(buffer, stage_depth_), times(slice_, s_.depth));
     return {unrolled("kk", s_.depth, [&](const Expr& kk) {
       Stmts out;
       const Expr step = plus(first, kk);
@@ -295,6 +358,7 @@ class Simt : TileWriter {
   }
 
   int64_t stage_depth_ = 1;
+  int a_lanes_ = 1, b_lanes_ = 1;
   Expr tx_, ty_, slice_;
   Buffer a_tile_, b_tile_, sums_, a_next_, b_next_;
 };

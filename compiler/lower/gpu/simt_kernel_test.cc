@@ -127,15 +127,19 @@ TEST_CASE("register tiles: whole tiles, tails, slices of k") {
       {false, 128, 128, 8, 8, 8, 1}, {false, 64, 128, 8, 8, 8, 1}, {false, 64, 64, 16, 4, 4, 1},
       {false, 32, 32, 16, 4, 4, 4},  {false, 16, 32, 16, 2, 4, 8}, {false, 8, 64, 16, 2, 4, 2},
   };
-  for (const SimtSchedule& s : schedules) {
-    const int64_t stage = int64_t{s.depth} * s.slices;
-    check({s.rows, s.columns, 2 * stage, s});
-    check({s.rows + 3, s.columns + 6, stage + 3, s});
+  for (const int buffers : {1, 2}) {
+    for (SimtSchedule s : schedules) {
+      s.buffers = buffers;
+      const int64_t stage = int64_t{s.depth} * s.slices;
+      check({s.rows, s.columns, 2 * stage, s});
+      check({s.rows + 3, s.columns + 6, stage + 3, s});
+      check({s.rows + 3, s.columns, stage + 4, s});
+    }
+    const SimtSchedule small{false, 32, 32, 16, 4, 4, 2, buffers};
+    check({37, 39, 21, small, true});
+    check({37, 40, 50, small, true, Order::kOthers, Order::kOthers});
+    check({33, 36, 40, small, false, Order::kSteps, Order::kSteps});
   }
-  const SimtSchedule small{false, 32, 32, 16, 4, 4, 2};
-  check({37, 39, 21, small, true});
-  check({37, 40, 50, small, true, Order::kOthers, Order::kOthers});
-  check({33, 36, 40, small, false, Order::kSteps, Order::kSteps});
 }
 
 TEST_CASE("gemv: rows in registers, slices folded") {
@@ -159,8 +163,13 @@ TEST_CASE("the cost model: schedules fit the machine, big tiles where there is w
       }
     }
   }
-  CHECK(default_simt_schedule({1, 4096, 4096, 4096, true, true, false}, gpu_model(Level::kCudaSm80)).rows ==
-        128);
+  const GpuModel& cuda = gpu_model(Level::kCudaSm80);
+  const SimtSchedule large = default_simt_schedule({1, 4096, 4096, 4096, true, true, false}, cuda);
+  CHECK(large.rows == 128);
+  CHECK(large.buffers == 2);
+  CHECK(large.workgroup_bytes() <= 48 * 1024);
+  CHECK(default_simt_schedule({1, 4096, 4096, 4096, true, true, false, true}, cuda).buffers == 1);
+  CHECK(default_simt_schedule({1, 384, 3072, 768, true, true, false}, cuda).buffers == 1);
   CHECK(default_simt_schedule({1, 1, 1000, 512, true, true, false}, gpu_model(Level::kCudaSm80)).gemv);
 }
 

@@ -36,15 +36,15 @@ double cost(const SimtShape& s, const SimtSchedule& c, double efficiency, const 
 
 int64_t SimtSchedule::workgroup_bytes() const {
   if (gemv) return int64_t{slices} * rows * columns * 4;
-  const int64_t stage = int64_t{depth} * slices * (rows + kTilePadding + columns);
+  const int64_t stage = int64_t{depth} * slices * (rows + kTilePadding + columns) * buffers;
   const int64_t partial = int64_t{slices - 1} * rows * columns;
   return std::max(stage, partial) * 4;
 }
 
 std::string SimtSchedule::text() const {
   if (gemv) return fmt::format("gemv {} rows, {} slices of k", rows, slices);
-  return fmt::format("simt tile {}x{}x{}, thread {}x{}, {} slices of k", rows, columns, depth, thread_rows,
-                     thread_columns, slices);
+  return fmt::format("simt tile {}x{}x{}, thread {}x{}, {} slices of k{}", rows, columns, depth, thread_rows,
+                     thread_columns, slices, buffers > 1 ? ", two stages" : "");
 }
 
 SimtSchedule default_simt_schedule(const SimtShape& shape, const GpuModel& model) {
@@ -80,6 +80,11 @@ SimtSchedule default_simt_schedule(const SimtShape& shape, const GpuModel& model
       best = s;
     }
   }
+  // On an H100: 4096 cubed 3.62 to 3.18 ms, but ResNet-50 and BERT at batch 1 1.15 to 1.48 and 2.6 to 3.0.
+  const int64_t tiles = shape.batch * ceil_div(shape.m, best.rows) * ceil_div(shape.n, best.columns);
+  if (model.arch == Arch::kCuda && !shape.windows && best.slices == 1 &&
+      best.thread_rows * best.thread_columns >= 64 && tiles >= 4 * model.cores)
+    best.buffers = 2;
   return best;
 }
 

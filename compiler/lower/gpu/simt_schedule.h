@@ -2,10 +2,11 @@
 // from shapes and the machine's figures alone.
 //
 //   grid       batch, row tiles, column tiles      a workgroup computes rows x columns of the output
-//   steps      `depth` steps of k at a time, staged in workgroup memory, the next ones on their way in
-//   registers threads    slices x (rows / thread_rows) x (columns / thread_columns); a slice takes its part
-//   of each stage's steps registers  thread_rows x thread_columns sums a thread, one fused multiply-add each
-//   a step
+//   steps      `depth` steps of k at a time, staged in workgroup memory (`buffers` times), the next ones on
+//              their way in registers
+//   threads    slices x (rows / thread_rows) x (columns / thread_columns); a slice takes its part of each
+//              stage's steps
+//   registers  thread_rows x thread_columns sums a thread, one fused multiply-add each a step
 //
 // Few rows (gemv): no staging. A thread has four columns and every slices-th step; slices are folded at the
 // end.
@@ -23,6 +24,7 @@ struct SimtShape {
   bool m_static = true;
   bool b_panels = false;
   bool finish_is_long = false;
+  bool windows = false;  // of a convolution: many steps to each element's address
 };
 
 struct SimtSchedule {
@@ -30,6 +32,7 @@ struct SimtSchedule {
   int rows = 64, columns = 64, depth = 16;
   int thread_rows = 4, thread_columns = 4;
   int slices = 1;
+  int buffers = 1;  // stages in workgroup memory: with two, one is filled while the other is read
   int threads() const { return rows / thread_rows * (columns / thread_columns) * slices; }
   int64_t workgroup_bytes() const;
   std::string text() const;
