@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/regions.h"
 #include "compiler/lower/weight_encoding.h"
 
 namespace tern::lower {
@@ -48,6 +50,33 @@ bool multiplies_bf16(const graph::Node& root, LoweringContext& context) {
   return narrows || context.stored_type(lhs) == DType::kBF16;
 }
 
+// Constants that the region adds to sums of bytes before anything else: add(root, bias), which nobody else
+// reads.
+struct Bias {
+  const graph::Value *sum = nullptr, *bias = nullptr;
+};
+std::optional<Bias> bias_of(const Region& region) {
+  const graph::Value* root = region.root->result();
+  const auto is_output = [&](const graph::Value* v) {
+    return std::find(region.outputs.begin(), region.outputs.end(), v) != region.outputs.end();
+  };
+  if (root->type.dtype != DType::kI32 || is_output(root)) return std::nullopt;
+  std::optional<Bias> found;
+  for (const graph::Node* node : region.nodes) {
+    for (const graph::Value* v : node->operands) {
+      if (v != root) continue;
+      if (found || node->kind != graph::OpKind::kMap || node->scalar_op() != scalar::ScalarOp::kAdd)
+        return std::nullopt;
+      const graph::Value* other = node->operand(node->operand(0) == root ? 1 : 0);
+      const graph::Node* source = other->def;
+      while (source && is_view(*source)) source = source->operand(0)->def;
+      if (other == root || !source || source->kind != graph::OpKind::kConstant) return std::nullopt;
+      found = Bias{node->result(), other};
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
@@ -79,9 +108,11 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   levels.insert(levels.end(), more.begin(), more.end());
   std::sort(levels.begin(), levels.end());
   ByteChains chains;
+  const std::optional<Bias> bias = bias_of(region);
   for (const Level level : levels) {
     ElementEmitter emitter(dispatch);
     ContractionRequest request;
+    bool has_bias = false;
     request.root = &root;
     request.machine = &machine(level);
     request.params = &dispatch.params();
@@ -109,8 +140,11 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     };
     request.finish = [&](const std::function<Index(const kernel::Expr&)>& index_at, const kernel::Expr& n,
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {
-      return store_epilogue(emitter, index_at, n, value, lanes, count, bytes && machine(level).has_fma);
+      return store_epilogue(emitter, index_at, n, value, lanes, count, bytes && machine(level).has_fma,
+                            has_bias ? bias->sum : nullptr);
     };
+    if (bias) request.bias = [&](const Index& index) { return emitter.element(bias->bias, index); };
+    request.has_bias = &has_bias;
     request.chains = &chains;
     request.stores_bytes =
         std::all_of(region.outputs.begin(), region.outputs.end(),

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/byte_columns.h"
 #include "compiler/lower/contraction_kernel.h"
@@ -83,6 +84,24 @@ class Access {
     return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
   }
 
+  // `lanes` sums' beginnings where `index_at` of a place along them has the same element in every row; null
+  // otherwise, or when there is none. Whoever takes it has to call it.
+  using Begin = std::function<Expr(const Expr& n, int lanes, const Expr& count)>;
+  Begin begin(const std::function<Index(const Expr& row, const Expr& n)>& index_at) const {
+    if (!r_.bias || step_ != StepKind::kBytes) return nullptr;
+    const Var row = kernel::make_var("row");
+    if (kernel::uses_var(r_.bias(index_at(var_expr(row), int_const(0))), row.get())) return nullptr;
+    *r_.has_bias = true;
+    return [=, this](const Expr& n, int lanes, const Expr& count) {
+      const Var lane = kernel::make_var("lane");
+      Expr e = r_.bias(index_at(int_const(0), lanes == 1 ? n : kernel::add(n, var_expr(lane))));
+      if (lanes == 1) return e;
+      e = kernel::vectorize(e, lane, lanes, {}, count);
+      e = kernel::substitute(e, {{lane.get(), int_const(0)}});
+      return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
+    };
+  }
+
   // The load behind an operand's element when neighbours along `lane` are neighbours in memory; null
   // otherwise, or when the memory is not of the type in which kernels read the operand (`any_float`: or of
   // another float type).
@@ -135,6 +154,7 @@ class Contraction {
     if (shape.chains) o.chains = chain_operands();
     o.words_of_a = shape.words;
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
+    o.begin = access_.begin([this](const Expr& row, const Expr& n) { return p_.out_index(b_, row, n); });
     o.finish_is_long = r_.finish_is_long;
     o.finish_in_pairs = r_.stores_bytes && r_.machine->arch == Arch::kX86_64 && r_.machine->vector_bits > 128;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
@@ -617,6 +637,7 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
                           lanes * kByteGroup);
     };
   }
+  o.begin = access.begin([&](const Expr& row, const Expr& c) { return index(row, c, row, row); });
   o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
                  int lanes, const Expr& count) {
     return access.finish([&](const Expr& at) { return index(image, at, oy, ox); }, c, value, lanes, count);

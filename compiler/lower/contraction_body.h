@@ -52,6 +52,10 @@ struct ContractionRequest {
       const std::function<std::vector<kernel::Expr>(const kernel::Expr& n)>& index_at, const kernel::Expr& n,
       const kernel::Expr& value, int lanes, const kernel::Expr& count)>
       finish;
+  // What the region adds to the root's result at an index first of all, where sums may as well begin with it
+  // (null: nothing such); who takes it sets `has_bias` before `finish` is called, whose values then hold it.
+  std::function<kernel::Expr(const std::vector<kernel::Expr>& index)> bias;
+  bool* has_bias = nullptr;
   ByteChains* chains = nullptr;  // where chain_bytes of a constant operand 1 is kept for all levels
   bool stores_bytes = false;     // all that the region stores has 8 bits
   bool finish_is_long = false;   // more than a handful of cheap operations

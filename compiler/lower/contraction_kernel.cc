@@ -266,11 +266,21 @@ Stmts Builder::register_tile(const Expr& r_value, const Expr& n, int rows, int v
     bases.push_back(var_expr(a));
   }
 
-  const Expr zero = zeros();
   Stmts clear, reload;
+  std::vector<Expr> first;
+  for (int j = 0; j < vectors; ++j) {
+    if (!o_.begin) {
+      first.push_back(zeros());
+      continue;
+    }
+    const Var bv = kernel::make_var(fmt::format("begin{}", j), vector);
+    const Expr column = kernel::add(n, int_const(int64_t{j} * s_.lanes));
+    clear.push_back(kernel::let(bv, o_.begin(column, s_.lanes, lane_count(valid, j))));
+    first.push_back(var_expr(bv));
+  }
   for (int i = 0; i < rows; ++i) {
     for (int j = 0; j < vectors; ++j) {
-      clear.push_back(kernel::store(acc, at(i, j), zero));
+      clear.push_back(kernel::store(acc, at(i, j), first[static_cast<size_t>(j)]));
       if (partial_)
         reload.push_back(
             kernel::store(acc, at(i, j), kernel::load(partial_, partial_index(r, i, n, j), s_.lanes)));

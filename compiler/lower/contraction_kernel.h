@@ -60,6 +60,8 @@ struct ContractionOperands {
                                           int64_t columns, const kernel::Expr& k0, const kernel::Expr& depth)>
       gather_b;
 
+  // What the sums of columns n..n+lanes-1 begin with, in all rows; `count` (may be null) limits it. Null: 0.
+  std::function<kernel::Expr(const kernel::Expr& n, int lanes, const kernel::Expr& count)> begin;
   // Stores the finished vector of columns n..n+lanes-1 of row m; `count` (may be null: all) limits it.
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& n,
                                           const kernel::Expr& value, int lanes, const kernel::Expr& count)>

@@ -135,7 +135,9 @@ class Builder {
       const Var acc =
           kernel::make_var(fmt::format("acc{}", i), {o_.bytes ? DType::kI32 : DType::kF32, lanes_});
       const Expr zero = o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0);
-      out.push_back(kernel::declare(acc, kernel::broadcast(zero, lanes_)));
+      const Expr channel = words_ && i % 2 == 1 ? kernel::add(c, int_const(lanes_)) : c;
+      out.push_back(kernel::declare(
+          acc, o_.begin ? o_.begin(channel, lanes_, count) : kernel::broadcast(zero, lanes_)));
       return acc;
     };
     std::vector<Var> acc;

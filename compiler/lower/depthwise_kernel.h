@@ -41,6 +41,8 @@ struct DepthwiseOperands {
       input;
   // Floats: the weights of window tap `tap` for those channels; whole vectors may be read.
   std::function<kernel::Expr(int64_t tap, const kernel::Expr& c, int lanes)> weight;
+  // What the sums of those channels begin with, in all pixels; null: 0.
+  std::function<kernel::Expr(const kernel::Expr& c, int lanes, const kernel::Expr& count)> begin;
   // Stores the finished vector of output pixel (oy, ox).
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& image, const kernel::Expr& oy,
                                           const kernel::Expr& ox, const kernel::Expr& c,

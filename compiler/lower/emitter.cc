@@ -399,11 +399,12 @@ Expr fused(const Expr& e) {
 
 std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
                                          const std::function<Index(const Expr& n)>& index_at, const Expr& n,
-                                         const Expr& value, int lanes, const Expr& count, bool fuse) {
+                                         const Expr& value, int lanes, const Expr& count, bool fuse,
+                                         const Value* of) {
   const Region& region = emitter.dispatch().region();
   const kernel::Var lane = kernel::make_var("lane");
   const kernel::Var sum = kernel::make_var("sum", {value->type.dtype, 1});
-  const Value* root = region.root->result();
+  const Value* root = of ? of : region.root->result();
   emitter.bind(root, kernel::var_expr(sum));
   const Index index = index_at(lanes == 1 ? n : kernel::add(n, kernel::var_expr(lane)));
   std::vector<kernel::Stmt> out;

@@ -81,10 +81,12 @@ class ElementEmitter {
 // of its root result. `index_at(n)` gives the coordinates in the root's result for column n; lane l is column
 // n + l; `value` holds the finished sums (lanes wide, or scalar when lanes is 1); `count` (may be null)
 // limits the lanes.
-// `fuse`: an f32 product that is added to something becomes a fused multiply-add.
+// `fuse`: an f32 product that is added to something becomes a fused multiply-add. `of` (null: the root's
+// result): the value that the sums are.
 std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
                                          const std::function<Index(const kernel::Expr& n)>& index_at,
                                          const kernel::Expr& n, const kernel::Expr& value, int lanes,
-                                         const kernel::Expr& count, bool fuse = false);
+                                         const kernel::Expr& count, bool fuse = false,
+                                         const graph::Value* of = nullptr);
 
 }  // namespace tern::lower

@@ -127,6 +127,46 @@ TEST_CASE("a dequantisation belongs to its reader") {
   CHECK(between == 3);  // one branch, and input and output channels-last
 }
 
+TEST_CASE(
+    "sums of bytes that begin with a bias: columns that are no whole vectors, biases that differ by row") {
+  const auto conv = [](int64_t columns, const std::string& w, int64_t groups) {
+    return fmt::format(R"(
+  input %x: u8[1,{3},9,10] as "x"
+  %w = constant {0}
+  %b = constant {1}
+  %s = conv(%x, %w) <{2}, accumulate=i32, pad_value=5>
+  %br = reshape(%b) <shape=[1,{4},1,1]>
+  %bb = broadcast(%br) <shape=[1,{4},9,10]>
+  %t = add(%bb, %s)
+  %f = cast(%t) <to=f32>
+  output %f as "y")",
+                       w, literal("i32", {columns}, [](int64_t i) { return i * 1000003 % 70001 - 30000; }),
+                       window(1, 1, 1, groups), groups == 1 ? 8 : groups, columns);
+  };
+  for (const int64_t columns : {16, 19, 53}) {
+    check_lowering_once({conv(columns, weights({columns, 8, 3, 3}), 1)}, "conv");
+    check_lowering_once({conv(columns, weights({columns, 1, 3, 3}), columns)}, "depthwise");
+    check_lowering_for({conv(columns, weights({columns, 1, 3, 3}), columns)},
+                       {Arch::kX86_64, {Level::kX86V3}}, "depthwise");
+  }
+  for (const std::string bias : {"i32[21]", "i32[1,21]", "i32[7,21]"}) {
+    const int64_t count = bias == "i32[7,21]" ? 147 : 21;
+    std::string numbers;
+    for (int64_t i = 0; i < count; ++i) numbers += fmt::format("{}{}", i == 0 ? "" : ", ", i * 997 % 5003);
+    check_lowering_once({fmt::format(R"(
+  input %x: u8[7,1700] as "x"
+  %w = constant {}
+  %b = constant {} {{{}}}
+  %s = dot(%x, %w) <accumulate=i32>
+  %bb = broadcast(%b) <shape=[7,21]>
+  %t = add(%s, %bb)
+  %f = cast(%t) <to=f32>
+  output %f as "y")",
+                                     weights({1700, 21}), bias, numbers)},
+                        bias);
+  }
+}
+
 TEST_CASE("depthwise convolutions of bytes") {
   check_lowering_once({conv_text({{19, 1, 3, 3}, "1,19,9,10", "1,19,9,10", window(1, 1, 1, 19), 11})}, "3x3");
   check_lowering_once({conv_text({{16, 1, 3, 3}, "2,16,9,9", "2,16,5,5", window(2, 1, 1, 16), 0})},
