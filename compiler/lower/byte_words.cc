@@ -1,5 +1,6 @@
 #include "compiler/lower/byte_words.h"
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/lower/byte_product.h"
 
 namespace tern::lower {
@@ -11,6 +12,8 @@ using kernel::Stmt;
 using kernel::Var;
 using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
+
+constexpr int64_t kFewSteps = 4;  // fewer are done one by one
 
 Stmt for_each(const char* name, const Expr& first, const Expr& count,
               const std::function<Stmts(const Expr&)>& body) {
@@ -33,14 +36,26 @@ Stmts WordRows::fill(const Expr& rows, const Expr& depth, int lanes,
                                   wide.parts[static_cast<size_t>(part)]));
     return out;
   };
-  const Expr many = int_const(lanes), zero = int_const(0);
+  const Expr zero = int_const(0);
   return {for_each("i", zero, rows, [&](const Expr& row) -> Stmts {
-    const Stmt vectors = for_each("v", zero, kernel::index_div(depth, many),
-                                  [&](const Expr& v) { return some(row, kernel::mul(v, many), lanes); });
-    if (depth->kind == kernel::ExprKind::kConst && depth->i % lanes == 0) return {vectors};
-    const Expr rest = kernel::index_rem(depth, many);
-    return {vectors, for_each("step", kernel::sub(depth, rest), rest,
-                              [&](const Expr& step) { return some(row, step, 1); })};
+    const auto vectors = [&](const Expr& count, int each) {
+      return for_each("v", zero, count,
+                      [&, each](const Expr& v) { return some(row, kernel::mul(v, int_const(each)), each); });
+    };
+    const auto steps = kernel::int_value(depth);
+    if (steps && *steps >= kFewSteps) {
+      // The last vector ends with the last step: where it overlaps the one before, both write the same.
+      int each = lanes;
+      while (each > *steps) each /= 2;
+      Stmts out{vectors(int_const(*steps / each), each)};
+      if (*steps % each == 0) return out;
+      for (Stmt& s : some(row, int_const(*steps - each), each)) out.push_back(std::move(s));
+      return out;
+    }
+    const Expr rest = kernel::index_rem(depth, int_const(lanes));
+    return {vectors(kernel::index_div(depth, int_const(lanes)), lanes),
+            for_each("step", kernel::sub(depth, rest), rest,
+                     [&](const Expr& step) { return some(row, step, 1); })};
   })};
 }
 

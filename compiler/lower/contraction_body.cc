@@ -2,9 +2,9 @@
 
 #include <numeric>
 
-#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/byte_columns.h"
+#include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/conv_gather.h"
@@ -13,9 +13,7 @@
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/turned_squares.h"
 #include "compiler/lower/weight_encoding.h"
-#include "compiler/lower/winograd_bytes.h"
-#include "compiler/lower/winograd_kernel.h"
-#include "compiler/lower/winograd_transform.h"
+#include "compiler/lower/winograd_body.h"
 
 namespace tern::lower {
 namespace {
@@ -31,25 +29,8 @@ using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
 using Index = std::vector<Expr>;
 
-bool is_contraction_float(DType d) {
-  return d == DType::kF32 || d == DType::kF16 || d == DType::kBF16;
-}
-
 bool all_are(const std::vector<int64_t>& values, int64_t v) {
   return std::all_of(values.begin(), values.end(), [v](int64_t x) { return x == v; });
-}
-
-// What a widening of a stored element widens.
-Expr load_behind(const Expr& e) {
-  const bool widens = e->kind == kernel::ExprKind::kCast && e->type.dtype == DType::kF32 &&
-                      is_contraction_float(e->args[0]->type.dtype);
-  return widens ? e->args[0] : e;
-}
-
-// Sums in i32 of u8 (operand 0) with i8 (operand 1).
-bool is_byte_contraction(const Node& root) {
-  return root.operand(0)->type.dtype == DType::kU8 && root.operand(1)->type.dtype == DType::kI8 &&
-         root.result()->type.dtype == DType::kI32;
 }
 
 StepKind step_kind(const ContractionRequest& r) {
@@ -57,74 +38,7 @@ StepKind step_kind(const ContractionRequest& r) {
   return r.bf16_pairs && r.machine->variants == Variants::kBf16 ? StepKind::kBf16Pairs : StepKind::kFloats;
 }
 
-// Turns scalar accessors into vector ones and writes the region's results.
-class Access {
- public:
-  explicit Access(const ContractionRequest& request, StepKind step = StepKind::kFloats)
-      : r_(request), step_(is_byte_contraction(*request.root) ? StepKind::kBytes : step) {}
-
-  // The type in which kernels read an operand.
-  DType type(int operand) const {
-    if (step_ == StepKind::kBytes) return r_.root->operand(operand)->type.dtype;
-    return step_ == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
-  }
-
-  Expr scalar(int operand, const Index& index) const {
-    const Expr e = r_.element(operand, index);
-    if (step_ != StepKind::kBf16Pairs) return kernel::cast(e, type(operand));
-    return kernel::bitcast(kernel::cast(load_behind(e), DType::kBF16), {DType::kU16, 1});
-  }
-
-  // The same for `lanes` values of `lane` from 0 on.
-  Expr vector(int operand, const Index& index, const Var& lane, int lanes,
-              const Expr& count = nullptr) const {
-    Expr e = scalar(operand, index);
-    if (lanes > 1) e = kernel::vectorize(e, lane, lanes, {}, count);  // lane l: e at lane + l
-    e = kernel::substitute(e, {{lane.get(), int_const(0)}});
-    return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
-  }
-
-  // `lanes` sums' beginnings where `index_at` of a place along them has the same element in every row; null
-  // otherwise, or when there is none. Whoever takes it has to call it.
-  using Begin = std::function<Expr(const Expr& n, int lanes, const Expr& count)>;
-  Begin begin(const std::function<Index(const Expr& row, const Expr& n)>& index_at) const {
-    if (!r_.bias || step_ != StepKind::kBytes) return nullptr;
-    const Var row = kernel::make_var("row");
-    if (kernel::uses_var(r_.bias(index_at(var_expr(row), int_const(0))), row.get())) return nullptr;
-    *r_.has_bias = true;
-    return [=, this](const Expr& n, int lanes, const Expr& count) {
-      const Var lane = kernel::make_var("lane");
-      Expr e = r_.bias(index_at(int_const(0), lanes == 1 ? n : kernel::add(n, var_expr(lane))));
-      if (lanes == 1) return e;
-      e = kernel::vectorize(e, lane, lanes, {}, count);
-      e = kernel::substitute(e, {{lane.get(), int_const(0)}});
-      return e->type.lanes == lanes ? e : kernel::broadcast(e, lanes);
-    };
-  }
-
-  // The load behind an operand's element when neighbours along `lane` are neighbours in memory; null
-  // otherwise, or when the memory is not of the type in which kernels read the operand (`any_float`: or of
-  // another float type).
-  Expr contiguous(int operand, const Index& index, const Var& lane, bool any_float = false) const {
-    const bool bytes = step_ == StepKind::kBytes;
-    const Expr e = bytes ? r_.element(operand, index) : load_behind(r_.element(operand, index));
-    if (e->kind != kernel::ExprKind::kLoad || e->args.size() != 1) return nullptr;
-    const DType wanted = step_ == StepKind::kBf16Pairs ? DType::kBF16 : type(operand);
-    if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != wanted) return nullptr;
-    const Expr v = kernel::vectorize(e, lane, 4);
-    if (v->kind != kernel::ExprKind::kLoad || v->args[0]->type.lanes != 1) return nullptr;
-    return e;
-  }
-
-  Stmts finish(const std::function<Index(const Expr&)>& index_at, const Expr& n, const Expr& value, int lanes,
-               const Expr& count) const {
-    return r_.finish(index_at, n, kernel::cast(value, r_.root->result()->type.dtype), lanes, count);
-  }
-
- private:
-  const ContractionRequest& r_;
-  const StepKind step_;
-};
+using Access = ContractionAccess;
 
 using Problem = ContractionProblem;
 
@@ -646,134 +560,7 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
   return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
 }
 
-WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const Dim&)>& hint) {
-  const ConvGeometry g = conv_geometry(conv);
-  WinogradShape s;
-  s.images = hint(g.images * g.out_depth);
-  s.out_height = hint(g.out_height);
-  s.out_width = hint(g.out_width);
-  s.channels = g.window_d * g.channels;
-  s.columns = conv.operand(1)->type.shape[0].value();
-  s.is_static =
-      g.images.is_const() && g.out_depth.is_const() && g.out_height.is_const() && g.out_width.is_const();
-  s.stride = static_cast<int>(g.stride_h);
-  return s;
-}
-
-ContractionBody build_winograd(const ContractionRequest& r) {
-  const Node& conv = *r.root;
-  const WinogradShape shape = winograd_shape(conv, r.hint);
-  const auto schedule = winograd_schedule(shape, r.winograd, *r.machine);
-  TERN_CHECK(schedule.has_value(), "a convolution of {} channels does not fit Winograd's algorithm",
-             shape.channels);
-  const Access access(r);
-  const Var lane = kernel::make_var("lane");
-  const bool volume = conv.operand(0)->type.rank() == 5;
-  const auto index = [volume](const Expr& image, const Expr& c, const Expr& z, const Expr& y, const Expr& x) {
-    return volume ? Index{image, c, z, y, x} : Index{image, c, y, x};
-  };
-  WinogradOperands o;
-  o.pixel = [&](const Expr& image, const Expr& iz, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
-    return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iz, iy, ix), lane, lanes);
-  };
-  const WinogradTransform& transform = winograd_transform(r.winograd, shape.stride);
-  o.weights =
-      r.pack([&] { return pack_winograd(*r.constant_rhs, transform); },
-             [&] {
-               kernel::ParamTable unused;
-               const ContractionProblem p = conv_problem(conv, unused);
-               const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
-               return winograd_encoding(r.constant_rhs, source, transform, conv_geometry(conv).window_d);
-             });
-  o.finish = [&](const Expr& image, const Expr& oz, const Expr& oy, const Expr& ox, const Expr& n,
-                 const Expr& value, int lanes, const Expr& count) {
-    return access.finish([&](const Expr& at) { return index(image, at, oz, oy, ox); }, n, value, lanes,
-                         count);
-  };
-  WinogradKernel made =
-      build_winograd_kernel(conv_geometry(conv), shape.columns, *schedule, r.machine->has_fma, o, *r.params);
-  return {std::move(made.grid), std::move(made.body), schedule->text(), schedule->cycles};
-}
-
-// The blocks of winograd_bytes.h where a convolution of bytes suits it.
-std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
-  // A step of the direct way: words in scratch, (AVX2 and below) chains, as most weights have them, or dots.
-  constexpr double kWords = 1.25, kChains = 1.05, kDots = 0.54;
-  const Node& conv = *r.root;
-  if (!r.bytes_by_winograd || conv.kind != OpKind::kConv || !is_byte_contraction(conv) ||
-      conv.operand(0)->type.rank() != 4 || conv.int_attr("groups") != 1)
-    return std::nullopt;
-  const ConvGeometry g = conv_geometry(conv);
-  if (g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
-      g.dilation_w != 1)
-    return std::nullopt;
-  const bool chains = r.machine->vector_bits / 32 <= kChainColumns;
-  const bool dots = r.machine->byte_products == ByteProducts::kDot4;
-  const double direct = dots ? kDots : chains ? kChains : kWords;
-  const int most = byte_winograd_fits(*r.constant_rhs, 4)   ? 4
-                   : byte_winograd_fits(*r.constant_rhs, 2) ? 2
-                                                            : 0;
-  return winograd_bytes_schedule(winograd_shape(conv, r.hint), most, direct, *r.machine);
-}
-
-ContractionBody build_byte_winograd(const ContractionRequest& r, const WinogradSchedule& schedule) {
-  const Node& conv = *r.root;
-  const ConvGeometry g = conv_geometry(conv);
-  const Access access(r);
-  const Var lane = kernel::make_var("lane");
-  const ContractionProblem p = conv_problem(conv, *r.params);
-  const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
-  const Buffer weights = r.pack([&] { return pack_byte_panels(*r.constant_rhs, source); },
-                                [&] { return byte_encoding(r.constant_rhs, source); });
-  const int64_t steps = g.channels / kByteGroup;
-  WinogradOperands o;
-  o.pixel = [&](const Expr& image, const Expr&, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
-    return access.vector(0, {image, kernel::add(c, var_expr(lane)), iy, ix}, lane, lanes);
-  };
-  o.bytes.emplace();
-  if (const graph::Attr* fill = conv.find("pad_value")) o.bytes->padding = std::get<int64_t>(*fill);
-  o.bytes->weight = [&](int64_t tap, const Expr& step, const Expr& n, int lanes) {
-    const Expr panel = kernel::index_div(n, int_const(kPanelColumns)),
-               inside = kernel::index_rem(n, int_const(kPanelColumns));
-    const Expr row =
-        kernel::add(kernel::mul(panel, int_const(9 * steps)), kernel::add(int_const(tap * steps), step));
-    const Expr at = kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
-    return kernel::load(weights, kernel::mul(at, int_const(kByteGroup)), lanes * kByteGroup);
-  };
-  o.finish_in_pairs = r.stores_bytes && r.machine->vector_bits > 128;
-  o.finish = [&](const Expr& image, const Expr&, const Expr& oy, const Expr& ox, const Expr& n,
-                 const Expr& value, int lanes, const Expr& count) {
-    return access.finish([&](const Expr& at) { return Index{image, at, oy, ox}; }, n, value, lanes, count);
-  };
-  WinogradKernel made = build_winograd_kernel(g, p.n.value(), schedule, r.machine->has_fma, o, *r.params);
-  return {std::move(made.grid), std::move(made.body), "bytes, " + schedule.text(), schedule.cycles};
-}
-
 }  // namespace
-
-int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& machines,
-                     const std::function<int64_t(const Dim&)>& hint) {
-  const int rank = root.operand(0)->type.rank();
-  if (root.kind != OpKind::kConv || (rank != 4 && rank != 5) || root.int_attr("groups") != 1) return 0;
-  for (const graph::Value* v : {root.operand(0), root.operand(1), root.result()}) {
-    if (v->type.dtype != DType::kF32) return 0;
-  }
-  const ConvGeometry g = conv_geometry(root);
-  if (g.channels == 0 || g.window_h != 3 || g.window_w != 3 || g.stride_h != g.stride_w || g.stride_h > 2 ||
-      g.dilation_h != 1 || g.dilation_w != 1)
-    return 0;
-  return choose_winograd(winograd_shape(root, hint), machines);
-}
-
-Dim winograd_flops(const Node& root, int outputs) {
-  const ConvGeometry g = conv_geometry(root);
-  const WinogradTransform& transform = winograd_transform(outputs, static_cast<int>(g.stride_h));
-  const WinogradOperations operations = winograd_operations(transform);
-  const int64_t points = int64_t{transform.size()} * transform.size(), channels = g.window_d * g.channels,
-                columns = root.operand(1)->type.shape[0].value();
-  return g.images * g.out_depth * ceildiv(g.out_height, outputs) * ceildiv(g.out_width, outputs) *
-         Dim(2 * points * channels * columns + operations.input * channels + operations.output * columns);
-}
 
 bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
   const bool bytes = is_byte_contraction(root);
@@ -798,7 +585,7 @@ ContractionBody build_contraction(const ContractionRequest& request) {
     return Contraction(request, pixel_shuffle_problem(*request.root, *request.params)).build();
   if (is_depthwise(*request.root)) return build_depthwise(request);
   if (request.winograd != 0) return build_winograd(request);
-  if (const auto schedule = byte_winograd(request)) return build_byte_winograd(request, *schedule);
+  if (auto body = build_byte_winograd(request)) return *std::move(body);
   return Contraction(request, conv_problem(*request.root, *request.params)).build();
 }
 
