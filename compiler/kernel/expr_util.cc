@@ -1,5 +1,6 @@
 #include "compiler/kernel/expr_util.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "compiler/kernel/text.h"
@@ -134,9 +135,26 @@ bool is_collective(const Expr& e) {
 }
 
 bool can_fail(const Kernel& kernel) {
-  bool found = false;
+  bool found = kernel.checks_loops;
   visit(kernel.body, [&](const Stmt& s) { found |= s->kind == StmtKind::kFail; });
   return found;
+}
+
+// So that a product of two fits.
+constexpr int64_t kMostIterations = int64_t{1} << 30;
+
+int64_t constant_iterations(const std::vector<Stmt>& body) {
+  int64_t total = 0;
+  for (const Stmt& s : body) {
+    const int64_t inside = std::max(constant_iterations(s->body), constant_iterations(s->else_body));
+    const bool serial = s->kind == StmtKind::kWhile ||
+                        (s->kind == StmtKind::kFor && s->loop == LoopKind::kSerial);
+    const bool copied = s->kind == StmtKind::kFor && s->loop == LoopKind::kUnroll;
+    const bool counted = (serial || copied) && s->kind == StmtKind::kFor && is_const(s->extent);
+    const int64_t times = counted ? std::clamp<int64_t>(s->extent->i, 0, kMostIterations) : 1;
+    total = std::min(total + times * (inside + (serial ? 1 : 0)), kMostIterations);
+  }
+  return total;
 }
 
 bool uses_any(const Expr& e, const std::unordered_set<const VarNode*>& vars) {

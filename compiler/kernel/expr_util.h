@@ -44,6 +44,8 @@ bool uses_var(const Expr& e, const VarNode* var);
 bool contains_load(const Expr& e);
 bool is_collective(const Expr& e);  // a row that works across a subgroup
 bool can_fail(const Kernel& kernel);
+// Iterations of all loops that one thread makes, those of unknown length counted once; 2^30 stands for more.
+int64_t constant_iterations(const std::vector<Stmt>& body);
 bool uses_any(const Expr& e, const std::unordered_set<const VarNode*>& vars);
 
 // A copy of the statements in which every variable and local buffer defined inside is a fresh one, with

@@ -2,6 +2,7 @@
 // copies.
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/eval_memory.h"
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/hoist_constants.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/test_util.h"
@@ -343,6 +344,33 @@ TEST_CASE("gpu: matrix rows multiply") {
     assign_workgroup(k);
     REQUIRE(verify(k) == "");
   }
+}
+
+TEST_CASE("iterations of a thread: nested loops add up, copies are none, what may be long is checked") {
+  const Kernel k = parsed(R"(
+kernel loops {
+  bind y: f32 write
+  param n = "N"
+  threads t < 32
+  checks_loops
+  serial i = 0 .. +300 {
+    unroll j = 0 .. +4 {
+      serial k = 0 .. +200 {
+        y[t] = 1.0
+      }
+    }
+    serial m = 0 .. +n {
+      y[t] = 2.0
+    }
+  }
+}
+)");
+  CHECK(constant_iterations(k.body) == 300 * (4 * 200 + 1 + 1));
+  CHECK(can_fail(k));
+  CHECK(parsed(print_kernel(k)).checks_loops);
+  Kernel unchecked = k;
+  unchecked.checks_loops = false;
+  CHECK(!can_fail(unchecked));
 }
 
 }  // namespace

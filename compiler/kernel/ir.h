@@ -302,6 +302,9 @@ struct Kernel {
   // The last threads, which do little but ask for copies: they have code of their own where the level has a
   // form for that, and the others their registers. A hint; whole groups of 128.
   int copiers = 0;
+  // Vulkan: its loops may be so long that a device gives up (lavapipe ends every loop of a thread that has made
+  // 65,535 iterations in all of them). The kernel fails then, with TERN_KERNEL_LOOP_CUT.
+  bool checks_loops = false;
   int cluster = 1;                  // workgroups of a cluster: the last grid axis
   int64_t workgroup_bytes = 0;      // of workgroup Allocs that have their offsets, set by assign_workgroup
   std::vector<std::string> source;  // "node (Op)" lines for the header comment and reports

@@ -187,6 +187,8 @@ void Parser::header(Kernel& k) {
       k.subgroup = static_cast<int>(integer());
     } else if (accept("copiers")) {
       k.copiers = static_cast<int>(integer());
+    } else if (accept("checks_loops")) {
+      k.checks_loops = true;
     } else if (accept("cluster")) {
       k.cluster = static_cast<int>(integer());
     } else if (accept("workgroup")) {

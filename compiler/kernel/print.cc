@@ -329,6 +329,7 @@ std::string Printer::kernel(const Kernel& k) {
   if (k.threads != 0) line(fmt::format("threads {} < {}", name(k.thread), k.threads));
   if (k.subgroup != 0) line(fmt::format("subgroup {}", k.subgroup));
   if (k.copiers != 0) line(fmt::format("copiers {}", k.copiers));
+  if (k.checks_loops) line("checks_loops");
   if (k.cluster != 1) line(fmt::format("cluster {}", k.cluster));
   if (k.workgroup_bytes != 0) line(fmt::format("workgroup {}", k.workgroup_bytes));
   if (k.scratch_bytes != 0) line(fmt::format("scratch {}", k.scratch_bytes));

@@ -8,6 +8,7 @@
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/assign_workgroup.h"
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/hoist_constants.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/kernel/stream_stores.h"
@@ -440,6 +441,8 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->cluster = workgroup.cluster;
   k->tensors = workgroup.tensors;
   k->copiers = workgroup.copiers;
+  k->checks_loops = level_arch(level) == Arch::kVulkan &&
+                    (checks_loops_ || kernel::constant_iterations(k->body) > kSafeIterations);
   work_.on_matrix_units |= cost.matrix_units;
   variants_.push_back({level, std::move(k), cost});
 }

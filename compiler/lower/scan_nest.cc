@@ -32,6 +32,7 @@ void serial_axis_kernel(const Region& region, LoweringContext& context, const Va
   const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
   DispatchBuilder dispatch(context, region);
   dispatch.set_flops(product(shape));
+  if (!shape[axis].is_const()) dispatch.check_loops();
   for (const Level level : variant_levels(context.target())) {
     ElementEmitter emitter(dispatch);
     if (is_gpu(level_arch(level))) {

@@ -70,6 +70,8 @@ class SpecialDispatch {
       k->threads = 1;
       k->thread = kernel::make_var("t");
     }
+    // How often they go round, the data says.
+    k->checks_loops = block_.context().target().arch == Arch::kVulkan;
     kernel::assign_workgroup(*k);
     const std::string problems = kernel::verify(*k);
     TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);

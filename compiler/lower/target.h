@@ -83,6 +83,8 @@ struct GpuModel {
   bool narrow_storage = false;  // Vulkan: 16- and 8-bit elements in memory, 16-bit floats rounded in hardware
   bool has_tiles = false;       // 16 x 16 matrices of a subgroup (kernel/ir.h)
 };
+// Vulkan: kernels whose threads make more iterations are checked (kernel/ir.h, checks_loops).
+inline constexpr int64_t kSafeIterations = 60'000;
 const GpuModel& gpu_model(Level level);  // of a GPU level
 
 std::string_view level_name(Level level);

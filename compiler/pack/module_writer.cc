@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/pack/atomic_file.h"
 #include "compiler/support/rounding.h"
 #include "schemas/module/file_header.h"
@@ -85,16 +86,10 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
   TERN_UNREACHABLE();
 }
 
-bool reports_faults(const std::vector<kernel::Stmt>& body) {
-  return std::any_of(body.begin(), body.end(), [](const kernel::Stmt& s) {
-    return s->kind == kernel::StmtKind::kFail || reports_faults(s->body) || reports_faults(s->else_body);
-  });
-}
-
 module::EntryLaunch entry_launch(const kernel::Kernel& kernel) {
   constexpr uint32_t kReportsFaults = 1;  // TERN_HAL_ENTRY_REPORTS_FAULTS
   return {static_cast<uint32_t>(kernel.threads), 1, 1, static_cast<uint32_t>(kernel.workgroup_bytes),
-          reports_faults(kernel.body) ? kReportsFaults : 0};
+          kernel::can_fail(kernel) ? kReportsFaults : 0};
 }
 
 module::TensorAxis tensor_axis(const kernel::Kernel& kernel, const kernel::TensorAxis& axis) {

@@ -308,6 +308,13 @@ Result<GlslKernel> GlslPrinter::run() {
   coordinates();
   --depth_;
   body(kernel_.body);
+  // A loop of two iterations, though no compiler knows that the field is 0, shows whether the device still
+  // makes them.
+  if (kernel_.checks_loops) {
+    line("  int made_loops = 0;");
+    line("  for (int all = 2 + int(launch.reserved); made_loops < all; ++made_loops) {}");
+    linef("  if (made_loops < 2) fault_word = {};", static_cast<int>(TERN_KERNEL_LOOP_CUT));
+  }
   if (problem_.empty()) problem_ = tiles_.problem();
   if (problem_.empty()) problem_ = expr_.problem();
   if (!problem_.empty())

@@ -172,3 +172,19 @@ TEST_CASE("glsl: what a kernel needs of the device, and what has no form") {
   CHECK(render::render_glsl(wide.value()).error().text() ==
         "Kernel 'wide' cannot be written as GLSL: a vector of 8 lanes has no form.");
 }
+
+TEST_CASE("glsl: a kernel of long loops ends with one that shows whether the device still makes them") {
+  const std::string text = rendered(R"(kernel long_loop {
+  bind y: f32 write
+  threads t < 1
+  checks_loops
+  serial i = 0 .. +100000 {
+    y[i] = 1.0
+  }
+}
+)").text;
+  CHECK(text.find("buffer Fault { int fault_word; };") != std::string::npos);
+  CHECK(text.find("for (int all = 2 + int(launch.reserved); made_loops < all; ++made_loops) {}") !=
+        std::string::npos);
+  CHECK(text.find("if (made_loops < 2) fault_word = 4;") != std::string::npos);
+}

@@ -283,6 +283,8 @@ constexpr tern_hal_command_buffer_vtable_t kVtable = {destroy, prepare};
       return "the scratch memory is too small";
     case TERN_KERNEL_BAD_VALUE:
       return "a value in the input data violates the operator's contract";
+    case TERN_KERNEL_LOOP_CUT:
+      return "the device ended a loop before its time (lavapipe does so after 65,535 iterations)";
     default:
       return "the kernel reports an unknown failure";
   }
@@ -388,6 +390,7 @@ tern_status_code_t vulkan_command_buffer_take_fault(CommandBuffer* commands) {
     commands->failed_command = step.command;
   }
   if (!found) return TERN_STATUS_OK;
+  if (found == TERN_KERNEL_LOOP_CUT) return TERN_STATUS_INCOMPATIBLE;
   return found == TERN_KERNEL_SCRATCH_TOO_SMALL ? TERN_STATUS_INTERNAL : TERN_STATUS_DATA_ERROR;
 }
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import onnx.parser
-from onnx import helper, numpy_helper
+from builder import FLOAT, INT64, Graph, conv, gelu_erf, gemm
+from onnx import TensorProto, numpy_helper
 
-from builder import FLOAT, INT64, Graph
+BOOL = TensorProto.BOOL
 
 
 class Text:
@@ -83,4 +84,55 @@ def graph_network():
             zeros = g.op("Sub", h, h)
             x = g.op("Relu", g.op("ScatterElements", zeros, index, rows, axis=0, reduction="add"))
     g.output(x, "y", FLOAT, ["nodes", 8])
+    return g
+
+
+def experts():
+    """Two of four experts a token: TopK, NonZero for each expert's tokens, their rows added to the sum (torch.index_add)."""
+    g = Graph("experts", 23, opset=18)
+    x = g.input("x", FLOAT, ["tokens", 24])
+    chances = g.op("Softmax", gemm(g, x, 24, 4, "gate"), axis=-1)
+    weights, chosen = g.op("TopK", chances, g.ints(2), outputs=2, axis=-1)
+    y = g.op("Sub", x, x)
+    for e in range(4):
+        with g.scope(f"expert{e}"):
+            is_this = g.op("Equal", chosen, g.const(e, np.int64))
+            parts = g.op("Where", is_this, weights, g.const(0.0))
+            weight = g.op("ReduceSum", parts, g.ints(1), keepdims=1)
+            taken = g.op("Cast", g.op("ReduceMax", g.op("Cast", is_this, to=int(INT64)), g.ints(1), keepdims=0), to=int(BOOL))
+            rows = g.op("Squeeze", g.op("NonZero", taken), g.ints(0))
+            h = gemm(g, g.op("Gather", x, rows, axis=0), 24, 48, "up")
+            h = gemm(g, gelu_erf(g, h), 48, 24, "down")
+            h = g.op("Mul", h, g.op("Gather", weight, rows, axis=0))
+            y = g.op("ScatterND", y, g.op("Unsqueeze", rows, g.ints(1)), h, reduction="add")
+    g.output(y, "y", FLOAT, ["tokens", 24])
+    return g
+
+
+def causal_convolutions():
+    """A waveform through dilated convolutions, each cut on the right so that nothing looks ahead, with a gate and a residual."""
+    g = Graph("causal_convolutions", 24)
+    x = g.input("x", FLOAT, ["batch", 12, "time"])
+    for k, dilation in enumerate((1, 2, 4, 8)):
+        with g.scope(f"layer{k}"):
+            weight = g.param("weight", g.normal((24, 12, 3), 0.2))
+            h = g.op("Conv", x, weight, dilations=[dilation], kernel_shape=[3], pads=[2 * dilation] * 2, strides=[1])
+            h = g.op("Slice", h, g.ints(0), g.ints(-2 * dilation), g.ints(2), g.ints(1))
+            a, b = g.op("Split", h, g.ints(12, 12), outputs=2, axis=1)
+            x = g.op("Add", x, g.op("Mul", g.op("Tanh", a), g.op("Sigmoid", b)))
+    g.output(g.op("ReduceMax", x, axes=[2], keepdims=0), "y", FLOAT, ["batch", 12])
+    return g
+
+
+def spatial_transformer():
+    """A picture turned by angles that a small network finds in it: AffineGrid, GridSample."""
+    g = Graph("spatial_transformer", 25, opset=20)
+    x = g.input("x", FLOAT, ["batch", 1, 24, 24])
+    h = g.op("MaxPool", g.op("Relu", conv(g, x, 1, 6, 5)), kernel_shape=[4, 4], strides=[4, 4])
+    theta = gemm(g, g.op("Flatten", h), 6 * 36, 6, "angles", gain=0.02)
+    theta = g.op("Add", g.op("Reshape", theta, g.ints(-1, 2, 3)), g.const([[1.0, 0, 0], [0, 1, 0]]))
+    grid = g.op("AffineGrid", theta, g.op("Shape", x), align_corners=0)
+    y = g.op("GridSample", x, grid, align_corners=0, mode="linear", padding_mode="zeros")
+    y = g.op("Add", conv(g, y, 1, 4, 3, name="last"), g.const(3.0))  # few elements near 0
+    g.output(y, "y", FLOAT, ["batch", 4, 24, 24])
     return g

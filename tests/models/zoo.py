@@ -220,6 +220,9 @@ MODELS = {
         {"x": normal(50, 32), "edges": integers(50, np.int64, 2, 700)},
         {"x": normal(400, 32), "edges": integers(400, np.int64, 2, 3000)},
     ),
+    "experts": structure(structures.experts, {"x": normal(13, 24)}, {"x": normal(1, 24)}),
+    "causal_convolutions": structure(structures.causal_convolutions, {"x": normal(2, 12, 300)}, {"x": normal(1, 12, 41)}),
+    "spatial_transformer": structure(structures.spatial_transformer, {"x": normal(3, 1, 24, 24)}, {"x": normal(1, 1, 24, 24)}),
     # quantised by onnxruntime's quantizer
     "mobilenet_v2_qdq": quantised_image(cnn.mobilenet_v2, 224, "QDQ", "QUInt8"),
     "mobilenet_v2_qoperator": quantised_image(small_mobilenet_v2, 96, "QOperator", "QUInt8", tags=("small",)),

@@ -184,7 +184,8 @@ class ScatterWriter {
         w_.store(stage, plus(times(other, pitch), e), kernel::cast(value, DType::kI32));
       }
       w_.emit(kernel::barrier());
-      w_.loop("scan", w_.i(entries / kScan), [&](Expr scan) {
+      const Expr left = w_.let("left", kernel::min(w_.i(entries), kernel::sub(count, times(part, entries))));
+      w_.loop("scan", w_.let("scans", div(plus(left, w_.i(kScan - 1)), kScan)), [&](Expr scan) {
         const Expr first = w_.let("first", plus(times(place, pitch), times(scan, kScan)));
         Expr at[kScan], ours[kScan], any, four;
         for (int k = 0; k < kScan; ++k) {

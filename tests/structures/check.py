@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""A hundred networks that no table of ours was made for, against ONNX Runtime: heavy (an hour on two cores), so not in the default tests.
+
+    PYTHON tests/structures/check.py [NAME…] [--driver cpu] [--targets cpu] [--list]
+
+PYTHON needs torch, torchvision, timm, transformers, onnx, onnxscript and onnxruntime (an environment of your own). Weights are random
+and seeded; models and their inputs are kept in the model cache. Errors are measured by an output's largest value: random networks add
+roundings up (Inception-v3 against f64: 9.5e-5 with Winograd, 5.3e-5 without, PyTorch 4.4e-5, ONNX Runtime 3.4e-5).
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "e2e")]
+
+import compare  # noqa: E402
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import tern_tools as tools  # noqa: E402
+import torch  # noqa: E402
+from common import FOLDER, MODELS  # noqa: E402
+
+LISTS = ("library", "vision", "sequences", "tables", "language")
+
+
+def check(name, args, folder):
+    """What is wrong (empty: nothing), and the worst error."""
+    path, inputs = FOLDER / f"{name}.onnx", FOLDER / f"{name}.npz"
+    if not inputs.exists():
+        torch.manual_seed(0)
+        MODELS[name]()
+    module = folder / f"{name}.tern"
+    tools.compile_model(path, module, f"--targets={args.targets}")
+    given = dict(np.load(inputs))
+    known = {i.name for i in onnx.load(path, load_external_data=False).graph.input}
+    given = {k: v for k, v in given.items() if k in known}
+    names, (wanted,) = compare.reference(path, [given])
+    got = tools.run_module(module, given, names, folder / name, "--driver", args.driver, timeout=300)
+    problems = [f"'{n}': {p}" for n, g, w in zip(names, got, wanted) if (p := tools.difference(g, w, 1e-3, floor=1.0))]
+    floats = [
+        tools.relative_error(g.astype("f8"), w.astype("f8"), 1.0).max()
+        for g, w in zip(got, wanted)
+        if w.dtype.kind == "f" and w.size
+    ]
+    return problems, max(floats, default=0.0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--driver", default="cpu")
+    parser.add_argument("--targets", default="cpu", help="passed to ternc")
+    parser.add_argument("--list", action="store_true", help="print the names only")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.backends.mha.set_fastpath_enabled(False)
+    for each in LISTS:
+        __import__(each)
+    if args.list:
+        print(*MODELS)
+        return 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.names or MODELS:
+            start = time.time()
+            try:
+                problems, worst = check(name, args, Path(folder))
+            except Exception as failure:  # an exporter or library that fails on one network must not hide the others
+                problems, worst = [f"{type(failure).__name__}: {str(failure)[:300]}"], 0.0
+            failed += bool(problems)
+            print(
+                f"{name:28} {'FAIL ' + '; '.join(problems) if problems else f'ok, error {worst:.1e}'}, {time.time() - start:.0f} s",
+                flush=True,
+            )
+    print(f"{failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
