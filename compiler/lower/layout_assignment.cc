@@ -1,5 +1,6 @@
 #include "compiler/lower/layout_assignment.h"
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "compiler/lower/regions.h"
@@ -18,6 +19,10 @@ class Assigner {
 
   void run(const graph::Block& block) {
     for (size_t i = block.nodes.size(); i-- > 0;) want(*block.nodes[i]);
+    for (const Value* v : block.results) readers_[v].push_back(nullptr);
+    graph::walk(block, [this](const Node& n) {
+      for (const Value* v : n.operands) readers_[v].push_back(&n);
+    });
     for (const auto& node : block.nodes) note_transpose(*node);
     for (const Value* v : block.args) layouts_[v] = Layout::dense(v->type.rank());
     for (const auto& node : block.nodes) assign(*node);
@@ -88,6 +93,16 @@ class Assigner {
     return out;
   }
 
+  // Whether nothing but reshapes that need it dense read an elementwise result: it is stored that way at
+  // once.
+  bool reshaped_only(const Value* v, const Layout& layout) const {
+    const auto it = readers_.find(v);
+    return it != readers_.end() && std::all_of(it->second.begin(), it->second.end(), [&](const Node* n) {
+             return n && n->kind == OpKind::kReshape &&
+                    !view_place(*n, dense_place(0, layout, v->type.shape));
+           });
+  }
+
   void assign(const Node& n) {
     for (const Value* v : n.results) {
       if (v->type.is_tensor()) layouts_[v] = Layout::dense(v->type.rank());
@@ -106,6 +121,9 @@ class Assigner {
       case OpKind::kCast:
       case OpKind::kLookup:
       case OpKind::kBitcast:
+        out = follow(n);
+        if (!out.is_dense() && reshaped_only(n.result(), out)) out = Layout::dense(rank);
+        return;
       case OpKind::kPad:
       case OpKind::kConcat:
       case OpKind::kReduceWindow:
@@ -157,6 +175,7 @@ class Assigner {
   const bool channels_last_;
   std::unordered_set<const Value*> wants_;
   std::unordered_map<const Value*, Layout> transposed_;
+  std::unordered_map<const Value*, std::vector<const Node*>> readers_;  // null: a result of the block
 };
 
 }  // namespace
