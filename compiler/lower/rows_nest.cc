@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/jam.h"
 #include "compiler/lower/gpu/rows.h"
 #include "compiler/lower/loop_writer.h"
@@ -17,6 +18,7 @@ using kernel::Stmt;
 
 constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
 constexpr int kRowsAtOnce = 2;
+constexpr int64_t kBytesAhead = 16384;
 constexpr int64_t kCheapElement = 4;  // a load, and an operation or two
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
@@ -58,6 +60,12 @@ class CpuRows : public RowsNest {
       }
     }
     ahead_ = nullptr;
+    loop_ = 0;
+    next_rows_ = 0;
+    const int64_t row_bytes = context_.hint(length) * 4;
+    if (from_memory && !lanes_are_rows_ && loops() > 1 && !kept_.empty() && reduced_.size() == 1 &&
+        row_bytes <= machine(level).l2_bytes / 4)
+      next_rows_ = std::max<int64_t>(kBytesAhead / std::max<int64_t>(row_bytes, 1), 1);
     NestParts parts = build_nest(
         dispatch, kept_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
@@ -125,6 +133,7 @@ class CpuRows : public RowsNest {
                      : kernel::add(kernel::mul(position, emitter.dispatch().expr(a.extent)), at.back());
     }
     std::vector<Stmt> inner = body(space_index(kept, at), position);
+    if (next_rows_ > 0) append(inner, read_next_rows(inner, kept.back(), at.back()));
     if (ahead_ && !reduced_.empty()) {
       const Expr last = kernel::sub(emitter.dispatch().expr(reduced_.back().extent), int_const(1));
       append(inner, read_ahead(inner, {vars.back(), last, ahead_, lanes_}));
@@ -138,6 +147,43 @@ class CpuRows : public RowsNest {
     return inner;
   }
 
+  // A row's loops: one a reduction, and one for what is as large as the rows.
+  size_t loops() const {
+    const bool full = std::any_of(region_.outputs.begin(), region_.outputs.end(),
+                                  [&](const Value* v) { return !plan_.is_row_value(v); });
+    return plan_.reductions.size() + (full ? 1 : 0);
+  }
+
+  // Only a row's first loop asks memory for something, which would rest during the others: the last one asks
+  // for what the first one reads some rows later.
+  Stmts read_next_rows(const Stmts& body, const Expr& row, const Expr& element) {
+    if (loop_ == 0) first_ = {body, element};
+    if (++loop_ < loops()) return {};
+    loop_ = 0;
+    Stmts out;
+    std::vector<Expr> seen;
+    const Expr later = kernel::add(row, int_const(next_rows_));
+    kernel::visit(first_.body, [&](const Stmt& s) {
+      kernel::visit_exprs(s, [&](const Expr& root) {
+        kernel::visit(root, [&](const Expr& e) {
+          if (e->kind != kernel::ExprKind::kLoad || e->buffer->scope != kernel::Scope::kGlobal ||
+              e->args.size() > 1 || kernel::contains_load(e->args[0]) ||
+              !kernel::uses_var(e->args[0], row->var.get()) ||
+              !kernel::uses_var(e->args[0], first_.element->var.get()))
+            return;
+          for (const Expr& other : seen) {
+            if (kernel::equal(other, e)) return;
+          }
+          seen.push_back(e);
+          out.push_back(kernel::prefetch(
+              e->buffer, kernel::substitute(
+                             e->args[0], {{row->var.get(), later}, {first_.element->var.get(), element}})));
+        });
+      });
+    });
+    return out;
+  }
+
   Stmt keep(const Value* value, const Expr& position, Expr element) override {
     return kernel::store(scratch_.at(value), position, std::move(element));
   }
@@ -146,6 +192,13 @@ class CpuRows : public RowsNest {
   }
 
   int lanes_ = 1, sums_ = 4;
+  struct FirstLoop {
+    Stmts body;
+    Expr element;
+  };
+  size_t loop_ = 0;        // of the row
+  int64_t next_rows_ = 0;  // how far ahead the last loop reads; 0: it does not
+  FirstLoop first_;
   kernel::Var ahead_;  // lanes that are rows, whose elements come from memory
   std::unordered_map<const Value*, kernel::Buffer> scratch_;
 };
