@@ -64,6 +64,22 @@ bool can_share_memory(const Region& region, LoweringContext& context, const Regi
   return true;
 }
 
+// Whether a vector passes through a long chain of f32 operations: several of them side by side fill the
+// processor's units then, where one after the other waits.
+bool chains_of_vectors(const Region& region) {
+  using scalar::ScalarOp;
+  bool chains = false;
+  for (const graph::Node* n : region.nodes) {
+    if (n->kind != graph::OpKind::kMap || !scalar::info(n->scalar_op()).expensive) continue;
+    const ScalarOp op = n->scalar_op();
+    if (n->result()->type.dtype != DType::kF32 ||
+        (op != ScalarOp::kExp && op != ScalarOp::kErf && op != ScalarOp::kTanh && op != ScalarOp::kLog))
+      return false;
+    chains = true;
+  }
+  return chains;
+}
+
 // Vectors of equal length one after the other.
 Expr joined(std::vector<Expr> parts) {
   while (parts.size() > 1) {
@@ -189,6 +205,8 @@ class ElementwiseNest {
     const int64_t inner = inner_known ? axes_.back().extent.value() : 0;
     // Two vectors a step hide latency in cheap bodies; narrow rows take what fits.
     if (cheap_ && (!inner_known || inner >= 4 * lanes)) lanes *= 2;
+    if (chains_of_vectors(region_) && inner_known && inner >= 16 * lanes)
+      lanes *= machine(level).vector_registers > 16 ? 4 : 2;
     while (inner_known && lanes > 4 && lanes / 2 >= inner) lanes /= 2;
     const Tiling tiling = choose_tiling(context_, axes_, cost);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;

@@ -12,31 +12,71 @@ std::span<const HelperRow> math_rows() {
       {"pow2.i64",
        R"c(static inline $T{f64} $F($V n) { return @from_bits((n + ($V)(1023)) << ($V)(52)); }
 )c"},
+      // Elements of a register of floats, picked by the low bits of i; what is several vectors long part by
+      // part, so that their chains of operations stand side by side.
+      {"pick.f32",
+       R"c(#if defined(__AVX512F__) && $N % 16 == 0
+typedef $E $F_part __attribute__((ext_vector_type(16)));
+typedef int $F_index __attribute__((ext_vector_type(16)));
+static inline $V $F($F_part table, ${I} i) {
+  union { ${I} all; $F_index part[$N / 16]; } from = {i};
+  union { $V all; $F_part part[$N / 16]; } to;
+#pragma clang loop unroll(full)
+  for (int k = 0; k < $N / 16; ++k) to.part[k] = ($F_part)__builtin_ia32_permvarsf512(table, from.part[k]);
+  return to.all;
+}
+#elif defined(__AVX2__) && $N % 8 == 0
+typedef $E $F_part __attribute__((ext_vector_type(8)));
+typedef int $F_index __attribute__((ext_vector_type(8)));
+static inline $V $F($F_part table, ${I} i) {
+  union { ${I} all; $F_index part[$N / 8]; } from = {i};
+  union { $V all; $F_part part[$N / 8]; } to;
+#pragma clang loop unroll(full)
+  for (int k = 0; k < $N / 8; ++k) to.part[k] = ($F_part)__builtin_ia32_permvarsf256(table, from.part[k]);
+  return to.all;
+}
+#endif
+)c"},
+      // x * 2^n, rounded once.
+      {"scale.f32",
+       R"c(#if defined(__AVX512F__) && $N % 16 == 0
+typedef $E $F_part __attribute__((ext_vector_type(16)));
+static inline $V $F($V x, $V n) {
+  union { $V all; $F_part part[$N / 16]; } a = {x}, b = {n};
+#pragma clang loop unroll(full)
+  for (int k = 0; k < $N / 16; ++k)
+    a.part[k] = __builtin_ia32_scalefps512_mask(a.part[k], b.part[k], a.part[k], -1, 4);
+  return a.all;
+}
+#endif
+)c"},
       {"exp.f32",
        R"c(static inline $V $F($V x) {
   // e^x = 2^n e^r, n = round(x / ln 2); beyond the clamps the result is 0 or infinity.
   x = x > ($V)(89.0f) ? ($V)(89.0f) : x;
   x = x < ($V)(-104.0f) ? ($V)(-104.0f) : x;
-#if defined(__AVX512F__) && $N == 16
+#if defined(__AVX512F__) && $N % 16 == 0
+  typedef $E table __attribute__((ext_vector_type(16)));
   // n in sixteenths, whose 2^n is picked out of a register.
-  const $V roots = {1.0f, 1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f,
+  const table roots = {1.0f, 1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f,
       1.35425555f, 1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f, 1.68179283f, 1.75625216f,
       1.83400809f, 1.91520656f};
   const $V z = FMA(x, ($V)(1.44269504f), ($V)(786432.0f)), n = z - ($V)(786432.0f);
   $V r = FMA(n, ($V)(-0.693359375f), x);
   r = FMA(n, ($V)(2.12194440e-4f), r);
-  const $V root = ($V)__builtin_ia32_permvarsf512(roots, @bits(z));
+  const $V root = @pick(roots, @bits(z));
   $V p = FMA(r, ($V)(0.16666667f), ($V)(0.5f));
   p = FMA(p, r * r, r);
-  return __builtin_ia32_scalefps512_mask(FMA(root, p, root), n, root, -1, 4);
-#elif defined(__AVX2__) && $N == 8
-  const $V roots = {1.0f, 1.09050773f, 1.18920712f, 1.29683955f, 1.41421356f, 1.54221083f, 1.68179283f,
+  return @scale(FMA(root, p, root), n);
+#elif defined(__AVX2__) && $N % 8 == 0
+  typedef $E table __attribute__((ext_vector_type(8)));
+  const table roots = {1.0f, 1.09050773f, 1.18920712f, 1.29683955f, 1.41421356f, 1.54221083f, 1.68179283f,
       1.83400809f};
   const $V z = FMA(x, ($V)(1.44269504f), ($V)(1572864.0f)), n = z - ($V)(1572864.0f);
   $V r = FMA(n, ($V)(-0.693359375f), x);
   r = FMA(n, ($V)(2.12194440e-4f), r);
   const ${I} eighths = @bits(z), i = (eighths - (${I})(0x49c00000)) >> (${I})(3), half = i >> (${I})(1);
-  const $V root = ($V)__builtin_ia32_permvarsf256(roots, eighths);
+  const $V root = @pick(roots, eighths);
   $V p = FMA(r, ($V)(4.1666668e-2f), ($V)(0.16666667f));
   p = FMA(p, r, ($V)(0.5f));
   p = FMA(p, r * r, r);
@@ -114,70 +154,72 @@ std::span<const HelperRow> math_rows() {
 )c"},
       {"erf_pieces.f32",
        R"c(static inline $V $F($V x) {
-#if (defined(__AVX512F__) && $N == 16) || (defined(__AVX2__) && $N == 8)
+#if defined(__AVX2__) && $N % 8 == 0
   // erf(t) / t in pieces of [0, 4): polynomials around points where it is next to a float, whose coefficients
   // are picked out of registers.
   $V t = __builtin_elementwise_abs(x);
   t = t > ($V)(3.99999f) ? ($V)(3.99999f) : t;
-#if $N == 16
-  const $V centre = {0.125029564f, 0.375109911f, 0.625199735f, 0.87511766f, 1.12509012f, 1.37530577f,
+#if defined(__AVX512F__) && $N % 16 == 0
+  typedef $E table __attribute__((ext_vector_type(16)));
+  const table centre = {0.125029564f, 0.375109911f, 0.625199735f, 0.87511766f, 1.12509012f, 1.37530577f,
       1.62542939f, 1.87545788f, 2.12577295f, 2.37524247f, 2.62504172f, 2.87558007f, 3.12504482f,
       3.37503934f, 3.62558961f, 3.87576175f};
-  const $V c0 = {1.12252688f, 1.07761657f, 0.997110724f, 0.89603585f, 0.789640665f, 0.689462781f,
+  const table c0 = {1.12252688f, 1.07761657f, 0.997110724f, 0.89603585f, 0.789640665f, 0.689462781f,
       0.601981401f, 0.52894038f, 0.469173104f, 0.420680434f, 0.380868107f, 0.347739339f, 0.319992244f,
       0.296292305f, 0.275817126f, 0.258013785f};
-  const $V c1 = {-0.0931765661f, -0.259509504f, -0.373963386f, -0.42439875f, -0.419016421f,
+  const table c1 = {-0.0931765661f, -0.259509504f, -0.373963386f, -0.42439875f, -0.419016421f,
       -0.377549648f, -0.320912987f, -0.264176607f, -0.214920774f, -0.175425693f, -0.144653127f,
       -0.120827824f, -0.102375336f, -0.0877855122f, -0.0760745034f, -0.066571027f};
-  const $V c2 = {-0.365638167f, -0.288448423f, -0.165159523f, -0.0396768861f, 0.0542182811f,
+  const table c2 = {-0.365638167f, -0.288448423f, -0.165159523f, -0.0396768861f, 0.0542182811f,
       0.104303367f, 0.11707288f, 0.107371971f, 0.0888024494f, 0.0698542595f, 0.0539575294f,
       0.0417293347f, 0.0326948836f, 0.0259974562f, 0.0209804382f, 0.017175898f};
-  const $V c3 = {0.0553899333f, 0.143012777f, 0.175345793f, 0.151579931f, 0.0962079838f, 0.0389715433f,
+  const table c3 = {0.0553899333f, 0.143012777f, 0.175345793f, 0.151579931f, 0.0962079838f, 0.0389715433f,
       -0.00142496382f, -0.0213320311f, -0.0262711588f, -0.0236340463f, -0.0186923482f, -0.0139906723f,
       -0.0103342626f, -0.00767544284f, -0.00578163192f, -0.00443077041f};
-  const $V c4 = {0.106092982f, 0.0626890734f, 0.00191972288f, -0.044444181f, -0.0603616908f,
+  const table c4 = {0.106092982f, 0.0626890734f, 0.00191972288f, -0.044444181f, -0.0603616908f,
       -0.0504263304f, -0.029747963f, -0.0112368772f, -9.84240251e-05f, 0.00438149041f, 0.00504243048f,
       0.00421073241f, 0.00313108368f, 0.00223511411f, 0.00158849964f, 0.00114329578f};
-  const $V c5 = {-0.0194509923f, -0.0462156609f, -0.0464279987f, -0.0255012475f, -0.000641268096f,
+  const table c5 = {-0.0194509923f, -0.0462156609f, -0.0464279987f, -0.0255012475f, -0.000641268096f,
       0.0143920304f, 0.0169019606f, 0.0120431976f, 0.00591108995f, 0.00167645584f, -0.000306344591f,
       -0.000864208734f, -0.000814786064f, -0.000612854958f, -0.000427364925f, -0.000293150195f};
   const ${I} piece = @bits(t + ($V)(4.0f)) >> (${I})(19);
-  const $V d = t - ($V)__builtin_ia32_permvarsf512(centre, piece);
-  $V p = ($V)__builtin_ia32_permvarsf512(c5, piece);
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf512(c4, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf512(c3, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf512(c2, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf512(c1, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf512(c0, piece));
+  const $V d = t - @pick(centre, piece);
+  $V p = @pick(c5, piece);
+  p = FMA(p, d, @pick(c4, piece));
+  p = FMA(p, d, @pick(c3, piece));
+  p = FMA(p, d, @pick(c2, piece));
+  p = FMA(p, d, @pick(c1, piece));
+  p = FMA(p, d, @pick(c0, piece));
 #else
-  const $V centre = {0.250082284f, 0.750159204f, 1.25009322f, 1.75037789f, 2.25092363f, 2.75033212f,
+  typedef $E table __attribute__((ext_vector_type(8)));
+  const table centre = {0.250082284f, 0.750159204f, 1.25009322f, 1.75037789f, 2.25092363f, 2.75033212f,
       3.25009608f, 3.75000525f};
-  const $V c0 = {1.10529065f, 0.948142707f, 0.738282681f, 0.563702047f, 0.443615168f, 0.363555938f,
+  const table c0 = {1.10529065f, 0.948142707f, 0.738282681f, 0.563702047f, 0.443615168f, 0.363555938f,
       0.307681888f, 0.266666263f};
-  const $V c1 = {-0.181220904f, -0.40706715f, -0.401423395f, -0.291935146f, -0.193921492f, -0.131973416f,
+  const table c1 = {-0.181220904f, -0.40706715f, -0.401423395f, -0.291935146f, -0.193921492f, -0.131973416f,
       -0.0946595743f, -0.0711106658f};
-  const $V c2 = {-0.335325241f, -0.100136682f, 0.0846487507f, 0.114078887f, 0.0790392756f, 0.0473993234f,
+  const table c2 = {-0.335325241f, -0.100136682f, 0.0846487507f, 0.114078887f, 0.0790392756f, 0.0473993234f,
       0.0290959906f, 0.01896194f};
-  const $V c3 = {0.104750857f, 0.169325545f, 0.0663029552f, -0.0137080112f, -0.0254940595f,
+  const table c3 = {0.104750857f, 0.169325545f, 0.0663029552f, -0.0137080112f, -0.0254940595f,
       -0.016231956f, -0.00889213383f, -0.00505438494f};
-  const $V c4 = {0.0890085399f, -0.0248870216f, -0.0579812564f, -0.0196478982f, 0.00286977715f,
+  const table c4 = {0.0890085399f, -0.0248870216f, -0.0579812564f, -0.0196478982f, 0.00286977715f,
       0.00471962336f, 0.002647941f, 0.00134405366f};
-  const $V c5 = {-0.0359301232f, -0.0378052667f, 0.00864350051f, 0.0150176603f, 0.00345386309f,
+  const table c5 = {-0.0359301232f, -0.0378052667f, 0.00864350051f, 0.0150176603f, 0.00345386309f,
       -0.000715051021f, -0.00071828207f, -0.000353522511f};
-  const $V c6 = {-0.0180325545f, 0.014169137f, 0.0100723449f, -0.00331744831f, -0.00282368576f,
+  const table c6 = {-0.0180325545f, 0.014169137f, 0.0100723449f, -0.00331744831f, -0.00282368576f,
       -0.000362184044f, 0.000136682691f, 9.02519605e-05f};
-  const $V c7 = {0.0086881863f, 0.00500924047f, -0.00505350204f, -0.00149296527f, 0.00093605282f,
+  const table c7 = {0.0086881863f, 0.00500924047f, -0.00505350204f, -0.00149296527f, 0.00093605282f,
       0.000362824561f, 1.14182576e-05f, -1.95231241e-05f};
   const ${I} piece = @bits(t + ($V)(4.0f)) >> (${I})(20);
-  const $V d = t - ($V)__builtin_ia32_permvarsf256(centre, piece);
-  $V p = ($V)__builtin_ia32_permvarsf256(c7, piece);
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c6, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c5, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c4, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c3, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c2, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c1, piece));
-  p = FMA(p, d, ($V)__builtin_ia32_permvarsf256(c0, piece));
+  const $V d = t - @pick(centre, piece);
+  $V p = @pick(c7, piece);
+  p = FMA(p, d, @pick(c6, piece));
+  p = FMA(p, d, @pick(c5, piece));
+  p = FMA(p, d, @pick(c4, piece));
+  p = FMA(p, d, @pick(c3, piece));
+  p = FMA(p, d, @pick(c2, piece));
+  p = FMA(p, d, @pick(c1, piece));
+  p = FMA(p, d, @pick(c0, piece));
 #endif
   $V y = t * p;
   y = y > ($V)(1.0f) ? ($V)(1.0f) : y;

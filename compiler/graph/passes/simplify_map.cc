@@ -74,6 +74,17 @@ Value* with_constant(const Node& n, Builder& b) {
   return nullptr;
 }
 
+// f(x / c) of functions that make no more of a relative error of their argument than it is.
+Value* of_quotient(const Node& n, Builder& b) {
+  if (n.scalar_op() != ScalarOp::kErf && n.scalar_op() != ScalarOp::kTanh) return nullptr;
+  const Node* inner = def_of(n.operand(), OpKind::kMap);
+  if (!inner || inner->scalar_op() != ScalarOp::kDiv || n.result()->type.dtype != DType::kF32) return nullptr;
+  const auto c = splat_of(inner->operand(1));
+  if (!c || !(std::fabs(c->f) > 0x1p-60 && std::fabs(c->f) < 0x1p60)) return nullptr;
+  Value* x = inner->operand(0);
+  return b.map(n.scalar_op(), {b.mul(x, b.like(x, 1 / c->f))});
+}
+
 // f(x, x), and chains of one operand.
 Value* with_itself(const Node& n, Builder& b) {
   Value* x = n.operand(0);
@@ -81,6 +92,7 @@ Value* with_itself(const Node& n, Builder& b) {
   const Node* inner = def_of(x, OpKind::kMap);
   if (n.operands.size() == 1) {
     if (!inner) return nullptr;
+    if (Value* v = of_quotient(n, b)) return v;
     const ScalarOp before = inner->scalar_op();
     if (before == op && (op == ScalarOp::kNeg || op == ScalarOp::kNot)) return inner->operand();
     const bool repeats = op == ScalarOp::kAbs || op == ScalarOp::kFloor || op == ScalarOp::kCeil ||
