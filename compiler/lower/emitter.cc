@@ -5,6 +5,7 @@
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/lower/value_range.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
@@ -215,9 +216,13 @@ Expr ElementEmitter::guarded(const Expr& condition, const std::function<Expr()>&
   return out;
 }
 
-Expr ElementEmitter::checked_index(Expr index, const Dim& extent) {
+Expr ElementEmitter::checked_index(const Value* indices, Expr index, const Dim& extent) {
   const Expr n = dispatch_.expr(extent);
   index = kernel::cast(std::move(index), DType::kI64);
+  if (extent.is_const()) {
+    const std::optional<IntegerRange> range = integer_range(indices);
+    if (range && range->low >= 0 && range->high < extent.value()) return index;
+  }
   if (index->kind != kernel::ExprKind::kConst || extent.is_const() == false) {
     // Evaluated twice, in the check and in the use: common subexpressions make it one.
     index = kernel::select(kernel::compare(ScalarOp::kLt, index, int_const(0)), kernel::add(index, n), index);
@@ -293,7 +298,7 @@ Expr ElementEmitter::gather(const Node& node, const Index& index) {
   const size_t count = indices->type.shape.size();
   const auto begin = index.begin() + static_cast<std::ptrdiff_t>(axis);
   const Index where(begin, begin + static_cast<std::ptrdiff_t>(count));
-  const Expr i = checked_index(element(indices, where), data->type.shape[axis]);
+  const Expr i = checked_index(indices, element(indices, where), data->type.shape[axis]);
   Index at(index.begin(), begin);
   at.push_back(i);
   at.insert(at.end(), begin + static_cast<std::ptrdiff_t>(count), index.end());
@@ -303,7 +308,8 @@ Expr ElementEmitter::gather(const Node& node, const Index& index) {
 Expr ElementEmitter::gather_elements(const Node& node, const Index& index) {
   const auto axis = static_cast<size_t>(node.int_attr("axis"));
   Index at = index;
-  at[axis] = checked_index(element(node.operand(1), index), node.operand()->type.shape[axis]);
+  at[axis] =
+      checked_index(node.operand(1), element(node.operand(1), index), node.operand()->type.shape[axis]);
   return element(node.operand(), at);
 }
 
@@ -317,7 +323,8 @@ Expr ElementEmitter::gather_nd(const Node& node, const Index& index) {
   for (size_t k = 0; k < depth; ++k) {
     Index where(index.begin(), index.begin() + static_cast<std::ptrdiff_t>(lead));
     where.push_back(int_const(static_cast<int64_t>(k)));
-    at.push_back(checked_index(element(node.operand(1), where), data->type.shape[batch + k]));
+    at.push_back(
+        checked_index(node.operand(1), element(node.operand(1), where), data->type.shape[batch + k]));
   }
   at.insert(at.end(), index.begin() + static_cast<std::ptrdiff_t>(lead), index.end());
   return element(data, at);

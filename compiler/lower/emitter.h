@@ -61,8 +61,9 @@ class ElementEmitter {
   kernel::Expr gather_nd(const graph::Node& node, const Index& index);
   kernel::Expr from_dims(const graph::Node& node, const Index& index);
   Index reshape_index(const Shape& from, const Shape& to, const Index& index);
-  // The index wrapped (negative: from the end) and checked against [0, extent).
-  kernel::Expr checked_index(kernel::Expr index, const Dim& extent);
+  // An element of `indices` wrapped (negative: from the end) and checked against [0, extent), where it may be
+  // outside.
+  kernel::Expr checked_index(const graph::Value* indices, kernel::Expr index, const Dim& extent);
   // Evaluates `body` where `condition` is known to hold.
   kernel::Expr guarded(const kernel::Expr& condition, const std::function<kernel::Expr()>& body);
 

@@ -1,0 +1,135 @@
+#include "compiler/lower/value_range.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+#include "compiler/lower/context.h"
+
+namespace tern::lower {
+namespace {
+
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
+using scalar::ScalarOp;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Bounds beyond this are none: sums and products of two within it are exact in f64.
+constexpr double kMost = 1099511627776.0;  // 2^40
+constexpr int64_t kMostElements = 4096;    // of a constant that is looked through
+
+// Of any number; NaN may come besides.
+struct Range {
+  double low = -kInfinity, high = kInfinity;
+};
+
+Range united(const Range& a, const Range& b) {
+  return {std::min(a.low, b.low), std::max(a.high, b.high)};
+}
+
+// What an integer type can hold of it: beyond its ends integers wrap.
+Range within(const Range& r, DType type) {
+  const double most = type == DType::kI64 ? kMost : std::ldexp(1.0, std::min(dtype_bits(type), 32) - 1);
+  const bool fits = r.high < most && r.low >= (is_signed_int(type) ? -most : 0);
+  return fits ? r : Range{};
+}
+
+class Ranges {
+ public:
+  Range of(const Value* v) {
+    if (const auto known = known_.find(v); known != known_.end()) return known->second;
+    known_[v] = {};  // a value that is carried around a loop
+    const Range r = compute(v);
+    known_[v] = r;
+    return r;
+  }
+
+ private:
+  Range compute(const Value* v) {
+    if (const auto splat = LoweringContext::splat(v)) {
+      const double x = is_float(splat->dtype) ? splat->f : static_cast<double>(splat->i);
+      return std::isnan(x) ? Range{} : Range{x, x};
+    }
+    if (!v->def) return {};
+    const Node& n = *v->def;
+    switch (n.kind) {
+      case OpKind::kConstant:
+        return constant(*n.attr<TensorDataPtr>("value"));
+      case OpKind::kReshape:
+      case OpKind::kBroadcast:
+      case OpKind::kTranspose:
+      case OpKind::kSlice:
+        return of(n.operand());
+      case OpKind::kIota: {
+        const Dim& extent = v->type.shape[static_cast<size_t>(n.int_attr("axis"))];
+        return extent.is_const() ? Range{0, std::max(0.0, static_cast<double>(extent.value() - 1))} : Range{};
+      }
+      case OpKind::kCast:
+        return cast(n, v->type.dtype);
+      case OpKind::kMap:
+        return map(n, v->type.dtype);
+      default:
+        return {};
+    }
+  }
+
+  static Range constant(const TensorData& data) {
+    if (!is_int(data.dtype()) || data.count() == 0 || data.count() > kMostElements) return {};
+    Range r{kInfinity, -kInfinity};
+    for (int64_t i = 0; i < data.count(); ++i) {
+      const auto x = static_cast<double>(data.int_at(i));
+      r = united(r, {x, x});
+    }
+    return r;
+  }
+
+  Range cast(const Node& n, DType to) {
+    const DType from = n.operand()->type.dtype;
+    const Range r = of(n.operand());
+    if (!is_int(to)) return is_int(from) ? r : Range{};
+    if (is_int(from)) return within(r, to);
+    // Toward zero, and NaN is 0.
+    return is_float(from) ? within(united({std::trunc(r.low), std::trunc(r.high)}, {0, 0}), to) : Range{};
+  }
+
+  Range map(const Node& n, DType type) {
+    if (n.scalar_op() == ScalarOp::kSelect) return united(of(n.operand(1)), of(n.operand(2)));
+    const Range a = of(n.operand(0));
+    if (n.operands.size() == 1) {
+      // Those that never turn around: the ends of what comes out are made of the ends of what goes in.
+      if (n.scalar_op() == ScalarOp::kFloor) return {std::floor(a.low), std::floor(a.high)};
+      if (n.scalar_op() == ScalarOp::kTrunc) return {std::trunc(a.low), std::trunc(a.high)};
+      return {};
+    }
+    if (n.operands.size() != 2) return {};
+    const Range b = of(n.operand(1));
+    switch (n.scalar_op()) {
+      case ScalarOp::kMin:
+        return {std::min(a.low, b.low), std::min(a.high, b.high)};
+      case ScalarOp::kMax:
+        return {std::max(a.low, b.low), std::max(a.high, b.high)};
+      case ScalarOp::kAdd:
+        return is_int(type) ? within({a.low + b.low, a.high + b.high}, type) : Range{};
+      case ScalarOp::kMul:
+        // Of what is not negative; infinity times nothing is not asked for.
+        if (!is_int(type) || a.low < 0 || b.low < 0 || a.high > kMost || b.high > kMost) return {};
+        return within({a.low * b.low, a.high * b.high}, type);
+      default:
+        return {};
+    }
+  }
+
+  std::unordered_map<const Value*, Range> known_;
+};
+
+}  // namespace
+
+std::optional<IntegerRange> integer_range(const Value* value) {
+  const Range r = Ranges().of(value);
+  if (!is_int(value->type.dtype) || r.low < -kMost || r.high > kMost) return std::nullopt;
+  return IntegerRange{static_cast<int64_t>(r.low), static_cast<int64_t>(r.high)};
+}
+
+}  // namespace tern::lower

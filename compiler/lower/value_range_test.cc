@@ -1,0 +1,43 @@
+// Ranges of indices: what clamps and counts prove, and what they do not.
+#include "compiler/lower/value_range.h"
+
+#include <doctest/doctest.h>
+
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+// The range of the graph's output.
+std::optional<IntegerRange> range_of(const std::string& body) {
+  auto graph = graph::parse_graph("graph \"g\" {\n  input %x: f32[4] as \"x\"\n" + body + "}\n");
+  REQUIRE_MESSAGE(graph.ok(), graph.error().text());
+  return integer_range((*graph)->body.results[0]);
+}
+
+TEST_CASE("ranges: clamped positions, counts, sums and products; NaN is 0") {
+  const std::string clamped =
+      "  %low = constant f32[4] splat 2\n  %high = constant f32[4] splat 9.5\n  %m = min(%x, %high)\n"
+      "  %c = max(%m, %low)\n  %i = cast(%c) <to=i64>\n";
+  const auto i = range_of(clamped + "  output %i as \"y\"\n");
+  REQUIRE(i);
+  CHECK(i->low == 0);  // of a NaN
+  CHECK(i->high == 9);
+  const auto at = range_of(clamped +
+                           "  %n = constant i64[4] splat 10\n  %r = mul(%i, %n)\n"
+                           "  %k = iota() <shape=[4], axis=0, dtype=i64>\n  %s = add(%r, %k)\n"
+                           "  output %s as \"y\"\n");
+  REQUIRE(at);
+  CHECK(at->low == 0);
+  CHECK(at->high == 93);
+}
+
+TEST_CASE("ranges: nothing is said of what has one end or wraps") {
+  CHECK_FALSE(range_of("  %i = cast(%x) <to=i64>\n  output %i as \"y\"\n"));
+  CHECK_FALSE(range_of("  %high = constant f32[4] splat 9\n  %m = min(%x, %high)\n  %i = cast(%m) <to=i64>\n"
+                       "  output %i as \"y\"\n"));
+  CHECK_FALSE(range_of("  %n = constant i32[4] splat 2000000000\n  %s = add(%n, %n)\n  output %s as \"y\"\n"));
+}
+
+}  // namespace
+}  // namespace tern::lower
