@@ -238,6 +238,28 @@ TEST_CASE("from memory: results are streamed, rows that do not follow each other
   }
 }
 
+TEST_CASE("matrices that a batch of products picks out of a table are read where they lie") {
+  std::string table;
+  for (int i = 0; i < 3 * 4 * 2; ++i) table += fmt::format("{}{}", i > 0 ? ", " : "", i * 5 % 13 - 6);
+  const std::string body = fmt::format(R"(
+  input %x: f32[5,1,4] as "x"
+  input %s: f32[5,3] as "s"
+  %t = constant f32[3,4,2] {{{}}}
+  %i = arg_reduce(%s) <largest=true, axis=1, last=false, dtype=i64>
+  %g = gather(%t, %i) <axis=0>
+  %d = dot(%x, %g)
+  %r = neg(%d)
+  output %r as "y")",
+                                       table);
+  check_lowering({body});
+  auto g = graph::parse_graph("graph \"g\" {" + body + "\n}");
+  REQUIRE(g.ok());
+  Diagnostics diagnostics;
+  const auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  CHECK(program->steps.size() == 2);
+}
+
 TEST_CASE("rows of symbolic number: no division in the kernel, any remainder") {
   std::string weights;
   for (int i = 0; i < 60; ++i) weights += fmt::format("{}{}", i > 0 ? ", " : "", i * 7 % 11 - 5);

@@ -4,6 +4,7 @@
 
 #include "compiler/lower/place.h"
 #include "compiler/lower/region_growth.h"
+#include "compiler/lower/value_range.h"
 
 namespace tern::lower {
 namespace {
@@ -135,11 +136,11 @@ class Former {
         r.memory = use.node ? FusionReason::kOtherBlock : FusionReason::kBlockResult;
         return;
       }
-      look_at_user(*use.node, use.operand, r, depth);
+      look_at_user(v, *use.node, use.operand, r, depth);
     }
   }
 
-  void look_at_user(const Node& user, int operand, Readers& r, int depth) {
+  void look_at_user(const Value* v, const Node& user, int operand, Readers& r, int depth) {
     switch (plan_.fates.at(&user)) {
       case Fate::kView:
         if (user.kind == OpKind::kReshape && !unit_reshape(user)) r.reshaped = true;
@@ -155,7 +156,8 @@ class Former {
       case Fate::kClaimed: {
         const Claim& claim = claim_of(&user);
         const bool contraction = claim.kind == RootKind::kContraction || claim.kind == RootKind::kWindow;
-        if (&user == claim.root && contraction) r.memory = FusionReason::kContractionOperand;
+        if (&user == claim.root && contraction && !read_in_place(v, user, operand))
+          r.memory = FusionReason::kContractionOperand;
         add_owner(r, claim.root);
         return;
       }
@@ -176,6 +178,22 @@ class Former {
 
   static bool is_gather(const Node& n) {
     return n.kind == OpKind::kGather || n.kind == OpKind::kGatherElements || n.kind == OpKind::kGatherNd;
+  }
+
+  // Matrices that a batch of products picks out of a table (the experts of a mixture): each is read where it
+  // lies, as far as indices need no checks, for which a contraction has no room.
+  bool read_in_place(const Value* v, const Node& dot, int operand) {
+    if (dot.kind != OpKind::kDot || operand != 1 || is_gpu(context_.target().arch)) return false;
+    const Node* n = v->def;
+    if (!n || n->kind != OpKind::kGather || n->int_attr("axis") != 0) return false;
+    const Value *table = n->operand(0), *indices = n->operand(1);
+    const Dim& matrices = table->type.shape[0];
+    if (table->type.rank() != 3 || v->type.rank() != indices->type.rank() + 2 || dot.operand(0) == v ||
+        !LoweringContext::constant_data(table) || context_.stored_type(table) != DType::kF32 ||
+        context_.stored_type(v) != DType::kF32 || !matrices.is_const())
+      return false;
+    const std::optional<IntegerRange> range = integer_range(indices);
+    return range && range->low >= 0 && range->high < matrices.value();
   }
 
   // Whether a gather reads more elements than its table has; few rows of a large table are computed where
@@ -227,6 +245,9 @@ class Former {
     const int cost = chain_cost(node);
     const bool free = node.kind == OpKind::kIota || node.kind == OpKind::kFromDims;
     const bool cheap = free || (cost <= 1 && r.owners.size() <= 3);
+    if (r.owners.size() == 1 && r.owners[0]->kind == OpKind::kDot && r.owners[0]->operands.size() == 2 &&
+        read_in_place(node.result(), *r.owners[0], 1) && r.owners[0]->operand(1) == node.result())
+      return std::nullopt;
     if (r.owners.size() > 1 && !cheap) return FusionReason::kSeveralReaders;
     if (r.repeated && !free && cost > 2) return FusionReason::kRepeatedly;
     if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) return FusionReason::kLargeReader;

@@ -66,6 +66,13 @@ class Ranges {
         const Dim& extent = v->type.shape[static_cast<size_t>(n.int_attr("axis"))];
         return extent.is_const() ? Range{0, std::max(0.0, static_cast<double>(extent.value() - 1))} : Range{};
       }
+      case OpKind::kTopK:
+      case OpKind::kArgReduce: {  // of the second result and the only one: positions along the axis
+        const Dim& extent = n.operand()->type.shape[static_cast<size_t>(n.int_attr("axis"))];
+        return is_int(v->type.dtype) && v == n.results.back() && extent.is_const() && extent.value() > 0
+                   ? Range{0, static_cast<double>(extent.value() - 1)}
+                   : Range{};
+      }
       case OpKind::kCast:
         return cast(n, v->type.dtype);
       case OpKind::kMap:
