@@ -302,32 +302,37 @@ class Contraction {
   }
 
   GatherB gather_b() {
-    return [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0,
-                     const Expr& depth) {
-      // B is stored with k contiguous, so reads are: squares turned in registers, or column by column;
-      // missing columns are zero.
-      const Var i = kernel::make_var("i"), j = kernel::make_var("j");
-      const Expr from =
-          access_.scalar(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), kernel::add(n0, var_expr(j))));
-      const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), var_expr(j));
-      const Expr exist = kernel::min(int_const(columns), kernel::sub(params_.expr(p_.n), n0));
-      const auto column_by_column = [&](const Expr& begin, const Expr& extent, const Expr& value) {
-        const Var step = kernel::make_var("i"), column = kernel::make_var("j");
-        const std::unordered_map<const kernel::VarNode*, Expr> rename{{i.get(), var_expr(step)},
-                                                                      {j.get(), var_expr(column)}};
-        const Stmt store =
-            kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename));
-        return kernel::loop(column, begin, extent, kernel::LoopKind::kSerial,
-                            {kernel::loop(step, int_const(0), depth, kernel::LoopKind::kSerial, {store})});
-      };
-      const Stmts store{kernel::store(panel, to, from)};
-      Stmts out = turns(store, i, j) ? turned_squares(store, i, {int_const(0), depth}, j,
-                                                      {int_const(0), exist}, schedule_.lanes)
-                                     : Stmts{column_by_column(int_const(0), exist, from)};
-      out.push_back(
-          column_by_column(exist, kernel::sub(int_const(columns), exist), kernel::float_const(0.0)));
-      return out;
-    };
+    return
+        [=, this](const Buffer& panel, const Expr& n0, int64_t columns, const Expr& k0, const Expr& depth) {
+          // B is stored with k contiguous, so reads are: squares turned in registers, then column by column;
+          // missing columns are zero.
+          const Var i = kernel::make_var("i"), j = kernel::make_var("j");
+          const Expr column = kernel::add(n0, var_expr(j));
+          const Expr from = access_.scalar(1, p_.b_index(b_, kernel::add(k0, var_expr(i)), column));
+          const Expr to = kernel::add(kernel::mul(var_expr(i), int_const(columns)), var_expr(j));
+          const Stmts store{kernel::store(panel, to, from)};
+          Stmts out;
+          Expr done = int_const(0);
+          const bool few = p_.n.is_const() && p_.n.value() < schedule_.lanes;
+          if (!few && turns(store, i, j)) {
+            const Expr lanes = int_const(schedule_.lanes);
+            const Expr exist = kernel::min(int_const(columns), kernel::sub(params_.expr(p_.n), n0));
+            done = kernel::mul(kernel::index_div(exist, lanes), lanes);
+            out = turned_squares(store, i, {int_const(0), depth}, j, {int_const(0), done}, schedule_.lanes);
+          }
+          const auto steps = [&](const Expr& value) {
+            const Var step = kernel::make_var("i");
+            const std::unordered_map<const kernel::VarNode*, Expr> rename{{i.get(), var_expr(step)}};
+            return Stmts{kernel::loop(
+                step, int_const(0), depth, kernel::LoopKind::kSerial,
+                {kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename))})};
+          };
+          const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
+          const Stmt rest = kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0)));
+          out.push_back(kernel::loop(j, done, kernel::sub(int_const(columns), done),
+                                     kernel::LoopKind::kSerial, {rest}));
+          return out;
+        };
   }
 
   // Whether a constant B lies in words of two bf16: so for all levels of the dispatch, if one multiplies
