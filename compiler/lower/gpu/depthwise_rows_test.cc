@@ -89,5 +89,22 @@ TEST_CASE("a depthwise convolution has a dispatch of its own where that is neede
   CHECK(apart({.channels = 1024, .outputs = 1024}));  // its rows would be computed in many workgroups
 }
 
+TEST_CASE("a first layer of few taps reads its pixels where they lie, one of many gets a copy") {
+  const auto text = [](int64_t window) {
+    const auto small = [](int64_t i) { return static_cast<double>(i * 5 % 7 - 3) / 4; };
+    return fmt::format(
+        "  input %x: f32[1,3,12,12]\n  %w = constant {0}\n  %c = conv(%x, %w) <strides=[2,2], low=[{1},{1}], "
+        "high=[{1},{1}], dilations=[1,1], lhs_dilations=[1,1], groups=1> : f32[1,16,6,6]\n  output %c as "
+        "\"c\"\n",
+        literal("f32", {16, 3, window, window}, small), window / 2);
+  };
+  CHECK(dispatches(text(7), {}) == dispatches(text(3), {}) + 1);
+  for (const int64_t window : {3, 7}) {
+    LowerCase c{text(window)};
+    c.precision = DType::kF16;
+    check_lowering_for(c, kMatrix, "first layer");
+  }
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -1,0 +1,49 @@
+#include "compiler/lower/gpu/matrix_schedule.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+namespace tern::lower::gpu {
+namespace {
+
+constexpr MmaMachine kMachine{132, 200 * 1024, 48 * 1024};
+
+void check_fits(const MatrixSchedule& s) {
+  CAPTURE(s.text());
+  CHECK(std::max(s.stage_bytes(), s.partial_bytes()) <= kMachine.workgroup_memory_limit);
+  CHECK(s.threads() <= 512);
+  CHECK(s.block_depth % 16 == 0);
+  if (s.own) CHECK(s.warps_m * s.warps_n * s.stages == 1);
+}
+
+TEST_CASE("matrix schedules fit a workgroup, whatever the shape") {
+  for (const int64_t m : {8, 49, 784, 12544, 401408}) {
+    for (const int64_t n : {16, 64, 512, 4096}) {
+      for (const int64_t k : {16, 64, 1152, 4608}) {
+        for (const bool pixels : {false, true}) {
+          const MmaShape shape{1, m, n, k, 2, false, pixels};
+          check_fits(default_matrix_schedule(shape, kMachine));
+          if (const auto resident = resident_matrix_schedule(shape, kMachine)) {
+            check_fits(*resident);
+            CHECK(resident->resident_depth >= k);
+            CHECK(resident->resident_depth % resident->block_depth == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("rows are computed in place where few blocks compute them, and few channels") {
+  const auto in_place = [](int64_t m, int64_t n, int64_t k) {
+    return resident_matrix_schedule({1, m, n, k, 2, false, true}, kMachine).has_value();
+  };
+  CHECK(in_place(784, 32, 192));
+  CHECK(in_place(196, 64, 384));
+  CHECK_FALSE(in_place(49, 1024, 1024));
+  CHECK_FALSE(in_place(12544, 512, 512));
+}
+
+}  // namespace
+}  // namespace tern::lower::gpu
