@@ -47,6 +47,23 @@ TEST_CASE("one session takes sizes that grow and shrink, on every level and thre
   }
 }
 
+// LLVM made scatters of the loops that turn a narrow right operand, and a frame of 27 KB for their addresses.
+TEST_CASE("right operands that are turned, of a few columns, of whole vectors, of both") {
+  for (const int columns : {2, 32, 37}) {
+    CAPTURE(columns);
+    RunSettings settings;
+    settings.targets = "cpu:x86_64_v3,cpu:x86_64_v4";
+    check_whole_path(fmt::format(R"(
+  input %x: f32[3,256] as "x"
+  input %w: f32[{0},256] as "w"
+  %t = transpose(%w) <perm=[1,0]>
+  %d = dot(%x, %t)
+  output %d as "y")",
+                                 columns),
+                     {{}}, settings);
+  }
+}
+
 TEST_CASE("an input returned as an output, a constant output, an unused input") {
   check_whole_path(R"(
   input %x: f32[N] as "x"
