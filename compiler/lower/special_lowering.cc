@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 
 #include "compiler/kernel/assign_workgroup.h"
@@ -137,14 +138,19 @@ gpu::ScatterSchedule scatter_schedule(const Node& node, BlockLowering& block) {
   const Shape &data = node.result()->type.shape, &indices = node.operand(1)->type.shape;
   const size_t last = indices.size() - 1;
   gpu::ScatterSize size;
+  // Of an axis of unknown length, threads for a long one: too few cost more than too many.
+  constexpr int64_t kLong = 4096;
+  const auto likely = [&](const Dim& d) {
+    return d.is_const() ? d.value() : std::max(context.hint(d), kLong);
+  };
   if (node.kind == OpKind::kScatterElements) {
     const auto axis = static_cast<size_t>(node.int_attr("axis"));
     const Dim lines = range_product(indices, 0, axis) * range_product(indices, axis + 1, indices.size());
-    size = {context.hint(lines), context.hint(data[axis]), context.hint(indices[axis])};
+    size = {context.hint(lines), likely(data[axis]), likely(indices[axis])};
   } else {
     const auto depth = static_cast<size_t>(indices[last].value());
     size = {context.hint(range_product(data, depth, data.size())),
-            context.hint(range_product(data, 0, depth)), context.hint(range_product(indices, 0, last))};
+            likely(range_product(data, 0, depth)), likely(range_product(indices, 0, last))};
   }
   return gpu::default_scatter_schedule(size, node.kind == OpKind::kScatterNd,
                                        gpu_model(variant_levels(context.target()).front()));
