@@ -10,6 +10,7 @@
 #include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/split_products.h"
 #include "compiler/lower/transposed_conv.h"
 
 namespace tern::lower {
@@ -38,16 +39,28 @@ bool reads_symbol(const graph::SymbolInfo& s) {
 }  // namespace
 
 Place BlockLowering::allocate(const Value* value) {
-  const DType stored = context_.precision().storage(value);
-  context_.note_stored(value, stored);
-  return allocate(value, stored);
+  return allocate_planes(value, 1);
 }
 
 Place BlockLowering::allocate(const Value* value, DType stored) {
+  return allocate_planes(value, 1, stored);
+}
+
+Place BlockLowering::allocate_planes(const Value* value, int planes) {
+  const DType stored = context_.precision().storage(value);
+  context_.note_stored(value, stored);
+  return allocate_planes(value, planes, stored);
+}
+
+Place BlockLowering::allocate_planes(const Value* value, int planes, DType stored) {
   auto it = layouts_.find(value);
   const Layout layout = it == layouts_.end() ? Layout::dense(value->type.rank()) : it->second;
-  const int buffer = context_.add_temporary(value->name, stored, product(value->type.shape));
-  return dense_place(buffer, layout, value->type.shape);
+  const Dim plane = product(value->type.shape);
+  const int buffer = context_.add_temporary(value->name, stored, plane * Dim(planes));
+  Place place = dense_place(buffer, layout, value->type.shape);
+  place.planes = planes;
+  place.plane = plane;
+  return place;
 }
 
 bool BlockLowering::check_types(const Node& node) {
@@ -212,6 +225,7 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
     gpu::chain_depthwise(plan_, uses_);
   keep_requested();
   plan_result_places(block, result_places);
+  if (context_.enabled("split_products")) split_products(plan_, uses_, context_);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
   size_t done = 0;
   for (BlockItem& item : plan_.items) {
@@ -388,7 +402,7 @@ void BlockLowering::emit_region(Region& region) {
   }
   if (region.kind == RootKind::kContraction) arrange_operand(region);
   for (const Value* v : region.outputs) {
-    if (!context_.has_place(v)) context_.set_place(v, allocate(v));
+    if (!context_.has_place(v)) context_.set_place(v, allocate_planes(v, region.split));
   }
   switch (region.kind) {
     case RootKind::kNone:

@@ -48,6 +48,8 @@ class BlockLowering {
   bool check_types(const graph::Node& node);
 
  private:
+  Place allocate_planes(const graph::Value* value, int planes);
+  Place allocate_planes(const graph::Value* value, int planes, DType stored);
   void plan_result_places(graph::Block& block, const std::vector<Place>& result_places);
   void place_concat(const graph::Node& node);
   bool can_compute_in(const graph::Value* value, const Place& place) const;

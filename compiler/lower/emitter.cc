@@ -53,6 +53,7 @@ Expr ElementEmitter::address(const Value* value, const Index& index) {
 }
 
 Expr ElementEmitter::load_stored(const Value* value, const Index& index) {
+  TERN_CHECK(dispatch_.context().place(value).planes == 1, "a value in several planes is read as it lies");
   return kernel::load(dispatch_.buffer_of(value), address(value, index));
 }
 
@@ -81,10 +82,21 @@ bool ElementEmitter::join(AddressPart& inner, const Expr& outer, const Dim& stri
 }
 
 Expr ElementEmitter::load(const Value* value, const Index& index) {
-  return kernel::cast(load_stored(value, index), value->type.dtype);
+  const Place& place = dispatch_.context().place(value);
+  if (place.planes == 1) return kernel::cast(load_stored(value, index), value->type.dtype);
+  const kernel::Buffer buffer = dispatch_.buffer_of(value);
+  const Expr first = address(value, index);
+  Expr sum;
+  for (int p = 0; p < place.planes; ++p) {
+    const Expr at = kernel::add(first, dispatch_.expr(place.plane * Dim(p)));
+    const Expr part = kernel::cast(kernel::load(buffer, at), value->type.dtype);
+    sum = sum ? kernel::add(sum, part) : part;
+  }
+  return sum;
 }
 
 kernel::Stmt ElementEmitter::store(const Value* value, const Index& index, Expr element) {
+  TERN_CHECK(dispatch_.context().place(value).planes == 1, "a value in several planes is stored as one");
   const kernel::Buffer buffer = dispatch_.buffer_of(value);
   return kernel::store(buffer, address(value, index), kernel::cast(std::move(element), buffer->type.dtype));
 }
@@ -390,6 +402,38 @@ Index ElementEmitter::reshape_index(const Shape& from, const Shape& to, const In
 
 namespace {
 
+// Stores an element, or lanes of them: of a place of several planes the kernel's own, where the first one has
+// what the epilogue adds to the sums, or all of them.
+void store_planes(ElementEmitter& emitter, const Value* value, const Expr& at, Expr element, const Expr& sum,
+                  const Expr& mask, std::vector<kernel::Stmt>& out) {
+  const Place& place = emitter.dispatch().context().place(value);
+  const kernel::Buffer buffer = emitter.dispatch().buffer_of(value);
+  const auto store = [&](const Expr& plane, const Expr& e) {
+    const Expr lane = kernel::mul(plane, emitter.dispatch().expr(place.plane));
+    const int lanes = at->type.lanes;
+    out.push_back(
+        kernel::store(buffer, kernel::add(at, lanes > 1 ? kernel::broadcast(lane, lanes) : lane), e, mask));
+  };
+  if (place.planes == 1) {
+    out.push_back(kernel::store(buffer, at, std::move(element), mask));
+  } else if (emitter.plane()) {
+    // By name, so that what it reads is asked for whatever the plane is.
+    const kernel::Var whole = kernel::make_var("whole", element->type);
+    out.push_back(kernel::let(whole, std::move(element)));
+    const Expr first = kernel::compare(ScalarOp::kEq, emitter.plane(), int_const(0));
+    const int lanes = whole->type.lanes;
+    store(emitter.plane(), kernel::select(lanes > 1 ? kernel::broadcast(first, lanes) : first,
+                                          kernel::var_expr(whole), kernel::cast(sum, whole->type.dtype)));
+  } else {
+    const DType dtype = element->type.dtype;
+    const int lanes = element->type.lanes;
+    store(int_const(0), std::move(element));
+    const Expr zero = kernel::cast(kernel::float_const(0.0), dtype);
+    for (int p = 1; p < place.planes; ++p)
+      store(int_const(p), lanes > 1 ? kernel::broadcast(zero, lanes) : zero);
+  }
+}
+
 // x * y + z of f32 in one operation.
 Expr fused(const Expr& e) {
   if (e->kind != kernel::ExprKind::kOp || e->op != ScalarOp::kAdd || e->type.dtype != DType::kF32)
@@ -422,8 +466,7 @@ std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
     const kernel::Buffer buffer = emitter.dispatch().buffer_of(v);
     e = kernel::cast(e, buffer->type.dtype);
     if (lanes == 1) {
-      e = kernel::substitute(e, {{sum.get(), value}});
-      out.push_back(kernel::store(buffer, at, e));
+      store_planes(emitter, v, at, kernel::substitute(e, {{sum.get(), value}}), value, nullptr, out);
       continue;
     }
     const std::unordered_map<const kernel::VarNode*, Expr> at_zero = {{lane.get(), int_const(0)}};
@@ -437,14 +480,14 @@ std::vector<kernel::Stmt> store_epilogue(ElementEmitter& emitter,
       if (kernel::uses_var(index[d], lane.get())) consecutive &= place.strides[d].is_const(1);
     }
     if (consecutive) {
-      out.push_back(kernel::store(buffer, kernel::substitute(at, at_zero), e, count));
+      store_planes(emitter, v, kernel::substitute(at, at_zero), e, value, count, out);
       continue;
     }
     const Expr ramp = kernel::substitute(kernel::vectorize(at, lane, lanes), at_zero);
     const Expr mask = count ? kernel::compare(ScalarOp::kLt, kernel::ramp(int_const(0), 1, lanes),
                                               kernel::broadcast(count, lanes))
                             : nullptr;
-    out.push_back(kernel::store(buffer, ramp, e, mask));
+    store_planes(emitter, v, ramp, e, value, mask, out);
   }
   emitter.unbind(root);
   std::vector<kernel::Stmt> checks = emitter.take_checks();

@@ -42,6 +42,10 @@ class ElementEmitter {
   kernel::Expr load_stored(const graph::Value* value, const Index& index);
   kernel::Stmt store(const graph::Value* value, const Index& index, kernel::Expr element);
 
+  // Of a place of several planes the kernel stores this one; null: it stores whole sums, and zeros elsewhere.
+  void set_plane(kernel::Expr plane) { plane_ = std::move(plane); }
+  const kernel::Expr& plane() const { return plane_; }
+
   // Checks of data-dependent indices that the elements since the last call need.
   std::vector<kernel::Stmt> take_checks();
 
@@ -74,7 +78,7 @@ class ElementEmitter {
     kernel::Expr result;
   };
   std::unordered_map<const graph::Value*, std::vector<Memo>> memo_;
-  kernel::Expr guard_;
+  kernel::Expr guard_, plane_;
   std::vector<kernel::Stmt> checks_;
 };
 

@@ -115,10 +115,12 @@ std::optional<Place> reshape_place(const Shape& from, const Shape& to, const Pla
 }  // namespace
 
 Place dense_place(int buffer, const Layout& layout, const Shape& shape) {
-  return {buffer, 0, layout.strides(shape), layout};
+  return {buffer, 0, layout.strides(shape), layout, 1, 0};
 }
 
-std::optional<Place> view_place(const Node& node, const Place& base) {
+namespace {
+
+std::optional<Place> strided_view(const Node& node, const Place& base) {
   switch (node.kind) {
     case OpKind::kTranspose:
       return transpose_place(node.ints("perm"), base);
@@ -131,6 +133,17 @@ std::optional<Place> view_place(const Node& node, const Place& base) {
     default:
       return std::nullopt;
   }
+}
+
+}  // namespace
+
+std::optional<Place> view_place(const Node& node, const Place& base) {
+  std::optional<Place> out = strided_view(node, base);
+  if (out) {
+    out->planes = base.planes;
+    out->plane = base.plane;
+  }
+  return out;
 }
 
 std::optional<Place> place_below(const Node& view, const Place& result) {

@@ -16,6 +16,10 @@ struct Place {
   Dim offset;
   std::vector<Dim> strides;
   Layout layout;  // order of the logical dimensions in memory, outermost first
+  // Every element is the sum of so many, each `plane` elements after the one before: what parts of a product
+  // that share its depth left (split_products.h). Emitters add them up; nothing else may read such a place.
+  int planes = 1;
+  Dim plane = 0;
 };
 
 Place dense_place(int buffer, const Layout& layout, const Shape& shape);

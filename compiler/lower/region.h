@@ -30,6 +30,7 @@ struct Region {
   std::vector<graph::Value*> inputs;   // values read from memory (constants too), each once
   std::vector<graph::Value*> outputs;  // values written
   std::unordered_set<const graph::Node*> members;
+  int split = 1;  // kContraction: parts of its depth, each of which leaves a plane of sums (place.h)
   std::vector<Neighbour> neighbours;     // what touches it, and why it is no part of it
   std::optional<FusionReason> copy_for;  // the region is a copy that lowering needs
 

@@ -63,8 +63,10 @@ class GlslPrinter {
   std::unordered_map<const void*, std::string> names_;
   std::unordered_set<std::string> taken_;
   std::string out_, problem_;
-  bool stored_ = false;      // to global memory, by a statement before this one
-  bool stays_loop_ = false;  // a loop that compilers shall not unroll
+  bool orders(const Buffer& stored) const;
+  bool stored_ = false;  // to global memory that barriers order, by a statement before this one
+  std::unordered_set<const kernel::BufferNode*> read_;  // global memory, by any statement
+  bool stays_loop_ = false;                             // a loop that compilers shall not unroll
   int depth_ = 1;
 };
 
@@ -150,10 +152,16 @@ void GlslPrinter::loop(const Stmt& s) {
   line("}");
 }
 
+// Whether barriers order stores to this memory. Kernels of tiles store each element once: where nothing reads
+// it, nothing sees the order, and a barrier that waited for stores would cost as much as memory takes.
+bool GlslPrinter::orders(const Buffer& stored) const {
+  return stored->scope == Scope::kGlobal && (!tiles_.any() || read_.contains(stored.get()));
+}
+
 // What a loop's body stores stands before its barriers too.
 void GlslPrinter::note_stores(const std::vector<Stmt>& body) {
   kernel::visit(body, [&](const Stmt& s) {
-    stored_ |= s->kind == StmtKind::kStore && s->buffer->scope == Scope::kGlobal;
+    stored_ |= s->kind == StmtKind::kStore && orders(s->buffer);
   });
 }
 
@@ -182,7 +190,7 @@ void GlslPrinter::stmt(const Stmt& s) {
             is_narrow(s->var) ? expr_.index(s->value) : expr_.text(s->value));
       return;
     case StmtKind::kStore:
-      stored_ |= s->buffer->scope == Scope::kGlobal;
+      stored_ |= orders(s->buffer);
       line(expr_.store_text(s));
       return;
     case StmtKind::kIf:
@@ -304,6 +312,12 @@ std::string GlslPrinter::interface_text() const {
 }
 
 Result<GlslKernel> GlslPrinter::run() {
+  kernel::visit(kernel_.body, [&](const Stmt& s) {
+    kernel::visit_exprs(s, [&](const kernel::Expr& e) {
+      if (e->kind == kernel::ExprKind::kLoad && e->buffer->scope == Scope::kGlobal)
+        read_.insert(e->buffer.get());
+    });
+  });
   bindings();
   coordinates();
   --depth_;

@@ -34,9 +34,11 @@ class Builder {
   Builder(const Dim& m, int64_t n, int64_t k, const MatrixSchedule& s, const Var& thread,
           const MmaOperands& o, kernel::ParamTable& params)
       : m_dim_(m), n_(n), k_(k), s_(s), o_(o), params_(params), t_(var_expr(thread)) {
-    steps_ = (k + s.block_depth - 1) / s.block_depth;
+    steps_ = (k / s.split + s.block_depth - 1) / s.block_depth;
+    TERN_CHECK(s.split == 1 || (o.part && k % (int64_t{s.split} * s.block_depth) == 0),
+               "parts of a depth are whole stages");
     a_chunks_ = s.block_depth / kChunk;
-    copiers_ = s.own ? kSubgroup : s.threads();
+    copiers_ = s.copiers();
     a_rows_ = copiers_ / a_chunks_;
     a_count_ = s.resident_depth ? 0 : (s.block_m + a_rows_ - 1) / a_rows_;
     b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
@@ -46,9 +48,17 @@ class Builder {
   MmaKernel build(const kernel::GridAxis& batch) {
     MmaKernel out;
     LoopWriter w;
+    if (s_.split > 1) {
+      out.grid.push_back({o_.part, s_.split, int_const(s_.split)});
+      first_step_ = w.let("first_step", times(kernel::var_expr(o_.part), steps_));
+    }
     std::tie(m0_, n0_) = block_axes(w, out.grid, batch, m_dim_, n_, s_, params_);
     warp_ = warp_place(w, t_, s_);
     copier_ = s_.own ? w.let("lane", rem(t_, kSubgroup)) : t_;
+    if (s_.groups > 1) {
+      group_ = w.let("group", div(t_, copiers_));
+      copier_ = w.let("copier", rem(t_, copiers_));
+    }
     acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
     w.emit(kernel::alloc(acc_));
     for (int64_t i = 0; i < acc_->size; ++i)
@@ -80,22 +90,27 @@ class Builder {
     return w.take();
   }
 
-  // Step s lies in stage s % stages.
+  // Step s lies in stage s % stages, and group s % groups copies it.
   void common_steps(LoopWriter& w) {
     const int together = s_.stages;
     const bool even = steps_ % together == 0;
-    fetch(w, int_const(0));
+    const auto fetch_step = [&](const Expr& step, const Expr& when) {
+      when ? w.when(when, [&] { fetch(w, step); }) : fetch(w, step);
+    };
+    fetch_step(group_ ? group_ : int_const(0), steps_ < s_.groups ? less(group_, int_const(steps_)) : nullptr);
     compute_rows(w);
     w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
       for (int stage = 0; stage < together; ++stage) {
         const Expr step = w.let("step", plus(times(round, together), int_const(stage)));
         const auto one = [&] {
+          const Expr turn = together % s_.groups == 0 ? int_const(stage % s_.groups) : rem(step, s_.groups);
+          const Expr mine = group_ ? w.let("mine", kernel::compare(ScalarOp::kEq, turn, group_)) : nullptr;
           if (s_.stages == 1 && steps_ > 1) w.emit(kernel::barrier());
-          put(w, int_const(stage));
+          mine ? w.when(mine, [&] { put(w, int_const(stage)); }) : put(w, int_const(stage));
           w.emit(kernel::barrier());
-          if (steps_ > 1) {
-            const Expr next = w.let("next", plus(step, int_const(1)));
-            w.when(less(next, int_const(steps_)), [&] { fetch(w, next); });
+          if (steps_ > s_.groups) {
+            const Expr next = w.let("next", plus(step, int_const(s_.groups)));
+            fetch_step(next, both(mine, less(next, int_const(steps_))));
           }
           products(w, int_const(stage), step);
         };
@@ -213,7 +228,9 @@ class Builder {
     }
   }
 
-  void fetch(LoopWriter& w, const Expr& step) {
+  // The step of the workgroup's own part of the depth.
+  void fetch(LoopWriter& w, const Expr& own_step) {
+    const Expr step = first_step_ ? plus(first_step_, own_step) : own_step;
     if (!s_.resident_depth) fetch_rows(w, step);
     const bool ragged = k_ % s_.block_depth != 0;
     for (int64_t i = 0; i < b_count_; ++i) {
@@ -244,9 +261,9 @@ class Builder {
     const Expr q = plus(copier_, int_const(i * copiers_));
     const Expr exists = (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr;
     const Expr panel = div(q, int64_t{2} * s_.block_depth);
-    if (!s_.own) return {panel, rem(div(q, 2), s_.block_depth), rem(q, 2), exists};
-    // Eight neighbours store halves of eight rows, so that they meet different banks; where several
-    // subgroups copy, loads of whole rows are worth more.
+    if (!s_.own && s_.groups == 1) return {panel, rem(div(q, 2), s_.block_depth), rem(q, 2), exists};
+    // Eight neighbours store halves of eight rows, so that they meet different banks; where all subgroups
+    // copy at a time, loads of whole rows are worth more.
     const Expr row = plus(times(div(q, 16), 8), rem(q, 8));
     return {panel, rem(row, s_.block_depth), rem(div(q, 8), 2), exists};
   }
@@ -393,6 +410,8 @@ class Builder {
   const Expr t_;
   int copiers_;  // threads that share a stage's copies
   Expr copier_;  // which of them
+  Expr group_;   // null: all threads are copiers
+  Expr first_step_;  // null: 0
   int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
   Expr m0_, n0_, chunk_;
   WarpPlace warp_;

@@ -69,6 +69,14 @@ TEST_CASE("matrix contraction: subgroups with stages of their own") {
   check({33, 48, 200, {32, 16, 64, 1, 1, 6, 1, false, true}});
   check({70, 64, 200, {64, 32, 32, 1, 1, 4, 1, false, true}});
 }
+TEST_CASE("matrix contraction: groups of subgroups that copy in turn") {
+  check({70, 64, 384, {64, 64, 64, 2, 2, 2, 2, false, false, 2}});
+  check({70, 72, 328, {64, 64, 64, 2, 2, 2, 2, false, false, 4}});
+  check({33, 40, 72, {32, 32, 64, 1, 1, 4, 1, false, false, 4}});
+  check({130, 64, 168, {128, 64, 32, 4, 2, 1, 2, false, false, 8}});
+  check({64, 64, 147, {64, 64, 64, 2, 2, 1, 2, false, false, 4}, true});
+  check({33, 40, 136, {32, 64, 32, 1, 2, 2, 2, true, false, 4}, false, false, true});
+}
 TEST_CASE("matrix contraction: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 1}, false, true});
 }

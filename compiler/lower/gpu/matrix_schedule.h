@@ -8,6 +8,9 @@
 //   warps     warps_m x warps_n tiles of the block, and warps_k parts of a stage's depth, added up at the end
 //   resident  A's rows of the block are computed by the workgroup itself, all steps of them (a depthwise
 //             convolution in front of a product), and stay in workgroup memory; stages are B's alone
+//   groups    parts of the subgroups that copy stages in turn, so that as many stages are on their way: a
+//             subgroup waits for all of its loads at once, and would wait for the stages after the next one too
+//   split     parts of the depth, an axis of the grid: blocks that are too few for the processors
 //   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
 //             workgroup memory of its own: none waits for another one before the sums are added up
 #pragma once
@@ -25,10 +28,13 @@ struct MatrixSchedule {
   int warps_m = 1, warps_n = 1, warps_k = 4;
   int stages = 1;
   bool b_columns = false;  // B lies in workgroup memory by columns, as in memory: neighbours along k
-  bool own = false;        // needs warps_m = warps_n = stages = 1
+  bool own = false;        // needs warps_m = warps_n = stages = groups = 1
+  int groups = 1;          // divides the subgroups
+  int split = 1;           // parts of the depth, whole stages each; every block is computed in so many parts
   int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
+  int copiers() const { return own ? 32 : threads() / groups; }  // threads that share a stage's copies
   int tiles_m() const { return block_m / warps_m / 16; }
   int tiles_n() const { return block_n / warps_n / 16; }
   // Elements from a row to the next one: eight more than it has, against bank conflicts.
@@ -44,13 +50,22 @@ struct MatrixSchedule {
   int64_t stage_bytes() const {
     return int64_t{2} * (a_in_memory() * block_m * a_pitch() + in_memory() * b_rows() * b_pitch());
   }
+  // Of A's and B's tiles that the warps read of a stage.
+  int64_t tile_bytes() const {
+    return int64_t{32} * warps_m * warps_n * (tiles_m() + tiles_n()) * block_depth;
+  }
   int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
   int64_t partial_row_bytes() const { return int64_t{2} * threads() * partial_pitch(); }
-  std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage"
+  std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage, 2 groups copy"
 };
 
+// `split`: of the schedule; the shape is the whole product's. No stages of whole depth may divide into such
+// parts: then the split of the result is 1.
 MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine,
-                                       bool b_columns = false);
+                                       bool b_columns = false, int split = 1);
+// Into how many parts the depth is best split where each leaves a plane of sums in memory, which the readers
+// of the product add up (place.h).
+int matrix_split(const MmaShape& shape, const MmaMachine& machine);
 
 // Elements of a resident row's piece, which a thread computes at a time: channels times rows.
 inline constexpr int kResidentLanes = 4, kResidentRows = 4, kResidentPiece = kResidentLanes * kResidentRows;

@@ -346,6 +346,10 @@ std::optional<bool> columns_of_memory(const Node& root, DType dtype, LoweringCon
   return std::nullopt;
 }
 
+MmaMachine matrix_machine(const GpuModel& model) {
+  return {model.cores, 200 * 1024, model.workgroup_memory};
+}
+
 }  // namespace
 
 bool has_resident_form(const Node& product, LoweringContext& context) {
@@ -363,7 +367,21 @@ bool has_resident_form(const Node& product, LoweringContext& context) {
   for (size_t d = 2; d < out.size(); ++d) pixels = pixels * out[d];
   const MmaShape shape{1, context.hint(pixels), filters[0].value(), filters[1].value(), 2, false, true};
   if (shape.m < 8) return false;
-  return resident_matrix_schedule(shape, {model.cores, 200 * 1024, model.workgroup_memory}).has_value();
+  return resident_matrix_schedule(shape, matrix_machine(model)).has_value();
+}
+
+int depth_parts(const Node& root, LoweringContext& context) {
+  if (root.kind != OpKind::kDot || !has_tile_variant(root, context) || matrix_type(root, context)) return 1;
+  const Shape& weights = root.operand(1)->type.shape;
+  const Shape& sums = root.result()->type.shape;
+  if (weights.size() != 2 || sums.size() < 2 || !is_static(weights) || !is_static(sums)) return 1;
+  const int64_t k = weights[0].value(), n = weights[1].value();
+  const MmaShape shape{1, product(sums).value() / n, n, k};
+  if (k < 16 || n < 16 || shape.m < 8 || context.stored_type(root.operand()) != DType::kF16) return 1;
+  for (const Level level : context.target().levels) {
+    if (gpu_model(level).has_tiles) return matrix_split(shape, matrix_machine(gpu_model(level)));
+  }
+  return 1;
 }
 
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
@@ -387,9 +405,10 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   const std::optional<bool> columns = panels ? false : columns_of_memory(root, DType::kF16, context);
   if (!columns) return;
   const GpuModel& model = gpu_model(level);
-  const MmaMachine machine{model.cores, 200 * 1024, model.workgroup_memory};
+  const MmaMachine machine = matrix_machine(model);
   const MatrixSchedule schedule =
-      rows ? *resident_matrix_schedule(shape, machine) : default_matrix_schedule(shape, machine, *columns);
+      rows ? *resident_matrix_schedule(shape, machine)
+           : default_matrix_schedule(shape, machine, *columns, dispatch.region().split);
   ElementEmitter emitter(dispatch);
   if (rows) rows->bind(emitter);
   Source source(dispatch, emitter, problem, DType::kF16, false);
@@ -403,6 +422,10 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
     o.b_element = [&](const Expr& step, const Expr& column) {
       return emitter.address(root.operand(1), problem.b_index(at, step, column));
     };
+  }
+  if (schedule.split > 1) {
+    o.part = kernel::make_var("part");
+    emitter.set_plane(kernel::var_expr(o.part));
   }
   const kernel::Var thread = kernel::make_var("t");
   if (rows) {

@@ -29,6 +29,10 @@ bool has_resident_form(const graph::Node& product, LoweringContext& context);
 // element from wherever it lies: a copy would cost more.
 bool reads_in_place(const graph::Node& root, const LoweringContext& context);
 
+// Into how many parts the depth of a product with constant weights is best split, for planes that its readers
+// add up (place.h); 1: not at all, or nothing here computes it.
+int depth_parts(const graph::Node& root, LoweringContext& context);
+
 // How operand 0 of a contraction should lie for matrix units, where that is worth a copy.
 struct OperandCopy {
   DType dtype = DType::kF16;

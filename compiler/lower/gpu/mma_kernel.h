@@ -60,6 +60,9 @@ struct MmaOperands {
   // on.
   std::function<kernel::Expr(const kernel::Expr& k, const kernel::Expr& n)> b_element;
 
+  // Which part of the depth the workgroup has (MatrixSchedule::split): a grid axis' variable, or null.
+  kernel::Var part;
+
   // Stores columns n..n+7 of row m, both in range for the first lane; `count` (null: all eight) limits the
   // lanes.
   std::function<std::vector<kernel::Stmt>(const kernel::Expr& m, const kernel::Expr& n,
