@@ -47,9 +47,10 @@ Place BlockLowering::allocate(const Value* value, DType stored) {
 }
 
 Place BlockLowering::allocate_planes(const Value* value, int planes) {
-  const DType stored = context_.precision().storage(value);
-  context_.note_stored(value, stored);
-  return allocate_planes(value, planes, stored);
+  const DType planned = context_.precision().storage(value);
+  context_.note_stored(value, planned);
+  // Parts of a sum may be larger than the sum: they are not rounded.
+  return allocate_planes(value, planes, planes > 1 ? value->type.dtype : planned);
 }
 
 Place BlockLowering::allocate_planes(const Value* value, int planes, DType stored) {

@@ -136,7 +136,7 @@ int matrix_split(const MmaShape& shape, const MmaMachine& machine) {
   for (const int split : {2, 3, 4, 6, 8}) {
     const double c = best_row(shape, machine, false, split).second;
     if (c == 0) continue;
-    const double planes = static_cast<double>(split - 1) * static_cast<double>(shape.m * shape.n) * 2 * 3;
+    const double planes = static_cast<double>(split - 1) * static_cast<double>(shape.m * shape.n) * 4 * 3;
     if (c + kReaders + planes / kBytes >= least) continue;
     least = c + kReaders + planes / kBytes;
     best = split;

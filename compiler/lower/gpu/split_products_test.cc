@@ -46,9 +46,9 @@ int planes(const std::string& text, std::vector<std::string> disabled = {}) {
   REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
   int64_t most = 0;
   for (const BufferDef& b : program->buffers) {
-    if (b.name == "s" && b.bytes.is_const()) most = std::max(most, b.bytes.value());
+    if (b.name == "s" && b.bytes.is_const()) most = std::max(most, b.bytes.value() * 8 / dtype_bits(b.dtype));
   }
-  return static_cast<int>(most / (20 * 32 * 2));
+  return static_cast<int>(most / (20 * 32));
 }
 
 TEST_CASE("a long product of few blocks leaves planes of sums, which its readers add up") {
