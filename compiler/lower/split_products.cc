@@ -27,17 +27,24 @@ class Splitter {
   }
 
  private:
+  static ptrdiff_t reads_of(const Value* value, const Node& node) {
+    return std::count(node.operands.begin(), node.operands.end(), value);
+  }
+
   // Whether the output is the root's sums and what is added to them.
   static bool only_adds(const Region& region) {
     const Value* sums = region.root->result();
     const Value* out = region.outputs.front();
-    if (!is_float(out->type.dtype)) return false;
+    if (out->type.dtype != DType::kF32) return false;  // planes of fewer bits would be rounded
     const auto root = std::find(region.nodes.begin(), region.nodes.end(), region.root);
     for (auto n = root + 1; n < region.nodes.end() && sums != out; ++n) {
-      const auto reads = std::count((*n)->operands.begin(), (*n)->operands.end(), sums);
-      if (reads == 0) continue;
+      if (reads_of(sums, **n) == 0) continue;
       const bool adds = (*n)->kind == OpKind::kMap && (*n)->scalar_op() == kernel::ScalarOp::kAdd;
-      if (reads != 1 || !(adds || is_view(**n))) return false;
+      if (!(adds || is_view(**n))) return false;
+      // Nothing else may see sums of a part.
+      ptrdiff_t reads = 0;
+      for (const Node* reader : region.nodes) reads += reads_of(sums, *reader);
+      if (reads != 1) return false;
       sums = (*n)->result();
     }
     return sums == out;

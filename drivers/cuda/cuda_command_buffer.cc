@@ -229,8 +229,8 @@ class Resolver {
   tern_status_t tensors(const tern_hal_command_t& command, Step& step, bool enabled) {
     const Function& function = function_of(command);
     if (function.tensor_count == 0 || (step.tensors_ready && !changed_)) return TERN_OK;
-    step.tensors_ready = enabled && (known_ || !step.dynamic);
-    if (!step.tensors_ready) return TERN_OK;
+    step.tensors_ready = 0;  // until all are
+    if (!enabled || (!known_ && step.dynamic)) return TERN_OK;
     const uint64_t* args = commands_->args + step.first_arg;
     for (uint32_t k = 0; k < function.tensor_count; ++k) {
       const tern_hal_tensor_t& tensor = function.tensors[k];
@@ -238,6 +238,7 @@ class Resolver {
                                               args + command.binding_count,
                                               &commands_->tensors[step.first_tensor + k]));
     }
+    step.tensors_ready = 1;
     changed_ = true;
     return TERN_OK;
   }

@@ -19,11 +19,11 @@ tern_status_t cuda_tensor_encode(Device* device, const tern_hal_tensor_t& tensor
     if (i > 0) strides[i - 1] = stride;
     box[i] = axis.box;
     steps[i] = 1;
-    if (sizes[i] == 0 || sizes[i] > UINT32_MAX || (i > 0 && (stride % 16 || stride >> 40))) {
+    if (sizes[i] == 0 || sizes[i] > INT32_MAX || (i > 0 && (stride % 16 || stride >> 40))) {
       return tern_status_make(
           allocator, TERN_STATUS_OUT_OF_RANGE,
           "Axis (%u) of the tensor of binding (%u) has (%llu) elements, (%llu) bytes apart; "
-          "1 to 2^32 - 1 and multiples of 16 below 2^40 are possible.",
+          "1 to 2^31 - 1 and multiples of 16 below 2^40 are possible.",
           tensor.rank - 1 - i, tensor.binding, sizes[i], (unsigned long long)stride);
     }
   }

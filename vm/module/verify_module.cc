@@ -83,6 +83,12 @@ struct ModuleVerifier {
     return TERN_OK;
   }
 
+  // CUDA's formats have them; of formats that this reader does not know nothing is known.
+  static bool has_no_tensors(ExecutableFormat format) {
+    return format == ExecutableFormat::None || format == ExecutableFormat::Static ||
+           format == ExecutableFormat::Elf || format == ExecutableFormat::Spirv;
+  }
+
   tern_status_t tensors(const Executable* executable) {
     const Slice<EntryLaunch> launches = slice(executable->entry_launches());
     const Slice<TensorAxis> axes = slice(executable->tensor_axes());
@@ -96,6 +102,14 @@ struct ModuleVerifier {
       if (!good)
         return MALFORMED("A tensor of an entry of executable '%s' is impossible.", text(executable->name()));
       entry = tensor.entry();
+    }
+    for (uint32_t i = 0; i < launches.size; ++i) {
+      if (!(launches[i].flags() & TERN_HAL_ENTRY_TAKES_TENSORS)) continue;
+      bool declared = false;
+      for (const EntryTensor& tensor : slice(executable->entry_tensors())) declared |= tensor.entry() == i;
+      if (!declared)
+        return MALFORMED("Entry (%u) of executable '%s' takes tensors and declares none.", i,
+                         text(executable->name()));
     }
     return TERN_OK;
   }
@@ -140,6 +154,10 @@ struct ModuleVerifier {
       const Executable* executable = module->executables()->Get(i);
       if (count(executable->conditions()) > kMaxConditions)
         return MALFORMED("Executable '%s' has too many conditions.", text(executable->name()));
+      if (has_no_tensors(executable->format()) &&
+          (count(executable->entry_tensors()) || count(executable->tensor_axes())))
+        return MALFORMED("Executable '%s' declares tensors, which its format does not have.",
+                         text(executable->name()));
       if (executable->format() == ExecutableFormat::None || executable->format() == ExecutableFormat::Static)
         continue;
       if (executable->segment() >= all.size || all[executable->segment()].kind() != SegmentKind::Code) {

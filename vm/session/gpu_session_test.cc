@@ -237,6 +237,11 @@ TEST_CASE("GPU entries are verified") {
         "A tensor of an entry of executable 'newer' is impossible.");
   CHECK(load(kAdd, (std::string(kAdd) + " flags 4 tensor 0 bytes 4").c_str()) ==
         "A tensor of an entry of executable 'newer' is impossible.");
+  CHECK(load(kAdd, (std::string(kAdd) + " flags 4").c_str()) ==
+        "Entry (0) of executable 'newer' takes tensors and declares none.");
+  CHECK(load("newer ptx segment 1 if cuda_compute_capability >= 80 entries \"add\" workgroup 64 1 1",
+             "newer elf segment 1 entries \"add\"@0 workgroup 64 1 1 tensor 0 bytes 2 axis 1 1 1") ==
+        "Executable 'newer' declares tensors, which its format does not have.");
   // Flags of a newer compiler: the entry cannot be run as it wants; the next executable can.
   CHECK(load("\"add\" workgroup 64 1 1 \"affine\"", "\"add\" workgroup 64 1 1 flags 64 \"affine\"") == "ok");
 }

@@ -280,6 +280,10 @@ void Assembler::executable(LineReader& in) {
 
 // tensor BINDING bytes N (swizzled) (offset N) {axis SIZE STRIDE BOX flags N}: of the entry before
 void Assembler::tensor(LineReader& in, ExecutableT& executable) {
+  if (executable.entry_launches.empty()) {
+    in.fail("a tensor stands behind an entry's workgroup");
+    return;
+  }
   const uint32_t entry = static_cast<uint32_t>(executable.entry_launches.size()) - 1, binding = in.index();
   in.expect("bytes");
   const uint32_t bytes = in.index(), swizzled = in.accept("swizzled") ? 1 : 0;

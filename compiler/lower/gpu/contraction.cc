@@ -195,7 +195,9 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
       add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr, rows);
       continue;
     }
-    const SimtSchedule schedule = default_simt_schedule(source.shape(), model);
+    SimtSchedule schedule = default_simt_schedule(source.shape(), model);
+    // The first of two stages is read whatever k is.
+    if (!operands.k.is_const() || operands.k.is_const(0)) schedule.buffers = 1;
     TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
                                     : build_simt_kernel(operands, schedule, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),

@@ -35,7 +35,7 @@ const char* const kRows = R"(
   output %e as "e"
 )";
 
-int planes(const std::string& text, std::vector<std::string> disabled = {}) {
+int planes(const std::string& text, std::vector<std::string> disabled = {}, const std::string& of = "s") {
   auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
   REQUIRE_MESSAGE(g.ok(), g.error().text());
   LowerOptions options;
@@ -46,7 +46,7 @@ int planes(const std::string& text, std::vector<std::string> disabled = {}) {
   REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
   int64_t most = 0;
   for (const BufferDef& b : program->buffers) {
-    if (b.name == "s" && b.bytes.is_const()) most = std::max(most, b.bytes.value() * 8 / dtype_bits(b.dtype));
+    if (b.name == of && b.bytes.is_const()) most = std::max(most, b.bytes.value() * 8 / dtype_bits(b.dtype));
   }
   return static_cast<int>(most / (20 * 32));
 }
@@ -63,6 +63,14 @@ TEST_CASE("a long product of few blocks leaves planes of sums, which its readers
 TEST_CASE("a product stays whole that is no sum, or that others read as it lies") {
   CHECK(planes(text_with("  %t = abs(%s) : f32[20,32]\n  output %t as \"t\"\n")) <= 1);
   CHECK(planes(text_with("  output %s as \"t\"\n")) <= 1);
+  // Sums of a part would be seen by the absolute value.
+  CHECK(planes(text_with(R"(
+  %g = abs(%p) : f32[20,32]
+  %i = add(%s, %g) : f32[20,32]
+  %t = reduce(%i) <op=max, axes=[1]> : f32[20]
+  output %t as "t"
+)"),
+               {}, "i") <= 1);
   CHECK(planes(text_with(R"(
   %u = constant f32[32,16] splat 0.5
   %t = dot(%s, %u) : f32[20,16]

@@ -66,6 +66,8 @@ std::optional<TensorRows> rows_in_line(const graph::Value* value, size_t along, 
     const auto at = static_cast<size_t>(d);
     if (at != along && !shape[at].is_const(1)) order.push_back(at);
   }
+  // A box is of neighbours in memory; what is copied, of neighbours in the logical order.
+  if (!std::is_sorted(order.begin(), order.end())) return {};
   Dim count = 1;
   std::vector<Dim> inner(order.size(), Dim(1));  // rows of one step along that dimension
   for (size_t k = order.size(); k-- > 0;) {
