@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "compiler/support/rounding.h"
+
 namespace tern::kernel {
 
 namespace {
@@ -18,9 +20,6 @@ int64_t wrap_mul(int64_t a, int64_t b) {
 }
 int64_t wrap_add(int64_t a, int64_t b) {
   return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
-}
-int64_t floor_div(int64_t a, int64_t b) {
-  return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
 void add_term(Poly& p, const Monomial& m, int64_t coefficient) {

@@ -1,5 +1,7 @@
 #include "compiler/lower/byte_product.h"
 
+#include "compiler/lower/loop_writer.h"
+
 namespace tern::lower {
 namespace {
 
@@ -13,12 +15,6 @@ using kernel::var_expr;
 
 Expr splat(int64_t value, DType type, int lanes) {
   return kernel::broadcast(int_const(value, type), lanes);
-}
-
-Expr named(const std::string& name, const Expr& value, std::vector<Stmt>& out) {
-  const Var v = kernel::make_var(name, value->type);
-  out.push_back(kernel::let(v, value));
-  return var_expr(v);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "compiler/graph/passes/constants.h"
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/assign_workgroup.h"
@@ -218,8 +219,7 @@ int LoweringContext::add_constant(const std::string& name, TensorDataPtr data,
 }
 
 TensorDataPtr LoweringContext::constant_data(const graph::Value* value) {
-  if (!value->def || value->def->kind != OpKind::kConstant) return nullptr;
-  return value->def->attr<TensorDataPtr>("value");
+  return graph::constant_data(value);
 }
 
 bool LoweringContext::has_place(const graph::Value* value) {

@@ -18,12 +18,6 @@ using Stmts = std::vector<Stmt>;
 
 constexpr int64_t kMostTaps = 8192;  // bytes on the stack
 
-Expr named(const char* name, const Expr& value, Stmts& out) {
-  const Var v = kernel::make_var(name, value->type);
-  out.push_back(kernel::let(v, value));
-  return var_expr(v);
-}
-
 int64_t tap_words(const DepthwiseShape& s, int lanes) {
   int64_t pairs = 0;
   for (int64_t shift = 0; shift < DepthwiseBytes::shifts(s); ++shift)

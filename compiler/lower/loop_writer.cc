@@ -9,6 +9,12 @@ void append(std::vector<Stmt>& to, std::vector<Stmt> from) {
   for (Stmt& s : from) to.push_back(std::move(s));
 }
 
+Expr named(const std::string& name, const Expr& value, std::vector<Stmt>& out) {
+  const kernel::Var v = kernel::make_var(name, value->type);
+  out.push_back(kernel::let(v, value));
+  return kernel::var_expr(v);
+}
+
 Expr in_range(const Expr& at, const Expr& extent) {
   using kernel::ScalarOp;
   return kernel::op(ScalarOp::kAnd, {kernel::compare(ScalarOp::kGe, at, kernel::int_const(0)),

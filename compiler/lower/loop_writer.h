@@ -13,6 +13,8 @@ namespace tern::lower {
 
 // Moves statements behind others.
 void append(std::vector<kernel::Stmt>& to, std::vector<kernel::Stmt> from);
+// Emits `value` under a name; an expression that reads it.
+kernel::Expr named(const std::string& name, const kernel::Expr& value, std::vector<kernel::Stmt>& out);
 // 0 <= at < extent.
 kernel::Expr in_range(const kernel::Expr& at, const kernel::Expr& extent);
 

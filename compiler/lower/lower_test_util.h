@@ -173,6 +173,21 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
   }
 }
 
+// The program of a graph's statements.
+inline std::unique_ptr<LoweredProgram> lowered(const std::string& text, const Target& target,
+                                               std::vector<std::string> disabled = {},
+                                               DType precision = DType::kF32) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  LowerOptions options;
+  options.disabled = std::move(disabled);
+  options.precision = precision;
+  Diagnostics diagnostics;
+  auto program = lower(**g, target, options, diagnostics);
+  REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
+  return program;
+}
+
 // Vulkan's kernels are CUDA's without shuffles, with fewer threads, but for those on cooperative matrices:
 // twice a graph is enough.
 inline void check_lowering_once(const LowerCase& c, const std::string& what) {

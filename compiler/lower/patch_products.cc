@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "compiler/graph/passes/constants.h"
 #include "compiler/graph/passes/eliminate_dead.h"
 
 namespace tern::lower {
@@ -14,10 +15,6 @@ using graph::Value;
 
 constexpr int64_t kFewChannels = 8;     // matrix units take as many at once from a pixel
 constexpr int64_t kFewestOutputs = 64;  // fewer are not worth the copy
-
-TensorDataPtr constant_data(const Value* v) {
-  return v->def && v->def->kind == OpKind::kConstant ? v->def->attr<TensorDataPtr>("value") : nullptr;
-}
 
 // The filters [O, C, window…] as the right operand of a product [C * window, O].
 TensorDataPtr as_columns(const TensorData& filters) {
@@ -33,7 +30,7 @@ TensorDataPtr as_columns(const TensorData& filters) {
 
 bool is_patches(const Node& conv) {
   const Value *x = conv.operand(0), *w = conv.operand(1);
-  const TensorDataPtr filters = constant_data(w);
+  const TensorDataPtr filters = graph::constant_data(w);
   if (!filters || filters->dtype() != DType::kF32 || x->type.dtype != DType::kF32 ||
       conv.result()->type.dtype != DType::kF32 || conv.int_attr("groups") != 1 || conv.find("pad_value"))
     return false;
@@ -106,7 +103,7 @@ class Rewrite {
   // The product of the windows, with what `end` adds.
   static Value* product(const Node& conv, const Node& end, graph::Builder& b) {
     b.set_source(conv.source);
-    const TensorDataPtr filters = constant_data(conv.operand(1));
+    const TensorDataPtr filters = graph::constant_data(conv.operand(1));
     Value* weights = b.constant(as_columns(*filters));
     weights->name = conv.operand(1)->name;
     Value* out = b.dot(rows_of(conv.operand(0), filters->shape(), b), weights);
@@ -132,7 +129,7 @@ class Rewrite {
     if (!other->def || other->def->kind != OpKind::kBroadcast) return nullptr;
     const Value* channels = other->def->operand();
     const Shape &from = channels->type.shape, &to = other->type.shape;
-    if (!constant_data(channels) || from.size() + 1 < to.size()) return nullptr;
+    if (!graph::constant_data(channels) || from.size() + 1 < to.size()) return nullptr;
     for (size_t i = 0; i < from.size(); ++i) {
       const bool channel = i + to.size() - from.size() == 1;
       if (channel ? from[i] != to[1] : !from[i].is_const(1)) return nullptr;

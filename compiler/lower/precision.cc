@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compiler/graph/passes/constants.h"
 #include "compiler/lower/regions.h"
 #include "compiler/support/small_float.h"
 
@@ -21,10 +22,6 @@ constexpr int64_t kSmallConstant = 4096;
 const Value* looked_at(const Value* v) {
   while (v->def && is_view(*v->def)) v = v->def->operand();
   return v;
-}
-
-TensorDataPtr constant_data(const Value* v) {
-  return v->def && v->def->kind == OpKind::kConstant ? v->def->attr<TensorDataPtr>("value") : nullptr;
 }
 
 bool is_f32(const Value* v) {
@@ -139,7 +136,7 @@ void PrecisionPlanner::requested() {
     if (!plan_.requested(*n)) continue;
     keep_results(*n);
     for (const Value* v : n->operands) {
-      if (constant_data(looked_at(v))) keep(v);
+      if (graph::constant_data(looked_at(v))) keep(v);
     }
   }
 }
@@ -185,7 +182,7 @@ void PrecisionPlanner::keep_what_computes(const Value* v, std::unordered_set<con
   while (!queue.empty()) {
     const Value* at = queue.back();
     queue.pop_back();
-    if (!constant_data(at)) keep(at);
+    if (!graph::constant_data(at)) keep(at);
     if (!at->def || !is_pointwise_or_movement(*at->def) || !seen.insert(at->def).second) continue;
     for (const Value* o : at->def->operands) queue.push_back(o);
   }
@@ -237,7 +234,7 @@ void PrecisionPlanner::positions() {
       bool any = false, all = true;
       for (const Value* v : n->operands) {
         any = any || positions.contains(looked_at(v));
-        all = all && (positions.contains(looked_at(v)) || constant_data(looked_at(v)));
+        all = all && (positions.contains(looked_at(v)) || graph::constant_data(looked_at(v)));
       }
       is_position = any && all;
     }
@@ -261,7 +258,7 @@ void PrecisionPlanner::sums() {
     bool any = false, all = true;
     for (const Value* v : n->operands) {
       any = any || sums.contains(looked_at(v));
-      all = all && (sums.contains(looked_at(v)) || constant_data(looked_at(v)));
+      all = all && (sums.contains(looked_at(v)) || graph::constant_data(looked_at(v)));
     }
     if (!any || !all) continue;
     sums.insert(n->result());
@@ -292,7 +289,7 @@ double PrecisionPlanner::largest(const TensorDataPtr& data) {
 
 // Beyond half of the range a sum with anything else may leave it.
 bool PrecisionPlanner::is_wide_constant(const Value* v) {
-  const TensorDataPtr data = constant_data(looked_at(v));
+  const TensorDataPtr data = graph::constant_data(looked_at(v));
   return data && data->dtype() == DType::kF32 && largest(data) > largest_finite(plan_.storage_) / 2;
 }
 
@@ -302,7 +299,7 @@ void PrecisionPlanner::range() {
   const auto is_wide = [&](const Value* v) { return wide.contains(looked_at(v)) || is_wide_constant(v); };
   for (const Node* n : nodes_) {
     if (n->results.empty()) continue;
-    if (const TensorDataPtr data = constant_data(n->result()); data && is_f32(n->result())) {
+    if (const TensorDataPtr data = graph::constant_data(n->result()); data && is_f32(n->result())) {
       // Weights that f16 would round in its subnormal numbers lose what they are.
       const bool tiny = plan_.storage_ == DType::kF16 && largest(data) > 0 && largest(data) < 0x1p-14;
       if (tiny || is_wide_constant(n->result())) keep(n->result());
@@ -332,14 +329,14 @@ void PrecisionPlanner::small() {
     // Depthwise filters are few beside what they multiply.
     const bool depthwise = n->kind == OpKind::kConv && v->type.rank() > 1 && v->type.shape[1].is_const(1) &&
                            n->int_attr("groups") > 1;
-    if (depthwise && constant_data(v)) {
+    if (depthwise && graph::constant_data(v)) {
       keep(v);
     } else {
       weights.insert(v);
     }
   }
   for (const Node* n : nodes_) {
-    const TensorDataPtr data = n->results.empty() ? nullptr : constant_data(n->result());
+    const TensorDataPtr data = n->results.empty() ? nullptr : graph::constant_data(n->result());
     if (data && data->count() <= kSmallConstant && !weights.contains(n->result())) keep(n->result());
   }
 }

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "compiler/lower/byte_product.h"
+#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/winograd_transform.h"
 #include "compiler/support/rounding.h"
 
@@ -13,12 +14,6 @@ namespace {
 using kernel::Expr;
 using kernel::Stmt;
 using Stmts = std::vector<Stmt>;
-
-Expr named(const char* name, const Expr& value, Stmts& out) {
-  const kernel::Var v = kernel::make_var(name, value->type);
-  out.push_back(kernel::let(v, value));
-  return kernel::var_expr(v);
-}
 
 Expr splat(int64_t value, const Expr& like) {
   return kernel::broadcast(kernel::int_const(value, like->type.dtype), like->type.lanes);

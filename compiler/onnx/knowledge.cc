@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "compiler/support/rounding.h"
+
 namespace tern::onnx {
 
 using graph::Node;
@@ -42,10 +44,6 @@ Interval multiply(const Interval& a, const Interval& b) {
       !__builtin_mul_overflow(*constant.low, *other.low, &product))
     return {std::nullopt, product};
   return {};
-}
-
-int64_t floor_divide(int64_t a, int64_t b) {
-  return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
 Element unknown() {
@@ -138,8 +136,8 @@ Interval interval(const graph::Graph& graph, const Dim& dim) {
       }
       int64_t up = dim.op() == Dim::Op::kCeilDiv ? *b.low - 1 : 0;
       Interval out;
-      if (auto low = checked_add(a.low, up)) out.low = floor_divide(*low, *b.low);
-      if (auto high = checked_add(a.high, up)) out.high = floor_divide(*high, *b.low);
+      if (auto low = checked_add(a.low, up)) out.low = floor_div(*low, *b.low);
+      if (auto high = checked_add(a.high, up)) out.high = floor_div(*high, *b.low);
       return out;
     }
     case Dim::Op::kMod: {

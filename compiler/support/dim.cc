@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "compiler/support/dim_overflow.h"
+#include "compiler/support/rounding.h"
 
 namespace tern {
 
@@ -79,10 +80,6 @@ struct DimInterner {
 
 namespace {
 
-int64_t floor_div(int64_t a, int64_t b) {
-  const int64_t q = a / b;
-  return (a % b != 0 && ((a < 0) != (b < 0))) ? q - 1 : q;
-}
 int64_t ceil_div_value(int64_t a, int64_t b) {
   return -floor_div(-a, b);
 }

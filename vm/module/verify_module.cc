@@ -103,11 +103,11 @@ struct ModuleVerifier {
         return MALFORMED("A tensor of an entry of executable '%s' is impossible.", text(executable->name()));
       entry = tensor.entry();
     }
-    for (uint32_t i = 0; i < launches.size; ++i) {
-      if (!(launches[i].flags() & TERN_HAL_ENTRY_TAKES_TENSORS)) continue;
-      bool declared = false;
-      for (const EntryTensor& tensor : slice(executable->entry_tensors())) declared |= tensor.entry() == i;
-      if (!declared)
+    const Slice<EntryTensor> declared = slice(executable->entry_tensors());
+    for (uint32_t i = 0, next = 0; i < launches.size; ++i) {
+      const uint32_t first = next;
+      while (next < declared.size && declared[next].entry() == i) ++next;
+      if (launches[i].flags() & TERN_HAL_ENTRY_TAKES_TENSORS && next == first)
         return MALFORMED("Entry (%u) of executable '%s' takes tensors and declares none.", i,
                          text(executable->name()));
     }

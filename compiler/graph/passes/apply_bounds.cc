@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "compiler/support/rounding.h"
+
 namespace tern::graph {
 namespace {
 
@@ -53,10 +55,6 @@ Range multiply(const Range& a, const Range& b) {
   return out;
 }
 
-int64_t floor_divide(int64_t a, int64_t b) {
-  return a / b - (a % b != 0 && a < 0);
-}
-
 class Bounds {
  public:
   explicit Bounds(Graph& graph) : graph_(graph) {}
@@ -92,8 +90,8 @@ class Bounds {
         const Range a = range_of(d.args()[0]);
         const Dim& b = d.args()[1];
         if (!b.is_const() || b.value() <= 0) return out;
-        if (known_low(a)) out.low = floor_divide(a.low, b.value());
-        if (known_high(a)) out.high = floor_divide(a.high, b.value());
+        if (known_low(a)) out.low = floor_div(a.low, b.value());
+        if (known_high(a)) out.high = floor_div(a.high, b.value());
         return out;
       }
       case Dim::Op::kMod:

@@ -20,10 +20,6 @@ constexpr int64_t kLanes = 16;         // columns that a product has for the pri
 constexpr double kLeastGain = 0.75;    // of the products: the order of the places may cost a copy
 constexpr int64_t kNaiveChannels = 3;  // fewer have no phases of their own
 
-int64_t floor_div(int64_t a, int64_t b) {
-  return (a >= 0 ? a : a - b + 1) / b;
-}
-
 struct Axis {
   int64_t step, window, low, high;
   int64_t taps() const { return ceil_div(window, step); }

@@ -11,11 +11,7 @@ using kernel::float_const;
 using kernel::int_const;
 using kernel::Scope;
 
-namespace {
-
-constexpr int64_t kPanel = 64;  // columns of a row of workgroup memory that group_mma reads
-
-}  // namespace
+namespace {}  // namespace
 
 void AttentionBuilder::copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
                                    const std::function<Expr(const Expr&)>& row_of, const Expr& first,

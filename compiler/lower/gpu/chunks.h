@@ -9,6 +9,8 @@
 namespace tern::lower::gpu {
 
 inline constexpr int kChunk = 8;  // elements
+// Elements of a row of 128 bytes: what group_mma reads a row at a time, and what a box is wide.
+inline constexpr int64_t kPanel = 64;
 
 inline int chunk_of(DType dtype) {
   return 128 / dtype_bits(dtype);

@@ -46,15 +46,7 @@ std::string text_of(const Separable& s) {
 
 int dispatches(const std::string& text, std::vector<std::string> disabled, const Target& target = kMatrix,
                DType precision = DType::kF16) {
-  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
-  REQUIRE_MESSAGE(g.ok(), g.error().text());
-  LowerOptions options;
-  options.disabled = std::move(disabled);
-  options.precision = precision;
-  Diagnostics diagnostics;
-  const auto program = lower(**g, target, options, diagnostics);
-  REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
-  return count_dispatches(program->steps);
+  return count_dispatches(lowered(text, target, std::move(disabled), precision)->steps);
 }
 
 TEST_CASE("a depthwise convolution is part of the product that reads it") {

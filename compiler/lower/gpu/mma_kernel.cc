@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/mma_kernel.h"
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/lower/gpu/chunks.h"
 #include "compiler/lower/gpu/output_blocks.h"
 
 namespace tern::lower::gpu {
@@ -24,7 +25,6 @@ using Order = MmaSchedule::Order;
 constexpr int kRowChunks = 8;   // of a row of packed B
 constexpr int kStepChunks = 2;  // of the depth of one product
 constexpr int kGroupRows = 8;   // columns of packed B come in whole swizzles
-constexpr int kBlock = 64;      // depth of a box: 128 bytes of 16-bit elements
 constexpr int kColumns = 8;     // of the epilogue at a time
 
 class Builder {
@@ -204,22 +204,22 @@ class Builder {
     auto b = std::make_shared<kernel::TensorNode>();
     b->name = "b_boxes";
     b->buffer = o_.b_buffer;
-    b->axes = {{int_const(o_.b_batches * blocks_of_b() * columns_of_b()), int_const(kBlock), s_.block_n},
-               {int_const(kBlock), int_const(1), kBlock}};
+    b->axes = {{int_const(o_.b_batches * blocks_of_b() * columns_of_b()), int_const(kPanel), s_.block_n},
+               {int_const(kPanel), int_const(1), kPanel}};
     b_tensor_ = b;
   }
   int64_t columns_of_b() const { return (n_ + kGroupRows - 1) / kGroupRows * kGroupRows; }
-  int64_t blocks_of_b() const { return (k_ + kBlock - 1) / kBlock; }
+  int64_t blocks_of_b() const { return (k_ + kPanel - 1) / kPanel; }
 
   void box_of_a(LoopWriter& w, const Expr& step, const Expr& stage, const Buffer& copied) {
-    copy_boxes(w, *o_.a_rows, a_tensor_, m0_, kernel::mul(step, int_const(kBlock)), kBlock, a_stage_,
-               kernel::mul(stage, int_const(int64_t{s_.block_m} * kBlock)), kernel::load(copied, stage));
+    copy_boxes(w, *o_.a_rows, a_tensor_, m0_, kernel::mul(step, int_const(kPanel)), kPanel, a_stage_,
+               kernel::mul(stage, int_const(int64_t{s_.block_m} * kPanel)), kernel::load(copied, stage));
   }
   // Swizzled where they lie already. Columns past the last one are anything; nothing reads their sums.
   void box_of_b(LoopWriter& w, const Expr& step, const Expr& stage, const Buffer& copied) {
-    const Expr row = kernel::add(kernel::index_div(o_.b_first, int_const(kBlock)),
+    const Expr row = kernel::add(kernel::index_div(o_.b_first, int_const(kPanel)),
                                  kernel::add(kernel::mul(step, int_const(columns_of_b())), n0_));
-    w.emit(kernel::tensor_copy(b_stage_, kernel::mul(stage, int_const(int64_t{s_.block_n} * kBlock)),
+    w.emit(kernel::tensor_copy(b_stage_, kernel::mul(stage, int_const(int64_t{s_.block_n} * kPanel)),
                                b_tensor_, {row, int_const(0)}, kernel::load(copied, stage)));
   }
 

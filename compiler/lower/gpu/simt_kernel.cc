@@ -43,11 +43,6 @@ Stmt unrolled(const char* name, int64_t count, const std::function<Stmts(const E
   const Var v = kernel::make_var(name);
   return kernel::loop(v, int_const(0), int_const(count), LoopKind::kUnroll, body(var_expr(v)));
 }
-Expr named(Stmts& out, const char* name, const Expr& value) {
-  const Var v = kernel::make_var(name, value->type);
-  out.push_back(kernel::let(v, value));
-  return var_expr(v);
-}
 Stmts when(const Expr& condition, Stmts body) {
   return condition ? Stmts{kernel::if_then(condition, std::move(body))} : body;
 }
@@ -101,10 +96,10 @@ class Simt : TileWriter {
     stage_depth_ = int64_t{s_.depth} * s_.slices;
     Stmts body;
     const int across = s_.columns / s_.thread_columns, down = s_.rows / s_.thread_rows;
-    tx_ = named(body, "tx", kernel::index_rem(t_, int_const(across)));
+    tx_ = named("tx", kernel::index_rem(t_, int_const(across)), body);
     const Expr above = kernel::index_div(t_, int_const(across));
-    ty_ = named(body, "ty", s_.slices == 1 ? above : kernel::index_rem(above, int_const(down)));
-    slice_ = s_.slices == 1 ? int_const(0) : named(body, "slice", kernel::index_div(above, int_const(down)));
+    ty_ = named("ty", s_.slices == 1 ? above : kernel::index_rem(above, int_const(down)), body);
+    slice_ = s_.slices == 1 ? int_const(0) : named("slice", kernel::index_div(above, int_const(down)), body);
     sums_ = registers("sums", kVec, s_.thread_rows * vectors(), body);
     body.push_back(unrolled("z", s_.thread_rows * vectors(), [&](const Expr& z) -> Stmts {
       return {kernel::store(sums_, z, zero(kVector))};
@@ -144,7 +139,7 @@ class Simt : TileWriter {
     out.push_back(kernel::barrier());
     const Var stage = kernel::make_var("stage");
     Stmts loop;
-    const Expr next = named(loop, "next", plus(var_expr(stage), int_const(1)));
+    const Expr next = named("next", plus(var_expr(stage), int_const(1)), loop);
     const Expr more = kernel::compare(ScalarOp::kLt, next, stages);
     loop.push_back(kernel::if_then(more, fetch(times(next, stage_depth_))));
     append(loop, multiply(kernel::index_rem(var_expr(stage), int_const(2))));
@@ -263,7 +258,7 @@ class Simt : TileWriter {
       const Buffer& tile = is_a ? a_tile_ : b_tile_;
       const Expr first = plus(times(buffer, stage_depth_ * across), plus(times(at.step, across), at.other));
       Stmts out;
-      const Expr value = named(out, "value", kernel::load(is_a ? a_next_ : b_next_, u, lanes));
+      const Expr value = named("value", kernel::load(is_a ? a_next_ : b_next_, u, lanes), out);
       if (lanes == 1 || order == Order::kPanels) {
         out.push_back(kernel::store(tile, first, value));
       } else {
@@ -296,13 +291,13 @@ class Simt : TileWriter {
       std::vector<Expr> a, b;
       for (int i = 0; i < s_.thread_rows; i += row_run()) {
         const Expr at = plus(times(step, pitch()), row_in_tile(i));
-        const Expr rows = named(out, "a", kernel::load(a_tile_, at, row_run()));
+        const Expr rows = named("a", kernel::load(a_tile_, at, row_run()), out);
         for (int j = 0; j < row_run(); ++j)
           a.push_back(row_run() == 1 ? rows : kernel::shuffle(rows, nullptr, {j}));
       }
       for (int v = 0; v < vectors(); ++v) {
         const Expr at = plus(times(step, s_.columns), column_in_tile(v));
-        b.push_back(named(out, "b", kernel::load(b_tile_, at, kVector)));
+        b.push_back(named("b", kernel::load(b_tile_, at, kVector), out));
       }
       for (int i = 0; i < s_.thread_rows; ++i) {
         for (int v = 0; v < vectors(); ++v) {
@@ -374,8 +369,8 @@ class Gemv : TileWriter {
     Stmts body;
     const int across = s_.columns / kVector;
     const Expr lane =
-        named(body, "column", plus(column0_, times(kernel::index_rem(t_, int_const(across)), kVector)));
-    const Expr slice = named(body, "slice", kernel::index_div(t_, int_const(across)));
+        named("column", plus(column0_, times(kernel::index_rem(t_, int_const(across)), kVector)), body);
+    const Expr slice = named("slice", kernel::index_div(t_, int_const(across)), body);
     const Buffer sums =
         kernel::make_buffer("sums", kVec, Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
     body.push_back(kernel::alloc(sums));
@@ -384,7 +379,7 @@ class Gemv : TileWriter {
     const Var step = kernel::make_var("step"), k = kernel::make_var("k");
     Stmts loop = {kernel::let(k, plus(times(var_expr(step), s_.slices), slice))};
     Stmts work;
-    const Expr b = named(work, "b", o_.b_vector(var_expr(k), lane, kVector));
+    const Expr b = named("b", o_.b_vector(var_expr(k), lane, kVector), work);
     for (int i = 0; i < s_.rows; ++i) {
       const Expr m = plus(row0_, int_const(i));
       const Expr a = guarded(below(m, o_.m, s_.rows, params_), o_.a(m, var_expr(k)));
@@ -406,7 +401,7 @@ class Gemv : TileWriter {
     const Buffer parts = kernel::make_buffer("parts", {DType::kF32, 1}, Scope::kWorkgroup,
                                              kernel::Access::kReadWrite, width * s_.slices);
     Stmts out = {kernel::alloc(parts)};
-    const Expr inside = named(out, "inside", kernel::sub(column, column0_));
+    const Expr inside = named("inside", kernel::sub(column, column0_), out);
     const auto at = [&](const Expr& s, const Expr& row) {
       return plus(times(s, width), plus(times(row, s_.columns), inside));
     };

@@ -36,14 +36,7 @@ const char* const kRows = R"(
 )";
 
 int planes(const std::string& text, std::vector<std::string> disabled = {}, const std::string& of = "s") {
-  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
-  REQUIRE_MESSAGE(g.ok(), g.error().text());
-  LowerOptions options;
-  options.disabled = std::move(disabled);
-  options.precision = DType::kF16;
-  Diagnostics diagnostics;
-  const auto program = lower(**g, kMatrixTarget, options, diagnostics);
-  REQUIRE_MESSAGE(diagnostics.ok(), diagnostics.text());
+  const auto program = lowered(text, kMatrixTarget, std::move(disabled), DType::kF16);
   int64_t most = 0;
   for (const BufferDef& b : program->buffers) {
     if (b.name == of && b.bytes.is_const()) most = std::max(most, b.bytes.value() * 8 / dtype_bits(b.dtype));

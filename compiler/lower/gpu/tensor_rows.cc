@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
+#include "compiler/lower/gpu/chunks.h"
+
 namespace tern::lower::gpu {
 
 using kernel::Expr;
 using kernel::int_const;
 
 namespace {
-
-constexpr int64_t kPanel = 64, kChunk = 8;  // elements: of a panel's row; of 16 bytes
 
 bool suits(const Place& place, size_t along) {
   return place.offset.is_const() && place.offset.value() % kChunk == 0 && place.strides[along].is_const(1);
