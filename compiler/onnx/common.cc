@@ -87,6 +87,14 @@ Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
   return drop.empty() ? result : b.squeeze(result, drop);
 }
 
+Value* fitted(Emit& b, Value* v, const char* what, const Shape& shape) {
+  bool fits = v->type.shape.size() == shape.size();
+  for (size_t i = 0; fits && i < shape.size(); ++i)
+    fits = !shape[i].is_const() || !v->type.shape[i].is_const() || v->type.shape[i] == shape[i];
+  if (!fits) fail("The {} ({}) should be [{}].", what, v->type.text(), shape_text(shape));
+  return b.adapt(v, shape);
+}
+
 Value* flatten(Emit& b, Value* x, int64_t axis) {
   const Shape& shape = x->type.shape;
   return b.reshape(x, {product(Shape(shape.begin(), shape.begin() + axis)),

@@ -26,8 +26,12 @@ void import_gather_elements(Op& op) {
 }
 
 void import_gather_nd(Op& op) {
-  op.output(0, op.b.emit(OpKind::kGatherNd, {op.tensor(0), index_input(op, 1)},
-                         {{"batch_dims", op.i("batch_dims", 0)}}));
+  Value *x = op.tensor(0), *indices = index_input(op, 1);
+  int64_t batch = op.i("batch_dims", 0);
+  if (batch < 0 || batch >= indices->type.rank() || batch > x->type.rank())
+    fail("Attribute 'batch_dims' ({}) does not fit {} and {}.", batch, x->type.text(), indices->type.text());
+  for (int64_t i = 0; i < batch; ++i) indices = op.b.adapt(indices, i, x->type.shape[static_cast<size_t>(i)]);
+  op.output(0, op.b.emit(OpKind::kGatherNd, {x, indices}, {{"batch_dims", batch}}));
 }
 
 std::string reduction(Op& op) {
@@ -40,13 +44,32 @@ std::string reduction(Op& op) {
 void import_scatter_elements(Op& op) {
   Value* x = op.tensor(0);
   int64_t axis = op.axis_attr(0, x->type.rank());
-  op.output(0, op.b.emit(OpKind::kScatterElements, {x, index_input(op, 1), op.tensor(2)},
+  Value *indices = index_input(op, 1), *updates = op.tensor(2);
+  Shape common = indices->type.shape;
+  for (size_t i = 0; i < common.size() && i < updates->type.shape.size(); ++i)
+    if (updates->type.shape[i].is_const()) common[i] = updates->type.shape[i];
+  indices = fitted(op.b, indices, "indices", common);
+  updates = fitted(op.b, updates, "updates", common);
+  op.output(0, op.b.emit(OpKind::kScatterElements, {x, indices, updates},
                          {{"axis", axis}, {"reduction", reduction(op)}}));
 }
 
+// Each row of indices names a part of x; how many axes it fixes follows from the ranks where its length is
+// symbolic.
 void import_scatter_nd(Op& op) {
-  op.output(0, op.b.emit(OpKind::kScatterNd, {op.tensor(0), index_input(op, 1), op.tensor(2)},
-                         {{"reduction", reduction(op)}}));
+  Value *x = op.tensor(0), *indices = index_input(op, 1), *updates = op.tensor(2);
+  int64_t rank = indices->type.rank();
+  if (rank < 1) fail("The indices ({}) have no dimensions.", indices->type.text());
+  Dim& given = indices->type.shape.back();
+  int64_t fixed = given.is_const() ? given.value() : rank - 1 + x->type.rank() - updates->type.rank();
+  if (fixed < 0 || fixed > x->type.rank() || updates->type.rank() != rank - 1 + x->type.rank() - fixed)
+    fail("The indices ({}) and updates ({}) do not fit {}.", indices->type.text(), updates->type.text(),
+         x->type.text());
+  indices = op.b.adapt(indices, rank - 1, Dim(fixed));
+  Shape shape(indices->type.shape.begin(), indices->type.shape.end() - 1);
+  shape.insert(shape.end(), x->type.shape.begin() + fixed, x->type.shape.end());
+  updates = fitted(op.b, updates, "updates", shape);
+  op.output(0, op.b.emit(OpKind::kScatterNd, {x, indices, updates}, {{"reduction", reduction(op)}}));
 }
 
 // A cache written at a position per batch element: update [B, .., S, ..] into past [B, .., L, ..] along

@@ -88,6 +88,32 @@ Value* axis_counts(Emit& b, const Window& w, size_t i, const Dim& extent, bool w
   return b.reshape(fold_windows(b, ScalarOp::kAdd, ones, axis), {out});
 }
 
+Shape plane_of(Shape shape) {
+  shape[0] = shape[1] = Dim(1);
+  return shape;
+}
+
+// The same for all axes at once where padding depends on sizes: pools a plane of ones that is padded
+// likewise, by ones where padding counts.
+Value* plane_counts(Emit& b, Window w, const Shape& shape, bool with_padding, DType type) {
+  size_t rank = shape.size();
+  std::vector<Dim> one_low(rank, Dim(0)), one_high = one_low, low = one_low, high = one_low;
+  for (size_t i = 0; i + 2 < rank; ++i) {
+    low[i + 2] = w.moved_low[i] + Dim(w.low[i]);
+    high[i + 2] = w.moved_high[i] + Dim(w.high[i]);
+    if (!with_padding) continue;
+    one_low[i + 2] = w.automatic ? low[i + 2] : Dim(w.asked_low[i]);
+    one_high[i + 2] = w.automatic ? high[i + 2] : Dim(w.asked_high[i]);
+    low[i + 2] = low[i + 2] - one_low[i + 2];
+    high[i + 2] = high[i + 2] - one_high[i + 2];
+  }
+  Value* one = b.scalar(type, 1);
+  Value* ones = b.pad(b.full(plane_of(shape), one), one_low, one_high, one);
+  w.low.assign(w.low.size(), 0);
+  w.high = w.low;
+  return fold_windows(b, ScalarOp::kAdd, b.pad(ones, low, high, b.scalar(type, 0)), w);
+}
+
 void import_average_pool(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
@@ -99,13 +125,8 @@ void import_average_pool(Op& op) {
   Value* count = nullptr;
   size_t spatial = w.kernel.size();
   if (x != original) {
-    // Padding that depends on sizes: count by pooling a plane of ones that went the same way.
-    Shape plane = original->type.shape;
-    plane[0] = plane[1] = Dim(1);
-    Value* ones = b.full(plane, b.scalar(type, 1));
-    Window plane_window = read_window(op, ones, {}, with_padding ? 1 : 0);
-    count = fold_windows(b, ScalarOp::kAdd, ones, plane_window);
-    return op.output(0, b.div(sum, count));
+    count = plane_counts(b, w, original->type.shape, with_padding, type);
+    return op.output(0, b.div(sum, b.reshape(count, plane_of(sum->type.shape))));
   }
   for (size_t i = 0; i < spatial; ++i) {
     Value* counts = axis_counts(b, w, i, x->type.shape[i + 2], with_padding, type, sum->type.shape[i + 2]);

@@ -36,6 +36,13 @@ Value* reduce_l2(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep)
   if (is_float(x->type.dtype)) return b.unary(ScalarOp::kSqrt, sum);
   return b.cast(b.unary(ScalarOp::kSqrt, b.cast(sum, DType::kF64)), x->type.dtype);
 }
+// An operator on floats, for integers by way of f64.
+template <Reduction kReduction>
+Value* in_floats(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep) {
+  DType type = x->type.dtype;
+  if (is_float(type)) return kReduction(b, x, axes, keep);
+  return b.cast(kReduction(b, b.cast(x, DType::kF64), axes, keep), type);
+}
 Value* reduce_log_sum(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep) {
   return b.unary(ScalarOp::kLog, b.reduce(ScalarOp::kAdd, x, axes, keep));
 }
@@ -170,8 +177,8 @@ constexpr OpRow kRows[] = {
     {kOnnx, "ReduceProd", 1, kLatest, import_reduce<reduce_prod>},
     {kOnnx, "ReduceL1", 1, kLatest, import_reduce<reduce_l1>},
     {kOnnx, "ReduceL2", 1, kLatest, import_reduce<reduce_l2>},
-    {kOnnx, "ReduceLogSum", 1, kLatest, import_reduce<reduce_log_sum>},
-    {kOnnx, "ReduceLogSumExp", 1, kLatest, import_reduce<reduce_log_sum_exp>},
+    {kOnnx, "ReduceLogSum", 1, kLatest, import_reduce<in_floats<reduce_log_sum>>},
+    {kOnnx, "ReduceLogSumExp", 1, kLatest, import_reduce<in_floats<reduce_log_sum_exp>>},
     {kOnnx, "ReduceSumSquare", 1, kLatest, import_reduce<reduce_sum_square>},
     {kOnnx, "ArgMax", 1, kLatest, import_arg<true>},
     {kOnnx, "ArgMin", 1, kLatest, import_arg<false>},

@@ -216,21 +216,20 @@ Activation make_activation(const std::string& name, std::vector<double>& alphas,
   return a;
 }
 
-void check_operands(const Operands& o, const Recurrence& r, int64_t directions) {
-  auto expect = [](Value* v, const char* what, const Shape& shape) {
-    if (!v) return;
-    bool fits = v->type.shape.size() == shape.size();
-    for (size_t i = 0; fits && i < shape.size(); ++i)
-      fits = !shape[i].is_const() || v->type.shape[i] == shape[i];
-    if (!fits) fail("The {} ({}) should be [{}].", what, v->type.text(), shape_text(shape));
+// The operands with the shapes that they need to have.
+void fit_operands(Emit& b, Operands& o, const Recurrence& r, int64_t directions) {
+  auto expect = [&](Value*& v, const char* what, const Shape& shape) {
+    if (v) v = fitted(b, v, what, shape);
   };
   if (o.x->type.rank() != 3) fail("The input ({}) does not have three dimensions.", o.x->type.text());
+  if (o.w->type.rank() == 3 && o.w->type.shape[2].is_const()) o.x = b.adapt(o.x, 2, o.w->type.shape[2]);
   Dim d(directions), h(r.hidden), rows(r.gates * r.hidden);
   expect(o.w, "weights", {d, rows, o.x->type.shape[2]});
   expect(o.r, "recurrent weights", {d, rows, h});
   expect(o.bias, "bias", {d, Dim(2 * r.gates * r.hidden)});
   expect(o.peephole, "peephole weights", {d, Dim(3 * r.hidden)});
-  for (Value* v : o.initial) expect(v, "initial state", {d, o.x->type.shape[1], h});
+  for (Value*& v : o.initial) expect(v, "initial state", {d, o.x->type.shape[1], h});
+  expect(o.lengths, "sequence lengths", {o.x->type.shape[1]});
 }
 
 void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, size_t states, Step step) {
@@ -242,9 +241,9 @@ void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, s
   int64_t directions = direction == "bidirectional" ? 2 : 1;
   bool batch_first = op.i("layout", 0) != 0;
   Operands o{op.tensor(0), op.tensor(1), op.tensor(2), nullptr, nullptr, {}, nullptr};
-  if (o.r->type.rank() != 3 || !o.r->type.shape[2].is_const())
+  if (o.r->type.rank() != 3 || (!o.r->type.shape[2].is_const() && !op.has_attr("hidden_size")))
     fail("The recurrent weights ({}) have no known size.", o.r->type.text());
-  r.hidden = op.i("hidden_size", o.r->type.shape[2].value());
+  r.hidden = op.i("hidden_size", o.r->type.shape[2].is_const() ? o.r->type.shape[2].value() : 0);
   if (r.hidden < 1 || r.hidden > (1 << 24)) fail("Attribute 'hidden_size' ({}) is out of range.", r.hidden);
   r.clip = op.f("clip", 0);
   o.bias = op.has(3) ? op.tensor(3) : nullptr;
@@ -257,7 +256,7 @@ void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, s
   }
   if (states == 2 && op.has(7)) o.peephole = op.tensor(7);
   if (batch_first && o.x->type.rank() == 3) o.x = b.transpose(o.x, {1, 0, 2});
-  check_operands(o, r, directions);
+  fit_operands(b, o, r, directions);
   std::vector<std::string> names = op.strings("activations");
   std::vector<double> alphas = op.floats("activation_alpha"), betas = op.floats("activation_beta");
   while (names.size() < defaults.size() * static_cast<size_t>(directions)) {

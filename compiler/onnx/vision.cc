@@ -118,8 +118,13 @@ void import_grid_sample(Op& op) {
     fail("Attribute 'padding_mode' ('{}') must be zeros, border or reflection.", s.padding);
   size_t rank = x->type.shape.size();
   if (rank < 3 || rank > 5 || grid->type.shape.size() != rank ||
-      !grid->type.shape.back().is_const(static_cast<int64_t>(rank) - 2))
+      (grid->type.shape.back().is_const() &&
+       !grid->type.shape.back().is_const(static_cast<int64_t>(rank) - 2)))
     fail("The grid ({}) does not match the operand ({}).", grid->type.text(), x->type.text());
+  Shape fitting = grid->type.shape;
+  fitting.front() = x->type.shape.front();
+  fitting.back() = Dim(static_cast<int64_t>(rank) - 2);
+  grid = fitted(b, grid, "grid", fitting);
   Shape extents(x->type.shape.begin() + 2, x->type.shape.end());
   Shape result(grid->type.shape.begin() + 1, grid->type.shape.end() - 1);
   Dim points = product(result), batch = x->type.shape[0], channels = x->type.shape[1];

@@ -83,6 +83,7 @@ Window read_window(Op& op, Value*& x, std::vector<int64_t> kernel, double fill) 
   bool ceil = op.i("ceil_mode", 0) != 0;
   std::vector<int64_t> pads = window_ints(op, "pads", 2 * spatial, 0, -(int64_t{1} << 30));
   bool same = mode == "SAME_UPPER" || mode == "SAME_LOWER";
+  w.automatic = same;
   if (mode == "VALID" || same) pads.assign(2 * spatial, 0);
   std::vector<Dim> explicit_low(spatial + 2, Dim(0)), explicit_high = explicit_low;
   for (size_t i = 0; i < spatial; ++i) {
@@ -98,6 +99,8 @@ Window read_window(Op& op, Value*& x, std::vector<int64_t> kernel, double fill) 
     known = padding.low.is_const() && padding.high.is_const();
     w.low.push_back(known ? padding.low.value() : 0);
     w.high.push_back(known ? padding.high.value() : 0);
+    w.moved_low.push_back(known ? Dim(0) : padding.low);
+    w.moved_high.push_back(known ? Dim(0) : padding.high);
     if (known) continue;
     explicit_low[i + 2] = padding.low;
     explicit_high[i + 2] = padding.high;

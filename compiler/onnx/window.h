@@ -10,6 +10,10 @@ struct Window {
   std::vector<int64_t> kernel, strides, dilations, low, high;
   // What was asked for, before ceil_mode or symbolic sizes moved padding: AveragePool counts by it.
   std::vector<int64_t> asked_low, asked_high;
+  // Padding that depends on a symbolic size, which the operand has been given (0 elsewhere). All of it was
+  // asked for by auto_pad; ceil_mode adds to the end.
+  std::vector<Dim> moved_low = {}, moved_high = {};
+  bool automatic = false;
 };
 
 // Reads the attributes. `kernel`: the weight's window, or empty to read kernel_shape. `x` becomes the operand

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Small graphs that ternc or tern once got wrong, against ONNX Runtime: what onnx_random.py found, cut down.
+
+    onnx_found.py [NAME…] [--targets cpu:x86_64_v3] [--driver cpu]
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
+
+import numpy as np  # noqa: E402
+from onnx_random import problem  # noqa: E402
+from random_graph import Graph  # noqa: E402
+
+CASES = {}
+
+
+def case(opset=17):
+    def add(build):
+        CASES[build.__name__] = build, opset
+        return build
+
+    return add
+
+
+class Case(Graph):
+    """A graph whose inputs' dimensions are stated: a name is a symbol."""
+
+    def given(self, dims, sizes=None, dtype="f4", low=None, high=None):
+        name = self.fresh()
+        sizes = [(sizes or {}).get(d, d) for d in dims]
+        self.values[name] = self.array(sizes, dtype, low, high)
+        self.inputs.append((name, list(dims)))
+        return name
+
+    def chance(self, p):
+        return p >= 0.5
+
+
+# -- dimensions that an operator needs to be equal, of which one is a symbol
+
+
+@case()
+def scatter_elements_of_symbols(g):
+    x, indices = g.given(["N", 16], {"N": 9}), g.given(["M", "K"], {"M": 2, "K": 16}, "i4", 0, 8)
+    g.node("ScatterElements", [x, indices, g.given([2, 16])], axis=0, reduction="add")
+
+
+@case()
+def scatter_nd_of_symbols(g):
+    g.node("ScatterND", [g.given([9, 3, 5]), g.given(["K", "D"], {"K": 4, "D": 2}, "i8", 0, 2), g.given(["M", 5], {"M": 4})], reduction="add")
+
+
+@case()
+def gather_nd_batches_of_symbols(g):
+    g.node("GatherND", [g.given(["N", 5, 3], {"N": 4}), g.given(["M", 2, 1], {"M": 4}, "i8", 0, 4)], batch_dims=1)
+
+
+@case()
+def recurrence_of_symbols(g):
+    x, w = g.given(["T", "B", "I"], {"T": 5, "B": 2, "I": 3}), g.given(["D", 16, 3], {"D": 1}, low=-1, high=1)
+    state = [g.given([1, "M", 4], {"M": 2}), g.given([1, 2, "H"], {"H": 4})]
+    lengths = g.given(["L"], {"L": 2}, "i4", 1, 5)
+    g.node("LSTM", [x, w, g.operand([1, 16, 4], constant=1), g.given([1, "R"], {"R": 32}), lengths, *state], outputs=3, hidden_size=4)
+
+
+@case()
+def grid_of_symbols(g):
+    g.node("GridSample", [g.given(["N", 3, 5, 6], {"N": 2}), g.given(["M", 4, 3, "D"], {"M": 2, "D": 2}, low=-1, high=1)])
+
+
+# -- operators
+
+
+@case()
+def average_pool_counts_asked_padding_alone(g):
+    how = dict(kernel_shape=[3, 2], pads=[1, 0, 0, 1], strides=[1, 3], ceil_mode=1)
+    for include in (0, 1):
+        g.node("AveragePool", [g.given(["N", 7, "H", "W"], {"N": 2, "H": 16, "W": 5})], count_include_pad=include, **how)
+
+
+@case()
+def same_average_pool_of_symbols(g):
+    for include in (0, 1):
+        how = dict(kernel_shape=[3, 2], auto_pad="SAME_UPPER", strides=[2, 3], count_include_pad=include)
+        g.node("AveragePool", [g.given(["N", 7, "H", "W"], {"N": 2, "H": 16, "W": 5})], **how)
+
+
+@case()
+def logarithms_of_integer_sums(g):
+    g.node("ReduceLogSumExp", [g.given([3, 4], dtype="i8", low=0, high=9)], axes=[1])
+    g.node("ReduceLogSum", [g.given([3, 4], dtype="i4", low=1, high=9)], axes=[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--targets", default="cpu:x86_64_v3")
+    parser.add_argument("--driver", default="cpu")
+    options = parser.parse_args()
+    options.ternc = []
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.names or CASES:
+            build, opset = CASES[name]
+            g = Case(np.random.default_rng(1), opset)
+            build(g)
+            found = problem(*g.model(), Path(folder), options)
+            wrong += found is not None
+            if found:
+                print(f"{name}: {found}", flush=True)
+    print(f"{len(options.names or CASES)} graphs, {wrong} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TERN_CACHE_DIR", str(Path(tempfile.gettempdir()) / "tern-random-cache"))
+    sys.exit(main())
