@@ -145,7 +145,9 @@ class NaiveContraction {
                    root_.ints("strides")[d - 2],
                    root_.ints("low")[d - 2],
                    root_.ints("dilations")[d - 2],
-                   root_.ints("lhs_dilations")[d - 2]};
+                   root_.ints("lhs_dilations")[d - 2],
+                   false,
+                   root_.ints("high")[d - 2]};
     }
     const Dim channels = w_shape[1];
     const int64_t groups = root_.int_attr("groups");
@@ -153,7 +155,7 @@ class NaiveContraction {
     const bool filled = root_.find("pad_value");
     for (size_t d = 2; d < index.size() && filled; ++d) {
       g.axes[d].extent = g.axes[d].extent + Dim(root_.ints("low")[d - 2] + root_.ints("high")[d - 2]);
-      g.axes[d].low = 0;
+      g.axes[d].low = g.axes[d].high = 0;
     }
     return window_loops(
         g, index, vector_dim, emitter.dispatch(), [&](Index at, Index tap) -> std::vector<Stmt> {

@@ -16,7 +16,7 @@ struct Loop {
 };
 
 bool is_trivial(const WindowAxis& a) {
-  return a.window == 1 && a.stride == 1 && a.low == 0 && a.lhs_dilation == 1;
+  return a.window == 1 && a.stride == 1 && a.low == 0 && a.high <= 0 && a.lhs_dilation == 1;
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ struct WindowAxis {
   int64_t window = 1, stride = 1, low = 0, dilation = 1;
   int64_t lhs_dilation = 1;  // the operand's elements stand this far apart, zeros between
   bool inside = false;       // every tap of every output is an element of the operand
+  int64_t high = 0;          // padding at the end
 };
 struct WindowGeometry {
   std::vector<WindowAxis> axes;

@@ -83,7 +83,7 @@ class WindowNest {
     WindowGeometry g;
     for (size_t d = 0; d < rank; ++d) {
       g.axes.push_back({root_.operand()->type.shape[d], root_.ints("window")[d], root_.ints("strides")[d],
-                        root_.ints("low")[d], root_.ints("dilations")[d], 1, false});
+                        root_.ints("low")[d], root_.ints("dilations")[d], 1, false, root_.ints("high")[d]});
       WindowAxis& a = g.axes.back();
       const Dim& outputs = root_.result()->type.shape[d];
       if (a.low == 0 && a.extent.is_const() && outputs.is_const())

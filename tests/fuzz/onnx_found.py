@@ -97,6 +97,18 @@ def logarithms_of_integer_sums(g):
     g.node("ReduceLogSum", [g.given([3, 4], dtype="i4", low=1, high=9)], axes=[1])
 
 
+@case()
+def one_tap_padded_at_its_end(g):
+    x = g.given([2, 1, 5, 5], dtype="u1", low=1, high=99)
+    g.node("ConvInteger", [x, g.operand([1, 1, 1, 1], "i1", constant=1)], pads=[1, 0, 0, 1])
+    g.node("Conv", [g.given([1, 3, 4, 5, 6]), g.operand([3, 1, 1, 1, 1], constant=1)], pads=[0, 0, 0, 1, 0, 2], group=3)
+
+
+@case()
+def einsum_to_a_scalar(g):
+    g.node("Einsum", [g.given([2, 1]), g.operand([2, 1], constant=1)], equation="ij,ij")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")

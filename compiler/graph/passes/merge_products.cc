@@ -100,7 +100,7 @@ class ProductMerger {
 
   void take_bias(Product& p, const Block& block) const {
     const Use* use = only_use(p.end, block);
-    if (use && use->node->kind == OpKind::kReshape &&
+    if (use && use->node->kind == OpKind::kReshape && use->node->result()->type.rank() > 0 &&
         use->node->result()->type.shape.back() == Dim(p.columns()))
       use = only_use(use->node->result(), block);
     if (!use) return;
