@@ -196,7 +196,9 @@ void Importer::add_inputs(Scope& scope) {
   }
   for (const auto& [name, dims] : options_.shapes) {
     if (!known.count(name))
-      diagnostics_.add(error("--shape names the input '{}', which the model does not have.", name));
+      diagnostics_.add(
+          error("--shape names the input '{}', which the model does not have; its inputs are '{}'.", name,
+                fmt::join(known, "', '")));
   }
   const auto check_dim = [&](const std::string& name) {
     if (dim_names_.count(name)) return;

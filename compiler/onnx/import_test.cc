@@ -178,7 +178,8 @@ TEST_CASE("a dimension given by --shape replaces the symbol everywhere") {
   CHECK(graph->body.results[0]->type.text() == "f32[2,5]");
   CHECK(graph->symbols.empty());
   options.shapes["z"] = {1};
-  CHECK(contains(errors(m, options), "--shape names the input 'z', which the model does not have."));
+  CHECK(contains(errors(m, options),
+                 "--shape names the input 'z', which the model does not have; its inputs are 'x'."));
   options.shapes.erase("z");
   options.shapes["x"] = {2};
   CHECK(contains(errors(m, options), "--shape gives the input 'x' 1 dimensions; the model states 2."));

@@ -119,6 +119,20 @@ int exit_code(CompileStatus status) {
   }
 }
 
+// What would only be seen after the work is done; 0, or the exit code.
+int check_output(const Options& options, const std::string& output) {
+  std::error_code ignored;
+  if (!options.output.empty() && std::filesystem::equivalent(options.input, output, ignored))
+    return fail(kUsage, fmt::format("The output '{}' is the model itself.", output));
+  const std::filesystem::path folder = std::filesystem::path(output).parent_path();
+  if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
+    return fail(kFileError, fmt::format("The output file '{}' cannot be written: there is no folder '{}'.",
+                                        output, folder.string()));
+  if (std::filesystem::is_directory(output, ignored))
+    return fail(kFileError, fmt::format("The output path '{}' is a folder.", output));
+  return 0;
+}
+
 // To standard output, or to the file that --explain names.
 Status write_explanation(const Options& options, const CompileResult& result) {
   if (options.explain.empty()) return Ok{};
@@ -201,6 +215,10 @@ int run(Options& options) {
   if (!std::filesystem::exists(options.input))
     return fail(kFileError, fmt::format("The model '{}' is not there.", options.input));
   if (options.compile.check_only) return check(options);
+  const std::string output = options.output.empty()
+                                 ? std::filesystem::path(options.input).replace_extension(".tern").string()
+                                 : options.output;
+  if (const int refused = check_output(options, output)) return refused;
 
   Progress progress;
   options.compile.progress = [&](std::string_view phase, double done) { progress.show(phase, done); };
@@ -210,9 +228,6 @@ int run(Options& options) {
   for (const std::string& warning : diagnostics.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (!diagnostics.ok() || !result.file) return fail(exit_code(result.status), diagnostics.text());
-  const std::string output = options.output.empty()
-                                 ? std::filesystem::path(options.input).replace_extension(".tern").string()
-                                 : options.output;
   const Status explained = write_explanation(options, result);
   if (!explained.ok()) return fail(kFileError, explained.error().text());
   const Status written = result.file->write(output);

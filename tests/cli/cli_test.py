@@ -123,6 +123,17 @@ def test_what_a_new_user_tries(folder):
         assert code == expected and said in text, f"{code} {text}"
 
 
+def test_output_path_is_checked_first(folder):
+    model = small(folder)
+    before = model.read_bytes()
+    code, text = invoke(tools.TERNC, model, "-o", model)
+    assert code == 2 and "is the model itself" in text and model.read_bytes() == before, text
+    code, text = invoke(tools.TERNC, model, "-o", folder)
+    assert code == 4 and "is a folder" in text, text
+    code, text = invoke(tools.TERNC, model, "-o", Path(folder) / "absent" / "m.tern")
+    assert code == 4 and "there is no folder" in text, text
+
+
 def test_library_from_python(folder):
     """What benchmarks/peers/tern.py declares is what tern.h declares."""
     library = tools.BUILD / "lib" / "libtern.so"
