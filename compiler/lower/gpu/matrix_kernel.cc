@@ -97,7 +97,8 @@ class Builder {
     const auto fetch_step = [&](const Expr& step, const Expr& when) {
       when ? w.when(when, [&] { fetch(w, step); }) : fetch(w, step);
     };
-    fetch_step(group_ ? group_ : int_const(0), steps_ < s_.groups ? less(group_, int_const(steps_)) : nullptr);
+    fetch_step(group_ ? group_ : int_const(0),
+               steps_ < s_.groups ? less(group_, int_const(steps_)) : nullptr);
     compute_rows(w);
     w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
       for (int stage = 0; stage < together; ++stage) {
@@ -146,19 +147,19 @@ class Builder {
     w.emit(kernel::barrier());
   }
 
-  // ---- A: a thread copies the same chunk column of every row that it copies.
+  // ---- A: a thread copies the same chunk column of every row that it copies. Rows beyond the last one are
+  // that one again, so that no load is chosen between: nothing is stored of what they make.
 
   void prepare_rows(LoopWriter& w) {
     chunk_ = w.let("chunk", rem(copier_, a_chunks_));
     const Expr first = w.let("copy_row", div(copier_, a_chunks_));
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr row = r == 0 ? first : plus(first, int_const(r * a_rows_));
+      const bool all = row_exists(row, m_dim_, s_.block_m, params_) == nullptr && s_.block_m % a_rows_ == 0;
+      const Expr m = plus(m0_, row);
       Stmts lets;
-      rows_.push_back({row, o_.a_row(plus(m0_, row), lets)});
+      rows_.push_back({row, o_.a_row(all ? m : w.let("row_read", kernel::min(m, last_row())), lets)});
       for (Stmt& let : lets) w.emit(std::move(let));
-      Expr exists = row_exists(plus(m0_, row), m_dim_, s_.block_m, params_);
-      if (s_.block_m % a_rows_ != 0) exists = both(exists, less(row, int_const(s_.block_m)));
-      exists_.push_back(exists ? w.let("row_exists", exists) : nullptr);
     }
   }
 
@@ -198,7 +199,7 @@ class Builder {
     for (int e = 0; e < kChunk; ++e) {
       const Expr ke = plus(k, int_const(e));
       Expr value = o_.a_element(rows_[r].state, ke);
-      const Expr here = both(exists_[r], ragged ? less(ke, int_const(k_)) : nullptr);
+      const Expr here = ragged ? less(ke, int_const(k_)) : nullptr;
       if (here) value = kernel::select(here, value, kernel::float_const(0.0, o_.dtype));
       elements.push_back(w.let("element", value));
     }
@@ -219,8 +220,7 @@ class Builder {
       Expr value;
       if (o_.a_chunk) {
         const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
-        value =
-            chunk(w, o_.a_buffer, at.index, both(both(exists_[r], in_depth), at.exists), at.read_of(kChunk));
+        value = chunk(w, o_.a_buffer, at.index, both(in_depth, at.exists), at.read_of(kChunk));
       } else {
         value = gathered(w, r, k, ragged);
       }
@@ -382,10 +382,12 @@ class Builder {
     const Expr m = w.let("m", plus(m0_, plus(times(part_m, int64_t{kSide} * s_.tiles_m()),
                                              plus(int_const(i * kSide), inner))));
     const Expr n = w.let("n", plus(n0_, column));
-    Expr exists = row_exists(m, m_dim_, s_.block_m, params_);
+    const Expr kept = row_exists(m, m_dim_, s_.block_m, params_);
+    Expr exists;
     if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
     if (last) exists = both(exists, less(q, int_const(vectors)));
-    finish_columns(w, o_, exists, m, n, n_, kVector, [&] {
+    const Expr m_read = kept ? w.let("m_read", kernel::min(m, last_row())) : m;
+    const auto value = [&] {
       Expr sum;
       for (int part = 0; part < s_.warps_k; ++part) {
         const Expr warp =
@@ -395,8 +397,11 @@ class Builder {
         sum = sum ? kernel::add(sum, value) : value;
       }
       return w.let("sum", sum);
-    });
+    };
+    finish_columns(w, o_, exists, m_read, n, n_, kVector, value, kept);
   }
+
+  Expr last_row() const { return kernel::sub(params_.expr(m_dim_), int_const(1)); }
 
   struct Row {
     Expr row;
@@ -408,16 +413,15 @@ class Builder {
   const MmaOperands& o_;
   kernel::ParamTable& params_;
   const Expr t_;
-  int copiers_;  // threads that share a stage's copies
-  Expr copier_;  // which of them
-  Expr group_;   // null: all threads are copiers
+  int copiers_;      // threads that share a stage's copies
+  Expr copier_;      // which of them
+  Expr group_;       // null: all threads are copiers
   Expr first_step_;  // null: 0
   int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
   Expr m0_, n0_, chunk_;
   WarpPlace warp_;
   Buffer acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
   std::vector<Row> rows_;
-  std::vector<Expr> exists_;
 };
 
 }  // namespace

@@ -52,13 +52,24 @@ inline kernel::Expr columns_left(const kernel::Expr& n, int64_t columns, int wid
 }
 
 // The epilogue over `width` columns from (m, n) on, where `exists` says so (null: always); value() is their
-// sums.
+// sums. Where not `kept` (null: always) everything but the stores happens: no branch holds up what is
+// computed.
 template <typename Value>
 void finish_columns(LoopWriter& w, const MmaOperands& o, const kernel::Expr& exists, const kernel::Expr& m,
-                    const kernel::Expr& n, int64_t columns, int width, const Value& value) {
+                    const kernel::Expr& n, int64_t columns, int width, const Value& value,
+                    const kernel::Expr& kept = nullptr) {
   const auto store = [&] {
     const kernel::Expr sums = value();
-    for (kernel::Stmt& s : o.finish(m, n, sums, width, columns_left(n, columns, width))) w.emit(std::move(s));
+    for (kernel::Stmt& s : o.finish(m, n, sums, width, columns_left(n, columns, width))) {
+      using Kind = kernel::StmtKind;
+      const bool stores =
+          s->kind == Kind::kStore || s->kind == Kind::kIf || s->kind == Kind::kFor || s->kind == Kind::kBlock;
+      if (kept && stores) {
+        w.when(kept, [&] { w.emit(std::move(s)); });
+      } else {
+        w.emit(std::move(s));
+      }
+    }
   };
   if (exists) {
     w.when(exists, store);
