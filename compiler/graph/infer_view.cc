@@ -61,6 +61,7 @@ Types infer_slice(const Node& node) {
     if (sizes[i].is_const(0)) continue;
     const Dim last = starts[i] + (sizes[i] - Dim(1)) * Dim(steps[i]);
     for (const Dim& at : {starts[i], last}) {
+      if (!sizes[i].is_const() && at == Dim(0)) continue;  // nothing may be read, of an axis without elements
       const Dim room = in.shape[i] - at;
       if ((at.is_const() && at.value() < 0) || (room.is_const() && room.value() <= 0))
         return error("'slice' of {} reads position {} of axis {}, outside [0, {}).", in.text(), at.text(), i,

@@ -205,8 +205,7 @@ class Contraction {
     o.b_buffer = r_.pack(packed, encoding);
     const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns,
                   depth = words() ? (p_.k.value() + 1) / 2 : steps_.value();
-    const Expr first =
-        p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(panels * depth * kPanelColumns));
+    const Expr first = p_.b_start(b_, panels * depth * kPanelColumns);
     o.b_index = [=](const Expr& column, const Expr& step) {
       const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
                  inside = kernel::index_rem(column, int_const(kPanelColumns));
@@ -242,9 +241,7 @@ class Contraction {
     out.table = r_.pack_parameter(0, [&] { return r_.chains->table; });
     out.codes = r_.pack_parameter(1, [&] { return r_.chains->codes; });
     const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
-    const Expr first = p_.b_batches == 1
-                           ? int_const(0)
-                           : kernel::mul(b_, int_const(panels * (kPanelColumns / kChainColumns)));
+    const Expr first = p_.b_start(b_, panels * (kPanelColumns / kChainColumns));
     out.group = [=](const Expr& n) {
       return kernel::add(first, kernel::index_div(n, int_const(kChainColumns)));
     };

@@ -79,6 +79,16 @@ ContractionProblem dot_problem(const Node& dot, kernel::ParamTable& param_table,
     const int64_t k = p.k.value(), n = p.n.value();
     p.b_batches = product(Shape(b.begin(), b.end() - 2)).value();
     p.b_element = [k, n](int64_t at, int64_t kk, int64_t column) { return (at * k + kk) * n + column; };
+    const Shape own(b.begin(), b.end() - 2);
+    if (own != batch) {  // some axes of the batch share their matrices
+      p.b_batch = [=](const Expr& at) {
+        const Index index = delinearize(at, batch, *params);
+        Expr which = int_const(0);
+        for (size_t d = 0; d < own.size(); ++d)
+          if (!own[d].is_const(1)) which = kernel::add(kernel::mul(which, int_const(own[d].value())), index[d]);
+        return which;
+      };
+    }
   }
   return p;
 }

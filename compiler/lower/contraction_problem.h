@@ -21,6 +21,11 @@ struct ContractionProblem {
   std::function<Index(const Expr& b, const Expr& k, const Expr& n)> b_index;
   std::function<int64_t(int64_t b, int64_t k, int64_t n)> b_element;  // constant B: flat index
   int64_t b_batches = 1;                                              // 1: all batches share B
+  std::function<Expr(const Expr& b)> b_batch = [](const Expr& b) { return b; };  // which of them batch b reads
+  // Where the B of batch b begins, when one takes `size`.
+  Expr b_start(const Expr& b, int64_t size) const {
+    return b_batches == 1 ? kernel::int_const(0) : kernel::mul(b_batch(b), kernel::int_const(size));
+  }
   bool windows = false;                                               // A must be gathered by gather_windows
   ConvGeometry geometry;
 };

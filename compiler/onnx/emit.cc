@@ -246,6 +246,9 @@ Value* Emit::dot(Value* a, Value* b, DType accumulate) {
   if (rank < 2 || b->type.shape.size() != rank)
     fail("A matrix product needs operands of equal rank of at least 2, given {} and {}.", a->type.text(),
          b->type.text());
+  // The known one of two depths is kept: weights stay constants.
+  if (b->type.shape[rank - 2].is_const())
+    a = adapt(a, static_cast<int64_t>(rank) - 1, b->type.shape[rank - 2]);
   b = adapt(b, static_cast<int64_t>(rank) - 2, a->type.shape[rank - 1]);
   for (size_t i = 0; i + 2 < rank; ++i) {
     Dim x = a->type.shape[i], y = b->type.shape[i];

@@ -22,6 +22,9 @@
 namespace tern::onnx {
 
 class Importer;
+// Whether the dimension is computed from an element of a value, not from the inputs' shapes alone.
+bool depends_on_data(graph::Graph& graph, const Dim& dim);
+
 class Op;
 
 // One operator over a range of its domain's opset versions.

@@ -1,5 +1,9 @@
 // ai.onnx.ml: what classical pipelines put around a network.
+#include <cmath>
+
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/onnx/trees.h"
 
 namespace tern::onnx {
 
@@ -31,7 +35,205 @@ void import_scaler(Op& op) {
   op.output(0, x);
 }
 
+// [N, C] times coefficients [rows, C], plus intercepts.
+Value* linear_scores(Op& op, int64_t rows) {
+  Emit& b = op.b;
+  Value* x = b.cast(op.tensor(0), DType::kF32);
+  if (x->type.rank() == 1) x = b.unsqueeze(x, {0});
+  std::vector<double> coefficients = op.floats("coefficients"), intercepts = op.floats("intercepts");
+  auto count = static_cast<int64_t>(coefficients.size());
+  if (x->type.rank() != 2 || rows < 1 || count % rows != 0 || count == 0)
+    fail("{} coefficients do not make {} rows for {}.", count, rows, x->type.text());
+  x = b.adapt(x, 1, Dim(count / rows));
+  Value* y = b.dot(x, b.transpose(b.floats(DType::kF32, coefficients, {rows, count / rows}), {1, 0}));
+  return intercepts.empty() ? y : b.add(y, b.floats(DType::kF32, intercepts));
+}
+
+void import_linear_regressor(Op& op) {
+  op.output(0, post_transform(op.b, linear_scores(op, op.i("targets", 1)), op.s("post_transform", "NONE")));
+}
+
+void import_linear_classifier(Op& op) {
+  Emit& b = op.b;
+  op.ignore({"multi_class"});
+  size_t labels = std::max(op.ints("classlabels_ints").size(), op.strings("classlabels_strings").size());
+  size_t intercepts = op.floats("intercepts").size();
+  Value* scores = linear_scores(op, static_cast<int64_t>(intercepts ? intercepts : labels));
+  std::string transform = op.s("post_transform", "NONE");
+  if (scores->type.shape[1].is_const(1)) {
+    Value* second = b.compare(ScalarOp::kGt, b.squeeze(scores, {1}), transform == "LOGISTIC" ? 0.5 : 0.0);
+    op.output(0, labels_of(op, b.cast(second, DType::kI64), "classlabels_ints", "classlabels_strings"));
+    if (labels == 2)
+      scores = two_scores(b, post_transform(b, scores, transform), SecondClass::kComplement, transform);
+    return op.output(1, scores);
+  }
+  Value* best = b.emit(OpKind::kArgReduce, {scores},
+                       {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+  op.output(0, labels_of(op, best, "classlabels_ints", "classlabels_strings"));
+  op.output(1, post_transform(b, scores, transform));
+}
+
+void import_normalizer(Op& op) {
+  Emit& b = op.b;
+  Value* x = b.cast(op.tensor(0), DType::kF32);
+  std::string norm = op.s("norm", "MAX");
+  std::vector<int64_t> last = {x->type.rank() - 1};
+  Value* size = nullptr;
+  if (norm == "MAX") size = b.reduce(ScalarOp::kMax, x, last, true);
+  if (norm == "L1") size = b.reduce(ScalarOp::kAdd, b.unary(ScalarOp::kAbs, x), last, true);
+  if (norm == "L2") size = b.unary(ScalarOp::kSqrt, b.reduce(ScalarOp::kAdd, b.mul(x, x), last, true));
+  if (!size) fail("Attribute 'norm' ('{}') must be MAX, L1 or L2.", norm);
+  op.output(0, b.div(x, b.select(b.compare(ScalarOp::kEq, size, 0.0), b.like(size, 1), size)));
+}
+
+void import_imputer(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  DType type = x->type.dtype;
+  Value *imputed, *missing;
+  if (is_float(type)) {
+    double replaced = op.f("replaced_value_float", 0);
+    imputed = b.floats(type, op.floats("imputed_value_floats"));
+    missing = std::isnan(replaced) ? b.unary(ScalarOp::kIsNan, x) : b.compare(ScalarOp::kEq, x, replaced);
+  } else {
+    imputed = b.cast(b.i64s(op.ints("imputed_value_int64s")), type);
+    missing = b.compare(ScalarOp::kEq, x, b.integer(type, op.i("replaced_value_int64", 0)));
+  }
+  op.ignore({"imputed_value_floats", "imputed_value_int64s", "replaced_value_float", "replaced_value_int64"});
+  if (imputed->type.shape[0].is_const(0)) fail("There is no value to put where one is missing.");
+  op.output(0, b.select(missing, imputed, x));
+}
+
+void import_one_hot_encoder(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  std::vector<int64_t> categories = op.ints("cats_int64s");
+  if (categories.empty())
+    fail("Attribute 'cats_int64s' is missing; categories that are strings are not supported.");
+  Value* wide = b.unsqueeze(b.cast(x, DType::kI64), {x->type.rank()});
+  Value* is = b.compare(ScalarOp::kEq, wide, b.i64s(categories));
+  if (op.i("zeros", 1) == 0) {
+    Value* found = b.reduce(ScalarOp::kOr, is, {x->type.rank()});
+    b.check(b.reduce(ScalarOp::kAnd, b.reshape(found, {product(found->type.shape)}), {0}),
+            fmt::format("An element is none of the categories of node '{}'.", op.node.name()));
+  }
+  op.output(0, b.cast(is, DType::kF32));
+}
+
+// Keys and values that are numbers: the value of the key that an element equals, else the default.
+void import_label_encoder(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  auto list = [&](const std::string& name, DType wanted) -> Value* {
+    std::vector<int64_t> ints = op.ints(name + "_int64s");
+    std::vector<double> floats = op.floats(name + "_floats");
+    if (!ints.empty()) return b.cast(b.i64s(ints), wanted == DType::kNone ? DType::kI64 : wanted);
+    if (!floats.empty()) return b.floats(wanted == DType::kNone ? DType::kF32 : wanted, floats);
+    TensorDataPtr data = op.tensor_attr(name + "_tensor");
+    if (!data || data->dtype() == DType::kString)
+      fail(
+          "Attributes '{}_int64s', '{}_floats' and '{}_tensor' are missing; labels that are strings are not "
+          "supported.",
+          name, name, name);
+    Value* v = b.constant(data);
+    return wanted == DType::kNone ? v : b.cast(v, wanted);
+  };
+  Value *keys = list("keys", x->type.dtype), *values = list("values", DType::kNone);
+  DType type = values->type.dtype;
+  if (keys->type.shape != values->type.shape)
+    fail("The keys ({}) and values ({}) differ in number.", keys->type.text(), values->type.text());
+  Value* fallback;
+  if (TensorDataPtr data = op.tensor_attr("default_tensor")) {
+    fallback = b.cast(b.reshape(b.constant(data), {}), type);
+  } else {
+    fallback = is_float(type) ? b.scalar(type, op.f("default_float", 0))
+                              : b.integer(type, op.i("default_int64", -1));
+  }
+  op.ignore({"default_float", "default_int64", "default_string"});
+  int64_t axis = x->type.rank();
+  Value* element = b.unsqueeze(x, {axis});
+  Value* is = b.compare(ScalarOp::kEq, element, keys);
+  if (is_float(x->type.dtype))
+    is = b.map(
+        ScalarOp::kOr,
+        {is, b.map(ScalarOp::kAnd, {b.unary(ScalarOp::kIsNan, element), b.unary(ScalarOp::kIsNan, keys)})});
+  Value* found = b.reduce(ScalarOp::kAdd, b.select(is, values, b.integer(type, 0)), {axis});
+  op.output(0, b.select(b.reduce(ScalarOp::kOr, is, {axis}), found, fallback));
+}
+
+void import_feature_vectorizer(Op& op) {
+  op.ignore({"inputdimensions"});
+  std::vector<Value*> parts;
+  for (int i = 0; i < op.input_count(); ++i) {
+    Value* x = op.b.cast(op.tensor(i), DType::kF32);
+    parts.push_back(x->type.rank() == 1 ? op.b.unsqueeze(x, {1}) : x);
+  }
+  op.output(0, op.b.concat(parts, 1));
+}
+
+Value* kernel_values(Op& op, Value* x, Value* vectors) {
+  Emit& b = op.b;
+  std::string kind = op.s("kernel_type", "LINEAR");
+  std::vector<double> p = op.floats("kernel_params", {0, 0, 0});
+  if (p.size() != 3) fail("Attribute 'kernel_params' has {} elements instead of 3.", p.size());
+  Value* product = b.dot(x, b.transpose(vectors, {1, 0}));
+  if (kind == "LINEAR") return product;
+  if (kind == "POLY") {
+    Value* base = b.add(b.mul(product, p[0]), p[1]);
+    return b.map(ScalarOp::kPow, {base, b.like(base, p[2])});
+  }
+  if (kind == "SIGMOID") return b.unary(ScalarOp::kTanh, b.add(b.mul(product, p[0]), p[1]));
+  if (kind != "RBF") fail("Attribute 'kernel_type' ('{}') must be LINEAR, POLY, RBF or SIGMOID.", kind);
+  // |x - v|^2 from its parts would cancel.
+  Value* apart = b.sub(b.unsqueeze(x, {1}), b.unsqueeze(vectors, {0}));
+  return b.unary(ScalarOp::kExp, b.mul(b.reduce(ScalarOp::kAdd, b.mul(apart, apart), {2}), -p[0]));
+}
+
+void import_svm_regressor(Op& op) {
+  Emit& b = op.b;
+  Value* x = b.cast(op.tensor(0), DType::kF32);
+  if (x->type.rank() == 1) x = b.unsqueeze(x, {0});
+  std::vector<double> coefficients = op.floats("coefficients"), vectors = op.floats("support_vectors"),
+                      rho = op.floats("rho");
+  int64_t count = op.i("n_supports", 0);
+  auto have = static_cast<int64_t>(coefficients.size());
+  if (x->type.rank() != 2 || coefficients.empty() || rho.size() != 1 || count < 0 ||
+      (count > 0 && (have != count || static_cast<int64_t>(vectors.size()) % count != 0)))
+    fail("{} coefficients and {} numbers of support vectors do not fit {} vectors.", have, vectors.size(),
+         count);
+  Value* y;
+  if (count > 0) {
+    int64_t width = static_cast<int64_t>(vectors.size()) / count;
+    x = b.adapt(x, 1, Dim(width));
+    y = b.dot(kernel_values(op, x, b.floats(DType::kF32, vectors, {count, width})),
+              b.floats(DType::kF32, coefficients, {count, 1}));
+  } else {
+    x = b.adapt(x, 1, Dim(have));
+    op.ignore({"kernel_type", "kernel_params"});
+    y = b.dot(x, b.floats(DType::kF32, coefficients, {have, 1}));
+  }
+  y = b.add(y, rho[0]);
+  if (op.i("one_class", 0) != 0) y = b.select(b.compare(ScalarOp::kGt, y, 0.0), b.like(y, 1), b.like(y, -1));
+  op.output(0, post_transform(b, y, op.s("post_transform", "NONE")));
+}
+
+void import_zip_map(Op&) {
+  fail(
+      "A sequence of maps is nothing that compiled programs support; export the classifier without it, so "
+      "that its scores are a tensor "
+      "(skl2onnx: options={{'zipmap': False}}).");
+}
+
 constexpr OpRow kRows[] = {
+    {kMl, "LinearRegressor", 1, kLatest, import_linear_regressor},
+    {kMl, "LinearClassifier", 1, kLatest, import_linear_classifier},
+    {kMl, "Normalizer", 1, kLatest, import_normalizer},
+    {kMl, "Imputer", 1, kLatest, import_imputer},
+    {kMl, "OneHotEncoder", 1, kLatest, import_one_hot_encoder},
+    {kMl, "LabelEncoder", 2, kLatest, import_label_encoder},
+    {kMl, "FeatureVectorizer", 1, kLatest, import_feature_vectorizer},
+    {kMl, "SVMRegressor", 1, kLatest, import_svm_regressor},
+    {kMl, "ZipMap", 1, kLatest, import_zip_map},
     {kMl, "Binarizer", 1, kLatest, import_binarizer},
     {kMl, "ArrayFeatureExtractor", 1, kLatest, import_array_feature_extractor},
     {kMl, "Scaler", 1, kLatest, import_scaler},

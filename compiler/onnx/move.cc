@@ -26,9 +26,11 @@ struct SliceAxis {
 };
 
 // A position counted from the end when it is negative.
-Dim from_end(Emit& b, const Dim& position, const Dim& extent) {
+Dim from_end(Emit& b, Dim position, const Dim& extent) {
   auto negative = decide(b.graph(), ScalarOp::kLt, position, Dim(0));
   if (negative) return *negative ? position + extent : position;
+  // Data may hold INT64_MIN or INT64_MAX for "all".
+  if (depends_on_data(b.graph(), position)) position = b.min_dim(b.max_dim(position, Dim(-kFar)), Dim(kFar));
   Dim is_negative = b.max_dim(Dim(0), b.min_dim(Dim(1), Dim(0) - position));
   return position + is_negative * extent;
 }

@@ -34,8 +34,6 @@ Value* Op::tensor(int i) {
   return value;
 }
 
-namespace {
-
 bool depends_on_data(graph::Graph& graph, const Dim& dim) {
   std::vector<std::string> symbols;
   dim.collect_symbols(symbols);
@@ -44,8 +42,6 @@ bool depends_on_data(graph::Graph& graph, const Dim& dim) {
     return info && info->origin == graph::SymbolInfo::Origin::kElement;
   });
 }
-
-}  // namespace
 
 void Op::output(int i, Value* value) {
   if (!wants(i)) return;

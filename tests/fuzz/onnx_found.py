@@ -105,6 +105,26 @@ def one_tap_padded_at_its_end(g):
 
 
 @case()
+def weights_that_some_axes_of_the_batch_share(g):
+    g.node("MatMul", [g.given([3, 7, 1, "N", 3], {"N": 4}), g.operand([1, 7, 1, 3, 3], constant=1)])
+    g.node("MatMul", [g.given(["B", 3, 5, 20], {"B": 2}), g.operand([1, 3, 20, 24], constant=1)])
+    g.node("MatMul", [g.given([2, 3, 4, 5, 20]), g.operand([2, 1, 4, 20, 24], constant=1)])
+
+
+@case()
+def depth_of_a_product_is_a_symbol(g):
+    g.node("MatMul", [g.given(["N", "K"], {"N": 5, "K": 20}), g.operand([20, 24], constant=1)])
+    g.node("MatMul", [g.given(["N", "Z"], {"N": 5, "Z": 0}), g.operand([0, 2], constant=1)])
+
+
+@case(13)
+def slices_to_the_far_end_at_run_time(g):
+    starts, ends = g.given([2], dtype="i8"), g.given([2], dtype="i8")
+    g.values[starts], g.values[ends] = np.array([-1, 2**63 - 1]), np.array([-(2**63), -(2**63)])
+    g.node("Slice", [g.given([17, 5, 4]), starts, ends, g.ints(1, 2), g.ints(-2, -1)])
+
+
+@case()
 def einsum_to_a_scalar(g):
     g.node("Einsum", [g.given([2, 1]), g.operand([2, 1], constant=1)], equation="ij,ij")
 

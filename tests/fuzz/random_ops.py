@@ -355,7 +355,7 @@ def slice_(g):
         ends = [max(min(e, 2**31 - 1), -(2**31)) for e in ends]
     arrays = [np.array(v, kind) for v in (starts, ends, axes, steps)]
     if g.chance(0.15):  # bounds that are only known at run time
-        g.node("Slice", [x, g.input(arrays[0]), g.input(arrays[1]), *[g.constant(a) for a in arrays[2:]]])
+        g.node("Slice", [x, g.input(arrays[0], symbols=False), g.input(arrays[1], symbols=False), *[g.constant(a) for a in arrays[2:]]])
     else:
         g.node("Slice", [x, *[g.constant(a) for a in arrays]])
 
@@ -421,7 +421,7 @@ def gather_nd(g):
     sizes = g.get(x).shape[batch : batch + depth]
     lead = [*g.get(x).shape[:batch], *g.shape(int(g.rng.integers(0, 3)), 40)]
     array = np.stack([g.array(lead, "i8", 0, max(s - 1, 0)) for s in sizes], -1)
-    g.node("GatherND", [x, g.constant(array) if g.chance(0.5) else g.input(array)], batch_dims=batch)
+    g.node("GatherND", [x, g.constant(array) if g.chance(0.5) else g.input(array, symbols=False)], batch_dims=batch)
 
 
 @step(0.8)
@@ -434,7 +434,7 @@ def scatter_nd(g):
     flat = g.rng.permutation(int(np.prod(shape[:depth])))[:count] if reduction is None else g.rng.integers(0, max(np.prod(shape[:depth]), 1), count)
     array = np.stack(np.unravel_index(flat, shape[:depth]), -1).astype(np.int64)
     update = g.operand([len(flat), *shape[depth:]], g.get(x).dtype)
-    g.node("ScatterND", [x, g.constant(array) if g.chance(0.5) else g.input(array), update], reduction=reduction)
+    g.node("ScatterND", [x, g.constant(array) if g.chance(0.5) else g.input(array, symbols=False), update], reduction=reduction)
 
 
 @step(0.8)

@@ -147,7 +147,7 @@ class ContractionSource {
                inside = kernel::index_rem(column, int_const(kPanelColumns));
     const Expr row = kernel::add(kernel::mul(panel, int_const(k)), step);
     const Expr at = kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
-    return p_.b_batches == 1 ? at : kernel::add(kernel::mul(b_, int_const(panels * k * kPanelColumns)), at);
+    return kernel::add(p_.b_start(b_, panels * k * kPanelColumns), at);
   }
 
   DispatchBuilder& dispatch_;

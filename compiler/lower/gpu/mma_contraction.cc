@@ -68,7 +68,7 @@ class Source {
     const int64_t rows = (p_.n.value() + 7) / 8 * 8, width = 8 * chunk_,
                   blocks = (p_.k.value() + width - 1) / width;
     o.b_buffer = weights;
-    o.b_first = p_.b_batches == 1 ? int_const(0) : kernel::mul(b_, int_const(blocks * rows * width));
+    o.b_first = p_.b_start(b_, blocks * rows * width);
     p_.windows ? windows(o) : rows_of_memory(o);
     o.is_constant = [this](const kernel::Buffer& b) { return dispatch_.is_constant(b); };
     o.finish = [this](const Expr& m, const Expr& n, const Expr& value, int lanes, const Expr& count) {
@@ -417,7 +417,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);
   if (panels) {
     const int64_t padded = (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
-    o.b_first = problem.b_batches == 1 ? int_const(0) : kernel::mul(at, int_const(padded * k));
+    o.b_first = problem.b_start(at, padded * k);
   } else {
     o.b_element = [&](const Expr& step, const Expr& column) {
       return emitter.address(root.operand(1), problem.b_index(at, step, column));
