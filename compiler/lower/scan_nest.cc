@@ -21,6 +21,7 @@ using kernel::Stmt;
 // Loops over all axes of the space but `axis`; body writes the loop along it.
 void serial_axis_kernel(const Region& region, LoweringContext& context, const Value* space_value, size_t axis,
                         const std::vector<int>& order, const std::vector<AccessStrides>& accesses,
+                        const std::vector<bool>& pinned,
                         const std::function<std::vector<Stmt>(ElementEmitter&, const Index&)>& body,
                         std::string_view what) {
   const Shape& shape = space_value->type.shape;
@@ -28,7 +29,6 @@ void serial_axis_kernel(const Region& region, LoweringContext& context, const Va
   for (const int d : order) {
     if (d != static_cast<int>(axis)) others.push_back(d);
   }
-  std::vector<bool> pinned(shape.size(), false);
   const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
   DispatchBuilder dispatch(context, region);
   dispatch.set_flops(product(shape));
@@ -65,7 +65,7 @@ void serial_axis_kernel(const Region& region, LoweringContext& context, const Va
 }
 
 void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std::vector<int>& order,
-                       const std::vector<AccessStrides>& accesses) {
+                       const std::vector<AccessStrides>& accesses, const std::vector<bool>& pinned) {
   const Node& root = *region.root;
   const Value* in = root.operand();
   const Shape& shape = in->type.shape;
@@ -74,8 +74,7 @@ void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std
   for (const int d : order) {
     if (d != static_cast<int>(axis)) others.push_back(d);
   }
-  const std::vector<NestAxis> axes =
-      merge_axes(shape, others, accesses, std::vector<bool>(shape.size(), false));
+  const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
   DispatchBuilder dispatch(context, region);
   dispatch.set_flops(product(shape));
   ElementEmitter emitter(dispatch);
@@ -118,6 +117,8 @@ void lower_scan(const Region& region, LoweringContext& context) {
   std::vector<AccessStrides> accesses = in.loads;
   accesses.insert(accesses.end(), epilogue.loads.begin(), epilogue.loads.end());
   for (const Value* v : region.outputs) accesses.push_back({v, context.place(v).strides, true});
+  std::vector<bool> pinned = in.pinned;
+  for (size_t d = 0; d < pinned.size(); ++d) pinned[d] = pinned[d] || epilogue.pinned[d];
   const auto body = [&](ElementEmitter& emitter, Index index) -> std::vector<Stmt> {
     const kernel::Var acc = kernel::make_var("acc", {wide, 1}), step = kernel::make_var("step");
     const Expr n = emitter.dispatch().expr(root.operand()->type.shape[axis]);
@@ -134,7 +135,7 @@ void lower_scan(const Region& region, LoweringContext& context) {
     return {kernel::declare(acc, kernel::scalar_const(kernel::reduction_identity(op, wide))),
             kernel::loop(step, int_const(0), n, kernel::LoopKind::kSerial, std::move(inner))};
   };
-  serial_axis_kernel(region, context, out, axis, context.place(out).layout.order, accesses, body, "scan");
+  serial_axis_kernel(region, context, out, axis, context.place(out).layout.order, accesses, pinned, body, "scan");
 }
 
 void lower_arg_reduce(const Region& region, LoweringContext& context) {
@@ -155,7 +156,7 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
     order = context.place(a.value).layout.order;
     break;
   }
-  if (is_gpu(context.target().arch)) return arg_reduce_on_gpu(region, context, order, accesses);
+  if (is_gpu(context.target().arch)) return arg_reduce_on_gpu(region, context, order, accesses, reads.pinned);
   const auto body = [&](ElementEmitter& emitter, Index index) -> std::vector<Stmt> {
     const DType dtype = in->type.dtype;
     const kernel::Var best = kernel::make_var("best", {dtype, 1}), where = kernel::make_var("where"),
@@ -182,7 +183,7 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
     emitter.unbind(root.result());
     return out;
   };
-  serial_axis_kernel(region, context, in, axis, order, accesses, body, "arg_reduce");
+  serial_axis_kernel(region, context, in, axis, order, accesses, reads.pinned, body, "arg_reduce");
 }
 
 }  // namespace tern::lower

@@ -34,12 +34,14 @@ class WindowNest {
     const auto window = root_.ints("window");
     for (size_t d = 0; d < shape.size(); ++d) {
       taps *= window[d];
-      pinned[d] = window[d] != 1 || root_.ints("strides")[d] != 1 || root_.ints("low")[d] != 0 || arg_;
+      pinned[d] = window[d] != 1 || root_.ints("strides")[d] != 1 || root_.ints("low")[d] != 0 ||
+                  root_.ints("high")[d] != 0 || arg_;
     }
     const Place& in = context_.place(root_.operand());
     accesses.push_back({root_.operand(), in.strides, false});
     const RegionAccesses epilogue = collect_accesses(region_, context_, out, {root_.result()});
     accesses.insert(accesses.end(), epilogue.loads.begin(), epilogue.loads.end());
+    for (size_t d = 0; d < shape.size(); ++d) pinned[d] = pinned[d] || epilogue.pinned[d];
     for (const Value* v : region_.outputs) accesses.push_back({v, context_.place(v).strides, true});
     axes_ = merge_axes(shape, context_.place(out).layout.order, accesses, pinned);
 

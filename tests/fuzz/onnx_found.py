@@ -125,6 +125,18 @@ def slices_to_the_far_end_at_run_time(g):
 
 
 @case()
+def padded_rows_are_not_one_axis(g):
+    """What reads a padded or joined value by coordinates, along one axis for all others."""
+    for op in ("ArgMin", "CumSum", "CumSum"):
+        x = g.given(["N", 8, 2, "M"], {"N": 8, "M": 4})
+        if op == "CumSum" and g.made > 20:
+            x = g.node("Concat", [x, g.given(["N", 8, 1, "M"], {"N": 8, "M": 4})], axis=2)
+        else:
+            x = g.node("Pad", [x, g.ints(3, 0, 0, 0, 0, 2, 3, 3)], mode="edge")
+        g.node(op, [x], axis=0, keepdims=0) if op == "ArgMin" else g.node(op, [x, g.constant(np.asarray(0, np.int64))])
+
+
+@case()
 def einsum_to_a_scalar(g):
     g.node("Einsum", [g.given([2, 1]), g.operand([2, 1], constant=1)], equation="ij,ij")
 
