@@ -84,7 +84,12 @@ Result<std::vector<EvalValue>> evaluate_node(const Node& node, const std::vector
       return values;
     }
     case OpKind::kCheck:
-      if (!in[0]->as<uint8_t>()[0]) return error("{}", node.str("message"));
+      if (node.operands.empty()) {
+        TERN_ASSIGN(const int64_t holds, e.resolve(node.dims("holds")[0]));
+        if (holds == 0) return error("{}", node.str("message"));
+      } else if (!in[0]->as<uint8_t>()[0]) {
+        return error("{}", node.str("message"));
+      }
       return std::vector<EvalValue>{};
     case OpKind::kIf:
     case OpKind::kLoop:

@@ -232,7 +232,11 @@ Types infer_control(Graph& graph, const Node& node) {
     case OpKind::kOptGet:
       return infer_optional(graph, node);
     case OpKind::kCheck:
-      TERN_TRY(check_scalar(node, 0, DType::kBool));
+      if (!node.operands.empty()) {
+        TERN_TRY(check_scalar(node, 0, DType::kBool));
+      } else if (!node.find("holds") || node.dims("holds").size() != 1) {
+        return error("A 'check' has neither an operand nor one expression that holds.");
+      }
       return std::vector<Type>{};
     default:
       TERN_UNREACHABLE();

@@ -9,6 +9,7 @@ namespace {
 struct Conditions {
   std::vector<Dim> sizes;                  // not negative; zero counts as half a violation
   std::vector<std::pair<Dim, Dim>> equal;  // elements that a check compares
+  std::vector<Dim> holds;                  // of checks: not 0
 };
 
 // The dimensions whose values a small integer value holds; empty when it holds something else.
@@ -23,6 +24,7 @@ std::vector<Dim> held_dims(const Value* v) {
 }
 
 void add_check(const Node& check, Conditions& out) {
+  if (check.operands.empty()) return out.holds.push_back(check.dims("holds")[0]);
   const Node* compare = check.operand()->def;
   if (!compare || compare->kind != OpKind::kMap || compare->scalar_op() != scalar::ScalarOp::kEq) return;
   const std::vector<Dim> left = held_dims(compare->operand(0)), right = held_dims(compare->operand(1));
@@ -57,6 +59,10 @@ double violations(const Graph& graph, const Conditions& conditions) {
   for (const Dim& d : conditions.sizes) {
     const std::optional<int64_t> v = d.evaluate(value);
     if (v && *v <= 0) bad += *v < 0 ? 1 : 0.5;
+  }
+  for (const Dim& d : conditions.holds) {
+    const std::optional<int64_t> v = d.evaluate(value);
+    if (v && *v == 0) bad += 1;
   }
   for (const auto& [a, b] : conditions.equal) {
     const std::optional<int64_t> x = a.evaluate(value), y = b.evaluate(value);

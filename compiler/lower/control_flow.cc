@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/step_access.h"
 
 namespace tern::lower {
 namespace {
@@ -143,8 +144,19 @@ void name_iterations(graph::Graph& graph, LoweringContext& context) {
 void lower_check(Node& node, BlockLowering& block) {
   LoweringContext& context = block.context();
   if (!block.check_types(node) || !context.diagnostics().ok()) return;
+  if (node.operands.empty()) {
+    // In front of the commands that came last: they make no symbol, and stay one list.
+    Step step;
+    step.kind = Step::Kind::kCheck;
+    step.check = std::make_shared<CheckStep>(CheckStep{-1, node.dims("holds")[0], node.str("message")});
+    std::vector<Step>& steps = *context.steps();
+    auto at = steps.end();
+    while (at != steps.begin() && is_command(*std::prev(at))) --at;
+    steps.insert(at, std::move(step));
+    return;
+  }
   const int condition = block.condition_buffer(node.operand());
-  push(context, Step::Kind::kCheck, &Step::check, CheckStep{condition, node.str("message")});
+  push(context, Step::Kind::kCheck, &Step::check, CheckStep{condition, Dim(), node.str("message")});
 }
 
 // ---- if

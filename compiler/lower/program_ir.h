@@ -119,8 +119,10 @@ struct LoopStep {
   std::string iteration_symbol, count_symbol;  // may be empty
   std::vector<Step> body;
 };
+// Of a bool in memory, or, without a buffer, of an expression that is 0 when the check fails.
 struct CheckStep {
   int condition = -1;
+  Dim holds;
   std::string message;
 };
 

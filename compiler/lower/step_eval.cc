@@ -191,7 +191,13 @@ class Machine {
       case Step::Kind::kLoop:
         return loop(*s.loop);
       case Step::Kind::kCheck: {
-        TERN_ASSIGN(const bool good, condition(s.check->condition));
+        bool good = false;
+        if (s.check->condition < 0) {
+          TERN_ASSIGN(const int64_t holds, value(s.check->holds));
+          good = holds != 0;
+        } else {
+          TERN_ASSIGN(good, condition(s.check->condition));
+        }
         if (!good) return error("{}", s.check->message);
         return Ok{};
       }

@@ -7,6 +7,9 @@
 
 namespace tern::onnx {
 
+// Farther than any axis is long: positions beyond are clamped to it.
+constexpr int64_t kFar = int64_t{1} << 40;
+
 Value* sigmoid(Emit& b, Value* x);
 Value* hard_sigmoid(Emit& b, Value* x, double alpha, double beta);
 Value* softplus(Emit& b, Value* x);

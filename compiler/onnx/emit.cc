@@ -170,6 +170,12 @@ Value* Emit::bitcast(Value* v, DType to) {
 
 Value* Emit::reshape(Value* v, Shape shape) {
   if (v->type.shape == shape) return v;
+  if (!is_static(v->type.shape) || !is_static(shape)) {
+    check_size(Type::tensor(v->type.dtype, shape));
+    require(ScalarOp::kEq, product(v->type.shape), product(shape),
+            fmt::format("A {} cannot have the shape {}: the numbers of elements differ.", v->type.text(),
+                        shape_text(shape)));
+  }
   return emit(OpKind::kReshape, {v}, {{"shape", std::move(shape)}});
 }
 
@@ -297,6 +303,13 @@ void Emit::check(Value* condition, std::string message) {
     return;
   }
   emit_node(OpKind::kCheck, {condition}, {{"message", std::move(message)}}, {});
+}
+
+void Emit::require(ScalarOp op, const Dim& a, const Dim& b, std::string message) {
+  const Dim x = canonical(a), y = canonical(b);
+  const auto holds = decide(graph(), op, x, y);
+  if (holds && !*holds) fail("{}", message);
+  if (!holds) check(compare(op, dim(x), dim(y)), std::move(message));
 }
 
 Shape Emit::common_shape(const std::vector<Value*>& values) {

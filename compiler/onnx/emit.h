@@ -128,6 +128,8 @@ class Emit {
   Value* mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims);
   Value* softmax(Value* v, const std::vector<int64_t>& axes);
   void check(Value* condition, std::string message);
+  // Fails when the sizes never compare so; a check at run time when that is not known.
+  void require(ScalarOp op, const Dim& a, const Dim& b, std::string message);
 
   // The common shape under numpy's rule; unequal symbolic dimensions are assumed equal (see adapt).
   Shape common_shape(const std::vector<Value*>& values);

@@ -18,10 +18,23 @@ void import_gather(Op& op) {
 }
 
 // The indices address the leading part of every other axis.
+void require_part(Emit& b, Value* x, Value* indices, int64_t axis) {
+  if (indices->type.rank() != x->type.rank()) return;  // infer refuses
+  for (int64_t a = 0; a < x->type.rank(); ++a) {
+    const Dim &part = indices->type.shape[static_cast<size_t>(a)],
+              &whole = x->type.shape[static_cast<size_t>(a)];
+    if (a == axis) continue;
+    b.require(ScalarOp::kLe, part, whole,
+              fmt::format("Axis {} of the indices ({}) is longer than the operand's ({}).", a, part.text(),
+                          whole.text()));
+  }
+}
+
 void import_gather_elements(Op& op) {
   Value* x = op.tensor(0);
   Value* indices = index_input(op, 1);
   int64_t axis = op.axis_attr(0, x->type.rank());
+  require_part(op.b, x, indices, axis);
   op.output(0, op.b.emit(OpKind::kGatherElements, {x, indices}, {{"axis", axis}}));
 }
 
@@ -50,6 +63,7 @@ void import_scatter_elements(Op& op) {
     if (updates->type.shape[i].is_const()) common[i] = updates->type.shape[i];
   indices = fitted(op.b, indices, "indices", common);
   updates = fitted(op.b, updates, "updates", common);
+  require_part(op.b, x, indices, axis);
   op.output(0, op.b.emit(OpKind::kScatterElements, {x, indices, updates},
                          {{"axis", axis}, {"reduction", reduction(op)}}));
 }
@@ -91,6 +105,7 @@ void import_tensor_scatter(Op& op) {
   }
   if (mode == "circular")
     position = b.map(ScalarOp::kFloorMod, {position, b.dim(past->type.shape[static_cast<size_t>(axis)])});
+  require_part(b, past, position, axis);
   op.output(0, b.emit(OpKind::kScatterElements, {past, position, update},
                       {{"axis", axis}, {"reduction", std::string("none")}}));
 }

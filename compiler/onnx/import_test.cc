@@ -168,6 +168,21 @@ TEST_CASE("resizing asks for one scale or size an axis") {
                  " - While importing node 'Resize_y'"));
 }
 
+TEST_CASE("amounts beyond an axis are refused: at once when both are known, else when the model runs") {
+  Model m(11);
+  m.ints("k", {9});
+  auto* axis = m.node("TopK", {"x", "k"}, {"y", "i"})->add_attribute();
+  axis->set_name("axis");
+  axis->set_i(1);
+  auto graph = import(m);
+  REQUIRE(graph);
+  int checks = 0;
+  graph::walk(graph->body, [&](graph::Node& n) { checks += n.kind == graph::OpKind::kCheck; });
+  CHECK(checks == 1);
+  axis->set_i(0);
+  CHECK(contains(errors(m), "More elements are to be kept (9) than axis 0 has (2)."));
+}
+
 TEST_CASE("a dimension given by --shape replaces the symbol everywhere") {
   Model m;
   m.node("Relu", {"x"}, {"y"});

@@ -8,8 +8,6 @@ namespace tern::onnx {
 
 namespace {
 
-constexpr int64_t kFar = int64_t{1} << 40;
-
 void import_concat(Op& op) {
   std::vector<Value*> values;
   for (int i = 0; i < op.input_count(); ++i) values.push_back(op.tensor(i));
@@ -44,10 +42,13 @@ Dim clamp_end(Emit& b, const Dim& position, const Dim& extent, const Dim& low, c
 
 SliceAxis slice_axis(Emit& b, Dim start, Dim end, int64_t step, const Dim& extent) {
   Dim low = step > 0 ? Dim(0) : Dim(-1), high = step > 0 ? extent : extent - Dim(1);
-  start = clamp_end(b, start, extent, Dim(0), high);
+  const bool far = start.is_const() && start.value() >= kFar;
+  const bool from_last = step < 0 && (far || start.is_const(-1));
+  start = from_last ? high : clamp_end(b, start, extent, Dim(0), high);
   end = clamp_end(b, end, extent, low, high);
   Dim distance = step > 0 ? end - start : start - end;
   Dim size = b.max_dim(ceildiv(distance, Dim(step > 0 ? step : -step)), Dim(0));
+  if (step < 0 && !from_last) size = b.min_dim(size, extent);  // 0 is no position of an empty axis
   if (size.is_const(0)) start = Dim(0);
   return {start, size};
 }
@@ -58,6 +59,8 @@ Value* slice_by_gather(Op& op, Value* x, Value* starts, Value* ends, Value* step
   int64_t rank = x->type.rank();
   Value* extent = b.shape_of(x);
   Value* zero = b.i64(0);
+  b.check(b.reduce(ScalarOp::kAnd, b.compare(ScalarOp::kNe, steps, zero), {0}), "A step of the slice is 0.");
+  steps = b.max(b.min(steps, b.i64(kFar)), b.i64(-kFar));
   auto from_back = [&](Value* v) { return b.select(b.compare(ScalarOp::kLt, v, zero), b.add(v, extent), v); };
   Value* forward = b.compare(ScalarOp::kGt, steps, zero);
   Value* low = b.select(forward, zero, b.i64(-1));
@@ -65,7 +68,7 @@ Value* slice_by_gather(Op& op, Value* x, Value* starts, Value* ends, Value* step
   starts = b.max(b.min(from_back(starts), high), zero);
   ends = b.max(b.min(from_back(ends), high), low);
   Value* rounded = b.sub(b.add(b.sub(ends, starts), steps), b.unary(ScalarOp::kSign, steps));
-  Value* sizes = b.max(b.div(rounded, steps), zero);
+  Value* sizes = b.min(b.max(b.div(rounded, steps), zero), extent);
   std::vector<Dim> out = op.sizes(sizes, 0);
   for (int64_t a = 0; a < rank; ++a) {
     Value* index = b.mul(b.iota({out[static_cast<size_t>(a)]}, 0, DType::kI64), element(b, steps, a));
@@ -76,9 +79,7 @@ Value* slice_by_gather(Op& op, Value* x, Value* starts, Value* ends, Value* step
 
 // `values` (i64[k]) for `axes` (i64[k]) spread over all axes, `otherwise` elsewhere.
 Value* spread(Emit& b, Value* values, Value* axes, Value* otherwise) {
-  int64_t rank = otherwise->type.shape[0].value();
-  Value* normal = b.select(b.compare(ScalarOp::kLt, axes, 0.0), b.add(axes, b.i64(rank)), axes);
-  return b.emit(OpKind::kScatterElements, {otherwise, normal, values},
+  return b.emit(OpKind::kScatterElements, {otherwise, axes, values},
                 {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
 }
 
@@ -162,6 +163,13 @@ void import_split(Op& op) {
   std::vector<Dim> sizes = split_sizes(op, extent, count, axis);
   if (static_cast<int>(sizes.size()) < op.output_count())
     fail("{} sizes are given for {} outputs.", sizes.size(), op.output_count());
+  Dim sum(0);
+  for (const Dim& size : sizes) sum = sum + size;
+  op.b.require(
+      ScalarOp::kEq, sum, extent,
+      fmt::format("The parts ({}) of axis {} are not what it has ({}).", sum.text(), axis, extent.text()));
+  op.b.require(ScalarOp::kGe, sizes.back(), Dim(0),
+               fmt::format("Axis {} ({}) is too short for {} parts.", axis, extent.text(), sizes.size()));
   Dim start(0);
   for (int i = 0; i < op.output_count(); ++i) {
     Dim size = sizes[static_cast<size_t>(i)];
@@ -259,10 +267,16 @@ void import_pad(Op& op) {
     // Negative pads crop first; then the rest is padded.
     std::vector<Dim> zero(low.size(), Dim(0)), crop_low = zero, crop_high = zero;
     for (size_t i = 0; i < low.size(); ++i) {
-      if (low[i].is_const() && low[i].value() < 0) std::swap(low[i], crop_low[i]);
-      if (high[i].is_const() && high[i].value() < 0) std::swap(high[i], crop_high[i]);
+      for (auto [width, crop] : {std::pair{&low[i], &crop_low[i]}, {&high[i], &crop_high[i]}}) {
+        *crop = op.b.min_dim(*width, Dim(0));
+        *width = *width - *crop;
+      }
     }
     x = op.b.pad(x, crop_low, crop_high, fill, "constant");
+    for (size_t i = 0; i < low.size(); ++i)
+      op.b.require(ScalarOp::kLe, op.b.min_dim(low[i] + high[i], Dim(1)), x->type.shape[i],
+                   fmt::format("Axis {} ({}) has nothing that could be repeated around it.", i,
+                               x->type.shape[i].text()));
   }
   op.output(0, op.b.pad(x, low, high, fill, mode));
 }

@@ -163,6 +163,10 @@ void import_running(Op& op) {
   }
   Value* axis = as_i64(op.b, op.tensor(1));
   axis = op.b.select(op.b.compare(ScalarOp::kLt, axis, 0.0), op.b.add(axis, op.b.i64(rank)), axis);
+  Value* inside = op.b.map(ScalarOp::kAnd, {op.b.compare(ScalarOp::kGe, axis, 0.0),
+                                            op.b.compare(ScalarOp::kLt, axis, static_cast<double>(rank))});
+  op.b.check(op.b.reduce(ScalarOp::kAnd, inside, {0}),
+             fmt::format("The axis of a sum along a {} lies outside [{}, {}).", x->type.text(), -rank, rank));
   std::vector<SwitchCase> cases;
   for (int64_t a = 0; a < rank; ++a)
     cases.push_back({{a}, [=](Emit& inner) { return std::vector<Value*>{scan(inner, a)}; }});

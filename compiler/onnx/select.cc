@@ -27,6 +27,10 @@ void import_top_k(Op& op) {
   } else {
     k = op.b.dims(op.tensor(1)).at(0);
   }
+  const Dim& extent = x->type.shape[static_cast<size_t>(axis)];
+  op.b.require(
+      ScalarOp::kLe, k, extent,
+      fmt::format("More elements are to be kept ({}) than axis {} has ({}).", k.text(), axis, extent.text()));
   graph::Node* node =
       op.b.emit_node(OpKind::kTopK, {x},
                      {{"axis", axis}, {"k", std::vector<Dim>{k}}, {"largest", largest}, {"sorted", sorted}});

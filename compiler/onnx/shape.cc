@@ -148,8 +148,16 @@ void import_expand(Op& op) {
   for (size_t i = 0; i < x->type.shape.size(); ++i) {
     const Dim& from = x->type.shape[i];
     Dim& to = shape[shape.size() - x->type.shape.size() + i];
+    if (from.is_const(1) || (to.is_const() && !to.is_const(1))) continue;
     // A 1 in the target keeps the operand's dimension; so does any other expression it must then equal.
-    if (!from.is_const(1) && (to.is_const(1) || !to.is_const())) to = from;
+    if (!decide(op.b.graph(), ScalarOp::kEq, to, Dim(1)).value_or(false) && to != from) {
+      Value* wanted = op.b.dim(to);
+      Value* same = op.b.compare(ScalarOp::kEq, wanted, op.b.dim(from));
+      op.b.check(
+          op.b.map(ScalarOp::kOr, {same, op.b.compare(ScalarOp::kEq, wanted, 1.0)}),
+          fmt::format("An axis ({}) is neither 1 nor what it is expanded to ({}).", from.text(), to.text()));
+    }
+    to = from;
   }
   op.output(0, op.b.expand_to(x, shape));
 }
@@ -225,6 +233,7 @@ void import_range(Op& op) {
   }
   auto from = b.known_dims(start), to = b.known_dims(limit);
   auto step = b.known_ints(delta);
+  b.check(b.compare(ScalarOp::kNe, delta, 0.0), "The step of the range is 0.");
   Dim count;
   if (from && to && step && (*step)[0] != 0) {
     int64_t s = (*step)[0];
@@ -251,6 +260,7 @@ void import_trilu(Op& op) {
   if (x->type.rank() < 2) fail("The operand ({}) has less than two dimensions.", x->type.text());
   bool upper = op.i("upper", 1) != 0;
   Value* k = op.has(1) ? op.b.reshape(op.b.cast(op.tensor(1), DType::kI64), {}) : op.b.i64(0);
+  k = op.b.max(op.b.min(k, op.b.i64(kFar)), op.b.i64(-kFar));
   Shape matrix(x->type.shape.end() - 2, x->type.shape.end());
   Value* row = op.b.add(op.b.iota(matrix, 0, DType::kI64), k);
   Value* column = op.b.iota(matrix, 1, DType::kI64);

@@ -81,7 +81,7 @@ class Hoister {
           each_buffer(s.loop->body, visit);
           break;
         case Step::Kind::kCheck:
-          visit(s.check->condition, false);
+          if (s.check->condition >= 0) visit(s.check->condition, false);
           break;
         case Step::Kind::kBind:
           break;

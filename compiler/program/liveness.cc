@@ -95,7 +95,7 @@ class Walker {
         use(step.read->buffer, number, false);
         break;
       case Step::Kind::kCheck:
-        use(step.check->condition, number, false);
+        if (step.check->condition >= 0) use(step.check->condition, number, false);
         break;
       case Step::Kind::kSwap:
         use(step.swap->a, number, false);

@@ -291,7 +291,9 @@ class MainRoutine {
         swap(*step.swap);
         return Ok{};
       case Step::Kind::kCheck: {
-        const uint32_t condition = read_bool(step.check->condition);
+        const lower::CheckStep& check = *step.check;
+        const uint32_t condition =
+            check.condition < 0 ? dims_.value(check.holds) : read_bool(check.condition);
         writer_.emit(VmOp::op_check, condition, pools_.message(step.check->message), 0xffff);
         return Ok{};
       }

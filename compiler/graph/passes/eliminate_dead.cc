@@ -57,14 +57,28 @@ class Eliminator {
     for (const Value* v : b.args) use_symbols(v->type);
   }
   bool is_live(const Node& n) const {
+    if (n.kind == OpKind::kCheck && n.operands.empty())
+      return !n.dims("holds")[0].is_const() || n.dims("holds")[0].is_const(0);
     if (n.kind == OpKind::kCheck) {
       const auto known = splat_of(n.operand());
       return !known || known->i == 0;
     }
     if (std::any_of(n.regions.begin(), n.regions.end(), [](const auto& r) { return has_effect(*r); }))
       return true;
-    return std::any_of(n.results.begin(), n.results.end(),
-                       [&](const Value* v) { return live_.count(v) != 0; });
+    // Of a loop or an if, somebody may read no more than a result's size.
+    for (size_t i = 0; i < n.results.size(); ++i) {
+      if (n.kind == OpKind::kLoop ? loop_needs(n, i) : live_.count(n.results[i]) != 0) return true;
+      if (n.kind == OpKind::kIf && binds_used(n.results[i]->type)) return true;
+    }
+    return false;
+  }
+  // A size that control flow binds when it has made the value.
+  bool binds_used(const Type& type) const {
+    return std::any_of(type.shape.begin(), type.shape.end(), [&](const Dim& d) {
+      if (d.op() != Dim::Op::kSymbol || !symbols_.count(d.symbol_name())) return false;
+      const SymbolInfo* s = graph_.find_symbol(d.symbol_name());
+      return s && s->origin == SymbolInfo::Origin::kControl;
+    });
   }
   void mark_block(const Block& b) {
     for (auto it = b.nodes.rbegin(); it != b.nodes.rend(); ++it) {
@@ -107,15 +121,9 @@ class Eliminator {
     if (live_.count(v)) return true;
     const size_t carried = n.operands.size() - 2;
     // A size that changes, or the number of iterations, which others may mention.
-    const Type* type = result < carried ? &n.regions[0]->args[result + 2]->type : &v->type;
-    if (result < carried && live_.count(n.regions[0]->args[result + 2])) return true;
-    if (!type->is_tensor()) return false;
-    const size_t dims = result < carried ? type->shape.size() : 1;
-    for (size_t d = 0; d < dims; ++d) {
-      const Dim& size = type->shape[d];
-      if (size.op() == Dim::Op::kSymbol && symbols_.count(size.symbol_name())) return true;
-    }
-    return false;
+    if (result >= carried) return binds_used(v->type);
+    const Value* arg = n.regions[0]->args[result + 2];
+    return live_.count(arg) || binds_used(arg->type);
   }
   void trim_loop(Node& n) {
     Block& body = *n.regions[0];

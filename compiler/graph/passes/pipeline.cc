@@ -5,6 +5,7 @@
 
 #include "compiler/graph/passes.h"
 #include "compiler/graph/passes/apply_bounds.h"
+#include "compiler/graph/passes/checks_of_sizes.h"
 #include "compiler/graph/passes/eliminate_common.h"
 #include "compiler/graph/passes/eliminate_dead.h"
 #include "compiler/graph/passes/fold_constants.h"
@@ -24,6 +25,7 @@ namespace {
 
 constexpr Pass kPasses[] = {
     {"apply_bounds", "min and max in dimensions are decided by the symbols' bounds", apply_bounds},
+    {"checks_of_sizes", "checks of what sizes decide hold an expression", checks_of_sizes},
     {"inline_if", "an if with a constant condition becomes its branch", inline_if},
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
     {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
@@ -47,10 +49,10 @@ constexpr Pass kPasses[] = {
 // subexpressions, since they want weights with one user; the dead go, and products are merged when those that
 // are left have their biases next to them. Rounds repeat until none of them changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds",   "eliminate_dead", "integer_contractions", "integer_products", "requantize",
-    "fold_constants", "inline_if",      "unroll_loops",         "hoist_invariants", "simplify",
-    "raise_slices",   "fold_constants", "eliminate_common",     "fold_scale",       "requantize",
-    "tabulate",       "eliminate_dead", "merge_products"};
+    "apply_bounds",   "eliminate_dead",  "integer_contractions", "integer_products", "requantize",
+    "fold_constants", "inline_if",       "unroll_loops",         "hoist_invariants", "simplify",
+    "raise_slices",   "fold_constants",  "eliminate_common",     "fold_scale",       "requantize",
+    "tabulate",       "checks_of_sizes", "eliminate_dead",       "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {

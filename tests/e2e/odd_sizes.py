@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Amounts that are known when a model runs, at their limits and beyond: what fits is ONNX's result, what does not is refused with
+a sentence. Nothing may crash, hang or read outside its operand.
+
+    odd_sizes.py [NAME…]
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import tern_tools as tools  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
+FAR = 2**62
+
+
+def model(op, inputs, outputs, constants=None, opset=19, **attributes):
+    """One node. inputs and outputs: name -> (type, dimensions); constants: input name -> array; inputs keep this order."""
+    constants = constants or {}
+    names = list(inputs) + [n for n in constants if n not in inputs]
+    order = attributes.pop("order", names)
+    node = helper.make_node(op, order, list(outputs), **attributes)
+    values = [[helper.make_tensor_value_info(n, *t) for n, t in side.items()] for side in (inputs, outputs)]
+    graph = helper.make_graph([node], "g", *values, [numpy_helper.from_array(np.array(v), n) for n, v in constants.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def rows(n, columns=3):
+    return np.arange(n * columns, dtype=np.float32).reshape(n, columns)
+
+
+def ints(*values):
+    return np.array(values, dtype=np.int64)
+
+
+def sorted_rows(x, k):
+    order = np.argsort(-x, axis=0, kind="stable")[:k]
+    return [np.take_along_axis(x, order, 0), order]
+
+
+X = {"x": (FLOAT, ["N", 3])}
+Y = {"y": (FLOAT, ["A", "B"])}
+KEPT = "More elements are to be kept"
+PARTS = "are not what it has"
+COUNTS = "the numbers of elements differ"
+OUTSIDE = "lies outside its axis"
+LONGER = "of the indices"
+
+# name: (model, [(inputs, arrays, or words of the refusal)])
+CASES = {
+    "top_k": (
+        model("TopK", X | {"k": (INT, [1])}, {"v": (FLOAT, ["K", 3]), "i": (INT, ["K", 3])}, axis=0),
+        [({"x": rows(n), "k": ints(k)}, sorted_rows(rows(n), k) if 0 <= k <= n else KEPT if k > n else "less than 0")
+         for n, k in ((5, 0), (5, 5), (5, 6), (300, 300), (2, 3), (0, 0), (0, 1), (5, -1), (5, FAR))],
+    ),
+    "top_k_constant": (
+        model("TopK", X, {"v": (FLOAT, ["K", 3]), "i": (INT, ["K", 3])}, {"k": ints(100)}, axis=0),
+        [({"x": rows(n)}, sorted_rows(rows(n), 100) if n >= 100 else KEPT) for n in (100, 300, 99, 0)],
+    ),
+    "split": (
+        model("Split", X | {"p": (INT, [2])}, {"y": (FLOAT, ["A", 3]), "z": (FLOAT, ["B", 3])}, axis=0),
+        [({"x": rows(10), "p": ints(a, b)}, [rows(10)[:a], rows(10)[a:]] if a + b == 10 and a >= 0 <= b else said)
+         for a, b, said in ((4, 6, ""), (0, 10, ""), (5, 6, PARTS), (100, 100, PARTS), (-1, 11, "less than 0"), (FAR, FAR, PARTS))],
+    ),
+    "split_constant": (
+        model("Split", X, {"y": (FLOAT, ["A", 3]), "z": (FLOAT, ["B", 3])}, {"p": ints(4, 6)}, axis=0),
+        [({"x": rows(n)}, [rows(10)[:4], rows(10)[4:]] if n == 10 else PARTS) for n in (10, 9, 11, 3, 0)],
+    ),
+    "split_even": (
+        model("Split", X, {n: (FLOAT, [n, 3]) for n in "abcd"}, axis=0, num_outputs=4),
+        [({"x": rows(8)}, np.split(rows(8), 4)), ({"x": rows(5)}, "is negative")],
+    ),
+    "reshape": (
+        model("Reshape", X | {"p": (INT, [2])}, Y),
+        [({"x": rows(4), "p": ints(a, b)}, said or [rows(4).reshape(a or 4, b or 3)])
+         for a, b, said in ((6, 2, ""), (-1, 4, ""), (0, -1, ""), (5, 5, COUNTS), (-1, 5, COUNTS), (-1, -1, COUNTS), (FAR, 2, "overflows"))],
+    ),
+    "depth_to_space": (
+        model("DepthToSpace", {"x": (FLOAT, [1, "C", "H", "W"])}, {"y": (FLOAT, [1, "a", "b", "c"])}, blocksize=2),
+        [({"x": np.ones((1, c, 3, 3), np.float32)}, said or [np.ones((1, c // 4, 6, 6), np.float32)]) for c, said in ((4, ""), (5, COUNTS))],
+    ),
+    "expand": (
+        model("Expand", {"x": (FLOAT, ["N", 1]), "p": (INT, [2])}, Y),
+        [({"x": rows(4, 1), "p": ints(a, b)}, said or [np.broadcast_to(rows(4, 1), (4, b))])
+         for a, b, said in ((4, 5, ""), (1, 5, ""), (3, 5, "neither 1 nor"), (0, 5, "neither 1 nor"), (4, 0, ""))],
+    ),
+    "gather_elements": (
+        model("GatherElements", X | {"i": (INT, ["K", "L"])}, Y, axis=0),
+        [({"x": rows(10), "i": np.zeros(s, np.int64)}, said or [np.take_along_axis(rows(10)[:, : s[1]], np.zeros(s, np.int64), 0)])
+         for s, said in (((2, 3), ""), ((25, 2), ""), ((2, 5), LONGER))]
+        + [({"x": rows(10), "i": ints(at).reshape(1, 1)}, OUTSIDE) for at in (10, -11, FAR)],
+    ),
+    "scatter_elements": (
+        model("ScatterElements", X | {"i": (INT, ["K", "L"]), "u": (FLOAT, ["K2", "L2"])}, {"y": (FLOAT, ["N", 3])}, axis=0),
+        [({"x": rows(4), "i": np.zeros((1, 3), np.int64), "u": rows(1) - 9}, [np.vstack([rows(1) - 9, rows(4)[1:]])]),
+         ({"x": rows(4), "i": np.zeros((1, 5), np.int64), "u": rows(1, 5)}, LONGER),
+         ({"x": rows(4), "i": np.zeros((3, 2), np.int64), "u": rows(1, 2)}, "are equal in this model's operators"),
+         ({"x": rows(4), "i": np.full((1, 3), 4), "u": rows(1)}, OUTSIDE)],
+    ),
+    "reverse": (
+        model("Slice", X, {"y": (FLOAT, ["M", 3])}, {"s": ints(-1), "e": ints(-(2**63)), "a": ints(0), "t": ints(-1)}),
+        [({"x": rows(n)}, [rows(n)[::-1]]) for n in (0, 1, 5)],
+    ),
+    "slice": (
+        model("Slice", X | {n: (INT, [1]) for n in "seat"}, Y),
+        [({"x": rows(n), "s": ints(s), "e": ints(e), "a": ints(a), "t": ints(t)}, said or [rows(n)[s:e:t]])
+         for n, s, e, a, t, said in (
+             (9, 0, 9, 0, FAR, ""), (9, 8, -10, 0, -FAR, ""), (0, -1, -10, 0, -1, ""), (9, 0, 9, 0, 0, "A step of the slice is 0"),
+             (9, 0, 9, -2, 2, ""), (9, 0, 9, -3, 1, OUTSIDE), (9, 0, 9, 2, 1, OUTSIDE))],
+    ),
+    "pad_edge": (
+        model("Pad", X | {"p": (INT, [4])}, {"y": (FLOAT, ["M", 3])}, mode="edge"),
+        [({"x": rows(n), "p": ints(low, 0, high, 0)}, said or [np.pad(rows(n)[max(-low, 0):], ((max(low, 0), high), (0, 0)), "edge")])
+         for n, low, high, said in ((4, 2, 7, ""), (4, -1, 3, ""), (0, 1, 0, "nothing that could be repeated"), (2, -2, 1, "nothing that could be repeated"))],
+    ),
+    "range": (
+        model("Range", {n: (INT, []) for n in "abc"}, {"y": (INT, ["A"])}),
+        [({n: np.array(v) for n, v in zip("abc", values)}, said or [np.arange(*values)])
+         for values, said in (((0, 5, 2), ""), ((5, 0, 1), ""), ((0, 5, 0), "The step of the range is 0"))],
+    ),
+    "cum_sum": (
+        model("CumSum", X | {"a": (INT, [])}, {"y": (FLOAT, ["N", 3])}),
+        [({"x": rows(4), "a": np.array(a)}, said or [np.cumsum(rows(4), a)])
+         for a, said in ((0, ""), (-1, ""), (2, "The axis of a sum"), (-3, "The axis of a sum"))],
+    ),
+}
+
+
+def problem(module, outputs, inputs, expected, folder):
+    try:
+        got = tools.run_module(module, inputs, outputs, folder)
+    except tools.ToolError as said:
+        if isinstance(expected, str) and "(exit code 1)" in str(said) and expected in str(said):
+            return None
+        return f"refused: {said}"
+    if isinstance(expected, str):
+        return f"ran, though '{expected}' should be said"
+    for a, b in zip(got, expected):
+        if difference := tools.difference(a, b):
+            return difference
+    return None
+
+
+def main():
+    wanted, failed, count = sys.argv[1:], 0, 0
+    for name, (proto, cases) in CASES.items():
+        if wanted and not any(word in name for word in wanted):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path, module = Path(folder) / "m.onnx", Path(folder) / "m.tern"
+            onnx.save(proto, path)
+            tools.compile_model(path, module, "--targets=cpu:x86_64_v2")
+            for inputs, expected in cases:
+                count += 1
+                if said := problem(module, [o.name for o in proto.graph.output], inputs, expected, folder):
+                    failed += 1
+                    sizes = ", ".join(f"{n} {list(v.shape) if v.size > 4 else v.tolist()}" for n, v in inputs.items())
+                    print(f"FAIL {name} ({sizes}): {said}")
+    print(f"{count - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
