@@ -36,6 +36,22 @@ Range within(const Range& r, DType type) {
   return fits ? r : Range{};
 }
 
+// The same numbers as a float type's: beyond its significant bits they are rounded, maybe past the range's
+// ends.
+Range exactly(const Range& r, DType type) {
+  int bits = 0;
+  if (type == DType::kF16) bits = 11;
+  if (type == DType::kBF16) bits = 8;
+  if (type == DType::kF32) bits = 24;
+  if (type == DType::kF64) bits = 53;
+  const double most = bits ? std::ldexp(1.0, bits) : 0;
+  return r.low >= -most && r.high <= most ? r : Range{};
+}
+
+Range held(const Range& r, DType type) {
+  return is_int(type) ? within(r, type) : is_float(type) ? exactly(r, type) : Range{};
+}
+
 class Ranges {
  public:
   Range of(const Value* v) {
@@ -49,6 +65,7 @@ class Ranges {
  private:
   Range compute(const Value* v) {
     if (const auto splat = LoweringContext::splat(v)) {
+      if (!is_float(splat->dtype) && unreadable(splat->dtype, splat->i)) return {};
       const double x = is_float(splat->dtype) ? splat->f : static_cast<double>(splat->i);
       return std::isnan(x) ? Range{} : Range{x, x};
     }
@@ -64,13 +81,14 @@ class Ranges {
         return of(n.operand());
       case OpKind::kIota: {
         const Dim& extent = v->type.shape[static_cast<size_t>(n.int_attr("axis"))];
-        return extent.is_const() ? Range{0, std::max(0.0, static_cast<double>(extent.value() - 1))} : Range{};
+        if (!extent.is_const()) return {};
+        return held({0, std::max(0.0, static_cast<double>(extent.value() - 1))}, v->type.dtype);
       }
       case OpKind::kTopK:
       case OpKind::kArgReduce: {  // of the second result and the only one: positions along the axis
         const Dim& extent = n.operand()->type.shape[static_cast<size_t>(n.int_attr("axis"))];
         return is_int(v->type.dtype) && v == n.results.back() && extent.is_const() && extent.value() > 0
-                   ? Range{0, static_cast<double>(extent.value() - 1)}
+                   ? within({0, static_cast<double>(extent.value() - 1)}, v->type.dtype)
                    : Range{};
       }
       case OpKind::kCast:
@@ -82,10 +100,16 @@ class Ranges {
     }
   }
 
+  // Numbers of 64 bits without sign that are no i64's, and what has no order.
+  static bool unreadable(DType type, int64_t value) {
+    return is_complex(type) || (type == DType::kU64 && value < 0);
+  }
+
   static Range constant(const TensorData& data) {
     if (!is_int(data.dtype()) || data.count() == 0 || data.count() > kMostElements) return {};
     Range r{kInfinity, -kInfinity};
     for (int64_t i = 0; i < data.count(); ++i) {
+      if (unreadable(data.dtype(), data.int_at(i))) return {};
       const auto x = static_cast<double>(data.int_at(i));
       r = united(r, {x, x});
     }
@@ -95,7 +119,7 @@ class Ranges {
   Range cast(const Node& n, DType to) {
     const DType from = n.operand()->type.dtype;
     const Range r = of(n.operand());
-    if (!is_int(to)) return is_int(from) ? r : Range{};
+    if (!is_int(to)) return is_int(from) && is_float(to) ? exactly(r, to) : Range{};
     if (is_int(from)) return within(r, to);
     // Toward zero, and NaN is 0.
     return is_float(from) ? within(united({std::trunc(r.low), std::trunc(r.high)}, {0, 0}), to) : Range{};

@@ -34,9 +34,40 @@ TEST_CASE("ranges: clamped positions, counts, sums and products; NaN is 0") {
 
 TEST_CASE("ranges: nothing is said of what has one end or wraps") {
   CHECK_FALSE(range_of("  %i = cast(%x) <to=i64>\n  output %i as \"y\"\n"));
-  CHECK_FALSE(range_of("  %high = constant f32[4] splat 9\n  %m = min(%x, %high)\n  %i = cast(%m) <to=i64>\n"
-                       "  output %i as \"y\"\n"));
-  CHECK_FALSE(range_of("  %n = constant i32[4] splat 2000000000\n  %s = add(%n, %n)\n  output %s as \"y\"\n"));
+  CHECK_FALSE(
+      range_of("  %high = constant f32[4] splat 9\n  %m = min(%x, %high)\n  %i = cast(%m) <to=i64>\n"
+               "  output %i as \"y\"\n"));
+  CHECK_FALSE(
+      range_of("  %n = constant i32[4] splat 2000000000\n  %s = add(%n, %n)\n  output %s as \"y\"\n"));
+}
+
+TEST_CASE("ranges: integers that a float type rounds are not bounded by what they were") {
+  struct Case {
+    const char* type;
+    int64_t exact, rounded;
+  };
+  for (const Case& c : {Case{"f16", 2048, 2049}, {"bf16", 256, 257}, {"f32", 16777216, 16777217}}) {
+    CAPTURE(c.type);
+    const auto through = [&](int64_t most) {
+      const std::string n = std::to_string(most);
+      return range_of(
+          "  %k = cast(%x) <to=i64>\n  %low = constant i64[4] splat 0\n  %high = constant i64[4] splat " + n +
+          "\n  %m = min(%k, %high)\n  %c = max(%m, %low)\n  %f = cast(%c) <to=" + c.type +
+          ">\n  %i = cast(%f) <to=i64>\n  output %i as \"y\"\n");
+    };
+    const auto exact = through(c.exact);
+    REQUIRE(exact);
+    CHECK(exact->high == c.exact);
+    CHECK_FALSE(through(c.rounded));
+  }
+  // 65530 is 65504 or infinity in f16, 32767 is 32768 in bf16.
+  CHECK_FALSE(
+      range_of("  %k = iota() <shape=[65531], axis=0, dtype=f16>\n  %i = cast(%k) <to=i64>\n"
+               "  output %i as \"y\"\n"));
+  CHECK_FALSE(range_of("  %k = iota() <shape=[300], axis=0, dtype=u8>\n  output %k as \"y\"\n"));
+  CHECK_FALSE(
+      range_of("  %k = constant u64[4] splat 18446744073709551615\n  %n = constant u64[4] splat 5\n"
+               "  %m = min(%k, %n)\n  output %m as \"y\"\n"));
 }
 
 }  // namespace
