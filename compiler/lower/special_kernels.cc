@@ -410,6 +410,7 @@ kernel::Kernel finish_special(std::string name, SpecialKernel special, const ker
   k.schedule = special.schedule;
   k.threads = special.threads;
   k.thread = special.thread;
+  k.subgroup = special.subgroup;
   kernel::assign_scratch(k);
   return k;
 }

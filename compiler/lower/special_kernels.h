@@ -15,6 +15,7 @@ struct SpecialKernel {
   std::vector<kernel::Stmt> body;
   int threads = 0;  // of a GPU's workgroup; 0: one thread, or a CPU kernel
   kernel::Var thread;
+  int subgroup = 0;  // where the kernel relies on it
   std::string schedule = "special";
 };
 
@@ -22,10 +23,12 @@ struct SpecialKernel {
 kernel::Expr scatter_combine(const std::string& reduction, const kernel::Expr& old,
                              const kernel::Expr& update);
 
-// What a kernel may use: vectors of so many 32-bit elements, and keys (special_sort.h). GPU kernels use none.
+// What a kernel may use: on CPUs vectors of so many 32-bit elements, and keys (special_sort.h); on GPUs so
+// many threads, and subgroups of this width.
 struct SpecialMachine {
   int lanes = 1;
   bool keys = false;
+  int threads = 1, subgroup = 0;
 };
 
 // input [outer, n, inner] -> values, indices (i64) [outer, k, inner], workspace (i64) [outer * inner, 2 * n].

@@ -1,11 +1,9 @@
 #include <algorithm>
-#include <map>
 
-#include "compiler/kernel/assign_workgroup.h"
-#include "compiler/lower/block_lowering.h"
+#include "compiler/lower/gpu/choices.h"
 #include "compiler/lower/gpu/scatter.h"
 #include "compiler/lower/nest_axes.h"
-#include "compiler/lower/special_kernels.h"
+#include "compiler/lower/special_dispatch.h"
 
 namespace tern::lower {
 namespace {
@@ -13,104 +11,6 @@ namespace {
 using graph::Node;
 using graph::OpKind;
 using graph::Value;
-
-// One dispatch of a special kernel: the same body at every level, but for the lanes of its vectors.
-class SpecialDispatch {
- public:
-  SpecialDispatch(BlockLowering& block, const Node& node) : block_(block), node_(node) {}
-
-  kernel::ParamTable& params() { return params_; }
-
-  void bind(int buffer, kernel::Access access, const Dim& offset_bytes = 0) {
-    const BufferDef& def = block_.context().program().buffers[static_cast<size_t>(buffer)];
-    bindings_.push_back({buffer, offset_bytes, def.bytes - offset_bytes, access});
-  }
-  // The value in dense memory.
-  void bind_input(Value* value) {
-    const Value* dense = block_.ensure_dense(value);
-    const Place& place = block_.context().place(dense);
-    bind(place.buffer, kernel::Access::kRead, place.offset * Dim(dtype_bits(value->type.dtype) / 8));
-  }
-  void bind_output(const Value* value, kernel::Access access = kernel::Access::kWrite) {
-    const Place& place = block_.context().place(value);
-    bind(place.buffer, access, place.offset * Dim(dtype_bits(value->type.dtype) / 8));
-  }
-
-  void finish(const std::string& label, const std::function<SpecialKernel(const SpecialMachine&)>& make) {
-    auto dispatch = std::make_shared<DispatchStep>();
-    dispatch->label = label;
-    dispatch->kind = kind_name(RootKind::kSpecial);
-    if (node_.source) dispatch->sources.push_back(node_.source);
-    dispatch->bindings = std::move(bindings_);
-    const Target& target = block_.context().target();
-    std::map<int, std::pair<std::shared_ptr<kernel::Kernel>, Dim>> made;  // by lanes
-    for (const Level level : variant_levels(target)) {
-      const SpecialMachine m =
-          is_gpu(target.arch) ? SpecialMachine{} : SpecialMachine{machine(level).vector_bits / 32, true};
-      auto& [k, tiles] = made[m.lanes];
-      if (!k) std::tie(k, tiles) = kernel_of(label, make(m), *dispatch);
-      dispatch->variants.push_back({level, k, tiles});
-    }
-    measure_work(*dispatch);
-    const kernel::Kernel& any = *dispatch->variants[0].kernel;
-    for (const kernel::Param& p : any.params) dispatch->params.push_back(p.value);
-    Step step;
-    step.kind = Step::Kind::kDispatch;
-    step.dispatch = std::move(dispatch);
-    block_.context().push(std::move(step));
-  }
-
- private:
-  std::pair<std::shared_ptr<kernel::Kernel>, Dim> kernel_of(const std::string& label, SpecialKernel special,
-                                                            DispatchStep& dispatch) {
-    auto k = std::make_shared<kernel::Kernel>(finish_special(label, std::move(special), params_));
-    // What the kernel does with its bindings, the kernel knows best.
-    for (size_t i = 0; i < k->bindings.size(); ++i) dispatch.bindings[i].access = k->bindings[i]->access;
-    for (const auto& s : dispatch.sources) k->source.push_back(fmt::format("{} ({})", s->node, s->op));
-    if (is_gpu(block_.context().target().arch) && k->threads == 0) {  // a tile is one thread's
-      k->threads = 1;
-      k->thread = kernel::make_var("t");
-    }
-    // How often they go round, the data says.
-    k->checks_loops = block_.context().target().arch == Arch::kVulkan;
-    kernel::assign_workgroup(*k);
-    const std::string problems = kernel::verify(*k);
-    TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}", label, problems);
-    Dim tiles = 1;
-    for (const kernel::GridAxis& axis : k->grid) tiles = tiles * axis.extent;
-    return {k, tiles};
-  }
-
-  // Bytes only: how many operations a sort or a search takes, the data says.
-  void measure_work(DispatchStep& dispatch) {
-    Work& work = dispatch.work;
-    for (const Binding& b : dispatch.bindings) {
-      if (b.access != kernel::Access::kWrite) work.read = work.read + b.length;
-      if (b.access != kernel::Access::kRead) work.written = work.written + b.length;
-    }
-    work.usual_read = block_.context().hint(work.read);
-    work.usual_written = block_.context().hint(work.written);
-  }
-
-  BlockLowering& block_;
-  const Node& node_;
-  kernel::ParamTable params_;
-  std::vector<Binding> bindings_;
-};
-
-// Results of special ops are dense.
-void place_dense(BlockLowering& block, const Value* v) {
-  LoweringContext& context = block.context();
-  if (context.has_place(v)) return;
-  block.layouts()[v] = Layout::dense(v->type.rank());
-  context.set_place(v, block.allocate(v));
-}
-
-Dim range_product(const Shape& shape, size_t begin, size_t end) {
-  Dim out = 1;
-  for (size_t d = begin; d < end; ++d) out = out * shape[d];
-  return out;
-}
 
 void lower_top_k(Node& node, BlockLowering& block) {
   const Value* in = node.operand();
@@ -149,8 +49,8 @@ gpu::ScatterSchedule scatter_schedule(const Node& node, BlockLowering& block) {
     size = {context.hint(lines), likely(data[axis]), likely(indices[axis])};
   } else {
     const auto depth = static_cast<size_t>(indices[last].value());
-    size = {context.hint(range_product(data, depth, data.size())),
-            likely(range_product(data, 0, depth)), likely(range_product(indices, 0, last))};
+    size = {context.hint(range_product(data, depth, data.size())), likely(range_product(data, 0, depth)),
+            likely(range_product(indices, 0, last))};
   }
   return gpu::default_scatter_schedule(size, node.kind == OpKind::kScatterNd,
                                        gpu_model(variant_levels(context.target()).front()));
@@ -182,19 +82,6 @@ void lower_scatter(Node& node, BlockLowering& block) {
   });
 }
 
-// Binds now the symbols that result `r` gives: later results' sizes depend on them.
-void read_count(Node& node, int r, BlockLowering& block) {
-  for (const graph::SymbolInfo& s : block.context().graph().symbols) {
-    if (s.origin != graph::SymbolInfo::Origin::kElement || s.value != node.result(r)) continue;
-    const Place& place = block.context().place(node.result(r));
-    Step step;
-    step.kind = Step::Kind::kRead;
-    step.read = std::make_shared<ReadStep>(
-        ReadStep{s.name, place.buffer, place.offset * 8 + Dim(s.element) * 8, DType::kI64, s.min, s.max});
-    block.context().push(std::move(step));
-  }
-}
-
 void lower_nonzero(Node& node, BlockLowering& block) {
   const Value* in = node.operand();
   place_dense(block, node.result(1));
@@ -215,12 +102,6 @@ void lower_nonzero(Node& node, BlockLowering& block) {
   d.finish("nonzero", [&](const SpecialMachine&) {
     return nonzero_kernel(in->type.dtype, in->type.shape, count, d.params());
   });
-}
-
-// A temporary of `elements` in which a kernel leaves a result whose size only it finds out.
-Place bounded_place(BlockLowering& block, const Value* v, const Dim& elements) {
-  const int buffer = block.context().add_temporary(v->name, v->type.dtype, elements);
-  return dense_place(buffer, Layout::dense(v->type.rank()), v->type.shape);
 }
 
 void lower_unique(Node& node, BlockLowering& block) {
@@ -277,17 +158,21 @@ bool lower_special(Node& node, BlockLowering& block) {
                      node.kind == OpKind::kUnique || (node.kind == OpKind::kNms && node.operands.size() == 5);
   if (!known) return false;
   if (!block.context().diagnostics().ok()) return true;
+  const bool gpu = is_gpu(block.context().target().arch);
   switch (node.kind) {
     case OpKind::kTopK:
+      if (gpu && gpu::lower_top_k(node, block)) break;
       lower_top_k(node, block);
       break;
     case OpKind::kNonZero:
+      if (gpu && gpu::lower_nonzero(node, block)) break;
       lower_nonzero(node, block);
       break;
     case OpKind::kUnique:
       lower_unique(node, block);
       break;
     case OpKind::kNms:
+      if (gpu && gpu::lower_nms(node, block)) break;
       lower_nms(node, block);
       break;
     default:
