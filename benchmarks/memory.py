@@ -220,8 +220,7 @@ def main():
         print("| kernel | operands | threads | ms | GB/s | share |\n|---|---|---:|---:|---:|---:|")
         for where in wheres:
             for threads in args.threads.split(","):
-                per_thread = L2 * int(threads) // 2
-                size = 256 << 20 if where == "memory" else per_thread
+                size = MEMORY if where == "memory" else L2 * int(threads)
                 rates = peak(program, size, threads, 1.5)
                 took = {n: json.loads(tools.call([tools.TERN, "bench", folder / f"{n}_{where}{args.level or ''}.tern", "--threads", threads, "--seconds", str(args.seconds), "--json"], 60))["min_ms"] for n in names}
                 again = peak(program, size, threads, 1.5)

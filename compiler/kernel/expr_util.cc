@@ -239,7 +239,7 @@ struct Cloner {
         return alloc(copy, s->code);
       }
       case StmtKind::kPrefetch:
-        return prefetch(buffer(s->buffer), expr(s->index));
+        return prefetch(buffer(s->buffer), expr(s->index), s->code == 1);
       case StmtKind::kAsyncCopy:
         return async_copy(buffer(s->buffer), expr(s->index), expr(s->value));
       case StmtKind::kArrival:

@@ -214,8 +214,8 @@ enum class StmtKind : uint8_t {
   kComment,
   kAsyncCopy,  // buffer[index] = value, a consecutive load, later: of workgroup memory, 4, 8 or 16 bytes
   kAsyncCommit,
-  kPrefetch,  // a hint: the line of buffer[index] will be read soon. On CPUs the index may be anything, on
-              // GPUs it is in the buffer
+  kPrefetch,  // a hint: the line of buffer[index] will be read soon: into L2, or (code 1, CPUs) L1. On CPUs
+              // the index may be anything, on GPUs it is in the buffer
   kGridWait,  // until what the dispatch depends on is complete: before it, only bindings that no dispatch
               // writes are read
   kGroupMma,  // buffer += tile at value * tile at begin (two loads of one element: where the tiles begin)
@@ -265,7 +265,7 @@ struct StmtNode {
   std::vector<Stmt> else_body = {};
   // kFail: a TERN_KERNEL_... status; ends the kernel. kAlloc of kScratch, kWorkgroup: the byte offset
   // (assign_scratch, assign_workgroup). kAsyncWait: groups that may stay open.
-  // kBarrier: a BarrierScope.
+  // kBarrier: a BarrierScope. kPrefetch: 1 is L1.
   int64_t code = 0;
   bool fresh = false;      // kGroupMma: the sums begin at zero
   bool streaming = false;  // kStore: a hint
@@ -302,8 +302,8 @@ struct Kernel {
   // The last threads, which do little but ask for copies: they have code of their own where the level has a
   // form for that, and the others their registers. A hint; whole groups of 128.
   int copiers = 0;
-  // Vulkan: its loops may be so long that a device gives up (lavapipe ends every loop of a thread that has made
-  // 65,535 iterations in all of them). The kernel fails then, with TERN_KERNEL_LOOP_CUT.
+  // Vulkan: its loops may be so long that a device gives up (lavapipe ends every loop of a thread that has
+  // made 65,535 iterations in all of them). The kernel fails then, with TERN_KERNEL_LOOP_CUT.
   bool checks_loops = false;
   int cluster = 1;                  // workgroups of a cluster: the last grid axis
   int64_t workgroup_bytes = 0;      // of workgroup Allocs that have their offsets, set by assign_workgroup
@@ -398,7 +398,7 @@ Stmt arrival(ArrivalOp op, const Buffer& counters, Expr index, Expr value = null
 // counter: a load of one element.
 Stmt tensor_copy(const Buffer& dst, Expr index, const Tensor& tensor, std::vector<Expr> at, Expr counter);
 Stmt async_wait(int64_t groups_left);
-Stmt prefetch(const Buffer& buffer, Expr index);
+Stmt prefetch(const Buffer& buffer, Expr index, bool near = false);
 Stmt fail(int64_t code);
 Stmt comment(std::string text);
 

@@ -85,7 +85,7 @@ class Parser {
   Buffer named_buffer();
   // buffer[index]
   std::pair<Buffer, Expr> element();
-  Stmt prefetch_stmt();
+  Stmt prefetch_stmt(bool near);
   Stmt async_stmt();
   Stmt group_mma_stmt();
   Stmt group_mma_wait_stmt();
@@ -306,10 +306,10 @@ std::pair<Buffer, Expr> Parser::element() {
   return {std::move(buffer), std::move(index)};
 }
 
-Stmt Parser::prefetch_stmt() {
+Stmt Parser::prefetch_stmt(bool near) {
   const auto [buffer, index] = element();
   if (!failed_ && index->type != VType{DType::kI64, 1}) fail("the index of a prefetch is no scalar i64.");
-  return failed_ ? nullptr : prefetch(buffer, index);
+  return failed_ ? nullptr : prefetch(buffer, index, near);
 }
 
 // dst[index] = src[index; lanes if count]
@@ -471,7 +471,8 @@ Stmt Parser::stmt() {
   if (keyword && accept("group_mma_commit")) return group_mma_commit();
   if (keyword && accept("group_mma_wait")) return group_mma_wait_stmt();
   if (keyword && accept("tensor_copy")) return tensor_copy_stmt();
-  if (keyword && accept("prefetch")) return prefetch_stmt();
+  if (keyword && accept("prefetch")) return prefetch_stmt(false);
+  if (keyword && accept("prefetch_near")) return prefetch_stmt(true);
   if (keyword && accept("async_copy")) return async_stmt();
   if (keyword && accept("async_commit")) return async_commit();
   if (keyword && accept("async_wait")) return async_wait(integer());

@@ -258,7 +258,7 @@ void Printer::stmt(const Stmt& s) {
       line("# " + s->text);
       return;
     case StmtKind::kPrefetch:
-      line(fmt::format("prefetch {}[{}]", name(s->buffer), expr(s->index)));
+      line(fmt::format("prefetch{} {}[{}]", s->code == 1 ? "_near" : "", name(s->buffer), expr(s->index)));
       return;
     case StmtKind::kAsyncCopy:
       line(fmt::format("async_copy {}[{}] = {}", name(s->buffer), expr(s->index), expr(s->value)));

@@ -160,7 +160,7 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     case StmtKind::kPrefetch: {
       Expr index = expr(s->index);
       extract_common({&index}, out);
-      out.push_back(prefetch(s->buffer, index));
+      out.push_back(prefetch(s->buffer, index, s->code == 1));
       return;
     }
     case StmtKind::kAsyncCopy: {

@@ -181,10 +181,11 @@ Stmt async_wait(int64_t groups_left) {
   return make(std::move(node));
 }
 
-Stmt prefetch(const Buffer& buffer, Expr index) {
+Stmt prefetch(const Buffer& buffer, Expr index, bool near) {
   TERN_CHECK(index->type == (VType{DType::kI64, 1}), "the index of buffer '{}' is no scalar i64",
              buffer->name);
   StmtNode node{.kind = StmtKind::kPrefetch};
+  node.code = near ? 1 : 0;
   node.buffer = buffer;
   node.index = std::move(index);
   return make(std::move(node));

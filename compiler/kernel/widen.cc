@@ -280,7 +280,7 @@ void Widener::prefetch_stmt(const Stmt& s, std::vector<Stmt>& out) {
   constexpr int kLineBits = 512;
   const int line = std::max(kLineBits / dtype_bits(s->buffer->type.dtype), 1);
   for (int lane = 0; lane < lanes_; lane += line)
-    out.push_back(prefetch(s->buffer, add(a->base, int_const(lane))));
+    out.push_back(prefetch(s->buffer, add(a->base, int_const(lane)), s->code == 1));
 }
 
 void Widener::store_stmt(const Stmt& s, std::vector<Stmt>& out) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/lower/rows.h"
+
 namespace tern::lower {
 namespace {
 
@@ -10,19 +12,6 @@ using graph::OpKind;
 using graph::Value;
 using scalar::ScalarOp;
 
-const Node* map_of(const Value* value, ScalarOp op) {
-  const Node* node = value->def;
-  return node && node->kind == OpKind::kMap && node->scalar_op() == op ? node : nullptr;
-}
-
-// The reduction behind broadcasts and reshapes of its result.
-const Node* reduction_behind(const Value* value, ScalarOp op) {
-  while (value->def && (value->def->kind == OpKind::kBroadcast || value->def->kind == OpKind::kReshape))
-    value = value->def->operand();
-  const Node* node = value->def;
-  return node && node->kind == OpKind::kReduce && node->scalar_op() == op ? node : nullptr;
-}
-
 bool over_last_axis(const Node& reduce) {
   const std::vector<int64_t> axes = reduce.ints("axes");
   return axes.size() == 1 && axes[0] == reduce.operand()->type.rank() - 1;
@@ -30,16 +19,9 @@ bool over_last_axis(const Node& reduce) {
 
 // The x of exp(x - max x) / sum exp(x - max x), when that is what the value is.
 Value* softmax_operand(const Value* value) {
-  const Node* quotient = map_of(value, ScalarOp::kDiv);
-  if (!quotient) return nullptr;
-  const Node* exp = map_of(quotient->operand(0), ScalarOp::kExp);
-  const Node* sum = reduction_behind(quotient->operand(1), ScalarOp::kAdd);
-  if (!exp || !sum || sum->operand() != exp->result() || !over_last_axis(*sum)) return nullptr;
-  const Node* difference = map_of(exp->operand(), ScalarOp::kSub);
-  if (!difference) return nullptr;
-  const Node* top = reduction_behind(difference->operand(1), ScalarOp::kMax);
-  if (!top || top->operand() != difference->operand(0) || !over_last_axis(*top)) return nullptr;
-  return difference->operand(0);
+  const Node* sum = value->def && value->def->kind == OpKind::kMap ? softmax_sum(*value->def) : nullptr;
+  if (!sum || !over_last_axis(*sum)) return nullptr;
+  return sum->operand()->def->operand()->def->operand(0);  // of the exponential's difference
 }
 
 bool is_product(const Region* region) {

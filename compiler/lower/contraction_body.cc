@@ -148,6 +148,8 @@ class Contraction {
     // The kernel has a way of its own for a single row (widen_b): the other one is for many.
     shape.single_row = word_steps() > 1 && group_ == 1 && a_load_ && !shape.m_static;
     if (shape.single_row) shape.m = std::max<int64_t>(shape.m, 64);
+    shape.integers = weights_.has_value() && group_ == 1;
+    if (shape.integers && p_.m.is_const(1)) shape.whole_depth = true;
     schedule_ = default_contraction_schedule(shape, *r_.machine);
     if (word_steps() > 1 && group_ == 1 && schedule_.block_depth % word_steps() != 0 && !shape.whole_depth) {
       shape.whole_depth = true;  // a block would split a word
@@ -169,6 +171,7 @@ class Contraction {
   const char* take_b(ContractionOperands& o, const ContractionShape& shape) {
     if (weights_) {
       const QuantisedPanels panels = quantised_panels();
+      o.quantised = panels;
       o.b_buffer = panels.words;
       o.b_index = [=](const Expr& column, const Expr& word) { return panels.word_index(column, word); };
       o.widen_words = [=, this](const Expr& at, const Expr& word, int count, Stmts& out) {
@@ -353,6 +356,7 @@ class Contraction {
     p.steps = (weights_->k() + weights_->per_word() - 1) / weights_->per_word();
     p.block = weights_->block;
     p.blocks = weights_->blocks();
+    p.from_memory = weights_->q->count() * p.bits / 8 > r_.machine->l2_bytes;
     return p;
   }
 

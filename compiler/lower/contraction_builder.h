@@ -52,6 +52,14 @@ class Builder {
   // that row alone; over the whole depth at once, as memory is read fastest.
   Stmts single_row();
 
+  // quantised_row.cc: whether register tiles are a single row by integers; what they read of the row, in
+  // scratch; the products of such a tile.
+  bool is_quantised_row() const;
+  Stmts prepare_row();
+  Stmts quantised_row(const Buffer& acc, const Expr& n, int vectors);
+  void row_word(const Buffer& part, int chains, const Expr& n, const Expr& word, int vectors,
+                Stmts& out) const;
+
   Stmts depth_loop();
 
   Stmts depth_block();
@@ -158,6 +166,7 @@ class Builder {
   Expr next_n_, next_k_;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
+  Buffer row_steps_, row_sums_;  // of prepare_row
   WordRows a_words_;
   WordPanel b_words_;
 };

@@ -99,7 +99,9 @@ Stmts Builder::single_row() {
   words_in_place_ = true;
   k0_ = int_const(0);
   depth_ = k_;
-  Stmts out = column_groups(s_.row_vectors);
+  Stmts out;
+  if (is_quantised_row()) out = prepare_row();
+  append(out, column_groups(s_.row_vectors));
   words_in_place_ = false;
   one_depth_block_ = one_block;
   return out;
@@ -133,6 +135,7 @@ Stmts Builder::depth_block() {
       return a_bytes(row_base(row), step, count);
     }));
   }
+  if (is_quantised_row()) append(out, prepare_row());
   append(out, column_groups(s_.vectors));
   return out;
 }

@@ -10,6 +10,7 @@
 #include "compiler/lower/byte_chains.h"
 #include "compiler/lower/byte_words.h"
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/target.h"
 
 namespace tern::lower {
@@ -53,6 +54,8 @@ struct ContractionOperands {
   std::function<std::vector<kernel::Expr>(const kernel::Expr& n, const kernel::Expr& word, int count,
                                           std::vector<kernel::Stmt>& out)>
       widen_words;
+  std::optional<QuantisedPanels> quantised =
+      std::nullopt;  // what the words hold: a single row multiplies them
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
   bool b_padded = true;

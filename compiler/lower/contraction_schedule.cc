@@ -51,6 +51,7 @@ bool rows_stay_in_l1(int rows, int64_t row_bytes, const MachineModel& machine) {
 // to four streams best (Zen 5, GB/s on one core with 1 to 8 streams: 45, 44, 45, 45, 43, 42, 40, 38).
 int most_panels(const ContractionShape& shape, const MachineModel& machine) {
   constexpr int kStreams = 4, kFewRows = 4;
+  if (shape.integers && shape.m == 1) return 1;  // prefetched in its order
   const bool from_memory = shape.b_lines && shape.m_static && shape.m <= kFewRows && shape.k_static &&
                            shape.n_static && shape.k * shape.n * 4 > machine.l2_bytes;
   return from_memory ? kStreams : INT_MAX;
@@ -233,7 +234,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
     one.m = 1;
     ContractionSchedule row;
     choose_register_tile(one, machine, row);
-    s.row_vectors = round_up(row.vectors, s.vectors);
+    s.row_vectors = shape.integers ? std::max(1, kPanelColumns / s.lanes) : round_up(row.vectors, s.vectors);
     s.block_columns = round_up(s.block_columns, int64_t{s.row_vectors} * s.lanes);
   }
   // Weights that a run brings in from beyond L2: only the first row tile of a group would wait for them, but

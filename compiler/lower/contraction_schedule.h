@@ -38,6 +38,7 @@ struct ContractionShape {
   bool words = false;  // of bytes: both are widened in scratch, A for all columns, B for all rows of a block
   // A is gathered only to widen it, row by row; B is widened a panel at a time, for each block of rows again.
   bool widens_a = false, widens_b = false;
+  bool integers = false;    // B is words of integers (quantised_weights.h), a panel of them one stream
   bool single_row = false;  // a single row of a symbolic m is done by tiles of its own
   int64_t depth_granule =
       1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)

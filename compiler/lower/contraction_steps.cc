@@ -158,6 +158,7 @@ Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base,
     case StepKind::kBf16Pairs:
       return pair_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kFloats:
+      if (is_quantised_row()) return quantised_row(acc, n, vectors);
       return b_in_words() ? word_loop(acc, row_base, n, rows, vectors, valid)
                           : k_loop(acc, row_base, n, rows, vectors, valid);
   }

@@ -24,6 +24,7 @@ constexpr int64_t kSquaresBlock = 64;  // the same where squares are turned in r
 // And what comes from memory does so in runs of 128 elements, 48 rows at once: as many fit an L2's sets if
 // they are a power of two apart.
 constexpr int64_t kLongRun = 128, kRunsAtOnce = 48;
+constexpr int64_t kManyRows = 64;  // the next tile is theirs, too
 
 // Equal sides of at most `most`, whole squares.
 int64_t even_side(const Dim& extent, int64_t most, int64_t square) {
@@ -219,10 +220,16 @@ class ElementwiseNest {
           coordinates.back() = kernel::var_expr(v);
           std::vector<Stmt> body = element(emitter, coordinates);
           // Where a tile has a loop over rows.
-          if (from_memory && inner_known && body_axes > 0 && static_cast<size_t>(tiling.tiled) < body_axes) {
-            const AxisRange& rows = ranges[body_axes - 1];
-            const Expr last = kernel::sub(kernel::add(rows.begin, rows.extent), int_const(1));
-            append(body, read_ahead(body, {coordinates[body_axes - 1]->var, last, v, inner}));
+          const bool rows = inner_known && body_axes > 0 && static_cast<size_t>(tiling.tiled) < body_axes;
+          if (from_memory) {
+            const kernel::Var row = rows ? coordinates[body_axes - 1]->var : nullptr;
+            std::vector<Stmt> ahead = run_ahead(body, v, row, inner);
+            if (rows) {
+              const Dim& extent = axes_[body_axes - 1].extent;
+              const Expr last = kernel::sub(dispatch.expr(extent), int_const(1));
+              append(ahead, read_ahead(body, {row, last, context_.hint(extent) >= kManyRows, v, inner}));
+            }
+            append(body, std::move(ahead));
           }
           const Stmt loop = kernel::loop(v, ranges.back().begin, ranges.back().extent,
                                          kernel::LoopKind::kSerial, std::move(body));
@@ -250,11 +257,12 @@ class ElementwiseNest {
         squares && comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
     const int64_t side = squares ? kSquaresBlock : kBlock;
     int64_t slow_side = side, fast_side = side;
+    bool whole_rows = false;
     if (from_memory) {
       slow_side = even_side(axes_[across].extent, kLongRun, lanes);
       const Dim& slow = axes_[across].extent;
-      if (!slow.is_const() || slow.value() > slow_side)
-        fast_side = even_side(axes_.back().extent, kRunsAtOnce, lanes);
+      whole_rows = slow.is_const() && slow.value() <= slow_side;
+      if (!whole_rows) fast_side = even_side(axes_.back().extent, kRunsAtOnce, lanes);
     }
     const Dim across_blocks = ceildiv(axes_[across].extent, slow_side),
               inner_blocks = ceildiv(axes_.back().extent, fast_side);
@@ -278,7 +286,10 @@ class ElementwiseNest {
           coordinates.back() = kernel::var_expr(f);
           if (squares) {
             std::optional<BlockAhead> ahead;
-            if (from_memory) ahead = block_ahead(blocks, dispatch.expr(inner_blocks), slow_side, fast_side);
+            if (from_memory) {
+              ahead = block_ahead(blocks, dispatch.expr(inner_blocks), slow_side, fast_side);
+              ahead->near = whole_rows && 2 * slow_side * fast_side * 4 <= machine(level).l1_bytes;
+            }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);
           }
           // Where the rows are no vector (three channels), lanes run across them.

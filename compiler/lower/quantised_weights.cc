@@ -291,6 +291,13 @@ Expr QuantisedPanels::word_index(const Expr& column, const Expr& word) const {
   return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
 }
 
+Expr QuantisedPanels::parameter_index(const Expr& column, const Expr& at_block) const {
+  const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+             inside = kernel::index_rem(column, int_const(kPanelColumns));
+  const Expr row = kernel::add(kernel::mul(panel, int_const(blocks)), at_block);
+  return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
+}
+
 std::vector<Expr> QuantisedPanels::widen(const Expr& n, const Expr& word, int count, int lanes,
                                          std::vector<kernel::Stmt>& out) const {
   constexpr int64_t kExponent = 0x4b000000;  // of 2^23, whose lowest bit is worth 1
@@ -302,12 +309,7 @@ std::vector<Expr> QuantisedPanels::widen(const Expr& n, const Expr& word, int co
   };
   const auto splat = [&](const Expr& e) { return lanes == 1 ? e : kernel::broadcast(e, lanes); };
   const auto bits_of = [&](int64_t v) { return splat(int_const(v, DType::kU32)); };
-  const Expr panel = kernel::index_div(n, int_const(kPanelColumns)),
-             inside = kernel::index_rem(n, int_const(kPanelColumns)),
-             at_block = kernel::index_div(word, int_const(block * bits / 32));
-  const Expr at = kernel::add(
-      kernel::mul(kernel::add(kernel::mul(panel, int_const(blocks)), at_block), int_const(kPanelColumns)),
-      inside);
+  const Expr at = parameter_index(n, kernel::index_div(word, int_const(block * bits / 32)));
   const Expr q = named("q", kernel::load(words, word_index(n, word), lanes));
   const Expr scale = named("scale", kernel::load(scales, at, lanes));
   // Whole zero points are subtracted with the base, exactly; others after it.

@@ -48,8 +48,10 @@ struct QuantisedPanels {
   int bits = 4;
   int64_t steps = 0, blocks = 0, block = 0;  // words of a column; blocks of one; steps along k in a block
   double zero = 0;
+  bool from_memory = false;  // more than caches hold
 
   kernel::Expr word_index(const kernel::Expr& column, const kernel::Expr& word) const;
+  kernel::Expr parameter_index(const kernel::Expr& column, const kernel::Expr& at_block) const;
   // The first `count` steps of word number `word`, widened to f32, for columns n..n + lanes - 1. What is
   // computed once goes to `out`.
   std::vector<kernel::Expr> widen(const kernel::Expr& n, const kernel::Expr& word, int count, int lanes,

@@ -24,6 +24,26 @@ std::optional<int64_t> step(const Expr& index, const kernel::Var& var) {
   return kernel::int_value(simple ? simple : difference);
 }
 
+// Loads of read bindings that are consecutive along `along`, each once.
+std::vector<Expr> runs(const std::vector<kernel::Stmt>& body, const kernel::Var& along) {
+  std::vector<Expr> seen;
+  const auto see = [&](const Expr& e) {
+    if (e->kind != kernel::ExprKind::kLoad || e->type.lanes > 1 || e->args.size() > 1) return;
+    const kernel::BufferNode& b = *e->buffer;
+    if (b.scope != kernel::Scope::kGlobal || b.access != kernel::Access::kRead ||
+        dtype_bits(b.type.dtype) < 8 || step(e->args[0], along) != 1)
+      return;
+    for (const Expr& other : seen) {
+      if (kernel::equal(other, e)) return;
+    }
+    seen.push_back(e);
+  };
+  kernel::visit(body, [&](const kernel::Stmt& s) {
+    kernel::visit_exprs(s, [&](const Expr& root) { kernel::visit(root, see); });
+  });
+  return seen;
+}
+
 }  // namespace
 
 bool comes_from_memory(Level level, int64_t bytes) {
@@ -32,30 +52,25 @@ bool comes_from_memory(Level level, int64_t bytes) {
 
 std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows) {
   std::vector<kernel::Stmt> out;
-  std::vector<Expr> seen;
-  const auto see = [&](const Expr& e) {
-    if (e->kind != kernel::ExprKind::kLoad || e->type.lanes > 1 || e->args.size() > 1) return;
-    const kernel::BufferNode& b = *e->buffer;
+  for (const Expr& e : runs(body, rows.along)) {
     const Expr& index = e->args[0];
-    if (b.scope != kernel::Scope::kGlobal || b.access != kernel::Access::kRead ||
-        dtype_bits(b.type.dtype) < 8)
-      return;
-    if (!kernel::uses_var(index, rows.row.get()) || step(index, rows.along) != 1 ||
-        step(index, rows.row) == rows.elements)
-      return;
-    for (const Expr& other : seen) {
-      if (kernel::equal(other, e)) return;
-    }
-    seen.push_back(e);
-    const int64_t bytes = std::max<int64_t>(rows.elements * dtype_bits(b.type.dtype) / 8, 1);
+    if (!kernel::uses_var(index, rows.row.get()) || step(index, rows.row) == rows.elements) continue;
+    const int64_t bytes = std::max<int64_t>(rows.elements * dtype_bits(e->buffer->type.dtype) / 8, 1);
     const int64_t distance = std::clamp<int64_t>(kBytesAhead / bytes, 1, kMostRowsAhead);
-    const Expr later = kernel::min(kernel::add(kernel::var_expr(rows.row), int_const(distance)), rows.last);
-    out.push_back(kernel::prefetch(e->buffer, kernel::substitute(index, {{rows.row.get(), later}})));
-  };
-  kernel::visit(body, [&](const kernel::Stmt& s) {
-    kernel::visit_exprs(s, [&](const Expr& root) { kernel::visit(root, see); });
-  });
+    Expr later = kernel::add(kernel::var_expr(rows.row), int_const(distance));
+    if (!rows.beyond || kernel::contains_load(index)) later = kernel::min(later, rows.last);
+    out.push_back(kernel::prefetch(e->buffer, kernel::substitute(index, {{rows.row.get(), later}}), true));
+  }
   return out;
+}
+
+std::vector<kernel::Stmt> run_ahead(const std::vector<kernel::Stmt>& body, const kernel::Var& along,
+                                    const kernel::Var& row, int64_t elements) {
+  const std::vector<Expr> loads = runs(body, along);
+  if (loads.size() != 1 || (row && step(loads[0]->args[0], row) != elements)) return {};
+  const kernel::Buffer& from = loads[0]->buffer;
+  const int64_t ahead = kBytesAhead * 8 / dtype_bits(from->type.dtype);
+  return {kernel::prefetch(from, kernel::add(loads[0]->args[0], int_const(ahead)), true)};
 }
 
 }  // namespace tern::lower

@@ -10,7 +10,8 @@ namespace tern::lower {
 
 struct RowsAhead {
   kernel::Var row;       // of the loop over rows
-  kernel::Expr last;     // the last row that may be looked up
+  kernel::Expr last;     // the last row
+  bool beyond = false;   // what follows the last row is likely read next
   kernel::Var along;     // of the loop over a row's elements
   int64_t elements = 0;  // that a row is read in one go
 };
@@ -19,5 +20,10 @@ struct RowsAhead {
 bool comes_from_memory(Level level, int64_t bytes);
 // For each read binding's loads in `body` that are consecutive in a row but not from row to row.
 std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows);
+// The only such load, where it goes on from row to row (row: null where there are none): a core that does
+// more than copy is too slow for the processor's own prefetching. With several it was slower (a sum of two by
+// a tenth).
+std::vector<kernel::Stmt> run_ahead(const std::vector<kernel::Stmt>& body, const kernel::Var& along,
+                                    const kernel::Var& row, int64_t elements);
 
 }  // namespace tern::lower

@@ -181,6 +181,28 @@ bool is_row_shape(const RowSpace& space, const Shape& shape) {
   return match_rows(space, shape, out);
 }
 
+const Node* softmax_sum(const Node& quotient) {
+  const auto map_of = [](const Value* value, scalar::ScalarOp op) -> const Node* {
+    const Node* n = value->def;
+    return n && n->kind == OpKind::kMap && n->scalar_op() == op ? n : nullptr;
+  };
+  const auto reduction_behind = [](const Value* value, scalar::ScalarOp op) -> const Node* {
+    while (value->def && (value->def->kind == OpKind::kBroadcast || value->def->kind == OpKind::kReshape))
+      value = value->def->operand();
+    const Node* n = value->def;
+    return n && n->kind == OpKind::kReduce && n->scalar_op() == op ? n : nullptr;
+  };
+  if (!map_of(quotient.result(), scalar::ScalarOp::kDiv)) return nullptr;
+  const Node* exp = map_of(quotient.operand(0), scalar::ScalarOp::kExp);
+  const Node* sum = reduction_behind(quotient.operand(1), scalar::ScalarOp::kAdd);
+  if (!exp || !sum || sum->operand() != exp->result()) return nullptr;
+  const Node* difference = map_of(exp->operand(), scalar::ScalarOp::kSub);
+  if (!difference) return nullptr;
+  const Node* top = reduction_behind(difference->operand(1), scalar::ScalarOp::kMax);
+  return top && top->operand() == difference->operand(0) && top->ints("axes") == sum->ints("axes") ? sum
+                                                                                                   : nullptr;
+}
+
 RowPlan plan_rows(const Region& region) {
   return Planner(region).run();
 }

@@ -34,4 +34,8 @@ struct RowPlan {
 };
 RowPlan plan_rows(const Region& region);
 
+// The sum that `quotient` divides by, if it is exp(x - max x) / sum exp(x - max x) with both over the same
+// axes; else null. Such a sum is 1 at least.
+const graph::Node* softmax_sum(const graph::Node& quotient);
+
 }  // namespace tern::lower

@@ -136,7 +136,7 @@ class CpuRows : public RowsNest {
     if (next_rows_ > 0) append(inner, read_next_rows(inner, kept.back(), at.back()));
     if (ahead_ && !reduced_.empty()) {
       const Expr last = kernel::sub(emitter.dispatch().expr(reduced_.back().extent), int_const(1));
-      append(inner, read_ahead(inner, {vars.back(), last, ahead_, lanes_}));
+      append(inner, read_ahead(inner, {vars.back(), last, false, ahead_, lanes_}));
     }
     for (size_t a = reduced_.size(); a-- > 0;) {
       const Stmt loop = kernel::loop(vars[a], int_const(0), emitter.dispatch().expr(reduced_[a].extent),
@@ -176,14 +176,16 @@ class CpuRows : public RowsNest {
           }
           seen.push_back(e);
           out.push_back(kernel::prefetch(
-              e->buffer, kernel::substitute(
-                             e->args[0], {{row->var.get(), later}, {first_.element->var.get(), element}})));
+              e->buffer,
+              kernel::substitute(e->args[0], {{row->var.get(), later}, {first_.element->var.get(), element}}),
+              true));
         });
       });
     });
     return out;
   }
 
+  bool multiplies_softmax() const override { return true; }
   Stmt keep(const Value* value, const Expr& position, Expr element) override {
     return kernel::store(scratch_.at(value), position, std::move(element));
   }

@@ -142,12 +142,32 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
     load_stored_from_now(emitter, stage);
     const Expr folded = fold(acc, node.scalar_op(), out);
     emitter.bind(node.result(), kernel::cast(folded, dtype));
+    if (multiplies_softmax()) append(out, softmax_factors(emitter, node, folded));
     append(out, row_scalars(emitter, stage, kept));
   }
   append(out, outputs(emitter, kept));
+  for (const Value* v : quotients_) emitter.unbind(v);
+  quotients_.clear();
   for (const Value* v : plan_.results) emitter.unbind(v);
   for (const Value* v : plan_.stored) emitter.unbind(v);
   for (const Value* v : plan_.row_values) emitter.unbind(v);
+  return out;
+}
+
+// Elements divided by the sum of a softmax: one division a row.
+RowsNest::Stmts RowsNest::softmax_factors(ElementEmitter& emitter, const Node& sum, const Expr& value) {
+  Stmts out;
+  Expr factor;
+  for (const Node* n : region_.nodes) {
+    if (n->kind != graph::OpKind::kMap || n->result()->type.dtype != DType::kF32 ||
+        n->result()->type.shape != space_.shape || softmax_sum(*n) != &sum)
+      continue;
+    if (!factor) factor = named("factor", kernel::op(ScalarOp::kDiv, {kernel::float_const(1.0), value}), out);
+    emitter.bind(n->result(), [&emitter, n, factor](const Index& at) {
+      return kernel::mul(emitter.element(n->operand(0), at), factor);
+    });
+    quotients_.push_back(n->result());
+  }
   return out;
 }
 

@@ -86,7 +86,8 @@ void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var
           e->buffer,
           kernel::substitute(e->args[0],
                              {{slow.get(), kernel::add(block.slow, kernel::mul(piece, int_const(line)))},
-                              {fast.get(), kernel::add(block.fast, row)}})));
+                              {fast.get(), kernel::add(block.fast, row)}}),
+          block.near));
     }
   });
 }

@@ -26,6 +26,7 @@ bool turns(const std::vector<kernel::Stmt>& store, const kernel::Var& slow, cons
 struct BlockAhead {
   kernel::Expr slow, fast;
   int64_t slow_side = 0, fast_side = 0;
+  bool near = false;  // into L1
 };
 
 // The stores of such a kind of all elements of the two ranges; the ends that are no squares one row at a

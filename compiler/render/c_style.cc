@@ -197,10 +197,11 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kPrefetch:
       if (kernel_.threads > 0)
         return linef("prefetch({} + {});", buffers_.at(s->buffer.get()).name, expr_.text(s->index));
-      // Into L2. As integers: an address past the end is no pointer in C.
-      linef("__builtin_prefetch((const void*)(({3}){0} + ({3}){1} * {2}), 0, 2);",
+      // As integers: an address past the end is no pointer in C.
+      linef("__builtin_prefetch((const void*)(({3}){0} + ({3}){1} * {2}), 0, {4});",
             buffers_.at(s->buffer.get()).name, expr_.text(s->index),
-            (dtype_bits(s->buffer->type.dtype) + 7) / 8, helpers_.type({DType::kU64, 1}));
+            (dtype_bits(s->buffer->type.dtype) + 7) / 8, helpers_.type({DType::kU64, 1}),
+            s->code == 1 ? 3 : 2);
       return;
     case StmtKind::kBarrier:
       return line(barrier_text(s));
