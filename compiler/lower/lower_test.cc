@@ -450,6 +450,25 @@ TEST_CASE("sums down columns side by side; windows that never leave the operand"
   output %w as "y")"});
 }
 
+TEST_CASE("scans of long axes, which threads of a GPU share") {
+  for (const char* length : {"65", "2100", "9000", "N"}) {
+    check_lowering_once({fmt::format(R"(
+  input %x: f32[2,{0}] as "x"
+  input %c: i32[{0},3] as "c"
+  %z = add(%x, %x)
+  %a = scan(%z) <op=add, axis=1, exclusive=true, reverse=true>
+  %b = scan(%x) <op=max, axis=1, exclusive=false, reverse=false>
+  %d = scan(%c) <op=add, axis=0, exclusive=false, reverse=true>
+  %e = neg(%d)
+  output %a as "a"
+  output %b as "b"
+  output %e as "e")",
+                                     length),
+                         {2100}},
+                        "default");
+  }
+}
+
 TEST_CASE("scan, arg_reduce") {
   check_lowering({R"(
   input %x: f32[3,N,5] as "x"

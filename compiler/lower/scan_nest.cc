@@ -5,6 +5,7 @@
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/arg_reduce.h"
 #include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/gpu/scan.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 
@@ -103,6 +104,52 @@ void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std
   dispatch.finish();
 }
 
+// Whether threads share the rows of a scan on a GPU; lowers it then.
+bool scan_together(const Region& region, LoweringContext& context, const std::vector<int>& order,
+                   const std::vector<AccessStrides>& accesses, const std::vector<bool>& pinned) {
+  const Node& root = *region.root;
+  const Value* in = root.operand();
+  const Shape& shape = in->type.shape;
+  const auto axis = static_cast<size_t>(root.int_attr("axis"));
+  const DType dtype = root.result()->type.dtype, wide = accumulator_type(dtype);
+  std::vector<int> others;
+  for (const int d : order) {
+    if (d != static_cast<int>(axis)) others.push_back(d);
+  }
+  const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
+  if (!gpu::folds_together(context.hint(gpu::point_count(axes)), context.hint(shape[axis]), wide))
+    return false;
+  for (const Value* v : region.outputs)
+    if (dtype_bits(v->type.dtype) < 8) return false;
+  gpu::lower_running_fold(region, context, axes, wide, shape[axis], [&](DispatchBuilder& dispatch) {
+    const auto emitter = std::make_shared<ElementEmitter>(dispatch);
+    gpu::RunningFold what;
+    what.op = root.scalar_op();
+    what.type = wide;
+    what.length = shape[axis];
+    what.exclusive = root.bool_attr("exclusive");
+    const auto index_at = [&, last = kernel::sub(dispatch.expr(shape[axis]), int_const(1))](
+                              const std::vector<Expr>& row, const Expr& position) {
+      Index index = axis_index(axes, shape.size(), row);
+      index[axis] = root.bool_attr("reverse") ? kernel::sub(last, position) : position;
+      return index;
+    };
+    what.element = [=](const std::vector<Expr>& row, const Expr& position, std::vector<Stmt>& checks) {
+      const Expr value = kernel::cast(emitter->element(in, index_at(row, position)), wide);
+      for (Stmt& s : emitter->take_checks()) checks.push_back(std::move(s));
+      return value;
+    };
+    what.finish = [=, &root](const std::vector<Expr>& row, const Expr& position, const Expr& value) {
+      emitter->bind(root.result(), kernel::cast(value, dtype));
+      std::vector<Stmt> stores = store_outputs(*emitter, index_at(row, position));
+      emitter->unbind(root.result());
+      return stores;
+    };
+    return what;
+  });
+  return true;
+}
+
 }  // namespace
 
 void lower_scan(const Region& region, LoweringContext& context) {
@@ -135,7 +182,9 @@ void lower_scan(const Region& region, LoweringContext& context) {
     return {kernel::declare(acc, kernel::scalar_const(kernel::reduction_identity(op, wide))),
             kernel::loop(step, int_const(0), n, kernel::LoopKind::kSerial, std::move(inner))};
   };
-  serial_axis_kernel(region, context, out, axis, context.place(out).layout.order, accesses, pinned, body, "scan");
+  const std::vector<int>& order = context.place(out).layout.order;
+  if (is_gpu(context.target().arch) && scan_together(region, context, order, accesses, pinned)) return;
+  serial_axis_kernel(region, context, out, axis, order, accesses, pinned, body, "scan");
 }
 
 void lower_arg_reduce(const Region& region, LoweringContext& context) {
