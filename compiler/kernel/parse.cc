@@ -621,6 +621,7 @@ Expr Parser::call_with(const std::string& stem, const std::string& suffix, std::
     if (!need(2)) return nothing();
     return stem == "idiv" ? index_div(args[0], args[1]) : index_rem(args[0], args[1]);
   }
+  if (stem == "select_both") return need(3) ? select_both(args[0], args[1], args[2]) : nothing();
   if (stem == "reduce") {
     ScalarOp which = scalar::scalar_op_from_name(suffix);
     if (which == ScalarOp::kCount) fail("'{}' is no op.", suffix);

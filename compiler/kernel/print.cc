@@ -159,6 +159,7 @@ std::string Printer::expr(const Expr& e) {
       return name(e->var);
     case ExprKind::kOp: {
       if (e->is_index) return fmt::format("{}({})", e->op == ScalarOp::kDiv ? "idiv" : "irem", list(e->args));
+      if (e->both_arms) return fmt::format("select_both({})", list(e->args));
       std::string_view infix = infix_text(e->op);
       auto constant = e->args.size() == 2 ? int_value(e->args[1]) : std::nullopt;
       if (e->op == ScalarOp::kAdd && e->type == VType{DType::kI64, 1} && constant && *constant < 0 &&

@@ -23,6 +23,15 @@ TEST_CASE("text: print and parse are inverse") {
   check_round_trip(TERN_SOURCE_DIR "/tests/filetests/kernel/gpu_everything.tk");
 }
 
+TEST_CASE("text: a select whose arms are both there stays one") {
+  const std::string text =
+      "kernel k {\n  bind x: f32 read\n  bind y: f32 write\n  serial i = 0 .. +4 {\n"
+      "    y[i] = (select_both((i < 2), x[i], -1.0) + select((i < 3), x[i], 1.0))\n  }\n}\n";
+  auto k = parse_kernel(text);
+  REQUIRE_MESSAGE(k.ok(), (k.ok() ? "" : k.error().text()));
+  CHECK(print_kernel(*k) == text);
+}
+
 TEST_CASE("text: problems name the line") {
   auto message = [](const std::string& text) {
     auto k = parse_kernel(text);

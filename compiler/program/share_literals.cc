@@ -28,12 +28,16 @@ bool is_literal(const Expr& e) {
 }
 
 // A literal that may be a term of an address: kernels that read or write other parts of a buffer.
+constexpr int64_t kMostOffset = int64_t{1} << 30;
+
 bool is_offset(const Expr& e) {
   return e->kind == ExprKind::kConst && e->type.lanes == 1 && e->type.dtype == DType::kI64 &&
-         std::abs(e->i) < int64_t{1} << 30;  // so that what lies between two fits a parameter
+         e->i > -kMostOffset && e->i < kMostOffset;  // so that what lies between two fits a parameter
 }
 
-bool is_add(const Expr& e) { return e->kind == ExprKind::kOp && e->op == scalar::ScalarOp::kAdd; }
+bool is_add(const Expr& e) {
+  return e->kind == ExprKind::kOp && e->op == scalar::ScalarOp::kAdd;
+}
 
 // An offset itself, or the 32 bits of another literal, sign-extended.
 int64_t bits_of(const Expr& literal) {

@@ -108,6 +108,21 @@ TEST_CASE("literals: kernels that differ in their sizes' names alone are one") {
   CHECK(kernel_count(*program) == 1);
 }
 
+TEST_CASE("literals: the least integer is no offset from which others are counted") {
+  auto program = lowered(
+      "graph \"g\" {\n  input %x: f32[16,16] as \"x\"\n  %i = cast(%x) <to=i64>\n"
+      "  %a = constant i64[16,16] splat -9223372036854775808\n  %p = add(%i, %a)\n"
+      "  %b = constant i64[16,16] splat 536870912\n"
+      "  %q = add(%i, %b)\n  output %p as \"p\"\n  output %q as \"q\"\n}\n",
+      kTargets[0]);
+  const TensorDataPtr expected = run(*program);
+  share_literals(*program);
+  CHECK(run(*program)->equals(*expected));
+  for (const lower::Step& step : program->steps) {
+    for (const Dim& param : step.dispatch->params) CHECK(std::abs(param.value()) < int64_t{1} << 31);
+  }
+}
+
 TEST_CASE("literals: the same in all kernels, they stay") {
   auto program = lowered(chain({"0.5", "0.5", "0.5"}), kTargets[0]);
   share_literals(*program);

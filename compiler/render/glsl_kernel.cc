@@ -110,14 +110,15 @@ void GlslPrinter::alloc(const Stmt& s) {
 
 // Statements of a body with its loops unrolled.
 int64_t unrolled_size(const std::vector<Stmt>& body) {
-  constexpr int64_t kUnknown = 1000;
+  constexpr int64_t kUnknown = 1000, kMost = 1'000'000;  // more is not told apart
   int64_t size = 0;
   for (const Stmt& s : body) {
     const int64_t inside = unrolled_size(s->body) + unrolled_size(s->else_body);
     const bool loop = s->kind == StmtKind::kFor;
-    size += 1 + inside * (!loop                         ? 1
-                          : kernel::is_const(s->extent) ? std::max<int64_t>(s->extent->i, 1)
-                                                        : kUnknown);
+    const int64_t times = !loop                         ? 1
+                          : kernel::is_const(s->extent) ? std::clamp<int64_t>(s->extent->i, 1, kMost)
+                                                        : kUnknown;
+    size = std::min(size + 1 + inside * times, kMost);
   }
   return size;
 }
@@ -160,9 +161,7 @@ bool GlslPrinter::orders(const Buffer& stored) const {
 
 // What a loop's body stores stands before its barriers too.
 void GlslPrinter::note_stores(const std::vector<Stmt>& body) {
-  kernel::visit(body, [&](const Stmt& s) {
-    stored_ |= s->kind == StmtKind::kStore && orders(s->buffer);
-  });
+  kernel::visit(body, [&](const Stmt& s) { stored_ |= s->kind == StmtKind::kStore && orders(s->buffer); });
 }
 
 void GlslPrinter::stmt(const Stmt& s) {

@@ -17,7 +17,9 @@ struct Flight {
   std::vector<Buffer> open;
   bool is_known = false;  // there are no others
 
+  // Products that nobody has committed yet are on their way behind the wait too.
   bool touches(const Buffer& b) const {
+    if (std::find(open.begin(), open.end(), b) != open.end()) return true;
     return !is_known || std::any_of(groups.begin(), groups.end(), [&](const std::vector<Buffer>& group) {
       return std::find(group.begin(), group.end(), b) != group.end();
     });

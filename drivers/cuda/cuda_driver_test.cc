@@ -512,11 +512,12 @@ namespace {
 struct TensorFixture : Fixture {
   tern_hal_executable_t* tensors = nullptr;
 
-  tern_status_t load(tern_hal_tensor_axis_t outer = {0, 16, 4, TERN_HAL_TENSOR_SIZE_PARAM}) {
+  tern_status_t load(tern_hal_tensor_axis_t outer = {0, 16, 4, TERN_HAL_TENSOR_SIZE_PARAM},
+                     uint64_t offset = 0, tern_hal_tensor_axis_t inner = {8, 1, 16, 0}) {
     static const char code[] = ".version 8.0\n.entry mark_tensor(\n";
     tern_hal_entry_t entry = {tern_string_view("mark_tensor"), 0, nullptr, 1, 1, {}};
     entry.launch.flags = TERN_HAL_ENTRY_TAKES_TENSORS;
-    const tern_hal_tensor_t tensor = {0, 0, 1, 0, 0, 2, {outer, {8, 1, 16, 0}}};
+    const tern_hal_tensor_t tensor = {0, 0, 1, 0, offset, 2, {outer, inner}};
     const tern_hal_executable_desc_t desc = {
         TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(code, sizeof(code) - 1), &entry, 1, &tensor, 1};
     return tern_hal_executable_create(device, &desc, &tensors);
@@ -607,4 +608,8 @@ TEST_CASE("tensors that cannot be are refused with the executable") {
   TensorFixture f;
   CHECK_CODE(f.load({1, 16, 4, TERN_HAL_TENSOR_SIZE_PARAM}), INVALID_ARGUMENT);
   CHECK_CODE(f.load({3, 16, 257, 0}), INVALID_ARGUMENT);
+  CHECK_CODE(f.load({3, 24, 4, 0}), INVALID_ARGUMENT);     // rows that begin between pieces of 16 bytes
+  CHECK_CODE(f.load({3, 16, 4, 0}, 8), INVALID_ARGUMENT);  // so does the tensor
+  CHECK_CODE(f.load({3, 16, 4, 0}, 0, {8, 2, 16, 0}), INVALID_ARGUMENT);
+  CHECK_CODE(f.load({3, 16, 4, 0}, 0, {8, 1, 8, 0}), INVALID_ARGUMENT);
 }

@@ -213,6 +213,15 @@ tern_status_t cuda_queue_poll(Device* device, uint64_t serial, bool* out_done, t
   return TERN_OK;
 }
 
+namespace {
+
+CUevent event_of(Queue& queue, uint64_t serial) {
+  MutexLock lock(&queue.mutex);
+  return entry_of(queue, serial).event;
+}
+
+}  // namespace
+
 tern_status_t cuda_queue_wait(Device* device, uint64_t serial, int64_t deadline, bool* out_done,
                               tern_status_code_t* out_code) {
   const int64_t begin = tern_hal_now();
@@ -227,7 +236,7 @@ tern_status_t cuda_queue_wait(Device* device, uint64_t serial, int64_t deadline,
     if (deadline == TERN_HAL_NEVER) {
       ContextScope scope(device);
       // Its entry may have been taken by a later submission meanwhile: that one's end is this one's too.
-      TERN_CUDA_TRY(device, EventSynchronize, entry_of(device->queue, serial).event);
+      TERN_CUDA_TRY(device, EventSynchronize, event_of(device->queue, serial));
     } else {
       const int32_t nobody = 0;
       tern_host_wait(&nobody, 0, deadline - now < kNap ? deadline : now + kNap);
