@@ -35,8 +35,24 @@ std::vector<SequencePart> parts_of(Op& op, Value* sequence) {
 
 // All elements along a new axis 0.
 Value* stacked(Emit& b, const std::vector<SequencePart>& parts) {
+  const auto element = [](const SequencePart& part) {
+    Shape shape = part.value->type.shape;
+    if (part.is_run) shape.erase(shape.begin());
+    return shape;
+  };
+  const Shape first = element(parts[0]);
   std::vector<Value*> runs;
   for (const SequencePart& part : parts) {
+    const Shape shape = element(part);
+    bool fits = shape.size() == first.size();
+    for (size_t i = 0; fits && i < shape.size(); ++i)
+      fits = decide(b.graph(), ScalarOp::kEq, shape[i], first[i]).value_or(true);
+    if (!fits)
+      fail(
+          "The sequence has elements of the shapes [{}] and [{}]; one that a loop appends to needs elements "
+          "of one "
+          "shape.",
+          shape_text(first), shape_text(shape));
     if (!part.is_run) {
       runs.push_back(b.unsqueeze(part.value, {0}));
     } else if (part.backwards) {
