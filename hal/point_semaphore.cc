@@ -22,7 +22,7 @@ struct Semaphore {
   tern_mutex_t mutex;
   int32_t version;
   uint64_t value;
-  tern_status_code_t failure;
+  tern_status_t failure;
   uint32_t point_count;
   Point points[kPoints];  // values grow
 };
@@ -41,24 +41,26 @@ void drop_first(Semaphore* semaphore) {
 void destroy(tern_hal_semaphore_t* base) {
   Semaphore* semaphore = cast(base);
   while (semaphore->point_count) drop_first(semaphore);
+  tern_status_free(semaphore->failure);
   tern_release(base->device->allocator, semaphore, sizeof(Semaphore));
 }
 
 // Takes in what has come true; the mutex is held.
 void settle(Semaphore* semaphore) {
-  while (semaphore->point_count && semaphore->failure == TERN_STATUS_OK) {
+  while (semaphore->point_count && tern_status_is_ok(semaphore->failure)) {
     const Point& point = semaphore->points[0];
     int done = 0;
     tern_status_code_t code = TERN_STATUS_OK;
     tern_status_t status = point.progress->poll(point.device, point.serial, &done, &code);
     if (!tern_status_is_ok(status)) {
-      code = tern_status_code(status);
       done = 1;
-      tern_status_free(status);
+    } else if (done && code != TERN_STATUS_OK) {
+      status = point.progress->explain(point.device, point.serial);
+      if (tern_status_is_ok(status)) status = tern_status_from_code(code);
     }
     if (!done) return;
-    if (code != TERN_STATUS_OK) {
-      semaphore->failure = code;
+    if (!tern_status_is_ok(status)) {
+      semaphore->failure = status;
     } else if (point.value > semaphore->value) {
       semaphore->value = point.value;
     }
@@ -67,10 +69,14 @@ void settle(Semaphore* semaphore) {
 }
 
 tern_status_t failure_of(Semaphore* semaphore) {
-  if (semaphore->failure == TERN_STATUS_OK) return TERN_OK;
-  return tern_status_make(semaphore->head.device->allocator, semaphore->failure,
+  if (tern_status_is_ok(semaphore->failure)) return TERN_OK;
+  const tern_status_code_t code = tern_status_code(semaphore->failure);
+  tern_allocator_t allocator = semaphore->head.device->allocator;
+  if (semaphore->failure != tern_status_from_code(code))
+    return tern_status_clone(allocator, semaphore->failure);
+  return tern_status_make(allocator, code,
                           "The semaphore failed (%s): the work that was to signal it did not finish.",
-                          tern_status_code_name(semaphore->failure));
+                          tern_status_code_name(code));
 }
 
 void wake(Semaphore* semaphore) {
@@ -116,8 +122,8 @@ void fail(tern_hal_semaphore_t* base, tern_status_code_t code) {
   Semaphore* semaphore = cast(base);
   {
     MutexLock lock(&semaphore->mutex);
-    if (semaphore->failure != TERN_STATUS_OK) return;
-    semaphore->failure = code;
+    if (!tern_status_is_ok(semaphore->failure)) return;
+    semaphore->failure = tern_status_from_code(code);
   }
   wake(semaphore);
 }
@@ -177,7 +183,7 @@ extern "C" int tern_hal_point_semaphore_pending(const tern_hal_semaphore_point_t
   Semaphore* semaphore = cast(point->semaphore);
   MutexLock lock(&semaphore->mutex);
   settle(semaphore);
-  if (semaphore->failure != TERN_STATUS_OK || semaphore->value >= point->value) return 0;
+  if (!tern_status_is_ok(semaphore->failure) || semaphore->value >= point->value) return 0;
   for (uint32_t i = 0; i < semaphore->point_count; ++i) {
     const Point& pending = semaphore->points[i];
     if (pending.value < point->value) continue;
@@ -204,7 +210,7 @@ extern "C" tern_status_t tern_hal_point_semaphore_add(const tern_hal_semaphore_p
     {
       MutexLock lock(&semaphore->mutex);
       settle(semaphore);
-      if (semaphore->failure != TERN_STATUS_OK) return TERN_OK;  // whoever waits is told that
+      if (!tern_status_is_ok(semaphore->failure)) return TERN_OK;  // whoever waits is told that
       if (semaphore->point_count < kPoints) {
         if (device != semaphore->head.device) tern_hal_device_retain(device);
         semaphore->points[semaphore->point_count++] = {point->value, serial, device, progress};

@@ -21,6 +21,8 @@ typedef struct tern_hal_progress_t {
   // Waits for it until `deadline` (tern_hal_now's clock); *out_done says whether it ended.
   tern_status_t (*wait)(tern_hal_device_t* device, uint64_t serial, int64_t deadline, int* out_done,
                         tern_status_code_t* out_code);
+  // Why a submission that ended failed, with its sentence if the driver has one; the caller frees it.
+  tern_status_t (*explain)(tern_hal_device_t* device, uint64_t serial);
 } tern_hal_progress_t;
 
 TERN_MUST_USE tern_status_t tern_hal_point_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,

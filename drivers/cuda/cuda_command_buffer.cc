@@ -392,26 +392,24 @@ tern_status_t cuda_command_buffer_read_log(CommandBuffer* commands, tern_hal_eve
   return TERN_OK;
 }
 
-tern_status_code_t cuda_command_buffer_take_fault(CommandBuffer* commands) {
+tern_status_t cuda_command_buffer_take_fault(CommandBuffer* commands) {
   int32_t found = 0;
+  [[maybe_unused]] uint32_t command = 0;
   for (uint32_t i = 0; i < commands->step_count; ++i) {
     const Step& step = commands->steps[i];
     if (!step.fault) continue;
     const int32_t code = __atomic_exchange_n(&commands->faults[step.fault - 1], 0, __ATOMIC_ACQUIRE);
     if (!code || found) continue;
-    found = commands->failed_code = code;
-    commands->failed_command = step.command;
+    found = code;
+    command = step.command;
   }
-  if (!found) return TERN_STATUS_OK;
-  return found == TERN_KERNEL_SCRATCH_TOO_SMALL ? TERN_STATUS_INTERNAL : TERN_STATUS_DATA_ERROR;
-}
-
-tern_status_t cuda_command_buffer_failure(const CommandBuffer* commands, tern_status_code_t code) {
-  [[maybe_unused]] const tern_hal_command_buffer_t& head = commands->head;
-  return tern_status_make(
-      head.device->allocator, code, "A kernel failed (%d): %s.\n - While dispatching '%.*s' (command %u)",
-      commands->failed_code, reason_of(commands->failed_code),
-      TERN_SV_ARG(head.commands[commands->failed_command].label), commands->failed_command);
+  if (!found) return TERN_OK;
+  tern_status_code_t failed = TERN_STATUS_DATA_ERROR;
+  if (found == TERN_KERNEL_SCRATCH_TOO_SMALL) failed = TERN_STATUS_INTERNAL;
+  const tern_hal_command_buffer_t& head = commands->head;
+  return tern_status_make(head.device->allocator, failed,
+                          "A kernel failed (%d): %s.\n - While dispatching '%.*s' (command %u)", found,
+                          reason_of(found), TERN_SV_ARG(head.commands[command].label), command);
 }
 
 }  // namespace tern::cuda

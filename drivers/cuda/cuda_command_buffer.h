@@ -58,8 +58,6 @@ struct CommandBuffer {
   CUevent* events;  // for profiling: one before each step and one behind the last; made when first wanted
   uint64_t last_serial;  // of its last submission
   bool stale;            // the graph does not show what the steps say: build it again
-  int32_t failed_code;   // what cuda_command_buffer_take_fault found last
-  uint32_t failed_command;
 };
 
 TERN_MUST_USE tern_status_t cuda_command_buffer_create(tern_hal_device_t* device,
@@ -74,11 +72,9 @@ TERN_MUST_USE tern_status_t cuda_command_buffer_launch(CommandBuffer* commands, 
 // The times of the last launch that was profiled and has ended.
 TERN_MUST_USE tern_status_t cuda_command_buffer_read_log(CommandBuffer* commands, tern_hal_event_log_t* log);
 
-// The code that a kernel left in its fault word, if any; clears the words. Touches nothing of the front's.
-tern_status_code_t cuda_command_buffer_take_fault(CommandBuffer* commands);
-// That failure with its sentence.
-TERN_MUST_USE tern_status_t cuda_command_buffer_failure(const CommandBuffer* commands,
-                                                        tern_status_code_t code);
+// What a kernel left in its fault word, if anything, as a sentence; clears the words. Touches nothing of the
+// front's but the labels.
+TERN_MUST_USE tern_status_t cuda_command_buffer_take_fault(CommandBuffer* commands);
 
 // cuda_tensor.cc
 // What a kernel sees of a binding at `address`; params: of its dispatch, 64 bits each.

@@ -99,8 +99,6 @@ struct CommandBuffer {
   uint32_t to_submit_count;
   VkCommandBuffer profile;  // everything in one, between timestamps; made when first wanted
   VkQueryPool queries;
-  int32_t failed_code;  // what vulkan_command_buffer_take_fault found last
-  uint32_t failed_command;
 };
 
 TERN_MUST_USE tern_status_t vulkan_command_buffer_create(tern_hal_device_t* device,
@@ -116,11 +114,9 @@ void vulkan_command_buffer_submitted(CommandBuffer* commands, uint64_t serial);
 TERN_MUST_USE tern_status_t vulkan_command_buffer_read_log(CommandBuffer* commands,
                                                            tern_hal_event_log_t* log);
 
-// The code that a kernel left in its fault word, if any; clears the words. Touches nothing of the front's.
-tern_status_code_t vulkan_command_buffer_take_fault(CommandBuffer* commands);
-// That failure with its sentence.
-TERN_MUST_USE tern_status_t vulkan_command_buffer_failure(const CommandBuffer* commands,
-                                                          tern_status_code_t code);
+// What a kernel left in its fault word, if anything, as a sentence; clears the words. Touches nothing of the
+// front's but the labels.
+TERN_MUST_USE tern_status_t vulkan_command_buffer_take_fault(CommandBuffer* commands);
 
 // vulkan_resolve.cc: computes what the static or the dynamic steps do, and makes the memory for their
 // bounces.

@@ -11,26 +11,31 @@ InFlight& entry_of(Queue& queue, uint64_t serial) {
   return queue.in_flight[serial % kInFlight];
 }
 
-tern_status_code_t failure_of(const Queue& queue, uint64_t serial) {
+// Borrowed. The mutex is held.
+tern_status_t failure_of(const Queue& queue, uint64_t serial) {
   const uint64_t first = queue.failure_count > kFailures ? queue.failure_count - kFailures : 0;
   for (uint64_t i = first; i < queue.failure_count; ++i) {
-    if (queue.failures[i % kFailures].serial == serial) return queue.failures[i % kFailures].code;
+    if (queue.failures[i % kFailures].serial == serial) return queue.failures[i % kFailures].status;
   }
-  return TERN_STATUS_OK;
+  return TERN_OK;
 }
 
 // The submission has ended: did it do what it should?
-void retire(Queue& queue, uint64_t serial) {
+void retire(Device* device, uint64_t serial) {
+  Queue& queue = device->queue;
   InFlight& entry = entry_of(queue, serial);
-  tern_status_code_t code = TERN_STATUS_OK;
-  if (entry.recording) code = vulkan_command_buffer_take_fault(entry.recording);
-  for (uint32_t i = 0; i < entry.depends_count && code == TERN_STATUS_OK; ++i) {
-    code = failure_of(queue, entry.depends[i]);
+  tern_status_t status = TERN_OK;
+  if (entry.recording) status = vulkan_command_buffer_take_fault(entry.recording);
+  for (uint32_t i = 0; i < entry.depends_count && tern_status_is_ok(status); ++i) {
+    status = tern_status_clone(device->head.allocator, failure_of(queue, entry.depends[i]));
   }
   entry.recording = nullptr;
   --entry.fence->users;
   entry.fence = nullptr;
-  if (code != TERN_STATUS_OK) queue.failures[queue.failure_count++ % kFailures] = {serial, code};
+  if (tern_status_is_ok(status)) return;
+  Failure& failure = queue.failures[queue.failure_count++ % kFailures];
+  tern_status_free(failure.status);
+  failure = {serial, status};
 }
 
 // Moves `completed` on as far as the device is. The mutex is held.
@@ -41,7 +46,7 @@ tern_status_t advance(Device* device) {
         device->symbols.GetFenceStatus(device->handle, entry_of(queue, queue.completed + 1).fence->handle);
     if (result == VK_NOT_READY) return TERN_OK;
     TERN_RETURN_IF_ERROR(vulkan_device_status(device, result, "Running the submitted commands"));
-    retire(queue, ++queue.completed);
+    retire(device, ++queue.completed);
   }
   return TERN_OK;
 }
@@ -143,14 +148,20 @@ tern_status_t wait_for_end(Device* device, uint64_t serial, tern_status_code_t* 
   return vulkan_queue_wait(device, serial, TERN_HAL_NEVER, &done, out_code);
 }
 
+tern_status_t explain(tern_hal_device_t* base, uint64_t serial) {
+  Device* device = cast_device(base);
+  MutexLock lock(&device->queue.mutex);
+  return tern_status_clone(device->head.allocator, failure_of(device->queue, serial));
+}
+
 // Where nobody could be told later (no signal, a log to fill, another driver's semaphore), the end is waited
 // for here.
 tern_status_t finish(Device* device, CommandBuffer* commands, const tern_hal_submit_t* submit) {
   tern_status_code_t code = TERN_STATUS_OK;
   TERN_RETURN_IF_ERROR(wait_for_end(device, commands->last_serial, &code));
   if (code != TERN_STATUS_OK) {
-    return commands->failed_code ? vulkan_command_buffer_failure(commands, code)
-                                 : tern_status_from_code(code);
+    tern_status_t status = explain(&device->head, commands->last_serial);
+    return tern_status_is_ok(status) ? tern_status_from_code(code) : status;
   }
   return submit->event_log ? vulkan_command_buffer_read_log(commands, submit->event_log) : TERN_OK;
 }
@@ -170,7 +181,7 @@ tern_status_t wait(tern_hal_device_t* device, uint64_t serial, int64_t deadline,
   return status;
 }
 
-constexpr tern_hal_progress_t kProgress = {poll, wait};
+constexpr tern_hal_progress_t kProgress = {poll, wait, explain};
 
 // Hands the signals over; *out_foreign counts those that the host has to raise.
 tern_status_t add_signals(Device* device, const tern_hal_submit_t* submit, uint64_t serial,
@@ -226,6 +237,7 @@ tern_status_t vulkan_queue_create(Device* device) {
 }
 
 void vulkan_queue_destroy(Device* device) {
+  for (Failure& failure : device->queue.failures) tern_status_free(failure.status);
   for (Fence& fence : device->queue.fences) {
     if (fence.handle) device->symbols.DestroyFence(device->handle, fence.handle, nullptr);
   }
@@ -253,7 +265,6 @@ tern_status_t vulkan_queue_submit(tern_hal_device_t* base, const tern_hal_submit
     tern_status_code_t before = TERN_STATUS_OK;
     TERN_RETURN_IF_ERROR(wait_for_end(device, commands->last_serial, &before));
   }
-  commands->failed_code = 0;
   vulkan_pipeline_cache_save(device);
   TERN_RETURN_IF_ERROR(vulkan_command_buffer_ready(commands, changed, submit->event_log != nullptr));
   TERN_RETURN_IF_ERROR(enqueue(device, commands, waits));
@@ -274,7 +285,7 @@ tern_status_t vulkan_queue_poll(Device* device, uint64_t serial, bool* out_done,
   if (queue.completed < serial) TERN_RETURN_IF_ERROR(advance(device));
   if (queue.completed < serial) return TERN_OK;
   *out_done = true;
-  *out_code = failure_of(queue, serial);
+  *out_code = tern_status_code(failure_of(queue, serial));
   return TERN_OK;
 }
 

@@ -35,7 +35,7 @@ struct InFlight {
 
 struct Failure {
   uint64_t serial;
-  tern_status_code_t code;
+  tern_status_t status;  // with a sentence, if a kernel said what was wrong
 };
 
 struct Queue {
