@@ -120,7 +120,7 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
       if (!is_full(mask)) fault("A barrier is reached by {} of {} threads.", mask.count, threads_);
       return;
     case StmtKind::kPrefetch:
-      return;
+      return prefetch(s, mask);
     case StmtKind::kAsyncCopy:
       return async_copy(s, mask);
     case StmtKind::kAsyncCommit:

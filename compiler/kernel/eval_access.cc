@@ -52,6 +52,16 @@ void Evaluator::subgroup_barrier(const EvalMask& mask) {
   }
 }
 
+// Renderers make loads of GPU kernels' prefetches.
+void Evaluator::prefetch(const Stmt& s, const EvalMask& mask) {
+  if (kernel_.threads == 0) return;
+  const EvalMemory* memory = memory_of(s->buffer, "prefetched");
+  const ValueRef index = expr(s->index, mask);
+  for (int t = 0; t < threads_ && !stopped(); ++t) {
+    if (mask.on(t, 0)) in_bounds(s->buffer, std::as_const(*index).of(t)[0].i, *memory, "prefetch");
+  }
+}
+
 void Evaluator::order_all() {
   const auto subgroups = static_cast<size_t>(threads_ / width());
   clocks_.resize(subgroups);

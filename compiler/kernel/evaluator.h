@@ -95,6 +95,7 @@ class Evaluator {
   void allocate(const Stmt& s);
   bool in_bounds(const Buffer& b, int64_t i, const EvalMemory& memory, const char* what);
   void subgroup_barrier(const EvalMask& mask);
+  void prefetch(const Stmt& s, const EvalMask& mask);
   // thread: or kSeveral. counter: of a copy that it counts, which `thread` asks for; else -1.
   void touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread, int counter = -1);
   void prepare_workgroup();

@@ -53,6 +53,22 @@ TEST_CASE("gpu: a row sum by shuffles and workgroup memory") {
   CHECK(print_kernel(*parse_kernel(print_kernel(k))) == print_kernel(k));
 }
 
+TEST_CASE("gpu: a prefetch lies in its buffer") {
+  const auto run = [](int last) {
+    const Kernel k = parsed(fmt::format("kernel k {{\n  bind x: f32 read\n  bind y: f32 write\n  threads t < 4\n"
+                                        "  prefetch x[(t * {})]\n  y[t] = 1.0\n}}\n",
+                                        last / 3));
+    std::vector<float> x(16), y(4);
+    return evaluate(k,
+                    {{reinterpret_cast<uint8_t*>(x.data()), 64}, {reinterpret_cast<uint8_t*>(y.data()), 16}},
+                    {}, 0, 1);
+  };
+  CHECK(run(15).ok());
+  const auto outside = run(18);
+  REQUIRE(!outside.ok());
+  CHECK(outside.error().text().find("A prefetch of buffer 'x' at element 18") != std::string::npos);
+}
+
 TEST_CASE("gpu: workgroups of a cluster read each other's memory between its barriers") {
   const std::string head =
       "kernel k {\n  bind y: f32 write\n  grid g < 2 = \"2\"\n  grid r < 2 = \"2\"\n  threads t < 32\n"

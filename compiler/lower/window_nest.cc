@@ -3,6 +3,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 #include "compiler/lower/window_loops.h"
@@ -57,7 +58,7 @@ class WindowNest {
     if (is_gpu(level_arch(level))) {
       gpu::add_flat_variant(
           dispatch, level, axes_, 2 + 2 * taps,
-          [&](const std::vector<Expr>& coordinates) { return element(emitter, coordinates, -1); },
+          [&](const std::vector<Expr>& coordinates) { return element(emitter, coordinates, -1, true); },
           fmt::format("window of {} taps", taps));
       return;
     }
@@ -79,7 +80,8 @@ class WindowNest {
                          fmt::format("window of {} taps, {} lanes", taps, lanes));
   }
 
-  std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim) {
+  std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim,
+                            bool on_gpu = false) {
     const size_t rank = root_.operand()->type.shape.size();
     const Index index = axis_index(axes_, rank, coordinates);
     WindowGeometry g;
@@ -91,13 +93,84 @@ class WindowNest {
       if (a.low == 0 && a.extent.is_const() && outputs.is_const())
         a.inside = (outputs.value() - 1) * a.stride + (a.window - 1) * a.dilation < a.extent.value();
     }
-    return arg_ ? arg_element(emitter, index, g, vector_dim) : fold_element(emitter, index, g, vector_dim);
+    if (arg_) return arg_element(emitter, index, g, vector_dim);
+    return fold_element(emitter, index, g, vector_dim, on_gpu && has_short_fold(g));
+  }
+
+  // Few taps over pixels of constant size, none along the innermost axis, which vectors run along.
+  bool has_short_fold(const WindowGeometry& g) const {
+    constexpr int64_t kMostTaps = 32;
+    int64_t taps = 1;
+    for (const WindowAxis& a : g.axes) {
+      taps *= a.window;
+      if (is_windowed(a) && (!a.extent.is_const() || a.extent.value() < 1)) return false;
+    }
+    return taps <= kMostTaps && !axes_.empty() &&
+           !is_windowed(g.axes[static_cast<size_t>(axes_.back().dims.back())]);
+  }
+  static bool is_windowed(const WindowAxis& a) { return a.window != 1 || a.stride != 1 || a.low != 0; }
+
+  // Every tap is asked for before the first one is used, so that no load waits for another one. Taps outside
+  // read what lies nearest and count as nothing.
+  Expr short_fold(ElementEmitter& emitter, const Index& index, const WindowGeometry& g,
+                  std::vector<Stmt>& out) const {
+    struct Point {
+      Index at;
+      Expr inside;  // null: always
+    };
+    std::vector<Point> points{{index, nullptr}};
+    for (size_t d = 0; d < g.axes.size(); ++d) {
+      const WindowAxis& a = g.axes[d];
+      if (!is_windowed(a)) continue;
+      std::vector<Point> wider, along;
+      for (int64_t k = 0; k < a.window; ++k) {
+        const Expr at = named("at", kernel::add(kernel::mul(index[d], int_const(a.stride)),
+                                                int_const(k * a.dilation - a.low)),
+                              out);
+        if (a.inside) {
+          along.push_back({{at}, nullptr});
+          continue;
+        }
+        const Expr extent = int_const(a.extent.value()), last = int_const(a.extent.value() - 1);
+        along.push_back({{named("nearest", kernel::max(kernel::min(at, last), int_const(0)), out)},
+                         named("inside", in_range(at, extent), out)});
+      }
+      for (const Point& p : points) {
+        for (const Point& k : along) {
+          wider.push_back({p.at, both(p.inside, k.inside)});
+          wider.back().at[d] = k.at[0];
+        }
+      }
+      points = std::move(wider);
+    }
+    const ScalarOp op = root_.scalar_op();
+    const DType wide = accumulator_type(root_.result()->type.dtype);
+    std::vector<Expr> taps;
+    for (const Point& p : points) {
+      const Expr x = kernel::cast(emitter.element(root_.operand(), p.at), wide);
+      append(out, emitter.take_checks());
+      taps.push_back(named("tap", x, out));
+    }
+    Expr all = kernel::scalar_const(kernel::reduction_identity(op, wide));
+    for (size_t i = 0; i < taps.size(); ++i) {
+      const Expr one = kernel::op(op, {all, taps[i]});
+      all = named("fold", points[i].inside ? kernel::select(points[i].inside, one, all) : one, out);
+    }
+    return all;
   }
 
   std::vector<Stmt> fold_element(ElementEmitter& emitter, const Index& index, const WindowGeometry& g,
-                                 int vector_dim) {
+                                 int vector_dim, bool is_short) {
     const ScalarOp op = root_.scalar_op();
     const DType dtype = root_.result()->type.dtype, wide = accumulator_type(dtype);
+    if (is_short) {
+      std::vector<Stmt> out;
+      const Expr all = short_fold(emitter, index, g, out);
+      emitter.bind(root_.result(), kernel::cast(all, dtype));
+      append(out, store_outputs(emitter, index));
+      emitter.unbind(root_.result());
+      return out;
+    }
     const kernel::Var acc = kernel::make_var("acc", {wide, 1});
     std::vector<Stmt> out{kernel::declare(acc, kernel::scalar_const(kernel::reduction_identity(op, wide)))};
     const auto taps =
