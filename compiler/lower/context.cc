@@ -528,6 +528,7 @@ void DispatchBuilder::finish() {
   dispatch->neighbours = region_.neighbours;
   for (Neighbour& n : dispatch->neighbours) n.node = nullptr;  // lowering takes the graph apart
   dispatch->copy_for = region_.copy_for;
+  dispatch->each_run = each_run_;
   for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
   std::unordered_set<const kernel::BufferNode*> constants;

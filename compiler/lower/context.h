@@ -133,6 +133,7 @@ class DispatchBuilder {
   void set_label(std::string label) { label_ = std::move(label); }
   // Work of the whole dispatch, for reports; bytes follow from the values. `on_bytes`: products of 8-bit
   // integers.
+  void set_each_run() { each_run_ = true; }  // program_ir.h
   // The kernels have loops of unknown length that may be long (kernel/ir.h, checks_loops).
   void check_loops() { checks_loops_ = true; }
   void set_flops(Dim flops, bool on_bytes = false) {
@@ -186,7 +187,7 @@ class DispatchBuilder {
   std::vector<Variant> variants_;
   std::string label_;
   Work work_;
-  bool checks_loops_ = false;
+  bool checks_loops_ = false, each_run_ = false;
   int64_t usual_constants_ = 0;  // of the bytes read
   bool in_place_ = false;
 };

@@ -11,6 +11,7 @@
 #include "compiler/lower/packing.h"
 #include "compiler/lower/regions.h"
 #include "compiler/lower/weight_encoding.h"
+#include "compiler/lower/winograd_weights.h"
 
 namespace tern::lower {
 
@@ -77,6 +78,39 @@ std::optional<Bias> bias_of(const Region& region) {
   return found;
 }
 
+// The dispatch that transforms a convolution's weights for Winograd's algorithm; the buffer that it fills.
+int transform_weights(const Region& region, LoweringContext& context, int outputs) {
+  const graph::Node& conv = *region.root;
+  const graph::Value* weights = conv.operand(1);
+  kernel::ParamTable unused;
+  const ContractionProblem p = conv_problem(conv, unused);
+  WinogradWeights w;
+  w.transform = &winograd_transform(outputs, static_cast<int>(p.geometry.stride_h));
+  w.columns = p.n.value();
+  w.planes = p.geometry.window_d;
+  w.channels = p.geometry.channels;
+  const DType stored = context.stored_type(weights);
+  const TensorDataPtr panels =
+      pack_panels(*LoweringContext::constant_data(weights), {1, p.k.value(), w.columns, p.b_element}, stored);
+  context.note_stored(weights, stored);
+  const int from = context.add_constant(weights->name, panels),
+            to = context.add_temporary(weights->name + ".points", DType::kF32, Dim(w.elements()));
+  Region alone;
+  alone.nodes = {region.root};
+  DispatchBuilder dispatch(context, alone);
+  dispatch.set_label("weights");
+  dispatch.set_each_run();
+  dispatch.set_flops(Dim(winograd_operations(*w.transform).weights * w.planes * w.channels * w.columns));
+  const kernel::Buffer source = dispatch.bind(from), result = dispatch.bind(to, kernel::Access::kWrite);
+  for (const Level level : context.target().levels) {
+    ContractionBody body = build_winograd_weights(w, machine(level), source, result);
+    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
+                         {.cycles = body.cycles});
+  }
+  dispatch.finish();
+  return to;
+}
+
 }  // namespace
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
@@ -90,7 +124,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root), root.result()->type.dtype == DType::kI32);
-  int packed_buffer = -1, winograd = 0;
+  int packed_buffer = -1, winograd = 0, winograd_weights = -1;
   std::array<int, 2> parameters = {-1, -1};
   // Its weights are f32, and up to four times as many: not for weights that shall be small.
   if (context.enabled("winograd") && context.stored_type(rhs) == DType::kF32) {
@@ -151,6 +185,10 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
                     [&](const graph::Value* v) { return dtype_bits(context.stored_type(v)) == 8; });
     request.bf16_pairs = !bytes && !more.empty();
     request.winograd = winograd;
+    request.winograd_weights = [&] {
+      if (winograd_weights < 0) winograd_weights = transform_weights(region, context, winograd);
+      return dispatch.bind(winograd_weights);
+    };
     request.bytes_by_winograd = context.enabled("winograd");
     request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);
     ContractionBody body = build_contraction(request);

@@ -62,6 +62,8 @@ struct ContractionRequest {
 
   bool bf16_pairs = false;         // may be multiplied as pairs of bf16: some level of the dispatch does
   int winograd = 0;                // what winograd_outputs chose for all levels
+  // Binds what the dispatch before makes of the weights (winograd_weights.h); called where `winograd` is not 0.
+  std::function<kernel::Buffer()> winograd_weights;
   bool bytes_by_winograd = false;  // convolutions of bytes may run so (winograd_bytes.h)
 };
 

@@ -6,6 +6,8 @@
 
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/simplify.h"
+#include "compiler/lower/contraction_problem.h"
+#include "compiler/lower/winograd_weights.h"
 
 namespace tern::lower {
 namespace {
@@ -48,6 +50,38 @@ kernel::EvalBinding bytes(std::vector<float>& v) {
   return {reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
 }
 
+// What the dispatch before a convolution by Winograd's algorithm makes of its weights.
+TensorDataPtr transformed_weights(const graph::Node& conv, const TensorData& weights, int outputs,
+                                  Level level) {
+  kernel::ParamTable unused;
+  const ContractionProblem p = conv_problem(conv, unused);
+  WinogradWeights w;
+  w.transform = &winograd_transform(outputs, static_cast<int>(p.geometry.stride_h));
+  w.columns = p.n.value();
+  w.planes = p.geometry.window_d;
+  w.channels = p.geometry.channels;
+  const TensorDataPtr panels = pack_panels(weights, {1, p.k.value(), w.columns, p.b_element});
+  kernel::Kernel k;
+  k.name = "weights";
+  k.bindings = {
+      kernel::make_buffer("from", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kRead),
+      kernel::make_buffer("to", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kWrite)};
+  ContractionBody body = build_winograd_weights(w, machine(level), k.bindings[0], k.bindings[1]);
+  k.grid = body.grid;
+  k.body = body.body;
+  k.schedule = body.schedule;
+  kernel::simplify(k);
+  REQUIRE_MESSAGE(kernel::verify(k).empty(), kernel::verify(k));
+  std::vector<float> from(panels->as<float>(), panels->as<float>() + panels->count());
+  auto to = TensorData::make(DType::kF32, {w.elements()});
+  int64_t tiles = 1;
+  for (const kernel::GridAxis& axis : k.grid) tiles *= axis.extent.value();
+  const kernel::EvalBinding result{to->mutable_bytes().data(), w.elements() * 4};
+  const Result<int32_t> status = kernel::evaluate(k, {bytes(from), result}, {}, 0, tiles);
+  REQUIRE_MESSAGE(status.ok(), status.error().text());
+  return to;
+}
+
 // Runs the kernel of `root` and returns the output in `order`.
 std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool constant_rhs,
                        const std::vector<int>& out_order, Level level, int winograd = 0) {
@@ -76,6 +110,10 @@ std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool con
   }
   r.pack = [&](const std::function<TensorDataPtr()>& make_packed, const auto&) {
     packed = make_packed();
+    return bb;
+  };
+  r.winograd_weights = [&] {
+    packed = transformed_weights(root, *r.constant_rhs, winograd, level);
     return bb;
   };
   const std::vector<int64_t> out_shape = static_dims(root.result()->type.shape);

@@ -12,8 +12,6 @@ Step matrix_step(const WeightEncoding& e, const Target& target, const LoweredPro
                  int to, bool from_pairs);
 Step panels_from_pairs_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program,
                             int from, int to);
-Step winograd_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program, int from,
-                   int to, bool inverse);
 Step bytes_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program, int from,
                 int to);
 // Whether the tensor that bytes come from is dense in axes of batch, column and (split) step.

@@ -80,6 +80,7 @@ struct DispatchStep {
   Work work;
   std::vector<Neighbour> neighbours;     // nodes next to it that are not part of it, and why
   std::optional<FusionReason> copy_for;  // it is a copy that lowering needs
+  bool each_run = false;  // stays where it is even if it reads constants alone: its result is not worth memory
 };
 struct CopyStep {
   Binding from, to;  // equal length

@@ -5,7 +5,7 @@
 namespace tern::lower {
 
 bool WeightEncoding::has_inverse() const {
-  return kind == Kind::kWinograd || kind == Kind::kPairs ||
+  return kind == Kind::kPairs ||
          (kind == Kind::kBytes && batch * k * n % kByteGroup == 0 && has_axes(*this));
 }
 
@@ -23,16 +23,6 @@ std::shared_ptr<WeightEncoding> encoding_of(WeightEncoding::Kind kind, DType dty
 }
 
 }  // namespace
-
-std::shared_ptr<const WeightEncoding> winograd_encoding(const TensorDataPtr& weights,
-                                                        const PanelSource& source,
-                                                        const WinogradTransform& transform, int64_t planes) {
-  auto encoding = encoding_of(WeightEncoding::Kind::kWinograd, DType::kF32, source);
-  encoding->transform = &transform;
-  encoding->planes = planes;
-  encoding->panels = [weights, source] { return pack_panels(*weights, source); };
-  return encoding;
-}
 
 std::shared_ptr<const WeightEncoding> pair_encoding(const TensorDataPtr& weights, const PanelSource& source) {
   auto encoding = encoding_of(WeightEncoding::Kind::kPairs, DType::kBF16, source);
@@ -65,16 +55,15 @@ std::shared_ptr<const WeightEncoding> with_steps_last(const WeightEncoding& e) {
 
 Step derive_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program, int from,
                  int to, bool from_pairs) {
-  if (e.kind == WeightEncoding::Kind::kMatrix) return matrix_step(e, target, program, from, to, from_pairs);
-  return winograd_step(e, target, program, from, to, false);
+  TERN_CHECK(e.kind == WeightEncoding::Kind::kMatrix, "an encoding that is not computed from panels");
+  return matrix_step(e, target, program, from, to, from_pairs);
 }
 
 Step derive_panels_step(const WeightEncoding& e, const Target& target, const LoweredProgram& program,
                         int from, int to) {
   if (e.kind == WeightEncoding::Kind::kBytes) return bytes_step(e, target, program, from, to);
-  if (e.kind == WeightEncoding::Kind::kPairs) return panels_from_pairs_step(e, target, program, from, to);
   TERN_CHECK(e.has_inverse(), "panels of weights that have none");
-  return winograd_step(e, target, program, from, to, true);
+  return panels_from_pairs_step(e, target, program, from, to);
 }
 
 }  // namespace tern::lower

@@ -12,21 +12,17 @@
 
 #include "compiler/lower/packing.h"
 #include "compiler/lower/program_ir.h"
-#include "compiler/lower/winograd_transform.h"
 
 namespace tern::lower {
 
 struct WeightEncoding {
-  enum class Kind : uint8_t { kMatrix, kWinograd, kBytes, kPairs };
+  enum class Kind : uint8_t { kMatrix, kBytes, kPairs };
   Kind kind = Kind::kMatrix;
   DType dtype = DType::kF32;        // of panels and encoding
   int64_t batch = 1, k = 0, n = 0;  // of the panels: steps and columns
   // kMatrix (pack_matrix): step s of it is step s / spread * channels + s % spread of the panels, and zero
   // where s % spread >= channels. Both 1: the same steps.
   int64_t channels = 1, spread = 1;
-  // kWinograd (pack_winograd): the panels' steps are (plane, tap, channel).
-  const WinogradTransform* transform = nullptr;
-  int64_t planes = 1;  // of a window whose planes are transformed
   // kBytes (pack_byte_panels): where the tensor, which is what `panels` gives, has an element; and whether
   // `panels` gives it with steps last instead, as Gemm's weights are before their transpose.
   std::function<int64_t(int64_t batch, int64_t kk, int64_t n)> element;
@@ -35,13 +31,10 @@ struct WeightEncoding {
 
   // kPairs (pack_bf16_pairs): nothing more.
 
-  // Whether panels can be computed from the encoding: exactly, Winograd's to some units in the last place.
+  // Whether panels can be computed from the encoding.
   bool has_inverse() const;
 };
 
-std::shared_ptr<const WeightEncoding> winograd_encoding(const TensorDataPtr& weights,
-                                                        const PanelSource& source,
-                                                        const WinogradTransform& transform, int64_t planes);
 std::shared_ptr<const WeightEncoding> pair_encoding(const TensorDataPtr& weights, const PanelSource& source);
 // What pack_byte_panels makes of `weights`, and how the tensor follows from it.
 std::shared_ptr<const WeightEncoding> byte_encoding(const TensorDataPtr& weights, const PanelSource& source);
@@ -49,7 +42,7 @@ std::shared_ptr<const WeightEncoding> byte_encoding(const TensorDataPtr& weights
 std::shared_ptr<const WeightEncoding> with_steps_last(const WeightEncoding& encoding);
 
 // The dispatch that computes the encoding in buffer `to` from panels in `from`, exactly as it is packed at
-// compile time (kWinograd on GPUs: rounded in f32), and the one back. Its kernel takes sizes as parameters:
+// compile time, and the one back. Its kernel takes sizes as parameters:
 // one kernel serves all weights of a program. `from_pairs`: the panels are in pairs (kMatrix).
 Step derive_step(const WeightEncoding& encoding, const Target& target, const LoweredProgram& program,
                  int from, int to, bool from_pairs = false);

@@ -73,15 +73,7 @@ ContractionBody build_winograd(const ContractionRequest& r) {
   o.pixel = [&](const Expr& image, const Expr& iz, const Expr& iy, const Expr& ix, const Expr& c, int lanes) {
     return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iz, iy, ix), lane, lanes);
   };
-  const WinogradTransform& transform = winograd_transform(r.winograd, shape.stride);
-  o.weights =
-      r.pack([&] { return pack_winograd(*r.constant_rhs, transform); },
-             [&] {
-               kernel::ParamTable unused;
-               const ContractionProblem p = conv_problem(conv, unused);
-               const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
-               return winograd_encoding(r.constant_rhs, source, transform, conv_geometry(conv).window_d);
-             });
+  o.weights = r.winograd_weights();
   o.finish = [&](const Expr& image, const Expr& oz, const Expr& oy, const Expr& ox, const Expr& n,
                  const Expr& value, int lanes, const Expr& count) {
     return access.finish([&](const Expr& at) { return index(image, at, oz, oy, ox); }, n, value, lanes,

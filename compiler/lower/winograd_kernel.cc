@@ -6,7 +6,7 @@
 #include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/winograd_bytes.h"
-#include "compiler/lower/winograd_transform.h"
+#include "compiler/lower/winograd_weights.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower {
@@ -296,7 +296,7 @@ class Builder {
       const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
                  inside = kernel::index_rem(column, int_const(kPanelColumns));
       const Expr product = kernel::add(kernel::mul(panel, int_const(distinct * distinct)), weights);
-      const Expr row = kernel::add(kernel::mul(product, int_const(depth_)), k);
+      const Expr row = kernel::add(kernel::mul(product, int_const(WinogradWeights::pitch(depth_))), k);
       return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
     };
     if (o_.bytes) take_bytes(point, var_expr(column_point), o);

@@ -31,7 +31,7 @@ struct WinogradOperands {
   std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iz, const kernel::Expr& iy,
                              const kernel::Expr& ix, const kernel::Expr& c, int lanes)>
       pixel;
-  kernel::Buffer weights;                             // pack_winograd
+  kernel::Buffer weights;                             // winograd_weights.h
   std::optional<WinogradBytes> bytes = std::nullopt;  // instead of weights
   bool finish_in_pairs = false;                       // ContractionOperands::finish_in_pairs
   // Stores the finished vector of channels n..n+lanes-1 of output pixel (oz, oy, ox); `count` (may be

@@ -92,7 +92,7 @@ int winograd_dispatches(const std::string& text) {
   int n = 0;
   for (const Step& s : program->steps) {
     if (s.kind == Step::Kind::kDispatch &&
-        s.dispatch->variants[0].kernel->schedule.find("winograd") != std::string::npos)
+        s.dispatch->variants[0].kernel->schedule.starts_with("winograd"))
       ++n;
   }
   return n;
@@ -121,16 +121,18 @@ class Patch {
   explicit Patch(const WinogradTransform& t) : t_(t), size_(static_cast<size_t>(t.size())) {}
 
   using Square = std::vector<std::vector<float>>;
-  Square input(const Square& d) const { return both(d, true); }
-  Square output(const Square& m) const { return both(m, false); }
+  Square input(const Square& d) const { return both(d, winograd_input); }
+  Square output(const Square& m) const { return both(m, winograd_output); }
+  Square weights(const Square& g) const { return both(g, winograd_weights); }
 
  private:
+  using Transform = decltype(&winograd_input);
   // The transform of constants folds to constants.
-  std::vector<float> line(const std::vector<float>& in, bool is_input) const {
+  std::vector<float> line(const std::vector<float>& in, Transform transform) const {
     std::vector<kernel::Expr> e;
     for (const float v : in) e.push_back(kernel::float_const(static_cast<double>(v)));
     std::vector<kernel::Stmt> lets;
-    const auto out = is_input ? winograd_input(t_, true, e, lets) : winograd_output(t_, true, e, lets);
+    const auto out = transform(t_, true, e, lets);
     std::unordered_map<const kernel::VarNode*, kernel::Expr> values;
     for (const kernel::Stmt& s : lets) values[s->var.get()] = kernel::substitute(s->value, values);
     std::vector<float> result;
@@ -148,9 +150,9 @@ class Patch {
     }
     return out;
   }
-  Square both(Square s, bool is_input) const {
+  Square both(Square s, Transform transform) const {
     for (int pass = 0; pass < 2; ++pass) {
-      for (std::vector<float>& row : s) row = line(row, is_input);
+      for (std::vector<float>& row : s) row = line(row, transform);
       s = turned(s);
     }
     return s;
@@ -172,7 +174,6 @@ TEST_CASE("rounding errors of Winograd's algorithm stay inside the stated bound"
     for (const int64_t channels : {16, 256}) {
       auto weights = TensorData::make(DType::kF32, {1, channels, 3, 3});
       for (int64_t i = 0; i < channels * 9; ++i) weights->mutable_as<float>()[i] = normal(random);
-      const TensorDataPtr packed = pack_winograd(*weights, t);
       std::vector<Patch::Square> inputs;
       Patch::Square products(size, std::vector<float>(size, 0));
       for (int64_t c = 0; c < channels; ++c) {
@@ -180,12 +181,14 @@ TEST_CASE("rounding errors of Winograd's algorithm stay inside the stated bound"
         for (auto& row : d) {
           for (float& v : row) v = std::max(normal(random), 0.0F);
         }
-        const Patch::Square v = patch.input(d);
+        Patch::Square g(3, std::vector<float>(3));
+        for (size_t tap = 0; tap < 9; ++tap)
+          g[tap / 3][tap % 3] = weights->as<float>()[c * 9 + static_cast<int64_t>(tap)];
+        const Patch::Square v = patch.input(d), u = patch.weights(g);
         for (size_t i = 0; i < size * size; ++i) {
           float& sum = products[i / size][i % size];
-          const size_t point = std::min(i / size, distinct - 1) * distinct + std::min(i % size, distinct - 1);
-          sum = std::fma(v[i / size][i % size],
-                         packed->as<float>()[(static_cast<int64_t>(point) * channels + c) * 16], sum);
+          const float by = u[std::min(i / size, distinct - 1)][std::min(i % size, distinct - 1)];
+          sum = std::fma(v[i / size][i % size], by, sum);
         }
         inputs.push_back(std::move(d));
       }

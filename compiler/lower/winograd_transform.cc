@@ -1,9 +1,10 @@
 #include "compiler/lower/winograd_transform.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "compiler/kernel/expr_util.h"
-#include "compiler/lower/contraction_schedule.h"
 
 namespace tern::lower {
 namespace {
@@ -83,6 +84,25 @@ class Writer {
   std::vector<Stmt>& out_;
 };
 
+// G: a row a point, over the three taps.
+std::vector<std::array<double, 3>> weight_rows(const WinogradTransform& t) {
+  std::vector<std::array<double, 3>> g;
+  const auto at_point = [&](double x, double scale) {
+    if (t.stride == 1) g.push_back({scale, scale * x, scale * x * x});
+    if (t.stride == 2) g.push_back({scale, 0, scale * x});
+  };
+  if (t.has_zero) at_point(0, 1 / value_at(pair_product(t, t.pairs.size()), 0));
+  for (size_t i = 0; i < t.pairs.size(); ++i) {
+    const double p = t.pairs[i], others = value_at(pair_product(t, i), p * p);
+    const double scale = 1 / (2 * p * others);
+    at_point(p, t.has_zero ? scale / p : scale);
+    at_point(-p, t.has_zero ? scale / p : -scale);
+  }
+  g.push_back({0, 0, 1});
+  if (t.stride == 2) g.push_back({0, 1, 0});
+  return g;
+}
+
 }  // namespace
 
 std::vector<int> winograd_sides(int stride) {
@@ -149,11 +169,31 @@ std::vector<Expr> winograd_output(const WinogradTransform& t, bool has_fma, cons
   return result;
 }
 
+std::vector<Expr> winograd_weights(const WinogradTransform& t, bool has_fma, const std::vector<Expr>& g,
+                                   std::vector<Stmt>& out) {
+  Writer w(has_fma, out);
+  std::vector<Expr> result;
+  std::vector<std::pair<std::array<double, 2>, Expr>> evens;  // what the rows of a pair share
+  for (const std::array<double, 3>& row : weight_rows(t)) {
+    const std::array<double, 2> outer{row[0], row[2]};
+    auto even = std::find_if(evens.begin(), evens.end(), [&](const auto& e) { return e.first == outer; });
+    if (even == evens.end()) {
+      std::vector<Writer::Term> terms;
+      if (row[0] != 0) terms.push_back({row[0], g[0]});
+      if (row[2] != 0) terms.push_back({row[2], g[2]});
+      evens.push_back({outer, terms.empty() ? nullptr : w.named("even", w.sum(terms))});
+      even = evens.end() - 1;
+    }
+    result.push_back(row[1] == 0 ? even->second : w.named("u", w.multiply_add(row[1], g[1], even->second)));
+  }
+  return result;
+}
+
 WinogradOperations winograd_operations(const WinogradTransform& transform) {
   using Transform = decltype(&winograd_input);
-  const auto in_one_dimension = [&](Transform of) {
+  const auto in_one_dimension = [&](Transform of, int inputs) {
     std::vector<Expr> values;
-    for (int i = 0; i < transform.size(); ++i)
+    for (int i = 0; i < inputs; ++i)
       values.push_back(kernel::var_expr(kernel::make_var("d", {DType::kF32, 1})));
     std::vector<kernel::Stmt> lets;
     const std::vector<Expr> results = of(transform, true, values, lets);
@@ -167,58 +207,9 @@ WinogradOperations winograd_operations(const WinogradTransform& transform) {
     for (const Expr& e : results) add(e);
     return count;
   };
-  return {2 * transform.size() * in_one_dimension(winograd_input),
-          (transform.size() + transform.outputs) * in_one_dimension(winograd_output)};
-}
-
-std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform& t) {
-  std::vector<std::array<double, 3>> g;
-  const auto at_point = [&](double x, double scale) {
-    if (t.stride == 1) g.push_back({scale, scale * x, scale * x * x});
-    if (t.stride == 2) g.push_back({scale, 0, scale * x});
-  };
-  if (t.has_zero) at_point(0, 1 / value_at(pair_product(t, t.pairs.size()), 0));
-  for (size_t i = 0; i < t.pairs.size(); ++i) {
-    const double p = t.pairs[i], others = value_at(pair_product(t, i), p * p);
-    const double scale = 1 / (2 * p * others);
-    at_point(p, t.has_zero ? scale / p : scale);
-    at_point(-p, t.has_zero ? scale / p : -scale);
-  }
-  g.push_back({0, 0, 1});
-  if (t.stride == 2) g.push_back({0, 1, 0});
-  return g;
-}
-
-TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& t) {
-  const bool volume = weights.shape().size() == 5;
-  const int64_t outputs = weights.shape()[0], planes = volume ? weights.shape()[2] : 1,
-                in_plane = weights.shape()[1], channels = planes * in_plane;
-  const int64_t panels = (outputs + kPanelColumns - 1) / kPanelColumns;
-  const int size = t.weights();
-  const int64_t points = int64_t{size} * size;
-  const std::vector<std::array<double, 3>> g = winograd_weight_rows(t);
-
-  auto out = TensorData::make(DType::kF32, {panels, points, channels, kPanelColumns});
-  float* to = out->mutable_as<float>();
-  for (int64_t o = 0; o < outputs; ++o) {
-    float* panel = to + o / kPanelColumns * points * channels * kPanelColumns + o % kPanelColumns;
-    for (int64_t c = 0; c < channels; ++c) {
-      std::array<double, 9> w{};
-      const int64_t filter = o * channels + c % in_plane * planes + c / in_plane;
-      for (int64_t tap = 0; tap < 9; ++tap) w[static_cast<size_t>(tap)] = weights.float_at(filter * 9 + tap);
-      for (int i = 0; i < size; ++i) {
-        const std::array<double, 3>& gi = g[static_cast<size_t>(i)];
-        std::array<double, 3> row{};
-        for (size_t x = 0; x < 3; ++x) row[x] = gi[0] * w[x] + gi[1] * w[3 + x] + gi[2] * w[6 + x];
-        for (int j = 0; j < size; ++j) {
-          const std::array<double, 3>& gj = g[static_cast<size_t>(j)];
-          panel[((int64_t{i} * size + j) * channels + c) * kPanelColumns] =
-              static_cast<float>(row[0] * gj[0] + row[1] * gj[1] + row[2] * gj[2]);
-        }
-      }
-    }
-  }
-  return out;
+  return {2 * transform.size() * in_one_dimension(winograd_input, transform.size()),
+          (transform.size() + transform.outputs) * in_one_dimension(winograd_output, transform.size()),
+          (3 + transform.weights()) * in_one_dimension(winograd_weights, 3)};
 }
 
 }  // namespace tern::lower

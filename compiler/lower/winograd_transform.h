@@ -13,11 +13,9 @@
 // make them grow four to eight times (docs/lowering.md).
 #pragma once
 
-#include <array>
 #include <vector>
 
 #include "compiler/kernel/ir.h"
-#include "compiler/support/tensor_data.h"
 
 namespace tern::lower {
 
@@ -42,18 +40,16 @@ std::vector<kernel::Expr> winograd_output(const WinogradTransform& transform, bo
                                           const std::vector<kernel::Expr>& products,
                                           std::vector<kernel::Stmt>& out);
 
-// Operations of both transforms of one square: of its inputs for one channel, of its outputs for one column.
+// One dimension of G: three taps to weights() values.
+std::vector<kernel::Expr> winograd_weights(const WinogradTransform& transform, bool has_fma,
+                                           const std::vector<kernel::Expr>& g,
+                                           std::vector<kernel::Stmt>& out);
+
+// Operations of the transforms of one square: of its inputs for one channel, of its outputs for one column, of
+// a filter's weights for one channel.
 struct WinogradOperations {
-  int64_t input = 0, output = 0;
+  int64_t input = 0, output = 0, weights = 0;
 };
 WinogradOperations winograd_operations(const WinogradTransform& transform);
-
-// G: a row a point, over the three taps.
-std::vector<std::array<double, 3>> winograd_weight_rows(const WinogradTransform& transform);
-
-// The weights [O, C, 3, 3] (any float type) as G g G^T, computed in f64 and rounded once, for one small
-// product a point: out[(((o / 16) * weights()^2 + point) * C + c) * 16 + o % 16], zero in the columns past O.
-// Of volumes [O, C, D, 3, 3]: c runs over (plane, channel).
-TensorDataPtr pack_winograd(const TensorData& weights, const WinogradTransform& transform);
 
 }  // namespace tern::lower

@@ -4,8 +4,8 @@
 // them is replaced by init steps:
 // - a GPU program computes what it reads otherwise from panels that another program stores: 0.1 ms for 50 MB
 //   on an H100, less than the copy to the device that it needs anyway;
-// - where a CPU program stores weights for Winograd's algorithm, GPU programs that read their panels compute
-//   those back from them.
+// - where a CPU program stores bytes by steps or bf16 in pairs, GPU programs that read the tensor or panels
+//   compute those back.
 // CPU programs read everything from the mapping, derive nothing, and start at once. A constant is derived
 // only if the file gets smaller by kLeastBytes: below, the dispatch costs more than the bytes.
 #pragma once

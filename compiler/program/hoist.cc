@@ -98,6 +98,7 @@ class Hoister {
   bool is_constant_work(const Step& step) {
     if (step.kind != Step::Kind::kDispatch) return false;
     const DispatchStep& d = *step.dispatch;
+    if (d.each_run) return false;
     const auto known = [](const Dim& dim) { return dim.is_const(); };
     if (!std::all_of(d.params.begin(), d.params.end(), known)) return false;
     for (const lower::KernelVariant& v : d.variants) {

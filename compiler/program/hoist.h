@@ -7,7 +7,8 @@
 
 namespace tern::program {
 
-// Only dispatches of known size that cannot fail, and whose results nothing else writes.
+// Only dispatches of known size that cannot fail, and whose results nothing else writes; not those that are to
+// run each time (DispatchStep::each_run).
 void hoist_constant_work(lower::LoweredProgram& program);
 
 }  // namespace tern::program
