@@ -244,6 +244,8 @@ bool LoweringContext::has_place(const graph::Value* value) {
 
 const Place& LoweringContext::place(const graph::Value* value) {
   if (auto it = places_.find(value); it != places_.end()) return it->second;
+  if (auto it = shared_tables_.find(value); it != shared_tables_.end())
+    return places_[value] = shared_table_place(value, it->second, *this);
   if (TensorDataPtr data = constant_data(value)) {
     const DType stored = precision_.storage(value);
     note_stored(value, stored);

@@ -15,6 +15,7 @@
 #include "compiler/lower/place.h"
 #include "compiler/lower/precision.h"
 #include "compiler/lower/region.h"
+#include "compiler/lower/shared_tables.h"
 
 namespace tern::lower {
 
@@ -48,6 +49,7 @@ class LoweringContext {
   bool has_place(const graph::Value* value);
   const Place& place(const graph::Value* value);
   void set_place(const graph::Value* value, Place place) { places_[value] = std::move(place); }
+  void set_shared_tables(SharedTables tables) { shared_tables_ = std::move(tables); }
   // The element type that the value has in memory: that of its place's buffer, or, where it has no place yet,
   // what the precision plan decides. Loads widen it to the value's own type.
   DType stored_type(const graph::Value* value) const;
@@ -88,6 +90,7 @@ class LoweringContext {
   Diagnostics& diagnostics_;
   std::unordered_map<const graph::Value*, Place> places_;
   std::unordered_map<const TensorData*, int> constants_;
+  SharedTables shared_tables_;
   PrecisionPlan precision_;
   std::unordered_map<const TensorData*, TensorDataPtr> narrow_data_;
   std::unordered_set<const graph::Value*> noted_;

@@ -104,8 +104,7 @@ int transform_weights(const Region& region, LoweringContext& context, int output
   const kernel::Buffer source = dispatch.bind(from), result = dispatch.bind(to, kernel::Access::kWrite);
   for (const Level level : context.target().levels) {
     ContractionBody body = build_winograd_weights(w, machine(level), source, result);
-    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
-                         {.cycles = body.cycles});
+    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule));
   }
   dispatch.finish();
   return to;

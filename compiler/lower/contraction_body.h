@@ -60,9 +60,10 @@ struct ContractionRequest {
   bool stores_bytes = false;     // all that the region stores has 8 bits
   bool finish_is_long = false;   // more than a handful of cheap operations
 
-  bool bf16_pairs = false;         // may be multiplied as pairs of bf16: some level of the dispatch does
-  int winograd = 0;                // what winograd_outputs chose for all levels
-  // Binds what the dispatch before makes of the weights (winograd_weights.h); called where `winograd` is not 0.
+  bool bf16_pairs = false;  // may be multiplied as pairs of bf16: some level of the dispatch does
+  int winograd = 0;         // what winograd_outputs chose for all levels
+  // Binds what the dispatch before makes of the weights (winograd_weights.h); called where `winograd` is not
+  // 0.
   std::function<kernel::Buffer()> winograd_weights;
   bool bytes_by_winograd = false;  // convolutions of bytes may run so (winograd_bytes.h)
 };

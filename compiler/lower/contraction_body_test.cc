@@ -54,18 +54,17 @@ kernel::EvalBinding bytes(std::vector<float>& v) {
 TensorDataPtr transformed_weights(const graph::Node& conv, const TensorData& weights, int outputs,
                                   Level level) {
   kernel::ParamTable unused;
-  const ContractionProblem p = conv_problem(conv, unused);
+  const ContractionProblem problem = conv_problem(conv, unused);
   WinogradWeights w;
-  w.transform = &winograd_transform(outputs, static_cast<int>(p.geometry.stride_h));
-  w.columns = p.n.value();
-  w.planes = p.geometry.window_d;
-  w.channels = p.geometry.channels;
-  const TensorDataPtr panels = pack_panels(weights, {1, p.k.value(), w.columns, p.b_element});
+  w.transform = &winograd_transform(outputs, static_cast<int>(problem.geometry.stride_h));
+  w.columns = problem.n.value();
+  w.planes = problem.geometry.window_d;
+  w.channels = problem.geometry.channels;
+  const TensorDataPtr panels = pack_panels(weights, {1, problem.k.value(), w.columns, problem.b_element});
   kernel::Kernel k;
   k.name = "weights";
-  k.bindings = {
-      kernel::make_buffer("from", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kRead),
-      kernel::make_buffer("to", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kWrite)};
+  k.bindings = {kernel::make_buffer("from", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kRead),
+                kernel::make_buffer("to", {DType::kF32, 1}, kernel::Scope::kGlobal, kernel::Access::kWrite)};
   ContractionBody body = build_winograd_weights(w, machine(level), k.bindings[0], k.bindings[1]);
   k.grid = body.grid;
   k.body = body.body;

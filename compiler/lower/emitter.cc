@@ -4,6 +4,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/value_range.h"
 #include "schemas/abi/kernel_abi.h"
@@ -41,11 +42,18 @@ Expr ElementEmitter::address(const Value* value, const Index& index) {
   std::vector<AddressPart> parts;  // innermost first
   for (size_t p = place.layout.order.size(); p-- > 0;) {
     const auto d = static_cast<size_t>(place.layout.order[p]);
-    if (place.strides[d].is_const(0) || is_zero(index[d])) continue;
+    if (place.strides[d].is_const(0) || is_zero(index[d]) || static_cast<int>(d) == place.panel_columns)
+      continue;
     if (!parts.empty() && join(parts.back(), index[d], place.strides[d], value->type.shape[d])) continue;
     parts.push_back({index[d], place.strides[d], value->type.shape[d], quotients_of(index[d])});
   }
   Expr at = dispatch_.expr(place.offset);
+  if (place.panel_columns >= 0) {
+    const auto d = static_cast<size_t>(place.panel_columns);
+    const Expr panel = dispatch_.expr(place.strides[d] * Dim(kPanelColumns));
+    at = kernel::add(at, kernel::mul(kernel::index_div(index[d], int_const(kPanelColumns)), panel));
+    at = kernel::add(at, kernel::index_rem(index[d], int_const(kPanelColumns)));
+  }
   // Outermost first: sums fold their constants best so, and addresses read well.
   for (size_t p = parts.size(); p-- > 0;)
     at = kernel::add(kernel::mul(parts[p].index, dispatch_.expr(parts[p].stride)), at);

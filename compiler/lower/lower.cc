@@ -64,6 +64,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   name_iterations(graph, context);
   context.plan_precision();
   const graph::UseMap uses = graph::compute_uses(graph);
+  if (!is_gpu(target.arch)) context.set_shared_tables(find_shared_tables(graph, uses, context));
   LayoutMap layouts;
   BlockLowering(context, uses, layouts).run(graph.body, result_places);
   if (!diagnostics.ok()) return nullptr;

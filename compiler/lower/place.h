@@ -20,6 +20,10 @@ struct Place {
   // that share its depth left (split_products.h). Emitters add them up; nothing else may read such a place.
   int planes = 1;
   Dim plane = 0;
+  // A constant that lies in the panels of a product (packing.h): this dimension runs across their columns,
+  // and its stride holds from one panel's column to the next one's only on average. Only gathers along it
+  // read such a place (shared_tables.h). -1: none.
+  int panel_columns = -1;
 };
 
 Place dense_place(int buffer, const Layout& layout, const Shape& shape);

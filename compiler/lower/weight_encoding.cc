@@ -5,8 +5,7 @@
 namespace tern::lower {
 
 bool WeightEncoding::has_inverse() const {
-  return kind == Kind::kPairs ||
-         (kind == Kind::kBytes && batch * k * n % kByteGroup == 0 && has_axes(*this));
+  return kind == Kind::kPairs || (kind == Kind::kBytes && batch * k * n % kByteGroup == 0 && has_axes(*this));
 }
 
 namespace {

@@ -18,9 +18,11 @@ double transform_cycles(int outputs, int stride) {
 constexpr double kGridTile = 2000;       // a tile of the grid
 constexpr double kRegisterTile = 20;     // a register tile, besides its accumulators
 constexpr double kMultiplyShare = 0.93;  // of the peak, in the inner loops
-// Weights are read once from memory: the other layers' have replaced them since the last run.
+// Weights come from memory: the other layers' have replaced them since the last run. They are transformed
+// first, into memory that the last cache holds at best (winograd_weights.h).
+constexpr double kTransformedBytes = 12;  // that are written, a cycle
 
-// A layer must gain this much, or the larger weights are not worth it.
+// A layer must gain this much, or the larger weights are not worth their memory.
 constexpr double kLeastGain = 0.88;
 // A larger square must gain this much over a smaller one, whose weights are about half as large.
 constexpr double kLeastGainLarger = 0.97;
@@ -62,13 +64,14 @@ double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, in
   // The last block may have fewer patches.
   const double products = points * product * all / static_cast<double>(p.block_rows);
 
-  const double weights = t.weights() * t.weights() * channels * static_cast<double>(shape.columns) * 4;
+  const double taps = 9 * channels * static_cast<double>(shape.columns) * 4;
+  const double weights = taps / 9 * t.weights() * t.weights();
+  const double first = taps / machine.memory_bytes_a_cycle + weights / kTransformedBytes;
   const double slice = weights / column_blocks;
   const double block = points * 4 * static_cast<double>(p.block_rows * (shape.channels + group));
   const bool stays = slice + block <= 0.8 * static_cast<double>(machine.l2_bytes);
-  const double again = stays ? 0 : (patch_blocks - 1) * weights / machine.l3_bytes_a_cycle;
-  const double cycles =
-      input * column_blocks + products + output + weights / machine.memory_bytes_a_cycle + again;
+  const double read = (stays ? 1 : patch_blocks) * weights / machine.l3_bytes_a_cycle;
+  const double cycles = input * column_blocks + products + output + first + read;
   const double grid_tiles = patch_blocks * column_blocks;
   return with_idle(cycles + grid_tiles * kGridTile, grid_tiles);
 }

@@ -91,8 +91,7 @@ int winograd_dispatches(const std::string& text) {
   REQUIRE(program);
   int n = 0;
   for (const Step& s : program->steps) {
-    if (s.kind == Step::Kind::kDispatch &&
-        s.dispatch->variants[0].kernel->schedule.starts_with("winograd"))
+    if (s.kind == Step::Kind::kDispatch && s.dispatch->variants[0].kernel->schedule.starts_with("winograd"))
       ++n;
   }
   return n;

@@ -45,8 +45,8 @@ std::vector<kernel::Expr> winograd_weights(const WinogradTransform& transform, b
                                            const std::vector<kernel::Expr>& g,
                                            std::vector<kernel::Stmt>& out);
 
-// Operations of the transforms of one square: of its inputs for one channel, of its outputs for one column, of
-// a filter's weights for one channel.
+// Operations of the transforms of one square: of its inputs for one channel, of its outputs for one column,
+// of a filter's weights for one channel.
 struct WinogradOperations {
   int64_t input = 0, output = 0, weights = 0;
 };

@@ -3,7 +3,8 @@
 // Stored, they would be up to four times as many, in the file and in memory; to transform them takes about as
 // long as it would to read them from there (docs/lowering.md).
 //
-//   to[((panel * weights()^2 + point) * pitch + c) * 16 + column]     c runs over (plane of the window, channel)
+//   to[((panel * weights()^2 + point) * pitch + c) * 16 + column]     c runs over (plane of the window,
+//   channel)
 #pragma once
 
 #include "compiler/lower/contraction_body.h"
@@ -24,7 +25,5 @@ struct WinogradWeights {
 // `from`: panels (f32 or narrower) whose steps are (plane, tap, channel); `to`: elements() of f32.
 ContractionBody build_winograd_weights(const WinogradWeights& weights, const MachineModel& machine,
                                        const kernel::Buffer& from, const kernel::Buffer& to);
-// Cycles of one core for a vector of columns of one channel, operands in L2.
-double winograd_weight_cycles(const WinogradTransform& transform);
 
 }  // namespace tern::lower
