@@ -54,9 +54,9 @@ void SpecialDispatch::finish(const std::string& label,
     if (!k) std::tie(k, tiles) = kernel_of(label, make(m), *dispatch);
     dispatch->variants.push_back({level, k, tiles});
   }
+  for (auto& [how, kernel_and_tiles] : made) kernel_and_tiles.first->params = params_.params();
   measure_work(*dispatch);
-  const kernel::Kernel& any = *dispatch->variants[0].kernel;
-  for (const kernel::Param& p : any.params) dispatch->params.push_back(p.value);
+  for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
   Step step;
   step.kind = Step::Kind::kDispatch;
   step.dispatch = std::move(dispatch);

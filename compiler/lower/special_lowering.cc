@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "compiler/lower/gpu/choices.h"
-#include "compiler/lower/gpu/scatter.h"
+#include "compiler/lower/gpu/scatter_lowering.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/special_dispatch.h"
 
@@ -32,34 +32,11 @@ void lower_top_k(Node& node, BlockLowering& block) {
   });
 }
 
-// How a GPU's threads share a scatter.
-gpu::ScatterSchedule scatter_schedule(const Node& node, BlockLowering& block) {
-  const LoweringContext& context = block.context();
-  const Shape &data = node.result()->type.shape, &indices = node.operand(1)->type.shape;
-  const size_t last = indices.size() - 1;
-  gpu::ScatterSize size;
-  // Of an axis of unknown length, threads for a long one: too few cost more than too many.
-  constexpr int64_t kLong = 4096;
-  const auto likely = [&](const Dim& d) {
-    return d.is_const() ? d.value() : std::max(context.hint(d), kLong);
-  };
-  if (node.kind == OpKind::kScatterElements) {
-    const auto axis = static_cast<size_t>(node.int_attr("axis"));
-    const Dim lines = range_product(indices, 0, axis) * range_product(indices, axis + 1, indices.size());
-    size = {context.hint(lines), likely(data[axis]), likely(indices[axis])};
-  } else {
-    const auto depth = static_cast<size_t>(indices[last].value());
-    size = {context.hint(range_product(data, depth, data.size())), likely(range_product(data, 0, depth)),
-            likely(range_product(indices, 0, last))};
-  }
-  return gpu::default_scatter_schedule(size, node.kind == OpKind::kScatterNd,
-                                       gpu_model(variant_levels(context.target()).front()));
-}
-
 void lower_scatter(Node& node, BlockLowering& block) {
   const Value* out = node.result();
   place_dense(block, out);
   block.copy_to(node.operand(), block.context().place(out), FusionReason::kCopyTarget);
+  if (is_gpu(block.context().target().arch)) return gpu::lower_scatter(node, block);
   SpecialDispatch d(block, node);
   d.bind_output(out, kernel::Access::kReadWrite);
   d.bind_input(node.operand(1));
@@ -68,17 +45,10 @@ void lower_scatter(Node& node, BlockLowering& block) {
   const Shape &data = out->type.shape, &indices = node.operand(1)->type.shape;
   const std::string& reduction = node.str("reduction");
   const bool elements = node.kind == OpKind::kScatterElements;
-  const int axis = elements ? static_cast<int>(node.int_attr("axis")) : 0;
-  const bool gpu = is_gpu(block.context().target().arch);
-  const gpu::ScatterSchedule schedule = gpu ? scatter_schedule(node, block) : gpu::ScatterSchedule{};
   d.finish(elements ? "scatter_elements" : "scatter_nd", [&](const SpecialMachine&) {
-    if (!gpu)
-      return elements ? scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, d.params())
-                      : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
-    return elements
-               ? gpu::scatter_elements_kernel(dtype, index_type, data, indices, axis, reduction, schedule,
-                                              d.params())
-               : gpu::scatter_nd_kernel(dtype, index_type, data, indices, reduction, schedule, d.params());
+    return elements ? scatter_elements_kernel(dtype, index_type, data, indices,
+                                              static_cast<int>(node.int_attr("axis")), reduction, d.params())
+                    : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
   });
 }
 

@@ -1,11 +1,9 @@
-// Scatters on a GPU. An update meets only others of its own *line*: those with its coordinates along every
-// axis that is not indexed. Threads share a line by classes of targets, each going through all updates in
-// their order, so that no two threads write one element and results are those of the serial order, whatever
-// the reduction.
+// Scatters on a GPU. Threads share a line (scatter_lines.h) by classes of targets, each going through all
+// updates in their order, so that no two threads write one element and results are those of the serial
+// order, whatever the reduction. Where that is much to look at, sorted_scatter.h is faster.
 #pragma once
 
-#include <string>
-
+#include "compiler/lower/gpu/scatter_lines.h"
 #include "compiler/lower/special_kernels.h"
 #include "compiler/lower/target.h"
 
@@ -21,11 +19,7 @@ struct ScatterSchedule {
 ScatterSchedule default_scatter_schedule(const ScatterSize& size, bool one_target, const GpuModel& model);
 
 // Bindings as scatter_elements_kernel and scatter_nd_kernel have them.
-SpecialKernel scatter_elements_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
-                                      const Shape& update_shape, int axis, const std::string& reduction,
-                                      const ScatterSchedule& schedule, kernel::ParamTable& params);
-SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
-                                const Shape& index_shape, const std::string& reduction,
-                                const ScatterSchedule& schedule, kernel::ParamTable& params);
+SpecialKernel scatter_kernel(const ScatterProblem& problem, const ScatterSchedule& schedule,
+                             const SpecialMachine& machine, kernel::ParamTable& params);
 
 }  // namespace tern::lower::gpu
