@@ -1,5 +1,6 @@
 // scan (running folds) and arg_reduce: serial along one axis, vector lanes along the innermost other axis.
 #include <algorithm>
+#include <optional>
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
@@ -78,7 +79,7 @@ void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std
   const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
   DispatchBuilder dispatch(context, region);
   dispatch.set_flops(product(shape));
-  ElementEmitter emitter(dispatch);
+  std::optional<ElementEmitter> emitter;
   gpu::ArgReduce what;
   what.dtype = in->type.dtype;
   what.length = shape[axis];
@@ -88,19 +89,22 @@ void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std
   what.element = [&](const std::vector<Expr>& row, const Expr& position, std::vector<Stmt>& checks) {
     Index index = axis_index(axes, shape.size(), row);
     index[axis] = position;
-    const Expr value = emitter.element(in, index);
-    for (Stmt& s : emitter.take_checks()) checks.push_back(std::move(s));
+    const Expr value = emitter->element(in, index);
+    for (Stmt& s : emitter->take_checks()) checks.push_back(std::move(s));
     return value;
   };
   what.finish = [&](const std::vector<Expr>& row, const Expr& position) {
     Index index = axis_index(axes, shape.size(), row);
     index.erase(index.begin() + static_cast<std::ptrdiff_t>(axis));
-    emitter.bind(root.result(), kernel::cast(position, root.result()->type.dtype));
-    std::vector<Stmt> stores = store_outputs(emitter, index);
-    emitter.unbind(root.result());
+    emitter->bind(root.result(), kernel::cast(position, root.result()->type.dtype));
+    std::vector<Stmt> stores = store_outputs(*emitter, index);
+    emitter->unbind(root.result());
     return stores;
   };
-  gpu::add_arg_reduce_variant(dispatch, variant_levels(context.target()).front(), axes, what);
+  for (const Level level : variant_levels(context.target())) {
+    emitter.emplace(dispatch);
+    gpu::add_arg_reduce_variant(dispatch, level, axes, what);
+  }
   dispatch.finish();
 }
 

@@ -139,6 +139,7 @@ bool lower_special(Node& node, BlockLowering& block) {
       lower_nonzero(node, block);
       break;
     case OpKind::kUnique:
+      if (gpu && gpu::lower_unique(node, block)) break;
       lower_unique(node, block);
       break;
     case OpKind::kNms:

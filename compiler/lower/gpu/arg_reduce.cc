@@ -13,6 +13,8 @@ using kernel::Stmt;
 using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
 
+constexpr int64_t kTogether = 4;  // elements that a thread asks for at once
+
 Expr either(const Expr& a, const Expr& b) {
   return kernel::op(ScalarOp::kOr, {a, b});
 }
@@ -41,28 +43,35 @@ class Finder {
   }
 
  private:
-  // A thread's own elements, in ascending order. Position 0 counts whatever it is; a NaN elsewhere never
-  // does.
+  // A thread's own elements, in ascending order, of which it asks for some at once. Position 0 counts
+  // whatever it is; a NaN elsewhere never does.
   Stmts scan(const RowThreads& threads) {
-    const int lanes = threads.schedule().lanes;
-    const kernel::Var step = kernel::make_var("step"), at = kernel::make_var("at"),
-                      x = kernel::make_var("x", {w_.dtype, 1});
-    const Expr position = var_expr(at), xe = var_expr(x);
-    Stmts element;
-    const Expr value = w_.element(threads.row(), position, element);
-    element.push_back(kernel::let(x, value));
-    Expr first = kernel::compare(ScalarOp::kLt, var_expr(where_), int_const(0));
-    if (is_float(w_.dtype)) {
-      const Expr number = kernel::op(ScalarOp::kNot, {kernel::op(ScalarOp::kIsNan, {xe})});
-      first = both(first, either(number, kernel::compare(ScalarOp::kEq, position, int_const(0))));
+    const int64_t lanes = threads.schedule().lanes;
+    const bool together = !w_.length.is_const() || w_.length.value() >= 2 * kTogether * lanes;
+    const int64_t count = together ? kTogether : 1;
+    const kernel::Var step = kernel::make_var("step");
+    const Expr n = dispatch_.expr(w_.length), last = kernel::sub(n, int_const(1));
+    Stmts body, updates;
+    for (int64_t k = 0; k < count; ++k) {
+      const kernel::Var at = kernel::make_var("at"), x = kernel::make_var("x", {w_.dtype, 1});
+      const Expr position = var_expr(at), xe = var_expr(x);
+      const Expr number = kernel::add(kernel::mul(var_expr(step), int_const(count)), int_const(k));
+      body.push_back(kernel::let(at, kernel::add(kernel::mul(number, int_const(lanes)), threads.lane())));
+      const Expr value = w_.element(threads.row(), kernel::min(position, last), body);
+      body.push_back(kernel::let(x, value));
+      Expr first = kernel::compare(ScalarOp::kLt, var_expr(where_), int_const(0));
+      if (is_float(w_.dtype)) {
+        const Expr number_or_first = either(kernel::op(ScalarOp::kNot, {kernel::op(ScalarOp::kIsNan, {xe})}),
+                                            kernel::compare(ScalarOp::kEq, position, int_const(0)));
+        first = both(first, number_or_first);
+      }
+      const Expr better = either(first, kernel::compare(test(), xe, var_expr(best_)));
+      updates.push_back(kernel::if_then(both(kernel::compare(ScalarOp::kLt, position, n), better),
+                                        {kernel::assign(best_, xe), kernel::assign(where_, position)}));
     }
-    element.push_back(kernel::if_then(either(first, kernel::compare(test(), xe, var_expr(best_))),
-                                      {kernel::assign(best_, xe), kernel::assign(where_, position)}));
-    const Expr n = dispatch_.expr(w_.length);
-    return {kernel::loop(
-        step, int_const(0), dispatch_.expr(ceildiv(w_.length, lanes)), kernel::LoopKind::kSerial,
-        {kernel::let(at, kernel::add(kernel::mul(var_expr(step), int_const(lanes)), threads.lane())),
-         kernel::if_then(kernel::compare(ScalarOp::kLt, position, n), std::move(element))})};
+    append(body, std::move(updates));
+    return {kernel::loop(step, int_const(0), dispatch_.expr(ceildiv(w_.length, lanes * count)),
+                         kernel::LoopKind::kSerial, std::move(body))};
   }
 
   ScalarOp test() const {

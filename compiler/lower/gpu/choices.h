@@ -9,5 +9,6 @@ namespace tern::lower::gpu {
 bool lower_top_k(graph::Node& node, BlockLowering& block);
 bool lower_nms(graph::Node& node, BlockLowering& block);
 bool lower_nonzero(graph::Node& node, BlockLowering& block);
+bool lower_unique(graph::Node& node, BlockLowering& block);
 
 }  // namespace tern::lower::gpu

@@ -184,13 +184,14 @@ TEST_CASE("nonzero by blocks lists coordinates row-major") {
       const Dim blocks = compact_blocks(product(shape));
       counts.resize(static_cast<size_t>(blocks.value())), starts.resize(counts.size());
       kernel::ParamTable params;
-      CHECK(run(nonzero_counts_kernel(DType::kF32, shape, machine, params), params,
+      CHECK(run(compact_counts_kernel(product(shape), nonzero_source(DType::kF32), machine, params), params,
                 {bytes(in), bytes(counts)}) == 0);
       CHECK(run(starts_kernel(blocks, machine, params), params,
                 {bytes(counts), bytes(starts), bytes(total)}) == 0);
       CHECK(total[0] == stride);
-      CHECK(run(nonzero_places_kernel(DType::kF32, shape, stride, machine, params), params,
-                {bytes(in), bytes(starts), bytes(places)}) == 0);
+      CHECK(run(compact_kernel(product(shape), nonzero_source(DType::kF32),
+                               coordinates_result(shape, stride, params), machine, params),
+                params, {bytes(in), bytes(starts), bytes(places)}) == 0);
       for (size_t i = 0; i < want.size(); ++i) {
         CHECK(places[i] == want[i] / 7);
         CHECK(places[want.size() + i] == want[i] % 7);

@@ -41,20 +41,15 @@ struct Flags {
   Expr first;
   std::vector<Expr> flags;
 };
-Flags read_flags(LoopWriter& w, const BlockThreads& block, const Buffer& in, const Expr& number,
+Flags read_flags(LoopWriter& w, const BlockThreads& block, const CompactSource& source, const Expr& number,
                  const Expr& n) {
   const int each = kBlock / block.threads;
-  const DType dtype = in->type.dtype;
   Flags out{w.let("first", plus(times(number, kBlock), times(block.thread, each))), {}};
   const Expr one = kernel::int_const(1, DType::kI32), none = kernel::int_const(0, DType::kI32);
-  const Expr zero = dtype == DType::kBool ? kernel::int_const(0, DType::kBool)
-                    : is_float(dtype)     ? kernel::float_const(0, dtype)
-                                          : kernel::int_const(0, dtype);
   const Expr last = kernel::sub(n, w.i(1));
   for (int e = 0; e < each; ++e) {
-    const Expr at = plus(out.first, w.i(e));
-    const Expr x = w.load(in, kernel::min(at, last));
-    const Expr wanted = dtype == DType::kBool ? x : w.ne(x, zero);
+    const Expr at = w.let("at", plus(out.first, w.i(e)));
+    const Expr wanted = source.wanted(w, w.let("real", kernel::min(at, last)));
     out.flags.push_back(w.let("flag", kernel::select(w.both(w.lt(at, n), wanted), one, none)));
   }
   return out;
@@ -70,18 +65,18 @@ Dim compact_blocks(const Dim& elements) {
   return ceildiv(elements, kBlock);
 }
 
-SpecialKernel nonzero_counts_kernel(DType dtype, const Shape& shape, const SpecialMachine& machine,
-                                    kernel::ParamTable& params) {
+SpecialKernel compact_counts_kernel(const Dim& elements, const CompactSource& source,
+                                    const SpecialMachine& machine, kernel::ParamTable& params) {
   SpecialKernel out;
-  const Buffer in = global("input", dtype, Access::kRead),
-               counts = global("counts", DType::kI32, Access::kWrite);
-  out.bindings = {in, counts};
+  const Buffer counts = global("counts", DType::kI32, Access::kWrite);
+  out.bindings = source.bindings;
+  out.bindings.push_back(counts);
   out.schedule = fmt::format("counts of blocks of {}", kBlock);
   const Scanner scanner(machine, out);
-  out.grid = {blocks_axis(compact_blocks(product(shape)), params)};
+  out.grid = {blocks_axis(compact_blocks(elements), params)};
   LoopWriter w;
   const Expr number = w.get(out.grid[0].var);
-  const Flags flags = read_flags(w, scanner.block, in, number, params.expr(product(shape)));
+  const Flags flags = read_flags(w, scanner.block, source, number, params.expr(elements));
   const BlockScan scan = block_scan(w, scanner.block, ScalarOp::kAdd, scanner.add(w, flags.flags));
   w.when(w.eq(scanner.block.thread, w.i(0)), [&] { w.store(counts, number, scan.total); });
   out.body = w.take();
@@ -114,36 +109,53 @@ SpecialKernel starts_kernel(const Dim& blocks, const SpecialMachine& machine, ke
   return out;
 }
 
-SpecialKernel nonzero_places_kernel(DType dtype, const Shape& shape, const Dim& stride,
-                                    const SpecialMachine& machine, kernel::ParamTable& params) {
+SpecialKernel compact_kernel(const Dim& elements, const CompactSource& source, const CompactResult& result,
+                             const SpecialMachine& machine, kernel::ParamTable& params) {
   SpecialKernel out;
-  const Buffer in = global("input", dtype, Access::kRead),
-               starts = global("starts", DType::kI32, Access::kRead),
-               indices = global("indices", DType::kI64, Access::kWrite);
-  out.bindings = {in, starts, indices};
+  const Buffer starts = global("starts", DType::kI32, Access::kRead);
+  out.bindings = source.bindings;
+  out.bindings.push_back(starts);
+  out.bindings.insert(out.bindings.end(), result.bindings.begin(), result.bindings.end());
   out.schedule = fmt::format("places of blocks of {}", kBlock);
   const Scanner scanner(machine, out);
-  out.grid = {blocks_axis(compact_blocks(product(shape)), params)};
+  out.grid = {blocks_axis(compact_blocks(elements), params)};
   LoopWriter w;
-  const Expr number = w.get(out.grid[0].var);
-  const Flags flags = read_flags(w, scanner.block, in, number, params.expr(product(shape)));
+  const Expr number = w.get(out.grid[0].var), n = params.expr(elements);
+  const Flags flags = read_flags(w, scanner.block, source, number, n);
   const BlockScan scan = block_scan(w, scanner.block, ScalarOp::kAdd, scanner.add(w, flags.flags));
   const kernel::Var next =
       w.declare("next", kernel::cast(kernel::add(w.load(starts, number), scan.before), DType::kI64));
   for (size_t e = 0; e < flags.flags.size(); ++e) {
-    w.when(w.lt(kernel::int_const(0, DType::kI32), flags.flags[e]), [&] {
-      const Expr at = w.let("at", plus(flags.first, w.i(static_cast<int64_t>(e))));
-      for (size_t d = 0; d < shape.size(); ++d) {
-        const Shape inner(shape.begin() + static_cast<std::ptrdiff_t>(d) + 1, shape.end());
-        Expr coordinate = kernel::index_div(at, params.expr(product(inner)));
-        if (d > 0) coordinate = kernel::index_rem(coordinate, params.expr(shape[d]));
-        w.store(indices, plus(times(params.expr(stride), static_cast<int64_t>(d)), w.get(next)), coordinate);
-      }
-      w.bump(next);
-    });
+    const Expr at = w.let("at", plus(flags.first, w.i(static_cast<int64_t>(e))));
+    const Expr wanted = w.lt(kernel::int_const(0, DType::kI32), flags.flags[e]);
+    w.when(w.lt(at, n), [&] { result.take(w, at, wanted, w.get(next)); });
+    w.set(next, plus(w.get(next), kernel::cast(flags.flags[e], DType::kI64)));
   }
   out.body = w.take();
   return out;
+}
+
+CompactSource nonzero_source(DType dtype) {
+  const Buffer in = global("input", dtype, Access::kRead);
+  const Expr zero = is_float(dtype) ? kernel::float_const(0, dtype) : kernel::int_const(0, dtype);
+  return {{in}, [=](LoopWriter& w, const Expr& at) {
+            const Expr x = w.load(in, at);
+            return dtype == DType::kBool ? x : w.ne(x, zero);
+          }};
+}
+
+CompactResult coordinates_result(const Shape& shape, const Dim& stride, kernel::ParamTable& params) {
+  const Buffer indices = global("indices", DType::kI64, Access::kWrite);
+  return {{indices}, [=, &params](LoopWriter& w, const Expr& at, const Expr& wanted, const Expr& rank) {
+            w.when(wanted, [&] {
+              for (size_t d = 0; d < shape.size(); ++d) {
+                const Shape inner(shape.begin() + static_cast<std::ptrdiff_t>(d) + 1, shape.end());
+                Expr coordinate = kernel::index_div(at, params.expr(product(inner)));
+                if (d > 0) coordinate = kernel::index_rem(coordinate, params.expr(shape[d]));
+                w.store(indices, plus(times(params.expr(stride), static_cast<int64_t>(d)), rank), coordinate);
+              }
+            });
+          }};
 }
 
 }  // namespace tern::lower::gpu
