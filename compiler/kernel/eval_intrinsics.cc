@@ -137,6 +137,13 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
             scalar::scalar_from_double(type.dtype, value < std::numeric_limits<float>::min() ? 0 : value);
       }
       return;
+    case Intrinsic::kExpBelow:
+      for (size_t k = 0; k < out.size(); ++k)
+        out[k] = scalar::scalar_from_double(type.dtype, std::exp(args[0][k].f));
+      return;
+    case Intrinsic::kNumber:
+      for (size_t k = 0; k < out.size(); ++k) out[k] = args[0][k];
+      return;
     case Intrinsic::kRoundTf32:
       for (size_t k = 0; k < out.size(); ++k) {
         out[k] = scalar::scalar_from_double(type.dtype, round_tf32(static_cast<float>(args[0][k].f)));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/text.h"
 
 namespace tern::kernel {
 
@@ -83,6 +84,17 @@ Expr Widener::expr(const Expr& e) {
         return bitcast(expr(e->args[0]), {e->type.dtype, lanes_});
       }
       [[fallthrough]];
+    case ExprKind::kIntrinsic: {
+      const bool scalars =
+          intrinsic_trait(e->intrinsic) == IntrinsicTrait::kLanes && e->type.lanes == 1 &&
+          std::all_of(e->args.begin(), e->args.end(), [](const Expr& a) { return a->type.lanes == 1; });
+      if (scalars) {
+        std::vector<Expr> args;
+        for (const Expr& a : e->args) args.push_back(vector_expr(a));
+        return intrinsic(e->intrinsic, std::move(args), {e->type.dtype, lanes_});
+      }
+      [[fallthrough]];
+    }
     default:
       fail("an expression is already a vector and differs between iterations");
       return e;

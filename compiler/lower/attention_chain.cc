@@ -19,9 +19,8 @@ bool over_last_axis(const Node& reduce) {
 
 // The x of exp(x - max x) / sum exp(x - max x), when that is what the value is.
 Value* softmax_operand(const Value* value) {
-  const Node* sum = value->def && value->def->kind == OpKind::kMap ? softmax_sum(*value->def) : nullptr;
-  if (!sum || !over_last_axis(*sum)) return nullptr;
-  return sum->operand()->def->operand()->def->operand(0);  // of the exponential's difference
+  const std::optional<Softmax> s = value->def ? softmax_of(*value->def) : std::nullopt;
+  return s && over_last_axis(*s->sum) ? s->difference->operand(0) : nullptr;
 }
 
 bool is_product(const Region* region) {

@@ -181,7 +181,7 @@ bool is_row_shape(const RowSpace& space, const Shape& shape) {
   return match_rows(space, shape, out);
 }
 
-const Node* softmax_sum(const Node& quotient) {
+std::optional<Softmax> softmax_of(const Node& quotient) {
   const auto map_of = [](const Value* value, scalar::ScalarOp op) -> const Node* {
     const Node* n = value->def;
     return n && n->kind == OpKind::kMap && n->scalar_op() == op ? n : nullptr;
@@ -192,15 +192,17 @@ const Node* softmax_sum(const Node& quotient) {
     const Node* n = value->def;
     return n && n->kind == OpKind::kReduce && n->scalar_op() == op ? n : nullptr;
   };
-  if (!map_of(quotient.result(), scalar::ScalarOp::kDiv)) return nullptr;
-  const Node* exp = map_of(quotient.operand(0), scalar::ScalarOp::kExp);
-  const Node* sum = reduction_behind(quotient.operand(1), scalar::ScalarOp::kAdd);
-  if (!exp || !sum || sum->operand() != exp->result()) return nullptr;
-  const Node* difference = map_of(exp->operand(), scalar::ScalarOp::kSub);
-  if (!difference) return nullptr;
-  const Node* top = reduction_behind(difference->operand(1), scalar::ScalarOp::kMax);
-  return top && top->operand() == difference->operand(0) && top->ints("axes") == sum->ints("axes") ? sum
-                                                                                                   : nullptr;
+  Softmax s{.quotient = map_of(quotient.result(), scalar::ScalarOp::kDiv)};
+  if (!s.quotient) return std::nullopt;
+  s.exponential = map_of(quotient.operand(0), scalar::ScalarOp::kExp);
+  s.sum = reduction_behind(quotient.operand(1), scalar::ScalarOp::kAdd);
+  if (!s.exponential || !s.sum || s.sum->operand() != s.exponential->result()) return std::nullopt;
+  s.difference = map_of(s.exponential->operand(), scalar::ScalarOp::kSub);
+  if (!s.difference) return std::nullopt;
+  s.maximum = reduction_behind(s.difference->operand(1), scalar::ScalarOp::kMax);
+  const bool same = s.maximum && s.maximum->operand() == s.difference->operand(0) &&
+                    s.maximum->ints("axes") == s.sum->ints("axes");
+  return same ? std::optional(s) : std::nullopt;
 }
 
 RowPlan plan_rows(const Region& region) {

@@ -2,6 +2,7 @@
 // the full-size values worth keeping in scratch between the loops.
 #pragma once
 
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -34,8 +35,11 @@ struct RowPlan {
 };
 RowPlan plan_rows(const Region& region);
 
-// The sum that `quotient` divides by, if it is exp(x - max x) / sum exp(x - max x) with both over the same
-// axes; else null. Such a sum is 1 at least.
-const graph::Node* softmax_sum(const graph::Node& quotient);
+// exp(x - max x) / sum exp(x - max x), both over the same axes. The sum is 1 at least.
+struct Softmax {
+  const graph::Node *quotient = nullptr, *sum = nullptr, *exponential = nullptr, *difference = nullptr,
+                    *maximum = nullptr;
+};
+std::optional<Softmax> softmax_of(const graph::Node& quotient);
 
 }  // namespace tern::lower

@@ -185,7 +185,7 @@ class CpuRows : public RowsNest {
     return out;
   }
 
-  bool multiplies_softmax() const override { return true; }
+  bool quick_softmax() const override { return true; }
   Stmt keep(const Value* value, const Expr& position, Expr element) override {
     return kernel::store(scratch_.at(value), position, std::move(element));
   }

@@ -36,8 +36,8 @@ class RowsNest {
   // Stores of a row's scalar outputs, and of its elements inside row_loop.
   virtual Stmts row_stores(Stmts stores) { return stores; }
   virtual Stmts element_stores(Stmts stores) { return stores; }
-  // Whether a softmax multiplies by its sum's reciprocal.
-  virtual bool multiplies_softmax() const { return false; }
+  // Whether a softmax multiplies by its sum's reciprocal, and its maximum need not be NaN: the sum is then.
+  virtual bool quick_softmax() const { return false; }
   // Memory of the row for a value of RowPlan::stored; no entry: computed again each time.
   virtual kernel::Stmt keep(const graph::Value* value, const Expr& position, Expr element) = 0;
   virtual Expr kept_element(const graph::Value* value, const Expr& position) = 0;
@@ -65,11 +65,14 @@ class RowsNest {
                       Stmts& body);
   void load_stored_from_now(ElementEmitter& emitter, size_t stage);
   Stmts row_scalars(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept);
+  void find_softmaxes();
+  bool only_subtracted(const Softmax& s) const;
+  Expr folded_operand(const graph::Node& reduction, const Expr& x) const;
   Stmts softmax_factors(ElementEmitter& emitter, const graph::Node& sum, const Expr& value);
   Stmts outputs(ElementEmitter& emitter, const std::vector<Expr>& kept);
 
   std::vector<int> order_;
-  std::vector<const graph::Value*> quotients_;  // bound by softmax_factors
+  std::vector<Softmax> softmaxes_;
 };
 
 }  // namespace tern::lower

@@ -28,6 +28,7 @@ Expr folded_into(const kernel::Var& acc, ScalarOp op, const Expr& x) {
 
 void RowsNest::run() {
   collect();
+  if (quick_softmax()) find_softmaxes();
   DispatchBuilder dispatch(context_, region_);
   dispatch.set_flops(product(space_.shape) * Dim(element_flops_));
   for (const Level level : variant_levels(context_.target(), Covers::kFolds)) variant(dispatch, level);
@@ -125,6 +126,12 @@ Index RowsNest::row_index(const Value* v, const Index& space) const {
 
 RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& kept) {
   Stmts out;
+  for (const Softmax& s : softmaxes_) {
+    emitter.bind(s.exponential->result(), [&emitter, n = s.difference](const Index& at) {
+      return kernel::intrinsic(kernel::Intrinsic::kExpBelow, {emitter.element(n->result(), at)},
+                               {DType::kF32, 1});
+    });
+  }
   for (size_t stage = 0; stage < plan_.reductions.size(); ++stage) {
     const Node& node = *plan_.reductions[stage];
     const DType dtype = node.result()->type.dtype, wide = accumulator_type(dtype);
@@ -134,7 +141,7 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
     append(out, row_loop(emitter, kept, [&](const Index& at, const Expr& position) {
              Stmts body;
              compute_stored(emitter, stage, at, position, body);
-             const Expr x = kernel::cast(emitter.element(node.operand(), at), wide);
+             const Expr x = folded_operand(node, kernel::cast(emitter.element(node.operand(), at), wide));
              append_checks(emitter, body);
              body.push_back(kernel::assign(acc, folded_into(acc, node.scalar_op(), x)));
              return body;
@@ -142,31 +149,63 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
     load_stored_from_now(emitter, stage);
     const Expr folded = fold(acc, node.scalar_op(), out);
     emitter.bind(node.result(), kernel::cast(folded, dtype));
-    if (multiplies_softmax()) append(out, softmax_factors(emitter, node, folded));
+    append(out, softmax_factors(emitter, node, folded));
     append(out, row_scalars(emitter, stage, kept));
   }
   append(out, outputs(emitter, kept));
-  for (const Value* v : quotients_) emitter.unbind(v);
-  quotients_.clear();
+  for (const Softmax& s : softmaxes_) {
+    emitter.unbind(s.exponential->result());
+    emitter.unbind(s.quotient->result());
+  }
   for (const Value* v : plan_.results) emitter.unbind(v);
   for (const Value* v : plan_.stored) emitter.unbind(v);
   for (const Value* v : plan_.row_values) emitter.unbind(v);
   return out;
 }
 
+void RowsNest::find_softmaxes() {
+  for (const Node* n : region_.nodes) {
+    const std::optional<Softmax> s = softmax_of(*n);
+    if (!s || n->result()->type.dtype != DType::kF32 || n->result()->type.shape != space_.shape) continue;
+    const auto inside = [&](const Node* part) { return region_.contains(part); };
+    if (inside(s->sum) && inside(s->exponential) && inside(s->difference) && inside(s->maximum))
+      softmaxes_.push_back(*s);
+  }
+}
+
+// Whether nothing but the softmax reads its maximum.
+bool RowsNest::only_subtracted(const Softmax& s) const {
+  std::vector<const Value*> maxima{s.maximum->result()};
+  const auto is_maximum = [&](const Value* v) { return std::ranges::find(maxima, v) != maxima.end(); };
+  for (const Node* n : region_.nodes) {
+    if (std::ranges::none_of(n->operands, is_maximum)) continue;
+    if (n->kind == graph::OpKind::kBroadcast || n->kind == graph::OpKind::kReshape) {
+      maxima.push_back(n->result());
+    } else if (n != s.difference) {
+      return false;
+    }
+  }
+  return std::ranges::none_of(region_.outputs, is_maximum);
+}
+
+Expr RowsNest::folded_operand(const Node& reduction, const Expr& x) const {
+  for (const Softmax& s : softmaxes_) {
+    if (s.maximum == &reduction && only_subtracted(s))
+      return kernel::intrinsic(kernel::Intrinsic::kNumber, {x}, x->type);
+  }
+  return x;
+}
+
 // Elements divided by the sum of a softmax: one division a row.
 RowsNest::Stmts RowsNest::softmax_factors(ElementEmitter& emitter, const Node& sum, const Expr& value) {
   Stmts out;
   Expr factor;
-  for (const Node* n : region_.nodes) {
-    if (n->kind != graph::OpKind::kMap || n->result()->type.dtype != DType::kF32 ||
-        n->result()->type.shape != space_.shape || softmax_sum(*n) != &sum)
-      continue;
+  for (const Softmax& s : softmaxes_) {
+    if (s.sum != &sum) continue;
     if (!factor) factor = named("factor", kernel::op(ScalarOp::kDiv, {kernel::float_const(1.0), value}), out);
-    emitter.bind(n->result(), [&emitter, n, factor](const Index& at) {
+    emitter.bind(s.quotient->result(), [&emitter, n = s.quotient, factor](const Index& at) {
       return kernel::mul(emitter.element(n->operand(0), at), factor);
     });
-    quotients_.push_back(n->result());
   }
   return out;
 }

@@ -115,6 +115,10 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
       break;
     case kernel::Intrinsic::kExp2Approx:
       return fmt::format("{}({})", helpers.function("exp2_approx", "f32", lanes), a[0]);
+    case kernel::Intrinsic::kExpBelow:
+      return fmt::format("{}({})", helpers.function("exp_below", "f32", lanes), a[0]);
+    case kernel::Intrinsic::kNumber:
+      return a[0];
     default:
       return "";
   }

@@ -267,7 +267,8 @@ std::string CExpr::min_max(const Expr& e, std::string_view scalar, const std::ve
   // result of the false branch.
   for (int k : {1, 0}) {
     const Expr& c = scalar_of(e->args[k]);
-    if (kernel::is_const(c) && !std::isnan(c->f)) {
+    const bool number = c->kind == kernel::ExprKind::kIntrinsic && c->intrinsic == kernel::Intrinsic::kNumber;
+    if (number || (kernel::is_const(c) && !std::isnan(c->f))) {
       return call(e->op == ScalarOp::kMin ? "min_number" : "max_number", scalar, e->type.lanes,
                   {a[k], a[1 - k]});
     }

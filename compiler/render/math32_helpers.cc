@@ -52,8 +52,12 @@ static inline $V $F($V x, $V n) {
 )c"},
       {"exp.f32",
        R"c(static inline $V $F($V x) {
-  // e^x = 2^n e^r, n = round(x / ln 2); beyond the clamps the result is 0 or infinity.
-  x = x > ($V)(89.0f) ? ($V)(89.0f) : x;
+  return @exp_below(x > ($V)(89.0f) ? ($V)(89.0f) : x);
+}
+)c"},
+      {"exp_below.f32",
+       R"c(static inline $V $F($V x) {
+  // e^x = 2^n e^r, n = round(x / ln 2); below the clamp the result is 0, from 89 on infinity.
   x = x < ($V)(-104.0f) ? ($V)(-104.0f) : x;
 #if defined(__AVX512F__) && $N % 16 == 0
   typedef $E table __attribute__((ext_vector_type(16)));
