@@ -228,28 +228,55 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
   plan_result_places(block, result_places);
   if (context_.enabled("split_products")) split_products(plan_, uses_, context_);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
+  finished_.assign(block.results.size(), false);
   size_t done = 0;
   for (BlockItem& item : plan_.items) {
     read_symbols(block, done, item.position);
     done = item.position;
     emit(item);
     if (!context_.diagnostics().ok()) continue;
+    finish_outputs(item, block, result_places);
     read_symbols(block, item.position, item.position + 1);
     done = item.position + 1;
   }
   read_symbols(block, done, block.nodes.size());
   if (!context_.diagnostics().ok()) return;
   for (size_t r = 0; r < block.results.size(); ++r) {
-    Value* v = block.results[r];
-    ensure_place(v);
-    const Place& at = context_.place(v);
-    const Place& to = result_places[r];
-    if (to.buffer < 0) continue;
-    if (at.buffer == to.buffer && at.offset == to.offset &&
-        (at.strides == to.strides ||
-         (is_contiguous(at, v->type.shape) && same_order(at.layout, to.layout, v->type.shape))))
-      continue;
-    copy_to(v, to, FusionReason::kCopyResult);
+    if (!finished_[r]) finish_result(block.results[r], result_places[r]);
+  }
+}
+
+void BlockLowering::finish_result(Value* v, const Place& to) {
+  ensure_place(v);
+  const Place& at = context_.place(v);
+  if (to.buffer < 0) return;
+  if (at.buffer == to.buffer && at.offset == to.offset &&
+      (at.strides == to.strides ||
+       (is_contiguous(at, v->type.shape) && same_order(at.layout, to.layout, v->type.shape))))
+    return;
+  copy_to(v, to, FusionReason::kCopyResult);
+}
+
+// Outputs that show what the item has just computed, so that it need not wait in memory for the end: it is in
+// the caches now, too.
+void BlockLowering::finish_outputs(const BlockItem& item, const graph::Block& block,
+                                   const std::vector<Place>& result_places) {
+  const auto computes = [&](const Value* v) {
+    if (item.node) return v->def == item.node;
+    const auto in = [&](const std::unique_ptr<Region>& region) {
+      return std::find(region->outputs.begin(), region->outputs.end(), v) != region->outputs.end();
+    };
+    return item.region ? in(item.region) : std::any_of(item.chain.begin(), item.chain.end(), in);
+  };
+  for (size_t r = 0; r < block.results.size(); ++r) {
+    const int buffer = result_places[r].buffer;
+    if (finished_[r] || buffer < 0) continue;
+    if (context_.program().buffers[static_cast<size_t>(buffer)].kind != BufferKind::kOutput) continue;
+    const Value* shown = block.results[r];
+    while (shown->def && is_view(*shown->def)) shown = shown->def->operand();
+    if (!computes(shown)) continue;
+    finish_result(block.results[r], result_places[r]);
+    finished_[r] = true;
   }
 }
 

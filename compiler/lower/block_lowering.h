@@ -55,6 +55,9 @@ class BlockLowering {
   bool can_compute_in(const graph::Value* value, const Place& place) const;
   void place_at(graph::Value* value, const Place& place);
   void emit(BlockItem& item);
+  void finish_outputs(const BlockItem& item, const graph::Block& block,
+                      const std::vector<Place>& result_places);
+  void finish_result(graph::Value* value, const Place& to);
   void emit_region(Region& region);
   void arrange_operand(Region& region);
   graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
@@ -71,6 +74,7 @@ class BlockLowering {
   LayoutMap& layouts_;
   BlockPlan plan_;
   std::unordered_set<const graph::Value*> symbol_values_;
+  std::vector<bool> finished_;  // results of the block
   struct LaidOutCopy {
     Layout layout;
     DType stored;

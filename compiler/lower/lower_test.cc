@@ -3,6 +3,26 @@
 namespace tern::lower {
 namespace {
 
+TEST_CASE("an output that needs a copy has it as soon as it is known") {
+  const auto number = [](int64_t i) { return fmt::format("{}", i % 5 - 2); };
+  const std::string w = literal("f32", {16, 16}, number);
+  const std::string text = fmt::format(R"(
+  input %x: f32[8,16] as "x"
+  %w = constant {}
+  %d = dot(%x, %w)
+  %t = transpose(%d) <perm=[1,0]>
+  %e = dot(%d, %w)
+  %f = dot(%e, %w)
+  output %f as "f"
+  output %t as "t")",
+                                       w);
+  check_lowering_once({text}, "default");
+  const auto program = lowered(text, {Arch::kX86_64, {Level::kX86V3}});
+  REQUIRE(program->steps.size() == 4);
+  CHECK(program->steps[1].dispatch->copy_for.has_value());
+  CHECK(!program->steps.back().dispatch->copy_for.has_value());
+}
+
 TEST_CASE("elementwise chains are one dispatch") {
   check_lowering({R"(
   input %x: f32[3,37] as "x"
