@@ -102,7 +102,7 @@ void main() {
 }
 
 TEST_CASE("a long loop of a kernel on tiles stays one, a short one may be unrolled") {
-  const auto text = [](int rounds) {
+  const auto text = [](int rounds, std::string_view index = "(i * 256)") {
     return rendered(fmt::format(R"(kernel tile {{
   bind x: f16 read
   threads t < 32
@@ -114,20 +114,23 @@ TEST_CASE("a long loop of a kernel on tiles stays one, a short one may be unroll
   alloc c: f32x8[1] register
   tile_fill c[0], 0.0
   serial i = 0 .. +{} {{
-    s[(t * 8)] = bitcast.f16x8(bitcast.u32x4(x[((i * 256) + (t * 8)); 8]))
+    s[(t * 8)] = bitcast.f16x8(bitcast.u32x4(x[({} + (t * 8)); 8]))
     tile_load a[0], s[0], 16
     tile_load b[0], s[0], 16
     tile_multiply c[0], a[0], b[0]
   }}
 }}
 )",
-                                rounds),
+                                rounds, index),
                     {true})
         .text;
   };
   CHECK(text(300).find("[[dont_unroll]]\n  for (int v_i = 0;") != std::string::npos);
   CHECK(text(300).find("#extension GL_EXT_control_flow_attributes : require") != std::string::npos);
   CHECK(text(9).find("dont_unroll") == std::string::npos);
+  // Divisions by a round are constants once it is unrolled.
+  CHECK(text(90).find("dont_unroll") != std::string::npos);
+  CHECK(text(90, "(idiv(i, 3) * 256)").find("dont_unroll") == std::string::npos);
 }
 
 TEST_CASE("glsl: masks of lanes and loops over indices need no 64-bit integers, loops over data do") {

@@ -361,6 +361,8 @@ class Simt : TileWriter {
 // Few rows: weights are read once, a panel's steps by neighbouring threads; slices of k meet in workgroup
 // memory.
 class Gemv : TileWriter {
+  static constexpr int kFolded = 8;  // parts that become one between two barriers
+
  public:
   using TileWriter::TileWriter;
 
@@ -395,7 +397,7 @@ class Gemv : TileWriter {
   }
 
  private:
-  // A tree over the slices; slice i then stores row i, i + slices, ….
+  // A tree over the slices, eight to one; slice i then stores row i, i + slices, ….
   Stmts fold(const Buffer& sums, const Expr& slice, const Expr& column) {
     const int64_t width = int64_t{s_.rows} * s_.columns;
     const Buffer parts = kernel::make_buffer("parts", {DType::kF32, 1}, Scope::kWorkgroup,
@@ -407,15 +409,20 @@ class Gemv : TileWriter {
     };
     for (int i = 0; i < s_.rows; ++i)
       out.push_back(kernel::store(parts, at(slice, int_const(i)), kernel::load(sums, int_const(i))));
-    for (int half = s_.slices / 2; half >= 1; half /= 2) {
+    for (int left = s_.slices; left > 1;) {
+      const int next = left / std::min(left, kFolded);
       out.push_back(kernel::barrier());
       Stmts add;
       for (int i = 0; i < s_.rows; ++i) {
-        const Expr mine = kernel::load(parts, at(slice, int_const(i)), kVector),
-                   other = kernel::load(parts, at(plus(slice, int_const(half)), int_const(i)), kVector);
-        add.push_back(kernel::store(parts, at(slice, int_const(i)), kernel::add(mine, other)));
+        Expr sum;
+        for (int part = 0; part < left; part += next) {
+          const Expr one = kernel::load(parts, at(plus(slice, int_const(part)), int_const(i)), kVector);
+          sum = sum ? kernel::add(sum, one) : one;
+        }
+        add.push_back(kernel::store(parts, at(slice, int_const(i)), sum));
       }
-      out.push_back(kernel::if_then(kernel::compare(ScalarOp::kLt, slice, int_const(half)), std::move(add)));
+      out.push_back(kernel::if_then(kernel::compare(ScalarOp::kLt, slice, int_const(next)), std::move(add)));
+      left = next;
     }
     out.push_back(kernel::barrier());
     for (int first = 0; first < s_.rows; first += s_.slices) {

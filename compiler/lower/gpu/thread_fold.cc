@@ -84,12 +84,16 @@ class Folder {
                         : kernel::add(kernel::mul(l_.row, int_const(l_.lanes)), lane);
     };
     out_.push_back(kernel::store(b, slot(l_.lane), var_expr(acc_)));
-    for (int half = l_.lanes / 2; half >= 1; half /= 2) {
+    constexpr int kFolded = 8;  // parts that become one between two barriers
+    for (int left = l_.lanes; left > 1;) {
+      const int next = left / std::min(left, kFolded);
       out_.push_back(kernel::barrier());
-      const Expr other = kernel::load(b, slot(kernel::add(l_.lane, int_const(half))));
-      const Expr sum = kernel::op(op_, {kernel::load(b, slot(l_.lane)), other});
-      out_.push_back(kernel::if_then(kernel::compare(ScalarOp::kLt, l_.lane, int_const(half)),
-                                     {kernel::store(b, slot(l_.lane), sum)}));
+      Expr all = kernel::load(b, slot(l_.lane));
+      for (int part = next; part < left; part += next)
+        all = kernel::op(op_, {all, kernel::load(b, slot(kernel::add(l_.lane, int_const(part))))});
+      out_.push_back(kernel::if_then(kernel::compare(ScalarOp::kLt, l_.lane, int_const(next)),
+                                     {kernel::store(b, slot(l_.lane), all)}));
+      left = next;
     }
     out_.push_back(kernel::barrier());
     out_.push_back(kernel::assign(acc_, kernel::load(b, slot(int_const(0)))));
