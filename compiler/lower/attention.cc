@@ -4,6 +4,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/attention_chain.h"
 #include "compiler/lower/attention_tiles.h"
+#include "compiler/lower/causal.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/loop_writer.h"
@@ -48,7 +49,7 @@ class Attention {
     dispatch_.set_label("attention");
     first_ = dot_problem(chain.scores, dispatch_.params(), false);
     last_ = dot_problem(chain.product, dispatch_.params(), false);
-    extents_ = {last_.batch, last_.m, last_.k, first_.k.value(), last_.n.value()};
+    extents_ = {last_.batch, last_.m, last_.k, first_.k.value(), last_.n.value(), causal_reach(chain, last_.m)};
     dispatch_.set_flops(last_.batch * last_.m * last_.k * Dim(2 * (extents_.depth + extents_.width)));
     if (!last_.batch.is_const(1)) {
       const Var at = kernel::make_var("batch");

@@ -73,7 +73,7 @@ class Builder {
     if (one_block_) {
       block_of_keys(w, int_const(0));
     } else {
-      w.loop("key_block", params_.expr(ceildiv(e_.keys, t_.block_keys)),
+      w.loop("key_block", blocks_of_keys(),
              [&](Expr at) { block_of_keys(w, w.let("n0", kernel::mul(at, int_const(t_.block_keys)))); });
       w.loop("i", rows_, [&](Expr i) { finish_row(w, i); });
     }
@@ -82,6 +82,12 @@ class Builder {
   }
 
  private:
+  Expr blocks_of_keys() const {
+    if (!e_.reach) return params_.expr(ceildiv(e_.keys, t_.block_keys));
+    const Expr behind = kernel::add(kernel::add(m0_, rows_), params_.expr(*e_.reach));
+    const Expr seen = kernel::min(kernel::max(behind, int_const(1)), keys_);
+    return kernel::index_div(kernel::add(seen, int_const(t_.block_keys - 1)), int_const(t_.block_keys));
+  }
   static Expr clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr) {
     if (extent.is_const() && extent.value() % block == 0) return int_const(block);
     return kernel::min(int_const(block), kernel::sub(extent_expr, start));

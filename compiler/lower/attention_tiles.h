@@ -21,6 +21,7 @@ namespace tern::lower {
 struct AttentionExtents {
   Dim batch = 1, queries, keys;
   int64_t depth = 64, width = 64;  // of a row of Q and K, of a row of V
+  std::optional<Dim> reach = {};   // query q sees the keys up to q + reach (causal.h)
 };
 
 struct AttentionTiles {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/lower/attention_chain.h"
+#include "compiler/lower/causal.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/attention_kernel.h"
@@ -68,6 +69,7 @@ class Source {
     shape.batch = last_.batch;
     shape.queries = last_.m;
     shape.keys = last_.k;
+    shape.reach = causal_reach(attention, last_.m);
     shape.depth = attention.q->type.shape.back().value();
     shape.value_depth = attention.v->type.shape.back().value();
     if (last_.batch.is_const(1)) return;

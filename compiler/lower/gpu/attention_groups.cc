@@ -89,7 +89,8 @@ Expr AttentionBuilder::stage_of(const Staged& m, const Expr& block) {
 
 // Without keys one block that is masked.
 Expr AttentionBuilder::blocks_of_keys() const {
-  return kernel::max(params_.expr(ceildiv(shape_.keys, keys_at_once_)), int_const(1));
+  return kernel::max(gpu::blocks_of_keys(shape_, m0_, int64_t{16} * s_.warps_m, keys_at_once_, params_),
+                     int_const(1));
 }
 
 std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_barriers() {

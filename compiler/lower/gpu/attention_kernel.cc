@@ -70,6 +70,15 @@ Buffer AttentionBuilder::rows_buffer(const char* name, int64_t rows, int64_t wid
                              rows * width);
 }
 
+Expr blocks_of_keys(const AttentionShape& shape, const Expr& first, int64_t rows, int64_t at_once,
+                    kernel::ParamTable& params) {
+  const Dim all = ceildiv(shape.keys, at_once);
+  if (!shape.reach || all.is_const(1)) return params.expr(all);
+  const Expr behind = kernel::add(kernel::add(first, int_const(rows)), params.expr(*shape.reach));
+  const Expr seen = kernel::min(kernel::max(behind, int_const(1)), params.expr(shape.keys));
+  return kernel::index_div(kernel::add(seen, int_const(at_once - 1)), int_const(at_once));
+}
+
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
                                              int processors, bool group) {
   AttentionSchedule s;

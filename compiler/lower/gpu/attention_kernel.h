@@ -35,7 +35,11 @@ struct AttentionSchedule {
 struct AttentionShape {
   Dim batch = 1, queries, keys;
   int64_t depth = 64, value_depth = 64;  // multiples of 16
+  std::optional<Dim> reach = {};         // query q sees the keys up to q + reach (causal.h)
 };
+// Blocks of `at_once` keys that the queries first, .., first + rows - 1 see.
+kernel::Expr blocks_of_keys(const AttentionShape& shape, const kernel::Expr& first, int64_t rows,
+                            int64_t at_once, kernel::ParamTable& params);
 
 struct AttentionOperands {
   DType dtype = DType::kF16;  // kF16 or kBF16

@@ -69,7 +69,8 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
     w.emit(kernel::barrier());
     return w.take();
   }
-  const Expr count = params_.expr(blocks);
+  const Expr count =
+      w.let("blocks", gpu::blocks_of_keys(shape_, m0_, int64_t{16} * s_.warps_m, keys_at_once_, params_));
   w.loop("block", count, [&](Expr block) {
     const Expr next = w.let("next", kernel::add(block, int_const(1)));
     w.when(less(next, count), [&] { fetch(next, false); });

@@ -192,7 +192,7 @@ class Builder {
              plus(times(plus(first_row_, int_const(i * kSide)), size_.k_pitch), int_const(step * kSide)),
              size_.k_pitch);
     }
-    const Expr count = params_.expr(blocks);
+    const Expr count = w.let("blocks", blocks_of_keys(shape_, m0_, s_.rows(), s_.block_keys, params_));
     w.loop("block", one_block ? int_const(1) : count, [&](Expr block) {
       const Expr n0 = w.let("n0", times(block, s_.block_keys));
       fetch(w, v, n0);

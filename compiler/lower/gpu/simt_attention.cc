@@ -117,7 +117,7 @@ class Builder {
   void all_keys(LoopWriter& w, RowSoftmax& softmax) {
     scores_ = workgroup("scores", int64_t{s_.rows} * kScorePitch);
     w.emit(kernel::alloc(scores_));
-    w.loop("block", params_.expr(ceildiv(shape_.keys, kKeys)), [&](Expr block) {
+    w.loop("block", blocks_of_keys(shape_, m0_, s_.rows, kKeys, params_), [&](Expr block) {
       const Expr n0 = w.let("n0", times(block, kKeys));
       products_with_keys(w, n0);
       w.emit(kernel::barrier());
