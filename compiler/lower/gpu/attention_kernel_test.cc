@@ -28,11 +28,13 @@ TEST_CASE("attention: stages that change hands by arrivals") {
   check({2, 130, 320, 64, 128, {8, 1, 64, true, true}});
   check({1, 20, 100, 64, 64, {4, 1, 64, true, true}, false, true});
   check({1, 64, 64, 64, 64, {4, 1, 64, true, true}});
+  check({1, 150, 320, 64, 64, {4, 1, 64, true, true}, true});
 }
 TEST_CASE("attention: boxes of tensors") {
   check({2, 130, 320, 64, 128, {8, 1, 64, true, true, true}});
   check({1, 20, 100, 64, 64, {4, 1, 64, true, true, true}, false, true});
   check({1, 64, 64, 64, 64, {4, 1, 64, true, true, true}});
+  check({1, 150, 320, 64, 64, {4, 1, 64, true, true, true}, true});
 }
 TEST_CASE("attention: maxima that grow scale what was summed") {
   check({1, 64, 256, 64, 64, {4, 1, 64, true}, false, false, 16});

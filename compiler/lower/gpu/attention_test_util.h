@@ -80,6 +80,7 @@ inline void check_attention(const AttentionTest& c) {
   shape.batch = c.batch;
   shape.queries = c.queries;
   shape.keys = c.symbolic ? Dim::symbol("K") : Dim(c.keys);
+  if (c.causal) shape.reach = 0;
   shape.depth = c.depth;
   shape.value_depth = c.value_depth;
   const kernel::Var b = kernel::make_var("b");
