@@ -221,19 +221,23 @@ class ElementwiseNest {
           std::vector<Stmt> body = element(emitter, coordinates);
           // Where a tile has a loop over rows.
           const bool rows = inner_known && body_axes > 0 && static_cast<size_t>(tiling.tiled) < body_axes;
+          std::vector<Stmt> rows_ahead;
           if (from_memory) {
             const kernel::Var row = rows ? coordinates[body_axes - 1]->var : nullptr;
-            std::vector<Stmt> ahead = run_ahead(body, v, row, inner);
             if (rows) {
               const Dim& extent = axes_[body_axes - 1].extent;
               const Expr last = kernel::sub(dispatch.expr(extent), int_const(1));
-              append(ahead, read_ahead(body, {row, last, context_.hint(extent) >= kManyRows, v, inner}));
+              const RowsAhead ahead{row, last, context_.hint(extent) >= kManyRows, v, inner};
+              rows_ahead = row_ahead(body, ahead, ranges.back().begin);
+              append(body, read_ahead(body, ahead, /*looked_up=*/true));
             }
-            append(body, std::move(ahead));
+            append(body, run_ahead(body, v, row, inner));
           }
           const Stmt loop = kernel::loop(v, ranges.back().begin, ranges.back().extent,
                                          kernel::LoopKind::kSerial, std::move(body));
-          return vector_loop(loop, lanes);
+          std::vector<Stmt> out = vector_loop(loop, lanes);
+          append(out, std::move(rows_ahead));
+          return out;
         });
     dispatch.add_variant(
         level, std::move(parts.grid), std::move(parts.body),

@@ -1,6 +1,7 @@
 #include "compiler/lower/read_ahead.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/index_form.h"
@@ -12,7 +13,7 @@ using kernel::Expr;
 using kernel::int_const;
 
 constexpr int64_t kBytesAhead = 16384;  // some 100 ns at a core's share of the bandwidth
-constexpr int64_t kMostRowsAhead = 32;
+constexpr int64_t kMostRowsAhead = 32, kLineBytes = 64;
 
 // index at var + 1 less index, if that is a number.
 std::optional<int64_t> step(const Expr& index, const kernel::Var& var) {
@@ -44,22 +45,48 @@ std::vector<Expr> runs(const std::vector<kernel::Stmt>& body, const kernel::Var&
   return seen;
 }
 
+// What such a loop reads `bytes_ahead` later, where rows do not follow each other.
+std::vector<std::pair<kernel::Buffer, Expr>> later_rows(const std::vector<kernel::Stmt>& body,
+                                                        const RowsAhead& rows, int64_t bytes_ahead,
+                                                        bool looked_up, bool others) {
+  std::vector<std::pair<kernel::Buffer, Expr>> out;
+  for (const Expr& e : runs(body, rows.along)) {
+    const Expr& index = e->args[0];
+    if (!kernel::uses_var(index, rows.row.get()) || step(index, rows.row) == rows.elements) continue;
+    if (!(kernel::contains_load(index) ? looked_up : others)) continue;
+    const int64_t bytes = std::max<int64_t>(rows.elements * dtype_bits(e->buffer->type.dtype) / 8, 1);
+    const int64_t distance = std::clamp<int64_t>(bytes_ahead / bytes, 1, kMostRowsAhead);
+    Expr later = kernel::add(kernel::var_expr(rows.row), int_const(distance));
+    if (!rows.beyond || kernel::contains_load(index)) later = kernel::min(later, rows.last);
+    out.emplace_back(e->buffer, kernel::substitute(index, {{rows.row.get(), later}}));
+  }
+  return out;
+}
+
 }  // namespace
 
 bool comes_from_memory(Level level, int64_t bytes) {
   return !is_gpu(level_arch(level)) && bytes > 4 * machine(level).l3_share_bytes;
 }
 
-std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows) {
+std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows,
+                                     bool looked_up) {
   std::vector<kernel::Stmt> out;
-  for (const Expr& e : runs(body, rows.along)) {
-    const Expr& index = e->args[0];
-    if (!kernel::uses_var(index, rows.row.get()) || step(index, rows.row) == rows.elements) continue;
-    const int64_t bytes = std::max<int64_t>(rows.elements * dtype_bits(e->buffer->type.dtype) / 8, 1);
-    const int64_t distance = std::clamp<int64_t>(kBytesAhead / bytes, 1, kMostRowsAhead);
-    Expr later = kernel::add(kernel::var_expr(rows.row), int_const(distance));
-    if (!rows.beyond || kernel::contains_load(index)) later = kernel::min(later, rows.last);
-    out.push_back(kernel::prefetch(e->buffer, kernel::substitute(index, {{rows.row.get(), later}}), true));
+  for (const auto& [buffer, index] : later_rows(body, rows, kBytesAhead, true, !looked_up))
+    out.push_back(kernel::prefetch(buffer, index, true));
+  return out;
+}
+
+std::vector<kernel::Stmt> row_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows,
+                                    const Expr& begin) {
+  std::vector<kernel::Stmt> out;
+  for (const auto& [buffer, index] : later_rows(body, rows, kBytesAhead / 2, false, true)) {
+    const int64_t line = kLineBytes * 8 / dtype_bits(buffer->type.dtype);
+    const kernel::Var l = kernel::make_var("line");
+    const Expr at = kernel::add(begin, kernel::mul(kernel::var_expr(l), int_const(line)));
+    out.push_back(
+        kernel::loop(l, int_const(0), int_const((rows.elements + line - 1) / line), kernel::LoopKind::kSerial,
+                     {kernel::prefetch(buffer, kernel::substitute(index, {{rows.along.get(), at}}), true)}));
   }
   return out;
 }
