@@ -66,6 +66,7 @@ void chain_attention(BlockPlan& plan, const graph::UseMap& uses) {
       last.chain.push_back(std::move(first->region));
       last.chain.push_back(std::move(middle->region));
       last.chain.push_back(std::move(last.region));
+      last.chain_kind = ChainKind::kAttention;
       break;
     }
   }

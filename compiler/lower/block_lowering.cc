@@ -323,7 +323,8 @@ void BlockLowering::keep_requested() {
   }
 }
 
-void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
+void BlockLowering::emit_chain(BlockItem& item) {
+  std::vector<std::unique_ptr<Region>>& chain = item.chain;
   for (size_t part = 0; part < chain.size(); ++part) {
     for (const Node* n : chain[part]->nodes) {
       if (!check_types(*n)) return;
@@ -341,7 +342,7 @@ void BlockLowering::emit_chain(std::vector<std::unique_ptr<Region>>& chain) {
   for (const Value* v : chain.back()->outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate(v));
   }
-  if (chain.size() == 2) return emit_depthwise_product(chain);
+  if (item.chain_kind == ChainKind::kDepthwiseProduct) return emit_depthwise_product(chain);
   const bool on_gpu = is_gpu(context_.target().arch);
   if (on_gpu ? gpu::lower_attention(chain, context_) : lower_attention(chain, context_)) return;
   const FusionReason refused = on_gpu ? FusionReason::kGpuAttention : FusionReason::kCpuAttention;
@@ -362,7 +363,7 @@ void BlockLowering::emit_depthwise_product(std::vector<std::unique_ptr<Region>>&
 
 void BlockLowering::emit(BlockItem& item) {
   if (!item.chain.empty()) {
-    emit_chain(item.chain);
+    emit_chain(item);
     return;
   }
   if (item.region) {

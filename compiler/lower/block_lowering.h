@@ -61,7 +61,7 @@ class BlockLowering {
   void emit_region(Region& region);
   void arrange_operand(Region& region);
   graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
-  void emit_chain(std::vector<std::unique_ptr<Region>>& chain);
+  void emit_chain(BlockItem& item);
   void emit_depthwise_product(std::vector<std::unique_ptr<Region>>& chain);
   void emit_concat(graph::Node& node);
   void emit_node(graph::Node& node);

@@ -26,12 +26,20 @@ enum class Fate : uint8_t {
   kNothing,  // constants
 };
 
+// What the regions of a chain are to each other.
+enum class ChainKind : uint8_t {
+  kNone,
+  kAttention,         // scores, their softmax, weighted sums
+  kDepthwiseProduct,  // a depthwise convolution and the product that reads its rows
+};
+
 struct BlockItem {
   size_t position = 0;             // in the block: items are in this order
   graph::Node* node = nullptr;     // kConcat, kSpecial
   std::unique_ptr<Region> region;  // otherwise
   // Regions that may become one dispatch; else they are lowered one after the other.
   std::vector<std::unique_ptr<Region>> chain = {};
+  ChainKind chain_kind = ChainKind::kNone;
 };
 
 struct BlockPlan {

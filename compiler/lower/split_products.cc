@@ -61,7 +61,7 @@ class Splitter {
           if (part->contains(use.node)) return false;
         }
         if (!item.region || item.region.get() == &writer || !item.region->contains(use.node)) continue;
-        if (!takes_elements(*item.region, use.node)) return false;
+        if (!takes_elements(*item.region, use.node) || !as_many(*item.region, writer)) return false;
         read = true;
       }
       return read || (is_view(*use.node) && read_by_elements(use.node->result(), writer));
@@ -73,6 +73,15 @@ class Splitter {
     if (region.kind != RootKind::kContraction) return false;
     const auto root = std::find(region.nodes.begin(), region.nodes.end(), region.root);
     return std::find(root + 1, region.nodes.end(), reader) != region.nodes.end();
+  }
+
+  // One that repeats the sums would add the planes up for each of its elements.
+  static bool as_many(const Region& reader, const Region& writer) {
+    const Dim sums = product(writer.outputs.front()->type.shape);
+    return std::all_of(reader.outputs.begin(), reader.outputs.end(), [&](const Value* out) {
+      const Dim elements = product(out->type.shape);
+      return elements == sums || (elements.is_const() && sums.is_const() && elements.value() <= sums.value());
+    });
   }
 
   BlockPlan& plan_;

@@ -61,6 +61,7 @@ void chain_depthwise(BlockPlan& plan, const graph::UseMap& uses) {
       continue;
     last.chain.push_back(std::move(maker->second->region));
     last.chain.push_back(std::move(last.region));
+    last.chain_kind = ChainKind::kDepthwiseProduct;
     made_by.erase(maker);
   }
   std::erase_if(plan.items,

@@ -147,6 +147,7 @@ class ScatterWriter {
         const Expr real = w_.let("is_real", w_.both(exists, w_.lt(u, count)));
         const Expr in_range = w_.let("in_range", target.in_range);
         check(w_.either(in_range, kernel::op(ScalarOp::kNot, {real})));
+        // 32 bits do: no buffer of a GPU program has 2^31 elements (kGpuIndexLimit).
         const Expr value = kernel::select(w_.both(real, in_range), target.at, w_.i(-1));
         w_.store(stage, plus(times(other, pitch), e), kernel::cast(value, DType::kI32));
       }

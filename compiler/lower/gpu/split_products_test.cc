@@ -56,6 +56,14 @@ TEST_CASE("a long product of few blocks leaves planes of sums, which its readers
 TEST_CASE("a product stays whole that is no sum, or that others read as it lies") {
   CHECK(planes(text_with("  %t = abs(%s) : f32[20,32]\n  output %t as \"t\"\n")) <= 1);
   CHECK(planes(text_with("  output %s as \"t\"\n")) <= 1);
+  // A reader that repeats the sums would add the planes up as often.
+  CHECK(planes(text_with(R"(
+  %l = reshape(%s) <shape=[1,20,32]> : f32[1,20,32]
+  %k = broadcast(%l) <shape=[40,20,32]> : f32[40,20,32]
+  %i = iota() <shape=[40,20,32], axis=0, dtype=f32> : f32[40,20,32]
+  %t = add(%k, %i) : f32[40,20,32]
+  output %t as "t"
+)")) <= 1);
   // Sums of a part would be seen by the absolute value.
   CHECK(planes(text_with(R"(
   %g = abs(%p) : f32[20,32]
