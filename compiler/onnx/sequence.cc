@@ -253,8 +253,15 @@ void import_split(Op& op) {
   if (op.has(1) && op.tensor(1)->type.rank() == 0 && !op.b.known_ints(op.tensor(1)))
     return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
   std::vector<Value*> parts;
+  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  const std::vector<Dim> sizes = part_sizes(op, extent);
   Dim start(0);
-  for (const Dim& size : part_sizes(op, x->type.shape[static_cast<size_t>(axis)])) {
+  for (const Dim& size : sizes) start = start + size;
+  op.b.require(
+      ScalarOp::kEq, start, extent,
+      fmt::format("The parts ({}) of axis {} are not what it has ({}).", start.text(), axis, extent.text()));
+  start = Dim(0);
+  for (const Dim& size : sizes) {
     Value* part = op.b.slice_axis(x, axis, start, size);
     parts.push_back(keep ? part : op.b.squeeze(part, {axis}));
     start = start + size;

@@ -32,6 +32,16 @@ def model(op, inputs, outputs, constants=None, opset=19, **attributes):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
+def followed(proto, op, inputs, output, constants):
+    """The model with another node behind the first one, whose output is the only one."""
+    graph = proto.graph
+    graph.node.append(helper.make_node(op, inputs, [output]))
+    graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in constants.items())
+    graph.ClearField("output")
+    graph.output.append(helper.make_tensor_value_info(output, FLOAT, None))
+    return proto
+
+
 def rows(n, columns=3):
     return np.arange(n * columns, dtype=np.float32).reshape(n, columns)
 
@@ -72,6 +82,11 @@ CASES = {
     "split_constant": (
         model("Split", X, {"y": (FLOAT, ["A", 3]), "z": (FLOAT, ["B", 3])}, {"p": ints(4, 6)}, axis=0),
         [({"x": rows(n)}, [rows(10)[:4], rows(10)[4:]] if n == 10 else PARTS) for n in (10, 9, 11, 3, 0)],
+    ),
+    "split_to_sequence": (
+        followed(model("SplitToSequence", X | {"p": (INT, [3])}, {"s": (FLOAT, None)}, axis=0), "SequenceAt", ["s", "at"], "y", {"at": ints(1).reshape(())}),
+        [({"x": rows(10), "p": ints(*p)}, said or [rows(10)[p[0] : p[0] + p[1]]])
+         for p, said in (((1, 3, 6), ""), ((0, 0, 10), ""), ((100, 200, 300), PARTS), ((5, 5, 5), PARTS), ((-1, 1, 10), "less than 0"))],
     ),
     "split_even": (
         model("Split", X, {n: (FLOAT, [n, 3]) for n in "abcd"}, axis=0, num_outputs=4),
