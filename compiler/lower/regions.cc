@@ -250,11 +250,43 @@ class Former {
       return std::nullopt;
     if (r.owners.size() > 1 && !cheap) return FusionReason::kSeveralReaders;
     if (r.repeated && !free && cost > 2) return FusionReason::kRepeatedly;
+    // Each lane of a vector gathers alone: a third gather of gathered indices multiplies the code.
+    if (!free && gathers_above(node.result()) > 1 && computes_by_gather(node))
+      return FusionReason::kGatherChain;
     if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) return FusionReason::kLargeReader;
     // Checked indices need statements of their own; a contraction's epilogue has room for expressions only.
     const auto no_room = [&](const Node* owner) { return is_gather(node) && is_contraction(*owner); };
     if (std::any_of(r.owners.begin(), r.owners.end(), no_room)) return FusionReason::kCheckedIndex;
     return std::nullopt;
+  }
+
+  // Gathers on the longest way from the value to the region that computes it, by way of indices.
+  int gathers_above(const Value* v, int depth = 0) {
+    int most = 0;
+    const auto uses = uses_.find(v);
+    if (uses == uses_.end() || depth > 64) return 0;
+    for (const graph::Use& use : uses->second) {
+      if (!use.node) continue;
+      const auto fate = plan_.fates.find(use.node);
+      const bool inlined = is_view(*use.node) || (fate != plan_.fates.end() && fate->second == Fate::kInline);
+      const int above = inlined && use.node->results.size() == 1 ? memo_above(*use.node, depth + 1) : 0;
+      most = std::max(most, above + (is_gather(*use.node) && use.operand == 1 ? 1 : 0));
+    }
+    return most;
+  }
+  int memo_above(const Node& n, int depth) {
+    const auto [at, fresh] = above_.try_emplace(&n, 0);
+    if (fresh) above_[&n] = gathers_above(n.result(), depth);
+    return above_[&n];
+  }
+
+  // Whether computing the node gathers something, as far as one looks.
+  static bool computes_by_gather(const Node& node, int depth = 0) {
+    if (is_gather(node)) return true;
+    if (depth == 6 || !is_inlinable(node)) return false;
+    return std::any_of(node.operands.begin(), node.operands.end(), [&](const Value* v) {
+      return v->def && v->def->results.size() == 1 && computes_by_gather(*v->def, depth + 1);
+    });
   }
 
   // ---- Assembly
@@ -407,6 +439,7 @@ class Former {
   std::vector<Claim> claims_;
   std::unordered_map<const Node*, std::vector<const Node*>> owners_;
   std::unordered_map<const Node*, int> sizes_;
+  std::unordered_map<const Node*, int> above_;
   std::unordered_map<const Node*, FusionReason> stored_;  // why, of each kStore and kConcat
   BlockPlan plan_;
 };

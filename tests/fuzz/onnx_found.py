@@ -141,6 +141,48 @@ def einsum_to_a_scalar(g):
     g.node("Einsum", [g.given([2, 1]), g.operand([2, 1], constant=1)], equation="ij,ij")
 
 
+def trees(g, count, depth, prefix, targets):
+    """Attributes of complete trees of this depth."""
+    nodes = {k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")}
+    weights = {k: [] for k in ("treeids", "nodeids", "ids", "weights")}
+    for tree in range(count):
+        for n in range(2 ** (depth + 1) - 1):
+            leaf = n >= 2**depth - 1
+            row = (tree, n, int(g.rng.integers(5)), float(g.array([])), "LEAF" if leaf else "BRANCH_LEQ", 0 if leaf else 2 * n + 1, 0 if leaf else 2 * n + 2)
+            for key, value in zip(nodes, row):
+                nodes[key].append(value)
+            for key, value in zip(weights, (tree, n, int(g.rng.integers(targets)), float(g.array([])))) if leaf else ():
+                weights[key].append(value)
+    return {f"nodes_{k}": v for k, v in nodes.items()} | {f"{prefix}_{k}": v for k, v in weights.items()}
+
+
+@case()
+def trees_of_several_levels(g):
+    """Each level gathers by what the last one gathered: fused, their code grew with the product of the levels."""
+    x = g.given(["N", 5], {"N": 33})
+    g.node("TreeEnsembleRegressor", [x], domain="ai.onnx.ml", n_targets=1, **trees(g, 3, 4, "target", 1))
+    how = trees(g, 7, 3, "class", 3) | dict(classlabels_int64s=[5, 7, 9], post_transform="SOFTMAX")
+    g.node("TreeEnsembleClassifier", [x], outputs=2, domain="ai.onnx.ml", **how)
+    one = trees(g, 4, 10, "target", 1) | dict(n_targets=1, post_transform="LOGISTIC", base_values=[0.25])
+    g.node("TreeEnsembleRegressor", [x], domain="ai.onnx.ml", **one)
+
+
+@case()
+def linear_models(g):
+    x = g.given(["N", 5], {"N": 17})
+    weights = [float(v) for v in g.array([15])]
+    ml = dict(domain="ai.onnx.ml")
+    g.node("LinearRegressor", [x], coefficients=weights, intercepts=[0.5, 1.0, -1.0], targets=3, **ml)
+    how = dict(intercepts=[0.5, 1.0, -1.0], classlabels_ints=[3, 1, 2])
+    g.node("LinearClassifier", [x], outputs=2, coefficients=weights, post_transform="SOFTMAX", **how, **ml)
+    for norm in ("MAX", "L1", "L2"):
+        g.node("Normalizer", [x], norm=norm, **ml)
+    i = g.given(["N", 2], {"N": 17}, "i8", 0, 3)
+    g.node("OneHotEncoder", [i], cats_int64s=[0, 2, 3], zeros=1, **ml)
+    g.node("LabelEncoder", [i], keys_int64s=[0, 2, 3], values_int64s=[7, 8, 9], default_int64=-5, **ml)
+    g.node("SVMRegressor", [x], coefficients=[0.5, -1.0, 0.25], support_vectors=weights, n_supports=3, rho=[0.5], kernel_type="RBF", kernel_params=[0.125, 0.0, 3.0], **ml)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")

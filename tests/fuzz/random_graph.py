@@ -201,7 +201,7 @@ class Graph:
         return graph, hidden
 
     def proto(self, graph):
-        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.ml", 3)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR[self.opset])
 
     def model(self):
