@@ -236,6 +236,11 @@ Value* with_base(Emit& b, Value* scores, const std::vector<double>& base) {
   return base.empty() ? scores : b.add(scores, b.floats(scores->type.dtype, base));
 }
 
+// One target is left as it is, as ONNX Runtime does: converters that want more append it.
+Value* regression(Emit& b, Value* scores, const Ensemble& e, const std::string& transform) {
+  return e.targets == 1 && transform != "PROBIT" ? scores : post_transform(b, scores, transform);
+}
+
 void import_tree_regressor(Op& op) {
   Value* x = features(op);
   Ensemble e = read_lists(op, "target", x->type.dtype == DType::kF64);
@@ -243,7 +248,7 @@ void import_tree_regressor(Op& op) {
   e.aggregate = op.s("aggregate_function", "SUM");
   check_ensemble(e, x);
   Value* y = with_base(op.b, ensemble_scores(op, e, x, DType::kF32), e.base);
-  op.output(0, post_transform(op.b, y, op.s("post_transform", "NONE")));
+  op.output(0, regression(op.b, y, e, op.s("post_transform", "NONE")));
 }
 
 // Two classes whose trees give one score each.
@@ -344,7 +349,7 @@ void import_tree_ensemble(Op& op) {
   e.targets = op.i("n_targets", 1);
   e.aggregate = kAggregates[aggregate];
   check_ensemble(e, x);
-  op.output(0, post_transform(op.b, ensemble_scores(op, e, x, weights->dtype()), kTransforms[transform]));
+  op.output(0, regression(op.b, ensemble_scores(op, e, x, weights->dtype()), e, kTransforms[transform]));
 }
 
 constexpr OpRow kRows[] = {
