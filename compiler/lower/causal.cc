@@ -122,11 +122,21 @@ std::optional<Dim> shift_of(const Node& slice) {
   return slice.dims("starts")[rank - 2] - slice.dims("starts")[rank - 1];
 }
 
-// c, where a condition is `seen` exactly for keys up to query + c.
+// Whether all elements are other than zero; null: it is not known, or they differ.
+std::optional<bool> is_set(const Value* v) {
+  const auto splat = LoweringContext::splat(v);
+  if (!splat) return std::nullopt;
+  return is_float(splat->dtype) ? splat->f != 0 : splat->i != 0;
+}
+
+// c, where a condition is `seen` exactly for keys up to query + c. Numbers are conditions too: other than
+// zero.
 std::optional<Dim> triangle(const Value* v, bool seen) {
   if (const TensorDataPtr data = LoweringContext::constant_data(v)) {
-    if (data->dtype() != DType::kBool) return std::nullopt;
-    return triangle_of(*data, [&](int64_t i) { return (data->int_at(i) != 0) == seen; });
+    if (is_complex(data->dtype()) || data->dtype() == DType::kString) return std::nullopt;
+    const bool floats = is_float(data->dtype());
+    return triangle_of(
+        *data, [&](int64_t i) { return (floats ? data->float_at(i) != 0 : data->int_at(i) != 0) == seen; });
   }
   if (const Value* operand = same_planes(v)) return triangle(operand, seen);
   const Node* n = v->def;
@@ -137,6 +147,14 @@ std::optional<Dim> triangle(const Value* v, bool seen) {
   }
   if (n->kind == OpKind::kMap && n->operands.size() == 1 && n->scalar_op() == ScalarOp::kNot)
     return triangle(n->operand(), !seen);
+  if (n->kind == OpKind::kCast) {
+    const bool keeps = v->type.dtype == DType::kBool || n->operand()->type.dtype == DType::kBool;
+    return keeps ? triangle(n->operand(), seen) : std::nullopt;
+  }
+  if (const Node* choice = map_of(v, 3); choice && choice->scalar_op() == ScalarOp::kSelect) {
+    const auto a = is_set(choice->operand(1)), b = is_set(choice->operand(2));
+    return a && b && *a != *b ? triangle(choice->operand(0), *a == seen) : std::nullopt;
+  }
   if (!map_of(v, 2)) return std::nullopt;
   auto key = position_of(n->operand(0)), query = position_of(n->operand(1));
   if (!key || !query) return std::nullopt;

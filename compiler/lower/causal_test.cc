@@ -44,6 +44,13 @@ TEST_CASE("causal masks are known by what they are made of") {
   %b = gt(%column, %row) : bool[2,4,4]
   %u = select(%b, %lb, %t) : f32[2,4,4])") == "0");
   CHECK(with(R"(
+  %z = constant i64[] {0}
+  %zb = broadcast(%z) <shape=[2,4,4]> : i64[2,4,4]
+  %b = ge(%row, %column) : bool[2,4,4]
+  %tri = select(%b, %ones, %zb) : i64[2,4,4]
+  %mask = cast(%tri) <to=bool> : bool[2,4,4]
+  %u = select(%mask, %t, %lb) : f32[2,4,4])") == "0");
+  CHECK(with(R"(
   %m = constant bool[1,4,4] {true, true, false, false, true, true, true, false, true, true, true, true, true, true, true, true}
   %b = broadcast(%m) <shape=[2,4,4]> : bool[2,4,4]
   %u = select(%b, %t, %lb) : f32[2,4,4])") == "1");
