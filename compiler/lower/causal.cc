@@ -124,6 +124,15 @@ std::optional<Dim> shift_of(const Node& slice) {
 
 // Whether all elements are other than zero; null: it is not known, or they differ.
 std::optional<bool> is_set(const Value* v) {
+  if (const TensorDataPtr data = LoweringContext::constant_data(v)) {  // of any size, unlike what is a splat
+    if (is_complex(data->dtype()) || data->dtype() == DType::kString) return std::nullopt;
+    if (data->count() == 0 || data->count() > kMostElements) return std::nullopt;
+    const bool floats = is_float(data->dtype());
+    const auto set = [&](int64_t i) { return floats ? data->float_at(i) != 0 : data->int_at(i) != 0; };
+    for (int64_t i = 1; i < data->count(); ++i)
+      if (set(i) != set(0)) return std::nullopt;
+    return set(0);
+  }
   const auto splat = LoweringContext::splat(v);
   if (!splat) return std::nullopt;
   return is_float(splat->dtype) ? splat->f != 0 : splat->i != 0;

@@ -45,9 +45,13 @@ TEST_CASE("causal masks are known by what they are made of") {
   %u = select(%b, %lb, %t) : f32[2,4,4])") == "0");
   CHECK(with(R"(
   %z = constant i64[] {0}
-  %zb = broadcast(%z) <shape=[2,4,4]> : i64[2,4,4]
-  %b = ge(%row, %column) : bool[2,4,4]
-  %tri = select(%b, %ones, %zb) : i64[2,4,4]
+  %zb = broadcast(%z) <shape=[4,4]> : i64[4,4]
+  %set = constant i64[4,4] {1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4}
+  %r = iota() <shape=[4,4], axis=0, dtype=i64> : i64[4,4]
+  %l = iota() <shape=[4,4], axis=1, dtype=i64> : i64[4,4]
+  %b = ge(%r, %l) : bool[4,4]
+  %plane = select(%b, %set, %zb) : i64[4,4]
+  %tri = broadcast(%plane) <shape=[2,4,4]> : i64[2,4,4]
   %mask = cast(%tri) <to=bool> : bool[2,4,4]
   %u = select(%mask, %t, %lb) : f32[2,4,4])") == "0");
   CHECK(with(R"(
