@@ -243,6 +243,7 @@ TEST_CASE("from memory: results are streamed, what loops read is read ahead") {
       {"%y = transpose(%x) <perm=[1,0]>", true, true},
       {"%y = reduce(%x) <op=add, axes=[0]>", false, true},
       {"%y = reduce(%x) <op=add, axes=[1]>", false, false},
+      {"%y = reduce(%x) <op=max, axes=[1]>", false, true},
   };
   for (const Case& c : cases) {
     CAPTURE(c.text);

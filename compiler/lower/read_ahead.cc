@@ -73,7 +73,7 @@ std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, cons
                                      bool looked_up) {
   std::vector<kernel::Stmt> out;
   for (const auto& [buffer, index] : later_rows(body, rows, kBytesAhead, true, !looked_up))
-    out.push_back(kernel::prefetch(buffer, index, true));
+    out.push_back(kernel::prefetch(buffer, index, rows.near));
   return out;
 }
 

@@ -14,6 +14,7 @@ struct RowsAhead {
   bool beyond = false;   // what follows the last row is likely read next
   kernel::Var along;     // of the loop over a row's elements
   int64_t elements = 0;  // that a row is read in one go
+  bool near = true;      // into L1
 };
 
 // What is worth reading ahead of `bytes`: what lies in memory.

@@ -63,7 +63,7 @@ class CpuRows : public RowsNest {
     loop_ = 0;
     next_rows_ = 0;
     const int64_t row_bytes = context_.hint(length) * 4;
-    if (from_memory && !lanes_are_rows_ && loops() > 1 && !kept_.empty() && reduced_.size() == 1 &&
+    if (from_memory && !lanes_are_rows_ && computes() && !kept_.empty() && reduced_.size() == 1 &&
         row_bytes <= machine(level).l2_bytes / 4)
       next_rows_ = std::max<int64_t>(kBytesAhead / std::max<int64_t>(row_bytes, 1), 1);
     NestParts parts = build_nest(
@@ -136,7 +136,7 @@ class CpuRows : public RowsNest {
     if (next_rows_ > 0) append(inner, read_next_rows(inner, kept.back(), at.back()));
     if (ahead_ && !reduced_.empty()) {
       const Expr last = kernel::sub(emitter.dispatch().expr(reduced_.back().extent), int_const(1));
-      append(inner, read_ahead(inner, {vars.back(), last, false, ahead_, lanes_}));
+      append(inner, read_ahead(inner, {vars.back(), last, false, ahead_, lanes_, false}));
     }
     for (size_t a = reduced_.size(); a-- > 0;) {
       const Stmt loop = kernel::loop(vars[a], int_const(0), emitter.dispatch().expr(reduced_[a].extent),
@@ -152,6 +152,13 @@ class CpuRows : public RowsNest {
     const bool full = std::any_of(region_.outputs.begin(), region_.outputs.end(),
                                   [&](const Value* v) { return !plan_.is_row_value(v); });
     return plan_.reductions.size() + (full ? 1 : 0);
+  }
+
+  // Whether a row's loops do more than add up what they load, which the processor's own prefetching follows
+  // (a maximum 1.1 times as fast read ahead, a sum 0.97).
+  bool computes() const {
+    constexpr int64_t kLoad = 2;
+    return loops() > 1 || element_cost_ > kLoad || plan_.reductions[0]->scalar_op() != scalar::ScalarOp::kAdd;
   }
 
   // Only a row's first loop asks memory for something, which would rest during the others: the last one asks
