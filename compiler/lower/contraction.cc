@@ -125,8 +125,9 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   dispatch.set_flops(contraction_flops(root), root.result()->type.dtype == DType::kI32);
   int packed_buffer = -1, winograd = 0, winograd_weights = -1;
   std::array<int, 2> parameters = {-1, -1};
-  // Its weights are f32, and up to four times as many: not for weights that shall be small.
-  if (context.enabled("winograd") && context.stored_type(rhs) == DType::kF32) {
+  // Points are f32. Not for bf16, which some levels multiply in pairs twice as fast.
+  const DType weights = context.stored_type(rhs);
+  if (context.enabled("winograd") && (weights == DType::kF32 || weights == DType::kF16)) {
     std::vector<const MachineModel*> machines;
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });

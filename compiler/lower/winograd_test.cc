@@ -83,12 +83,8 @@ std::string conv_text(const std::string& batch, const std::string& side, int64_t
 }
 
 // Which dispatches of the lowered graph run by Winograd's algorithm.
-int winograd_dispatches(const std::string& text) {
-  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
-  REQUIRE(g.ok());
-  Diagnostics diagnostics;
-  auto program = lower(**g, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}}, {}, diagnostics);
-  REQUIRE(program);
+int winograd_dispatches(const std::string& text, DType precision = DType::kF32) {
+  const auto program = lowered(text, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}}, {}, precision);
   int n = 0;
   for (const Step& s : program->steps) {
     if (s.kind == Step::Kind::kDispatch && s.dispatch->variants[0].kernel->schedule.starts_with("winograd"))
@@ -111,6 +107,11 @@ TEST_CASE("convolutions by Winograd's algorithm with bias, residual and activati
     check_lowering_once({text, c.symbols}, "default");
   }
   check_lowering_once({conv_text("1", "21", 16, 16), {}, {}, {"winograd"}}, "without winograd");
+  LowerCase narrow{conv_text("2", "21", 16, 24)};
+  narrow.precision = DType::kF16;
+  CHECK(winograd_dispatches(narrow.text, DType::kF16) == 1);
+  CHECK(winograd_dispatches(narrow.text, DType::kBF16) == 0);
+  check_lowering_once(narrow, "stored as f16");
 }
 
 // y = A^T [(G g G^T) * (B^T d B)] A of one patch and one output channel, in f32, by the same functions as
