@@ -73,8 +73,10 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
     };
     if (s->tile == TileOp::kFill) {
       const ValueRef value = expr(s->value, mask);
-      for (int64_t e = 0; e < kSide * kSide; ++e)
-        element(out, s->buffer, e) = std::as_const(*value).of(first)[0];
+      const bool same = s->value->type.lanes == 1;
+      for (int e = 0; e < kSide * kSide; ++e)
+        element(out, s->buffer, e) =
+            std::as_const(*value).of(same ? first : first + e / kLanes)[same ? 0 : e % kLanes];
       continue;
     }
     if (s->tile != TileOp::kMultiply) {

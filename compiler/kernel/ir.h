@@ -230,7 +230,8 @@ enum class StmtKind : uint8_t {
 // On tile buffer[index].
 enum class TileOp : uint8_t {
   kNone,
-  kFill,  // every element = value, a scalar
+  kFill,  // every element = value: a scalar, or, of eight lanes, what is computed of the same element of
+          // other tiles (loads of sums, constants)
   kLoad,  // from rows, `count` elements apart, of the memory that begins at the element `value`, a load
   kLoadColumns,  // the same from columns
   kStore,        // to rows, likewise; workgroup memory

@@ -210,6 +210,10 @@ void Simplifier::stmt(const Stmt& s, std::vector<Stmt>& out) {
     }
     case StmtKind::kTile: {
       Expr value = expr(s->value), index = expr(s->index);
+      if (s->tile == TileOp::kFill) {  // no part of a tile has a name
+        out.push_back(tile(s->tile, s->buffer, index, value));
+        return;
+      }
       std::vector<Expr> parts = value->args;
       std::vector<Expr*> roots;
       for (Expr& part : parts) roots.push_back(&part);

@@ -66,6 +66,29 @@ TEST_CASE("tiles: a product of two, one loaded from columns") {
   }
 }
 
+TEST_CASE("tiles: elements of others, and one column for all") {
+  const std::string text = replaced(
+      replaced(kProduct, "  alloc out:",
+               "  alloc scale: f32x8[1] register\n  alloc row: f32[16] workgroup\n  alloc out:"),
+      "  tile_store sums[0]",
+      "  if (t < 16) {\n    row[t] = cast.f32(t)\n  }\n  barrier\n  tile_load_columns scale[0], row[0], 0\n"
+      "  tile_fill sums[0], ((sums[0] * broadcast(0.5, 8)) - scale[0])\n  tile_store sums[0]");
+  Kernel k = parsed(text);
+  CHECK(print_kernel(k) == text);
+  simplify(k);
+  assign_workgroup(k);
+  REQUIRE(verify(k) == "");
+  std::vector<double> plain, results;
+  REQUIRE(run(parsed(kProduct), &plain) == "");
+  REQUIRE(run(k, &results) == "");
+  for (size_t e = 0; e < 256; ++e) CHECK(results[e] == plain[e] * 0.5 - static_cast<double>(e / 16));
+  const auto problem = [&](const std::string& value) {
+    auto wrong = parse_kernel(replaced(text, "((sums[0] * broadcast(0.5, 8)) - scale[0])", value));
+    return wrong.ok() ? verify(*wrong) : wrong.error().message;
+  };
+  CHECK(problem("row[0; 8]").find("computed of what is no tile") != std::string::npos);
+}
+
 TEST_CASE("tiles: what is wrong is said") {
   CHECK(run(parsed(replaced(kProduct, "a[0], 16", "a[4], 16"))) ==
         "A tile of 'a' begins at element 4 with a pitch of 16: no multiples of 16 bytes.");

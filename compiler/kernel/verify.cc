@@ -319,8 +319,14 @@ void Verifier::tile(const Stmt& s) {
   if (!is_tiles(b)) problem("The tiles '{}' are no register buffer of eight floats each.", b.name);
   access(s->buffer, s->index, nullptr, 8, true);
   if (s->tile == TileOp::kFill) {
-    if (s->value->type != VType{b.type.dtype, 1})
+    if (s->value->type.dtype != b.type.dtype || (s->value->type.lanes != 1 && s->value->type.lanes != 8))
       problem("The tile '{}' is filled with another type.", b.name);
+    if (s->value->type.lanes == 1) return;
+    visit(s->value, [&](const Expr& e) {
+      const bool other = e->kind == ExprKind::kLoad ? !is_tiles(*e->buffer)
+                                                    : e->kind == ExprKind::kVar && e->type.lanes == 8;
+      if (other) problem("The tile '{}' is computed of what is no tile.", b.name);
+    });
     return;
   }
   const BufferNode& from = *s->value->buffer;

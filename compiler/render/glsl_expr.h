@@ -33,6 +33,8 @@ class GlslExpr {
 
  private:
   using Texts = std::vector<std::string>;
+  kernel::Expr of_element(const kernel::Expr& e, std::vector<std::pair<kernel::Var, kernel::Expr>>& loads);
+  std::string map_text(const kernel::Stmt& s, const std::string& here);
   bool is_multiple(const kernel::Expr& e, int64_t n) const;
   std::string narrow_text(const kernel::Expr& e);
   std::string raw_load_text(const kernel::Expr& e);

@@ -230,6 +230,11 @@ void GlslPrinter::stmt(const Stmt& s) {
       return;
     case StmtKind::kBarrier:
       if (is_barrier(s, kernel::BarrierScope::kCluster)) return fail("clusters have no form");
+      // subgroupBarrier() orders all memory.
+      if (is_barrier(s, kernel::BarrierScope::kSubgroup) && tiles_.any() && !stored_)
+        return line(
+            "controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, "
+            "gl_SemanticsAcquireRelease);");
       if (is_barrier(s, kernel::BarrierScope::kSubgroup)) return line("subgroupBarrier();");
       // barrier() orders workgroup memory. A wider one waits for every load on its way and empties caches.
       if (stored_) line("groupMemoryBarrier();");

@@ -101,6 +101,25 @@ void main() {
 )");
 }
 
+TEST_CASE("elements of tiles are computed one by one, and a subgroup's barrier orders workgroup memory") {
+  const std::string text = rendered(R"(kernel tile {
+  threads t < 32
+  subgroup 32
+  alloc s: f32[256] workgroup
+  alloc a: f32x8[1] register
+  alloc b: f16x8[1] register
+  tile_load a[0], s[0], 16
+  subgroup_barrier
+  tile_fill b[0], cast.f16((a[0] * broadcast(2.0, 8)))
+}
+)")
+                               .text;
+  CHECK(text.find(
+            "for (int e = 0; e < v_b[0].length(); ++e) { const float v_a_1 = float(v_a[0][e]); v_b[0][e] = "
+            "float16_t((v_a_1 * 2.0)); }") != std::string::npos);
+  CHECK(text.find("gl_StorageSemanticsShared") != std::string::npos);
+}
+
 TEST_CASE("a long loop of a kernel on tiles stays one, a short one may be unrolled") {
   const auto text = [](int rounds, std::string_view index = "(i * 256)") {
     return rendered(fmt::format(R"(kernel tile {{
@@ -185,7 +204,8 @@ TEST_CASE("glsl: a kernel of long loops ends with one that shows whether the dev
     y[i] = 1.0
   }
 }
-)").text;
+)")
+                               .text;
   CHECK(text.find("buffer Fault { int fault_word; };") != std::string::npos);
   CHECK(text.find("for (int all = 2 + int(launch.reserved); made_loops < all; ++made_loops) {}") !=
         std::string::npos);

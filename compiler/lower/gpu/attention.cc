@@ -10,6 +10,7 @@
 #include "compiler/lower/gpu/matrix_attention.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/simt_attention.h"
+#include "compiler/lower/gpu/tile_attention.h"
 #include "compiler/lower/gpu/tile_operands.h"
 #include "compiler/lower/nest_axes.h"
 
@@ -188,10 +189,19 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
   const GpuModel& model = gpu_model(level);
   Source source(dispatch, attention);
   const AttentionShape& shape = source.shape;
+  const kernel::Var thread = kernel::make_var("t");
+  const std::optional<TileAttentionSchedule> tiles = tile_attention_schedule(
+      context.hint(shape.batch), context.hint(shape.queries), shape, model.cores, model.workgroup_memory);
+  if (tiles) {
+    AttentionKernel made = build_tile_attention(shape, source.batch, *tiles, thread, source.rows(DType::kF16),
+                                                dispatch.params());
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body), tiles->text(),
+                         {tiles->threads(), thread, model.subgroup}, {.matrix_units = true});
+    return;
+  }
   const MatrixAttentionSchedule schedule =
       default_matrix_attention_schedule(context.hint(shape.batch), context.hint(shape.queries),
                                         context.hint(shape.keys), shape, model.cores, model.workgroup_memory);
-  const kernel::Var thread = kernel::make_var("t");
   AttentionKernel made = build_matrix_attention(shape, source.batch, schedule, thread,
                                                 source.rows(DType::kF16), dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),

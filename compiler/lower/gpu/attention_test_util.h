@@ -15,6 +15,7 @@ namespace tern::lower::gpu {
 struct AttentionTest {
   int64_t batch = 0, queries = 0, keys = 0, depth = 0, value_depth = 0;
   bool causal = false, symbolic = false;  // symbolic: the number of keys
+  bool keyed = false;                     // a bias of each key
   double sharpness = 1;  // of the scores: their maximum grows from block to block by more than is let be
   DType dtype = DType::kF16;
   int threads = 32, subgroup = 32;
@@ -23,6 +24,10 @@ struct AttentionTest {
                                 kernel::ParamTable& params)>
       build = {};
 };
+
+inline double key_bias(int64_t n) {
+  return static_cast<double>(n % 5) - 2;
+}
 
 inline void compare_with_softmax(const AttentionTest& c, const TensorData& q, const TensorData& k,
                                  const TensorData& v, double scale, const TensorData& result) {
@@ -34,7 +39,7 @@ inline void compare_with_softmax(const AttentionTest& c, const TensorData& q, co
       double product = 0;
       for (int64_t d = 0; d < c.depth; ++d)
         product += q.float_at(row_at * c.depth + d) * k.float_at((at * c.keys + n) * c.depth + d);
-      weights.push_back(std::exp(product * scale));
+      weights.push_back(std::exp(product * scale + (c.keyed ? key_bias(n) : 0)));
       total += weights.back();
     }
     for (int64_t d = 0; d < c.value_depth; ++d) {
@@ -107,6 +112,9 @@ inline void check_attention(const AttentionTest& c) {
   const double scale = c.sharpness / std::sqrt(static_cast<double>(c.depth));
   o.score = [&](const Expr& m, const Expr& n, const Expr& product) {
     const Expr scaled = kernel::mul(product, kernel::float_const(scale));
+    if (c.keyed)
+      return kernel::add(scaled, kernel::sub(kernel::cast(kernel::index_rem(n, int_const(5)), DType::kF32),
+                                             kernel::float_const(2)));
     if (!c.causal) return scaled;
     return kernel::select(kernel::compare(kernel::ScalarOp::kLe, n, m), scaled,
                           kernel::float_const(-INFINITY));
@@ -141,6 +149,7 @@ struct AttentionCase {
   Schedule schedule;
   bool causal = false, symbolic = false;
   double sharpness = 1;
+  bool keyed = false;
 };
 
 template <typename Schedule, typename Build>
@@ -154,6 +163,7 @@ void check_attention(const AttentionCase<Schedule>& c, Build build, AttentionTes
   test.causal = c.causal;
   test.symbolic = c.symbolic;
   test.sharpness = c.sharpness;
+  test.keyed = c.keyed;
   test.threads = c.schedule.threads();
   test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
                    AttentionOperands& operands, kernel::ParamTable& params) {

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "compiler/kernel/expr_util.h"
+
 namespace tern::lower::gpu {
 
 using kernel::Expr;
@@ -57,6 +59,19 @@ ScoreScale score_scale(const AttentionOperands& o, const Expr& m) {
   scale.linear = factor > 0;
   scale.factor = scale.linear ? factor * std::numbers::log2e : 1;
   return scale;
+}
+
+KeyedScore keyed_score(const AttentionOperands& o) {
+  const Var m = kernel::make_var("m"), n = kernel::make_var("n"), x = kernel::make_var("x", {DType::kF32, 1});
+  const Expr e = o.score(var_expr(m), var_expr(n), var_expr(x));
+  if (e->kind != kernel::ExprKind::kOp || e->op != ScalarOp::kAdd || kernel::uses_var(e, m.get())) return {};
+  for (const size_t side : {0, 1}) {
+    const double factor = factor_of(e->args[side], x);
+    const Expr bias = e->args[1 - side];
+    if (!(factor > 0) || kernel::uses_var(bias, x.get())) continue;
+    return {factor, [n, bias](const Expr& at) { return kernel::substitute(bias, {{n.get(), at}}); }};
+  }
+  return {};
 }
 
 OnlineMaximum::OnlineMaximum(LoopWriter& w, const ScoreScale& scale, const Expr& old, const Expr& seen)

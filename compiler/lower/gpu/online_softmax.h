@@ -22,12 +22,21 @@ struct ScoreScale {
 // `m`: any query.
 ScoreScale score_scale(const AttentionOperands& operands, const kernel::Expr& m);
 
+// Where a score is its product times a positive constant plus what depends on its key alone (a mask of keys).
+struct KeyedScore {
+  double factor = 0;  // 0: it is not that
+  std::function<kernel::Expr(const kernel::Expr& n)> bias;
+};
+KeyedScore keyed_score(const AttentionOperands& operands);
+
 // What a row's maximum becomes after a block whose largest score is `seen`.
 class OnlineMaximum {
  public:
   OnlineMaximum(LoopWriter& w, const ScoreScale& scale, const kernel::Expr& old, const kernel::Expr& seen);
   // Of a weight, in log2.
   kernel::Expr exponent(const kernel::Expr& score) const;
+
+  const kernel::Expr& base() const { return base_; }  // what exponents are relative to, in log2
 
   kernel::Expr top, shrink;  // shrink: what sums and outputs so far are to be multiplied by
 

@@ -1,0 +1,629 @@
+#include "compiler/lower/gpu/tile_attention.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/gpu/online_softmax.h"
+#include "compiler/support/rounding.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+using kernel::Buffer;
+using kernel::Expr;
+using kernel::float_const;
+using kernel::int_const;
+using kernel::ScalarOp;
+using kernel::Scope;
+using kernel::TileOp;
+using kernel::Var;
+using kernel::var_expr;
+using kernel::VType;
+using RowOf = std::function<Expr(const Expr&)>;
+
+constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
+constexpr VType kWords{DType::kU32, 4};  // a chunk
+
+constexpr int kPatchPitch = 20;  // of a warp's 16 x 16 floats in workgroup memory
+
+// Sizes of workgroup memory, in elements.
+struct Sizes {
+  Sizes(const AttentionShape& shape, const TileAttentionSchedule& s)
+      : k_pitch(shape.depth + kPadding),
+        v_pitch(shape.value_depth + kPadding),
+        weight_pitch(s.block_keys + kPadding),
+        part(s.block_keys * std::max(k_pitch, v_pitch)),
+        q_rows(s.rows() * k_pitch),
+        q_first(q_rows <= kSmallQueries ? s.warps_n * part : 0),
+        stage(std::max(s.warps_n * part, q_first + q_rows)),
+        patches(s.warps() * s.tiles_m * kSide * kPatchPitch),
+        weights(s.warps() * s.tiles_m * kSide * weight_pitch),
+        rows(s.warps() * s.tiles_m * kSide),
+        keys(s.warps() * s.block_keys) {
+    // As many columns of outputs at a time as take no more memory than the rest.
+    together = shape.value_depth / kSide;
+    while (together > 1 && out_bytes(s) > kOuts && out_bytes(s) > bytes_of_keys()) --together;
+    outs = s.warps_n * s.rows() * out_pitch();
+  }
+  static constexpr int64_t kOuts = 16384;
+  static constexpr int64_t kSmallQueries = 3072;  // elements that have a place of their own beside the keys
+  int64_t out_pitch() const { return together * kSide + kVector; }
+  int64_t out_bytes(const TileAttentionSchedule& s) const { return 4 * s.warps_n * s.rows() * out_pitch(); }
+  int64_t bytes_of_keys() const { return 2 * (stage + weights) + 4 * patches; }
+  int64_t bytes() const { return std::max(bytes_of_keys(), 4 * outs) + 16 * rows + 4 * keys + 64; }
+  int64_t k_pitch, v_pitch, weight_pitch;
+  int64_t part, q_rows, q_first, stage, patches, weights, rows, keys;
+  int64_t together, outs;  // tiles of outputs at a time
+};
+
+class Builder {
+ public:
+  Builder(const AttentionShape& shape, const TileAttentionSchedule& s, const Var& thread,
+          const AttentionOperands& o, kernel::ParamTable& params)
+      : shape_(shape),
+        s_(s),
+        o_(o),
+        params_(params),
+        t_(var_expr(thread)),
+        size_(shape, s),
+        steps_(static_cast<int>(shape.depth / kSide)),
+        key_tiles_(s.block_keys / kSide),
+        value_tiles_(static_cast<int>(shape.value_depth / kSide)),
+        whole_(shape.keys.is_const() && shape.keys.value() % (s.block_keys * s.warps_n) == 0) {}
+
+  AttentionKernel build(const kernel::GridAxis& batch) {
+    AttentionKernel out;
+    if (batch.var) out.grid.push_back(batch);
+    const Var block = kernel::make_var("m_block");
+    const Dim blocks = ceildiv(shape_.queries, s_.rows());
+    out.grid.push_back({block, blocks, params_.expr(blocks)});
+    LoopWriter w;
+    m0_ = w.let("m0", times(var_expr(block), s_.rows()));
+    warp_ = w.let("warp", div(t_, kSubgroup));
+    warp_n_ = w.let("warp_n", rem(warp_, s_.warps_n));
+    lane_ = w.let("lane", rem(t_, kSubgroup));
+    first_row_ = w.let("first_row", times(div(warp_, s_.warps_n), int64_t{kSide} * s_.tiles_m));
+    // Of the threads that copy a part's keys: those of all its warps.
+    copier_ =
+        s_.warps_m == 1 ? lane_ : w.let("copier", plus(times(div(warp_, s_.warps_n), kSubgroup), lane_));
+    keys_ = params_.expr(shape_.keys);
+    scale_ = score_scale(o_, m0_);
+    if (!scale_.linear) keyed_ = keyed_score(o_);
+    out_ = tiles("out", DType::kF32, int64_t{s_.tiles_m} * value_tiles_);
+    sum_ = tiles("sum", DType::kF32, s_.tiles_m);
+    factors_ = workgroup("factors", DType::kF32, size_.rows);
+    tops_ = workgroup("tops", DType::kF32, size_.rows);
+    sums_ = workgroup("sums", DType::kF32, size_.rows);
+    for (const Buffer& b : {out_, sum_, factors_, tops_, sums_}) w.emit(kernel::alloc(b));
+    fill(w, out_);
+    fill(w, sum_);
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      top_.push_back(w.declare("top", float_const(-INFINITY)));
+      total_.push_back(w.declare("total", float_const(0.0)));
+    }
+    LoopWriter inner;
+    patches_ = workgroup("patches", DType::kF32, size_.patches);
+    inner.emit(kernel::alloc(patches_));
+    if (!shape_.keys.is_const()) {
+      inner.when(less(int_const(0), keys_), [&] { all_keys(inner); });
+    } else if (shape_.keys.value() > 0) {
+      all_keys(inner);
+    }
+    totals(inner);
+    w.emit(kernel::block(inner.take()));
+    results(w);
+    out.body = w.take();
+    return out;
+  }
+
+ private:
+  static Buffer tiles(const char* name, DType dtype, int64_t count) {
+    return kernel::make_buffer(name, {dtype, 8}, Scope::kRegister, kernel::Access::kReadWrite, count);
+  }
+  static Buffer workgroup(const char* name, DType dtype, int64_t size) {
+    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+  }
+  static void fill(LoopWriter& w, const Buffer& sums) {
+    for (int64_t i = 0; i < sums->size; ++i)
+      w.emit(kernel::tile(TileOp::kFill, sums, int_const(i), float_const(0.0)));
+  }
+  static void move(LoopWriter& w, TileOp op, const Buffer& tile, int64_t slot, const Buffer& memory,
+                   const Expr& first, int64_t pitch) {
+    w.emit(kernel::tile(op, tile, int_const(slot), kernel::load(memory, first), int_const(pitch)));
+  }
+  static void multiply(LoopWriter& w, const Buffer& sums, int64_t slot, const Buffer& a, int64_t a_slot,
+                       const Buffer& b, int64_t b_slot) {
+    w.emit(kernel::tile(TileOp::kMultiply, sums, int_const(slot), kernel::load(a, int_const(a_slot), 8),
+                        kernel::load(b, int_const(b_slot), 8)));
+  }
+  static Expr element(const Buffer& tile, int64_t slot) {
+    return kernel::load(tile, int_const(slot), kChunk);
+  }
+  static void compute(LoopWriter& w, const Buffer& tile, int64_t slot, const Expr& value) {
+    w.emit(kernel::tile(TileOp::kFill, tile, int_const(slot), value));
+  }
+  static void together(LoopWriter& w) { w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup)); }
+  // The warps that share keys meet.
+  void meet(LoopWriter& w) const { s_.warps_m == 1 ? together(w) : w.emit(kernel::barrier()); }
+
+  // ---- Copies: rows first.. of a global matrix through registers into workgroup memory. Rows beyond the
+  // last one are that one again: their scores are masked, their outputs not stored.
+
+  struct Copy {
+    Buffer next, from;
+    RowOf row_of;
+    int64_t rows, width, pitch;
+    int threads;
+    Expr thread;
+    Dim extent;
+    bool whole;  // all rows exist
+  };
+  Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
+               int64_t pitch, const Dim& extent, int threads, const Expr& thread, int64_t granule) const {
+    const int64_t count = (rows * width / kChunk + threads - 1) / threads;
+    const Buffer next =
+        kernel::make_buffer(name, kWords, Scope::kRegister, kernel::Access::kReadWrite, count);
+    return {next,  from,    row_of, rows,   width,
+            pitch, threads, thread, extent, extent.is_const() && extent.value() % granule == 0};
+  }
+
+  template <typename Do>
+  void each_chunk(LoopWriter& w, const Copy& c, const Do& act) {
+    const int64_t chunks = c.width / kChunk, total = c.rows * chunks;
+    for (int64_t i = 0; i < c.next->size; ++i) {
+      const Expr q = plus(c.thread, int_const(i * c.threads));
+      const auto one = [&] { act(i, div(q, chunks), rem(q, chunks)); };
+      if ((i + 1) * c.threads > total) {
+        w.when(less(q, int_const(total)), one);
+      } else {
+        one();
+      }
+    }
+  }
+
+  void fetch(LoopWriter& w, const Copy& c, const Expr& first) {
+    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
+      Expr source = plus(first, row);
+      if (!c.whole) source = kernel::min(source, kernel::sub(params_.expr(c.extent), int_const(1)));
+      const Expr at = plus(c.row_of(w.let("source", source)), times(chunk, kChunk));
+      w.emit(kernel::store(
+          c.next, int_const(i),
+          kernel::bitcast(kernel::load(c.from, times(div(at, kChunk), kChunk), kChunk), kWords)));
+    });
+  }
+
+  void put(LoopWriter& w, const Copy& c, const Expr& base) {
+    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
+      const Expr value = kernel::bitcast(kernel::load(c.next, int_const(i), 4), {o_.dtype, kChunk});
+      w.store(stage_, plus(base, plus(times(row, c.pitch), times(chunk, kChunk))), value);
+    });
+  }
+
+  // ---- Keys
+
+  void all_keys(LoopWriter& w) {
+    const int keys_at_once = s_.block_keys * s_.warps_n;
+    const Dim blocks = ceildiv(shape_.keys, keys_at_once);
+    const bool one_block = blocks.is_const(1);
+    stage_ = workgroup("stage", o_.dtype, size_.stage);
+    weights_ = workgroup("weights", o_.dtype, size_.weights);
+    q_tile_ = tiles("q_tile", o_.dtype, int64_t{s_.tiles_m} * steps_);
+    const int copiers = kSubgroup * s_.warps_m;
+    const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.k_pitch, shape_.queries,
+                           s_.threads(), t_, s_.rows());
+    const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.k_pitch, shape_.keys,
+                           copiers, copier_, keys_at_once);
+    const Copy v = copy_of("v_next", o_.v, o_.v_row, s_.block_keys, shape_.value_depth, size_.v_pitch,
+                           shape_.keys, copiers, copier_, keys_at_once);
+    for (const Buffer& b : {stage_, weights_, q_tile_, q.next, k.next, v.next}) w.emit(kernel::alloc(b));
+    const Expr own = w.let("own", times(warp_n_, s_.block_keys));  // keys, among those of a step
+    base_ = w.let("base", times(warp_n_, size_.part));
+    of_keys_ = workgroup("of_keys", DType::kF32, int64_t{s_.warps()} * s_.block_keys);
+    w.emit(kernel::alloc(of_keys_));
+    fetch(w, q, m0_);
+    fetch(w, k, own);
+    put(w, q, int_const(size_.q_first));
+    if (size_.q_first > 0) put(w, k, base_);
+    w.emit(kernel::barrier());
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      for (int step = 0; step < steps_; ++step)
+        move(w, TileOp::kLoad, q_tile_, i * steps_ + step, stage_,
+             plus(times(first_row_, size_.k_pitch),
+                  int_const(size_.q_first + i * kSide * size_.k_pitch + step * kSide)),
+             size_.k_pitch);
+    }
+    if (size_.q_first == 0) {
+      w.emit(kernel::barrier());
+      put(w, k, base_);
+      meet(w);
+    }
+    const Expr count = w.let("blocks", blocks_of_keys(shape_, m0_, s_.rows(), keys_at_once, params_));
+    w.loop("block", one_block ? int_const(1) : count, [&](Expr block) {
+      const Expr n0 = w.let("n0", plus(times(block, keys_at_once), own));
+      const Expr next = w.let("next", plus(block, int_const(1)));
+      const Expr more = one_block ? nullptr : w.let("more", less(next, count));
+      // A subgroup waits for all of its loads at once: both have the scores' time.
+      fetch(w, v, n0);
+      if (more) w.when(more, [&] { fetch(w, k, plus(times(next, keys_at_once), own)); });
+      const std::vector<Expr> biases = keyed_.factor > 0 ? biases_of(w, n0) : std::vector<Expr>();
+      products_with_keys(w);
+      make_weights(w, n0, biases, one_block ? nullptr : block);
+      meet(w);
+      put(w, v, base_);
+      meet(w);
+      products_with_values(w);
+      if (!more) return;
+      meet(w);
+      w.when(more, [&] { put(w, k, base_); });
+      meet(w);
+    });
+  }
+
+  void products_with_keys(LoopWriter& w) {
+    score_ = tiles("score", DType::kF32, int64_t{s_.tiles_m} * key_tiles_);
+    const Buffer b = tiles("k_tile", o_.dtype, key_tiles_);
+    w.emit(kernel::alloc(score_));
+    w.emit(kernel::alloc(b));
+    fill(w, score_);
+    for (int step = 0; step < steps_; ++step) {
+      for (int j = 0; j < key_tiles_; ++j)
+        move(w, TileOp::kLoadColumns, b, j, stage_,
+             plus(base_, int_const(j * kSide * size_.k_pitch + step * kSide)), size_.k_pitch);
+      for (int i = 0; i < s_.tiles_m; ++i) {
+        for (int j = 0; j < key_tiles_; ++j)
+          multiply(w, score_, int64_t{i} * key_tiles_ + j, q_tile_, int64_t{i} * steps_ + step, b, j);
+      }
+    }
+  }
+
+  // The warp's i-th patch: 16 x 16 floats, of which the thread has half a row.
+  Expr patch(int i) const {
+    return plus(times(warp_, int64_t{s_.tiles_m} * kSide * kPatchPitch),
+                int_const(int64_t{i} * kSide * kPatchPitch));
+  }
+  Expr half_row(int i) const {
+    return plus(patch(i), plus(times(div(lane_, 2), kPatchPitch), times(rem(lane_, 2), kChunk)));
+  }
+  // Rows of the warp's i-th tiles, in factors and the like.
+  Expr rows_of(int i) const {
+    return plus(times(warp_, int64_t{s_.tiles_m} * kSide), int_const(int64_t{i} * kSide));
+  }
+  std::vector<Expr> half_row_of(LoopWriter& w, int i) const {
+    std::vector<Expr> out;
+    for (int half = 0; half < 2; ++half) {
+      const Expr four =
+          w.let("four", kernel::load(patches_, plus(half_row(i), int_const(half * kVector)), kVector));
+      for (int e = 0; e < kVector; ++e) out.push_back(w.let("x", kernel::shuffle(four, nullptr, {e})));
+    }
+    return out;
+  }
+  // Of both threads of a row.
+  static Expr of_row(LoopWriter& w, const Expr& own, Expr (*fold)(Expr, Expr)) {
+    const Expr one = w.let("one", own);
+    return w.let("both", fold(one, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor,
+                                                     {one, int_const(1)}, one->type)));
+  }
+  // A row's value to all elements of the row, through `memory`, for each of the warp's rows of tiles.
+  Buffer spread(LoopWriter& w, const Buffer& memory, const std::vector<Expr>& values) const {
+    for (int i = 0; i < s_.tiles_m; ++i)
+      w.when(kernel::compare(ScalarOp::kEq, rem(lane_, 2), int_const(0)),
+             [&] { w.store(memory, plus(rows_of(i), div(lane_, 2)), values[static_cast<size_t>(i)]); });
+    together(w);
+    const Buffer out = tiles("spread", DType::kF32, s_.tiles_m);
+    w.emit(kernel::alloc(out));
+    for (int i = 0; i < s_.tiles_m; ++i) move(w, TileOp::kLoadColumns, out, i, memory, rows_of(i), 0);
+    return out;
+  }
+
+  // What the step's keys add to their scores, of which the thread has every 32nd.
+  std::vector<Expr> biases_of(LoopWriter& w, const Expr& n0) const {
+    std::vector<Expr> out;
+    for (int k = 0; k < s_.block_keys; k += kSubgroup) {
+      const Expr n = w.let("n", plus(n0, plus(lane_, int_const(k))));
+      if (keyed_.factor == 0) {
+        out.push_back(
+            w.let("bias", kernel::select(less(n, keys_), float_const(0.0), float_const(-INFINITY))));
+        continue;
+      }
+      const Expr read = whole_ ? n : w.let("n_read", kernel::min(n, kernel::sub(keys_, int_const(1))));
+      Expr bias = kernel::mul(w.let("bias", keyed_.bias(read)), float_const(std::numbers::log2e));
+      if (!whole_) bias = kernel::select(less(n, keys_), bias, float_const(-INFINITY));
+      out.push_back(w.let("bias", bias));
+    }
+    return out;
+  }
+  // The same for all rows: tiles whose rows are one.
+  void add_biases(LoopWriter& w, const std::vector<Expr>& biases) {
+    const Expr first = times(warp_, s_.block_keys);
+    for (size_t k = 0; k < biases.size(); ++k) {
+      const Expr at = plus(lane_, int_const(static_cast<int64_t>(k) * kSubgroup));
+      const auto one = [&] { w.store(of_keys_, plus(first, at), biases[k]); };
+      if (static_cast<int>(k + 1) * kSubgroup > s_.block_keys) {
+        w.when(less(at, int_const(s_.block_keys)), one);
+      } else {
+        one();
+      }
+    }
+    together(w);
+    const Buffer bias = tiles("bias_tile", DType::kF32, key_tiles_);
+    w.emit(kernel::alloc(bias));
+    for (int j = 0; j < key_tiles_; ++j)
+      move(w, TileOp::kLoad, bias, j, of_keys_, plus(first, int_const(j * kSide)), 0);
+    const Expr factor = kernel::broadcast(float_const(keyed_.factor * std::numbers::log2e), kChunk);
+    for (int64_t slot = 0; slot < score_->size; ++slot) {
+      const Expr x = element(score_, slot), b = element(bias, slot % key_tiles_);
+      compute(w, score_, slot,
+              keyed_.factor > 0 ? kernel::op(ScalarOp::kFma, {x, factor, b}) : kernel::add(x, b));
+    }
+  }
+
+  // Scores that are no multiples of the products, or that do not exist.
+  void scores_of_places(LoopWriter& w, const Expr& n0, const std::vector<Expr>& biases) {
+    if (keyed_.factor > 0) return add_biases(w, biases);
+    if (scale_.linear) {
+      if (!whole_)
+        w.when(less(keys_, plus(n0, int_const(s_.block_keys))), [&] { add_biases(w, biases_of(w, n0)); });
+      return;
+    }
+    // What depends on both places passes through memory.
+    for (int j = 0; j < key_tiles_; ++j) {
+      for (int i = 0; i < s_.tiles_m; ++i)
+        move(w, TileOp::kStore, score_, int64_t{i} * key_tiles_ + j, patches_, patch(i), kPatchPitch);
+      together(w);
+      for (int i = 0; i < s_.tiles_m; ++i) scores_of_half_row(w, i, plus(n0, int_const(j * kSide)));
+      together(w);
+      for (int i = 0; i < s_.tiles_m; ++i)
+        move(w, TileOp::kLoad, score_, int64_t{i} * key_tiles_ + j, patches_, patch(i), kPatchPitch);
+      together(w);
+    }
+  }
+  void scores_of_half_row(LoopWriter& w, int i, const Expr& n0) {
+    const Expr row = plus(plus(m0_, first_row_), plus(int_const(i * kSide), div(lane_, 2)));
+    const Expr m = w.let("m", kernel::min(row, kernel::sub(params_.expr(shape_.queries), int_const(1))));
+    std::vector<Expr> v = half_row_of(w, i);
+    for (int e = 0; e < kChunk; ++e) {
+      const Expr n = w.let("n", plus(n0, plus(times(rem(lane_, 2), kChunk), int_const(e))));
+      Expr& x = v[static_cast<size_t>(e)];
+      x = kernel::mul(o_.score(m, n, x), float_const(std::numbers::log2e));
+      if (!whole_) x = kernel::select(less(n, keys_), x, float_const(-INFINITY));
+      x = w.let("score", x);
+    }
+    for (int half = 0; half < 2; ++half) {
+      const Expr* x = &v[static_cast<size_t>(half * kVector)];
+      w.store(patches_, plus(half_row(i), int_const(half * kVector)), quad(w, x[0], x[1], x[2], x[3]));
+    }
+  }
+
+  // Scores to weights, and what was summed so far scaled where a row's maximum has grown by much.
+  void make_weights(LoopWriter& w, const Expr& n0, const std::vector<Expr>& biases, const Expr& block) {
+    scores_of_places(w, n0, biases);
+    const Buffer most = tiles("most", DType::kF32, 1);
+    w.emit(kernel::alloc(most));
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      Expr x = element(score_, int64_t{i} * key_tiles_);
+      for (int j = 1; j < key_tiles_; ++j) x = kernel::max(x, element(score_, int64_t{i} * key_tiles_ + j));
+      compute(w, most, 0, x);
+      move(w, TileOp::kStore, most, 0, patches_, patch(i), kPatchPitch);
+    }
+    together(w);
+    std::vector<Expr> bases, shrinks;
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      const Var& top = top_[static_cast<size_t>(i)];
+      const Expr seen = of_row(w, folded(half_row_of(w, i), kernel::max), kernel::max);
+      const OnlineMaximum maximum(w, scale_, var_expr(top), seen);
+      w.set(top, maximum.top);
+      bases.push_back(maximum.base());
+      shrinks.push_back(maximum.shrink);
+    }
+    const Buffer base = spread(w, factors_, bases);
+    const Buffer weight = tiles("weight", o_.dtype, 1), exact = tiles("exact", DType::kF32, 1);
+    w.emit(kernel::alloc(weight));
+    w.emit(kernel::alloc(exact));
+    if (block) w.when(less(int_const(0), block), [&] { rescale(w, shrinks); });
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      for (int j = 0; j < key_tiles_; ++j) {
+        const Expr x = element(score_, int64_t{i} * key_tiles_ + j), b = element(base, i);
+        const Expr power =
+            scale_.linear
+                ? kernel::op(ScalarOp::kFma, {x, kernel::broadcast(float_const(scale_.factor), kChunk),
+                                              kernel::op(ScalarOp::kNeg, {b})})
+                : kernel::sub(x, b);
+        compute(w, exact, 0, exp2(power));
+        compute(w, sum_, i, kernel::add(element(sum_, i), element(exact, 0)));
+        compute(w, weight, 0, kernel::cast(element(exact, 0), o_.dtype));
+        move(w, TileOp::kStore, weight, 0, weights_, weight_at(i, j), size_.weight_pitch);
+      }
+    }
+  }
+  Expr weight_at(int i, int j) const {
+    return plus(times(plus(times(warp_, s_.tiles_m), int_const(i)), kSide * size_.weight_pitch),
+                int_const(j * kSide));
+  }
+
+  void rescale(LoopWriter& w, const std::vector<Expr>& shrinks) {
+    Expr least = shrinks[0];
+    for (const Expr& s : shrinks) least = kernel::min(least, s);
+    for (int mask = 2; mask < kSubgroup; mask *= 2) {
+      const Expr own = w.let("least", least);
+      least = kernel::min(
+          own, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor, {own, int_const(mask)}, own->type));
+    }
+    w.when(less(w.let("least", least), float_const(1.0)), [&] {
+      const Buffer shrink = spread(w, sums_, shrinks);
+      for (int i = 0; i < s_.tiles_m; ++i) {
+        compute(w, sum_, i, kernel::mul(element(sum_, i), element(shrink, i)));
+        for (int j = 0; j < value_tiles_; ++j) {
+          const int64_t slot = int64_t{i} * value_tiles_ + j;
+          compute(w, out_, slot, kernel::mul(element(out_, slot), element(shrink, i)));
+        }
+      }
+    });
+  }
+
+  void products_with_values(LoopWriter& w) {
+    const Buffer a = tiles("weight_tile", o_.dtype, s_.tiles_m), b = tiles("v_tile", o_.dtype, value_tiles_);
+    w.emit(kernel::alloc(a));
+    w.emit(kernel::alloc(b));
+    for (int step = 0; step < key_tiles_; ++step) {
+      for (int i = 0; i < s_.tiles_m; ++i)
+        move(w, TileOp::kLoad, a, i, weights_, weight_at(i, step), size_.weight_pitch);
+      for (int j = 0; j < value_tiles_; ++j)
+        move(w, TileOp::kLoad, b, j, stage_, plus(base_, int_const(step * kSide * size_.v_pitch + j * kSide)),
+             size_.v_pitch);
+      for (int i = 0; i < s_.tiles_m; ++i) {
+        for (int j = 0; j < value_tiles_; ++j) multiply(w, out_, int64_t{i} * value_tiles_ + j, a, i, b, j);
+      }
+    }
+  }
+
+  // ---- Ends
+
+  // Each row's maximum and sum, of this warp's keys.
+  void totals(LoopWriter& w) {
+    for (int i = 0; i < s_.tiles_m; ++i) move(w, TileOp::kStore, sum_, i, patches_, patch(i), kPatchPitch);
+    together(w);
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      const Expr sum = of_row(w, folded(half_row_of(w, i), kernel::add), kernel::add);
+      w.set(total_[static_cast<size_t>(i)], sum);
+    }
+  }
+  // Of warp n of this warp's rows.
+  Expr place(int i, const Expr& n) const {
+    const Expr warp = plus(kernel::sub(warp_, warp_n_), n);
+    return plus(times(warp, int64_t{s_.tiles_m} * kSide), plus(int_const(i * kSide), div(lane_, 2)));
+  }
+
+  std::vector<Expr> shares(LoopWriter& w) {
+    std::vector<Expr> out;
+    if (s_.warps_n == 1) {
+      for (const Var& total : total_)
+        out.push_back(w.let("share", reciprocal_of_sum(shape_, keys_, var_expr(total))));
+      return out;
+    }
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      w.when(kernel::compare(ScalarOp::kEq, rem(lane_, 2), int_const(0)), [&] {
+        w.store(tops_, place(i, warp_n_), var_expr(top_[static_cast<size_t>(i)]));
+        w.store(sums_, place(i, warp_n_), var_expr(total_[static_cast<size_t>(i)]));
+      });
+    }
+    w.emit(kernel::barrier());
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      std::vector<Expr> tops, sums;
+      for (int n = 0; n < s_.warps_n; ++n)
+        tops.push_back(w.let("part_top", kernel::load(tops_, place(i, int_const(n)))));
+      const Expr largest = w.let("largest", folded_all(tops, kernel::max));
+      // Where all is masked nothing is subtracted.
+      const Expr most =
+          w.let("most_top", kernel::select(kernel::compare(ScalarOp::kEq, largest, float_const(-INFINITY)),
+                                           float_const(0.0), largest));
+      const auto power = [&](const Expr& top) {
+        return exp2(kernel::mul(kernel::sub(top, most), float_const(scale_.factor)));
+      };
+      for (int n = 0; n < s_.warps_n; ++n)
+        sums.push_back(
+            kernel::mul(kernel::load(sums_, place(i, int_const(n))), power(tops[static_cast<size_t>(n)])));
+      const Expr all = w.let("all", folded_all(sums, kernel::add));
+      out.push_back(w.let("share", kernel::mul(power(var_expr(top_[static_cast<size_t>(i)])),
+                                               reciprocal_of_sum(shape_, keys_, all))));
+    }
+    return out;
+  }
+  static Expr folded_all(const std::vector<Expr>& values, Expr (*fold)(Expr, Expr)) {
+    Expr out = values[0];
+    for (size_t i = 1; i < values.size(); ++i) out = fold(out, values[i]);
+    return out;
+  }
+
+  void results(LoopWriter& w) {
+    const Buffer share = spread(w, factors_, shares(w));
+    for (int i = 0; i < s_.tiles_m; ++i) {
+      for (int j = 0; j < value_tiles_; ++j) {
+        const int64_t slot = int64_t{i} * value_tiles_ + j;
+        compute(w, out_, slot, kernel::mul(element(out_, slot), element(share, i)));
+      }
+    }
+    const Buffer outs = workgroup("outs", DType::kF32, size_.outs);
+    w.emit(kernel::alloc(outs));
+    for (int64_t j0 = 0; j0 < value_tiles_; j0 += size_.together) {
+      const int64_t count = std::min<int64_t>(size_.together, value_tiles_ - j0);
+      w.emit(kernel::barrier());
+      for (int i = 0; i < s_.tiles_m; ++i) {
+        for (int64_t j = 0; j < count; ++j)
+          move(w, TileOp::kStore, out_, int64_t{i} * value_tiles_ + j0 + j, outs,
+               plus(times(plus(times(warp_n_, s_.rows()), plus(first_row_, int_const(i * kSide))),
+                          size_.out_pitch()),
+                    int_const(j * kSide)),
+               size_.out_pitch());
+      }
+      w.emit(kernel::barrier());
+      store_columns(w, outs, j0 * kSide, count * kSide);
+    }
+  }
+
+  void store_columns(LoopWriter& w, const Buffer& outs, int64_t d0, int64_t columns) {
+    const int64_t across = columns / kVector, vectors = s_.rows() * across;
+    for (int64_t i = 0; i * s_.threads() < vectors; ++i) {
+      const Expr q = w.let("q", plus(t_, int_const(i * s_.threads())));
+      const Expr row = w.let("row", div(q, across)), d = w.let("d", times(rem(q, across), kVector));
+      const Expr m = w.let("m", plus(m0_, row));
+      Expr exists = less(m, params_.expr(shape_.queries));
+      if (shape_.queries.is_const() && shape_.queries.value() % s_.rows() == 0) exists = nullptr;
+      if ((i + 1) * s_.threads() > vectors) exists = both(exists, less(q, int_const(vectors)));
+      const auto one = [&] {
+        Expr value;
+        for (int n = 0; n < s_.warps_n; ++n) {
+          const Expr part = kernel::load(
+              outs, plus(times(plus(row, int_const(n * s_.rows())), size_.out_pitch()), d), kVector);
+          value = value ? kernel::add(value, part) : part;
+        }
+        for (kernel::Stmt& stmt : o_.finish(m, plus(d, int_const(d0)), w.let("result", value), kVector))
+          w.emit(std::move(stmt));
+      };
+      exists ? w.when(exists, one) : one();
+    }
+  }
+
+  const AttentionShape& shape_;
+  const TileAttentionSchedule& s_;
+  const AttentionOperands& o_;
+  kernel::ParamTable& params_;
+  const Expr t_;
+  const Sizes size_;
+  const int steps_, key_tiles_, value_tiles_;
+  ScoreScale scale_;
+  KeyedScore keyed_;
+  const bool whole_;  // every step's keys exist
+  Expr m0_, warp_, warp_n_, lane_, first_row_, copier_, keys_, base_;
+  std::vector<Var> top_, total_;  // of each row of tiles, of the thread's row
+  Buffer stage_, weights_, patches_, factors_, tops_, sums_, of_keys_, q_tile_, score_, out_, sum_;
+};
+
+}  // namespace
+
+std::optional<TileAttentionSchedule> tile_attention_schedule(int64_t batch, int64_t queries,
+                                                             const AttentionShape& shape, int processors,
+                                                             int64_t workgroup_memory) {
+  TileAttentionSchedule s;
+  s.warps_m = 4;
+  s.warps_n = 1;
+  s.block_keys = shape.depth > 64 ? 64 : 32;
+  if (batch * ceil_div(queries, s.rows()) < processors) return std::nullopt;
+  while (s.block_keys > kSide && Sizes(shape, s).bytes() > workgroup_memory) s.block_keys -= kSide;
+  if (Sizes(shape, s).bytes() > workgroup_memory) return std::nullopt;
+  return s;
+}
+
+AttentionKernel build_tile_attention(const AttentionShape& shape, const kernel::GridAxis& batch_axis,
+                                     const TileAttentionSchedule& schedule, const Var& thread,
+                                     const AttentionOperands& operands, kernel::ParamTable& params) {
+  return Builder(shape, schedule, thread, operands, params).build(batch_axis);
+}
+
+std::string TileAttentionSchedule::text() const {
+  return fmt::format("attention on tiles, {} queries x {} keys, warps {}x{}", rows(), block_keys, warps_m,
+                     warps_n);
+}
+
+}  // namespace tern::lower::gpu
