@@ -235,9 +235,9 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
     done = item.position;
     emit(item);
     if (!context_.diagnostics().ok()) continue;
-    finish_outputs(item, block, result_places);
     read_symbols(block, item.position, item.position + 1);
     done = item.position + 1;
+    finish_outputs(item, block, result_places);
   }
   read_symbols(block, done, block.nodes.size());
   if (!context_.diagnostics().ok()) return;
@@ -257,6 +257,19 @@ void BlockLowering::finish_result(Value* v, const Place& to) {
   copy_to(v, to, FusionReason::kCopyResult);
 }
 
+// Whether the numbers that the value's shape, and its view's, are made of are inputs' or have been read.
+bool BlockLowering::has_known_sizes(const Value* v) const {
+  std::vector<std::string> names;
+  for (const Dim& d : v->type.shape) d.collect_symbols(names);
+  if (v->def && v->def->kind == OpKind::kSlice)
+    for (const Dim& d : v->def->dims("starts")) d.collect_symbols(names);
+  return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+    for (const graph::SymbolInfo& s : context_.graph().symbols)
+      if (s.name == name) return s.origin == graph::SymbolInfo::Origin::kInput || read_.count(name) > 0;
+    return true;
+  });
+}
+
 // Outputs that show what the item has just computed, so that it need not wait in memory for the end: it is in
 // the caches now, too.
 void BlockLowering::finish_outputs(const BlockItem& item, const graph::Block& block,
@@ -273,8 +286,12 @@ void BlockLowering::finish_outputs(const BlockItem& item, const graph::Block& bl
     if (finished_[r] || buffer < 0) continue;
     if (context_.program().buffers[static_cast<size_t>(buffer)].kind != BufferKind::kOutput) continue;
     const Value* shown = block.results[r];
-    while (shown->def && is_view(*shown->def)) shown = shown->def->operand();
-    if (!computes(shown)) continue;
+    bool sizes_known = has_known_sizes(shown);
+    while (shown->def && is_view(*shown->def)) {
+      shown = shown->def->operand();
+      sizes_known = sizes_known && has_known_sizes(shown);
+    }
+    if (!sizes_known || !computes(shown)) continue;
     finish_result(block.results[r], result_places[r]);
     finished_[r] = true;
   }
@@ -308,6 +325,7 @@ void BlockLowering::read_symbols(const graph::Block& block, size_t from, size_t 
     step.read = std::make_shared<ReadStep>(
         ReadStep{s.name, place.buffer, at * Dim(dtype_bits(dtype) / 8), dtype, s.min, s.max});
     context_.push(std::move(step));
+    read_.insert(s.name);
   }
 }
 

@@ -58,6 +58,7 @@ class BlockLowering {
   void finish_outputs(const BlockItem& item, const graph::Block& block,
                       const std::vector<Place>& result_places);
   void finish_result(graph::Value* value, const Place& to);
+  bool has_known_sizes(const graph::Value* value) const;
   void emit_region(Region& region);
   void arrange_operand(Region& region);
   graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
@@ -74,7 +75,8 @@ class BlockLowering {
   LayoutMap& layouts_;
   BlockPlan plan_;
   std::unordered_set<const graph::Value*> symbol_values_;
-  std::vector<bool> finished_;  // results of the block
+  std::vector<bool> finished_;            // results of the block
+  std::unordered_set<std::string> read_;  // symbols
   struct LaidOutCopy {
     Layout layout;
     DType stored;

@@ -23,6 +23,30 @@ TEST_CASE("an output that needs a copy has it as soon as it is known") {
   CHECK(!program->steps.back().dispatch->copy_for.has_value());
 }
 
+TEST_CASE("outputs whose size a kernel finds out are copied when it has been read") {
+  const std::string text = R"(
+  symbol u0: element %n[0], upper 6
+  input %x: f32[6] as "x"
+  %y, %f, %v, %c, %n = unique(%x) <sorted=false> : f32[u0], i64[u0], i64[6], i64[u0], i64[]
+  output %y as "y"
+  output %f as "f"
+  output %v as "v")";
+  for (const Target& target :
+       {Target{Arch::kX86_64, {Level::kX86V3}}, Target{Arch::kCuda, {Level::kCudaSm80}},
+        Target{Arch::kVulkan, {Level::kVulkan11}}}) {
+    const auto program = lowered(text, target);
+    bool read = false;
+    int copies = 0;
+    for (const Step& s : program->steps) {
+      read = read || s.kind == Step::Kind::kRead;
+      if (s.kind != Step::Kind::kDispatch || !s.dispatch->copy_for) continue;
+      ++copies;
+      CHECK(read);
+    }
+    CHECK(copies >= 2);
+  }
+}
+
 TEST_CASE("elementwise chains are one dispatch") {
   check_lowering({R"(
   input %x: f32[3,37] as "x"
