@@ -99,11 +99,40 @@ tern_status_t find_function(Device* device, CUmodule module, const tern_hal_entr
   return TERN_OK;
 }
 
+bool is_good(const tern_hal_executable_desc_t* desc, const tern_hal_tensor_t& tensor) {
+  if (tensor.entry >= desc->entry_count || tensor.rank < 1 || tensor.rank > TERN_HAL_TENSOR_AXES)
+    return false;
+  const tern_hal_entry_t& entry = desc->entries[tensor.entry];
+  const uint32_t size = tensor.element_size;
+  bool good = tensor.binding < entry.binding_count && (size == 1 || size == 2 || size == 4 || size == 8);
+  if (!good) return false;
+  const uint32_t piece = 16 / size;  // elements of the 16 bytes whose multiples addresses and boxes' rows are
+  good &= tensor.offset % piece == 0;
+  for (uint32_t i = 0; i < tensor.rank; ++i) {
+    const tern_hal_tensor_axis_t& axis = tensor.axes[i];
+    const auto is_param = [&](int64_t number) { return number >= 0 && number < entry.param_count; };
+    good &= axis.flags & TERN_HAL_TENSOR_SIZE_PARAM ? is_param(axis.size) : axis.size > 0;
+    good &= axis.flags & TERN_HAL_TENSOR_STRIDE_PARAM ? is_param(axis.stride) : axis.stride > 0;
+    good &= axis.box >= 1 && axis.box <= 256;
+    const bool fixed = !(axis.flags & TERN_HAL_TENSOR_STRIDE_PARAM);
+    good &= i + 1 == tensor.rank ? fixed && axis.stride == 1 && axis.box % piece == 0
+                                 : !fixed || axis.stride % piece == 0;
+  }
+  return good && (entry.launch.flags & TERN_HAL_ENTRY_TAKES_TENSORS);
+}
+
 // The tensors of each entry, which follow each other.
 tern_status_t copy_tensors(Executable* executable, const tern_hal_executable_desc_t* desc) {
   if (desc->tensor_count == 0) return TERN_OK;
   Device* device = executable->device;
   [[maybe_unused]] tern_allocator_t allocator = device->head.allocator;
+  for (uint32_t i = 0; i < desc->tensor_count; ++i) {
+    const bool ascends = i == 0 || desc->tensors[i - 1].entry <= desc->tensors[i].entry;
+    if (ascends && is_good(desc, desc->tensors[i])) continue;
+    return tern_status_make(allocator, TERN_STATUS_INVALID_ARGUMENT,
+                            "Tensor (%u) of the executable, of its entry (%u), is impossible.", i,
+                            desc->tensors[i].entry);
+  }
   if (!device->symbols.TensorMapEncodeTiled) {
     return tern_status_make(
         allocator, TERN_STATUS_INCOMPATIBLE,
