@@ -149,6 +149,20 @@ bool BlockLowering::can_compute_in(const Value* value, const Place& place) const
   return same_order(own, place.layout, value->type.shape);
 }
 
+// Whether the sizes of all these views are known when the last one is computed, so that the memory that they
+// lie in can be there by then: sizes of inputs, and those that its own shape has.
+bool BlockLowering::sizes_known_early(const std::vector<std::pair<Value*, Place>>& views) const {
+  std::vector<std::string> needed, own;
+  for (const Dim& d : views.back().first->type.shape) d.collect_symbols(own);
+  for (const auto& [v, at] : views)
+    for (const Dim& d : v->type.shape) d.collect_symbols(needed);
+  return std::all_of(needed.begin(), needed.end(), [&](const std::string& s) {
+    const graph::SymbolInfo* info = context_.graph().find_symbol(s);
+    return !info || info->origin == graph::SymbolInfo::Origin::kInput ||
+           std::find(own.begin(), own.end(), s) != own.end();
+  });
+}
+
 // What the value shows is computed where it has to lie, if it can be: through transposes and reshapes, which
 // are views.
 void BlockLowering::place_at(Value* value, const Place& place) {
@@ -161,6 +175,7 @@ void BlockLowering::place_at(Value* value, const Place& place) {
     if (!below) return;
     views.emplace_back(v->def->operand(), *below);
   }
+  if (!sizes_known_early(views)) return;
   for (const auto& [v, at] : views) context_.set_place(v, at);
 }
 

@@ -54,6 +54,7 @@ class BlockLowering {
   void place_concat(const graph::Node& node);
   bool can_compute_in(const graph::Value* value, const Place& place) const;
   void place_at(graph::Value* value, const Place& place);
+  bool sizes_known_early(const std::vector<std::pair<graph::Value*, Place>>& views) const;
   void emit(BlockItem& item);
   void finish_outputs(const BlockItem& item, const graph::Block& block,
                       const std::vector<Place>& result_places);

@@ -16,6 +16,7 @@
 #include "compiler/kernel/unroll.h"
 #include "compiler/lower/cost_model.h"
 #include "compiler/lower/regions.h"
+#include "compiler/support/dim_overflow.h"
 
 namespace tern::lower {
 namespace {
@@ -23,6 +24,8 @@ namespace {
 using graph::OpKind;
 using kernel::Access;
 
+// Limits of what sizes and positions can be. No limit is known where a symbol has none, or where the limit
+// itself leaves 64 bits.
 class Bounder {
  public:
   explicit Bounder(graph::Graph& graph) : graph_(graph) {}
@@ -34,35 +37,44 @@ class Bounder {
       case Dim::Op::kSymbol:
         return symbol(d, upper);
       case Dim::Op::kAdd:
-        return fold(d, upper, [](Dim a, Dim b) { return a + b; });
+        return fold(d, upper, false, [](Dim a, Dim b) { return a + b; });
       case Dim::Op::kMin:
-        return fold(d, upper, [](Dim a, Dim b) { return min(a, b); });
+        return fold(d, upper, upper, [](Dim a, Dim b) { return min(a, b); });
       case Dim::Op::kMax:
-        return fold(d, upper, [](Dim a, Dim b) { return max(a, b); });
+        return fold(d, upper, !upper, [](Dim a, Dim b) { return max(a, b); });
       case Dim::Op::kMul: {  // a constant factor comes last; the others are sizes
         const bool negative = d.args().back().is_const() && d.args().back().value() < 0;
-        return fold(d, upper != negative, [](Dim a, Dim b) { return a * b; });
+        return fold(d, upper != negative, false, [](Dim a, Dim b) { return a * b; });
       }
       case Dim::Op::kFloorDiv:
       case Dim::Op::kCeilDiv: {
         const auto a = bound(d.args()[0], upper), b = bound(d.args()[1], !upper);
         if (!a || !b) return std::nullopt;
-        return d.op() == Dim::Op::kFloorDiv ? floordiv(*a, *b) : ceildiv(*a, *b);
+        return within([&] { return d.op() == Dim::Op::kFloorDiv ? floordiv(*a, *b) : ceildiv(*a, *b); });
       }
       case Dim::Op::kMod: {
         if (!upper) return Dim(0);
         const auto b = bound(d.args()[1], true);
-        return b ? std::optional<Dim>(*b - 1) : std::nullopt;
+        return b ? within([&] { return *b - 1; }) : std::nullopt;
       }
     }
     return std::nullopt;
   }
 
  private:
+  template <typename F>
+  static std::optional<Dim> within(F f) {
+    try {
+      return f();
+    } catch (const DimOverflow&) {
+      return std::nullopt;
+    }
+  }
+
   std::optional<Dim> symbol(const Dim& d, bool upper) {
     const graph::SymbolInfo* info = graph_.find_symbol(d.symbol_name());
     if (!info || info->origin == graph::SymbolInfo::Origin::kInput) return d;
-    if (!upper) return Dim(info->min);
+    if (!upper) return info->min != INT64_MIN ? std::optional<Dim>(info->min) : std::nullopt;
     if (!info->upper || ++depth_ > 100) {
       if (info->max != INT64_MAX) return Dim(info->max);
       return std::nullopt;
@@ -70,13 +82,21 @@ class Bounder {
     return bound(*info->upper, true);
   }
 
+  // What importers hold data to so that sums of it stay within 64 bits says nothing about memory.
+  static bool is_far(const Dim& d) {
+    return d.is_const() && (d.value() >= int64_t{1} << 40 || d.value() <= -(int64_t{1} << 40));
+  }
+
+  // `any`: one operand's limit is one of the whole, as an upper one of a minimum.
   template <typename F>
-  std::optional<Dim> fold(const Dim& d, bool upper, F f) {
+  std::optional<Dim> fold(const Dim& d, bool upper, bool any, F f) {
     std::optional<Dim> out;
     for (const Dim& a : d.args()) {
       const auto b = a.is_const() ? std::optional<Dim>(a) : bound(a, upper);
+      if (any && (!b || is_far(*b))) continue;
       if (!b) return std::nullopt;
-      out = out ? f(*out, *b) : *b;
+      out = out ? within([&] { return f(*out, *b); }) : b;
+      if (!out) return std::nullopt;
     }
     return out;
   }

@@ -141,6 +141,30 @@ def einsum_to_a_scalar(g):
     g.node("Einsum", [g.given([2, 1]), g.operand([2, 1], constant=1)], equation="ij,ij")
 
 
+@case()
+def outputs_reshaped_as_the_run_says(g):
+    """What is reshaped is computed before the shape is read: the output's memory is not there yet."""
+    for op in ("Relu", "Softmax", "MatMul"):
+        x, shape = g.given(["N", 8], {"N": 6}), g.given([2], dtype="i8")
+        g.values[shape] = np.array([12, 4])
+        y = g.node(op, [x, g.operand([8, 8], constant=1)][: 2 if op == "MatMul" else 1])
+        g.node("Reshape", [y, shape])
+        y = g.node(op, [g.given([6, 8]), g.operand([8, 8], constant=1)][: 2 if op == "MatMul" else 1])
+        y = g.node("Transpose", [g.node("Reshape", [y, shape])], perm=[1, 0])
+        g.node("Reshape", [y, g.ints(3, 16)])
+
+
+@case()
+def ends_of_slices_that_the_run_says(g):
+    """Such an end has no least value: no memory may be sized by it."""
+    for rows, end in ((6, 3), ("N", -1), ("N", 0)):
+        x, at = g.given([rows, 8], {"N": 6}), g.given([1], dtype="i8")
+        g.values[at] = np.array([end])
+        x = g.node("Slice", [x, g.ints(0), at, g.ints(0)])
+        for _ in range(2):
+            x = g.node("Softmax", [g.node("MatMul", [x, g.operand([8, 8], constant=1)])])
+
+
 def trees(g, count, depth, prefix, targets):
     """Attributes of complete trees of this depth."""
     nodes = {k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")}
