@@ -256,10 +256,14 @@ std::string CExpr::compare_text(const Expr& e, const std::vector<std::string>& a
 std::string CExpr::select_text(const Expr& e) {
   std::string yes = text(e->args[1]), no = text(e->args[2]);
   const Expr& condition = scalar_of(e->args[0]);
-  if (condition->type.lanes == 1) return fmt::format("({} ? {} : {})", index_text(condition), yes, no);
-  std::string mask = text(condition);
-  if (e->type.dtype == DType::kBool) return fmt::format("(({0} & {1}) | (~{0} & {2}))", mask, yes, no);
-  return dialect_.select(helpers_, c_type_bits(carrier(e->type.dtype)), e->type.lanes, mask, yes, no);
+  const int lanes = e->type.lanes;
+  const bool one = condition->type.lanes == 1;
+  // Clang's ?: takes no vectors of bool.
+  const bool masks = e->type.dtype == DType::kBool && lanes > 1;
+  if (one && !masks) return fmt::format("({} ? {} : {})", index_text(condition), yes, no);
+  std::string mask = one ? splat("b1", lanes, index_text(condition)) : text(condition);
+  if (masks) return fmt::format("(({0} & {1}) | (~{0} & {2}))", mask, yes, no);
+  return dialect_.select(helpers_, c_type_bits(carrier(e->type.dtype)), lanes, mask, yes, no);
 }
 
 std::string CExpr::min_max(const Expr& e, std::string_view scalar, const std::vector<std::string>& a) {

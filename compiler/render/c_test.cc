@@ -1,0 +1,45 @@
+// The text of C; that every op compiles and computes what it should is tests/native's.
+#include <doctest/doctest.h>
+
+#include "compiler/kernel/ir.h"
+#include "compiler/render/render.h"
+
+using namespace tern;
+
+namespace {
+
+std::string rendered(std::string_view text, std::string_view level) {
+  auto kernel = kernel::parse_kernel(text);
+  REQUIRE_MESSAGE(kernel.ok(), (kernel.ok() ? "" : kernel.error().text()));
+  const std::string problems = kernel::verify(kernel.value());
+  REQUIRE_MESSAGE(problems.empty(), problems);
+  auto c = render::render_c(kernel.value(), *render::c_target(level));
+  REQUIRE_MESSAGE(c.ok(), (c.ok() ? "" : c.error().text()));
+  return c.value().body;
+}
+
+}  // namespace
+
+TEST_CASE("c: one condition chooses between masks as a mask, between other vectors with ?:") {
+  const std::string masks = rendered(R"(kernel choose {
+  bind c: bool read
+  bind x: f32 read
+  bind y: bool write
+  let m: boolx8 = (x[0; 8] < x[8; 8])
+  let n: boolx8 = (x[0; 8] == x[8; 8])
+  y[0] = select(broadcast(c[0], 8), m, n)
+}
+)",
+                                     "x86_64_v3");
+  CHECK_MESSAGE(masks.find('?') == std::string::npos, masks);
+  CHECK_MESSAGE(masks.find(" & m) | (~") != std::string::npos, masks);
+  const std::string values = rendered(R"(kernel choose {
+  bind c: bool read
+  bind x: f32 read
+  bind y: f32 write
+  y[0] = select(broadcast(c[0], 8), x[0; 8], x[8; 8])
+}
+)",
+                                      "x86_64_v3");
+  CHECK_MESSAGE(values.find(" ? ") != std::string::npos, values);
+}
