@@ -1,5 +1,7 @@
 // ai.onnx.ml: what classical pipelines put around a network.
 #include <cmath>
+#include <set>
+#include <utility>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -50,7 +52,8 @@ Value* linear_scores(Op& op, int64_t rows) {
 }
 
 void import_linear_regressor(Op& op) {
-  op.output(0, post_transform(op.b, linear_scores(op, op.i("targets", 1)), op.s("post_transform", "NONE")));
+  op.output(
+      0, regression_transform(op.b, linear_scores(op, op.i("targets", 1)), op.s("post_transform", "NONE")));
 }
 
 void import_linear_classifier(Op& op) {
@@ -61,10 +64,12 @@ void import_linear_classifier(Op& op) {
   Value* scores = linear_scores(op, static_cast<int64_t>(intercepts ? intercepts : labels));
   std::string transform = op.s("post_transform", "NONE");
   if (scores->type.shape[1].is_const(1)) {
-    Value* second = b.compare(ScalarOp::kGt, b.squeeze(scores, {1}), transform == "LOGISTIC" ? 0.5 : 0.0);
+    check_transform(transform);
+    Value* second = b.compare(ScalarOp::kGt, b.squeeze(scores, {1}), 0.0);
     op.output(0, labels_of(op, b.cast(second, DType::kI64), "classlabels_ints", "classlabels_strings"));
-    if (labels == 2)
-      scores = two_scores(b, post_transform(b, scores, transform), SecondClass::kComplement, transform);
+    // As ONNX Runtime: the other transforms leave one score as it is.
+    SecondClass made = transform == "LOGISTIC" ? SecondClass::kNegative : SecondClass::kComplement;
+    if (labels == 2) scores = two_scores(b, scores, made, transform);
     return op.output(1, scores);
   }
   Value* best = b.emit(OpKind::kArgReduce, {scores},
@@ -120,28 +125,71 @@ void import_one_hot_encoder(Op& op) {
   op.output(0, b.cast(is, DType::kF32));
 }
 
-// Keys and values that are numbers: the value of the key that an element equals, else the default.
+// The numbers of attributes '<name>_int64s', '<name>_floats' or '<name>_tensor'.
+TensorDataPtr label_list(Op& op, const std::string& name) {
+  std::vector<int64_t> ints = op.ints(name + "_int64s");
+  std::vector<double> floats = op.floats(name + "_floats");
+  if (!ints.empty() || !floats.empty()) {
+    size_t count = std::max(ints.size(), floats.size());
+    auto data = TensorData::make(ints.empty() ? DType::kF32 : DType::kI64, {static_cast<int64_t>(count)});
+    for (size_t i = 0; i < count; ++i) {
+      if (ints.empty()) {
+        data->set_float(static_cast<int64_t>(i), floats[i]);
+      } else {
+        data->set_int(static_cast<int64_t>(i), ints[i]);
+      }
+    }
+    return data;
+  }
+  TensorDataPtr data = op.tensor_attr(name + "_tensor");
+  if (!data || data->dtype() == DType::kString)
+    fail(
+        "Attributes '{}_int64s', '{}_floats' and '{}_tensor' are missing; labels that are strings are not "
+        "supported.",
+        name, name, name);
+  return data->reshaped({data->count()});
+}
+
+// Where a list has its different numbers first; NaN is one number.
+std::vector<int64_t> first_places(const TensorData& list) {
+  std::vector<int64_t> places;
+  std::set<int64_t> ints;
+  std::set<double> floats;
+  bool nan = false;
+  for (int64_t i = 0; i < list.count(); ++i) {
+    bool first;
+    if (!is_float(list.dtype())) {
+      first = ints.insert(list.int_at(i)).second;
+    } else if (double v = list.float_at(i); std::isnan(v)) {
+      first = !std::exchange(nan, true);
+    } else {
+      first = floats.insert(v).second;
+    }
+    if (first) places.push_back(i);
+  }
+  return places;
+}
+
+Value* elements_at(Emit& b, const TensorData& list, const std::vector<int64_t>& places) {
+  auto data = TensorData::make(list.dtype(), {static_cast<int64_t>(places.size())});
+  int width = dtype_bits(list.dtype());
+  for (size_t i = 0; i < places.size(); ++i)
+    store_element_bits(data->mutable_bytes().data(), width, static_cast<int64_t>(i),
+                       load_element_bits(list.bytes().data(), width, places[i]));
+  return b.constant(std::move(data));
+}
+
+// Keys and values that are numbers: the value of the first key that an element equals, else the default.
 void import_label_encoder(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
-  auto list = [&](const std::string& name, DType wanted) -> Value* {
-    std::vector<int64_t> ints = op.ints(name + "_int64s");
-    std::vector<double> floats = op.floats(name + "_floats");
-    if (!ints.empty()) return b.cast(b.i64s(ints), wanted == DType::kNone ? DType::kI64 : wanted);
-    if (!floats.empty()) return b.floats(wanted == DType::kNone ? DType::kF32 : wanted, floats);
-    TensorDataPtr data = op.tensor_attr(name + "_tensor");
-    if (!data || data->dtype() == DType::kString)
-      fail(
-          "Attributes '{}_int64s', '{}_floats' and '{}_tensor' are missing; labels that are strings are not "
-          "supported.",
-          name, name, name);
-    Value* v = b.constant(data);
-    return wanted == DType::kNone ? v : b.cast(v, wanted);
-  };
-  Value *keys = list("keys", x->type.dtype), *values = list("values", DType::kNone);
+  TensorDataPtr key_list = label_list(op, "keys"), value_list = label_list(op, "values");
+  if (key_list->count() != value_list->count())
+    fail("{} keys have {} values.", key_list->count(), value_list->count());
+  std::vector<int64_t> places = first_places(*key_list);
+  Value *keys = b.cast(elements_at(b, *key_list, places), x->type.dtype),
+        *values = elements_at(b, *value_list, places);
   DType type = values->type.dtype;
-  if (keys->type.shape != values->type.shape)
-    fail("The keys ({}) and values ({}) differ in number.", keys->type.text(), values->type.text());
   Value* fallback;
   if (TensorDataPtr data = op.tensor_attr("default_tensor")) {
     fallback = b.cast(b.reshape(b.constant(data), {}), type);
@@ -153,7 +201,7 @@ void import_label_encoder(Op& op) {
   int64_t axis = x->type.rank();
   Value* element = b.unsqueeze(x, {axis});
   Value* is = b.compare(ScalarOp::kEq, element, keys);
-  if (is_float(x->type.dtype))
+  if (is_float(x->type.dtype) && op.version >= 4)  // before, ONNX Runtime finds no NaN
     is = b.map(
         ScalarOp::kOr,
         {is, b.map(ScalarOp::kAnd, {b.unary(ScalarOp::kIsNan, element), b.unary(ScalarOp::kIsNan, keys)})});
@@ -214,7 +262,7 @@ void import_svm_regressor(Op& op) {
   }
   y = b.add(y, rho[0]);
   if (op.i("one_class", 0) != 0) y = b.select(b.compare(ScalarOp::kGt, y, 0.0), b.like(y, 1), b.like(y, -1));
-  op.output(0, post_transform(b, y, op.s("post_transform", "NONE")));
+  op.output(0, regression_transform(b, y, op.s("post_transform", "NONE")));
 }
 
 void import_zip_map(Op&) {

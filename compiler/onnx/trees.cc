@@ -236,11 +236,6 @@ Value* with_base(Emit& b, Value* scores, const std::vector<double>& base) {
   return base.empty() ? scores : b.add(scores, b.floats(scores->type.dtype, base));
 }
 
-// One target is left as it is, as ONNX Runtime does: converters that want more append it.
-Value* regression(Emit& b, Value* scores, const Ensemble& e, const std::string& transform) {
-  return e.targets == 1 && transform != "PROBIT" ? scores : post_transform(b, scores, transform);
-}
-
 void import_tree_regressor(Op& op) {
   Value* x = features(op);
   Ensemble e = read_lists(op, "target", x->type.dtype == DType::kF64);
@@ -248,7 +243,7 @@ void import_tree_regressor(Op& op) {
   e.aggregate = op.s("aggregate_function", "SUM");
   check_ensemble(e, x);
   Value* y = with_base(op.b, ensemble_scores(op, e, x, DType::kF32), e.base);
-  op.output(0, regression(op.b, y, e, op.s("post_transform", "NONE")));
+  op.output(0, regression_transform(op.b, y, op.s("post_transform", "NONE")));
 }
 
 // Two classes whose trees give one score each.
@@ -349,7 +344,8 @@ void import_tree_ensemble(Op& op) {
   e.targets = op.i("n_targets", 1);
   e.aggregate = kAggregates[aggregate];
   check_ensemble(e, x);
-  op.output(0, regression(op.b, ensemble_scores(op, e, x, weights->dtype()), e, kTransforms[transform]));
+  op.output(0,
+            regression_transform(op.b, ensemble_scores(op, e, x, weights->dtype()), kTransforms[transform]));
 }
 
 constexpr OpRow kRows[] = {
@@ -360,19 +356,27 @@ constexpr OpRow kRows[] = {
 
 }  // namespace
 
+void check_transform(const std::string& name) {
+  if (name != "NONE" && name != "LOGISTIC" && name != "SOFTMAX" && name != "SOFTMAX_ZERO")
+    fail("Attribute 'post_transform' ('{}') must be NONE, LOGISTIC, SOFTMAX or SOFTMAX_ZERO.", name);
+}
+
+Value* regression_transform(Emit& b, Value* scores, const std::string& name) {
+  check_transform(name);
+  return scores->type.shape[1].is_const(1) ? scores : post_transform(b, scores, name);
+}
+
 Value* post_transform(Emit& b, Value* scores, const std::string& name) {
-  if (name == "NONE") return scores;
+  check_transform(name);
   if (name == "LOGISTIC") return sigmoid(b, scores);
   if (name == "SOFTMAX") return b.softmax(scores, {scores->type.rank() - 1});
-  if (name == "SOFTMAX_ZERO") {
-    Value* most = b.reduce(ScalarOp::kMax, scores, {scores->type.rank() - 1}, true);
-    // Scores that are nearly 0 stay out.
-    Value* counts = b.compare(ScalarOp::kGt, b.unary(ScalarOp::kAbs, scores), 1e-7);
-    Value* e = b.select(counts, b.unary(ScalarOp::kExp, b.sub(scores, most)), b.like(scores, 0));
-    Value* sum = b.reduce(ScalarOp::kAdd, e, {scores->type.rank() - 1}, true);
-    return b.div(e, b.select(b.compare(ScalarOp::kEq, sum, 0.0), b.like(sum, 1), sum));
-  }
-  fail("Attribute 'post_transform' ('{}') must be NONE, LOGISTIC, SOFTMAX or SOFTMAX_ZERO.", name);
+  if (name == "NONE") return scores;
+  Value* most = b.reduce(ScalarOp::kMax, scores, {scores->type.rank() - 1}, true);
+  // Scores that are nearly 0 stay out.
+  Value* counts = b.compare(ScalarOp::kGt, b.unary(ScalarOp::kAbs, scores), 1e-7);
+  Value* e = b.select(counts, b.unary(ScalarOp::kExp, b.sub(scores, most)), b.like(scores, 0));
+  Value* sum = b.reduce(ScalarOp::kAdd, e, {scores->type.rank() - 1}, true);
+  return b.div(e, b.select(b.compare(ScalarOp::kEq, sum, 0.0), b.like(sum, 1), sum));
 }
 
 Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings) {

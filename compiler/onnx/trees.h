@@ -7,6 +7,11 @@ namespace tern::onnx {
 
 // Attribute 'post_transform' on scores [N, K].
 Value* post_transform(Emit& b, Value* scores, const std::string& name);
+// The same of a regression. One target is left as it is, as ONNX Runtime does: converters that want
+// more append it.
+Value* regression_transform(Emit& b, Value* scores, const std::string& name);
+// Fails unless post_transform knows it.
+void check_transform(const std::string& name);
 // The labels [N] (i64) that the indices [N] stand for. Strings are refused.
 Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings);
 // As ONNX Runtime makes two scores of the one that a classifier of two classes computes: [N, 1] to [N, 2].

@@ -207,6 +207,58 @@ def linear_models(g):
     g.node("SVMRegressor", [x], coefficients=[0.5, -1.0, 0.25], support_vectors=weights, n_supports=3, rho=[0.5], kernel_type="RBF", kernel_params=[0.125, 0.0, 3.0], **ml)
 
 
+def trees_by_equality(g, count, mode, width):
+    """The node's kind chooses between two conditions: a vector of these is no operand of C's ?:."""
+    x = g.given(["N", width], {"N": 33})
+    g.values[x] = np.round(g.values[x])
+    how = trees(g, count, 3, "target", 1)
+    how["nodes_values"] = [float(round(v)) for v in how["nodes_values"]]
+    how["nodes_featureids"] = [f % width for f in how["nodes_featureids"]]
+    branches = iter([mode, "BRANCH_LEQ"] * len(how["nodes_modes"]))
+    how["nodes_modes"] = [m if m == "LEAF" else next(branches) for m in how["nodes_modes"]]
+    how["nodes_missing_value_tracks_true"] = [int(v) for v in g.rng.integers(2, size=len(how["nodes_modes"]))]
+    g.node("TreeEnsembleRegressor", [x], domain="ai.onnx.ml", n_targets=1, **how)
+
+
+@case()
+def tree_that_asks_for_equality(g):
+    trees_by_equality(g, 1, "BRANCH_EQ", 5)
+
+
+@case()
+def tree_that_asks_for_inequality(g):
+    trees_by_equality(g, 1, "BRANCH_NEQ", 1)
+
+
+@case()
+def trees_that_ask_for_equality(g):
+    for mode in ("BRANCH_EQ", "BRANCH_NEQ"):
+        trees_by_equality(g, 3, mode, 5)
+
+
+@case()
+def linear_models_of_one_score(g):
+    """ONNX Runtime transforms one score for two classes alone, and by LOGISTIC alone; its sign is the label."""
+    x = g.given(["N", 3], {"N": 33}, low=-1, high=1)
+    ml = dict(domain="ai.onnx.ml", coefficients=[1.0, -0.5, 0.25])
+    for transform in ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"):
+        g.node("LinearClassifier", [x], outputs=2, intercepts=[0.125], classlabels_ints=[5, 6], post_transform=transform, **ml)
+        g.node("LinearRegressor", [x], intercepts=[0.125], targets=1, post_transform=transform, **ml)
+        how = dict(support_vectors=[float(v) for v in g.array([9])], n_supports=3, rho=[0.125], kernel_type="LINEAR", kernel_params=[0.5, 0.0, 3.0])
+        g.node("SVMRegressor", [x], post_transform=transform, **how, **ml)
+
+
+@case()
+def labels_of_keys_given_twice(g):
+    """The first one counts."""
+    ml = dict(domain="ai.onnx.ml")
+    i, x = g.given(["N", 2], {"N": 17}, "i8", 0, 4), g.given([4])
+    g.values[x] = np.array([1, np.nan, 0, 5], np.float32)
+    g.node("LabelEncoder", [i], keys_int64s=[1, 1, 3, 1, 3], values_int64s=[7, 8, 9, 10, 11], **ml)
+    nan = float("nan")
+    g.node("LabelEncoder", [x], keys_floats=[nan, 1.0, nan, 0.0, 1.0], values_floats=[1.0, 2.0, 3.0, 4.0, 5.0], **ml)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
