@@ -114,6 +114,27 @@ TEST_CASE("attention: masks") {
   check_layer({.queries = "6", .keys = "5", .chosen = "2,1,1,5", .floor = "-10000.0"});
 }
 
+// As left padding is exported. Rows whose keys are all hidden so have the mean of the values.
+TEST_CASE("attention: masks of finite low values that hide all keys of a block, or all of a row") {
+  for (const int64_t hidden : {269, 300}) {
+    for (const double low : {-3.4028235e38, -1e30, -1e10}) {
+      LowerCase c{graph_of(
+          {.batch = "1,2", .queries = "20", .keys = "300", .depth = 8, .width = 8, .mask = "1,1,20,300"})};
+      const std::vector<std::vector<int64_t>> shapes = {{1, 2, 20, 8}, {1, 2, 300, 8}, {1, 2, 300, 8}};
+      for (const std::vector<int64_t>& shape : shapes) {
+        auto data = TensorData::make(DType::kF32, shape);
+        for (int64_t i = 0; i < data->count(); ++i)
+          data->set_float(i, static_cast<double>(i * 7 % 13 - 6) / 4);
+        c.inputs.push_back(std::move(data));
+      }
+      auto mask = TensorData::make(DType::kF32, {1, 1, 20, 300});
+      for (int64_t i = 0; i < mask->count(); ++i) mask->set_float(i, i % 300 < hidden ? low : 0.0);
+      c.inputs.push_back(std::move(mask));
+      check_lowering_once(c, "default");
+    }
+  }
+}
+
 TEST_CASE("attention: register tiles, several blocks of queries and keys") {
   check_layer({.batch = "1", .queries = "29", .keys = "40", .depth = 12, .width = 20});
   Layer blocks{.batch = "1", .queries = "131", .keys = "530", .depth = 5, .width = 3, .mask = "1,1,530"};

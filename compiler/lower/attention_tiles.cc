@@ -325,8 +325,7 @@ class Builder {
       const Expr before = w.let("before", w.load(tops_, i));
       row_top = w.let("top", greater(row_top, before));
       const Expr to = w.let("to", base(row_top));
-      w.store(shrinks_, i,
-              exp2(has_fma_ ? kernel::sub(in_log2(before), in_log2(to)) : in_log2(kernel::sub(before, to))));
+      w.store(shrinks_, i, exp2(in_log2(kernel::sub(before, to))));
     }
     w.store(tops_, i, row_top);
   }
@@ -342,16 +341,13 @@ class Builder {
     const Expr row_base = w.let("base", base(w.load(tops_, i)));
     const Var sum = w.declare("sum_lanes", kernel::broadcast(float_const(0.0), t_.lanes));
     const Expr scale = kernel::broadcast(float_const(std::numbers::log2e), t_.lanes);
-    // With a fused product the base's rounding is the same for all weights of a row, and for its shrinking.
-    const Expr offset =
-        w.let("offset", kernel::broadcast(kernel::sub(float_const(0.0), in_log2(row_base)), t_.lanes));
+    // The difference is taken first: the logarithm of a base such as -3e38, which masks leave where all keys
+    // are hidden, is rounded by more than an exponent holds.
+    const Expr row_bases = w.let("bases", kernel::broadcast(row_base, t_.lanes));
     w.loop("vector", vectors_of_keys(), [&](Expr v) {
       const Expr place = w.let("place", at(i, pitch_, kernel::mul(v, int_const(t_.lanes))));
       const Expr score = kernel::load(scores_, place, t_.lanes);
-      const Expr power = has_fma_
-                             ? kernel::op(ScalarOp::kFma, {score, scale, offset})
-                             : kernel::mul(kernel::sub(score, kernel::broadcast(row_base, t_.lanes)), scale);
-      const Expr x = w.let("weight", exp2(power));
+      const Expr x = w.let("weight", exp2(kernel::mul(kernel::sub(score, row_bases), scale)));
       w.store(scores_, place, x);
       w.set(sum, kernel::add(w.get(sum), x));
     });

@@ -88,8 +88,9 @@ std::vector<Expr> RowSoftmax::scores_of(LoopWriter& w, const Buffer& scores, con
       Expr score = kernel::shuffle(four, nullptr, {e});
       if (!factor_.linear || !whole) {
         const Expr n = w.let("n", kernel::add(n0, kernel::add(column(v), int_const(e))));
-        if (!factor_.linear) score = kernel::mul(o_.score(m, n, score), float_const(std::numbers::log2e));
+        if (!factor_.linear) score = o_.score(m, n, score);
         if (!whole) score = kernel::select(less(n, keys_), score, float_const(-INFINITY));
+        if (!factor_.linear) score = score_in_log2(w.let("score", score));
       }
       out.push_back(w.let("score", score));
     }

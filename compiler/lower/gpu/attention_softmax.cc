@@ -40,8 +40,9 @@ std::vector<Expr> AttentionBuilder::scores_of(LoopWriter& w, const Buffer& score
         continue;
       }
       const Expr n = w.let("n", kernel::add(kernel::add(n0, column), int_const(j * 8 + e)));
-      if (!scale_.linear) score = kernel::mul(o_.score(m, n, score), float_const(std::numbers::log2e));
+      if (!scale_.linear) score = o_.score(m, n, score);
       if (!whole) score = kernel::select(less(n, keys_), score, float_const(-INFINITY));
+      if (!scale_.linear) score = score_in_log2(w.let("score", score));
       values.push_back(w.let("score", score));
     }
   }

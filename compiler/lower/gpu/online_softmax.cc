@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/online_softmax.h"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "compiler/kernel/expr_util.h"
@@ -44,6 +45,13 @@ Expr folded(const std::vector<Expr>& values, Expr (*fold)(Expr, Expr)) {
 Expr quad(LoopWriter& w, const Expr& a, const Expr& b, const Expr& c, const Expr& d) {
   const Expr low = kernel::shuffle(a, b, {0, 1}), high = kernel::shuffle(c, d, {0, 1});
   return w.let("quad", kernel::shuffle(low, high, {0, 1, 2, 3}));
+}
+
+Expr score_in_log2(const Expr& score) {
+  const Expr scaled = kernel::mul(score, float_const(std::numbers::log2e));
+  const double lowest = -std::numeric_limits<float>::max();
+  return kernel::select(kernel::compare(ScalarOp::kEq, score, float_const(-INFINITY)), score,
+                        kernel::max(scaled, float_const(lowest)));
 }
 
 Expr reciprocal_of_sum(const AttentionShape& shape, const Expr& keys, const Expr& sum) {

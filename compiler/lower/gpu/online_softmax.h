@@ -51,6 +51,9 @@ kernel::Expr folded(const std::vector<kernel::Expr>& values,
 // Four scalars as a vector.
 kernel::Expr quad(LoopWriter& w, const kernel::Expr& a, const kernel::Expr& b, const kernel::Expr& c,
                   const kernel::Expr& d);
+// A score in units of log2. A mask's finite low value, such as the least float, stays finite: a row that it
+// hides as a whole has the mean of its values, where one hidden by -inf has none.
+kernel::Expr score_in_log2(const kernel::Expr& score);
 // 1 / sum; 0 where there are no keys.
 kernel::Expr reciprocal_of_sum(const AttentionShape& shape, const kernel::Expr& keys,
                                const kernel::Expr& sum);

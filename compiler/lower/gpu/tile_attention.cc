@@ -328,7 +328,7 @@ class Builder {
         continue;
       }
       const Expr read = whole_ ? n : w.let("n_read", kernel::min(n, kernel::sub(keys_, int_const(1))));
-      Expr bias = kernel::mul(w.let("bias", keyed_.bias(read)), float_const(std::numbers::log2e));
+      Expr bias = score_in_log2(w.let("bias", keyed_.bias(read)));
       if (!whole_) bias = kernel::select(less(n, keys_), bias, float_const(-INFINITY));
       out.push_back(w.let("bias", bias));
     }
@@ -386,9 +386,9 @@ class Builder {
     for (int e = 0; e < kChunk; ++e) {
       const Expr n = w.let("n", plus(n0, plus(times(rem(lane_, 2), kChunk), int_const(e))));
       Expr& x = v[static_cast<size_t>(e)];
-      x = kernel::mul(o_.score(m, n, x), float_const(std::numbers::log2e));
+      x = o_.score(m, n, x);
       if (!whole_) x = kernel::select(less(n, keys_), x, float_const(-INFINITY));
-      x = w.let("score", x);
+      x = w.let("score", score_in_log2(w.let("score", x)));
     }
     for (int half = 0; half < 2; ++half) {
       const Expr* x = &v[static_cast<size_t>(half * kVector)];
