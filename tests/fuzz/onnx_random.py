@@ -4,8 +4,8 @@ constants of each form, control flow, quantisation.
 
     onnx_random.py [--count 12] [--seconds S] [--seed 1] [--targets cpu:x86_64_v3] [--driver cpu] [--keep FOLDER] [--shrink]
 
-Each graph is built with its values known (random_graph.py), compiled, run with one thread and with two, and run again with other sizes of
-its symbols where ONNX Runtime can. --keep writes what failed; --shrink cuts each failure down first, by making values that are computed inputs.
+Each graph is built with its values known (random_graph.py), compiled, and run with one thread and with two; its symbols have one set of
+sizes. --keep writes what failed; --shrink cuts each failure down first, by making values that are computed inputs.
 """
 
 import argparse
