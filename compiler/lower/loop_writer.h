@@ -18,6 +18,10 @@ kernel::Expr named(const std::string& name, const kernel::Expr& value, std::vect
 // 0 <= at < extent.
 kernel::Expr in_range(const kernel::Expr& at, const kernel::Expr& extent);
 
+// A binding of a kernel that is written by hand: scalars of `dtype`.
+inline kernel::Buffer global(const char* name, DType dtype, kernel::Access access) {
+  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
+}
 // Both conditions; null is none.
 kernel::Expr both(const kernel::Expr& a, const kernel::Expr& b);
 

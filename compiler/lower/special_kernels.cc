@@ -13,10 +13,6 @@ using kernel::Buffer;
 using kernel::Expr;
 using kernel::ScalarOp;
 
-Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
-
 Expr is_nonzero(LoopWriter& w, DType dtype, const Expr& v) {
   if (dtype == DType::kBool) return v;
   return w.ne(v, is_float(dtype) ? kernel::float_const(0, dtype) : kernel::int_const(0, dtype));

@@ -7,6 +7,7 @@
 #include "compiler/lower/gpu/nms.h"
 #include "compiler/lower/gpu/sort_steps.h"
 #include "compiler/lower/gpu/unique.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -16,10 +17,6 @@ using graph::Value;
 using kernel::Access;
 using kernel::Buffer;
 using kernel::Expr;
-
-Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
 
 }  // namespace
 
@@ -214,13 +211,6 @@ class CompactSteps {
   const Dim elements_;
   int counts_ = -1, starts_ = -1;
 };
-
-Expr to_i32(const Expr& e) {
-  return kernel::cast(e, DType::kI32);
-}
-Expr to_index(const Expr& e) {
-  return kernel::cast(e, DType::kI64);
-}
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 #include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/nms.h"
 #include "compiler/lower/gpu/row_sort.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -24,9 +25,6 @@ const SpecialMachine kMachines[] = {{1, false, 128, 0}, {1, false, 512, 32}};
 template <typename T>
 kernel::EvalBinding bytes(std::vector<T>& v) {
   return {reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * sizeof(T))};
-}
-kernel::Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
 }
 
 int32_t run(SpecialKernel special, const kernel::ParamTable& params,

@@ -4,6 +4,7 @@
 
 #include "compiler/lower/gpu/block_scan.h"
 #include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -15,10 +16,6 @@ using kernel::ScalarOp;
 
 constexpr int kBlock = 2048;  // elements
 constexpr int kThreads = 256;
-
-Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
 
 // A kernel whose threads scan.
 struct Scanner {

@@ -1,8 +1,7 @@
 #include "compiler/lower/gpu/matrix_attention.h"
 
 #include "compiler/lower/gpu/attention_rows.h"
-#include "compiler/lower/gpu/chunks.h"
-#include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/gpu/tile_ops.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -11,15 +10,12 @@ using kernel::Buffer;
 using kernel::Expr;
 using kernel::float_const;
 using kernel::int_const;
-using kernel::Scope;
 using kernel::TileOp;
 using kernel::Var;
 using kernel::var_expr;
-using kernel::VType;
 using RowOf = std::function<Expr(const Expr&)>;
 
 constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
-constexpr VType kWords{DType::kU32, 4};  // a chunk
 
 // Sizes of workgroup memory, in elements.
 struct Sizes {
@@ -72,7 +68,7 @@ class Builder {
     softmax.begin(w);
     out_ = tiles("out", DType::kF32, int64_t{s_.tiles_m} * own_values_);
     w.emit(kernel::alloc(out_));
-    fill(w, out_);
+    clear(w, out_);
     const auto keys = [&] {
       LoopWriter inner;
       all_keys(inner, softmax);
@@ -91,79 +87,33 @@ class Builder {
   }
 
  private:
-  static Buffer tiles(const char* name, DType dtype, int64_t count) {
-    return kernel::make_buffer(name, {dtype, 8}, Scope::kRegister, kernel::Access::kReadWrite, count);
-  }
-  static Buffer workgroup(const char* name, DType dtype, int64_t size) {
-    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
-  }
-  static void fill(LoopWriter& w, const Buffer& sums) {
-    for (int64_t i = 0; i < sums->size; ++i)
-      w.emit(kernel::tile(TileOp::kFill, sums, int_const(i), float_const(0.0)));
-  }
-  static void move(LoopWriter& w, TileOp op, const Buffer& tile, int64_t slot, const Buffer& memory,
-                   const Expr& first, int64_t pitch) {
-    w.emit(kernel::tile(op, tile, int_const(slot), kernel::load(memory, first), int_const(pitch)));
-  }
-  static void multiply(LoopWriter& w, const Buffer& sums, int64_t slot, const Buffer& a, int64_t a_slot,
-                       const Buffer& b, int64_t b_slot) {
-    w.emit(kernel::tile(TileOp::kMultiply, sums, int_const(slot), kernel::load(a, int_const(a_slot), 8),
-                        kernel::load(b, int_const(b_slot), 8)));
-  }
+  // ---- Copies of rows, zero past `extent`.
 
-  // ---- Copies: rows first.. of a global matrix through registers into workgroup memory, zero past `extent`.
-
-  struct Copy {
-    Buffer next, from;
-    RowOf row_of;
-    int64_t rows, width, pitch;
+  struct Copy : RowCopy {
     Dim extent;
     bool whole;  // all rows exist
   };
   Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
                int64_t pitch, const Dim& extent) const {
-    const int64_t count = (rows * width / kChunk + s_.threads() - 1) / s_.threads();
-    const Buffer next =
-        kernel::make_buffer(name, kWords, Scope::kRegister, kernel::Access::kReadWrite, count);
-    return {next, from, row_of, rows, width, pitch, extent, extent.is_const() && extent.value() % rows == 0};
-  }
-
-  template <typename Do>
-  void each_chunk(LoopWriter& w, const Copy& c, const Do& act) {
-    const int64_t chunks = c.width / kChunk, total = c.rows * chunks;
-    for (int64_t i = 0; i < c.next->size; ++i) {
-      const Expr q = plus(t_, int_const(i * s_.threads()));
-      const auto one = [&] { act(i, div(q, chunks), rem(q, chunks)); };
-      if ((i + 1) * s_.threads() > total) {
-        w.when(less(q, int_const(total)), one);
-      } else {
-        one();
-      }
-    }
+    return {RowCopy(name, from, row_of, rows, width, pitch, s_.threads(), t_), extent,
+            extent.is_const() && extent.value() % rows == 0};
   }
 
   void fetch(LoopWriter& w, const Copy& c, const Expr& first) {
-    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
+    c.each_chunk(w, [&](int64_t i, const Expr& row, const Expr& chunk) {
       const Expr source = w.let("source", plus(first, row));
       const Expr exists = c.whole ? nullptr : w.let("exists", less(source, params_.expr(c.extent)));
       Expr at = plus(c.row_of(source), times(chunk, kChunk));
       // Where there is no row the first elements are read, so that no load waits for a branch.
       if (exists) at = kernel::select(exists, at, int_const(0));
-      at = times(div(at, kChunk), kChunk);
-      Expr words = kernel::bitcast(kernel::load(c.from, at, kChunk), kWords);
+      Expr words = c.words(at);
       if (exists)
         words =
             kernel::select(exists, w.let("words", words), kernel::broadcast(int_const(0, DType::kU32), 4));
       w.emit(kernel::store(c.next, int_const(i), words));
     });
   }
-
-  void put(LoopWriter& w, const Copy& c, const Buffer& to) {
-    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
-      const Expr value = kernel::bitcast(kernel::load(c.next, int_const(i), 4), {o_.dtype, kChunk});
-      w.store(to, plus(times(row, c.pitch), times(chunk, kChunk)), value);
-    });
-  }
+  static void put(LoopWriter& w, const Copy& c, const Buffer& to) { c.put(w, to, nullptr); }
 
   // ---- Keys
 
@@ -218,7 +168,7 @@ class Builder {
     const Buffer b = tiles("k_tile", o_.dtype, key_tiles_);
     w.emit(kernel::alloc(sums));
     w.emit(kernel::alloc(b));
-    fill(w, sums);
+    clear(w, sums);
     const auto key = [&](int j) { return plus(times(warp_n_, kSide), int_const(j * kSide * s_.warps_n)); };
     for (int step = 0; step < steps_; ++step) {
       for (int j = 0; j < key_tiles_; ++j)

@@ -3,6 +3,7 @@
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/output_blocks.h"
+#include "compiler/lower/gpu/tile_ops.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -61,8 +62,7 @@ class Builder {
     }
     acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
     w.emit(kernel::alloc(acc_));
-    for (int64_t i = 0; i < acc_->size; ++i)
-      w.emit(kernel::tile(TileOp::kFill, acc_, int_const(i), kernel::float_const(0.0)));
+    clear(w, acc_);
     w.emit(kernel::block(sums()));
     w.emit(kernel::block(results()));
     out.body = w.take();
@@ -70,10 +70,6 @@ class Builder {
   }
 
  private:
-  Buffer workgroup(const char* name, DType dtype, int64_t size) const {
-    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
-  }
-
   Stmts sums() {
     a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch());
     b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch());

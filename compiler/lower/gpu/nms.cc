@@ -4,6 +4,7 @@
 
 #include "compiler/lower/gpu/block_scan.h"
 #include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -15,17 +16,8 @@ using kernel::ScalarOp;
 
 constexpr int kWordBits = 32;
 
-Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
 Expr word(int64_t v) {
   return kernel::int_const(v, DType::kI32);
-}
-Expr to_i32(const Expr& e) {
-  return kernel::cast(e, DType::kI32);
-}
-Expr to_index(const Expr& e) {
-  return kernel::cast(e, DType::kI64);
 }
 
 struct Box {

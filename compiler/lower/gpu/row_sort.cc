@@ -5,6 +5,7 @@
 
 #include "compiler/lower/gpu/block_scan.h"
 #include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/loop_writer.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower::gpu {
@@ -19,19 +20,10 @@ constexpr int kMostWays = 8;
 constexpr int kMergeThreads = 128;
 constexpr int64_t kMostTiles = int64_t{1} << 18;  // so that positions of the longest lists fit 31 bits
 
-Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
 Buffer shared(LoopWriter& w, const char* name, DType dtype, int64_t size) {
   const Buffer b = kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kWorkgroup, Access::kReadWrite, size);
   w.emit(kernel::alloc(b));
   return b;
-}
-Expr to_i32(const Expr& e) {
-  return kernel::cast(e, DType::kI32);
-}
-Expr to_index(const Expr& e) {
-  return kernel::cast(e, DType::kI64);
 }
 Expr greatest_key(DType key) {
   return kernel::int_const(key == DType::kI32 ? INT32_MAX : INT64_MAX, key);

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -15,10 +16,6 @@ using kernel::Expr;
 using kernel::ScalarOp;
 
 constexpr int kMostThreads = 256;
-
-Buffer global(const char* name, DType dtype, Access access) {
-  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kGlobal, access);
-}
 
 }  // namespace
 

@@ -3,9 +3,8 @@
 #include <cmath>
 #include <numbers>
 
-#include "compiler/lower/gpu/chunks.h"
-#include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/online_softmax.h"
+#include "compiler/lower/gpu/tile_ops.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower::gpu {
@@ -16,16 +15,12 @@ using kernel::Expr;
 using kernel::float_const;
 using kernel::int_const;
 using kernel::ScalarOp;
-using kernel::Scope;
 using kernel::TileOp;
 using kernel::Var;
 using kernel::var_expr;
-using kernel::VType;
 using RowOf = std::function<Expr(const Expr&)>;
 
 constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
-constexpr VType kWords{DType::kU32, 4};  // a chunk
-
 constexpr int kPatchPitch = 20;  // of a warp's 16 x 16 floats in workgroup memory
 
 // Sizes of workgroup memory, in elements.
@@ -97,8 +92,8 @@ class Builder {
     tops_ = workgroup("tops", DType::kF32, size_.rows);
     sums_ = workgroup("sums", DType::kF32, size_.rows);
     for (const Buffer& b : {out_, sum_, factors_, tops_, sums_}) w.emit(kernel::alloc(b));
-    fill(w, out_);
-    fill(w, sum_);
+    clear(w, out_);
+    clear(w, sum_);
     for (int i = 0; i < s_.tiles_m; ++i) {
       top_.push_back(w.declare("top", float_const(-INFINITY)));
       total_.push_back(w.declare("total", float_const(0.0)));
@@ -119,25 +114,6 @@ class Builder {
   }
 
  private:
-  static Buffer tiles(const char* name, DType dtype, int64_t count) {
-    return kernel::make_buffer(name, {dtype, 8}, Scope::kRegister, kernel::Access::kReadWrite, count);
-  }
-  static Buffer workgroup(const char* name, DType dtype, int64_t size) {
-    return kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
-  }
-  static void fill(LoopWriter& w, const Buffer& sums) {
-    for (int64_t i = 0; i < sums->size; ++i)
-      w.emit(kernel::tile(TileOp::kFill, sums, int_const(i), float_const(0.0)));
-  }
-  static void move(LoopWriter& w, TileOp op, const Buffer& tile, int64_t slot, const Buffer& memory,
-                   const Expr& first, int64_t pitch) {
-    w.emit(kernel::tile(op, tile, int_const(slot), kernel::load(memory, first), int_const(pitch)));
-  }
-  static void multiply(LoopWriter& w, const Buffer& sums, int64_t slot, const Buffer& a, int64_t a_slot,
-                       const Buffer& b, int64_t b_slot) {
-    w.emit(kernel::tile(TileOp::kMultiply, sums, int_const(slot), kernel::load(a, int_const(a_slot), 8),
-                        kernel::load(b, int_const(b_slot), 8)));
-  }
   static Expr element(const Buffer& tile, int64_t slot) {
     return kernel::load(tile, int_const(slot), kChunk);
   }
@@ -148,58 +124,28 @@ class Builder {
   // The warps that share keys meet.
   void meet(LoopWriter& w) const { s_.warps_m == 1 ? together(w) : w.emit(kernel::barrier()); }
 
-  // ---- Copies: rows first.. of a global matrix through registers into workgroup memory. Rows beyond the
-  // last one are that one again: their scores are masked, their outputs not stored.
+  // ---- Copies of rows. Rows beyond the last one are that one again: their scores are masked, their outputs
+  // not stored.
 
-  struct Copy {
-    Buffer next, from;
-    RowOf row_of;
-    int64_t rows, width, pitch;
-    int threads;
-    Expr thread;
+  struct Copy : RowCopy {
     Dim extent;
     bool whole;  // all rows exist
   };
-  Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
-               int64_t pitch, const Dim& extent, int threads, const Expr& thread, int64_t granule) const {
-    const int64_t count = (rows * width / kChunk + threads - 1) / threads;
-    const Buffer next =
-        kernel::make_buffer(name, kWords, Scope::kRegister, kernel::Access::kReadWrite, count);
-    return {next,  from,    row_of, rows,   width,
-            pitch, threads, thread, extent, extent.is_const() && extent.value() % granule == 0};
-  }
-
-  template <typename Do>
-  void each_chunk(LoopWriter& w, const Copy& c, const Do& act) {
-    const int64_t chunks = c.width / kChunk, total = c.rows * chunks;
-    for (int64_t i = 0; i < c.next->size; ++i) {
-      const Expr q = plus(c.thread, int_const(i * c.threads));
-      const auto one = [&] { act(i, div(q, chunks), rem(q, chunks)); };
-      if ((i + 1) * c.threads > total) {
-        w.when(less(q, int_const(total)), one);
-      } else {
-        one();
-      }
-    }
+  static Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
+                      int64_t pitch, const Dim& extent, int threads, const Expr& thread, int64_t granule) {
+    return {RowCopy(name, from, row_of, rows, width, pitch, threads, thread), extent,
+            extent.is_const() && extent.value() % granule == 0};
   }
 
   void fetch(LoopWriter& w, const Copy& c, const Expr& first) {
-    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
+    c.each_chunk(w, [&](int64_t i, const Expr& row, const Expr& chunk) {
       Expr source = plus(first, row);
       if (!c.whole) source = kernel::min(source, kernel::sub(params_.expr(c.extent), int_const(1)));
       const Expr at = plus(c.row_of(w.let("source", source)), times(chunk, kChunk));
-      w.emit(kernel::store(
-          c.next, int_const(i),
-          kernel::bitcast(kernel::load(c.from, times(div(at, kChunk), kChunk), kChunk), kWords)));
+      w.emit(kernel::store(c.next, int_const(i), c.words(at)));
     });
   }
-
-  void put(LoopWriter& w, const Copy& c, const Expr& base) {
-    each_chunk(w, c, [&](int64_t i, const Expr& row, const Expr& chunk) {
-      const Expr value = kernel::bitcast(kernel::load(c.next, int_const(i), 4), {o_.dtype, kChunk});
-      w.store(stage_, plus(base, plus(times(row, c.pitch), times(chunk, kChunk))), value);
-    });
-  }
+  void put(LoopWriter& w, const Copy& c, const Expr& base) { c.put(w, stage_, base); }
 
   // ---- Keys
 
@@ -266,7 +212,7 @@ class Builder {
     const Buffer b = tiles("k_tile", o_.dtype, key_tiles_);
     w.emit(kernel::alloc(score_));
     w.emit(kernel::alloc(b));
-    fill(w, score_);
+    clear(w, score_);
     for (int step = 0; step < steps_; ++step) {
       for (int j = 0; j < key_tiles_; ++j)
         move(w, TileOp::kLoadColumns, b, j, stage_,

@@ -1,0 +1,87 @@
+// Kernels of matrix tiles, in short words: tiles in registers, their moves and products, and rows of a global
+// matrix that come through registers into workgroup memory.
+#pragma once
+
+#include <functional>
+
+#include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/loop_writer.h"
+
+namespace tern::lower::gpu {
+
+inline constexpr kernel::VType kChunkWords{DType::kU32, 4};  // a chunk as it is copied
+
+inline kernel::Buffer tiles(const char* name, DType dtype, int64_t count) {
+  return kernel::make_buffer(name, {dtype, 8}, kernel::Scope::kRegister, kernel::Access::kReadWrite, count);
+}
+inline kernel::Buffer workgroup(const char* name, DType dtype, int64_t size) {
+  return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+}
+inline void clear(LoopWriter& w, const kernel::Buffer& sums) {
+  for (int64_t i = 0; i < sums->size; ++i)
+    w.emit(kernel::tile(kernel::TileOp::kFill, sums, kernel::int_const(i), kernel::float_const(0.0)));
+}
+inline void move(LoopWriter& w, kernel::TileOp op, const kernel::Buffer& tile, int64_t slot,
+                 const kernel::Buffer& memory, const kernel::Expr& first, int64_t pitch) {
+  w.emit(
+      kernel::tile(op, tile, kernel::int_const(slot), kernel::load(memory, first), kernel::int_const(pitch)));
+}
+inline void multiply(LoopWriter& w, const kernel::Buffer& sums, int64_t slot, const kernel::Buffer& a,
+                     int64_t a_slot, const kernel::Buffer& b, int64_t b_slot) {
+  w.emit(kernel::tile(kernel::TileOp::kMultiply, sums, kernel::int_const(slot),
+                      kernel::load(a, kernel::int_const(a_slot), 8),
+                      kernel::load(b, kernel::int_const(b_slot), 8)));
+}
+
+// Rows of a matrix in chunks, shared out over `threads` threads.
+struct RowCopy {
+  RowCopy(const char* name, const kernel::Buffer& matrix,
+          std::function<kernel::Expr(const kernel::Expr&)> place, int64_t row_count, int64_t row_width,
+          int64_t row_pitch, int thread_count, kernel::Expr own_thread)
+      : next(kernel::make_buffer(name, kChunkWords, kernel::Scope::kRegister, kernel::Access::kReadWrite,
+                                 (row_count * row_width / kChunk + thread_count - 1) / thread_count)),
+        from(matrix),
+        row_of(std::move(place)),
+        rows(row_count),
+        width(row_width),
+        pitch(row_pitch),
+        threads(thread_count),
+        thread(std::move(own_thread)) {}
+
+  // act(i, row, chunk) for the thread's i-th chunk.
+  template <typename Act>
+  void each_chunk(LoopWriter& w, const Act& act) const {
+    const int64_t chunks = width / kChunk, total = rows * chunks;
+    for (int64_t i = 0; i < next->size; ++i) {
+      const kernel::Expr q = plus(thread, kernel::int_const(i * threads));
+      const auto one = [&] { act(i, div(q, chunks), rem(q, chunks)); };
+      if ((i + 1) * threads > total) {
+        w.when(less(q, kernel::int_const(total)), one);
+      } else {
+        one();
+      }
+    }
+  }
+  // The chunk that holds element `at` of the matrix.
+  kernel::Expr words(const kernel::Expr& at) const {
+    return kernel::bitcast(kernel::load(from, times(div(at, kChunk), kChunk), kChunk), kChunkWords);
+  }
+  // What was fetched, to `to` from `base` on.
+  void put(LoopWriter& w, const kernel::Buffer& to, const kernel::Expr& base) const {
+    each_chunk(w, [&](int64_t i, const kernel::Expr& row, const kernel::Expr& chunk) {
+      const kernel::Expr value =
+          kernel::bitcast(kernel::load(next, kernel::int_const(i), 4), {to->type.dtype, kChunk});
+      const kernel::Expr place = plus(times(row, pitch), times(chunk, kChunk));
+      w.store(to, base ? plus(base, place) : place, value);
+    });
+  }
+
+  kernel::Buffer next, from;  // `next`: the thread's chunks in registers
+  std::function<kernel::Expr(const kernel::Expr&)> row_of;
+  int64_t rows, width, pitch;
+  int threads;
+  kernel::Expr thread;
+};
+
+}  // namespace tern::lower::gpu
