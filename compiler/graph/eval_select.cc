@@ -175,15 +175,19 @@ Result<Tensors> nms(const EvalNode& e) {
   const bool has_floor = e.in.size() > 4;
   const float floor = has_floor ? static_cast<float>(e.in[4]->float_at(0)) : 0;
   const bool center = e.node.bool_attr("center_point_box");
+  const Ordering order(scores);
   std::vector<int64_t> out;
   for (int64_t b = 0; b < batches; ++b) {
     for (int64_t c = 0; c < classes; ++c) {
-      const float* row = scores.as<float>() + (b * classes + c) * n;
+      const int64_t first = (b * classes + c) * n;
+      const float* row = scores.as<float>() + first;
       std::vector<int64_t> ranked;
       for (int64_t i = 0; i < n; ++i)
         if (!has_floor || row[i] > floor) ranked.push_back(i);
-      std::sort(ranked.begin(), ranked.end(),
-                [&](int64_t i, int64_t j) { return row[i] != row[j] ? row[i] > row[j] : i < j; });
+      std::sort(ranked.begin(), ranked.end(), [&](int64_t i, int64_t j) {
+        if (order.less(first + j, first + i)) return true;
+        return !order.less(first + i, first + j) && i < j;
+      });
       std::vector<Box> kept;
       for (const int64_t i : ranked) {
         if (static_cast<int64_t>(kept.size()) >= limit) break;

@@ -730,6 +730,37 @@ TEST_CASE("data-dependent sizes") {
                   {5}});
 }
 
+TEST_CASE("suppression without a least score keeps boxes of scores without bounds") {
+  for (const char* least : {"", ", %least"}) {
+    check_lowering({fmt::format(R"(
+  symbol u0: element %count[0], upper 6
+  input %unused: f32[6] as "x"
+  %boxes = constant f32[1,6,4] {{0, 0, 1, 1, 0, 0.1, 1, 1.1, 0, 10, 1, 11, 0, 20, 1, 21, 0, 30, 1, 31, 0, 30, 1, 31}}
+  %scores = constant f32[1,1,6] {{0.5, 0.75, -inf, -1e30, -inf, inf}}
+  %most = constant i64[] {{6}}
+  %overlap = constant f32[] {{0.5}}
+  %least = constant f32[] {{-1e38}}
+  %y, %count = nms(%boxes, %scores, %most, %overlap{}) <center_point_box=false> : i64[u0,3], i64[]
+  output %y as "y")",
+                                least)});
+  }
+}
+
+TEST_CASE("NaN are one of the values of unique") {
+  for (const char* sorted : {"true", "false"}) {
+    check_lowering({fmt::format(R"(
+  symbol u0: element %n[0], upper 7
+  input %unused: f32[7] as "x"
+  %x = constant f32[7] {{nan, 2, -0, nan, 0, inf, nan}}
+  %y, %f, %v, %c, %n = unique(%x) <sorted={}> : f32[u0], i64[u0], i64[7], i64[u0], i64[]
+  output %y as "y"
+  output %f as "f"
+  output %v as "v"
+  output %c as "c")",
+                                sorted)});
+  }
+}
+
 TEST_CASE("many elements: vectors and several elements a thread on GPUs") {
   const Target cuda{Arch::kCuda, {Level::kCudaSm80}};
   check_lowering_for({R"(

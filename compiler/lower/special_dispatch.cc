@@ -103,6 +103,17 @@ void place_dense(BlockLowering& block, const Value* v) {
   context.set_place(v, block.allocate(v));
 }
 
+int nms_thresholds(const Node& node, BlockLowering& block) {
+  const auto count = static_cast<int>(node.operands.size()) - 3;
+  const int thresholds = block.context().add_temporary("nms thresholds", DType::kF32, count);
+  for (int i = 0; i < count; ++i) {
+    Place place = dense_place(thresholds, Layout::dense(0), {});
+    place.offset = i;
+    block.copy_to(node.operand(3 + i), place, FusionReason::kCopyTarget);
+  }
+  return thresholds;
+}
+
 Dim range_product(const Shape& shape, size_t begin, size_t end) {
   Dim out = 1;
   for (size_t d = begin; d < end; ++d) out = out * shape[d];

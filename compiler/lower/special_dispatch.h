@@ -45,6 +45,8 @@ void place_dense(BlockLowering& block, const graph::Value* v);
 Place bounded_place(BlockLowering& block, const graph::Value* v, const Dim& elements);
 // Binds now the symbols that result `r` gives: later results' sizes depend on them.
 void read_count(graph::Node& node, int r, BlockLowering& block);
+// nms's thresholds side by side in memory: overlap and, if the node has one, the least score.
+int nms_thresholds(const graph::Node& node, BlockLowering& block);
 Dim range_product(const Shape& shape, size_t begin, size_t end);
 
 }  // namespace tern::lower

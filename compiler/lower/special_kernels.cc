@@ -169,6 +169,18 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
   return out;
 }
 
+namespace {
+
+// NaN differs from numbers only.
+Expr differ(LoopWriter& w, const Expr& a, const Expr& b) {
+  const Expr x = w.let("before", a), y = w.let("here", b);
+  if (!is_float(x->type.dtype)) return w.ne(x, y);
+  const auto nan = [](const Expr& e) { return kernel::op(ScalarOp::kIsNan, {e}); };
+  return w.both(w.ne(x, y), kernel::op(ScalarOp::kNot, {w.both(nan(x), nan(y))}));
+}
+
+}  // namespace
+
 SpecialKernel unique_kernel(DType dtype, Dim n_dim, bool sorted, const SpecialMachine& machine,
                             kernel::ParamTable& params) {
   SpecialKernel out;
@@ -191,7 +203,7 @@ SpecialKernel unique_kernel(DType dtype, Dim n_dim, bool sorted, const SpecialMa
     const Expr p = w.let("p", sort.position(order, j));
     const kernel::Var is_new = w.declare("is_new", w.eq(j, w.i(0)));
     w.when(w.lt(w.i(0), j),
-           [&] { w.set(is_new, w.ne(at(sort.position(order, kernel::sub(j, w.i(1)))), at(p))); });
+           [&] { w.set(is_new, differ(w, at(sort.position(order, kernel::sub(j, w.i(1)))), at(p))); });
     w.when(w.get(is_new), [&] {
       w.store(first, w.get(groups), p);
       w.store(counts, w.get(groups), w.i(0));
@@ -337,7 +349,7 @@ class KeptBoxes {
 
 }  // namespace
 
-SpecialKernel nms_kernel(Dim batches, Dim classes_dim, Dim n_dim, bool center_point_box,
+SpecialKernel nms_kernel(Dim batches, Dim classes_dim, Dim n_dim, const NmsForm& form,
                          const SpecialMachine& machine, kernel::ParamTable& params) {
   SpecialKernel out;
   const Buffer boxes = global("boxes", DType::kF32, Access::kRead),
@@ -353,7 +365,7 @@ SpecialKernel nms_kernel(Dim batches, Dim classes_dim, Dim n_dim, bool center_po
   const Expr n = params.expr(n_dim), classes = params.expr(classes_dim);
   const Expr limit = w.let("limit", w.load(limits, w.i(0)));
   const Expr iou = w.let("iou", w.load(thresholds, w.i(0))),
-             least = w.let("least", w.load(thresholds, w.i(1)));
+             least = form.has_least_score ? w.let("least", w.load(thresholds, w.i(1))) : nullptr;
   KeptBoxes kept(w, planes, n, machine.lanes);
   const kernel::Var total = w.declare("total", w.i(0));
   w.loop("b", params.expr(batches), [&](Expr b) {
@@ -362,19 +374,23 @@ SpecialKernel nms_kernel(Dim batches, Dim classes_dim, Dim n_dim, bool center_po
       const Expr score0 = w.let("score0", kernel::mul(kernel::add(kernel::mul(b, classes), c), n));
       const auto at = [&](Expr p) { return w.load(scores, kernel::add(score0, p)); };
       PositionSort sort(w, DType::kF32, true, machine.keys, work, w.i(0), at);
-      const kernel::Var found = w.declare("found", w.i(0)), number = w.declare("number", w.i(0));
-      w.loop("p", n, [&](Expr p) {
-        w.when(w.lt(least, at(p)), [&] {
-          sort.put(w.get(found), p);
-          w.bump(found);
+      const kernel::Var found = w.declare("found", least ? w.i(0) : n), number = w.declare("number", w.i(0));
+      if (least) {
+        w.loop("p", n, [&](Expr p) {
+          w.when(w.lt(least, at(p)), [&] {
+            sort.put(w.get(found), p);
+            w.bump(found);
+          });
         });
-      });
+      } else {
+        sort.put_all(n);
+      }
       const Expr candidates = w.let("candidates", w.get(found));
       const Expr order = sort.run(candidates);
       const kernel::Var j = w.declare("j", w.i(0));
       w.while_loop(w.both(w.lt(w.get(j), candidates), w.lt(w.get(number), limit)), [&] {
         const Expr p = w.let("p", sort.position(order, w.get(j)));
-        const Corners box = corners(w, boxes, box0, p, center_point_box);
+        const Corners box = corners(w, boxes, box0, p, form.center_point_box);
         const Expr mine = area(w, box);
         const kernel::Var keep = w.declare("keep", w.lt(w.get(number), limit));
         kept.compare(w.get(number), box, mine, iou, keep);

@@ -55,16 +55,19 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
                                 kernel::ParamTable& params);
 
 // input [n] -> values [n], first indices, inverse, counts (i64) [n], number (i64, one element), workspace
-// (i64) [2 * n].
+// (i64) [2 * n]. NaN are one value, the last one.
 SpecialKernel unique_kernel(DType dtype, Dim n, bool sorted, const SpecialMachine& machine,
                             kernel::ParamTable& params);
 
 // ONNX NonMaxSuppression: boxes f32 [batches, n, 4], scores f32 [batches, classes, n], limits i64 [1]
-// (max_output, per class), thresholds f32 [2] (iou, score) -> selected i64 [bound, 3], count (i64), workspace
-// (i64) [2 * n], kept boxes f32 [5 * n]. Sorts only what passes the score; a candidate meets vectors of
-// kept boxes.
-SpecialKernel nms_kernel(Dim batches, Dim classes, Dim n, bool center_point_box,
-                         const SpecialMachine& machine, kernel::ParamTable& params);
+// (max_output, per class), thresholds f32 [2] (overlap, least score) -> selected i64 [bound, 3], count (i64),
+// workspace (i64) [2 * n], kept boxes f32 [5 * n]. Sorts only what is above the least score, or everything
+// where there is none; a candidate meets vectors of kept boxes.
+struct NmsForm {
+  bool center_point_box = false, has_least_score = true;
+};
+SpecialKernel nms_kernel(Dim batches, Dim classes, Dim n, const NmsForm& form, const SpecialMachine& machine,
+                         kernel::ParamTable& params);
 
 // Turns a SpecialKernel into a named kernel.
 kernel::Kernel finish_special(std::string name, SpecialKernel special, const kernel::ParamTable& params);

@@ -123,7 +123,7 @@ TEST_CASE("non-maximum suppression keeps the best of overlapping boxes") {
       std::vector<int64_t> limits = {limit}, selected(scores.size() * 3), count(1), work(scores.size() * 2);
       std::vector<float> kept(scores.size() * 5);
       kernel::ParamTable params;
-      CHECK(run(nms_kernel(1, 1, n, false, {lanes, lanes > 1}, params), params,
+      CHECK(run(nms_kernel(1, 1, n, NmsForm{}, {lanes, lanes > 1}, params), params,
                 {bytes(boxes), bytes(scores), bytes(limits), bytes(thresholds), bytes(selected), bytes(count),
                  bytes(work), bytes(kept)}) == 0);
       std::vector<int64_t> order = {3, 0, 5};

@@ -94,13 +94,7 @@ void lower_unique(Node& node, BlockLowering& block) {
 void lower_nms(Node& node, BlockLowering& block) {
   LoweringContext& context = block.context();
   const Shape& scores = node.operand(1)->type.shape;
-  // Both thresholds side by side.
-  const int thresholds = context.add_temporary("nms thresholds", DType::kF32, 2);
-  for (int i = 0; i < 2; ++i) {
-    Place place = dense_place(thresholds, Layout::dense(0), {});
-    place.offset = i;
-    block.copy_to(node.operand(3 + i), place, FusionReason::kCopyTarget);
-  }
+  const int thresholds = nms_thresholds(node, block);
   SpecialDispatch d(block, node);
   d.bind_input(node.operand(0));
   d.bind_input(node.operand(1));
@@ -115,8 +109,8 @@ void lower_nms(Node& node, BlockLowering& block) {
   d.bind(context.add_temporary("nms workspace", DType::kI64, scores[2] * 2), kernel::Access::kReadWrite);
   d.bind(context.add_temporary("nms boxes", DType::kF32, scores[2] * 5), kernel::Access::kReadWrite);
   d.finish("nms", [&](const SpecialMachine& machine) {
-    return nms_kernel(scores[0], scores[1], scores[2], node.bool_attr("center_point_box"), machine,
-                      d.params());
+    return nms_kernel(scores[0], scores[1], scores[2],
+                      {node.bool_attr("center_point_box"), node.operands.size() > 4}, machine, d.params());
   });
 }
 
@@ -125,7 +119,7 @@ void lower_nms(Node& node, BlockLowering& block) {
 bool lower_special(Node& node, BlockLowering& block) {
   const bool known = node.kind == OpKind::kTopK || node.kind == OpKind::kScatterElements ||
                      node.kind == OpKind::kScatterNd || node.kind == OpKind::kNonZero ||
-                     node.kind == OpKind::kUnique || (node.kind == OpKind::kNms && node.operands.size() == 5);
+                     node.kind == OpKind::kUnique || (node.kind == OpKind::kNms && node.operands.size() > 3);
   if (!known) return false;
   if (!block.context().diagnostics().ok()) return true;
   const bool gpu = is_gpu(block.context().target().arch);

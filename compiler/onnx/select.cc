@@ -99,11 +99,26 @@ void import_nms(Op& op) {
   auto scalar_input = [&](int i, DType type, double otherwise) {
     return op.has(i) ? b.reshape(b.cast(op.tensor(i), type), {}) : b.scalar(type, otherwise);
   };
-  graph::Node* node =
-      b.emit_node(OpKind::kNms,
-                  {op.tensor(0), op.tensor(1), scalar_input(2, DType::kI64, 0),
-                   scalar_input(3, DType::kF32, 0), scalar_input(4, DType::kF32, -3.4028234663852886e38)},
-                  {{"center_point_box", op.i("center_point_box", 0) != 0}});
+  Value *boxes = op.tensor(0), *scores = op.tensor(1);
+  if (boxes->type.rank() == 3 && scores->type.rank() == 3) {
+    const auto make_equal = [&](int box_axis, int score_axis) {
+      const Dim &one = boxes->type.shape[static_cast<size_t>(box_axis)],
+                &other = scores->type.shape[static_cast<size_t>(score_axis)];
+      if (one.is_const()) {
+        scores = b.adapt(scores, score_axis, one);
+      } else {
+        boxes = b.adapt(boxes, box_axis, other);
+      }
+    };
+    make_equal(0, 0);
+    make_equal(1, 2);
+    boxes = b.adapt(boxes, 2, Dim(4));
+  }
+  std::vector<Value*> operands = {boxes, scores, scalar_input(2, DType::kI64, 0),
+                                  scalar_input(3, DType::kF32, 0)};
+  if (op.has(4)) operands.push_back(scalar_input(4, DType::kF32, 0));
+  graph::Node* node = b.emit_node(OpKind::kNms, std::move(operands),
+                                  {{"center_point_box", op.i("center_point_box", 0) != 0}});
   op.output(0, node->result(0));
 }
 

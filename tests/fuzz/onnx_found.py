@@ -259,6 +259,31 @@ def labels_of_keys_given_twice(g):
     g.node("LabelEncoder", [x], keys_floats=[nan, 1.0, nan, 0.0, 1.0], values_floats=[1.0, 2.0, 3.0, 4.0, 5.0], **ml)
 
 
+# -- what chooses elements
+
+
+@case()
+def suppression_of_boxes(g):
+    """Without a least score the boxes of every score are candidates."""
+    for least in ((), (-0.5,)):
+        y, x = g.array([2, 40], "f4", 0, 9), g.array([2, 40], "f4", 0, 9)
+        boxes, scores = g.given([2, 40, 4]), g.given([2, 3, "N"], {"N": 40})
+        g.values[boxes] = np.stack([y, x, y + 2, x + 3], -1).astype(np.float32)
+        g.values[scores][:, :2, ::3] = -np.inf
+        g.values[scores][:, 1, ::7] = -3.4e38
+        most, overlap = g.constant(np.asarray([33], np.int64)), g.constant(np.asarray([0.4], np.float32))
+        g.node("NonMaxSuppression", [boxes, scores, most, overlap, *(g.constant(np.asarray([v], np.float32)) for v in least)])
+
+
+@case()
+def groups_of_equal_elements(g):
+    for dtype in ("f4", "i8", "i1", "f8"):
+        for ordered in (0, 1):
+            x = g.given([7, "N"], {"N": 31}, dtype)
+            g.values[x] = np.round(g.values[x])
+            g.node("Unique", [x], outputs=4, sorted=ordered)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")

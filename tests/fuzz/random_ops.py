@@ -194,6 +194,19 @@ def data_dependent(g):
         g.node(op, [x, g.operand([g.get(x).shape[axis]], "?", constant=0.3)], axis=axis)
 
 
+@step(0.3)
+def suppression(g):
+    b, n, c = g.of(1, 1, 2), int(g.of(1, 5, 33, 150)), g.of(1, 1, 3)
+    y, x = g.array([b, n], low=0, high=9), g.array([b, n], low=0, high=9)
+    corners = np.stack([y, x, y + g.array([b, n], low=0, high=4), x + g.array([b, n], low=0, high=4)], -1)
+    scores = g.array([b, c, n])
+    if g.chance(0.3):
+        scores[g.array([b, c, n]) > 1.5] = -np.inf
+    limits = [g.ints(int(g.of(0, 1, 7, 1000))), g.constant(g.array([1], low=0.125, high=0.875)), g.constant(g.array([1], low=-0.5, high=0.5))]
+    limits = limits[: g.of(1, 2, 3)]
+    g.node("NonMaxSuppression", [g.input(corners.astype("f4")), g.input(scores), *limits], center_point_box=g.of(0, 1))
+
+
 @step(1.5)
 def normalise(g):
     op = g.of("LayerNormalization", "InstanceNormalization", "BatchNormalization", "GroupNormalization", "LpNormalization", "MeanVarianceNormalization", "LRN")

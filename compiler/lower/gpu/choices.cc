@@ -76,13 +76,8 @@ bool lower_nms(Node& node, BlockLowering& block) {
   LoweringContext& context = block.context();
   const Shape& shape = node.operand(1)->type.shape;
   const Dim rows = shape[0] * shape[1], n = shape[2];
-  // Both thresholds side by side.
-  const int thresholds = context.add_temporary("nms thresholds", DType::kF32, 2);
-  for (int i = 0; i < 2; ++i) {
-    Place place = dense_place(thresholds, Layout::dense(0), {});
-    place.offset = i;
-    block.copy_to(node.operand(3 + i), place, FusionReason::kCopyTarget);
-  }
+  const int thresholds = nms_thresholds(node, block);
+  const bool has_least_score = node.operands.size() > 4;
   const int order = context.add_temporary("nms order", DType::kI32, rows * n),
             candidates = context.add_temporary("nms candidates", DType::kI32, rows),
             kept = context.add_temporary("nms kept", DType::kI32, rows * n),
@@ -95,7 +90,8 @@ bool lower_nms(Node& node, BlockLowering& block) {
     s.bindings = {scores, limits};
     s.element = [=, &params](LoopWriter& w, const Expr& row, const Expr& p) -> SortSource::Element {
       const Expr score = w.let("score", w.load(scores, plus(kernel::mul(row, params.expr(n)), p)));
-      return {order_key(w, score, true), w.lt(w.load(limits, w.i(1)), score), nullptr};
+      return {order_key(w, score, true), has_least_score ? w.lt(w.load(limits, w.i(1)), score) : nullptr,
+              nullptr};
     };
     return s;
   };
