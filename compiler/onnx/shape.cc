@@ -23,28 +23,52 @@ void import_size(Op& op) {
   op.output(0, op.b.dim(product(op.tensor(0)->type.shape)));
 }
 
-// Zeros and minus ones resolved at run time, for a shape that is a model input.
+// Zeros and minus ones resolved at run time, for a shape whose elements are not all known. A minus one that
+// is known stays: the others may be none.
 Value* resolve_at_run_time(Emit& b, Value* shape, const Shape& from, bool allow_zero) {
   int64_t rank = shape->type.shape[0].value();
+  const Contents* contents = b.knowledge().find(shape);
+  const bool inferred_known =
+      contents && std::any_of(contents->begin(), contents->end(),
+                              [](const Element& e) { return e.is_dim() && e.number.is_const(-1); });
   Value* sizes = as_i64(b, shape);
   if (!allow_zero) {
     Shape copied(from.begin(), from.begin() + std::min<int64_t>(rank, static_cast<int64_t>(from.size())));
     copied.resize(static_cast<size_t>(rank), Dim(0));
     sizes = b.select(b.compare(ScalarOp::kEq, sizes, 0.0), b.from_dims(copied, {Dim(rank)}), sizes);
   }
+  if (inferred_known) return sizes;
   Value* inferred = b.compare(ScalarOp::kEq, sizes, -1.0);
   Value* others = b.reduce(ScalarOp::kMul, b.select(inferred, b.i64(1), sizes), {0});
-  return b.select(inferred, b.div(b.dim(product(from)), others), sizes);
+  return b.select(inferred, b.div(b.dim(product(from)), b.max(others, b.i64(1))), sizes);
+}
+
+// The reshapes by one shape of operands of one shape have the same sizes, as expressions too.
+Value* resolved_once(Emit& b, Value* shape, const Shape& from, bool allow_zero) {
+  Value*& resolved =
+      b.knowledge().resolved({&b.block(), shape, fmt::format("{} {}", shape_text(from), allow_zero)});
+  if (!resolved) resolved = resolve_at_run_time(b, shape, from, allow_zero);
+  return resolved;
+}
+
+// The size that has minus one.
+Dim inferred_size(Emit& b, const Value& x, const Shape& others) {
+  Dim size = divide_products(x.type.shape, others);
+  const Dim count = product(others);
+  if (!decide(b.graph(), ScalarOp::kNe, count, Dim(0)).value_or(false) && size.op() == Dim::Op::kFloorDiv)
+    b.require(ScalarOp::kNe, size.args()[1], Dim(0),
+              fmt::format("The size that the shape leaves out (-1) is the number of elements of a {} divided "
+                          "by the other sizes ({}), one of which is 0.",
+                          x.type.text(), shape_text(others)));
+  return size;
 }
 
 Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
   if (shape->type.rank() != 1 || !shape->type.shape[0].is_const())
     fail("The shape ({}) must be a list whose length is known.", shape->type.text());
   auto known = op.b.known_dims(shape);
-  bool from_input = !known && shape->def == nullptr;
   std::vector<Dim> target =
-      known ? *known
-            : op.sizes(from_input ? resolve_at_run_time(op.b, shape, x->type.shape, allow_zero) : shape, 0);
+      known ? *known : op.sizes(resolved_once(op.b, shape, x->type.shape, allow_zero), 0);
   int inferred = -1;
   Shape others;
   for (size_t i = 0; i < target.size(); ++i) {
@@ -62,7 +86,7 @@ Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
     if (d.is_const() && d.value() < 0) fail("The shape's element {} ({}) is negative.", i, d.value());
     others.push_back(d);
   }
-  if (inferred >= 0) target[static_cast<size_t>(inferred)] = divide_products(x->type.shape, others);
+  if (inferred >= 0) target[static_cast<size_t>(inferred)] = inferred_size(op.b, *x, others);
   return target;
 }
 
@@ -140,6 +164,28 @@ std::vector<Dim> expand_target(Op& op, Value* shape) {
   return {stated->begin(), stated->end()};
 }
 
+// x with axis `axis` expanded to a size that is 1, the axis's, or, if the axis has one element, any other:
+// which of these is known at run time alone.
+Value* expand_axis(Emit& b, Value* x, int64_t axis, const Dim& wanted) {
+  const Dim have = x->type.shape[static_cast<size_t>(axis)];
+  const auto is_one = [&](const Dim& d) { return decide(b.graph(), ScalarOp::kEq, d, Dim(1)); };
+  const auto equal = [&](const Dim& p, const Dim& q) { return b.compare(ScalarOp::kEq, b.dim(p), b.dim(q)); };
+  Value* fits = equal(wanted, have);
+  if (is_one(wanted).value_or(true)) fits = b.map(ScalarOp::kOr, {fits, equal(wanted, Dim(1))});
+  const bool may_repeat = is_one(have).value_or(true);
+  if (may_repeat) fits = b.map(ScalarOp::kOr, {fits, equal(have, Dim(1))});
+  b.check(fits,
+          fmt::format("An axis ({}) is expanded to {}, but neither of these sizes is 1 and they differ.",
+                      have.text(), wanted.text()));
+  if (!may_repeat) return x;
+  // One of both is 1, or they are equal.
+  const Dim size = is_one(wanted).value_or(true)
+                       ? b.min_dim(have, Dim(1)) * b.min_dim(wanted, Dim(1)) * b.max_dim(have, wanted)
+                       : wanted;
+  Value* last = b.dim(have - Dim(1));
+  return b.gather(x, b.min(b.iota({size}, 0, DType::kI64), last), axis);
+}
+
 void import_expand(Op& op) {
   Value* x = op.tensor(0);
   std::vector<Dim> target = expand_target(op, op.tensor(1));
@@ -148,16 +194,13 @@ void import_expand(Op& op) {
   for (size_t i = 0; i < x->type.shape.size(); ++i) {
     const Dim& from = x->type.shape[i];
     Dim& to = shape[shape.size() - x->type.shape.size() + i];
-    if (from.is_const(1) || (to.is_const() && !to.is_const(1))) continue;
-    // A 1 in the target keeps the operand's dimension; so does any other expression it must then equal.
-    if (!decide(op.b.graph(), ScalarOp::kEq, to, Dim(1)).value_or(false) && to != from) {
-      Value* wanted = op.b.dim(to);
-      Value* same = op.b.compare(ScalarOp::kEq, wanted, op.b.dim(from));
-      op.b.check(
-          op.b.map(ScalarOp::kOr, {same, op.b.compare(ScalarOp::kEq, wanted, 1.0)}),
-          fmt::format("An axis ({}) is neither 1 nor what it is expanded to ({}).", from.text(), to.text()));
+    if (from.is_const(1) || (from.is_const() && to.is_const() && !to.is_const(1))) continue;
+    if (decide(op.b.graph(), ScalarOp::kEq, to, Dim(1)).value_or(false)) {
+      to = from;
+    } else if (to != from) {
+      x = expand_axis(op.b, x, static_cast<int64_t>(i), to);
+      to = x->type.shape[i];
     }
-    to = from;
   }
   op.output(0, op.b.expand_to(x, shape));
 }

@@ -42,6 +42,18 @@ def followed(proto, op, inputs, output, constants):
     return proto
 
 
+def computed(proto, name, *more):
+    """The model with its input `name` computed from that, followed by these numbers."""
+    node = proto.graph.node[0]
+    nodes = [helper.make_node("Mul", [name, "one"], ["product"]), helper.make_node("Concat", ["product", "more"], ["computed"], axis=0)]
+    proto.graph.initializer.extend(numpy_helper.from_array(np.array(v, np.int64), n) for n, v in (("one", 1), ("more", more)))
+    node.input[list(node.input).index(name)] = "computed"
+    nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
+
+
 def rows(n, columns=3):
     return np.arange(n * columns, dtype=np.float32).reshape(n, columns)
 
@@ -103,8 +115,24 @@ CASES = {
     ),
     "expand": (
         model("Expand", {"x": (FLOAT, ["N", 1]), "p": (INT, [2])}, Y),
-        [({"x": rows(4, 1), "p": ints(a, b)}, said or [np.broadcast_to(rows(4, 1), (4, b))])
-         for a, b, said in ((4, 5, ""), (1, 5, ""), (3, 5, "neither 1 nor"), (0, 5, "neither 1 nor"), (4, 0, ""))],
+        [({"x": rows(n, 1), "p": ints(a, b)}, said or [np.broadcast_to(rows(n, 1), (a if n == 1 else n, b))])
+         for n, a, b, said in (
+             (4, 4, 5, ""), (4, 1, 5, ""), (4, 3, 5, "neither of these sizes is 1"), (4, 0, 5, "neither of these sizes is 1"), (4, 4, 0, ""), (1, 3, 5, ""),
+             (1, 0, 5, ""), (1, 1, 5, ""), (0, 0, 5, ""), (0, 1, 5, ""), (0, 2, 5, "neither of these sizes is 1"))],
+    ),
+    "expand_constant": (
+        model("Expand", {"x": (FLOAT, ["N", 1])}, Y, {"p": ints(4, 2)}),
+        [({"x": rows(n, 1)}, [np.broadcast_to(rows(n, 1), (4, 2))] if n in (1, 4) else "neither of these sizes is 1") for n in (4, 1, 3, 0)],
+    ),
+    "reshape_computed": (
+        computed(model("Reshape", X | {"p": (INT, [2])}, Y), "p"),
+        [({"x": rows(n), "p": ints(a, b)}, said or [rows(n).reshape(a or n, b or 3)])
+         for n, a, b, said in ((4, 6, 2, ""), (4, -1, 4, ""), (4, 0, -1, ""), (4, 0, 0, ""), (4, 5, 5, COUNTS), (4, -1, 5, COUNTS), (4, -2, -6, "less than 0"), (0, 0, 3, ""))],
+    ),
+    "reshape_by_a_number_and_the_rest": (
+        computed(model("Reshape", X | {"p": (INT, [1])}, Y), "p", -1),
+        [({"x": rows(n), "p": ints(a)}, said or [rows(n).reshape(a or n, -1)])
+         for n, a, said in ((4, 6, ""), (4, 0, ""), (4, 12, ""), (4, 5, COUNTS), (4, -1, "less than 0"), (0, 0, "one of which is 0"), (0, 1, ""))],
     ),
     "gather_elements": (
         model("GatherElements", X | {"i": (INT, ["K", "L"])}, Y, axis=0),
