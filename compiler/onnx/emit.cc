@@ -401,7 +401,8 @@ Value* Emit::adapt(Value* v, int64_t axis, Dim want) {
       check(compare(ScalarOp::kEq, dim(known), dim(wanted)),
             fmt::format(
                 "The dimensions {} and {} are equal in this model's operators (node '{}'), but not for these "
-                "input shapes.",
+                "input shapes; a size of 1 broadcasts only where it is known when the model is compiled "
+                "(--shape).",
                 known.text(), wanted.text(), source_ ? source_->node : ""));
       learn(known, wanted);
     }

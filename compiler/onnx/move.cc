@@ -49,6 +49,7 @@ SliceAxis slice_axis(Emit& b, Dim start, Dim end, int64_t step, const Dim& exten
   Dim distance = step > 0 ? end - start : start - end;
   Dim size = b.max_dim(ceildiv(distance, Dim(step > 0 ? step : -step)), Dim(0));
   if (step < 0 && !from_last) size = b.min_dim(size, extent);  // 0 is no position of an empty axis
+  if (step > 0 && decide(b.graph(), ScalarOp::kGe, start, extent).value_or(false)) size = Dim(0);
   if (size.is_const(0)) start = Dim(0);
   return {start, size};
 }

@@ -158,6 +158,14 @@ CASES = {
              (9, 0, 9, 0, FAR, ""), (9, 8, -10, 0, -FAR, ""), (0, -1, -10, 0, -1, ""), (9, 0, 9, 0, 0, "A step of the slice is 0"),
              (9, 0, 9, -2, 2, ""), (9, 0, 9, -3, 1, OUTSIDE), (9, 0, 9, 2, 1, OUTSIDE))],
     ),
+    "slice_to": (
+        model("Slice", X | {"e": (INT, [1])}, Y, {"s": ints(-1), "a": ints(0), "t": ints(-1)}, order=["x", "s", "e", "a", "t"]),
+        [({"x": rows(9), "e": ints(e)}, [rows(9)[:e:-1]]) for e in (-(2**63), 2**63 - 1, -1, 0, 3, -9, -10)],
+    ),
+    "slice_behind_the_end": (
+        model("Slice", X | {"e": (INT, [1])}, Y, {"s": ints(2**63 - 1), "a": ints(0)}, order=["x", "s", "e", "a"]),
+        [({"x": rows(9), "e": ints(e)}, [rows(0)]) for e in (-(2**63), 2**63 - 1, 3)],
+    ),
     "pad_edge": (
         model("Pad", X | {"p": (INT, [4])}, {"y": (FLOAT, ["M", 3])}, mode="edge"),
         [({"x": rows(n), "p": ints(low, 0, high, 0)}, said or [np.pad(rows(n)[max(-low, 0):], ((max(low, 0), high), (0, 0)), "edge")])
