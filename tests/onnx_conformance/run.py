@@ -170,6 +170,7 @@ def main():
     parser.add_argument("filters", nargs="*", metavar="FILTER")
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", help="passed to ternc")
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder of node tests, where the installed onnx has none (since 1.23)")
     parser.add_argument("--bless", action="store_true")
     parser.add_argument("--compile-only", action="store_true", help="right is what compiles; no device is needed")
     parser.add_argument("--reasons", action="store_true", help="print every failure with its whole text")
@@ -183,7 +184,7 @@ def main():
     compiler_hash = hashlib.sha256(tools.TERNC.read_bytes()).digest()
     table_path = HERE / f"expected_failures_{options.driver}.txt"
     table = read_table(table_path)
-    folders = sorted(f for f in DATA.iterdir() if f.is_dir() and (not options.filters or any(x == f.name or (x in f.name and not x.startswith("test_")) for x in options.filters)))
+    folders = sorted(f for f in options.data.iterdir() if f.is_dir() and (not options.filters or any(x == f.name or (x in f.name and not x.startswith("test_")) for x in options.filters)))
     start = time.time()
     with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         failures = dict(zip((f.name for f in folders), pool.map(lambda f: run_folder(f, options, compiler_hash), folders)))
