@@ -90,6 +90,7 @@ class MainRoutine {
   RoutineWriter writer_;
   DimWriter dims_;
   std::vector<bool> reserved_;                                  // outputs that have memory on this path
+  std::vector<std::string> changing_;  // symbols that the loops around set: sizes of them are not final yet
   std::unordered_map<const Step*, CommandWriter::List> lists_;  // by the first step of the run
 
   // ---- Command lists
@@ -234,8 +235,10 @@ class MainRoutine {
   }
   void reserve_known_outputs() {
     for (size_t i = 0; i < lowered_.outputs.size(); ++i) {
-      if (dims_.known(lowered_.buffers[static_cast<size_t>(lowered_.outputs[i].buffer)].bytes))
-        reserve_output(i);
+      const Dim& bytes = lowered_.buffers[static_cast<size_t>(lowered_.outputs[i].buffer)].bytes;
+      const bool changes = std::any_of(changing_.begin(), changing_.end(),
+                                       [&](const std::string& name) { return uses_symbol(bytes, name); });
+      if (!changes && dims_.known(bytes)) reserve_output(i);
     }
   }
   void finish_outputs() {
@@ -411,14 +414,16 @@ class MainRoutine {
 
   Status loop(const lower::LoopStep& step) {
     hoist(step.body, false);
+    std::vector<std::string> changing;
+    collect_bound(step.body, plan_, changing);
+    if (!step.iteration_symbol.empty()) changing.push_back(step.iteration_symbol);
+    const size_t outer = changing_.size();
+    changing_.insert(changing_.end(), changing.begin(), changing.end());
     reserve_known_outputs();
     const bool counted = !step.trip_count.is_const(INT64_MAX);
     const uint32_t trips = counted ? dims_.value(step.trip_count) : 0;
     const uint32_t i = writer_.int_register();
     writer_.load_constant(i, 0);
-    std::vector<std::string> changing;
-    collect_bound(step.body, plan_, changing);
-    if (!step.iteration_symbol.empty()) changing.push_back(step.iteration_symbol);
     for (const std::string& name : changing) dims_.forget(name);
     Dim condition_at;  // computed once, before the loop, if no swap moves it
     if (step.condition >= 0) condition_at = slots_.place(step.condition, 0).offset;
@@ -446,6 +451,7 @@ class MainRoutine {
     writer_.emit_jump_to(top);
     for (uint32_t exit : exits) writer_.land(exit);
     dims_.restore(before);
+    changing_.resize(outer);
     reserved_ = reserved_before;
     if (!step.count_symbol.empty()) {
       writer_.emit(VmOp::op_move_i, dims_.symbol_register(step.count_symbol), i);

@@ -41,6 +41,35 @@ class Case(Graph):
     def chance(self, p):
         return p >= 0.5
 
+    def drawn_sizes(self):
+        return [3, 5, 8]
+
+
+# -- control flow
+
+
+@case(19)
+def loop_whose_carried_value_grows(g):
+    """As greedy decoding: the result's size is known when the loop is over, not before."""
+    for trips in (0, 3):
+        i, c, s = g.fresh(), g.fresh(), g.fresh()
+        x = g.given(["N", 8], {"N": 5})
+        w = g.operand([8, 8], constant=1)
+        g.values.update({i: np.asarray(0, np.int64), c: np.asarray(True), s: g.get(x)})
+
+        def body():
+            last = g.node("Gather", [s, g.ints(-1)], axis=0)
+            return [g.node("Identity", [c]), g.node("Concat", [s, g.node("Tanh", [g.node("MatMul", [last, w])])], axis=0)]
+
+        graph, _ = g.subgraph(body, lambda r: r, [i, c, s])
+        for v in (graph.input[2], graph.output[1]):
+            v.type.tensor_type.shape.dim[0].Clear()
+        for n in (i, c, s):
+            g.values.pop(n)
+        count = g.given([], dtype="i8")
+        g.values[count] = np.asarray(trips, np.int64)
+        g.node("Loop", [count, "", x], body=graph)
+
 
 # -- dimensions that an operator needs to be equal, of which one is a symbol
 
@@ -72,6 +101,15 @@ def recurrence_of_symbols(g):
 @case()
 def grid_of_symbols(g):
     g.node("GridSample", [g.given(["N", 3, 5, 6], {"N": 2}), g.given(["M", 4, 3, "D"], {"M": 2, "D": 2}, low=-1, high=1)])
+
+
+@case()
+def boxes_of_symbols(g):
+    sizes = {"B": 1, "N": 3, "M": 3, "D": 4, "A": 1}
+    for boxes, scores in ((["B", "N", "D"], [1, 2, "M"]), ([1, 3, 4], ["A", 2, "M"]), (["B", "N", "D"], ["A", 2, "M"])):
+        b = g.given(boxes, sizes)
+        g.values[b] = np.array([[[0, 0, 1, 1], [0, 0.125, 1, 1.125], [2, 2, 3, 3]]], "f4")
+        g.node("NonMaxSuppression", [b, g.given(scores, sizes, low=0, high=1), g.ints(3), g.constant(np.array([0.5], "f4")), g.constant(np.array([0.25], "f4"))])
 
 
 # -- operators

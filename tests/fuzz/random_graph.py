@@ -35,6 +35,7 @@ class Graph:
         self.rng, self.opset = rng, opset
         self.values, self.nodes, self.inputs, self.initializers, self.made = {}, [], [], [], 0
         self.symbols, self.constants = {}, set()
+        self.sizes = self.drawn_sizes()
 
     # -- chance
 
@@ -44,8 +45,14 @@ class Graph:
     def of(self, *items):
         return items[int(self.rng.integers(len(items)))]
 
+    def drawn_sizes(self):
+        """The sizes of this graph: few, so that they meet; each graph has others."""
+        few = self.rng.choice([1, 1, 2, 3, 4, 5, 7, 8, 9, 11, 13], 3)
+        any_of = self.rng.choice([2, 6, 10, 12, 15, 16, 17, 19, 24, 31, 32, 33, 37, 48, 63, 64, 65, 97, 127, 128, 129, 257], 3)
+        return [*few, *few, *any_of]
+
     def size(self):
-        return int(self.rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33], p=[0.14, 0.15, 0.15, 0.12, 0.1, 0.1, 0.08, 0.04, 0.04, 0.05, 0.03]))
+        return int(self.of(*self.sizes))
 
     def shape(self, rank=None, most=4000):
         rank = int(self.rng.integers(0, 5)) if rank is None else rank
@@ -155,26 +162,40 @@ class Graph:
         """Adds a node if ONNX Runtime runs it; its outputs' names."""
         names = [self.fresh() if keep is None or keep[i] else "" for i in range(outputs)]
         node = helper.make_node(op, inputs, names, domain=domain, **{k: v for k, v in attributes.items() if v is not None})
-        needed = self.outer_names(node)
-        graph = helper.make_graph(
-            [node], "one", [info(n, self.values[n]) for n in needed], [helper.make_empty_tensor_value_info(n) for n in names if n]
-        )
+        self.add([node], [n for n in names if n])
+        return names[0] if outputs == 1 else names
+
+    def together(self, first, then):
+        """Nodes whose values between are no tensors: `first` makes some by a function (op, inputs, attributes) -> name, `then` takes these
+        and makes the results."""
+        nodes = []
+
+        def make(op, inputs, **attributes):
+            nodes.append(helper.make_node(op, inputs, [self.fresh()], **attributes))
+            return nodes[-1].output[0]
+
+        names = then(make, *first(make))
+        self.add(nodes, names)
+        return names
+
+    def add(self, nodes, names):
+        """Adds nodes with these results if ONNX Runtime runs them."""
+        made = {o for n in nodes for o in n.output}
+        needed = list(dict.fromkeys(i for n in nodes for i in self.outer_names(n) if i not in made))
+        graph = helper.make_graph(nodes, "one", [info(n, self.values[n]) for n in needed], [helper.make_empty_tensor_value_info(n) for n in names])
         try:
             results = session(self.proto(graph).SerializeToString(), optimise=False).run(None, {n: self.values[n] for n in needed})
         except Exception as failure:
             raise Refused(str(failure)) from None
-        for name, result in zip([n for n in names if n], results):
-            result = np.asarray(result)
+        for result in map(np.asarray, results):
             if result.dtype not in ELEMENT or result.size > MOST:
                 raise Refused("too large")
             if result.dtype.kind == "f" and result.size:
                 finite = np.isfinite(result).all()
                 if not finite and not self.chance(0.02) or finite and np.abs(result).max() > 3e4 / (1 if result.dtype.itemsize > 2 else 30):
                     raise Refused("values out of range")
-        for name, result in zip([n for n in names if n], results):
-            self.values[name] = np.asarray(result)
-        self.nodes.append(node)
-        return names[0] if outputs == 1 else names
+        self.values.update(zip(names, map(np.asarray, results)))
+        self.nodes.extend(nodes)
 
     def subgraph(self, make, results, inputs=()):
         """What `make` adds, as a graph of its own with these results (a function of make's answer); inputs are names known already."""
@@ -203,6 +224,16 @@ class Graph:
     def proto(self, graph):
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.ml", 3)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR[self.opset])
+
+    def resized(self, inputs):
+        """Inputs as these, their symbols being other sizes."""
+        sizes = {s: int(self.of(1, 1, 2, 3, v, v + 1, max(v - 1, 1), 2 * v, self.size(), 0 if self.chance(0.1) else 5)) for s, v in self.symbols.items()}
+        dims = dict(self.inputs)
+        out = {}
+        for name, array in inputs.items():
+            shape = [sizes.get(d, d) for d in dims[name]]
+            out[name] = array if list(array.shape) == shape else np.resize(array, shape) if array.size else self.array(shape, array.dtype)
+        return out
 
     def model(self):
         """The model, and its inputs' values."""

@@ -148,7 +148,7 @@ def variadic(g):
 @step(3)
 def reduce(g):
     op = g.of("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare", "ReduceMean")
-    x = g.pick("f" if g.chance(0.8) else ["i4", "i8"])
+    x = g.pick("f" if g.chance(0.8) or op in ("ReduceLogSumExp", "ReduceL2", "ReduceMean") else ["i4", "i8"])  # a root or logarithm as an integer: the last bit decides
     axes = [a - g.get(x).ndim if g.chance(0.2) else a for a in some(g, range(g.get(x).ndim))] if g.get(x).ndim and g.chance(0.9) else None
     keep = g.of(0, 1)
     axes_input(g, op, x, axes, 13 if op == "ReduceSum" else 18, keepdims=keep, noop_with_empty_axes=1 if g.opset >= 18 and g.chance(0.1) else None)

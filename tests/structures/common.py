@@ -39,8 +39,9 @@ def settle(module, inputs):
     module.eval()
 
 
-def save(name, module, inputs, dyn=None, opset=17, dynamo=False, names=None, bn=True):
-    """Writes NAME.onnx and NAME.npz, its inputs. `dyn`: dynamic axes; `bn`: settle batch normalisation first."""
+def save(name, module, inputs, dyn=None, opset=17, dynamo=False, names=None, bn=True, more=()):
+    """Writes NAME.onnx and NAME.npz, its inputs. `dyn`: dynamic axes; `bn`: settle batch normalisation first; `more`: inputs of other
+    sizes (NAME.1.npz …)."""
     module.eval()
     if bn and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
         settle(module, inputs)
@@ -49,14 +50,13 @@ def save(name, module, inputs, dyn=None, opset=17, dynamo=False, names=None, bn=
     options = {"external_data": False, "verbose": False, "dynamic_shapes": dyn} if dynamo else {"dynamic_axes": dyn}
     with torch.no_grad():
         torch.onnx.export(module, inputs, path, dynamo=dynamo, input_names=names, opset_version=opset, **options)
-    flat = []
+    for number, each in enumerate([inputs, *more]):
+        write_inputs(name, number, dict(zip(names, flat(each))))
 
-    def walk(value):
-        if torch.is_tensor(value):
-            flat.append(value)
-        else:
-            for each in value:
-                walk(each)
 
-    walk(inputs)
-    np.savez(FOLDER / f"{name}.npz", **{n: v.numpy() for n, v in zip(names, flat)})
+def flat(value):
+    return [value.numpy()] if torch.is_tensor(value) else [array for each in value for array in flat(each)]
+
+
+def write_inputs(name, number, arrays):
+    np.savez(FOLDER / (f"{name}.{number}.npz" if number else f"{name}.npz"), **arrays)
