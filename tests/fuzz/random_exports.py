@@ -211,7 +211,7 @@ def quantised_layers(g):
     elif how == 1:
         y = g.node("Concat", [y, quantised(g, g.operand(g.get(y).shape, constant=0), kind)], axis=1)
     elif how == 2 and g.get(y).ndim == 4:
-        y = g.node(g.of("MaxPool", "AveragePool"), [y], kernel_shape=[2, 2], strides=[int(g.of(1, 2))] * 2)
+        y = g.node(g.of("MaxPool", "AveragePool"), [y], kernel_shape=[2, 2], pads=[1] * 4, strides=[int(g.of(1, 2))] * 2)
     elif how == 3:
         y = g.node(g.of("Softmax", "Sigmoid", "Relu"), [y])
     quantised(g, y, kind)

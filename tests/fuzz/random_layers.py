@@ -343,7 +343,7 @@ def signal(g):
         return
     n = int(g.of(1, 3, 5, 8, 16))
     if g.chance(0.5):
-        x = g.input(g.array([g.of(1, 2), n, g.of(1, 2)]))
+        x = g.input(g.array([g.of(1, 2), n, g.of(1, 2)]), symbols=False)  # real or complex is known
         if g.opset < 20:
             g.node("DFT", [x], axis=1, inverse=0, onesided=g.of(0, 1) if g.get(x).shape[2] == 1 else 0)
         else:
