@@ -5,53 +5,19 @@ two-layer decoder: prompt and a step with its cache.
     language.py [--filter TEXT] [--driver cpu] [--targets LIST]
 """
 
-import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 import numpy as np  # noqa: E402
-import onnx  # noqa: E402
-import onnxruntime  # noqa: E402
-import tern_tools as tools  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
-FLOAT = TensorProto.FLOAT
+import operator_cases  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+from operator_cases import FLOAT  # noqa: E402
 
 
-class Graph:
-    """Nodes, initialisers, inputs and outputs of a model under construction."""
-
-    def __init__(self, seed=0):
-        self.random = np.random.default_rng(seed)
-        self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
-
-    def constant(self, name, array):
-        self.initializers.append(numpy_helper.from_array(array, name))
-        return name
-
-    def normal(self, name, *shape, std=1.0):
-        return self.constant(name, (self.random.standard_normal(shape) * std).astype(np.float32))
-
-    def node(self, op, inputs, outputs, domain="com.microsoft", **attributes):
-        self.nodes.append(helper.make_node(op, inputs, outputs, domain=domain, **attributes))
-        return outputs[0]
-
-    def input(self, name, kind, shape):
-        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        return name
-
-    def output(self, name, shape, kind=FLOAT):
-        self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
-
-    def model(self):
-        graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.initializers)
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
-
+class Graph(operator_cases.Graph):
     def nbits(self, x, k, n, block, out, bits=4, zeros="none", bias=False):
         """MatMulNBits with random weights; zeros: none, packed or float."""
         blocks, name = -(-k // block), f"{out}.w"
@@ -228,48 +194,5 @@ CASES = {
 }
 
 
-def check(name, folder, args):
-    model, cases = CASES[name]()
-    path, module = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}.tern"
-    onnx.save(model, path)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Its optimiser makes MatMulNBits of DequantizeLinear and MatMul, on activations of 8 bits.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    tools.compile_model(path, module, *([f"--targets={args.targets}"] if args.targets else []))
-    names, problems = [o.name for o in session.get_outputs()], []
-    for i, case in enumerate(cases):
-        case = {k: np.asarray(v, order="C") for k, v in case.items()}
-        wanted = session.run(None, case)
-        got = tools.run_module(module, case, names, Path(folder) / name, "--driver", args.driver, "--threads", "2")
-        for output, g, w in zip(names, got, wanted):
-            problem = tools.difference(g, w)
-            if problem:
-                problems.append(f"case {i}, output '{output}': {problem}")
-    return problems
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--filter", default="")
-    parser.add_argument("--driver", default="cpu")
-    parser.add_argument("--targets")
-    args = parser.parse_args()
-    passed = failed = 0
-    for name in (n for n in CASES if args.filter in n):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                problems = check(name, folder, args)
-            except tools.ToolError as error:
-                problems = [str(error)]
-        print(f"{name:40} {'FAIL' if problems else 'ok'}", flush=True)
-        for problem in problems:
-            print(f"    {problem}")
-        passed, failed = passed + (not problems), failed + bool(problems)
-    print(f"{passed} passed, {failed} failed")
-    return failed != 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(operator_cases.main(CASES, {}, __doc__))

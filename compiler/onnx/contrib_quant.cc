@@ -1,0 +1,114 @@
+// com.microsoft: what ONNX Runtime's quantizer writes beside the standard operators.
+#include "compiler/onnx/common.h"
+#include "compiler/onnx/families.h"
+#include "compiler/onnx/quant.h"
+
+namespace tern::onnx {
+
+namespace {
+
+// (x - zero) * scale of inputs i, i + 1, i + 2, per tensor (or along `axis`).
+Value* dequantized(Op& op, int i, int64_t axis = 0) {
+  Emit& b = op.b;
+  Value* x = op.tensor(i);
+  Value* value = b.cast(x, DType::kI32);
+  if (Value* zero = op.optional_input(i + 2))
+    value = b.sub(value, b.cast(spread_parameter(op, zero, x->type.shape, axis, 0), DType::kI32));
+  return b.mul(as_f32(b, value), spread_parameter(op, as_f32(b, op.tensor(i + 1)), x->type.shape, axis, 0));
+}
+
+// The result with the scale and zero point of inputs i and i + 1.
+void output_quantized(Op& op, Value* value, int i) {
+  Emit& b = op.b;
+  Value* zero = op.has(i + 1) ? b.reshape(op.tensor(i + 1), {}) : nullptr;
+  const DType to = zero ? zero->type.dtype : op.tensor(0)->type.dtype;
+  op.output(0, quantize(b, value, b.reshape(as_f32(b, op.tensor(i)), {}), zero, to));
+}
+
+template <ScalarOp kOp>
+void import_qlinear_binary(Op& op) {
+  output_quantized(op, op.b.map(kOp, {dequantized(op, 0), dequantized(op, 3)}), 6);
+}
+
+void import_qlinear_sigmoid(Op& op) {
+  output_quantized(op, sigmoid(op.b, dequantized(op, 0)), 3);
+}
+
+void import_qlinear_leaky_relu(Op& op) {
+  Emit& b = op.b;
+  Value* x = dequantized(op, 0);
+  const double alpha = op.f("alpha", 0.01);
+  output_quantized(op, b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(x, alpha), x), 3);
+}
+
+void import_qlinear_global_average_pool(Op& op) {
+  Emit& b = op.b;
+  if (op.i("channels_last", 0) != 0) fail("Attribute 'channels_last' is not supported.");
+  Value* x = dequantized(op, 0);
+  std::vector<int64_t> axes;
+  for (int64_t a = 2; a < x->type.rank(); ++a) axes.push_back(a);
+  Dim count = 1;
+  for (const int64_t a : axes) count = count * x->type.shape[static_cast<size_t>(a)];
+  Value* sum = b.reduce(ScalarOp::kAdd, x, axes, true);
+  Value* number = b.reshape(b.from_dims({count}, {Dim(1)}, DType::kI64), {});
+  output_quantized(op, b.div(sum, as_f32(b, number)), 3);
+}
+
+void import_qlinear_concat(Op& op) {
+  Emit& b = op.b;
+  std::vector<Value*> parts;
+  for (int i = 2; i + 1 < op.input_count(); i += 3) parts.push_back(dequantized(op, i));
+  if (parts.empty()) fail("There is nothing to concatenate.");
+  const int64_t axis = op.axis_attr(1, parts[0]->type.rank());
+  Value* zero = op.has(1) ? b.reshape(op.tensor(1), {}) : nullptr;
+  const DType to = zero ? zero->type.dtype : op.tensor(2)->type.dtype;
+  op.output(0, quantize(b, b.concat(parts, static_cast<int>(axis)), b.reshape(as_f32(b, op.tensor(0)), {}),
+                        zero, to));
+}
+
+void import_qgemm(Op& op) {
+  Emit& b = op.b;
+  const bool turned = op.i("transB", 0) != 0;
+  Value *x = dequantized(op, 0), *y = dequantized(op, 3, turned ? 0 : 1);
+  if (x->type.rank() != 2 || y->type.rank() != 2)
+    fail("The operands ({}, {}) are no matrices.", x->type.text(), y->type.text());
+  if (op.i("transA", 0) != 0) x = b.transpose(x, {1, 0});
+  if (turned) y = b.transpose(y, {1, 0});
+  Value* sums = b.dot(x, y);
+  if (op.has(6)) {  // i32, in the scale of the products
+    Value* scale =
+        b.mul(b.reshape(as_f32(b, op.tensor(1)), {}), row_parameter(b, as_f32(b, op.tensor(4)), false));
+    sums = b.add(sums, b.mul(as_f32(b, op.tensor(6)), scale));
+  }
+  const double alpha = op.f("alpha", 1);
+  if (alpha != 1) sums = b.mul(sums, alpha);
+  if (!op.has(7)) return op.output(0, sums);
+  output_quantized(op, sums, 7);
+}
+
+void import_matmul_integer_to_float(Op& op) {
+  Emit& b = op.b;
+  Value* sums = integer_matmul(b, op.tensor(0), op.tensor(1), op.optional_input(4), op.optional_input(5));
+  Value* result = b.mul(as_f32(b, sums), row_parameter(b, op.tensor(2), true));
+  result = b.mul(result, row_parameter(b, op.tensor(3), false));
+  op.output(0, op.has(6) ? b.add(result, op.tensor(6)) : result);
+}
+
+constexpr OpRow kRows[] = {
+    {kMicrosoft, "QLinearAdd", 1, kLatest, import_qlinear_binary<ScalarOp::kAdd>},
+    {kMicrosoft, "QLinearMul", 1, kLatest, import_qlinear_binary<ScalarOp::kMul>},
+    {kMicrosoft, "QLinearSigmoid", 1, kLatest, import_qlinear_sigmoid},
+    {kMicrosoft, "QLinearLeakyRelu", 1, kLatest, import_qlinear_leaky_relu},
+    {kMicrosoft, "QLinearGlobalAveragePool", 1, kLatest, import_qlinear_global_average_pool},
+    {kMicrosoft, "QLinearConcat", 1, kLatest, import_qlinear_concat},
+    {kMicrosoft, "QGemm", 1, kLatest, import_qgemm},
+    {kMicrosoft, "MatMulIntegerToFloat", 1, kLatest, import_matmul_integer_to_float},
+};
+
+}  // namespace
+
+std::span<const OpRow> contrib_quant_rows() {
+  return kRows;
+}
+
+}  // namespace tern::onnx
