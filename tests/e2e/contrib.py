@@ -117,7 +117,7 @@ def attention(name, inputs, outputs=1, **attributes):
 
 
 X = rows(S, 20)
-W, BIAS = f(20, 3 * N * H, scale=0.3), f(3 * N * H)
+W, BIAS = f(20, 3 * N * H, scale=0.15), f(3 * N * H, scale=0.5)
 MASK = Given(np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], np.int32), np.array([[1, 1, 0]], np.int32), d0="B", d1="S")
 PAST = Given(f(2, B, N, 4, H), f(2, 1, N, 0, H), d1="B", d3="P")
 attention("plain", [X, W, BIAS])
