@@ -1,5 +1,7 @@
 // If, Loop, Scan.
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -75,22 +77,28 @@ Dim control_symbol(graph::Graph& graph) {
   return Dim::symbol(graph.new_symbol("c", info).name);
 }
 
-// The type that holds both: dimensions that differ become symbols. Fails when they differ in more.
-Type widen(graph::Graph& graph, const Type& have, const Type& next, bool& changed) {
+// The type that holds both: dimensions that differ become symbols, which `own` remembers: a symbol of another
+// loop is a size like any other. (Symbols of elements of sequences stand for any size.) Fails when they
+// differ in more.
+Type widen(graph::Graph& graph, const Type& have, const Type& next, std::set<std::string>& own, bool& changed,
+           bool element = false) {
   if (have.kind != next.kind || have.dtype != next.dtype || have.rank() != next.rank())
     fail("A loop carries a {} into an iteration that gives a {}.", have.text(), next.text());
   if (!have.is_tensor()) {
-    Type element = widen(graph, *have.element, *next.element, changed);
-    return have.kind == Type::Kind::kSequence ? Type::sequence(element) : Type::optional(element);
+    Type inner = widen(graph, *have.element, *next.element, own, changed, true);
+    return have.kind == Type::Kind::kSequence ? Type::sequence(inner) : Type::optional(inner);
   }
   Type out = have;
   for (size_t i = 0; i < out.shape.size(); ++i) {
     if (have.shape[i] == next.shape[i]) continue;
     if (have.shape[i].op() == Dim::Op::kSymbol) {
-      graph::SymbolInfo* info = graph.find_symbol(have.shape[i].symbol_name());
-      if (info && info->origin == graph::SymbolInfo::Origin::kControl) continue;
+      const std::string name = have.shape[i].symbol_name();
+      const graph::SymbolInfo* info = graph.find_symbol(name);
+      if (own.count(name) || (element && info && info->origin == graph::SymbolInfo::Origin::kControl))
+        continue;
     }
     out.shape[i] = control_symbol(graph);
+    own.insert(out.shape[i].symbol_name());
     changed = true;
   }
   return out;
@@ -210,6 +218,7 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vecto
   std::vector<Type> types;
   for (Value* v : carried) types.push_back(v->type);
   std::vector<bool> typed_late(carried.size(), false);
+  std::set<std::string> own;
   for (int attempt = 0; attempt < 64; ++attempt) {
     size_t symbols = graph.symbols.size();
     Importer::Region region;
@@ -245,7 +254,7 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vecto
     std::vector<Type> wider;
     for (size_t i = 0; i < types.size(); ++i) {
       const Type& next = result.carried[i]->type;
-      wider.push_back(types[i] == next ? types[i] : widen(graph, types[i], next, changed));
+      wider.push_back(types[i] == next ? types[i] : widen(graph, types[i], next, own, changed));
     }
     if (!changed) {
       std::vector<Appended> appended;

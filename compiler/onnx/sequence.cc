@@ -167,7 +167,20 @@ void import_erase(Op& op) {
   }
   std::vector<Value*> operands = {sequence};
   if (position) operands.push_back(position);
-  op.output(0, op.b.emit_node(OpKind::kSeqErase, operands, {})->result());
+  Value* shorter = op.b.emit_node(OpKind::kSeqErase, operands, {})->result();
+  const auto parts = parts_of(op, sequence);
+  const auto at = position ? op.b.known_ints(position) : std::vector<int64_t>{-1};
+  if (at && parts.size() == 1 && parts[0].is_run && !parts[0].backwards) {
+    Value* run = parts[0].value;
+    const Dim count = run->type.shape[0], gone = (*at)[0] < 0 ? count + Dim((*at)[0]) : Dim((*at)[0]);
+    const std::string message = fmt::format("Position {} lies outside the sequence.", (*at)[0]);
+    op.b.require(ScalarOp::kLe, Dim(0), gone, message);
+    op.b.require(ScalarOp::kLt, gone, count, message);
+    op.importer.sequence_parts()[shorter] = {
+        {op.b.slice_axis(run, 0, Dim(0), gone), true},
+        {op.b.slice_axis(run, 0, gone + Dim(1), count - gone - Dim(1)), true}};
+  }
+  op.output(0, shorter);
 }
 
 void import_length(Op& op) {
@@ -209,9 +222,6 @@ void import_concat_from(Op& op) {
 
 std::vector<Dim> part_sizes(Op& op, const Dim& extent) {
   auto chunks = [&](int64_t size) {
-    if (!extent.is_const())
-      fail("An axis of unknown size ({}) cannot be split into a sequence.", extent.text());
-    if (size < 1) fail("The size ({}) of a part is below 1.", size);
     std::vector<Dim> sizes;
     for (int64_t at = 0; at < extent.value(); at += size)
       sizes.push_back(Dim(std::min(size, extent.value() - at)));
@@ -246,14 +256,43 @@ Value* split_at_run_time(Op& op, Value* x, int64_t axis, Value* size) {
                     })[0];
 }
 
+// Parts of one each, of an axis whose size is known at run time only: what needs no sequence reads the run.
+Value* split_in_ones(Op& op, Value* x, int64_t axis, bool keep) {
+  Emit& b = op.b;
+  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  std::vector<int64_t> order = {axis};
+  for (int64_t a = 0; a < x->type.rank(); ++a)
+    if (a != axis) order.push_back(a);
+  Value* run = b.transpose(x, order);
+  if (keep) run = b.unsqueeze(run, {axis + 1});
+  const Type element = Type::tensor(x->type.dtype, Shape(run->type.shape.begin() + 1, run->type.shape.end()));
+  Value* sequence = build_loop(
+      op, b.dim(extent), b.integer(DType::kBool, 1), {empty_sequence(b, element)},
+      [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+        Emit& e = *region.emit;
+        Value* longer = e.emit_node(OpKind::kSeqInsert, {inside[0], e.gather(run, number, 0)}, {})->result();
+        return LoopResult{e.integer(DType::kBool, 1), {longer}, {}};
+      })[0];
+  op.importer.sequence_parts()[sequence] = {{run, true}};
+  return sequence;
+}
+
 void import_split(Op& op) {
   Value* x = op.tensor(0);
   int64_t axis = op.axis_attr(0, x->type.rank());
   bool keep = op.i("keepdims", 1) != 0 || op.has(1);
-  if (op.has(1) && op.tensor(1)->type.rank() == 0 && !op.b.known_ints(op.tensor(1)))
-    return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
-  std::vector<Value*> parts;
   const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  if (op.has(1) ? op.tensor(1)->type.rank() == 0 : !extent.is_const()) {
+    const auto known = op.has(1) ? op.b.known_ints(op.tensor(1)) : std::vector<int64_t>{1};
+    if (known && (*known)[0] < 1) fail("The size ({}) of a part is below 1.", (*known)[0]);
+    if (known && (*known)[0] == 1 && !extent.is_const())
+      return op.output(0, split_in_ones(op, x, axis, keep));
+    if (known && !extent.is_const())
+      fail("An axis of unknown size ({}) cannot be split into a sequence of parts of {}.", extent.text(),
+           (*known)[0]);
+    if (!known) return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
+  }
+  std::vector<Value*> parts;
   const std::vector<Dim> sizes = part_sizes(op, extent);
   Dim start(0);
   for (const Dim& size : sizes) start = start + size;

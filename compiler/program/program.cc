@@ -89,7 +89,7 @@ class MainRoutine {
   ProgramPools& pools_;
   RoutineWriter writer_;
   DimWriter dims_;
-  std::vector<bool> reserved_;                                  // outputs that have memory on this path
+  std::vector<bool> reserved_;         // outputs that have memory on this path
   std::vector<std::string> changing_;  // symbols that the loops around set: sizes of them are not final yet
   std::unordered_map<const Step*, CommandWriter::List> lists_;  // by the first step of the run
 

@@ -48,27 +48,52 @@ class Case(Graph):
 # -- control flow
 
 
+def growing_loop(g, x, trips):
+    """As greedy decoding."""
+    i, c, s = g.fresh(), g.fresh(), g.fresh()
+    w = g.operand([g.get(x).shape[1]] * 2, constant=1)
+    g.values.update({i: np.asarray(0, np.int64), c: np.asarray(True), s: g.get(x)})
+
+    def body():
+        last = g.node("Gather", [s, g.ints(-1)], axis=0)
+        return [g.node("Identity", [c]), g.node("Concat", [s, g.node("Tanh", [g.node("MatMul", [last, w])])], axis=0)]
+
+    graph, _ = g.subgraph(body, lambda r: r, [i, c, s])
+    for v in (graph.input[2], graph.output[1]):
+        v.type.tensor_type.shape.dim[0].Clear()
+    for n in (i, c, s):
+        g.values.pop(n)
+    count = g.given([], dtype="i8")
+    g.values[count] = np.asarray(trips, np.int64)
+    return g.node("Loop", [count, "", x], body=graph)
+
+
 @case(19)
 def loop_whose_carried_value_grows(g):
-    """As greedy decoding: the result's size is known when the loop is over, not before."""
+    """The result's size is known when the loop is over, not before."""
     for trips in (0, 3):
-        i, c, s = g.fresh(), g.fresh(), g.fresh()
-        x = g.given(["N", 8], {"N": 5})
-        w = g.operand([8, 8], constant=1)
-        g.values.update({i: np.asarray(0, np.int64), c: np.asarray(True), s: g.get(x)})
+        growing_loop(g, g.given(["N", 8], {"N": 5}), trips)
 
-        def body():
-            last = g.node("Gather", [s, g.ints(-1)], axis=0)
-            return [g.node("Identity", [c]), g.node("Concat", [s, g.node("Tanh", [g.node("MatMul", [last, w])])], axis=0)]
 
-        graph, _ = g.subgraph(body, lambda r: r, [i, c, s])
-        for v in (graph.input[2], graph.output[1]):
-            v.type.tensor_type.shape.dim[0].Clear()
-        for n in (i, c, s):
-            g.values.pop(n)
-        count = g.given([], dtype="i8")
-        g.values[count] = np.asarray(trips, np.int64)
-        g.node("Loop", [count, "", x], body=graph)
+@case(19)
+def loops_one_after_the_other_that_grow(g):
+    """The second loop's size is not the first one's, which is read afterwards."""
+    first = growing_loop(g, g.given(["N", 8], {"N": 5}), 2)
+    second = growing_loop(g, first, 3)
+    g.node("Concat", [second, first], axis=0)
+    g.node("Neg", [first])
+
+
+@case()
+def sequences_of_an_axis_of_symbols(g):
+    x = g.given(["N", 3, "M"], {"N": 5, "M": 4})
+    for axis, keep in ((0, 0), (0, 1), (2, 0), (2, 1)):
+        at = lambda s, q: [s("SequenceAt", [q, g.constant(np.asarray(-1))]), s("SequenceAt", [q, g.constant(np.asarray(1))]), s("SequenceLength", [q])]  # noqa: E731
+        g.together(lambda s: [s("SplitToSequence", [x], axis=axis, keepdims=keep)], at)  # noqa: B023
+    y = g.given(["N", 3, "M"], {"N": 5, "M": 4})
+    join = lambda s, q: [s("ConcatFromSequence", [q], axis=1)]  # noqa: E731
+    g.together(lambda s: [s("SplitToSequence", [y], axis=0, keepdims=0)], join)
+    g.together(lambda s: [s("SequenceErase", [s("SplitToSequence", [y], axis=0, keepdims=0), g.constant(np.asarray(1))])], lambda s, q: [s("SequenceLength", [q]), s("SequenceAt", [q, g.constant(np.asarray(1))])])
 
 
 # -- dimensions that an operator needs to be equal, of which one is a symbol

@@ -155,6 +155,8 @@ def resize(g):
         how["antialias"] = 1
     if g.chance(0.5):
         scales = [1.0, 1.0, *[float(g.of(0.5, 1.0, 1.5, 2.0, 3.0)) for _ in shape[2:]]]
+        if how["coordinate_transformation_mode"] == "align_corners" and any(d * s % 1 for d, s in zip(shape, scales)):
+            return  # ONNX's definition aligns by the size before it is rounded, ONNX Runtime by the rounded one
         g.node("Resize", [x, "", g.constant(np.array(scales, "f4"))], **how)
     else:
         g.node("Resize", [x, "", "", g.ints(*shape[:2], *[int(g.of(1, 3, 5, 8, 9, 11)) for _ in shape[2:]])], **how)
