@@ -25,6 +25,8 @@ Normalised normalise(Emit& b, Value* x, const std::vector<int64_t>& axes, double
 
 // numpy's matmul of any ranks.
 Value* matmul(Emit& b, Value* x, Value* y, DType accumulate = DType::kNone);
+// Gemm of inputs 0 to 2.
+Value* gemm(Op& op);
 // v with this shape, which the operator needs it to have: what cannot be told now is checked at run time.
 // `what`: how a refusal calls v.
 Value* fitted(Emit& b, Value* v, const char* what, const Shape& shape);

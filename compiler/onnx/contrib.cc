@@ -3,29 +3,11 @@
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/onnx/quant.h"
 
 namespace tern::onnx {
 
 namespace {
-
-void import_fused_matmul(Op& op) {
-  Emit& b = op.b;
-  Value *x = op.tensor(0), *y = op.tensor(1);
-  if (op.i("transBatchA", 0) != 0 || op.i("transBatchB", 0) != 0)
-    fail("Attributes 'transBatchA' and 'transBatchB' are not supported.");
-  auto swapped = [&](Value* v) {
-    if (v->type.rank() < 2) return v;
-    std::vector<int64_t> perm;
-    for (int64_t a = 0; a < v->type.rank(); ++a) perm.push_back(a);
-    std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
-    return b.transpose(v, perm);
-  };
-  if (op.i("transA", 0) != 0) x = swapped(x);
-  if (op.i("transB", 0) != 0) y = swapped(y);
-  double alpha = op.f("alpha", 1);
-  Value* result = matmul(b, x, y);
-  op.output(0, alpha == 1 ? result : b.mul(result, alpha));
-}
 
 void import_gelu(Op& op) {
   op.output(0, gelu(op.b, op.tensor(0)));
@@ -76,8 +58,70 @@ void import_skip_norm(Op& op) {
   op.output(3, sum);
 }
 
+// Rows of a table, (x - zero) * scale where it is quantised.
+Value* embedded(Op& op, int table, Value* ids, int scale, int zero) {
+  Emit& b = op.b;
+  Value* rows = b.gather(op.tensor(table), b.cast(ids, DType::kI64), 0);
+  return scale < 0 ? rows : dequantized(op, rows, scale, zero);
+}
+
+// BERT's embeddings: rows of three tables added and normalised. `quantised`: the tables, gamma and beta have
+// scales and zero points.
+void embed_norm(Op& op, bool quantised) {
+  Emit& b = op.b;
+  const auto parameter = [&](int i, int scale, int zero) {
+    return quantised ? dequantized(op, op.tensor(i), scale, zero) : op.tensor(i);
+  };
+  Value* ids = op.tensor(0);
+  if (ids->type.rank() != 2) fail("The words ({}) do not have two dimensions.", ids->type.text());
+  Value* positions = !quantised && op.has(8) ? op.tensor(8) : b.iota({ids->type.shape[1]}, 0, DType::kI64);
+  Value* sum =
+      b.add(embedded(op, 2, ids, quantised ? 8 : -1, 13), embedded(op, 3, positions, quantised ? 9 : -1, 14));
+  if (op.has(1) && op.has(4)) sum = b.add(sum, embedded(op, 4, op.tensor(1), quantised ? 10 : -1, 15));
+  Normalised n = normalise(b, sum, {2}, op.f("epsilon", 1e-12), true);
+  op.ignore({"mask_index_type"});
+  op.output(0, b.add(b.mul(n.value, parameter(5, 11, 16)), parameter(6, 12, 17)));
+  if (op.wants(1)) {  // how many words the mask shows
+    const Dim batch = ids->type.shape[0];
+    Value* count = b.full({batch}, b.integer(DType::kI32, 0));
+    if (op.has(7)) {
+      Value* one = b.compare(ScalarOp::kEq, op.tensor(7), b.integer(op.tensor(7)->type.dtype, 1));
+      count = b.reduce(ScalarOp::kAdd, b.cast(one, DType::kI32), {1});
+    }
+    op.output(1, count);
+  }
+  op.output(2, sum);
+}
+
+void import_embed_norm(Op& op) {
+  embed_norm(op, false);
+}
+
+void import_quantised_embed_norm(Op& op) {
+  embed_norm(op, true);
+}
+
+void import_scaled_tanh(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  op.output(0, b.mul(b.unary(ScalarOp::kTanh, b.mul(x, op.f("beta", 1))), op.f("alpha", 1)));
+}
+
+void import_affine(Op& op) {
+  op.output(0, op.b.add(op.b.mul(op.tensor(0), op.f("alpha", 1)), op.f("beta", 0)));
+}
+
+void import_parametric_softplus(Op& op) {
+  Emit& b = op.b;
+  op.output(0, b.mul(softplus(b, b.mul(op.tensor(0), op.f("beta", 1))), op.f("alpha", 1)));
+}
+
 constexpr OpRow kRows[] = {
-    {kMicrosoft, "FusedMatMul", 1, kLatest, import_fused_matmul},
+    {kMicrosoft, "EmbedLayerNormalization", 1, kLatest, import_embed_norm},
+    {kMicrosoft, "QEmbedLayerNormalization", 1, kLatest, import_quantised_embed_norm},
+    {kOnnx, "ScaledTanh", 1, kLatest, import_scaled_tanh},
+    {kOnnx, "Affine", 1, kLatest, import_affine},
+    {kOnnx, "ParametricSoftplus", 1, kLatest, import_parametric_softplus},
     {kMicrosoft, "Gelu", 1, kLatest, import_gelu},
     {kMicrosoft, "BiasGelu", 1, kLatest, import_bias_gelu},
     {kMicrosoft, "FastGelu", 1, kLatest, import_fast_gelu},

@@ -2,19 +2,23 @@
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
 #include "compiler/onnx/quant.h"
+#include "compiler/onnx/window.h"
 
 namespace tern::onnx {
 
+Value* dequantized(Op& op, Value* x, int scale, int zero, int64_t axis) {
+  Emit& b = op.b;
+  Value* value = b.cast(x, DType::kI32);
+  if (Value* points = op.optional_input(zero))
+    value = b.sub(value, b.cast(spread_parameter(op, points, x->type.shape, axis, 0), DType::kI32));
+  return b.mul(as_f32(b, value), spread_parameter(op, as_f32(b, op.tensor(scale)), x->type.shape, axis, 0));
+}
+
 namespace {
 
-// (x - zero) * scale of inputs i, i + 1, i + 2, per tensor (or along `axis`).
+// Input i by inputs i + 1 and i + 2.
 Value* dequantized(Op& op, int i, int64_t axis = 0) {
-  Emit& b = op.b;
-  Value* x = op.tensor(i);
-  Value* value = b.cast(x, DType::kI32);
-  if (Value* zero = op.optional_input(i + 2))
-    value = b.sub(value, b.cast(spread_parameter(op, zero, x->type.shape, axis, 0), DType::kI32));
-  return b.mul(as_f32(b, value), spread_parameter(op, as_f32(b, op.tensor(i + 1)), x->type.shape, axis, 0));
+  return dequantized(op, op.tensor(i), i + 1, i + 2, axis);
 }
 
 // The result with the scale and zero point of inputs i and i + 1.
@@ -41,17 +45,63 @@ void import_qlinear_leaky_relu(Op& op) {
   output_quantized(op, b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(x, alpha), x), 3);
 }
 
+// An operand as [N, C, ..] where its channels come last, and a result back.
+Value* channels_moved(Op& op, Value* x, bool first) {
+  if (op.i("channels_last", 0) == 0) return x;
+  const int64_t rank = x->type.rank();
+  if (rank < 3) fail("The operand ({}) has no spatial dimensions.", x->type.text());
+  std::vector<int64_t> perm = {0};
+  if (first) perm.push_back(rank - 1);
+  for (int64_t a = first ? 1 : 2; a < (first ? rank - 1 : rank); ++a) perm.push_back(a);
+  if (!first) perm.push_back(1);
+  return op.b.transpose(x, perm);
+}
+
+void import_qlinear_conv(Op& op) {
+  op.output(0, channels_moved(op, quantised_conv(op, channels_moved(op, op.tensor(0), true)), false));
+}
+
+void import_qlinear_average_pool(Op& op) {
+  Value* x = channels_moved(op, dequantized(op, 0), true);
+  output_quantized(op, channels_moved(op, average_pool(op, x), false), 3);
+}
+
 void import_qlinear_global_average_pool(Op& op) {
-  Emit& b = op.b;
-  if (op.i("channels_last", 0) != 0) fail("Attribute 'channels_last' is not supported.");
-  Value* x = dequantized(op, 0);
+  Value* x = channels_moved(op, dequantized(op, 0), true);
   std::vector<int64_t> axes;
   for (int64_t a = 2; a < x->type.rank(); ++a) axes.push_back(a);
-  Dim count = 1;
-  for (const int64_t a : axes) count = count * x->type.shape[static_cast<size_t>(a)];
-  Value* sum = b.reduce(ScalarOp::kAdd, x, axes, true);
-  Value* number = b.reshape(b.from_dims({count}, {Dim(1)}, DType::kI64), {});
-  output_quantized(op, b.div(sum, as_f32(b, number)), 3);
+  output_quantized(op, channels_moved(op, op.b.mean(x, axes, true), false), 3);
+}
+
+void import_qlinear_reduce_mean(Op& op) {
+  Value* x = dequantized(op, 0);
+  std::vector<int64_t> axes = op.axes(op.ints("axes"), x->type.rank());
+  if (axes.empty())
+    for (int64_t a = 0; a < x->type.rank(); ++a) axes.push_back(a);
+  output_quantized(op, op.b.mean(x, axes, op.i("keepdims", 1) != 0), 3);
+}
+
+// As Softmax of the opset that an attribute names: until 12 all axes from `axis` on are one.
+void import_qlinear_softmax(Op& op) {
+  Value* x = dequantized(op, 0);
+  const int64_t rank = x->type.rank(), opset = op.i("opset", 13);
+  std::vector<int64_t> axes = {op.axis(op.i("axis", opset < 13 ? 1 : -1), rank)};
+  if (opset < 13)
+    for (int64_t a = axes[0] + 1; a < rank; ++a) axes.push_back(a);
+  output_quantized(op, op.b.softmax(x, axes), 3);
+}
+
+void import_qlinear_where(Op& op) {
+  output_quantized(op, op.b.select(op.tensor(0), dequantized(op, 1), dequantized(op, 4)), 7);
+}
+
+// The operand quantised over its own range, as DynamicQuantizeLinear does.
+void import_dynamic_quantize_matmul(Op& op) {
+  Emit& b = op.b;
+  const DynamicQuantized x = dynamic_quantize(b, op.tensor(0));
+  Value* sums = integer_matmul(b, x.value, op.tensor(1), x.zero, op.optional_input(3));
+  Value* y = b.mul(as_f32(b, sums), b.mul(x.scale, row_parameter(b, op.tensor(2), false)));
+  op.output(0, op.has(4) ? b.add(y, op.tensor(4)) : y);
 }
 
 void import_qlinear_concat(Op& op) {
@@ -95,6 +145,12 @@ void import_matmul_integer_to_float(Op& op) {
 }
 
 constexpr OpRow kRows[] = {
+    {kMicrosoft, "QLinearConv", 1, kLatest, import_qlinear_conv},
+    {kMicrosoft, "QLinearAveragePool", 1, kLatest, import_qlinear_average_pool},
+    {kMicrosoft, "QLinearReduceMean", 1, kLatest, import_qlinear_reduce_mean},
+    {kMicrosoft, "QLinearSoftmax", 1, kLatest, import_qlinear_softmax},
+    {kMicrosoft, "QLinearWhere", 1, kLatest, import_qlinear_where},
+    {kMicrosoft, "DynamicQuantizeMatMul", 1, kLatest, import_dynamic_quantize_matmul},
     {kMicrosoft, "QLinearAdd", 1, kLatest, import_qlinear_binary<ScalarOp::kAdd>},
     {kMicrosoft, "QLinearMul", 1, kLatest, import_qlinear_binary<ScalarOp::kMul>},
     {kMicrosoft, "QLinearSigmoid", 1, kLatest, import_qlinear_sigmoid},

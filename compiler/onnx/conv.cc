@@ -25,17 +25,21 @@ Value* per_channel(Emit& b, Value* v, int64_t rank, int64_t axis) {
   return b.reshape(v, shape);
 }
 
-namespace {
-
-void import_conv(Op& op) {
-  Value *x = op.tensor(0), *weights = op.tensor(1);
+Value* convolution(Op& op, Value* x) {
+  Value* weights = op.tensor(1);
   if (weights->type.rank() != x->type.rank())
     fail("The weights ({}) do not match the operand ({}).", weights->type.text(), x->type.text());
   int64_t groups = op.i("group", 1);
   Window w = read_window(op, x, static_kernel(weights), 0);
   Value* result = convolve(op.b, x, weights, w, groups, DType::kNone);
   if (op.has(2)) result = op.b.add(result, per_channel(op.b, op.tensor(2), x->type.rank(), 1));
-  op.output(0, result);
+  return result;
+}
+
+namespace {
+
+void import_conv(Op& op) {
+  op.output(0, convolution(op, op.tensor(0)));
 }
 
 // [C, O/groups, window] to [O, C/groups, window], the window reversed.
@@ -134,7 +138,93 @@ void import_conv_transpose(Op& op) {
   op.output(0, result);
 }
 
+// What Col2Im's operands say.
+struct Columns {
+  std::vector<Dim> block, image, counts;  // of an axis: taps, pixels, and how many blocks
+  std::vector<int64_t> strides, dilations, pads;
+};
+
+// Blocks [N * C, taps, counts..] added up where they lie: a transposed convolution by weights that are 1 at
+// one tap each.
+Value* fold_by_convolution(Emit& b, const Columns& c, Value* blocks, int64_t taps) {
+  const size_t spatial = c.block.size();
+  std::vector<int64_t> reach, weight_shape = {1, taps};
+  std::vector<Dim> low(spatial + 2, Dim(0)), high = low;
+  for (size_t i = 0; i < spatial; ++i) {
+    reach.push_back((c.block[i].value() - 1) * c.dilations[i]);
+    weight_shape.push_back(c.block[i].value());
+    const Dim full = (c.counts[i] - Dim(1)) * Dim(c.strides[i]) + Dim(1 + reach[i]);
+    low[i + 2] = Dim(-c.pads[i]);
+    high[i + 2] = c.image[i] + Dim(c.pads[i]) - full;
+  }
+  auto ones = TensorData::make(DType::kF32, weight_shape);
+  for (int64_t t = 0; t < taps; ++t)  // convolutions meet their windows the other way round
+    for (int64_t p = 0; p < taps; ++p) ones->set_float(t * taps + p, p == taps - 1 - t ? 1 : 0);
+  Value* sums = b.emit(OpKind::kConv, {blocks, b.cast(b.constant(ones), blocks->type.dtype)},
+                       {{"strides", std::vector<int64_t>(spatial, 1)},
+                        {"low", reach},
+                        {"high", reach},
+                        {"dilations", c.dilations},
+                        {"lhs_dilations", c.strides},
+                        {"groups", int64_t{1}}});
+  return b.pad(sums, low, high, b.like(sums, 0));
+}
+
+// The same where the block is known at run time only: each element is added at its place in the padded image.
+Value* fold_by_scatter(Emit& b, const Columns& c, Value* blocks) {
+  const size_t spatial = c.block.size();
+  Shape grid = c.block, padded = {blocks->type.shape[0]};
+  grid.insert(grid.end(), c.counts.begin(), c.counts.end());
+  std::vector<Dim> low(spatial + 1, Dim(0)), high = low;
+  Value* place = nullptr;
+  Dim pixels = 1;
+  for (size_t i = 0; i < spatial; ++i) {
+    const Dim extent = c.image[i] + Dim(c.pads[i] + c.pads[i + spatial]);
+    Value* tap = b.mul(b.iota(grid, static_cast<int>(i), DType::kI64), b.i64(c.dilations[i]));
+    Value* start = b.mul(b.iota(grid, static_cast<int>(i + spatial), DType::kI64), b.i64(c.strides[i]));
+    Value* at = b.add(tap, start);
+    place = place ? b.add(b.mul(place, b.dim(extent)), at) : at;
+    pixels = pixels * extent;
+    padded.push_back(extent);
+    low[i + 1] = Dim(-c.pads[i]);
+    high[i + 1] = Dim(-c.pads[i + spatial]);
+  }
+  const Shape rows = {blocks->type.shape[0], product(grid)};
+  Value* sums = b.emit(OpKind::kScatterElements,
+                       {b.full({rows[0], pixels}, b.like(blocks, 0)),
+                        b.broadcast(b.reshape(place, {Dim(1), rows[1]}), rows), b.reshape(blocks, rows)},
+                       {{"axis", int64_t{1}}, {"reduction", std::string("add")}});
+  return b.pad(b.reshape(sums, padded), low, high, b.like(sums, 0));
+}
+
+void import_col2im(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  Columns c{b.dims(op.tensor(2)), b.dims(op.tensor(1)), {}, {}, {}, {}};
+  const size_t spatial = c.block.size();
+  if (x->type.rank() != 3 || spatial < 1 || c.image.size() != spatial)
+    fail("Columns {} of blocks of {} dimensions do not make an image of {}.", x->type.text(), spatial,
+         c.image.size());
+  c.strides = window_ints(op, "strides", spatial, 1, 1);
+  c.dilations = window_ints(op, "dilations", spatial, 1, 1);
+  c.pads = window_ints(op, "pads", 2 * spatial, 0, 0);
+  const Dim taps = product(c.block), channels = divide_products({x->type.shape[1]}, {taps});
+  Shape blocks = {x->type.shape[0] * channels, taps}, result = {x->type.shape[0], channels};
+  for (size_t i = 0; i < spatial; ++i) {
+    const Dim reach = (c.block[i] - Dim(1)) * Dim(c.dilations[i]);
+    c.counts.push_back(
+        floordiv(c.image[i] + Dim(c.pads[i] + c.pads[i + spatial] - 1) - reach, Dim(c.strides[i])) + Dim(1));
+    blocks.push_back(c.counts.back());
+    result.push_back(c.image[i]);
+  }
+  Value* parts = b.reshape(x, blocks);
+  const bool few = taps.is_const() && taps.value() >= 1 && taps.value() <= (1 << 12);
+  op.output(0, b.reshape(few ? fold_by_convolution(b, c, parts, taps.value()) : fold_by_scatter(b, c, parts),
+                         result));
+}
+
 constexpr OpRow kRows[] = {
+    {kOnnx, "Col2Im", 18, kLatest, import_col2im},
     {kOnnx, "Conv", 1, kLatest, import_conv},
     {kOnnx, "ConvTranspose", 1, kLatest, import_conv_transpose},
 };

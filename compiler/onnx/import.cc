@@ -68,10 +68,12 @@ bool Importer::check_model() {
 void Importer::report_unsupported() {
   for (const OpUse& use : survey(file_->model())) {
     if (use.supported) continue;
+    const char* reason = unsupported_reason(use.domain, use.op);
     diagnostics_.add(
-        error("Operator {}.{} (opset {}) is not supported; the model uses it {}, first in node '{}'.",
+        error("Operator {}.{} (opset {}) is not supported; the model uses it {}, first in node '{}'.{}{}",
               domain_text(use.domain), use.op, use.opset,
-              use.count == 1 ? "once" : fmt::format("{} times", use.count), use.first_node));
+              use.count == 1 ? "once" : fmt::format("{} times", use.count), use.first_node, reason ? " " : "",
+              reason ? reason : ""));
   }
 }
 

@@ -7,13 +7,7 @@
 
 namespace tern::onnx {
 
-namespace {
-
-void import_matmul(Op& op) {
-  op.output(0, matmul(op.b, op.tensor(0), op.tensor(1)));
-}
-
-void import_gemm(Op& op) {
+Value* gemm(Op& op) {
   op.ignore({"broadcast"});
   Emit& b = op.b;
   Value *x = op.tensor(0), *y = op.tensor(1);
@@ -28,7 +22,17 @@ void import_gemm(Op& op) {
     Value* addend = op.tensor(2);
     result = b.add(result, beta == 1.0 ? addend : b.mul(addend, beta));
   }
-  op.output(0, result);
+  return result;
+}
+
+namespace {
+
+void import_matmul(Op& op) {
+  op.output(0, matmul(op.b, op.tensor(0), op.tensor(1)));
+}
+
+void import_gemm(Op& op) {
+  op.output(0, gemm(op));
 }
 
 // One operand of an einsum: a value and a label for each axis.

@@ -219,52 +219,6 @@ void import_feature_vectorizer(Op& op) {
   op.output(0, op.b.concat(parts, 1));
 }
 
-Value* kernel_values(Op& op, Value* x, Value* vectors) {
-  Emit& b = op.b;
-  std::string kind = op.s("kernel_type", "LINEAR");
-  std::vector<double> p = op.floats("kernel_params", {0, 0, 0});
-  if (p.size() != 3) fail("Attribute 'kernel_params' has {} elements instead of 3.", p.size());
-  Value* product = b.dot(x, b.transpose(vectors, {1, 0}));
-  if (kind == "LINEAR") return product;
-  if (kind == "POLY") {
-    Value* base = b.add(b.mul(product, p[0]), p[1]);
-    return b.map(ScalarOp::kPow, {base, b.like(base, p[2])});
-  }
-  if (kind == "SIGMOID") return b.unary(ScalarOp::kTanh, b.add(b.mul(product, p[0]), p[1]));
-  if (kind != "RBF") fail("Attribute 'kernel_type' ('{}') must be LINEAR, POLY, RBF or SIGMOID.", kind);
-  // |x - v|^2 from its parts would cancel.
-  Value* apart = b.sub(b.unsqueeze(x, {1}), b.unsqueeze(vectors, {0}));
-  return b.unary(ScalarOp::kExp, b.mul(b.reduce(ScalarOp::kAdd, b.mul(apart, apart), {2}), -p[0]));
-}
-
-void import_svm_regressor(Op& op) {
-  Emit& b = op.b;
-  Value* x = b.cast(op.tensor(0), DType::kF32);
-  if (x->type.rank() == 1) x = b.unsqueeze(x, {0});
-  std::vector<double> coefficients = op.floats("coefficients"), vectors = op.floats("support_vectors"),
-                      rho = op.floats("rho");
-  int64_t count = op.i("n_supports", 0);
-  auto have = static_cast<int64_t>(coefficients.size());
-  if (x->type.rank() != 2 || coefficients.empty() || rho.size() != 1 || count < 0 ||
-      (count > 0 && (have != count || static_cast<int64_t>(vectors.size()) % count != 0)))
-    fail("{} coefficients and {} numbers of support vectors do not fit {} vectors.", have, vectors.size(),
-         count);
-  Value* y;
-  if (count > 0) {
-    int64_t width = static_cast<int64_t>(vectors.size()) / count;
-    x = b.adapt(x, 1, Dim(width));
-    y = b.dot(kernel_values(op, x, b.floats(DType::kF32, vectors, {count, width})),
-              b.floats(DType::kF32, coefficients, {count, 1}));
-  } else {
-    x = b.adapt(x, 1, Dim(have));
-    op.ignore({"kernel_type", "kernel_params"});
-    y = b.dot(x, b.floats(DType::kF32, coefficients, {have, 1}));
-  }
-  y = b.add(y, rho[0]);
-  if (op.i("one_class", 0) != 0) y = b.select(b.compare(ScalarOp::kGt, y, 0.0), b.like(y, 1), b.like(y, -1));
-  op.output(0, regression_transform(b, y, op.s("post_transform", "NONE")));
-}
-
 void import_zip_map(Op&) {
   fail(
       "A sequence of maps is nothing that compiled programs support; export the classifier without it, so "
@@ -280,7 +234,6 @@ constexpr OpRow kRows[] = {
     {kMl, "OneHotEncoder", 1, kLatest, import_one_hot_encoder},
     {kMl, "LabelEncoder", 2, kLatest, import_label_encoder},
     {kMl, "FeatureVectorizer", 1, kLatest, import_feature_vectorizer},
-    {kMl, "SVMRegressor", 1, kLatest, import_svm_regressor},
     {kMl, "ZipMap", 1, kLatest, import_zip_map},
     {kMl, "Binarizer", 1, kLatest, import_binarizer},
     {kMl, "ArrayFeatureExtractor", 1, kLatest, import_array_feature_extractor},

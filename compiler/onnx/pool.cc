@@ -48,6 +48,16 @@ Value* column_major(Emit& b, Value* flat, const Shape& shape) {
   return base;
 }
 
+}  // namespace
+
+Value* max_pool(Op& op, Value* x) {
+  Window w = read_window(op, x, {}, -HUGE_VAL);
+  op.ignore({"storage_order"});
+  return fold_windows(op.b, ScalarOp::kMax, x, w);
+}
+
+namespace {
+
 void import_max_pool(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
@@ -114,9 +124,10 @@ Value* plane_counts(Emit& b, Window w, const Shape& shape, bool with_padding, DT
   return fold_windows(b, ScalarOp::kAdd, b.pad(ones, low, high, b.scalar(type, 0)), w);
 }
 
-void import_average_pool(Op& op) {
+}  // namespace
+
+Value* average_pool(Op& op, Value* x) {
   Emit& b = op.b;
-  Value* x = op.tensor(0);
   DType type = x->type.dtype;
   Value* original = x;
   bool with_padding = op.i("count_include_pad", 0) != 0;
@@ -126,7 +137,7 @@ void import_average_pool(Op& op) {
   size_t spatial = w.kernel.size();
   if (x != original) {
     count = plane_counts(b, w, original->type.shape, with_padding, type);
-    return op.output(0, b.div(sum, b.reshape(count, plane_of(sum->type.shape))));
+    return b.div(sum, b.reshape(count, plane_of(sum->type.shape)));
   }
   for (size_t i = 0; i < spatial; ++i) {
     Value* counts = axis_counts(b, w, i, x->type.shape[i + 2], with_padding, type, sum->type.shape[i + 2]);
@@ -137,7 +148,13 @@ void import_average_pool(Op& op) {
     }
     count = count ? b.mul(count, counts) : counts;
   }
-  op.output(0, b.div(sum, count));
+  return b.div(sum, count);
+}
+
+namespace {
+
+void import_average_pool(Op& op) {
+  op.output(0, average_pool(op, op.tensor(0)));
 }
 
 Value* power_norm(Emit& b, Value* sum, double p) {

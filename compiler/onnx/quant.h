@@ -28,5 +28,8 @@ Value* requantize(Emit& b, Value* sums, Value* factor, Value* zero);
 Value* quantised_conv(Op& op, Value* x);
 
 Value* as_f32(Emit& b, Value* v);
+// (x - zero) * scale in f32, with the scale and the zero point (which may be absent) in inputs of these
+// numbers: per tensor, or along `axis`.
+Value* dequantized(Op& op, Value* x, int scale, int zero, int64_t axis = 0);
 
 }  // namespace tern::onnx

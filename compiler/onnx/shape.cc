@@ -268,7 +268,9 @@ Value* range_count(Emit& b, Value* start, Value* limit, Value* delta) {
 
 void import_range(Op& op) {
   Emit& b = op.b;
-  Value *start = op.tensor(0), *limit = op.tensor(1), *delta = op.tensor(2);
+  Value *start = op.tensor(0), *limit = op.tensor(1);
+  Value* delta =
+      op.has(2) ? op.tensor(2) : b.integer(start->type.dtype, 1);  // com.microsoft may leave it out
   for (Value** v : {&start, &limit, &delta}) {
     if (!product((*v)->type.shape).is_const(1))
       fail("A range's bound is a {} instead of one number.", (*v)->type.text());

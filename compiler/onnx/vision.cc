@@ -1,8 +1,9 @@
-// Sampling of images at computed positions: GridSample, AffineGrid, RoiAlign.
+// Sampling of images at computed positions: GridSample, AffineGrid, RoiAlign, DeformConv.
 #include <algorithm>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/onnx/window.h"
 
 namespace tern::onnx {
 
@@ -45,11 +46,10 @@ std::vector<Value*> tap_weights(Emit& b, const Sampling& s, Value* fraction) {
           outer(b.sub(f32(2), fraction))};
 }
 
-std::vector<Tap> axis_taps(Emit& b, const Sampling& s, Value* grid, const Dim& extent) {
+// The taps at positions in pixels.
+std::vector<Tap> position_taps(Emit& b, const Sampling& s, Value* position, const Dim& extent) {
   Value* size = b.cast(b.dim(extent), DType::kF32);
   Value* last = b.sub(size, 1.0);
-  Value* shifted = b.add(grid, 1.0);
-  Value* position = s.align ? b.mul(b.mul(shifted, 0.5), last) : b.mul(b.sub(b.mul(shifted, size), 1.0), 0.5);
   if (s.mode == "nearest") position = b.unary(ScalarOp::kRoundEven, position);
   Value* low = b.scalar(DType::kF32, s.align ? 0 : -0.5);
   Value* high = s.align ? last : b.sub(size, 0.5);
@@ -78,6 +78,15 @@ std::vector<Tap> axis_taps(Emit& b, const Sampling& s, Value* grid, const Dim& e
   double first = s.mode == "linear" ? 0 : -1;
   for (size_t k = 0; k < weights.size(); ++k) tap(b.add(base, first + static_cast<double>(k)), weights[k]);
   return taps;
+}
+
+// The taps of a grid's coordinates, which span an axis by [-1, 1].
+std::vector<Tap> axis_taps(Emit& b, const Sampling& s, Value* grid, const Dim& extent) {
+  Value* size = b.cast(b.dim(extent), DType::kF32);
+  Value* shifted = b.add(grid, 1.0);
+  Value* position =
+      s.align ? b.mul(b.mul(shifted, 0.5), b.sub(size, 1.0)) : b.mul(b.sub(b.mul(shifted, size), 1.0), 0.5);
+  return position_taps(b, s, position, extent);
 }
 
 // The sum over all combinations of the axes' taps.
@@ -267,7 +276,63 @@ void import_roi_align(Op& op) {
   op.output(0, b.transpose(y, {0, 3, 1, 2}));
 }
 
+// Where the window's tap k lies along an axis for each output, in pixels, [K, out..] without the offsets.
+Value* tap_positions(Emit& b, const Window& w, size_t axis, const Shape& out) {
+  Shape all(w.kernel.begin(), w.kernel.end());
+  all.insert(all.end(), out.begin(), out.end());
+  const auto at = static_cast<int>(axis);
+  Value* tap = b.mul(b.iota(all, at, DType::kF32), static_cast<double>(w.dilations[axis]));
+  Value* start = b.mul(b.iota(all, at + static_cast<int>(w.kernel.size()), DType::kF32),
+                       static_cast<double>(w.strides[axis]));
+  Value* position = b.add(b.sub(start, static_cast<double>(w.low[axis])), tap);
+  int64_t taps = 1;
+  for (const int64_t k : w.kernel) taps *= k;
+  return b.reshape(position, {Dim(1), Dim(taps) * product(out)});
+}
+
+// A convolution whose taps are moved by offsets: sampled columns [N, C * K, P], then a product by groups.
+void import_deform_conv(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *weights = op.tensor(1), *offset = op.tensor(2);
+  if (x->type.rank() != 4 || weights->type.rank() != 4 || offset->type.rank() != 4)
+    fail("The operand ({}), its weights ({}) and offsets ({}) do not all have four dimensions.",
+         x->type.text(), weights->type.text(), offset->type.text());
+  const int64_t groups = op.i("group", 1), offset_groups = op.i("offset_group", 1);
+  if (groups < 1 || offset_groups < 1)
+    fail("Attributes 'group' ({}) and 'offset_group' ({}) must be positive.", groups, offset_groups);
+  const Window w = read_window(op, x, static_kernel(weights), 0);
+  const Shape in = x->type.shape, out = {offset->type.shape[2], offset->type.shape[3]};
+  const Dim batch = in[0], taps(w.kernel[0] * w.kernel[1]), points = product(out);
+  for (size_t a = 0; a < 2; ++a) {
+    const Dim extent =
+        floordiv(in[a + 2] + Dim(w.low[a] + w.high[a] - (w.kernel[a] - 1) * w.dilations[a] - 1),
+                 Dim(w.strides[a])) +
+        Dim(1);
+    b.require(ScalarOp::kEq, out[a], extent, "The offsets of DeformConv do not have the output's size.");
+  }
+  const Dim parts = batch * Dim(offset_groups), columns = taps * points;
+  // [N * offset groups, K, y and x, P]
+  Value* moves = b.cast(b.reshape(offset, {parts, taps, Dim(2), points}), DType::kF32);
+  const Sampling linear{"linear", "zeros", true};
+  std::vector<std::vector<Tap>> all_taps;
+  for (size_t a = 0; a < 2; ++a) {
+    Value* move = b.reshape(b.slice_axis(moves, 2, Dim(static_cast<int64_t>(a)), Dim(1)), {parts, columns});
+    all_taps.push_back(position_taps(b, linear, b.add(move, tap_positions(b, w, a, out)), in[a + 2]));
+  }
+  const Dim width = divide_products({in[1]}, {Dim(offset_groups)});
+  Value* sampled = sample(b, b.reshape(x, {parts, width, in[2] * in[3]}), all_taps, {in[2], in[3]},
+                          {parts, width, columns});
+  if (op.has(4)) sampled = b.mul(sampled, b.reshape(op.tensor(4), {parts, Dim(1), columns}));
+  const Dim rows = divide_products({weights->type.shape[0]}, {Dim(groups)});
+  const Dim depth = weights->type.shape[1] * taps;
+  Value* y = b.dot(b.reshape(weights, {Dim(1), Dim(groups), rows, depth}),
+                   b.reshape(sampled, {batch, Dim(groups), depth, points}));
+  y = b.reshape(y, {batch, weights->type.shape[0], out[0], out[1]});
+  op.output(0, op.has(3) ? b.add(y, per_channel(b, op.tensor(3), 4, 1)) : y);
+}
+
 constexpr OpRow kRows[] = {
+    {kOnnx, "DeformConv", 19, kLatest, import_deform_conv},
     {kOnnx, "GridSample", 16, kLatest, import_grid_sample},
     {kOnnx, "AffineGrid", 20, kLatest, import_affine_grid},
     {kOnnx, "RoiAlign", 10, kLatest, import_roi_align},

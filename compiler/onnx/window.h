@@ -27,6 +27,11 @@ std::vector<int64_t> static_kernel(Value* weights);
 
 // The conv op with x's channels adapted to the weights; `accumulate` kNone: by the types.
 Value* convolve(Emit& b, Value* x, Value* weights, const Window& w, int64_t groups, DType accumulate);
+// Conv (inputs 1 and 2, and its attributes) of an operand that lies as [N, C, ..]; the pools likewise,
+// without MaxPool's indices.
+Value* convolution(Op& op, Value* x);
+Value* max_pool(Op& op, Value* x);
+Value* average_pool(Op& op, Value* x);
 // A vector as [1, .., n, .., 1] with n at `axis`; a scalar as it is.
 Value* per_channel(Emit& b, Value* v, int64_t rank, int64_t axis);
 // The least value of a type, which max pooling pads with.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Operators that ONNX Runtime's optimiser and quantizer write (com.microsoft), every attribute and optional input of each, against
-ONNX Runtime; and what ternc refuses of them.
+"""Operators beside attention that ONNX Runtime's optimiser and quantizer write (com.microsoft), every attribute and optional input of
+each, and rarer ones of ai.onnx, against ONNX Runtime (numpy where its CPU has no kernel); and what ternc refuses.
 
     contrib.py [--filter TEXT] [--driver cpu] [--targets LIST]
 """
@@ -13,158 +13,145 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 import numpy as np  # noqa: E402
 import operator_cases  # noqa: E402
-from onnx import TensorProto, helper  # noqa: E402
-from operator_cases import Graph  # noqa: E402
+from operator_cases import RANDOM, Given, f, ints, one, quantised  # noqa: E402
 
 CASES, REFUSALS = {}, {}
-STEPS = (0.004, 0.02)  # a rounding of 8-bit values may fall the other way
 
 
-class Given:
-    """An input of the model: its values, one array a case, and the names of its symbolic dimensions by axis."""
-
-    def __init__(self, *arrays, **names):
-        self.arrays, self.names = arrays, names
-
-
-def kind(dtype):
-    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+def case(op, inputs, outputs=1, tag="", **kwargs):
+    name = f"{op}{'_' if tag else ''}{tag}"
+    assert name not in CASES, name
+    CASES[name] = lambda: one(op, inputs, outputs, **kwargs)
 
 
-def one(op, inputs, outputs=1, domain="com.microsoft", steps=None, **attributes):
-    """A model of one node. inputs: Given, an array (a constant) or None; outputs: how many, or their types (None: left out)."""
-    g, names, cases = Graph(), [], []
-    for i, x in enumerate(inputs):
-        name = f"i{i}" if x is not None else ""
-        names.append(name)
-        if isinstance(x, Given):
-            shape = [x.names.get(f"d{a}", n) for a, n in enumerate(x.arrays[0].shape)]
-            g.input(name, kind(x.arrays[0].dtype), shape)
-            cases += [{} for _ in range(len(x.arrays) - len(cases))]
-            for case, array in zip(cases, x.arrays):
-                case[name] = array
-        elif x is not None:
-            g.constant(name, x)
-    types = [np.float32] * outputs if isinstance(outputs, int) else outputs
-    results = [f"o{i}" if t else "" for i, t in enumerate(types)]
-    g.node(op, names, results, domain=domain, **attributes)
-    for name, t in zip(results, types):
-        if t:
-            g.output(name, None, kind(t))
-    return (g.model(), cases or [{}], *([steps] if steps else []))
+def refused(op, sentence, inputs, **kwargs):
+    REFUSALS[f"{op}_refused"] = (lambda: one(op, inputs, **kwargs)), sentence
 
 
-def case(name, *args, **kwargs):
-    assert name not in CASES
-    CASES[name] = lambda: one(*args, **kwargs)
+I64, I32, U8, I8, F32 = np.int64, np.int32, np.uint8, np.int8, np.float32
+
+# -- embeddings and normalisations
+
+WORDS = Given(ints(0, 30, 2, 5), ints(0, 30, 1, 3), d0="B", d1="S")
+KINDS = Given(ints(0, 2, 2, 5), ints(0, 2, 1, 3), d0="B", d1="S")
+SHOWN = Given(np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], I32), np.array([[1, 1, 0]], I32), d0="B", d1="S")
+PLACES = Given(ints(0, 9, 2, 5), ints(0, 9, 1, 3), d0="B", d1="S")
+TABLES, NORM = [f(30, 16), f(9, 16), f(2, 16)], [f(16), f(16)]
+case("EmbedLayerNormalization", [WORDS, KINDS, *TABLES, *NORM], [F32, I32], epsilon=1e-5)
+case("EmbedLayerNormalization", [WORDS, KINDS, *TABLES, *NORM, SHOWN], [F32, I32, F32], "mask")
+case("EmbedLayerNormalization", [WORDS, None, *TABLES[:2], None, *NORM, None, PLACES], [F32, I32, F32], "positions")
+Q_TABLES = [quantised((30, 16), U8), quantised((9, 16), U8), quantised((2, 16), U8), quantised((16,), U8), quantised((16,), U8)]
+SCALES, ZEROS = [np.array(s, F32) for s in (0.01, 0.02, 0.01, 0.02, 0.01)], [np.array(z, U8) for z in (120, 128, 130, 90, 128)]
+case("QEmbedLayerNormalization", [WORDS, KINDS, *Q_TABLES, SHOWN, *SCALES, *ZEROS], [F32, I32], epsilon=1e-5)
+ROWS = Given(f(2, 5, 16), f(1, 3, 16), d0="B", d1="S")
+for name, bias in (("SkipLayerNormalization", [*NORM, f(16)]), ("SkipSimplifiedLayerNormalization", [NORM[0], f(16)])):
+    case(name, [ROWS, ROWS, *bias], [F32, None, None, F32], epsilon=1e-5)
+    case(name, [ROWS, ROWS, NORM[0]], tag="bare")
+case("SkipLayerNormalization", [Given(f(2, 5, 16)), Given(f(5, 16)), *NORM], tag="spread_2d")
+case("SkipLayerNormalization", [Given(f(2, 5, 16)), Given(f(1, 5, 16)), *NORM], tag="spread")
+case("SimplifiedLayerNormalization", [ROWS, NORM[0]], domain="", epsilon=1e-5, axis=-1)
+
+# -- activations
+
+for op in ("Gelu", "QuickGelu", "FastGelu"):
+    case(op, [ROWS], **({"alpha": 1.5} if op == "QuickGelu" else {}))
+case("FastGelu", [ROWS, f(16)], tag="bias")
+case("BiasGelu", [ROWS, f(16)])
+case("ScaledTanh", [Given(f(9))], domain="", version=9, alpha=1.5, beta=0.5)
+case("ParametricSoftplus", [Given(f(9))], domain="", version=9, alpha=1.5, beta=0.5)
+case("Affine", [Given(f(9))], domain="", version=9, alpha=1.5, beta=0.5)
+
+# -- fused products and convolutions
+
+IMAGE = Given(f(2, 4, 9, 7), f(1, 4, 9, 7), d0="B")
+for activation, numbers in (("Relu", []), ("Sigmoid", []), ("Tanh", []), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 1.0]), ("HardSigmoid", [0.3, 0.4])):
+    case("FusedConv", [IMAGE, f(6, 4, 3, 3), f(6)], tag=activation, activation=activation, pads=[1, 1, 1, 1], **({"activation_params": numbers} if numbers else {}))
+case("FusedConv", [IMAGE, f(6, 2, 3, 3), f(6), Given(f(2, 6, 4, 3), f(1, 6, 4, 3), d0="B")], tag="sum", activation="Relu", group=2, strides=[2, 2], kernel_shape=[3, 3])
+case("FusedConv", [IMAGE, f(6, 4, 3, 3)], tag="plain", auto_pad="SAME_UPPER")
+for activation, numbers in (("Relu", {}), ("LeakyRelu", {"activation_alpha": 0.2}), ("Elu", {"activation_alpha": 0.7}), ("Softplus", {}), ("HardSigmoid", {"activation_alpha": 0.3, "activation_beta": 0.4})):
+    case("FusedGemm", [Given(f(5, 8)), f(7, 8), f(7)], tag=activation, activation=activation, transB=1, alpha=0.5, beta=2.0, **numbers)
+LEFT = Given(f(2, 3, 5, 4), f(1, 3, 2, 4), d0="B", d2="M")
+case("FusedMatMul", [LEFT, Given(f(3, 6, 4))], alpha=0.5, transB=1)
+case("FusedMatMul", [Given(f(2, 3, 4, 5)), Given(f(4, 6))], tag="a", transA=1)
+case("FusedMatMul", [Given(f(5, 2, 3, 4)), Given(f(2, 3, 4, 6))], tag="batch_a", transBatchA=1)
+case("FusedMatMul", [Given(f(2, 3, 5, 4)), Given(f(4, 2, 3, 6))], tag="batch_b", transBatchB=1)
+case("FusedMatMul", [Given(f(4, 2, 3, 5)), Given(f(6, 2, 3, 4))], tag="batch_both", transBatchA=1, transA=1, transBatchB=1, transB=1)
+case("TransposeMatMul", [LEFT, Given(f(3, 6, 4))], transB=1, alpha=2.0)
+case("CDist", [Given(f(5, 8)), Given(f(3, 8))], metric="euclidean")
+case("CDist", [Given(f(5, 8)), Given(f(3, 8))], tag="square", metric="sqeuclidean")
+
+# -- quantised
+
+A_U8 = [Given(quantised((3, 10), U8), quantised((1, 10), U8), d0="M"), np.float32(0.02), np.array(120, U8)]
+B_U8 = [Given(quantised((3, 10), U8), quantised((1, 10), U8), d0="M"), np.float32(0.03), np.array(131, U8)]
+OUT = [np.float32(0.05), np.array(128, U8)]
+case("QLinearAdd", [*A_U8, *B_U8, *OUT], [U8])
+case("QLinearAdd", [Given(quantised((3, 10), I8)), np.float32(0.02), np.array(3, I8), quantised((10,), I8), np.float32(0.03), np.array(-4, I8), np.float32(0.05), np.array(5, I8)], [I8], "constant")
+case("QLinearMul", [*A_U8, *B_U8, *OUT], [U8])
+case("QLinearSigmoid", [*A_U8, np.float32(1 / 256), np.array(0, U8)], [U8])
+case("QLinearLeakyRelu", [*A_U8, *OUT], [U8], alpha=0.2)
+case("QLinearWhere", [Given(ints(0, 2, 3, 10).astype(bool), ints(0, 2, 1, 10).astype(bool), d0="M"), *A_U8, *B_U8, *OUT], [U8])
+for opset, axis in ((13, -1), (12, 1)):
+    case("QLinearSoftmax", [Given(quantised((3, 4, 10), U8)), np.float32(0.05), np.array(128, U8), np.float32(1 / 256), np.array(0, U8)], [U8], f"{opset}", opset=opset, axis=axis)
+case("QLinearConcat", [*OUT, *A_U8, *B_U8], [U8], axis=0)
+PLANE = [Given(quantised((2, 4, 9, 7), U8), quantised((1, 4, 9, 7), U8), d0="B"), np.float32(0.02), np.array(120, U8)]
+LAST = [Given(quantised((2, 9, 7, 4), U8), quantised((1, 9, 7, 4), U8), d0="B"), np.float32(0.02), np.array(120, U8)]
+case("QLinearGlobalAveragePool", [*PLANE, np.float32(0.005), np.array(128, U8)], [U8], channels_last=0)
+case("QLinearGlobalAveragePool", [*LAST, np.float32(0.005), np.array(128, U8)], [U8], "last", channels_last=1)
+case("QLinearAveragePool", [*PLANE, *OUT], [U8], kernel_shape=[3, 2], pads=[1, 0, 1, 1], strides=[2, 1], count_include_pad=1)
+case("QLinearAveragePool", [*LAST, *OUT], [U8], "last", steps=1, kernel_shape=[3, 3], auto_pad="SAME_UPPER", channels_last=1)
+CONV = [quantised((6, 4, 3, 3), I8), np.float32(0.01), np.array(0, I8), np.float32(0.2), np.array(128, U8), ints(-500, 500, 6)]
+case("QLinearConv", [*PLANE, *CONV], [U8], domain="", pads=[1, 1, 1, 1])
+case("QLinearConv", [*LAST, *CONV], [U8], "last", channels_last=1, strides=[2, 1])
+case("NhwcMaxPool", [LAST[0]], [U8], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2])
+case("DynamicQuantizeMatMul", [ROWS, quantised((16, 7), I8), np.float32(0.01), np.array(3, I8), f(7)])
+case("DynamicQuantizeMatMul", [ROWS, quantised((16, 7), U8), RANDOM.uniform(0.01, 0.02, 7).astype(F32), quantised((7,), U8, 9)], tag="columns")
+case("MatMulIntegerToFloat", [Given(quantised((2, 5, 16), U8)), quantised((16, 7), I8), np.float32(0.02), np.float32(0.01), np.array(120, U8), np.array(2, I8), f(7)])
+GEMM = [*A_U8, quantised((10, 6), I8), np.float32(0.02), np.array(0, I8), ints(-500, 500, 6)]
+case("QGemm", GEMM)
+case("QGemm", [*GEMM, np.float32(0.2), np.array(128, U8)], [U8], "quantised", alpha=1.0)
+case("QGemm", [*A_U8, quantised((6, 10), I8), RANDOM.uniform(0.01, 0.02, 6).astype(F32), np.zeros(6, I8)], tag="columns", transB=1)
+
+# -- other names
+
+case("Range", [Given(np.array([2], I64)), np.array([9], I64), None], [I64])
+case("Range", [Given(np.array(0.5, F32)), np.array(9, F32), np.array(1.5, F32)], tag="float")
+case("Trilu", [Given(f(5, 7), f(4, 7), d0="N"), np.array(1, I64)], upper=0)
+case("Pad", [Given(f(3, 4)), np.array([1, 0, 2, 1], I64), np.array(0.5, F32)], mode="constant")
+case("GatherND", [Given(f(4, 5, 6)), Given(ints(0, 4, 3, 2, dtype=I64))])
+case("GridSample", [Given(f(2, 3, 5, 6)), Given(RANDOM.uniform(-1.2, 1.2, (2, 4, 3, 2)).astype(F32))], align_corners=1, padding_mode="border")
+case("ExpandDims", [Given(f(3, 4)), np.array(-1, I32)])
+case("Unique", [Given(np.array([2, 1, 1, 3, 4, 3], F32))], [F32, I64, I64])
+
+# -- ai.onnx and ai.onnx.ml
+
+COLUMNS = Given(f(2, 3 * 6, 16), f(1, 3 * 6, 16), d0="B")
+case("Col2Im", [COLUMNS, np.array([6, 5], I64), np.array([3, 2], I64)], tag="dilated", domain="", dilations=[2, 1], pads=[1, 0, 1, 0])
+case("Col2Im", [Given(f(2, 3 * 6, 12)), np.array([8, 6], I64), np.array([3, 2], I64)], tag="strides", domain="", strides=[2, 2], pads=[1, 0, 1, 1])
+OFFSET = Given(f(2, 2 * 2 * 9, 4, 5, scale=2), f(1, 2 * 2 * 9, 4, 5, scale=2), d0="B")
+DEFORMED = [Given(f(2, 4, 9, 7), f(1, 4, 9, 7), d0="B"), f(6, 2, 3, 3), OFFSET]
+DEFORM = dict(domain="", group=2, offset_group=2, strides=[2, 1], pads=[1, 0, 0, 0], kernel_shape=[3, 3])
+case("DeformConv", DEFORMED, **DEFORM)
+case("DeformConv", [*DEFORMED, f(6), Given(RANDOM.uniform(0, 1, (2, 2 * 9, 4, 5)).astype(F32), RANDOM.uniform(0, 1, (1, 2 * 9, 4, 5)).astype(F32), d0="B")], tag="mask", **DEFORM)
 
 
-def refused(name, sentence, *args, **kwargs):
-    REFUSALS[name] = (lambda: one(*args, **kwargs)), sentence
+def svm(tag, classes, kernel, **more):
+    counts = [3, 2, 4, 1][:classes]
+    vectors, pairs = sum(counts), classes * (classes - 1) // 2  # of support vectors, of classes
+    how = dict(classlabels_ints=[5, 2, 9, 7][:classes], vectors_per_class=counts, support_vectors=f(vectors, 6).flatten().tolist(), kernel_type=kernel, **more)
+    how.update(coefficients=f(classes - 1, vectors).flatten().tolist(), rho=f(pairs).tolist(), kernel_params=[0.3, 0.5, 2.0])
+    case("SVMClassifier", [Given(f(7, 6), f(2, 6), d0="N")], [I64, F32], tag, domain="ai.onnx.ml", **how)
 
 
-RANDOM = np.random.default_rng(0)
+for kernel_name in ("LINEAR", "POLY", "RBF", "SIGMOID"):
+    svm(f"{kernel_name}_4", 4, kernel_name)
+    svm(f"{kernel_name}_2", 2, kernel_name)
+svm("logistic", 2, "RBF", post_transform="LOGISTIC")
+svm("softmax", 3, "RBF", post_transform="SOFTMAX")
+svm("probability", 2, "RBF", prob_a=[-1.5], prob_b=[0.2])
+case("SVMClassifier", [Given(f(7, 6))], [I64, F32], "linear", domain="ai.onnx.ml", classlabels_ints=[5, 2, 9], coefficients=f(18).tolist(), rho=[0.4], kernel_type="LINEAR", kernel_params=[0.0, 0.0, 0.0])
 
-
-def f(*shape, scale=1.0):
-    return (RANDOM.standard_normal(shape) * scale).astype(np.float32)
-
-
-def ints(low, high, *shape, dtype=np.int32):
-    return RANDOM.integers(low, high, shape).astype(dtype)
-
-
-# -- attention
-
-B, S, L, N, H = 2, 5, 7, 3, 8
-
-
-def rows(length=S, width=N * H, letter="S"):
-    return Given(f(B, length, width), f(1, length - 2, width), d0="B", d1=letter)
-
-
-def mha(name, inputs, outputs=1, **attributes):
-    case(f"multi_head_{name}", "MultiHeadAttention", inputs, outputs, num_heads=N, **attributes)
-
-
-Q, K, V = rows(), rows(L, letter="L"), rows(L, letter="L")
-RIGHT = np.array([[1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0]], np.int32)
-mha("plain", [Q, K, V])
-mha("self", [Q, Q, Q], scale=0.3)
-mha("wide_values", [Q, K, rows(L, N * 16, "L")])
-mha("bias", [Q, K, V, f(3 * N * H)])
-mha("causal", [Q, rows(), rows(), f(3 * N * H)], unidirectional=1)
-mha("lengths", [Q, K, V, None, Given(np.array([5, 3], np.int32), np.array([4], np.int32), d0="B")])
-mha("mask", [Q, K, V, None, Given(RIGHT, RIGHT[:1, :5], d0="B", d1="L")])
-mha("mask_value", [Q, K, V, None, Given(RIGHT, RIGHT[:1, :5], d0="B", d1="L")], mask_filter_value=-3.4028234663852886e38)
-mha("mask_3d", [Q, K, V, None, Given(ints(0, 2, B, S, L), ints(0, 2, 1, S - 2, L - 2), d0="B", d1="S", d2="L")])
-for shape in ((B, N), (1, N), (1, 1)):
-    mha(f"score_bias_{shape[0]}{shape[1]}", [Given(f(B, S, N * H)), Given(f(B, L, N * H)), Given(f(B, L, N * H)), None, None, Given(f(*shape, S, L))])
-mha("score_bias_mask", [Given(f(B, S, N * H)), Given(f(B, L, N * H)), Given(f(B, L, N * H)), f(3 * N * H), Given(RIGHT), Given(f(1, N, S, L))])
-CACHE = [Given(f(B, N, 4, H), f(1, N, 0, H), d0="B", d2="P") for _ in range(2)]
-mha("past", [Q, rows(), rows(), None, None, None, *CACHE], 3)
-mha("past_causal", [Q, rows(), rows(), f(3 * N * H), None, None, *CACHE], 3, unidirectional=1)
-mha("past_mask", [Q, rows(), rows(), None, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), None, *CACHE], 3)
-mha("past_score_bias", [Q, rows(), rows(), None, None, Given(f(1, N, 5, 9), f(1, N, 3, 3), d2="S", d3="T"), *CACHE], 3, unidirectional=1)
-mha("cross", [Q, *(Given(f(B, N, L, H), f(1, N, 2, H), d0="B", d2="L") for _ in range(2))])
-mha("cross_mask", [Given(f(B, S, N * H)), Given(f(B, N, L, H)), Given(f(B, N, L, H)), None, Given(RIGHT)])
-mha("scores", [Q, K, V], [np.float32, None, None, np.float32])
-mha("present", [Q, K, V, f(3 * N * H)], 3)
-
-
-def attention(name, inputs, outputs=1, **attributes):
-    case(f"attention_{name}", "Attention", inputs, outputs, num_heads=N, **attributes)
-
-
-X = rows(S, 20)
-W, BIAS = f(20, 3 * N * H, scale=0.15), f(3 * N * H, scale=0.5)
-MASK = Given(np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], np.int32), np.array([[1, 1, 0]], np.int32), d0="B", d1="S")
-PAST = Given(f(2, B, N, 4, H), f(2, 1, N, 0, H), d1="B", d3="P")
-attention("plain", [X, W, BIAS])
-attention("no_bias", [X, W, None], scale=0.5)
-attention("mask", [X, W, BIAS, MASK])
-attention("mask_causal", [X, W, BIAS, MASK], unidirectional=1, mask_filter_value=-1e9)
-attention("lengths", [X, W, BIAS, Given(np.array([4, 2], np.int32), np.array([2], np.int32), d0="B")])
-attention("lengths_starts", [Given(f(B, S, 20)), W, BIAS, Given(np.array([4, 5, 0, 2], np.int32))])
-attention("mask_3d", [X, W, BIAS, Given(ints(0, 2, B, S, S), ints(0, 2, 1, 3, 3), d0="B", d1="S", d2="S")], unidirectional=1)
-attention("past", [X, W, BIAS, None, PAST], 2)
-attention("past_causal", [X, W, BIAS, None, PAST], 2, unidirectional=1)
-attention("past_mask", [X, W, BIAS, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), PAST], 2, unidirectional=1)
-attention("present", [X, W, BIAS], 2, unidirectional=1)
-attention("score_bias", [Given(f(B, S, 20)), W, BIAS, Given(MASK.arrays[0]), None, Given(f(B, N, S, S))])
-attention("sizes", [X, f(20, 2 * N * H + N * 4), f(2 * N * H + N * 4)], qkv_hidden_sizes=[N * H, N * H, N * 4])
-refused("attention_rotary", "'do_rotary' is not supported", "Attention", [X, W, BIAS], num_heads=N, do_rotary=1)
-refused("attention_mask_4d", "A mask of four dimensions", "Attention", [X, W, BIAS, Given(ints(0, 2, B, 1, 9, 9))], num_heads=N)
-
-
-def quantised(shape, dtype, spread=100):
-    info = np.iinfo(dtype)
-    middle = (info.max + info.min + 1) // 2
-    return ints(middle - spread, middle + spread, *shape, dtype=dtype)
-
-
-for x_type, w_type in ((np.uint8, np.int8), (np.uint8, np.uint8)):
-    x = Given(quantised((B, S, 20), x_type), quantised((1, 3, 20), x_type), d0="B", d1="S")
-    w, zero = quantised((20, 3 * N * H), w_type), np.array(3 if x_type == np.int8 else 131, x_type)
-    name, one_scale = f"{np.dtype(x_type).name}_{np.dtype(w_type).name}", np.float32(0.005)
-    w_zero = np.array(2 if w_type == np.int8 else 126, w_type)
-    case(f"qattention_{name}", "QAttention", [x, w, BIAS, np.float32(0.02), one_scale, None, zero, w_zero], num_heads=N)
-    case(f"qattention_{name}_mask_past", "QAttention", [x, w, BIAS, np.float32(0.02), one_scale, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), zero, w_zero, PAST], 2, num_heads=N, unidirectional=1)
-case("qattention_columns", "QAttention", [Given(quantised((B, S, 20), np.uint8)), quantised((20, 3 * N * H), np.int8), BIAS, np.float32(0.02), RANDOM.uniform(0.004, 0.006, 3 * N * H).astype(np.float32), None, np.array(128, np.uint8), np.zeros(3 * N * H, np.int8)], num_heads=N)
-
-# A cache with room to spare, of which past_sequence_length positions count.
-ONE = Given(f(B, 1, N * H), f(1, 1, N * H), d0="B")
-ROOM = [Given(f(B, N, 9, H), f(1, N, 6, H), d0="B", d2="M") for _ in range(2)]
-FILLED = Given(np.array([4], np.int32), np.array([0], np.int32))
-
-
-def decoder(name, inputs, outputs=3, **attributes):
-    case(f"decoder_{name}", "DecoderMaskedMultiHeadAttention", inputs, outputs, num_heads=N, **attributes)
-
-
-decoder("self", [ONE, ONE, ONE, None, None, *ROOM, FILLED], past_present_share_buffer=1)
-decoder("self_mask", [ONE, ONE, ONE, Given(ints(0, 2, B, 5), np.ones((1, 1), np.int32), d0="B", d1="T"), None, *ROOM, FILLED], past_present_share_buffer=1)
-decoder("self_bias", [ONE, ONE, ONE, None, Given(f(1, N, 1, 5), f(1, N, 1, 1), d3="T"), *ROOM, FILLED, None, None, f(3 * N * H)], past_present_share_buffer=1, scale=0.4)
+refused("BeamSearch", "search for the best words", [Given(ints(0, 9, 1, 4)), np.array([9], I32)], eos_token_id=0, pad_token_id=0)
 
 if __name__ == "__main__":
-    sys.exit(operator_cases.main(CASES, REFUSALS, __doc__))
+    sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))

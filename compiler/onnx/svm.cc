@@ -1,0 +1,188 @@
+// ai.onnx.ml: support vector machines.
+#include <algorithm>
+
+#include "compiler/onnx/common.h"
+#include "compiler/onnx/families.h"
+#include "compiler/onnx/trees.h"
+
+namespace tern::onnx {
+
+namespace {
+
+Value* kernel_values(Op& op, Value* x, Value* vectors) {
+  Emit& b = op.b;
+  std::string kind = op.s("kernel_type", "LINEAR");
+  std::vector<double> p = op.floats("kernel_params", {0, 0, 0});
+  if (p.size() != 3) fail("Attribute 'kernel_params' has {} elements instead of 3.", p.size());
+  Value* product = b.dot(x, b.transpose(vectors, {1, 0}));
+  if (kind == "LINEAR") return product;
+  if (kind == "POLY") {
+    Value* base = b.add(b.mul(product, p[0]), p[1]);
+    return b.map(ScalarOp::kPow, {base, b.like(base, p[2])});
+  }
+  if (kind == "SIGMOID") return b.unary(ScalarOp::kTanh, b.add(b.mul(product, p[0]), p[1]));
+  if (kind != "RBF") fail("Attribute 'kernel_type' ('{}') must be LINEAR, POLY, RBF or SIGMOID.", kind);
+  // |x - v|^2 from its parts would cancel.
+  Value* apart = b.sub(b.unsqueeze(x, {1}), b.unsqueeze(vectors, {0}));
+  return b.unary(ScalarOp::kExp, b.mul(b.reduce(ScalarOp::kAdd, b.mul(apart, apart), {2}), -p[0]));
+}
+
+void import_svm_regressor(Op& op) {
+  Emit& b = op.b;
+  Value* x = b.cast(op.tensor(0), DType::kF32);
+  if (x->type.rank() == 1) x = b.unsqueeze(x, {0});
+  std::vector<double> coefficients = op.floats("coefficients"), vectors = op.floats("support_vectors"),
+                      rho = op.floats("rho");
+  int64_t count = op.i("n_supports", 0);
+  auto have = static_cast<int64_t>(coefficients.size());
+  if (x->type.rank() != 2 || coefficients.empty() || rho.size() != 1 || count < 0 ||
+      (count > 0 && (have != count || static_cast<int64_t>(vectors.size()) % count != 0)))
+    fail("{} coefficients and {} numbers of support vectors do not fit {} vectors.", have, vectors.size(),
+         count);
+  Value* y;
+  if (count > 0) {
+    int64_t width = static_cast<int64_t>(vectors.size()) / count;
+    x = b.adapt(x, 1, Dim(width));
+    y = b.dot(kernel_values(op, x, b.floats(DType::kF32, vectors, {count, width})),
+              b.floats(DType::kF32, coefficients, {count, 1}));
+  } else {
+    x = b.adapt(x, 1, Dim(have));
+    op.ignore({"kernel_type", "kernel_params"});
+    y = b.dot(x, b.floats(DType::kF32, coefficients, {have, 1}));
+  }
+  y = b.add(y, rho[0]);
+  if (op.i("one_class", 0) != 0) y = b.select(b.compare(ScalarOp::kGt, y, 0.0), b.like(y, 1), b.like(y, -1));
+  op.output(0, regression_transform(b, y, op.s("post_transform", "NONE")));
+}
+
+// Support vectors in order of their classes: where each class's begin, and the end of the last.
+std::vector<int64_t> class_starts(const std::vector<int64_t>& counts) {
+  std::vector<int64_t> starts = {0};
+  for (const int64_t n : counts) {
+    if (n < 0 || n > (1 << 24)) fail("{} support vectors of a class are out of range.", n);
+    starts.push_back(starts.back() + n);
+  }
+  return starts;
+}
+
+// What each pair of classes i < j adds up of the vectors' kernel values: [vectors, pairs].
+Value* pair_weights(Emit& b, const std::vector<double>& coefficients, const std::vector<int64_t>& starts) {
+  const auto classes = static_cast<int64_t>(starts.size()) - 1, vectors = starts.back();
+  const int64_t pairs = classes * (classes - 1) / 2;
+  std::vector<double> weights(static_cast<size_t>(vectors * pairs), 0);
+  int64_t pair = 0;
+  for (int64_t i = 0; i < classes; ++i) {
+    for (int64_t j = i + 1; j < classes; ++j, ++pair) {
+      const auto take = [&](int64_t owner, int64_t row) {
+        for (int64_t v = starts[static_cast<size_t>(owner)]; v < starts[static_cast<size_t>(owner) + 1]; ++v)
+          weights[static_cast<size_t>(v * pairs + pair)] =
+              coefficients[static_cast<size_t>(row * vectors + v)];
+      };
+      take(i, j - 1);
+      take(j, i);
+    }
+  }
+  return b.floats(DType::kF32, weights, {vectors, pairs});
+}
+
+// The class that most pairs vote for, [N]: of pair i < j, i where the score is positive.
+Value* voted_class(Emit& b, Value* scores, int64_t classes) {
+  std::vector<double> first, second;
+  for (int64_t i = 0; i < classes; ++i) {
+    for (int64_t j = i + 1; j < classes; ++j) {
+      for (int64_t c = 0; c < classes; ++c) {
+        first.push_back(c == i);
+        second.push_back(c == j);
+      }
+    }
+  }
+  const int64_t pairs = classes * (classes - 1) / 2;
+  Value* wins = b.cast(b.compare(ScalarOp::kGt, scores, 0.0), DType::kF32);
+  Value* votes = b.add(b.dot(wins, b.floats(DType::kF32, first, {pairs, classes})),
+                       b.dot(b.sub(b.like(wins, 1), wins), b.floats(DType::kF32, second, {pairs, classes})));
+  return b.emit(OpKind::kArgReduce, {votes},
+                {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+}
+
+// Probabilities of two classes by their one score, as 'prob_a' and 'prob_b' fit them.
+Value* two_probabilities(Op& op, Value* score) {
+  Emit& b = op.b;
+  Value* line = b.add(b.mul(score, op.floats("prob_a")[0]), op.floats("prob_b")[0]);
+  Value* p = sigmoid(b, b.unary(ScalarOp::kNeg, line));
+  p = b.min(b.max(p, b.like(p, 1e-7)), b.like(p, 1 - 1e-7));
+  return b.concat({p, b.sub(b.like(p, 1), p)}, 1);
+}
+
+void svm_of_vectors(Op& op, Value* x, int64_t classes, const std::string& transform) {
+  Emit& b = op.b;
+  const std::vector<int64_t> starts = class_starts(op.ints("vectors_per_class"));
+  const std::vector<double> coefficients = op.floats("coefficients"), vectors = op.floats("support_vectors"),
+                            rho = op.floats("rho"), prob = op.floats("prob_a");
+  const int64_t count = starts.back(), pairs = classes * (classes - 1) / 2;
+  if (static_cast<int64_t>(starts.size()) != classes + 1 || static_cast<int64_t>(rho.size()) < pairs ||
+      static_cast<int64_t>(coefficients.size()) < (classes - 1) * count ||
+      static_cast<int64_t>(vectors.size()) % count != 0 || prob.size() != op.floats("prob_b").size())
+    fail("{} coefficients, {} numbers of support vectors and {} offsets do not fit {} vectors of {} classes.",
+         coefficients.size(), vectors.size(), rho.size(), count, classes);
+  const int64_t width = static_cast<int64_t>(vectors.size()) / count;
+  x = b.adapt(x, 1, Dim(width));
+  Value* scores = b.dot(kernel_values(op, x, b.floats(DType::kF32, vectors, {count, width})),
+                        pair_weights(b, coefficients, starts));
+  scores = b.add(scores, b.floats(DType::kF32, {rho.begin(), rho.begin() + pairs}));
+  op.output(0, labels_of(op, voted_class(b, scores, classes), "classlabels_ints", "classlabels_strings"));
+  if (prob.empty()) {
+    if (classes > 2) return op.output(1, post_transform(b, scores, transform));
+    if (transform != "NONE" && transform != "LOGISTIC")
+      fail("Attribute 'post_transform' ('{}') of two classes must be NONE or LOGISTIC.", transform);
+    return op.output(1, two_scores(b, scores, SecondClass::kNegative, transform));
+  }
+  if (classes != 2)
+    fail(
+        "Probabilities of more than two classes ({}) are not supported: train with probability=False, or "
+        "take "
+        "the scores of pairs (leave out 'prob_a' and 'prob_b').",
+        classes);
+  op.output(1, post_transform(b, two_probabilities(op, scores), transform));
+}
+
+void import_svm_classifier(Op& op) {
+  Emit& b = op.b;
+  Value* x = b.cast(op.tensor(0), DType::kF32);
+  if (x->type.rank() == 1) x = b.unsqueeze(x, {0});
+  if (x->type.rank() != 2) fail("The operand ({}) does not have two dimensions.", x->type.text());
+  const auto classes = static_cast<int64_t>(
+      std::max(op.ints("classlabels_ints").size(), op.strings("classlabels_strings").size()));
+  const std::string transform = op.s("post_transform", "NONE");
+  check_transform(transform);
+  const std::vector<int64_t> counts = op.ints("vectors_per_class");
+  if (std::any_of(counts.begin(), counts.end(), [](int64_t n) { return n > 0; })) {
+    if (classes < 2) fail("{} classes cannot be told apart.", classes);
+    return svm_of_vectors(op, x, classes, transform);
+  }
+  op.ignore({"kernel_type", "kernel_params", "prob_a", "prob_b", "support_vectors"});
+  const std::vector<double> coefficients = op.floats("coefficients"), rho = op.floats("rho");
+  const auto have = static_cast<int64_t>(coefficients.size());
+  if (classes < 3 || have % classes != 0 || rho.empty())
+    fail("{} coefficients of {} classes without support vectors are not supported (three classes at least).",
+         have, classes);
+  x = b.adapt(x, 1, Dim(have / classes));
+  Value* rows = b.floats(DType::kF32, coefficients, {classes, have / classes});
+  Value* scores = b.add(b.dot(x, b.transpose(rows, {1, 0})), rho[0]);
+  Value* best = b.emit(OpKind::kArgReduce, {scores},
+                       {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+  op.output(0, labels_of(op, best, "classlabels_ints", "classlabels_strings"));
+  op.output(1, post_transform(b, scores, transform));
+}
+
+constexpr OpRow kRows[] = {
+    {"ai.onnx.ml", "SVMClassifier", 1, kLatest, import_svm_classifier},
+    {"ai.onnx.ml", "SVMRegressor", 1, kLatest, import_svm_regressor},
+};
+
+}  // namespace
+
+std::span<const OpRow> svm_rows() {
+  return kRows;
+}
+
+}  // namespace tern::onnx

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Attention as ONNX Runtime's optimiser and exporters write it (com.microsoft), every attribute and optional input of each operator,
+against ONNX Runtime; and what ternc refuses.
+
+    contrib_attention.py [--filter TEXT] [--driver cpu] [--targets LIST]
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import numpy as np  # noqa: E402
+import operator_cases  # noqa: E402
+from operator_cases import RANDOM, Given, f, ints, one, quantised  # noqa: E402
+
+CASES, REFUSALS = {}, {}
+
+
+def case(name, *args, **kwargs):
+    assert name not in CASES
+    CASES[name] = lambda: one(*args, **kwargs)
+
+
+def refused(name, sentence, *args, **kwargs):
+    REFUSALS[name] = (lambda: one(*args, **kwargs)), sentence
+
+
+B, S, L, N, H = 2, 5, 7, 3, 8
+
+
+def rows(length=S, width=N * H, letter="S"):
+    return Given(f(B, length, width), f(1, length - 2, width), d0="B", d1=letter)
+
+
+def mha(name, inputs, outputs=1, **attributes):
+    case(f"multi_head_{name}", "MultiHeadAttention", inputs, outputs, num_heads=N, **attributes)
+
+
+Q, K, V = rows(), rows(L, letter="L"), rows(L, letter="L")
+RIGHT = np.array([[1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0]], np.int32)
+mha("plain", [Q, K, V])
+mha("self", [Q, Q, Q], scale=0.3)
+mha("wide_values", [Q, K, rows(L, N * 16, "L")])
+mha("bias", [Q, K, V, f(3 * N * H)])
+mha("causal", [Q, rows(), rows(), f(3 * N * H)], unidirectional=1)
+mha("lengths", [Q, K, V, None, Given(np.array([5, 3], np.int32), np.array([4], np.int32), d0="B")])
+mha("mask", [Q, K, V, None, Given(RIGHT, RIGHT[:1, :5], d0="B", d1="L")])
+mha("mask_value", [Q, K, V, None, Given(RIGHT, RIGHT[:1, :5], d0="B", d1="L")], mask_filter_value=-3.4028234663852886e38)
+mha("mask_3d", [Q, K, V, None, Given(ints(0, 2, B, S, L), ints(0, 2, 1, S - 2, L - 2), d0="B", d1="S", d2="L")])
+for shape in ((B, N), (1, N), (1, 1)):
+    mha(f"score_bias_{shape[0]}{shape[1]}", [Given(f(B, S, N * H)), Given(f(B, L, N * H)), Given(f(B, L, N * H)), None, None, Given(f(*shape, S, L))])
+mha("score_bias_mask", [Given(f(B, S, N * H)), Given(f(B, L, N * H)), Given(f(B, L, N * H)), f(3 * N * H), Given(RIGHT), Given(f(1, N, S, L))])
+CACHE = [Given(f(B, N, 4, H), f(1, N, 0, H), d0="B", d2="P") for _ in range(2)]
+mha("past", [Q, rows(), rows(), None, None, None, *CACHE], 3)
+mha("past_causal", [Q, rows(), rows(), f(3 * N * H), None, None, *CACHE], 3, unidirectional=1)
+mha("past_mask", [Q, rows(), rows(), None, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), None, *CACHE], 3)
+mha("past_score_bias", [Q, rows(), rows(), None, None, Given(f(1, N, 5, 9), f(1, N, 3, 3), d2="S", d3="T"), *CACHE], 3, unidirectional=1)
+mha("cross", [Q, *(Given(f(B, N, L, H), f(1, N, 2, H), d0="B", d2="L") for _ in range(2))])
+mha("cross_mask", [Given(f(B, S, N * H)), Given(f(B, N, L, H)), Given(f(B, N, L, H)), None, Given(RIGHT)])
+mha("scores", [Q, K, V], [np.float32, None, None, np.float32])
+mha("present", [Q, K, V, f(3 * N * H)], 3)
+
+
+def attention(name, inputs, outputs=1, **attributes):
+    case(f"attention_{name}", "Attention", inputs, outputs, num_heads=N, **attributes)
+
+
+X = rows(S, 20)
+W, BIAS = f(20, 3 * N * H, scale=0.15), f(3 * N * H, scale=0.5)
+MASK = Given(np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], np.int32), np.array([[1, 1, 0]], np.int32), d0="B", d1="S")
+PAST = Given(f(2, B, N, 4, H), f(2, 1, N, 0, H), d1="B", d3="P")
+attention("plain", [X, W, BIAS])
+attention("no_bias", [X, W, None], scale=0.5)
+attention("mask", [X, W, BIAS, MASK])
+attention("mask_causal", [X, W, BIAS, MASK], unidirectional=1, mask_filter_value=-1e9)
+attention("lengths", [X, W, BIAS, Given(np.array([4, 2], np.int32), np.array([2], np.int32), d0="B")])
+attention("lengths_starts", [Given(f(B, S, 20)), W, BIAS, Given(np.array([4, 5, 0, 2], np.int32))])
+attention("mask_3d", [X, W, BIAS, Given(ints(0, 2, B, S, S), ints(0, 2, 1, 3, 3), d0="B", d1="S", d2="S")], unidirectional=1)
+attention("past", [X, W, BIAS, None, PAST], 2)
+attention("past_causal", [X, W, BIAS, None, PAST], 2, unidirectional=1)
+attention("past_mask", [X, W, BIAS, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), PAST], 2, unidirectional=1)
+attention("present", [X, W, BIAS], 2, unidirectional=1)
+attention("score_bias", [Given(f(B, S, 20)), W, BIAS, Given(MASK.arrays[0]), None, Given(f(B, N, S, S))])
+attention("sizes", [X, f(20, 2 * N * H + N * 4), f(2 * N * H + N * 4)], qkv_hidden_sizes=[N * H, N * H, N * 4])
+refused("attention_rotary", "'do_rotary' is not supported", "Attention", [X, W, BIAS], num_heads=N, do_rotary=1)
+refused("attention_mask_4d", "A mask of four dimensions", "Attention", [X, W, BIAS, Given(ints(0, 2, B, 1, 9, 9))], num_heads=N)
+
+
+for x_type, w_type in ((np.uint8, np.int8), (np.uint8, np.uint8)):
+    x = Given(quantised((B, S, 20), x_type), quantised((1, 3, 20), x_type), d0="B", d1="S")
+    w, zero = quantised((20, 3 * N * H), w_type), np.array(3 if x_type == np.int8 else 131, x_type)
+    name, one_scale = f"{np.dtype(x_type).name}_{np.dtype(w_type).name}", np.float32(0.005)
+    w_zero = np.array(2 if w_type == np.int8 else 126, w_type)
+    case(f"qattention_{name}", "QAttention", [x, w, BIAS, np.float32(0.02), one_scale, None, zero, w_zero], num_heads=N)
+    case(f"qattention_{name}_mask_past", "QAttention", [x, w, BIAS, np.float32(0.02), one_scale, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), zero, w_zero, PAST], 2, num_heads=N, unidirectional=1)
+case("qattention_columns", "QAttention", [Given(quantised((B, S, 20), np.uint8)), quantised((20, 3 * N * H), np.int8), BIAS, np.float32(0.02), RANDOM.uniform(0.004, 0.006, 3 * N * H).astype(np.float32), None, np.array(128, np.uint8), np.zeros(3 * N * H, np.int8)], num_heads=N)
+
+# A cache with room to spare, of which past_sequence_length positions count.
+ONE = Given(f(B, 1, N * H), f(1, 1, N * H), d0="B")
+ROOM = [Given(f(B, N, 9, H), f(1, N, 6, H), d0="B", d2="M") for _ in range(2)]
+FILLED = Given(np.array([4], np.int32), np.array([0], np.int32))
+
+
+def decoder(name, inputs, outputs=3, **attributes):
+    case(f"decoder_{name}", "DecoderMaskedMultiHeadAttention", inputs, outputs, num_heads=N, **attributes)
+
+
+decoder("self", [ONE, ONE, ONE, None, None, *ROOM, FILLED], past_present_share_buffer=1)
+decoder("self_mask", [ONE, ONE, ONE, Given(ints(0, 2, B, 5), np.ones((1, 1), np.int32), d0="B", d1="T"), None, *ROOM, FILLED], past_present_share_buffer=1)
+decoder("self_bias", [ONE, ONE, ONE, None, Given(f(1, N, 1, 5), f(1, N, 1, 1), d3="T"), *ROOM, FILLED, None, None, f(3 * N * H)], past_present_share_buffer=1, scale=0.4)
+
+if __name__ == "__main__":
+    sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))
