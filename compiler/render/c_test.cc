@@ -43,3 +43,15 @@ TEST_CASE("c: one condition chooses between masks as a mask, between other vecto
                                       "x86_64_v3");
   CHECK_MESSAGE(values.find(" ? ") != std::string::npos, values);
 }
+
+TEST_CASE("c: lanes picked from what is loaded are a value: elementwise builtins take no const types") {
+  const std::string text = rendered(R"(kernel pick {
+  bind x: f32 read
+  bind y: f32 write
+  let a: f32x4 = x[0; 4]
+  y[0] = fma(a, a, shuffle(x[4; 4], x[8; 4]; 0, 4, 1, 5))
+}
+)",
+                                    "x86_64_v3");
+  CHECK_MESSAGE(text.find("((f32x4)__builtin_shufflevector(") != std::string::npos, text);
+}

@@ -142,6 +142,7 @@ def channels_last(g):
         y = g.node("Pad", [y, g.ints(0, 0, 0, 1, 0, 0, 1, 2)])
         y = g.node("Conv", [y, g.operand([c * int(g.of(1, 2)), 1, k, k], constant=1)], strides=[s, s], group=c, kernel_shape=[k, k])
     else:
+        s = min(s, k)  # SAME of windows that do not touch: ONNX Runtime's padding is negative
         y = g.node(g.of("MaxPool", "AveragePool"), [y], auto_pad="SAME_UPPER", strides=[s, s], kernel_shape=[k, k])
     y = g.node("Transpose", [y], perm=[0, 2, 3, 1])
     y = g.node("Add", [y, g.operand([g.get(y).shape[3]])])

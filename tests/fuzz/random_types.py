@@ -60,9 +60,7 @@ def as_type(inputs, kind):
     return {n: v.astype(TYPES[kind][1]) if kind != "f32" and v.dtype == np.float32 else v for n, v in inputs.items()}
 
 
-def as_floats(outputs, kind):
-    """Outputs as they would be of f32; bf16 comes from its file as two bytes."""
-    if kind == "f32":
-        return outputs
+def as_floats(outputs, kind, wanted):
+    """Outputs in the types of the model before; bf16 comes from its file as two bytes."""
     outputs = [v.view(ml_dtypes.bfloat16) if v.dtype.kind == "V" else v for v in outputs]
-    return [v.astype(np.float32) if v.dtype == TYPES[kind][1] else v for v in outputs]
+    return [v.astype(w.dtype) if kind != "f32" and w.dtype == np.float32 and v.dtype == TYPES[kind][1] else v for v, w in zip(outputs, wanted)]
