@@ -70,7 +70,7 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
   const Dim out_plane = g.out_height * g.out_width;
   const Expr out_pixels = params.expr(g.out_depth * out_plane);
   const int64_t taps_of_plane = g.window_h * g.window_w, all = g.channels * g.window_d * taps_of_plane;
-  const bool volume = !g.depth.is_const(1) || g.window_d > 1;
+  const bool volume = !g.depth.is_const(1) || g.window_d > 1 || g.pad_front != 0 || !g.out_depth.is_const(1);
   const bool whole = block_depth >= all;
   const bool part_of_tap = !whole && block_depth < g.channels;
   TERN_CHECK(whole || block_depth % g.channels == 0 || g.channels % block_depth == 0,

@@ -310,6 +310,7 @@ ResizeMode read_mode(Op& op) {
   mode.coordinates = op.s("coordinate_transformation_mode", "half_pixel");
   mode.nearest = op.s("nearest_mode", "round_prefer_floor");
   mode.cubic_a = op.f("cubic_coeff_a", -0.75);
+  op.s("keep_aspect_ratio_policy", "stretch");  // of sizes alone; exporters state it beside scales too
   mode.extrapolation = op.f("extrapolation_value", 0);
   mode.exclude_outside = op.i("exclude_outside", 0) != 0;
   mode.antialias = op.i("antialias", 0) != 0;

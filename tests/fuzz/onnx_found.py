@@ -168,6 +168,20 @@ def one_tap_padded_at_its_end(g):
 
 
 @case()
+def one_plane_padded_in_front(g):
+    for groups in (1, 5):
+        for pads, strides in (([3, 3, 0, 0, 3, 1], [4, 4, 2]), ([0, 0, 0, 3, 0, 0], [2, 1, 1]), ([1, 0, 0, 0, 0, 0], [1, 1, 1])):
+            w = g.operand([5, 10 // groups, 1, 1, 1], constant=1)
+            g.node("Conv", [g.given([1, 10, 1, 3, 5]), w], group=groups, pads=pads, strides=strides)
+
+
+@case(18)
+def scales_with_a_policy_of_sizes(g):
+    how = dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor", keep_aspect_ratio_policy="stretch")
+    g.node("Resize", [g.given(["N", 3, "H", 4], {"N": 2, "H": 5}), "", g.constant(np.array([1, 1, 2, 2], "f4"))], **how)
+
+
+@case()
 def weights_that_some_axes_of_the_batch_share(g):
     g.node("MatMul", [g.given([3, 7, 1, "N", 3], {"N": 4}), g.operand([1, 7, 1, 3, 3], constant=1)])
     g.node("MatMul", [g.given(["B", 3, 5, 20], {"B": 2}), g.operand([1, 3, 20, 24], constant=1)])
