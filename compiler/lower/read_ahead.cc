@@ -12,7 +12,6 @@ namespace {
 using kernel::Expr;
 using kernel::int_const;
 
-constexpr int64_t kBytesAhead = 16384;  // some 100 ns at a core's share of the bandwidth
 constexpr int64_t kMostRowsAhead = 32, kLineBytes = 64;
 
 // index at var + 1 less index, if that is a number.
@@ -92,11 +91,11 @@ std::vector<kernel::Stmt> row_ahead(const std::vector<kernel::Stmt>& body, const
 }
 
 std::vector<kernel::Stmt> run_ahead(const std::vector<kernel::Stmt>& body, const kernel::Var& along,
-                                    const kernel::Var& row, int64_t elements) {
+                                    const kernel::Var& row, int64_t elements, int64_t bytes_ahead) {
   const std::vector<Expr> loads = runs(body, along);
   if (loads.size() != 1 || (row && step(loads[0]->args[0], row) != elements)) return {};
   const kernel::Buffer& from = loads[0]->buffer;
-  const int64_t ahead = kBytesAhead * 8 / dtype_bits(from->type.dtype);
+  const int64_t ahead = bytes_ahead * 8 / dtype_bits(from->type.dtype);
   return {kernel::prefetch(from, kernel::add(loads[0]->args[0], int_const(ahead)), true)};
 }
 

@@ -8,6 +8,9 @@
 
 namespace tern::lower {
 
+constexpr int64_t kBytesAhead = 16384;     // some 100 ns at a core's share of the bandwidth
+constexpr int64_t kNearBytesAhead = 8192;  // for loops that only read
+
 struct RowsAhead {
   kernel::Var row;       // of the loop over rows
   kernel::Expr last;     // the last row
@@ -32,6 +35,7 @@ std::vector<kernel::Stmt> row_ahead(const std::vector<kernel::Stmt>& body, const
 // more than copy is too slow for the processor's own prefetching. With several it was slower (a sum of two by
 // a tenth).
 std::vector<kernel::Stmt> run_ahead(const std::vector<kernel::Stmt>& body, const kernel::Var& along,
-                                    const kernel::Var& row, int64_t elements);
+                                    const kernel::Var& row, int64_t elements,
+                                    int64_t bytes_ahead = kBytesAhead);
 
 }  // namespace tern::lower

@@ -8,6 +8,7 @@
 #include "compiler/lower/gpu/rows.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/read_ahead.h"
+#include "compiler/lower/split_rows.h"
 
 namespace tern::lower {
 namespace {
@@ -18,7 +19,7 @@ using kernel::Stmt;
 
 constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
 constexpr int kRowsAtOnce = 2;
-constexpr int64_t kBytesAhead = 16384;
+constexpr int64_t kLongRowBytes = 65536;
 constexpr int64_t kCheapElement = 4;  // a load, and an operation or two
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
@@ -62,6 +63,7 @@ class CpuRows : public RowsNest {
     ahead_ = nullptr;
     loop_ = 0;
     next_rows_ = 0;
+    reads_on_ = from_memory && !lanes_are_rows_ && loops() == 1;
     const int64_t row_bytes = context_.hint(length) * 4;
     if (from_memory && !lanes_are_rows_ && computes() && !kept_.empty() && reduced_.size() == 1 &&
         row_bytes <= machine(level).l2_bytes / 4)
@@ -133,7 +135,10 @@ class CpuRows : public RowsNest {
                      : kernel::add(kernel::mul(position, emitter.dispatch().expr(a.extent)), at.back());
     }
     std::vector<Stmt> inner = body(space_index(kept, at), position);
-    if (next_rows_ > 0) append(inner, read_next_rows(inner, kept.back(), at.back()));
+    Stmts ahead;
+    if (reads_on_) ahead = read_on(inner, kept, vars.back());
+    if (next_rows_ > 0 && ahead.empty()) ahead = read_next_rows(inner, kept.back(), at.back());
+    append(inner, std::move(ahead));
     if (ahead_ && !reduced_.empty()) {
       const Expr last = kernel::sub(emitter.dispatch().expr(reduced_.back().extent), int_const(1));
       append(inner, read_ahead(inner, {vars.back(), last, false, ahead_, lanes_, false}));
@@ -159,6 +164,16 @@ class CpuRows : public RowsNest {
   bool computes() const {
     constexpr int64_t kLoad = 2;
     return loops() > 1 || element_cost_ > kLoad || plan_.reductions[0]->scalar_op() != scalar::ScalarOp::kAdd;
+  }
+
+  // A single loop over rows that follow each other, or that are long: memory is read from one end to the
+  // other.
+  Stmts read_on(const Stmts& body, const std::vector<Expr>& kept, const kernel::Var& element) {
+    const Dim length = row_length();
+    const bool is_long = context_.hint(reduced_.back().extent) * 4 >= kLongRowBytes;
+    if (!is_long && (kept.empty() || !length.is_const())) return {};
+    return run_ahead(body, element, is_long ? nullptr : kept.back()->var, is_long ? 0 : length.value(),
+                     kNearBytesAhead);
   }
 
   // Only a row's first loop asks memory for something, which would rest during the others: the last one asks
@@ -205,6 +220,7 @@ class CpuRows : public RowsNest {
     Stmts body;
     Expr element;
   };
+  bool reads_on_ = false;
   size_t loop_ = 0;        // of the row
   int64_t next_rows_ = 0;  // how far ahead the last loop reads; 0: it does not
   FirstLoop first_;
@@ -220,7 +236,7 @@ DType accumulator_type(DType dtype) {
 
 void lower_rows(const Region& region, LoweringContext& context) {
   if (is_gpu(context.target().arch)) return gpu::lower_rows(region, context);
-  CpuRows(region, context).run();
+  if (!lower_split_rows(region, context)) CpuRows(region, context).run();
 }
 
 }  // namespace tern::lower

@@ -42,7 +42,14 @@ class RowsNest {
   virtual kernel::Stmt keep(const graph::Value* value, const Expr& position, Expr element) = 0;
   virtual Expr kept_element(const graph::Value* value, const Expr& position) = 0;
 
+  void prepare();
   Dim row_length() const;
+  // The sum of a stage: its type, what it begins with, and with one element more (`body` gets the checks).
+  DType sum_type(size_t stage) const;
+  Expr sum_start(size_t stage) const;
+  Expr with_element(ElementEmitter& emitter, size_t stage, const Index& at, const Expr& sum, Stmts& body);
+  // What follows the only reduction of a region, whose result is `total`.
+  Stmts finished(ElementEmitter& emitter, const std::vector<Expr>& kept, const Expr& total);
   // Space coordinates of a row with the given reduced coordinates.
   Index space_index(const std::vector<Expr>& kept, const std::vector<Expr>& reduced) const;
   Stmts row(ElementEmitter& emitter, const std::vector<Expr>& kept);
@@ -65,6 +72,9 @@ class RowsNest {
                       Stmts& body);
   void load_stored_from_now(ElementEmitter& emitter, size_t stage);
   Stmts row_scalars(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept);
+  void bind_total(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept, const Expr& total,
+                  Stmts& out);
+  void unbind_rows(ElementEmitter& emitter);
   void find_softmaxes();
   bool only_subtracted(const Softmax& s) const;
   Expr folded_operand(const graph::Node& reduction, const Expr& x) const;

@@ -19,16 +19,20 @@ void append_checks(ElementEmitter& emitter, std::vector<Stmt>& body) {
 }
 
 // Of minimum and maximum the last operand is the one that waits (render/basic_helpers.cc).
-Expr folded_into(const kernel::Var& acc, ScalarOp op, const Expr& x) {
-  if (op == ScalarOp::kMin || op == ScalarOp::kMax) return kernel::op(op, {x, kernel::var_expr(acc)});
-  return kernel::op(op, {kernel::var_expr(acc), x});
+Expr folded_into(const Expr& sum, ScalarOp op, const Expr& x) {
+  if (op == ScalarOp::kMin || op == ScalarOp::kMax) return kernel::op(op, {x, sum});
+  return kernel::op(op, {sum, x});
 }
 
 }  // namespace
 
-void RowsNest::run() {
+void RowsNest::prepare() {
   collect();
   if (quick_softmax()) find_softmaxes();
+}
+
+void RowsNest::run() {
+  prepare();
   DispatchBuilder dispatch(context_, region_);
   dispatch.set_flops(product(space_.shape) * Dim(element_flops_));
   for (const Level level : variant_levels(context_.target(), Covers::kFolds)) variant(dispatch, level);
@@ -124,6 +128,46 @@ Index RowsNest::row_index(const Value* v, const Index& space) const {
   return out;
 }
 
+DType RowsNest::sum_type(size_t stage) const {
+  return accumulator_type(plan_.reductions[stage]->result()->type.dtype);
+}
+
+Expr RowsNest::sum_start(size_t stage) const {
+  return kernel::scalar_const(
+      kernel::reduction_identity(plan_.reductions[stage]->scalar_op(), sum_type(stage)));
+}
+
+Expr RowsNest::with_element(ElementEmitter& emitter, size_t stage, const Index& at, const Expr& sum,
+                            Stmts& body) {
+  const Node& node = *plan_.reductions[stage];
+  const Expr x = folded_operand(node, kernel::cast(emitter.element(node.operand(), at), sum_type(stage)));
+  append_checks(emitter, body);
+  return folded_into(sum, node.scalar_op(), x);
+}
+
+void RowsNest::bind_total(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept,
+                          const Expr& total, Stmts& out) {
+  const Node& node = *plan_.reductions[stage];
+  emitter.bind(node.result(), kernel::cast(total, node.result()->type.dtype));
+  append(out, softmax_factors(emitter, node, total));
+  append(out, row_scalars(emitter, stage, kept));
+}
+
+RowsNest::Stmts RowsNest::finished(ElementEmitter& emitter, const std::vector<Expr>& kept,
+                                   const Expr& total) {
+  Stmts out;
+  bind_total(emitter, 0, kept, total, out);
+  append(out, outputs(emitter, kept));
+  unbind_rows(emitter);
+  return out;
+}
+
+void RowsNest::unbind_rows(ElementEmitter& emitter) {
+  for (const Value* v : plan_.results) emitter.unbind(v);
+  for (const Value* v : plan_.stored) emitter.unbind(v);
+  for (const Value* v : plan_.row_values) emitter.unbind(v);
+}
+
 RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& kept) {
   Stmts out;
   for (const Softmax& s : softmaxes_) {
@@ -133,33 +177,24 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
     });
   }
   for (size_t stage = 0; stage < plan_.reductions.size(); ++stage) {
-    const Node& node = *plan_.reductions[stage];
-    const DType dtype = node.result()->type.dtype, wide = accumulator_type(dtype);
-    const kernel::Var acc = kernel::make_var(fmt::format("acc{}", stage), {wide, 1});
-    const Expr start = kernel::scalar_const(kernel::reduction_identity(node.scalar_op(), wide));
-    out.push_back(kernel::declare(acc, start));
+    const kernel::Var acc = kernel::make_var(fmt::format("acc{}", stage), {sum_type(stage), 1});
+    out.push_back(kernel::declare(acc, sum_start(stage)));
     append(out, row_loop(emitter, kept, [&](const Index& at, const Expr& position) {
              Stmts body;
              compute_stored(emitter, stage, at, position, body);
-             const Expr x = folded_operand(node, kernel::cast(emitter.element(node.operand(), at), wide));
-             append_checks(emitter, body);
-             body.push_back(kernel::assign(acc, folded_into(acc, node.scalar_op(), x)));
+             const Expr sum = with_element(emitter, stage, at, kernel::var_expr(acc), body);
+             body.push_back(kernel::assign(acc, sum));
              return body;
            }));
     load_stored_from_now(emitter, stage);
-    const Expr folded = fold(acc, node.scalar_op(), out);
-    emitter.bind(node.result(), kernel::cast(folded, dtype));
-    append(out, softmax_factors(emitter, node, folded));
-    append(out, row_scalars(emitter, stage, kept));
+    bind_total(emitter, stage, kept, fold(acc, plan_.reductions[stage]->scalar_op(), out), out);
   }
   append(out, outputs(emitter, kept));
   for (const Softmax& s : softmaxes_) {
     emitter.unbind(s.exponential->result());
     emitter.unbind(s.quotient->result());
   }
-  for (const Value* v : plan_.results) emitter.unbind(v);
-  for (const Value* v : plan_.stored) emitter.unbind(v);
-  for (const Value* v : plan_.row_values) emitter.unbind(v);
+  unbind_rows(emitter);
   return out;
 }
 
