@@ -20,6 +20,7 @@ using kernel::Stmt;
 constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
 constexpr int kRowsAtOnce = 2;
 constexpr int64_t kLongRowBytes = 65536;
+constexpr int kLineBits = 512;
 constexpr int64_t kCheapElement = 4;  // a load, and an operation or two
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
@@ -63,7 +64,8 @@ class CpuRows : public RowsNest {
     ahead_ = nullptr;
     loop_ = 0;
     next_rows_ = 0;
-    reads_on_ = from_memory && !lanes_are_rows_ && loops() == 1;
+    reads_on_ = from_memory && !lanes_are_rows_ && loops() == 1 &&
+                (computes() || row_is_long() || machine(level).vector_bits < kLineBits);
     const int64_t row_bytes = context_.hint(length) * 4;
     if (from_memory && !lanes_are_rows_ && computes() && !kept_.empty() && reduced_.size() == 1 &&
         row_bytes <= machine(level).l2_bytes / 4)
@@ -160,17 +162,22 @@ class CpuRows : public RowsNest {
   }
 
   // Whether a row's loops do more than add up what they load, which the processor's own prefetching follows
-  // (a maximum 1.1 times as fast read ahead, a sum 0.97).
+  // (a maximum 1.1 times as fast read ahead, a sum of whole lines 0.97, of halves or of lines that vectors
+  // straddle 1.05 to 1.15).
   bool computes() const {
     constexpr int64_t kLoad = 2;
     return loops() > 1 || element_cost_ > kLoad || plan_.reductions[0]->scalar_op() != scalar::ScalarOp::kAdd;
+  }
+
+  bool row_is_long() const {
+    return !reduced_.empty() && context_.hint(reduced_.back().extent) * 4 >= kLongRowBytes;
   }
 
   // A single loop over rows that follow each other, or that are long: memory is read from one end to the
   // other.
   Stmts read_on(const Stmts& body, const std::vector<Expr>& kept, const kernel::Var& element) {
     const Dim length = row_length();
-    const bool is_long = context_.hint(reduced_.back().extent) * 4 >= kLongRowBytes;
+    const bool is_long = row_is_long();
     if (!is_long && (kept.empty() || !length.is_const())) return {};
     return run_ahead(body, element, is_long ? nullptr : kept.back()->var, is_long ? 0 : length.value(),
                      kNearBytesAhead);
