@@ -1,9 +1,9 @@
 #include "compiler/lower/split_rows.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/read_ahead.h"
 #include "compiler/lower/rows_nest.h"
@@ -21,6 +21,8 @@ constexpr int64_t kMostTiles = 32;        // that parts are made for
 constexpr int64_t kLeastPartLength = 64;  // reduced elements of a part: what it leaves is small beside them
 constexpr int64_t kSumsBytes = 16384;     // of a row of sums in L1
 constexpr int64_t kLine = 64;
+constexpr int64_t kLongPiece = 1024;  // bytes of a row that memory gives as fast as the whole row
+constexpr size_t kMostPieces = 4;     // vectors of different lengths that make up a row
 
 class SplitRows : public RowsNest {
  public:
@@ -47,7 +49,8 @@ class SplitRows : public RowsNest {
   bool has_only_sums() const {
     const DType type = plan_.reductions[0]->result()->type.dtype;
     return plan_.reductions.size() == 1 && plan_.stored.empty() && !reduced_.empty() &&
-           type != DType::kBool && dtype_bits(type) >= 8 && !is_complex(type) &&
+           !product(space_.shape).is_const(0) && type != DType::kBool && dtype_bits(type) >= 8 &&
+           !is_complex(type) &&
            std::all_of(region_.outputs.begin(), region_.outputs.end(),
                        [&](const Value* v) { return plan_.is_row_value(v); });
   }
@@ -61,9 +64,10 @@ class SplitRows : public RowsNest {
   int sum_bytes() const { return dtype_bits(sum_type(0)) / 8; }
   const Dim& columns() const { return kept_.back().extent; }
 
-  // Columns whose sums are in L1 at once.
-  int64_t strip() const {
-    const int64_t most = kSumsBytes / sum_bytes();
+  // Columns whose sums are in L1 at once; where registers take only short pieces of rows, in L2.
+  int64_t strip_width(Level level) const {
+    const int64_t bytes = takes_long_pieces(level) ? kSumsBytes : machine(level).l2_bytes / 4;
+    const int64_t most = (columns().is_const() ? bytes : kSumsBytes) / sum_bytes();
     if (!columns().is_const()) return most;
     const int64_t n = std::max<int64_t>(columns().value(), 1);
     if (n <= most) return n;
@@ -79,7 +83,8 @@ class SplitRows : public RowsNest {
     int64_t units = rows;
     if (lanes_are_rows_) {
       const int64_t n = std::max<int64_t>(context_.hint(columns()), 1);
-      units = rows / n * ((n + strip() - 1) / strip());
+      const int64_t width = kSumsBytes / sum_bytes();
+      units = rows / n * ((n + width - 1) / width);
     }
     const int64_t wanted = std::min(all / kTileCost, kMostTiles);
     const int64_t most = std::min(extent, length / kLeastPartLength);
@@ -106,12 +111,14 @@ class SplitRows : public RowsNest {
         parts ? chunk_ * context_.hint(row_length()) / std::max<int64_t>(context_.hint(reduced_[0].extent), 1)
               : context_.hint(row_length());
     Tiling tiling = choose_tiling(context_, axes, length * element_cost_, kTileCost);
+    const int lanes = nest_lanes(region_, level);
+    const Way how = lanes_are_rows_ ? way(level, lanes) : Way::kAlongRows;
+    const int full = lanes * machine(level).vector_registers / 2;
     if (lanes_are_rows_ && static_cast<size_t>(tiling.tiled) + 1 == axes.size()) {
-      tiling.chunk = std::max<int64_t>((tiling.chunk + strip() - 1) / strip(), 1) * strip();
+      const int64_t width = how == Way::kFullRegisters ? full : strip_width(level);
+      tiling.chunk = std::max<int64_t>((tiling.chunk + width - 1) / width, 1) * width;
       if (columns().is_const()) tiling.chunk = std::min(tiling.chunk, columns().value());
     }
-    const int lanes = nest_lanes(region_, level);
-    const bool in_registers = lanes_are_rows_ && fits_registers(level, lanes);
     NestParts nest = build_nest(
         dispatch, axes, tiling, axes.size() - (lanes_are_rows_ ? 1 : 0),
         [&](std::vector<Expr> at, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
@@ -120,16 +127,18 @@ class SplitRows : public RowsNest {
           const Row row{emitter, part, [&, part](const std::vector<Expr>& kept, const Expr& total) {
                           return stored(emitter, kept, part, parts, total);
                         }};
-          if (!lanes_are_rows_) return along_rows(row, at, lanes);
-          return in_registers ? down_registers(row, at, ranges.back())
-                              : down_strips(row, at, ranges.back(), lanes);
+          Stmts out;
+          if (how == Way::kAlongRows) return along_rows(row, at, lanes);
+          if (how == Way::kRegisters) out = down_registers(row, at, ranges.back(), lanes);
+          if (how == Way::kFullRegisters) out = down_full_registers(row, at, ranges.back(), full);
+          return out.empty() ? down_strips(row, at, ranges.back(), level, lanes) : out;
         });
-    dispatch.add_variant(level, std::move(nest.grid), std::move(nest.body),
-                         fmt::format("rows of {}, {} lanes{}{}", row_length().text(), lanes,
-                                     !lanes_are_rows_ ? ""
-                                     : in_registers   ? ", sums of rows in registers"
-                                                      : ", sums of rows in L1",
-                                     parts ? fmt::format(", {} parts", parts_.text()) : ""));
+    constexpr const char* kWays[] = {"", ", sums of rows in registers", ", sums of columns in registers",
+                                     ", sums of rows in L1"};
+    dispatch.add_variant(
+        level, std::move(nest.grid), std::move(nest.body),
+        fmt::format("rows of {}, {} lanes{}{}", row_length().text(), lanes, kWays[static_cast<int>(how)],
+                    parts ? fmt::format(", {} parts", parts_.text()) : ""));
   }
 
   struct Row {
@@ -152,9 +161,9 @@ class SplitRows : public RowsNest {
   }
 
   // Loops over the reduced axes, of which the last one is given to `inner`.
-  Stmts reduced_loops(const Row& row,
-                      const std::function<Stmts(const std::vector<Expr>& at, const kernel::Var& last)>& body,
-                      const std::function<Stmts(const Stmt&)>& inner) {
+  Stmts reduced_loops(
+      const Row& row, const std::function<Stmts(const std::vector<Expr>& at, const kernel::Var& last)>& body,
+      const std::function<Stmts(const Stmt&)>& inner = [](const Stmt& loop) { return Stmts{loop}; }) {
     std::vector<kernel::Var> vars;
     std::vector<Expr> at;
     for (size_t a = 0; a < reduced_.size(); ++a) {
@@ -193,70 +202,126 @@ class SplitRows : public RowsNest {
     return out;
   }
 
-  bool fits_registers(Level level, int lanes) const {
-    if (!columns().is_const()) return false;
-    const int64_t n = columns().value();
-    return n >= lanes && std::has_single_bit(static_cast<uint64_t>(n)) &&
-           n / lanes <= machine(level).vector_registers / 2;
+  // Vectors of powers of two that make up n columns.
+  static std::vector<int> pieces_of(int64_t n) {
+    std::vector<int> out;
+    for (int64_t piece = int64_t{1} << 30; piece > 0; piece /= 2) {
+      if ((n & piece) != 0) out.push_back(static_cast<int>(piece));
+    }
+    return out;
   }
 
-  // All columns are the lanes of one vector of sums.
-  Stmts down_registers(const Row& row, std::vector<Expr> kept, const AxisRange& range) {
+  static bool takes_long_pieces(Level level) {
+    return machine(level).vector_registers / 2 * machine(level).vector_bits / 8 >= kLongPiece;
+  }
+
+  // How columns are summed: all in registers, registers full of them at a time, or in strips whose sums lie
+  // in L1. Pieces of rows that are shorter than a KB come slowly from memory, and so do rows whose sums are
+  // not in L1 (Zen 5: 24 MB in rows of 24 KB take 1.3 ms so, 0.9 in pieces of a KB; of 4 KB 1.0 and 1.2).
+  enum class Way : uint8_t { kAlongRows, kRegisters, kFullRegisters, kStrips };
+  Way way(Level level, int lanes) const {
+    const int most = machine(level).vector_registers / 2;
+    if (columns().is_const()) {
+      const std::vector<int> pieces = pieces_of(columns().value());
+      int registers = 0;
+      for (const int piece : pieces) registers += (piece + lanes - 1) / lanes;
+      if (pieces.size() <= kMostPieces && registers <= most) return Way::kRegisters;
+    }
+    const bool wide = context_.hint(columns()) * sum_bytes() > kSumsBytes;
+    return wide && takes_long_pieces(level) ? Way::kFullRegisters : Way::kStrips;
+  }
+
+  // A vector of sums for each piece of the columns; nothing where an index needs a check.
+  Stmts down_registers(const Row& row, std::vector<Expr> kept, const AxisRange& range, int lanes) {
     const kernel::Var column = kernel::make_var("i"), acc = kernel::make_var("acc", {sum_type(0), 1});
+    const int64_t n = columns().value();
+    const kernel::Buffer sums =
+        kernel::make_buffer("sums", {sum_type(0), 1}, kernel::Scope::kStack, kernel::Access::kReadWrite, n);
+    Stmts out{kernel::alloc(sums)}, stores;
+    std::vector<kernel::Var> vectors;
+    for (const int piece : pieces_of(n)) {
+      vectors.push_back(kernel::make_var("acc", {sum_type(0), piece}));
+      out.push_back(kernel::declare(vectors.back(), kernel::broadcast(sum_start(0), piece)));
+    }
+    bool checked = false;
     kept.back() = kernel::var_expr(column);
-    Stmts out{kernel::declare(acc, sum_start(0))};
-    append(out, reduced_loops(
-                    row,
-                    [&](const std::vector<Expr>& at, const kernel::Var& last) {
-                      Stmts body;
-                      const Expr sum =
-                          with_element(row.emitter, 0, space_index(kept, at), kernel::var_expr(acc), body);
-                      body.push_back(kernel::assign(acc, sum));
-                      if (from_memory_) append(body, ahead(row, body, column, last, columns().value()));
-                      return body;
-                    },
-                    [](const Stmt& loop) { return Stmts{loop}; }));
-    append(out, row.store(kept, kernel::var_expr(acc)));
-    return vector_loop(loop_over(column, range, std::move(out)), static_cast<int>(columns().value()));
+    append(
+        out, reduced_loops(row, [&](const std::vector<Expr>& at, const kernel::Var& last) {
+          Stmts body;
+          const Expr sum = with_element(row.emitter, 0, space_index(kept, at), kernel::var_expr(acc), body);
+          checked = !body.empty();
+          int64_t begin = 0;
+          for (const kernel::Var& v : vectors) {
+            const Expr wide =
+                kernel::vectorize(sum, column, v->type.lanes, {{acc.get(), kernel::var_expr(v)}});
+            body.push_back(kernel::assign(v, kernel::substitute(wide, {{column.get(), int_const(begin)}})));
+            stores.push_back(kernel::store(sums, int_const(begin), kernel::var_expr(v)));
+            begin += v->type.lanes;
+          }
+          if (from_memory_) {
+            for (const Stmt& s : ahead(row, {kernel::assign(acc, sum)}, column, last, n))
+              append(body, lines_of(s, column, n));
+          }
+          return body;
+        }));
+    if (checked) return {};
+    append(out, std::move(stores));
+    append(out, columns_loop(kept, range, lanes, [&](const Expr& at, const kernel::Var&) {
+             return row.store(kept, kernel::load(sums, at));
+           }));
+    return out;
   }
 
-  // Columns in strips, whose sums lie in L1 while the rows pass by.
-  Stmts down_strips(const Row& row, std::vector<Expr> kept, const AxisRange& range, int lanes) {
-    const int64_t width = strip();
+  // A prefetch at each line of n columns.
+  static Stmts lines_of(const Stmt& prefetch, const kernel::Var& column, int64_t n) {
+    const int64_t line = kLine * 8 / dtype_bits(prefetch->buffer->type.dtype);
+    Stmts out;
+    for (int64_t at = 0; at < n; at += line)
+      out.push_back(kernel::prefetch(prefetch->buffer,
+                                     kernel::substitute(prefetch->index, {{column.get(), int_const(at)}}),
+                                     prefetch->code == 1));
+    return out;
+  }
+
+  // A loop over columns of the part, f(column in the part, column).
+  static Stmts columns_loop(std::vector<Expr>& kept, const AxisRange& part, int lanes,
+                            const std::function<Stmts(const Expr&, const kernel::Var&)>& f) {
+    const kernel::Var column = kernel::make_var("i");
+    kept.back() = kernel::var_expr(column);
+    Stmts body = f(kernel::sub(kernel::var_expr(column), part.begin), column);
+    return vector_loop(loop_over(column, part, std::move(body)), lanes * unrolled(part, lanes));
+  }
+
+  // The part's rows pass by its sums, which lie in L1.
+  Stmts strip(const Row& row, std::vector<Expr> kept, const AxisRange& part, int64_t width,
+              const kernel::Buffer& sums, int lanes) {
+    Stmts out = columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var&) {
+      return Stmts{kernel::store(sums, at, sum_start(0))};
+    });
+    append(out, reduced_loops(row, [&](const std::vector<Expr>& reduced, const kernel::Var& last) {
+             return columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var& column) {
+               Stmts body;
+               const Expr sum =
+                   with_element(row.emitter, 0, space_index(kept, reduced), kernel::load(sums, at), body);
+               body.push_back(kernel::store(sums, at, sum));
+               if (from_memory_) append(body, ahead(row, body, column, last, width));
+               return body;
+             });
+           }));
+    append(out, columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var&) {
+             return row.store(kept, kernel::load(sums, at));
+           }));
+    return out;
+  }
+
+  Stmts down_strips(const Row& row, const std::vector<Expr>& kept, const AxisRange& range, Level level,
+                    int lanes) {
+    const int64_t width = strip_width(level);
     const kernel::Buffer sums = kernel::make_buffer("sums", {sum_type(0), 1}, kernel::Scope::kScratch,
                                                     kernel::Access::kReadWrite, width);
-    const auto columns_loop = [&](const AxisRange& part,
-                                  const std::function<Stmts(const Expr&, const kernel::Var&)>& f) {
-      const kernel::Var column = kernel::make_var("i");
-      kept.back() = kernel::var_expr(column);
-      Stmts body = f(kernel::sub(kernel::var_expr(column), part.begin), column);
-      return vector_loop(loop_over(column, part, std::move(body)), lanes * unrolled(part, lanes));
-    };
-    const auto one_strip = [&](const AxisRange& part) {
-      Stmts out = columns_loop(part, [&](const Expr& at, const kernel::Var&) {
-        return Stmts{kernel::store(sums, at, sum_start(0))};
-      });
-      append(out, reduced_loops(
-                      row,
-                      [&](const std::vector<Expr>& reduced, const kernel::Var& last) {
-                        return columns_loop(part, [&](const Expr& at, const kernel::Var& column) {
-                          Stmts body;
-                          const Expr sum = with_element(row.emitter, 0, space_index(kept, reduced),
-                                                        kernel::load(sums, at), body);
-                          body.push_back(kernel::store(sums, at, sum));
-                          if (from_memory_) append(body, ahead(row, body, column, last, width));
-                          return body;
-                        });
-                      },
-                      [](const Stmt& loop) { return Stmts{loop}; }));
-      append(out, columns_loop(part, [&](const Expr& at, const kernel::Var&) {
-               return row.store(kept, kernel::load(sums, at));
-             }));
-      return out;
-    };
     Stmts out{kernel::alloc(sums)};
     if (kernel::is_int(range.extent, width)) {
-      append(out, one_strip(range));
+      append(out, strip(row, kept, range, width, sums, lanes));
       return out;
     }
     const kernel::Var number = kernel::make_var("strip");
@@ -264,8 +329,29 @@ class SplitRows : public RowsNest {
     const AxisRange part{kernel::add(range.begin, first),
                          kernel::min(int_const(width), kernel::sub(range.extent, first))};
     const Expr strips = kernel::index_div(kernel::add(range.extent, int_const(width - 1)), int_const(width));
-    out.push_back(kernel::loop(number, int_const(0), strips, kernel::LoopKind::kSerial, one_strip(part)));
+    out.push_back(kernel::loop(number, int_const(0), strips, kernel::LoopKind::kSerial,
+                               strip(row, kept, part, width, sums, lanes)));
     return out;
+  }
+
+  // As many columns at a time as fill the registers: pieces of rows.
+  Stmts down_full_registers(const Row& row, std::vector<Expr> kept, const AxisRange& range, int most) {
+    const kernel::Var column = kernel::make_var("i"), acc = kernel::make_var("acc", {sum_type(0), 1});
+    kept.back() = kernel::var_expr(column);
+    Stmts out{kernel::declare(acc, sum_start(0))};
+    append(
+        out, reduced_loops(row, [&](const std::vector<Expr>& at, const kernel::Var& last) {
+          Stmts body;
+          const Expr sum = with_element(row.emitter, 0, space_index(kept, at), kernel::var_expr(acc), body);
+          body.push_back(kernel::assign(acc, sum));
+          if (from_memory_) {
+            const Expr end = kernel::sub(row.emitter.dispatch().expr(reduced_.back().extent), int_const(1));
+            append(body, read_ahead(body, {last, end, false, column, most, false}));
+          }
+          return body;
+        }));
+    append(out, row.store(kept, kernel::var_expr(acc)));
+    return vector_loop(loop_over(column, range, std::move(out)), most);
   }
 
   // Vectors of an iteration.
