@@ -76,6 +76,7 @@ class PrecisionPlanner {
   void sums();
   void growth();
   void range();
+  void masks();
   void small();
 
   void keep(const Value* v) { plan_.keep(v, now_); }
@@ -106,6 +107,8 @@ const PrecisionPlanner::Rule PrecisionPlanner::kRules[] = {
     {Keep::kGrowth, "it is a square, a power or an exponential, whose range is beyond f16's",
      &PrecisionPlanner::growth, true},
     {Keep::kRange, "it holds a constant that the narrow type does not", &PrecisionPlanner::range},
+    {Keep::kMask, "a softmax's maximum is taken over it, and an input of the model is added to it",
+     &PrecisionPlanner::masks},
     {Keep::kSmall, "it is a small constant", &PrecisionPlanner::small},
 };
 
@@ -293,6 +296,14 @@ bool PrecisionPlanner::is_wide_constant(const Value* v) {
   return data && data->dtype() == DType::kF32 && largest(data) > largest_finite(plan_.storage_) / 2;
 }
 
+// Whether the results of `n` may be as large as what `any` of its operands, or `all` of them, may be.
+bool carries_range(const Node& n, bool any, bool all) {
+  if (n.kind != OpKind::kMap) return any && is_pointwise_or_movement(n);
+  if (is_map(n, {ScalarOp::kMin, ScalarOp::kMax})) return all;  // a bound that bounds nothing
+  return any && is_map(n, {ScalarOp::kAdd, ScalarOp::kSub, ScalarOp::kMul, ScalarOp::kNeg, ScalarOp::kAbs,
+                           ScalarOp::kSelect});
+}
+
 // Masks of -3.4e38 and the like, followed until a function of bounded range or a contraction.
 void PrecisionPlanner::range() {
   std::unordered_set<const Value*> wide;
@@ -310,14 +321,35 @@ void PrecisionPlanner::range() {
       any = any || is_wide(v);
       all = all && is_wide(v);
     }
-    bool carries = any && (is_pointwise_or_movement(*n) && n->kind != OpKind::kMap);
-    if (is_map(*n, {ScalarOp::kAdd, ScalarOp::kSub, ScalarOp::kMul, ScalarOp::kNeg, ScalarOp::kAbs,
-                    ScalarOp::kSelect}))
-      carries = any;
-    if (is_map(*n, {ScalarOp::kMin, ScalarOp::kMax})) carries = all;  // a bound that bounds nothing
-    if (!carries) continue;
+    if (!carries_range(*n, any, all)) continue;
     wide.insert(n->result());
     keep_results(*n);
+  }
+}
+
+// A mask that is an input may hide a whole row by the least f32: were it infinite, the row would be NaN.
+void PrecisionPlanner::masks() {
+  std::unordered_set<const Value*> from_inputs;
+  const auto is_from_input = [&](const Value* v) { return !v->def || from_inputs.contains(v); };
+  std::vector<const Value*> queue;
+  for (const Node* n : nodes_) {
+    if (n->results.empty() || n->operands.empty()) continue;
+    if (n->kind == OpKind::kReduce && n->scalar_op() == ScalarOp::kMax) queue.push_back(n->operand());
+    bool any = false, all = true;
+    for (const Value* v : n->operands) {
+      const bool one = is_from_input(v);
+      any = any || one;
+      all = all && one;
+    }
+    if (carries_range(*n, any, all)) from_inputs.insert(n->results.begin(), n->results.end());
+  }
+  std::unordered_set<const Value*> seen;
+  while (!queue.empty()) {
+    const Value* v = queue.back();
+    queue.pop_back();
+    if (!from_inputs.contains(v) || !seen.insert(v).second) continue;
+    keep(v);
+    queue.insert(queue.end(), v->def->operands.begin(), v->def->operands.end());
   }
 }
 

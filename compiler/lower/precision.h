@@ -26,6 +26,7 @@ enum class Keep : uint8_t {
   kSum,
   kGrowth,
   kRange,
+  kMask,
   kSmall,
 };
 std::string_view keep_reason(Keep keep);

@@ -167,6 +167,33 @@ TEST_CASE("range: squares and masks stay f32 for f16; bf16 stores the squares") 
   }
 }
 
+TEST_CASE(
+    "masks that are inputs: what a softmax's maximum is taken over stays f32, what else they meet does not") {
+  const std::string text = R"(
+  input %v0: f32[4,8] as "x"
+  input %v1: f32[1,8] as "mask"
+  %0 = transpose(%v0) <perm=[1,0]>
+  %1 = dot(%v0, %0)
+  %2 = neg(%v1)
+  %3 = slice(%2) <starts=[0,0], sizes=[1,4], steps=[1,1]>
+  %4 = broadcast(%3) <shape=[4,4]>
+  %5 = add(%1, %4)
+  %6 = reduce(%5) <op=max, axes=[1]>
+  %7 = broadcast(%6) <shape=[4,4]>
+  %8 = sub(%5, %7)
+  %9 = tanh(%8)
+  %10 = add(%v0, %v0)
+  %11 = dot(%9, %10)
+  %12 = neg(%11)
+  output %12 as "y")";
+  for (const DType storage : {DType::kF16, DType::kBF16}) {
+    const Planned p = planned(text, storage);
+    CHECK(p.why(2) == keep_reason(Keep::kMask));
+    CHECK(p.why(5) == keep_reason(Keep::kMask));
+    for (const size_t i : {size_t{1}, size_t{8}, size_t{9}, size_t{10}, size_t{11}}) CHECK(p.narrow(i));
+  }
+}
+
 TEST_CASE("constants: weights are narrow whatever their size, biases and wide ones are not") {
   const Planned p = planned(R"(
   input %v0: f32[8,8] as "x"
