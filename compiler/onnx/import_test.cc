@@ -183,6 +183,34 @@ TEST_CASE("amounts beyond an axis are refused: at once when both are known, else
   CHECK(contains(errors(m), "More elements are to be kept (9) than axis 0 has (2)."));
 }
 
+TEST_CASE("two classes that share one score have no PROBIT, nor a transform that nobody knows") {
+  Model m;
+  auto* node = m.node("LinearClassifier", {"x"}, {"label", "y"});
+  node->set_domain("ai.onnx.ml");
+  auto* opset = m.proto.add_opset_import();
+  opset->set_domain("ai.onnx.ml");
+  opset->set_version(3);
+  const auto attribute = [&](const char* name, pb::AttributeProto::AttributeType type) {
+    auto* a = node->add_attribute();
+    a->set_name(name);
+    a->set_type(type);
+    return a;
+  };
+  auto* coefficients = attribute("coefficients", pb::AttributeProto::FLOATS);
+  for (float v : {1.0f, 2.0f, 3.0f}) coefficients->add_floats(v);
+  attribute("intercepts", pb::AttributeProto::FLOATS)->add_floats(0.5f);
+  auto* labels = attribute("classlabels_ints", pb::AttributeProto::INTS);
+  for (int64_t v : {5, 6}) labels->add_ints(v);
+  auto* transform = attribute("post_transform", pb::AttributeProto::STRING);
+  transform->set_s("LOGISTIC");
+  CHECK(import(m));
+  transform->set_s("PROBIT");
+  CHECK(contains(errors(m),
+                 "Attribute 'post_transform' (PROBIT) of two classes that share one score is not defined"));
+  transform->set_s("CUBIC");
+  CHECK(contains(errors(m), "Attribute 'post_transform' ('CUBIC') must be NONE"));
+}
+
 TEST_CASE("a dimension given by --shape replaces the symbol everywhere") {
   Model m;
   m.node("Relu", {"x"}, {"y"});

@@ -52,7 +52,8 @@ void import_svm_regressor(Op& op) {
   }
   y = b.add(y, rho[0]);
   if (op.i("one_class", 0) != 0) y = b.select(b.compare(ScalarOp::kGt, y, 0.0), b.like(y, 1), b.like(y, -1));
-  op.output(0, regression_transform(b, y, op.s("post_transform", "NONE")));
+  check_transform(op.s("post_transform", "NONE"));  // one score is left as it is
+  op.output(0, y);
 }
 
 // Support vectors in order of their classes: where each class's begin, and the end of the last.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numbers>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -16,11 +17,13 @@ namespace {
 
 constexpr const char* kMl = "ai.onnx.ml";
 constexpr int64_t kMostWeights = int64_t{1} << 28;
+constexpr const char* kTransforms[] = {"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
 
 struct TreeNode {
   int64_t feature = 0, yes = 0, no = 0;
   double threshold = 0;
   bool leaf = false, equal = false, missing_is_yes = false;
+  bool goes_on = false;  // it asks for one value of a set; `no` asks for the next one, and leads to `yes` too
 };
 
 struct Weight {
@@ -70,7 +73,7 @@ int64_t depth_of(const Ensemble& e) {
       if (seen[static_cast<size_t>(i)]) fail("Node {} of the trees is reached in two ways.", i);
       seen[static_cast<size_t>(i)] = true;
       if (n.leaf) continue;
-      next.push_back(n.yes);
+      if (!n.goes_on) next.push_back(n.yes);
       next.push_back(n.no);
     }
     level = std::move(next);
@@ -278,12 +281,40 @@ void import_tree_classifier(Op& op) {
   op.output(1, post_transform(b, scores, transform));
 }
 
+// The values of each node that asks for membership, in the order of these nodes: lists that NaN part.
+std::vector<std::vector<double>> membership_sets(Op& op) {
+  std::vector<std::vector<double>> sets;
+  TensorDataPtr data = op.tensor_attr("membership_values");
+  bool begins = true;
+  for (int64_t i = 0; data && i < data->count(); ++i) {
+    const double value = data->float_at(i);
+    if (begins) sets.emplace_back();
+    begins = std::isnan(value);
+    if (!begins) sets.back().push_back(value);
+  }
+  return sets;
+}
+
+// Node `i`, which asks whether its feature equals its threshold, asks for the other values too.
+void add_members(Ensemble& e, size_t i, const std::vector<double>& others) {
+  for (const double value : others) {
+    if (e.nodes[i].yes == e.nodes[i].no) return;
+    TreeNode next = e.nodes[i];
+    next.threshold = value;
+    next.missing_is_yes = false;
+    e.nodes[i].no = static_cast<int64_t>(e.nodes.size());
+    e.nodes[i].goes_on = true;
+    i = e.nodes.size();
+    e.nodes.push_back(next);
+  }
+}
+
 // Since version 5: nodes and leaves are numbered apart, and lists are tensors.
 void import_tree_ensemble(Op& op) {
   constexpr const char* kModes[] = {"BRANCH_LEQ", "BRANCH_LT",  "BRANCH_GTE",   "BRANCH_GT",
                                     "BRANCH_EQ",  "BRANCH_NEQ", "BRANCH_MEMBER"};
+  constexpr int64_t kEqual = 4, kMember = 6;
   constexpr const char* kAggregates[] = {"AVERAGE", "SUM", "MIN", "MAX"};
-  constexpr const char* kTransforms[] = {"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
   Value* x = features(op);
   Ensemble e;
   TensorDataPtr splits = op.tensor_attr("nodes_splits"), modes = op.tensor_attr("nodes_modes"),
@@ -311,6 +342,8 @@ void import_tree_ensemble(Op& op) {
     return leaf ? n + id : id;
   };
   bool wide = x->type.dtype == DType::kF64;
+  std::vector<std::vector<double>> sets = membership_sets(op);
+  std::vector<int64_t> members;  // nodes that ask for membership
   for (int64_t i = 0; i < n; ++i) {
     auto at = static_cast<size_t>(i);
     int64_t mode = modes->int_at(i);
@@ -319,6 +352,13 @@ void import_tree_ensemble(Op& op) {
                   splits->float_at(i)};
     // A leaf alone is a node whose ways both lead to it.
     if (node.yes == node.no) node.feature = 0;
+    if (mode == kMember) {
+      if (members.size() == sets.size() || sets[members.size()].empty())
+        fail("Attribute 'membership_values' has no values for node {}.", i);
+      node.threshold = sets[members.size()].front();
+      members.push_back(i);
+      mode = kEqual;
+    }
     set_mode(node, kModes[mode], !missing.empty() && missing[at] != 0, wide);
     e.nodes.push_back(node);
   }
@@ -326,6 +366,8 @@ void import_tree_ensemble(Op& op) {
     e.nodes.push_back({0, n + i, n + i, 0, true});
     e.weights.push_back({n + i, targets[static_cast<size_t>(i)], weights->float_at(i)});
   }
+  for (size_t k = 0; k < members.size(); ++k)
+    add_members(e, static_cast<size_t>(members[k]), {sets[k].begin() + 1, sets[k].end()});
   for (int64_t root : op.ints("tree_roots")) e.roots.push_back(child(root, false));
   for (size_t i = 0; i < e.nodes.size(); ++i) {
     TreeNode& node = e.nodes[i];
@@ -339,13 +381,25 @@ void import_tree_ensemble(Op& op) {
     }
   }
   int64_t aggregate = op.i("aggregate_function", 1), transform = op.i("post_transform", 0);
-  if (aggregate < 0 || aggregate > 3 || transform < 0 || transform > 4)
+  if (aggregate < 0 || aggregate > 3 || transform < 0 || transform >= std::ssize(kTransforms))
     fail("Attribute 'aggregate_function' ({}) or 'post_transform' ({}) is not known.", aggregate, transform);
   e.targets = op.i("n_targets", 1);
   e.aggregate = kAggregates[aggregate];
   check_ensemble(e, x);
   op.output(0,
             regression_transform(op.b, ensemble_scores(op, e, x, weights->dtype()), kTransforms[transform]));
+}
+
+// The inverse of the normal distribution by Winitzki's approximation of the inverse error function, as ONNX
+// defines it: -inf at 0, inf at 1, NaN outside.
+Value* probit(Emit& b, Value* p) {
+  constexpr double kA = 0.147;
+  Value* x = b.sub(b.mul(p, 2.0), 1.0);
+  Value* log = b.unary(ScalarOp::kLog, b.mul(b.sub(b.like(x, 1), x), b.add(x, 1.0)));
+  Value* half = b.add(b.mul(log, 0.5), 2 / (std::numbers::pi * kA));
+  Value* root = b.unary(ScalarOp::kSqrt, b.sub(b.mul(half, half), b.mul(log, 1 / kA)));
+  Value* size = b.mul(b.unary(ScalarOp::kSqrt, b.sub(root, half)), std::numbers::sqrt2);
+  return b.select(b.compare(ScalarOp::kLt, x, 0.0), b.unary(ScalarOp::kNeg, size), size);
 }
 
 constexpr OpRow kRows[] = {
@@ -357,13 +411,15 @@ constexpr OpRow kRows[] = {
 }  // namespace
 
 void check_transform(const std::string& name) {
-  if (name != "NONE" && name != "LOGISTIC" && name != "SOFTMAX" && name != "SOFTMAX_ZERO")
-    fail("Attribute 'post_transform' ('{}') must be NONE, LOGISTIC, SOFTMAX or SOFTMAX_ZERO.", name);
+  for (const char* known : kTransforms)
+    if (name == known) return;
+  fail("Attribute 'post_transform' ('{}') must be NONE, LOGISTIC, SOFTMAX, SOFTMAX_ZERO or PROBIT.", name);
 }
 
 Value* regression_transform(Emit& b, Value* scores, const std::string& name) {
   check_transform(name);
-  return scores->type.shape[1].is_const(1) ? scores : post_transform(b, scores, name);
+  if (scores->type.shape[1].is_const(1) && name != "PROBIT") return scores;
+  return post_transform(b, scores, name);
 }
 
 Value* post_transform(Emit& b, Value* scores, const std::string& name) {
@@ -371,6 +427,7 @@ Value* post_transform(Emit& b, Value* scores, const std::string& name) {
   if (name == "LOGISTIC") return sigmoid(b, scores);
   if (name == "SOFTMAX") return b.softmax(scores, {scores->type.rank() - 1});
   if (name == "NONE") return scores;
+  if (name == "PROBIT") return probit(b, scores);
   Value* most = b.reduce(ScalarOp::kMax, scores, {scores->type.rank() - 1}, true);
   // Scores that are nearly 0 stay out.
   Value* counts = b.compare(ScalarOp::kGt, b.unary(ScalarOp::kAbs, scores), 1e-7);
@@ -394,6 +451,12 @@ Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings) 
 }
 
 Value* two_scores(Emit& b, Value* score, SecondClass second, const std::string& transform) {
+  check_transform(transform);
+  if (transform == "PROBIT")
+    fail(
+        "Attribute 'post_transform' (PROBIT) of two classes that share one score is not defined: ONNX "
+        "Runtime "
+        "computes one score a row and leaves the other as it is.");
   if (second == SecondClass::kComplement) return b.concat({b.sub(b.like(score, 1), score), score}, 1);
   Value* both = b.concat({b.unary(ScalarOp::kNeg, score), score}, 1);
   return transform == "LOGISTIC" ? sigmoid(b, both) : both;

@@ -7,8 +7,8 @@ namespace tern::onnx {
 
 // Attribute 'post_transform' on scores [N, K].
 Value* post_transform(Emit& b, Value* scores, const std::string& name);
-// The same of a regression. One target is left as it is, as ONNX Runtime does: converters that want
-// more append it.
+// The same of a regression. One target is left as it is (but for PROBIT), as ONNX Runtime does: converters
+// that want more append it.
 Value* regression_transform(Emit& b, Value* scores, const std::string& name);
 // Fails unless post_transform knows it.
 void check_transform(const std::string& name);
