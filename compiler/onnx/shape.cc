@@ -165,19 +165,23 @@ std::vector<Dim> expand_target(Op& op, Value* shape) {
 }
 
 // x with axis `axis` expanded to a size that is 1, the axis's, or, if the axis has one element, any other:
-// which of these is known at run time alone.
+// which of these is known at run time alone. What is never more than 1 is held to be 1 or the axis's size: an
+// axis of one element does not vanish.
 Value* expand_axis(Emit& b, Value* x, int64_t axis, const Dim& wanted) {
   const Dim have = x->type.shape[static_cast<size_t>(axis)];
   const auto is_one = [&](const Dim& d) { return decide(b.graph(), ScalarOp::kEq, d, Dim(1)); };
   const auto equal = [&](const Dim& p, const Dim& q) { return b.compare(ScalarOp::kEq, b.dim(p), b.dim(q)); };
   Value* fits = equal(wanted, have);
   if (is_one(wanted).value_or(true)) fits = b.map(ScalarOp::kOr, {fits, equal(wanted, Dim(1))});
-  const bool may_repeat = is_one(have).value_or(true);
-  if (may_repeat) fits = b.map(ScalarOp::kOr, {fits, equal(have, Dim(1))});
+  if (!is_one(have).value_or(true) || decide(b.graph(), ScalarOp::kLe, wanted, Dim(1)).value_or(false)) {
+    b.check(fits, fmt::format("An axis ({}) is expanded to {}, which is neither 1 nor the axis's size.",
+                              have.text(), wanted.text()));
+    return x;
+  }
+  fits = b.map(ScalarOp::kOr, {fits, equal(have, Dim(1))});
   b.check(fits,
           fmt::format("An axis ({}) is expanded to {}, but neither of these sizes is 1 and they differ.",
                       have.text(), wanted.text()));
-  if (!may_repeat) return x;
   // One of both is 1, or they are equal.
   const Dim size = is_one(wanted).value_or(true)
                        ? b.min_dim(have, Dim(1)) * b.min_dim(wanted, Dim(1)) * b.max_dim(have, wanted)
