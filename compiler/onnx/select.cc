@@ -58,20 +58,61 @@ void import_compress(Op& op) {
   op.output(0, b.gather(x, b.reshape(positions, {positions->type.shape[1]}), axis));
 }
 
+// Numbers (i64 [n]) for the rows [n, m] in whose order the rows are: equal ones have equal numbers. A stable
+// sort by each column, the last one first, then a count of the rows that differ from the one before.
+Value* rank_of_rows(Op& op, Value* rows) {
+  Emit& b = op.b;
+  const Dim n = rows->type.shape[0], m = rows->type.shape[1];
+  Value* order = build_loop(
+      op, b.dim(m), b.integer(DType::kBool, 1), {b.iota({n}, 0, DType::kI64)},
+      [&](Importer::Region& region, Value* i, Value*, const std::vector<Value*>& inside) {
+        Emit& l = *region.emit;
+        Value* column = l.gather(rows, l.sub(l.dim(m - Dim(1)), i), 1);
+        graph::Node* sorted = l.emit_node(
+            OpKind::kTopK, {l.gather(column, inside[0], 0)},
+            {{"axis", int64_t{0}}, {"k", std::vector<Dim>{n}}, {"largest", false}, {"sorted", true}});
+        LoopResult result;
+        result.condition = l.integer(DType::kBool, 1);
+        result.carried = {l.gather(inside[0], sorted->result(1), 0)};
+        return result;
+      })[0];
+  Value* here = b.gather(rows, order, 0);
+  Value* position = b.iota({n}, 0, DType::kI64);
+  Value* before = b.gather(here, b.max(b.sub(position, b.i64(1)), b.i64(0)), 0);
+  Value* differ = b.compare(ScalarOp::kNe, here, before);
+  if (is_float(rows->type.dtype)) {
+    const auto number = [&](Value* v) { return b.unary(ScalarOp::kNot, b.unary(ScalarOp::kIsNan, v)); };
+    differ = b.map(ScalarOp::kAnd, {differ, b.map(ScalarOp::kOr, {number(here), number(before)})});
+  }
+  Value* counts = b.cast(b.reduce(ScalarOp::kOr, differ, {1}), DType::kI64);
+  Value* numbers =
+      b.emit(OpKind::kScan, {counts},
+             {{"op", ScalarOp::kAdd}, {"axis", int64_t{0}}, {"exclusive", false}, {"reverse", false}});
+  return b.emit(OpKind::kScatterElements, {position, order, numbers},
+                {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
+}
+
 void import_unique(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
   bool sorted = op.i("sorted", 1) != 0;
-  Value* flat = x;
-  if (op.has_attr("axis")) {
-    op.axis_attr(0, x->type.rank());
-    if (x->type.rank() != 1)
-      fail("Attribute 'axis' is supported for one-dimensional operands, not for {}.", x->type.text());
-  } else {
-    flat = b.reshape(x, {product(x->type.shape)});
+  const int64_t rank = x->type.rank();
+  if (!op.has_attr("axis") || rank == 1) {
+    if (op.has_attr("axis")) op.axis_attr(0, rank);
+    graph::Node* node =
+        b.emit_node(OpKind::kUnique, {b.reshape(x, {product(x->type.shape)})}, {{"sorted", sorted}});
+    for (int i = 0; i < 4; ++i) op.output(i, node->result(i));
+    return;
   }
-  graph::Node* node = b.emit_node(OpKind::kUnique, {flat}, {{"sorted", sorted}});
-  for (int i = 0; i < 4; ++i) op.output(i, node->result(i));
+  const int64_t axis = op.axis_attr(0, rank);
+  std::vector<int64_t> front = {axis};
+  for (int64_t a = 0; a < rank; ++a)
+    if (a != axis) front.push_back(a);
+  Value* rows = flatten(b, b.transpose(x, front), 1);
+  if (rows->type.dtype == DType::kBool) rows = b.cast(rows, DType::kU8);
+  graph::Node* node = b.emit_node(OpKind::kUnique, {rank_of_rows(op, rows)}, {{"sorted", sorted}});
+  if (op.wants(0)) op.output(0, b.gather(x, node->result(1), axis));
+  for (int i = 1; i < 4; ++i) op.output(i, node->result(i));
 }
 
 void import_one_hot(Op& op) {

@@ -336,6 +336,19 @@ def labels_of_keys_given_twice(g):
     g.node("LabelEncoder", [x], keys_floats=[nan, 1.0, nan, 0.0, 1.0], values_floats=[1.0, 2.0, 3.0, 4.0, 5.0], **ml)
 
 
+@case()
+def scores_by_the_normal_distribution(g):
+    """PROBIT of each score, even of a single one of a regression; two classes of one score are refused."""
+    x = g.given(["N", 3], {"N": 33}, low=0.125, high=0.875)
+    ml = dict(domain="ai.onnx.ml", post_transform="PROBIT")
+    third = [0.25, 0.5, 0.125]
+    g.node("LinearRegressor", [x], coefficients=third, intercepts=[0.0625], targets=1, **ml)
+    g.node("LinearRegressor", [x], coefficients=third * 2, intercepts=[0.0625, 0.0], targets=2, **ml)
+    g.node("LinearClassifier", [x], outputs=2, coefficients=third * 3, intercepts=[0.0, 0.0625, 0.03125], classlabels_ints=[3, 1, 2], **ml)
+    how = dict(support_vectors=[float(v) for v in g.array([9])], n_supports=3, rho=[0.125], kernel_type="LINEAR", kernel_params=[0.5, 0.0, 3.0])
+    g.node("SVMRegressor", [x], coefficients=[1.0, -0.5, 0.25], **how, **ml)
+
+
 # -- what chooses elements
 
 
@@ -359,6 +372,18 @@ def groups_of_equal_elements(g):
             x = g.given([7, "N"], {"N": 31}, dtype)
             g.values[x] = np.round(g.values[x])
             g.node("Unique", [x], outputs=4, sorted=ordered)
+
+
+@case()
+def groups_of_equal_rows(g):
+    """Sorted by one column after the other, the last one first."""
+    for dtype in ("f4", "i8", "i1", "f8"):
+        for ordered, axis in ((0, 0), (1, 1), (1, -1)):
+            x = g.given([5, "N", 2], {"N": 6}, dtype, -1, 1)
+            g.values[x] = np.round(g.values[x])
+            g.values[x][3] = g.values[x][0]
+            g.values[x][:, 4] = g.values[x][:, 2]
+            g.node("Unique", [x], outputs=4, sorted=ordered, axis=axis)
 
 
 def main():
