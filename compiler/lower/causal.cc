@@ -14,7 +14,10 @@ using scalar::ScalarOp;
 constexpr double kLow = -1e30;                       // no score comes near it
 constexpr int64_t kMostElements = int64_t{1} << 24;  // of a constant that is looked at
 
-// A position along an axis, counted from the last one, and something added; axis -1: a number alone.
+constexpr int64_t kMostOffset = int64_t{1} << 30;  // so that no sum of some of them leaves 32 bits
+
+// A position along an axis, counted from the last one, and something added; axis -1: a number alone. Only of
+// types that hold every position and difference of positions.
 struct Position {
   int axis = -1;
   Dim offset;
@@ -25,24 +28,25 @@ const Node* map_of(const Value* v, size_t operands) {
 }
 
 std::optional<Position> position_of(const Value* v) {
+  if (v->type.dtype != DType::kI32 && v->type.dtype != DType::kI64) return std::nullopt;
   if (const auto splat = LoweringContext::splat(v)) {
-    if (!is_int(splat->dtype)) return std::nullopt;
+    if (splat->i > kMostOffset || splat->i < -kMostOffset) return std::nullopt;
     return Position{-1, splat->i};
   }
   const Node* n = v->def;
   if (!n) return std::nullopt;
   const int rank = v->type.rank();
   switch (n->kind) {
-    case OpKind::kIota:
-      if (!is_int(v->type.dtype)) return std::nullopt;
-      return Position{rank - 1 - static_cast<int>(n->int_attr("axis")), 0};
+    case OpKind::kIota: {
+      const auto axis = static_cast<size_t>(n->int_attr("axis"));
+      if (v->type.shape[axis].is_const(1)) return Position{-1, 0};  // wherever it is repeated
+      return Position{rank - 1 - static_cast<int>(axis), 0};
+    }
     case OpKind::kFromDims:
       if (n->dims("dims").size() != 1) return std::nullopt;
       return Position{-1, n->dims("dims")[0]};
-    case OpKind::kBroadcast: {
-      const auto at = position_of(n->operand());
-      return at;
-    }
+    case OpKind::kBroadcast:
+      return position_of(n->operand());
     case OpKind::kReshape: {
       auto at = position_of(n->operand());
       if (!at || at->axis < 0) return at;
@@ -60,10 +64,9 @@ std::optional<Position> position_of(const Value* v) {
       return at;
     }
     case OpKind::kCast:
-      return is_int(v->type.dtype) && is_int(n->operand()->type.dtype) ? position_of(n->operand())
-                                                                       : std::nullopt;
+      return position_of(n->operand());
     case OpKind::kMap: {
-      if (n->operands.size() != 2 || !is_int(v->type.dtype)) return std::nullopt;
+      if (n->operands.size() != 2) return std::nullopt;
       const auto a = position_of(n->operand(0)), b = position_of(n->operand(1));
       if (!a || !b) return std::nullopt;
       if (n->scalar_op() == ScalarOp::kAdd && (a->axis < 0 || b->axis < 0))

@@ -31,6 +31,35 @@ const char* const kScores = R"(
   %ones = broadcast(%one) <shape=[2,4,4]> : i64[2,4,4]
 )";
 
+TEST_CASE("positions that wrap around or are repeated make no causal mask") {
+  const auto with = [](const char* row) {
+    return reach_in(fmt::format(R"(
+  input %q: f32[2,N,8]
+  input %k: f32[2,8,N]
+  %s = dot(%q, %k) : f32[2,N,N]
+  %low = constant f32[] {{-inf}}
+  %lb = broadcast(%low) <shape=[2,N,N]> : f32[2,N,N]
+  %column = iota() <shape=[2,N,N], axis=2, dtype=i64> : i64[2,N,N]
+  {}
+  %b = le(%column, %row) : bool[2,N,N]
+  %u = select(%b, %s, %lb) : f32[2,N,N])",
+                                row));
+  };
+  CHECK(with("%row = iota() <shape=[2,N,N], axis=1, dtype=i64> : i64[2,N,N]") == "0");
+  CHECK(with("%r = iota() <shape=[2,N,N], axis=1, dtype=i32> : i32[2,N,N]\n"
+             "  %row = cast(%r) <to=i64> : i64[2,N,N]") == "0");
+  CHECK(with("%r = iota() <shape=[2,N,N], axis=1, dtype=u8> : u8[2,N,N]\n"
+             "  %row = cast(%r) <to=i64> : i64[2,N,N]") == "none");
+  CHECK(with("%r = iota() <shape=[2,N,N], axis=1, dtype=i64> : i64[2,N,N]\n"
+             "  %w = cast(%r) <to=u8> : u8[2,N,N]\n  %row = cast(%w) <to=i64> : i64[2,N,N]") == "none");
+  CHECK(with("%r = iota() <shape=[1,N], axis=0, dtype=i64> : i64[1,N]\n"
+             "  %row = broadcast(%r) <shape=[2,N,N]> : i64[2,N,N]") == "none");
+  CHECK(with("%r = iota() <shape=[2,N,N], axis=1, dtype=i64> : i64[2,N,N]\n"
+             "  %far = constant i64[] {9223372036854775807}\n"
+             "  %f = broadcast(%far) <shape=[2,N,N]> : i64[2,N,N]\n  %row = add(%r, %f) : i64[2,N,N]") ==
+        "none");
+}
+
 TEST_CASE("causal masks are known by what they are made of") {
   const auto with = [](const char* text) { return reach_in(std::string(kScores) + text); };
   CHECK(with(R"(
@@ -88,7 +117,7 @@ TEST_CASE("what is no causal mask, or leaves rows of which other masks left noth
 }
 
 TEST_CASE("attention skips keys that no query of a block sees") {
-  const char* const text = R"(
+  const std::string text = R"(
   input %x: f32[2,3,N,16]
   input %y: f32[2,3,K,16]
   %q = abs(%x) : f32[2,3,N,16]
@@ -106,15 +135,8 @@ TEST_CASE("attention skips keys that no query of a block sees") {
   %seen = le(%column, %last) : bool[N,K]
   %seen4 = broadcast(%seen) <shape=[2,3,N,K]> : bool[2,3,N,K]
   %u = select(%seen4, %s, %lb) : f32[2,3,N,K]
-  %m = reduce(%u) <op=max, axes=[3]> : f32[2,3,N]
-  %mr = reshape(%m) <shape=[2,3,N,1]> : f32[2,3,N,1]
-  %m4 = broadcast(%mr) <shape=[2,3,N,K]> : f32[2,3,N,K]
-  %d = sub(%u, %m4) : f32[2,3,N,K]
-  %e = exp(%d) : f32[2,3,N,K]
-  %l = reduce(%e) <op=add, axes=[3]> : f32[2,3,N]
-  %lr = reshape(%l) <shape=[2,3,N,1]> : f32[2,3,N,1]
-  %l4 = broadcast(%lr) <shape=[2,3,N,K]> : f32[2,3,N,K]
-  %p = div(%e, %l4) : f32[2,3,N,K]
+)" + softmax_lines("u", "p", "2,3,N,K", 3) +
+                           R"(
   %o = dot(%p, %v) : f32[2,3,N,16]
   %z = neg(%o) : f32[2,3,N,16]
   output %z as "z")";
