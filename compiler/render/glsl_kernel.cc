@@ -332,9 +332,11 @@ std::string GlslPrinter::interface_text() const {
 
 Result<GlslKernel> GlslPrinter::run() {
   kernel::visit(kernel_.body, [&](const Stmt& s) {
-    kernel::visit_exprs(s, [&](const kernel::Expr& e) {
-      if (e->kind == kernel::ExprKind::kLoad && e->buffer->scope == Scope::kGlobal)
-        read_.insert(e->buffer.get());
+    kernel::visit_exprs(s, [&](const kernel::Expr& whole) {
+      kernel::visit(whole, [&](const kernel::Expr& e) {
+        if (e->kind == kernel::ExprKind::kLoad && e->buffer->scope == Scope::kGlobal)
+          read_.insert(e->buffer.get());
+      });
     });
   });
   bindings();

@@ -120,6 +120,28 @@ TEST_CASE("elements of tiles are computed one by one, and a subgroup's barrier o
   CHECK(text.find("gl_StorageSemanticsShared") != std::string::npos);
 }
 
+TEST_CASE("barriers of a kernel on tiles order stores to what it reads, wherever the read stands") {
+  const auto text = [](std::string_view value) {
+    return rendered(fmt::format(R"(kernel tile {{
+  bind y: f32 read_write
+  bind z: f32 write
+  threads t < 32
+  subgroup 32
+  alloc c: f32x8[1] register
+  tile_fill c[0], 0.0
+  y[t] = 1.0
+  barrier
+  z[t] = {}
+}}
+)",
+                                value))
+        .text;
+  };
+  CHECK(text("y[(31 - t)]").find("groupMemoryBarrier") != std::string::npos);
+  CHECK(text("(y[(31 - t)] + 1.0)").find("groupMemoryBarrier") != std::string::npos);
+  CHECK(text("1.0").find("groupMemoryBarrier") == std::string::npos);
+}
+
 TEST_CASE("a long loop of a kernel on tiles stays one, a short one may be unrolled") {
   const auto text = [](int rounds, std::string_view index = "(i * 256)") {
     return rendered(fmt::format(R"(kernel tile {{
