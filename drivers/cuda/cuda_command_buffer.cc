@@ -321,6 +321,8 @@ tern_status_t make_events(CommandBuffer* commands) {
       return "the scratch memory is too small";
     case TERN_KERNEL_BAD_VALUE:
       return "a value in the input data violates the operator's contract";
+    case TERN_KERNEL_ROW_TOO_LONG:
+      return "a row has more elements (2^28) than are sorted on a GPU";
     default:
       return "the kernel reports an unknown failure";
   }

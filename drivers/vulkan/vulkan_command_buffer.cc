@@ -283,6 +283,8 @@ constexpr tern_hal_command_buffer_vtable_t kVtable = {destroy, prepare};
       return "the scratch memory is too small";
     case TERN_KERNEL_BAD_VALUE:
       return "a value in the input data violates the operator's contract";
+    case TERN_KERNEL_ROW_TOO_LONG:
+      return "a row has more elements (2^28) than are sorted on a GPU";
     case TERN_KERNEL_LOOP_CUT:
       return "the device ended a loop before its time (lavapipe does so after 65,535 iterations)";
     default:

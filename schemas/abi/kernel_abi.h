@@ -31,7 +31,8 @@ enum {
   TERN_KERNEL_INDEX_OUT_OF_RANGE = 1,  // a gather/scatter index lies outside its axis
   TERN_KERNEL_SCRATCH_TOO_SMALL = 2,
   TERN_KERNEL_BAD_VALUE = 3,  // another data-dependent contract (negative repeat count, unsorted list, …)
-  TERN_KERNEL_LOOP_CUT = 4,   // the device ended a loop before its time (lavapipe: 65,535 iterations a thread)
+  TERN_KERNEL_LOOP_CUT = 4,  // the device ended a loop before its time (lavapipe: 65,535 iterations a thread)
+  TERN_KERNEL_ROW_TOO_LONG = 5,  // a row has more elements (2^28) than are sorted on a GPU
 };
 
 // ---- CUDA

@@ -1,7 +1,7 @@
 #include "compiler/lower/gpu/row_sort.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 
 #include "compiler/lower/gpu/block_scan.h"
 #include "compiler/lower/gpu/index_math.h"
@@ -247,8 +247,7 @@ SpecialKernel RowSort::tiles(const SpecialMachine& machine, const SortSource& so
   const BlockThreads block{out.threads, machine.subgroup, kernel::var_expr(out.thread)};
   TileWriter writer(p_, source, tile_, block, w);
   const Expr first = w.let("first", times(w.get(tile), tile_)), n = params.expr(p_.n);
-  if (checks_length_)
-    w.when(w.lt(w.i(capacity(rounds_)), n), [&] { w.fail(TERN_KERNEL_INDEX_OUT_OF_RANGE); });
+  if (checks_length_) w.when(w.lt(w.i(capacity(rounds_)), n), [&] { w.fail(TERN_KERNEL_ROW_TOO_LONG); });
   const Expr count = writer.fill(w.get(row), first, n);
   writer.sort(count);
   const Expr most = params.expr(p_.most);
@@ -314,7 +313,7 @@ SpecialKernel RowSort::merge(const SpecialMachine&, int round, const SortResult*
       high.push_back(w.declare("high", kernel::select(w.eq(own, w.i(j)), w.i(0), others)));
     }
     const int64_t longest = p_.most.is_const() ? std::min(p_.most.value(), room) : room;
-    w.loop("step", w.i(static_cast<int64_t>(std::log2(static_cast<double>(longest))) + 1), [&](Expr) {
+    w.loop("step", w.i(std::bit_width(static_cast<uint64_t>(longest))), [&](Expr) {
       for (int j = 0; j < ways_; ++j) {
         const size_t k = static_cast<size_t>(j);
         const Expr open = w.let("open", w.lt(w.get(low[k]), w.get(high[k])));
