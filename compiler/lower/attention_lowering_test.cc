@@ -23,8 +23,7 @@ std::string graph_of(const Layer& l) {
   const std::string qs = shape(l.queries, std::to_string(l.depth)),
                     ks = shape(l.keys, std::to_string(l.depth)), kts = shape(std::to_string(l.depth), l.keys),
                     vs = shape(l.keys, std::to_string(l.width)), ss = shape(l.queries, l.keys),
-                    os = shape(l.queries, std::to_string(l.width)),
-                    rs = fmt::format("{},{}", l.batch, l.queries), r1 = shape(l.queries, "1");
+                    os = shape(l.queries, std::to_string(l.width));
   std::string out = fmt::format("input %q: f32[{}]\n", qs);
   out += fmt::format("input {}: f32[{}]\n", l.transposed_keys ? "%kt" : "%k", l.transposed_keys ? kts : ks);
   out += fmt::format("input %v: f32[{}]\n", vs);
@@ -73,19 +72,8 @@ std::string graph_of(const Layer& l) {
         ss, l.floor, score);
     score = "%h";
   }
-  out +=
-      fmt::format("%m = reduce({}) <op=max, axes=[{}]> : f32[{}]\n%mr = reshape(%m) <shape=[{}]> : f32[{}]\n",
-                  score, rank - 1, rs, r1, r1);
-  out += fmt::format(
-      "%m4 = broadcast(%mr) <shape=[{0}]> : f32[{0}]\n%d = sub({1}, %m4) : f32[{0}]\n"
-      "%e = exp(%d) : f32[{0}]\n",
-      ss, score);
-  out += fmt::format(
-      "%l = reduce(%e) <op=add, axes=[{0}]> : f32[{1}]\n%lr = reshape(%l) <shape=[{2}]> : f32[{2}]\n"
-      "%l4 = broadcast(%lr) <shape=[{3}]> : f32[{3}]\n",
-      rank - 1, rs, r1, ss);
-  out += fmt::format("%p = div(%e, %l4) : f32[{0}]\n%o = dot(%p, %v) : f32[{1}]\n%z = neg(%o) : f32[{1}]\n",
-                     ss, os);
+  out += softmax_lines(score.substr(1), "p", ss, rank - 1);
+  out += fmt::format("%o = dot(%p, %v) : f32[{0}]\n%z = neg(%o) : f32[{0}]\n", os);
   return out + "output %z as \"z\"\n";
 }
 

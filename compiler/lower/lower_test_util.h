@@ -70,6 +70,27 @@ inline bool close(const TensorData& want, const TensorData& got, std::string& wh
   return true;
 }
 
+// Lines that make `to` the softmax of `from` (f32 of this shape, "N,K") along an axis.
+inline std::string softmax_lines(std::string_view from, std::string_view to, const std::string& shape,
+                                 int axis) {
+  size_t begin = 0;
+  for (int a = 0; a < axis; ++a) begin = shape.find(',', begin) + 1;
+  const std::string one =
+      shape.substr(0, begin) + "1" + shape.substr(std::min(shape.find(',', begin), shape.size()));
+  return fmt::format(R"(
+  %{1}_m = reduce(%{0}) <op=max, axes=[{2}]>
+  %{1}_mr = reshape(%{1}_m) <shape=[{3}]>
+  %{1}_mb = broadcast(%{1}_mr) <shape=[{4}]>
+  %{1}_d = sub(%{0}, %{1}_mb)
+  %{1}_e = exp(%{1}_d)
+  %{1}_s = reduce(%{1}_e) <op=add, axes=[{2}]>
+  %{1}_sr = reshape(%{1}_s) <shape=[{3}]>
+  %{1}_sb = broadcast(%{1}_sr) <shape=[{4}]>
+  %{1} = div(%{1}_e, %{1}_sb)
+)",
+                     from, to, axis, one, shape);
+}
+
 // "i8[2,3] {…}": a tensor of text form whose element i is number(i).
 template <typename Number>
 std::string literal(std::string_view dtype, const std::vector<int64_t>& shape, const Number& number) {

@@ -3,6 +3,7 @@
 // else, so that no product waits for another group.
 #include "compiler/lower/gpu/attention_builder.h"
 #include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/hand_over.h"
 
 namespace tern::lower::gpu {
 
@@ -10,43 +11,27 @@ using kernel::ArrivalOp;
 using kernel::Buffer;
 using kernel::Expr;
 using kernel::int_const;
-using kernel::Scope;
 
 // The stages of K or of V: when block n's copies are there, and when the products with it have read it.
-class AttentionBuilder::HandOver {
+class AttentionBuilder::BlockStages {
  public:
-  HandOver(LoopWriter& w, const AttentionSchedule& s, const char* copied, const char* left)
-      : w_(w), boxes_(s.tensors), copied_(counters(copied)), left_(counters(left)) {
-    const Expr readers = boxes_ ? int_const(s.warps_m) : nullptr, copiers = boxes_ ? int_const(1) : nullptr;
-    for (const Buffer& counter : {copied_, left_}) w_.emit(kernel::alloc(counter));
-    for (int i = 0; i < kStages; ++i) {
-      w_.emit(kernel::arrival(ArrivalOp::kStart, copied_, int_const(i), copiers));
-      w_.emit(kernel::arrival(ArrivalOp::kStart, left_, int_const(i), readers));
-    }
-  }
-  // Where boxes of a block are counted.
-  Expr counter(const Expr& block) const { return kernel::load(copied_, stage(block)); }
+  BlockStages(LoopWriter& w, const AttentionSchedule& s, const char* copied, const char* left)
+      : boxes_(s.tensors),
+        stages_(w, kStages, copied, left, boxes_ ? int_const(1) : nullptr,
+                boxes_ ? int_const(s.warps_m) : nullptr) {}
+  Expr counter(const Expr& block) const { return stages_.counter(stage(block)); }
   void copied(const Expr& block) {
-    w_.emit(kernel::arrival(boxes_ ? ArrivalOp::kArrive : ArrivalOp::kCopied, copied_, stage(block)));
+    stages_.copied(stage(block), boxes_ ? ArrivalOp::kArrive : ArrivalOp::kCopied);
   }
-  void await_copies(const Expr& block) {
-    w_.emit(kernel::arrival(ArrivalOp::kWait, copied_, stage(block), phase(block)));
-  }
-  void left(const Expr& block) { w_.emit(kernel::arrival(ArrivalOp::kArrive, left_, stage(block))); }
-  void await_left(const Expr& block) {
-    w_.emit(kernel::arrival(ArrivalOp::kWait, left_, stage(block), phase(block)));
-  }
+  void await_copies(const Expr& block) { stages_.await_copies(stage(block), phase(block)); }
+  void left(const Expr& block) { stages_.left(stage(block)); }
+  void await_left(const Expr& block) { stages_.await_left(stage(block), phase(block)); }
 
  private:
-  static Buffer counters(const char* name) {
-    return kernel::make_buffer(name, {DType::kU64, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
-                               kStages);
-  }
   static Expr stage(const Expr& block) { return kernel::index_rem(block, int_const(kStages)); }
   static Expr phase(const Expr& block) { return kernel::index_div(block, int_const(kStages)); }
-  LoopWriter& w_;
   const bool boxes_;
-  const Buffer copied_, left_;
+  HandOver stages_;
 };
 
 void AttentionBuilder::when_multiplies(LoopWriter& w, const std::function<void()>& body) const {
@@ -56,13 +41,13 @@ void AttentionBuilder::when_multiplies(LoopWriter& w, const std::function<void()
 std::vector<kernel::Stmt> AttentionBuilder::all_keys_by_arrivals() {
   LoopWriter w;
   const Buffer scores = prepare_groups(w);
-  HandOver k(w, s_, "k_copied", "k_left"), v(w, s_, "v_copied", "v_left");
+  BlockStages k(w, s_, "k_copied", "k_left"), v(w, s_, "v_copied", "v_left");
   w.emit(kernel::barrier());
   const auto when_copies = [&](const std::function<void()>& body) {
     s_.tensors ? w.when(in_range(kernel::sub(t_, int_const(int64_t{32} * s_.warps_m)), int_const(32)), body)
                : body();
   };
-  const auto copy = [&](HandOver& stages, const Staged& m, const Expr& block) {
+  const auto copy = [&](BlockStages& stages, const Staged& m, const Expr& block) {
     fetch_block(w, m, block, stages.counter(block));
     stages.copied(block);
   };

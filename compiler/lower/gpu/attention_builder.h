@@ -71,7 +71,7 @@ class AttentionBuilder {
   Expr blocks_of_keys() const;
   // Block j's scores are there when its turn comes: they were multiplied together with the weights of block j
   // - 1 and its values. K is one block ahead of V.
-  class HandOver;
+  class BlockStages;
   Stmts all_keys_by_barriers();
   Stmts all_keys_by_arrivals();
   // What threads do that multiply: all but those that only ask for copies.

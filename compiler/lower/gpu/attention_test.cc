@@ -7,7 +7,7 @@ namespace tern::lower {
 namespace {
 
 // q, k and v are stored between dispatches, so that their rows are of 16 bits.
-const char* const kAttention = R"(
+const std::string kAttention = R"(
   input %x: f32[2,3,N,16]
   input %y: f32[2,3,K,16]
   input %mask: f32[2,1,1,K]
@@ -21,15 +21,8 @@ const char* const kAttention = R"(
   %t = mul(%s, %cb) : f32[2,3,N,K]
   %mb = broadcast(%mask) <shape=[2,3,N,K]> : f32[2,3,N,K]
   %u = add(%t, %mb) : f32[2,3,N,K]
-  %m = reduce(%u) <op=max, axes=[3]> : f32[2,3,N]
-  %mr = reshape(%m) <shape=[2,3,N,1]> : f32[2,3,N,1]
-  %m4 = broadcast(%mr) <shape=[2,3,N,K]> : f32[2,3,N,K]
-  %d = sub(%u, %m4) : f32[2,3,N,K]
-  %e = exp(%d) : f32[2,3,N,K]
-  %l = reduce(%e) <op=add, axes=[3]> : f32[2,3,N]
-  %lr = reshape(%l) <shape=[2,3,N,1]> : f32[2,3,N,1]
-  %l4 = broadcast(%lr) <shape=[2,3,N,K]> : f32[2,3,N,K]
-  %p = div(%e, %l4) : f32[2,3,N,K]
+)" + softmax_lines("u", "p", "2,3,N,K", 3) +
+                               R"(
   %o = dot(%p, %v) : f32[2,3,N,16]
   %z = neg(%o) : f32[2,3,N,16]
   output %z as "z"

@@ -2,12 +2,12 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/hand_over.h"
 #include "compiler/lower/gpu/output_blocks.h"
 
 namespace tern::lower::gpu {
 namespace {
 
-using kernel::ArrivalOp;
 using kernel::BarrierScope;
 using kernel::Buffer;
 using kernel::Expr;
@@ -137,14 +137,10 @@ class Builder {
   Stmts sums_by_boxes() {
     a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
     b_stage_ = stage_buffer("b_stage", o_.dtype, s_.block_n);
-    const Buffer copied = counters("copied"), left = counters("left");
     declare_tensors();
     LoopWriter w;
-    for (const Buffer& b : {a_stage_, b_stage_, copied, left}) w.emit(kernel::alloc(b));
-    for (int s = 0; s < s_.stages; ++s) {
-      w.emit(kernel::arrival(ArrivalOp::kStart, copied, int_const(s), int_const(1)));
-      w.emit(kernel::arrival(ArrivalOp::kStart, left, int_const(s), int_const(s_.warps())));
-    }
+    for (const Buffer& b : {a_stage_, b_stage_}) w.emit(kernel::alloc(b));
+    HandOver hand_over(w, s_.stages, "copied", "left", int_const(1), int_const(s_.warps()));
     w.emit(kernel::barrier());
     warm_epilogue(w);
     const Expr zero = int_const(0), stages = int_const(s_.stages);
@@ -154,11 +150,11 @@ class Builder {
         for (int64_t s = 0; s < std::min<int64_t>(s_.stages, stages_of_k_); ++s) f(int_const(s));
       });
     };
-    first_stages([&](const Expr& s) { box_of_b(w, s, s, copied); });
+    first_stages([&](const Expr& s) { box_of_b(w, s, s, hand_over); });
     w.emit(kernel::grid_wait());
     first_stages([&](const Expr& s) {
-      box_of_a(w, s, s, copied);
-      w.emit(kernel::arrival(ArrivalOp::kArrive, copied, s));
+      box_of_a(w, s, s, hand_over);
+      hand_over.copied(s);
     });
     const int64_t refilled = stages_of_k_ - s_.stages;  // steps whose stages are filled again
     w.loop("step", int_const(stages_of_k_), [&](Expr step) {
@@ -167,21 +163,19 @@ class Builder {
         w.when(both(asks, both(less(int_const(1), step), less(step, int_const(refilled + 2)))), [&] {
           const Expr before = w.let("before", kernel::sub(step, int_const(2)));
           const Expr free = w.let("free", kernel::index_rem(before, stages));
-          w.emit(kernel::arrival(ArrivalOp::kWait, left, free, kernel::index_div(before, stages)));
+          hand_over.await_left(free, kernel::index_div(before, stages));
           const Expr next = w.let("next", kernel::add(before, stages));
-          box_of_b(w, next, free, copied);
-          box_of_a(w, next, free, copied);
-          w.emit(kernel::arrival(ArrivalOp::kArrive, copied, free));
+          box_of_b(w, next, free, hand_over);
+          box_of_a(w, next, free, hand_over);
+          hand_over.copied(free);
         });
       when_multiplies(w, [&] {
-        w.emit(kernel::arrival(ArrivalOp::kWait, copied, stage, kernel::index_div(step, stages)));
+        hand_over.await_copies(stage, kernel::index_div(step, stages));
         group_products(w, stage);
         w.emit(kernel::group_mma_wait(1));
         if (refilled > 0)
-          w.when(both(less(zero, step), less(step, int_const(refilled + 1))), [&] {
-            w.emit(kernel::arrival(ArrivalOp::kArrive, left,
-                                   kernel::index_rem(kernel::sub(step, int_const(1)), stages)));
-          });
+          w.when(both(less(zero, step), less(step, int_const(refilled + 1))),
+                 [&] { hand_over.left(kernel::index_rem(kernel::sub(step, int_const(1)), stages)); });
       });
     });
     when_multiplies(w, [&] { w.emit(kernel::group_mma_wait(0)); });
@@ -192,11 +186,6 @@ class Builder {
   // What threads do that multiply: all but those that only ask for boxes.
   void when_multiplies(LoopWriter& w, const std::function<void()>& body) const {
     s_.tensors ? w.when(less(t_, int_const(int64_t{32} * s_.warps())), body) : body();
-  }
-
-  Buffer counters(const char* name) const {
-    return kernel::make_buffer(name, {DType::kU64, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite,
-                               s_.stages);
   }
 
   void declare_tensors() {
@@ -211,16 +200,16 @@ class Builder {
   int64_t columns_of_b() const { return (n_ + kGroupRows - 1) / kGroupRows * kGroupRows; }
   int64_t blocks_of_b() const { return (k_ + kPanel - 1) / kPanel; }
 
-  void box_of_a(LoopWriter& w, const Expr& step, const Expr& stage, const Buffer& copied) {
+  void box_of_a(LoopWriter& w, const Expr& step, const Expr& stage, const HandOver& hand_over) {
     copy_boxes(w, *o_.a_rows, a_tensor_, m0_, kernel::mul(step, int_const(kPanel)), kPanel, a_stage_,
-               kernel::mul(stage, int_const(int64_t{s_.block_m} * kPanel)), kernel::load(copied, stage));
+               kernel::mul(stage, int_const(int64_t{s_.block_m} * kPanel)), hand_over.counter(stage));
   }
   // Swizzled where they lie already. Columns past the last one are anything; nothing reads their sums.
-  void box_of_b(LoopWriter& w, const Expr& step, const Expr& stage, const Buffer& copied) {
+  void box_of_b(LoopWriter& w, const Expr& step, const Expr& stage, const HandOver& hand_over) {
     const Expr row = kernel::add(kernel::index_div(o_.b_first, int_const(kPanel)),
                                  kernel::add(kernel::mul(step, int_const(columns_of_b())), n0_));
     w.emit(kernel::tensor_copy(b_stage_, kernel::mul(stage, int_const(int64_t{s_.block_n} * kPanel)),
-                               b_tensor_, {row, int_const(0)}, kernel::load(copied, stage)));
+                               b_tensor_, {row, int_const(0)}, hand_over.counter(stage)));
   }
 
   // Biases and the like lie in memory, not in L2, when the model is larger than that: each thread of the
