@@ -4,6 +4,7 @@
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/onnx/quant.h"
 
 namespace tern::onnx {
 
@@ -33,15 +34,28 @@ Value* activate(Emit& b, const Activation& a, Value* x) {
 // What the three operators share. `gates` is how many H-wide parts W and R have.
 struct Recurrence {
   int64_t hidden = 0, gates = 0;
-  bool linear_before_reset = false, input_forget = false;
+  bool linear_before_reset = false, input_forget = false, eight_bits = false;
   double clip = 0;
   std::vector<Activation> activations;  // of one direction
 };
 
+// Weights of 8 bits, (weights - zero) * scale, or, without a scale, weights as they are; [K, gates * H].
+struct Weights {
+  Value *values, *scale = nullptr, *zero = nullptr;
+};
+
+// 8-bit weights take rows that are quantised on the way, as ONNX Runtime does.
+Value* product(Emit& b, Value* rows, const Weights& w) {
+  if (!w.scale) return b.dot(rows, w.values);
+  const DynamicQuantized q = dynamic_quantize(b, rows);
+  Value* sums = integer_matmul(b, q.value, w.values, q.zero, w.zero);
+  return b.mul(b.cast(sums, DType::kF32), b.mul(q.scale, w.scale));
+}
+
 // One direction's operands, batch-major rows.
 struct Cell {
   const Recurrence* r;
-  Value* recurrent;       // [H, gates * H]
+  Weights recurrent;      // [H, gates * H]
   Value* recurrent_bias;  // [gates * H] for GRU with linear_before_reset, else null (part of the projection)
   Value* peephole;        // [3 * H] or null
 };
@@ -57,7 +71,7 @@ Value* part(Emit& b, Value* v, int64_t index, int64_t hidden) {
 std::vector<Value*> lstm_step(Emit& b, const Cell& cell, Value* projected, const std::vector<Value*>& state) {
   const Recurrence& r = *cell.r;
   int64_t h = r.hidden;
-  Value* gates = b.add(projected, b.dot(state[0], cell.recurrent));
+  Value* gates = b.add(projected, product(b, state[0], cell.recurrent));
   auto gate = [&](int64_t index) { return part(b, gates, index, h); };
   auto peep = [&](Value* x, int64_t index, Value* c) {
     return cell.peephole ? b.add(x, b.mul(part(b, cell.peephole, index, h), c)) : x;
@@ -76,8 +90,8 @@ std::vector<Value*> gru_step(Emit& b, const Cell& cell, Value* projected, const 
   const Recurrence& r = *cell.r;
   int64_t h = r.hidden;
   Value* old = state[0];
-  Value* update_reset = b.slice_axis(cell.recurrent, 1, Dim(0), Dim(2 * h));
-  Value* hidden_weights = b.slice_axis(cell.recurrent, 1, Dim(2 * h), Dim(h));
+  Value* update_reset = b.slice_axis(cell.recurrent.values, 1, Dim(0), Dim(2 * h));
+  Value* hidden_weights = b.slice_axis(cell.recurrent.values, 1, Dim(2 * h), Dim(h));
   Value* both = b.add(b.slice_axis(projected, 1, Dim(0), Dim(2 * h)), b.dot(old, update_reset));
   if (cell.recurrent_bias) both = b.add(both, b.slice_axis(cell.recurrent_bias, 0, Dim(0), Dim(2 * h)));
   Value* update = activate(b, r.activations[0], clipped(b, r, part(b, both, 0, h)));
@@ -97,7 +111,7 @@ std::vector<Value*> gru_step(Emit& b, const Cell& cell, Value* projected, const 
 }
 
 std::vector<Value*> rnn_step(Emit& b, const Cell& cell, Value* projected, const std::vector<Value*>& state) {
-  Value* sum = b.add(projected, b.dot(state[0], cell.recurrent));
+  Value* sum = b.add(projected, product(b, state[0], cell.recurrent));
   return {activate(b, cell.r->activations[0], clipped(b, *cell.r, sum))};
 }
 
@@ -107,6 +121,7 @@ struct Operands {
   Value *x, *w, *r, *bias, *lengths;  // x [T, B, I]
   std::vector<Value*> initial;        // [D, B, H], or null
   Value* peephole;
+  Value *w_scale = nullptr, *w_zero = nullptr, *r_scale = nullptr, *r_zero = nullptr;  // of 8-bit weights
 };
 
 Value* direction_of(Emit& b, Value* v, int64_t d) {
@@ -138,10 +153,18 @@ DirectionResult run_direction(Op& op, const Recurrence& r, const Operands& o, in
   const Dim steps = o.x->type.shape[0], batch = o.x->type.shape[1], width = o.x->type.shape[2];
   DType type = o.x->type.dtype;
   int64_t rows = r.gates * r.hidden;
-  Value* w = b.transpose(direction_of(b, o.w, d), {1, 0});
-  Cell cell{&r, b.transpose(direction_of(b, o.r, d), {1, 0}), nullptr, direction_of(b, o.peephole, d)};
+  const auto weights = [&](Value* values, Value* scale, Value* zero) {
+    return Weights{b.transpose(direction_of(b, values, d), {1, 0}), direction_of(b, scale, d),
+                   direction_of(b, zero, d)};
+  };
+  Cell cell{&r, weights(o.r, o.r_scale, o.r_zero), nullptr, direction_of(b, o.peephole, d)};
   Value* x = reverse ? reversed_in_time(b, o.x, o.lengths) : o.x;
-  Value* projected = b.dot(b.reshape(x, {steps * batch, width}), w);
+  if (o.w_scale && o.lengths) {  // steps that no sequence has do not widen the range that is quantised
+    Value* number = b.reshape(b.iota({steps}, 0, DType::kI64), {steps, Dim(1), Dim(1)});
+    Value* most = b.reduce(ScalarOp::kMax, o.lengths, {0});
+    x = b.select(b.compare(ScalarOp::kLt, number, most), x, b.like(x, 0));
+  }
+  Value* projected = product(b, b.reshape(x, {steps * batch, width}), weights(o.w, o.w_scale, o.w_zero));
   if (Value* bias = direction_of(b, o.bias, d)) {
     Value* input_bias = b.slice_axis(bias, 0, Dim(0), Dim(rows));
     Value* recurrent_bias = b.slice_axis(bias, 0, Dim(rows), Dim(rows));
@@ -241,6 +264,16 @@ void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, s
   int64_t directions = direction == "bidirectional" ? 2 : 1;
   bool batch_first = op.i("layout", 0) != 0;
   Operands o{op.tensor(0), op.tensor(1), op.tensor(2), nullptr, nullptr, {}, nullptr};
+  if (r.eight_bits) {  // [D, K, gates * H] there
+    for (Value** v : {&o.w, &o.r}) {
+      if ((*v)->type.rank() != 3) fail("The weights ({}) do not have three dimensions.", (*v)->type.text());
+      *v = b.transpose(*v, {0, 2, 1});
+    }
+    o.w_scale = op.tensor(8);
+    o.w_zero = op.optional_input(9);
+    o.r_scale = op.tensor(10);
+    o.r_zero = op.optional_input(11);
+  }
   if (o.r->type.rank() != 3 || (!o.r->type.shape[2].is_const() && !op.has_attr("hidden_size")))
     fail("The recurrent weights ({}) have no known size.", o.r->type.text());
   r.hidden = op.i("hidden_size", o.r->type.shape[2].is_const() ? o.r->type.shape[2].value() : 0);
@@ -282,8 +315,10 @@ void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, s
   }
 }
 
+template <bool kEightBits>
 void import_lstm(Op& op) {
   Recurrence r;
+  r.eight_bits = kEightBits;
   r.gates = 4;
   r.input_forget = op.i("input_forget", 0) != 0;
   import_recurrent(op, r, {"Sigmoid", "Tanh", "Tanh"}, 2, lstm_step);
@@ -303,7 +338,8 @@ void import_rnn(Op& op) {
 }
 
 constexpr OpRow kRows[] = {
-    {kOnnx, "LSTM", 1, kLatest, import_lstm},
+    {kOnnx, "LSTM", 1, kLatest, import_lstm<false>},
+    {kMicrosoft, "DynamicQuantizeLSTM", 1, kLatest, import_lstm<true>},
     {kOnnx, "GRU", 1, kLatest, import_gru},
     {kOnnx, "RNN", 1, kLatest, import_rnn},
 };
