@@ -131,6 +131,7 @@ def pool(g):
     if g.chance(0.2):
         how["auto_pad"] = g.of("SAME_UPPER", "SAME_LOWER", "VALID")
         how.pop("ceil_mode", None), how.pop("dilations", None)
+        how["strides"] = [min(a, k) for a, k in zip(how["strides"], kernel)]  # ONNX Runtime's padding is negative else
     else:
         how["pads"] = [int(g.rng.integers(0, max(kernel[i % spatial] // 2, 0) + 1)) for i in range(2 * spatial)]
     pads = how.get("pads", [0] * 2 * spatial)
