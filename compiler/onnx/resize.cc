@@ -191,8 +191,6 @@ void apply_policy(Op& op, std::vector<ResizeAxis>& axes) {
     fail("Attribute 'keep_aspect_ratio_policy' ('{}') is not known.", policy);
   double best = policy == "not_larger" ? HUGE_VAL : 0;
   for (const ResizeAxis& a : axes) {
-    if (!a.in.is_const() || !a.out.is_const())
-      fail("Keeping the aspect ratio needs sizes that are known while compiling.");
     double ratio = static_cast<double>(a.out.value()) / static_cast<double>(a.in.value());
     best = policy == "not_larger" ? std::min(best, ratio) : std::max(best, ratio);
   }
@@ -218,13 +216,16 @@ Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& wh
   for (int64_t a : which) in.push_back(x->type.shape[static_cast<size_t>(a)]);
   auto known = b.known_dims(sizes);
   bool stretch = op.s("keep_aspect_ratio_policy", "stretch") == "stretch";
-  Value* factor = known || stretch ? nullptr : common_factor(op, sizes, in);
+  const auto constant = [](const Dim& d) { return d.is_const(); };
+  bool fixed = known && std::all_of(known->begin(), known->end(), constant) &&
+               std::all_of(in.begin(), in.end(), constant);
+  Value* factor = fixed || stretch ? nullptr : common_factor(op, sizes, in);
   if (factor) {
     Value* exact =
         b.mul(b.cast(b.from_dims(in, {Dim(static_cast<int64_t>(in.size()))}), DType::kF32), factor);
     sizes = b.cast(b.unary(ScalarOp::kFloor, b.add(exact, 0.5)), DType::kI64);
   }
-  std::vector<Dim> dims = known ? *known : stated_sizes(op, sizes, which, x->type.rank());
+  std::vector<Dim> dims = known && !factor ? *known : stated_sizes(op, sizes, which, x->type.rank());
   if (dims.size() != which.size()) fail("{} sizes are given for {} axes.", dims.size(), which.size());
   Target t;
   for (size_t i = 0; i < which.size(); ++i) {
@@ -237,7 +238,7 @@ Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& wh
       a.scale = static_cast<double>(a.out.value()) / static_cast<double>(std::max<int64_t>(a.in.value(), 1));
     t.push_back(a);
   }
-  if (known) apply_policy(op, t);
+  if (fixed) apply_policy(op, t);
   for (ResizeAxis& a : t)
     a.scale_value =
         factor ? factor : b.div(b.cast(b.dim(a.out), DType::kF32), b.cast(b.dim(a.in), DType::kF32));

@@ -60,19 +60,48 @@ Value* tap_weight(Emit& b, const ResizeMode& mode, Value* distance) {
 }
 
 // How many source elements can have weight: antialiasing widens the kernel by the factor of reduction, which
-// the sizes bound.
+// the sizes bound; 0 where they are not known.
 int tap_count(const ResizeMode& mode, const ResizeAxis& a) {
   double support = mode.mode == "cubic" ? 2 : 1;
   if (!mode.antialias) return static_cast<int>(2 * support);
-  if (!a.in.is_const() || !a.out.is_const() || a.out.value() < 1)
-    fail("Antialiasing needs sizes that are known while compiling.");
+  if (!a.in.is_const() || !a.out.is_const() || a.out.value() < 1) return 0;
   double ratio = static_cast<double>(a.out.value()) / static_cast<double>(a.in.value());
   if (ratio >= 1) return static_cast<int>(2 * support);
   // The scale may be smaller than out / in by less than one element.
   double least = static_cast<double>(a.out.value()) / static_cast<double>(a.in.value() + 1);
   int taps = 2 * static_cast<int>(std::ceil(support / least)) + 2;
-  if (taps > 256) fail("Antialiasing over {} elements is not supported.", taps);
-  return taps;
+  return taps <= 256 ? taps : 0;
+}
+
+// Any number of taps: a product with the matrix of all weights, the source's edges repeated as far as they
+// reach.
+Value* resize_by_matrix(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* position) {
+  const Dim support(mode.mode == "cubic" ? 2 : 1), one(1);
+  const Dim reach = floordiv(support * a.in, b.max_dim(a.out, one)) + support + one;
+  const Dim many = a.in + reach + reach;
+  Value* last = b.cast(b.dim(a.in - one), DType::kF32);
+  Value* at = b.sub(b.iota({many}, 0, DType::kF32), b.cast(b.dim(reach), DType::kF32));
+  Value* distance = b.sub(b.unsqueeze(at, {0}), b.unsqueeze(position, {1}));
+  Value* weight = tap_weight(b, mode, b.mul(distance, b.min(a.scale_value, f32(b, 1))));
+  if (mode.exclude_outside) {
+    Value* inside =
+        b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, at, f32(b, 0)), b.compare(ScalarOp::kLe, at, last)});
+    weight = b.select(b.unsqueeze(inside, {0}), weight, f32(b, 0));
+  }
+  weight = b.div(weight, b.reduce(ScalarOp::kAdd, weight, {1}, true));
+  Value* rows = b.gather(x, b.cast(b.max(b.min(at, last), f32(b, 0)), DType::kI64), a.axis);
+  std::vector<int64_t> order, back(static_cast<size_t>(x->type.rank()));
+  for (int64_t d = 0; d < x->type.rank(); ++d)
+    if (d != a.axis) order.push_back(d);
+  order.push_back(a.axis);
+  for (size_t d = 0; d < order.size(); ++d) back[static_cast<size_t>(order[d])] = static_cast<int64_t>(d);
+  rows = b.transpose(rows, order);
+  Shape shape = rows->type.shape;
+  shape.pop_back();
+  rows = b.reshape(rows, {product(shape), many});
+  shape.push_back(a.out);
+  Value* wide = b.dot(rows, b.transpose(b.cast(weight, x->type.dtype), {1, 0}));
+  return b.transpose(b.reshape(wide, shape), back);
 }
 
 }  // namespace
@@ -87,8 +116,9 @@ Value* resize_symbolic(Emit& b, Value* x, const ResizeMode& mode, const ResizeAx
   Value* sum = nullptr;
   if (mode.mode == "nearest") {
     sum = pick(rounded(b, mode.nearest, position));
+  } else if (const int taps = tap_count(mode, a); taps == 0) {
+    sum = resize_by_matrix(b, x, mode, a, position);
   } else {
-    int taps = tap_count(mode, a);
     Value* shrink = mode.antialias ? b.min(a.scale_value, f32(b, 1)) : nullptr;
     Value* first = b.unary(ScalarOp::kFloor, position);
     std::vector<Value*> at, weights;

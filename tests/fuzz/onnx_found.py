@@ -36,6 +36,7 @@ class Case(Graph):
         sizes = [(sizes or {}).get(d, d) for d in dims]
         self.values[name] = self.array(sizes, dtype, low, high)
         self.inputs.append((name, list(dims)))
+        self.symbols.update({d: size for d, size in zip(dims, sizes) if isinstance(d, str)})
         return name
 
     def chance(self, p):
@@ -179,6 +180,24 @@ def one_plane_padded_in_front(g):
 def scales_with_a_policy_of_sizes(g):
     how = dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor", keep_aspect_ratio_policy="stretch")
     g.node("Resize", [g.given(["N", 3, "H", 4], {"N": 2, "H": 5}), "", g.constant(np.array([1, 1, 2, 2], "f4"))], **how)
+
+
+@case(18)
+def antialias_of_symbols(g):
+    """As many taps as the run's sizes ask for."""
+    x = g.given(["N", 3, "H", "W"], {"N": 2, "H": 23, "W": 9})
+    for mode in ("linear", "cubic"):
+        for outside in (0, 1):
+            how = dict(mode=mode, antialias=1, exclude_outside=outside)
+            g.node("Resize", [x, "", "", g.ints(5, 13)], axes=[2, 3], **how)
+            g.node("Resize", [x, "", g.constant(np.array([1, 1, 0.5, 0.25], "f4"))], **how)
+
+
+@case(18)
+def aspect_ratio_of_symbols(g):
+    x = g.given(["N", 3, "H", "W"], {"N": 2, "H": 23, "W": 9})
+    for policy in ("not_larger", "not_smaller"):
+        g.node("Resize", [x, "", "", g.ints(5, 13)], axes=[2, 3], mode="linear", keep_aspect_ratio_policy=policy)
 
 
 @case()
@@ -391,6 +410,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--targets", default="cpu:x86_64_v3")
     parser.add_argument("--driver", default="cpu")
+    parser.add_argument("--sizes", type=int, default=2, help="how many other sizes of the symbols the module runs at")
     options = parser.parse_args()
     options.ternc = []
     wrong = 0
@@ -399,7 +419,8 @@ def main():
             build, opset = CASES[name]
             g = Case(np.random.default_rng(1), opset)
             build(g)
-            found = problem(*g.model(), Path(folder), options)
+            model, inputs = g.model()
+            found = problem(model, [inputs, *(g.resized(inputs) for _ in range(options.sizes))], Path(folder), options)
             wrong += found is not None
             if found:
                 print(f"{name}: {found}", flush=True)
