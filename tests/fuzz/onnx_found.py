@@ -85,6 +85,45 @@ def loops_one_after_the_other_that_grow(g):
     g.node("Neg", [first])
 
 
+def region(g, x, body):
+    """A loop's body that carries x, whose first axis changes."""
+    i, c, s = g.fresh(), g.fresh(), g.fresh()
+    g.values.update({i: np.asarray(0, np.int64), c: np.asarray(True), s: g.get(x)})
+    graph, _ = g.subgraph(lambda: [g.node("Identity", [c]), *body(i, s)], lambda r: r, [i, c, s])
+    for v in [graph.input[2], *graph.output[1:]]:
+        v.type.tensor_type.shape.dim[0].Clear()
+    for n in (i, c, s):
+        g.values.pop(n)
+    return graph
+
+
+@case(19)
+def loops_inside_each_other_that_grow(g):
+    """By loops in the arms of an if, whose sizes differ from each other and from the outer loop's."""
+    x, flag = g.given(["N", 4], {"N": 3}), g.given([], dtype="?")
+    two = g.constant(np.asarray(2))
+
+    def inner(s):
+        graph = region(g, s, lambda i, t: [g.node("Concat", [t, g.node("Gather", [t, g.ints(0)], axis=0)], axis=0)])
+        return g.node("Loop", [two, "", s], body=graph)
+
+    def outer(i, s):
+        grown = inner(s)
+        arms = [g.subgraph(arm, lambda r: [r])[0] for arm in (lambda: inner(grown), lambda: g.node("Slice", [grown, g.ints(1), g.ints(99), g.ints(0)]))]
+        for each in arms:
+            each.output[0].type.tensor_type.shape.dim[0].Clear()
+        even = g.node("Equal", [g.node("Mod", [i, two]), g.constant(np.asarray(0))])
+        return [g.node("If", [even], then_branch=arms[0], else_branch=arms[1])]
+
+    y = g.node("Loop", [g.constant(np.asarray(3)), "", x], body=region(g, x, outer))
+    arms = [g.subgraph(arm, lambda r: [r])[0] for arm in (lambda: inner(y), lambda: g.node("Neg", [y]))]
+    for each in arms:
+        each.output[0].type.tensor_type.shape.dim[0].Clear()
+    z = g.node("If", [flag], then_branch=arms[0], else_branch=arms[1])
+    g.node("Concat", [z, y, x], axis=0)
+    g.node("ReduceSum", [g.node("MatMul", [z, g.operand([4, 4], constant=1)]), g.ints(0)])
+
+
 @case()
 def sequences_of_an_axis_of_symbols(g):
     x = g.given(["N", 3, "M"], {"N": 5, "M": 4})
