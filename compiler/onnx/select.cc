@@ -54,6 +54,10 @@ void import_compress(Op& op) {
   } else {
     x = b.reshape(x, {product(x->type.shape)});
   }
+  if (condition->type.rank() != 1) fail("The condition ({}) is no list.", condition->type.text());
+  // What is behind the axis's end, or behind the condition's, is not chosen.
+  const Dim& extent = x->type.shape[static_cast<size_t>(axis)];
+  condition = b.slice_axis(condition, 0, Dim(0), b.min_dim(condition->type.shape[0], extent));
   Value* positions = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
   op.output(0, b.gather(x, b.reshape(positions, {positions->type.shape[1]}), axis));
 }

@@ -171,6 +171,10 @@ CASES = {
         [({"x": rows(n), "p": ints(low, 0, high, 0)}, said or [np.pad(rows(n)[max(-low, 0):], ((max(low, 0), high), (0, 0)), "edge")])
          for n, low, high, said in ((4, 2, 7, ""), (4, -1, 3, ""), (0, 1, 0, "nothing that could be repeated"), (2, -2, 1, "nothing that could be repeated"))],
     ),
+    "compress": (
+        model("Compress", X | {"c": (TensorProto.BOOL, [5])}, {"y": (FLOAT, ["M", 3])}, axis=0),
+        [({"x": rows(n), "c": np.array([0, 1, 1, 0, 1], bool)}, [rows(n)[[i for i in (1, 2, 4) if i < n]]]) for n in (9, 5, 4, 2, 0)],
+    ),
     "range": (
         model("Range", {n: (INT, []) for n in "abc"}, {"y": (INT, ["A"])}),
         [({n: np.array(v) for n, v in zip("abc", values)}, said or [np.arange(*values)])
