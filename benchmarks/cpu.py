@@ -11,7 +11,8 @@ inference, and later runs take that time ("~").
 What peers convert ahead of time stays in .cache/bench, with the reasons for what they cannot do; --prepare makes all of it, one
 process at a time, and measures nothing. --write puts the table into docs/performance.md between its markers, also when the run
 is interrupted; --json FILE --resume goes on with what FILE holds.
---level x86_64_v3 holds tern, and the peers that can be held, to a CPU without AVX-512.
+--level x86_64_v3 holds tern and the peers to a CPU without AVX-512 (hold.py). With ort_exact among the peers, it says what is right: there
+ONNX Runtime's default saturates in 8 bits.
 --hold CMD starts a command when all are loaded, waits for a line from it, and closes its input after the rounds: for a
 machine that others use, a command that makes it quiet meanwhile.
 """
@@ -91,27 +92,28 @@ class Measurement:
         else:
             runtime = Worker(peer, self._model, self._archive, threads, self._scratch, self._options.level)
         facts = runtime.facts
-        if peer == "ort":
+        if peer in ("ort", "ort_exact") and self._wanted is None:
             if "error" in facts:
                 raise tools.ToolError(f"ONNX Runtime cannot run it, so nothing says what is right: {facts['error']}")
-            self._wanted = self._wanted or runtime.outputs
+            self._wanted = runtime.outputs
         if not {"error", "recorded"} & set(facts) and not agree(runtime.outputs, self._wanted, self._steps):
             facts["differs"] = True
         runtime.outputs = None
         self.loaded[threads, peer] = runtime
-        if peer in ("tern", "ort") and not self._options.prepare:
+        if peer in ("tern", "ort", "ort_exact") and not self._options.prepare:
             return
         if self._options.prepare:
             runtime.without_waiting(slow_alone=threads > 1 and peer != "ort")
-        behind = self._far_behind(facts.get("again_ms", 0), self.loaded[threads, "ort"].facts["again_ms"])
+        reference = self.loaded[threads, "ort"].facts["again_ms"] if (threads, "ort") in self.loaded else math.inf
+        behind = self._far_behind(facts.get("again_ms", 0), reference)
         if behind and facts["load_ms"] + facts["first_ms"] > 5000 and (self._options.prepare or facts["again_ms"] > 5000):
             facts["once"] = True
             runtime.remember()
             runtime.close()
 
     def _far_behind(self, time, reference):
-        """Both in milliseconds. A reference that is not held to the level of the others is a third as far ahead of them."""
-        return time > max(100, FAR_BEHIND * (3 if self._options.level else 1) * reference)
+        """Both in milliseconds."""
+        return time > max(100, FAR_BEHIND * reference)
 
     def _drop(self, times):
         """After the first round: leaves the rest of them to those that are not far behind."""
@@ -150,7 +152,7 @@ def measure(name, counts, peers, options):
         measurement = Measurement(name, scratch, options)
         try:
             for threads in counts:
-                for peer in sorted(peers, key=lambda p: p != "ort"):  # the reference first
+                for peer in sorted(peers, key=lambda p: (p != "ort_exact", p != "ort")):  # the reference first
                     measurement.load(peer, threads)
                     if options.prepare:
                         measurement.loaded[threads, peer].close()

@@ -22,10 +22,12 @@ HERE = Path(__file__).resolve().parent
 CACHE = tools.ROOT / ".cache" / "bench"
 PREPARE_SECONDS, LOAD_SECONDS = 420, 120  # of one core; load with the first two runs
 MEMORY_GB = 9
-# What holds a peer's kernels to a level of instructions, where it can be told; the others use what they find.
+# What holds a peer's kernels to a level of instructions: variables, where it can be told; the others are told by their libraries' own
+# questions to the processor (hold.py), which those of LIBRARIES ask.
+LIBRARIES = {"bench": ("onnxruntime", "openvino", "_mnncengine", "ncnn"), "bench-torch": ("ai_edge_litert",)}
 HELD = {
     "x86_64_v3": {
-        "openvino": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        **{peer: {} for peer in ("ort", "ort_exact", "openvino", "litert", "mnn", "ncnn")},
         "torch": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
         "iree": {"TERN_BENCH_CPU": "x86-64-v3"},
         "tvm": {"TERN_BENCH_CPU": "x86-64-v3"},
@@ -46,15 +48,26 @@ def cache_of(peer, model, level=""):
     return CACHE / peer / f"{Path(model).stem}-{text.hexdigest()[:16]}"
 
 
+def held_environment(peer, level):
+    """(folder of the environment, variables) in which the peer's libraries see a processor of this level."""
+    folder = tools.ROOT / f".venv-{part(peer)}"
+    if HELD.get(level, {}).get(peer) != {}:
+        return folder, HELD.get(level, {}).get(peer, {})
+    target = folder.with_name(f"{folder.name}-{level}")
+    if not (target / "hold.so").exists():
+        subprocess.run([HERE / "hold.py", folder, target, *LIBRARIES[part(peer)]], check=True)
+    return target, {"LD_PRELOAD": str(target / "hold.so")}
+
+
 class Process:
     """worker.py with these arguments: lines of JSON go in and come out. One that takes longer than it may is ended."""
 
     patience = 1.5  # times the seconds of processor time may pass
 
     def __init__(self, peer, arguments, level, seconds):
-        python = tools.ROOT / f".venv-{part(peer)}" / "bin" / "python"
-        command = [str(c) for c in (python, HERE / "worker.py", peer, *arguments, MEMORY_GB, seconds)]
-        environment = os.environ | HELD.get(level, {}).get(peer, {}) | {"TERN_LIBRARY": str(tools.BUILD / "lib" / "libtern.so")}
+        folder, variables = held_environment(peer, level)
+        command = [str(c) for c in (folder / "bin" / "python", HERE / "worker.py", peer, *arguments, MEMORY_GB, seconds)]
+        environment = os.environ | variables | {"TERN_LIBRARY": str(tools.BUILD / "lib" / "libtern.so")}
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, **streams, text=True, cwd=HERE, env=environment, start_new_session=True)
 
@@ -115,7 +128,7 @@ class Worker:
     def __init__(self, peer, model, archive, threads, scratch, level=""):
         self.outputs, self._process, cache = None, None, cache_of(peer, model, level)
         self._slow = cache / f"slow-{threads}"
-        if self.converts or peer == "ort":
+        if self.converts or peer in ("ort", "ort_exact"):
             prepare(peer, model, archive, level)
         elif not (cache / "prepared").exists() and not (cache / "failed").exists():
             self.facts = {"error": "not converted before this run"}
