@@ -141,6 +141,14 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
       for (size_t k = 0; k < out.size(); ++k)
         out[k] = scalar::scalar_from_double(type.dtype, std::exp(args[0][k].f));
       return;
+    case Intrinsic::kLogisticDivisor:
+      for (size_t k = 0; k < out.size(); ++k)
+        out[k] = scalar::scalar_from_double(type.dtype, 1 + std::exp(-args[0][k].f));
+      return;
+    case Intrinsic::kErfPlusOne:
+      for (size_t k = 0; k < out.size(); ++k)
+        out[k] = scalar::scalar_from_double(type.dtype, 1 + std::erf(args[0][k].f));
+      return;
     case Intrinsic::kNumber:
       for (size_t k = 0; k < out.size(); ++k) out[k] = args[0][k];
       return;

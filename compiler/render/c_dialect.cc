@@ -117,6 +117,10 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
       return fmt::format("{}({})", helpers.function("exp2_approx", "f32", lanes), a[0]);
     case kernel::Intrinsic::kExpBelow:
       return fmt::format("{}({})", helpers.function("exp_below", "f32", lanes), a[0]);
+    case kernel::Intrinsic::kLogisticDivisor:
+      return fmt::format("{}({})", helpers.function("logistic_divisor", "f32", lanes), a[0]);
+    case kernel::Intrinsic::kErfPlusOne:
+      return fmt::format("{}({})", helpers.function("erf_plus_one", "f32", lanes), a[0]);
     case kernel::Intrinsic::kNumber:
       return a[0];
     default:

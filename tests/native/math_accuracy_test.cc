@@ -164,28 +164,49 @@ TEST_CASE("vector math stays within its bounds") {
   }
 }
 
-// A vector at a time: machine operations have no scalar form that vectorize would widen.
+// What an intrinsic makes of whole vectors (machine operations have no scalar form that vectorize would
+// widen).
+std::vector<float> outputs_of(Intrinsic which, const std::string& level, std::vector<float> in) {
+  const int lanes = render::c_target(level)->vector_bits / 32;
+  Kernel k;
+  k.name = "machine_operation";
+  const Buffer x = make_buffer("x", {DType::kF32, 1}, Scope::kGlobal, Access::kRead);
+  const Buffer y = make_buffer("y", {DType::kF32, 1}, Scope::kGlobal, Access::kWrite);
+  const Var n = make_var("n"), i = make_var("i");
+  k.bindings = {x, y};
+  k.params = {{n, Dim::symbol("N")}};
+  const Expr at = mul(var_expr(i), int_const(lanes));
+  const Expr value = intrinsic(which, {load(x, at, lanes)}, {DType::kF32, lanes});
+  k.body = {loop(i, int_const(0), index_div(var_expr(n), int_const(lanes)), LoopKind::kSerial,
+                 {store(y, at, value)})};
+  auto image = compile({k}, level);
+  REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
+  LoadedImage loaded(*image);
+  std::vector<float> out(in.size());
+  apply(loaded.function(0), in, out);
+  return out;
+}
+
+// NaN, infinities, zeros, large numbers, and 2^16 places from `low` to `high`.
+std::vector<float> arguments(float low, float high) {
+  std::vector<float> in{NAN,       -NAN,     std::bit_cast<float>(0x7f8fffffu),
+                        -INFINITY, INFINITY, 0,
+                        -0.0f,     -3e38f,   3e38f,
+                        -1000,     1000,     low,
+                        high,      1e-30f,   -1e-30f,
+                        1};
+  const size_t first = in.size(), count = 1 << 16;
+  while (in.size() < first + count)
+    in.push_back(low + static_cast<float>(in.size() - first) * ((high - low) / static_cast<float>(count)));
+  return in;
+}
+
 TEST_CASE("exp2_approx stays within 2^-21, with zeros below the normal numbers") {
   for (const std::string& level : native_levels()) {
-    const int lanes = render::c_target(level)->vector_bits / 32;
-    Kernel k;
-    k.name = "exp2";
-    const Buffer x = make_buffer("x", {DType::kF32, 1}, Scope::kGlobal, Access::kRead);
-    const Buffer y = make_buffer("y", {DType::kF32, 1}, Scope::kGlobal, Access::kWrite);
-    const Var n = make_var("n"), i = make_var("i");
-    k.bindings = {x, y};
-    k.params = {{n, Dim::symbol("N")}};
-    const Expr at = mul(var_expr(i), int_const(lanes));
-    const Expr value = intrinsic(Intrinsic::kExp2Approx, {load(x, at, lanes)}, {DType::kF32, lanes});
-    k.body = {loop(i, int_const(0), index_div(var_expr(n), int_const(lanes)), LoopKind::kSerial,
-                   {store(y, at, value)})};
-    auto image = compile({k}, level);
-    REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
-    LoadedImage loaded(*image);
-    std::vector<float> in{NAN, -NAN, std::bit_cast<float>(0x7f8fffffu), -INFINITY, INFINITY, 0, -0.0f, -126};
-    while (in.size() < 1 << 16) in.push_back(-140.0f + static_cast<float>(in.size()) * (267.0f / (1 << 16)));
-    std::vector<float> out(in.size());
-    apply(loaded.function(0), in, out);
+    std::vector<float> in = arguments(-140, 127);
+    std::erase_if(in, [](float x) { return x > 127 && x < INFINITY; });
+    while (in.size() % 16 != 0) in.push_back(0);
+    const std::vector<float> out = outputs_of(Intrinsic::kExp2Approx, level, in);
     for (size_t j = 0; j < in.size(); ++j) {
       const double exact = std::exp2(static_cast<double>(in[j]));
       if (std::isnan(in[j]) || std::isinf(in[j]) || exact < 0x1p-126) {
@@ -195,6 +216,34 @@ TEST_CASE("exp2_approx stays within 2^-21, with zeros below the normal numbers")
       } else if (std::abs(out[j] / exact - 1) > 0x1p-21) {
         FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
       }
+    }
+  }
+}
+
+TEST_CASE("logistic_divisor stays within 2^-21, with infinities where the power is one") {
+  for (const std::string& level : native_levels()) {
+    const std::vector<float> in = arguments(-100, 100);
+    const std::vector<float> out = outputs_of(Intrinsic::kLogisticDivisor, level, in);
+    for (size_t j = 0; j < in.size(); ++j) {
+      const double exact = 1 + std::exp(-static_cast<double>(in[j]));
+      const bool right = std::isnan(in[j])                       ? std::isnan(out[j])
+                         : std::isinf(static_cast<float>(exact)) ? std::isinf(out[j])
+                                                                 : std::abs(out[j] / exact - 1) <= 0x1p-21;
+      if (!right) FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
+    }
+  }
+}
+
+TEST_CASE("erf_plus_one stays within 2^-21, and is 0 below -4") {
+  for (const std::string& level : native_levels()) {
+    const std::vector<float> in = arguments(-5, 5);
+    const std::vector<float> out = outputs_of(Intrinsic::kErfPlusOne, level, in);
+    for (size_t j = 0; j < in.size(); ++j) {
+      const double exact = 1 + std::erf(static_cast<double>(in[j]));
+      const bool right = std::isnan(in[j]) ? std::isnan(out[j])
+                         : in[j] < -4      ? out[j] == 0
+                                           : std::abs(out[j] - exact) <= 0x1p-21 * std::max(exact, 1.0);
+      if (!right) FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
     }
   }
 }

@@ -1,0 +1,60 @@
+// Functions whose result is added to 1: sigmoid, SiLU, GELU.
+#include <doctest/doctest.h>
+
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+// The only kernel of a graph, for AVX-512.
+std::string kernel_of(const std::string& body) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + body + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  REQUIRE(program->steps.size() == 1);
+  return kernel::print_kernel(*program->steps[0].dispatch->variants[0].kernel);
+}
+
+TEST_CASE("logistic functions and GELU: one operation for a function and the addition of 1") {
+  const std::string begin = R"(
+  input %a: f32[4,512] as "a"
+  %one = constant f32[] {1.0}
+  %ones = broadcast(%one) <shape=[4,512]>)";
+  const std::string logistic = R"(
+  %n = neg(%a)
+  %e = exp(%n)
+  %d = add(%e, %ones)
+  %q = div(%ones, %d))";
+  struct Case {
+    std::string body, has, has_not;
+  };
+  for (const Case& c :
+       {Case{logistic + "\n  %y = mul(%a, %q)\n  output %y as \"y\"", "logistic_divisor.f32x", "exp"},
+        Case{logistic + "\n  output %q as \"y\"", "logistic_divisor.f32x", "exp"},
+        // The power has another reader.
+        Case{logistic + "\n  %y = mul(%e, %q)\n  output %y as \"y\"", "exp(", "logistic"},
+        Case{R"(
+  %e = erf(%a)
+  %d = add(%ones, %e)
+  %y = mul(%a, %d)
+  output %y as "y")",
+             "erf_plus_one.f32x", "erf("},
+        Case{R"(
+  %e = tanh(%a)
+  %d = add(%e, %ones)
+  %y = mul(%d, %a)
+  output %y as "y")",
+             "logistic_divisor.f32x", "tanh"}}) {
+    const std::string text = begin + c.body, kernel = kernel_of(text);
+    CAPTURE(kernel);
+    CHECK(kernel.find(c.has) != std::string::npos);
+    const std::string statements = kernel.substr(kernel.find("{"));
+    CHECK(statements.find(c.has_not) == std::string::npos);
+    check_lowering({text});
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower
