@@ -55,9 +55,10 @@ TEST_CASE("gpu: a row sum by shuffles and workgroup memory") {
 
 TEST_CASE("gpu: a prefetch lies in its buffer") {
   const auto run = [](int last) {
-    const Kernel k = parsed(fmt::format("kernel k {{\n  bind x: f32 read\n  bind y: f32 write\n  threads t < 4\n"
-                                        "  prefetch x[(t * {})]\n  y[t] = 1.0\n}}\n",
-                                        last / 3));
+    const Kernel k =
+        parsed(fmt::format("kernel k {{\n  bind x: f32 read\n  bind y: f32 write\n  threads t < 4\n"
+                           "  prefetch x[(t * {})]\n  y[t] = 1.0\n}}\n",
+                           last / 3));
     std::vector<float> x(16), y(4);
     return evaluate(k,
                     {{reinterpret_cast<uint8_t*>(x.data()), 64}, {reinterpret_cast<uint8_t*>(y.data()), 16}},
@@ -137,6 +138,24 @@ TEST_CASE("gpu: what is read behind loops is read early") {
                   "0)]\n  let at") != std::string::npos);
   CHECK(text.find("sum = w[t]") != std::string::npos);
   CHECK(text.find("var sum: f32 = x[at]") != std::string::npos);
+}
+
+TEST_CASE("gpu: what is read behind a wait for other threads is read early") {
+  Kernel k = parsed(
+      "kernel k {\n  bind x: f32 read\n  bind w: f32 read\n  bind y: f32 write\n  grid r < 2 = \"2\"\n  "
+      "threads t < 8\n  alloc s: f32[8] workgroup\n  s[t] = x[((r * 8) + t)]\n  barrier\n"
+      "  y[((r * 8) + t)] = (s[(7 - t)] * w[t])\n}\n");
+  const auto before = run_f32(k, 16, {}, 2);
+  const std::string text = print_kernel(k);
+  const std::unordered_map<const BufferNode*, int64_t> read = {{k.bindings[0].get(), 16},
+                                                               {k.bindings[1].get(), 16}};
+  hoist_last_loads(k, read, 8);
+  CHECK(print_kernel(k) == text);
+  hoist_last_loads(k, read, 8, Behind::kWaits);
+  CHECK(verify(k) == "");
+  CHECK(run_f32(k, 16, {}, 2) == before);
+  CHECK(print_kernel(k).find("  let w_early: f32 = w[t]\n  alloc s") != std::string::npos);
+  CHECK(print_kernel(k).find("s[t] = x[((r * 8) + t)]") != std::string::npos);
 }
 
 TEST_CASE("gpu: nothing is read early that stands behind a failure") {

@@ -1,6 +1,7 @@
 #include "compiler/kernel/hoist_constants.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "compiler/kernel/expr_util.h"
 
@@ -12,9 +13,9 @@ using Elements = std::unordered_map<const BufferNode*, int64_t>;
 
 class Hoister {
  public:
-  // behind_loops: only what stands behind the first loop, and in branches.
-  Hoister(const Kernel& kernel, Elements elements, size_t most, bool behind_loops)
-      : elements_(std::move(elements)), most_(most), behind_loops_(behind_loops) {
+  // `behind`: only what stands behind the first of those, and in branches; nothing: all of it.
+  Hoister(const Kernel& kernel, Elements elements, size_t most, std::optional<Behind> behind)
+      : elements_(std::move(elements)), most_(most), behind_(behind), reached_(!behind) {
     for (const GridAxis& axis : kernel.grid) known_[axis.var.get()] = var_expr(axis.var);
     for (const Param& p : kernel.params) known_[p.var.get()] = var_expr(p.var);
     known_[kernel.thread.get()] = var_expr(kernel.thread);
@@ -27,12 +28,13 @@ class Hoister {
       if (s->kind == StmtKind::kBlock) {
         node.body = body(s->body);
       } else if (s->kind == StmtKind::kFor || s->kind == StmtKind::kWhile) {
-        seen_loop_ = true;
+        reached_ = true;
       } else {
+        reached_ |= behind_ == Behind::kWaits && waits(node);
         for (Expr* e : {&node.value, &node.index, &node.count}) {
-          if (*e != nullptr && !may_have_ended_ && (seen_loop_ || !behind_loops_)) *e = expr(*e);
+          if (*e != nullptr && !may_have_ended_ && reached_) *e = expr(*e);
         }
-        if (s->kind == StmtKind::kIf && behind_loops_ && seen_loop_ && s->else_body.empty())
+        if (s->kind == StmtKind::kIf && behind_ && reached_ && s->else_body.empty())
           node.body = branch(s->value, s->body);
         if (s->kind == StmtKind::kLet && is_known(node.value) && !contains_load(node.value))
           known_[s->var.get()] = substitute(node.value, known_);
@@ -46,6 +48,17 @@ class Hoister {
   std::vector<Stmt> take() { return std::move(hoisted_); }
 
  private:
+  // For other threads.
+  static bool waits(const StmtNode& s) {
+    bool found = s.kind == StmtKind::kBarrier;
+    if (!s.value) return found;
+    visit(s.value, [&](const Expr& e) {
+      found |= e->kind == ExprKind::kIntrinsic && (e->intrinsic == Intrinsic::kSubgroupShuffleXor ||
+                                                   e->intrinsic == Intrinsic::kSubgroupShuffle);
+    });
+    return found;
+  }
+
   bool is_known(const Expr& e) const {
     bool known = true;
     visit(e, [&](const Expr& n) {
@@ -102,8 +115,8 @@ class Hoister {
   std::unordered_map<const VarNode*, Expr> known_;
   std::vector<Stmt> hoisted_;
   const size_t most_;
-  const bool behind_loops_;
-  bool seen_loop_ = false;
+  const std::optional<Behind> behind_;
+  bool reached_;
   bool may_have_ended_ = false;  // a thread that failed does not get here
   Expr condition_;               // of the branches around; null: none
 };
@@ -116,7 +129,7 @@ void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>
   if (waits) return;
   Elements elements;
   for (const BufferNode* constant : constants) elements[constant] = 0;
-  Hoister hoister(kernel, std::move(elements), kMostHoisted, false);
+  Hoister hoister(kernel, std::move(elements), kMostHoisted, std::nullopt);
   std::vector<Stmt> body = hoister.body(kernel.body);
   std::vector<Stmt> front = hoister.take();
   if (front.empty()) return;
@@ -125,9 +138,9 @@ void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>
   kernel.body = std::move(front);
 }
 
-void hoist_last_loads(Kernel& kernel, const Elements& elements, size_t most) {
+void hoist_last_loads(Kernel& kernel, const Elements& elements, size_t most, Behind behind) {
   if (kernel.threads == 0) return;
-  Hoister hoister(kernel, elements, most, true);
+  Hoister hoister(kernel, elements, most, behind);
   std::vector<Stmt> body = hoister.body(kernel.body);
   std::vector<Stmt> front = hoister.take();
   front.insert(front.end(), body.begin(), body.end());

@@ -23,7 +23,9 @@ void hoist_constants(Kernel& kernel, const std::unordered_set<const BufferNode*>
 // them, since they occupy registers for so long. Loads in branches move too where the branches' conditions
 // are known at entry; where a branch is not taken they read what the binding begins with, so it must be known
 // to have as many elements as they read: `elements` says how many there are at least, 0 where nobody knows.
+// Behind::kWaits: what stands behind the first wait for other threads, a barrier or a shuffle, moves too.
+enum class Behind : uint8_t { kLoops, kWaits };
 void hoist_last_loads(Kernel& kernel, const std::unordered_map<const BufferNode*, int64_t>& elements,
-                      size_t most);
+                      size_t most, Behind behind = Behind::kLoops);
 
 }  // namespace tern::kernel

@@ -572,6 +572,9 @@ void DispatchBuilder::finish() {
     if (k.threads > 0) {
       // Where a dispatch may start before those that it depends on have ended.
       if (level_arch(v.level) == Arch::kCuda) kernel::hoist_constants(k, constants);
+      // What a row's elements are scaled and shifted by: a thread's few of them.
+      if (region_.kind == RootKind::kRows && level_arch(v.level) == Arch::kVulkan)
+        kernel::hoist_last_loads(k, elements_read(), kernel::kMostHoisted, kernel::Behind::kWaits);
       if (is_gpu(level_arch(v.level)) && gpu_model(v.level).has_tiles) {
         constexpr size_t kMostEarly = 8;  // vectors of four: bias and residual of a thread's results
         kernel::hoist_last_loads(k, elements_read(), kMostEarly);

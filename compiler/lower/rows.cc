@@ -1,6 +1,8 @@
 #include "compiler/lower/rows.h"
 
 #include <algorithm>
+#include <set>
+#include <unordered_set>
 
 namespace tern::lower {
 namespace {
@@ -41,6 +43,9 @@ class Planner {
       if (!plan_.is_row_value(v)) need(v, plan_.reductions.size(), true);
     }
     choose_stored();
+    find_inputs();
+    plan_.again = plan_.inputs;
+    plan_.again.insert(plan_.again.end(), plan_.stored.begin(), plan_.stored.end());
     return std::move(plan_);
   }
 
@@ -114,6 +119,35 @@ class Planner {
       plan_.stored.push_back(v);
       plan_.first_stage[v] = it->second.stages.front();
       costs_.clear();
+    }
+  }
+
+  // Only what is read element by element: a gather's data may have the shape by chance.
+  void find_inputs() {
+    const Shape& full = row_space(region_).shape;
+    std::vector<const Value*> order;
+    std::unordered_map<const Value*, std::set<size_t>> stages;
+    std::unordered_set<const Value*> elsewhere;
+    for (const Node* n : region_.nodes) {
+      const auto reduction = std::find(plan_.reductions.begin(), plan_.reductions.end(), n);
+      for (const Value* v : n->operands) {
+        if ((v->def && region_.contains(v->def)) || v->type.shape != full || !is_float(v->type.dtype))
+          continue;
+        if (reduction != plan_.reductions.end()) {
+          stages[v].insert(static_cast<size_t>(reduction - plan_.reductions.begin()));
+        } else if (n->kind == OpKind::kMap || n->kind == OpKind::kCast) {
+          if (const auto it = needs_.find(n->result()); it != needs_.end())
+            stages[v].insert(it->second.stages.begin(), it->second.stages.end());
+        } else {
+          elsewhere.insert(v);
+        }
+        if (std::find(order.begin(), order.end(), v) == order.end()) order.push_back(v);
+      }
+    }
+    for (const Value* v : order) {
+      if (stages[v].size() < 2 || elsewhere.contains(v)) continue;
+      plan_.inputs.push_back(v);
+      plan_.first_stage[v] = *stages[v].begin();
     }
   }
 

@@ -27,7 +27,9 @@ struct RowPlan {
   std::vector<const graph::Value*> row_values;  // other members' values, one a row, in order, to compute once
   std::unordered_map<const graph::Value*, size_t> ready_after;  // row value -> the reduction it follows
   std::vector<const graph::Value*> stored;  // full-size values that several loops need and that cost much
-  std::unordered_map<const graph::Value*, size_t> first_stage;
+  std::vector<const graph::Value*> inputs;  // full-size operands of the region that several loops read
+  std::vector<const graph::Value*> again;   // inputs, then stored: in an order of computing
+  std::unordered_map<const graph::Value*, size_t> first_stage;  // of all of them
   // Whether a value has one element a row: results, and what members compute from them without broadcasting.
   bool is_row_value(const graph::Value* value) const { return row_level_.contains(value); }
 

@@ -164,7 +164,7 @@ RowsNest::Stmts RowsNest::finished(ElementEmitter& emitter, const std::vector<Ex
 
 void RowsNest::unbind_rows(ElementEmitter& emitter) {
   for (const Value* v : plan_.results) emitter.unbind(v);
-  for (const Value* v : plan_.stored) emitter.unbind(v);
+  for (const Value* v : plan_.again) emitter.unbind(v);
   for (const Value* v : plan_.row_values) emitter.unbind(v);
 }
 
@@ -248,7 +248,7 @@ RowsNest::Stmts RowsNest::softmax_factors(ElementEmitter& emitter, const Node& s
 // Values that this stage is the first to need and later ones need again: computed once and kept.
 void RowsNest::compute_stored(ElementEmitter& emitter, size_t stage, const Index& at, const Expr& position,
                               Stmts& body) {
-  for (const Value* v : plan_.stored) {
+  for (const Value* v : plan_.again) {
     if (plan_.first_stage.at(v) != stage || !stored_.contains(v)) continue;
     const kernel::Var x = kernel::make_var("x", {v->type.dtype, 1});
     const Expr value = emitter.element(v, at);
@@ -260,7 +260,7 @@ void RowsNest::compute_stored(ElementEmitter& emitter, size_t stage, const Index
 }
 
 void RowsNest::load_stored_from_now(ElementEmitter& emitter, size_t stage) {
-  for (const Value* v : plan_.stored) {
+  for (const Value* v : plan_.again) {
     if (plan_.first_stage.at(v) != stage || !stored_.contains(v)) continue;
     emitter.bind(v, [this, v, &emitter](const Index& at) {
       Expr position = int_const(0);

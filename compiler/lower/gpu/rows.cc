@@ -69,9 +69,9 @@ void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
   memory_.clear();
   const int64_t steps =
       length.is_const() ? (length.value() + schedule_.lanes - 1) / schedule_.lanes : INT64_MAX;
-  if (!plan_.stored.empty() && steps <= kRegisterElements) {
+  if (!plan_.again.empty() && steps <= kRegisterElements) {
     unrolled_ = true;
-    for (const Value* v : plan_.stored) {
+    for (const Value* v : plan_.again) {
       stored_.insert(v);
       memory_[v] = kernel::make_buffer("row", {v->type.dtype, 1}, kernel::Scope::kRegister,
                                        kernel::Access::kReadWrite, std::max<int64_t>(steps, 1));

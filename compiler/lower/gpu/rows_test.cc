@@ -1,0 +1,52 @@
+// Rows on GPUs, on the kernel evaluator, against the graph evaluator.
+#include "compiler/lower/gpu/rows.h"
+
+#include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/visit_dispatches.h"
+
+namespace tern::lower {
+namespace {
+
+const char* const kNorm = R"(
+  input %x: f32[5,96]
+  input %y: f32[5,96]
+  input %g: f32[96]
+  %a = add(%x, %y) : f32[5,96]
+  %s = reduce(%a) <op=add, axes=[1]> : f32[5]
+  %sr = reshape(%s) <shape=[5,1]> : f32[5,1]
+  %sb = broadcast(%sr) <shape=[5,96]> : f32[5,96]
+  %d = sub(%a, %sb) : f32[5,96]
+  %q = mul(%d, %d) : f32[5,96]
+  %v = reduce(%q) <op=add, axes=[1]> : f32[5]
+  %vr = reshape(%v) <shape=[5,1]> : f32[5,1]
+  %vb = broadcast(%vr) <shape=[5,96]> : f32[5,96]
+  %n = div(%d, %vb) : f32[5,96]
+  %gb = broadcast(%g) <shape=[5,96]> : f32[5,96]
+  %o = mul(%n, %gb) : f32[5,96]
+  output %o as "o"
+)";
+
+TEST_CASE("a GPU's threads keep the elements of their row that several loops read") {
+  for (const Target& target : {Target{Arch::kCuda, {Level::kCudaSm80}},
+                               Target{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}}}) {
+    LowerCase c{kNorm};
+    check_lowering_for(c, target, "norm");
+    const auto program = lowered(kNorm, target);
+    int kernels = 0;
+    visit_dispatches(program->steps, [&](const DispatchStep& dispatch) {
+      for (const auto& variant : dispatch.variants) {
+        const std::string text = kernel::print_kernel(*variant.kernel);
+        CAPTURE(text);
+        int reads = 0;  // of either operand: three rounds of 32 threads
+        for (size_t at = 0; (at = text.find(" b0[", at)) != std::string::npos; ++at) ++reads;
+        for (size_t at = 0; (at = text.find("(b0[", at)) != std::string::npos; ++at) ++reads;
+        CHECK(reads == 3);
+        ++kernels;
+      }
+    });
+    CHECK(kernels > 0);
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower
