@@ -22,15 +22,18 @@ struct CostRow {
   int threads_of_processor;
   double parts, tiles;  // what twice the warps_k, twice the tiles at a time, add to the rate
   double read;          // KiB a microsecond of tiles from workgroup memory; 0: not looked at
+  double single = 0;    // of a stage that is the only one in memory: its second barrier
+  double passes = 0;    // of each time that a part of the sums passes through workgroup memory
 };
 struct Fit {
   CostRow own, common;
 };
 // Stages of each subgroup: to 493 times of 40 schedules over 28 shapes on an H100 (to 14 %; the chosen
-// schedule is 4 % slower than the best one on average). Of all: to 1,191 times over 12 products of 128 to 384
-// rows on an H200, weights from memory (to 7 %).
-constexpr Fit kProducts = {{1.67, 51.8, 20700, 0.098, 0.73e6, 1.04, 0.384, 0.007, 0.8, 2048, 0, 0, 0},
-                           {2.42, 92.3, 3496, 0.192, 1.417e6, 0.324, 0, 0.241, 0.93, 1024, 0, 0, 1016}};
+// schedule is 4 % slower than the best one on average). Of all: to 90 times of 21 schedules over 12 products
+// of 128 to 384 rows on an H100, inside their networks (to 5 %; the chosen ones take as long as the best).
+constexpr Fit kProducts = {
+    {1.67, 51.8, 20700, 0.098, 0.73e6, 1.04, 0.384, 0.007, 0.8, 2048, 0, 0, 0},
+    {1.85, 67.8, 4041, 0.1238, 1.773e6, 0.2224, 0.034, 0, 0.778, 1176, 0, 0, 1035, 0.0838, 0.138}};
 // To 1,200 times of 24 schedules over ResNet-50's convolutions on an H200, in their network, where weights
 // and code come from memory (to 13 %; the chosen schedules take 4 % more than the best ones together).
 constexpr Fit kConvolutions = {{1.73, 45.6, 11170, 0.105, 0.506e6, 0.911, 0.158, 0.002, 0.59, 1141, 0, 0, 0},
@@ -43,8 +46,8 @@ constexpr double kRowsTurn = 1.9, kRowsDispatch = 3.6;
 double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& machine) {
   const Fit& fit_of = shape.pixels ? kConvolutions : kProducts;
   const CostRow& row = s.own ? fit_of.own : fit_of.common;
-  const auto blocks =
-      static_cast<double>(s.split * shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n));
+  const auto blocks = static_cast<double>(s.split * shape.batch * ceil_div(shape.m, s.block_m) *
+                                          ceil_div(shape.n, s.block_n));
   const int64_t steps = ceil_div(shape.k / s.split, s.block_depth);
   const int64_t together = s.own ? std::min<int64_t>(s.warps_k, steps) : 1;  // stages that come at a time
   const int copied = (s.resident_depth ? 0 : s.block_m) + s.block_n;
@@ -59,9 +62,11 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
       row.rate * (1 + row.parts * std::log2(s.warps_k) + row.tiles * std::log2(s.warps_m * s.warps_n));
   const int64_t turns = ceil_div(int64_t{s.block_m} * s.resident_depth, s.threads() * kResidentPiece);
   const double read = row.read == 0 ? 0 : static_cast<double>(s.tile_bytes()) / 1024 / row.read;
+  const double latency = row.latency + (s.stages == 1 && !s.own ? row.single : 0);
   const double one = static_cast<double>(ceil_div(steps, together)) *
-                         (row.latency + static_cast<double>(together) * kib / rate + read) +
+                         (latency + static_cast<double>(together) * kib / rate + read) +
                      sums / 1024 * row.sums + s.threads() / 128.0 * row.threads + row.block +
+                     static_cast<double>(s.tiles_m() / s.partial_rows()) * row.passes +
                      static_cast<double>(turns) * kRowsTurn;
   const double serial = one * (1 + row.hidden * (resident - 1)) * share / resident;
   const double depth = static_cast<double>(steps * s.block_depth);
@@ -70,38 +75,42 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
 }
 
 constexpr MatrixSchedule kProductRows[] = {
-    {32, 32, 64, 1, 1, 4, 1, false, true},
-    {32, 32, 64, 1, 1, 2, 1, false, true},
-    {16, 32, 64, 1, 1, 6, 1, false, true},
-    {32, 16, 64, 1, 1, 6, 1, false, true},
-    {16, 16, 64, 1, 1, 8, 1, false, true},
-    {32, 64, 32, 1, 1, 4, 1, false, true},
-    {64, 32, 64, 2, 1, 2, 2, false, false, 2},
-    {64, 64, 64, 2, 2, 1, 2, false, false, 2},
-    {64, 64, 32, 2, 2, 1, 2, false, false, 2},
-    {128, 128, 32, 2, 4, 1, 2, false, false, 2},
-    {128, 128, 32, 2, 4, 2, 2, false, false, 2},
-    {64, 64, 64, 2, 2, 2, 2, false, false, 2},
-    {64, 48, 64, 4, 1, 2, 2, false, false, 2},
-    {64, 96, 64, 2, 2, 2, 2, false, false, 2},
-    {48, 96, 64, 1, 3, 2, 2, false, false, 2},
-    {96, 96, 32, 2, 3, 2, 2, false, false, 2},
-    {128, 64, 32, 2, 2, 2, 2, false, false, 2},
-    {64, 128, 32, 2, 2, 2, 2, false, false, 2},
-    {64, 32, 64, 4, 1, 2, 2, false, false, 2},
-    {96, 32, 64, 2, 1, 4, 2, false, false, 2},
+    {32, 32, 64, 1, 1, 4, 1, false, true},       {32, 32, 64, 1, 1, 2, 1, false, true},
+    {16, 32, 64, 1, 1, 6, 1, false, true},       {32, 16, 64, 1, 1, 6, 1, false, true},
+    {16, 16, 64, 1, 1, 8, 1, false, true},       {32, 64, 32, 1, 1, 4, 1, false, true},
+    {64, 32, 64, 2, 1, 2, 2, false, false, 2},   {64, 64, 64, 2, 2, 1, 2, false, false, 2},
+    {128, 128, 32, 2, 4, 1, 2, false, false, 2}, {128, 128, 32, 2, 4, 2, 2, false, false, 2},
+    {64, 64, 64, 2, 2, 2, 2, false, false, 2},   {64, 48, 64, 4, 1, 2, 2, false, false, 2},
+    {64, 96, 64, 2, 2, 2, 2, false, false, 2},   {48, 96, 64, 1, 3, 2, 2, false, false, 2},
+    {80, 64, 64, 1, 2, 4, 2, false, false, 2},   {96, 64, 64, 2, 1, 4, 2, false, false, 2},
+    {96, 64, 64, 2, 2, 2, 2, false, false, 2},   {96, 96, 64, 2, 2, 2, 1, false, false, 2},
+    {96, 96, 32, 2, 2, 2, 2, false, false, 2},   {128, 64, 64, 4, 2, 1, 1, false, false, 2},
+    {128, 64, 32, 2, 2, 2, 2, false, false, 2},  {128, 96, 64, 4, 2, 1, 1, false, false, 2},
+    {64, 128, 32, 2, 2, 2, 2, false, false, 2},  {32, 96, 64, 2, 2, 2, 2, false, false, 2},
+    {64, 32, 64, 4, 1, 2, 2, false, false, 2},   {96, 32, 64, 2, 1, 4, 2, false, false, 2},
     {32, 32, 128, 1, 1, 8, 2, false, false, 4},
 };
 constexpr MatrixSchedule kConvolutionRows[] = {
     {32, 32, 32, 1, 1, 8, 1, false, true},
     {16, 32, 32, 1, 1, 8, 1, false, true},
     {16, 16, 32, 1, 1, 16, 1, false, true},
+    {16, 16, 32, 1, 1, 8, 1, false, true},
     {32, 32, 128, 2, 2, 2, 2},
     {64, 32, 64, 4, 2, 1, 2},
     {64, 64, 64, 2, 2, 2, 2},
     {128, 128, 32, 2, 4, 1, 2},
     {128, 128, 32, 2, 4, 2, 2},
 };
+
+// Chains of dispatches in one kernel have workgroups of at most so many threads, and one a processor: of
+// products' schedules that are as good one that suits them.
+double unusual(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& machine) {
+  constexpr int kChainThreads = 256;
+  constexpr double kUnusual = 0.15;  // microseconds
+  const int64_t blocks = s.split * shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n);
+  const bool suits = s.threads() <= kChainThreads && blocks <= machine.processors;
+  return suits || shape.pixels ? 0 : kUnusual;
+}
 
 // The best row and what it costs; a split that no row can have is none.
 std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachine& machine, bool b_columns,
@@ -114,7 +123,7 @@ std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachi
     s.split = split;
     if (split > 1 && shape.k % (int64_t{split} * s.block_depth) != 0) continue;
     if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
-    const double c = cost(shape, s, machine);
+    const double c = cost(shape, s, machine) + unusual(shape, s, machine);
     if (best.second == 0 || c < best.second) best = {s, c};
   }
   return best;
@@ -128,15 +137,15 @@ MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& 
 }
 
 int matrix_split(const MmaShape& shape, const MmaMachine& machine) {
-  // What planes cost their readers: about a dispatch's unevenness, and bytes that are written and read, most
-  // often twice.
-  constexpr double kReaders = 0.3, kBytes = 3e6;  // microseconds; bytes a microsecond
+  // What planes cost their readers, most often two: 0.2 to 0.3 us a plane of 384 x 768 each (H100, in
+  // networks).
+  constexpr double kReaders = 0.1, kBytes = 4e6;  // microseconds; bytes a microsecond
   int best = 1;
   double least = best_row(shape, machine, false, 1).second;
   for (const int split : {2, 3, 4, 6, 8}) {
     const double c = best_row(shape, machine, false, split).second;
     if (c == 0) continue;
-    const double planes = static_cast<double>(split - 1) * static_cast<double>(shape.m * shape.n) * 4 * 3;
+    const double planes = static_cast<double>(split - 1) * static_cast<double>(shape.m * shape.n) * 4 * 2;
     if (c + kReaders + planes / kBytes >= least) continue;
     least = c + kReaders + planes / kBytes;
     best = split;
