@@ -76,6 +76,7 @@ class PrecisionPlanner {
   void sums();
   void growth();
   void range();
+  void carry_range(std::unordered_set<const Value*>& wide);
   void masks();
   void small();
 
@@ -298,15 +299,25 @@ bool PrecisionPlanner::is_wide_constant(const Value* v) {
 
 // Whether the results of `n` may be as large as what `any` of its operands, or `all` of them, may be.
 bool carries_range(const Node& n, bool any, bool all) {
-  if (n.kind != OpKind::kMap) return any && is_pointwise_or_movement(n);
+  const bool scatters = n.kind == OpKind::kScatterElements || n.kind == OpKind::kScatterNd;
+  if (n.kind != OpKind::kMap) return any && (scatters || is_pointwise_or_movement(n));
   if (is_map(n, {ScalarOp::kMin, ScalarOp::kMax})) return all;  // a bound that bounds nothing
   return any && is_map(n, {ScalarOp::kAdd, ScalarOp::kSub, ScalarOp::kMul, ScalarOp::kNeg, ScalarOp::kAbs,
                            ScalarOp::kSelect});
 }
 
-// Masks of -3.4e38 and the like, followed until a function of bounded range or a contraction.
+// Masks of -3.4e38 and the like, followed until a function of bounded range or a contraction; out of branches
+// and loops too.
 void PrecisionPlanner::range() {
   std::unordered_set<const Value*> wide;
+  size_t found = 0;
+  do {
+    found = wide.size();
+    carry_range(wide);
+  } while (wide.size() != found);
+}
+
+void PrecisionPlanner::carry_range(std::unordered_set<const Value*>& wide) {
   const auto is_wide = [&](const Value* v) { return wide.contains(looked_at(v)) || is_wide_constant(v); };
   for (const Node* n : nodes_) {
     if (n->results.empty()) continue;
@@ -321,8 +332,11 @@ void PrecisionPlanner::range() {
       any = any || is_wide(v);
       all = all && is_wide(v);
     }
-    if (!carries_range(*n, any, all)) continue;
-    wide.insert(n->result());
+    bool carries = carries_range(*n, any, all);
+    for (const auto& region : n->regions)
+      carries = carries || std::any_of(region->results.begin(), region->results.end(), is_wide);
+    if (!carries) continue;
+    wide.insert(n->results.begin(), n->results.end());
     keep_results(*n);
   }
 }
@@ -341,7 +355,8 @@ void PrecisionPlanner::masks() {
       any = any || one;
       all = all && one;
     }
-    if (carries_range(*n, any, all)) from_inputs.insert(n->results.begin(), n->results.end());
+    if (!n->regions.empty() || carries_range(*n, any, all))
+      from_inputs.insert(n->results.begin(), n->results.end());
   }
   std::unordered_set<const Value*> seen;
   while (!queue.empty()) {

@@ -167,6 +167,43 @@ TEST_CASE("range: squares and masks stay f32 for f16; bf16 stores the squares") 
   }
 }
 
+TEST_CASE("range: masks that are scattered, or come out of a branch") {
+  const Planned scattered = planned(R"(
+  input %v0: f32[4,8] as "x"
+  input %v1: i64[2,8] as "at"
+  %0 = constant f32[4,8] splat 0
+  %1 = constant f32[2,8] splat -3.4028234663852886e+38
+  %2 = scatter_elements(%0, %v1, %1) <axis=0, reduction="none">
+  %3 = add(%v0, %2)
+  %4 = neg(%3)
+  %5 = tanh(%4)
+  %6 = neg(%5)
+  output %6 as "y")");
+  CHECK(scattered.why(3) == keep_reason(Keep::kRange));
+  CHECK(scattered.why(4) == keep_reason(Keep::kRange));
+  CHECK(scattered.narrow(5));
+  const Planned chosen = planned(R"(
+  input %v0: f32[4] as "x"
+  input %v1: bool[] as "c"
+  %0 = if(%v1) {
+    region ()
+      %t = constant f32[4] splat -3.4028234663852886e+38
+      %tn = neg(%t)
+      yield %tn
+    region ()
+      %e = constant f32[4] splat 0
+      yield %e
+  }
+  %1 = add(%v0, %0)
+  %2 = neg(%1)
+  %3 = tanh(%2)
+  %4 = neg(%3)
+  output %4 as "y")");
+  CHECK(chosen.why(1) == keep_reason(Keep::kRange));
+  CHECK(chosen.why(2) == keep_reason(Keep::kRange));
+  CHECK(chosen.narrow(3));
+}
+
 TEST_CASE(
     "masks that are inputs: what a softmax's maximum is taken over stays f32, what else they meet does not") {
   const std::string text = R"(
