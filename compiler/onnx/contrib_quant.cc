@@ -29,9 +29,27 @@ void output_quantized(Op& op, Value* value, int i) {
   op.output(0, quantize(b, value, b.reshape(as_f32(b, op.tensor(i)), {}), zero, to));
 }
 
+// The integers are scaled by parts of the result's scale: an operand as large as floats are (a mask of BERT)
+// would be infinite on the way.
 template <ScalarOp kOp>
 void import_qlinear_binary(Op& op) {
-  output_quantized(op, op.b.map(kOp, {dequantized(op, 0), dequantized(op, 3)}), 6);
+  Emit& b = op.b;
+  const auto centred = [&](int i) {
+    Value* value = b.cast(op.tensor(i), DType::kI32);
+    if (Value* zero = op.optional_input(i + 2))
+      value = b.sub(value, b.cast(b.reshape(zero, {}), DType::kI32));
+    return as_f32(b, value);
+  };
+  const auto scale = [&](int i) { return b.reshape(as_f32(b, op.tensor(i)), {}); };
+  Value *x = centred(0), *y = centred(3), *out = scale(6), *sum = nullptr;
+  if (kOp == ScalarOp::kMul) {
+    sum = b.mul(b.mul(x, y), b.div(b.mul(scale(1), scale(4)), out));
+  } else {
+    sum = b.add(b.mul(x, b.div(scale(1), out)), b.mul(y, b.div(scale(4), out)));
+  }
+  Value* zero = op.has(7) ? b.reshape(op.tensor(7), {}) : nullptr;
+  const DType to = zero ? zero->type.dtype : op.tensor(0)->type.dtype;
+  op.output(0, quantize(b, sum, b.like(sum, 1), zero, to));
 }
 
 void import_qlinear_sigmoid(Op& op) {

@@ -88,6 +88,8 @@ OUT = [np.float32(0.05), np.array(128, U8)]
 case("QLinearAdd", [*A_U8, *B_U8, *OUT], [U8])
 case("QLinearAdd", [Given(quantised((3, 10), I8)), np.float32(0.02), np.array(3, I8), quantised((10,), I8), np.float32(0.03), np.array(-4, I8), np.float32(0.05), np.array(5, I8)], [I8], "constant")
 case("QLinearMul", [*A_U8, *B_U8, *OUT], [U8])
+HUGE = [Given(np.zeros((3, 10), I8)), np.float32(1 / 127), np.array(0, I8), np.array(-128, I8), np.float32(2.7e36), np.array(0, I8), np.float32(2.7e36), np.array(0, I8)]
+case("QLinearMul", HUGE, [I8], "huge")
 case("QLinearSigmoid", [*A_U8, np.float32(1 / 256), np.array(0, U8)], [U8])
 case("QLinearLeakyRelu", [*A_U8, *OUT], [U8], alpha=0.2)
 case("QLinearWhere", [Given(ints(0, 2, 3, 10).astype(bool), ints(0, 2, 1, 10).astype(bool), d0="M"), *A_U8, *B_U8, *OUT], [U8])
