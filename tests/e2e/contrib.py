@@ -5,6 +5,7 @@ each, and rarer ones of ai.onnx, against ONNX Runtime (numpy where its CPU has n
     contrib.py [--filter TEXT] [--driver cpu] [--targets LIST]
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -79,6 +80,48 @@ case("FusedMatMul", [Given(f(4, 2, 3, 5)), Given(f(6, 2, 3, 4))], tag="batch_bot
 case("TransposeMatMul", [LEFT, Given(f(3, 6, 4))], transB=1, alpha=2.0)
 case("CDist", [Given(f(5, 8)), Given(f(3, 8))], metric="euclidean")
 case("CDist", [Given(f(5, 8)), Given(f(3, 8))], tag="square", metric="sqeuclidean")
+
+# -- what ONNX Runtime has for GPUs alone: by numpy
+
+
+def group_norm(x, gamma, beta, groups, silu, last):
+    x = np.moveaxis(x, -1, 1) if last else x
+    parts = x.reshape(x.shape[0], groups, -1)
+    y = ((parts - parts.mean(-1, keepdims=True)) / np.sqrt(parts.var(-1, keepdims=True) + 1e-5)).reshape(x.shape)
+    y = y * gamma[:, None, None] + beta[:, None, None]
+    y = y / (1 + np.exp(-y)) if silu else y
+    return np.moveaxis(y, 1, -1) if last else y
+
+
+def gelu(x):
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))).astype(F32)
+
+
+def fast_gelu(x):
+    return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def relu_conv(x, w, bias, z=0.0):
+    """1 x 1, channels last."""
+    return np.maximum(np.einsum("bhwc,oc->bhwo", x, w[:, :, 0, 0]) + bias + z, 0)
+
+
+FINAL = Given(f(2, 5, 3, 8), f(1, 5, 3, 8), d0="B")
+case("GroupNorm", [FINAL, f(8), f(8)], expected=lambda x, g, b: [group_norm(x, g, b, 4, True, True)], groups=4, activation=1)
+case("GroupNorm", [IMAGE, f(4), f(4)], tag="first", expected=lambda x, g, b: [group_norm(x, g, b, 2, False, False)], groups=2, activation=0, channels_last=0)
+SKIP = [FINAL, f(8), f(8), Given(f(2, 8), f(1, 8), d0="B"), f(8)]
+case("SkipGroupNorm", SKIP, 2, expected=lambda x, g, b, s, c: [group_norm(x + s[:, None, None] + c, g, b, 4, True, True), x + s[:, None, None] + c], groups=4, activation=1)
+case("BiasSplitGelu", [ROWS, f(16)], expected=lambda x, b: [(x + b)[..., :8] * gelu((x + b)[..., 8:])])
+case("BiasAdd", [ROWS, f(16), ROWS], expected=lambda x, b, s: [x + b + s])
+case("BiasSoftmax", [Given(f(2, 3, 5, 4)), Given(f(2, 1, 1, 4))], expected=lambda x, b: [softmax(x + b)], axis=3, is_inner_broadcast=1)
+case("GemmFastGelu", [ROWS, f(16, 7), f(7)], expected=lambda x, w, b: [fast_gelu(x @ w + b)])
+case("NhwcFusedConv", [FINAL, f(6, 8, 1, 1), f(6), Given(f(2, 5, 3, 6), f(1, 5, 3, 6), d0="B")], expected=lambda *v: [relu_conv(*v)], activation="Relu")
+case("NhwcConv", [FINAL, f(6, 8, 1, 1), f(6)], expected=lambda x, w, b: [np.einsum("bhwc,oc->bhwo", x, w[:, :, 0, 0]) + b], kernel_shape=[1, 1])
 
 # -- quantised
 
@@ -163,6 +206,7 @@ svm("probability", 2, "RBF", prob_a=[-1.5], prob_b=[0.2])
 case("SVMClassifier", [Given(f(7, 6))], [I64, F32], "linear", domain="ai.onnx.ml", classlabels_ints=[5, 2, 9], coefficients=f(18).tolist(), rho=[0.4], kernel_type="LINEAR", kernel_params=[0.0, 0.0, 0.0])
 
 refused("BeamSearch", "search for the best words", [Given(ints(0, 9, 1, 4)), np.array([9], I32)], eos_token_id=0, pad_token_id=0)
+refused("ReorderInput", "ORT_ENABLE_EXTENDED", [Given(f(1, 8, 4, 4))], domain="com.microsoft.nchwc")
 
 if __name__ == "__main__":
     sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))

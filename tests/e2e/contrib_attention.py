@@ -63,6 +63,18 @@ mha("scores", [Q, K, V], [np.float32, None, None, np.float32])
 mha("present", [Q, K, V, f(3 * N * H)], 3)
 
 
+def by_numpy(q, k, v):
+    """[B, S, N, H] each."""
+    scores = np.einsum("bsnh,bknh->bnsk", q, k) / np.sqrt(np.float32(q.shape[-1]))
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return [np.einsum("bnsk,bknh->bsnh", e / e.sum(-1, keepdims=True), v).reshape(*q.shape[:2], -1)]
+
+
+# Packed operands, which ONNX Runtime has for GPUs alone.
+mha("packed", [Given(f(B, S, N, 3, H), f(1, 3, N, 3, H), d0="B", d1="S")], expected=lambda x: by_numpy(x[..., 0, :], x[..., 1, :], x[..., 2, :]))
+mha("packed_keys", [Q, Given(f(B, L, N, 2, H), f(1, 4, N, 2, H), d0="B", d1="L")], expected=lambda q, kv: by_numpy(q.reshape(*q.shape[:2], N, H), kv[..., 0, :], kv[..., 1, :]))
+
+
 def attention(name, inputs, outputs=1, **attributes):
     case(f"attention_{name}", "Attention", inputs, outputs, num_heads=N, **attributes)
 

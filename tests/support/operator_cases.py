@@ -58,9 +58,10 @@ def kind(dtype):
     return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
-def one(op, inputs, outputs=1, domain="com.microsoft", steps=0, version=21, **attributes):
+def one(op, inputs, outputs=1, domain="com.microsoft", steps=0, version=21, expected=None, **attributes):
     """A model of one node. inputs: Given, an array (a constant) or None; outputs: how many, or their types (None: left out);
-    steps: what integer results may be off by; version: of ai.onnx."""
+    steps: what integer results may be off by; version: of ai.onnx; expected: instead of ONNX Runtime, where its CPU has no kernel, a
+    function of the inputs (None where left out) that gives the list of outputs."""
     g, names, given = Graph(), [], {}
     for i, x in enumerate(inputs):
         name = f"i{i}" if x is not None else ""
@@ -78,7 +79,11 @@ def one(op, inputs, outputs=1, domain="com.microsoft", steps=0, version=21, **at
         if t:
             g.output(name, None, kind(t))
     count = max([1, *(len(arrays) for arrays in given.values())])
-    return g.model(version), [{n: arrays[min(i, len(arrays) - 1)] for n, arrays in given.items()} for i in range(count)], steps
+    cases = [{n: arrays[min(i, len(arrays) - 1)] for n, arrays in given.items()} for i in range(count)]
+    if not expected:
+        return g.model(version), cases, steps
+    wanted = [expected(*(case.get(f"i{i}", x) for i, x in enumerate(inputs))) for case in cases]
+    return g.model(version), cases, steps, [r for r in results if r], wanted
 
 
 RANDOM = np.random.default_rng(0)
@@ -99,8 +104,10 @@ def quantised(shape, dtype, spread=100):
 
 
 def check(name, build, folder, args):
-    """What differs, as sentences. build() gives a model, its input cases and perhaps what integer results may be off by."""
-    model, cases, steps = (*build(), 0)[:3]
+    """What differs, as sentences. build() gives a model, its input cases, perhaps what integer results may be off by, and perhaps
+    the outputs' names and values for each case."""
+    built = build()
+    model, cases, steps, names, all_wanted = *built, *(0, None, None)[len(built) - 2 :]
     path, module = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}.tern"
     onnx.save(model, path)
     options = onnxruntime.SessionOptions()
@@ -109,12 +116,14 @@ def check(name, build, folder, args):
     # Its optimiser makes other operators of some (MatMulNBits of DequantizeLinear and MatMul, on activations of 8 bits).
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        all_wanted = [session.run(None, {k: np.asarray(v, order="C") for k, v in case.items()}) for case in cases]
+        if not names:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            names = [o.name for o in session.get_outputs()]
+            all_wanted = [session.run(None, {k: np.asarray(v, order="C") for k, v in case.items()}) for case in cases]
     except Exception as error:  # noqa: BLE001: its exceptions have no common class
         return [f"ONNX Runtime: {error}"]
     tools.compile_model(path, module, *([f"--targets={args.targets}"] if args.targets else []))
-    names, problems = [o.name for o in session.get_outputs()], []
+    problems = []
     for i, (case, wanted) in enumerate(zip(cases, all_wanted)):
         case = {k: np.asarray(v, order="C") for k, v in case.items()}
         got = tools.run_module(module, case, names, Path(folder) / name, "--driver", args.driver, "--threads", "2")
