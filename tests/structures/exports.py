@@ -240,22 +240,22 @@ def detection(name, make, size=(3, 160, 192), more=((3, 128, 224),), opset=16, *
 
 @model
 def retinanet():
-    detection("retinanet", tv.models.detection.retinanet_resnet50_fpn)
+    detection("retinanet", tv.models.detection.retinanet_resnet50_fpn, score_thresh=0.0095)
 
 
 @model
 def fcos():
-    detection("fcos", tv.models.detection.fcos_resnet50_fpn)
+    detection("fcos", tv.models.detection.fcos_resnet50_fpn, score_thresh=0.05)
 
 
 @model
 def maskrcnn():
-    detection("maskrcnn", tv.models.detection.maskrcnn_resnet50_fpn)
+    detection("maskrcnn", tv.models.detection.maskrcnn_resnet50_fpn, box_score_thresh=0.009)
 
 
 @model
 def keypointrcnn():
-    detection("keypointrcnn", tv.models.detection.keypointrcnn_resnet50_fpn)
+    detection("keypointrcnn", tv.models.detection.keypointrcnn_resnet50_fpn, box_score_thresh=0.3)
 
 
 @model
