@@ -48,11 +48,18 @@ Value* scaled_scores(Emit& b, Value* q, Value* k, double scale) {
   return grouped_dot(b, b.mul(q, root), b.transpose(b.mul(k, root), {0, 1, 3, 2}));
 }
 
-Value* causal_mask(Emit& b, Value* scores, const Dim& past) {
+namespace {
+
+Value* up_to_now(Emit& b, Value* scores, const Dim& past) {
   Shape plane(scores->type.shape.end() - 2, scores->type.shape.end());
   Value* last = b.add(b.iota(plane, 0, DType::kI64), b.dim(past));
-  Value* visible = b.compare(ScalarOp::kLe, b.iota(plane, 1, DType::kI64), last);
-  return b.select(visible, scores, b.like(scores, kMinusInfinity));
+  return b.compare(ScalarOp::kLe, b.iota(plane, 1, DType::kI64), last);
+}
+
+}  // namespace
+
+Value* causal_mask(Emit& b, Value* scores, const Dim& past) {
+  return b.select(up_to_now(b, scores, past), scores, b.like(scores, kMinusInfinity));
 }
 
 namespace {
@@ -102,6 +109,18 @@ Value* masked(Op& op, Value* scores, const Dim& past) {
   return scores;
 }
 
+// Rows of which a mask hides all keys are 0, as ONNX Runtime and PyTorch have them (padding in front: what
+// follows would make every row NaN).
+Value* hidden_rows_are_zero(Op& op, Value* result, Value* scores, const Dim& past) {
+  Emit& b = op.b;
+  if (!op.has(3) || op.tensor(3)->type.rank() == 0) return result;
+  Value* mask = whole_mask(b, op.tensor(3), scores->type.shape[3]);
+  Value* visible = mask->type.dtype == DType::kBool ? mask : b.compare(ScalarOp::kGt, mask, kMinusInfinity);
+  if (op.i("is_causal", 0) != 0) visible = b.map(ScalarOp::kAnd, {visible, up_to_now(b, scores, past)});
+  Value* some = b.reduce(ScalarOp::kOr, visible, {visible->type.rank() - 1}, true);
+  return b.select(some, result, b.like(result, 0));
+}
+
 void import_attention(Op& op) {
   Emit& b = op.b;
   Value *q = op.tensor(0), *k = op.tensor(1), *v = op.tensor(2);
@@ -131,7 +150,7 @@ void import_attention(Op& op) {
   DType type = scores->type.dtype;
   DType precision = op.dtype_attr("softmax_precision").value_or(type);
   Value* weights = b.cast(b.softmax(b.cast(scores, precision), {3}), type);
-  Value* result = grouped_dot(b, weights, b.cast(v, type));
+  Value* result = hidden_rows_are_zero(op, grouped_dot(b, weights, b.cast(v, type)), scores, past);
   op.output(0, packed ? join_heads(b, result) : result);
   op.output(1, k);
   op.output(2, v);

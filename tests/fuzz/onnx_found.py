@@ -221,6 +221,16 @@ def scales_with_a_policy_of_sizes(g):
     g.node("Resize", [g.given(["N", 3, "H", 4], {"N": 2, "H": 5}), "", g.constant(np.array([1, 1, 2, 2], "f4"))], **how)
 
 
+@case(23)
+def attention_of_rows_that_see_no_key(g):
+    for causal in (0, 1):
+        for mask in ([[0, 1, 1], [0, 0, 0], [0, 1, 0]], [[-np.inf] * 3, [0, -np.inf, 1], [-np.inf] * 3]):
+            x = [g.given(["B", 2, 3, 8], {"B": 2}) for _ in range(3)]
+            m = g.given([1, 1, 3, 3], dtype="?" if mask[0][1] == 1 else "f4")
+            g.values[m] = np.array(mask).astype(g.get(m).dtype).reshape(1, 1, 3, 3)
+            g.node("Attention", [*x, m], is_causal=causal)
+
+
 @case(18)
 def antialias_of_symbols(g):
     """As many taps as the run's sizes ask for."""
