@@ -88,7 +88,8 @@ class Builder {
 
   // Step s lies in stage s % stages, and group s % groups copies it.
   void common_steps(LoopWriter& w) {
-    const int together = s_.stages;
+    // A round's steps know whose turn they are: dividing by the round would have the loop unrolled (GLSL).
+    const int together = s_.groups % s_.stages == 0 ? s_.groups : s_.stages;
     const bool even = steps_ % together == 0;
     const auto fetch_step = [&](const Expr& step, const Expr& when) {
       when ? w.when(when, [&] { fetch(w, step); }) : fetch(w, step);
@@ -97,10 +98,11 @@ class Builder {
                steps_ < s_.groups ? less(group_, int_const(steps_)) : nullptr);
     compute_rows(w);
     w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
-      for (int stage = 0; stage < together; ++stage) {
-        const Expr step = w.let("step", plus(times(round, together), int_const(stage)));
+      for (int part = 0; part < together; ++part) {
+        const int stage = part % s_.stages;
+        const Expr step = w.let("step", plus(times(round, together), int_const(part)));
         const auto one = [&] {
-          const Expr turn = together % s_.groups == 0 ? int_const(stage % s_.groups) : rem(step, s_.groups);
+          const Expr turn = together % s_.groups == 0 ? int_const(part % s_.groups) : rem(step, s_.groups);
           const Expr mine = group_ ? w.let("mine", kernel::compare(ScalarOp::kEq, turn, group_)) : nullptr;
           if (s_.stages == 1 && steps_ > 1) w.emit(kernel::barrier());
           mine ? w.when(mine, [&] { put(w, int_const(stage)); }) : put(w, int_const(stage));

@@ -86,6 +86,11 @@ TEST_CASE("matrix contraction: B in memory, by rows and by columns") {
   check({70, 64, 200, {64, 64, 64, 2, 2, 2, 2, true}, false, false, true});
   check({70, 72, 200, {64, 64, 64, 2, 2, 2, 2}, false, false, true});
 }
+TEST_CASE("matrix contraction: one stage that groups copy in turn") {
+  check({70, 72, 256, {64, 64, 64, 2, 2, 2, 1, false, false, 2}});
+  check({33, 40, 200, {64, 48, 64, 4, 1, 2, 1, false, false, 2}});
+  check({64, 64, 147, {64, 64, 32, 2, 2, 2, 1, false, false, 4}, true});
+}
 TEST_CASE("matrix contraction: operands read element by element") {
   check({33, 24, 27, {32, 32, 128, 1, 1, 4, 1}, true});
   check({64, 64, 147, {64, 64, 64, 2, 2, 1, 2}, true});
