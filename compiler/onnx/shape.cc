@@ -47,7 +47,19 @@ Value* resolve_at_run_time(Emit& b, Value* shape, const Shape& from, bool allow_
 Value* resolved_once(Emit& b, Value* shape, const Shape& from, bool allow_zero) {
   Value*& resolved =
       b.knowledge().resolved({&b.block(), shape, fmt::format("{} {}", shape_text(from), allow_zero)});
-  if (!resolved) resolved = resolve_at_run_time(b, shape, from, allow_zero);
+  if (resolved) return resolved;
+  const Contents* given = b.knowledge().find(shape);
+  const Contents before = given ? *given : Contents{};
+  resolved = resolve_at_run_time(b, shape, from, allow_zero);
+  // Sizes that are known stay expressions.
+  if (const Contents* computed = b.knowledge().find(resolved);
+      computed && before.size() == computed->size()) {
+    Contents merged = *computed;
+    for (size_t i = 0; i < merged.size(); ++i)
+      if (before[i].is_dim() && !before[i].number.is_const(0) && !before[i].number.is_const(-1))
+        merged[i] = before[i];
+    b.knowledge().set(resolved, std::move(merged));
+  }
   return resolved;
 }
 
@@ -176,7 +188,7 @@ Value* expand_axis(Emit& b, Value* x, int64_t axis, const Dim& wanted) {
   if (!is_one(have).value_or(true) || decide(b.graph(), ScalarOp::kLe, wanted, Dim(1)).value_or(false)) {
     b.check(fits, fmt::format("An axis ({}) is expanded to {}, which is neither 1 nor the axis's size.",
                               have.text(), wanted.text()));
-    return x;
+    return wanted.is_const() && !wanted.is_const(1) ? b.adapt(x, axis, wanted) : x;
   }
   fits = b.map(ScalarOp::kOr, {fits, equal(have, Dim(1))});
   b.check(fits,
