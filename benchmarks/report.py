@@ -15,7 +15,8 @@ def text(rows, peers, options):
     versions = {p: r[p]["version"] for _, _, r in rows for p in peers if "version" in r.get(p, {})}
     head = f"{machine()}; {', '.join(versions.values())}; medians of {options.rounds} interleaved rounds, {date.today()}."
     if options.level:
-        head += f" All are held to {options.level} but those marked °, which cannot be and are not among the best here."
+        free = any("free" in f for _, _, r in rows for f in r.values())
+        head += f" All are held to {options.level}{' but those marked °, which cannot be and are not among the best here' if free else ''}."
     marks = "–: cannot convert or run the model; ≠: its outputs differ from ONNX Runtime's; *: one round only; ~: of an earlier run."
     return f"{head}\n\n{table(rows, peers)}\n\n{means(rows) + chr(10) * 2 if means(rows) else ''}{marks}\n"
 
