@@ -167,14 +167,51 @@ Value* windowed(Emit& b, Value* scores, const Dim& past, int64_t window) {
   return b.select(near, seen, b.like(seen, -std::numeric_limits<double>::infinity()));
 }
 
+// What the softmax of one more score, the sink, leaves of the others.
+Value* softmax_beside(Emit& b, Value* scores, Value* sink) {
+  Value* most = b.max(b.reduce(ScalarOp::kMax, scores, {3}, true), sink);
+  Value* powers = b.unary(ScalarOp::kExp, b.sub(scores, most));
+  Value* sum = b.add(b.reduce(ScalarOp::kAdd, powers, {3}, true), b.unary(ScalarOp::kExp, b.sub(sink, most)));
+  return b.div(powers, sum);
+}
+
+Value* attention_weights(Op& op, Value* scores) {
+  Emit& b = op.b;
+  const bool smooth = op.i("smooth_softmax", 0) > 0;
+  Value* wide = b.cast(scores, DType::kF32);
+  if (op.has(11)) {
+    Value* sinks = b.cast(op.tensor(11), DType::kF32);
+    wide = softmax_beside(b, wide, b.reshape(sinks, {Dim(1), wide->type.shape[1], Dim(1), Dim(1)}));
+  } else {
+    wide = smooth ? softmax_beside(b, wide, b.scalar(DType::kF32, 0)) : b.softmax(wide, {3});
+  }
+  return b.cast(wide, scores->type.dtype);
+}
+
+// Rows of each head over the root of their mean square, by weights; x [B, S, heads, D].
+Value* normal_heads(Op& op, Value* x, int weights, const char* epsilon) {
+  if (!op.has(weights)) return x;
+  const double common = op.f("qk_norm_epsilon", 1e-6);
+  return op.b.mul(normalise(op.b, x, {3}, op.f(epsilon, common), false).value, op.tensor(weights));
+}
+
+void refuse_caches(Op& op) {
+  constexpr const char* kNames[] = {"k_scale", "v_scale", "", "", "query_seqlens"};
+  for (const int i : {12, 13, 16})
+    if (op.has(i)) fail("Input {} ({}) is not supported.", i, kNames[i - 12]);
+  for (const char* name : {"k_quant_type", "v_quant_type"})
+    if (const std::string how = op.s(name, "NONE"); how != "NONE")
+      fail("Attribute '{}' ('{}') is not supported: caches are floats.", name, how);
+  if (op.i("sliding_window_cache", 0) != 0) fail("Attribute 'sliding_window_cache' is not supported.");
+  op.ignore({"kv_cache_bit_width", "qk_norm_epsilon", "q_norm_epsilon", "k_norm_epsilon"});
+}
+
 void import_group_query_attention(Op& op) {
   Emit& b = op.b;
+  refuse_caches(op);
   const int64_t heads = op.i("num_heads", 0), kv_heads = op.i("kv_num_heads", 0);
   if (heads < 1 || kv_heads < 1 || heads % kv_heads != 0)
     fail("'num_heads' ({}) is no multiple of 'kv_num_heads' ({}).", heads, kv_heads);
-  if (op.i("smooth_softmax", 0) > 0) fail("Attribute 'smooth_softmax' is not supported.");
-  for (const int i : {10, 11})
-    if (op.has(i)) fail("Input {} ({}) is not supported.", i, i == 10 ? "attention_bias" : "head_sink");
   Value* query = op.tensor(0);
   if (query->type.rank() != 3) fail("The query ({}) does not have three dimensions.", query->type.text());
   const Dim sequence = query->type.shape[1];
@@ -195,6 +232,8 @@ void import_group_query_attention(Op& op) {
     k = b.slice_axis(joined, 2, Dim(heads), Dim(kv_heads));
     v = b.slice_axis(joined, 2, Dim(heads + kv_heads), Dim(kv_heads));
   }
+  q = normal_heads(op, q, 14, "q_norm_epsilon");
+  k = normal_heads(op, k, 15, "k_norm_epsilon");
   const Dim past = op.has(3) ? op.tensor(3)->type.shape.at(2) : Dim(0);
   if (op.i("do_rotary", 0) != 0) {
     Value* positions = op.has(9) ? b.cast(op.tensor(9), DType::kI64)
@@ -219,10 +258,14 @@ void import_group_query_attention(Op& op) {
   Value* scores = scaled_scores(b, q, k, scale);
   if (const double cap = op.f("softcap", 0); cap > 0)
     scores = b.mul(b.unary(ScalarOp::kTanh, b.div(scores, cap)), cap);
-  scores = windowed(b, scores, past, op.i("local_window_size", -1));
-  const DType type = scores->type.dtype;
-  Value* weights = b.cast(b.softmax(b.cast(scores, DType::kF32), {3}), type);
-  op.output(0, join_heads(b, grouped_dot(b, weights, v)));
+  if (op.has(10)) scores = b.add(scores, b.cast(op.tensor(10), scores->type.dtype));
+  const int64_t window = op.i("local_window_size", -1);
+  if (op.i("causal", 1) != 0) {
+    scores = windowed(b, scores, past, window);
+  } else if (window > 0) {
+    fail("Attribute 'local_window_size' ({}) is not supported without 'causal'.", window);
+  }
+  op.output(0, join_heads(b, grouped_dot(b, attention_weights(op, scores), v)));
   op.output(1, k);
   op.output(2, v);
 }

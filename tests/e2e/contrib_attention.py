@@ -123,5 +123,22 @@ decoder("self", [ONE, ONE, ONE, None, None, *ROOM, FILLED], past_present_share_b
 decoder("self_mask", [ONE, ONE, ONE, Given(ints(0, 2, B, 5), np.ones((1, 1), np.int32), d0="B", d1="T"), None, *ROOM, FILLED], past_present_share_buffer=1)
 decoder("self_bias", [ONE, ONE, ONE, None, Given(f(1, N, 1, 5), f(1, N, 1, 1), d3="T"), *ROOM, FILLED, None, None, f(3 * N * H)], past_present_share_buffer=1, scale=0.4)
 
+def causal(q, k, v, past_k, past_v, lengths, total, *_):
+    """Grouped heads of rows that are normalised first: each of two heads of keys serves two of queries."""
+    def rows(x, heads):
+        x = x.reshape(*x.shape[:2], heads, H)
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+
+    q, k, v = rows(q, 4) * GAMMA, rows(k, 2) * GAMMA[::-1], v.reshape(*v.shape[:2], 2, H)
+    outputs = [by_numpy(q[:, i : i + 1], np.repeat(k[:, : i + 1], 2, 2), np.repeat(v[:, : i + 1], 2, 2))[0] for i in range(q.shape[1])]
+    return [np.concatenate(outputs, 1), k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)]
+
+
+GAMMA = f(H)
+EMPTY = Given(np.zeros((1, 2, 0, H), np.float32))
+GROUPED = [Given(f(1, 5, 4 * H)), Given(f(1, 5, 2 * H)), Given(f(1, 5, 2 * H)), EMPTY, EMPTY, Given(np.array([4], np.int32)), Given(np.array(5, np.int32))]
+case("grouped_normal", "GroupQueryAttention", [*GROUPED, *[None] * 7, GAMMA, GAMMA[::-1].copy()], 3, num_heads=4, kv_num_heads=2, expected=causal)
+refused("grouped_lengths", "query_seqlens", "GroupQueryAttention", [*GROUPED, *[None] * 9, Given(np.array([5], np.int32))], 3, num_heads=4, kv_num_heads=2)
+
 if __name__ == "__main__":
     sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))

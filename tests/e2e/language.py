@@ -89,7 +89,7 @@ def rotary(interleaved, offset):
     return g.model(), [{"x": g.random.standard_normal((2, 5, 48)).astype(np.float32), "p": where.astype(np.int64)}]
 
 
-def attention(packed=False, rotary=True, **attributes):
+def attention(packed=False, rotary=True, bias=False, sink=False, **attributes):
     g = Graph(4)
     heads, kv, size = 4, 2, 16
     if packed:
@@ -99,6 +99,9 @@ def attention(packed=False, rotary=True, **attributes):
     inputs += [g.input(n, FLOAT, ["B", kv, "P", size]) for n in ("pk", "pv")]
     inputs += [g.input("lengths", TensorProto.INT32, ["B"]), g.input("total", TensorProto.INT32, [])]
     inputs += caches(g, 32, size) if rotary else []
+    if bias or sink:
+        inputs += [""] * (10 - len(inputs)) + [g.input("bias", FLOAT, [1, heads, "S", "T"]) if bias else ""]
+        inputs += [g.normal("sink", heads)] if sink else []
     g.node("GroupQueryAttention", inputs, ["y", "nk", "nv"], num_heads=heads, kv_num_heads=kv, do_rotary=int(rotary), **attributes)
     g.output("y", ["B", "S", heads * size])
     for n in ("nk", "nv"):
@@ -107,7 +110,7 @@ def attention(packed=False, rotary=True, **attributes):
     for sequence, past in ((7, 0), (1, 9)):
         case = {i.name: None for i in g.inputs}
         for i in g.inputs:
-            known = {"B": 1, "S": sequence, "P": past}
+            known = {"B": 1, "S": sequence, "P": past, "T": sequence + past}
             shape = [known.get(d.dim_param, d.dim_value) for d in i.type.tensor_type.shape.dim]
             case[i.name] = g.random.standard_normal(shape).astype(np.float32)
         case["lengths"] = np.array([sequence + past - 1], np.int32)
@@ -190,6 +193,9 @@ CASES = {
     "attention_packed": lambda: attention(packed=True, rotary_interleaved=1),
     "attention_window": lambda: attention(rotary=False, local_window_size=4),
     "attention_softcap": lambda: attention(rotary=False, softcap=5.0, scale=0.2),
+    "attention_bias": lambda: attention(rotary=False, bias=True),
+    "attention_sink": lambda: attention(sink=True),
+    "attention_smooth": lambda: attention(bias=True, smooth_softmax=1),
     "decoder": decoder,
 }
 
