@@ -15,6 +15,7 @@ namespace {
 void as_onnx(Op& op, const char* name, int64_t version) {
   Op other(op.importer, op.scope, op.node, version);
   find_row(kOnnx, name, version)->import(other);
+  op.take_asked(other);
   for (const std::string& unused : other.unused_attributes())
     fail("Attribute '{}' is not one that tern knows for this operator.", unused);
   for (const auto& a : op.node.attribute()) op.ignore({a.name().c_str()});

@@ -129,6 +129,8 @@ void Importer::import_operator(Scope& scope, const pb::NodeProto& node) {
   row->import(op);
   for (const std::string& name : op.unused_attributes())
     fail("Attribute '{}' is not one that tern knows for this operator.", name);
+  if (const int i = op.unused_input(); i >= 0)
+    fail("Input {} ('{}') is not one that tern knows for this operator.", i, node.input(i));
   for (int i = 0; i < node.output_size(); ++i) {
     if (op.wants(i) && !scope.values.count(node.output(i)))
       fail("Output {} ('{}') is not one that tern knows for this operator.", i, node.output(i));

@@ -65,7 +65,10 @@ class Op {
   Scope& scope;
 
   int input_count() const { return node.input_size(); }
-  bool has(int i) const { return i < node.input_size() && !node.input(i).empty(); }
+  bool has(int i) const {
+    asked_.insert(i);
+    return i < node.input_size() && !node.input(i).empty();
+  }
   Value* input(int i);  // fails when absent
   Value* optional_input(int i) { return has(i) ? input(i) : nullptr; }
   Value* tensor(int i);  // an input that must be a tensor
@@ -92,6 +95,10 @@ class Op {
   // Attributes that change nothing here.
   void ignore(std::initializer_list<const char*> names);
   std::vector<std::string> unused_attributes() const;
+  // An input that is given and was never asked for, or -1: what it says would be lost.
+  int unused_input() const;
+  // The other importer has asked for what this one need not.
+  void take_asked(const Op& other) { asked_.insert(other.asked_.begin(), other.asked_.end()); }
 
   // The axis, made non-negative and checked against [0, rank).
   int64_t axis(int64_t value, int64_t rank) const;
@@ -108,6 +115,7 @@ class Op {
  private:
   AttributeMap attributes_;
   std::set<std::string> used_;
+  mutable std::set<int> asked_;
 };
 
 // Thrown when a value is put into a loop's carried sequence that began empty: its element type is now known,

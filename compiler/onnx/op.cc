@@ -90,6 +90,12 @@ std::vector<std::string> Op::unused_attributes() const {
   return out;
 }
 
+int Op::unused_input() const {
+  for (int i = 0; i < node.input_size(); ++i)
+    if (!node.input(i).empty() && !asked_.count(i)) return i;
+  return -1;
+}
+
 int64_t Op::i(const std::string& name, int64_t otherwise) {
   const pb::AttributeProto* a = attribute(name);
   if (!a) return otherwise;

@@ -109,6 +109,7 @@ void import_dropout(Op& op) {
   DType type = x->type.dtype;
   double stated = op.f("ratio", 0.5);
   bool by_input = op.version >= 12;
+  op.has(1);  // the ratio, which matters in training alone
   op.ignore({"consumed_inputs", "is_test", "seed"});
   Value* training = by_input && op.has(2) ? b.reshape(op.tensor(2), {}) : b.integer(DType::kBool, 0);
   Value* keep = b.integer(DType::kBool, 1);

@@ -158,7 +158,7 @@ case("QGemm", [*GEMM, np.float32(0.2), np.array(128, U8)], [U8], "quantised", al
 case("QGemm", [*A_U8, quantised((6, 10), I8), RANDOM.uniform(0.01, 0.02, 6).astype(F32), np.zeros(6, I8)], tag="columns", transB=1)
 
 STEPS = [Given(f(6, 2, 5), f(3, 1, 5), d0="T", d1="B"), quantised((2, 5, 16), I8), quantised((2, 4, 16), I8), f(2, 32)]
-LSTM = dict(hidden_size=4, direction="bidirectional")
+LSTM = dict(hidden_size=4, direction="bidirectional", steps=1)
 PER_LAYER = [np.full(2, 0.01, F32), np.array([2, -3], I8), np.full(2, 0.008, F32), np.array([1, 0], I8)]
 PER_COLUMN = [RANDOM.uniform(0.005, 0.01, (2, 16)).astype(F32), np.zeros((2, 16), I8)] * 2
 case("DynamicQuantizeLSTM", [*STEPS, None, None, None, None, *PER_LAYER], 3, **LSTM)
