@@ -371,6 +371,7 @@ void import_resize(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
   int64_t rank = x->type.rank();
+  op.has(1);  // regions of interest, which matter to one mode alone
   ResizeMode mode = read_mode(op);
   std::vector<int64_t> which = all_axes(rank);
   if (op.has_attr("axes")) {
