@@ -196,6 +196,7 @@ Value* normal_heads(Op& op, Value* x, int weights, const char* epsilon) {
 }
 
 void refuse_caches(Op& op) {
+  op.has(6);  // the number of all positions, which the operands' shapes say
   constexpr const char* kNames[] = {"k_scale", "v_scale", "", "", "query_seqlens"};
   for (const int i : {12, 13, 16})
     if (op.has(i)) fail("Input {} ({}) is not supported.", i, kNames[i - 12]);
