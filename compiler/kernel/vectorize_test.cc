@@ -185,7 +185,8 @@ TEST_CASE("vectorize: a prefetch is one a cache line") {
   };
   CHECK(prefetches("(v + 64)") == 2);
   CHECK(prefetches("64") == 1);
-  CHECK(prefetches("(v * 2)") == 0);
+  CHECK(prefetches("(v * 2)") == 4);
+  CHECK(prefetches("(v * 100)") == 0);
 }
 
 TEST_CASE("unroll: register indices become constants") {

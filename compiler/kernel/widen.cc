@@ -288,11 +288,11 @@ void Widener::prefetch_stmt(const Stmt& s, std::vector<Stmt>& out) {
     return;
   }
   const auto a = affine(s->index);
-  if (!a || a->stride != 1) return;  // the vector's own accesses will do
+  if (!a || a->stride < 1 || a->stride > kMostStrided) return;  // the vector's own accesses will do
   constexpr int kLineBits = 512;
-  const int line = std::max(kLineBits / dtype_bits(s->buffer->type.dtype), 1);
-  for (int lane = 0; lane < lanes_; lane += line)
-    out.push_back(prefetch(s->buffer, add(a->base, int_const(lane)), s->code == 1));
+  const int64_t line = std::max(kLineBits / dtype_bits(s->buffer->type.dtype), 1);
+  for (int64_t at = 0; at < lanes_ * a->stride; at += line)
+    out.push_back(prefetch(s->buffer, add(a->base, int_const(at)), s->code == 1));
 }
 
 void Widener::store_stmt(const Stmt& s, std::vector<Stmt>& out) {

@@ -581,7 +581,10 @@ void DispatchBuilder::finish() {
       }
       kernel::assign_workgroup(k);
     } else {
-      kernel::stream_stores(k, outgrowing(v.level));
+      constexpr int kHalfLineBits = 256;
+      const int vector_bits = machine(v.level).vector_bits;
+      kernel::stream_stores(k, outgrowing(v.level),
+                            streams_halves_ ? std::min(vector_bits, kHalfLineBits) : vector_bits);
       kernel::assign_scratch(k);
     }
     const std::string problems = kernel::verify(k);

@@ -139,6 +139,8 @@ class DispatchBuilder {
   void set_each_run() { each_run_ = true; }  // program_ir.h
   // The kernels have loops of unknown length that may be long (kernel/ir.h, checks_loops).
   void check_loops() { checks_loops_ = true; }
+  // Half lines may be stored past the caches: the loops store the other half next.
+  void stream_halves() { streams_halves_ = true; }
   void set_flops(Dim flops, bool on_bytes = false) {
     work_.flops = flops;
     work_.on_bytes = on_bytes;
@@ -190,7 +192,7 @@ class DispatchBuilder {
   std::vector<Variant> variants_;
   std::string label_;
   Work work_;
-  bool checks_loops_ = false, each_run_ = false;
+  bool checks_loops_ = false, each_run_ = false, streams_halves_ = false;
   int64_t usual_constants_ = 0;  // of the bytes read
   bool in_place_ = false;
 };

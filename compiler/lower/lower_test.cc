@@ -268,6 +268,8 @@ TEST_CASE("from memory: results are streamed, what loops read is read ahead") {
       {"%y = reduce(%x) <op=add, axes=[0]>", false, true},
       {"%y = reduce(%x) <op=add, axes=[1]>", false, false},
       {"%y = reduce(%x) <op=max, axes=[1]>", false, true},
+      {"%y = reduce_window(%x) <op=max, window=[1,2], strides=[1,2], low=[0,0], high=[0,0], dilations=[1,1]>",
+       false, true},
   };
   for (const Case& c : cases) {
     CAPTURE(c.text);

@@ -6,6 +6,7 @@
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/read_ahead.h"
 #include "compiler/lower/window_loops.h"
 
 namespace tern::lower {
@@ -17,6 +18,8 @@ using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
 using kernel::Stmt;
+
+constexpr int kLineBits = 512;
 
 class WindowNest {
  public:
@@ -62,7 +65,11 @@ class WindowNest {
           fmt::format("window of {} taps", taps));
       return;
     }
-    const int lanes = nest_lanes(region_, level);
+    const int lanes = lanes_for(level);
+    if (lanes < nest_lanes(region_, level)) dispatch.stream_halves();
+    const int64_t row = axes_.empty() ? 1 : axes_.back().extent.maybe_value().value_or(1);
+    reads_ahead_ = comes_from_memory(level, context_.hint(product(root_.operand()->type.shape)) * 4) &&
+                   (row % lanes == 0 || machine(level).vector_bits < kLineBits);
     const Tiling tiling = choose_tiling(context_, axes_, 2 + 2 * taps);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
     NestParts parts = build_nest(
@@ -78,6 +85,19 @@ class WindowNest {
         });
     dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
                          fmt::format("window of {} taps, {} lanes", taps, lanes));
+  }
+
+  // Rows that are half vectors, not whole ones, can be streamed in such.
+  int lanes_for(Level level) const {
+    const int lanes = nest_lanes(region_, level);
+    if (axes_.empty() || !axes_.back().extent.is_const() || machine(level).vector_bits < kLineBits)
+      return lanes;
+    const int64_t row = axes_.back().extent.value();
+    const bool streams = std::any_of(region_.outputs.begin(), region_.outputs.end(), [&](const Value* v) {
+      return dtype_bits(v->type.dtype) == 32 &&
+             outgrows_caches(level, context_.hint(product(v->type.shape)) * 4);
+    });
+    return streams && row % lanes != 0 && row % (lanes / 2) == 0 ? lanes / 2 : lanes;
   }
 
   std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim,
@@ -124,9 +144,9 @@ class WindowNest {
       if (!is_windowed(a)) continue;
       std::vector<Point> wider, along;
       for (int64_t k = 0; k < a.window; ++k) {
-        const Expr at = named("at", kernel::add(kernel::mul(index[d], int_const(a.stride)),
-                                                int_const(k * a.dilation - a.low)),
-                              out);
+        const Expr at = named(
+            "at", kernel::add(kernel::mul(index[d], int_const(a.stride)), int_const(k * a.dilation - a.low)),
+            out);
         if (a.inside) {
           along.push_back({{at}, nullptr});
           continue;
@@ -181,11 +201,30 @@ class WindowNest {
           return body;
         });
     out.insert(out.end(), taps.begin(), taps.end());
+    if (reads_ahead_ && vector_dim >= 0) append(out, read_on(emitter, index, g, vector_dim));
     emitter.bind(root_.result(), kernel::cast(kernel::var_expr(acc), dtype));
     const auto stores = store_outputs(emitter, index);
     out.insert(out.end(), stores.begin(), stores.end());
     emitter.unbind(root_.result());
     return out;
+  }
+
+  // Windows take single elements of some rows at once, which the processor does not follow fast enough: what
+  // lies some KB behind the first tap along the lanes, in each row of the window.
+  std::vector<Stmt> read_on(ElementEmitter& emitter, const Index& index, const WindowGeometry& g,
+                            int vector_dim) const {
+    WindowGeometry rows = g;
+    WindowAxis& along = rows.axes[static_cast<size_t>(vector_dim)];
+    if (is_windowed(along) && !along.inside) return {};
+    along.window = 1;
+    const kernel::Buffer from = emitter.dispatch().buffer_of(root_.operand());
+    const int bits = dtype_bits(from->type.dtype);
+    if (bits < 8) return {};
+    return window_loops(rows, index, vector_dim, emitter.dispatch(), [&](const Index& at, const Index&) {
+      const Expr first = emitter.address(root_.operand(), at);
+      return std::vector<Stmt>{
+          kernel::prefetch(from, kernel::add(first, int_const(kNearBytesAhead * 8 / bits)), true)};
+    });
   }
 
   std::vector<Stmt> arg_element(ElementEmitter& emitter, const Index& index, const WindowGeometry& g,
@@ -229,6 +268,7 @@ class WindowNest {
   LoweringContext& context_;
   const graph::Node& root_;
   const bool arg_;
+  bool reads_ahead_ = false;
   std::vector<NestAxis> axes_;
 };
 

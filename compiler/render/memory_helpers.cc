@@ -1,5 +1,7 @@
 #include "compiler/render/memory_helpers.h"
 
+#include <algorithm>
+
 namespace tern::render {
 
 namespace {
@@ -140,8 +142,8 @@ std::string indexed(const Access& a) {
   return text + (a.is_store ? "}\n" : "  return r;\n}\n");
 }
 
-// Past the caches, a whole vector at a time, where such a store can begin: at multiples of its size. Narrower
-// ones, the ends of rows, leave a line half written.
+// Past the caches, a whole vector or half a line at a time, where such a store can begin: at multiples of its
+// size.
 std::string streamed(HelperSet& set, std::string_view scalar, int lanes, std::string_view self) {
   const std::string element = set.named_type(scalar, 1), vector = set.named_type(scalar, lanes);
   const int bits = c_type_bits(scalar) * lanes;
@@ -151,7 +153,8 @@ std::string streamed(HelperSet& set, std::string_view scalar, int lanes, std::st
     return text + fmt::format("  {0}(p, x.lo);\n  {0}(p + {1}, x.hi);\n}}\n", half, lanes / 2);
   }
   const std::string plain = fmt::format("*({}*)p = x;\n", set.memory_type(scalar, lanes));
-  if (bits < set.target().vector_bits) return text + "  " + plain + "}\n";
+  constexpr int kHalfLine = 256;
+  if (bits < std::min(set.target().vector_bits, kHalfLine)) return text + "  " + plain + "}\n";
   return text +
          fmt::format(
              "  if (((u64)p & {}) == 0)\n    __builtin_nontemporal_store(x, ({}*)p);\n  else\n    {}}}\n",
