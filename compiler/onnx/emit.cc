@@ -287,8 +287,9 @@ Value* Emit::squeeze(Value* v, const std::vector<int64_t>& axes) {
 Value* Emit::mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims) {
   Dim count(1);
   for (int64_t a : axes) count = count * v->type.shape[static_cast<size_t>(a)];
-  Value* sum = reduce(ScalarOp::kAdd, v, axes, keep_dims);
-  return div(sum, cast(dim(count), v->type.dtype));
+  const DType type = v->type.dtype, wide = is_float(type) && dtype_bits(type) < 32 ? DType::kF32 : type;
+  Value* sum = reduce(ScalarOp::kAdd, cast(v, wide), axes, keep_dims);
+  return cast(div(sum, cast(dim(count), wide)), type);
 }
 
 Value* Emit::softmax(Value* v, const std::vector<int64_t>& axes) {

@@ -125,6 +125,7 @@ class Emit {
   Value* dot(Value* a, Value* b, DType accumulate = DType::kNone);
   Value* unsqueeze(Value* v, const std::vector<int64_t>& axes);  // axes as in the result, ascending
   Value* squeeze(Value* v, const std::vector<int64_t>& axes);
+  // Sums and counts of narrow floats are f32: either may be beyond f16.
   Value* mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims);
   Value* softmax(Value* v, const std::vector<int64_t>& axes);
   void check(Value* condition, std::string message);

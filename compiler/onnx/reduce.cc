@@ -36,11 +36,18 @@ Value* reduce_l2(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep)
   if (is_float(x->type.dtype)) return b.unary(ScalarOp::kSqrt, sum);
   return b.cast(b.unary(ScalarOp::kSqrt, b.cast(sum, DType::kF64)), x->type.dtype);
 }
+// By way of f32 where a sum, or what is summed, may be beyond the narrow type (65504 in f16).
+template <Reduction kReduction>
+Value* in_f32(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep) {
+  const DType type = x->type.dtype;
+  if (!is_float(type) || dtype_bits(type) >= 32) return kReduction(b, x, axes, keep);
+  return b.cast(kReduction(b, b.cast(x, DType::kF32), axes, keep), type);
+}
 // An operator on floats, for integers by way of f64.
 template <Reduction kReduction>
 Value* in_floats(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep) {
   DType type = x->type.dtype;
-  if (is_float(type)) return kReduction(b, x, axes, keep);
+  if (is_float(type)) return in_f32<kReduction>(b, x, axes, keep);
   return b.cast(kReduction(b, b.cast(x, DType::kF64), axes, keep), type);
 }
 Value* reduce_log_sum(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep) {
@@ -180,10 +187,10 @@ constexpr OpRow kRows[] = {
     {kOnnx, "ReduceMin", 1, kLatest, import_reduce<reduce_min>},
     {kOnnx, "ReduceProd", 1, kLatest, import_reduce<reduce_prod>},
     {kOnnx, "ReduceL1", 1, kLatest, import_reduce<reduce_l1>},
-    {kOnnx, "ReduceL2", 1, kLatest, import_reduce<reduce_l2>},
+    {kOnnx, "ReduceL2", 1, kLatest, import_reduce<in_f32<reduce_l2>>},
     {kOnnx, "ReduceLogSum", 1, kLatest, import_reduce<in_floats<reduce_log_sum>>},
     {kOnnx, "ReduceLogSumExp", 1, kLatest, import_reduce<in_floats<reduce_log_sum_exp>>},
-    {kOnnx, "ReduceSumSquare", 1, kLatest, import_reduce<reduce_sum_square>},
+    {kOnnx, "ReduceSumSquare", 1, kLatest, import_reduce<in_f32<reduce_sum_square>>},
     {kOnnx, "ArgMax", 1, kLatest, import_arg<true>},
     {kOnnx, "ArgMin", 1, kLatest, import_arg<false>},
     {kOnnx, "CumSum", 11, kLatest, import_running<ScalarOp::kAdd>},

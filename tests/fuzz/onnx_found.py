@@ -454,6 +454,23 @@ def groups_of_equal_rows(g):
             g.node("Unique", [x], outputs=4, sorted=ordered, axis=axis)
 
 
+# -- sums of narrow types
+
+
+@case()
+def means_in_f16(g):
+    """Neither the sum nor the number of the elements need be an f16; squares neither."""
+    many, large = g.given(["N", 3], {"N": 70001}, "f2", 0, 1), g.given([3, "M"], {"M": 8000}, "f2", 8, 9.5)
+    g.node("ReduceMean", [many], axes=[0])
+    image = g.given([1, 2, 260, 253], dtype="f2", low=0, high=1)
+    g.node("GlobalAveragePool", [image])
+    for op in ("ReduceMean", "ReduceL2"):
+        g.node(op, [large], axes=[1])
+    small = g.given([4, "K"], {"K": 1000}, "f2", 0, 1)
+    g.values[small] = (g.values[small] * 1e-3).astype(np.float16)
+    g.node("ReduceSumSquare", [small], axes=[1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
