@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Kernels that memory bounds, through the ordinary path (ONNX → ternc → tern bench), as shares of the bandwidth that plain loops
-(memory_peak.c) reach in the same run on as many threads: in memory, and with all operands in L2.
+(memory_peak.c) reach in the same run on as many threads: in memory, and with all operands in L2. In memory means 256 MB, kernels
+and loops alike: of 96 MB a last cache of 32 answers so much that plain loops read 20 % faster.
 
     benchmarks/memory.py [--only softmax,add] [--threads 1,2] [--where memory,l2] [--level x86_64_v3] [--modules FOLDER]
 
-The limit of a kernel that reads R bytes and writes W: what both share goes as fast as the faster of the two copies, the rest
-as reads or the faster writes do. --modules keeps what was compiled there, so that a second run only measures.
+The limit of a kernel that reads R bytes and writes W: what both share goes as fast as the fastest of the copies, the rest
+as the fastest reads or writes do. --modules keeps what was compiled there, so that a second run only measures.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import tern_tools as tools  # noqa: E402
 from builder import FLOAT, Graph  # noqa: E402
 
 INT64 = onnx.TensorProto.INT64
-MEMORY, L2 = 96 << 20, 384 << 10  # bytes of all operands, about
+MEMORY, L2 = 256 << 20, 384 << 10  # bytes of all operands, about
 CASES = {}
 
 
@@ -182,8 +183,8 @@ def peak(program, size, threads, seconds):
 def limit_seconds(read, written, rates):
     """rates in GB/s."""
     both = min(read, written)
-    copy, write = max(rates["copy"], rates["copy_streaming"]), max(rates["write"], rates["write_streaming"])
-    return (2 * both / copy + (read - both) / rates["read"] + (written - both) / write) * 1e-9
+    copy, read_rate, write = (max(v for k, v in rates.items() if k.startswith(kind)) for kind in ("copy", "read", "write"))
+    return (2 * both / copy + (read - both) / read_rate + (written - both) / write) * 1e-9
 
 
 def main():

@@ -1,6 +1,7 @@
 // Prints, as JSON, how many GB/s this machine's memory (or a cache) gives plain loops of the widest vectors: so many bytes in
 // all (an array; two halves for copies), each thread on its own part, the best of many rounds. Bytes are those that a loop asks for: a copy counts what it reads
-// and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores.
+// and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores. *_ahead: lines are
+// asked for before they are read: of four streams at once, or (copies, with non-temporal stores) a run of them before a run is written.
 //   memory_peak BYTES THREADS SECONDS
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -18,8 +19,10 @@ enum { kBytes = 32 };
 enum { kBytes = 16 };
 #endif
 typedef float vector __attribute__((vector_size(kBytes)));
-enum { kUnroll = 8, kModes = 5, kMaxThreads = 256 };
-static const char* const kNames[kModes] = {"read", "write", "write_streaming", "copy", "copy_streaming"};
+enum { kUnroll = 8, kMaxThreads = 256 };
+enum { kRead, kReadAhead, kWrite, kWriteStreaming, kCopy, kCopyStreaming, kCopyAhead, kModes };
+static const char* const kNames[kModes] = {"read", "read_ahead", "write", "write_streaming", "copy", "copy_streaming", "copy_ahead"};
+enum { kStreams = 4, kLine = 64, kStreamAhead = 2048, kRun = 4096, kRunAhead = 8192 };  // the last three in bytes
 
 static double seconds(void) {
   struct timespec now;
@@ -35,6 +38,35 @@ static vector read_all(const vector* from, size_t count) {
   }
   for (int j = 1; j < kUnroll; ++j) sum[0] += sum[j];
   return sum[0];
+}
+
+static vector read_ahead(const vector* from, size_t count) {
+  vector sum[kUnroll] = {0};
+  const size_t part = count / kStreams / kUnroll * kUnroll;
+  for (size_t i = 0; i + kUnroll <= part; i += kUnroll) {
+#pragma clang loop unroll(full)
+    for (size_t s = 0; s < kStreams; ++s) {
+      const vector* at = from + s * part + i;
+#pragma clang loop unroll(full)
+      for (int b = 0; b < kUnroll * kBytes; b += kLine) __builtin_prefetch((const char*)at + kStreamAhead + b);
+#pragma clang loop unroll(full)
+      for (int j = 0; j < kUnroll; ++j) sum[j] += at[j];
+    }
+  }
+  for (size_t i = part * kStreams; i < count; ++i) sum[0] += from[i];
+  for (int j = 1; j < kUnroll; ++j) sum[0] += sum[j];
+  return sum[0];
+}
+
+static void copy_ahead(vector* to, const vector* from, size_t count) {
+  const size_t run = kRun / kBytes;
+  size_t i = 0;
+  for (; i + run <= count; i += run) {
+    for (int b = 0; b < kRun; b += kLine) __builtin_prefetch((const char*)(from + i) + kRunAhead + b);
+    for (size_t j = i; j < i + run; ++j) __builtin_nontemporal_store(from[j], to + j);
+  }
+  for (; i < count; ++i) __builtin_nontemporal_store(from[i], to + i);
+  __sync_synchronize();
 }
 
 static void move_all(vector* to, const vector* from, size_t count, int streaming) {
@@ -65,10 +97,11 @@ static void* work(void* argument) {
   pthread_barrier_wait(p->gate);
   const double start = seconds();
   for (long r = 0; r < p->rounds; ++r) {
-    if (p->mode == 0) {
-      p->sink += read_all(p->from, p->count);
-    } else {
-      move_all(p->to, p->mode >= 3 ? p->from : NULL, p->count, p->mode == 2 || p->mode == 4);
+    switch (p->mode) {
+      case kRead: p->sink += read_all(p->from, p->count); break;
+      case kReadAhead: p->sink += read_ahead(p->from, p->count); break;
+      case kCopyAhead: copy_ahead(p->to, p->from, p->count); break;
+      default: move_all(p->to, p->mode >= kCopy ? p->from : NULL, p->count, p->mode == kWriteStreaming || p->mode == kCopyStreaming);
     }
     __asm__ volatile("" ::: "memory");
   }
@@ -84,11 +117,11 @@ static double rate(struct part* parts, int threads, int mode, long rounds) {
   pthread_barrier_init(&gate, NULL, (unsigned)threads);
   size_t bytes = 0;
   for (int t = 0; t < threads; ++t) {
-    parts[t].count = mode >= 3 ? parts[t].all / 2 : parts[t].all;
+    parts[t].count = mode >= kCopy ? parts[t].all / 2 : parts[t].all;
     parts[t].mode = mode;
     parts[t].rounds = rounds;
     parts[t].gate = &gate;
-    bytes += parts[t].count * sizeof(vector) * (mode >= 3 ? 2 : 1);
+    bytes += parts[t].count * sizeof(vector) * (mode >= kCopy ? 2 : 1);
     if (t > 0) pthread_create(&ids[t], NULL, work, &parts[t]);
   }
   work(&parts[0]);
