@@ -9,6 +9,7 @@
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/regions.h"
 #include "compiler/lower/weight_encoding.h"
 #include "compiler/lower/winograd_weights.h"
@@ -49,6 +50,14 @@ bool multiplies_bf16(const graph::Node& root, LoweringContext& context) {
   const bool narrows = context.precision().narrow_type() == DType::kBF16 && lhs->type.dtype == DType::kF32 &&
                        !context.precision().kept(lhs);
   return narrows || context.stored_type(lhs) == DType::kBF16;
+}
+
+// A single row, or as many as there are, by weights in integers (quantised_digits.cc).
+bool may_be_row_by_integers(const graph::Node& root) {
+  if (!quantised_weights(root)) return false;
+  const Shape& lhs = root.operand(0)->type.shape;
+  const Dim rows = lhs.size() < 2 ? Dim(1) : lhs[lhs.size() - 2];
+  return !rows.is_const() || rows.is_const(1);
 }
 
 // Constants that the region adds to sums of bytes before anything else: add(root, bias), which nobody else
@@ -134,10 +143,11 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   }
   if (winograd != 0) dispatch.set_flops(winograd_flops(root, winograd));
   const bool bytes = root.result()->type.dtype == DType::kI32;
+  const bool bf16 = !bytes && multiplies_bf16(root, context);
   const std::vector<Level> more =
-      product_levels(context.target(), bytes                            ? Variants::kBytes
-                                       : multiplies_bf16(root, context) ? Variants::kBf16
-                                                                        : Variants::kAll);
+      product_levels(context.target(), bytes || may_be_row_by_integers(root) ? Variants::kBytes
+                                       : bf16                                ? Variants::kBf16
+                                                                             : Variants::kAll);
   std::vector<Level> levels = context.target().levels;
   levels.insert(levels.end(), more.begin(), more.end());
   std::sort(levels.begin(), levels.end());
@@ -183,7 +193,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     request.stores_bytes =
         std::all_of(region.outputs.begin(), region.outputs.end(),
                     [&](const graph::Value* v) { return dtype_bits(context.stored_type(v)) == 8; });
-    request.bf16_pairs = !bytes && !more.empty();
+    request.bf16_pairs = bf16 && !more.empty();
     request.winograd = winograd;
     request.winograd_weights = [&] {
       if (winograd_weights < 0) winograd_weights = transform_weights(region, context, winograd);

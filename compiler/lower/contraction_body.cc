@@ -65,6 +65,7 @@ class Contraction {
     const char* how_b = take_b(o, shape);
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
+    o.pairs_of_bytes = r_.machine->arch == Arch::kX86_64;
     if (shape.chains) o.chains = chain_operands();
     o.words_of_a = shape.words;
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};

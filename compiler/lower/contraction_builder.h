@@ -24,6 +24,10 @@ using kernel::VType;
 
 using Stmts = std::vector<Stmt>;
 
+// Words that one panel of integers is read ahead of: 16 KB. A panel is one stream, which the processor's own
+// prefetching follows too late while a core computes.
+inline constexpr int64_t kQuantisedRowsAhead = 256;
+
 class Builder {
  public:
   Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,
@@ -59,6 +63,15 @@ class Builder {
   Stmts quantised_row(const Buffer& acc, const Expr& n, int vectors);
   void row_word(const Buffer& part, int chains, const Expr& n, const Expr& word, int vectors,
                 Stmts& out) const;
+
+  // quantised_digits.cc: whether such a row is multiplied in integers; how many steps share a factor; what is
+  // read of the row; the products of a register tile.
+  bool takes_digits() const;
+  int64_t digit_block() const;
+  Stmts prepare_digits();
+  Stmts digits_row(const Buffer& acc, const Expr& n, int vectors) const;
+  Stmts digit_products(const Buffer& acc, const Expr& n, const Expr& b, int64_t count, int vectors) const;
+  std::vector<Expr> weight_bytes(const Expr& word, Stmts& out) const;
 
   Stmts depth_loop();
 
@@ -166,7 +179,8 @@ class Builder {
   Expr next_n_, next_k_;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
-  Buffer row_steps_, row_sums_;  // of prepare_row
+  Buffer row_steps_, row_sums_;         // of prepare_row
+  Buffer row_digits_, row_factors_;  // of prepare_digits, with row_sums_
   WordRows a_words_;
   WordPanel b_words_;
 };

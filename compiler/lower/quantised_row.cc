@@ -10,9 +10,6 @@
 namespace tern::lower::contraction {
 namespace {
 
-// Words that one panel is read ahead of: 16 KB. A panel is one stream, which the processor's own prefetching
-// follows too late while a core computes.
-constexpr int64_t kRowsAhead = 256;
 constexpr int64_t kMostUnrolled = 8;  // words of a block
 
 }  // namespace
@@ -22,6 +19,7 @@ bool Builder::is_quantised_row() const {
 }
 
 Stmts Builder::prepare_row() {
+  if (takes_digits()) return prepare_digits();
   const QuantisedPanels& q = *o_.quantised;
   const int64_t each = 32 / q.bits, padded = q.steps * each, length = k_dim_.value();
   row_steps_ = scratch("row_steps", padded, DType::kF32);
@@ -74,7 +72,7 @@ void Builder::row_word(const Buffer& part, int chains, const Expr& n, const Expr
   for (int j = 0; j < vectors; ++j) {
     const Expr at = q.word_index(kernel::add(n, int_const(int64_t{j} * s_.lanes)), word);
     if (q.from_memory && j * s_.lanes % kPanelColumns == 0)
-      out.push_back(kernel::prefetch(q.words, kernel::add(at, int_const(kRowsAhead * kPanelColumns)), true));
+      out.push_back(kernel::prefetch(q.words, kernel::add(at, int_const(kQuantisedRowsAhead * kPanelColumns)), true));
     const Expr w = named("q", kernel::load(q.words, at, s_.lanes), out);
     for (int i = 0; i < each; ++i) {
       const Expr bits = i + 1 == each ? kernel::op(ScalarOp::kShr, {w, splat(32 - q.bits)})
@@ -90,6 +88,7 @@ void Builder::row_word(const Buffer& part, int chains, const Expr& n, const Expr
 }
 
 Stmts Builder::quantised_row(const Buffer& acc, const Expr& n, int vectors) {
+  if (takes_digits()) return digits_row(acc, n, vectors);
   const QuantisedPanels& q = *o_.quantised;
   const int64_t words = q.block * q.bits / 32;
   const int chains = vectors >= 4 ? 1 : 2;
@@ -102,7 +101,7 @@ Stmts Builder::quantised_row(const Buffer& acc, const Expr& n, int vectors) {
     for (int j = 0; j < vectors; ++j) {
       const Expr at = q.parameter_index(kernel::add(n, int_const(int64_t{j} * s_.lanes)), b);
       if (q.from_memory && j * s_.lanes % kPanelColumns == 0) {
-        const Expr later = int_const(std::max<int64_t>(kRowsAhead / words, 1) * kPanelColumns);
+        const Expr later = int_const(std::max<int64_t>(kQuantisedRowsAhead / words, 1) * kPanelColumns);
         out.push_back(kernel::prefetch(q.scales, kernel::add(at, later), true));
       }
       scales.push_back(named("scale", kernel::load(q.scales, at, s_.lanes), out));

@@ -7,7 +7,8 @@
 namespace tern::lower {
 namespace {
 
-const Target kTarget{Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4}};
+const Target kTarget{Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4},
+                     {Level::kX86V3Vnni, Level::kX86V4Vnni}};
 
 // [n, blocks, block] of `type` as a model has them, [k, n] after all: its text up to %w.
 std::string weights(const char* type, int64_t k, int64_t n, int64_t block, bool zeros) {
