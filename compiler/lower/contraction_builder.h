@@ -24,9 +24,9 @@ using kernel::VType;
 
 using Stmts = std::vector<Stmt>;
 
-// Words that one panel of integers is read ahead of: 16 KB. A panel is one stream, which the processor's own
+// Words that one panel of integers is read ahead of: 8 KB. A panel is one stream, which the processor's own
 // prefetching follows too late while a core computes.
-inline constexpr int64_t kQuantisedRowsAhead = 256;
+inline constexpr int64_t kQuantisedRowsAhead = 128;
 
 class Builder {
  public:
@@ -179,7 +179,7 @@ class Builder {
   Expr next_n_, next_k_;
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
-  Buffer row_steps_, row_sums_;         // of prepare_row
+  Buffer row_steps_, row_sums_;      // of prepare_row
   Buffer row_digits_, row_factors_;  // of prepare_digits, with row_sums_
   WordRows a_words_;
   WordPanel b_words_;

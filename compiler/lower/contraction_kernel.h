@@ -55,7 +55,7 @@ struct ContractionOperands {
                                           std::vector<kernel::Stmt>& out)>
       widen_words;
   std::optional<QuantisedPanels> quantised =
-      std::nullopt;  // what the words hold: a single row multiplies them
+      std::nullopt;             // what the words hold: a single row multiplies them
   bool pairs_of_bytes = false;  // kPairs: sums of two products of bytes are one instruction
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;

@@ -266,7 +266,8 @@ class ElementwiseNest {
       slow_side = even_side(axes_[across].extent, kLongRun, lanes);
       const Dim& slow = axes_[across].extent;
       whole_rows = slow.is_const() && slow.value() <= slow_side;
-      if (!whole_rows) fast_side = even_side(axes_.back().extent, kRunsAtOnce, lanes);
+      const int64_t line = lanes * squares_of_line(out_->type.dtype, lanes);
+      if (!whole_rows) fast_side = even_side(axes_.back().extent, kRunsAtOnce, line);
     }
     const Dim across_blocks = ceildiv(axes_[across].extent, slow_side),
               inner_blocks = ceildiv(axes_.back().extent, fast_side);
@@ -292,6 +293,9 @@ class ElementwiseNest {
             std::optional<BlockAhead> ahead;
             if (from_memory) {
               ahead = block_ahead(blocks, dispatch.expr(inner_blocks), slow_side, fast_side);
+              const Dim& row = axes_.back().extent;
+              const int64_t line = lanes * squares_of_line(out_->type.dtype, lanes);
+              ahead->whole_lines = row.is_const() && row.value() % line == 0;
               ahead->near = whole_rows && 2 * slow_side * fast_side * 4 <= machine(level).l1_bytes;
             }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);

@@ -1,8 +1,8 @@
-// A single row by weights in integers, in integers: the row's elements become whole numbers of 24 bits, blocks
-// of them with one factor each, in three signed digits of 8 bits; products of digits with the weights are
-// exact dot products of bytes, nine operations for a word of 4-bit weights where floats (quantised_row.cc)
-// take 24. What a sum lacks is what the row's elements were rounded by, at most 2^-23.4 of the block's
-// largest one each: less than sums of f32 may. Infinities and NaN give NaN.
+// A single row by weights in integers, in integers: the row's elements become whole numbers of 24 bits,
+// blocks of them with one factor each, in three signed digits of 8 bits; products of digits with the weights
+// are exact dot products of bytes, nine operations for a word of 4-bit weights where floats
+// (quantised_row.cc) take 24. What a sum lacks is what the row's elements were rounded by, at most 2^-23.4 of
+// the block's largest one each: less than sums of f32 may. Infinities and NaN give NaN.
 #include <cmath>
 
 #include "compiler/lower/contraction_builder.h"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kDigits = 3, kDigitBits = 8;
 constexpr double kLargest = 127 * (1 + 256 + 65536);  // what digits from -128 to 127 hold of either sign
-constexpr double kSmallestMaximum = 1e-30;            // below it elements have fewer digits
+constexpr int64_t kSmallestMaximum = 0x0d000000;      // bits of 2^-101: below it elements have fewer digits
 constexpr int kElements = 16;                         // that are brought into digits at once
 
 // A whole number from 0 to 255, which sums may begin with.
@@ -24,6 +24,20 @@ bool is_whole(const QuantisedPanels& q) {
 
 Expr splat(int64_t value, DType type, int lanes) {
   return kernel::broadcast(int_const(value, type), lanes);
+}
+
+// Which byte of so many elements of 24 bits in words of 32 stands where in row_digits_.
+std::vector<int> digit_order(int weight_bits) {
+  const int each = 32 / weight_bits, apart = each / 4;  // steps from one byte's to the next one's
+  std::vector<int> order;
+  for (int first = 0; first < kElements; first += each) {
+    for (int part = 0; part < apart; ++part) {
+      for (int digit = 0; digit < 4; ++digit) {
+        for (int i = 0; i < 4; ++i) order.push_back(4 * (first + part + i * apart) + digit);
+      }
+    }
+  }
+  return order;
 }
 
 }  // namespace
@@ -46,43 +60,48 @@ int64_t Builder::digit_block() const {
   return o_.quantised->block % 32 == 0 ? 32 : 16;
 }
 
+// row_digits_ has for each word of weights: for the steps whose integers one operation cuts out (even ones,
+// odd ones; all of 8 bits) four bytes of each digit, and four that nobody reads.
 Stmts Builder::prepare_digits() {
   const QuantisedPanels& q = *o_.quantised;
-  const int64_t length = k_dim_.value(), each = 32 / q.bits, block = digit_block(),
-                blocks = (length + block - 1) / block, padded = blocks * block;
-  const Buffer values = scratch("row_values", padded, DType::kF32);
-  row_digits_ = scratch("row_digits", kDigits * padded, DType::kI8);
+  const int64_t length = k_dim_.value(), block = digit_block(), blocks = (length + block - 1) / block,
+                padded = blocks * block;
+  row_digits_ = scratch("row_digits", 4 * padded, DType::kI8);
   row_factors_ = scratch("row_factors", blocks, DType::kF32);
-  row_sums_ = is_whole(q) ? scratch("row_sums", 2 * blocks, DType::kI32)
-                          : scratch("row_sums", blocks, DType::kF32);
+  row_sums_ =
+      is_whole(q) ? scratch("row_sums", 2 * blocks, DType::kI32) : scratch("row_sums", blocks, DType::kF32);
   LoopWriter w;
-  for (const Buffer& b : {values, row_digits_, row_factors_, row_sums_}) w.emit(kernel::alloc(b));
-  const Var kv = kernel::make_var("k");
-  const Expr element = kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                                    kernel::add(row_base(int_const(0)), var_expr(kv)));
-  for (Stmt& s : vector_loop(kernel::loop(kv, int_const(0), int_const(length), LoopKind::kSerial,
-                                          {kernel::store(values, var_expr(kv), element)}),
-                             s_.lanes))
-    w.emit(std::move(s));
-  for (int64_t k = length; k < padded; ++k) w.store(values, int_const(k), kernel::float_const(0.0));
-
-  // Even steps of a word before odd ones: weights of 4 bits are cut out in this order.
-  std::vector<int> order;
-  for (int64_t first = 0; first < kElements; first += each) {
-    for (int64_t i = 0; i < each; ++i)
-      order.push_back(static_cast<int>(first + (q.bits == 4 ? i % 4 * 2 + i / 4 : i)));
+  for (const Buffer& b : {row_digits_, row_factors_, row_sums_}) w.emit(kernel::alloc(b));
+  Buffer values = o_.gather_a ? a_block_ : o_.a_buffer;
+  Expr values_begin = row_base(int_const(0));
+  if (length != padded) {
+    const Buffer whole = scratch("row_values", padded, DType::kF32);
+    w.emit(kernel::alloc(whole));
+    const Var kv = kernel::make_var("k");
+    const Expr element = kernel::load(values, kernel::add(values_begin, var_expr(kv)));
+    for (Stmt& s : vector_loop(kernel::loop(kv, int_const(0), int_const(length), LoopKind::kSerial,
+                                            {kernel::store(whole, var_expr(kv), element)}),
+                               s_.lanes))
+      w.emit(std::move(s));
+    for (int64_t k = length; k < padded; ++k) w.store(whole, int_const(k), kernel::float_const(0.0));
+    values = whole;
+    values_begin = int_const(0);
   }
+  const auto i32 = [](int64_t v) { return int_const(v, DType::kI32); };
+  const auto all = [](int64_t v) { return splat(v, DType::kI32, kElements); };
+  const auto bits = [](const Expr& e) { return kernel::bitcast(e, {DType::kI32, e->type.lanes}); };
   w.loop("block", int_const(blocks), [&](const Expr& b) {
     const Expr first = w.let("first", kernel::mul(b, int_const(block)));
     std::vector<Expr> parts;
-    Expr largest;
+    Expr largest;  // as bits, among which NaN is the largest
     for (int64_t i = 0; i < block; i += kElements) {
-      parts.push_back(w.let("values", kernel::load(values, kernel::add(first, int_const(i)), kElements)));
-      const Expr size = kernel::op(ScalarOp::kAbs, {parts.back()});
+      const Expr at = kernel::add(values_begin, kernel::add(first, int_const(i)));
+      parts.push_back(w.let("values", kernel::load(values, at, kElements)));
+      const Expr size = kernel::op(ScalarOp::kAnd, {bits(parts.back()), all(0x7fffffff)});
       largest = largest ? kernel::max(largest, size) : size;
     }
-    largest = w.let("largest", kernel::max(kernel::reduce_lanes(ScalarOp::kMax, largest),
-                                           kernel::float_const(kSmallestMaximum)));
+    largest = kernel::max(kernel::reduce_lanes(ScalarOp::kMax, largest), i32(kSmallestMaximum));
+    largest = w.let("largest", kernel::bitcast(largest, {DType::kF32, 1}));
     const Expr inverse =
         w.let("inverse", kernel::op(ScalarOp::kDiv, {kernel::float_const(kLargest), largest}));
     w.store(row_factors_, b,
@@ -91,19 +110,16 @@ Stmts Builder::prepare_digits() {
     Expr sum;
     for (size_t p = 0; p < parts.size(); ++p) {
       const Expr scaled = kernel::mul(parts[p], kernel::broadcast(inverse, kElements));
-      Expr whole = w.let("whole", kernel::cast(kernel::op(ScalarOp::kRoundEven, {scaled}), DType::kI32));
+      const Expr whole =
+          w.let("whole", kernel::cast(kernel::op(ScalarOp::kRoundEven, {scaled}), DType::kI32));
       sum = sum ? kernel::add(sum, whole) : whole;
-      for (int d = 0; d < kDigits; ++d) {
-        const Expr up = splat(32 - kDigitBits, DType::kI32, kElements);
-        const Expr digit = w.let(
-            "digit", kernel::op(ScalarOp::kShr, {kernel::op(ScalarOp::kShl, {whole, up}), up}));
-        const Expr at = kernel::add(
-            first, int_const(d * padded + static_cast<int64_t>(p) * kElements));
-        w.store(row_digits_, at, kernel::shuffle(kernel::cast(digit, DType::kI8), nullptr, order));
-        if (d + 1 < kDigits)
-          whole = w.let("whole", kernel::op(ScalarOp::kShr, {kernel::sub(whole, digit),
-                                                             splat(kDigitBits, DType::kI32, kElements)}));
-      }
+      // With 128 added to each digit, and taken from each byte.
+      const Expr digits = kernel::op(ScalarOp::kXor, {kernel::add(whole, all(0x808080)), all(0x808080)});
+      const Expr bytes = w.let("bytes", kernel::bitcast(digits, {DType::kI8, 4 * kElements}));
+      w.store(
+          row_digits_,
+          kernel::add(kernel::mul(first, int_const(4)), int_const(static_cast<int64_t>(p) * 4 * kElements)),
+          kernel::shuffle(bytes, nullptr, digit_order(q.bits)));
     }
     const Expr total = w.let("total", kernel::reduce_lanes(ScalarOp::kAdd, sum));
     if (!is_whole(q)) {
@@ -112,7 +128,6 @@ Stmts Builder::prepare_digits() {
       return;
     }
     // What sums of the lowest and the highest digit begin with.
-    const auto i32 = [](int64_t v) { return int_const(v, DType::kI32); };
     const Expr zero = i32(-static_cast<int64_t>(q.zero)), at = kernel::mul(b, int_const(2));
     w.store(row_sums_, at, kernel::mul(kernel::op(ScalarOp::kAnd, {total, i32(0xffff)}), zero));
     w.store(row_sums_, kernel::add(at, int_const(1)),
@@ -138,8 +153,7 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
                               int vectors) const {
   const QuantisedPanels& q = *o_.quantised;
   const int lanes = s_.lanes;
-  const int64_t each = 32 / q.bits, words = digit_block() / each,
-                padded = (k_dim_.value() + digit_block() - 1) / digit_block() * digit_block();
+  const int64_t each = 32 / q.bits, words = digit_block() / each;
   const bool pairs = o_.byte_products == ByteProducts::kPairs;
   const Expr parameters = kernel::index_div(b, int_const(q.block / digit_block()));
   Stmts out;
@@ -169,17 +183,17 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
     for (int j = 0; j < vectors; ++j) {
       const Expr at = q.word_index(kernel::add(n, int_const(int64_t{j} * lanes)), word);
       if (q.from_memory && j * lanes % kPanelColumns == 0)
-        out.push_back(kernel::prefetch(
-            q.words, kernel::add(at, int_const(kQuantisedRowsAhead * kPanelColumns)), true));
+        out.push_back(
+            kernel::prefetch(q.words, kernel::add(at, int_const(kQuantisedRowsAhead * kPanelColumns)), true));
       weights.push_back(weight_bytes(named("q", kernel::load(q.words, at, lanes), out), out));
     }
     for (size_t part = 0; part < weights[0].size(); ++part) {
       for (int d = 0; d < kDigits; ++d) {
-        const Expr at = kernel::add(kernel::mul(word, int_const(each)),
-                                    int_const(d * padded + 4 * static_cast<int64_t>(part)));
+        const Expr at = kernel::add(kernel::mul(word, int_const(4 * each)),
+                                    int_const(16 * static_cast<int64_t>(part) + 4 * d));
         const Expr four = kernel::bitcast(kernel::load(row_digits_, at, 4), {DType::kI32, 1});
-        const Expr digits = named(
-            "digits", kernel::bitcast(kernel::broadcast(four, lanes), {DType::kI8, 4 * lanes}), out);
+        const Expr digits =
+            named("digits", kernel::bitcast(kernel::broadcast(four, lanes), {DType::kI8, 4 * lanes}), out);
         for (int j = 0; j < vectors; ++j) {
           const Expr& bytes = weights[static_cast<size_t>(j)][part];
           if (pairs) {
@@ -190,11 +204,11 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
           } else {
             Expr& sum = sums[static_cast<size_t>(j)][static_cast<size_t>(d)];
             const bool is_signed = o_.byte_products == ByteProducts::kDot4Signed;
-            sum = named("sum",
-                        kernel::intrinsic(is_signed ? kernel::Intrinsic::kDot4I8I8
-                                                    : kernel::Intrinsic::kDot4U8I8,
-                                          {sum, bytes, digits}, {DType::kI32, lanes}),
-                        out);
+            sum = named(
+                "sum",
+                kernel::intrinsic(is_signed ? kernel::Intrinsic::kDot4I8I8 : kernel::Intrinsic::kDot4U8I8,
+                                  {sum, bytes, digits}, {DType::kI32, lanes}),
+                out);
           }
         }
       }

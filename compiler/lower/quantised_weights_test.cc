@@ -7,8 +7,8 @@
 namespace tern::lower {
 namespace {
 
-const Target kTarget{Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4},
-                     {Level::kX86V3Vnni, Level::kX86V4Vnni}};
+const Target kTarget{
+    Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4}, {Level::kX86V3Vnni, Level::kX86V4Vnni}};
 
 // [n, blocks, block] of `type` as a model has them, [k, n] after all: its text up to %w.
 std::string weights(const char* type, int64_t k, int64_t n, int64_t block, bool zeros) {
@@ -73,8 +73,7 @@ TEST_CASE("weights in integers: types, blocks, rows, sizes that fill no word, no
   };
   for (const Case& c :
        {Case{"u4", 64, 16, 32, false}, Case{"u4", 71, 21, 16, true}, Case{"i4", 40, 5, 16, true},
-        Case{"u8", 37, 18, 16, true}, Case{"i8", 64, 33, 64, false},
-        Case{"u4", 32, 309, 32, false}}) {
+        Case{"u8", 37, 18, 16, true}, Case{"i8", 64, 33, 64, false}, Case{"u4", 32, 309, 32, false}}) {
     const std::string w = weights(c.type, c.k, c.n, c.block, c.zeros);
     for (const char* m : {"1", "3", "40"})
       check_lowering_for({product_text(w, m, c.k)}, kTarget, fmt::format("{} {} rows {}", c.type, c.k, m));

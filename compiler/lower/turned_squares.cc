@@ -13,6 +13,10 @@ using kernel::int_const;
 using kernel::Stmt;
 using kernel::Var;
 
+namespace {
+constexpr int64_t kLineBytes = 64;
+}  // namespace
+
 Expr interleaved_half(const Expr& a, const Expr& b, bool upper) {
   std::vector<int> lanes;
   const int width = a->type.lanes;
@@ -63,21 +67,22 @@ bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
   return whole && loads;
 }
 
+int64_t squares_of_line(DType type, int lanes) {
+  return std::max<int64_t>(kLineBytes * 8 / std::max(dtype_bits(type), 8) / lanes, 1);
+}
+
 namespace {
 
-constexpr int64_t kLineBytes = 64;
-
-// The `number`th square's share of what the block ahead loads.
+// The share of what the block ahead loads that belongs to the `number`th of so many parts.
 void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var& fast,
-                    const BlockAhead& block, const Expr& number, int lanes) {
+                    const BlockAhead& block, const Expr& number, int64_t parts) {
   kernel::visit(value, [&](const Expr& e) {
     if (e->kind != kernel::ExprKind::kLoad || e->buffer->scope != kernel::Scope::kGlobal ||
         !kernel::uses_var(e->args[0], slow.get()) || kernel::contains_load(e->args[0]))
       return;
     const int64_t line = kLineBytes * 8 / std::max(dtype_bits(e->buffer->type.dtype), 8);
     const int64_t run = (block.slow_side + line - 1) / line;  // in lines
-    const int64_t squares = std::max<int64_t>(block.slow_side / lanes * (block.fast_side / lanes), 1);
-    const int64_t share = (run * block.fast_side + squares - 1) / squares;
+    const int64_t share = (run * block.fast_side + parts - 1) / std::max<int64_t>(parts, 1);
     for (int64_t i = 0; i < share; ++i) {
       const Expr at = kernel::add(kernel::mul(number, int_const(share)), int_const(i));
       const Expr row = kernel::index_div(at, int_const(run)),
@@ -92,20 +97,31 @@ void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var
   });
 }
 
-// The square at (s, f).
-void square(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
-            const Expr& f, int lanes) {
-  std::vector<Expr> rows;
-  for (int i = 0; i < lanes; ++i) {
-    const Expr row = kernel::substitute(store.value, {{fast.get(), kernel::add(f, int_const(i))}});
-    const Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes), {{slow.get(), s}});
-    rows.push_back(w.let("row", along->type.lanes == lanes ? along : kernel::broadcast(along, lanes)));
+// Squares side by side from (s, f) on: so many along slow, so many along fast. What they read of a line is
+// read at once, and so is stored what makes a line.
+void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
+             const Expr& f, int lanes, int64_t along_slow, int64_t along_fast) {
+  std::vector<std::vector<Expr>> all;
+  for (int64_t c = 0; c < along_fast; ++c) {
+    for (int64_t d = 0; d < along_slow; ++d) {
+      std::vector<Expr> rows;
+      for (int i = 0; i < lanes; ++i) {
+        const Expr row =
+            kernel::substitute(store.value, {{fast.get(), kernel::add(f, int_const(c * lanes + i))}});
+        const Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes),
+                                              {{slow.get(), kernel::add(s, int_const(d * lanes))}});
+        rows.push_back(w.let("row", along->type.lanes == lanes ? along : kernel::broadcast(along, lanes)));
+      }
+      all.push_back(turned(w, std::move(rows)));
+    }
   }
-  rows = turned(w, std::move(rows));
-  for (int j = 0; j < lanes; ++j) {
-    const Expr at =
-        kernel::substitute(store.index, {{slow.get(), kernel::add(s, int_const(j))}, {fast.get(), f}});
-    w.store(store.buffer, at, rows[static_cast<size_t>(j)]);
+  for (int64_t j = 0; j < along_slow * lanes; ++j) {
+    for (int64_t c = 0; c < along_fast; ++c) {
+      const Expr at = kernel::substitute(store.index, {{slow.get(), kernel::add(s, int_const(j))},
+                                                       {fast.get(), kernel::add(f, int_const(c * lanes))}});
+      w.store(store.buffer, at,
+              all[static_cast<size_t>(c * along_slow + j / lanes)][static_cast<size_t>(j % lanes)]);
+    }
   }
 }
 
@@ -116,21 +132,47 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
                                  const std::optional<BlockAhead>& ahead) {
   LoopWriter w;
   const Expr width = int_const(lanes);
+  // Squares that are turned together along each axis: from memory whole lines are read at once and streamed
+  // as wholes, since parts that other stores come between go to memory alone.
+  const int64_t together =
+      ahead && ahead->whole_lines ? squares_of_line(store[0]->value->type.dtype, lanes) : 1;
   const Expr slow_whole = kernel::mul(kernel::index_div(slow_range.extent, width), width),
              fast_whole = kernel::mul(kernel::index_div(fast_range.extent, width), width);
   const auto part = [&](const AxisRange& range, const Expr& number) {
     return kernel::add(range.begin, kernel::mul(number, width));
   };
-  const Expr acrosses = kernel::index_div(fast_range.extent, width);
-  w.loop("down", kernel::index_div(slow_range.extent, width), [&](Expr down) {
+  const auto counted = [&](const Expr& extent, int64_t step) {
+    return kernel::index_div(extent, int_const(lanes * step));
+  };
+  const auto left = [&](const AxisRange& range) {
+    const Expr& e = range.extent;
+    return together > 1 && !(e->kind == kernel::ExprKind::kConst && e->i % (lanes * together) < lanes);
+  };
+  const auto band = [&](const Expr& s0, int64_t tall, const Expr& number) {
+    const Expr acrosses = counted(fast_range.extent, together);
     w.loop("across", acrosses, [&](Expr across) {
       if (ahead)
         prefetch_share(w, store[0]->value, slow, fast, *ahead,
-                       kernel::add(kernel::mul(down, acrosses), across), lanes);
-      square(w, *store[0], slow, w.let("s0", part(slow_range, down)), fast,
-             w.let("f0", part(fast_range, across)), lanes);
+                       kernel::add(kernel::mul(number, acrosses), across),
+                       ahead->slow_side / (lanes * together) * (ahead->fast_side / (lanes * together)));
+      squares(w, *store[0], slow, s0, fast,
+              w.let("f0", part(fast_range, kernel::mul(across, int_const(together)))), lanes, tall, together);
     });
+    if (!left(fast_range)) return;
+    const Expr done = kernel::mul(acrosses, int_const(together));
+    w.loop_from("single", done, kernel::sub(counted(fast_range.extent, 1), done), [&](Expr single) {
+      squares(w, *store[0], slow, s0, fast, w.let("f0", part(fast_range, single)), lanes, tall, 1);
+    });
+  };
+  const Expr downs = counted(slow_range.extent, together);
+  w.loop("down", downs, [&](Expr down) {
+    band(w.let("s0", part(slow_range, kernel::mul(down, int_const(together)))), together, down);
   });
+  if (left(slow_range)) {
+    const Expr done = kernel::mul(downs, int_const(together));
+    w.loop_from("lone", done, kernel::sub(counted(slow_range.extent, 1), done),
+                [&](Expr lone) { band(w.let("s0", part(slow_range, lone)), 1, downs); });
+  }
   const auto rest = [&](const Expr& slow_begin, const Expr& slow_extent, const Expr& fast_begin,
                         const Expr& fast_extent) {
     if (kernel::is_int(slow_extent, 0) || kernel::is_int(fast_extent, 0)) return;

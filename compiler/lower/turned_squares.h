@@ -26,8 +26,12 @@ bool turns(const std::vector<kernel::Stmt>& store, const kernel::Var& slow, cons
 struct BlockAhead {
   kernel::Expr slow, fast;
   int64_t slow_side = 0, fast_side = 0;
-  bool near = false;  // into L1
+  bool near = false;         // into L1
+  bool whole_lines = false;  // rows along fast are whole cache lines
 };
+
+// Squares of so many lanes whose rows make a cache line, at least 1.
+int64_t squares_of_line(DType type, int lanes);
 
 // The stores of such a kind of all elements of the two ranges; the ends that are no squares one row at a
 // time.
