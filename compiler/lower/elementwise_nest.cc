@@ -295,8 +295,8 @@ class ElementwiseNest {
               ahead = block_ahead(blocks, dispatch.expr(inner_blocks), slow_side, fast_side);
               const Dim& row = axes_.back().extent;
               const int64_t line = lanes * squares_of_line(out_->type.dtype, lanes);
-              ahead->whole_lines = row.is_const() && row.value() % line == 0;
               ahead->near = whole_rows && 2 * slow_side * fast_side * 4 <= machine(level).l1_bytes;
+              ahead->whole_lines = !ahead->near && row.is_const() && row.value() % line == 0;
             }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);
           }
