@@ -13,9 +13,10 @@ namespace tern::lower::contraction {
 namespace {
 
 constexpr int kDigits = 3, kDigitBits = 8;
-constexpr double kLargest = 127 * (1 + 256 + 65536);  // what digits from -128 to 127 hold of either sign
-constexpr int64_t kSmallestMaximum = 0x0d000000;      // bits of 2^-101: below it elements have fewer digits
-constexpr int kElements = 16;                         // that are brought into digits at once
+// What digits from -128 to 127 hold of either sign, less 1, by which what is scaled may round up.
+constexpr double kLargest = 127 * (1 + 256 + 65536) - 1;
+constexpr int64_t kSmallestMaximum = 0x0d000000;  // bits of 2^-101: below it elements have fewer digits
+constexpr int kElements = 16;                     // that are brought into digits at once
 
 // A whole number from 0 to 255, which sums may begin with.
 bool is_whole(const QuantisedPanels& q) {

@@ -2,6 +2,8 @@
 // says.
 #include "compiler/lower/quantised_weights.h"
 
+#include <cmath>
+
 #include "compiler/lower/lower_test_util.h"
 
 namespace tern::lower {
@@ -82,6 +84,19 @@ TEST_CASE("weights in integers: types, blocks, rows, sizes that fill no word, no
     const int64_t panels = (c.n + 15) / 16, bits = c.type[1] - '0', each = 32 / bits;
     CHECK(word_bytes(product_text(w, "3", c.k)) == panels * 16 * ((c.k + each - 1) / each) * 4);
   }
+}
+
+TEST_CASE("weights in integers: a row whose largest elements, scaled, round up") {
+  std::string factors;
+  for (int i = 0; i < 2048; ++i) factors += fmt::format("{}{:.9f}", i == 0 ? "" : ", ", std::sqrt(2.0 + i));
+  const std::string text = fmt::format(R"(
+  input %x: f32[1,2048] as "x"
+  %roots = constant f32[1,2048] {{{}}}
+  %xf = mul(%x, %roots){}
+  %y = dot(%xf, %w)
+  output %y as "y")",
+                                       factors, weights("u4", 2048, 16, 32, false));
+  check_lowering_for({text}, kTarget, "a long row");
 }
 
 TEST_CASE("weights in integers of a depth that takes several blocks") {
