@@ -304,6 +304,8 @@ std::string GlslExpr::float_op(const Expr& e, std::string_view scalar, const Tex
     case ScalarOp::kSub:
     case ScalarOp::kMul:
     case ScalarOp::kDiv:
+      if (e->op == ScalarOp::kDiv && scalar == "float" && exact_quotients_)
+        return call("quotient", scalar, lanes, a);
       return fmt::format("({} {} {})", a[0], kernel::infix_text(e->op), a[1]);
     case ScalarOp::kNeg:
       return fmt::format("(-{})", a[0]);

@@ -15,9 +15,14 @@ namespace tern::render {
 
 class GlslExpr {
  public:
+  // `exact_quotients`: f32 divisions are rounded as IEEE 754 says, at the price of a remainder.
   GlslExpr(GlslHelpers& helpers, GlslMemory& memory, const kernel::NarrowIndices& narrow,
-           std::function<std::string(const kernel::Var&)> name)
-      : helpers_(helpers), memory_(memory), narrow_(narrow), name_(std::move(name)) {}
+           bool exact_quotients, std::function<std::string(const kernel::Var&)> name)
+      : helpers_(helpers),
+        memory_(memory),
+        narrow_(narrow),
+        exact_quotients_(exact_quotients),
+        name_(std::move(name)) {}
 
   // In the type that carries e's values.
   std::string text(const kernel::Expr& e);
@@ -67,6 +72,7 @@ class GlslExpr {
   GlslHelpers& helpers_;
   GlslMemory& memory_;
   const kernel::NarrowIndices& narrow_;
+  const bool exact_quotients_;
   std::unordered_map<const kernel::VarNode*, int64_t> multiples_;  // lets: a power of two that divides them
   std::function<std::string(const kernel::Var&)> name_;
   std::string problem_;

@@ -10,6 +10,11 @@ std::span<const GlslRow> glsl_float_rows() {
       {"encode_" name "_overflow", "", "uint", "float x",                                                   \
        "return encode_small(x, " row ", " negative_zero ", false);"}
   static constexpr GlslRow kRows[] = {
+      // The quotient as IEEE 754 rounds it: a device's own may be 2.5 units off (Vulkan, "Precision of
+      // operations"), which its remainder corrects.
+      {"quotient", "float", "float", "float a, float b",
+       "precise float q = a / b, rest = fma(-q, b, a);\n"
+       "  return abs(rest) > 0.0 && abs(rest) < 3.4e38 ? q + rest / b : q;"},
       {"pow2", "", "float", "int n", "return intBitsToFloat((n + 127) << 23);"},
       {"decode_f16", "", "float", "uint x",
        "uint m = x & 0x7fffu;\n  float v = m >= 0x7c00u ? uintBitsToFloat(0x7f800000u | (m & 0x3ffu) << 13) "

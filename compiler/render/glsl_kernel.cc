@@ -10,12 +10,31 @@ namespace tern::render {
 using kernel::Buffer;
 using kernel::Expr;
 using kernel::Kernel;
+using kernel::ScalarOp;
 using kernel::Scope;
 using kernel::Stmt;
 using kernel::StmtKind;
 using kernel::Var;
 
 namespace {
+
+// Whether the kernel makes whole numbers of floats: a quotient one unit off may then be a whole step off
+// (quantised values, positions of Resize).
+bool rounds_to_whole(const Kernel& kernel) {
+  bool found = false;
+  kernel::visit(kernel.body, [&](const Stmt& s) {
+    kernel::visit_exprs(s, [&](const Expr& root) {
+      kernel::visit(root, [&](const Expr& e) {
+        if (e->kind == kernel::ExprKind::kCast)
+          found |= is_float(e->args[0]->type.dtype) && is_int(e->type.dtype);
+        if (e->kind == kernel::ExprKind::kOp)
+          found |= e->op == ScalarOp::kFloor || e->op == ScalarOp::kCeil || e->op == ScalarOp::kTrunc ||
+                   e->op == ScalarOp::kRoundEven;
+      });
+    });
+  });
+  return found;
+}
 
 class GlslPrinter {
  public:
@@ -25,7 +44,8 @@ class GlslPrinter {
         tiles_(kernel),
         helpers_(target),
         memory_(helpers_),
-        expr_(helpers_, memory_, narrow_, [this](const Var& v) { return name_of(v.get(), v->name); }) {}
+        expr_(helpers_, memory_, narrow_, rounds_to_whole(kernel),
+              [this](const Var& v) { return name_of(v.get(), v->name); }) {}
   Result<GlslKernel> run();
 
  private:

@@ -60,6 +60,27 @@ void main() {
   CHECK(kernel.text.find("shared uint workgroup_pool[64];") != std::string::npos);
 }
 
+TEST_CASE("glsl: quotients that are rounded to whole numbers are exact") {
+  const auto text = [](std::string_view value) {
+    return rendered(fmt::format(R"(kernel divide {{
+  bind x: f32 read
+  bind y: u8 write
+  bind z: f32 write
+  threads t < 64
+  let v: f32x4 = x[(t * 4); 4]
+  z[(t * 4)] = (v / x[0; 4])
+  y[t] = {}
+}}
+)",
+                                value))
+        .text;
+  };
+  const std::string rounded = text("cast.u8(round_even((x[t] / x[1])))");
+  CHECK(rounded.find("st_v_y(v_t, min(to_uint_float(roundEven(quotient_float(") != std::string::npos);
+  CHECK(rounded.find("vec4 quotient_float(vec4 a, vec4 b)") != std::string::npos);
+  CHECK(text("cast.u8(t)").find("quotient_float") == std::string::npos);
+}
+
 TEST_CASE("glsl: 16-bit storage: elements of their own, words as they are, matrices") {
   const render::GlslKernel kernel = rendered(R"(kernel tile {
   bind x: f16 read

@@ -102,8 +102,8 @@ static inline $V $F($V x, $V n) {
 #endif
 }
 )c"},
-      // These stand behind products' loops: constants come from memory, behind a pointer that clang knows nothing of.
-      // It moved them in front of the loops, into registers that the sums needed.
+      // These stand behind products' loops: constants come from memory, behind a pointer that clang knows
+      // nothing of. It moved them in front of the loops, into registers that the sums needed.
       {"logistic_divisor.f32",
        R"c(static inline $V $F($V x) {
 #if !defined(__AVX512F__) && defined(__AVX2__) && $N % 8 == 0
