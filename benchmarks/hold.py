@@ -4,7 +4,8 @@
     hold.py ENVIRONMENT FOLDER PACKAGE...   makes FOLDER: ENVIRONMENT's files, but libraries of those packages that ask what the
                                             processor can do are copies that ask hold_cpuid.c
 
-Each `cpuid` instruction of those becomes `ud2`, two bytes as well, which hold_cpuid.c (FOLDER/hold.so, preloaded) answers. What a
+Each `cpuid` instruction of those becomes `ud0`, two bytes as well, which hold_cpuid.c (FOLDER/hold.so, preloaded) answers; compilers'
+own traps are `ud2`. A package of which no library asks is an error: its name is not what it was, and nothing would be held. What a
 library asks otherwise (few do), or asks in code that it makes at run time, is not held.
 """
 
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-CPUID, UD2 = b"\x0f\xa2", b"\x0f\x0b"
+CPUID, UD0 = b"\x0f\xa2", b"\x0f\xff"
 LARGEST = 100 << 20  # what is larger compiles or trains: nobody's kernels here
 
 
@@ -41,34 +42,43 @@ def held(library):
     for place in places:
         if code[place : place + 2] != CPUID:
             raise SystemExit(f"{library}: no cpuid at {place:#x}")
-        code[place : place + 2] = UD2
+        code[place : place + 2] = UD0
     return code if places else None
 
 
 def link(source, target, packages):
-    """Links target to source, but for folders on the way to libraries of those packages."""
+    """Links target to source, but for folders on the way to libraries of those packages; the copies."""
     target.mkdir(parents=True, exist_ok=True)
+    copies = []
     for file in source.iterdir():
         copy = target / file.name
         if file.is_symlink() and file.resolve() == (source / "lib").resolve() and file.name != "lib":
             copy.symlink_to("lib")
         elif file.is_dir() and (file.name in ("bin", "lib", "site-packages") or file.name.startswith("python") or "*" in packages):
-            link(file, copy, packages)
+            copies += link(file, copy, packages)
         elif file.is_dir() and any(file.name.startswith(p) for p in packages):
-            link(file, copy, ["*"])
+            copies += link(file, copy, ["*"])
         else:
             wanted = ".so" in file.name and ("*" in packages or any(file.name.startswith(p) for p in packages))
             code = held(file) if wanted else None
             if code:
                 copy.write_bytes(code)
+                copies.append(copy)
             else:
                 copy.symlink_to(file)
+    return copies
 
 
 def main():
     source, target, *packages = sys.argv[1:]
     shutil.rmtree(target, ignore_errors=True)
-    link(Path(source).absolute(), Path(target).absolute(), packages)
+    missing = [tool for tool in ("cc", "objdump", "readelf") if not shutil.which(tool)]
+    if missing:
+        raise SystemExit(f"hold.py needs {' and '.join(missing)}, which this machine lacks.")
+    copies = link(Path(source).absolute(), Path(target).absolute(), packages)
+    for package in packages:
+        if not any(part.startswith(package) for copy in copies for part in copy.relative_to(Path(target).absolute()).parts):
+            raise SystemExit(f"No library of {package} in {source} asks for the processor's features by cpuid, so it cannot be held.")
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", HERE / "hold_cpuid.c", "-o", Path(target) / "hold.so"], check=True)
 
 

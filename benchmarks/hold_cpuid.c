@@ -1,4 +1,4 @@
-// Preloaded into a peer that hold.py prepared: its `cpuid` instructions are `ud2`, and this answers them as the
+// Preloaded into a peer that hold.py prepared: its `cpuid` instructions are `ud0`, and this answers them as the
 // processor does, without what comes after AVX2 (x86-64-v3). So a library takes the kernels that it has for such processors.
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -14,7 +14,7 @@ static void answer(int number, siginfo_t* info, void* context) {
   greg_t* registers = ((ucontext_t*)context)->uc_mcontext.gregs;
   const uint8_t* code = (const uint8_t*)registers[REG_RIP];
   (void)info;
-  if (code[0] != 0x0f || code[1] != 0x0b) {
+  if (code[0] != 0x0f || code[1] != 0xff) {
     signal(number, SIG_DFL);
     return;
   }

@@ -54,9 +54,11 @@ def held_environment(peer, level):
     if HELD.get(level, {}).get(peer) != {}:
         return folder, HELD.get(level, {}).get(peer, {})
     target = folder.with_name(f"{folder.name}-{level}")
-    if not (target / "hold.so").exists():
+    made = target / "hold.so"  # the last that hold.py makes
+    sources = [HERE / "hold.py", HERE / "hold_cpuid.c", *folder.glob("lib/python*/site-packages")]
+    if not made.exists() or made.stat().st_mtime < max(s.stat().st_mtime for s in sources):
         subprocess.run([HERE / "hold.py", folder, target, *LIBRARIES[part(peer)]], check=True)
-    return target, {"LD_PRELOAD": str(target / "hold.so")}
+    return target, {"LD_PRELOAD": str(made)}
 
 
 class Process:
