@@ -91,12 +91,17 @@ Status parse_dim(const std::string& option, onnx::ImportOptions& import) {
     }
   }
   const size_t colons = static_cast<size_t>(std::count(option.begin(), option.end(), ':'));
-  if (values.empty() || values.size() > 3 || colons != values.size() - 1 ||
-      (values.size() > 1 && values[0] > values[1]))
+  if (values.empty() || values.size() > 3 || colons != values.size() - 1)
     return error(
         "--dim takes SYMBOL=8, SYMBOL=1:512 (from, to) or SYMBOL=1:512:128 (usually); '{}' is not of that "
         "form.",
         option);
+  if (values.size() > 1 && values[0] > values[1])
+    return error("In --dim '{}' the least value ({}) is above the greatest ({}).", option, values[0],
+                 values[1]);
+  if (values.size() == 3 && (values[2] < values[0] || values[2] > values[1]))
+    return error("In --dim '{}' the usual value ({}) is not between {} and {}.", option, values[2], values[0],
+                 values[1]);
   const std::string name = option.substr(0, equals);
   if (values.size() == 1) {
     import.symbol_values[name] = values[0];

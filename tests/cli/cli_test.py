@@ -114,7 +114,17 @@ def test_what_a_new_user_tries(folder):
     assert code == 0, text
     code, text = invoke(tools.TERNC, "--dim", "N=3", model, "-o", Path(folder) / "n.tern")
     assert code == 1 and "--dim names the symbol 'N', which no input has; all their dimensions are fixed." in text, text
+    symbolic = Path(folder) / "symbolic.tern"
+    for dim, said in (("N=1:10:20", "the usual value (20) is not between 1 and 10."), ("N=5:1", "the least value (5) is above the greatest (1).")):
+        code, text = invoke(tools.TERNC, small(folder, batch="N"), "--dim", dim, "-o", symbolic)
+        assert code == 2 and said in text and not symbolic.exists(), text
+    code, text = invoke(tools.TERNC, small(folder, batch="N"), "-o", symbolic)
+    assert code == 0, text
     for words, expected, said in (
+        (["run", symbolic, "--shape", f"N={1 << 40}"], 1, f"There is no memory for the {(3 * 16 * 16 * 4) << 40} bytes of input 'x'."),
+        (["run", symbolic, "--shape", f"N={1 << 62}"], 1, "would have more than"),
+        (["bench", module, "--seconds", "nan"], 2, "'nan' is no number between 0 and 1e+06."),
+        (["bench", module, "--peak-gbs", "-4"], 2, "'-4' is no number between 0.001 and 1e+09."),
         (["run", module, "--driver", "cud"], 2, "--driver is cpu, cuda, vulkan, null or auto, not 'cud'."),
         (["run", Path(folder) / "absent.tern"], 4, "No such file"),
         (["run", model], 3, "is no tern module: `ternc "),

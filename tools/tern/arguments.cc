@@ -65,12 +65,13 @@ uint32_t small_float(double value, int exponent_bits, int mantissa_bits, int bia
 }
 
 template <typename T>
-void put(std::vector<uint8_t>& data, size_t index, T value) {
-  std::memcpy(data.data() + index * sizeof(T), &value, sizeof(T));
+void put(uint8_t* data, size_t index, T value) {
+  std::memcpy(data + index * sizeof(T), &value, sizeof(T));
 }
 
 // Floats uniform in [0, 1), integers 0 or 1 (indices must be in range whatever they index), bools either.
-void fill_random(std::vector<uint8_t>& data, uint32_t dtype, size_t count, Random& random) {
+// `data` is zeros.
+void fill_random(uint8_t* data, uint32_t dtype, size_t count, Random& random) {
   for (size_t i = 0; i < count; ++i) {
     const double value = random.unit();
     const uint64_t bit = value >= 0.5;
@@ -202,18 +203,21 @@ void Arguments::read_file(const std::string& option) {
   out.dtype = tensor.dtype;
   out.rank = static_cast<uint32_t>(tensor.shape.size());
   std::copy(tensor.shape.begin(), tensor.shape.end(), out.dims);
-  hold(index, tensor.data);
+  uint8_t* memory = hold(index, tensor.data.size());
+  if (!tensor.data.empty()) std::memcpy(memory, tensor.data.data(), tensor.data.size());
 }
 
-void Arguments::hold(uint32_t input, const std::vector<uint8_t>& data) {
+uint8_t* Arguments::hold(uint32_t input, size_t bytes) {
   constexpr size_t kLine = 64, kLargePage = 2 << 20;
-  const size_t unit = data.size() >= 2 * kLargePage ? kLargePage : kLine;
-  void* memory = std::aligned_alloc(unit, std::max<size_t>((data.size() + unit - 1) / unit, 1) * unit);
-  if (!memory) fail(kFailed, "There is no room for an input of " + std::to_string(data.size()) + " bytes.");
+  const size_t unit = bytes >= 2 * kLargePage ? kLargePage : kLine;
+  void* memory = std::aligned_alloc(unit, std::max<size_t>((bytes + unit - 1) / unit, 1) * unit);
+  if (!memory)
+    fail(kFailed, "There is no memory for the " + std::to_string(bytes) + " bytes of input '" +
+                      std::string(info(input).name) + "'.");
   data_[input].reset(memory);
-  if (!data.empty()) std::memcpy(memory, data.data(), data.size());
   inputs_[input].data = memory;
-  inputs_[input].size = data.size();
+  inputs_[input].size = bytes;
+  return static_cast<uint8_t*>(memory);
 }
 
 // Takes the values of symbols from a shape; what does not fit the signature, libtern says.
@@ -259,12 +263,15 @@ void Arguments::make_random(uint32_t input, uint64_t seed) {
     std::copy(given->second.begin(), given->second.end(), out.dims);
   for (uint32_t axis = 0; axis < out.rank; ++axis) {
     if (__builtin_mul_overflow(count, out.dims[axis], &count) || count > INT64_MAX / 16)
-      fail(kFailed, "Input '" + std::string(expected.name) + "' would be too large.");
+      fail(kFailed, "Input '" + std::string(expected.name) + "' would have more than " +
+                        std::to_string(INT64_MAX / 16) + " elements (" + shape_text(out.dims, out.rank) +
+                        ").");
   }
-  std::vector<uint8_t> data((static_cast<size_t>(count) * tern_dtype_bits(out.dtype) + 7) / 8);
+  const size_t bytes = (static_cast<size_t>(count) * tern_dtype_bits(out.dtype) + 7) / 8;
+  uint8_t* data = hold(input, bytes);
+  std::memset(data, 0, bytes);
   Random random(seed);
   fill_random(data, out.dtype, static_cast<size_t>(count), random);
-  hold(input, data);
   notes_.push_back("input " + std::string(expected.name) + " " + tern_dtype_name(out.dtype) + "[" +
                    shape_text(out.dims, out.rank) + "] is random (seed " + std::to_string(seed) + ")");
 }

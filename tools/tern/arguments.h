@@ -48,7 +48,7 @@ class Arguments {
   void bind_dims(uint32_t input, const std::vector<int64_t>& dims, const std::string& what);
   void choose_dims();
   void make_random(uint32_t input, uint64_t seed);
-  void hold(uint32_t input, const std::vector<uint8_t>& data);
+  uint8_t* hold(uint32_t input, size_t bytes);
 };
 
 }  // namespace tern::cli

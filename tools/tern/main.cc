@@ -3,12 +3,28 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
+#include <new>
 
 #include "tools/tern/commands.h"
 
 namespace {
 
 using namespace tern::cli;
+
+// CLI::Range lets NaN pass.
+CLI::Validator number_between(double least, double most) {
+  const auto check = [least, most](const std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    if (end != text.c_str() && *end == 0 && value >= least && value <= most) return std::string();
+    char problem[160];
+    std::snprintf(problem, sizeof problem, "'%.60s' is no number between %g and %g.", text.c_str(), least,
+                  most);
+    return std::string(problem);
+  };
+  return {check, "NUMBER"};
+}
 
 void add_device_options(CLI::App* command, DeviceOptions& device) {
   command
@@ -74,7 +90,9 @@ int tern::cli::command_line(int argc, char** argv) {
   add_device_options(bench_app, bench.device);
   bench_app->add_option("--runs", bench.runs, "Number of steady runs; default: as many as fit in --seconds")
       ->check(CLI::Range(1, 1 << 30));
-  bench_app->add_option("--seconds", bench.seconds, "Time for steady runs")->capture_default_str();
+  bench_app->add_option("--seconds", bench.seconds, "Time for steady runs")
+      ->check(number_between(0, 1e6))
+      ->capture_default_str();
   bench_app->add_flag("--json", bench.json,
                       "JSON: median_ms, min_ms, p90_ms, load_ms, first_ms, peak_rss_mb and more");
   bench_app->add_flag("--dispatches", bench.dispatches,
@@ -82,11 +100,11 @@ int tern::cli::command_line(int argc, char** argv) {
   bench_app
       ->add_option("--peak-gflops", bench.peak_gflops,
                    "With --dispatches: the device's most f32 GFLOP/s; default: measured on CPUs")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1e-3, 1e9));
   bench_app
       ->add_option("--peak-gbs", bench.peak_gbs,
                    "With --dispatches: the device's most GB/s from memory; default: measured on CPUs")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1e-3, 1e9));
 
   InspectOptions inspect;
   CLI::App* inspect_app =
@@ -119,6 +137,8 @@ int tern::cli::command_line(int argc, char** argv) {
     if (devices_app->parsed()) return devices_command(devices_json);
   } catch (const Failure& failure) {
     return report(failure);
+  } catch (const std::bad_alloc&) {
+    return report({kFailed, "The machine has not enough memory for this."});
   }
   return kUsage;
 }
