@@ -144,34 +144,10 @@ struct Columns {
   std::vector<int64_t> strides, dilations, pads;
 };
 
-// Blocks [N * C, taps, counts..] added up where they lie: a transposed convolution by weights that are 1 at
-// one tap each.
-Value* fold_by_convolution(Emit& b, const Columns& c, Value* blocks, int64_t taps) {
-  const size_t spatial = c.block.size();
-  std::vector<int64_t> reach, weight_shape = {1, taps};
-  std::vector<Dim> low(spatial + 2, Dim(0)), high = low;
-  for (size_t i = 0; i < spatial; ++i) {
-    reach.push_back((c.block[i].value() - 1) * c.dilations[i]);
-    weight_shape.push_back(c.block[i].value());
-    const Dim full = (c.counts[i] - Dim(1)) * Dim(c.strides[i]) + Dim(1 + reach[i]);
-    low[i + 2] = Dim(-c.pads[i]);
-    high[i + 2] = c.image[i] + Dim(c.pads[i]) - full;
-  }
-  auto ones = TensorData::make(DType::kF32, weight_shape);
-  for (int64_t t = 0; t < taps; ++t)  // convolutions meet their windows the other way round
-    for (int64_t p = 0; p < taps; ++p) ones->set_float(t * taps + p, p == taps - 1 - t ? 1 : 0);
-  Value* sums = b.emit(OpKind::kConv, {blocks, b.cast(b.constant(ones), blocks->type.dtype)},
-                       {{"strides", std::vector<int64_t>(spatial, 1)},
-                        {"low", reach},
-                        {"high", reach},
-                        {"dilations", c.dilations},
-                        {"lhs_dilations", c.strides},
-                        {"groups", int64_t{1}}});
-  return b.pad(sums, low, high, b.like(sums, 0));
-}
-
-// The same where the block is known at run time only: each element is added at its place in the padded image.
-Value* fold_by_scatter(Emit& b, const Columns& c, Value* blocks) {
+// Blocks [N * C, taps, counts..] added up where they lie: each element at its place in the padded image. (A
+// transposed convolution by weights of 0 and 1 would multiply infinities by 0, and its weights are taps *
+// taps.)
+Value* fold_blocks(Emit& b, const Columns& c, Value* blocks) {
   const size_t spatial = c.block.size();
   Shape grid = c.block, padded = {blocks->type.shape[0]};
   grid.insert(grid.end(), c.counts.begin(), c.counts.end());
@@ -218,9 +194,7 @@ void import_col2im(Op& op) {
     result.push_back(c.image[i]);
   }
   Value* parts = b.reshape(x, blocks);
-  const bool few = taps.is_const() && taps.value() >= 1 && taps.value() <= (1 << 12);
-  op.output(0, b.reshape(few ? fold_by_convolution(b, c, parts, taps.value()) : fold_by_scatter(b, c, parts),
-                         result));
+  op.output(0, b.reshape(fold_blocks(b, c, parts), result));
 }
 
 constexpr OpRow kRows[] = {

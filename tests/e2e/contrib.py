@@ -182,6 +182,8 @@ case("Unique", [Given(np.array([2, 1, 1, 3, 4, 3], F32))], [F32, I64, I64])
 COLUMNS = Given(f(2, 3 * 6, 16), f(1, 3 * 6, 16), d0="B")
 case("Col2Im", [COLUMNS, np.array([6, 5], I64), np.array([3, 2], I64)], tag="dilated", domain="", dilations=[2, 1], pads=[1, 0, 1, 0])
 case("Col2Im", [Given(f(2, 3 * 6, 12)), np.array([8, 6], I64), np.array([3, 2], I64)], tag="strides", domain="", strides=[2, 2], pads=[1, 0, 1, 1])
+INFINITE = np.where(np.arange(8 * 9).reshape(1, 8, 9) % 29 == 3, np.inf, 1).astype(F32)
+case("Col2Im", [Given(INFINITE), np.array([4, 4], I64), np.array([2, 2], I64)], tag="infinite", domain="")
 OFFSET = Given(f(2, 2 * 2 * 9, 4, 5, scale=2), f(1, 2 * 2 * 9, 4, 5, scale=2), d0="B")
 DEFORMED = [Given(f(2, 4, 9, 7), f(1, 4, 9, 7), d0="B"), f(6, 2, 3, 3), OFFSET]
 DEFORM = dict(domain="", group=2, offset_group=2, strides=[2, 1], pads=[1, 0, 0, 0], kernel_shape=[3, 3])
