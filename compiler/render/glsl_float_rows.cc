@@ -11,10 +11,14 @@ std::span<const GlslRow> glsl_float_rows() {
        "return encode_small(x, " row ", " negative_zero ", false);"}
   static constexpr GlslRow kRows[] = {
       // The quotient as IEEE 754 rounds it: a device's own may be 2.5 units off (Vulkan, "Precision of
-      // operations"), which its remainder corrects.
+      // operations"), which its remainder corrects. The remainder is made of halves of 12 bits (Dekker): fma
+      // may round twice, and does on NVIDIA's driver 580.
       {"quotient", "float", "float", "float a, float b",
-       "precise float q = a / b, rest = fma(-q, b, a);\n"
-       "  return abs(rest) > 0.0 && abs(rest) < 3.4e38 ? q + rest / b : q;"},
+       "precise float q = a / b, p = q * b, qc = 4097.0 * q, qh = qc - (qc - q), ql = q - qh;\n"
+       "  precise float bc = 4097.0 * b, bh = bc - (bc - b), bl = b - bh;\n"
+       "  precise float rest = (a - p) - (((qh * bh - p) + qh * bl + ql * bh) + ql * bl), better = q + rest "
+       "/ b;\n"
+       "  return abs(rest) > 0.0 && abs(rest) < 3.4e38 ? better : q;"},
       {"pow2", "", "float", "int n", "return intBitsToFloat((n + 127) << 23);"},
       {"decode_f16", "", "float", "uint x",
        "uint m = x & 0x7fffu;\n  float v = m >= 0x7c00u ? uintBitsToFloat(0x7f800000u | (m & 0x3ffu) << 13) "
