@@ -13,9 +13,7 @@ void import_relu(Op& op) {
 }
 
 void import_leaky_relu(Op& op) {
-  Value* x = op.tensor(0);
-  Value* slope = op.b.mul(x, op.f("alpha", 0.01));
-  op.output(0, op.b.select(op.b.compare(ScalarOp::kLt, x, 0.0), slope, x));
+  op.output(0, leaky_relu(op.b, op.tensor(0), op.f("alpha", 0.01)));
 }
 
 void import_prelu(Op& op) {
@@ -25,9 +23,7 @@ void import_prelu(Op& op) {
 }
 
 void import_elu(Op& op) {
-  Value* x = op.tensor(0);
-  Value* low = op.b.mul(op.b.unary(ScalarOp::kExpm1, x), op.f("alpha", 1.0));
-  op.output(0, op.b.select(op.b.compare(ScalarOp::kLt, x, 0.0), low, x));
+  op.output(0, elu(op.b, op.tensor(0), op.f("alpha", 1.0)));
 }
 
 void import_selu(Op& op) {
@@ -62,14 +58,11 @@ void import_softplus(Op& op) {
 }
 
 void import_softsign(Op& op) {
-  Value* x = op.tensor(0);
-  op.output(0, op.b.div(x, op.b.add(op.b.unary(ScalarOp::kAbs, x), 1.0)));
+  op.output(0, softsign(op.b, op.tensor(0)));
 }
 
 void import_thresholded_relu(Op& op) {
-  Value* x = op.tensor(0);
-  Value* above = op.b.compare(ScalarOp::kGt, x, op.f("alpha", 1.0));
-  op.output(0, op.b.select(above, x, op.b.like(x, 0)));
+  op.output(0, thresholded_relu(op.b, op.tensor(0), op.f("alpha", 1.0)));
 }
 
 void import_gelu(Op& op) {

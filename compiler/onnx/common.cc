@@ -23,6 +23,24 @@ Value* softplus(Emit& b, Value* x) {
   return b.add(b.max(x, b.like(x, 0)), b.unary(ScalarOp::kLog1p, power));
 }
 
+Value* softsign(Emit& b, Value* x) {
+  return b.div(x, b.add(b.unary(ScalarOp::kAbs, x), 1.0));
+}
+
+Value* leaky_relu(Emit& b, Value* x, double alpha) {
+  Value* slope = b.mul(x, alpha);
+  return b.select(b.compare(ScalarOp::kLt, x, 0.0), slope, x);
+}
+
+Value* elu(Emit& b, Value* x, double alpha) {
+  Value* low = b.mul(b.unary(ScalarOp::kExpm1, x), alpha);
+  return b.select(b.compare(ScalarOp::kLt, x, 0.0), low, x);
+}
+
+Value* thresholded_relu(Emit& b, Value* x, double alpha) {
+  return b.select(b.compare(ScalarOp::kGt, x, alpha), x, b.like(x, 0));
+}
+
 Value* gelu(Emit& b, Value* x) {
   Value* error = b.unary(ScalarOp::kErf, b.mul(x, std::sqrt(0.5)));
   return b.mul(b.mul(x, 0.5), b.add(error, 1.0));
@@ -146,6 +164,22 @@ Dim divide_products(const Shape& a, const Shape& b) {
 Value* as_i64(Emit& b, Value* v) {
   Value* wide = b.cast(v, DType::kI64);
   return wide->type.rank() == 1 ? wide : b.reshape(wide, {product(wide->type.shape)});
+}
+
+std::vector<int64_t> axis_to_front(int64_t rank, int64_t axis) {
+  std::vector<int64_t> perm = {axis};
+  for (int64_t a = 0; a < rank; ++a)
+    if (a != axis) perm.push_back(a);
+  return perm;
+}
+
+std::vector<int64_t> axis_to_end(int64_t rank, int64_t axis, bool back) {
+  std::vector<int64_t> perm, inverse(static_cast<size_t>(rank));
+  for (int64_t a = 0; a < rank; ++a)
+    if (a != axis) perm.push_back(a);
+  perm.push_back(axis);
+  for (size_t i = 0; i < perm.size(); ++i) inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  return back ? inverse : perm;
 }
 
 Value* element(Emit& b, Value* v, int64_t index) {

@@ -13,6 +13,10 @@ constexpr int64_t kFar = int64_t{1} << 40;
 Value* sigmoid(Emit& b, Value* x);
 Value* hard_sigmoid(Emit& b, Value* x, double alpha, double beta);
 Value* softplus(Emit& b, Value* x);
+Value* softsign(Emit& b, Value* x);
+Value* leaky_relu(Emit& b, Value* x, double alpha);
+Value* elu(Emit& b, Value* x, double alpha);
+Value* thresholded_relu(Emit& b, Value* x, double alpha);
 Value* gelu(Emit& b, Value* x);
 Value* gelu_tanh(Emit& b, Value* x);
 Value* log_softmax(Emit& b, Value* x, const std::vector<int64_t>& axes);
@@ -35,6 +39,10 @@ Value* flatten(Emit& b, Value* x, int64_t axis);
 
 // The exact quotient product(a) / product(b), factors cancelled; a floordiv of what remains.
 Dim divide_products(const Shape& a, const Shape& b);
+
+// Transpositions of `rank` axes that bring one to the front or to the end, `back`: what undoes that.
+std::vector<int64_t> axis_to_front(int64_t rank, int64_t axis);
+std::vector<int64_t> axis_to_end(int64_t rank, int64_t axis, bool back = false);
 
 // A small integer tensor's elements as a rank-1 i64 tensor, and one of them as a scalar.
 Value* as_i64(Emit& b, Value* v);

@@ -247,7 +247,11 @@ void import_decoder_attention(Op& op) {
 }
 
 // The widths of Q, K and V within the columns of the joined weights.
-std::vector<Dim> projected_widths(Op& op, const Dim& columns, int64_t heads) {
+std::vector<Dim> projected_widths(Op& op, const Value* x, const Value* weights, int64_t heads) {
+  if (x->type.rank() != 3 || weights->type.rank() != 2)
+    fail("The operand ({}) and its weights ({}) do not have three and two dimensions.", x->type.text(),
+         weights->type.text());
+  const Dim& columns = weights->type.shape[1];
   std::vector<Dim> widths;
   for (const int64_t w : op.ints("qkv_hidden_sizes")) widths.emplace_back(w);
   if (widths.empty()) widths.assign(3, divide_products({columns}, {Dim(3)}));
@@ -282,10 +286,7 @@ void import_contrib_attention(Op& op) {
   op.ignore({"rotary_embedding_dim"});
   Value *x = op.tensor(0), *weights = op.tensor(1), *bias = op.has(2) ? op.tensor(2) : nullptr;
   if (op.has(6)) fail("Input 6 (past_sequence_length) is not supported.");
-  if (x->type.rank() != 3 || weights->type.rank() != 2)
-    fail("The operand ({}) and its weights ({}) do not have three and two dimensions.", x->type.text(),
-         weights->type.text());
-  const std::vector<Dim> widths = projected_widths(op, weights->type.shape[1], heads);
+  const std::vector<Dim> widths = projected_widths(op, x, weights, heads);
   Heads h;
   Value** parts[] = {&h.q, &h.k, &h.v};
   Dim first(0);
@@ -303,10 +304,7 @@ void import_quantised_attention(Op& op) {
   Emit& b = op.b;
   const int64_t heads = head_count(op);
   Value *x = op.tensor(0), *weights = op.tensor(1);
-  if (x->type.rank() != 3 || weights->type.rank() != 2)
-    fail("The operand ({}) and its weights ({}) do not have three and two dimensions.", x->type.text(),
-         weights->type.text());
-  const std::vector<Dim> widths = projected_widths(op, weights->type.shape[1], heads);
+  const std::vector<Dim> widths = projected_widths(op, x, weights, heads);
   Heads h;
   Value** parts[] = {&h.q, &h.k, &h.v};
   Dim first(0);

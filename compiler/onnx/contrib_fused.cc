@@ -30,30 +30,15 @@ Value* activated(Emit& b, Value* x, const std::string& name, const std::vector<d
   if (name == "Relu") return b.max(x, b.like(x, 0));
   if (name == "Sigmoid") return sigmoid(b, x);
   if (name == "Tanh") return b.unary(ScalarOp::kTanh, x);
-  if (name == "LeakyRelu") return b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(x, number(0, 0.01)), x);
+  if (name == "LeakyRelu") return leaky_relu(b, x, number(0, 0.01));
   if (name == "Clip") return b.min(b.max(x, b.like(x, number(0, -HUGE_VAL))), b.like(x, number(1, HUGE_VAL)));
   if (name == "HardSigmoid") return hard_sigmoid(b, x, number(0, 0.2), number(1, 0.5));
   if (name == "HardSwish") return b.mul(x, hard_sigmoid(b, x, 1.0 / 6, 0.5));
-  if (name == "Elu")
-    return b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(b.unary(ScalarOp::kExpm1, x), number(0, 1)), x);
+  if (name == "Elu") return elu(b, x, number(0, 1));
   if (name == "Softplus") return softplus(b, x);
-  if (name == "Softsign") return b.div(x, b.add(b.unary(ScalarOp::kAbs, x), 1.0));
-  if (name == "ThresholdedRelu") return b.select(b.compare(ScalarOp::kGt, x, number(0, 1)), x, b.like(x, 0));
+  if (name == "Softsign") return softsign(b, x);
+  if (name == "ThresholdedRelu") return thresholded_relu(b, x, number(0, 1));
   fail("The activation '{}' is not supported.", name);
-}
-
-// [N, .., C] to [N, C, ..], and back.
-Value* channels_first(Emit& b, Value* x) {
-  std::vector<int64_t> perm = {0, x->type.rank() - 1};
-  for (int64_t a = 1; a + 1 < x->type.rank(); ++a) perm.push_back(a);
-  return b.transpose(x, perm);
-}
-
-Value* channels_last(Emit& b, Value* x) {
-  std::vector<int64_t> perm = {0};
-  for (int64_t a = 2; a < x->type.rank(); ++a) perm.push_back(a);
-  perm.push_back(1);
-  return b.transpose(x, perm);
 }
 
 Value* with_channels(Op& op, int i) {
@@ -72,11 +57,15 @@ void import_fused_conv(Op& op) {
   op.output(0, kLast ? channels_last(b, y) : y);
 }
 
-void import_fused_gemm(Op& op) {
+std::vector<double> activation_numbers(Op& op) {
   std::vector<double> numbers;
   for (const char* name : {"activation_alpha", "activation_beta", "activation_gamma"})
     if (op.has_attr(name)) numbers.push_back(op.f(name, 0));
-  op.output(0, activated(op.b, gemm(op), op.s("activation", ""), numbers));
+  return numbers;
+}
+
+void import_fused_gemm(Op& op) {
+  op.output(0, activated(op.b, gemm(op), op.s("activation", ""), activation_numbers(op)));
 }
 
 // The last two dimensions exchanged; `batch`: the first one behind those between, before that.
@@ -107,9 +96,7 @@ void import_fused_matmul(Op& op) {
 }
 
 void import_fused_matmul_activation(Op& op) {
-  std::vector<double> numbers;
-  for (const char* name : {"activation_alpha", "activation_beta", "activation_gamma"})
-    if (op.has_attr(name)) numbers.push_back(op.f(name, 0));
+  const std::vector<double> numbers = activation_numbers(op);
   op.ignore({"activation_axis"});
   if (op.s("activation", "") == "Softmax") {
     Value* y = fused_product(op);

@@ -21,12 +21,21 @@ Value* dequantized(Op& op, int i, int64_t axis = 0) {
   return dequantized(op, op.tensor(i), i + 1, i + 2, axis);
 }
 
+// Input i, a scale of a whole tensor.
+Value* whole_scale(Op& op, int i) {
+  return op.b.reshape(as_f32(op.b, op.tensor(i)), {});
+}
+
+// The result by a scale, with the zero point of input i, or, without one, of the type of input `like`.
+void output_with_zero(Op& op, Value* value, Value* scale, int i, int like = 0) {
+  Value* zero = op.has(i) ? op.b.reshape(op.tensor(i), {}) : nullptr;
+  const DType to = zero ? zero->type.dtype : op.tensor(like)->type.dtype;
+  op.output(0, quantize(op.b, value, scale, zero, to));
+}
+
 // The result with the scale and zero point of inputs i and i + 1.
 void output_quantized(Op& op, Value* value, int i) {
-  Emit& b = op.b;
-  Value* zero = op.has(i + 1) ? b.reshape(op.tensor(i + 1), {}) : nullptr;
-  const DType to = zero ? zero->type.dtype : op.tensor(0)->type.dtype;
-  op.output(0, quantize(b, value, b.reshape(as_f32(b, op.tensor(i)), {}), zero, to));
+  output_with_zero(op, value, whole_scale(op, i), i + 1);
 }
 
 // The integers are scaled by parts of the result's scale: an operand as large as floats are (a mask of BERT)
@@ -40,16 +49,14 @@ void import_qlinear_binary(Op& op) {
       value = b.sub(value, b.cast(b.reshape(zero, {}), DType::kI32));
     return as_f32(b, value);
   };
-  const auto scale = [&](int i) { return b.reshape(as_f32(b, op.tensor(i)), {}); };
+  const auto scale = [&](int i) { return whole_scale(op, i); };
   Value *x = centred(0), *y = centred(3), *out = scale(6), *sum = nullptr;
   if (kOp == ScalarOp::kMul) {
     sum = b.mul(b.mul(x, y), b.div(b.mul(scale(1), scale(4)), out));
   } else {
     sum = b.add(b.mul(x, b.div(scale(1), out)), b.mul(y, b.div(scale(4), out)));
   }
-  Value* zero = op.has(7) ? b.reshape(op.tensor(7), {}) : nullptr;
-  const DType to = zero ? zero->type.dtype : op.tensor(0)->type.dtype;
-  op.output(0, quantize(b, sum, b.like(sum, 1), zero, to));
+  output_with_zero(op, sum, b.like(sum, 1), 7);
 }
 
 void import_qlinear_sigmoid(Op& op) {
@@ -57,22 +64,15 @@ void import_qlinear_sigmoid(Op& op) {
 }
 
 void import_qlinear_leaky_relu(Op& op) {
-  Emit& b = op.b;
   Value* x = dequantized(op, 0);
-  const double alpha = op.f("alpha", 0.01);
-  output_quantized(op, b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(x, alpha), x), 3);
+  output_quantized(op, leaky_relu(op.b, x, op.f("alpha", 0.01)), 3);
 }
 
 // An operand as [N, C, ..] where its channels come last, and a result back.
 Value* channels_moved(Op& op, Value* x, bool first) {
   if (op.i("channels_last", 0) == 0) return x;
-  const int64_t rank = x->type.rank();
-  if (rank < 3) fail("The operand ({}) has no spatial dimensions.", x->type.text());
-  std::vector<int64_t> perm = {0};
-  if (first) perm.push_back(rank - 1);
-  for (int64_t a = first ? 1 : 2; a < (first ? rank - 1 : rank); ++a) perm.push_back(a);
-  if (!first) perm.push_back(1);
-  return op.b.transpose(x, perm);
+  if (x->type.rank() < 3) fail("The operand ({}) has no spatial dimensions.", x->type.text());
+  return first ? channels_first(op.b, x) : channels_last(op.b, x);
 }
 
 void import_qlinear_conv(Op& op) {
@@ -128,10 +128,7 @@ void import_qlinear_concat(Op& op) {
   for (int i = 2; i + 1 < op.input_count(); i += 3) parts.push_back(dequantized(op, i));
   if (parts.empty()) fail("There is nothing to concatenate.");
   const int64_t axis = op.axis_attr(1, parts[0]->type.rank());
-  Value* zero = op.has(1) ? b.reshape(op.tensor(1), {}) : nullptr;
-  const DType to = zero ? zero->type.dtype : op.tensor(2)->type.dtype;
-  op.output(0, quantize(b, b.concat(parts, static_cast<int>(axis)), b.reshape(as_f32(b, op.tensor(0)), {}),
-                        zero, to));
+  output_with_zero(op, b.concat(parts, static_cast<int>(axis)), whole_scale(op, 0), 1, 2);
 }
 
 void import_qgemm(Op& op) {
@@ -144,8 +141,7 @@ void import_qgemm(Op& op) {
   if (turned) y = b.transpose(y, {1, 0});
   Value* sums = b.dot(x, y);
   if (op.has(6)) {  // i32, in the scale of the products
-    Value* scale =
-        b.mul(b.reshape(as_f32(b, op.tensor(1)), {}), row_parameter(b, as_f32(b, op.tensor(4)), false));
+    Value* scale = b.mul(whole_scale(op, 1), row_parameter(b, as_f32(b, op.tensor(4)), false));
     sums = b.add(sums, b.mul(as_f32(b, op.tensor(6)), scale));
   }
   const double alpha = op.f("alpha", 1);

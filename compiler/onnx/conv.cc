@@ -18,6 +18,19 @@ Value* convolve(Emit& b, Value* x, Value* weights, const Window& w, int64_t grou
   return b.emit(OpKind::kConv, {x, weights}, std::move(attrs));
 }
 
+Value* channels_first(Emit& b, Value* x) {
+  std::vector<int64_t> perm = {0, x->type.rank() - 1};
+  for (int64_t a = 1; a + 1 < x->type.rank(); ++a) perm.push_back(a);
+  return b.transpose(x, perm);
+}
+
+Value* channels_last(Emit& b, Value* x) {
+  std::vector<int64_t> perm = {0};
+  for (int64_t a = 2; a < x->type.rank(); ++a) perm.push_back(a);
+  perm.push_back(1);
+  return b.transpose(x, perm);
+}
+
 Value* per_channel(Emit& b, Value* v, int64_t rank, int64_t axis) {
   if (v->type.rank() == 0) return v;
   Shape shape(static_cast<size_t>(rank), Dim(1));

@@ -14,8 +14,9 @@ namespace tern::onnx {
   X(reduce)                                                                                              \
   X(shape)                                                                                               \
   X(move)                                                                                                \
-  X(gather) X(matmul) X(conv) X(pool) X(norm) X(resize) X(rnn) X(control) X(sequence) X(quant) X(random) \
-      X(signal) X(attention) X(loss) X(vision) X(select) X(training) X(ml) X(trees) X(svm) X(contrib)    \
+  X(gather)                                                                                              \
+  X(matmul) X(conv) X(pool) X(norm) X(resize) X(rnn) X(control) X(sequence) X(quant) X(random) X(signal) \
+      X(attention) X(loss) X(vision) X(select) X(training) X(ml) X(trees) X(svm) X(contrib)              \
           X(contrib_attention) X(contrib_fused) X(contrib_quant) X(language)
 
 #define TERN_ONNX_DECLARE(family) std::span<const OpRow> family##_rows();

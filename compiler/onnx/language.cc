@@ -2,6 +2,7 @@
 // attention over grouped heads with a cache.
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "compiler/onnx/attention.h"
 #include "compiler/onnx/common.h"
@@ -197,9 +198,10 @@ Value* normal_heads(Op& op, Value* x, int weights, const char* epsilon) {
 
 void refuse_caches(Op& op) {
   op.has(6);  // the number of all positions, which the operands' shapes say
-  constexpr const char* kNames[] = {"k_scale", "v_scale", "", "", "query_seqlens"};
-  for (const int i : {12, 13, 16})
-    if (op.has(i)) fail("Input {} ({}) is not supported.", i, kNames[i - 12]);
+  constexpr std::pair<int, const char*> kRefused[] = {
+      {12, "k_scale"}, {13, "v_scale"}, {16, "query_seqlens"}};
+  for (const auto& [i, name] : kRefused)
+    if (op.has(i)) fail("Input {} ({}) is not supported.", i, name);
   for (const char* name : {"k_quant_type", "v_quant_type"})
     if (const std::string how = op.s(name, "NONE"); how != "NONE")
       fail("Attribute '{}' ('{}') is not supported: caches are floats.", name, how);

@@ -72,8 +72,7 @@ void import_linear_classifier(Op& op) {
     if (labels == 2) scores = two_scores(b, scores, made, transform);
     return op.output(1, scores);
   }
-  Value* best = b.emit(OpKind::kArgReduce, {scores},
-                       {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+  Value* best = best_class(b, scores);
   op.output(0, labels_of(op, best, "classlabels_ints", "classlabels_strings"));
   op.output(1, post_transform(b, scores, transform));
 }

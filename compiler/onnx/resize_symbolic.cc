@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "compiler/onnx/common.h"
 #include "compiler/onnx/resize.h"
 
 namespace tern::onnx {
@@ -90,18 +91,13 @@ Value* resize_by_matrix(Emit& b, Value* x, const ResizeMode& mode, const ResizeA
   }
   weight = b.div(weight, b.reduce(ScalarOp::kAdd, weight, {1}, true));
   Value* rows = b.gather(x, b.cast(b.max(b.min(at, last), f32(b, 0)), DType::kI64), a.axis);
-  std::vector<int64_t> order, back(static_cast<size_t>(x->type.rank()));
-  for (int64_t d = 0; d < x->type.rank(); ++d)
-    if (d != a.axis) order.push_back(d);
-  order.push_back(a.axis);
-  for (size_t d = 0; d < order.size(); ++d) back[static_cast<size_t>(order[d])] = static_cast<int64_t>(d);
-  rows = b.transpose(rows, order);
+  rows = b.transpose(rows, axis_to_end(x->type.rank(), a.axis));
   Shape shape = rows->type.shape;
   shape.pop_back();
   rows = b.reshape(rows, {product(shape), many});
   shape.push_back(a.out);
   Value* wide = b.dot(rows, b.transpose(b.cast(weight, x->type.dtype), {1, 0}));
-  return b.transpose(b.reshape(wide, shape), back);
+  return b.transpose(b.reshape(wide, shape), axis_to_end(x->type.rank(), a.axis, true));
 }
 
 }  // namespace

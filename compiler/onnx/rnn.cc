@@ -20,13 +20,12 @@ Value* activate(Emit& b, const Activation& a, Value* x) {
   if (a.name == "tanh") return b.unary(ScalarOp::kTanh, x);
   if (a.name == "relu") return b.max(x, b.like(x, 0));
   if (a.name == "affine") return b.add(b.mul(x, a.alpha), a.beta);
-  if (a.name == "leakyrelu") return b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(x, a.alpha), x);
-  if (a.name == "thresholdedrelu") return b.select(b.compare(ScalarOp::kGt, x, a.alpha), x, b.like(x, 0));
+  if (a.name == "leakyrelu") return leaky_relu(b, x, a.alpha);
+  if (a.name == "thresholdedrelu") return thresholded_relu(b, x, a.alpha);
   if (a.name == "scaledtanh") return b.mul(b.unary(ScalarOp::kTanh, b.mul(x, a.beta)), a.alpha);
   if (a.name == "hardsigmoid") return hard_sigmoid(b, x, a.alpha, a.beta);
-  if (a.name == "elu")
-    return b.select(b.compare(ScalarOp::kLt, x, 0.0), b.mul(b.unary(ScalarOp::kExpm1, x), a.alpha), x);
-  if (a.name == "softsign") return b.div(x, b.add(b.unary(ScalarOp::kAbs, x), 1.0));
+  if (a.name == "elu") return elu(b, x, a.alpha);
+  if (a.name == "softsign") return softsign(b, x);
   if (a.name == "softplus") return softplus(b, x);
   fail("The activation '{}' is not known.", a.name);
 }

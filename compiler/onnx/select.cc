@@ -109,10 +109,7 @@ void import_unique(Op& op) {
     return;
   }
   const int64_t axis = op.axis_attr(0, rank);
-  std::vector<int64_t> front = {axis};
-  for (int64_t a = 0; a < rank; ++a)
-    if (a != axis) front.push_back(a);
-  Value* rows = flatten(b, b.transpose(x, front), 1);
+  Value* rows = flatten(b, b.transpose(x, axis_to_front(rank, axis)), 1);
   if (rows->type.dtype == DType::kBool) rows = b.cast(rows, DType::kU8);
   graph::Node* node = b.emit_node(OpKind::kUnique, {rank_of_rows(op, rows)}, {{"sorted", sorted}});
   if (op.wants(0)) op.output(0, b.gather(x, node->result(1), axis));

@@ -260,10 +260,7 @@ Value* split_at_run_time(Op& op, Value* x, int64_t axis, Value* size) {
 Value* split_in_ones(Op& op, Value* x, int64_t axis, bool keep) {
   Emit& b = op.b;
   const Dim extent = x->type.shape[static_cast<size_t>(axis)];
-  std::vector<int64_t> order = {axis};
-  for (int64_t a = 0; a < x->type.rank(); ++a)
-    if (a != axis) order.push_back(a);
-  Value* run = b.transpose(x, order);
+  Value* run = b.transpose(x, axis_to_front(x->type.rank(), axis));
   if (keep) run = b.unsqueeze(run, {axis + 1});
   const Type element = Type::tensor(x->type.dtype, Shape(run->type.shape.begin() + 1, run->type.shape.end()));
   Value* sequence = build_loop(

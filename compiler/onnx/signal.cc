@@ -76,15 +76,6 @@ Value* fit(Emit& b, Value* x, int64_t axis, int64_t n) {
   return b.pad(x, low, high, b.like(x, 0));
 }
 
-std::vector<int64_t> axis_to_end(int64_t rank, int64_t axis, bool back) {
-  std::vector<int64_t> perm, inverse(static_cast<size_t>(rank));
-  for (int64_t a = 0; a < rank; ++a)
-    if (a != axis) perm.push_back(a);
-  perm.push_back(axis);
-  for (size_t i = 0; i < perm.size(); ++i) inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-  return back ? inverse : perm;
-}
-
 // A one-sided spectrum mirrored to its full length: x[n - k] is the conjugate of x[k].
 Complex mirrored(Emit& b, const Complex& x, int64_t n) {
   int64_t axis = x.real->type.rank() - 1, have = x.real->type.shape.back().value();

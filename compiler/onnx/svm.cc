@@ -101,8 +101,7 @@ Value* voted_class(Emit& b, Value* scores, int64_t classes) {
   Value* wins = b.cast(b.compare(ScalarOp::kGt, scores, 0.0), DType::kF32);
   Value* votes = b.add(b.dot(wins, b.floats(DType::kF32, first, {pairs, classes})),
                        b.dot(b.sub(b.like(wins, 1), wins), b.floats(DType::kF32, second, {pairs, classes})));
-  return b.emit(OpKind::kArgReduce, {votes},
-                {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+  return best_class(b, votes);
 }
 
 // Probabilities of two classes by their one score, as 'prob_a' and 'prob_b' fit them.
@@ -169,8 +168,7 @@ void import_svm_classifier(Op& op) {
   x = b.adapt(x, 1, Dim(have / classes));
   Value* rows = b.floats(DType::kF32, coefficients, {classes, have / classes});
   Value* scores = b.add(b.dot(x, b.transpose(rows, {1, 0})), rho[0]);
-  Value* best = b.emit(OpKind::kArgReduce, {scores},
-                       {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+  Value* best = best_class(b, scores);
   op.output(0, labels_of(op, best, "classlabels_ints", "classlabels_strings"));
   op.output(1, post_transform(b, scores, transform));
 }

@@ -275,8 +275,7 @@ void import_tree_classifier(Op& op) {
                          [&](const Weight& w) { return w.target == e.weights[0].target; });
   if (e.targets == 2 && one) return binary_tree_classifier(op, e, x, transform);
   Value* scores = with_base(b, ensemble_scores(op, e, x, DType::kF32), e.base);
-  Value* best = b.emit(OpKind::kArgReduce, {scores},
-                       {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
+  Value* best = best_class(b, scores);
   op.output(0, labels_of(op, best, "classlabels_int64s", "classlabels_strings"));
   op.output(1, post_transform(b, scores, transform));
 }
@@ -434,6 +433,11 @@ Value* post_transform(Emit& b, Value* scores, const std::string& name) {
   Value* e = b.select(counts, b.unary(ScalarOp::kExp, b.sub(scores, most)), b.like(scores, 0));
   Value* sum = b.reduce(ScalarOp::kAdd, e, {scores->type.rank() - 1}, true);
   return b.div(e, b.select(b.compare(ScalarOp::kEq, sum, 0.0), b.like(sum, 1), sum));
+}
+
+Value* best_class(Emit& b, Value* scores) {
+  return b.emit(OpKind::kArgReduce, {scores},
+                {{"largest", true}, {"axis", int64_t{1}}, {"last", false}, {"dtype", DType::kI64}});
 }
 
 Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings) {

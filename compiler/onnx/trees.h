@@ -12,6 +12,8 @@ Value* post_transform(Emit& b, Value* scores, const std::string& name);
 Value* regression_transform(Emit& b, Value* scores, const std::string& name);
 // Fails unless post_transform knows it.
 void check_transform(const std::string& name);
+// The first class of those with the largest score: [N, K] to i64 [N].
+Value* best_class(Emit& b, Value* scores);
 // The labels [N] (i64) that the indices [N] stand for. Strings are refused.
 Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings);
 // As ONNX Runtime makes two scores of the one that a classifier of two classes computes: [N, 1] to [N, 2].

@@ -32,6 +32,9 @@ Value* convolve(Emit& b, Value* x, Value* weights, const Window& w, int64_t grou
 Value* convolution(Op& op, Value* x);
 Value* max_pool(Op& op, Value* x);
 Value* average_pool(Op& op, Value* x);
+// [N, .., C] as [N, C, ..], and back.
+Value* channels_first(Emit& b, Value* x);
+Value* channels_last(Emit& b, Value* x);
 // A vector as [1, .., n, .., 1] with n at `axis`; a scalar as it is.
 Value* per_channel(Emit& b, Value* v, int64_t rank, int64_t axis);
 // The least value of a type, which max pooling pads with.
