@@ -424,3 +424,30 @@ extern "C" tern_status_t tern_hal_command_buffer_end(tern_hal_command_buffer_t* 
 extern "C" uint32_t tern_hal_command_buffer_command_count(const tern_hal_command_buffer_t* command_buffer) {
   return command_buffer->command_count;
 }
+
+[[maybe_unused]] static const char* failure_reason(int32_t code) {
+  switch (code) {
+    case TERN_KERNEL_INDEX_OUT_OF_RANGE:
+      return "an index in the input data lies outside its axis";
+    case TERN_KERNEL_SCRATCH_TOO_SMALL:
+      return "the scratch memory is too small";
+    case TERN_KERNEL_BAD_VALUE:
+      return "a value in the input data violates the operator's contract";
+    case TERN_KERNEL_LOOP_CUT:
+      return "the device ended a loop before its time (lavapipe does so after 65,535 iterations)";
+    case TERN_KERNEL_ROW_TOO_LONG:
+      return "a row has more elements (2^28) than are sorted on a GPU";
+    default:
+      return "the kernel reports an unknown failure";
+  }
+}
+
+extern "C" tern_status_t tern_hal_kernel_failure(const tern_hal_command_buffer_t* commands, int32_t code,
+                                                 uint32_t command) {
+  tern_status_code_t failed = TERN_STATUS_DATA_ERROR;
+  if (code == TERN_KERNEL_LOOP_CUT) failed = TERN_STATUS_INCOMPATIBLE;
+  if (code == TERN_KERNEL_SCRATCH_TOO_SMALL) failed = TERN_STATUS_INTERNAL;
+  return tern_status_make(commands->device->allocator, failed,
+                          "A kernel failed (%d): %s.\n - While dispatching '%.*s' (command %u)", code,
+                          failure_reason(code), TERN_SV_ARG(commands->commands[command].label), command);
+}

@@ -174,6 +174,10 @@ static inline int64_t tern_hal_operand_value(tern_hal_operand_t operand, const i
   return operand.kind == TERN_HAL_OPERAND_PARAMETER ? params[operand.value] : operand.value;
 }
 
+// What a driver reports when a kernel of this command stored a TERN_KERNEL_... (schemas/abi/kernel_abi.h).
+TERN_MUST_USE tern_status_t tern_hal_kernel_failure(const tern_hal_command_buffer_t* command_buffer,
+                                                    int32_t code, uint32_t command);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif

@@ -250,19 +250,6 @@ tern_status_t Replay::run() {
   return stopped() ? result() : TERN_OK;
 }
 
-[[maybe_unused]] const char* reason_of(int32_t code) {
-  switch (code) {
-    case TERN_KERNEL_INDEX_OUT_OF_RANGE:
-      return "an index in the input data lies outside its axis";
-    case TERN_KERNEL_SCRATCH_TOO_SMALL:
-      return "the scratch memory is too small";
-    case TERN_KERNEL_BAD_VALUE:
-      return "a value in the input data violates the operator's contract";
-    default:
-      return "the kernel reports an unknown failure";
-  }
-}
-
 tern_status_t Replay::result() {
   [[maybe_unused]] tern_allocator_t allocator = device_->head.allocator;
   const uint64_t failure = failure_.load(std::memory_order_relaxed);
@@ -271,12 +258,8 @@ tern_status_t Replay::result() {
                             interruption_ == TERN_STATUS_CANCELLED ? "The caller cancelled the submission."
                                                                    : "The submission's deadline has passed.");
   }
-  const int32_t code = static_cast<int32_t>(failure);
-  [[maybe_unused]] const uint32_t index = static_cast<uint32_t>(failure >> 32);
-  return tern_status_make(
-      allocator, code == TERN_KERNEL_SCRATCH_TOO_SMALL ? TERN_STATUS_INTERNAL : TERN_STATUS_DATA_ERROR,
-      "A kernel failed (%d): %s.\n - While dispatching '%.*s' (command %u)", code, reason_of(code),
-      TERN_SV_ARG(commands_->head.commands[index].label), index);
+  return tern_hal_kernel_failure(&commands_->head, static_cast<int32_t>(failure),
+                                 static_cast<uint32_t>(failure >> 32));
 }
 
 }  // namespace

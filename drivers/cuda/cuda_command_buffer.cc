@@ -313,21 +313,6 @@ tern_status_t make_events(CommandBuffer* commands) {
   return TERN_OK;
 }
 
-[[maybe_unused]] const char* reason_of(int32_t code) {
-  switch (code) {
-    case TERN_KERNEL_INDEX_OUT_OF_RANGE:
-      return "an index in the input data lies outside its axis";
-    case TERN_KERNEL_SCRATCH_TOO_SMALL:
-      return "the scratch memory is too small";
-    case TERN_KERNEL_BAD_VALUE:
-      return "a value in the input data violates the operator's contract";
-    case TERN_KERNEL_ROW_TOO_LONG:
-      return "a row has more elements (2^28) than are sorted on a GPU";
-    default:
-      return "the kernel reports an unknown failure";
-  }
-}
-
 }  // namespace
 
 tern_status_t cuda_command_buffer_create(tern_hal_device_t* device,
@@ -396,7 +381,7 @@ tern_status_t cuda_command_buffer_read_log(CommandBuffer* commands, tern_hal_eve
 
 tern_status_t cuda_command_buffer_take_fault(CommandBuffer* commands) {
   int32_t found = 0;
-  [[maybe_unused]] uint32_t command = 0;
+  uint32_t command = 0;
   for (uint32_t i = 0; i < commands->step_count; ++i) {
     const Step& step = commands->steps[i];
     if (!step.fault) continue;
@@ -405,13 +390,7 @@ tern_status_t cuda_command_buffer_take_fault(CommandBuffer* commands) {
     found = code;
     command = step.command;
   }
-  if (!found) return TERN_OK;
-  tern_status_code_t failed = TERN_STATUS_DATA_ERROR;
-  if (found == TERN_KERNEL_SCRATCH_TOO_SMALL) failed = TERN_STATUS_INTERNAL;
-  const tern_hal_command_buffer_t& head = commands->head;
-  return tern_status_make(head.device->allocator, failed,
-                          "A kernel failed (%d): %s.\n - While dispatching '%.*s' (command %u)", found,
-                          reason_of(found), TERN_SV_ARG(head.commands[command].label), command);
+  return found ? tern_hal_kernel_failure(&commands->head, found, command) : TERN_OK;
 }
 
 }  // namespace tern::cuda

@@ -275,23 +275,6 @@ tern_status_t prepare(tern_hal_command_buffer_t* base) {
 
 constexpr tern_hal_command_buffer_vtable_t kVtable = {destroy, prepare};
 
-[[maybe_unused]] const char* reason_of(int32_t code) {
-  switch (code) {
-    case TERN_KERNEL_INDEX_OUT_OF_RANGE:
-      return "an index in the input data lies outside its axis";
-    case TERN_KERNEL_SCRATCH_TOO_SMALL:
-      return "the scratch memory is too small";
-    case TERN_KERNEL_BAD_VALUE:
-      return "a value in the input data violates the operator's contract";
-    case TERN_KERNEL_ROW_TOO_LONG:
-      return "a row has more elements (2^28) than are sorted on a GPU";
-    case TERN_KERNEL_LOOP_CUT:
-      return "the device ended a loop before its time (lavapipe does so after 65,535 iterations)";
-    default:
-      return "the kernel reports an unknown failure";
-  }
-}
-
 // Takes the arguments of the submission at hand into the other replica.
 tern_status_t patch(CommandBuffer* commands) {
   Device* device = cast_device(commands->head.device);
@@ -382,7 +365,7 @@ tern_status_t vulkan_command_buffer_take_fault(CommandBuffer* commands) {
   const uint64_t stride = cast_device(commands->head.device)->limits.storage_alignment;
   char* words = vulkan_chunk_pointer(commands->control);
   int32_t found = 0;
-  [[maybe_unused]] uint32_t command = 0;
+  uint32_t command = 0;
   for (uint32_t i = 0; i < commands->step_count; ++i) {
     const Step& step = commands->steps[i];
     if (!step.fault) continue;
@@ -392,14 +375,7 @@ tern_status_t vulkan_command_buffer_take_fault(CommandBuffer* commands) {
     found = code;
     command = step.command;
   }
-  if (!found) return TERN_OK;
-  tern_status_code_t failed = TERN_STATUS_DATA_ERROR;
-  if (found == TERN_KERNEL_LOOP_CUT) failed = TERN_STATUS_INCOMPATIBLE;
-  if (found == TERN_KERNEL_SCRATCH_TOO_SMALL) failed = TERN_STATUS_INTERNAL;
-  const tern_hal_command_buffer_t& head = commands->head;
-  return tern_status_make(head.device->allocator, failed,
-                          "A kernel failed (%d): %s.\n - While dispatching '%.*s' (command %u)", found,
-                          reason_of(found), TERN_SV_ARG(head.commands[command].label), command);
+  return found ? tern_hal_kernel_failure(&commands->head, found, command) : TERN_OK;
 }
 
 }  // namespace tern::vulkan
