@@ -61,6 +61,9 @@ class Builder {
   bool is_quantised_row() const;
   Stmts prepare_row();
   Stmts quantised_row(const Buffer& acc, const Expr& n, int vectors);
+  Expr panel_word(const Expr& n, int j, const Expr& word, Stmts& out) const;
+  Expr panel_scale(const Expr& at, int j, Stmts& out) const;
+  void ask_ahead(const Buffer& from, const Expr& at, int j, int64_t rows, Stmts& out) const;
   void row_word(const Buffer& part, int chains, const Expr& n, const Expr& word, int vectors,
                 Stmts& out) const;
 

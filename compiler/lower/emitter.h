@@ -58,8 +58,8 @@ class ElementEmitter {
   };
   bool join(AddressPart& inner, const kernel::Expr& outer, const Dim& stride, const Dim& extent);
   kernel::Expr compute(const graph::Node& node, const graph::Value* value, const Index& index);
-  // On CPUs 1 + exp(x), 1 + erf(x) and 1 + tanh(x) are one operation, and x * (1 / (1 + exp(y))) is a quotient.
-  // Null where the node is none of them.
+  // On CPUs 1 + exp(x), 1 + erf(x) and 1 + tanh(x) are one operation, and x * (1 / (1 + exp(y))) is a
+  // quotient. Null where the node is none of them.
   kernel::Expr activation(const graph::Node& node, const Index& index);
   // The node of this scalar op that computes `value` here, for one reader alone; null: none.
   const graph::Node* only_for_reader(const graph::Value* value, scalar::ScalarOp op) const;

@@ -162,11 +162,7 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
   std::vector<std::vector<Expr>> sums(static_cast<size_t>(vectors));
   for (int j = 0; j < vectors; ++j) {
     const Expr at = q.parameter_index(kernel::add(n, int_const(int64_t{j} * lanes)), parameters);
-    if (q.from_memory && j * lanes % kPanelColumns == 0) {
-      const int64_t later = std::max<int64_t>(kQuantisedRowsAhead * each / q.block, 1) * kPanelColumns;
-      out.push_back(kernel::prefetch(q.scales, kernel::add(at, int_const(later)), true));
-    }
-    scales.push_back(named("scale", kernel::load(q.scales, at, lanes), out));
+    scales.push_back(panel_scale(at, j, out));
     for (int d = 0; d < kDigits; ++d) {
       const bool begins = is_whole(q) && q.zero != 0 && d != 1;
       const Expr begin =
@@ -181,13 +177,7 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
   for (int64_t i = 0; i < count; ++i) {
     const Expr word = kernel::add(first, int_const(i));
     std::vector<std::vector<Expr>> weights;
-    for (int j = 0; j < vectors; ++j) {
-      const Expr at = q.word_index(kernel::add(n, int_const(int64_t{j} * lanes)), word);
-      if (q.from_memory && j * lanes % kPanelColumns == 0)
-        out.push_back(
-            kernel::prefetch(q.words, kernel::add(at, int_const(kQuantisedRowsAhead * kPanelColumns)), true));
-      weights.push_back(weight_bytes(named("q", kernel::load(q.words, at, lanes), out), out));
-    }
+    for (int j = 0; j < vectors; ++j) weights.push_back(weight_bytes(panel_word(n, j, word, out), out));
     for (size_t part = 0; part < weights[0].size(); ++part) {
       for (int d = 0; d < kDigits; ++d) {
         const Expr at = kernel::add(kernel::mul(word, int_const(4 * each)),

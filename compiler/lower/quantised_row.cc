@@ -63,6 +63,26 @@ Stmts Builder::prepare_row() {
   return out;
 }
 
+// The word (or the scale) of vector j of columns from n on, and what asks memory for later ones.
+Expr Builder::panel_word(const Expr& n, int j, const Expr& word, Stmts& out) const {
+  const QuantisedPanels& q = *o_.quantised;
+  const Expr at = q.word_index(kernel::add(n, int_const(int64_t{j} * s_.lanes)), word);
+  ask_ahead(q.words, at, j, kQuantisedRowsAhead, out);
+  return named("q", kernel::load(q.words, at, s_.lanes), out);
+}
+
+Expr Builder::panel_scale(const Expr& at, int j, Stmts& out) const {
+  const QuantisedPanels& q = *o_.quantised;
+  const int64_t words = q.block * q.bits / 32;
+  ask_ahead(q.scales, at, j, std::max<int64_t>(kQuantisedRowsAhead / words, 1), out);
+  return named("scale", kernel::load(q.scales, at, s_.lanes), out);
+}
+
+void Builder::ask_ahead(const Buffer& from, const Expr& at, int j, int64_t rows, Stmts& out) const {
+  if (o_.quantised->from_memory && j * s_.lanes % kPanelColumns == 0)
+    out.push_back(kernel::prefetch(from, kernel::add(at, int_const(rows * kPanelColumns)), true));
+}
+
 // One word of each vector of columns.
 void Builder::row_word(const Buffer& part, int chains, const Expr& n, const Expr& word, int vectors,
                        Stmts& out) const {
@@ -70,10 +90,7 @@ void Builder::row_word(const Buffer& part, int chains, const Expr& n, const Expr
   const int each = 32 / q.bits;
   const auto splat = [&](int64_t v) { return kernel::broadcast(int_const(v, DType::kU32), s_.lanes); };
   for (int j = 0; j < vectors; ++j) {
-    const Expr at = q.word_index(kernel::add(n, int_const(int64_t{j} * s_.lanes)), word);
-    if (q.from_memory && j * s_.lanes % kPanelColumns == 0)
-      out.push_back(kernel::prefetch(q.words, kernel::add(at, int_const(kQuantisedRowsAhead * kPanelColumns)), true));
-    const Expr w = named("q", kernel::load(q.words, at, s_.lanes), out);
+    const Expr w = panel_word(n, j, word, out);
     for (int i = 0; i < each; ++i) {
       const Expr bits = i + 1 == each ? kernel::op(ScalarOp::kShr, {w, splat(32 - q.bits)})
                                       : kernel::op(ScalarOp::kAnd,
@@ -100,11 +117,7 @@ Stmts Builder::quantised_row(const Buffer& acc, const Expr& n, int vectors) {
     std::vector<Expr> scales;
     for (int j = 0; j < vectors; ++j) {
       const Expr at = q.parameter_index(kernel::add(n, int_const(int64_t{j} * s_.lanes)), b);
-      if (q.from_memory && j * s_.lanes % kPanelColumns == 0) {
-        const Expr later = int_const(std::max<int64_t>(kQuantisedRowsAhead / words, 1) * kPanelColumns);
-        out.push_back(kernel::prefetch(q.scales, kernel::add(at, later), true));
-      }
-      scales.push_back(named("scale", kernel::load(q.scales, at, s_.lanes), out));
+      scales.push_back(panel_scale(at, j, out));
       const Expr zero = q.zeros ? kernel::cast(kernel::load(q.zeros, at, s_.lanes), DType::kF32) : nullptr;
       out.push_back(kernel::store(part, int_const(int64_t{j} * chains), zero ? kernel::mul(zero, sum) : sum));
       for (int c = 1; c < chains; ++c)
