@@ -195,30 +195,26 @@ def pictures(name, m, size, dynamo, opset, more=(), dyn=True, names=("x",)):
     save(name, m, (normal(*size),), dynamo=dynamo, opset=opset, dyn=axes, names=list(names), more=[(normal(*s),) for s in more])
 
 
-@model
-def unet_diffusers():
+def small_unet():
     import diffusers
 
     m = diffusers.UNet2DConditionModel(
         sample_size=16, block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=48, attention_head_dim=8, norm_num_groups=8,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )  # fmt: skip
-    call = Call(m, lambda m, x, t, c: m(x, t, c).sample)
+    return Call(m, lambda m, x, t, c: m(x, t, c).sample)
+
+
+@model
+def unet_diffusers():
     args = lambda b, h, w, s: (normal(b, 4, h, w), torch.tensor([7] * b), normal(b, s, 48))  # noqa: E731
     dyn = {"x0": {0: "b", 2: "h", 3: "w"}, "x1": {0: "b"}, "x2": {0: "b", 1: "s"}}
-    save("unet_diffusers", call, args(2, 16, 16, 11), opset=17, dyn=dyn, more=[args(1, 24, 8, 77), args(3, 8, 8, 1)])
+    save("unet_diffusers", small_unet(), args(2, 16, 16, 11), opset=17, dyn=dyn, more=[args(1, 24, 8, 77), args(3, 8, 8, 1)])
 
 
 @model
 def unet_diffusers_dynamo():
-    import diffusers
-
-    m = diffusers.UNet2DConditionModel(
-        sample_size=16, block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=48, attention_head_dim=8, norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
-    call = Call(m, lambda m, x, t, c: m(x, t, c).sample)
-    save("unet_diffusers_dynamo", call, (normal(2, 4, 16, 16), torch.tensor([7, 7]), normal(2, 11, 48)), opset=18, dynamo=True)
+    save("unet_diffusers_dynamo", small_unet(), (normal(2, 4, 16, 16), torch.tensor([7, 7]), normal(2, 11, 48)), opset=18, dynamo=True)
 
 
 @model
