@@ -231,5 +231,26 @@ TEST_CASE("a single row of many has tiles of its own, whole ones in a block") {
   }
 }
 
+TEST_CASE("blocks are whole tiles of many rows and of a single one, by integers too") {
+  for (const Level level : {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kX86V4Vnni}) {
+    for (const int64_t m : {1, 6, 70, 512}) {
+      for (const int64_t n : {20, 270, 384, 4096}) {
+        for (const int64_t k : {64, 515, 4096}) {
+          ContractionShape shape;
+          shape.m = m;
+          shape.n = n;
+          shape.k = k;
+          shape.m_static = false;
+          shape.widens_b = shape.integers = shape.single_row = true;
+          const ContractionSchedule s = default_contraction_schedule(shape, machine(level));
+          CAPTURE(fmt::format("{} x {} x {}: {}, {} vectors of a row", m, k, n, s.text(), s.row_vectors));
+          CHECK(s.block_columns % (s.row_vectors * s.lanes) == 0);
+          CHECK(s.block_columns % (s.vectors * s.lanes) == 0);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tern::lower

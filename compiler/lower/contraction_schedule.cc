@@ -243,7 +243,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
     ContractionSchedule row;
     choose_register_tile(one, machine, row);
     s.row_vectors = shape.integers ? row.vectors : round_up(row.vectors, s.vectors);
-    s.block_columns = round_up(s.block_columns, int64_t{s.row_vectors} * s.lanes);
+    s.block_columns = round_up(s.block_columns, std::lcm(group_columns, int64_t{s.row_vectors} * s.lanes));
   }
   // Weights that a run brings in from beyond L2: only the first row tile of a group would wait for them, but
   // for it memory is slower than the multiply-adds.
