@@ -30,18 +30,25 @@ Value* fold_windows(Emit& b, ScalarOp op, Value* x, const Window& w) {
   return b.emit(OpKind::kReduceWindow, {x}, std::move(attrs));
 }
 
-// Row-major positions as column-major ones in the spatial dimensions.
-Value* column_major(Emit& b, Value* flat, const Shape& shape) {
-  Dim plane = product(Shape(shape.begin() + 2, shape.end()));
-  Value* base = b.mul(b.div(flat, b.dim(plane)), b.dim(plane));
+// Row-major positions in `padded`, as those in `shape` of what w moved, column-major ones in the spatial
+// dimensions if `columns`.
+Value* positions(Emit& b, Value* flat, const Shape& padded, const Shape& shape, const Window& w,
+                 bool columns) {
+  Dim plane = product(Shape(padded.begin() + 2, padded.end()));
   Value* rest = b.map(ScalarOp::kFloorMod, {flat, b.dim(plane)});
+  Value* base = b.mul(b.div(flat, b.dim(plane)), b.dim(product(Shape(shape.begin() + 2, shape.end()))));
   std::vector<Value*> position(shape.size());
   for (size_t i = shape.size(); i-- > 2;) {
-    position[i] = b.map(ScalarOp::kFloorMod, {rest, b.dim(shape[i])});
-    rest = b.div(rest, b.dim(shape[i]));
+    position[i] = b.map(ScalarOp::kFloorMod, {rest, b.dim(padded[i])});
+    rest = b.div(rest, b.dim(padded[i]));
+    if (padded[i] == shape[i]) continue;
+    // A window of nothing but least values may have found one that was added.
+    position[i] = b.map(ScalarOp::kMax, {b.sub(position[i], b.dim(w.moved_low[i - 2])), b.i64(0)});
+    position[i] = b.map(ScalarOp::kMin, {position[i], b.dim(shape[i] - Dim(1))});
   }
   Dim stride(1);
-  for (size_t i = 2; i < shape.size(); ++i) {
+  for (size_t k = 2; k < shape.size(); ++k) {
+    const size_t i = columns ? k : shape.size() + 1 - k;
     base = b.add(base, b.mul(position[i], b.dim(stride)));
     stride = stride * shape[i];
   }
@@ -66,10 +73,10 @@ void import_max_pool(Op& op) {
   bool columns = op.i("storage_order", 0) != 0;
   op.output(0, fold_windows(b, ScalarOp::kMax, x, w));
   if (!op.wants(1)) return;
-  if (x->type.shape != original)
-    fail("Indices of a pool whose padding depends on symbolic sizes are not supported.");
   Value* indices = b.emit(OpKind::kArgReduceWindow, {x}, window_attrs(w));
-  op.output(1, columns ? column_major(b, indices, original) : indices);
+  if (columns || x->type.shape != original)
+    indices = positions(b, indices, x->type.shape, original, w, columns);
+  op.output(1, indices);
 }
 
 // How many taps of each window along one axis lie inside: of the operand, or of the operand with its

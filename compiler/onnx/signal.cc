@@ -169,6 +169,7 @@ Value* stft(Emit& b, Value* x, Value* step, Value* window, int64_t length, const
 // The frame's length: the window's, the input's, or what the stated number of bins allows (one or two
 // values).
 std::vector<int64_t> frame_lengths(Op& op, Value* window, bool one_sided) {
+  op.has(3);  // beside a window it says the same
   if (window && window->type.shape.size() == 1 && window->type.shape[0].is_const())
     return {window->type.shape[0].value()};
   if (auto known = op.b.known_ints(op.tensor(3))) return {known->at(0)};

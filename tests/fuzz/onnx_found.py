@@ -454,6 +454,26 @@ def groups_of_equal_rows(g):
             g.node("Unique", [x], outputs=4, sorted=ordered, axis=axis)
 
 
+# -- windows
+
+
+@case(22)
+def positions_in_a_pool_of_symbolic_sizes(g):
+    """Its padding depends on a size, and is no part of the positions."""
+    for how in (dict(ceil_mode=1, pads=[1, 0, 1, 1], kernel_shape=[3, 2], strides=[2, 3]), dict(auto_pad="SAME_LOWER", kernel_shape=[2, 3], strides=[2, 2])):
+        for order in (0, 1):
+            x = g.given([2, 3, "H", "W"], {"H": 11, "W": 8})
+            g.node("MaxPool", [x], outputs=2, storage_order=order, **how)
+
+
+@case()
+def a_frame_beside_a_window(g):
+    """Both say how many samples a frame has."""
+    x = g.given([2, "N", 1], {"N": 40})
+    window = g.node("HannWindow", [g.constant(np.asarray(8, np.int64))])
+    g.node("STFT", [x, g.constant(np.asarray(3, np.int64)), window, g.constant(np.asarray(8, np.int64))], onesided=1)
+
+
 # -- sums of narrow types
 
 

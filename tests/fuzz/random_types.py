@@ -43,6 +43,8 @@ def retyped(model, kind):
             if v.type.tensor_type.elem_type == TensorProto.FLOAT:
                 v.type.tensor_type.elem_type = number
         for n in g.node:
+            if n.op_type == "ConstantOfShape" and not n.attribute:
+                n.attribute.append(onnx.helper.make_attribute("value", numpy_helper.from_array(np.zeros(1, np.float32))))
             for a in n.attribute:
                 if a.type == AttributeProto.TENSOR and not set(n.output) & kept:
                     tensor(a.t)

@@ -13,7 +13,9 @@ sys.path.insert(0, str(ROOT / "tests" / "models"))
 
 BUILD = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release"))
 TERNC = BUILD / "bin" / "ternc"
-TERN = BUILD / "bin" / "tern"
+# TERN_GUARDED=1: on a CPU kernels run between guard pages (tests/guarded).
+GUARDED = "_guarded" if os.environ.get("TERN_GUARDED") else ""
+TERN = BUILD / "bin" / f"tern{GUARDED}"
 AARCH64 = ROOT / "build" / "aarch64" / "bin" / "tern"
 
 
@@ -37,7 +39,7 @@ class Server:
     def call(self, arguments, timeout):
         """As call(), without the program's name."""
         if not self.process:
-            command = [str(BUILD / "bin" / "tern_server"), self.driver]
+            command = [str(BUILD / "bin" / f"tern_server{GUARDED}"), self.driver]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         late = threading.Timer(timeout, self.process.kill)
         late.start()
