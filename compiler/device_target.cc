@@ -66,40 +66,63 @@ Result<lower::Target> target_for_device(const lower::Target& all, const std::str
   return out;
 }
 
+namespace {
+
+// Of "vulkan:device.json".
+Result<lower::Target> read_device(const std::string& word) {
+  const size_t colon = word.find(':');
+  if (word.substr(0, colon) != "vulkan")
+    return error("Target '{}' is a device, which only vulkan takes: vulkan:FILE.json.", word);
+  TERN_ASSIGN(const std::vector<lower::Target> all, lower::parse_targets("vulkan"));
+  const std::string path = word.substr(colon + 1);
+  std::ifstream file(path);
+  std::stringstream json;
+  json << file.rdbuf();
+  if (!file) return error("The device file '{}' cannot be read.", path);
+  Result<lower::Target> target = target_for_device(all.front(), json.str());
+  if (!target.ok())
+    return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
+                 target.error().message);
+  return target;
+}
+
+}  // namespace
+
 Result<std::vector<lower::Target>> parse_device_targets(const std::string& text) {
-  std::string plain;
+  std::string plain, problems;
   std::vector<lower::Target> devices;
-  std::stringstream words(text);
-  for (std::string word; std::getline(words, word, ',');) {
-    const size_t colon = word.find(':');
-    if (colon == std::string::npos || !word.ends_with(".json")) {
+  const auto add_problem = [&](const Error& e) { problems += (problems.empty() ? "" : "\n") + e.text(); };
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (word.find(':') == std::string::npos || !word.ends_with(".json")) {
       plain += (plain.empty() ? "" : ",") + word;
       continue;
     }
-    if (word.substr(0, colon) != "vulkan")
-      return error("Target '{}' is a device, which only vulkan takes: vulkan:FILE.json.", word);
-    TERN_ASSIGN(const std::vector<lower::Target> all, lower::parse_targets("vulkan"));
-    const std::string path = word.substr(colon + 1);
-    std::ifstream file(path);
-    std::stringstream json;
-    json << file.rdbuf();
-    if (!file) return error("The device file '{}' cannot be read.", path);
-    Result<lower::Target> target = target_for_device(all.front(), json.str());
-    if (!target.ok())
-      return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
-                   target.error().message);
-    devices.push_back(std::move(target).value());
+    Result<lower::Target> target = read_device(word);
+    if (target.ok()) {
+      devices.push_back(std::move(target).value());
+    } else {
+      add_problem(target.error());
+    }
   }
   std::vector<lower::Target> out;
-  if (!plain.empty() || devices.empty()) {
-    TERN_ASSIGN(out, lower::parse_targets(plain));
+  if (!plain.empty() || (devices.empty() && problems.empty())) {
+    Result<std::vector<lower::Target>> targets = lower::parse_targets(plain);
+    if (targets.ok()) {
+      out = std::move(targets).value();
+    } else {
+      add_problem(targets.error());
+    }
   }
   for (lower::Target& device : devices) {
     const bool twice =
         std::any_of(out.begin(), out.end(), [&](const lower::Target& t) { return t.arch == device.arch; });
-    if (twice) return error("The targets '{}' name {} twice.", text, lower::arch_name(device.arch));
+    if (twice) add_problem(error("The targets '{}' name {} twice.", text, lower::arch_name(device.arch)));
     out.push_back(std::move(device));
   }
+  if (!problems.empty()) return Error{problems, {}};
   return out;
 }
 

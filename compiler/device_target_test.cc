@@ -51,6 +51,10 @@ TEST_CASE("device targets: words and files") {
         std::string::npos);
   CHECK(parse_device_targets("cuda:" + path).error().text().find("which only vulkan takes") !=
         std::string::npos);
+  const std::string all = parse_device_targets("tpu,vulkan,vulkan:absent.json,cuda:" + path).error().text();
+  for (const char* said :
+       {"Target 'tpu' is unknown", "'absent.json' cannot be read", "which only vulkan takes"})
+    CHECK_MESSAGE(all.find(said) != std::string::npos, all);
   std::filesystem::remove(path);
   CHECK(parse_device_targets("vulkan:" + path).error().text().find("cannot be read") != std::string::npos);
 }

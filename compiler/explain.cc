@@ -52,8 +52,10 @@ class Explanation {
  private:
   std::string head() const {
     const std::string_view arch = lower::arch_name(target_.arch);
-    std::string out = fmt::format("{}: {} dispatches", arch, totals_.dispatches);
-    if (totals_.copies > 0) out += fmt::format(", {} of them copies", totals_.copies);
+    std::string out = fmt::format("{}: {} {}", arch, totals_.dispatches,
+                                  totals_.dispatches == 1 ? "dispatch" : "dispatches");
+    if (totals_.copies > 0)
+      out += fmt::format(", {} of them {}", totals_.copies, totals_.copies == 1 ? "a copy" : "copies");
     out += fmt::format("; {}FLOP, reads {}B, writes {}B; predicted", scaled(totals_.flops),
                        scaled(totals_.read), scaled(totals_.written));
     std::string_view separator = " ";

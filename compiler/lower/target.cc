@@ -208,6 +208,7 @@ std::vector<ImageKind> Target::images(Level level) const {
 
 Result<std::vector<Target>> parse_targets(const std::string& text) {
   std::vector<Target> out;
+  std::string unknown;
   const auto target_of = [&](Arch arch) -> Target& {
     for (Target& t : out) {
       if (t.arch == arch) return t;
@@ -248,8 +249,13 @@ Result<std::vector<Target>> parse_targets(const std::string& text) {
       }
       known = true;
     }
-    if (!known) return error("Target '{}' is unknown; targets are {}.", word, known_words());
+    if (!known) unknown += fmt::format("{}'{}'", unknown.empty() ? "" : ", ", word);
   }
+  if (!unknown.empty())
+    return error("{} unknown; targets are {}.",
+                 unknown.find("', '") == std::string::npos ? "Target " + unknown + " is"
+                                                           : "The targets " + unknown + " are",
+                 known_words());
   return out;
 }
 

@@ -38,6 +38,7 @@ TEST_CASE("targets: one a class, levels ascending, images best first") {
       "aarch64 )\n");
   CHECK(described("vulkan:1.1") == "vulkan: vulkan_1_1 ( vulkan_1_1 )\n");
   CHECK(described("cuda:sm_20").find("Target 'cuda:sm_20' is unknown; targets are cpu,") == 0);
+  CHECK(described("cuda:sm_20,cpu,,tpu").find("The targets 'cuda:sm_20', '', 'tpu' are unknown;") == 0);
 }
 
 TEST_CASE("targets: the words of --help say what goes with which level") {

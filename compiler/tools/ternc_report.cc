@@ -5,9 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
+
+#include "tools/command_line/problems.h"
 
 namespace tern {
+
+using command_line::counted;
+
 namespace {
 
 double now() {
@@ -15,11 +19,6 @@ double now() {
 }
 
 }  // namespace
-
-bool color_enabled(int descriptor) {
-  const char* terminal = std::getenv("TERM");
-  return isatty(descriptor) && !std::getenv("NO_COLOR") && terminal && std::string_view(terminal) != "dumb";
-}
 
 std::string bytes_text(int64_t bytes) {
   if (bytes < 1000) return fmt::format("{} B", bytes);
@@ -35,13 +34,13 @@ std::string bytes_text(int64_t bytes) {
 std::string precision_report(const lower::PrecisionReport& report, bool verbose) {
   if (report.storage == DType::kF32 && !report.tf32) return "";
   const std::string out_of_reach = report.tf32_products == 0 ? " (only CUDA multiplies in TF32)" : "";
-  std::string out = report.tf32
-                        ? fmt::format("  products of f32: {} in TF32{}, {} in f32\n", report.tf32_products,
-                                      out_of_reach, report.f32_products)
-                        : fmt::format("  stored as {}: {} values, {} constants; left in f32: {}{}\n",
-                                      dtype_name(report.storage), report.narrow_values,
-                                      report.narrow_constants, report.kept.size(),
-                                      verbose || report.kept.empty() ? "" : " (-v tells which and why)");
+  std::string out =
+      report.tf32 ? fmt::format("  products of f32: {} in TF32{}, {} in f32\n", report.tf32_products,
+                                out_of_reach, report.f32_products)
+                  : fmt::format("  stored as {}: {}, {}; left in f32: {}{}\n", dtype_name(report.storage),
+                                counted(report.narrow_values, "value", "values"),
+                                counted(report.narrow_constants, "constant", "constants"), report.kept.size(),
+                                verbose || report.kept.empty() ? "" : " (-v tells which and why)");
   if (!verbose) return out;
   for (const lower::PrecisionReport::Kept& kept : report.kept) {
     const std::string node = kept.node.empty() ? "" : fmt::format(" of node '{}'", kept.node);
@@ -54,8 +53,8 @@ std::string end_report(const CompileResult& result, const std::string& output, b
   const pack::ModuleSize& size = result.file->size();
   std::string out;
   for (const ProgramSummary& program : result.report.programs) {
-    out += fmt::format("{}: {} dispatches", program.target, program.dispatches);
-    if (program.copies) out += fmt::format(", {} copies", program.copies);
+    out += fmt::format("{}: {}", program.target, counted(program.dispatches, "dispatch", "dispatches"));
+    if (program.copies) out += ", " + counted(program.copies, "copy", "copies");
     out += fmt::format(", arena {}", bytes_text(program.arena_bytes));
     if (!program.arena_is_static) out += " at usual sizes";
     out += program.on_gpu ? fmt::format(", workgroup memory {}\n", bytes_text(program.workgroup_bytes))
@@ -65,19 +64,20 @@ std::string end_report(const CompileResult& result, const std::string& output, b
       if (verbose) out += fmt::format("  copy {}\n", note);
     }
     if (program.derived_constants)
-      out += fmt::format("  {} weights ({}) are computed from other encodings when a session is created\n",
-                         program.derived_constants, bytes_text(program.derived_bytes));
-    if (verbose) out += fmt::format("  {} barriers\n", program.barriers);
+      out += fmt::format("  computed from other encodings when a session is created: {} ({})\n",
+                         counted(program.derived_constants, "weight", "weights"),
+                         bytes_text(program.derived_bytes));
+    if (verbose) out += fmt::format("  {}\n", counted(program.barriers, "barrier", "barriers"));
     out += precision_report(program.precision, verbose);
   }
-  out += fmt::format("{}: {} = weights {} + code {} ({} kernels) + metadata {}\n", output,
-                     bytes_text(size.total), bytes_text(size.weights), bytes_text(size.code),
-                     result.report.kernels, bytes_text(size.metadata));
+  out += fmt::format("{}: {} = weights {} + code {} ({}) + metadata {}\n", output, bytes_text(size.total),
+                     bytes_text(size.weights), bytes_text(size.code),
+                     counted(result.report.kernels, "kernel", "kernels"), bytes_text(size.metadata));
   if (verbose) {
     for (const PhaseTime& phase : result.report.phases)
       out += fmt::format("  {:<18} {:8.1f} ms\n", phase.name, phase.seconds * 1000);
-    out += fmt::format("  {} units compiled, {} from the cache\n", result.report.units_compiled,
-                       result.report.units_cached);
+    out += fmt::format("  {} compiled, {} from the cache\n",
+                       counted(result.report.units_compiled, "unit", "units"), result.report.units_cached);
   }
   out += fmt::format("compiled in {:.2f} s\n", result.report.seconds);
   return out;
@@ -102,11 +102,11 @@ std::string coverage_report(const std::vector<onnx::OpUse>& uses) {
                                       : fmt::format("   not supported (opset {}, first in node '{}')",
                                                     use->opset, use->first_node));
   }
-  out += fmt::format("{} of {} nodes have a supported operator.\n", supported, total);
+  out += fmt::format("{} of {} a supported operator.\n", supported, counted(total, "node has", "nodes have"));
   return out;
 }
 
-Progress::Progress() : terminal_(color_enabled(STDERR_FILENO)), start_(now()) {}
+Progress::Progress() : terminal_(command_line::color_enabled(STDERR_FILENO)), start_(now()) {}
 
 void Progress::show(std::string_view phase, double done) {
   // Short compilations show nothing.

@@ -9,7 +9,6 @@
 
 namespace tern {
 
-bool color_enabled(int descriptor);
 std::string bytes_text(int64_t bytes);  // "1.2 MB"
 
 // Dispatches, weights, arena, scratch, sizes, time; with phases and copies when verbose.

@@ -21,6 +21,7 @@ ARROWS = {
     "drivers/vulkan": ["drivers/vulkan", "hal", "schemas/abi"],
     "vm": ["vm", "tern", "hal", "schemas"],
     "compiler": ["compiler", "schemas"],
+    "compiler/tools": ["compiler", "schemas", "tools/command_line"],
     # inside the compiler, in the order that data flows
     "compiler/support": ["compiler/support", "schemas"],
     "compiler/scalar": ["compiler/scalar", "compiler/support", "schemas"],

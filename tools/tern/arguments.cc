@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "schemas/abi/dtypes.h"
 #include "tools/npy/npy.h"
@@ -11,17 +12,14 @@
 namespace tern::cli {
 namespace {
 
-std::pair<std::string, std::string> split_option(const std::string& option, const char* flag,
-                                                 const char* form) {
-  // Names may hold '=': the last one divides.
+// NAME=VALUE; nothing if it is not of that form. Names may hold '=': the last one divides.
+std::optional<std::pair<std::string, std::string>> split_option(const std::string& option) {
   const size_t at = option.rfind('=');
-  if (at == std::string::npos || at == 0)
-    fail(kUsage,
-         std::string("The option ") + flag + " takes " + form + "; '" + option + "' is not of that form.");
-  return {option.substr(0, at), option.substr(at + 1)};
+  if (at == std::string::npos || at == 0) return {};
+  return {{option.substr(0, at), option.substr(at + 1)}};
 }
 
-std::vector<int64_t> parse_dims(const std::string& text, const std::string& option) {
+std::optional<std::vector<int64_t>> parse_dims(const std::string& text) {
   std::vector<int64_t> dims;
   const char* at = text.data();
   const char* end = at + text.size();
@@ -29,8 +27,7 @@ std::vector<int64_t> parse_dims(const std::string& text, const std::string& opti
     int64_t value = 0;
     const auto [rest, problem] = std::from_chars(at, end, value);
     const bool separated = rest == end || ((*rest == 'x' || *rest == ',') && rest + 1 < end);
-    if (problem != std::errc() || value < 0 || !separated)
-      fail(kUsage, "The shape in '" + option + "' must be numbers with x between them, as in 1x3x224x224.");
+    if (problem != std::errc() || value < 0 || !separated) return {};
     dims.push_back(value);
     at = rest + 1;
   }
@@ -147,12 +144,14 @@ Arguments::Arguments(const tern_module_t* module, uint32_t function, const Input
   const uint32_t count = tern_module_input_count(module, function);
   inputs_.resize(count);
   data_.resize(count);
-  read_shapes(options.shapes);
+  for (const std::string& shape : options.shapes) read_shape(shape);
   for (const std::string& file : options.files) read_file(file);
+  fail_if_any(problems_);
   choose_dims();
   for (uint32_t i = 0; i < count; ++i) {
     if (!inputs_[i].dtype) make_random(i, options.seed + i);
   }
+  fail_if_any(problems_);
   for (size_t i = 0; i < symbols_.size(); ++i) bounds_.push_back({symbols_[i].name, symbol_values_[i]});
 }
 
@@ -162,43 +161,67 @@ tern_tensor_info_t Arguments::info(uint32_t input) const {
   return out;
 }
 
-void Arguments::read_shapes(const std::vector<std::string>& shapes) {
-  for (const std::string& option : shapes) {
-    const auto [name, text] = split_option(option, "--shape", "NAME=1x3x224x224 or SYMBOL=224");
-    const std::vector<int64_t> dims = parse_dims(text, option);
-    const int32_t input = tern_module_find_input(module_, function_, name.c_str());
-    if (input >= 0) {
-      bind_dims(static_cast<uint32_t>(input), dims, "--shape " + option);
-      given_shapes_[name] = dims;
-      continue;
-    }
-    const auto symbol =
-        std::find_if(symbols_.begin(), symbols_.end(), [&](const auto& s) { return name == s.name; });
-    if (symbol == symbols_.end() || dims.size() != 1)
-      fail(kUsage, "The module has no input '" + name + "' and no symbolic dimension of that name (--shape " +
-                       option + ").");
-    symbol_values_[static_cast<size_t>(symbol - symbols_.begin())] = dims[0];
+void Arguments::read_shape(const std::string& option) {
+  const auto parts = split_option(option);
+  if (!parts)
+    return problems_.add("The option --shape takes NAME=1x3x224x224 or SYMBOL=224; '" + option +
+                         "' is not of that form.");
+  const auto& [name, text] = *parts;
+  const std::optional<std::vector<int64_t>> dims = parse_dims(text);
+  if (!dims)
+    return problems_.add("The shape in '" + option + "' must be numbers from 0 to " +
+                         std::to_string(INT64_MAX) + " with x between them, as in 1x3x224x224.");
+  const auto [before, is_new] = given_by_.emplace(name, "--shape " + option);
+  if (!is_new)
+    return problems_.add("The dimensions of '" + name + "' are given twice: " + before->second +
+                         " and --shape " + option + ".");
+  const int32_t input = tern_module_find_input(module_, function_, name.c_str());
+  if (input >= 0) {
+    given_shapes_[name] = *dims;
+    return bind_dims(static_cast<uint32_t>(input), *dims, "--shape " + option);
   }
+  const auto symbol =
+      std::find_if(symbols_.begin(), symbols_.end(), [&](const auto& s) { return name == s.name; });
+  if (symbol == symbols_.end())
+    return problems_.add("The module has no input '" + name + "' and no symbolic dimension of that name " +
+                         "(--shape " + option + "); " + names_text() + ".");
+  if (dims->size() != 1)
+    return problems_.add("The symbolic dimension '" + name + "' takes one number; --shape " + option +
+                         " gives " + std::to_string(dims->size()) + ".");
+  set_symbol(static_cast<size_t>(symbol - symbols_.begin()), dims->front(), "--shape " + option);
+}
+
+// "its inputs are 'x', 'y', its symbolic dimensions 'N'"
+std::string Arguments::names_text() const {
+  std::string inputs, symbols;
+  for (uint32_t i = 0; i < inputs_.size(); ++i) inputs += (i ? ", '" : "'") + std::string(info(i).name) + "'";
+  for (const tern_symbol_info_t& symbol : symbols_)
+    symbols += (symbols.empty() ? "'" : ", '") + std::string(symbol.name) + "'";
+  return "its inputs are " + (inputs.empty() ? "none" : inputs) +
+         (symbols.empty() ? "" : ", its symbolic dimensions " + symbols);
 }
 
 void Arguments::read_file(const std::string& option) {
-  const auto [name, path] = split_option(option, "--input", "NAME=FILE.npy");
+  const auto parts = split_option(option);
+  if (!parts)
+    return problems_.add("The option --input takes NAME=FILE.npy; '" + option + "' is not of that form.");
+  const auto& [name, path] = *parts;
   const int32_t input = tern_module_find_input(module_, function_, name.c_str());
-  if (input < 0) {
-    std::string names;
-    for (uint32_t i = 0; i < inputs_.size(); ++i)
-      names += (i ? ", '" : "'") + std::string(info(i).name) + "'";
-    fail(kUsage, "The module has no input '" + name + "'; it has " + (names.empty() ? "none" : names) + ".");
-  }
+  if (input < 0) return problems_.add("The module has no input '" + name + "'; " + names_text() + ".");
+  const auto [before, is_new] = files_.emplace(name, path);
+  if (!is_new)
+    return problems_.add("Input '" + name + "' is given twice: '" + before->second + "' and '" + path + "'.");
   const uint32_t index = static_cast<uint32_t>(input);
   const tern_tensor_info_t expected = info(index);
   npy::Tensor tensor;
   std::string error;
-  if (!npy::read(path, expected.dtype, &tensor, &error)) fail(kIo, error);
+  if (!npy::read(path, expected.dtype, &tensor, &error)) return problems_.add(error, kIo);
   if (tensor.dtype != expected.dtype)
-    fail(kFailed, "The file '" + path + "' holds " + tern_dtype_name(tensor.dtype) + "; input '" + name +
-                      "' is " + tern_dtype_name(expected.dtype) + ".");
+    problems_.add("The file '" + path + "' holds " + tern_dtype_name(tensor.dtype) + "; input '" + name +
+                      "' is " + tern_dtype_name(expected.dtype) + ".",
+                  kFailed);
   bind_dims(index, tensor.shape, "the file '" + path + "'");
+  if (!problems_.empty()) return;
   tern_tensor_t& out = inputs_[index];
   out.dtype = tensor.dtype;
   out.rank = static_cast<uint32_t>(tensor.shape.size());
@@ -220,16 +243,36 @@ uint8_t* Arguments::hold(uint32_t input, size_t bytes) {
   return static_cast<uint8_t*>(memory);
 }
 
-// Takes the values of symbols from a shape; what does not fit the signature, libtern says.
+// Takes the values of symbols from a shape. Bounds of symbols are libtern's to check.
 void Arguments::bind_dims(uint32_t input, const std::vector<int64_t>& dims, const std::string& what) {
   const tern_tensor_info_t expected = info(input);
   if (dims.size() != expected.rank)
-    fail(kFailed, "Input '" + std::string(expected.name) + "' has " + std::to_string(expected.rank) +
-                      " dimensions; " + what + " gives " + std::to_string(dims.size()) + ".");
+    return problems_.add("Input '" + std::string(expected.name) + "' has " +
+                             command_line::counted(expected.rank, "dimension", "dimensions") + "; " + what +
+                             " gives " + std::to_string(dims.size()) + ".",
+                         kFailed);
   for (uint32_t axis = 0; axis < expected.rank; ++axis) {
-    if (expected.dims[axis].kind == TERN_DIM_SYMBOL)
-      symbol_values_[static_cast<size_t>(expected.dims[axis].value)] = dims[axis];
+    const int64_t value = expected.dims[axis].value;
+    if (expected.dims[axis].kind == TERN_DIM_SYMBOL) {
+      set_symbol(static_cast<size_t>(value), dims[axis], what);
+    } else if (dims[axis] != value) {
+      problems_.add("Dimension " + std::to_string(axis) + " of input '" + expected.name + "' is " +
+                        std::to_string(value) + "; " + what + " gives " + std::to_string(dims[axis]) + " (" +
+                        shape_text(dims.data(), expected.rank) + ").",
+                    kFailed);
+    }
   }
+}
+
+void Arguments::set_symbol(size_t symbol, int64_t value, const std::string& what) {
+  int64_t& known = symbol_values_[symbol];
+  const std::string name = symbols_[symbol].name;
+  if (known >= 0 && known != value)
+    return problems_.add("The symbolic dimension '" + name + "' is " + std::to_string(known) + " by " +
+                             symbol_given_by_[name] + " and " + std::to_string(value) + " by " + what + ".",
+                         kFailed);
+  known = value;
+  symbol_given_by_.emplace(name, what);
 }
 
 void Arguments::choose_dims() {

@@ -1,4 +1,5 @@
-// The inputs of a run: from .npy files, else seeded random; and the values of symbolic dimensions.
+// The inputs of a run: from .npy files, else seeded random; and the values of symbolic dimensions. What is
+// wrong with any of them is in one Failure, before anything is computed.
 #pragma once
 
 #include <cstdlib>
@@ -41,10 +42,15 @@ class Arguments {
   std::vector<tern_dim_bound_t> bounds_;
   std::vector<std::string> notes_;
   std::map<std::string, std::vector<int64_t>> given_shapes_;
+  // By name: the option or file that gave what. An input and a symbol may share a name.
+  std::map<std::string, std::string> given_by_, symbol_given_by_, files_;
+  command_line::Problems problems_;
 
   tern_tensor_info_t info(uint32_t input) const;
-  void read_shapes(const std::vector<std::string>& shapes);
+  std::string names_text() const;
+  void read_shape(const std::string& option);
   void read_file(const std::string& option);
+  void set_symbol(size_t symbol, int64_t value, const std::string& what);
   void bind_dims(uint32_t input, const std::vector<int64_t>& dims, const std::string& what);
   void choose_dims();
   void make_random(uint32_t input, uint64_t seed);

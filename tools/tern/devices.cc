@@ -200,7 +200,9 @@ int devices_command(bool json) {
       continue;
     }
     std::printf("%s:%u  %s", bold(info.driver).c_str(), info.ordinal, info.name);
-    if (is_cpu) std::printf(", %u usable cores", tern_cpu_usable_core_count());
+    if (is_cpu)
+      std::printf(", %s",
+                  command_line::counted(tern_cpu_usable_core_count(), "usable core", "usable cores").c_str());
     std::printf("\n");
     if (!problem.empty()) std::printf("  cannot be used: %s\n", problem.c_str());
     if (!device) continue;

@@ -11,6 +11,10 @@ namespace {
 
 using namespace module;
 
+std::string count(uint64_t number, const char* one, const char* many) {
+  return command_line::counted(static_cast<long long>(number), one, many);
+}
+
 class Inspector {
  public:
   Inspector(const vm::ModuleFile& file, size_t file_size)
@@ -35,13 +39,14 @@ class Inspector {
     for (const auto& program : module_.programs) print_program(*program, options);
     std::printf("\n%s\n", bold("sizes").c_str());
     for (const auto& executable : module_.executables) {
-      std::printf("  code %s: %s, %zu kernels, %s%s\n", executable->name.c_str(),
+      std::printf("  code %s: %s, %s, %s%s\n", executable->name.c_str(),
                   bytes_text(static_cast<double>(segment_bytes(executable->segment))).c_str(),
-                  kernel_count(*executable), EnumNameExecutableFormat(executable->format),
+                  count(kernel_count(*executable), "kernel", "kernels").c_str(),
+                  EnumNameExecutableFormat(executable->format),
                   conditions(executable->conditions, ", for devices of ").c_str());
     }
-    std::printf("  weights: %s in %zu constants\n", bytes_text(static_cast<double>(weight_bytes())).c_str(),
-                module_.constants.size());
+    std::printf("  weights: %s in %s\n", bytes_text(static_cast<double>(weight_bytes())).c_str(),
+                count(module_.constants.size(), "constant", "constants").c_str());
   }
 
   std::string json(const InspectOptions& options) const {
@@ -129,7 +134,7 @@ class Inspector {
     if (variant.entry() >= executable.entry_launches.size()) return {};
     const EntryLaunch& launch = executable.entry_launches[variant.entry()];
     const uint64_t threads = uint64_t{launch.workgroup_x()} * launch.workgroup_y() * launch.workgroup_z();
-    std::string out = std::to_string(threads) + " threads";
+    std::string out = count(threads, "thread", "threads");
     if (launch.workgroup_memory())
       out += ", " + bytes_text(launch.workgroup_memory()) + " of workgroup memory";
     return out;
@@ -171,7 +176,8 @@ class Inspector {
         std::printf(", arena %s", bytes_text(static_cast<double>(slot.bytes())).c_str());
       if (slot.kind() == SlotKind::Arena && slot.bytes() < 0) std::printf(", arena by dimensions");
     }
-    std::printf(", %zu instructions, %zu command lists\n", program.code.size(), program.lists.size());
+    std::printf(", %s, %s\n", count(program.code.size(), "instruction", "instructions").c_str(),
+                count(program.lists.size(), "command list", "command lists").c_str());
     int number = 0;
     for (size_t list = 0; list < program.lists.size(); ++list) {
       if (program.lists.size() > 1) std::printf("  list %zu\n", list);

@@ -1,5 +1,6 @@
 // tern run, verify.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
@@ -46,9 +47,26 @@ std::string summary(const tern_tensor_t& tensor) {
   return out + number;
 }
 
+// What would only be seen after the run.
+void check_output_folder(const RunOptions& options) {
+  const std::string& folder = options.output_dir;
+  if (folder.empty()) return;
+  if (options.device.driver == "null")
+    fail(kUsage, "The null driver computes nothing: there are no outputs for --output-dir '" + folder + "'.");
+  struct stat info;
+  if (stat(folder.c_str(), &info) != 0) {
+    if (errno == ENOENT) return;
+    fail(kIo, "The folder '" + folder + "' cannot be written: " + std::strerror(errno) + ".");
+  }
+  if (!S_ISDIR(info.st_mode)) fail(kIo, "The path '" + folder + "' of --output-dir is no folder.");
+  if (access(folder.c_str(), W_OK) != 0)
+    fail(kIo, "The folder '" + folder + "' cannot be written: " + std::strerror(errno) + ".");
+}
+
 }  // namespace
 
 int run_command(const RunOptions& options) {
+  check_output_folder(options);
   const Handle<tern_instance_t> instance = make_instance();
   const Handle<tern_module_t> module = load_module(instance.get(), options.module);
   const uint32_t function = find_function(module.get(), options.function);
@@ -69,6 +87,9 @@ int run_command(const RunOptions& options) {
   invoke.input_count = static_cast<uint32_t>(arguments.inputs().size());
   invoke.output_count = static_cast<uint32_t>(outputs.size());
   must(tern_session_invoke(placed.session.get(), &invoke));
+  const bool computes = placed.driver != "null";
+  if (!computes)
+    std::fprintf(stderr, "The null driver computes nothing: outputs have types and shapes, but no values.\n");
   if (!options.output_dir.empty() && mkdir(options.output_dir.c_str(), 0777) != 0 && errno != EEXIST)
     fail(kIo, "The folder '" + options.output_dir + "' cannot be made: " + std::strerror(errno) + ".");
   for (uint32_t i = 0; i < outputs.size(); ++i) {
@@ -76,7 +97,7 @@ int run_command(const RunOptions& options) {
     must(tern_module_output_info(module.get(), function, i, &info));
     const tern_tensor_t& output = outputs[i];
     std::printf("%s %s[%s]%s\n", bold(info.name).c_str(), tern_dtype_name(output.dtype),
-                shape_text(output.dims, output.rank).c_str(), summary(output).c_str());
+                shape_text(output.dims, output.rank).c_str(), computes ? summary(output).c_str() : "");
     if (options.output_dir.empty()) continue;
     const std::string path = options.output_dir + "/" + file_name(info.name) + ".npy";
     std::string error;

@@ -13,7 +13,13 @@
 namespace tern::cli {
 
 void fail(int code, std::string text) {
-  throw Failure{code, std::move(text)};
+  command_line::Problems problems;
+  problems.add(std::move(text), code);
+  throw Failure{std::move(problems)};
+}
+
+void fail_if_any(const command_line::Problems& problems) {
+  if (!problems.empty()) throw Failure{problems};
 }
 
 void must(tern_status_t status) {
@@ -35,13 +41,8 @@ void must(tern_status_t status) {
   fail(code, std::move(text));
 }
 
-bool color_enabled(int descriptor) {
-  const char* terminal = std::getenv("TERM");
-  return isatty(descriptor) && !std::getenv("NO_COLOR") && terminal && std::string_view(terminal) != "dumb";
-}
-
 std::string bold(std::string_view text) {
-  static const bool color = color_enabled(STDOUT_FILENO);
+  static const bool color = command_line::color_enabled(STDOUT_FILENO);
   return color ? "\033[1m" + std::string(text) + "\033[0m" : std::string(text);
 }
 

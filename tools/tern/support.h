@@ -10,30 +10,29 @@
 #include <vector>
 
 #include "tern/tern.h"
+#include "tools/command_line/problems.h"
 #include "vm/text/module_file.h"
 
 namespace tern::cli {
 
 // Exit codes; docs/tern-cli.md repeats them.
-enum ExitCode : int {
-  kSuccess = 0,
-  kFailed = 1,     // the run, or a check, failed
-  kUsage = 2,      // the command line makes no sense
-  kBadModule = 3,  // the module is damaged, or of another version or target
-  kIo = 4,         // a file cannot be read or written
-};
+using command_line::kFailed;
+using command_line::kIo;
+using command_line::kSuccess;
+using command_line::kUsage;
+constexpr int kBadModule = 3;  // the module is damaged, or of another version or target
 
 // Ends a command: thrown by must() and fail(), caught in main.
 struct Failure {
-  int code;
-  std::string text;
+  command_line::Problems problems;
 };
 [[noreturn]] void fail(int code, std::string text);
+// All problems in one failure; nothing if there are none.
+void fail_if_any(const command_line::Problems& problems);
 // Does nothing for success; else fails with the status's message and the exit code that fits. Takes the
 // status.
 void must(tern_status_t status);
 
-bool color_enabled(int descriptor);
 std::string bold(std::string_view text);  // on standard output, if that is a terminal that wants it
 
 // JSON as text, in the order it is written.

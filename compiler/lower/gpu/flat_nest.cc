@@ -57,7 +57,7 @@ int round_to_subgroup(int64_t n) {
 }  // namespace
 
 std::string FlatSchedule::text() const {
-  return fmt::format("{} threads, {} elements each", threads, per_thread);
+  return fmt::format("{} threads, {} {} each", threads, per_thread, per_thread == 1 ? "element" : "elements");
 }
 
 FlatSchedule default_flat_schedule(int64_t elements, int64_t element_cost, const GpuModel& model) {

@@ -1,0 +1,76 @@
+"""No damaged file crashes ternc or tern."""
+
+from pathlib import Path
+
+import numpy as np
+import tern_tools as tools
+from common import compiled, invoke, small
+
+
+FLIPS = 300  # damaged files tried per kind
+
+
+def damaged(data, count, random):
+    """Copies of some bytes, each cut short, with bits flipped, or with a stretch overwritten."""
+    for i in range(count):
+        copy = bytearray(data)
+        where = int(random.integers(0, min(len(copy), 4096) if i % 2 else len(copy)))  # headers get half of it
+        if i % 3 == 0:
+            del copy[where:]
+        elif i % 3 == 1:
+            copy[where] ^= 1 << int(random.integers(0, 8))
+        else:
+            copy[where : where + 8] = random.bytes(8)
+        yield bytes(copy[: max(len(copy), 0)])
+
+
+def test_damaged_models(folder):
+    data = small(folder).read_bytes()
+    path, module = Path(folder) / "bad.onnx", Path(folder) / "bad.tern"
+    for bad in [b"", b"\0", b"not a model", *damaged(data, FLIPS // 3, np.random.default_rng(3))]:
+        path.write_bytes(bad)
+        code, text = invoke(tools.TERNC, "--check", path)
+        assert code == 0 or text.strip(), "a refusal without a message"
+    for bad in (b"", data[: len(data) // 2]):
+        path.write_bytes(bad)
+        code, text = invoke(tools.TERNC, path, "-o", module)
+        assert code != 0 and text.strip() and not module.exists(), f"{len(bad)} bytes of a model compiled: {text}"
+
+
+def test_damaged_modules(folder):
+    data = compiled(folder).read_bytes()
+    path = Path(folder) / "bad.tern"
+    accepted = 0
+    for bad in [b"", b"TERN", *damaged(data, FLIPS, np.random.default_rng(4))]:
+        path.write_bytes(bad)
+        code, text = invoke(tools.TERN, "verify", path)
+        assert code == 0 or text.strip(), "a refusal without a message"
+        accepted += code == 0
+        if len(bad) < len(data) // 2:
+            assert code != 0, f"a module cut to {len(bad)} of {len(data)} bytes was accepted"
+    print(f"    {FLIPS} damaged modules: {accepted} differ where nothing depends on it (padding, names, weights)")
+
+
+def test_damaged_modules_run(folder):
+    """A module whose damage the verifier does not see may give other numbers, never a crash. Code is left whole: it is trusted."""
+    data = compiled(folder).read_bytes()
+    path = Path(folder) / "bad.tern"
+    random = np.random.default_rng(5)
+    end = data.find(b"\x7fELF")
+    for _ in range(FLIPS // 3):
+        copy = bytearray(data)
+        copy[int(random.integers(0, end))] ^= 1 << int(random.integers(0, 8))
+        path.write_bytes(copy)
+        code, text = invoke(tools.TERN, "run", path)
+        assert code == 0 or text.strip(), "a refusal without a message"
+
+
+def test_wrong_version(folder):
+    data = bytearray(compiled(folder).read_bytes())
+    at = data.find(b"TERN")
+    assert 0 <= at < 16, "the header does not begin with TERN"
+    data[at + 4] ^= 0x7F
+    path = Path(folder) / "new.tern"
+    path.write_bytes(data)
+    code, text = invoke(tools.TERN, "verify", path)
+    assert code != 0 and "format" in text, text

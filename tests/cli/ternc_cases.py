@@ -1,0 +1,199 @@
+"""What ternc promises: modules, reports, messages, exit codes, files."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import tern_tools as tools
+from common import FLOAT, compiled, invoke, save, small, small_graph
+from onnx import TensorProto, helper
+
+
+def test_same_input_gives_same_bytes(folder):
+    model = small(folder)
+    modules = [Path(folder) / f"{i}.tern" for i in range(2)]
+    for m in modules:
+        tools.compile_model(model, m)
+    assert modules[0].read_bytes() == modules[1].read_bytes(), "two compilations differ"
+
+
+def test_ternc_reports_what_it_made(folder):
+    code, text = invoke(tools.TERNC, small(folder), "-o", Path(folder) / "m.tern")
+    assert code == 0, text
+    for word in ("dispatch", "weights", "arena"):
+        assert word in text.lower(), f"the report does not mention {word}:\n{text}"
+
+
+def test_precision(folder):
+    model, x = small(folder), np.random.default_rng(2).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    results = {}
+    for precision in ("f32", "f16", "bf16"):
+        module = Path(folder) / f"{precision}.tern"
+        code, text = invoke(tools.TERNC, model, "-o", module, f"--precision={precision}", "-v")
+        assert code == 0, text
+        assert (f"stored as {precision}: " in text) == (precision != "f32"), text
+        (results[precision],) = tools.run_module(module, {"x": x}, ["y"], folder)
+    error = {p: np.abs(y - results["f32"]).max() / np.abs(results["f32"]).max() for p, y in results.items()}
+    assert 0 < error["f16"] < 2e-3 and error["f16"] < error["bf16"] < 2e-2, error
+
+
+def test_keep_f32(folder):
+    model, module = small(folder), Path(folder) / "m.tern"
+    name = next(n.name for n in onnx.load(model).graph.node if n.op_type == "Conv")
+    output = next(n.output[0] for n in onnx.load(model).graph.node if n.op_type == "Conv")
+    for word in (name, output):
+        code, text = invoke(tools.TERNC, model, "-o", module, "--precision=f16", f"--keep-f32={word}", "-v")
+        assert code == 0 and "--keep-f32 asks for it" in text, text
+
+
+def test_precision_errors(folder):
+    model, module = small(folder), Path(folder) / "m.tern"
+    for options, expected, words in (
+        (["--precision=f8"], 2, "--precision is f32, tf32, f16 or bf16, not 'f8'."),
+        (["--keep-f32=conv"], 2, "--keep-f32 makes exceptions to --precision=tf32, f16 or bf16; with f32 there are none."),
+        (["--precision=f16", "--keep-f32=absent"], 1, "--keep-f32 names 'absent', which is no node of the model"),
+    ):
+        code, text = invoke(tools.TERNC, model, "-o", module, *options)
+        assert code == expected and words in text, text
+        assert not module.exists(), "a failed compilation left an output file"
+
+
+def test_what_a_new_user_tries(folder):
+    """An option does not take the model that follows it; names that nothing has are said, with what there is."""
+    model, module = small(folder), compiled(folder)
+    code, text = invoke(tools.TERNC, "--shape", "x=1x3x16x16", model, "-o", Path(folder) / "m.tern")
+    assert code == 0, text
+    code, text = invoke(tools.TERNC, "--dim", "N=3", model, "-o", Path(folder) / "n.tern")
+    assert code == 1 and "--dim names the symbol 'N', which no input has; all their dimensions are fixed." in text, text
+    symbolic = Path(folder) / "symbolic.tern"
+    for dim, said in (("N=1:10:20", "the usual value (20) is not between 1 and 10."), ("N=5:1", "the least value (5) is above the greatest (1).")):
+        code, text = invoke(tools.TERNC, small(folder, batch="N"), "--dim", dim, "-o", symbolic)
+        assert code == 2 and said in text and not symbolic.exists(), text
+    code, text = invoke(tools.TERNC, small(folder, batch="N"), "-o", symbolic)
+    assert code == 0, text
+    for words, expected, said in (
+        (["run", symbolic, "--shape", f"N={1 << 40}"], 1, f"There is no memory for the {(3 * 16 * 16 * 4) << 40} bytes of input 'x'."),
+        (["run", symbolic, "--shape", f"N={1 << 62}"], 1, "would have more than"),
+        (["bench", module, "--seconds", "nan"], 2, "--seconds takes a number from 0 to 1e+06, not 'nan'."),
+        (["bench", module, "--peak-gbs", "-4"], 2, "--peak-gbs takes a number from 0.001 to 1e+09, not '-4'."),
+        (["run", module, "--driver", "cud"], 2, "--driver is cpu, cuda, vulkan, null or auto, not 'cud'."),
+        (["run", Path(folder) / "absent.tern"], 4, "No such file"),
+        (["run", model], 3, "is no tern module: `ternc "),
+    ):
+        code, text = invoke(tools.TERN, *words)
+        assert code == expected and said in text, f"{code} {text}"
+
+
+def test_output_path_is_checked_first(folder):
+    model = small(folder)
+    before = model.read_bytes()
+    code, text = invoke(tools.TERNC, model, "-o", model)
+    assert code == 2 and "is the model itself" in text and model.read_bytes() == before, text
+    code, text = invoke(tools.TERNC, model, "-o", folder)
+    assert code == 4 and "is a folder" in text, text
+    code, text = invoke(tools.TERNC, model, "-o", Path(folder) / "absent" / "m.tern")
+    assert code == 4 and "there is no folder" in text, text
+
+
+def test_library_from_python(folder):
+    """What benchmarks/peers/tern.py declares is what tern.h declares."""
+    library = tools.BUILD / "lib" / "libtern.so"
+    if not library.exists():
+        return  # not in builds with sanitizers
+    module, x = compiled(folder), np.random.default_rng(6).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    os.environ["TERN_LIBRARY"] = str(library)
+    sys.path.insert(0, str(tools.ROOT / "benchmarks"))
+    from peers import tern
+
+    run, outputs = tern.load(module, {"x": x}, 2)
+    run()
+    (wanted,) = tools.run_module(module, {"x": x}, ["y"], folder)
+    assert np.array_equal(outputs()[0], wanted), f"{outputs()[0]} is not {wanted}"
+
+
+def test_check_writes_nothing(folder):
+    model = small(folder)
+    code, text = invoke(tools.TERNC, "--check", model, cwd=folder)
+    assert code == 0, text
+    assert [p.name for p in Path(folder).iterdir()] == ["small.onnx"], "--check left a file"
+
+
+def test_all_unsupported_operators_in_one_report(folder):
+    nodes = [helper.make_node("Frobnicate", ["x"], ["a"], domain="example"), helper.make_node("Twist", ["a"], ["y"], domain="example")]
+    info = lambda n: helper.make_tensor_value_info(n, FLOAT, [2])
+    graph = helper.make_graph(nodes, "g", [info("x")], [info("y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("example", 1)])
+    model.ir_version = 8
+    path, module = Path(folder) / "odd.onnx", Path(folder) / "odd.tern"
+    onnx.save(model, path)
+    code, text = invoke(tools.TERNC, path, "-o", module)
+    assert code != 0 and "Frobnicate" in text and "Twist" in text, text
+    assert not module.exists(), "a failed compilation left an output file"
+
+
+def test_no_such_file(folder):
+    code, text = invoke(tools.TERNC, Path(folder) / "absent.onnx", "-o", Path(folder) / "m.tern")
+    assert code != 0 and "absent.onnx" in text, text
+
+
+def test_shape_fixes_a_dimension(folder):
+    model, module = small(folder, batch="N"), Path(folder) / "m.tern"
+    tools.compile_model(model, module, "--shape", "x=2x3x16x16")
+    x = np.ones((2, 3, 16, 16), np.float32)
+    (y,) = tools.run_module(module, {"x": x}, ["y"], folder)
+    assert y.shape == (2, 4)
+    code, text = invoke(tools.TERN, "run", module, "--input", f"x={save(folder, np.ones((3, 3, 16, 16), np.float32))}")
+    assert code != 0, "a fixed dimension was not enforced"
+
+
+def with_external_data(folder, location):
+    model = small_graph().model()
+    weight = model.graph.initializer[0]
+    raw = weight.raw_data
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(len(raw)))):
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, value
+    path = Path(folder) / "model" / "external.onnx"
+    path.parent.mkdir()
+    path.write_bytes(model.SerializeToString())
+    return path, raw
+
+
+def test_external_data(folder):
+    path, raw = with_external_data(folder, "weights.bin")
+    (path.parent / "weights.bin").write_bytes(raw)
+    module, plain = Path(folder) / "m.tern", compiled(folder)
+    tools.compile_model(path, module)
+    x = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    a, b = (tools.run_module(m, {"x": x}, ["y"], folder)[0] for m in (module, plain))
+    assert np.array_equal(a, b), "weights from another file give another result"
+
+
+def test_external_data_stays_in_its_folder(folder):
+    for location in ("../weights.bin", str(Path(folder) / "weights.bin"), "link.bin"):
+        path, raw = with_external_data(folder, location)
+        (Path(folder) / "weights.bin").write_bytes(raw)
+        (path.parent / "link.bin").symlink_to(Path(folder) / "weights.bin")
+        code, text = invoke(tools.TERNC, path, "-o", Path(folder) / "m.tern")
+        assert code != 0, f"external data at '{location}' was read"
+        assert "external" in text.lower() or location in text, text
+        shutil.rmtree(path.parent)
+
+
+def test_external_data_too_short(folder):
+    path, raw = with_external_data(folder, "weights.bin")
+    (path.parent / "weights.bin").write_bytes(raw[: len(raw) // 2])
+    code, text = invoke(tools.TERNC, path, "-o", Path(folder) / "m.tern")
+    assert code != 0 and "weights.bin" in text, text
+
+
+def test_dump_dir(folder):
+    dump = Path(folder) / "dump"
+    tools.compile_model(small(folder), Path(folder) / "m.tern", f"--dump-dir={dump}")
+    kinds = {p.suffix for p in dump.rglob("*")}
+    assert {".tg", ".tk", ".c"} <= kinds, f"the dump has {sorted(kinds)}"
