@@ -218,6 +218,8 @@ def main():
                     failed += 1
                     sizes = ", ".join(f"{n} {list(v.shape) if v.size > 4 else v.tolist()}" for n, v in inputs.items())
                     print(f"FAIL {name} ({sizes}): {said}")
+    if not count:
+        sys.exit(f"odd_sizes: no case has {' or '.join(wanted)} in its name")
     print(f"{count - failed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -107,8 +107,11 @@ def main():
     parser.add_argument("--targets", default=operator_cases.ONE_LEVEL)
     args = parser.parse_args()
     logging.disable(logging.WARNING)
+    names = [n for n in CASES if args.filter in n]
+    if not names:
+        parser.error(f"no case has '{args.filter}' in its name")
     failed = 0
-    for name in (n for n in CASES if args.filter in n):
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 problems = check(name, folder, args)

@@ -498,6 +498,8 @@ def main():
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--sizes", type=int, default=2, help="how many other sizes of the symbols the module runs at")
     options = parser.parse_args()
+    if unknown := [n for n in options.names if n not in CASES]:
+        parser.error(f"no such graph: {', '.join(unknown)}")
     options.ternc = []
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -3,12 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <algorithm>
 #include <exception>
+#include <iterator>
 
 #include "tests/hal_cts/cts.h"
 
 namespace tern::cts {
 namespace {
+
+constexpr const char* kDrivers[] = {"cpu", "cuda", "null", "vulkan"};
 
 bool matches(const std::string& pattern, const std::string& name) {
   if (pattern.empty()) return true;
@@ -56,7 +60,7 @@ void run_on(const DriverUnderTest& driver, const std::vector<Case>& cases, const
             Totals& totals) {
   const std::vector<Skip> rows = skips();
   for (const Case& test : cases) {
-    if (test.name.compare(0, prefix.size(), prefix) != 0) continue;
+    if (test.name.rfind(prefix, 0) != 0) continue;
     const Skip* skip = find_skip(rows, driver.name, test.name);
     const std::string failures = run_case(driver, test);
     if (skip && failures.empty()) {
@@ -93,6 +97,19 @@ int main(int argc, char** argv) {
       fprintf(stderr, "usage: %s [--driver=NAME] [--case=PREFIX] [--list]\n", argv[0]);
       return 2;
     }
+  }
+  const bool known_driver =
+      only_driver.empty() || std::any_of(std::begin(kDrivers), std::end(kDrivers),
+                                         [&](const char* name) { return only_driver.rfind(name, 0) == 0; });
+  if (!known_driver) {
+    fprintf(stderr, "%s: there is no driver '%s'; rows of drivers.cc begin with cpu, cuda, null or vulkan.\n",
+            argv[0], only_driver.c_str());
+    return 2;
+  }
+  if (std::none_of(cases.begin(), cases.end(),
+                   [&](const Case& test) { return test.name.rfind(prefix, 0) == 0; })) {
+    fprintf(stderr, "%s: no case begins with '%s'; --list shows them.\n", argv[0], prefix.c_str());
+    return 2;
   }
   Totals totals;
   bool found = only_driver.empty();

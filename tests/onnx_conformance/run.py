@@ -185,6 +185,8 @@ def main():
     table_path = HERE / f"expected_failures_{options.driver}.txt"
     table = read_table(table_path)
     folders = sorted(f for f in options.data.iterdir() if f.is_dir() and (not options.filters or any(x == f.name or (x in f.name and not x.startswith("test_")) for x in options.filters)))
+    if not folders:
+        parser.error(f"no folder of {options.data} is or has {' or '.join(options.filters) or 'a test'}")
     start = time.time()
     with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         failures = dict(zip((f.name for f in folders), pool.map(lambda f: run_folder(f, options, compiler_hash), folders)))

@@ -98,6 +98,8 @@ def main():
     if args.list:
         print(*MODELS)
         return 0
+    if unknown := [n for n in args.names if n not in MODELS]:
+        parser.error(f"no such network: {', '.join(unknown)} (--list shows them)")
     FOLDER.mkdir(parents=True, exist_ok=True)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -153,8 +153,11 @@ def main(cases, refusals, doc, targets=None):
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", default=targets)
     args = parser.parse_args()
+    names = [n for n in [*cases, *refusals] if args.filter in n]
+    if not names:
+        parser.error(f"no case has '{args.filter}' in its name")
     passed = failed = 0
-    for name in (n for n in [*cases, *refusals] if args.filter in n):
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 problems = check(name, cases[name], folder, args) if name in cases else refusal(name, refusals[name][0], folder, args, refusals[name][1])

@@ -25,9 +25,10 @@ tern_status_t check_header(tern_module_t* m) {
   if (memcmp(header.magic, TERN_FILE_MAGIC, 4) != 0)
     return MALFORMED("The file is no tern module: it does not begin with 'TERN'.");
   if (header.format_major != TERN_FORMAT_MAJOR) {
-    return tern_status_make(allocator, TERN_STATUS_INCOMPATIBLE,
-                            "The module's format version (%u.%u) cannot be read: this libtern reads version %d.",
-                            header.format_major, header.format_minor, TERN_FORMAT_MAJOR);
+    return tern_status_make(
+        allocator, TERN_STATUS_INCOMPATIBLE,
+        "The module's format version (%u.%u) cannot be read: this libtern reads version %d.",
+        header.format_major, header.format_minor, TERN_FORMAT_MAJOR);
   }
   if (header.file_length != m->file_size) {
     return MALFORMED("The file is %s: it has %zu bytes and says %llu.",
@@ -114,7 +115,7 @@ tern_status_t check(tern_module_t* m, bool verify_weights) {
 
 }  // namespace
 
-tern_status_t load_module(tern_allocator_t allocator, const void* data, size_t size, bool trusted,
+tern_status_t load_module(tern_allocator_t allocator, const void* data, size_t size, uint32_t code_policy,
                           bool verify_weights, void (*release)(void*, const void*, size_t),
                           void* release_self, tern_module_t** out_module) {
   *out_module = nullptr;
@@ -126,13 +127,18 @@ tern_status_t load_module(tern_allocator_t allocator, const void* data, size_t s
   }
   memset(static_cast<void*>(m), 0, sizeof(*m));
   m->ref_count = 1;
-  m->trusted = trusted;
+  m->trusted = code_policy;
   m->allocator = allocator;
   m->file = static_cast<const uint8_t*>(data);
   m->file_size = size;
   m->release = release;
   m->release_self = release_self;
-  const tern_status_t status = check(m, verify_weights);
+  const tern_status_t status =
+      code_policy <= 1 ? check(m, verify_weights)
+                       : tern_status_make(allocator, TERN_STATUS_INVALID_ARGUMENT,
+                                          "The code policy (%u) is neither to refuse (0) nor to trust (1) "
+                                          "machine code.",
+                                          code_policy);
   if (status != TERN_OK) {
     tern_module_release(m);
     return status;
@@ -159,6 +165,7 @@ tern_status_t check_segment(const tern_module_t* module, uint32_t segment, tern_
 }  // namespace tern::vm
 
 tern_status_t tern_module_verify_segments(tern_module_t* module) {
+  if (!module) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   for (uint32_t i = 0; i < tern::vm::count(module->root->segments()); ++i) {
     TERN_RETURN_IF_ERROR(tern::vm::check_segment(module, i, tern::vm::segment_bytes(module, i)));
   }

@@ -30,8 +30,9 @@ struct tern_module_t {
 
 namespace tern::vm {
 
-// Takes over release (called also when this fails). data must be 64-byte aligned.
-tern_status_t load_module(tern_allocator_t allocator, const void* data, size_t size, bool trusted,
+// Takes over release (called also when this fails). data must be 64-byte aligned. code_policy: 0 refuses
+// machine code, 1 trusts it.
+tern_status_t load_module(tern_allocator_t allocator, const void* data, size_t size, uint32_t code_policy,
                           bool verify_weights, void (*release)(void*, const void*, size_t),
                           void* release_self, tern_module_t** out_module);
 void retain_module(tern_module_t* module);

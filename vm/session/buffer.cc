@@ -47,11 +47,11 @@ void tern_buffer_release(tern_buffer_t* buffer) {
 }
 
 uint64_t tern_buffer_size(const tern_buffer_t* buffer) {
-  return tern_hal_buffer_size(buffer);
+  return buffer ? tern_hal_buffer_size(buffer) : 0;
 }
 
 uint64_t tern_buffer_address(const tern_buffer_t* buffer) {
-  return tern_hal_buffer_device_address(buffer);
+  return buffer ? tern_hal_buffer_device_address(buffer) : 0;
 }
 
 tern_status_t tern_buffer_read(tern_buffer_t* buffer, uint64_t offset, void* out_data, uint64_t size) {

@@ -14,8 +14,11 @@
 static_assert(sizeof(tern_host_executor_t) == sizeof(tern_hal_host_executor_t));
 
 tern_status_t tern_instance_create(const tern_instance_desc_t* desc, tern_instance_t** out_instance) {
+  if (!out_instance) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   *out_instance = nullptr;
   const bool own = desc && desc->allocator.allocate;
+  if (desc && own != (desc->allocator.release != nullptr))
+    return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   const tern_allocator_t allocator = own ? desc->allocator : tern_allocator_system();
   void* memory = tern_allocate(allocator, sizeof(tern_instance_t), alignof(tern_instance_t));
   if (!memory) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
@@ -30,11 +33,13 @@ void tern_instance_destroy(tern_instance_t* instance) {
 }
 
 struct tern_hal_driver_registry_t* tern_instance_drivers(tern_instance_t* instance) {
-  return &instance->drivers;
+  return instance ? &instance->drivers : nullptr;
 }
 
 tern_status_t tern_device_enumerate(tern_instance_t* instance, tern_device_info_t* out_infos,
                                     uint32_t capacity, uint32_t* out_count) {
+  if (!instance || !out_count || (!out_infos && capacity))
+    return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   *out_count = 0;
   for (uint32_t i = 0; i < instance->drivers.count; ++i) {
     const tern_hal_driver_t* driver = instance->drivers.drivers[i];
@@ -54,6 +59,7 @@ tern_status_t tern_device_enumerate(tern_instance_t* instance, tern_device_info_
 
 tern_status_t tern_device_create(tern_instance_t* instance, const tern_device_desc_t* desc,
                                  tern_device_t** out_device) {
+  if (!instance || !out_device) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   *out_device = nullptr;
   const tern_device_desc_t defaults = {};
   if (!desc) desc = &defaults;

@@ -6,6 +6,11 @@ tern_status_t tern_module_load_memory(tern_instance_t* instance, const void* dat
                                       const tern_module_desc_t* desc, tern_module_t** out_module) {
   const tern_module_desc_t defaults = {};
   if (!desc) desc = &defaults;
-  return tern::vm::load_module(instance->allocator, data, size, desc->code_policy == TERN_CODE_TRUSTED,
-                               desc->verify_weights != 0, desc->release, desc->release_self, out_module);
+  if (!instance || !data || !out_module) {
+    if (out_module) *out_module = nullptr;
+    if (desc->release) desc->release(desc->release_self, data, size);
+    return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
+  }
+  return tern::vm::load_module(instance->allocator, data, size, desc->code_policy, desc->verify_weights != 0,
+                               desc->release, desc->release_self, out_module);
 }

@@ -26,6 +26,7 @@ tern_status_t io_error([[maybe_unused]] tern_instance_t* instance, [[maybe_unuse
 
 tern_status_t tern_module_load_file(tern_instance_t* instance, const char* path,
                                     const tern_module_desc_t* desc, tern_module_t** out_module) {
+  if (!instance || !path || !out_module) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   *out_module = nullptr;
   const tern_module_desc_t defaults = {};
   if (!desc) desc = &defaults;
@@ -47,8 +48,7 @@ tern_status_t tern_module_load_file(tern_instance_t* instance, const char* path,
   }
   close(file);
   if (status != TERN_OK) return status;
-  return TERN_OK == (status = tern::vm::load_module(instance->allocator, data, size,
-                                                    desc->code_policy == TERN_CODE_TRUSTED,
+  return TERN_OK == (status = tern::vm::load_module(instance->allocator, data, size, desc->code_policy,
                                                     desc->verify_weights != 0, unmap, nullptr, out_module))
              ? TERN_OK
              : tern_status_annotate(status, "\n - While loading '%s'", path);

@@ -14,7 +14,8 @@ using tern::module::Function;
 using Arguments = flatbuffers::Vector<flatbuffers::Offset<Argument>>;
 
 const Function* function_at(const tern_module_t* module, uint32_t function) {
-  return function < count(module->root->functions()) ? module->root->functions()->Get(function) : nullptr;
+  return module && function < count(module->root->functions()) ? module->root->functions()->Get(function)
+                                                               : nullptr;
 }
 const Arguments* inputs(const tern_module_t* module, uint32_t function) {
   const Function* f = function_at(module, function);
@@ -26,7 +27,7 @@ const Arguments* outputs(const tern_module_t* module, uint32_t function) {
 }
 
 int32_t find(const Arguments* arguments, const char* name) {
-  for (uint32_t i = 0; i < count(arguments); ++i) {
+  for (uint32_t i = 0; name && i < count(arguments); ++i) {
     if (strcmp(text(arguments->Get(i)->name()), name) == 0) return static_cast<int32_t>(i);
   }
   return -1;
@@ -34,10 +35,12 @@ int32_t find(const Arguments* arguments, const char* name) {
 
 tern_status_t info(const tern_module_t* module, const Arguments* arguments, uint32_t index,
                    tern_tensor_info_t* out) {
+  if (!module || !out) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   memset(out, 0, sizeof(*out));
   if (index >= count(arguments)) {
     return tern_status_make(module->allocator, TERN_STATUS_OUT_OF_RANGE,
-                            "There is no argument (%u): the function has %u.", index, count(arguments));
+                            "There is no input or output (%u): the function has %u.", index,
+                            count(arguments));
   }
   const Argument* argument = arguments->Get(index);
   const Slice<tern::module::Dim> dims = slice(argument->dims());
@@ -57,11 +60,11 @@ tern_status_t info(const tern_module_t* module, const Arguments* arguments, uint
 }  // namespace
 
 const char* tern_module_producer(const tern_module_t* module) {
-  return text(module->root->producer());
+  return module ? text(module->root->producer()) : "";
 }
 
 uint32_t tern_module_function_count(const tern_module_t* module) {
-  return count(module->root->functions());
+  return module ? count(module->root->functions()) : 0;
 }
 
 const char* tern_module_function_name(const tern_module_t* module, uint32_t function) {
@@ -100,11 +103,12 @@ tern_status_t tern_module_output_info(const tern_module_t* module, uint32_t func
 }
 
 uint32_t tern_module_symbol_count(const tern_module_t* module) {
-  return count(module->root->symbols());
+  return module ? count(module->root->symbols()) : 0;
 }
 
 tern_status_t tern_module_symbol_info(const tern_module_t* module, uint32_t symbol,
                                       tern_symbol_info_t* out_info) {
+  if (!module || !out_info) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   memset(out_info, 0, sizeof(*out_info));
   if (symbol >= tern_module_symbol_count(module)) {
     return tern_status_make(module->allocator, TERN_STATUS_OUT_OF_RANGE,

@@ -158,6 +158,7 @@ tern_status_t Selector::choose(const ProgramView& program, uint8_t* out_variants
 using namespace tern::vm;
 
 tern_status_t tern_module_check_device(const tern_module_t* module, tern_device_t* device) {
+  if (!module || !device) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   const tern_allocator_t allocator = module->allocator;
   // One block: usable executables, then a kernel's variant each.
   const size_t executables = count(module->root->executables());

@@ -41,6 +41,7 @@ tern_status_t reserve_for_bounds(Session& s, const tern_session_desc_t& desc) {
   bool all = true;
   for (uint32_t i = 0; i < count(symbols); ++i) s.symbols[i] = symbols->Get(i)->hint();
   for (uint32_t k = 0; k < desc.bound_count; ++k) {
+    if (!desc.bounds[k].symbol) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
     uint32_t i = 0;
     while (i < count(symbols) && strcmp(text(symbols->Get(i)->name()), desc.bounds[k].symbol) != 0) ++i;
     if (i == count(symbols)) {
@@ -119,9 +120,13 @@ using namespace tern::vm;
 
 tern_status_t tern_session_create(tern_module_t* module, tern_device_t* device,
                                   const tern_session_desc_t* desc, tern_session_t** out_session) {
-  *out_session = nullptr;
+  if (out_session) *out_session = nullptr;
   const tern_session_desc_t defaults = {};
   if (!desc) desc = &defaults;
+  if (!module || !device || !out_session || (desc->bound_count && !desc->bounds) ||
+      (desc->static_kernel_count && !desc->static_kernels)) {
+    return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
+  }
   const tern_allocator_t allocator = module->allocator;
   tern_session_t* s =
       static_cast<tern_session_t*>(tern_allocate(allocator, sizeof(tern_session_t), alignof(tern_session_t)));
@@ -170,16 +175,19 @@ void tern_session_destroy(tern_session_t* session) {
 }
 
 tern_status_t tern_session_invoke(tern_session_t* session, const tern_invoke_t* args) {
+  if (!session || !args || (args->input_count && !args->inputs) || (args->output_count && !args->outputs))
+    return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   tern_hal_cancel_reset(&session->cancel);
   ++session->stats.invocations;
   return invoke(*session, *args);
 }
 
 void tern_session_cancel(tern_session_t* session) {
-  tern_hal_cancel_request(&session->cancel);
+  if (session) tern_hal_cancel_request(&session->cancel);
 }
 
 tern_status_t tern_session_reset(tern_session_t* session) {
+  if (!session) return tern_status_from_code(TERN_STATUS_INVALID_ARGUMENT);
   tern_session_t& s = *session;
   release_free_buffers(s);
   release_spare_list(s);
@@ -189,7 +197,7 @@ tern_status_t tern_session_reset(tern_session_t* session) {
 }
 
 const char* tern_session_executable_name(const tern_session_t* session, uint32_t index) {
-  for (uint32_t i = 0; i < session->executable_count; ++i) {
+  for (uint32_t i = 0; session && i < session->executable_count; ++i) {
     if (session->executables[i] && index-- == 0)
       return text(session->module->root->executables()->Get(i)->name());
   }
@@ -197,13 +205,14 @@ const char* tern_session_executable_name(const tern_session_t* session, uint32_t
 }
 
 tern_session_stats_t tern_session_stats(const tern_session_t* session) {
+  if (!session) return {};
   tern_session_stats_t stats = session->stats;
   stats.dynamic_bytes = session->dynamic_bytes;
   return stats;
 }
 
 uint32_t tern_session_profile_count(const tern_session_t* session) {
-  return session->event_log ? tern_hal_event_log_count(session->event_log) : 0;
+  return session && session->event_log ? tern_hal_event_log_count(session->event_log) : 0;
 }
 
 tern_profile_event_t tern_session_profile_event(const tern_session_t* session, uint32_t index) {

@@ -9,6 +9,8 @@
 //   appended.
 // - Functions that can fail return tern_status_t: null is success; a failure is freed once with
 //   tern_status_free. On failure out-parameters are null or unchanged, and nothing leaks.
+// - Null where nothing says that it may be: a function that can fail answers TERN_STATUS_INVALID_ARGUMENT, a
+//   getter 0, null, -1 or zeros, and what returns nothing does nothing.
 // - Text that a getter returns belongs to the object and lives as long as it does. Strings are UTF-8,
 //   terminated.
 // - Threads: instances, devices and modules may be used from several threads at once; a session by one thread
