@@ -195,6 +195,12 @@ Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, b
   return b.concat({turned, b.slice_axis(x, 3, width, whole - width)}, 3);
 }
 
+Value* at_positions(Emit& b, Value* cache, Value* positions) {
+  if (cache->type.rank() != 2) fail("A cache ({}) does not have two dimensions.", cache->type.text());
+  if (positions->type.rank() == 1) positions = b.unsqueeze(positions, {0});
+  return b.unsqueeze(b.gather(cache, positions, 0), {2});
+}
+
 namespace {
 
 void import_rotary(Op& op) {

@@ -14,5 +14,7 @@ Value* scaled_scores(Emit& b, Value* q, Value* k, double scale);
 Value* causal_mask(Emit& b, Value* scores, const Dim& past);
 // x [B, S, N, H] rotated by caches [B, S, 1, R/2].
 Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, bool interleaved);
+// Caches [positions, R/2] at positions [B, S] (or [S]) as [B, S, 1, R/2].
+Value* at_positions(Emit& b, Value* cache, Value* positions);
 
 }  // namespace tern::onnx

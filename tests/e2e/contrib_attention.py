@@ -138,7 +138,7 @@ GAMMA = f(H)
 EMPTY = Given(np.zeros((1, 2, 0, H), np.float32))
 GROUPED = [Given(f(1, 5, 4 * H)), Given(f(1, 5, 2 * H)), Given(f(1, 5, 2 * H)), EMPTY, EMPTY, Given(np.array([4], np.int32)), Given(np.array(5, np.int32))]
 case("grouped_normal", "GroupQueryAttention", [*GROUPED, *[None] * 7, GAMMA, GAMMA[::-1].copy()], 3, num_heads=4, kv_num_heads=2, expected=causal)
-refused("grouped_lengths", "query_seqlens", "GroupQueryAttention", [*GROUPED, *[None] * 9, Given(np.array([5], np.int32))], 3, num_heads=4, kv_num_heads=2)
+refused("grouped_sliding", "'sliding_window_cache' is not supported", "GroupQueryAttention", GROUPED, 3, num_heads=4, kv_num_heads=2, sliding_window_cache=1)
 
 if __name__ == "__main__":
     sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))
