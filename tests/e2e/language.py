@@ -17,27 +17,52 @@ from onnx import TensorProto, helper  # noqa: E402
 from operator_cases import FLOAT  # noqa: E402
 
 
+def bits_of(values, bits):
+    """Integers along the last axis as bytes, the lowest bits first; every row begins at a byte."""
+    digits = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1, count=bits, bitorder="little")
+    return np.packbits(digits.reshape(*values.shape[:-1], -1), axis=-1, bitorder="little")
+
+
 class Graph(operator_cases.Graph):
-    def nbits(self, x, k, n, block, out, bits=4, zeros="none", bias=False):
-        """MatMulNBits with random weights; zeros: none, packed or float."""
-        blocks, name = -(-k // block), f"{out}.w"
-        inputs = [x, self.constant(name, self.random.integers(0, 256, (n, blocks, block * bits // 8)).astype(np.uint8))]
-        inputs.append(self.constant(f"{name}.s", self.random.uniform(0.2, 1, (n, blocks)).astype(np.float32) / 8 / np.float32(k) ** 0.5))
+    def nbits(self, x, k, n, block, out, bits=4, zeros="none", bias=False, half=False, order="none"):
+        """MatMulNBits with random weights; zeros: none, packed or float; order: of g_idx: none, plain, mixed (blocks of one
+        size), any."""
+        blocks, name, kind = -(-k // block), f"{out}.w", np.float16 if half else np.float32
+        q = self.random.integers(0, 1 << bits, (n, blocks, block))
+        scale = (self.random.uniform(0.2, 1, (n, blocks)) * 2 ** (1 - bits) / k**0.5).astype(kind)
+        zero = np.full((n, blocks), 1 << (bits - 1))
+        inputs = [x, self.constant(name, bits_of(q, bits)), self.constant(f"{name}.s", scale)]
         if zeros == "packed":
-            width = -(-blocks * bits // 8)
-            inputs.append(self.constant(f"{name}.z", self.random.integers(0, 256, (n, width)).astype(np.uint8)))
+            zero = self.random.integers(0, 1 << bits, (n, blocks))
+            inputs.append(self.constant(f"{name}.z", bits_of(zero, bits)))
         elif zeros == "float":
-            inputs.append(self.constant(f"{name}.z", self.random.uniform(4, 12, (n, blocks)).astype(np.float32)))
+            zero = self.random.uniform(0.2, 0.8, (n, blocks)).astype(kind) * (1 << bits)
+            inputs.append(self.constant(f"{name}.z", zero))
+        block_of = np.arange(k) // block
+        if order != "none":
+            block_of = {"plain": block_of, "mixed": self.random.permutation(block_of), "any": self.random.integers(0, blocks, k)}[order]
+            inputs += [""] * (4 - len(inputs)) + [self.constant(f"{name}.g", block_of.astype(np.int32))]
         if bias:
-            inputs += [""] * (5 - len(inputs)) + [self.normal(f"{name}.b", n)]
+            inputs += [""] * (5 - len(inputs)) + [self.constant(f"{name}.b", self.random.standard_normal(n).astype(kind))]
+        self.dense = ((q.reshape(n, -1)[:, :k] - zero[:, block_of].astype(np.float32)) * scale[:, block_of].astype(np.float32)).T
         return self.node("MatMulNBits", inputs, [out], K=k, N=n, bits=bits, block_size=block)
 
 
-def matmul_nbits(m, k, n, block, **options):
-    g = Graph(k)
-    g.nbits(g.input("x", FLOAT, ["B", "M", k]), k, n, block, "y", **options)
-    g.output("y", ["B", "M", n])
-    return g.model(), [{"x": g.random.standard_normal((1, m, k)).astype(np.float32)}]
+def matmul_nbits(m, k, n, block, half=False, by_numpy=False, **options):
+    g, kind = Graph(k), TensorProto.FLOAT16 if half else FLOAT
+    g.nbits(g.input("x", kind, ["B", "M", k]), k, n, block, "y", half=half, **options)
+    g.output("y", ["B", "M", n], kind)
+    case = {"x": g.random.standard_normal((1, m, k)).astype(np.float16 if half else np.float32)}
+    return (g.model(), [case], 0, ["y"], [[(case["x"] @ g.dense).astype(np.float32)]]) if by_numpy else (g.model(), [case], 1)
+
+
+def matmul_bnb4(m, k, n, block, kind, half=False):
+    g, number = Graph(k), np.float16 if half else np.float32
+    g.constant("w", g.random.integers(0, 256, (n * k + 1) // 2).astype(np.uint8))
+    g.constant("s", g.random.uniform(0.2, 1, -(-n * k // block)).astype(number) / number(k**0.5))
+    g.node("MatMulBnb4", [g.input("x", TensorProto.FLOAT16 if half else FLOAT, ["M", k]), "w", "s"], ["y"], K=k, N=n, block_size=block, quant_type=kind)
+    g.output("y", ["M", n], TensorProto.FLOAT16 if half else FLOAT)
+    return g.model(), [{"x": g.random.standard_normal((m, k)).astype(number)}], 1
 
 
 def blocked_dequantize(kind, signed, m=5, k=96, n=40, block=32):
@@ -57,20 +82,22 @@ def blocked_dequantize(kind, signed, m=5, k=96, n=40, block=32):
     return g.model(), [{"x": g.random.standard_normal((rows, k)).astype(np.float32)} for rows in (1, m)]
 
 
-def gather_blocks(signed, zeros):
-    g = Graph(2)
-    rows, width, block = 50, 64, 32
-    name = "INT4" if signed else "UINT4"
-    low, high = (-8, 8) if signed else (0, 16)
-    g.initializers.append(helper.make_tensor("t", getattr(TensorProto, name), (rows, width), g.random.integers(low, high, rows * width)))
-    g.constant("s", g.random.uniform(0.1, 1, (rows, width // block)).astype(np.float32))
-    inputs = ["t", g.input("i", TensorProto.INT64, ["B", "S"]), "s"]
-    if zeros:
-        g.initializers.append(helper.make_tensor("z", getattr(TensorProto, name), (rows, width // block), g.random.integers(low, high, rows * (width // block))))
-        inputs.append("z")
-    g.node("GatherBlockQuantized", inputs, ["y"], gather_axis=0, quantize_axis=1, block_size=block)
-    g.output("y", ["B", "S", width])
-    return g.model(), [{"i": g.random.integers(0, rows, (2, 3))}]
+def gather_blocks(kind, zeros=False, shape=(50, 64), block=32, gather_axis=0, axis=1, bits=4, half=False):
+    """kind: INT4, UINT4 or bytes that hold integers of `bits`."""
+    g, number = Graph(2), np.float16 if half else np.float32
+    scales = [-(-n // block) if a == axis else n for a, n in enumerate(shape)]
+    low, high = (-8, 8) if kind == "INT4" else (0, 1 << bits)
+    for name, size in (("t", shape), ("z", scales))[: 1 + zeros]:
+        values = g.random.integers(low, high, size)
+        if kind == "bytes":
+            g.constant(name, bits_of(values, bits))
+        else:
+            g.initializers.append(helper.make_tensor(name, getattr(TensorProto, kind), size, values.flatten()))
+    g.constant("s", g.random.uniform(0.1, 1, scales).astype(number))
+    inputs = ["t", g.input("i", TensorProto.INT64, ["B", "S"]), "s"] + ["z"] * zeros
+    g.node("GatherBlockQuantized", inputs, ["y"], gather_axis=gather_axis, quantize_axis=axis, block_size=block, **({"bits": bits} if kind == "bytes" else {}))
+    g.output("y", None, TensorProto.FLOAT16 if half else FLOAT)
+    return g.model(), [{"i": g.random.integers(-shape[gather_axis], shape[gather_axis], (2, 3))}]
 
 
 def caches(g, positions, size):
@@ -180,13 +207,33 @@ CASES = {
             (70, 515, 270, 128, {"zeros": "packed", "bias": True}),
             (128, 1024, 256, 32, {"zeros": "packed", "bits": 8}),
             (4, 24, 20, 16, {}),
+            (1, 512, 384, 32, {"bits": 2}),
+            (5, 500, 333, 64, {"bits": 2, "zeros": "packed"}),
+            (1, 256, 270, 32, {"bits": 3, "zeros": "packed", "by_numpy": True}),
+            (7, 250, 70, 32, {"bits": 5, "zeros": "packed", "by_numpy": True}),
+            (1, 512, 384, 32, {"half": True}),
+            (5, 512, 384, 32, {"half": True, "zeros": "packed", "bias": True}),
+            (1, 512, 100, 32, {"order": "plain"}),
+            (3, 512, 100, 32, {"order": "mixed", "zeros": "float"}),
+            # ONNX Runtime reads packed zero points by another order there, even where g_idx says nothing new.
+            (3, 512, 100, 32, {"order": "mixed", "zeros": "packed", "by_numpy": True}),
+            (3, 500, 100, 64, {"order": "mixed", "by_numpy": True}),
+            (3, 500, 100, 32, {"order": "any", "zeros": "packed", "by_numpy": True}),
         ]
     },
+    "matmul_bnb4_fp4": lambda: matmul_bnb4(3, 96, 50, 64, 0),
+    "matmul_bnb4_nf4": lambda: matmul_bnb4(1, 95, 51, 16, 1),
     "dequantize_int4": lambda: blocked_dequantize("4", True),
     "dequantize_uint4": lambda: blocked_dequantize("4", False, m=70),
     "dequantize_int8": lambda: blocked_dequantize("8", True),
-    "gather_blocks_int4": lambda: gather_blocks(True, False),
-    "gather_blocks_uint4": lambda: gather_blocks(False, True),
+    "gather_blocks_int4": lambda: gather_blocks("INT4"),
+    "gather_blocks_uint4": lambda: gather_blocks("UINT4", True),
+    "gather_blocks_axes": lambda: gather_blocks("UINT4", True, shape=(40, 7, 30), block=16, gather_axis=1, axis=0),
+    "gather_blocks_same_axis": lambda: gather_blocks("INT4", shape=(3, 50), block=16, gather_axis=1, axis=1),
+    "gather_blocks_bytes": lambda: gather_blocks("bytes", True),
+    "gather_blocks_bytes_2": lambda: gather_blocks("bytes", True, bits=2, half=True),
+    "gather_blocks_bytes_8": lambda: gather_blocks("bytes", bits=8, shape=(20, 3, 64), axis=2),
+    "gather_blocks_half": lambda: gather_blocks("INT4", True, half=True),
     "rotary": lambda: rotary(0, False),
     "rotary_interleaved": lambda: rotary(1, True),
     "attention": attention,
