@@ -11,11 +11,12 @@ import traceback
 import common  # noqa: F401  # finds what the others import
 import damaged_cases
 import gpu_cases
+import tensor_cases
 import tern_cases
 import ternc_cases
 import usage_cases
 
-CASES = (ternc_cases, usage_cases, tern_cases, gpu_cases, damaged_cases)
+CASES = (ternc_cases, usage_cases, tern_cases, tensor_cases, gpu_cases, damaged_cases)
 
 
 def main():

@@ -185,14 +185,20 @@ bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std
   return true;
 }
 
-bool read(const std::string& path, uint32_t wanted, Tensor* out, std::string* error) {
+bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string* error) {
   const File file(std::fopen(path.c_str(), "rb"));
-  if (!file) return fail(error, "The file '" + path + "' cannot be read: " + std::strerror(errno) + ".");
-  std::vector<uint8_t> bytes;
+  out->clear();
   uint8_t chunk[65536];
-  while (const size_t got = std::fread(chunk, 1, sizeof(chunk), file.get()))
-    bytes.insert(bytes.end(), chunk, chunk + got);
+  while (const size_t got = file ? std::fread(chunk, 1, sizeof(chunk), file.get()) : 0)
+    out->insert(out->end(), chunk, chunk + got);
+  if (file && !std::ferror(file.get())) return true;
+  return fail(error, "The file '" + path + "' cannot be read: " + std::strerror(errno) + ".");
+}
+
+bool read(const std::string& path, uint32_t wanted, Tensor* out, std::string* error) {
+  std::vector<uint8_t> bytes;
   std::string why;
+  if (!read_bytes(path, &bytes, error)) return false;
   if (!decode(bytes, wanted, out, &why))
     return fail(error, "The file '" + path + "' cannot be used: " + why + ".");
   return true;
@@ -237,12 +243,15 @@ bool write(const std::string& path, uint32_t dtype, const std::vector<int64_t>& 
   std::vector<uint8_t> bytes;
   if (!encode(dtype, shape, data, &bytes))
     return fail(error, std::string("Tensors of type ") + tern_dtype_name(dtype) + " have no .npy form.");
-  const File file(std::fopen(path.c_str(), "wb"));
-  if (file && std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
-      !std::fflush(file.get()))
-    return true;
+  const std::string beside = path + ".part";
+  const auto written = [&] {
+    const File file(std::fopen(beside.c_str(), "wb"));
+    return file && std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
+           std::fflush(file.get()) == 0;
+  };
+  if (written() && std::rename(beside.c_str(), path.c_str()) == 0) return true;
   const std::string why = std::strerror(errno);
-  if (file) std::remove(path.c_str());  // half a file helps nobody
+  std::remove(beside.c_str());  // half a file helps nobody
   return fail(error, "The file '" + path + "' cannot be written: " + why + ".");
 }
 

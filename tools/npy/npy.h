@@ -23,7 +23,10 @@ struct Tensor {
 // width. False with a sentence that names the file.
 bool read(const std::string& path, uint32_t wanted, Tensor* out, std::string* error);
 bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std::string* error);
+// The plain bytes of any file.
+bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string* error);
 
+// The file is there whole or not at all: it is written beside its place and renamed.
 bool write(const std::string& path, uint32_t dtype, const std::vector<int64_t>& shape, const void* data,
            std::string* error);
 // False for types that have no form (strings).

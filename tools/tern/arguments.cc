@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <cstring>
 #include <optional>
 
 #include "schemas/abi/dtypes.h"
-#include "tools/npy/npy.h"
+#include "tools/tern/random_data.h"
 
 namespace tern::cli {
 namespace {
@@ -34,104 +33,8 @@ std::optional<std::vector<int64_t>> parse_dims(const std::string& text) {
   return dims;
 }
 
-// splitmix64: the same numbers everywhere.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  double unit() { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
- private:
-  uint64_t state_;
-};
-
-// A value of [0, 1) as a float of few bits: sign and exponent width, mantissa width; truncated.
-uint32_t small_float(double value, int exponent_bits, int mantissa_bits, int bias) {
-  if (value <= 0) return 0;
-  int exponent = 0;
-  const double mantissa = std::frexp(value, &exponent);  // [0.5, 1)
-  exponent += bias - 1;
-  if (exponent <= 0 || exponent >= (1 << exponent_bits)) return 0;
-  const uint32_t fraction = static_cast<uint32_t>((mantissa * 2 - 1) * (1 << mantissa_bits));
-  return static_cast<uint32_t>(exponent) << mantissa_bits | fraction;
-}
-
-template <typename T>
-void put(uint8_t* data, size_t index, T value) {
-  std::memcpy(data + index * sizeof(T), &value, sizeof(T));
-}
-
-// Floats uniform in [0, 1), integers 0 or 1 (indices must be in range whatever they index), bools either.
-// `data` is zeros.
-void fill_random(uint8_t* data, uint32_t dtype, size_t count, Random& random) {
-  for (size_t i = 0; i < count; ++i) {
-    const double value = random.unit();
-    const uint64_t bit = value >= 0.5;
-    switch (dtype) {
-      case TERN_DTYPE_F32:
-        put(data, i, static_cast<float>(value));
-        break;
-      case TERN_DTYPE_F64:
-        put(data, i, value);
-        break;
-      case TERN_DTYPE_C64:
-        put(data, 2 * i, static_cast<float>(value));
-        put(data, 2 * i + 1, static_cast<float>(random.unit()));
-        break;
-      case TERN_DTYPE_C128:
-        put(data, 2 * i, value);
-        put(data, 2 * i + 1, random.unit());
-        break;
-      case TERN_DTYPE_F16:
-        put(data, i, static_cast<uint16_t>(small_float(value, 5, 10, 15)));
-        break;
-      case TERN_DTYPE_BF16:
-        put(data, i, static_cast<uint16_t>(small_float(value, 8, 7, 127)));
-        break;
-      case TERN_DTYPE_F8E4M3FN:
-        put(data, i, static_cast<uint8_t>(small_float(value, 4, 3, 7)));
-        break;
-      case TERN_DTYPE_F8E4M3FNUZ:
-        put(data, i, static_cast<uint8_t>(small_float(value, 4, 3, 8)));
-        break;
-      case TERN_DTYPE_F8E5M2:
-        put(data, i, static_cast<uint8_t>(small_float(value, 5, 2, 15)));
-        break;
-      case TERN_DTYPE_F8E5M2FNUZ:
-        put(data, i, static_cast<uint8_t>(small_float(value, 5, 2, 16)));
-        break;
-      case TERN_DTYPE_F8E8M0:
-        put(data, i, static_cast<uint8_t>(126 + bit));  // 0.5 or 1
-        break;
-      case TERN_DTYPE_U8:
-      case TERN_DTYPE_I8:
-      case TERN_DTYPE_Bool:
-        put(data, i, static_cast<uint8_t>(bit));
-        break;
-      case TERN_DTYPE_U16:
-      case TERN_DTYPE_I16:
-        put(data, i, static_cast<uint16_t>(bit));
-        break;
-      case TERN_DTYPE_U32:
-      case TERN_DTYPE_I32:
-        put(data, i, static_cast<uint32_t>(bit));
-        break;
-      case TERN_DTYPE_U64:
-      case TERN_DTYPE_I64:
-        put(data, i, bit);
-        break;
-      default: {  // types below 8 bits
-        const uint32_t bits = tern_dtype_bits(dtype);
-        if (bits && bits < 8) data[i * bits / 8] |= static_cast<uint8_t>(bit << (i * bits % 8));
-        break;
-      }
-    }
-  }
+uint64_t bytes_of(uint32_t dtype, int64_t elements) {
+  return (static_cast<uint64_t>(elements) * tern_dtype_bits(dtype) + 7) / 8;
 }
 
 }  // namespace
@@ -145,9 +48,10 @@ Arguments::Arguments(const tern_module_t* module, uint32_t function, const Input
   inputs_.resize(count);
   data_.resize(count);
   for (const std::string& shape : options.shapes) read_shape(shape);
-  for (const std::string& file : options.files) read_file(file);
+  read_files(options.files);
   fail_if_any(problems_);
   choose_dims();
+  take_plain_files();
   for (uint32_t i = 0; i < count; ++i) {
     if (!inputs_[i].dtype) make_random(i, options.seed + i);
   }
@@ -177,7 +81,6 @@ void Arguments::read_shape(const std::string& option) {
                          " and --shape " + option + ".");
   const int32_t input = tern_module_find_input(module_, function_, name.c_str());
   if (input >= 0) {
-    given_shapes_[name] = *dims;
     return bind_dims(static_cast<uint32_t>(input), *dims, "--shape " + option);
   }
   const auto symbol =
@@ -201,33 +104,50 @@ std::string Arguments::names_text() const {
          (symbols.empty() ? "" : ", its symbolic dimensions " + symbols);
 }
 
-void Arguments::read_file(const std::string& option) {
-  const auto parts = split_option(option);
-  if (!parts)
-    return problems_.add("The option --input takes NAME=FILE.npy; '" + option + "' is not of that form.");
-  const auto& [name, path] = *parts;
-  const int32_t input = tern_module_find_input(module_, function_, name.c_str());
-  if (input < 0) return problems_.add("The module has no input '" + name + "'; " + names_text() + ".");
-  const auto [before, is_new] = files_.emplace(name, path);
-  if (!is_new)
-    return problems_.add("Input '" + name + "' is given twice: '" + before->second + "' and '" + path + "'.");
-  const uint32_t index = static_cast<uint32_t>(input);
-  const tern_tensor_info_t expected = info(index);
-  npy::Tensor tensor;
-  std::string error;
-  if (!npy::read(path, expected.dtype, &tensor, &error)) return problems_.add(error, kIo);
-  if (tensor.dtype != expected.dtype)
-    problems_.add("The file '" + path + "' holds " + tern_dtype_name(tensor.dtype) + "; input '" + name +
-                      "' is " + tern_dtype_name(expected.dtype) + ".",
-                  kFailed);
-  bind_dims(index, tensor.shape, "the file '" + path + "'");
-  if (!problems_.empty()) return;
-  tern_tensor_t& out = inputs_[index];
-  out.dtype = tensor.dtype;
-  out.rank = static_cast<uint32_t>(tensor.shape.size());
-  std::copy(tensor.shape.begin(), tensor.shape.end(), out.dims);
-  uint8_t* memory = hold(index, tensor.data.size());
-  if (!tensor.data.empty()) std::memcpy(memory, tensor.data.data(), tensor.data.size());
+void Arguments::read_files(const std::vector<std::string>& given) {
+  TensorFileOptions options = {"--input", "input", "input", {}};
+  for (uint32_t i = 0; i < inputs_.size(); ++i) options.names.push_back(info(i).name);
+  files_ = read_tensor_files(given, options, problems_);
+  for (const TensorFile& file : files_) {
+    const tern_tensor_info_t expected = info(file.index);
+    npy::Tensor tensor;
+    if (file.form == TensorFile::Form::kBytes || !decode(file, expected.dtype, &tensor, problems_)) continue;
+    if (tensor.dtype != expected.dtype)
+      problems_.add("Input '" + std::string(expected.name) + "' is " + tern_dtype_name(expected.dtype) +
+                        "; " + file.what + " holds " + tern_dtype_name(tensor.dtype) + ".",
+                    kFailed);
+    bind_dims(file.index, tensor.shape, file.what);
+    if (problems_.empty()) take(file.index, tensor.dtype, tensor.shape, tensor.data);
+  }
+}
+
+// Files of plain bytes, when all dimensions are known.
+void Arguments::take_plain_files() {
+  for (const TensorFile& file : files_) {
+    if (file.form != TensorFile::Form::kBytes) continue;
+    const tern_tensor_info_t expected = info(file.index);
+    const std::vector<int64_t> dims = dims_of(file.index);
+    const uint64_t bytes = bytes_of(expected.dtype, element_count(file.index, dims));
+    if (bytes != file.bytes.size()) {
+      problems_.add("Input '" + std::string(expected.name) + "' (" + tern_dtype_name(expected.dtype) + "[" +
+                        shape_text(dims.data(), expected.rank) + "]) has " + std::to_string(bytes) +
+                        " bytes; " + file.what + " has " + std::to_string(file.bytes.size()) + ".",
+                    kFailed);
+    } else {
+      take(file.index, expected.dtype, dims, file.bytes);
+    }
+  }
+  files_.clear();
+}
+
+void Arguments::take(uint32_t input, uint32_t dtype, const std::vector<int64_t>& dims,
+                     const std::vector<uint8_t>& bytes) {
+  tern_tensor_t& out = inputs_[input];
+  out.dtype = dtype;
+  out.rank = static_cast<uint32_t>(dims.size());
+  std::copy(dims.begin(), dims.end(), out.dims);
+  uint8_t* memory = hold(input, bytes.size());
+  if (!bytes.empty()) std::memcpy(memory, bytes.data(), bytes.size());
 }
 
 uint8_t* Arguments::hold(uint32_t input, size_t bytes) {
@@ -288,33 +208,46 @@ void Arguments::choose_dims() {
   }
 }
 
+// Of an input whose symbols are known.
+std::vector<int64_t> Arguments::dims_of(uint32_t input) const {
+  const tern_tensor_info_t expected = info(input);
+  std::vector<int64_t> dims;
+  for (uint32_t axis = 0; axis < expected.rank; ++axis) {
+    const tern_dim_info_t& dim = expected.dims[axis];
+    dims.push_back(dim.kind == TERN_DIM_SYMBOL ? symbol_values_[static_cast<size_t>(dim.value)] : dim.value);
+  }
+  return dims;
+}
+
+int64_t Arguments::element_count(uint32_t input, const std::vector<int64_t>& dims) const {
+  const tern_tensor_info_t expected = info(input);
+  int64_t count = 1;
+  for (int64_t dim : dims) {
+    if (__builtin_mul_overflow(count, dim, &count) || count > INT64_MAX / 16)
+      fail(kFailed, "Input '" + std::string(expected.name) + "' would have more than " +
+                        std::to_string(INT64_MAX / 16) + " elements (" +
+                        shape_text(dims.data(), expected.rank) + ").");
+  }
+  return count;
+}
+
 void Arguments::make_random(uint32_t input, uint64_t seed) {
   const tern_tensor_info_t expected = info(input);
   if (expected.optional) return;
   if (expected.dtype == TERN_DTYPE_String)
-    fail(kFailed,
-         "Input '" + std::string(expected.name) + "' is a string tensor, which has no .npy form yet.");
+    return problems_.add(
+        "Input '" + std::string(expected.name) + "' is a string tensor, which no file that tern reads holds.",
+        kFailed);
+  const std::vector<int64_t> dims = dims_of(input);
   tern_tensor_t& out = inputs_[input];
   out.dtype = expected.dtype;
   out.rank = expected.rank;
-  int64_t count = 1;
-  for (uint32_t axis = 0; axis < expected.rank; ++axis) {
-    const tern_dim_info_t& dim = expected.dims[axis];
-    out.dims[axis] = dim.kind == TERN_DIM_SYMBOL ? symbol_values_[static_cast<size_t>(dim.value)] : dim.value;
-  }
-  if (const auto given = given_shapes_.find(expected.name); given != given_shapes_.end())
-    std::copy(given->second.begin(), given->second.end(), out.dims);
-  for (uint32_t axis = 0; axis < out.rank; ++axis) {
-    if (__builtin_mul_overflow(count, out.dims[axis], &count) || count > INT64_MAX / 16)
-      fail(kFailed, "Input '" + std::string(expected.name) + "' would have more than " +
-                        std::to_string(INT64_MAX / 16) + " elements (" + shape_text(out.dims, out.rank) +
-                        ").");
-  }
-  const size_t bytes = (static_cast<size_t>(count) * tern_dtype_bits(out.dtype) + 7) / 8;
+  std::copy(dims.begin(), dims.end(), out.dims);
+  const int64_t count = element_count(input, dims);
+  const uint64_t bytes = bytes_of(out.dtype, count);
   uint8_t* data = hold(input, bytes);
   std::memset(data, 0, bytes);
-  Random random(seed);
-  fill_random(data, out.dtype, static_cast<size_t>(count), random);
+  fill_random(data, out.dtype, static_cast<size_t>(count), seed);
   notes_.push_back("input " + std::string(expected.name) + " " + tern_dtype_name(out.dtype) + "[" +
                    shape_text(out.dims, out.rank) + "] is random (seed " + std::to_string(seed) + ")");
 }

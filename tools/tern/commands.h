@@ -5,6 +5,7 @@
 
 #include "tools/tern/arguments.h"
 #include "tools/tern/devices.h"
+#include "tools/tern/expect.h"
 #include "tools/tern/support.h"
 
 namespace tern::cli {
@@ -13,6 +14,7 @@ struct RunOptions {
   std::string module, function, output_dir;
   DeviceOptions device;
   InputOptions inputs;
+  ExpectOptions expected;
 };
 int run_command(const RunOptions& options);
 

@@ -37,8 +37,10 @@ void add_device_options(Options& options, DeviceOptions& device) {
 }
 
 void add_input_options(Options& options, InputOptions& inputs) {
-  options.list("-i,--input", inputs.files, "NAME=FILE",
-               "An input as NAME=FILE.npy; inputs not given are random");
+  options.list(
+      "-i,--input", inputs.files, "NAME=FILE",
+      "An input as NAME=FILE (.npy, .pb: an ONNX tensor, .bin: plain bytes); or FILE.npz, or a folder with "
+      "input_0.pb …, as ONNX's test data is. Inputs not given are random");
   options.list("--shape", inputs.shapes, "NAME=DIMS",
                "Dimensions of an input (NAME=1x3x224x224) or a symbolic dimension (SYMBOL=224)");
   options.integer("--seed", inputs.seed, 0, UINT64_MAX, "Seed of random inputs; default: 0");
@@ -50,6 +52,11 @@ CLI::App* add_run(CLI::App& app, RunOptions& run, Problems& problems) {
   add_module(options, run.module);
   add_input_options(options, run.inputs);
   options.text("-o,--output-dir", run.output_dir, "DIR", "Folder for the outputs, as NAME.npy");
+  options.list("--expect", run.expected.files, "NAME=FILE",
+               "What an output must be (files as for --input; folders with output_0.pb …); else exit code 1");
+  options.number("--rtol", run.expected.tolerance.relative, 0, 1e6,
+                 "With --expect: an output may differ by --atol + this * |expected|");
+  options.number("--atol", run.expected.tolerance.absolute, 0, 1e30, "With --expect: see --rtol");
   options.text("--function", run.function, "NAME", "Function to run; default: the first");
   add_device_options(options, run.device);
   return command;

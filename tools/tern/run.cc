@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -20,36 +19,17 @@ uint32_t find_function(const tern_module_t* module, const std::string& name) {
   return static_cast<uint32_t>(index);
 }
 
-// A short look at the values: the first few, and the range of all.
-std::string summary(const tern_tensor_t& tensor) {
-  if (tensor.dtype != TERN_DTYPE_F32 && tensor.dtype != TERN_DTYPE_I64 && tensor.dtype != TERN_DTYPE_I32)
-    return {};
+int64_t element_count(const tern_tensor_t& tensor) {
   int64_t count = 1;
   for (uint32_t i = 0; i < tensor.rank; ++i) count *= tensor.dims[i];
-  const auto element = [&](int64_t i) -> double {
-    if (tensor.dtype == TERN_DTYPE_F32) return static_cast<const float*>(tensor.data)[i];
-    if (tensor.dtype == TERN_DTYPE_I32) return static_cast<const int32_t*>(tensor.data)[i];
-    return static_cast<double>(static_cast<const int64_t*>(tensor.data)[i]);
-  };
-  std::string out = " ";
-  char number[40];
-  for (int64_t i = 0; i < count && i < 6; ++i) {
-    std::snprintf(number, sizeof(number), " %.6g", element(i));
-    out += number;
-  }
-  if (count <= 6) return out;
-  double least = INFINITY, most = -INFINITY;
-  for (int64_t i = 0; i < count; ++i) {
-    least = std::fmin(least, element(i));
-    most = std::fmax(most, element(i));
-  }
-  std::snprintf(number, sizeof(number), " … (%.6g to %.6g)", least, most);
-  return out + number;
+  return count;
 }
 
 // What would only be seen after the run.
 void check_output_folder(const RunOptions& options) {
   const std::string& folder = options.output_dir;
+  if (options.device.driver == "null" && !options.expected.files.empty())
+    fail(kUsage, "The null driver computes nothing: there are no outputs for --expect.");
   if (folder.empty()) return;
   if (options.device.driver == "null")
     fail(kUsage, "The null driver computes nothing: there are no outputs for --output-dir '" + folder + "'.");
@@ -71,6 +51,7 @@ int run_command(const RunOptions& options) {
   const Handle<tern_module_t> module = load_module(instance.get(), options.module);
   const uint32_t function = find_function(module.get(), options.function);
   const Arguments arguments(module.get(), function, options.inputs);
+  const Expectations expectations(module.get(), function, options.expected);
   for (const std::string& note : arguments.notes()) std::fprintf(stderr, "%s\n", note.c_str());
   tern_session_desc_t desc = {};
   desc.function = tern_module_function_name(module.get(), function);
@@ -97,13 +78,15 @@ int run_command(const RunOptions& options) {
     must(tern_module_output_info(module.get(), function, i, &info));
     const tern_tensor_t& output = outputs[i];
     std::printf("%s %s[%s]%s\n", bold(info.name).c_str(), tern_dtype_name(output.dtype),
-                shape_text(output.dims, output.rank).c_str(), computes ? summary(output).c_str() : "");
+                shape_text(output.dims, output.rank).c_str(),
+                computes ? summary(output.dtype, output.data, element_count(output)).c_str() : "");
     if (options.output_dir.empty()) continue;
     const std::string path = options.output_dir + "/" + file_name(info.name) + ".npy";
     std::string error;
     if (!npy::write(path, output.dtype, {output.dims, output.dims + output.rank}, output.data, &error))
       fail(kIo, error);
   }
+  expectations.check(outputs);
   return kSuccess;
 }
 
