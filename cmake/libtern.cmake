@@ -13,15 +13,16 @@ foreach(part ${targets})
 endforeach()
 add_library(libtern STATIC ${parts})
 set_target_properties(libtern PROPERTIES OUTPUT_NAME tern LINKER_LANGUAGE CXX)
-target_include_directories(libtern INTERFACE ${PROJECT_SOURCE_DIR}/vm/include)
+target_include_directories(libtern INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/vm/include>)
 target_link_libraries(libtern INTERFACE m pthread ${CMAKE_DL_LIBS})
 
 # lib/libtern.so: the same for programs that load it, from C or from another language. It exports what tern.h declares.
 # With sanitizers it could be loaded only by programs that have them too.
 if(NOT TERN_SANITIZE AND NOT TERN_SANITIZE_THREADS)
   add_library(libtern_shared SHARED ${parts})
-  set_target_properties(libtern_shared PROPERTIES OUTPUT_NAME tern LINKER_LANGUAGE C LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
-  target_include_directories(libtern_shared INTERFACE ${PROJECT_SOURCE_DIR}/vm/include)
+  set_target_properties(libtern_shared PROPERTIES OUTPUT_NAME tern LINKER_LANGUAGE C
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+  target_include_directories(libtern_shared INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/vm/include>)
   target_link_libraries(libtern_shared PRIVATE m pthread ${CMAKE_DL_LIBS})
   target_link_options(libtern_shared PRIVATE -Wl,--no-undefined -Wl,--as-needed)
 endif()

@@ -1,6 +1,7 @@
 // tern bench: load time, first run, steady runs, memory; single dispatches (dispatch_table.h).
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 
 #include "tools/tern/commands.h"
 #include "tools/tern/dispatch_table.h"
@@ -19,6 +20,9 @@ struct Timing {
                            static_cast<size_t>(part * static_cast<double>(sorted.size())))];
   }
   double at(double part) const { return at(runs, part); }
+  double mean() const {
+    return std::accumulate(runs.begin(), runs.end(), 0.0) / static_cast<double>(runs.size());
+  }
 };
 
 class Bench {
@@ -66,8 +70,8 @@ class Bench {
     const tern_session_stats_t stats = tern_session_stats(session());
     if (options_.json) return print_json(stats);
     for (const std::string& note : arguments_->notes()) std::fprintf(stderr, "%s\n", note.c_str());
-    std::printf("%s %.3f ms median, %.3f min, %.3f p90 (%s)\n", bold("run").c_str(), timing_.at(0.5),
-                timing_.runs[0], timing_.at(0.9),
+    std::printf("%s %.3f ms median, %.3f min, %.3f p90, %.3f p99 (%s)\n", bold("run").c_str(),
+                timing_.at(0.5), timing_.runs[0], timing_.at(0.9), timing_.at(0.99),
                 command_line::counted(static_cast<long long>(timing_.runs.size()), "run", "runs").c_str());
     if (copies()) {
       std::printf("%s %.3f ms median, %.3f min without copying inputs and outputs\n", bold("    ").c_str(),
@@ -174,7 +178,10 @@ class Bench {
     out.open('{');
     out.number("median_ms", timing_.at(0.5))
         .number("min_ms", timing_.runs[0])
-        .number("p90_ms", timing_.at(0.9));
+        .number("p90_ms", timing_.at(0.9))
+        .number("p99_ms", timing_.at(0.99))
+        .number("max_ms", timing_.runs.back())
+        .number("mean_ms", timing_.mean());
     if (copies()) out.number("resident_median_ms", Timing::at(timing_.resident, 0.5));
     out.number("load_ms", timing_.load_ms).number("first_ms", timing_.first_ms);
     out.number("peak_rss_mb", peak_mb_).integer("runs", static_cast<int64_t>(timing_.runs.size()));
