@@ -115,17 +115,23 @@ class Source {
     o.a_element = [this](const State& row, const Expr& k) { return element(p_.a_index(b_, row[0], k)); };
   }
 
-  Index pixel(const Expr& image, const Expr& channel, const Expr& iy, const Expr& ix) const {
+  Index pixel(const Expr& image, const Expr& channel, const Expr& iy, const Expr& ix, const Expr& iz) const {
     const Expr c = kernel::add(kernel::mul(b_, int_const(p_.geometry.channels)), channel);
-    return x_->type.rank() == 3 ? Index{image, c, ix} : Index{image, c, iy, ix};
+    return spatial_index(x_->type.rank(), image, c, iz, iy, ix);
   }
-  Expr inside(const Expr& iy, const Expr& ix) const {
-    const Expr in_width = in_range(ix, params_.expr(p_.geometry.width));
-    if (x_->type.rank() == 3) return in_width;
-    return kernel::op(ScalarOp::kAnd, {in_range(iy, params_.expr(p_.geometry.height)), in_width});
+  Expr inside(const Expr& iy, const Expr& ix, const Expr& iz) const {
+    const ConvGeometry& g = p_.geometry;
+    const auto with = [this](const Expr& in, const Expr& at, const Dim& extent) {
+      return kernel::op(ScalarOp::kAnd, {in_range(at, params_.expr(extent)), in});
+    };
+    Expr in = in_range(ix, params_.expr(g.width));
+    if (x_->type.rank() > 3) in = with(in, iy, g.height);
+    return is_volume() ? with(in, iz, g.depth) : in;
   }
+  bool is_volume() const { return x_->type.rank() == 5; }
 
-  // Row m is an output pixel: its image and the corner of its window. A step is a tap and a channel.
+  // Row m is an output pixel: its image and the corner of its window (image, iy, ix, iz). A step is a tap and a
+  // channel (ky, kx, c, kz).
   void windows(MmaOperands& o) {
     const ConvGeometry& g = p_.geometry;
     const auto div = [this](const Expr& x, const Dim& by) { return kernel::index_div(x, params_.expr(by)); };
@@ -133,20 +139,35 @@ class Source {
     const auto corner = [](const Expr& out, int64_t stride, int64_t pad) {
       return kernel::sub(kernel::mul(out, int_const(stride)), int_const(pad));
     };
-    const auto row = [=](const Expr& m, Stmts& lets) {
-      const Expr at = let(lets, "pixel", rem(m, g.out_height * g.out_width));
-      const Expr image = let(lets, "image", div(m, g.out_height * g.out_width));
+    const auto row = [=, this](const Expr& m, Stmts& lets) {
+      const Dim plane = g.out_height * g.out_width, volume = g.out_depth * plane;
+      Expr at = let(lets, "pixel", rem(m, volume));
+      const Expr image = let(lets, "image", div(m, volume));
+      Expr iz = int_const(0);
+      if (is_volume()) {
+        iz = let(lets, "iz", corner(div(at, plane), g.stride_d, g.pad_front));
+        at = let(lets, "in_plane", rem(at, plane));
+      }
       return State{image, let(lets, "iy", corner(div(at, g.out_width), g.stride_h, g.pad_top)),
-                   let(lets, "ix", corner(rem(at, g.out_width), g.stride_w, g.pad_left))};
+                   let(lets, "ix", corner(rem(at, g.out_width), g.stride_w, g.pad_left)), iz};
     };
-    const auto depth = [=](const Expr& k, Stmts& lets) {
-      const Expr tap = let(lets, "tap", kernel::index_div(k, int_const(g.channels)));
+    const auto depth = [=, this](const Expr& k, Stmts& lets) {
+      Expr tap = let(lets, "tap", kernel::index_div(k, int_const(g.channels)));
       const auto offset = [](const Expr& at, int64_t dilation) {
         return kernel::mul(at, int_const(dilation));
       };
+      Expr kz = int_const(0);
+      if (is_volume()) {
+        const Expr plane = int_const(g.window_h * g.window_w);
+        kz = let(lets, "kz", offset(kernel::index_div(tap, plane), g.dilation_d));
+        tap = let(lets, "tap_in_plane", kernel::index_rem(tap, plane));
+      }
       return State{let(lets, "ky", offset(kernel::index_div(tap, int_const(g.window_w)), g.dilation_h)),
                    let(lets, "kx", offset(kernel::index_rem(tap, int_const(g.window_w)), g.dilation_w)),
-                   let(lets, "c", kernel::index_rem(k, int_const(g.channels)))};
+                   let(lets, "c", kernel::index_rem(k, int_const(g.channels))), kz};
+    };
+    const auto tap_inside = [this](const State& r, const State& d) {
+      return inside(kernel::add(r[1], d[0]), kernel::add(r[2], d[1]), kernel::add(r[3], d[3]));
     };
     o.a_depth = depth;
     o.a_padding = padding_;
@@ -156,7 +177,7 @@ class Source {
       // Addresses are sums of a part of the row and a part of the step.
       o.a_row = [=, this](const Expr& m, Stmts& lets) {
         State s = row(m, lets);
-        s.push_back(let(lets, "a_row", emitter_.address(x_, pixel(s[0], int_const(0), s[1], s[2]))));
+        s.push_back(let(lets, "a_row", emitter_.address(x_, pixel(s[0], int_const(0), s[1], s[2], s[3]))));
         return s;
       };
       o.a_depth = [=, this](const Expr& k, Stmts& lets) {
@@ -164,24 +185,29 @@ class Source {
         s.push_back(let(lets, "a_step", step_address(s)));
         return s;
       };
-      o.a_chunk = [this](const State& r, const State& d) {
-        return MmaChunk{kernel::add(r[3], d[3]), inside(kernel::add(r[1], d[0]), kernel::add(r[2], d[1])),
-                        channels_};
+      o.a_chunk = [=, this](const State& r, const State& d) {
+        return MmaChunk{kernel::add(r[4], d[4]), tap_inside(r, d), channels_};
       };
       return;
     }
     o.a_row = row;
     o.a_element = [=, this](const State& r, const Expr& k) {
-      Stmts none;
-      const Expr tap = kernel::index_div(k, int_const(g.channels));
-      const Expr iy = kernel::add(
-          r[1], kernel::mul(kernel::index_div(tap, int_const(g.window_w)), int_const(g.dilation_h)));
-      const Expr ix = kernel::add(
-          r[2], kernel::mul(kernel::index_rem(tap, int_const(g.window_w)), int_const(g.dilation_w)));
-      const Expr value = element(pixel(r[0], kernel::index_rem(k, int_const(g.channels)), iy, ix));
+      Expr tap = kernel::index_div(k, int_const(g.channels));
+      const auto at = [](const Expr& corner, const Expr& step, int64_t dilation) {
+        return kernel::add(corner, kernel::mul(step, int_const(dilation)));
+      };
+      Expr iz = int_const(0);
+      if (is_volume()) {
+        const Expr plane = int_const(g.window_h * g.window_w);
+        iz = at(r[3], kernel::index_div(tap, plane), g.dilation_d);
+        tap = kernel::index_rem(tap, plane);
+      }
+      const Expr iy = at(r[1], kernel::index_div(tap, int_const(g.window_w)), g.dilation_h),
+                 ix = at(r[2], kernel::index_rem(tap, int_const(g.window_w)), g.dilation_w);
+      const Expr value = element(pixel(r[0], kernel::index_rem(k, int_const(g.channels)), iy, ix, iz));
       const Expr outside =
           is_float(a_type_) ? kernel::float_const(0.0, a_type_) : int_const(padding_, a_type_);
-      return kernel::select(inside(iy, ix), value, outside);
+      return kernel::select(inside(iy, ix, iz), value, outside);
     };
   }
 
@@ -190,7 +216,8 @@ class Source {
     const Place& place = context_.place(x_);
     const size_t rank = place.strides.size();
     Expr at = kernel::add(step[2], kernel::mul(step[1], params_.expr(place.strides[rank - 1])));
-    if (rank == 4) at = kernel::add(at, kernel::mul(step[0], params_.expr(place.strides[2])));
+    if (rank > 3) at = kernel::add(at, kernel::mul(step[0], params_.expr(place.strides[rank - 2])));
+    if (rank > 4) at = kernel::add(at, kernel::mul(step[3], params_.expr(place.strides[2])));
     return at;
   }
 
@@ -283,9 +310,9 @@ bool has_few_channels(const Node& root, DType dtype) {
          product(Shape(filters.begin() + 2, filters.end())).value() > 1;
 }
 
-// Windows have two dimensions.
+// Windows have up to three dimensions.
 bool has_matrix_form(const Node& root) {
-  return root.kind == OpKind::kDot || root.operand(0)->type.rank() <= 4;
+  return root.kind == OpKind::kDot || root.operand(0)->type.rank() <= 5;
 }
 
 // Whether a level has a variant of the contraction on cooperative matrices that reads constant weights.

@@ -1,0 +1,58 @@
+// Contractions on matrix units, from a graph: what the kernels' own tests (mma_kernel_test.cc) do not see.
+#include "compiler/lower/gpu/mma_contraction.h"
+
+#include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/visit_dispatches.h"
+
+namespace tern::lower {
+namespace {
+
+// Every target with matrix units, in 16 bits and in TF32, and whether one of its dispatches uses them.
+void check_on_matrix_units(LowerCase c) {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}},
+      vulkan{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}};
+  for (const DType precision : {DType::kF16, DType::kBF16}) {
+    c.precision = precision;
+    check_lowering_for(c, cuda, fmt::format("stored as {}", dtype_name(precision)));
+    check_lowering_for(c, vulkan, fmt::format("stored as {}", dtype_name(precision)));
+  }
+  bool used = false;
+  visit_dispatches(lowered(c.text, cuda, {}, DType::kF16)->steps, [&](const DispatchStep& dispatch) {
+    for (const auto& variant : dispatch.variants) used |= kernel::print_kernel(*variant.kernel).find("mma_") != std::string::npos;
+  });
+  CHECK(used);
+  c.precision = DType::kF32;
+  c.tf32 = true;
+  check_lowering_for(c, cuda, "in TF32");
+}
+
+TEST_CASE("convolutions of volumes: whole chunks of channels, gathered ones, few ones; groups") {
+  const auto weights = [](const std::vector<int64_t>& shape) {
+    return literal("f32", shape, [](int64_t i) { return (i * 5 % 13 - 6) * 0.5; });
+  };
+  check_on_matrix_units({R"(
+  input %x: f32[2,8,D,5,6] as "x"
+  %w = constant )" + weights({8, 8, 3, 2, 3}) +
+                             R"(
+  %c = conv(%x, %w) <strides=[2,1,2], low=[1,1,0], high=[1,0,2], dilations=[1,2,1], lhs_dilations=[1,1,1], groups=1>
+  %e = neg(%c)
+  output %e as "e")",
+                         {4}});
+  for (const int channels : {3, 5, 20}) {
+    CAPTURE(channels);
+    check_on_matrix_units({fmt::format("  input %x: f32[1,{0},3,4,3] as \"x\"\n  %w = constant {1}\n", channels,
+                                       weights({24, channels, 2, 3, 2})) +
+                           R"(
+  %c = conv(%x, %w) <strides=[1,1,1], low=[1,0,1], high=[0,1,1], dilations=[2,1,1], lhs_dilations=[1,1,1], groups=1>
+  output %c as "c")"});
+  }
+  check_on_matrix_units({R"(
+  input %x: f32[1,16,3,4,3] as "x"
+  %w = constant )" + weights({32, 8, 3, 1, 2}) +
+                         R"(
+  %c = conv(%x, %w) <strides=[1,1,1], low=[1,0,0], high=[1,0,1], dilations=[1,1,1], lhs_dilations=[1,1,1], groups=2>
+  output %c as "c")"});
+}
+
+}  // namespace
+}  // namespace tern::lower
