@@ -3,7 +3,7 @@
 
     benchmarks/gpu.py [MODEL…] [--peers graph,compile,vulkan] [--precision f16] [--rounds 5] [--out FILE.json]
 
-A model is built with seeded weights, exported to ONNX, compiled by ternc, and run by both. `graph` is eager PyTorch captured as
+Networks beyond the table's are in gpu_networks.py, by name. A model is built with seeded weights, exported to ONNX, compiled by ternc, and run by both. `graph` is eager PyTorch captured as
 a CUDA graph (channels-last for vision models), `compile` is torch.compile(mode="reduce-overhead"); both in the same precision,
 inputs and outputs on the device. `vulkan` is tern itself by its Vulkan driver, which the column best/tern leaves out. A run is timed by the host from its submission to its end, one after the other: what an
 application waits for; tern without its copies of inputs and outputs, which PyTorch is not asked for either. Runtimes take
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gpu_networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release")) / "bin"
@@ -100,7 +101,7 @@ def type_of(name, precision):
 
 def build(name):
     torch.manual_seed(sum(name.encode()))
-    model, inputs = MODELS[name]()
+    model, inputs = (MODELS.get(name) or NETWORKS[name])()
     model.eval()
     for parameter in model.parameters():
         if parameter.abs().max() == 0 and parameter.dim() > 1:  # a head that starts at zero
@@ -123,7 +124,7 @@ class Torch:
         self.inputs = [to(t) for t in inputs.values()]
         if self.inputs[0].dim() == 4 and isinstance(model, torch.nn.Module) and any(isinstance(m, torch.nn.Conv2d) for m in model.modules()):
             model = model.to(memory_format=torch.channels_last)
-            self.inputs = [t.to(memory_format=torch.channels_last) for t in self.inputs]
+            self.inputs = [t.to(memory_format=torch.channels_last) if t.dim() == 4 else t for t in self.inputs]
         self.graph = None
         with torch.no_grad():
             if kind == "compile":

@@ -116,10 +116,15 @@ void BlockLowering::ensure_place(Value* value) {
   Value* base = value->def->operand();
   ensure_place(base);
   if (context_.has_place(value)) return;
-  // Only a reshape can fail; of dense memory none does.
-  Value* dense = copy_in_layout(base, Layout::dense(base->type.rank()), context_.stored_type(base));
-  const auto view = view_place(*value->def, context_.place(dense));
-  TERN_CHECK(view.has_value(), "a reshape of dense memory is no view");
+  // Only a reshape can fail; of dense memory none does, nor of a copy in the order that its readers want.
+  const auto wanted = layouts_.find(value);
+  const std::optional<Layout> below = wanted == layouts_.end() || wanted->second.is_dense()
+                                          ? std::nullopt
+                                          : layout_below(*value->def, wanted->second);
+  Value* copy =
+      copy_in_layout(base, below.value_or(Layout::dense(base->type.rank())), context_.stored_type(base));
+  const auto view = view_place(*value->def, context_.place(copy));
+  TERN_CHECK(view.has_value(), "a reshape of a copy in its order is no view");
   context_.set_place(value, *view);
 }
 

@@ -145,8 +145,8 @@ class Assigner {
         const Value* from = n.operand();
         const auto view = view_place(n, dense_place(0, of(from), from->type.shape));
         if (view) out = view->layout;
-        if (!view && is_repeat(n) && channels_last_ && wants_.contains(n.result()))
-          out = Layout::channels_last(rank);
+        if (view || !channels_last_ || !wants_.contains(n.result())) return;
+        if (is_repeat(n) || layout_below(n, Layout::channels_last(rank))) out = Layout::channels_last(rank);
         return;
       }
       default:

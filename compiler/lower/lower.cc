@@ -1,6 +1,7 @@
 #include "compiler/lower/lower.h"
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/nest_concats.h"
 #include "compiler/lower/patch_products.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/sink_reshapes.h"
@@ -60,6 +61,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   const bool narrow = options.precision == DType::kF16 || options.precision == DType::kBF16;
   if (narrow && is_gpu(target.arch) && context.enabled("patch_products")) patch_products(graph);
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
+  nest_concats(graph);
   if (!is_gpu(target.arch)) absorb_quantised_weights(graph);
   name_iterations(graph, context);
   context.plan_precision();

@@ -156,6 +156,14 @@ std::optional<Place> place_below(const Node& view, const Place& result) {
   return transpose_place(inverse, result);
 }
 
+std::optional<Layout> layout_below(const Node& reshape, const Layout& wanted) {
+  const Shape& shape = reshape.operand()->type.shape;
+  const auto below = place_below(reshape, dense_place(0, wanted, reshape.result()->type.shape));
+  if (!below || !is_contiguous(*below, shape)) return std::nullopt;
+  const auto view = view_place(reshape, dense_place(0, below->layout, shape));
+  return view && view->layout == wanted ? std::optional(below->layout) : std::nullopt;
+}
+
 Place sub_place(const Place& whole, int axis, Dim start) {
   Place out = whole;
   out.offset = out.offset + start * whole.strides[static_cast<size_t>(axis)];

@@ -33,6 +33,9 @@ std::optional<Place> view_place(const graph::Node& node, const Place& base);
 // The other way round: where the operand of a transpose or reshape must lie for its result to lie at
 // `result`; nullopt for other views, and where no strides say it.
 std::optional<Place> place_below(const graph::Node& view, const Place& result);
+// The order in which the operand of a reshape must be copied for its result to be a view of the copy in the
+// order `wanted`, if there is one: for the dense order there is always.
+std::optional<Layout> layout_below(const graph::Node& reshape, const Layout& wanted);
 // The place of `part`'s elements inside a concatenation at `whole`: dimension `axis` starts at `start`.
 Place sub_place(const Place& whole, int axis, Dim start);
 // Whether the elements of a value of this shape fill consecutive memory in the layout's order.

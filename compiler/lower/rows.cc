@@ -173,20 +173,20 @@ RowSpace row_space(const Region& region) {
 namespace {
 
 // Matches the dimensions other than 1 in order; nullopt-like: returns false when they do not fit.
-bool match_rows(const RowSpace& space, const Shape& shape, std::vector<int>& out) {
+// Position by position (kept reductions).
+bool match_positions(const RowSpace& space, const Shape& shape, std::vector<int>& out) {
+  if (shape.size() != space.shape.size()) return false;
   out.assign(shape.size(), -1);
-  // Same rank: position by position (kept reductions); else in order.
-  if (shape.size() == space.shape.size()) {
-    for (size_t d = 0; d < shape.size(); ++d) {
-      if (shape[d].is_const(1)) continue;
-      if (space.reduced[d] || shape[d] != space.shape[d]) return false;
-      out[d] = static_cast<int>(d);
-    }
-    for (size_t d = 0; d < shape.size(); ++d) {
-      if (!space.reduced[d] && shape[d] != space.shape[d]) return false;
-    }
-    return true;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    if (space.reduced[d] ? !shape[d].is_const(1) : shape[d] != space.shape[d]) return false;
+    if (!shape[d].is_const(1)) out[d] = static_cast<int>(d);
   }
+  return true;
+}
+
+// The kept dimensions in order, with ones anywhere.
+bool match_order(const RowSpace& space, const Shape& shape, std::vector<int>& out) {
+  out.assign(shape.size(), -1);
   size_t next = 0;
   const auto skip = [&] {
     while (next < space.shape.size() && (space.reduced[next] || space.shape[next].is_const(1))) ++next;
@@ -199,6 +199,10 @@ bool match_rows(const RowSpace& space, const Shape& shape, std::vector<int>& out
   }
   skip();
   return next == space.shape.size();
+}
+
+bool match_rows(const RowSpace& space, const Shape& shape, std::vector<int>& out) {
+  return match_positions(space, shape, out) || match_order(space, shape, out);
 }
 
 }  // namespace

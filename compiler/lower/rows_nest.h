@@ -53,6 +53,12 @@ class RowsNest {
   // Space coordinates of a row with the given reduced coordinates.
   Index space_index(const std::vector<Expr>& kept, const std::vector<Expr>& reduced) const;
   Stmts row(ElementEmitter& emitter, const std::vector<Expr>& kept);
+  // The parts of a row's statements: a reduction's result for what follows and the scalars that can be
+  // computed then; what is stored; the end of what was bound.
+  void bind_total(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept, const Expr& total,
+                  Stmts& out);
+  Stmts outputs(ElementEmitter& emitter, const std::vector<Expr>& kept);
+  void unbind_rows(ElementEmitter& emitter);
 
   const Region& region_;
   LoweringContext& context_;
@@ -72,14 +78,10 @@ class RowsNest {
                       Stmts& body);
   void load_stored_from_now(ElementEmitter& emitter, size_t stage);
   Stmts row_scalars(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept);
-  void bind_total(ElementEmitter& emitter, size_t stage, const std::vector<Expr>& kept, const Expr& total,
-                  Stmts& out);
-  void unbind_rows(ElementEmitter& emitter);
   void find_softmaxes();
   bool only_subtracted(const Softmax& s) const;
   Expr folded_operand(const graph::Node& reduction, const Expr& x) const;
   Stmts softmax_factors(ElementEmitter& emitter, const graph::Node& sum, const Expr& value);
-  Stmts outputs(ElementEmitter& emitter, const std::vector<Expr>& kept);
 
   std::vector<int> order_;
   std::vector<Softmax> softmaxes_;

@@ -5,6 +5,7 @@
 //   --import-only   import and verify, do not evaluate
 //   --lower         lower each graph and run the program's kernels on the kernel evaluator instead
 //   --target T      what to lower for (ternc's --targets, one of them); default: cpu:x86_64_v3
+//   --precision T   with --lower: how f32 values are stored (ternc's --precision): f32, f16, bf16
 //   --optimize      run the graph passes first, verifying after each
 //   --list          print every case's result, not only failures
 //   --filter TEXT   only folders whose name contains TEXT
@@ -43,6 +44,7 @@ struct Options {
   bool import_only = false, optimize = false, list = false, print = false, lower = false;
   std::string filter;
   lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3}};
+  DType precision = DType::kF32;
   long expect = -1, mutate = 0;
   std::vector<std::string> folders;
 };
@@ -210,7 +212,9 @@ Status run_case(const std::string& folder, const Options& options) {
   }
   std::unique_ptr<lower::LoweredProgram> program;
   if (options.lower) {
-    program = lower::lower(*graph, options.target, {}, diagnostics);
+    lower::LowerOptions how;
+    how.precision = options.precision;
+    program = lower::lower(*graph, options.target, how, diagnostics);
     if (!program) return error("lower: {}", diagnostics.errors().front().text());
   }
   for (int i = 0;; ++i) {
@@ -282,6 +286,10 @@ bool parse_options(int argc, char** argv, Options& options) {
       auto targets = lower::parse_targets(argv[++i]);
       if (!targets.ok() || targets->size() != 1) return false;
       options.target = std::move(targets->front());
+    } else if (a == "--precision" && i + 1 < argc) {
+      const std::string_view type = argv[++i];
+      options.precision = type == "f16" ? DType::kF16 : type == "bf16" ? DType::kBF16 : DType::kF32;
+      if (type != dtype_name(options.precision)) return false;
     } else if (a == "--filter" && i + 1 < argc) {
       options.filter = argv[++i];
     } else if (a == "--mutate" && i + 1 < argc) {
@@ -301,7 +309,8 @@ int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
     fmt::print(stderr,
-               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--target T] [--list] [--print] "
+               "usage: onnx_eval [--import-only] [--optimize] [--lower] [--target T] [--precision T] "
+               "[--list] [--print] "
                "[--filter TEXT] "
                "[--expect N] "
                "DIR...\n");

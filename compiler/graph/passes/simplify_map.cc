@@ -169,17 +169,35 @@ Value* map_of_broadcasts(const Node& n, Builder& b) {
   return b.broadcast(b.map(n.scalar_op(), small), n.result()->type.shape);
 }
 
-// The permutation that all operands share that are not spreads of something small; a map of them is the
-// transpose of a map. Sunk so that it may meet its inverse, or a reduction, which needs none.
-Value* map_of_transposes(const Node& n, Builder& b, const SimplifyContext& context) {
+// The permutation that all operands share that are not spreads of something small; null: there is none.
+const std::vector<int64_t>* shared_perm(const Node& n) {
   const std::vector<int64_t>* perm = nullptr;
   for (Value* v : n.operands) {
     if (def_of(v, OpKind::kBroadcast)) continue;
     const Node* t = def_of(v, OpKind::kTranspose);
-    if (!t || !context.used_once(v) || (perm && *perm != t->ints("perm"))) return nullptr;
+    if (!t || (perm && *perm != t->ints("perm"))) return nullptr;
     perm = &t->ints("perm");
   }
-  if (!perm) return nullptr;
+  return perm;
+}
+
+// Whether nothing needs the transposed value itself: a single reader, or several that all do without it.
+bool may_sink(const Value* v, const SimplifyContext& context) {
+  if (context.used_once(v)) return true;
+  const auto uses = context.uses.find(v);
+  return uses != context.uses.end() &&
+         std::all_of(uses->second.begin(), uses->second.end(), [](const Use& use) {
+           return use.node && (use.node->kind == OpKind::kReduce ||
+                               (use.node->kind == OpKind::kMap && shared_perm(*use.node)));
+         });
+}
+
+// A map of values of one permutation is the transpose of a map. Sunk so that it may meet its inverse, or a
+// reduction, which needs none.
+Value* map_of_transposes(const Node& n, Builder& b, const SimplifyContext& context) {
+  const std::vector<int64_t>* perm = shared_perm(n);
+  const auto stays = [&](Value* v) { return def_of(v, OpKind::kTranspose) && !may_sink(v, context); };
+  if (!perm || std::any_of(n.operands.begin(), n.operands.end(), stays)) return nullptr;
   std::vector<int64_t> inverse(perm->size());
   for (size_t i = 0; i < perm->size(); ++i)
     inverse[static_cast<size_t>((*perm)[i])] = static_cast<int64_t>(i);

@@ -130,8 +130,8 @@ class Source {
   }
   bool is_volume() const { return x_->type.rank() == 5; }
 
-  // Row m is an output pixel: its image and the corner of its window (image, iy, ix, iz). A step is a tap and a
-  // channel (ky, kx, c, kz).
+  // Row m is an output pixel: its image and the corner of its window (image, iy, ix, iz). A step is a tap and
+  // a channel (ky, kx, c, kz).
   void windows(MmaOperands& o) {
     const ConvGeometry& g = p_.geometry;
     const auto div = [this](const Expr& x, const Dim& by) { return kernel::index_div(x, params_.expr(by)); };
@@ -359,6 +359,13 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
 
 namespace {
 
+// Whether matrix units would work on zeros most of the time: sums shorter than one product, or hardly any
+// columns. Long windows of few columns (a picture's three colours) are bound by what gathers them.
+bool most_is_zeros(const ContractionProblem& p) {
+  constexpr int64_t kLongWindow = 64;
+  return p.k.value() < 16 || (p.n.value() < 8 && (!p.windows || p.k.value() < kLongWindow));
+}
+
 // Whether operand 1, no constant, lies as the kernel reads it: chunks of elements that follow each other
 // along its columns (false) or along its depth (true).
 std::optional<bool> columns_of_memory(const Node& root, DType dtype, LoweringContext& context) {
@@ -537,8 +544,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   const PanelSource panels{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
   const int64_t channels = problem.geometry.channels;
   pad_channels(root, problem, dtype, context);
-  // Shorter sums than one product, or hardly any columns: most of the units' work would be on zeros.
-  if (problem.k.value() < 16 || problem.n.value() < 8) return false;
+  if (most_is_zeros(problem)) return false;
   const PanelSource source{problem.b_batches, problem.k.value(), problem.n.value(), problem.b_element};
   auto encoding = std::make_shared<WeightEncoding>();
   encoding->dtype = dtype;

@@ -18,7 +18,8 @@ void check_on_matrix_units(LowerCase c) {
   }
   bool used = false;
   visit_dispatches(lowered(c.text, cuda, {}, DType::kF16)->steps, [&](const DispatchStep& dispatch) {
-    for (const auto& variant : dispatch.variants) used |= kernel::print_kernel(*variant.kernel).find("mma_") != std::string::npos;
+    for (const auto& variant : dispatch.variants)
+      used |= kernel::print_kernel(*variant.kernel).find("mma_") != std::string::npos;
   });
   CHECK(used);
   c.precision = DType::kF32;
@@ -40,8 +41,8 @@ TEST_CASE("convolutions of volumes: whole chunks of channels, gathered ones, few
                          {4}});
   for (const int channels : {3, 5, 20}) {
     CAPTURE(channels);
-    check_on_matrix_units({fmt::format("  input %x: f32[1,{0},3,4,3] as \"x\"\n  %w = constant {1}\n", channels,
-                                       weights({24, channels, 2, 3, 2})) +
+    check_on_matrix_units({fmt::format("  input %x: f32[1,{0},3,4,3] as \"x\"\n  %w = constant {1}\n",
+                                       channels, weights({24, channels, 2, 3, 2})) +
                            R"(
   %c = conv(%x, %w) <strides=[1,1,1], low=[1,0,1], high=[0,1,1], dilations=[2,1,1], lhs_dilations=[1,1,1], groups=1>
   output %c as "c")"});

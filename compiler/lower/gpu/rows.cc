@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/gpu/long_rows.h"
 #include "compiler/lower/gpu/thread_fold.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/rows_nest.h"
@@ -188,7 +189,7 @@ RowSchedule default_row_schedule(int64_t rows, int64_t length, bool columns, con
 }
 
 void lower_rows(const Region& region, LoweringContext& context) {
-  GpuRows(region, context).run();
+  if (!lower_long_rows(region, context)) GpuRows(region, context).run();
 }
 
 }  // namespace tern::lower::gpu

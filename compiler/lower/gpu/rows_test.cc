@@ -48,5 +48,27 @@ TEST_CASE("a GPU's threads keep the elements of their row that several loops rea
   }
 }
 
+// The normalisation of each pixel's channels, whose mean went through a shape of another order.
+TEST_CASE("a row's scalars may have their ones anywhere") {
+  const char* const text = R"(
+  input %x: f32[2,6,5,6]
+  %s = reduce(%x) <op=add, axes=[1]> : f32[2,5,6]
+  %sr = reshape(%s) <shape=[2,5,6,1]>
+  %k = constant f32[] {0.25}
+  %kb = broadcast(%k) <shape=[2,5,6,1]>
+  %m = mul(%sr, %kb)
+  %mr = reshape(%m) <shape=[2,1,5,6]>
+  %mb = broadcast(%mr) <shape=[2,6,5,6]>
+  %d = sub(%x, %mb)
+  %q = mul(%d, %d)
+  %v = reduce(%q) <op=add, axes=[1]>
+  %vr = reshape(%v) <shape=[2,1,5,6]>
+  %vb = broadcast(%vr) <shape=[2,6,5,6]>
+  %o = mul(%d, %vb)
+  output %o as "o"
+)";
+  check_lowering({text, {}, {}, {}, 1});
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -1,0 +1,75 @@
+// Few long rows on GPUs, on the kernel evaluator, against the graph evaluator.
+#include "compiler/lower/gpu/long_rows.h"
+
+#include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/visit_dispatches.h"
+
+namespace tern::lower {
+namespace {
+
+// Norms of a picture, channels last because of the convolution, or dense. Numbers are small, so sums are exact.
+std::string norm(const std::string& channels, const std::string& height, const std::string& width, bool conv) {
+  const std::string shape = fmt::format("[1,{},{},{}]", channels, height, width),
+                    row = fmt::format("[1,{},1,1]", channels);
+  return fmt::format("  input %x: f32{} as \"x\"\n", shape) +
+         (conv ? fmt::format("  input %w: f32[{0},{0},1,1] as \"w\"\n  %c = conv(%x, %w) <strides=[1,1], low=[0,0], "
+                             "high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>\n",
+                             channels)
+               : "  %c = neg(%x)\n") +
+         fmt::format(R"(
+  %s = reduce(%c) <op=add, axes=[2,3]>
+  %sr = reshape(%s) <shape={1}>
+  %k = constant f32[] {{0.0009765625}}
+  %kb = broadcast(%k) <shape={1}>
+  %m = mul(%sr, %kb)
+  %mb = broadcast(%m) <shape={0}>
+  %d = sub(%c, %mb)
+  %q = abs(%d)
+  %v = reduce(%q) <op=max, axes=[2,3]>
+  %vr = reshape(%v) <shape={1}>
+  %vb = broadcast(%vr) <shape={0}>
+  %n = div(%d, %vb)
+  %y = neg(%n)
+  output %y as "y")",
+                     shape, row);
+}
+
+int row_dispatches(const std::string& text, const Target& target) {
+  int n = 0;
+  visit_dispatches(lowered(text, target)->steps,
+                   [&](const DispatchStep& dispatch) { n += dispatch.kind == "rows" ? 1 : 0; });
+  return n;
+}
+
+TEST_CASE("few long rows are cut into parts, a dispatch for each reduction and one for the outputs") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80}}, vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}};
+  for (const bool conv : {false, true}) {
+    const std::string text = conv ? norm("5", "96", "95", true) : norm("2", "256", "401", false);
+    for (const Target& target : {cuda, vulkan}) {
+      CHECK(row_dispatches(text, target) == 3);
+      check_lowering_for({text}, target, "norm");
+      LowerCase narrow{text};
+      narrow.precision = DType::kF16;
+      narrow.continuous = false;
+      check_lowering_for(narrow, target, "norm, stored as f16");
+    }
+  }
+  CHECK(row_dispatches(norm("5", "16", "16", true), cuda) == 1);
+}
+
+TEST_CASE("a mean of long rows, of a size that is only known later") {
+  const std::string text = R"(
+  input %x: f32[1,3,H,90] as "x"
+  input %w: f32[3,3,1,1] as "w"
+  %c = conv(%x, %w) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %s = reduce(%c) <op=add, axes=[2,3]>
+  %e = neg(%s)
+  output %e as "e")";
+  for (const int64_t height : {90, 3}) {
+    check_lowering_for({text, {height}}, {Arch::kCuda, {Level::kCudaSm80}}, "mean");
+    check_lowering_for({text, {height}}, {Arch::kVulkan, {Level::kVulkan11}}, "mean");
+  }
+}
+
+}  // namespace
+}  // namespace tern::lower
