@@ -13,6 +13,7 @@ using kernel::Expr;
 using kernel::int_const;
 
 constexpr int64_t kMostRowsAhead = 32, kLineBytes = 64;
+constexpr int64_t kLeastRowBytes = 1024, kMostGapBytes = 2048;  // of rows that are read with their gaps
 
 // index at var + 1 less index, if that is a number.
 std::optional<int64_t> step(const Expr& index, const kernel::Var& var) {
@@ -87,6 +88,28 @@ std::vector<kernel::Stmt> row_ahead(const std::vector<kernel::Stmt>& body, const
         kernel::loop(l, int_const(0), int_const((rows.elements + line - 1) / line), kernel::LoopKind::kSerial,
                      {kernel::prefetch(buffer, kernel::substitute(index, {{rows.along.get(), at}}), true)}));
   }
+  return out;
+}
+
+std::optional<GappedRun> gapped_run(const std::vector<kernel::Stmt>& body, const RowsAhead& rows,
+                                    const Expr& begin) {
+  const std::vector<Expr> loads = runs(body, rows.along);
+  if (loads.size() != 1 || kernel::contains_load(loads[0]->args[0])) return {};
+  const Expr& index = loads[0]->args[0];
+  const kernel::Buffer& from = loads[0]->buffer;
+  const int64_t bits = dtype_bits(from->type.dtype), line = kLineBytes * 8 / bits;
+  const int64_t gap = step(index, rows.row).value_or(0) - rows.elements;
+  if (gap <= 0 || 2 * gap > rows.elements || gap * bits > kMostGapBytes * 8 ||
+      rows.elements * bits < kLeastRowBytes * 8)
+    return {};
+  const auto ahead = [&](const Expr& at) {
+    const Expr later = kernel::add(index, int_const(kNearBytesAhead * 8 / bits));
+    return kernel::prefetch(from, at ? kernel::substitute(later, {{rows.along.get(), at}}) : later, true);
+  };
+  GappedRun out;
+  out.within.push_back(ahead(nullptr));
+  for (int64_t at = 0; at < gap; at += line)
+    out.behind.push_back(ahead(kernel::add(begin, int_const(rows.elements + at))));
   return out;
 }
 

@@ -3,6 +3,9 @@
 // loop over the row, which makes of it one a cache line.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/target.h"
 
@@ -30,6 +33,14 @@ std::vector<kernel::Stmt> read_ahead(const std::vector<kernel::Stmt>& body, cons
 // memory sees runs (slices of rows 1.05 to 1.13 times as fast as line by line between the stores, but gathers
 // 0.7).
 std::vector<kernel::Stmt> row_ahead(const std::vector<kernel::Stmt>& body, const RowsAhead& rows,
+                                    const kernel::Expr& begin);
+// Where rows have short gaps between them, all is one run for the processor's own prefetching if the gaps are
+// asked for, too (slices of 512 of 640 columns 1.45 times as fast). For the loop over a row, and for behind
+// it.
+struct GappedRun {
+  std::vector<kernel::Stmt> within, behind;
+};
+std::optional<GappedRun> gapped_run(const std::vector<kernel::Stmt>& body, const RowsAhead& rows,
                                     const kernel::Expr& begin);
 // The only such load, where it goes on from row to row (row: null where there are none): a core that does
 // more than copy is too slow for the processor's own prefetching. With several it was slower (a sum of two by
