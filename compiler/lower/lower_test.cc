@@ -285,6 +285,21 @@ TEST_CASE("from memory: results are streamed, what loops read is read ahead") {
   }
 }
 
+TEST_CASE("from memory: values are read as they lie, rows with the short gaps between them") {
+  const auto contains = [](const std::string& shape, const std::string& text, const char* line) {
+    const std::string kernel =
+        kernels_of(fmt::format("  input %x: f32[{}] as \"x\"\n  {}\n  output %y as \"y\"", shape, text));
+    CAPTURE(kernel);
+    CHECK(kernel.find(line) != std::string::npos);
+  };
+  const std::string heads = "%y = transpose(%x) <perm=[1,0,2]>";
+  contains("16384,12,64", heads, "serial i1 = 0 .. +12");
+  contains("64,12,64", heads, "serial i1 = 0 .. +64");
+  const std::string part = "%y = slice(%x) <starts=[0,64], sizes=[32768,512], steps=[1,1]>";
+  contains("32768,640", part, "\n    prefetch_near b0[((i0 * 640) + 2736)]");  // the last line of a gap
+  contains("32768,2048", part, "serial line = 0 .. +32");                      // a row alone
+}
+
 TEST_CASE("softmax: NaN, infinities and what underflows, by rows and by columns") {
   for (const int axis : {0, 1}) {
     const std::string text = R"(

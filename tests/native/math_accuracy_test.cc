@@ -220,6 +220,24 @@ TEST_CASE("exp2_approx stays within 2^-21, with zeros below the normal numbers")
   }
 }
 
+TEST_CASE("exp_below stays within 2^-21 and is nearer the nearer to 0, with less than normal numbers below") {
+  for (const std::string& level : native_levels()) {
+    std::vector<float> in = arguments(-110, 0);
+    std::erase_if(in, [](float x) { return x > 0; });
+    while (in.size() % 16 != 0) in.push_back(0);
+    const std::vector<float> out = outputs_of(Intrinsic::kExpBelow, level, in);
+    for (size_t j = 0; j < in.size(); ++j) {
+      const double exact = std::exp(static_cast<double>(in[j])),
+                   bound = 0x1p-23 + 0x1p-22 * std::abs(static_cast<double>(in[j])) / 87;
+      const bool right = std::isnan(in[j])  ? std::isnan(out[j])
+                         : exact < 0x1p-126 ? out[j] >= 0 && out[j] <= 0x1p-126f
+                                            : std::abs(out[j] / exact - 1) <= bound;
+      if (!right || (in[j] < -104 && out[j] != 0) || (in[j] == 0 && out[j] != 1))
+        FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
+    }
+  }
+}
+
 TEST_CASE("logistic_divisor stays within 2^-21, with infinities where the power is one") {
   for (const std::string& level : native_levels()) {
     const std::vector<float> in = arguments(-100, 100);
