@@ -1,6 +1,12 @@
 #include "compiler/kernel/evaluator.h"
 
 namespace tern::kernel {
+namespace {
+
+// Of a loop by a condition whose values mean nothing.
+constexpr int kRounds = 4;
+
+}  // namespace
 
 bool EvalMask::any(int thread) const {
   auto from = bits.begin() + static_cast<ptrdiff_t>(thread) * lanes;
@@ -42,7 +48,8 @@ void Evaluator::body(const std::vector<Stmt>& statements, const EvalMask& mask) 
 void Evaluator::for_stmt(const Stmt& s, const EvalMask& mask) {
   ValueRef begin = expr(s->begin, mask), extent = expr(s->extent, mask);
   if (begin->uniform && extent->uniform) {
-    for (int64_t i = 0; i < extent->data[0].i && !stopped(); ++i) {
+    const int64_t rounds = extent->data[0].i, step = ends_only_ ? std::max<int64_t>(rounds - 1, 1) : 1;
+    for (int64_t i = 0; i < rounds && !stopped(); i += step) {
       bind(s->var, begin->data[0].i + i);
       body(s->body, mask);
     }
@@ -101,7 +108,7 @@ void Evaluator::stmt(const Stmt& s, const EvalMask& mask) {
     }
     case StmtKind::kWhile: {
       EvalMask left = mask;
-      while (!stopped()) {
+      for (int round = 0; !stopped() && (!ends_only_ || round < kRounds); ++round) {
         left = where(*expr(s->value, left), left, true);
         if (left.count == 0) return;
         body(s->body, left);
@@ -167,8 +174,7 @@ void Evaluator::bind_tile(int64_t tile, const std::vector<int64_t>& extents) {
   vars_[kernel_.grid.back().var.get()] = std::make_shared<EvalValue>(std::move(ranks));
 }
 
-Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params,
-                               int64_t begin, int64_t end) {
+Status Evaluator::take(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params) {
   if (bindings.size() != kernel_.bindings.size() || params.size() != kernel_.params.size()) {
     return tern::error("Kernel '{}' has {} bindings and {} parameters but is given {} and {}.", kernel_.name,
                        kernel_.bindings.size(), kernel_.params.size(), bindings.size(), params.size());
@@ -185,6 +191,18 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
     }
   }
   for (size_t k = 0; k < params.size(); ++k) bind(kernel_.params[k].var, params[k]);
+  return Ok{};
+}
+
+std::vector<int64_t> Evaluator::grid_extents(const EvalMask& all) {
+  std::vector<int64_t> extents;
+  for (const GridAxis& axis : kernel_.grid) extents.push_back(expr(axis.extent_expr, all)->data[0].i);
+  return extents;
+}
+
+Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params,
+                               int64_t begin, int64_t end) {
+  TERN_TRY(take(bindings, params));
   const EvalMask all{1, threads_, std::vector<uint8_t>(static_cast<size_t>(threads_), 1)};
   if (kernel_.threads != 0) {
     EvalValue number{kernel_.thread->type, false, {}};
@@ -193,8 +211,7 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
     vars_[kernel_.thread.get()] = std::make_shared<EvalValue>(std::move(number));
     prepare_workgroup();
   }
-  std::vector<int64_t> extents;
-  for (const GridAxis& axis : kernel_.grid) extents.push_back(expr(axis.extent_expr, all)->data[0].i);
+  const std::vector<int64_t> extents = grid_extents(all);
   if (begin % kernel_.cluster != 0 || end % kernel_.cluster != 0)
     return tern::error("Tiles {} to {} of kernel '{}' are no whole clusters of {}.", begin, end, kernel_.name,
                        kernel_.cluster);
@@ -220,6 +237,40 @@ Result<int32_t> Evaluator::run(const std::vector<EvalBinding>& bindings, const s
   }
   if (failed_) return std::move(error_).note(fmt::format("While evaluating kernel '{}'", kernel_.name));
   return code_;
+}
+
+Status Evaluator::run_ends(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params) {
+  TERN_TRY(take(bindings, params));
+  ends_only_ = true;
+  const EvalMask all{1, 1, {1}};
+  const std::vector<int64_t> extents = grid_extents(all);
+  std::vector<int64_t> tiles = {0};
+  for (const int64_t extent : extents) {
+    std::vector<int64_t> longer;
+    for (const int64_t before : tiles) {
+      for (const int64_t at : {int64_t{0}, extent - 2, extent - 1}) {
+        if (at >= 0 && at < extent && (at != 0 || longer.empty() || longer.back() != before * extent))
+          longer.push_back(before * extent + at);
+      }
+    }
+    tiles = std::move(longer);
+  }
+  for (const int64_t tile : tiles) {
+    bind_tile(tile, extents);
+    order_all();
+    body(kernel_.body, all);
+    code_ = 0;
+    if (failed_)
+      return std::move(error_).note(
+          fmt::format("While evaluating tile {} of kernel '{}'", tile, kernel_.name));
+  }
+  return Ok{};
+}
+
+Status check_bounds(const Kernel& kernel, const std::vector<EvalBinding>& bindings,
+                    const std::vector<int64_t>& params) {
+  TERN_CHECK(kernel.threads == 0, "threads of GPUs walk their loops whole");
+  return Evaluator(kernel).run_ends(bindings, params);
 }
 
 Result<int32_t> evaluate(const Kernel& kernel, const std::vector<EvalBinding>& bindings,

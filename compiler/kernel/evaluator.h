@@ -63,6 +63,8 @@ class Evaluator {
   explicit Evaluator(const Kernel& kernel);
   Result<int32_t> run(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params,
                       int64_t begin, int64_t end);
+  // As check_bounds.
+  Status run_ends(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params);
 
  private:
   template <typename... Args>
@@ -183,6 +185,8 @@ class Evaluator {
   EvalMask where(const EvalValue& condition, const EvalMask& mask, bool is_true);
   void bind(const Var& var, int64_t value);
   bool is_full(const EvalMask& mask) const { return mask.count == threads_; }
+  Status take(const std::vector<EvalBinding>& bindings, const std::vector<int64_t>& params);
+  std::vector<int64_t> grid_extents(const EvalMask& all);
   void bind_tile(int64_t tile, const std::vector<int64_t>& extents);
   // Of a thread's workgroup in its cluster.
   int rank(int thread) const { return thread > 0 ? thread / (threads_ / kernel_.cluster) : 0; }
@@ -206,6 +210,7 @@ class Evaluator {
   int64_t cluster_epoch_ = 0, last_peer_read_ = -1;
   Error error_;
   bool failed_ = false;
+  bool ends_only_ = false;  // of loops
   int32_t code_ = 0;
 };
 

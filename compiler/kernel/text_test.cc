@@ -77,6 +77,24 @@ TEST_CASE("evaluate: an access outside a buffer is an error that names it") {
   CHECK(r.error().message == "A load of buffer 'x' at element 5 lies outside its 5 elements.");
 }
 
+TEST_CASE("check_bounds: the ends of loops and axes say whether an index leaves a buffer, however large") {
+  const auto said = [](const std::string& index, int64_t tiles) {
+    Kernel k = parsed(
+        "kernel k {\n  bind x: f32 read\n  bind y: f32 write\n  param n = \"N\"\n  grid t < n = \"N\"\n  "
+        "serial i = 0 .. "
+        "+1000000 {\n    y[" +
+        index + "] = x[i]\n  }\n}\n");
+    std::vector<float> x(1000000), y(1000010);
+    const Status inside = check_bounds(
+        k, {{reinterpret_cast<uint8_t*>(x.data()), 4000000}, {reinterpret_cast<uint8_t*>(y.data()), 4000040}},
+        {tiles});
+    return inside.ok() ? "" : inside.error().message;
+  };
+  CHECK(said("(i + t)", 10) == "");
+  CHECK(said("(i + t)", 12) == "A store of buffer 'y' at element 1000010 lies outside its 1000010 elements.");
+  CHECK(said("(i - t)", 2) == "A store of buffer 'y' at element -1 lies outside its 1000010 elements.");
+}
+
 TEST_CASE("evaluate: select reads only what it chooses") {
   Kernel k = parsed(
       "kernel k {\n  bind x: f32 read\n  bind y: f32 write\n  serial i = 0 .. +4 {\n"

@@ -159,6 +159,9 @@ Expr Builder::b_bytes(const Expr& n, const Expr& step, int j) const {
 
 Stmts Builder::column_groups(int vectors) {
   const int64_t group = int64_t{vectors} * s_.lanes;
+  const bool one_block = n_dim_.is_const() && n_dim_.value() <= s_.block_columns;
+  TERN_CHECK(one_block || s_.block_columns % group == 0,
+             "column blocks of {} are no multiple of groups of {}", s_.block_columns, group);
   Stmts out;
   const Var g = kernel::make_var("group");
   const Expr n = kernel::add(n0_, kernel::mul(var_expr(g), int_const(group)));

@@ -4,6 +4,9 @@ have blocks, panels and tiles, and sizes that are whole in none of them.
 
     random_shapes.py [--count 6] [--seconds S] [--seed 1] [--targets cpu:x86_64_v3] [--precision f16] [--kinds matmul conv]
 
+With --bounds nothing is compiled or run: what lowering makes for every level of x86-64 and aarch64 is walked by the evaluator, at the ends of its
+loops alone (lower_report --bounds), which is thousands of kernels in minutes, of sizes as real models have them.
+
 A model has twelve such operators, each of inputs of its own; some axes are symbols, and the module runs at several sizes. It runs by
 tern_guarded (tests/guarded): an access outside of what a kernel was given is an error. Results are compared with ONNX Runtime's.
 """
@@ -38,8 +41,8 @@ def kind(function):
 class Shapes:
     """A model of independent operators, and what its symbols may be."""
 
-    def __init__(self, seed):
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, seed, large=False):
+        self.rng, self.large = np.random.default_rng(seed), large
         self.nodes, self.tensors, self.inputs, self.outputs, self.sizes, self.made = [], [], {}, [], {}, 0
 
     def of(self, *items):
@@ -49,6 +52,8 @@ class Shapes:
         return self.rng.random() < p
 
     def size(self, most=600, least=1):
+        if self.large and most >= 300 and self.chance(0.4):  # as the widths of real models
+            return int(self.of(512, 640, 768, 1000, 1024, 1280, 2048, 2304, 3072, 4096, 5000))
         return int(self.of(*[s for s in SIZES if least <= s <= most]))
 
     def fresh(self):
@@ -397,6 +402,21 @@ def problems(g, names, folder, options):
     return found
 
 
+LEVELS = ("cpu:x86_64_v2,cpu:x86_64_v3,cpu:x86_64_v4,cpu:x86_64_v3+vnni,cpu:x86_64_v4+vnni,cpu:x86_64_v4+bf16", "cpu:aarch64,cpu:aarch64+dotprod,cpu:aarch64+i8mm,cpu:aarch64+bf16")
+
+
+def bounds(g, folder, options):
+    """What the evaluator says of the kernels' indices, a sentence each."""
+    path, found = folder / "m.onnx", []
+    onnx.save(g.model(), path)
+    for levels in LEVELS:
+        try:
+            tools.call([tools.BUILD / "bin" / "lower_report", "--bounds", "--target", levels, "--precision", options.precision or "f32", path], 300)
+        except tools.ToolError as failure:
+            found.append(f"{levels}: {failure}")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=6)
@@ -408,6 +428,7 @@ def main():
     parser.add_argument("--kinds", nargs="*", choices=sorted(KINDS), default=sorted(KINDS))
     parser.add_argument("--ternc", nargs="*", default=[])
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--bounds", action="store_true")
     options = parser.parse_args()
     wrong = tried = 0
     end = time.monotonic() + options.seconds
@@ -415,10 +436,10 @@ def main():
         while tried < options.count or time.monotonic() < end:
             seed = options.seed + tried
             tried += 1
-            g = Shapes(seed)
+            g = Shapes(seed, options.bounds)
             for _ in range(options.operators):
                 KINDS[g.of(*options.kinds)](g)
-            found = problems(g, [n for n, _ in g.outputs], Path(temporary), options)
+            found = bounds(g, Path(temporary), options) if options.bounds else problems(g, [n for n, _ in g.outputs], Path(temporary), options)
             wrong += bool(found)
             for text in found:
                 print(f"{seed}: {text}", flush=True)

@@ -27,7 +27,7 @@ import tern_tools as tools  # noqa: E402
 import torch  # noqa: E402
 from common import FOLDER, MODELS  # noqa: E402
 
-LISTS = ("library", "vision", "sequences", "tables", "language", "exports", "tensorflow")
+LISTS = ("library", "vision", "sequences", "tables", "language", "exports", "tensorflow", "recent")
 
 
 def check(name, args, folder):
