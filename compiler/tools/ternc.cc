@@ -1,10 +1,5 @@
 // ternc: compiles an ONNX model to a module. docs/ternc.md is the manual.
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 
 #include "compiler/tools/ternc_options.h"
@@ -37,50 +32,20 @@ int exit_code(CompileStatus status) {
   }
 }
 
-// The sentence of a model that is no file to read; empty if it is one.
-std::string input_problem(const std::string& input) {
-  struct stat info;
-  if (stat(input.c_str(), &info) != 0)
-    return errno == ENOENT ? fmt::format("The model '{}' is not there.", input)
-                           : fmt::format("The model '{}' cannot be read: {}.", input, std::strerror(errno));
-  if (S_ISDIR(info.st_mode)) return fmt::format("The model '{}' is a folder, not a file.", input);
-  if (!S_ISREG(info.st_mode))
-    return fmt::format("The model '{}' is a device or a pipe; models are read from regular files only.",
-                       input);
-  if (access(input.c_str(), R_OK) != 0)
-    return fmt::format("The model '{}' cannot be read: {}.", input, std::strerror(errno));
-  return {};
-}
-
-// Of a file to be written; what would only be seen after the work is done.
-std::string output_problem(const std::string& option, const std::string& output) {
-  std::error_code ignored;
-  const std::filesystem::path parent = std::filesystem::path(output).parent_path();
-  const std::string folder = parent.empty() ? "." : parent.string();
-  if (std::filesystem::is_directory(output, ignored))
-    return fmt::format("The {} '{}' is a folder.", option, output);
-  if (!std::filesystem::is_directory(folder, ignored))
-    return fmt::format("The {} '{}' cannot be written: there is no folder '{}'.", option, output, folder);
-  if (access(folder.c_str(), W_OK) != 0 && access(output.c_str(), W_OK) != 0)
-    return fmt::format("The {} '{}' cannot be written: {} (folder '{}').", option, output,
-                       std::strerror(errno), folder);
-  return {};
-}
-
 void check_files(const TerncOptions& options, const std::string& output, command_line::Problems& problems) {
   const auto add = [&](const std::string& sentence) {
     if (!sentence.empty()) problems.add(sentence, kIo);
   };
-  add(input_problem(options.input));
+  add(command_line::input_problem("model", options.input));
   std::error_code ignored;
   if (options.compile.check_only) {
   } else if (std::filesystem::equivalent(options.input, output, ignored)) {
     problems.add(fmt::format("The output '{}' is the model itself.", output));
   } else {
-    add(output_problem("output file", output));
+    add(command_line::replaced_problem("output file", output));
   }
   if (!options.explain.empty() && options.explain != "-")
-    add(output_problem("file of --explain", options.explain));
+    add(command_line::output_problem("file of --explain", options.explain));
 }
 
 // To standard output, or to the file that --explain names.
@@ -100,7 +65,10 @@ Status write_explanation(const TerncOptions& options, const CompileResult& resul
   } else {
     good = std::fclose(file) == 0 && good;
   }
-  if (!good) return error("The file '{}' of --explain could not be written whole.", options.explain);
+  if (!good && file != stdout) {
+    std::remove(options.explain.c_str());  // half a file helps nobody
+    return error("The file '{}' of --explain could not be written whole.", options.explain);
+  }
   return Ok{};
 }
 
@@ -156,5 +124,5 @@ int main(int argc, char** argv) {
   const int done = read_command_line(argc, argv, options, problems);
   if (done >= 0) return done;
   if (!problems.empty()) return command_line::report("ternc", problems);
-  return run(options);
+  return command_line::finish("ternc", run(options));
 }

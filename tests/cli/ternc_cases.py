@@ -80,7 +80,7 @@ def test_what_a_new_user_tries(folder):
         (["bench", module, "--seconds", "nan"], 2, "--seconds takes a number from 0 to 1e+06, not 'nan'."),
         (["bench", module, "--peak-gbs", "-4"], 2, "--peak-gbs takes a number from 0.001 to 1e+09, not '-4'."),
         (["run", module, "--driver", "cud"], 2, "--driver is cpu, cuda, vulkan, null or auto, not 'cud'."),
-        (["run", Path(folder) / "absent.tern"], 4, "No such file"),
+        (["run", Path(folder) / "absent.tern"], 4, "is not there."),
         (["run", model], 3, "is no tern module: `ternc "),
     ):
         code, text = invoke(tools.TERN, *words)

@@ -1,6 +1,7 @@
 """Command lines that make no sense, and what is said of them: all problems in one report, each line behind the tool's name."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,9 @@ def test_models_that_are_no_files(folder):
         assert "is a device or a pipe" in refused(4, tools.TERNC, "/dev/null", option)
         assert "is not there." in refused(4, tools.TERNC, Path(folder) / "absent.onnx", option)
         assert "File name too long" in refused(4, tools.TERNC, "x" * 5000, option)
+    pipe = Path(folder) / "pipe"
+    os.mkfifo(pipe)
+    assert "is a device or a pipe; it would be replaced" in refused(4, tools.TERNC, small(folder), "-o", pipe)
     text = refused(4, tools.TERNC, Path(folder) / "absent.onnx", "-o", Path(folder) / "no" / "m.tern")
     assert "is not there." in text and "there is no folder" in text, text
     odd = Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe odd=name.onnx"))
@@ -72,6 +76,26 @@ def test_models_that_are_no_files(folder):
         assert code == 0 and odd.with_suffix(".tern").exists(), text
     code, text = invoke(tools.TERN, "verify", odd.with_suffix(".tern"))
     assert code == 0, text
+
+
+def test_modules_that_are_no_files(folder):
+    pipe = Path(folder) / "pipe"
+    os.mkfifo(pipe)
+    for command in ("run", "bench", "inspect", "verify"):
+        assert "is a folder, not a file." in refused(4, tools.TERN, command, folder)
+        assert "is a device or a pipe" in refused(4, tools.TERN, command, pipe)
+        assert "absent.tern' is not there." in refused(4, tools.TERN, command, Path(folder) / "absent.tern")
+    module = compiled(folder)
+    assert "has no function 'f'; it has 'main'." in refused(2, tools.TERN, "run", module, "--function", "f")
+    assert "has no function 'f'; it has 'main'." in refused(2, tools.TERN, "bench", module, "--function", "f")
+
+
+def test_standard_output_is_full(folder):
+    model, module = small(folder), compiled(folder)
+    for command in ([tools.TERNC, model, "-o", module], [tools.TERNC, model, "--check"], [tools.TERN, "inspect", module], [tools.TERN, "devices", "--json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([str(c) for c in command], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 4 and "Standard output cannot be written" in done.stderr, f"{command}: {done.returncode} {done.stderr}"
 
 
 def test_commands_of_tern(folder):
@@ -129,7 +153,8 @@ def test_null_driver_shows_no_values(folder):
 def test_output_folders(folder):
     module, file = compiled(folder), Path(folder) / "file"
     file.write_text("")
-    assert "of --output-dir is no folder." in refused(4, tools.TERN, "run", module, "-o", file)
+    assert "is a file, not a folder." in refused(4, tools.TERN, "run", module, "-o", file)
+    assert "cannot be made: there is no folder" in refused(4, tools.TERN, "run", module, "-o", Path(folder) / "no" / "out")
     outputs = Path(folder) / "out"
     (outputs / "y.npy").mkdir(parents=True)
     code, text = invoke(tools.TERN, "run", module, "-o", outputs)

@@ -32,6 +32,18 @@ class Problems {
 int report(const std::string& tool, int code, const std::string& text);
 int report(const std::string& tool, const Problems& problems);  // each on a line of its own
 
+// Ends a tool: what it wrote to standard output is there, or that it is not is a failure too.
+int finish(const std::string& tool, int code);
+
+// The sentence of a file to read that is none ("The model 'x' is a folder, not a file."); empty if it is
+// one. `what`: "model".
+std::string input_problem(const std::string& what, const std::string& path);
+// Of a file to write, and of one that takes the place of what is there (no device: /dev/null would be gone).
+std::string output_problem(const std::string& what, const std::string& path);
+std::string replaced_problem(const std::string& what, const std::string& path);
+// Of a folder that files will be written into and that may have to be made.
+std::string output_folder_problem(const std::string& what, const std::string& path);
+
 // Whether a terminal is there that wants colour.
 bool color_enabled(int descriptor);
 

@@ -33,10 +33,7 @@ class Bench {
     const double begin = now_ms();
     module_ = load_module(instance_.get(), options_.module);
     const double loaded = now_ms();
-    const int32_t found = tern_module_find_function(
-        module_.get(), options_.function.empty() ? nullptr : options_.function.c_str());
-    if (found < 0) fail(kUsage, "The module has no function '" + options_.function + "'.");
-    function_ = static_cast<uint32_t>(found);
+    function_ = find_function(module_.get(), options_.function);
     arguments_ = std::make_unique<Arguments>(module_.get(), function_, options_.inputs);
     double session_ms = 0;
     placed_ = place(instance_.get(), module_.get(), options_.device,

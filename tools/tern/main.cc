@@ -98,7 +98,7 @@ CLI::App* add_inspect(CLI::App& app, InspectOptions& inspect, Problems& problems
 template <typename Call>
 int guarded(Call&& call) {
   try {
-    return call();
+    return tern::command_line::finish("tern", call());
   } catch (const Failure& failure) {
     return tern::command_line::report("tern", failure.problems);
   } catch (const std::bad_alloc&) {

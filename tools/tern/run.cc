@@ -1,6 +1,5 @@
 // tern run, verify.
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -12,12 +11,6 @@
 
 namespace tern::cli {
 namespace {
-
-uint32_t find_function(const tern_module_t* module, const std::string& name) {
-  const int32_t index = tern_module_find_function(module, name.empty() ? nullptr : name.c_str());
-  if (index < 0) fail(kUsage, "The module has no function '" + name + "'.");
-  return static_cast<uint32_t>(index);
-}
 
 int64_t element_count(const tern_tensor_t& tensor) {
   int64_t count = 1;
@@ -33,14 +26,8 @@ void check_output_folder(const RunOptions& options) {
   if (folder.empty()) return;
   if (options.device.driver == "null")
     fail(kUsage, "The null driver computes nothing: there are no outputs for --output-dir '" + folder + "'.");
-  struct stat info;
-  if (stat(folder.c_str(), &info) != 0) {
-    if (errno == ENOENT) return;
-    fail(kIo, "The folder '" + folder + "' cannot be written: " + std::strerror(errno) + ".");
-  }
-  if (!S_ISDIR(info.st_mode)) fail(kIo, "The path '" + folder + "' of --output-dir is no folder.");
-  if (access(folder.c_str(), W_OK) != 0)
-    fail(kIo, "The folder '" + folder + "' cannot be written: " + std::strerror(errno) + ".");
+  const std::string problem = command_line::output_folder_problem("folder of --output-dir", folder);
+  if (!problem.empty()) fail(kIo, problem);
 }
 
 }  // namespace

@@ -156,21 +156,27 @@ vm::ModuleFile read_module_file(const std::string& path, size_t* out_size) {
 }
 
 Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path) {
+  if (const std::string problem = command_line::input_problem("module", path); !problem.empty())
+    fail(kIo, problem);
   tern_module_desc_t desc = {};
   desc.code_policy = TERN_CODE_TRUSTED;  // the user named the file
   tern_module_t* module = nullptr;
   tern_status_t status = tern_module_load_file(instance, path.c_str(), &desc, &module);
-  if (status && tern_status_code(status) == TERN_STATUS_NOT_FOUND) {
-    std::string text = tern_status_message(status);
-    tern_status_free(status);
-    fail(kIo, std::move(text));
-  }
   if (status && path.ends_with(".onnx")) {
     tern_status_free(status);
     fail(kBadModule, "'" + path + "' is no tern module: `ternc " + path + "` makes one of it.");
   }
   must(status);
   return Handle<tern_module_t>(module);
+}
+
+uint32_t find_function(const tern_module_t* module, const std::string& name) {
+  const int32_t index = tern_module_find_function(module, name.empty() ? nullptr : name.c_str());
+  if (index >= 0) return static_cast<uint32_t>(index);
+  std::string names;
+  for (uint32_t i = 0; i < tern_module_function_count(module); ++i)
+    names += (i ? ", '" : "'") + std::string(tern_module_function_name(module, i)) + "'";
+  fail(kUsage, "The module has no function '" + name + "'; it has " + (names.empty() ? "none" : names) + ".");
 }
 
 double now_ms() {

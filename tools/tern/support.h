@@ -74,6 +74,8 @@ template <typename T>
 using Handle = std::unique_ptr<T, Deleter>;
 
 Handle<tern_module_t> load_module(tern_instance_t* instance, const std::string& path);
+// The index of a function, the first one for an empty name.
+uint32_t find_function(const tern_module_t* module, const std::string& name);
 // Taken apart, for what the runtime does not read; out_size (may be null): bytes of the file.
 vm::ModuleFile read_module_file(const std::string& path, size_t* out_size = nullptr);
 

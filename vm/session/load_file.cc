@@ -30,7 +30,7 @@ tern_status_t tern_module_load_file(tern_instance_t* instance, const char* path,
   *out_module = nullptr;
   const tern_module_desc_t defaults = {};
   if (!desc) desc = &defaults;
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer is no wait
   if (file < 0) return io_error(instance, "open", path);
   struct stat info;
   tern_status_t status = TERN_OK;
