@@ -4,143 +4,133 @@
 #include <array>
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
 
-// The weights of one step and of kChainColumns columns: half the sums of each pair's positive and of its
-// negative weights, rounded up, a byte each.
-constexpr int kPairs = 2 * kChainColumns, kWords = 2 * kPairs / 8;
-constexpr int kSafe = 128 / 2;
+constexpr int kMaxColumns = 2, kMaxChain = 3;
+
+// A step's weights of the columns that share a list: the sums of each pair's positive and of its negative
+// weights, in 16 bits each, a word a column.
 struct Part {
-  std::array<uint64_t, kWords> halves{};
-  uint16_t code = 0;
+  std::array<uint64_t, kMaxColumns> sums{};
   int weight = 0;
+  uint8_t code = 0;
 };
 
-constexpr uint64_t every_byte(uint64_t value) {
-  return value * 0x0101010101010101u;
+constexpr uint64_t every_sum(uint64_t value) {
+  return value * 0x0001000100010001u;
 }
 
-// Whether no byte of a + b is larger than kSafe; none of a and b is larger than 127.
+// Whether no sum of a + b is larger than 128.
 bool is_safe(const Part& a, const Part& b) {
   uint64_t beyond = 0;
-  for (int i = 0; i < kWords; ++i)
-    beyond |= a.halves[static_cast<size_t>(i)] + b.halves[static_cast<size_t>(i)] + every_byte(127 - kSafe);
-  return (beyond & every_byte(128)) == 0;
+  for (size_t c = 0; c < kMaxColumns; ++c) beyond |= a.sums[c] + b.sums[c] + every_sum(0x7fff - 128);
+  return (beyond & every_sum(0x8000)) == 0;
 }
 
-using Step = std::array<std::array<int8_t, kByteGroup>, kChainColumns>;
+void add(Part& to, const Part& from) {
+  for (size_t c = 0; c < kMaxColumns; ++c) to.sums[c] += from.sums[c];
+}
 
-Part part_of(const Step& step, int64_t number, int kind) {
-  Part out;
-  out.code = static_cast<uint16_t>(number * 4 + kind);
-  for (int c = 0; c < kChainColumns; ++c) {
-    for (int pair = 0; pair < 2; ++pair) {
-      int positive = 0, negative = 0;
-      for (int odd = 0; odd < 2; ++odd) {
-        const int w = step[static_cast<size_t>(c)][static_cast<size_t>(2 * pair + odd)];
-        const bool is_there = kind & (odd ? ByteChains::kOdd : ByteChains::kEven);
-        if (is_there) (w > 0 ? positive : negative) += w > 0 ? w : -w;
-      }
-      const int at = 2 * (2 * c + pair);
-      for (int i = 0; i < 2; ++i) {
-        const int half = ((i == 0 ? positive : negative) + 1) / 2;
-        out.halves[static_cast<size_t>((at + i) / 8)] |= static_cast<uint64_t>(half) << ((at + i) % 8 * 8);
-        out.weight += half;
-      }
-    }
+// The steps of one list, of one segment.
+struct List {
+  std::array<std::vector<uint8_t>, kMaxChain> codes;  // of the chains of one, two and three steps
+  int64_t chains(int steps) const {
+    return static_cast<int64_t>(codes[static_cast<size_t>(steps - 1)].size()) / steps;
   }
-  return out;
-}
+};
 
-bool is_safe_alone(const Part& part) {
-  for (int i = 0; i < 8 * kWords; ++i) {
-    if ((part.halves[static_cast<size_t>(i / 8)] >> (i % 8 * 8) & 255) > kSafe) return false;
-  }
-  return true;
-}
-
-// Units, two codes each: the largest parts first, each with the largest that still suits it. What stays alone
-// is left in `parts` if its step is `waits` or later; units come in the order of their steps.
-void pair_up(std::vector<Part>& parts, int64_t waits, std::vector<uint16_t>& codes) {
+// The largest steps first, each with the largest that still suit it.
+List chained(std::vector<Part> parts) {
   std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
     return a.weight != b.weight ? a.weight > b.weight : a.code < b.code;
   });
   std::vector<bool> used(parts.size());
-  std::vector<std::array<uint16_t, 2>> units;
-  std::vector<Part> alone;
+  List out;
   for (size_t i = 0; i < parts.size(); ++i) {
     if (used[i]) continue;
-    size_t with = i + 1;
-    while (with < parts.size() && (used[with] || !is_safe(parts[i], parts[with]))) ++with;
-    if (with < parts.size()) {
-      used[with] = true;
-      units.push_back({std::min(parts[i].code, parts[with].code), std::max(parts[i].code, parts[with].code)});
-    } else if (parts[i].code / 4 < waits) {
-      units.push_back({static_cast<uint16_t>(parts[i].code & ~3), parts[i].code});  // kNone of the same step
-    } else {
-      alone.push_back(parts[i]);
+    Part sum = parts[i];
+    std::vector<uint8_t> chain{sum.code};
+    for (size_t j = i + 1; j < parts.size() && chain.size() < kMaxChain && is_safe(sum, Part{}); ++j) {
+      if (used[j] || !is_safe(sum, parts[j])) continue;
+      used[j] = true;
+      add(sum, parts[j]);
+      chain.push_back(parts[j].code);
     }
+    auto& codes = out.codes[chain.size() - 1];
+    codes.insert(codes.end(), chain.begin(), chain.end());
   }
-  std::sort(units.begin(), units.end());
-  for (const auto& unit : units) codes.insert(codes.end(), unit.begin(), unit.end());
-  parts = std::move(alone);
+  return out;
 }
 
-template <typename T>
-TensorDataPtr tensor_of(const std::vector<T>& values, DType type) {
-  auto out = TensorData::make(type, {static_cast<int64_t>(values.size())});
-  std::copy(values.begin(), values.end(), out->template mutable_as<T>());
+TensorDataPtr tensor_of(const std::vector<uint8_t>& values) {
+  auto out = TensorData::make(DType::kU8, {static_cast<int64_t>(values.size())});
+  std::copy(values.begin(), values.end(), out->mutable_as<uint8_t>());
   return out;
+}
+
+// Of a vector of sums (Zen 5, eight of them a tile, random lists).
+double cycles_of(const List& list) {
+  constexpr double kThree = 2.2, kTwo = 1.6, kOne = 1.65;
+  return kThree * static_cast<double>(list.chains(3)) + kTwo * static_cast<double>(list.chains(2)) +
+         kOne * static_cast<double>(list.chains(1));
 }
 
 }  // namespace
 
-ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double most_units) {
-  const int64_t steps = (s.k + kByteGroup - 1) / kByteGroup,
-                columns = (s.n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
-  TERN_CHECK(steps <= ByteChains::kMaxSteps, "{} steps are too many to be numbered", steps);
+int64_t chain_segments(int64_t steps) {
+  return std::max<int64_t>(1, ceil_div(steps, kChainSegment));
+}
+
+int64_t chain_segment_steps(int64_t steps) {
+  return ceil_div(steps, chain_segments(steps));
+}
+
+int chain_columns(int64_t steps) {
+  constexpr int64_t kShort = 128;
+  return steps <= kShort ? 1 : kMaxColumns;
+}
+
+ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double most_cycles) {
+  const int64_t steps = ceil_div(s.k, kByteGroup), segment = chain_segment_steps(steps),
+                columns = chain_columns(steps);
   const auto* from = weights.as<int8_t>();
-  std::vector<uint16_t> codes;
-  const double all = static_cast<double>(s.batch * steps * (columns / kChainColumns));
-  const auto units_a_step = [&] { return all == 0 ? 0 : static_cast<double>(codes.size()) / 2 / all; };
-  std::vector<uint32_t> table{0, 0x00ff00ffu, 0xff00ff00u, 0xffffffffu};
+  std::vector<uint8_t> counts, codes;
+  double cycles = 0;
   std::vector<Part> parts;
   for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t n0 = 0; n0 < columns; n0 += kChainColumns) {
-      if (units_a_step() > most_units) return {nullptr, nullptr, units_a_step()};
-      table.push_back(static_cast<uint32_t>(codes.size() / 2));
-      parts.clear();
-      for (int64_t number = 0; number < steps; ++number) {
-        Step step{};
-        const int64_t left = std::min<int64_t>(kByteGroup, s.k - number * kByteGroup);
-        for (int64_t c = 0; c < std::min<int64_t>(kChainColumns, s.n - n0); ++c) {
-          for (int64_t i = 0; i < left; ++i)
-            step[static_cast<size_t>(c)][static_cast<size_t>(i)] =
-                from[s.element(b, number * kByteGroup + i, n0 + c)];
+    for (int64_t n0 = 0; n0 < s.n; n0 += columns) {
+      for (int64_t first = 0; first < steps; first += segment) {
+        parts.clear();
+        for (int64_t step = first; step < std::min(steps, first + segment); ++step) {
+          Part part;
+          part.code = static_cast<uint8_t>(step - first);
+          for (int64_t c = 0; c < std::min(columns, s.n - n0); ++c) {
+            for (int64_t i = 0; i < std::min<int64_t>(kByteGroup, s.k - step * kByteGroup); ++i) {
+              const int w = from[s.element(b, step * kByteGroup + i, n0 + c)];
+              const int64_t sum = 2 * (i / 2) + (w > 0 ? 1 : 0);
+              part.sums[static_cast<size_t>(c)] += static_cast<uint64_t>(std::abs(w)) << (16 * sum);
+              part.weight += std::abs(w);
+            }
+          }
+          parts.push_back(part);
         }
-        const Part whole = part_of(step, number, ByteChains::kAll);
-        if (is_safe_alone(whole)) {
-          if (whole.weight > 0) parts.push_back(whole);
-        } else {
-          parts.push_back(part_of(step, number, ByteChains::kEven));
-          parts.push_back(part_of(step, number, ByteChains::kOdd));
+        const List list = chained(parts);
+        for (int chain = kMaxChain; chain > 0; --chain) {
+          if (chain > 1) counts.push_back(static_cast<uint8_t>(list.chains(chain)));
+          const auto& some = list.codes[static_cast<size_t>(chain - 1)];
+          codes.insert(codes.end(), some.begin(), some.end());
         }
-        // What found no partner in its segment waits for one in the next, and no longer.
-        const int64_t done = number + 1;
-        if (done == steps) {
-          pair_up(parts, steps, codes);
-        } else if (done % kChainSegment == 0) {
-          pair_up(parts, done - kChainSegment, codes);
-        }
+        cycles += cycles_of(list);
       }
+      if (cycles > most_cycles * static_cast<double>(codes.size()))
+        return {nullptr, nullptr, cycles / static_cast<double>(codes.size())};
     }
   }
-  table.push_back(static_cast<uint32_t>(codes.size() / 2));
-  const double units = units_a_step();
-  if (codes.empty()) codes.push_back(0);
-  return {tensor_of(table, DType::kU32), tensor_of(codes, DType::kU16), units};
+  const double each = codes.empty() ? 0 : cycles / static_cast<double>(codes.size());
+  return {tensor_of(counts), tensor_of(codes), each};
 }
 
 }  // namespace tern::lower

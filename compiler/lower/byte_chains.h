@@ -1,48 +1,48 @@
 // Products of u8 with constant i8 by instructions that add pairs of them in 16 bits with saturation
 // (pmaddubsw), exactly: no sum that is formed can leave 16 bits, whatever the activations are.
 //
-// A pair of a column is safe when neither its positive nor its negative weights add up to more than 128 (255
-// * 128 < 2^15). A step of four weights in which a pair of some column is not is done twice, its even and its
-// odd bytes alone. Of all that has to be done, two whose sums together are still safe are added in 16 bits
-// before they are widened: a unit, two products and three additions for 64 multiply-adds of a 256-bit
-// vector, where widening first takes eight. Which two is free, as the steps of a sum may come in any order:
-// they are chosen here, once, for every kChainColumns columns. The weights stay as packing.h describes them;
-// what is made here are lists of places in them.
+// Sums of a pair of weights stay inside where neither its positive nor its negative weights add up to more
+// than 128 (255 * 128 < 2^15). So do those of several steps of four weights whose pairs together stay inside
+// that: a chain of two or three steps is added in 16 bits before it is widened, three or four multiplications
+// and two or three additions of a vector, where each step widened first takes two and two. Which steps make a
+// chain is free, as the steps of a sum may come in any order, and is chosen here, once. A chain holds for one
+// column (or two neighbours), so kernels have rows in the lanes of a vector and one column's weights in all
+// of them: for eight columns at once few steps would suit. Steps that suit no other are widened.
+//
+// The weights stay as packing.h describes them; what is made here are lists of places in them, a byte a step.
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/packing.h"
 
 namespace tern::lower {
 
-inline constexpr int kChainColumns = 8;
-// Partners are looked for among so many steps and the so many before them: what a kernel reads of those stays
-// in L1 however they are mixed, and the search takes time in proportion to the weights, whatever they are.
-inline constexpr int64_t kChainSegment = 128;
+// Steps are chained inside segments of so many: a kernel's rows of a segment, eight vectors of them, stay in
+// L1 however its steps are mixed. Segments are even.
+inline constexpr int64_t kChainSegment = 96;
+int64_t chain_segments(int64_t steps);
+int64_t chain_segment_steps(int64_t steps);  // of all but the last
+// Columns that share a list: one where sums are short, since each weight counts there and there are few.
+int chain_columns(int64_t steps);
 
 struct ByteChains {
-  // u32: kMasks masks of the bytes that a code's kind leaves, then for each batch and group of columns the
-  // first of its units, and the end of the last one's.
-  TensorDataPtr table;
-  // u16: two codes a unit, 4 * step + kind.
+  // u8: for each batch, group of columns and segment the number of chains of three steps, and of two.
+  TensorDataPtr counts;
+  // u8: for each batch and group of columns its steps in the order of their chains, threes first, then twos,
+  // then single ones; each as its place in its segment.
   TensorDataPtr codes;
-  double units_a_step = 0;
-
-  static constexpr int kMasks = 4;
-  static constexpr int kNone = 0, kEven = 1, kOdd = 2, kAll = 3;
-  static constexpr int64_t kMaxSteps = 1 << 14;
+  // Of a vector of sums, with what is widened; 0: lists are not made.
+  double cycles_a_step = 0;
 };
-// Deeper sums than kMaxSteps have no chains. Where there are more than `most_units` units a step, lists are
-// not finished: both tensors are null, units_a_step is a figure above it.
-ByteChains chain_bytes(const TensorData& weights, const PanelSource& source, double most_units = 1e9);
+// Where a step takes more than `most_cycles`, lists are not finished: both tensors are null.
+ByteChains chain_bytes(const TensorData& weights, const PanelSource& source, double most_cycles = 1e9);
 
 // What a kernel reads.
 struct ChainOperands {
-  kernel::Buffer table, codes;
-  std::function<kernel::Expr(const kernel::Expr& n)> group;  // of the columns from n on
+  kernel::Buffer counts, codes;
+  std::function<kernel::Expr(const kernel::Expr& n)> group;  // of column n
 };
 
 }  // namespace tern::lower

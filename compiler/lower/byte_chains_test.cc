@@ -32,83 +32,78 @@ Matrix matrix(int64_t batch, int64_t k, int64_t n, int largest) {
   return {batch, k, n, std::move(data)};
 }
 
-// Follows one group's units as a kernel does.
-void check_group(const Matrix& m, const ByteChains& chains, int64_t batch, int64_t n0, int64_t group) {
-  const auto* table = chains.table->as<uint32_t>();
-  const auto* codes = chains.codes->as<uint16_t>();
-  const uint32_t first = table[ByteChains::kMasks + group], end = table[ByteChains::kMasks + group + 1];
-  std::vector<int> met(static_cast<size_t>((m.k + 3) / 4 * 4), 0);
-  for (uint32_t unit = first; unit < end; ++unit) {
-    for (int64_t c = n0; c < n0 + kChainColumns; ++c) {
-      for (int pair = 0; pair < 2; ++pair) {
-        int positive = 0, negative = 0;
-        for (int which = 0; which < 2; ++which) {
-          const int code = codes[2 * unit + static_cast<uint32_t>(which)];
-          for (int i = 2 * pair; i < 2 * pair + 2; ++i) {
-            if ((table[code & 3] >> (8 * i) & 255) == 0) continue;
-            const int64_t k = code / 4 * 4 + i;
-            const int w = m.at(batch, k, c);
-            (w > 0 ? positive : negative) += w;
-            if (c == n0) ++met[static_cast<size_t>(k)];
+int64_t steps_of(const Matrix& m) {
+  return (m.k + kByteGroup - 1) / kByteGroup;
+}
+
+// Follows the list of a group of columns as a kernel does; how many steps are in chains.
+int64_t check_group(const Matrix& m, const ByteChains& chains, int64_t batch, int64_t group) {
+  const int64_t steps = steps_of(m), segments = chain_segments(steps), segment = chain_segment_steps(steps),
+                columns = chain_columns(steps), groups = (m.n + columns - 1) / columns;
+  const auto* codes = chains.codes->as<uint8_t>() + (batch * groups + group) * steps;
+  const auto* counts = chains.counts->as<uint8_t>() + (batch * groups + group) * segments * 2;
+  std::vector<int> met(static_cast<size_t>(steps), 0);
+  int64_t chained = 0;
+  for (int64_t s = 0; s < segments; ++s, counts += 2) {
+    const auto* code = codes + s * segment;
+    const auto* end = codes + std::min(steps, (s + 1) * segment);
+    for (int length = 3; length > 0; --length) {
+      const int64_t count = length > 1 ? counts[3 - length] : end - code;
+      if (length > 1) chained += length * count;
+      for (int64_t i = 0; i < count; ++i, code += length) {
+        for (int64_t c = group * columns; c < (group + 1) * columns; ++c) {
+          for (int64_t pair = 0; pair < 2; ++pair) {
+            int positive = 0, negative = 0;
+            for (int64_t k = 0; k < 2 * length; ++k) {
+              const int w = m.at(batch, (s * segment + code[k / 2]) * 4 + 2 * pair + k % 2, c);
+              (w > 0 ? positive : negative) += w;
+            }
+            REQUIRE((length == 1 || 255 * positive <= INT16_MAX));
+            REQUIRE((length == 1 || 255 * negative >= INT16_MIN));
           }
         }
-        REQUIRE(255 * positive <= INT16_MAX);
-        REQUIRE(255 * negative >= INT16_MIN);
+        for (int part = 0; part < length; ++part) ++met[static_cast<size_t>(s * segment + code[part])];
       }
     }
+    CHECK(code == end);
   }
-  for (int64_t k = 0; k < m.k; ++k) {
-    bool is_zero = true;
-    for (int64_t i = k / 4 * 4; i < k / 4 * 4 + 4; ++i) {
-      for (int64_t c = n0; c < n0 + kChainColumns; ++c) is_zero = is_zero && m.at(batch, i, c) == 0;
-    }
-    CAPTURE(k);
-    CHECK(met[static_cast<size_t>(k)] == (is_zero ? 0 : 1));
-  }
+  for (const int times : met) CHECK(times == 1);
+  return chained;
 }
 
-TEST_CASE("chains meet every weight once and cannot overflow") {
+TEST_CASE("chains meet every step once and cannot overflow") {
   for (const int largest : {20, 64, 100, 128}) {
-    const Matrix m = matrix(2, 70, 21, largest);
-    const ByteChains chains = chain_bytes(*m.data, m.source());
-    int64_t group = 0;
-    for (int64_t b = 0; b < m.batch; ++b) {
-      for (int64_t n0 = 0; n0 < 32; n0 += kChainColumns) check_group(m, chains, b, n0, group++);
+    for (const int64_t k : {70, 390, 600}) {
+      const Matrix m = matrix(2, k, 21, largest);
+      const ByteChains chains = chain_bytes(*m.data, m.source());
+      const int64_t columns = chain_columns(steps_of(m)), groups = (m.n + columns - 1) / columns;
+      int64_t chained = 0;
+      for (int64_t b = 0; b < m.batch; ++b) {
+        for (int64_t group = 0; group < groups; ++group) chained += check_group(m, chains, b, group);
+      }
+      CHECK(chained > 0);
+      CHECK(chains.codes->count() == m.batch * groups * steps_of(m));
+      CHECK(chains.counts->count() == m.batch * groups * chain_segments(steps_of(m)) * 2);
     }
-    CHECK(chains.table->as<uint32_t>()[ByteChains::kMasks + group] * 2 <=
-          static_cast<uint32_t>(std::max<int64_t>(1, chains.codes->count())));
   }
 }
 
-TEST_CASE("chains join two steps where weights are small, and take steps apart where they are not") {
-  const Matrix small = matrix(1, 256, 16, 20), large = matrix(1, 256, 16, 128);
-  CHECK(chain_bytes(*small.data, small.source()).units_a_step == doctest::Approx(0.5));
-  CHECK(chain_bytes(*large.data, large.source()).units_a_step > 1);
-}
-
-// Weights that no two of which suit each other; random ones of which few do. What bounds the time of the
-// search is that no step is kept waiting for a partner from far away.
-TEST_CASE("chains look for partners nearby only, and give up where there are too few") {
-  const Matrix random = matrix(1, 4096, 16, 100), few = matrix(1, 4096, 16, 60);
-  auto largest = TensorData::make(DType::kI8, {1, 4096, 16});
+TEST_CASE("chains join three steps where weights are small, and none where they are large") {
+  const Matrix small = matrix(1, 384, 16, 20), large = matrix(1, 384, 16, 128);
+  auto largest = TensorData::make(DType::kI8, {1, 384, 16});
   for (int64_t i = 0; i < largest->count(); ++i)
-    largest->mutable_as<int8_t>()[i] = random.data->as<int8_t>()[i] < 0 ? -127 : 127;
-  const Matrix none{1, 4096, 16, std::move(largest)};
-  for (const Matrix* m : {&none, &few}) {
-    const ByteChains chains = chain_bytes(*m->data, m->source());
-    check_group(*m, chains, 0, 0, 0);
-    const auto* codes = chains.codes->as<uint16_t>();
-    int farthest = 0;
-    for (int64_t i = 0; i < chains.codes->count(); i += 2)
-      farthest = std::max(farthest, std::abs(codes[i] / 4 - codes[i + 1] / 4));
-    CHECK(farthest < 2 * kChainSegment);
-  }
-  const ByteChains all = chain_bytes(*none.data, none.source());
-  CHECK(all.units_a_step > 1.9);
-  const Matrix wide = matrix(1, 512, 64, 128);
-  const ByteChains stopped = chain_bytes(*wide.data, wide.source(), 0.7);
-  CHECK(stopped.table == nullptr);
-  CHECK(stopped.units_a_step > 0.7);
+    largest->mutable_as<int8_t>()[i] = large.data->as<int8_t>()[i] < 0 ? -127 : 127;
+  const Matrix none{1, 384, 16, std::move(largest)};
+  const ByteChains all = chain_bytes(*small.data, small.source()),
+                   some = chain_bytes(*large.data, large.source()),
+                   no = chain_bytes(*none.data, none.source());
+  CHECK(check_group(small, all, 0, 0) == 96);
+  CHECK(check_group(none, no, 0, 0) < 96);
+  CHECK(all.cycles_a_step < some.cycles_a_step);
+  CHECK(some.cycles_a_step < no.cycles_a_step);
+  const ByteChains stopped = chain_bytes(*none.data, none.source(), 1.2);
+  CHECK(stopped.codes == nullptr);
+  CHECK(stopped.cycles_a_step > 1.2);
 }
 
 }  // namespace

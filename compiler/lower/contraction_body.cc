@@ -66,8 +66,8 @@ class Contraction {
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
     o.pairs_of_bytes = r_.machine->arch == Arch::kX86_64;
-    if (shape.chains) o.chains = chain_operands();
-    o.words_of_a = shape.words;
+    if (schedule_.chain_vectors > 0) o.chains = chain_operands();
+    o.words_of_a = shape.words && !o.chains;
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
     o.begin = access_.begin([this](const Expr& row, const Expr& n) { return p_.out_index(b_, row, n); });
     o.finish_is_long = r_.finish_is_long;
@@ -87,7 +87,8 @@ class Contraction {
     return {
         std::move(made.grid), std::move(made.body),
         fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
-        contraction_cycles(shape, schedule_, *r_.machine) * product_cost()};
+        schedule_.chain_vectors > 0 ? chain_cycles(shape, schedule_, r_.chains->cycles_a_step)
+                                    : contraction_cycles(shape, schedule_, *r_.machine) * product_cost()};
   }
 
  private:
@@ -141,10 +142,9 @@ class Contraction {
   ContractionShape scheduled_shape() {
     ContractionShape shape = shape_of_operands();
     shape.b_lines = r_.constant_rhs && !weights_ && (group_ != 1 || words() || panel_type() == DType::kF32);
-    shape.chains = shape.words && uses_chains(shape);
-    if (shape.chains) {
-      shape.words = false;
-      shape.whole_depth = true;
+    if (shape.words && uses_chains(shape)) {
+      schedule_ = chain_schedule(shape, *r_.machine);
+      return shape;
     }
     // The kernel has a way of its own for a single row (widen_b): the other one is for many.
     shape.single_row = word_steps() > 1 && group_ == 1 && a_load_ && !shape.m_static;
@@ -226,29 +226,31 @@ class Contraction {
 
   PanelSource panel_source() const { return {p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element}; }
 
-  // Whether pairs of bytes are added in 16 bits (byte_chains.h): where that is less work than widening them,
-  // which takes 8 instructions where a unit takes 5, and loads twice as much; not for a handful of rows.
+  // Whether pairs of bytes are added in 16 bits (byte_chains.h): where that takes less than widening them
+  // all, which is two multiplications and two additions of a vector a step, at 93 % of what a core does of
+  // those.
   bool uses_chains(const ContractionShape& shape) const {
-    constexpr int64_t kRows = 8, kSteps = 1536;
-    constexpr double kUnits = 0.7;
+    constexpr int64_t kVectors = 3, kSteps = 16;
+    constexpr double kWidened = 1.2;
     const MachineModel& machine = *r_.machine;
-    if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 ||
-        machine.vector_bits / 32 > kChainColumns || shape.m < kRows || !shape.k_static || shape.k > kSteps)
+    if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 || !shape.m_static ||
+        !shape.k_static || shape.k < kSteps || shape.m < kVectors * machine.vector_bits / 32)
       return false;
-    if (!r_.chains->table && r_.chains->units_a_step <= kUnits)
-      *r_.chains = chain_bytes(*r_.constant_rhs, panel_source(), kUnits);
-    return r_.chains->units_a_step <= kUnits;
+    if (!r_.chains->counts && r_.chains->cycles_a_step <= kWidened)
+      *r_.chains = chain_bytes(*r_.constant_rhs, panel_source(), kWidened);
+    if (!r_.chains->counts) return false;
+    const double vectors = static_cast<double>(shape.m) / (machine.vector_bits / 32);
+    const double widened = kWidened * vectors * static_cast<double>(shape.batch * shape.n * shape.k);
+    return chain_cycles(shape, chain_schedule(shape, machine), r_.chains->cycles_a_step) < widened;
   }
 
   ChainOperands chain_operands() {
     ChainOperands out;
-    out.table = r_.pack_parameter(0, [&] { return r_.chains->table; });
+    out.counts = r_.pack_parameter(0, [&] { return r_.chains->counts; });
     out.codes = r_.pack_parameter(1, [&] { return r_.chains->codes; });
-    const int64_t panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
-    const Expr first = p_.b_start(b_, panels * (kPanelColumns / kChainColumns));
-    out.group = [=](const Expr& n) {
-      return kernel::add(first, kernel::index_div(n, int_const(kChainColumns)));
-    };
+    const int columns = chain_columns(steps_.value());
+    const Expr first = p_.b_start(b_, (p_.n.value() + columns - 1) / columns);
+    out.group = [=](const Expr& n) { return kernel::add(first, kernel::index_div(n, int_const(columns))); };
     return out;
   }
 

@@ -28,6 +28,8 @@ using Stmts = std::vector<Stmt>;
 // prefetching follows too late while a core computes.
 inline constexpr int64_t kQuantisedRowsAhead = 128;
 
+class ChainTiles;
+
 class Builder {
  public:
   Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,
@@ -124,9 +126,9 @@ class Builder {
 
   void prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const;
 
-  // byte_loop along the lists of byte_chains.h.
-  Stmts chain_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
-                   const Expr& valid);
+  // contraction_chains.cc: the block along the lists of byte_chains.h.
+  friend class ChainTiles;
+  Stmts chain_block();
 
   // byte_loop on words of A, and of B where there are many rows: one part of all rows, then the other, as few
   // registers are left beside the sums.

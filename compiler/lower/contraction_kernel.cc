@@ -50,6 +50,10 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
     b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
     body.push_back(kernel::alloc(b_panel_));
   }
+  if (o_.chains) {
+    append(body, chain_block());
+    return out;
+  }
   if (o_.words_of_a) {
     a_words_ = {scratch("a_words", WordRows::elements(s_.block_rows, s_.block_depth), DType::kI16),
                 s_.block_depth};

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "compiler/lower/byte_chains.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower {
@@ -31,9 +30,7 @@ double step_cycles(int rows, int vectors, int a_elements, const MachineModel& ma
 
 // Registers: the accumulators, one row of B and what multiplies it must fit: one broadcast, or elements of A
 // (clang spills without two to spare).
-// Chains: the vectors of two steps, their products and a constant, and some that compilers move early.
-bool fits(int rows, int vectors, int a_elements, const ContractionShape& shape, const MachineModel& machine) {
-  if (shape.chains) return rows * vectors + 2 * vectors + 5 <= machine.vector_registers;
+bool fits(int rows, int vectors, int a_elements, const MachineModel& machine) {
   const int a = machine.arch != Arch::kAArch64 ? 1 : a_elements > 1 ? rows + 2 : 6;
   return rows * vectors + vectors + a <= machine.vector_registers;
 }
@@ -113,12 +110,11 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
   const int panels = most_panels(shape, machine);
   double best = 0;
   for (int vectors = 1; vectors <= 8; ++vectors) {
-    if (!shape.chains && vectors > 1 && (vectors - 1) * s.lanes >= shape.n) break;
-    if (shape.chains && vectors * s.lanes != kChainColumns) continue;
+    if (vectors > 1 && (vectors - 1) * s.lanes >= shape.n) break;
     // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
     if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
     if (vectors / panel_vectors > panels) break;
-    for (int rows = 1; rows <= 24 && fits(rows, vectors, s.a_elements, shape, machine); ++rows) {
+    for (int rows = 1; rows <= 24 && fits(rows, vectors, s.a_elements, machine); ++rows) {
       if (rows > 1 && (rows > shape.m || !rows_stay_in_l1(rows, shape.a_row_bytes, machine))) break;
       double cost = cover_cost(rows, vectors, s.lanes, s.a_elements, std::min<int64_t>(shape.m, 4096),
                                shape.n, machine);
@@ -252,7 +248,45 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   return s;
 }
 
+ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineModel& machine) {
+  constexpr int64_t kVectors = 8;  // of sums, beside three of weights and what is on the way
+  constexpr int64_t kLeastColumns = 128;
+  ContractionSchedule s;
+  s.lanes = machine.vector_bits / 32;
+  s.block_depth = shape.k;
+  const int64_t vectors = ceil_div(shape.m, s.lanes);
+  s.chain_vectors =
+      static_cast<int>(shape.m_static ? ceil_div(vectors, ceil_div(vectors, kVectors)) : kVectors);
+  const int64_t side = int64_t{s.chain_vectors} * s.lanes, tiles = ceil_div(shape.m, side) * shape.batch;
+  const double total = 2.0 * kByteGroup * static_cast<double>(shape.batch * shape.m) *
+                       static_cast<double>(shape.n) * static_cast<double>(shape.k);
+  const auto wanted = static_cast<int64_t>(std::clamp(total / 4e6, 1.0, 32.0));
+  const int64_t columns = std::max(kLeastColumns, ceil_div(shape.n, ceil_div(wanted, tiles)));
+  s.block_columns = round_up(std::min(columns, shape.n), kPanelColumns);
+  const int64_t parts = ceil_div(shape.n, s.block_columns),
+                together = std::max<int64_t>(1, tiles * parts / wanted);
+  s.block_rows = side * std::min(together, ceil_div(shape.m, side));
+  if (shape.m_static) s.block_rows = std::min(s.block_rows, shape.m);
+  s.prefetch = shape.k * shape.n * kByteGroup >= machine.l2_bytes / 8;
+  return s;
+}
+
+double chain_cycles(const ContractionShape& shape, const ContractionSchedule& s, double cycles_a_step) {
+  // Of a column: finding its list and the ends of three loops; of a vector: what brings its sum to memory and
+  // back.
+  constexpr double kColumn = 30, kVector = 2.5;
+  // A vector of a step: turning the rows.
+  constexpr double kTurn = 2;
+  const auto vectors = static_cast<double>(ceil_div(shape.m, s.lanes)), k = static_cast<double>(shape.k);
+  const double column = vectors * (k * cycles_a_step + kVector) + vectors / s.chain_vectors * kColumn;
+  const double turns = vectors * k * kTurn * static_cast<double>(ceil_div(shape.n, s.block_columns));
+  return static_cast<double>(shape.batch) * (static_cast<double>(shape.n) * column + turns);
+}
+
 std::string ContractionSchedule::text() const {
+  if (chain_vectors > 0)
+    return fmt::format("chains, tile {}x{} rows, block {}x{}x{}", chain_vectors, lanes, block_rows,
+                       block_columns, block_depth);
   return fmt::format("tile {}x{}x{}, block {}x{}x{}", rows, vectors, lanes, block_rows, block_columns,
                      block_depth);
 }

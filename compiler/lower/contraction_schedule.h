@@ -34,7 +34,6 @@ struct ContractionShape {
   bool packs_b =
       false;  // B is transposed into worker scratch (an activation whose columns are not contiguous)
   bool b_lines = false;  // B is packed panels, whose step is a line of 64 bytes
-  bool chains = false;   // of bytes: byte_chains.h
   bool words = false;  // of bytes: both are widened in scratch, A for all columns, B for all rows of a block
   // A is gathered only to widen it, row by row; B is widened a panel at a time, for each block of rows again.
   bool widens_a = false, widens_b = false;
@@ -52,6 +51,7 @@ struct ContractionSchedule {
   bool prefetch = false;     // the next group's part of B is asked for while this group's is used
   int row_vectors = 1;       // of the tiles of a single row (ContractionShape::single_row)
   int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply
+  int chain_vectors = 0;     // of rows, in a tile along chains (byte_chains.h); 0: no chains
   std::string text() const;  // "tile 12x2x16, block 192x64x256"
 };
 
@@ -72,5 +72,8 @@ double contraction_cycles(const ContractionShape& shape, const ContractionSchedu
                           const MachineModel& machine);
 
 ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine);
+// Of bytes along chains, whose steps take so many cycles each.
+ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineModel& machine);
+double chain_cycles(const ContractionShape& shape, const ContractionSchedule& s, double cycles_a_step);
 
 }  // namespace tern::lower

@@ -1,5 +1,4 @@
 // The steps along k of a register tile: by type of the operands and by how they lie in memory.
-#include <array>
 #include <utility>
 
 #include "compiler/kernel/expr_util.h"
@@ -54,64 +53,6 @@ void Builder::prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts
   out.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
 }
 
-Stmts Builder::chain_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
-                          int vectors, const Expr& valid) {
-  TERN_CHECK(one_depth_block_, "chains run over the whole depth");
-  const ChainOperands& chains = *o_.chains;
-  const auto index = [](const Expr& value) { return kernel::cast(value, DType::kI64); };
-  const Var first = kernel::make_var("first_unit"), uv = kernel::make_var("unit");
-  const Expr entry = kernel::add(chains.group(n), int_const(ByteChains::kMasks));
-  const Expr end = index(kernel::load(chains.table, kernel::add(entry, int_const(1))));
-  Stmts out{kernel::let(first, index(kernel::load(chains.table, entry)))}, body;
-  const auto named = [&](const char* name, int number, const Expr& value) {
-    const Var v = kernel::make_var(fmt::format("{}{}", name, number), value->type);
-    body.push_back(kernel::let(v, value));
-    return var_expr(v);
-  };
-  std::array<Expr, 2> steps;
-  std::array<std::vector<Expr>, 2> b;
-  for (int which = 0; which < 2; ++which) {
-    const Expr at = kernel::add(kernel::mul(var_expr(uv), int_const(2)), int_const(which));
-    const Expr code = named("code", which, index(kernel::load(chains.codes, at)));
-    const Expr kind = kernel::op(ScalarOp::kAnd, {code, int_const(3)});
-    const Expr step = named("step", which, kernel::op(ScalarOp::kShr, {code, int_const(2)}));
-    const Expr word = kernel::bitcast(kernel::load(chains.table, kind), {DType::kI32, 1});
-    const Expr mask =
-        named("mask", which, kernel::bitcast(kernel::broadcast(word, s_.lanes), {DType::kI8, s_.lanes * 4}));
-    steps[static_cast<size_t>(which)] = step;
-    for (int j = 0; j < vectors; ++j) {
-      prefetch_next_bytes(j, step, valid, body);
-      b[static_cast<size_t>(which)].push_back(named(fmt::format("b{}_", j).c_str(), which,
-                                                    kernel::op(ScalarOp::kAnd, {b_bytes(n, step, j), mask})));
-    }
-  }
-  const Expr ones = kernel::broadcast(int_const(1, DType::kI16), 2 * s_.lanes);
-  for (int i = 0; i < rows; ++i) {
-    std::array<Expr, 2> a;
-    for (size_t which = 0; which < 2; ++which) {
-      const Expr four = a_bytes(row_base[static_cast<size_t>(i)], steps[which], 1);
-      const Expr word = kernel::broadcast(kernel::bitcast(four, {DType::kI32, 1}), s_.lanes);
-      a[which] = kernel::bitcast(word, {DType::kU8, s_.lanes * kByteGroup});
-      if (vectors > 1) a[which] = named(fmt::format("x{}_", i).c_str(), static_cast<int>(which), a[which]);
-    }
-    for (int j = 0; j < vectors; ++j) {
-      const auto pairs = [&](size_t which) {
-        return kernel::intrinsic(kernel::Intrinsic::kPairsU8I8, {a[which], b[which][static_cast<size_t>(j)]},
-                                 {DType::kI16, 2 * s_.lanes});
-      };
-      const Expr at = int_const(int64_t{i} * vectors + j);
-      body.push_back(
-          kernel::store(acc, at,
-                        kernel::intrinsic(kernel::Intrinsic::kDot2I16,
-                                          {kernel::load(acc, at), kernel::add(pairs(0), pairs(1)), ones},
-                                          {DType::kI32, s_.lanes})));
-    }
-  }
-  out.push_back(kernel::loop(uv, var_expr(first), kernel::sub(end, var_expr(first)), LoopKind::kSerial,
-                             std::move(body)));
-  return out;
-}
-
 Stmts Builder::byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                               int vectors, const Expr& valid) {
   const ByteProduct product(ByteProducts::kPairs, s_.lanes);
@@ -152,7 +93,6 @@ Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base,
                            int vectors, const Expr& valid) {
   switch (o_.step) {
     case StepKind::kBytes:
-      if (o_.chains) return chain_loop(acc, row_base, n, rows, vectors, valid);
       return o_.words_of_a ? byte_word_loop(acc, row_base, n, rows, vectors, valid)
                            : byte_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kBf16Pairs:

@@ -304,7 +304,7 @@ TEST_CASE(
   }
 }
 
-// Weights that byte_chains.h makes half a unit a step of, on levels that have no dot products.
+// Weights whose steps byte_chains.h adds by threes, on levels that have no dot products.
 TEST_CASE("products of bytes that are added in 16 bits") {
   const auto small = [](const std::vector<int64_t>& shape) {
     return literal("i8", shape, [](int64_t i) { return i * 37 % 61 - 30; });
@@ -321,6 +321,16 @@ TEST_CASE("products of bytes that are added in 16 bits") {
                           fmt::format("{} rows, {} columns", rows, n));
     }
   }
+  for (const int64_t m : {24, 75}) {  // segments; whole tiles, and a rest
+    check_lowering_once(
+        {fmt::format(R"(
+  input %x: u8[{},410] as "x"
+  %w = constant {}
+  %s = dot(%x, %w) <accumulate=i32>
+  output %s as "y")",
+                     m, literal("i8", {410, 19}, [](int64_t i) { return i * 37 % 255 - 127; }))},
+        fmt::format("{} rows, segments", m));
+  }
   check_lowering_once({fmt::format(R"(
   input %x: u8[1,8,9,7] as "x"
   %w = constant {}
@@ -329,11 +339,11 @@ TEST_CASE("products of bytes that are added in 16 bits") {
                                    small({19, 8, 3, 3}), window(1, 1, 1, 1))},
                       "windows");
   check_lowering_once({fmt::format(R"(
-  input %x: u8[2,30,24] as "x"
+  input %x: u8[2,50,64] as "x"
   %w = constant {}
   %s = dot(%x, %w) <accumulate=i32>
   output %s as "y")",
-                                   small({2, 24, 19}))},
+                                   small({2, 64, 19}))},
                       "batches");
 }
 
