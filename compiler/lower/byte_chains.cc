@@ -133,4 +133,10 @@ ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double m
   return {tensor_of(counts), tensor_of(codes), each};
 }
 
+bool suits_chains(ByteChains& chains, const TensorData& weights, const PanelSource& source) {
+  if (!chains.counts && chains.cycles_a_step <= kWidenedCycles)
+    chains = chain_bytes(weights, source, kWidenedCycles);
+  return chains.counts != nullptr;
+}
+
 }  // namespace tern::lower

@@ -227,20 +227,16 @@ class Contraction {
   PanelSource panel_source() const { return {p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element}; }
 
   // Whether pairs of bytes are added in 16 bits (byte_chains.h): where that takes less than widening them
-  // all, which is two multiplications and two additions of a vector a step, at 93 % of what a core does of
-  // those.
+  // all.
   bool uses_chains(const ContractionShape& shape) const {
     constexpr int64_t kVectors = 3, kSteps = 16;
-    constexpr double kWidened = 1.2;
     const MachineModel& machine = *r_.machine;
     if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 || !shape.m_static ||
-        !shape.k_static || shape.k < kSteps || shape.m < kVectors * machine.vector_bits / 32)
+        !shape.k_static || shape.k < kSteps || shape.m < kVectors * machine.vector_bits / 32 ||
+        !suits_chains(*r_.chains, *r_.constant_rhs, panel_source()))
       return false;
-    if (!r_.chains->counts && r_.chains->cycles_a_step <= kWidened)
-      *r_.chains = chain_bytes(*r_.constant_rhs, panel_source(), kWidened);
-    if (!r_.chains->counts) return false;
     const double vectors = static_cast<double>(shape.m) / (machine.vector_bits / 32);
-    const double widened = kWidened * vectors * static_cast<double>(shape.batch * shape.n * shape.k);
+    const double widened = kWidenedCycles * vectors * static_cast<double>(shape.batch * shape.n * shape.k);
     return chain_cycles(shape, chain_schedule(shape, machine), r_.chains->cycles_a_step) < widened;
   }
 

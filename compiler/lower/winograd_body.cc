@@ -36,8 +36,8 @@ WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const
 
 // The blocks of winograd_bytes.h where a convolution of bytes suits it.
 std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
-  // A step of the direct way: words in scratch, (x86-64) chains, as most weights have them, or dots.
-  constexpr double kWords = 1.25, kChains = 0.8, kDots = 0.54;
+  // A step of the direct way: words in scratch, or dots. Chains take what is counted, and their turning.
+  constexpr double kWords = 1.25, kDots = 0.54, kTurning = 1.07;
   const Node& conv = *r.root;
   if (!r.bytes_by_winograd || conv.kind != OpKind::kConv || !is_byte_contraction(conv) ||
       conv.operand(0)->type.rank() != 4 || conv.int_attr("groups") != 1)
@@ -46,9 +46,14 @@ std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
   if (g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
       g.dilation_w != 1)
     return std::nullopt;
-  const bool chains = r.machine->arch == Arch::kX86_64;
-  const bool dots = r.machine->byte_products == ByteProducts::kDot4;
-  const double direct = dots ? kDots : chains ? kChains : kWords;
+  double direct = kDots;
+  if (r.machine->byte_products != ByteProducts::kDot4) {
+    const ContractionProblem p = conv_problem(conv, *r.params);
+    const PanelSource source{1, p.k.value(), p.n.value(), p.b_element};
+    const bool chains =
+        r.machine->arch == Arch::kX86_64 && r.chains && suits_chains(*r.chains, *r.constant_rhs, source);
+    direct = chains ? kTurning * r.chains->cycles_a_step : kWords;
+  }
   const int most = byte_winograd_fits(*r.constant_rhs, 4)   ? 4
                    : byte_winograd_fits(*r.constant_rhs, 2) ? 2
                                                             : 0;
