@@ -37,6 +37,7 @@ class Planner {
 
   RowPlan run() {
     find_rows();
+    find_moved();
     // The loops: one a reduction, and the last for the full outputs.
     for (size_t s = 0; s < plan_.reductions.size(); ++s) need(plan_.reductions[s]->operand(), s, true);
     for (const Value* v : region_.outputs) {
@@ -77,6 +78,21 @@ class Planner {
     }
   }
 
+  // Values that some view reads, or what such values are computed from: an element of the space reads another
+  // element of theirs, even if they have the space's shape.
+  void find_moved() {
+    for (const Node* n : region_.nodes) {
+      const bool pointwise = n->kind == OpKind::kMap || n->kind == OpKind::kCast ||
+                             n->kind == OpKind::kLookup || n->kind == OpKind::kReduce;
+      if (pointwise) continue;
+      for (const Value* v : n->operands) move(v);
+    }
+  }
+  void move(const Value* v) {
+    if (plan_.is_row_value(v) || !moved_.insert(v).second || !v->def || !region_.contains(v->def)) return;
+    for (const Value* o : v->def->operands) move(o);
+  }
+
   // Marks the full-size member values that stage `stage` reads, and those that it reads directly.
   void need(const Value* v, size_t stage, bool root) {
     if (plan_.is_row_value(v) || !v->def || !region_.contains(v->def)) return;
@@ -101,7 +117,8 @@ class Planner {
     for (const Node* n : region_.nodes) {
       const Value* v = n->result();
       auto it = needs_.find(v);
-      if (it == needs_.end() || it->second.stages.size() < 2 || v->type.shape != full) continue;
+      if (it == needs_.end() || it->second.stages.size() < 2 || v->type.shape != full || moved_.contains(v))
+        continue;
       // The topmost of a chain with the same readers: a user with the same stages will be stored instead.
       bool inner = !it->second.root;
       if (inner) {
@@ -127,7 +144,6 @@ class Planner {
     const Shape& full = row_space(region_).shape;
     std::vector<const Value*> order;
     std::unordered_map<const Value*, std::set<size_t>> stages;
-    std::unordered_set<const Value*> elsewhere;
     for (const Node* n : region_.nodes) {
       const auto reduction = std::find(plan_.reductions.begin(), plan_.reductions.end(), n);
       for (const Value* v : n->operands) {
@@ -135,17 +151,15 @@ class Planner {
           continue;
         if (reduction != plan_.reductions.end()) {
           stages[v].insert(static_cast<size_t>(reduction - plan_.reductions.begin()));
-        } else if (n->kind == OpKind::kMap || n->kind == OpKind::kCast) {
+        } else {
           if (const auto it = needs_.find(n->result()); it != needs_.end())
             stages[v].insert(it->second.stages.begin(), it->second.stages.end());
-        } else {
-          elsewhere.insert(v);
         }
         if (std::find(order.begin(), order.end(), v) == order.end()) order.push_back(v);
       }
     }
     for (const Value* v : order) {
-      if (stages[v].size() < 2 || elsewhere.contains(v)) continue;
+      if (stages[v].size() < 2 || moved_.contains(v)) continue;
       plan_.inputs.push_back(v);
       plan_.first_stage[v] = *stages[v].begin();
     }
@@ -158,6 +172,7 @@ class Planner {
   const Region& region_;
   RowPlan plan_;
   std::unordered_map<const Value*, Needs> needs_;
+  std::unordered_set<const Value*> moved_;
   std::unordered_map<const Value*, int> costs_;
 };
 

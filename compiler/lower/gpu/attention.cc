@@ -39,10 +39,11 @@ Expr widened(const Expr& e, const kernel::Var& x) {
   return kernel::op(e->op, std::move(args));
 }
 
-// Rows of it as matrix units read them.
+// Rows of it as matrix units read them; CUDA's kernels put zeros behind half a step.
 bool has_rows(const Value* v, size_t along, DType dtype, LoweringContext& context) {
   const Dim& width = v->type.shape[along];
-  return width.is_const() && width.value() % 16 == 0 && width.value() > 0 && width.value() <= kMostColumns &&
+  const int64_t unit = context.target().arch == Arch::kCuda ? 8 : 16;
+  return width.is_const() && width.value() % unit == 0 && width.value() > 0 && width.value() <= kMostColumns &&
          context.has_place(v) && chunks_of(v, along, width.value(), dtype, context);
 }
 
@@ -167,12 +168,18 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
     const GpuModel& model = gpu_model(level);
     Source source(dispatch, attention);
     const AttentionShape& shape = source.shape;
-    const bool group = model.has_group_mma && shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
+    const int64_t depth = std::max(shape.depth, shape.value_depth);
+    const auto padded = [](int64_t d, int64_t unit) { return (d + unit - 1) / unit * unit; };
+    const auto suits_groups = [&](int64_t d) { return padded(d, 64) * 5 <= d * 8; };
+    const bool group = model.has_group_mma && suits_groups(shape.depth) && suits_groups(shape.value_depth);
     AttentionSchedule schedule = default_attention_schedule(
         context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
-        std::max(shape.depth, shape.value_depth), model.cores, group);
+        group ? padded(depth, 64) : depth, model.cores, group);
     const AttentionOperands operands = source.rows(dtype);
-    schedule.tensors = schedule.arrivals && operands.q_rows && operands.k_rows && operands.v_rows;
+    // A box wider than a row would bring the next head's elements.
+    const bool whole_boxes = shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
+    schedule.tensors =
+        schedule.arrivals && whole_boxes && operands.q_rows && operands.k_rows && operands.v_rows;
     if (schedule.text() == before) continue;  // the level gains nothing
     before = schedule.text();
     const kernel::Var thread = kernel::make_var("t");

@@ -32,9 +32,12 @@ class AttentionBuilder {
   Buffer rows_buffer(const char* name, int64_t rows, int64_t width) const;
 
   // ---- Subgroups
-  // Rows first.. of a global matrix into `to` from row `at` on, zero past `extent`.
+  // Rows first.. of a global matrix, `width` elements each, into `to` from row `at` on, zero past `extent` and
+  // behind the elements.
   void copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from, const RowOf& row_of,
                  const Expr& first, int64_t rows, int64_t width, const Expr& extent);
+  // Elements that a copy of a chunk brings, null: always a whole one.
+  Expr chunk_count(const Expr& row, const Expr& extent, bool whole, const Expr& chunk, int64_t width) const;
   void load_queries(LoopWriter& w);
   Stmts all_keys();
   void block_of_keys(LoopWriter& w, const Expr& block, const std::function<void()>& wait_for_values);
@@ -54,7 +57,7 @@ class AttentionBuilder {
   struct Staged {
     Buffer stage, from;
     RowOf row_of;
-    int64_t rows = 0, width = 0;  // of a block
+    int64_t rows = 0, width = 0;  // of a block; elements of a row in memory
     Expr extent;                  // all rows
     bool whole = false;           // in whole blocks
     const TensorRows* boxes = nullptr;
@@ -67,7 +70,7 @@ class AttentionBuilder {
   void fetch(LoopWriter& w, const Staged& m, const Expr& first, const Expr& at,
              const Expr& counter = nullptr);
   void fetch_block(LoopWriter& w, const Staged& m, const Expr& block, const Expr& counter = nullptr);
-  static Expr stage_of(const Staged& m, const Expr& block);
+  Expr stage_of(const Staged& m, const Expr& block) const;
   Expr blocks_of_keys() const;
   // Block j's scores are there when its turn comes: they were multiplied together with the weights of block j
   // - 1 and its values. K is one block ahead of V.
@@ -113,6 +116,7 @@ class AttentionBuilder {
   kernel::ParamTable& params_;
   const Expr t_;
   int64_t keys_at_once_;
+  int64_t depth_, value_depth_;  // padded
   int key_tiles_, depth_steps_, value_tiles_;  // tiles of 8, steps of 16
   kernel::Intrinsic mma_;
   Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;

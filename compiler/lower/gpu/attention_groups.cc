@@ -16,12 +16,11 @@ namespace {}  // namespace
 void AttentionBuilder::copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
                                    const std::function<Expr(const Expr&)>& row_of, const Expr& first,
                                    int64_t rows, int64_t width, const Expr& extent, bool whole) {
-  const int64_t chunks = width / kChunk;
+  const int64_t chunks = s_.padded(width) / kChunk;
   share_copies(w, t_, s_.threads(), rows * chunks, [&](const Expr& q) {
     const Expr row = kernel::index_div(q, int_const(chunks)), chunk = kernel::index_rem(q, int_const(chunks));
     const Expr source = w.let("row", kernel::add(first, row));
-    const Expr count =
-        whole ? nullptr : kernel::select(less(source, extent), int_const(kChunk), int_const(0));
+    const Expr count = chunk_count(source, extent, whole, chunk, width);
     const Expr panel =
         kernel::mul(kernel::index_div(chunk, int_const(kPanel / kChunk)), int_const(rows * kPanel));
     const Expr inside = swizzled(row, kernel::index_rem(chunk, int_const(kPanel / kChunk)), kPanel);
@@ -43,11 +42,11 @@ Buffer AttentionBuilder::prepare_groups(LoopWriter& w) {
     return extent.is_const() && extent.value() > 0 && extent.value() % at_once == 0;
   };
   const bool whole_keys = whole(shape_.keys, keys);
-  q_staged_ = {stage("q_rows", rows, shape_.depth), o_.q, o_.q_row, rows, shape_.depth, queries_,
+  q_staged_ = {stage("q_rows", rows, depth_), o_.q, o_.q_row, rows, shape_.depth, queries_,
                whole(shape_.queries, rows)};
   k_staged_ = {
-      stage("k_rows", kStages * keys, shape_.depth), o_.k, o_.k_row, keys, shape_.depth, keys_, whole_keys};
-  v_staged_ = {stage("v_rows", kStages * keys, shape_.value_depth),
+      stage("k_rows", kStages * keys, depth_), o_.k, o_.k_row, keys, shape_.depth, keys_, whole_keys};
+  v_staged_ = {stage("v_rows", kStages * keys, value_depth_),
                o_.v,
                o_.v_row,
                keys,
@@ -83,8 +82,8 @@ void AttentionBuilder::fetch_block(LoopWriter& w, const Staged& m, const Expr& b
   fetch(w, m, first, w.let("at", stage_of(m, block)), counter);
 }
 
-Expr AttentionBuilder::stage_of(const Staged& m, const Expr& block) {
-  return kernel::mul(kernel::index_rem(block, int_const(kStages)), int_const(m.rows * m.width));
+Expr AttentionBuilder::stage_of(const Staged& m, const Expr& block) const {
+  return kernel::mul(kernel::index_rem(block, int_const(kStages)), int_const(m.rows * s_.padded(m.width)));
 }
 
 // Without keys one block that is masked.

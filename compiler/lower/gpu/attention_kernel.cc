@@ -22,8 +22,10 @@ AttentionBuilder::AttentionBuilder(const AttentionShape& shape, const AttentionS
   keys_ = params.expr(shape.keys);
   keys_at_once_ = int64_t{s.block_keys} * s.warps_k;
   key_tiles_ = s.block_keys / 8;
-  depth_steps_ = static_cast<int>(shape.depth / 16);
-  value_tiles_ = static_cast<int>(shape.value_depth / 8);
+  depth_ = s.padded(shape.depth);
+  value_depth_ = s.padded(shape.value_depth);
+  depth_steps_ = static_cast<int>(depth_ / 16);
+  value_tiles_ = static_cast<int>(value_depth_ / 8);
   mma_ = o.dtype == DType::kF16 ? Intrinsic::kMmaM16N8K16F16 : Intrinsic::kMmaM16N8K16BF16;
 }
 

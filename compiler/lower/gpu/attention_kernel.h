@@ -10,6 +10,8 @@
 //            this block's weights are, and what the softmax computes hides behind both (Shah et al.,
 //            "FlashAttention-3", 2024)
 //
+// Rows in workgroup memory are as wide as the products want them (`padded`), zeros behind the elements.
+//
 // A warp keeps its running maxima and sums and its 16 x value_depth outputs in registers, and without `group`
 // its queries too.
 #pragma once
@@ -24,17 +26,22 @@ namespace tern::lower::gpu {
 struct AttentionSchedule {
   int warps_m = 4, warps_k = 1;
   int block_keys = 64;    // of one part; a multiple of 16
-  bool group = false;     // warps_m a multiple of 4, warps_k 1, depths multiples of 64
+  bool group = false;     // warps_m a multiple of 4, warps_k 1
   bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
-  bool tensors = false;   // of arrivals: one more warp asks for boxes of q, k and v
+  bool tensors = false;   // of arrivals, depths multiples of 64: one more warp asks for boxes of q, k and v
   int copiers() const { return tensors ? 128 : 0; }  // threads
   int threads() const { return 32 * warps_m * warps_k + copiers(); }
+  // How wide rows of so many elements are in workgroup memory.
+  int64_t padded(int64_t depth) const {
+    const int64_t unit = group ? 64 : 16;
+    return (depth + unit - 1) / unit * unit;
+  }
   std::string text() const;
 };
 
 struct AttentionShape {
   Dim batch = 1, queries, keys;
-  int64_t depth = 64, value_depth = 64;  // multiples of 16
+  int64_t depth = 64, value_depth = 64;  // multiples of 8 (attention_kernel.cc); of 16 for other kernels
   std::optional<Dim> reach = {};         // query q sees the keys up to q + reach (causal.h)
 };
 // Blocks of `at_once` keys that the queries first, .., first + rows - 1 see.
@@ -64,7 +71,7 @@ struct AttentionKernel {
 };
 
 // From shapes alone: few queries and heads leave processors idle, so that the keys are shared out too.
-// `group`: the device has products of 128 threads, and the depths suit them.
+// `group`: the device has products of 128 threads, and the depths suit them; `depth`: the larger one, padded.
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
                                              int processors, bool group);
 

@@ -14,6 +14,13 @@ TEST_CASE("attention: whole and ragged blocks of queries and keys") {
   check({1, 20, 50, 32, 48, {1, 2, 16}});
   check({1, 33, 130, 64, 64, {2, 2, 32}});
 }
+TEST_CASE("attention: rows that are no whole steps have zeros behind them") {
+  check({1, 20, 50, 40, 24, {1, 2, 16}});
+  check({2, 64, 64, 8, 72, {4, 1, 64}});
+  check({1, 64, 192, 40, 80, {4, 1, 64, true}});
+  check({1, 20, 37, 80, 40, {4, 1, 64, true}, false, true});
+  check({2, 130, 320, 72, 88, {8, 1, 64, true, true}});
+}
 TEST_CASE("attention: a causal mask leaves whole blocks out") {
   check({1, 70, 70, 64, 64, {4, 1, 32}, true});
   check({1, 40, 40, 16, 16, {1, 4, 16}, true});

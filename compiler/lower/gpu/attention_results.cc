@@ -41,7 +41,7 @@ std::vector<kernel::Stmt> AttentionBuilder::own_results() {
     const Expr scale = w.let("scale", reciprocal_of_sum(shape_, keys_, row_sum(w, half)));
     const Expr m = w.let("m", kernel::add(row, int_const(half * 8)));
     w.when(less(m, queries_), [&] {
-      for (int i = 0; i < value_tiles_; ++i) {
+      for (int i = 0; i * 8 < shape_.value_depth; ++i) {
         const Expr pair =
             kernel::shuffle(kernel::load(out_, int_const(i), 4), nullptr, {2 * half, 2 * half + 1});
         const Expr result = w.let("result", kernel::mul(pair, kernel::broadcast(scale, 2)));
@@ -55,7 +55,7 @@ std::vector<kernel::Stmt> AttentionBuilder::own_results() {
 
 std::vector<kernel::Stmt> AttentionBuilder::merged_results() {
   LoopWriter w;
-  const int64_t rows = int64_t{16} * s_.warps_m, width = shape_.value_depth, pitch = width + 8;
+  const int64_t rows = int64_t{16} * s_.warps_m, width = shape_.value_depth, pitch = value_depth_ + 8;
   const Buffer outs = kernel::make_buffer("outs", {DType::kF32, 1}, Scope::kWorkgroup,
                                           kernel::Access::kReadWrite, s_.warps_k * rows * pitch);
   const Buffer tops = kernel::make_buffer("tops", {DType::kF32, 1}, Scope::kWorkgroup,

@@ -13,16 +13,26 @@ using kernel::Intrinsic;
 void AttentionBuilder::copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from,
                                  const std::function<Expr(const Expr&)>& row_of, const Expr& first,
                                  int64_t rows, int64_t width, const Expr& extent) {
-  const int64_t chunks = width / kChunk;
+  const int64_t padded = s_.padded(width), chunks = padded / kChunk;
   share_copies(w, t_, s_.threads(), rows * chunks, [&](const Expr& q) {
     const Expr row = kernel::index_div(q, int_const(chunks)), chunk = kernel::index_rem(q, int_const(chunks));
     const Expr source = w.let("row", kernel::add(first, row));
-    const Expr count = kernel::select(less(source, extent), int_const(kChunk), int_const(0));
+    const Expr count = chunk_count(source, extent, false, chunk, width);
     return kernel::async_copy(
-        to, kernel::add(kernel::mul(at, int_const(width)), swizzled(row, chunk, width)),
+        to, kernel::add(kernel::mul(at, int_const(padded)), swizzled(row, chunk, padded)),
         kernel::load(from, kernel::add(row_of(source), kernel::mul(chunk, int_const(kChunk))), kChunk,
                      count));
   });
+}
+
+Expr AttentionBuilder::chunk_count(const Expr& row, const Expr& extent, bool whole, const Expr& chunk,
+                                   int64_t width) const {
+  Expr exists = whole ? nullptr : less(row, extent);
+  if (s_.padded(width) != width) {
+    const Expr inside = less(chunk, int_const(width / kChunk));
+    exists = exists ? kernel::op(kernel::ScalarOp::kAnd, {inside, exists}) : inside;
+  }
+  return exists ? kernel::select(exists, int_const(kChunk), int_const(0)) : nullptr;
 }
 
 void AttentionBuilder::load_queries(LoopWriter& w) {
@@ -32,7 +42,7 @@ void AttentionBuilder::load_queries(LoopWriter& w) {
     const Expr chunk = kernel::add(int_const(step * 2), kernel::index_div(lane_, int_const(16)));
     w.emit(kernel::store(
         q_, int_const(step),
-        kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, shape_.depth)}, kQuad, q_stage_)));
+        kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, depth_)}, kQuad, q_stage_)));
   }
 }
 
@@ -41,9 +51,9 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
   const int64_t rows = int64_t{16} * s_.warps_m;
   const Dim blocks = ceildiv(shape_.keys, keys_at_once_);
   const int64_t stages = blocks.is_const(1) ? 1 : 2;
-  q_stage_ = rows_buffer("q_rows", rows, shape_.depth);
-  k_stage_ = rows_buffer("k_rows", stages * keys_at_once_, shape_.depth);
-  v_stage_ = rows_buffer("v_rows", stages * keys_at_once_, shape_.value_depth);
+  q_stage_ = rows_buffer("q_rows", rows, depth_);
+  k_stage_ = rows_buffer("k_rows", stages * keys_at_once_, depth_);
+  v_stage_ = rows_buffer("v_rows", stages * keys_at_once_, value_depth_);
   for (const Buffer& b : {q_stage_, k_stage_, v_stage_}) w.emit(kernel::alloc(b));
   const auto fetch = [&](const Expr& block, bool closes_keys) {
     const Expr first = w.let("first", kernel::mul(block, int_const(keys_at_once_)));
@@ -111,7 +121,7 @@ void AttentionBuilder::products_with_keys(LoopWriter& w, const Buffer& scores, c
       const Expr row = kernel::add(kernel::add(at, int_const(j * 8)), key),
                  chunk = kernel::add(int_const(step * 2), half);
       const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4,
-                                                  {swizzled(row, chunk, shape_.depth)}, kQuad, k_stage_));
+                                                  {swizzled(row, chunk, depth_)}, kQuad, k_stage_));
       for (int i = 0; i < 2; ++i)
         multiply(w, scores, j + i, kernel::load(q_, int_const(step), 4),
                  kernel::shuffle(b, nullptr, {2 * i, 2 * i + 1}));
@@ -129,7 +139,7 @@ void AttentionBuilder::products_with_values(LoopWriter& w, const Buffer& scores,
       const Expr chunk = kernel::add(int_const(i), half);
       const Expr b =
           w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4Trans,
-                                       {swizzled(row, chunk, shape_.value_depth)}, kQuad, v_stage_));
+                                       {swizzled(row, chunk, value_depth_)}, kQuad, v_stage_));
       for (int e = 0; e < 2; ++e)
         multiply(w, out_, i + e, a, kernel::shuffle(b, nullptr, {2 * e, 2 * e + 1}));
     }

@@ -70,5 +70,29 @@ TEST_CASE("a row's scalars may have their ones anywhere") {
   check_lowering({text, {}, {}, {}, 1});
 }
 
+// A square matrix turned inside the region: it has the rows' shape, yet a row reads another row's elements.
+TEST_CASE("what a row reads through a view is not kept as its own") {
+  const std::string head = R"(
+  input %x: f32[2,6,6]
+  input %m: f32[2,6]
+  %mr = reshape(%m) <shape=[2,1,6]>
+  %mb = broadcast(%mr) <shape=[2,6,6]>
+)",
+                    tail = R"(
+  %s = reduce(%t) <op=max, axes=[2]>
+  %sr = reshape(%s) <shape=[2,6,1]>
+  %sb = broadcast(%sr) <shape=[2,6,6]>
+  %e = sub(%t, %sb)
+  %v = reduce(%e) <op=add, axes=[2]>
+  %vr = reshape(%v) <shape=[2,6,1]>
+  %vb = broadcast(%vr) <shape=[2,6,6]>
+  %o = mul(%e, %vb)
+  output %o as "o"
+)";
+  check_lowering({head + "  %d = sub(%x, %mb)\n  %t = transpose(%d) <perm=[0,2,1]>\n" + tail});
+  check_lowering({head + "  %d = sub(%x, %mb)\n  %f = exp(%d)\n  %u = transpose(%f) <perm=[0,2,1]>\n  %t = sqrt(%u)\n" +
+                  tail});
+}
+
 }  // namespace
 }  // namespace tern::lower
