@@ -13,7 +13,7 @@ using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
 
-constexpr int64_t kMostTaps = 32;
+constexpr int64_t kMostTaps = 64;  // 7 x 7, whose loads wait in registers
 
 class ShortSum {
  public:

@@ -6,7 +6,7 @@
 
 namespace tern::lower {
 
-// A depthwise convolution of up to 32 taps over pixels of constant size.
+// A depthwise convolution of up to 64 taps over pixels of constant size.
 bool has_short_sums(const graph::Node& conv);
 
 // Constant filters with the output channels innermost, as channels-last outputs read them as vectors.

@@ -43,8 +43,9 @@ Expr widened(const Expr& e, const kernel::Var& x) {
 bool has_rows(const Value* v, size_t along, DType dtype, LoweringContext& context) {
   const Dim& width = v->type.shape[along];
   const int64_t unit = context.target().arch == Arch::kCuda ? 8 : 16;
-  return width.is_const() && width.value() % unit == 0 && width.value() > 0 && width.value() <= kMostColumns &&
-         context.has_place(v) && chunks_of(v, along, width.value(), dtype, context);
+  return width.is_const() && width.value() % unit == 0 && width.value() > 0 &&
+         width.value() <= kMostColumns && context.has_place(v) &&
+         chunks_of(v, along, width.value(), dtype, context);
 }
 
 // The 16-bit type whose rows q, k and v have; kNone: another one, or other layouts.

@@ -32,8 +32,8 @@ class AttentionBuilder {
   Buffer rows_buffer(const char* name, int64_t rows, int64_t width) const;
 
   // ---- Subgroups
-  // Rows first.. of a global matrix, `width` elements each, into `to` from row `at` on, zero past `extent` and
-  // behind the elements.
+  // Rows first.. of a global matrix, `width` elements each, into `to` from row `at` on, zero past `extent`
+  // and behind the elements.
   void copy_rows(LoopWriter& w, const Buffer& to, const Expr& at, const Buffer& from, const RowOf& row_of,
                  const Expr& first, int64_t rows, int64_t width, const Expr& extent);
   // Elements that a copy of a chunk brings, null: always a whole one.
@@ -116,7 +116,7 @@ class AttentionBuilder {
   kernel::ParamTable& params_;
   const Expr t_;
   int64_t keys_at_once_;
-  int64_t depth_, value_depth_;  // padded
+  int64_t depth_, value_depth_;                // padded
   int key_tiles_, depth_steps_, value_tiles_;  // tiles of 8, steps of 16
   kernel::Intrinsic mma_;
   Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;

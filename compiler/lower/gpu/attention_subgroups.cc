@@ -120,8 +120,8 @@ void AttentionBuilder::products_with_keys(LoopWriter& w, const Buffer& scores, c
     for (int j = 0; j < key_tiles_; j += 2) {
       const Expr row = kernel::add(kernel::add(at, int_const(j * 8)), key),
                  chunk = kernel::add(int_const(step * 2), half);
-      const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4,
-                                                  {swizzled(row, chunk, depth_)}, kQuad, k_stage_));
+      const Expr b = w.let(
+          "b", kernel::intrinsic(Intrinsic::kLdmatrixX4, {swizzled(row, chunk, depth_)}, kQuad, k_stage_));
       for (int i = 0; i < 2; ++i)
         multiply(w, scores, j + i, kernel::load(q_, int_const(step), 4),
                  kernel::shuffle(b, nullptr, {2 * i, 2 * i + 1}));
@@ -137,9 +137,8 @@ void AttentionBuilder::products_with_values(LoopWriter& w, const Buffer& scores,
     const Expr row = w.let("v_row", kernel::add(kernel::add(at, int_const(step * 16)), key));
     for (int i = 0; i < value_tiles_; i += 2) {
       const Expr chunk = kernel::add(int_const(i), half);
-      const Expr b =
-          w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4Trans,
-                                       {swizzled(row, chunk, value_depth_)}, kQuad, v_stage_));
+      const Expr b = w.let("b", kernel::intrinsic(Intrinsic::kLdmatrixX4Trans,
+                                                  {swizzled(row, chunk, value_depth_)}, kQuad, v_stage_));
       for (int e = 0; e < 2; ++e)
         multiply(w, out_, i + e, a, kernel::shuffle(b, nullptr, {2 * e, 2 * e + 1}));
     }

@@ -347,10 +347,14 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
   const Shape& shape = x->type.shape;
   const DType stored = *dtype == DType::kI8 ? DType::kU8 : *dtype;
   if (root.kind == OpKind::kDot) {
-    // Read once a block of columns: converting it there again and again would cost more than a copy.
+    // Read once a block of columns: converting it there again and again, or collecting its elements one by
+    // one, would cost more than a copy.
+    constexpr int64_t kManyRows = 64;
     const int64_t columns = context.hint(root.result()->type.shape.back());
-    const bool useful =
-        context.stored_type(x) != stored && is_multiple(shape.back(), chunk_of(stored)) && columns >= 128;
+    const bool scattered = context.has_place(x) && !context.place(x).strides.back().is_const(1) &&
+                           !shape.back().is_const(1) && context.hint(shape[shape.size() - 2]) >= kManyRows;
+    const bool useful = (context.stored_type(x) != stored || scattered) &&
+                        is_multiple(shape.back(), chunk_of(stored)) && columns >= 128;
     return useful ? std::optional(OperandCopy{stored}) : std::nullopt;
   }
   if (is_depthwise(root)) return std::nullopt;

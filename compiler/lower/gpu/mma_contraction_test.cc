@@ -55,5 +55,21 @@ TEST_CASE("convolutions of volumes: whole chunks of channels, gathered ones, few
   output %c as "c")"});
 }
 
+TEST_CASE("a product's left operand whose rows lie across memory is turned once") {
+  const std::string text = R"(
+  input %x: f32[16,64] as "x"
+  %n = neg(%x)
+  %t = transpose(%n) <perm=[1,0]>
+  %w = constant )" + literal("f32", {16, 128}, [](int64_t i) { return i * 5 % 13 - 6; }) +
+                           R"(
+  %d = dot(%t, %w)
+  output %d as "d")";
+  check_on_matrix_units({text});
+  int copies = 0;
+  visit_dispatches(lowered(text, {Arch::kCuda, {Level::kCudaSm80}}, {}, DType::kF16)->steps,
+                   [&](const DispatchStep& dispatch) { copies += dispatch.label == "cast" ? 1 : 0; });
+  CHECK(copies == 1);
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -90,8 +90,9 @@ TEST_CASE("what a row reads through a view is not kept as its own") {
   output %o as "o"
 )";
   check_lowering({head + "  %d = sub(%x, %mb)\n  %t = transpose(%d) <perm=[0,2,1]>\n" + tail});
-  check_lowering({head + "  %d = sub(%x, %mb)\n  %f = exp(%d)\n  %u = transpose(%f) <perm=[0,2,1]>\n  %t = sqrt(%u)\n" +
-                  tail});
+  check_lowering(
+      {head + "  %d = sub(%x, %mb)\n  %f = exp(%d)\n  %u = transpose(%f) <perm=[0,2,1]>\n  %t = sqrt(%u)\n" +
+       tail});
 }
 
 }  // namespace
