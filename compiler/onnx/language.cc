@@ -6,6 +6,7 @@
 #include "compiler/onnx/attention.h"
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/onnx/quant.h"
 
 namespace tern::onnx {
 
@@ -34,8 +35,8 @@ TensorDataPtr unpacked_constant(const TensorData& bytes, int64_t rows, int64_t b
   return out;
 }
 
-// Bytes of any shape as [rows, n] integers of `bits` (the lowest bits of a byte first), the first `count` of
-// each row.
+}  // namespace
+
 Value* unpacked(Emit& b, Value* bytes, int64_t rows, int64_t bits, int64_t count, const char* what) {
   const int64_t all = whole(product(bytes->type.shape), what);
   if (rows < 1 || all % rows != 0) fail("The {} ({}) do not have {} rows.", what, bytes->type.text(), rows);
@@ -64,6 +65,8 @@ Value* unpacked(Emit& b, Value* bytes, int64_t rows, int64_t bits, int64_t count
   v = b.reshape(v, {Dim(rows), Dim(have)});
   return have == count ? v : b.slice_axis(v, 1, Dim(0), Dim(count));
 }
+
+namespace {
 
 // The order of the columns that puts those of a block side by side, if each block has as many as it should.
 std::optional<std::vector<int64_t>> block_order(const TensorData& block_of, int64_t block) {

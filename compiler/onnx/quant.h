@@ -27,6 +27,10 @@ Value* requantize(Emit& b, Value* sums, Value* factor, Value* zero);
 // QLinearConv (inputs 0 to 8) of an operand that lies as [N, C, ..].
 Value* quantised_conv(Op& op, Value* x);
 
+// Bytes of any shape as [rows, n] integers of 2 to 8 bits (the lowest bits of a byte first), the first
+// `count` of each row. `what`: how a refusal calls them.
+Value* unpacked(Emit& b, Value* bytes, int64_t rows, int64_t bits, int64_t count, const char* what);
+
 Value* as_f32(Emit& b, Value* v);
 // (x - zero) * scale in f32, with the scale and the zero point (which may be absent) in inputs of these
 // numbers: per tensor, or along `axis`.

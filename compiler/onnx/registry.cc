@@ -41,6 +41,19 @@ const char* unsupported_reason(const std::string& domain, const std::string& op)
       "It runs whole decoders inside a search for the best words; compile the decoder's own model and search "
       "in the "
       "application.";
+  constexpr const char* kSparse =
+      "It skips blocks of keys that a table of the model names; export the model with dense attention "
+      "(GroupQueryAttention with local_window_size says a window).";
+  constexpr const char* kPacked =
+      "It works on tokens of several sequences without padding, for one kernel of GPUs; export the model "
+      "with "
+      "padded batches.";
+  constexpr const char* kStrings =
+      "It works on text, which tern's programs do not hold; do that step in the application, and give its "
+      "numbers to the rest of the model.";
+  constexpr const char* kMaps =
+      "It works on maps from keys to numbers, which tern's programs do not hold; export the model without it "
+      "(skl2onnx: zipmap=False).";
   static constexpr Reason kReasons[] = {
       {"com.microsoft.nchwc", nullptr, kLayout},
       {"com.ms.internal.nhwc", nullptr, kLayout},
@@ -48,6 +61,28 @@ const char* unsupported_reason(const std::string& domain, const std::string& op)
       {kMicrosoft, "GreedySearch", kSearch},
       {kMicrosoft, "Sampling", kSearch},
       {kMicrosoft, "WhisperBeamSearch", kSearch},
+      {kMicrosoft, "SparseAttention", kSparse},
+      {kMicrosoft, "DynamicSparseAttention", kSparse},
+      {kMicrosoft, "SparsePagedAttention", kSparse},
+      {kMicrosoft, "PackedAttention", kPacked},
+      {kMicrosoft, "PackedMultiHeadAttention", kPacked},
+      {kMicrosoft, "PagedAttention", kPacked},
+      {kMicrosoft, "RemovePadding", kPacked},
+      {kMicrosoft, "RestorePadding", kPacked},
+      {kMicrosoft, "Tokenizer", kStrings},
+      {kMicrosoft, "WordConvEmbedding", kStrings},
+      {kOnnx, "StringNormalizer", kStrings},
+      {kOnnx, "StringSplit", kStrings},
+      {kOnnx, "StringConcat", kStrings},
+      {kOnnx, "RegexFullMatch", kStrings},
+      {kOnnx, "ImageDecoder",
+       "It reads files of pictures; decode them in the application, and give the pixels to the rest of the "
+       "model."},
+      {"ai.onnx.ml", "CategoryMapper", kStrings},
+      {"ai.onnx.ml", "DictVectorizer", kMaps},
+      {"ai.onnx.ml", "CastMap", kMaps},
+      {kMicrosoft, "Snpe",
+       "It holds a program that was compiled for one device; compile the model from before that step."},
       {kMicrosoft, "EPContext",
        "It holds a program that was compiled for one device of ONNX Runtime; compile the model from before "
        "that "

@@ -113,6 +113,103 @@ Value* two_probabilities(Op& op, Value* score) {
   return b.concat({p, b.sub(b.like(p, 1), p)}, 1);
 }
 
+// How sure each pair of classes is of its first one: r[i][j], [N, 1], of i against j.
+using PairTable = std::vector<std::vector<Value*>>;
+
+PairTable pair_probabilities(Op& op, Value* scores, int64_t classes) {
+  Emit& b = op.b;
+  const auto pairs = static_cast<int64_t>(classes * (classes - 1) / 2);
+  const std::vector<double> a = op.floats("prob_a"), c = op.floats("prob_b");
+  const auto first = [&](const std::vector<double>& v) {
+    return b.floats(DType::kF32, {v.begin(), v.begin() + pairs});
+  };
+  Value* line = b.add(b.mul(scores, first(a)), first(c));
+  Value* p = sigmoid(b, b.unary(ScalarOp::kNeg, line));
+  p = b.min(b.max(p, b.like(p, 1e-7)), b.like(p, 1 - 1e-7));
+  const auto size = static_cast<size_t>(classes);
+  PairTable r(size, std::vector<Value*>(size, nullptr));
+  int64_t pair = 0;
+  for (size_t i = 0; i < size; ++i) {
+    for (size_t j = i + 1; j < size; ++j, ++pair) {
+      r[i][j] = b.slice_axis(p, 1, Dim(pair), Dim(1));
+      r[j][i] = b.sub(b.like(r[i][j], 1), r[i][j]);
+    }
+  }
+  return r;
+}
+
+// One sweep over the classes of the iteration that couples pairs (Wu, Lin, Weng 2004): p, [N, 1] each, and
+// how far it was from the solution before.
+struct Sweep {
+  std::vector<Value*> p;
+  Value* error;
+};
+
+Sweep couple(Emit& b, const PairTable& q, std::vector<Value*> p) {
+  const size_t n = p.size();
+  const auto product = [&](size_t t) {
+    Value* sum = nullptr;
+    for (size_t j = 0; j < n; ++j) {
+      Value* term = b.mul(q[t][j], p[j]);
+      sum = sum ? b.add(sum, term) : term;
+    }
+    return sum;
+  };
+  std::vector<Value*> qp;
+  Value *pqp = nullptr, *error = nullptr;
+  for (size_t t = 0; t < n; ++t) {
+    qp.push_back(product(t));
+    Value* term = b.mul(p[t], qp[t]);
+    pqp = pqp ? b.add(pqp, term) : term;
+  }
+  for (size_t t = 0; t < n; ++t) {
+    Value* far = b.unary(ScalarOp::kAbs, b.sub(qp[t], pqp));
+    error = error ? b.max(error, far) : far;
+  }
+  for (size_t t = 0; t < n; ++t) {
+    Value* step = b.div(b.sub(pqp, qp[t]), q[t][t]);
+    Value* whole = b.add(step, 1.0);
+    p[t] = b.add(p[t], step);
+    Value* gained = b.mul(step, b.add(b.mul(step, q[t][t]), b.mul(qp[t], 2)));
+    pqp = b.div(b.div(b.add(pqp, gained), whole), whole);
+    for (size_t j = 0; j < n; ++j) {
+      qp[j] = b.div(b.add(qp[j], b.mul(step, q[t][j])), whole);
+      p[j] = b.div(p[j], whole);
+    }
+  }
+  return {p, error};
+}
+
+// Probabilities of classes from those of their pairs, as libsvm finds them: rows stop moving when they are
+// near enough, all of them after 100 sweeps.
+Value* coupled_probabilities(Op& op, Value* scores, int64_t classes) {
+  Emit& b = op.b;
+  const PairTable r = pair_probabilities(op, scores, classes);
+  const auto n = static_cast<size_t>(classes);
+  PairTable q(n, std::vector<Value*>(n, nullptr));
+  for (size_t t = 0; t < n; ++t) {
+    for (size_t j = 0; j < n; ++j) {
+      if (j == t) continue;
+      Value* square = b.mul(r[j][t], r[j][t]);
+      q[t][t] = q[t][t] ? b.add(q[t][t], square) : square;
+      q[t][j] = b.unary(ScalarOp::kNeg, b.mul(r[j][t], r[t][j]));
+    }
+  }
+  const Dim rows = scores->type.shape[0];
+  Value* start = b.full({rows, Dim(classes)}, b.scalar(DType::kF32, 1.0 / static_cast<double>(classes)));
+  const double near = 0.005 / static_cast<double>(classes);
+  const auto body = [&](Importer::Region& region, Value*, Value*, const std::vector<Value*>& inside) {
+    Emit& e = *region.emit;
+    std::vector<Value*> p;
+    for (int64_t t = 0; t < classes; ++t) p.push_back(e.slice_axis(inside[0], 1, Dim(t), Dim(1)));
+    const Sweep s = couple(e, q, p);
+    Value* moving = e.compare(ScalarOp::kGe, s.error, near);
+    Value* next = e.select(moving, e.concat(s.p, 1), inside[0]);
+    return LoopResult{e.reduce(ScalarOp::kOr, moving, {0, 1}), {next}, {}};
+  };
+  return build_loop(op, b.i64(std::max<int64_t>(100, classes)), b.integer(DType::kBool, 1), {start}, body)[0];
+}
+
 void svm_of_vectors(Op& op, Value* x, int64_t classes, const std::string& transform) {
   Emit& b = op.b;
   const std::vector<int64_t> starts = class_starts(op.ints("vectors_per_class"));
@@ -136,12 +233,10 @@ void svm_of_vectors(Op& op, Value* x, int64_t classes, const std::string& transf
       fail("Attribute 'post_transform' ('{}') of two classes must be NONE or LOGISTIC.", transform);
     return op.output(1, two_scores(b, scores, SecondClass::kNegative, transform));
   }
-  if (classes != 2)
-    fail(
-        "Probabilities of more than two classes ({}) are not supported: train with probability=False, or "
-        "take "
-        "the scores of pairs (leave out 'prob_a' and 'prob_b').",
-        classes);
+  if (static_cast<int64_t>(prob.size()) < pairs)
+    fail("Attribute 'prob_a' has {} elements for {} pairs of classes.", prob.size(), pairs);
+  if (classes > 2)
+    return op.output(1, post_transform(b, coupled_probabilities(op, scores, classes), transform));
   op.output(1, post_transform(b, two_probabilities(op, scores), transform));
 }
 

@@ -1,5 +1,7 @@
-// Sampling of images at computed positions: GridSample, AffineGrid, RoiAlign, DeformConv.
+// Sampling of images at computed positions: GridSample, AffineGrid, RoiAlign, MaxRoiPool, CropAndResize,
+// DeformConv.
 #include <algorithm>
+#include <limits>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -276,6 +278,103 @@ void import_roi_align(Op& op) {
   op.output(0, b.transpose(y, {0, 3, 1, 2}));
 }
 
+// For each region the greatest pixel of bins that hold whole pixels, or 0 where they hold none.
+void import_max_roi_pool(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *rois = op.tensor(1);
+  const std::vector<int64_t> bins = op.ints("pooled_shape");
+  if (x->type.rank() != 4 || rois->type.rank() != 2 || !rois->type.shape[1].is_const(5) || bins.size() != 2 ||
+      bins[0] < 1 || bins[1] < 1)
+    fail("Regions {} of an operand {} with {} numbers of bins are not supported.", rois->type.text(),
+         x->type.text(), bins.size());
+  const Dim regions = rois->type.shape[0];
+  const double scale = op.f("spatial_scale", 1);
+  const auto column = [&](int64_t i) { return b.slice_axis(rois, 1, Dim(i), Dim(1)); };  // [R, 1]
+  Value* y = b.gather(x, b.cast(b.reshape(column(0), {regions}), DType::kI64), 0);       // [R, C, H, W]
+  // Columns first, then rows: which pixels a bin holds, [R, bins, pixels].
+  for (const int64_t axis : {1, 0}) {
+    const auto at = static_cast<size_t>(axis);
+    const Dim extent = x->type.shape[at + 2];
+    const auto pixel = [&](int64_t i) {  // halves away from zero
+      Value* v = b.mul(column(i), scale);
+      return b.unary(ScalarOp::kTrunc,
+                     b.add(v, b.select(b.compare(ScalarOp::kLt, v, 0.0), b.like(v, -0.5), b.like(v, 0.5))));
+    };
+    const int64_t first = axis == 1 ? 1 : 2;
+    Value* start = b.unsqueeze(pixel(first), {2});
+    Value* length = b.add(b.sub(b.unsqueeze(pixel(first + 2), {2}), start), 1.0);
+    Value* step = b.div(b.max(length, b.like(length, 1)), static_cast<double>(bins[at]));
+    Value* number = b.iota({Dim(1), Dim(bins[at]), Dim(1)}, 1, start->type.dtype);
+    Value* low = b.add(b.unary(ScalarOp::kFloor, b.mul(number, step)), start);
+    Value* high = b.add(b.unary(ScalarOp::kCeil, b.mul(b.add(number, 1.0), step)), start);
+    Value* position = b.iota({Dim(1), Dim(1), extent}, 2, start->type.dtype);
+    Value* inside = b.map(
+        ScalarOp::kAnd, {b.compare(ScalarOp::kGe, position, low), b.compare(ScalarOp::kLt, position, high)});
+    // [R, C, .., bins, .., pixels]
+    const bool across = axis == 1;
+    inside = b.unsqueeze(inside, across ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1, 4});
+    Value* all = b.unsqueeze(y, {across ? 3 : 2});
+    all = b.select(inside, all, b.like(all, -std::numeric_limits<double>::infinity()));
+    y = b.reduce(ScalarOp::kMax, all, {across ? 4 : 3});
+  }
+  Value* empty = b.compare(ScalarOp::kEq, y, -std::numeric_limits<double>::infinity());
+  op.output(0, b.select(empty, b.like(y, 0), y));
+}
+
+// Boxes of images, resized so that their corners are pixels of the result.
+void import_crop_and_resize(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *boxes = op.tensor(1), *images = op.tensor(2);
+  const std::string mode = op.s("mode", "bilinear");
+  if (mode != "bilinear" && mode != "nearest")
+    fail("Attribute 'mode' ('{}') must be bilinear or nearest.", mode);
+  if (x->type.rank() != 4 || boxes->type.rank() != 2 || !boxes->type.shape[1].is_const(4))
+    fail("Boxes {} of an operand {} are not supported.", boxes->type.text(), x->type.text());
+  const Shape in = x->type.shape;
+  const Dim regions = boxes->type.shape[0];
+  const std::vector<Dim> size = b.dims(op.tensor(3));
+  if (size.size() != 2) fail("The size of the crops has {} elements instead of two.", size.size());
+  const DType type = boxes->type.dtype;
+  struct Axis {
+    Value *low, *high, *fraction, *inside;
+  };
+  const auto axis = [&](int64_t first, const Dim& extent, const Dim& count) {
+    Value* last = b.cast(b.dim(extent - Dim(1)), type);
+    const auto corner = [&](int64_t i) { return b.mul(b.slice_axis(boxes, 1, Dim(i), Dim(1)), last); };
+    Value *start = corner(first), *end = corner(first + 2), *steps = b.cast(b.dim(count - Dim(1)), type);
+    Value* part = b.div(b.iota({Dim(1), count}, 1, type), b.max(steps, b.like(steps, 1)));
+    // A single pixel is the middle of its box.
+    part = b.select(b.compare(ScalarOp::kGt, steps, 0.0), part, b.like(part, 0.5));
+    Value* at = b.add(start, b.mul(part, b.sub(end, start)));
+    Value* inside =
+        b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, at, 0.0), b.compare(ScalarOp::kLe, at, last)});
+    at = b.max(b.min(at, last), b.like(at, 0));
+    if (mode == "nearest") at = b.unary(ScalarOp::kFloor, b.add(at, 0.5));
+    Value* low = b.unary(ScalarOp::kFloor, at);
+    return Axis{b.cast(low, DType::kI64), b.cast(b.unary(ScalarOp::kCeil, at), DType::kI64), b.sub(at, low),
+                inside};
+  };
+  const Axis v = axis(0, in[2], size[0]), h = axis(1, in[3], size[1]);
+  Value* pixels = b.reshape(b.transpose(x, {0, 2, 3, 1}), {in[0] * in[2] * in[3], in[1]});
+  Value* image =
+      b.mul(b.reshape(b.cast(images, DType::kI64), {regions, Dim(1), Dim(1)}), b.dim(in[2] * in[3]));
+  const auto down = [&](Value* t) { return b.unsqueeze(t, {2}); };
+  const auto across = [&](Value* t) { return b.unsqueeze(t, {1}); };
+  const auto at = [&](Value* row, Value* col) {
+    return b.gather(pixels, b.add(b.add(image, b.mul(down(row), b.dim(in[3]))), across(col)), 0);
+  };
+  const auto between = [&](Value* from, Value* to, Value* fraction) {
+    return b.add(from, b.mul(b.sub(to, from), b.cast(b.unsqueeze(fraction, {3}), x->type.dtype)));
+  };
+  Value* y = at(v.low, h.low);
+  if (mode == "bilinear")
+    y = between(between(y, at(v.low, h.high), across(h.fraction)),
+                between(at(v.high, h.low), at(v.high, h.high), across(h.fraction)), down(v.fraction));
+  Value* inside = b.unsqueeze(b.map(ScalarOp::kAnd, {down(v.inside), across(h.inside)}), {3});
+  y = b.select(inside, y, b.like(y, op.f("extrapolation_value", 0)));
+  op.output(0, b.transpose(y, {0, 3, 1, 2}));
+}
+
 // Where the window's tap k lies along an axis for each output, in pixels, [K, out..] without the offsets.
 Value* tap_positions(Emit& b, const Window& w, size_t axis, const Shape& out) {
   Shape all(w.kernel.begin(), w.kernel.end());
@@ -336,6 +435,8 @@ constexpr OpRow kRows[] = {
     {kOnnx, "GridSample", 16, kLatest, import_grid_sample},
     {kOnnx, "AffineGrid", 20, kLatest, import_affine_grid},
     {kOnnx, "RoiAlign", 10, kLatest, import_roi_align},
+    {kOnnx, "MaxRoiPool", 1, kLatest, import_max_roi_pool},
+    {kMicrosoft, "CropAndResize", 1, kLatest, import_crop_and_resize},
 };
 
 }  // namespace

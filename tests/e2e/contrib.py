@@ -207,6 +207,101 @@ svm("softmax", 3, "RBF", post_transform="SOFTMAX")
 svm("probability", 2, "RBF", prob_a=[-1.5], prob_b=[0.2])
 case("SVMClassifier", [Given(f(7, 6))], [I64, F32], "linear", domain="ai.onnx.ml", classlabels_ints=[5, 2, 9], coefficients=f(18).tolist(), rho=[0.4], kernel_type="LINEAR", kernel_params=[0.0, 0.0, 0.0])
 
+PAIRS = dict(prob_a=[-1.5, -0.8, -2.1, -1.0, -1.2, -0.6], prob_b=[0.2, -0.1, 0.05, 0.3, 0.0, -0.2])
+svm("probability_4", 4, "RBF", **PAIRS)
+svm("probability_3", 3, "LINEAR", **{k: v[:3] for k, v in PAIRS.items()})
+
+# -- gates, positions, complex numbers, small things
+
+case("IsAllFinite", [Given(f(3, 4), np.array([[1, np.inf]] * 3, F32), d1="N"), Given(f(5))], [np.bool_], expected=lambda *v: [np.array(all(np.isfinite(x).all() for x in v))])
+case("TorchEmbedding", [f(9, 4), Given(ints(0, 9, 2, 3, dtype=I64))], expected=lambda w, i: [w[i]])
+case("UnfoldTensor", [Given(f(2, 9, 3), f(2, 6, 3), d1="N")], dim=1, size=4, step=2)
+case("MulInteger", [Given(quantised((3, 4), U8)), np.array(3, U8), quantised((4,), U8), np.array(130, U8)], [I32], expected=lambda a, z, b, y: [(a.astype(I32) - z) * (b.astype(I32) - y)])
+case("MatMulInteger16", [Given(ints(-99, 99, 3, 4, dtype=np.int16)), ints(-99, 99, 4, 5, dtype=np.int16)], [I32])
+case("ReduceSumInteger", [Given(quantised((3, 4, 5), I8))], [I32], axes=[1], keepdims=1, expected=lambda x: [x.astype(I32).sum(1, keepdims=True, dtype=I32)])
+for tag, shape in (("plain", (3, 3)), ("batch", (2, 4, 5, 5))):
+    case("Inverse", [Given(f(*shape) + 2 * np.eye(shape[-1], dtype=F32))], tag=tag)
+case("Inverse", [Given(np.array([[0, 2, 1], [1, 0, 0], [3, 0, 4]], F32))], tag="pivot")
+COMPLEX = [Given(f(2, 3, 2), f(1, 3, 2), d0="B"), Given(f(2, 3, 2), f(1, 3, 2), d0="B")]
+
+
+def as_complex(x):
+    return x[..., 0] + 1j * x[..., 1]
+
+
+def as_pairs(z):
+    return [np.stack([z.real, z.imag], -1).astype(F32)]
+
+
+case("ComplexMul", COMPLEX, expected=lambda x, y: as_pairs(as_complex(x) * as_complex(y)))
+case("ComplexMulConj", COMPLEX, expected=lambda x, y: as_pairs(as_complex(x) * as_complex(y).conj()))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def swiglu(gate, up, alpha, beta, limit):
+    gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+    return [gate * sigmoid(alpha * gate) * (up + beta)]
+
+
+def rms(x, width):
+    parts = x.reshape(*x.shape[:-1], -1, width)
+    return (parts / np.sqrt((parts**2).mean(-1, keepdims=True) + 1e-5)).astype(F32)
+
+
+case("ScaledSiLU", [ROWS], alpha=1.5, expected=lambda x: [1.5 * x * sigmoid(1.5 * x)])
+case("SwiGLU", [ROWS, ROWS], activation_alpha=1.702, activation_beta=1.0, limit=0.7, expected=lambda g, u: swiglu(g, u, 1.702, 1, 0.7))
+case("SwiGLU", [ROWS], tag="joined", activation_alpha=1.0, activation_beta=0.0, limit=0.0, expected=lambda x: swiglu(x[..., :8], x[..., 8:], 1, 0, np.inf))
+case("GatedAdd", [ROWS, ROWS, Given(f(2, 5, 1), f(1, 3, 1), d0="B", d1="S")], expected=lambda x, y, g: [x + y * g])
+case("GatedRMSNorm", [ROWS, f(4), ROWS], epsilon=1e-5, activation="silu", expected=lambda x, s, g: [(rms(x, 4) * s).reshape(x.shape) * g * sigmoid(g)])
+case("BiasDropout", [ROWS, f(16), ROWS], expected=lambda x, b, r: [x + b + r])
+for both in (0, 1):
+    case("RelativePositionBias", [f(32, 3), Given(np.array(50, I64), np.array(7, I64)), Given(np.array(50, I64), np.array(7, I64))], tag=f"{both}", is_bidirectional=both, max_distance=20, expected=lambda t, q, k, both=both: [t5_bias(t, int(q), int(k), both, 20)])
+
+
+def t5_bias(table, queries, keys, both, farthest):
+    """As Hugging Face's T5 has it."""
+    relative = np.arange(keys)[None] - np.arange(queries)[:, None]
+    buckets, base = table.shape[0], 0
+    if both:
+        buckets //= 2
+        base, relative = (relative > 0) * buckets, np.abs(relative)
+    else:
+        relative = -np.minimum(relative, 0)
+    exact = buckets // 2
+    large = exact + (np.log(np.maximum(relative, 1).astype(F32) / exact) / math.log(farthest / exact) * (buckets - exact)).astype(I64)
+    return table[base + np.where(relative < exact, relative, np.minimum(large, buckets - 1))].transpose(2, 0, 1)[None]
+
+
+ANGLES = np.outer(np.arange(20), 1 / 10000 ** (np.arange(8) / 8))
+PLACES_3 = Given(ints(0, 20, 3, 2, 5, dtype=I64), ints(0, 20, 3, 1, 3, dtype=I64), d1="B", d2="S")
+for layout, section in ((0, [4, 2, 2]), (1, [3, 3, 2])):
+    case("MRotaryEmbedding", [Given(f(2, 5, 48), f(1, 3, 48), d0="B", d1="S"), PLACES_3, np.cos(ANGLES).astype(F32), np.sin(ANGLES).astype(F32)], tag=f"{layout}", num_heads=3, mrope_section=section, mrope_layout=layout)
+
+# -- regions of pictures
+
+PICTURE = Given(f(2, 3, 9, 7), f(2, 3, 5, 6), d2="H", d3="W")
+CORNERS = np.array([[0, 0, 1, 1], [0.1, 0.2, 0.8, 0.6], [0.7, 0.9, 0.2, 0.1], [-0.5, 0.3, 1.4, 0.8]], F32)
+for mode in ("bilinear", "nearest"):
+    case("CropAndResize", [PICTURE, Given(CORNERS, CORNERS[1:3], d0="R"), Given(np.array([0, 1, 1, 0], I32), np.array([1, 0], I32), d0="R"), np.array([4, 5], I32)], tag=mode, mode=mode, extrapolation_value=0.5)
+case("CropAndResize", [PICTURE, Given(CORNERS), Given(np.array([0, 1, 1, 0], I32)), np.array([1, 3], I32)], tag="one_row")
+REGIONS = np.array([[0, 0, 0, 6, 8], [1, 2, 1, 5, 3], [0, 4, 7, 20, 30], [1, 3, 3, 3, 3]], F32)
+case("MaxRoiPool", [PICTURE, Given(REGIONS, REGIONS[1:3], d0="R")], domain="", pooled_shape=[3, 2])
+case("MaxRoiPool", [PICTURE, Given(REGIONS * np.array([1, 2, 2, 2, 2], F32))], tag="scale", domain="", pooled_shape=[2, 4], spatial_scale=0.5)
+
+# -- n-grams
+
+POOL = dict(domain="", pool_int64s=[2, 3, 5, 4, 5, 6, 7, 8, 6, 7], ngram_counts=[0, 4], ngram_indexes=[0, 1, 2, 3, 4, 5, 6], min_gram_length=1, max_gram_length=2)
+TEXT = Given(np.array([[1, 1, 3, 3, 3, 7], [8, 6, 7, 5, 6, 8]], I32), np.array([[5, 6, 5, 7]], I32), d0="B", d1="N")
+for mode in ("TF", "IDF", "TFIDF"):
+    case("TfIdfVectorizer", [TEXT], tag=mode, mode=mode, max_skip_count=2, weights=[0.5, 1.0, 2.0, 3.0, 1.5, 0.1, 0.2], **POOL)
+case("TfIdfVectorizer", [Given(np.array([5, 6, 7, 8], I64))], tag="row", mode="TF", max_skip_count=0, **POOL)
+
+refused("SparseAttention", "skips blocks of keys", [Given(f(1, 1, 8))], num_heads=1, kv_num_heads=1, sparse_block_size=16)
+refused("PackedAttention", "without padding", [Given(f(5, 8))], num_heads=1)
+refused("StringNormalizer", "It works on text", [Given(f(5))], domain="")
 refused("BeamSearch", "search for the best words", [Given(ints(0, 9, 1, 4)), np.array([9], I32)], eos_token_id=0, pad_token_id=0)
 refused("ReorderInput", "ORT_ENABLE_EXTENDED", [Given(f(1, 8, 4, 4))], domain="com.microsoft.nchwc")
 

@@ -14,13 +14,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 import numpy as np  # noqa: E402
 import operator_cases  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
-from operator_cases import FLOAT  # noqa: E402
-
-
-def bits_of(values, bits):
-    """Integers along the last axis as bytes, the lowest bits first; every row begins at a byte."""
-    digits = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1, count=bits, bitorder="little")
-    return np.packbits(digits.reshape(*values.shape[:-1], -1), axis=-1, bitorder="little")
+from operator_cases import FLOAT, bits_of  # noqa: E402
 
 
 class Graph(operator_cases.Graph):

@@ -103,6 +103,12 @@ def quantised(shape, dtype, spread=100):
     return ints(middle - spread, middle + spread, *shape, dtype=dtype)
 
 
+def bits_of(values, bits):
+    """Integers along the last axis as bytes, the lowest bits first; every row begins at a byte."""
+    digits = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1, count=bits, bitorder="little")
+    return np.packbits(digits.reshape(*values.shape[:-1], -1), axis=-1, bitorder="little")
+
+
 def check(name, build, folder, args):
     """What differs, as sentences. build() gives a model, its input cases, perhaps what integer results may be off by, and perhaps
     the outputs' names and values for each case."""
