@@ -250,8 +250,16 @@ LoopResult linear_attention_step(Emit& b, const LinearStep& step, Value* number,
   return {b.integer(DType::kBool, 1), {state}, {b.squeeze(read, {2})}};
 }
 
+// Attributes of the com.microsoft operators that only kernels for GPUs have in another form.
+void require_plain(Op& op, std::initializer_list<std::pair<const char*, int64_t>> plain) {
+  for (const auto& [name, value] : plain)
+    if (const int64_t v = op.i(name, value); v != value)
+      fail("Attribute '{}' ({}) must be {}.", name, v, value);
+}
+
 void import_linear_attention(Op& op) {
   Emit& b = op.b;
+  require_plain(op, {{"state_window", 0}});
   op.ignore({"chunk_size"});
   int64_t q_heads = heads_of(op, "q_num_heads"), kv_heads = heads_of(op, "kv_num_heads");
   std::string rule = op.s("update_rule", "gated_delta");
@@ -298,22 +306,35 @@ void import_causal_conv(Op& op) {
   std::string activation = op.s("activation", "none");
   if (activation != "none" && activation != "silu" && activation != "swish")
     fail("Attribute 'activation' ('{}') must be none, silu or swish.", activation);
+  require_plain(op, {{"ndim", 1},
+                     {"state_window", 0},
+                     {"state_update_capacity", 0},
+                     {"state_channels_last", -1},
+                     {"state_length", 0},
+                     {"input_channel_offset", 0},
+                     {"input_channels", 0}});
+  const int64_t dilation = op.i("dilation", 1);
+  const bool last = op.i("channels_last", 0) != 0;  // of operand, result and both states
   if (x->type.rank() != 3 || weights->type.rank() != 3 || !weights->type.shape[0].is_const() ||
-      !weights->type.shape[2].is_const())
-    fail("The operand ({}) and the weights ({}) need three dimensions.", x->type.text(),
-         weights->type.text());
-  const Dim carry = weights->type.shape[2] - Dim(1);
-  Value* past = op.has(3) ? op.tensor(3) : b.full({x->type.shape[0], x->type.shape[1], carry}, b.like(x, 0));
+      !weights->type.shape[2].is_const() || dilation < 1)
+    fail("The operand ({}) and the weights ({}) need three dimensions, and 'dilation' ({}) must be positive.",
+         x->type.text(), weights->type.text(), dilation);
+  const auto moved = [&](Value* v) { return last ? b.transpose(v, {0, 2, 1}) : v; };
+  x = moved(x);
+  const int64_t taps = weights->type.shape[2].value();
+  const Dim carry((taps - 1) * dilation);
+  Value* past =
+      op.has(3) ? moved(op.tensor(3)) : b.full({x->type.shape[0], x->type.shape[1], carry}, b.like(x, 0));
   Value* joined = b.concat({past, x}, 2);
-  Window w{{carry.value() + 1}, {1}, {1}, {0}, {0}, {0}, {0}};
+  Window w{{taps}, {1}, {dilation}, {0}, {0}, {0}, {0}};
   Value* y = convolve(b, joined, weights, w, weights->type.shape[0].value(), DType::kNone);
   if (op.has(2)) y = b.add(y, per_channel(b, op.tensor(2), 3, 1));
   if (activation != "none") {
     Value* wide = b.cast(y, DType::kF32);
     y = b.cast(b.mul(wide, sigmoid(b, wide)), x->type.dtype);
   }
-  op.output(0, y);
-  op.output(1, b.slice_axis(joined, 2, joined->type.shape[2] - carry, carry));
+  op.output(0, moved(y));
+  op.output(1, moved(b.slice_axis(joined, 2, joined->type.shape[2] - carry, carry)));
 }
 
 constexpr OpRow kRows[] = {
@@ -321,7 +342,9 @@ constexpr OpRow kRows[] = {
     {"ai.onnx.preview", "FlexAttention", 1, kLatest, import_flex_attention},
     {kOnnx, "RotaryEmbedding", 23, kLatest, import_rotary},
     {kOnnx, "LinearAttention", 27, kLatest, import_linear_attention},
+    {kMicrosoft, "LinearAttention", 1, kLatest, import_linear_attention},
     {kOnnx, "CausalConvWithState", 27, kLatest, import_causal_conv},
+    {kMicrosoft, "CausalConvWithState", 1, kLatest, import_causal_conv},
 };
 
 }  // namespace

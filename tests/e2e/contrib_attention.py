@@ -140,5 +140,17 @@ GROUPED = [Given(f(1, 5, 4 * H)), Given(f(1, 5, 2 * H)), Given(f(1, 5, 2 * H)), 
 case("grouped_normal", "GroupQueryAttention", [*GROUPED, *[None] * 7, GAMMA, GAMMA[::-1].copy()], 3, num_heads=4, kv_num_heads=2, expected=causal)
 refused("grouped_sliding", "'sliding_window_cache' is not supported", "GroupQueryAttention", GROUPED, 3, num_heads=4, kv_num_heads=2, sliding_window_cache=1)
 
+# -- recurrences instead of attention
+
+for rule in ("linear", "gated", "delta", "gated_delta"):
+    decay = [Given(-np.abs(f(2, 6, 2)), -np.abs(f(1, 3, 2)), d0="B", d1="S")] if "gated" in rule else [None]
+    beta = [Given(np.abs(f(2, 6, 2)) / 4, np.abs(f(1, 3, 2)) / 4, d0="B", d1="S")] if "delta" in rule else []
+    state = Given(f(2, 2, 8, 8), f(1, 2, 8, 8), d0="B")
+    case(f"linear_{rule}", "LinearAttention", [*(Given(f(2, 6, 16, scale=0.4), f(1, 3, 16, scale=0.4), d0="B", d1="S") for _ in range(3)), state, *decay, *beta], 2, q_num_heads=2, kv_num_heads=2, update_rule=rule)
+SIGNAL = Given(f(2, 6, 9), f(1, 6, 1), d0="B", d2="S")
+case("causal_conv", "CausalConvWithState", [SIGNAL, f(6, 1, 4), f(6), Given(f(2, 6, 3), f(1, 6, 3), d0="B")], 2, activation="silu")
+case("causal_conv_dilated", "CausalConvWithState", [SIGNAL, f(6, 1, 4), None, Given(f(2, 6, 6), f(1, 6, 6), d0="B")], 2, dilation=2)
+case("causal_conv_last", "CausalConvWithState", [Given(f(2, 9, 6), f(1, 2, 6), d0="B", d1="S"), f(6, 1, 4), f(6)], 2, channels_last=1)
+
 if __name__ == "__main__":
     sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))
