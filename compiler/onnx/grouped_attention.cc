@@ -230,13 +230,13 @@ void import_group_query_attention(Op& op) {
   if (!size.is_const()) fail("The size of a head ({}) must be known while compiling.", size.text());
   double scale = op.f("scale", 0);
   if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(size.value()));
-  const double root = std::sqrt(scale);
   // Queries that share a head of keys lie side by side from here to the result: views between the products
   // and the softmax would keep them apart.
   const Dim group(heads / kv_heads), batch = rows.batch;
   Value* q = b.transpose(b.reshape(x.q, {batch, rows.queries, Dim(kv_heads), group, size}), {0, 2, 3, 1, 4});
-  Value* keys = b.transpose(b.mul(read_keys(b, rows, k), root), {0, 1, 3, 2});
-  Value* scores = b.dot(b.mul(q, root), b.unsqueeze(keys, {2}));
+  // The queries alone are scaled: keys are read where they lie.
+  Value* keys = b.transpose(read_keys(b, rows, k), {0, 1, 3, 2});
+  Value* scores = b.dot(b.mul(q, scale), b.unsqueeze(keys, {2}));
   if (const double cap = op.f("softcap", 0); cap > 0)
     scores = b.mul(b.unary(ScalarOp::kTanh, b.div(scores, cap)), cap);
   if (op.has(10)) scores = b.add(scores, scores_bias(op, scores));

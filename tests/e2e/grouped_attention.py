@@ -13,7 +13,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 import numpy as np  # noqa: E402
 import operator_cases  # noqa: E402
-from onnx import TensorProto  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from operator_cases import FLOAT, Graph  # noqa: E402
 
 HEADS, KV, SIZE = 4, 2, 16
@@ -54,6 +54,23 @@ def model(steps, rotary=True, packed=False, positions=False, bias=False, rows=Fa
         g.node("Where", [keep, name, "zero"], [f"{name}_kept"], domain="")
         g.output(f"{name}_kept", None, kind)
     return g.model(), [inputs_of(g, s, packed, rotary, half, positions, bias, rows) for s in steps]
+
+
+def long_rotary(steps):
+    """Caches that an `If` chooses by the number of keys, as exporters write models for long texts."""
+    g, cases = model(steps)
+    tables = {i.name: numpy_helper.to_array(i) for i in g.graph.initializer if i.name in ("cos", "sin")}
+    kept = [i for i in g.graph.initializer if i.name not in tables]
+    del g.graph.initializer[:]
+    g.graph.initializer.extend([*kept, numpy_helper.from_array(np.array(9, np.int32), "limit")])
+
+    def branch(name, rows, factor):
+        nodes = [helper.make_node("Constant", [], [f"{t}_{name}"], value=numpy_helper.from_array((a[:rows] * factor).astype(a.dtype))) for t, a in tables.items()]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(f"{t}_{name}", FLOAT, None) for t in tables])
+
+    g.graph.node.insert(0, helper.make_node("If", ["long"], list(tables), then_branch=branch("long", 40, 1), else_branch=branch("short", 16, 1.1)))
+    g.graph.node.insert(0, helper.make_node("Greater", ["total", "limit"], ["long"]))
+    return g, cases
 
 
 def inputs_of(g, sizes, packed, rotary, half, positions, bias, given_rows):
@@ -99,6 +116,7 @@ CASES = {
     "shared_positions": lambda: model(SHARED, positions=True),
     "shared_bias": lambda: model(SHARED, bias=True),
     "shared_fixed": lambda: model(SHARED[1:3], fixed=(1, 1, 12)),
+    "shared_long_rotary": lambda: long_rotary(SHARED),
     "ragged": lambda: model(RAGGED),
     "ragged_packed_window": lambda: model(RAGGED, packed=True, local_window_size=3),
     "ragged_bias_smooth": lambda: model(RAGGED, bias=True, smooth_softmax=1),
