@@ -4,7 +4,7 @@
     PYTHON tests/structures/converted.py [NAME…] [--ways qdq_u8s8 f16 …] [--driver cpu] [--targets cpu] [--time]
 
 NAME: a network of check.py that is in the model cache. PYTHON: as for check.py. What is quantised is compared by what roundings do in
-ONNX Runtime itself (compare.rounding_noise).
+ONNX Runtime itself (compare.rounding_noise). Skipped is only what ONNX Runtime's tools do not convert, or ONNX Runtime does not run.
 """
 
 import argparse
@@ -88,17 +88,27 @@ WAYS = {
 }
 
 
+class Skipped(Exception):
+    pass
+
+
+def foreign(what, call):
+    """A call of ONNX Runtime or its tools, whose failures are not tern's."""
+    try:
+        return call()
+    except Exception as failure:
+        raise Skipped(f"{what}: {type(failure).__name__} {str(failure)[:80]}") from failure
+
+
 def one(name, way, args, folder):
+    """What is wrong, a line of facts, and times; Skipped where there is no model to compile."""
     path, out = FOLDER / f"{name}.onnx", folder / f"{name}.{way}.onnx"
     known = {i.name for i in onnx.load(path, load_external_data=False).graph.input}
     given = {k: v for k, v in np.load(FOLDER / f"{name}.npz").items() if k in known}
-    try:
-        WAYS[way](path, out, given)
-        types = {i.name: i.type.tensor_type.elem_type for i in onnx.load(out, load_external_data=False).graph.input}
-        given = {k: v.astype(np.float16) if types[k] == onnx.TensorProto.FLOAT16 else v for k, v in given.items()}
-        names, (wanted,) = compare.reference(out, [given])
-    except Exception as failure:
-        return [], f"no model: {type(failure).__name__} {str(failure)[:80]}", []
+    foreign("no conversion", lambda: WAYS[way](path, out, given))
+    types = {i.name: i.type.tensor_type.elem_type for i in onnx.load(out, load_external_data=False).graph.input}
+    given = {k: v.astype(np.float16) if types[k] == onnx.TensorProto.FLOAT16 else v for k, v in given.items()}
+    names, (wanted,) = foreign("ONNX Runtime does not run it", lambda: compare.reference(out, [given]))
     module = folder / f"{name}.{way}.tern"
     tools.compile_model(out, module, f"--targets={args.targets}")
     got = tools.run_module(module, given, names, folder / name, "--driver", args.driver, timeout=300)
@@ -121,19 +131,22 @@ def main():
     parser.add_argument("--time", action="store_true")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    failed = 0
+    failed, skipped = 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for name in args.names:
             for way in args.ways:
                 start = time.time()
                 try:
                     problems, said, times = one(name, way, args, Path(folder))
+                except Skipped as reason:
+                    problems, said, times = [], f"skipped, {reason}", []
+                    skipped += 1
                 except Exception as failure:
                     problems, said, times = [f"{type(failure).__name__}: {str(failure)[:400]}"], "", []
                 failed += bool(problems)
                 ratios = "".join(f", {a:.2f} of {b:.2f} ms ({a / b:.2f})" for a, b in times)
                 print(f"{name:20} {way:20} {'FAIL ' + '; '.join(problems) if problems else said}{ratios}, {time.time() - start:.0f} s", flush=True)
-    print(f"{failed} failed")
+    print(f"{failed} failed, {skipped} skipped")
     return 1 if failed else 0
 
 
