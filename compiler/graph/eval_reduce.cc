@@ -10,17 +10,17 @@ namespace {
 using scalar::ScalarOp;
 
 // Calls body(values, identity, fold, finish) with the elements as double, int64 or uint64: the accumulation
-// type. finish(vector, shape) makes the result tensor of the operand's type.
+// type. finish(vector, shape) makes the result tensor of the type `to`.
 template <typename Body>
-Result<TensorDataPtr> with_accumulator(ScalarOp op, const TensorData& in, Body body) {
+Result<TensorDataPtr> with_accumulator(ScalarOp op, const TensorData& in, DType to, Body body) {
   const DType dtype = in.dtype();
   const scalar::ScalarValue identity = fold_identity(op, dtype);
   TensorDataPtr result;
   bool known = false;
   const auto finish = [&](DType wide, const void* data, Indices shape) {
     const auto* bytes = static_cast<const uint8_t*>(data);
-    auto out = TensorData::make(dtype, std::move(shape));
-    scalar::eval_cast_array(wide, dtype, false, out->count(), bytes, out->mutable_bytes().data());
+    auto out = TensorData::make(to, std::move(shape));
+    scalar::eval_cast_array(wide, to, false, out->count(), bytes, out->mutable_bytes().data());
     result = out;
   };
   if (is_float(dtype)) {
@@ -70,7 +70,7 @@ Result<TensorDataPtr> reduce(const EvalNode& e) {
   const TensorDataPtr rows = dtype_bits(in.dtype()) < 8 ? nullptr : transpose_tensor(in, perm);
   if (!rows) return error("'reduce' does not accept {}.", dtype_name(in.dtype()));
   return with_accumulator(
-      e.node.scalar_op(), *rows, [&](const auto& values, auto identity, auto fold, auto finish) {
+      e.node.scalar_op(), *rows, in.dtype(), [&](const auto& values, auto identity, auto fold, auto finish) {
         std::vector<decltype(identity)> out(static_cast<size_t>(count_of(shape)), identity);
         const auto n = static_cast<size_t>(length);
         for (size_t r = 0; r < out.size(); ++r) {
@@ -88,7 +88,7 @@ Result<TensorDataPtr> scan(const EvalNode& e) {
   const int64_t extent = in.shape()[axis], stride = strides_of(in.shape())[axis];
   const bool exclusive = e.node.bool_attr("exclusive"), reverse = e.node.bool_attr("reverse");
   return with_accumulator(
-      e.node.scalar_op(), in, [&](const auto& values, auto identity, auto fold, auto finish) {
+      e.node.scalar_op(), in, in.dtype(), [&](const auto& values, auto identity, auto fold, auto finish) {
         using T = decltype(identity);
         std::vector<T> out(values.size(), identity);
         const int64_t rows = extent ? in.count() / extent : 0;
@@ -181,7 +181,8 @@ struct Windows {
 
 Result<TensorDataPtr> reduce_window(const EvalNode& e) {
   const Windows windows(e.node, *e.in[0]);
-  return with_accumulator(e.node.scalar_op(), *e.in[0],
+  const Attr* wide = e.node.find("accumulate");
+  return with_accumulator(e.node.scalar_op(), *e.in[0], wide ? std::get<DType>(*wide) : e.in[0]->dtype(),
                           [&](const auto& values, auto identity, auto fold, auto finish) {
                             using T = decltype(identity);
                             std::vector<T> out(static_cast<size_t>(count_of(windows.out_shape)), identity);

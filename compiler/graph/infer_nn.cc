@@ -142,7 +142,14 @@ Types infer_window(const Node& node) {
                                                   node.ints("high")[i], node.ints("dilations")[i], 1}));
     shape.push_back(d);
   }
-  return one(node.kind == OpKind::kReduceWindow ? in.dtype : DType::kI64, std::move(shape));
+  DType dtype = node.kind == OpKind::kReduceWindow ? in.dtype : DType::kI64;
+  if (const Attr* told = node.find("accumulate")) {
+    const DType wide = std::get<DType>(*told);
+    if (!is_float(dtype) || !is_float(wide) || dtype_bits(wide) <= dtype_bits(dtype))
+      return error("'reduce_window' of {} cannot accumulate in {}.", in.text(), dtype_name(wide));
+    dtype = wide;
+  }
+  return one(dtype, std::move(shape));
 }
 
 }  // namespace

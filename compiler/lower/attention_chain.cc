@@ -17,8 +17,11 @@ bool over_last_axis(const Node& reduce) {
   return axes.size() == 1 && axes[0] == reduce.operand()->type.rank() - 1;
 }
 
-// The x of exp(x - max x) / sum exp(x - max x), when that is what the value is.
+// The x of exp(x - max x) / sum exp(x - max x), when that, stored in 16 bits or not, is what the value is.
 Value* softmax_operand(const Value* value) {
+  if (const Node* n = value->def; n && n->kind == OpKind::kCast && is_float(value->type.dtype) &&
+                                  n->operand()->type.dtype == DType::kF32)
+    value = n->operand();
   const std::optional<Softmax> s = value->def ? softmax_of(*value->def) : std::nullopt;
   return s && over_last_axis(*s->sum) ? s->difference->operand(0) : nullptr;
 }

@@ -66,10 +66,14 @@ Place BlockLowering::allocate_planes(const Value* value, int planes, DType store
 
 bool BlockLowering::check_types(const Node& node) {
   const auto supported = [](const graph::Type& t) { return t.is_tensor() && t.dtype != DType::kString; };
+  // What reads a value of a node that was refused fails for the same reason.
+  const bool told = std::any_of(node.operands.begin(), node.operands.end(),
+                                [&](const Value* v) { return v->def && refused_.contains(v->def); });
   for (const auto* list : {&node.operands, &node.results}) {
     for (const Value* v : *list) {
       if (supported(v->type)) continue;
-      context_.fail(node, error("Values of type {} have no kernels.", v->type.text()));
+      if (!told) context_.fail(node, error("Values of type {} have no kernels.", v->type.text()));
+      refused_.insert(&node);
       return false;
     }
   }

@@ -76,7 +76,8 @@ class BlockLowering {
   LayoutMap& layouts_;
   BlockPlan plan_;
   std::unordered_set<const graph::Value*> symbol_values_;
-  std::vector<bool> finished_;            // results of the block
+  std::vector<bool> finished_;  // results of the block
+  std::unordered_set<const graph::Node*> refused_;  // their values' types have no kernels
   std::unordered_set<std::string> read_;  // symbols
   struct LaidOutCopy {
     Layout layout;

@@ -78,17 +78,24 @@ size_t RegionGrower::open_values(const std::vector<Node*>& members, Value** last
 }
 
 // Whether `out` is no more than a few cheap steps from the narrower `stored`, for one elementwise reader,
-// which can take these steps itself: a dequantisation. Bytes are stored then.
+// which can take these steps itself: a dequantisation; or 16-bit floats that a softmax, say, reads as f32. The
+// narrow ones are stored then.
 bool RegionGrower::widens_again(const Value* stored, const std::vector<Node*>& members,
                                 const Value* out) const {
   constexpr int kSteps = 6;
   if (dtype_bits(stored->type.dtype) >= dtype_bits(out->type.dtype) || memory_values_.contains(out))
     return false;
   const auto users = uses_.find(out);
-  if (users == uses_.end() || users->second.size() != 1) return false;
-  const Node* user = users->second[0].node;
-  if (!user || !positions_.contains(user) || (user->kind != OpKind::kMap && user->kind != OpKind::kCast))
-    return false;
+  if (users == uses_.end()) return false;
+  const bool half = out->def->kind == OpKind::kCast && out->def->operand() == stored &&
+                    is_float(stored->type.dtype) && is_float(out->type.dtype);
+  if (users->second.size() != 1 && !half) return false;
+  for (const graph::Use& use : users->second) {
+    const Node* user = use.node;
+    if (!user || !positions_.contains(user)) return false;
+    const bool elementwise = user->kind == OpKind::kMap || user->kind == OpKind::kCast;
+    if (!elementwise && !(half && user->kind == OpKind::kReduce)) return false;
+  }
   const Value* v = out;
   for (int step = 0; v != stored; ++step) {
     const Node* n = v->def;

@@ -53,9 +53,10 @@ Value* gelu_tanh(Emit& b, Value* x) {
 }
 
 Value* log_softmax(Emit& b, Value* x, const std::vector<int64_t>& axes) {
-  Value* shifted = b.sub(x, b.reduce(ScalarOp::kMax, x, axes, true));
+  Value* scores = b.wide(x);
+  Value* shifted = b.sub(scores, b.reduce(ScalarOp::kMax, scores, axes, true));
   Value* sum = b.reduce(ScalarOp::kAdd, b.unary(ScalarOp::kExp, shifted), axes, true);
-  return b.sub(shifted, b.unary(ScalarOp::kLog, sum));
+  return b.cast(b.sub(shifted, b.unary(ScalarOp::kLog, sum)), x->type.dtype);
 }
 
 Normalised normalise(Emit& b, Value* x, const std::vector<int64_t>& axes, double epsilon, bool centre) {

@@ -284,18 +284,22 @@ Value* Emit::squeeze(Value* v, const std::vector<int64_t>& axes) {
   return reshape(v, std::move(shape));
 }
 
+Value* Emit::wide(Value* v) {
+  const DType type = v->type.dtype;
+  return is_float(type) && dtype_bits(type) < 32 ? cast(v, DType::kF32) : v;
+}
+
 Value* Emit::mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims) {
   Dim count(1);
   for (int64_t a : axes) count = count * v->type.shape[static_cast<size_t>(a)];
-  const DType type = v->type.dtype, wide = is_float(type) && dtype_bits(type) < 32 ? DType::kF32 : type;
-  Value* sum = reduce(ScalarOp::kAdd, cast(v, wide), axes, keep_dims);
-  return cast(div(sum, cast(dim(count), wide)), type);
+  Value* sum = reduce(ScalarOp::kAdd, wide(v), axes, keep_dims);
+  return cast(div(sum, cast(dim(count), sum->type.dtype)), v->type.dtype);
 }
 
 Value* Emit::softmax(Value* v, const std::vector<int64_t>& axes) {
-  Value* shifted = sub(v, reduce(ScalarOp::kMax, v, axes, true));
-  Value* powers = unary(ScalarOp::kExp, shifted);
-  return div(powers, reduce(ScalarOp::kAdd, powers, axes, true));
+  Value* x = wide(v);
+  Value* powers = unary(ScalarOp::kExp, sub(x, reduce(ScalarOp::kMax, x, axes, true)));
+  return cast(div(powers, reduce(ScalarOp::kAdd, powers, axes, true)), v->type.dtype);
 }
 
 void Emit::check(Value* condition, std::string message) {

@@ -125,7 +125,9 @@ class Emit {
   Value* dot(Value* a, Value* b, DType accumulate = DType::kNone);
   Value* unsqueeze(Value* v, const std::vector<int64_t>& axes);  // axes as in the result, ascending
   Value* squeeze(Value* v, const std::vector<int64_t>& axes);
-  // Sums and counts of narrow floats are f32: either may be beyond f16.
+  // v, or f32 of it where it is of a narrow float type, which sums, squares and counts may be beyond.
+  Value* wide(Value* v);
+  // Both by way of f32 for narrow floats.
   Value* mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims);
   Value* softmax(Value* v, const std::vector<int64_t>& axes);
   void check(Value* condition, std::string message);
@@ -151,6 +153,9 @@ class Emit {
   // The elements of an integer tensor of static shape: symbols that are read at run time where nothing is
   // known. Sizes are never negative; other numbers may be.
   std::vector<Dim> dims(Value* v, bool sizes = true);
+  // The value that a reshape by this shape resolved to (null: none yet); the text says of what operands, and
+  // how. It goes with this Emit, as its block may.
+  Value*& resolved(Value* shape, const std::string& how) { return resolved_[{shape, how}]; }
   // min and max, simplified by the symbols' bounds.
   Dim min_dim(const Dim& a, const Dim& b);
   Dim max_dim(const Dim& a, const Dim& b);
@@ -165,6 +170,7 @@ class Emit {
   std::shared_ptr<const graph::Source> source_;
   // What checks have established: an atom (a symbol, or a floordiv, min, …) equals an expression.
   std::map<std::string, Dim> facts_;
+  std::map<std::pair<const Value*, std::string>, Value*> resolved_;
   void learn(const Dim& a, const Dim& b);
 };
 

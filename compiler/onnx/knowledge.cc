@@ -255,7 +255,6 @@ void Knowledge::roll_back(size_t symbols) {
     if (info.value) symbols_.erase({info.value, info.element});
   }
   graph_->symbols.resize(symbols);
-  resolved_.clear();  // some may be of what is thrown away
 }
 
 namespace {

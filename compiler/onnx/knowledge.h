@@ -10,7 +10,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -54,10 +53,6 @@ class Knowledge {
   // The element as a Dim; a fresh symbol that is read at run time when it is not known. Sizes are never
   // negative.
   Dim dim_of(const Element& element, bool size);
-  // The value that a reshape in this block by this shape resolved to (null: none yet); the last key says of
-  // what operands, and how.
-  using ResolvedKey = std::tuple<const graph::Block*, const Value*, std::string>;
-  Value*& resolved(const ResolvedKey& key) { return resolved_[key]; }
   // Forgets the symbols that were made since the graph had `symbols` of them, for work that is thrown away.
   void roll_back(size_t symbols);
 
@@ -70,7 +65,6 @@ class Knowledge {
   graph::Graph* graph_;
   std::unordered_map<const Value*, Contents> contents_;
   std::map<std::pair<const Value*, int64_t>, Dim> symbols_;
-  std::map<ResolvedKey, Value*> resolved_;
 };
 
 }  // namespace tern::onnx

@@ -6,7 +6,7 @@ namespace tern::onnx {
 
 namespace {
 
-// scores [N, C, d..] hold log probabilities, target [N, d..] classes. Gives the loss.
+// scores [N, C, d..] hold log probabilities, target [N, d..] classes. Gives the loss, of narrow floats in f32.
 Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
   Emit& b = op.b;
   std::string reduction = op.s("reduction", "mean");
@@ -14,7 +14,6 @@ Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
     fail("Attribute 'reduction' ('{}') must be mean, sum or none.", reduction);
   if (scores->type.rank() < 2 || target->type.rank() != scores->type.rank() - 1)
     fail("The scores ({}) and the target ({}) do not match.", scores->type.text(), target->type.text());
-  DType type = scores->type.dtype;
   target = b.cast(target, DType::kI64);
   Value* ignored = nullptr;
   Value* index = target;
@@ -24,8 +23,9 @@ Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
   }
   Value* chosen = b.squeeze(
       b.emit(OpKind::kGatherElements, {scores, b.unsqueeze(index, {1})}, {{"axis", int64_t{1}}}), {1});
-  Value* loss = b.unary(ScalarOp::kNeg, chosen);
-  Value* weight = weights ? b.gather(weights, index, 0) : nullptr;
+  Value* loss = b.unary(ScalarOp::kNeg, b.wide(chosen));
+  const DType type = loss->type.dtype;
+  Value* weight = weights ? b.wide(b.gather(weights, index, 0)) : nullptr;
   if (ignored) weight = b.select(ignored, b.scalar(type, 0), weight ? weight : b.scalar(type, 1));
   if (weight) loss = b.mul(loss, weight);
   if (reduction == "none") return loss;
@@ -39,15 +39,18 @@ Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
 }
 
 void import_nll_loss(Op& op) {
-  op.output(0, likelihood_loss(op, op.tensor(0), op.tensor(1), op.optional_input(2)));
+  Value* scores = op.tensor(0);
+  Value* loss = likelihood_loss(op, scores, op.tensor(1), op.optional_input(2));
+  op.output(0, op.b.cast(loss, scores->type.dtype));
 }
 
 void import_softmax_loss(Op& op) {
   Value* scores = op.tensor(0);
   if (scores->type.rank() < 2) fail("The scores ({}) have no classes.", scores->type.text());
-  Value* logs = log_softmax(op.b, scores, {1});
-  op.output(0, likelihood_loss(op, logs, op.tensor(1), op.optional_input(2)));
-  op.output(1, logs);
+  Value* logs = log_softmax(op.b, op.b.wide(scores), {1});
+  Value* loss = likelihood_loss(op, logs, op.tensor(1), op.optional_input(2));
+  op.output(0, op.b.cast(loss, scores->type.dtype));
+  op.output(1, op.b.cast(logs, scores->type.dtype));
 }
 
 constexpr OpRow kRows[] = {

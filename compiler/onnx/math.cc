@@ -24,10 +24,20 @@ void variadic(Op& op) {
   op.output(0, result);
 }
 
+Value* sum_of(Op& op) {
+  Value* sum = op.b.wide(op.tensor(0));
+  for (int i = 1; i < op.input_count(); ++i) sum = op.b.add(sum, op.b.wide(op.tensor(i)));
+  return sum;
+}
+
+void import_sum(Op& op) {
+  op.ignore({"consumed_inputs"});
+  op.output(0, op.b.cast(sum_of(op), op.tensor(0)->type.dtype));
+}
+
 void import_mean(Op& op) {
-  Value* sum = op.tensor(0);
-  for (int i = 1; i < op.input_count(); ++i) sum = op.b.add(sum, op.tensor(i));
-  op.output(0, op.b.div(sum, op.input_count()));
+  op.ignore({"consumed_inputs"});
+  op.output(0, op.b.cast(op.b.div(sum_of(op), op.input_count()), op.tensor(0)->type.dtype));
 }
 
 // floor and its kin leave integers as they are.
@@ -149,7 +159,7 @@ constexpr OpRow kRows[] = {
     {kOnnx, "Div", 1, kLatest, binary<ScalarOp::kDiv>},
     {kOnnx, "Mod", 10, kLatest, import_mod},
     {kOnnx, "Pow", 1, kLatest, import_pow},
-    {kOnnx, "Sum", 1, kLatest, variadic<ScalarOp::kAdd>},
+    {kOnnx, "Sum", 1, kLatest, import_sum},
     {kOnnx, "Min", 1, kLatest, variadic<ScalarOp::kMin>},
     {kOnnx, "Max", 1, kLatest, variadic<ScalarOp::kMax>},
     {kOnnx, "Mean", 1, kLatest, import_mean},

@@ -16,13 +16,14 @@ Value* gemm(Op& op) {
   if (op.i("transA", 0) != 0) x = b.transpose(x, {1, 0});
   if (op.i("transB", 0) != 0) y = b.transpose(y, {1, 0});
   double alpha = op.f("alpha", 1.0), beta = op.f("beta", 1.0);
-  Value* result = b.dot(x, y);
-  if (alpha != 1.0) result = b.mul(result, alpha);
+  const DType type = x->type.dtype;
+  // A product that is beyond its type may be inside when it is scaled.
+  Value* result = alpha == 1.0 ? b.dot(x, y) : b.mul(b.dot(b.wide(x), b.wide(y)), alpha);
   if (op.has(2) && beta != 0.0) {
-    Value* addend = op.tensor(2);
+    Value* addend = b.cast(op.tensor(2), result->type.dtype);
     result = b.add(result, beta == 1.0 ? addend : b.mul(addend, beta));
   }
-  return result;
+  return b.cast(result, type);
 }
 
 namespace {
@@ -47,10 +48,14 @@ class Einsum {
 
   Value* run() {
     parse();
+    const DType type = operands_[0].value->type.dtype;
     for (Labelled& operand : operands_) operand = diagonal(operand);
+    if (has_inner_sums())
+      for (Labelled& operand : operands_) operand.value = b_.wide(operand.value);
     Labelled result = operands_[0];
     for (size_t i = 1; i < operands_.size(); ++i) result = contract(result, operands_[i], needed_after(i));
-    return finish(result);
+    result.value = b_.cast(finish(result), type);
+    return result.value;
   }
 
  private:
@@ -119,6 +124,18 @@ class Einsum {
       }
     }
     return x;
+  }
+
+  // Whether a sum is an operand of a product, which may be beyond the operands' type.
+  bool has_inner_sums() const {
+    const auto summed = [&](size_t i) {
+      std::string others = output_;
+      for (size_t k = 0; k < operands_.size(); ++k)
+        if (k != i) others += operands_[k].labels;
+      return operands_[i].labels.find_first_not_of(others) != std::string::npos;
+    };
+    if (operands_.size() != 2) return operands_.size() > 2;
+    return summed(0) || summed(1);
   }
 
   std::string needed_after(size_t i) const {
@@ -236,9 +253,9 @@ void import_det(Op& op) {
     Value* row = op.b.slice_axis(x, rank - 2, Dim(r), Dim(1));
     for (int64_t c = 0; c < n; ++c)
       cells[static_cast<size_t>(r)].push_back(
-          op.b.squeeze(op.b.slice_axis(row, rank - 1, Dim(c), Dim(1)), {rank - 2, rank - 1}));
+          op.b.wide(op.b.squeeze(op.b.slice_axis(row, rank - 1, Dim(c), Dim(1)), {rank - 2, rank - 1})));
   }
-  op.output(0, determinant(op.b, cells));
+  op.output(0, op.b.cast(determinant(op.b, cells), x->type.dtype));
 }
 
 constexpr OpRow kRows[] = {

@@ -24,6 +24,8 @@ Value* scale_shift(Emit& b, Value* x, Value* scale, Value* shift) {
 
 void batch_norm_training(Op& op, Value* x, double epsilon, double momentum) {
   Emit& b = op.b;
+  const DType type = x->type.dtype;
+  x = b.wide(x);
   std::vector<int64_t> axes = {0};
   for (int64_t a = 2; a < x->type.rank(); ++a) axes.push_back(a);
   Value* mean = b.mean(x, axes, false);
@@ -31,9 +33,10 @@ void batch_norm_training(Op& op, Value* x, double epsilon, double momentum) {
   Value* variance = b.mean(b.mul(centred, centred), axes, false);
   Value* deviation = b.unary(ScalarOp::kSqrt, b.add(variance, epsilon));
   Value* normal = b.div(centred, per_channel(b, deviation, x->type.rank(), 1));
-  op.output(0, scale_shift(b, normal, op.tensor(1), op.tensor(2)));
+  op.output(0, b.cast(scale_shift(b, normal, op.tensor(1), op.tensor(2)), type));
   auto running = [&](Value* old, Value* now) {
-    return b.add(b.mul(old, momentum), b.mul(b.cast(now, old->type.dtype), 1 - momentum));
+    Value* mixed = b.add(b.mul(b.wide(old), momentum), b.mul(b.cast(now, b.wide(old)->type.dtype), 1 - momentum));
+    return b.cast(mixed, old->type.dtype);
   };
   op.output(1, running(op.tensor(3), mean));
   op.output(2, running(op.tensor(4), variance));
@@ -106,28 +109,31 @@ void import_group_norm(Op& op) {
 
 void import_lp_norm(Op& op) {
   Emit& b = op.b;
-  Value* x = op.tensor(0);
+  Value* given = op.tensor(0);
+  Value* x = b.wide(given);
   int64_t axis = op.axis_attr(-1, x->type.rank()), p = op.i("p", 2);
   if (p != 1 && p != 2) fail("Attribute 'p' ({}) must be 1 or 2.", p);
   Value* size = p == 1 ? b.reduce(ScalarOp::kAdd, b.unary(ScalarOp::kAbs, x), {axis}, true)
                        : b.unary(ScalarOp::kSqrt, b.reduce(ScalarOp::kAdd, b.mul(x, x), {axis}, true));
   // 0 / 0 is 0 here.
   Value* nothing = b.compare(ScalarOp::kEq, size, 0.0);
-  op.output(0, b.div(x, b.select(nothing, b.like(size, 1), size)));
+  op.output(0, b.cast(b.div(x, b.select(nothing, b.like(size, 1), size)), given->type.dtype));
 }
 
 void import_mean_variance_norm(Op& op) {
   Emit& b = op.b;
-  Value* x = op.tensor(0);
+  Value* given = op.tensor(0);
+  Value* x = b.wide(given);
   std::vector<int64_t> axes = op.axes(op.ints("axes", {0, 2, 3}), x->type.rank());
   Value* centred = b.sub(x, b.mean(x, axes, true));
   Value* deviation = b.unary(ScalarOp::kSqrt, b.mean(b.mul(centred, centred), axes, true));
-  op.output(0, b.div(centred, b.add(deviation, 1e-9)));
+  op.output(0, b.cast(b.div(centred, b.add(deviation, 1e-9)), given->type.dtype));
 }
 
 void import_lrn(Op& op) {
   Emit& b = op.b;
-  Value* x = op.tensor(0);
+  Value* given = op.tensor(0);
+  Value* x = b.wide(given);
   auto rank = static_cast<size_t>(x->type.rank());
   int64_t size = op.i("size", 0);
   if (rank < 2 || size < 1 || size > 65536)
@@ -145,7 +151,7 @@ void import_lrn(Op& op) {
                        {"dilations", ones}});
   double alpha = op.f("alpha", 1e-4), beta = op.f("beta", 0.75), bias = op.f("bias", 1.0);
   Value* base = b.add(b.mul(sum, alpha / static_cast<double>(size)), bias);
-  op.output(0, b.div(x, b.map(ScalarOp::kPow, {base, b.like(base, beta)})));
+  op.output(0, b.cast(b.div(x, b.map(ScalarOp::kPow, {base, b.like(base, beta)})), given->type.dtype));
 }
 
 constexpr OpRow kRows[] = {

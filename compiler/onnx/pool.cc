@@ -24,9 +24,13 @@ std::vector<std::pair<std::string, Attr>> window_attrs(const Window& w) {
           {"dilations", full(w.dilations, 1)}};
 }
 
+// Sums of narrow floats are f32.
 Value* fold_windows(Emit& b, ScalarOp op, Value* x, const Window& w) {
   auto attrs = window_attrs(w);
   attrs.emplace_back("op", op);
+  const DType type = x->type.dtype;
+  if (op == ScalarOp::kAdd && is_float(type) && dtype_bits(type) < 32)
+    attrs.emplace_back("accumulate", DType::kF32);
   return b.emit(OpKind::kReduceWindow, {x}, std::move(attrs));
 }
 
@@ -135,16 +139,16 @@ Value* plane_counts(Emit& b, Window w, const Shape& shape, bool with_padding, DT
 
 Value* average_pool(Op& op, Value* x) {
   Emit& b = op.b;
-  DType type = x->type.dtype;
   Value* original = x;
   bool with_padding = op.i("count_include_pad", 0) != 0;
   Window w = read_window(op, x, {}, 0);
   Value* sum = fold_windows(b, ScalarOp::kAdd, x, w);
+  const DType type = sum->type.dtype;
   Value* count = nullptr;
   size_t spatial = w.kernel.size();
   if (x != original) {
     count = plane_counts(b, w, original->type.shape, with_padding, type);
-    return b.div(sum, b.reshape(count, plane_of(sum->type.shape)));
+    return b.cast(b.div(sum, b.reshape(count, plane_of(sum->type.shape))), x->type.dtype);
   }
   for (size_t i = 0; i < spatial; ++i) {
     Value* counts = axis_counts(b, w, i, x->type.shape[i + 2], with_padding, type, sum->type.shape[i + 2]);
@@ -155,7 +159,7 @@ Value* average_pool(Op& op, Value* x) {
     }
     count = count ? b.mul(count, counts) : counts;
   }
-  return b.div(sum, count);
+  return b.cast(b.div(sum, count), x->type.dtype);
 }
 
 namespace {
@@ -177,11 +181,12 @@ Value* powered(Emit& b, Value* x, double p) {
 }
 
 void import_lp_pool(Op& op) {
+  Emit& b = op.b;
   Value* x = op.tensor(0);
   auto p = static_cast<double>(op.i("p", 2));
-  x = powered(op.b, x, p);
-  Window w = read_window(op, x, {}, 0);
-  op.output(0, power_norm(op.b, fold_windows(op.b, ScalarOp::kAdd, x, w), p));
+  Value* powers = powered(b, b.wide(x), p);
+  Window w = read_window(op, powers, {}, 0);
+  op.output(0, b.cast(power_norm(b, fold_windows(b, ScalarOp::kAdd, powers, w), p), x->type.dtype));
 }
 
 std::vector<int64_t> spatial_axes(Value* x) {
@@ -204,7 +209,9 @@ void import_global_max_pool(Op& op) {
 void import_global_lp_pool(Op& op) {
   Value* x = op.tensor(0);
   auto p = static_cast<double>(op.i("p", 2));
-  op.output(0, power_norm(op.b, op.b.reduce(ScalarOp::kAdd, powered(op.b, x, p), spatial_axes(x), true), p));
+  Emit& b = op.b;
+  Value* sum = b.reduce(ScalarOp::kAdd, powered(b, b.wide(x), p), spatial_axes(x), true);
+  op.output(0, b.cast(power_norm(b, sum, p), x->type.dtype));
 }
 
 // Values back to the positions that MaxPool's indices give; zero elsewhere.

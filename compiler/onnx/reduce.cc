@@ -39,9 +39,7 @@ Value* reduce_l2(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep)
 // By way of f32 where a sum, or what is summed, may be beyond the narrow type (65504 in f16).
 template <Reduction kReduction>
 Value* in_f32(Emit& b, Value* x, const std::vector<int64_t>& axes, bool keep) {
-  const DType type = x->type.dtype;
-  if (!is_float(type) || dtype_bits(type) >= 32) return kReduction(b, x, axes, keep);
-  return b.cast(kReduction(b, b.cast(x, DType::kF32), axes, keep), type);
+  return b.cast(kReduction(b, b.wide(x), axes, keep), x->type.dtype);
 }
 // An operator on floats, for integers by way of f64.
 template <Reduction kReduction>

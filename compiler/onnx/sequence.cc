@@ -49,9 +49,8 @@ Value* stacked(Emit& b, const std::vector<SequencePart>& parts) {
       fits = decide(b.graph(), ScalarOp::kEq, shape[i], first[i]).value_or(true);
     if (!fits)
       fail(
-          "The sequence has elements of the shapes [{}] and [{}]; one that a loop appends to needs elements "
-          "of one "
-          "shape.",
+          "The sequence has elements of the shapes [{}] and [{}]; one that a loop appends to, or that is asked "
+          "for a position computed at run time, needs elements of one shape.",
           shape_text(first), shape_text(shape));
     if (!part.is_run) {
       runs.push_back(b.unsqueeze(part.value, {0}));
@@ -63,6 +62,33 @@ Value* stacked(Emit& b, const std::vector<SequencePart>& parts) {
     }
   }
   return b.concat(runs, 0);
+}
+
+// A position that is known at run time only, from the front of `count` elements; one outside [0, count), or
+// outside [0, count] with `end`, fails the run.
+Value* position_at_run_time(Emit& b, Value* position, const Dim& count, bool end = false) {
+  Value* at = b.cast(position, DType::kI64);
+  at = b.select(b.compare(ScalarOp::kLt, at, b.i64(0)), b.add(at, b.dim(count)), at);
+  Value* below = b.compare(end ? ScalarOp::kLe : ScalarOp::kLt, at, b.dim(count));
+  b.check(b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, at, b.i64(0)), below}),
+          fmt::format("A position lies outside the sequence of {} elements.", count.text()));
+  return at;
+}
+
+// The run without, or with, an element at a position that is known at run time only.
+Value* erased(Emit& b, Value* run, Value* position) {
+  const Dim count = run->type.shape[0];
+  Value* number = b.iota({count - Dim(1)}, 0, DType::kI64);
+  Value* behind = b.compare(ScalarOp::kGe, number, position_at_run_time(b, position, count));
+  return b.gather(run, b.add(number, b.cast(behind, DType::kI64)), 0);
+}
+Value* inserted(Emit& b, Value* run, Value* value, Value* position) {
+  const Dim count = run->type.shape[0];
+  Value* at = position_at_run_time(b, position, count, true);
+  Value* number = b.iota({count + Dim(1)}, 0, DType::kI64);
+  Value* old = b.sub(number, b.cast(b.compare(ScalarOp::kGt, number, at), DType::kI64));
+  Value* index = b.select(b.compare(ScalarOp::kEq, number, at), b.dim(count), old);
+  return b.gather(b.concat({run, b.unsqueeze(value, {0})}, 0), index, 0);
 }
 
 bool has_run(const std::vector<SequencePart>& parts) {
@@ -123,11 +149,9 @@ void import_at(Op& op) {
     if (auto at = known_position(op, position, list->size()); at && *at < list->size())
       return op.output(0, (*list)[*at]);
   }
-  if (auto parts = parts_of(op, sequence); has_run(parts)) {
-    Value *all = stacked(op.b, parts), *at = op.b.cast(position, DType::kI64);
-    Value* behind = op.b.add(at, op.b.dim(all->type.shape[0]));
-    Value* below = op.b.compare(ScalarOp::kLt, at, op.b.i64(0));
-    return op.output(0, op.b.gather(all, op.b.select(below, behind, at), 0));
+  if (auto parts = parts_of(op, sequence); !parts.empty()) {
+    Value* all = stacked(op.b, parts);
+    return op.output(0, op.b.gather(all, position_at_run_time(op.b, position, all->type.shape[0]), 0));
   }
   op.output(0, op.b.emit_node(OpKind::kSeqAt, {sequence, position}, {})->result());
 }
@@ -150,6 +174,8 @@ void import_insert(Op& op) {
   if (auto parts = parts_of(op, sequence); !position && has_run(parts)) {
     parts.push_back({value});
     op.importer.sequence_parts()[longer] = std::move(parts);
+  } else if (position && !parts.empty()) {
+    op.importer.sequence_parts()[longer] = {{inserted(op.b, stacked(op.b, parts), value, position), true}};
   }
   op.output(0, longer);
 }
@@ -179,6 +205,8 @@ void import_erase(Op& op) {
     op.importer.sequence_parts()[shorter] = {
         {op.b.slice_axis(run, 0, Dim(0), gone), true},
         {op.b.slice_axis(run, 0, gone + Dim(1), count - gone - Dim(1)), true}};
+  } else if (position && !parts.empty()) {
+    op.importer.sequence_parts()[shorter] = {{erased(op.b, stacked(op.b, parts), position), true}};
   }
   op.output(0, shorter);
 }

@@ -45,8 +45,7 @@ Value* resolve_at_run_time(Emit& b, Value* shape, const Shape& from, bool allow_
 
 // The reshapes by one shape of operands of one shape have the same sizes, as expressions too.
 Value* resolved_once(Emit& b, Value* shape, const Shape& from, bool allow_zero) {
-  Value*& resolved =
-      b.knowledge().resolved({&b.block(), shape, fmt::format("{} {}", shape_text(from), allow_zero)});
+  Value*& resolved = b.resolved(shape, fmt::format("{} {}", shape_text(from), allow_zero));
   if (resolved) return resolved;
   const Contents* given = b.knowledge().find(shape);
   const Contents before = given ? *given : Contents{};

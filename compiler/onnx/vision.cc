@@ -230,7 +230,7 @@ RoiAxis roi_axis(Emit& b, Value* start, Value* size, const Dim& extent, int64_t 
 
 void import_roi_align(Op& op) {
   Emit& b = op.b;
-  Value *x = op.tensor(0), *rois = op.tensor(1), *images = op.tensor(2);
+  Value *x = op.tensor(0), *rois = b.wide(op.tensor(1)), *images = op.tensor(2);
   const std::string mode = op.s("mode", "avg");
   const bool half = op.version >= 16 && op.s("coordinate_transformation_mode", "half_pixel") == "half_pixel";
   const int64_t height = op.i("output_height", 1), width = op.i("output_width", 1),
@@ -263,7 +263,7 @@ void import_roi_align(Op& op) {
   for (const bool bottom : {false, true}) {
     for (const bool right : {false, true}) {
       Value* row = b.add(image, b.mul(down(bottom ? v.high : v.low), b.dim(in[3])));
-      Value* part = b.gather(pixels, b.add(row, across(right ? h.high : h.low)), 0);
+      Value* part = b.wide(b.gather(pixels, b.add(row, across(right ? h.high : h.low)), 0));
       Value* weight =
           b.mul(down(bottom ? v.high_weight : v.low_weight), across(right ? h.high_weight : h.low_weight));
       part = b.mul(part, b.unsqueeze(weight, {5}));
@@ -275,7 +275,7 @@ void import_roi_align(Op& op) {
     Value* count = b.mul(v.count, h.count);
     y = b.div(y, count->type.rank() == 0 ? count : b.unsqueeze(count, {3}));
   }
-  op.output(0, b.transpose(y, {0, 3, 1, 2}));
+  op.output(0, b.cast(b.transpose(y, {0, 3, 1, 2}), x->type.dtype));
 }
 
 // For each region the greatest pixel of bins that hold whole pixels, or 0 where they hold none.
