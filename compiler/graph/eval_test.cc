@@ -65,6 +65,8 @@ TEST_CASE("reductions, scans, windows") {
   CHECK(on_matrix("scan(%x) <op=mul, axis=0, exclusive=true, reverse=false>") ==
         "f32[2,3] {1, 1, 1, 1, 2, 3}");
   CHECK(on_matrix("arg_reduce(%x) <largest=true, axis=1, last=false, dtype=i64>") == "i64[2] {2, 2}");
+  CHECK(outputs("%x = constant f16[2] {60000, 60000}\n%y = reduce_window(%x) <op=add, window=[2], strides=[1], "
+                "low=[0], high=[0], dilations=[1], accumulate=f32>\noutput %y") == "f32[1] {120000}");
   CHECK(on_matrix("reduce_window(%x) <op=max, window=[1,2], strides=[1,1], low=[0,1], high=[0,0], "
                   "dilations=[1,1]>") == "f32[2,3] {1, 2, 3, 4, 5, 6}");
   CHECK(on_matrix(

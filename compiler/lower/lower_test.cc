@@ -516,6 +516,13 @@ TEST_CASE("windows") {
   %a = arg_reduce_window(%x) <window=[1,1,2,3], strides=[1,1,2,1], low=[0,0,0,1], high=[0,0,1,0], dilations=[1,1,1,2]>
   output %e as "e"
   output %a as "a")"});
+  check_lowering({R"(
+  input %x: f16[1,3,N,5] as "x"
+  %w = reduce_window(%x) <op=add, window=[1,1,2,3], strides=[1,1,2,1], low=[0,0,1,0], high=[0,0,0,1], dilations=[1,1,1,1], accumulate=f32>
+  %m = mul(%w, %w)
+  %y = cast(%m) <to=f16>
+  output %y as "y")",
+                  {7}});
 }
 
 TEST_CASE("sums down columns side by side; windows that never leave the operand") {

@@ -19,6 +19,7 @@ using kernel::Stmt;
 constexpr int64_t kTileCost = int64_t{1} << 18;
 constexpr int64_t kMostTiles = 32;        // that parts are made for
 constexpr int64_t kLeastPartLength = 64;  // reduced elements of a part: what it leaves is small beside them
+constexpr int64_t kLongChain = 8192;  // elements added one to the other before a sum is too far off
 constexpr int64_t kSumsBytes = 16384;     // of a row of sums in L1
 constexpr int64_t kLine = 64;
 constexpr int64_t kLongPiece = 1024;  // bytes of a row that memory gives as fast as the whole row
@@ -86,13 +87,28 @@ class SplitRows : public RowsNest {
       const int64_t width = kSumsBytes / sum_bytes();
       units = rows / n * ((n + width - 1) / width);
     }
+    units = std::max<int64_t>(units, 1);
     const int64_t wanted = std::min(all / kTileCost, kMostTiles);
     const int64_t most = std::min(extent, length / kLeastPartLength);
-    const int64_t parts = std::min(wanted / std::max<int64_t>(units, 1), most);
-    if (parts < 2) return;
-    chunk_ = (extent + parts - 1) / parts;
+    const int64_t parts = std::min(wanted / units, most);
+    const int64_t inner = std::max<int64_t>(length / extent, 1);
+    if (parts >= 2) {
+      chunk_ = (extent + parts - 1) / parts;
+    } else if (lanes_are_rows_ && units < kMostTiles && may_exceed(reduced_[0].extent, kLongChain / inner)) {
+      // Columns of a length that nobody knows: parts as large as a tile, of chains that are not too long.
+      const int64_t tile = kTileCost * units / std::max<int64_t>(inner * rows * element_cost_, 1);
+      chunk_ = std::max(std::min(tile, kLongChain / inner), (kLeastPartLength + inner - 1) / inner);
+    } else {
+      return;
+    }
     if (reduced_.size() == 1 && !lanes_are_rows_) chunk_ = (chunk_ + kLine - 1) / kLine * kLine;
     parts_ = ceildiv(reduced_[0].extent, chunk_);
+  }
+
+  bool may_exceed(const Dim& extent, int64_t most) const {
+    if (extent.is_const()) return false;
+    const std::optional<Dim> bound = context_.upper_bound(extent);
+    return !bound || !bound->is_const() || bound->value() > most;
   }
 
   void dispatch(const std::function<void(DispatchBuilder&, Level)>& variant) {

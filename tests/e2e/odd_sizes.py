@@ -54,6 +54,15 @@ def computed(proto, name, *more):
     return proto
 
 
+def sequence_model(op, *values):
+    """A sequence of the rows of x, changed at the position p; its rows joined again, and its length."""
+    made = [helper.make_node("SplitToSequence", ["x"], ["s"], axis=0), helper.make_node(op, ["s", *values, "p"], ["t"])]
+    made += [helper.make_node("ConcatFromSequence", ["t"], ["y"], axis=0), helper.make_node("SequenceLength", ["t"], ["n"])]
+    inputs = [helper.make_tensor_value_info(n, *t) for n, t in {"x": (FLOAT, [4, 3]), "v": (FLOAT, [1, 3]), "p": (INT, [])}.items()]
+    outputs = [helper.make_tensor_value_info(n, t, None) for n, t in {"y": FLOAT, "n": INT}.items()]
+    return helper.make_model(helper.make_graph(made, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def rows(n, columns=3):
     return np.arange(n * columns, dtype=np.float32).reshape(n, columns)
 
@@ -73,6 +82,7 @@ KEPT = "More elements are to be kept"
 PARTS = "are not what it has"
 COUNTS = "the numbers of elements differ"
 OUTSIDE = "lies outside its axis"
+NO_ELEMENT = "A position lies outside the sequence of 4 elements"
 LONGER = "of the indices"
 
 # name: (model, [(inputs, arrays, or words of the refusal)])
@@ -179,6 +189,20 @@ CASES = {
         model("Range", {n: (INT, []) for n in "abc"}, {"y": (INT, ["A"])}),
         [({n: np.array(v) for n, v in zip("abc", values)}, said or [np.arange(*values)])
          for values, said in (((0, 5, 2), ""), ((5, 0, 1), ""), ((0, 5, 0), "The step of the range is 0"))],
+    ),
+    "sequence_at": (
+        followed(model("SplitToSequence", {"x": (FLOAT, [4, 3]), "p": (INT, [])}, {"s": (FLOAT, None)}, order=["x"], axis=0), "SequenceAt", ["s", "p"], "y", {}),
+        [({"x": rows(4), "p": np.array(p)}, [rows(4)[[p]]] if -4 <= p < 4 else NO_ELEMENT) for p in (0, 3, -1, -4, 4, -5, FAR)],
+    ),
+    "sequence_erase": (
+        sequence_model("SequenceErase"),
+        [({"x": rows(4), "v": rows(1), "p": np.array(p)}, [np.delete(rows(4), p, 0), np.array(3)] if -4 <= p < 4 else NO_ELEMENT)
+         for p in (0, 2, 3, -1, -4, 4, -5)],
+    ),
+    "sequence_insert": (
+        sequence_model("SequenceInsert", "v"),
+        [({"x": rows(4), "v": rows(1) - 9, "p": np.array(p)}, [np.insert(rows(4), p, rows(1) - 9, 0), np.array(5)] if -4 <= p <= 4 else NO_ELEMENT)
+         for p in (0, 2, 4, -1, -4, 5, -5)],
     ),
     "cum_sum": (
         model("CumSum", X | {"a": (INT, [])}, {"y": (FLOAT, ["N", 3])}),

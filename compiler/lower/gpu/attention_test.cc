@@ -74,6 +74,24 @@ TEST_CASE("attention of a model of 16-bit floats") {
   check_lowering({text});
 }
 
+TEST_CASE("attention of a model of 16-bit floats, with its softmax in f32") {
+  const auto narrow = [](std::string text) {
+    for (size_t at; (at = text.find("f32")) != std::string::npos;) text.replace(at, 3, "f16");
+    return text;
+  };
+  const std::string softmax = softmax_lines("u", "p", "2,3,N,K", 3);
+  const size_t at = kAttention.find(softmax);
+  const std::string text =
+      sized(narrow(kAttention.substr(0, at)) + "  %wide = cast(%u) <to=f32>\n" +
+                softmax_lines("wide", "weights", "2,3,N,K", 3) + "  %p = cast(%weights) <to=f16>\n" +
+                narrow(kAttention.substr(at + softmax.size())),
+            "20", "37");
+  for (const Target& target : {kCudaTarget, kVulkanTarget})
+    CHECK(dispatches(text, {}, target, DType::kF32) ==
+          dispatches(text, {"fuse_attention"}, target, DType::kF32) - 2);
+  check_lowering({text});
+}
+
 TEST_CASE("attention is one dispatch on Vulkan, whatever its floats") {
   const std::string text = sized(kAttention, "20", "37");
   for (const DType precision : {DType::kF32, DType::kF16, DType::kBF16}) {

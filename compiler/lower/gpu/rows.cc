@@ -20,6 +20,7 @@ using kernel::Stmt;
 using kernel::var_expr;
 
 constexpr int64_t kRegisterElements = 16;  // of a row that a thread keeps
+constexpr int64_t kUnknownColumn = 1024;   // rows of a column of symbolic length
 constexpr int64_t kShortLoop = 4;          // steps that are written out, so that their constants come early
 
 int power_of_two(int64_t n) {
@@ -59,7 +60,10 @@ class GpuRows : public RowsNest {
 void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
   const GpuModel& model = gpu_model(level);
   const Dim rows = point_count(kept_), length = row_length();
-  schedule_ = default_row_schedule(context_.hint(rows), context_.hint(length), lanes_are_rows_, model);
+  // A thread of its own a column is only right for columns that are known to be short.
+  const int64_t least = lanes_are_rows_ && !length.is_const() ? kUnknownColumn : 1;
+  schedule_ = default_row_schedule(context_.hint(rows), std::max(context_.hint(length), least),
+                                   lanes_are_rows_, model);
   ElementEmitter emitter(dispatch);
   threads_.emplace(dispatch, kept_, schedule_);
   Stmts body = threads_->prologue();
