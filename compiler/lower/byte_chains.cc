@@ -36,11 +36,26 @@ void add(Part& to, const Part& from) {
 
 // The steps of one list, of one segment.
 struct List {
+  uint8_t number = 0;                                 // among those that are sorted together
   std::array<std::vector<uint8_t>, kMaxChain> codes;  // of the chains of one, two and three steps
   int64_t chains(int steps) const {
     return static_cast<int64_t>(codes[static_cast<size_t>(steps - 1)].size()) / steps;
   }
 };
+
+Part part_of(const int8_t* weights, const PanelSource& s, int64_t batch, int64_t n0, int64_t step) {
+  Part part;
+  const int64_t columns = chain_columns(ceil_div(s.k, kByteGroup));
+  for (int64_t c = 0; c < std::min(columns, s.n - n0); ++c) {
+    for (int64_t i = 0; i < std::min<int64_t>(kByteGroup, s.k - step * kByteGroup); ++i) {
+      const int w = weights[s.element(batch, step * kByteGroup + i, n0 + c)];
+      const int64_t sum = 2 * (i / 2) + (w > 0 ? 1 : 0);
+      part.sums[static_cast<size_t>(c)] += static_cast<uint64_t>(std::abs(w)) << (16 * sum);
+      part.weight += std::abs(w);
+    }
+  }
+  return part;
+}
 
 // The largest steps first, each with the largest that still suit it.
 List chained(std::vector<Part> parts) {
@@ -93,50 +108,60 @@ int chain_columns(int64_t steps) {
   return steps <= kShort ? 1 : kMaxColumns;
 }
 
+int64_t chain_sorted_columns(int64_t steps) {
+  constexpr int64_t kShort = 32, kMany = 8 * kPanelColumns, kFew = 2 * kPanelColumns;
+  return chain_segment_steps(steps) <= kShort ? kMany : kFew;
+}
+
 ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double most_cycles) {
   const int64_t steps = ceil_div(s.k, kByteGroup), segment = chain_segment_steps(steps),
                 columns = chain_columns(steps);
+  const int64_t lists = ceil_div(s.n, columns), sorted = chain_sorted_columns(steps) / columns;
   const auto* from = weights.as<int8_t>();
-  std::vector<uint8_t> counts, codes;
+  std::vector<uint8_t> entries, codes;
   double cycles = 0;
-  std::vector<Part> parts;
+  const auto list_of = [&](int64_t b, int64_t n0, int64_t first, int64_t count) {
+    std::vector<Part> parts;
+    for (int64_t i = 0; i < count; ++i) {
+      parts.push_back(part_of(from, s, b, n0, first + i));
+      parts.back().code = static_cast<uint8_t>(i);
+    }
+    return chained(std::move(parts));
+  };
   for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t n0 = 0; n0 < s.n; n0 += columns) {
-      for (int64_t first = 0; first < steps; first += segment) {
-        parts.clear();
-        for (int64_t step = first; step < std::min(steps, first + segment); ++step) {
-          Part part;
-          part.code = static_cast<uint8_t>(step - first);
-          for (int64_t c = 0; c < std::min(columns, s.n - n0); ++c) {
-            for (int64_t i = 0; i < std::min<int64_t>(kByteGroup, s.k - step * kByteGroup); ++i) {
-              const int w = from[s.element(b, step * kByteGroup + i, n0 + c)];
-              const int64_t sum = 2 * (i / 2) + (w > 0 ? 1 : 0);
-              part.sums[static_cast<size_t>(c)] += static_cast<uint64_t>(std::abs(w)) << (16 * sum);
-              part.weight += std::abs(w);
-            }
+    for (int64_t first = 0; first < steps; first += segment) {
+      for (int64_t list0 = 0; list0 < lists; list0 += sorted) {
+        std::vector<List> some;
+        for (int64_t l = list0; l < std::min(lists, list0 + sorted); ++l) {
+          some.push_back(list_of(b, l * columns, first, std::min(segment, steps - first)));
+          some.back().number = static_cast<uint8_t>(l - list0);
+        }
+        std::sort(some.begin(), some.end(), [](const List& a, const List& c) {
+          if (a.chains(3) != c.chains(3)) return a.chains(3) < c.chains(3);
+          return a.chains(2) != c.chains(2) ? a.chains(2) < c.chains(2) : a.number < c.number;
+        });
+        for (const List& list : some) {
+          entries.push_back(list.number);
+          for (int chain = kMaxChain; chain > 0; --chain) {
+            if (chain > 1) entries.push_back(static_cast<uint8_t>(list.chains(chain)));
+            const auto& steps_of = list.codes[static_cast<size_t>(chain - 1)];
+            codes.insert(codes.end(), steps_of.begin(), steps_of.end());
           }
-          parts.push_back(part);
+          cycles += cycles_of(list);
         }
-        const List list = chained(parts);
-        for (int chain = kMaxChain; chain > 0; --chain) {
-          if (chain > 1) counts.push_back(static_cast<uint8_t>(list.chains(chain)));
-          const auto& some = list.codes[static_cast<size_t>(chain - 1)];
-          codes.insert(codes.end(), some.begin(), some.end());
-        }
-        cycles += cycles_of(list);
+        if (cycles > most_cycles * static_cast<double>(codes.size()))
+          return {nullptr, nullptr, cycles / static_cast<double>(codes.size())};
       }
-      if (cycles > most_cycles * static_cast<double>(codes.size()))
-        return {nullptr, nullptr, cycles / static_cast<double>(codes.size())};
     }
   }
   const double each = codes.empty() ? 0 : cycles / static_cast<double>(codes.size());
-  return {tensor_of(counts), tensor_of(codes), each};
+  return {tensor_of(entries), tensor_of(codes), each};
 }
 
 bool suits_chains(ByteChains& chains, const TensorData& weights, const PanelSource& source) {
-  if (!chains.counts && chains.cycles_a_step <= kWidenedCycles)
+  if (!chains.entries && chains.cycles_a_step <= kWidenedCycles)
     chains = chain_bytes(weights, source, kWidenedCycles);
-  return chains.counts != nullptr;
+  return chains.entries != nullptr;
 }
 
 }  // namespace tern::lower

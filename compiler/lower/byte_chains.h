@@ -26,13 +26,21 @@ int64_t chain_segments(int64_t steps);
 int64_t chain_segment_steps(int64_t steps);  // of all but the last
 // Columns that share a list: one where sums are short, since each weight counts there and there are few.
 int chain_columns(int64_t steps);
+// Vectors of rows from which on chains pay.
+inline constexpr int64_t kChainVectors = 3;
+
+// Columns whose lists are in order of their chains' numbers, so that kernels' loops have the same ends again
+// and again, as branches are foretold by. What a kernel reads of the weights of so many stays in L1.
+int64_t chain_sorted_columns(int64_t steps);
 
 struct ByteChains {
-  // u8: for each batch, group of columns and segment the number of chains of three steps, and of two.
-  TensorDataPtr counts;
-  // u8: for each batch and group of columns its steps in the order of their chains, threes first, then twos,
-  // then single ones; each as its place in its segment.
+  // u8: for each batch, segment and list, sorted, kEntry bytes: which list of those sorted together it is,
+  // and the numbers of its chains of three steps, and of two.
+  TensorDataPtr entries;
+  // u8: likewise its steps in the order of their chains, threes first, then twos, then single ones; each as
+  // its place in its segment.
   TensorDataPtr codes;
+  static constexpr int64_t kEntry = 3;
   // Of a vector of sums, with what is widened; 0: lists are not made.
   double cycles_a_step = 0;
 };
@@ -47,8 +55,9 @@ bool suits_chains(ByteChains& chains, const TensorData& weights, const PanelSour
 
 // What a kernel reads.
 struct ChainOperands {
-  kernel::Buffer counts, codes;
-  std::function<kernel::Expr(const kernel::Expr& n)> group;  // of column n
+  kernel::Buffer entries, codes;
+  kernel::Expr first_list = nullptr;  // of the batch
+  int64_t lists = 0;                  // of one batch
 };
 
 }  // namespace tern::lower

@@ -36,54 +36,57 @@ int64_t steps_of(const Matrix& m) {
   return (m.k + kByteGroup - 1) / kByteGroup;
 }
 
-// Follows the list of a group of columns as a kernel does; how many steps are in chains.
-int64_t check_group(const Matrix& m, const ByteChains& chains, int64_t batch, int64_t group) {
+// Follows the lists of a batch and segment as a kernel does; how many steps are in chains.
+int64_t check_segment(const Matrix& m, const ByteChains& chains, int64_t batch, int64_t s) {
   const int64_t steps = steps_of(m), segments = chain_segments(steps), segment = chain_segment_steps(steps),
-                columns = chain_columns(steps), groups = (m.n + columns - 1) / columns;
-  const auto* codes = chains.codes->as<uint8_t>() + (batch * groups + group) * steps;
-  const auto* counts = chains.counts->as<uint8_t>() + (batch * groups + group) * segments * 2;
-  std::vector<int> met(static_cast<size_t>(steps), 0);
+                columns = chain_columns(steps), lists = (m.n + columns - 1) / columns,
+                depth = std::min(segment, steps - s * segment),
+                sorted = chain_sorted_columns(steps) / columns;
+  const auto* code = chains.codes->as<uint8_t>() + (batch * steps + s * segment) * lists;
+  const auto* entry = chains.entries->as<uint8_t>() + (batch * segments + s) * lists * ByteChains::kEntry;
+  std::vector<int> met(static_cast<size_t>(lists * depth), 0);
   int64_t chained = 0;
-  for (int64_t s = 0; s < segments; ++s, counts += 2) {
-    const auto* code = codes + s * segment;
-    const auto* end = codes + std::min(steps, (s + 1) * segment);
+  for (int64_t place = 0; place < lists; ++place, entry += ByteChains::kEntry) {
+    const int64_t list = place / sorted * sorted + entry[0];
+    REQUIRE(list < lists);
+    const auto* end = code + depth;
     for (int length = 3; length > 0; --length) {
-      const int64_t count = length > 1 ? counts[3 - length] : end - code;
+      const int64_t count = length > 1 ? entry[4 - length] : end - code;
       if (length > 1) chained += length * count;
       for (int64_t i = 0; i < count; ++i, code += length) {
-        for (int64_t c = group * columns; c < (group + 1) * columns; ++c) {
+        for (int64_t c = list * columns; c < (list + 1) * columns; ++c) {
           for (int64_t pair = 0; pair < 2; ++pair) {
             int positive = 0, negative = 0;
             for (int64_t k = 0; k < 2 * length; ++k) {
               const int w = m.at(batch, (s * segment + code[k / 2]) * 4 + 2 * pair + k % 2, c);
               (w > 0 ? positive : negative) += w;
             }
-            REQUIRE((length == 1 || 255 * positive <= INT16_MAX));
-            REQUIRE((length == 1 || 255 * negative >= INT16_MIN));
+            const bool fits = 255 * positive <= INT16_MAX && 255 * negative >= INT16_MIN;
+            if (length > 1 && !fits) FAIL("a sum may leave 16 bits");
           }
         }
-        for (int part = 0; part < length; ++part) ++met[static_cast<size_t>(s * segment + code[part])];
+        for (int part = 0; part < length; ++part) ++met[static_cast<size_t>(list * depth + code[part])];
       }
     }
     CHECK(code == end);
   }
-  for (const int times : met) CHECK(times == 1);
+  CHECK(std::all_of(met.begin(), met.end(), [](int times) { return times == 1; }));
   return chained;
 }
 
 TEST_CASE("chains meet every step once and cannot overflow") {
   for (const int largest : {20, 64, 100, 128}) {
     for (const int64_t k : {70, 390, 600}) {
-      const Matrix m = matrix(2, k, 21, largest);
+      const Matrix m = matrix(2, k, 37, largest);
       const ByteChains chains = chain_bytes(*m.data, m.source());
-      const int64_t columns = chain_columns(steps_of(m)), groups = (m.n + columns - 1) / columns;
+      const int64_t columns = chain_columns(steps_of(m)), lists = (m.n + columns - 1) / columns;
       int64_t chained = 0;
       for (int64_t b = 0; b < m.batch; ++b) {
-        for (int64_t group = 0; group < groups; ++group) chained += check_group(m, chains, b, group);
+        for (int64_t s = 0; s < chain_segments(steps_of(m)); ++s) chained += check_segment(m, chains, b, s);
       }
       CHECK(chained > 0);
-      CHECK(chains.codes->count() == m.batch * groups * steps_of(m));
-      CHECK(chains.counts->count() == m.batch * groups * chain_segments(steps_of(m)) * 2);
+      CHECK(chains.codes->count() == m.batch * lists * steps_of(m));
+      CHECK(chains.entries->count() == m.batch * lists * chain_segments(steps_of(m)) * ByteChains::kEntry);
     }
   }
 }
@@ -97,8 +100,8 @@ TEST_CASE("chains join three steps where weights are small, and none where they 
   const ByteChains all = chain_bytes(*small.data, small.source()),
                    some = chain_bytes(*large.data, large.source()),
                    no = chain_bytes(*none.data, none.source());
-  CHECK(check_group(small, all, 0, 0) == 96);
-  CHECK(check_group(none, no, 0, 0) < 96);
+  CHECK(check_segment(small, all, 0, 0) == 16 * 96);
+  CHECK(check_segment(none, no, 0, 0) < 16 * 96);
   CHECK(all.cycles_a_step < some.cycles_a_step);
   CHECK(some.cycles_a_step < no.cycles_a_step);
   const ByteChains stopped = chain_bytes(*none.data, none.source(), 1.2);

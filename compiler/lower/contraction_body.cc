@@ -67,7 +67,7 @@ class Contraction {
     o.byte_products = r_.machine->byte_products;
     o.pairs_of_bytes = r_.machine->arch == Arch::kX86_64;
     if (schedule_.chain_vectors > 0) o.chains = chain_operands();
-    o.words_of_a = shape.words && !o.chains;
+    o.words_of_a = shape.words && !(o.chains && shape.m_static);
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
     o.begin = access_.begin([this](const Expr& row, const Expr& n) { return p_.out_index(b_, row, n); });
     o.finish_is_long = r_.finish_is_long;
@@ -229,10 +229,10 @@ class Contraction {
   // Whether pairs of bytes are added in 16 bits (byte_chains.h): where that takes less than widening them
   // all.
   bool uses_chains(const ContractionShape& shape) const {
-    constexpr int64_t kVectors = 3, kSteps = 16;
+    constexpr int64_t kSteps = 16;
     const MachineModel& machine = *r_.machine;
-    if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 || !shape.m_static ||
-        !shape.k_static || shape.k < kSteps || shape.m < kVectors * machine.vector_bits / 32 ||
+    if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 || !shape.k_static ||
+        shape.k < kSteps || shape.m < kChainVectors * machine.vector_bits / 32 ||
         !suits_chains(*r_.chains, *r_.constant_rhs, panel_source()))
       return false;
     const double vectors = static_cast<double>(shape.m) / (machine.vector_bits / 32);
@@ -242,11 +242,11 @@ class Contraction {
 
   ChainOperands chain_operands() {
     ChainOperands out;
-    out.counts = r_.pack_parameter(0, [&] { return r_.chains->counts; });
+    out.entries = r_.pack_parameter(0, [&] { return r_.chains->entries; });
     out.codes = r_.pack_parameter(1, [&] { return r_.chains->codes; });
     const int columns = chain_columns(steps_.value());
-    const Expr first = p_.b_start(b_, (p_.n.value() + columns - 1) / columns);
-    out.group = [=](const Expr& n) { return kernel::add(first, kernel::index_div(n, int_const(columns))); };
+    out.lists = (p_.n.value() + columns - 1) / columns;
+    out.first_list = p_.b_start(b_, out.lists);
     return out;
   }
 

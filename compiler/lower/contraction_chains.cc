@@ -24,7 +24,12 @@ Expr times(const Expr& a, int64_t b) {
   return kernel::mul(a, int_const(b));
 }
 
-Expr place(const Expr& value) {
+// Where a list's codes begin, and its numbers of chains.
+struct List {
+  Expr code, threes, twos, ones;
+};
+
+Expr place_of(const Expr& value) {
   return kernel::cast(value, DType::kI64);
 }
 
@@ -40,6 +45,8 @@ class ChainTiles {
         steps_(builder.k_dim_.value()),
         segments_(chain_segments(steps_)),
         segment_(chain_segment_steps(steps_)),
+        list_columns_(chain_columns(steps_)),
+        sorted_columns_(chain_sorted_columns(steps_)),
         lanes_(builder.s_.lanes) {
     const int64_t rows = int64_t{b_.s_.chain_vectors} * lanes_;
     turned_ = Builder::scratch("turned_rows", segment_ * rows, DType::kU32);
@@ -67,7 +74,10 @@ class ChainTiles {
  private:
   void segment(LoopWriter& w, const Tile& t, const Expr& first, const Expr& depth) {
     turn_rows(w, t, first, depth);
-    w.loop("column", columns_, [&](const Expr& c) { column(w, t, c, first, depth); });
+    const Expr first_list = w.let("first_list", kernel::index_div(b_.n0_, int_const(list_columns_)));
+    w.loop("list",
+           kernel::index_div(kernel::add(columns_, int_const(list_columns_ - 1)), int_const(list_columns_)),
+           [&](const Expr& l) { list(w, t, w.let("place", kernel::add(first_list, l)), first, depth); });
   }
 
   // turned_rows[step * rows + row]: four bytes of that row. Rows that the block does not have repeat its
@@ -108,9 +118,32 @@ class ChainTiles {
     return kernel::add(times(column, t.side()), row);
   }
 
-  void column(LoopWriter& w, const Tile& t, const Expr& c, const Expr& first, const Expr& depth) {
-    const Expr n = w.let("n", kernel::add(b_.n0_, c));
-    prefetch_next(w, n, first);
+  // The columns of the list that comes at `place` of its batch's.
+  void list(LoopWriter& w, const Tile& t, const Expr& place, const Expr& first, const Expr& depth) {
+    prefetch_next(w, times(place, list_columns_), first);
+    const int64_t together = sorted_columns_ / list_columns_;
+    const auto entry = [&](const char* name, const Expr& at, int64_t i) {
+      return w.let(name, place_of(kernel::load(chains_.entries, kernel::add(at, int_const(i)))));
+    };
+    Expr at = kernel::add(times(segment_number_ ? segment_number_ : int_const(0), chains_.lists), place);
+    if (!kernel::is_int(chains_.first_list, 0)) at = kernel::add(at, times(chains_.first_list, segments_));
+    at = w.let("entry", times(at, ByteChains::kEntry));
+    List l;
+    l.code = kernel::add(times(chains_.first_list, steps_), kernel::mul(place, depth));
+    l.code = w.let("codes", kernel::add(l.code, times(first, chains_.lists)));
+    const Expr number = entry("number", at, 0);
+    l.threes = entry("threes", at, 1);
+    l.twos = entry("twos", at, 2);
+    l.ones = w.let("ones", kernel::sub(kernel::sub(depth, times(l.threes, 3)), times(l.twos, 2)));
+    const Expr group = times(kernel::index_div(place, int_const(together)), together);
+    const Expr n = w.let("n", times(kernel::add(group, number), list_columns_));
+    if (list_columns_ == 1) return column(w, t, n, first, l);
+    const Expr left = kernel::min(int_const(list_columns_), kernel::sub(b_.n_, n));
+    w.loop("column", left, [&](const Expr& c) { column(w, t, w.let("n", kernel::add(n, c)), first, l); });
+  }
+
+  void column(LoopWriter& w, const Tile& t, const Expr& n, const Expr& first, const List& l) {
+    const Expr c = w.let("c", kernel::sub(n, b_.n0_));
     acc_ = kernel::make_buffer("acc", {DType::kI32, lanes_}, Scope::kRegister, kernel::Access::kReadWrite,
                                t.vectors);
     w.emit(kernel::alloc(acc_));
@@ -130,22 +163,15 @@ class ChainTiles {
     } else {
       w.when(w.eq(segment_number_, int_const(0)), begin, reload);
     }
-    const Expr group = w.let("list", chains_.group(n));
-    const Expr number = segments_ == 1 ? group : kernel::add(times(group, segments_), segment_number_);
-    const Expr entry = w.let("entry", times(number, 2));
-    Expr code = w.let("codes", kernel::add(times(group, steps_), first));
-    Expr left = depth;
-    for (const int length : {3, 2, 1}) {
-      const Expr count =
-          length == 1 ? left
-                      : w.let("chains",
-                              place(kernel::load(chains_.counts, kernel::add(entry, int_const(3 - length)))));
+    const Expr twos = kernel::add(l.code, times(l.threes, 3)), ones = kernel::add(twos, times(l.twos, 2));
+    const auto chains = [&](const Expr& begin, const Expr& count, int length) {
+      const Expr code = w.let("code", begin);
       w.loop("chain", count,
              [&](const Expr& i) { chain(w, t, n, first, kernel::add(code, times(i, length)), length); });
-      if (length == 1) break;
-      code = w.let("codes", kernel::add(code, times(count, length)));
-      left = w.let("left", kernel::sub(left, times(count, length)));
-    }
+    };
+    chains(l.code, l.threes, 3);
+    chains(twos, l.twos, 2);
+    chains(ones, l.ones, 1);
     for (int v = 0; v < t.vectors; ++v)
       w.store(sums_, sum_at(t, c, int_const(v * lanes_)), kernel::load(acc_, int_const(v)));
   }
@@ -153,7 +179,7 @@ class ChainTiles {
   void chain(LoopWriter& w, const Tile& t, const Expr& n, const Expr& first, const Expr& code, int length) {
     std::vector<Expr> rows, weights;
     for (int i = 0; i < length; ++i) {
-      const Expr step = w.let("step", place(kernel::load(chains_.codes, kernel::add(code, int_const(i)))));
+      const Expr step = w.let("step", place_of(kernel::load(chains_.codes, kernel::add(code, int_const(i)))));
       rows.push_back(w.let("rows", times(step, t.side())));
       const Expr at = times(b_.o_.b_index(n, kernel::add(first, step)), kByteGroup);
       const Expr word =
@@ -193,13 +219,13 @@ class ChainTiles {
     for (Stmt& s : some) w.emit(std::move(s));
   }
 
-  // This segment's part of the next panel, a share of it with each column of this one.
+  // This segment's part of the panels that are sorted together next, a share of it with each list.
   void prefetch_next(LoopWriter& w, const Expr& n, const Expr& first) const {
     if (!b_.s_.prefetch) return;
-    const int64_t share = (segment_ + kPanelColumns - 1) / kPanelColumns;
-    const Expr begin = w.let("ahead", times(kernel::index_rem(n, int_const(kPanelColumns)), share));
-    const Expr panel =
-        kernel::sub(kernel::add(n, int_const(kPanelColumns)), kernel::index_rem(n, int_const(kPanelColumns)));
+    const int64_t share = (segment_ * list_columns_ + kPanelColumns - 1) / kPanelColumns;
+    const Expr inside = w.let("inside", kernel::index_rem(n, int_const(kPanelColumns)));
+    const Expr panel = kernel::add(kernel::sub(n, inside), int_const(sorted_columns_));
+    const Expr begin = times(kernel::index_div(inside, int_const(list_columns_)), share);
     for (int64_t i = 0; i < share; ++i) {
       const Expr step = kernel::add(first, kernel::add(begin, int_const(i)));
       w.emit(kernel::prefetch(b_.o_.b_buffer, times(b_.o_.b_index(panel, step), kByteGroup)));
@@ -212,17 +238,39 @@ class ChainTiles {
     const int64_t width = int64_t{together} * lanes_, all = b_.n_dim_.value();
     const Buffer stage = kernel::make_buffer("stage", {DType::kI32, 1}, Scope::kStack,
                                              kernel::Access::kReadWrite, lanes_ * width);
+    const bool staged = !t.whole || b_.o_.finish_is_long;
     w.loop("v", int_const(t.vectors), [&](const Expr& v) {
-      w.emit(kernel::alloc(stage));
+      if (staged) w.emit(kernel::alloc(stage));
       const Expr row = w.let("first_row", times(v, lanes_));
       Expr live = int_const(lanes_);
       if (!t.whole)
         live = w.let("live", kernel::max(int_const(0), kernel::min(live, kernel::sub(t.rows, row))));
+      const Expr m = kernel::add(b_.row0_, kernel::add(t.first, row));
       const auto some = [&](const Expr& c, int64_t exist) {
-        turn_sums(w, t, c, row, exist, stage, width);
+        const Expr n = kernel::add(b_.n0_, c);
+        const std::vector<std::vector<Expr>> squares = turned_sums(w, t, c, row, exist);
+        if (!staged) {
+          for (int i = 0; i < lanes_; ++i) {
+            finish_row(w, kernel::add(m, int_const(i)), n, exist, width, [&](int64_t j, int lanes) {
+              const Expr value = squares[static_cast<size_t>(j / lanes_)][static_cast<size_t>(i)];
+              if (lanes == lanes_) return value;
+              std::vector<int> both(static_cast<size_t>(lanes));
+              std::iota(both.begin(), both.end(), 0);
+              return kernel::shuffle(
+                  value, squares[static_cast<size_t>(j / lanes_ + 1)][static_cast<size_t>(i)], both);
+            });
+          }
+          return;
+        }
+        for (size_t h = 0; h < squares.size(); ++h) {
+          for (int i = 0; i < lanes_; ++i)
+            w.store(stage, int_const(i * width + static_cast<int64_t>(h) * lanes_),
+                    squares[h][static_cast<size_t>(i)]);
+        }
         w.loop("i", live, [&](const Expr& i) {
-          const Expr m = kernel::add(b_.row0_, kernel::add(t.first, kernel::add(row, i)));
-          finish_row(w, m, kernel::add(b_.n0_, c), stage, times(i, width), exist, width);
+          finish_row(w, kernel::add(m, i), n, exist, width, [&](int64_t j, int lanes) {
+            return kernel::load(stage, kernel::add(times(i, width), int_const(j)), lanes);
+          });
         });
       };
       w.loop("group", kernel::index_div(columns_, int_const(width)),
@@ -238,35 +286,37 @@ class ChainTiles {
     });
   }
 
-  // stage[row * width + column] of a vector of rows and `exist` columns from c on.
-  void turn_sums(LoopWriter& w, const Tile& t, const Expr& c, const Expr& row, int64_t exist,
-                 const Buffer& stage, int64_t width) {
+  // Of a vector of rows and `exist` columns from c on: [vector of columns][row].
+  std::vector<std::vector<Expr>> turned_sums(LoopWriter& w, const Tile& t, const Expr& c, const Expr& row,
+                                             int64_t exist) {
+    std::vector<std::vector<Expr>> out;
     for (int64_t h = 0; h < exist; h += lanes_) {
       std::vector<Expr> rows;
       for (int64_t i = h; i < h + lanes_; ++i) {
         const Expr at = sum_at(t, kernel::add(c, int_const(i)), row);
         rows.push_back(i < exist ? w.let("sum", kernel::load(sums_, at, lanes_)) : b_.zeros());
       }
-      rows = turned(w, std::move(rows));
-      for (int i = 0; i < lanes_; ++i) w.store(stage, int_const(i * width + h), rows[static_cast<size_t>(i)]);
+      out.push_back(turned(w, std::move(rows)));
     }
+    return out;
   }
 
-  void finish_row(LoopWriter& w, const Expr& m, const Expr& n, const Buffer& stage, const Expr& at,
-                  int64_t exist, int64_t width) {
+  // `value`: sums of so many columns from one on, of the row.
+  void finish_row(LoopWriter& w, const Expr& m, const Expr& n, int64_t exist, int64_t width,
+                  const std::function<Expr(int64_t column, int lanes)>& value) {
     const bool whole = exist == width;
     for (int64_t j = 0; j < exist; j += whole ? width : lanes_) {
       const int lanes = whole ? static_cast<int>(width) : lanes_;
-      const Expr value = kernel::load(stage, kernel::add(at, int_const(j)), lanes);
       const Expr count = exist - j < lanes ? int_const(exist - j) : nullptr;
-      for (Stmt& s : b_.o_.finish(m, kernel::add(n, int_const(j)), value, lanes, count)) w.emit(std::move(s));
+      for (Stmt& s : b_.o_.finish(m, kernel::add(n, int_const(j)), value(j, lanes), lanes, count))
+        w.emit(std::move(s));
     }
   }
 
   Builder& b_;
   const ChainOperands& chains_;
   const Expr columns_;
-  const int64_t steps_, segments_, segment_;
+  const int64_t steps_, segments_, segment_, list_columns_, sorted_columns_;
   const int lanes_;
   Buffer turned_, sums_, acc_;
   Expr segment_number_;

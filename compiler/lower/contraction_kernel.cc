@@ -50,7 +50,7 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
     b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
     body.push_back(kernel::alloc(b_panel_));
   }
-  if (o_.chains) {
+  if (o_.chains && m_dim_.is_const()) {
     append(body, chain_block());
     return out;
   }
@@ -68,7 +68,11 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
     partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
     body.push_back(kernel::alloc(partial_));
   }
-  if (o_.gather_b && o_.widen_words && !o_.gather_a && !m_dim_.is_const()) {
+  if (o_.chains) {  // a few rows would fill vectors of rows badly
+    Stmts chains = chain_block();
+    const Expr enough = kernel::compare(ScalarOp::kGe, rows_, int_const(kChainVectors * int64_t{s_.lanes}));
+    body.push_back(kernel::if_then(enough, std::move(chains), depth_loop()));
+  } else if (o_.gather_b && o_.widen_words && !o_.gather_a && !m_dim_.is_const()) {
     Stmts one = single_row();
     body.push_back(
         kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop()));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "compiler/lower/byte_chains.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower {
@@ -252,6 +253,11 @@ ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineM
   constexpr int64_t kVectors = 8;  // of sums, beside three of weights and what is on the way
   constexpr int64_t kLeastColumns = 128;
   ContractionSchedule s;
+  if (!shape.m_static) {  // there may be few rows: those are widened
+    ContractionShape few = shape;
+    few.whole_depth = true;
+    s = default_contraction_schedule(few, machine);
+  }
   s.lanes = machine.vector_bits / 32;
   s.block_depth = shape.k;
   const int64_t vectors = ceil_div(shape.m, s.lanes);
@@ -262,7 +268,8 @@ ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineM
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
   const auto wanted = static_cast<int64_t>(std::clamp(total / 4e6, 1.0, 32.0));
   const int64_t columns = std::max(kLeastColumns, ceil_div(shape.n, ceil_div(wanted, tiles)));
-  s.block_columns = round_up(std::min(columns, shape.n), kPanelColumns);
+  s.block_columns = round_up(std::min(columns, round_up(shape.n, kPanelColumns)),
+                             std::lcm(chain_sorted_columns(shape.k), int64_t{s.vectors} * s.lanes));
   const int64_t parts = ceil_div(shape.n, s.block_columns),
                 together = std::max<int64_t>(1, tiles * parts / wanted);
   s.block_rows = side * std::min(together, ceil_div(shape.m, side));
