@@ -281,7 +281,7 @@ ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineM
 double chain_cycles(const ContractionShape& shape, const ContractionSchedule& s, double cycles_a_step) {
   // Of a column: finding its list and the ends of three loops; of a vector: what brings its sum to memory and
   // back.
-  constexpr double kColumn = 30, kVector = 2.5;
+  constexpr double kColumn = 12, kVector = 2;
   // A vector of a step: turning the rows.
   constexpr double kTurn = 2;
   const auto vectors = static_cast<double>(ceil_div(shape.m, s.lanes)), k = static_cast<double>(shape.k);
