@@ -19,6 +19,14 @@ int fail(int code, const std::string& text) {
   return command_line::report("ternc", code, text);
 }
 
+// Each problem of a model on a line of its own behind the tool's name, its notes below.
+int fail(int code, const Diagnostics& diagnostics) {
+  command_line::Problems problems;
+  for (const Error& problem : diagnostics.errors()) problems.add(problem.text(), code);
+  command_line::report("ternc", problems);
+  return code;
+}
+
 int exit_code(CompileStatus status) {
   switch (status) {
     case CompileStatus::kOk:
@@ -84,7 +92,7 @@ int check(const TerncOptions& options) {
   const CompileResult result = compile(compile_options, diagnostics);
   for (const std::string& warning : diagnostics.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
-  if (!diagnostics.ok()) return fail(exit_code(result.status), diagnostics.text());
+  if (!diagnostics.ok()) return fail(exit_code(result.status), diagnostics);
   const Status explained = write_explanation(options, result);
   if (!explained.ok()) return fail(kIo, explained.error().text());
   if (!options.quiet) std::printf("The model can be compiled.\n");
@@ -107,7 +115,7 @@ int run(TerncOptions& options) {
   progress.clear();
   for (const std::string& warning : diagnostics.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
-  if (!diagnostics.ok() || !result.file) return fail(exit_code(result.status), diagnostics.text());
+  if (!diagnostics.ok() || !result.file) return fail(exit_code(result.status), diagnostics);
   const Status explained = write_explanation(options, result);
   if (!explained.ok()) return fail(kIo, explained.error().text());
   const Status written = result.file->write(output);

@@ -111,12 +111,18 @@ void read_targets(const Words& words, CompileOptions& compile, Problems& problem
   if (targets.ok()) {
     compile.targets = std::move(targets).value();
   } else {
-    problems.add(targets.error().text());
+    const std::string text = targets.error().text();
+    for (std::string_view line : split(text, "\n")) problems.add(std::string(line));
   }
   if (words.required.empty()) return;
   Result<std::vector<lower::Target>> required = lower::parse_targets(words.required);
   if (!required.ok()) return problems.add(required.error().text());
   for (lower::Target& target : *required) {
+    if (!lower::is_gpu(target.arch)) {
+      problems.add(fmt::format("--require names GPUs (cuda, vulkan); '{}' is none: every model runs on it.",
+                               lower::arch_name(target.arch)));
+      continue;
+    }
     compile.required.push_back(target.arch);
     const auto same = [&](const lower::Target& other) { return other.arch == target.arch; };
     if (std::none_of(compile.targets.begin(), compile.targets.end(), same))

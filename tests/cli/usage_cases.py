@@ -56,6 +56,15 @@ def test_all_problems_of_a_command_line(folder):
     assert not module.exists(), "a command line that makes no sense left an output file"
 
 
+def test_all_problems_of_a_model(folder):
+    model, module = small(folder), Path(folder) / "m.tern"
+    text = refused(1, tools.TERNC, model, "-o", module, "--shape", "a=1", "--shape", "b=2", "--dim", "N=3")
+    assert text.count("which the model does not have; its inputs are 'x'.") == 2 and "the symbol 'N'" in text, text
+    text = refused(2, tools.TERNC, model, "--targets=vulkan:absent.json,tpu,cuda:absent.json", "--require=cpu")
+    for said in ("'absent.json' cannot be read", "Target 'tpu' is unknown", "which only vulkan takes", "--require names GPUs (cuda, vulkan);"):
+        assert said in text, f"not said: {said}\n{text}"
+
+
 def test_models_that_are_no_files(folder):
     module = Path(folder) / "m.tern"
     for option in ("--check", f"-o{module}"):
