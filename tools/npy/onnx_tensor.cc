@@ -49,7 +49,7 @@ struct Proto {
 };
 
 void append(std::vector<uint8_t>& data, uint64_t value, uint32_t bytes) {
-  for (uint32_t i = 0; i < bytes; ++i) data.push_back(static_cast<uint8_t>(value >> (8 * i)));
+  for (uint32_t i = 0; i < bytes; ++i) data.push_back(static_cast<uint8_t>(i < 8 ? value >> (8 * i) : 0));
 }
 
 // Bytes of an element in int32_data: types below 8 bits are there as bytes that hold several.

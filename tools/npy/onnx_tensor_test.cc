@@ -41,6 +41,8 @@ TEST_CASE("ONNX tensors: what they cannot be") {
   CHECK(problem({0x93, 'N', 'U', 'M', 'P', 'Y'}, &tensor) == "it is no ONNX tensor, or it is truncated");
   CHECK(problem({0x10, 8}, &tensor) == "it holds strings, which no input takes");
   CHECK(problem({0x10, 1, 0x70, 1}, &tensor) == "it keeps its data in another file");
+  CHECK(problem({0x08, 2, 0x10, 15, 0x38, 1}, &tensor) ==
+        "its shape asks for 32 bytes of data and it holds 16");
   CHECK(problem({0x08, 2, 0x10, 1, 0x4a, 4, 0, 0, 0, 0}, &tensor) ==
         "its shape asks for 8 bytes of data and it holds 4");
   CHECK(problem({0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x10, 1}, &tensor) ==
