@@ -1,6 +1,7 @@
 #include "compiler/lower/lower.h"
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/nest_concats.h"
 #include "compiler/lower/patch_products.h"
 #include "compiler/lower/quantised_weights.h"
@@ -62,7 +63,13 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   if (narrow && is_gpu(target.arch) && context.enabled("patch_products")) patch_products(graph);
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
   nest_concats(graph);
-  if (!is_gpu(target.arch)) absorb_quantised_weights(graph);
+  if (is_gpu(target.arch)) {
+    absorb_quantised_weights(graph, [&](const graph::Node& dot, const QuantisedWeights& w) {
+      return gpu::multiplies_few_rows(dot, w, options.precision, target);
+    });
+  } else {
+    absorb_quantised_weights(graph);
+  }
   name_iterations(graph, context);
   context.plan_precision();
   const graph::UseMap uses = graph::compute_uses(graph);

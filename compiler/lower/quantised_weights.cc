@@ -195,15 +195,17 @@ std::optional<QuantisedWeights> recognised(const Value* rhs) {
   return w;
 }
 
-void absorb(graph::Graph& graph, graph::Block& block) {
+using Wanted = std::function<bool(const Node& dot, const QuantisedWeights& weights)>;
+
+void absorb(graph::Graph& graph, graph::Block& block, const Wanted& wanted) {
   for (size_t i = 0; i < block.nodes.size(); ++i) {
     Node& node = *block.nodes[i];
-    for (const auto& region : node.regions) absorb(graph, *region);
+    for (const auto& region : node.regions) absorb(graph, *region, wanted);
     if (node.kind != OpKind::kDot || node.find("weight_bits") || !is_float(node.operand(0)->type.dtype) ||
         !node.operand(0)->type.shape.back().is_const())
       continue;
     std::optional<QuantisedWeights> w = recognised(node.operand(1));
-    if (!w) continue;
+    if (!w || (wanted && !wanted(node, *w))) continue;
     std::vector<int64_t> dims;
     for (const Dim& d : node.operand(1)->type.shape) dims.push_back(d.value());
     Value* const old = node.operand(1);
@@ -245,8 +247,8 @@ std::optional<QuantisedWeights> quantised_weights(const Node& node) {
   return w;
 }
 
-void absorb_quantised_weights(graph::Graph& graph) {
-  absorb(graph, graph.body);
+void absorb_quantised_weights(graph::Graph& graph, const Wanted& wanted) {
+  absorb(graph, graph.body, wanted);
 }
 
 TensorDataPtr pack_quantised_words(const QuantisedWeights& w) {

@@ -30,7 +30,10 @@ struct QuantisedWeights {
 // The parameters that a dot has got; nullopt for other nodes.
 std::optional<QuantisedWeights> quantised_weights(const graph::Node& node);
 
-void absorb_quantised_weights(graph::Graph& graph);
+// `wanted` (null: all): which of them.
+void absorb_quantised_weights(
+    graph::Graph& graph,
+    const std::function<bool(const graph::Node& dot, const QuantisedWeights& weights)>& wanted = nullptr);
 
 // In memory: words of per_word() steps of a column, the first one lowest; panels of 16 columns as pack_panels
 // has:

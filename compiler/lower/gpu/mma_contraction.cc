@@ -1,5 +1,7 @@
 #include "compiler/lower/gpu/mma_contraction.h"
 
+#include <cmath>
+
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/contraction_problem.h"
@@ -9,6 +11,7 @@
 #include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/matrix_kernel.h"
 #include "compiler/lower/gpu/mma_kernel.h"
+#include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/weight_encoding.h"
 
@@ -275,7 +278,96 @@ std::optional<DType> matrix_type(const Node& root, const LoweringContext& contex
   return dtype;
 }
 
+// The schedule of a product of few rows with weights of `bits`, in blocks of `block` steps.
+std::optional<FewRowsSchedule> few_rows_schedule(const ContractionProblem& p, int bits, int64_t block,
+                                        const Target& target) {
+  if (!p.batch.is_const(1) || !p.m.is_const() || !p.n.is_const() || !p.k.is_const()) return std::nullopt;
+  if (p.k.value() < 16 || p.n.value() < 8) return std::nullopt;
+  const GpuModel& model = gpu_model(target.levels.front());
+  return default_few_rows_schedule(p.m.value(), p.n.value(), p.k.value(), bits, block, model.cores,
+                              model.workgroup_memory);
+}
+
+bool has_mma(const Target& target) {
+  return is_gpu(target.arch) && std::all_of(target.levels.begin(), target.levels.end(),
+                                            [](Level level) { return gpu_model(level).has_mma; });
+}
+
+// Whether a product with constant weights of `dtype` reads them straight into registers (few_rows.h).
+bool has_few_rows(const Node& root, DType dtype, const LoweringContext& context) {
+  if (root.kind != OpKind::kDot || (dtype != DType::kF16 && dtype != DType::kBF16)) return false;
+  kernel::ParamTable unused;
+  return few_rows_schedule(dot_problem(root, unused, true), 16, 0, context.target()).has_value();
+}
+
+void add_few_rows_variant(DispatchBuilder& dispatch, const ContractionProblem& problem, DType dtype,
+                     const kernel::Buffer& weights, const FewRowsSchedule& schedule,
+                     const QuantisedPanels* panels) {
+  ElementEmitter emitter(dispatch);
+  Source source(dispatch, emitter, problem, dtype, false);
+  kernel::GridAxis batch;
+  const MmaOperands o = source.operands(weights, batch);
+  const kernel::Var thread = kernel::make_var("t");
+  MmaKernel made = build_few_rows_kernel(problem.m.value(), problem.n.value(), problem.k.value(), schedule, thread,
+                                    o, panels);
+  dispatch.add_variant(dispatch.context().target().levels.front(), std::move(made.grid), std::move(made.body),
+                       fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "read" : "computed"),
+                       {schedule.threads(), thread, 32}, {.matrix_units = true});
+}
+
+// Scales as f16 where that loses nothing.
+TensorDataPtr shortest_scales(const TensorDataPtr& panels) {
+  auto half = TensorData::make(DType::kF16, panels->shape());
+  for (int64_t i = 0; i < panels->count(); ++i) {
+    half->set_float(i, panels->float_at(i));
+    if (half->float_at(i) != panels->float_at(i)) return panels;
+  }
+  return half;
+}
+
 }  // namespace
+
+bool multiplies_few_rows(const Node& dot, const QuantisedWeights& w, DType precision, const Target& target) {
+  constexpr double kMostZero = 1023;  // of whole numbers whose bits are an f16 below the smallest normal one
+  const bool halves = precision == DType::kF16 || dot.operand(0)->type.dtype == DType::kF16;
+  if (!has_mma(target) || !halves || dot.result()->type.rank() < 1) return false;
+  if (const std::optional<double> zero = uniform_zero(w)) {
+    if (*zero < 0 || *zero > kMostZero || *zero != std::floor(*zero)) return false;
+  } else if (pack_quantised_zeros(w)->dtype() != DType::kU8) {
+    return false;
+  }
+  kernel::ParamTable unused;
+  return few_rows_schedule(dot_problem(dot, unused, false), w.bits, w.block, target).has_value();
+}
+
+bool lower_quantised_rows(const Region& region, LoweringContext& context) {
+  const Node& root = *region.root;
+  const std::optional<QuantisedWeights> w = quantised_weights(root);
+  if (!w) return false;
+  DispatchBuilder dispatch(context, region);
+  dispatch.set_label(region.label());
+  dispatch.set_flops(contraction_flops(root));
+  const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
+  const std::optional<FewRowsSchedule> schedule = few_rows_schedule(problem, w->bits, w->block, context.target());
+  TERN_CHECK(schedule, "weights in integers in front of a product that no kernel computes");
+  QuantisedPanels panels;
+  panels.bits = w->bits;
+  panels.steps = (w->k() + w->per_word() - 1) / w->per_word();
+  panels.blocks = w->blocks();
+  panels.block = w->block;
+  const std::string& name = root.operand(1)->name;
+  panels.words = dispatch.bind(context.add_constant(name, pack_quantised_words(*w)));
+  panels.scales =
+      dispatch.bind(context.add_constant(name + ".scale", shortest_scales(pack_quantised_scales(*w))));
+  if (const TensorDataPtr zeros = pack_quantised_zeros(*w)) {
+    panels.zeros = dispatch.bind(context.add_constant(name + ".zero", zeros));
+  } else {
+    panels.zero = *uniform_zero(*w);
+  }
+  add_few_rows_variant(dispatch, problem, DType::kF16, panels.words, *schedule, &panels);
+  dispatch.finish();
+  return true;
+}
 
 // A's elements in memory: chunks that follow each other along k, at multiples of their size, for
 // asynchronous copies.
@@ -347,6 +439,7 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
   const Shape& shape = x->type.shape;
   const DType stored = *dtype == DType::kI8 ? DType::kU8 : *dtype;
   if (root.kind == OpKind::kDot) {
+    if (has_few_rows(root, *dtype, context)) return std::nullopt;
     // Read once a block of columns: converting it there again and again, or collecting its elements one by
     // one, would cost more than a copy.
     constexpr int64_t kManyRows = 64;
@@ -566,6 +659,12 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
       context.add_constant(root.operand(1)->name, pack_matrix(*weights, source, dtype), std::move(encoding));
   context.note_stored(root.operand(1), dtype);
   if (dtype == DType::kF32) context.note_product(root, true);
+  if (has_few_rows(root, dtype, context)) {
+    add_few_rows_variant(dispatch, problem, dtype, dispatch.bind(packed),
+                    *few_rows_schedule(problem, 16, 0, context.target()), nullptr);
+    dispatch.finish();
+    return true;
+  }
 
   MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(), problem.k.value(),
                  dtype_bits(dtype) / 8};

@@ -1,0 +1,94 @@
+// Products of few rows against plain sums on the evaluator: every number is a small integer, so results are
+// exact.
+#include "compiler/lower/gpu/few_rows.h"
+
+#include "compiler/lower/gpu/product_test_util.h"
+#include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/packing.h"
+
+namespace tern::lower::gpu {
+namespace {
+
+void check(int64_t m, int64_t n, int64_t k, const FewRowsSchedule& schedule, bool element_wise = false,
+           DType dtype = DType::kF16) {
+  CAPTURE(schedule.text());
+  ProductTest test{m, n, k, element_wise, false, schedule.threads(), 1, {}, {}, dtype};
+  test.encode = [&](const TensorDataPtr& b) {
+    return pack_matrix(*b, {1, k, n, [&](int64_t, int64_t kk, int64_t j) { return kk * n + j; }}, dtype);
+  };
+  test.build = [&](const Dim&, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable&) {
+    return build_few_rows_kernel(m, n, k, schedule, thread, o, nullptr);
+  };
+  check_product(test);
+}
+
+TEST_CASE("few rows: floats, whole and ragged, warps along columns and the depth") {
+  check(1, 32, 128, {16, 1, 2, 64, 1});
+  check(1, 32, 512, {16, 1, 2, 64, 2});
+  check(3, 40, 136, {16, 2, 2, 64, 1});
+  check(8, 56, 200, {16, 4, 1, 64, 2});
+  check(5, 24, 448, {16, 1, 2, 64, 3});
+  check(2, 20, 80, {16, 1, 4, 64, 1}, true);
+  check(8, 48, 256, {16, 1, 2, 128, 1}, false, DType::kBF16);
+}
+
+// x [m, k] by weights of `type` in blocks, as a model spells them, for CUDA with f16 between the dispatches.
+void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t block, bool zeros) {
+  CAPTURE(type);
+  CAPTURE(m);
+  CAPTURE(n);
+  CAPTURE(k);
+  const int64_t blocks = k / block, span = type[1] == '4' ? 16 : 256;
+  const auto list = [](int64_t count, const std::function<int64_t(int64_t)>& of) {
+    std::string out;
+    for (int64_t i = 0; i < count; ++i) out += (i == 0 ? "" : ", ") + std::to_string(of(i));
+    return out;
+  };
+  const std::string text = fmt::format(
+      R"(
+  input %x: f32[{0},{1}] as "x"
+  %q = constant {2}[{3},{4},{5}] {{{6}}}
+  %s = constant f32[{3},{4},1] {{{7}}}
+  %z = constant {2}[{3},{4},1] {{{8}}}
+  %qf = cast(%q) <to=f32>
+  %zf = cast(%z) <to=f32>
+  %zb = broadcast(%zf) <shape=[{3},{4},{5}]>
+  %d = sub(%qf, %zb)
+  %sb = broadcast(%s) <shape=[{3},{4},{5}]>
+  %e = mul(%d, %sb)
+  %r = reshape(%e) <shape=[{3},{1}]>
+  %w = transpose(%r) <perm=[1,0]>
+  %y = dot(%x, %w)
+  output %y as "y")",
+      m, k, type, n, blocks, block, list(k * n, [&](int64_t i) { return i * 37 % span; }),
+      list(n * blocks, [](int64_t i) { return 1 + i % 3; }),
+      list(n * blocks, [&](int64_t i) { return zeros ? i * 5 % span : span / 2; }));
+  auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  Diagnostics diagnostics;
+  LowerOptions options;
+  options.precision = DType::kF16;
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
+  const auto program = lower(**g, cuda, options, diagnostics);
+  REQUIRE(program);
+  CHECK(count_dispatches(program->steps) == 1);
+  int64_t words = 0;
+  for (const BufferDef& b : program->buffers) words += b.kind == BufferKind::kConstant && b.dtype == DType::kU32;
+  CHECK(words == 1);
+  LowerCase c{text};
+  c.precision = DType::kF16;
+  c.continuous = true;  // compared with the graph's own results
+  c.inputs = {seeded(DType::kF32, {m, k}, 7, [](uint64_t random) { return static_cast<double>(random % 9) - 4; })};
+  check_lowering_for(c, cuda, "integers");
+}
+
+TEST_CASE("few rows: weights of 4 and 8 bits stay integers") {
+  check_integers("u4", 1, 32, 256, 32, false);
+  check_integers("u4", 3, 24, 128, 64, true);
+  check_integers("u4", 8, 16, 384, 96, true);
+  check_integers("u8", 1, 40, 128, 32, true);
+  check_integers("u8", 2, 16, 64, 64, false);
+}
+
+}  // namespace
+}  // namespace tern::lower::gpu
