@@ -2,6 +2,7 @@
 
 #include "compiler/lower/block_lowering.h"
 #include "compiler/lower/gpu/mma_contraction.h"
+#include "compiler/lower/grouped_products.h"
 #include "compiler/lower/nest_concats.h"
 #include "compiler/lower/patch_products.h"
 #include "compiler/lower/quantised_weights.h"
@@ -61,6 +62,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   }
   const bool narrow = options.precision == DType::kF16 || options.precision == DType::kBF16;
   if (narrow && is_gpu(target.arch) && context.enabled("patch_products")) patch_products(graph);
+  group_products(graph);
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
   nest_concats(graph);
   if (is_gpu(target.arch)) {

@@ -27,6 +27,12 @@ class Sinker {
     return it == replaced_.end() ? v : it->second;
   }
 
+  // What the value is a reshape of, once or several times.
+  Value* behind_reshapes(Value* v) const {
+    for (v = now(v); v->def && v->def->kind == OpKind::kReshape;) v = now(v->def->operand());
+    return v;
+  }
+
   // A product, or elementwise work on one that has its shape already.
   bool is_product(const Value* v, int depth = 0) const {
     if (!v->def || depth > 16) return false;
@@ -42,6 +48,7 @@ class Sinker {
     v = now(v);
     if (!v->def || v->def->kind != OpKind::kReshape) return nullptr;
     Value* base = v->def->operand();
+    if (Value* behind = behind_reshapes(v); is_scores(behind)) base = behind;
     if (!(sunk_.contains(base) || is_product(base)) || base->type.rank() < 2 || v->type.rank() < 1)
       return nullptr;
     return base->type.shape.back() == v->type.shape.back() ? base : nullptr;
@@ -66,11 +73,66 @@ class Sinker {
                        [](const Dim& d) { return d.is_const(1); });
   }
 
+  // Computed from constants alone, as weights in integers are.
+  bool is_constant(const Value* v) const {
+    if (!v->def) return false;
+    if (const auto known = constant_.find(v); known != constant_.end()) return known->second;
+    const auto& from = v->def->operands;
+    const bool all = v->def->regions.empty() && graph::info(v->def->kind).pure &&
+                     std::all_of(from.begin(), from.end(), [&](const Value* o) { return is_constant(o); });
+    return constant_[v] = all;
+  }
+
+  // A product of two computed matrices, or elementwise work on one: the scores of attention, whose softmax
+  // takes their shape.
+  bool is_scores(const Value* v, int depth = 0) const {
+    if (!v->def || depth > 16) return false;
+    if (v->def->kind == OpKind::kDot) return !is_constant(v->def->operand(1));
+    if (v->def->kind != OpKind::kMap && v->def->kind != OpKind::kCast) return false;
+    return std::any_of(v->def->operands.begin(), v->def->operands.end(), [&](const Value* o) {
+      return o->type.shape == v->type.shape && is_scores(o, depth + 1);
+    });
+  }
+
+  // `v` repeats the fold of each of its rows, which was sunk into the product's shape: the same there.
+  Value* fold_in_rows(graph::Builder& b, Value* v, const Shape& shape, bool try_only) const {
+    Value* fold = behind_reshapes(v->def->operand());
+    const Shape rows(shape.begin(), shape.end() - 1);
+    if (!folds_.contains(fold) || fold->type.shape != rows || v->type.shape.back() != shape.back() ||
+        !v->def->operand()->type.shape.back().is_const(1) || product(v->type.shape) != product(shape))
+      return nullptr;
+    if (try_only) return v;
+    Shape column = rows;
+    column.emplace_back(1);
+    return b.broadcast(b.reshape(fold, column), shape);
+  }
+
+  // `v` repeats something that has only the last dimensions, as many of them as both shapes have in common: a
+  // mask of positions. Of scores only, whose readers want it in registers anyway.
+  Value* mask_in_rows(graph::Builder& b, Value* v, const Shape& shape, bool try_only) const {
+    const Value* from = v->def->operand();
+    const Shape &have = from->type.shape, &to = v->type.shape;
+    size_t common = 0;
+    while (common < std::min(to.size(), shape.size()) &&
+           to[to.size() - 1 - common] == shape[shape.size() - 1 - common])
+      ++common;
+    size_t kept = have.size();
+    while (kept > 0 && have[have.size() - kept].is_const(1)) --kept;
+    if (kept > common || is_fold(from)) return nullptr;
+    if (try_only) return v;
+    const Shape last(have.end() - static_cast<std::ptrdiff_t>(kept), have.end());
+    return b.broadcast(b.reshape(v->def->operand(), last), shape);
+  }
+
   // `v` in the product's shape, or null when that would cost a copy.
-  Value* reshaped(graph::Builder& b, Value* v, const Shape& shape, bool try_only) const {
+  Value* reshaped(graph::Builder& b, Value* v, const Shape& shape, bool try_only, bool scores) const {
     v = now(v);
     if (Value* base = product_below(v); base && base->type.shape == shape) return base;
     if (v->def && v->def->kind == OpKind::kBroadcast) {
+      if (Value* same = fold_in_rows(b, v, shape, try_only)) return same;
+      if (scores) {
+        if (Value* same = mask_in_rows(b, v, shape, try_only)) return same;
+      }
       if (!is_row_broadcast(v)) return nullptr;
       if (try_only) return v;
       Value* row = v->def->operand();
@@ -80,10 +142,38 @@ class Sinker {
     return try_only ? v : b.reshape(v, shape);
   }
 
+  // A reduction of each row of reshaped scores is one of the scores' own rows.
+  void sink_fold(graph::Block& block, size_t& i) {
+    Node& node = *block.nodes[i];
+    Value* base = product_below(node.operand());
+    const std::vector<int64_t> axes = node.ints("axes");
+    if (!base || !is_scores(base) || axes.size() != 1 || axes[0] + 1 != node.operand()->type.rank()) return;
+    graph::Builder b(graph_, block, i);
+    b.set_source(node.source);
+    auto attrs = node.attrs;
+    for (auto& [name, value] : attrs) {
+      if (name == "axes") value = std::vector<int64_t>{base->type.rank() - 1};
+    }
+    Value* fold = b.node(OpKind::kReduce, {base}, std::move(attrs))->result();
+    folds_.insert(fold);
+    replaced_[node.result()] = b.reshape(fold, node.result()->type.shape);
+    i = b.position();
+  }
+
+  // An operand that is a reshape of a sunk value to that value's own shape is that value.
+  void cancel(Node& node) {
+    for (Value*& v : node.operands) {
+      Value* base = behind_reshapes(v);
+      if (base != v && sunk_.contains(base) && base->type == now(v)->type) v = base;
+    }
+  }
+
   void sink(graph::Block& block) {
     for (size_t i = 0; i < block.nodes.size(); ++i) {
       Node& node = *block.nodes[i];
       for (const auto& region : node.regions) sink(*region);
+      if (node.kind == OpKind::kReduce) sink_fold(block, i);
+      if (node.kind == OpKind::kReshape || node.kind == OpKind::kDot) cancel(node);
       if (node.kind != OpKind::kMap && node.kind != OpKind::kCast) continue;
       Value* base = nullptr;
       for (Value* v : node.operands) {
@@ -91,13 +181,14 @@ class Sinker {
       }
       if (!base) continue;
       const Shape& shape = base->type.shape;
+      const bool scores = is_scores(base);
       graph::Builder b(graph_, block, i);
       b.set_source(node.source);
       const bool all = std::all_of(node.operands.begin(), node.operands.end(),
-                                   [&](Value* v) { return reshaped(b, v, shape, true) != nullptr; });
+                                   [&](Value* v) { return reshaped(b, v, shape, true, scores) != nullptr; });
       if (!all) continue;
       std::vector<Value*> operands;
-      for (Value* v : node.operands) operands.push_back(reshaped(b, v, shape, false));
+      for (Value* v : node.operands) operands.push_back(reshaped(b, v, shape, false, scores));
       Value* result = b.node(node.kind, std::move(operands), node.attrs)->result();
       result->name = node.result()->name;
       sunk_.insert(result);
@@ -129,7 +220,8 @@ class Sinker {
 
   graph::Graph& graph_;
   std::unordered_map<const Value*, Value*> replaced_;
-  std::unordered_set<const Value*> sunk_;
+  std::unordered_set<const Value*> sunk_, folds_;
+  mutable std::unordered_map<const Value*, bool> constant_;
 };
 
 }  // namespace
