@@ -1,5 +1,5 @@
-// Attention over grouped heads: keys and values are read once a group, and it is one dispatch whatever shape the
-// heads have between the products.
+// Attention over grouped heads: keys and values are read once a group, and it is one dispatch whatever shape
+// the heads have between the products.
 #include "compiler/lower/grouped_products.h"
 
 #include "compiler/lower/lower_test_util.h"
@@ -20,8 +20,8 @@ std::string softmax(int queries, int keys, bool mask) {
   %none = constant f32[] {{-inf}}
   %none_all = broadcast(%none) <shape={2}>
   %masked = select(%shown_all, %scores, %none_all))",
-                                           queries, keys, shape)
-                             : "\n  %masked = neg(%scores)";
+                                        queries, keys, shape)
+                          : "\n  %masked = neg(%scores)";
   return text + fmt::format(R"(
   %m = reduce(%masked) <op=max, axes=[3]>
   %m1 = reshape(%m) <shape=[1,{0},{1},1]>

@@ -113,8 +113,12 @@ class ScaleFolder {
     const std::optional<Step> step = trace_step(*v->def);
     if (!step || (step->op != ScalarOp::kMul && step->op != ScalarOp::kDiv)) return std::nullopt;
     const Node* spread = def_of(step->constant, OpKind::kBroadcast);
-    const TensorDataPtr number = evaluate_constant(spread ? spread->operand() : step->constant, 1);
-    if (!number || number->count() != 1) return std::nullopt;
+    constexpr int64_t kMost = 1 << 16;  // a broadcast of few elements is a constant by now
+    const TensorDataPtr number = evaluate_constant(spread ? spread->operand() : step->constant, kMost);
+    if (!number || number->count() < 1) return std::nullopt;
+    for (int64_t i = 1; i < number->count(); ++i) {
+      if (number->float_at(i) != number->float_at(0)) return std::nullopt;
+    }
     scale = step->op == ScalarOp::kMul ? scale * number->float_at(0) : scale / number->float_at(0);
     Value* out = step->inner;
     for (auto view = views.rbegin(); view != views.rend(); ++view)

@@ -175,7 +175,7 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
     const bool group = model.has_group_mma && suits_groups(shape.depth) && suits_groups(shape.value_depth);
     AttentionSchedule schedule = default_attention_schedule(
         context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
-        group ? padded(depth, 64) : depth, model.cores, group);
+        group ? padded(depth, 64) : depth, model.cores, group, model.has_group_mma);
     const AttentionOperands operands = source.rows(dtype);
     // A box wider than a row would bring the next head's elements.
     const bool whole_boxes = shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
@@ -186,9 +186,10 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
     const kernel::Var thread = kernel::make_var("t");
     AttentionKernel made =
         build_attention_kernel(shape, source.batch, schedule, thread, operands, dispatch.params());
-    dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
-                         {schedule.threads(), thread, 32, 1, std::move(made.tensors), schedule.copiers()},
-                         {.matrix_units = true});
+    dispatch.add_variant(
+        level, std::move(made.grid), std::move(made.body), schedule.text(),
+        {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors), schedule.copiers()},
+        {.matrix_units = true});
   }
 }
 

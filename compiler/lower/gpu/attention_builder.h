@@ -107,8 +107,24 @@ class AttentionBuilder {
   // The parts of the keys are merged through workgroup memory, then every thread writes eight columns at a
   // time.
   Stmts merged_results();
-  void merge(LoopWriter& w, const Buffer& outs, const Buffer& tops, const Buffer& sums, int64_t rows,
-             int64_t pitch, const Expr& r, const Expr& d, const Expr& m);
+  // The same where the parts are of all workgroups of a cluster: each merges its own, then all of them a
+  // share of the outputs.
+  Stmts split_results();
+  // Where a workgroup's parts lie: outs [warps_k, rows, pitch], tops and sums [warps_k, rows].
+  struct Parts {
+    Buffer outs, tops, sums;
+    int64_t rows = 0, pitch = 0;
+  };
+  Parts store_parts(LoopWriter& w);
+  // What several parts are together, before the division by their sum.
+  struct Merged {
+    Expr top, sum, value;
+  };
+  Merged merged(LoopWriter& w, int parts, const std::function<Merged(int part)>& part_of) const;
+  // body(row of the workgroup's, column) once for each existing row and `width` columns of it, shared out
+  // over the threads: of those from `first` on, `share` of them.
+  void each_output(LoopWriter& w, int64_t width, const Expr& first, int64_t share,
+                   const std::function<void(const Expr& row, const Expr& column)>& body) const;
 
   const AttentionShape& shape_;
   const AttentionSchedule& s_;
@@ -119,7 +135,7 @@ class AttentionBuilder {
   int64_t depth_, value_depth_;                // padded
   int key_tiles_, depth_steps_, value_tiles_;  // tiles of 8, steps of 16
   kernel::Intrinsic mma_;
-  Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_;
+  Expr queries_, keys_, m0_, lane_, warp_m_, warp_k_, rank_;
   Buffer q_, out_, q_stage_, k_stage_, v_stage_, weights_;
   Staged q_staged_, k_staged_, v_staged_;
   kernel::Var top_[2], sum_[2];

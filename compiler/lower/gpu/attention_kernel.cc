@@ -36,6 +36,11 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
   const int64_t rows = int64_t{16} * s_.warps_m;
   const Dim blocks = ceildiv(shape_.queries, rows);
   out.grid.push_back({block, blocks, params_.expr(blocks)});
+  if (s_.split > 1) {
+    const Var rank = kernel::make_var("rank");
+    out.grid.push_back({rank, s_.split, int_const(s_.split)});
+    rank_ = var_expr(rank);
+  }
   LoopWriter w;
   m0_ = w.let("m0", kernel::mul(var_expr(block), int_const(rows)));
   lane_ = w.let("lane", kernel::index_rem(t_, int_const(32)));
@@ -57,7 +62,11 @@ AttentionKernel AttentionBuilder::build(const kernel::GridAxis& batch) {
   w.emit(kernel::block(!s_.group     ? all_keys()
                        : s_.arrivals ? all_keys_by_arrivals()
                                      : all_keys_by_barriers()));
-  when_multiplies(w, [&] { w.emit(kernel::block(s_.warps_k == 1 ? own_results() : merged_results())); });
+  when_multiplies(w, [&] {
+    w.emit(kernel::block(s_.split > 1      ? split_results()
+                         : s_.warps_k == 1 ? own_results()
+                                           : merged_results()));
+  });
   out.body = w.take();
   if (s_.tensors) out.tensors = {q_staged_.tensor, k_staged_.tensor, v_staged_.tensor};
   return out;
@@ -82,7 +91,7 @@ Expr blocks_of_keys(const AttentionShape& shape, const Expr& first, int64_t rows
 }
 
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
-                                             int processors, bool group) {
+                                             int processors, bool group, bool clusters) {
   AttentionSchedule s;
   // H100, 2048 keys: large blocks read the queries seldom; three workgroups a processor (depth 64) hide each
   // other's waits.
@@ -105,6 +114,10 @@ AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int
   while (keys > int64_t{32} * s.warps_k &&
          (s.warps_k < 4 || (s.warps_k < 8 && keys <= 256 && workgroups(s.warps_m) < processors)))
     s.warps_k *= 2;
+  // Each with a block of keys at least, two workgroups a processor at most.
+  while (clusters && s.split < 8 && workgroups(s.warps_m) * s.split < processors &&
+         keys > int64_t{s.block_keys} * s.warps_k * s.split)
+    s.split *= 2;
   return s;
 }
 
@@ -117,9 +130,10 @@ AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel
 std::string AttentionSchedule::text() const {
   return fmt::format("{}attention, {} queries x {} keys, warps {}x{}{}", group ? "group " : "", 16 * warps_m,
                      block_keys, warps_m, warps_k,
-                     tensors    ? ", boxes"
-                     : arrivals ? ", by arrivals"
-                                : "");
+                     tensors     ? ", boxes"
+                     : arrivals  ? ", by arrivals"
+                     : split > 1 ? fmt::format(", keys split by {}", split)
+                                 : "");
 }
 
 }  // namespace tern::lower::gpu

@@ -3,6 +3,9 @@
 // "Online normalizer calculation for softmax", 2018). 16-bit operands, f32 sums.
 //
 //   grid     batch (heads), blocks of 16 * warps_m queries
+//   split    workgroups of a cluster that each take a part of the keys, merged through each other's memory:
+//   few
+//            queries behind many keys (decoding) would keep one processor a head busy
 //   warps    warps_m tiles of 16 queries; warps_k parts of each block of keys, merged at the end
 //   keys     blocks of block_keys a part, K and V copied asynchronously one block ahead
 //   group    products of 128 threads out of workgroup memory: the scores of the next block are multiplied
@@ -29,6 +32,7 @@ struct AttentionSchedule {
   bool group = false;     // warps_m a multiple of 4, warps_k 1
   bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
   bool tensors = false;   // of arrivals, depths multiples of 64: one more warp asks for boxes of q, k and v
+  int split = 1;          // not of a group
   int copiers() const { return tensors ? 128 : 0; }  // threads
   int threads() const { return 32 * warps_m * warps_k + copiers(); }
   // How wide rows of so many elements are in workgroup memory.
@@ -71,9 +75,10 @@ struct AttentionKernel {
 };
 
 // From shapes alone: few queries and heads leave processors idle, so that the keys are shared out too.
-// `group`: the device has products of 128 threads, and the depths suit them; `depth`: the larger one, padded.
+// `group`: the device has products of 128 threads, and the depths suit them; `depth`: the larger one, padded;
+// `clusters`: the device has them.
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
-                                             int processors, bool group);
+                                             int processors, bool group, bool clusters = false);
 
 // batch_axis: a grid axis that the operand functions refer to, or one with a null variable.
 AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel::GridAxis& batch_axis,

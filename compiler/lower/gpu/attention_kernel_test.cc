@@ -21,6 +21,12 @@ TEST_CASE("attention: rows that are no whole steps have zeros behind them") {
   check({1, 20, 37, 80, 40, {4, 1, 64, true}, false, true});
   check({2, 130, 320, 72, 88, {8, 1, 64, true, true}});
 }
+TEST_CASE("attention: workgroups of a cluster share the keys") {
+  check({2, 4, 300, 64, 64, {.warps_m = 1, .warps_k = 2, .block_keys = 16, .split = 4}});
+  check({1, 1, 130, 64, 32, {.warps_m = 1, .warps_k = 4, .block_keys = 32, .split = 2}, false, true});
+  check({1, 20, 70, 32, 48, {.warps_m = 2, .warps_k = 1, .block_keys = 16, .split = 8}, false, false, 16});
+  check({1, 20, 20, 16, 16, {.warps_m = 1, .warps_k = 1, .block_keys = 16, .split = 2}, true});
+}
 TEST_CASE("attention: a causal mask leaves whole blocks out") {
   check({1, 70, 70, 64, 64, {4, 1, 32}, true});
   check({1, 40, 40, 16, 16, {1, 4, 16}, true});

@@ -53,67 +53,140 @@ std::vector<kernel::Stmt> AttentionBuilder::own_results() {
   return w.take();
 }
 
-std::vector<kernel::Stmt> AttentionBuilder::merged_results() {
-  LoopWriter w;
-  const int64_t rows = int64_t{16} * s_.warps_m, width = shape_.value_depth, pitch = value_depth_ + 8;
-  const Buffer outs = kernel::make_buffer("outs", {DType::kF32, 1}, Scope::kWorkgroup,
-                                          kernel::Access::kReadWrite, s_.warps_k * rows * pitch);
-  const Buffer tops = kernel::make_buffer("tops", {DType::kF32, 1}, Scope::kWorkgroup,
-                                          kernel::Access::kReadWrite, s_.warps_k * rows);
-  const Buffer sums = kernel::make_buffer("sums", {DType::kF32, 1}, Scope::kWorkgroup,
-                                          kernel::Access::kReadWrite, s_.warps_k * rows);
-  for (const Buffer& b : {outs, tops, sums}) w.emit(kernel::alloc(b));
-  const Expr row = w.let("row", kernel::add(kernel::mul(warp_k_, int_const(rows)), lane_row()));
+AttentionBuilder::Parts AttentionBuilder::store_parts(LoopWriter& w) {
+  const auto shared = [&](const char* name, int64_t size) {
+    const Buffer b = kernel::make_buffer(name, {DType::kF32, 1}, Scope::kWorkgroup,
+                                         kernel::Access::kReadWrite, s_.warps_k * size);
+    w.emit(kernel::alloc(b));
+    return b;
+  };
+  Parts p;
+  p.rows = int64_t{16} * s_.warps_m;
+  p.pitch = value_depth_ + 8;
+  p.outs = shared("outs", p.rows * p.pitch);
+  p.tops = shared("tops", p.rows);
+  p.sums = shared("sums", p.rows);
+  const Expr row = w.let("row", kernel::add(kernel::mul(warp_k_, int_const(p.rows)), lane_row()));
   const Expr column = w.let("column", lane_column());
   for (int half = 0; half < 2; ++half) {
     const Expr at = w.let("at", kernel::add(row, int_const(half * 8)));
     const Expr sum = row_sum(w, half);
     w.when(kernel::compare(ScalarOp::kEq, column, int_const(0)), [&] {
-      w.store(tops, at, w.get(top_[half]));
-      w.store(sums, at, sum);
+      w.store(p.tops, at, w.get(top_[half]));
+      w.store(p.sums, at, sum);
     });
     for (int i = 0; i < value_tiles_; ++i) {
-      w.store(outs, kernel::add(kernel::mul(at, int_const(pitch)), kernel::add(column, int_const(i * 8))),
+      w.store(p.outs, kernel::add(kernel::mul(at, int_const(p.pitch)), kernel::add(column, int_const(i * 8))),
               kernel::shuffle(kernel::load(out_, int_const(i), 4), nullptr, {2 * half, 2 * half + 1}));
     }
   }
-  w.emit(kernel::barrier());
-  const int64_t chunks = rows * width / kChunk;
-  w.loop("i", int_const((chunks + s_.threads() - 1) / s_.threads()), [&](Expr i) {
-    const Expr q = w.let("q", kernel::add(t_, kernel::mul(i, int_const(s_.threads()))));
-    const Expr r = w.let("r", kernel::index_div(q, int_const(width / kChunk)));
-    const Expr d =
-        w.let("d", kernel::mul(kernel::index_rem(q, int_const(width / kChunk)), int_const(kChunk)));
-    const Expr m = w.let("m", kernel::add(m0_, r));
-    Expr exists = less(m, queries_);
-    if (chunks % s_.threads() != 0) exists = kernel::op(ScalarOp::kAnd, {less(q, int_const(chunks)), exists});
-    w.when(exists, [&] { merge(w, outs, tops, sums, rows, pitch, r, d, m); });
+  return p;
+}
+
+AttentionBuilder::Merged AttentionBuilder::merged(LoopWriter& w, int parts,
+                                                  const std::function<Merged(int part)>& part_of) const {
+  std::vector<Merged> all;
+  for (int part = 0; part < parts; ++part) all.push_back(part_of(part));
+  Expr top = all[0].top;
+  for (int part = 1; part < parts; ++part) top = kernel::max(top, all[static_cast<size_t>(part)].top);
+  Merged out;
+  out.top = w.let("top", top);
+  const Expr base =
+      w.let("base", kernel::select(kernel::compare(ScalarOp::kEq, out.top, float_const(-INFINITY)),
+                                   float_const(0.0), out.top));
+  for (const Merged& part : all) {
+    const Expr scale =
+        w.let("scale", exp2(kernel::mul(kernel::sub(part.top, base), float_const(scale_.factor))));
+    const Expr own = kernel::mul(part.sum, scale);
+    const Expr scaled = kernel::mul(part.value, kernel::broadcast(scale, part.value->type.lanes));
+    out.sum = out.sum ? kernel::add(out.sum, own) : own;
+    out.value = out.value ? kernel::add(out.value, scaled) : scaled;
+  }
+  return out;
+}
+
+void AttentionBuilder::each_output(
+    LoopWriter& w, int64_t width, const Expr& first, int64_t share,
+    const std::function<void(const Expr& row, const Expr& column)>& body) const {
+  const int64_t across = shape_.value_depth / width, all = int64_t{16} * s_.warps_m * across;
+  const int threads = s_.threads();
+  w.loop("i", int_const((share + threads - 1) / threads), [&](Expr i) {
+    const Expr own = w.let("own", kernel::add(t_, kernel::mul(i, int_const(threads))));
+    const Expr q = w.let("q", kernel::add(own, first));
+    const Expr row = w.let("r", kernel::index_div(q, int_const(across)));
+    const Expr column = w.let("d", kernel::mul(kernel::index_rem(q, int_const(across)), int_const(width)));
+    Expr exists = less(kernel::add(m0_, row), queries_);
+    if (share % threads != 0) exists = both(less(own, int_const(share)), exists);
+    if (share != all) exists = both(less(q, int_const(all)), exists);
+    w.when(exists, [&] { body(row, column); });
   });
+}
+
+std::vector<kernel::Stmt> AttentionBuilder::merged_results() {
+  LoopWriter w;
+  const Parts p = store_parts(w);
+  w.emit(kernel::barrier());
+  each_output(
+      w, kChunk, int_const(0), p.rows * shape_.value_depth / kChunk, [&](const Expr& r, const Expr& d) {
+        const Merged all = merged(w, s_.warps_k, [&](int part) {
+          const Expr at = kernel::add(r, int_const(part * p.rows));
+          return Merged{kernel::load(p.tops, at), kernel::load(p.sums, at),
+                        kernel::load(p.outs, kernel::add(kernel::mul(at, int_const(p.pitch)), d), kChunk)};
+        });
+        const Expr inverse = w.let("inverse", reciprocal_of_sum(shape_, keys_, all.sum));
+        const Expr result = w.let("result", kernel::mul(all.value, kernel::broadcast(inverse, kChunk)));
+        for (Stmt& s : o_.finish(w.let("m", kernel::add(m0_, r)), d, result, kChunk)) w.emit(std::move(s));
+      });
   return w.take();
 }
 
-void AttentionBuilder::merge(LoopWriter& w, const Buffer& outs, const Buffer& tops, const Buffer& sums,
-                             int64_t rows, int64_t pitch, const Expr& r, const Expr& d, const Expr& m) {
-  const auto at = [&](int part) { return kernel::add(r, int_const(part * rows)); };
-  Expr top = kernel::load(tops, at(0));
-  for (int part = 1; part < s_.warps_k; ++part) top = kernel::max(top, kernel::load(tops, at(part)));
-  top = w.let("top", top);
-  const Expr base = w.let("base", kernel::select(kernel::compare(ScalarOp::kEq, top, float_const(-INFINITY)),
-                                                 float_const(0.0), top));
-  Expr sum, value;
-  for (int part = 0; part < s_.warps_k; ++part) {
-    const Expr scale =
-        w.let("scale",
-              exp2(kernel::mul(kernel::sub(kernel::load(tops, at(part)), base), float_const(scale_.factor))));
-    const Expr own = kernel::mul(kernel::load(sums, at(part)), scale);
-    const Expr out = kernel::load(outs, kernel::add(kernel::mul(at(part), int_const(pitch)), d), kChunk);
-    const Expr scaled = kernel::mul(out, kernel::broadcast(scale, kChunk));
-    sum = sum ? kernel::add(sum, own) : own;
-    value = value ? kernel::add(value, scaled) : scaled;
-  }
-  const Expr inverse = w.let("inverse", reciprocal_of_sum(shape_, keys_, sum));
-  const Expr result = w.let("result", kernel::mul(value, kernel::broadcast(inverse, kChunk)));
-  for (Stmt& s : o_.finish(m, d, result, kChunk)) w.emit(std::move(s));
+std::vector<kernel::Stmt> AttentionBuilder::split_results() {
+  constexpr int kQuarter = 4;  // elements that one load of another workgroup's memory brings
+  LoopWriter w;
+  const Parts p = store_parts(w);
+  const int64_t width = shape_.value_depth, outputs = p.rows * width / kQuarter;
+  // A row's outputs, behind them its maximum and sum.
+  const int64_t pitch = width + kQuarter;
+  const Buffer whole = kernel::make_buffer("whole", {DType::kF32, 1}, Scope::kWorkgroup,
+                                           kernel::Access::kReadWrite, p.rows * pitch);
+  w.emit(kernel::alloc(whole));
+  w.emit(kernel::barrier());
+  each_output(w, kQuarter, int_const(0), outputs, [&](const Expr& r, const Expr& d) {
+    const Merged own = merged(w, s_.warps_k, [&](int part) {
+      const Expr at = kernel::add(r, int_const(part * p.rows));
+      return Merged{kernel::load(p.tops, at), kernel::load(p.sums, at),
+                    kernel::load(p.outs, kernel::add(kernel::mul(at, int_const(p.pitch)), d), kQuarter)};
+    });
+    const Expr row = w.let("row", kernel::mul(r, int_const(pitch)));
+    w.store(whole, kernel::add(row, d), own.value);
+    w.when(kernel::compare(ScalarOp::kEq, d, int_const(0)), [&] {
+      w.store(whole, kernel::add(row, int_const(width)), own.top);
+      w.store(whole, kernel::add(row, int_const(width + 1)), own.sum);
+    });
+  });
+  w.emit(kernel::barrier(kernel::BarrierScope::kCluster));
+  const int64_t share = (outputs + s_.split - 1) / s_.split;
+  each_output(w, kQuarter, w.let("first_output", kernel::mul(rank_, int_const(share))), share,
+              [&](const Expr& r, const Expr& d) {
+                const Expr row = w.let("row", kernel::mul(r, int_const(pitch)));
+                const auto of_peer = [&](int part, const Expr& column) {
+                  return w.let("part", kernel::intrinsic(Intrinsic::kPeerLoad,
+                                                         {kernel::add(row, column), int_const(part)},
+                                                         {DType::kF32, kQuarter}, whole));
+                };
+                const Merged all = merged(w, s_.split, [&](int part) {
+                  const Expr marks = of_peer(part, int_const(width));
+                  return Merged{kernel::shuffle(marks, nullptr, {0}), kernel::shuffle(marks, nullptr, {1}),
+                                of_peer(part, d)};
+                });
+                const Expr inverse = w.let("inverse", reciprocal_of_sum(shape_, keys_, all.sum));
+                const Expr result =
+                    w.let("result", kernel::mul(all.value, kernel::broadcast(inverse, kQuarter)));
+                for (Stmt& s : o_.finish(w.let("m", kernel::add(m0_, r)), d, result, kQuarter))
+                  w.emit(std::move(s));
+              });
+  w.emit(kernel::barrier(kernel::BarrierScope::kCluster));  // others may still read this workgroup's outputs
+  return w.take();
 }
 
 }  // namespace tern::lower::gpu

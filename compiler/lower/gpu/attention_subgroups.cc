@@ -50,7 +50,7 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
   LoopWriter w;
   const int64_t rows = int64_t{16} * s_.warps_m;
   const Dim blocks = ceildiv(shape_.keys, keys_at_once_);
-  const int64_t stages = blocks.is_const(1) ? 1 : 2;
+  const int64_t stages = blocks.is_const(1) && s_.split == 1 ? 1 : 2;
   q_stage_ = rows_buffer("q_rows", rows, depth_);
   k_stage_ = rows_buffer("k_rows", stages * keys_at_once_, depth_);
   v_stage_ = rows_buffer("v_rows", stages * keys_at_once_, value_depth_);
@@ -67,9 +67,17 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
     w.emit(kernel::async_wait(groups_left));
     w.emit(kernel::barrier());
   };
+  Expr begin = int_const(0), count = stages == 1 ? int_const(1)
+                                                 : gpu::blocks_of_keys(shape_, m0_, int64_t{16} * s_.warps_m,
+                                                                       keys_at_once_, params_);
+  if (s_.split > 1) {  // as many for each: those behind the last key count for nothing
+    count =
+        w.let("share", kernel::index_div(kernel::add(count, int_const(s_.split - 1)), int_const(s_.split)));
+    begin = w.let("begin", kernel::mul(rank_, count));
+  }
   copy_rows(w, q_stage_, int_const(0), o_.q, o_.q_row, m0_, rows, shape_.depth, queries_);
   w.emit(kernel::async_commit());
-  fetch(int_const(0), stages == 1);
+  fetch(begin, stages == 1);
   w.emit(kernel::async_commit());
   arrived(stages == 1 ? 2 : 1);
   load_queries(w);
@@ -79,11 +87,11 @@ std::vector<kernel::Stmt> AttentionBuilder::all_keys() {
     w.emit(kernel::barrier());
     return w.take();
   }
-  const Expr count =
-      w.let("blocks", gpu::blocks_of_keys(shape_, m0_, int64_t{16} * s_.warps_m, keys_at_once_, params_));
-  w.loop("block", count, [&](Expr block) {
+  count = w.let("blocks", count);
+  w.loop("turn", count, [&](Expr turn) {
+    const Expr block = w.let("block", kernel::add(begin, turn));
     const Expr next = w.let("next", kernel::add(block, int_const(1)));
-    w.when(less(next, count), [&] { fetch(next, false); });
+    w.when(less(kernel::add(turn, int_const(1)), count), [&] { fetch(next, false); });
     w.emit(kernel::async_commit());
     arrived(1);
     block_of_keys(w, block, [] {});

@@ -18,7 +18,7 @@ struct AttentionTest {
   bool keyed = false;                     // a bias of each key
   double sharpness = 1;  // of the scores: their maximum grows from block to block by more than is let be
   DType dtype = DType::kF16;
-  int threads = 32, subgroup = 32;
+  int threads = 32, subgroup = 32, cluster = 1;
   std::function<AttentionKernel(const AttentionShape& shape, const kernel::GridAxis& batch,
                                 const kernel::Var& thread, AttentionOperands& operands,
                                 kernel::ParamTable& params)>
@@ -73,6 +73,7 @@ inline void check_attention(const AttentionTest& c) {
   made.name = "attention";
   made.threads = c.threads;
   made.subgroup = c.subgroup;
+  made.cluster = c.cluster;
   made.thread = kernel::make_var("t");
   AttentionOperands o;
   o.dtype = c.dtype;
@@ -165,6 +166,7 @@ void check_attention(const AttentionCase<Schedule>& c, Build build, AttentionTes
   test.sharpness = c.sharpness;
   test.keyed = c.keyed;
   test.threads = c.schedule.threads();
+  if constexpr (requires { c.schedule.split; }) test.cluster = c.schedule.split;
   test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
                    AttentionOperands& operands, kernel::ParamTable& params) {
     return build(shape, batch, c.schedule, thread, operands, params);

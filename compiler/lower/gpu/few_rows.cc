@@ -54,16 +54,15 @@ Buffer registers(LoopWriter& w, const char* name, VType type, int64_t size) {
   return b;
 }
 Buffer shared(LoopWriter& w, const char* name, DType dtype, int64_t size) {
-  const Buffer b =
-      kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+  const Buffer b = kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
   w.emit(kernel::alloc(b));
   return b;
 }
 
 class Builder {
  public:
-  Builder(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& s, const Var& thread, const MmaOperands& o,
-          const QuantisedPanels* panels)
+  Builder(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& s, const Var& thread,
+          const MmaOperands& o, const QuantisedPanels* panels)
       : rows_(rows),
         n_(n),
         k_(k),
@@ -151,8 +150,8 @@ class Builder {
       for (int half = 0; half < 2; ++half) {
         for (int row = 0; row < 2; ++row) {
           const Expr& n = float_row_[row];
-          const Expr chunk = kernel::op(ScalarOp::kXor, {plus(member_, half * 4),
-                                                         kernel::index_rem(n, int_const(8))});
+          const Expr chunk =
+              kernel::op(ScalarOp::kXor, {plus(member_, half * 4), kernel::index_rem(n, int_const(8))});
           const Expr from = kernel::add(times(kernel::add(times(block, columns), n), kPanel),
                                         kernel::add(o_.b_first, times(chunk, kChunk)));
           w.store(weights_, int_const(((int64_t{slot} * units() + u) * 2 + half) * 2 + row),
@@ -177,8 +176,7 @@ class Builder {
       const Expr slot_of_block = int_const(int64_t{slot} * blocks_of_part() + b);
       w.store(scales_, slot_of_block, kernel::cast(kernel::load(panels_->scales, from, 2), DType::kF32));
       if (!panels_->zeros) continue;
-      const Expr zero =
-          w.let("zero", kernel::cast(kernel::load(panels_->zeros, from, 2), DType::kU32));
+      const Expr zero = w.let("zero", kernel::cast(kernel::load(panels_->zeros, from, 2), DType::kU32));
       const Expr first = w.let("first", minus_twice(lane_of(zero, 0))),
                  second = w.let("second", minus_twice(lane_of(zero, 1)));
       w.store(zeros_, slot_of_block, quad(first, second, first, second));
@@ -196,8 +194,7 @@ class Builder {
   // order is that in which shifts cut integers out of words.
   void stage_rows(LoopWriter& w) {
     rows_of_a_ = shared(w, "a", DType::kU32, rows_ * pitch_);
-    const int64_t chunks = ceil_div(round_up(k_, int64_t{s_.unit()}), int64_t{kChunk}),
-                  all = rows_ * chunks;
+    const int64_t chunks = ceil_div(round_up(k_, int64_t{s_.unit()}), int64_t{kChunk}), all = rows_ * chunks;
     const auto copy = [&](const Expr& q) {
       const Expr row = w.let("a_row", kernel::index_div(q, int_const(chunks)));
       const Expr k = w.let("k", times(kernel::index_rem(q, int_const(chunks)), kChunk));
@@ -221,8 +218,8 @@ class Builder {
       lets.clear();
       const MmaOperands::State depth = o_.a_depth(k, lets);
       for (kernel::Stmt& s : lets) w.emit(std::move(s));
-      const Expr read = kernel::bitcast(
-          kernel::load(o_.a_buffer, o_.a_chunk(of_row, depth).index, kChunk), kQuad);
+      const Expr read =
+          kernel::bitcast(kernel::load(o_.a_buffer, o_.a_chunk(of_row, depth).index, kChunk), kQuad);
       if (k_ % s_.unit() == 0) return w.let("read", read);
       return w.let("read", kernel::select(kernel::broadcast(less(k, int_const(k_)), 4), read,
                                           kernel::broadcast(word(0), 4)));
@@ -233,11 +230,12 @@ class Builder {
       const auto bits = [&](int e) {
         const Expr at = plus(k, e);
         Expr value = o_.a_element(of_row, at);
-        if (ragged) value = kernel::select(less(at, int_const(k_)), value, kernel::float_const(0.0, o_.a_type()));
+        if (ragged)
+          value = kernel::select(less(at, int_const(k_)), value, kernel::float_const(0.0, o_.a_type()));
         return kernel::cast(kernel::bitcast(value, {DType::kU16, 1}), DType::kU32);
       };
-      words.push_back(w.let("word", kernel::op(ScalarOp::kOr, {bits(i), kernel::op(ScalarOp::kShl,
-                                                                                   {bits(i + 1), word(16)})})));
+      words.push_back(w.let(
+          "word", kernel::op(ScalarOp::kOr, {bits(i), kernel::op(ScalarOp::kShl, {bits(i + 1), word(16)})})));
     }
     return w.let("read", quad(words[0], words[1], words[2], words[3]));
   }
@@ -266,7 +264,8 @@ class Builder {
     const auto turn = [&](const Expr& at, bool fetches) {
       for (int slot = 0; slot < s_.ahead; ++slot) {
         const Expr here = w.let("part", part(at, slot));
-        when_exists(w, here, [&] { panels_ ? multiply_integers(w, slot, here) : multiply_floats(w, slot, here); });
+        when_exists(w, here,
+                    [&] { panels_ ? multiply_integers(w, slot, here) : multiply_floats(w, slot, here); });
         if (fetches) fetch(w, slot, w.let("next", part(plus(at, 1), slot)));
       }
     };
@@ -289,7 +288,8 @@ class Builder {
         const Expr upper = w.let("upper", kernel::load(weights_, int_const(from), 4)),
                    lower = w.let("lower", kernel::load(weights_, int_const(from + 1), 4));
         for (int i = 0; i < 4; i += 2) {
-          const Expr a = quad(lane_of(upper, i), lane_of(lower, i), lane_of(upper, i + 1), lane_of(lower, i + 1));
+          const Expr a =
+              quad(lane_of(upper, i), lane_of(lower, i), lane_of(upper, i + 1), lane_of(lower, i + 1));
           w.store(sums_, int_const(0), product(a, kernel::shuffle(x, nullptr, {i, i + 1}), sums()));
         }
       }
@@ -386,22 +386,25 @@ class Builder {
 
 }  // namespace
 
-MmaKernel build_few_rows_kernel(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& schedule, const Var& thread,
-                           const MmaOperands& operands, const QuantisedPanels* panels) {
+MmaKernel build_few_rows_kernel(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& schedule,
+                                const Var& thread, const MmaOperands& operands,
+                                const QuantisedPanels* panels) {
   return Builder(rows, n, k, schedule, thread, operands, panels).build();
 }
 
 int64_t FewRowsSchedule::bytes(int64_t rows, int64_t k) const {
-  return rows * (round_up(k, int64_t{unit()}) * 2 + kRowPadding * 4) + int64_t{4} * warps_k * rows * block_n();
+  return rows * (round_up(k, int64_t{unit()}) * 2 + kRowPadding * 4) +
+         int64_t{4} * warps_k * rows * block_n();
 }
 
 std::string FewRowsSchedule::text() const {
-  return fmt::format("rows of {} bits, {} columns, warps {}x{}, {} x {} steps ahead", bits, block_n(), warps_n,
-                     warps_k, ahead, steps);
+  return fmt::format("rows of {} bits, {} columns, warps {}x{}, {} x {} steps ahead", bits, block_n(),
+                     warps_n, warps_k, ahead, steps);
 }
 
-std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n, int64_t k, int bits, int64_t block,
-                                                int processors, int64_t workgroup_memory) {
+std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n, int64_t k, int bits,
+                                                         int64_t block, int processors,
+                                                         int64_t workgroup_memory) {
   FewRowsSchedule s;
   s.bits = bits;
   if (rows < 1 || rows > FewRowsSchedule::kMostRows) return std::nullopt;

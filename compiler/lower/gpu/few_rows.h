@@ -27,7 +27,9 @@ struct FewRowsSchedule {
 
   static constexpr int kColumns = 16;  // of a warp
   static constexpr int kMostRows = 8;
-  int unit() const { return bits == 16 ? 64 : bits == 4 ? 32 : 16; }  // steps that a warp's loads have at least
+  int unit() const {
+    return bits == 16 ? 64 : bits == 4 ? 32 : 16;
+  }  // steps that a warp's loads have at least
   int block_n() const { return kColumns * warps_n; }
   int threads() const { return 32 * warps_n * warps_k; }
   // Workgroup memory: A, and the warps' sums.
@@ -36,13 +38,14 @@ struct FewRowsSchedule {
 };
 
 // `block`: steps with a common scale (integers). Nothing where no schedule fits.
-std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n, int64_t k, int bits, int64_t block,
-                                                int processors, int64_t workgroup_memory);
+std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n, int64_t k, int bits,
+                                                         int64_t block, int processors,
+                                                         int64_t workgroup_memory);
 
 // rows, n and k are constants, rows at most kMostRows. Of `operands`: A (a_chunk of whole chunks, or
 // a_element), b_buffer and b_first of floats, finish. `panels`: of integers, else null.
 MmaKernel build_few_rows_kernel(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& schedule,
-                           const kernel::Var& thread, const MmaOperands& operands,
-                           const QuantisedPanels* panels);
+                                const kernel::Var& thread, const MmaOperands& operands,
+                                const QuantisedPanels* panels);
 
 }  // namespace tern::lower::gpu

@@ -73,12 +73,14 @@ void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t b
   REQUIRE(program);
   CHECK(count_dispatches(program->steps) == 1);
   int64_t words = 0;
-  for (const BufferDef& b : program->buffers) words += b.kind == BufferKind::kConstant && b.dtype == DType::kU32;
+  for (const BufferDef& b : program->buffers)
+    words += b.kind == BufferKind::kConstant && b.dtype == DType::kU32;
   CHECK(words == 1);
   LowerCase c{text};
   c.precision = DType::kF16;
   c.continuous = true;  // compared with the graph's own results
-  c.inputs = {seeded(DType::kF32, {m, k}, 7, [](uint64_t random) { return static_cast<double>(random % 9) - 4; })};
+  c.inputs = {
+      seeded(DType::kF32, {m, k}, 7, [](uint64_t random) { return static_cast<double>(random % 9) - 4; })};
   check_lowering_for(c, cuda, "integers");
 }
 

@@ -9,9 +9,9 @@
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/chunks.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
+#include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/gpu/matrix_kernel.h"
 #include "compiler/lower/gpu/mma_kernel.h"
-#include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/weight_encoding.h"
 
@@ -280,12 +280,12 @@ std::optional<DType> matrix_type(const Node& root, const LoweringContext& contex
 
 // The schedule of a product of few rows with weights of `bits`, in blocks of `block` steps.
 std::optional<FewRowsSchedule> few_rows_schedule(const ContractionProblem& p, int bits, int64_t block,
-                                        const Target& target) {
+                                                 const Target& target) {
   if (!p.batch.is_const(1) || !p.m.is_const() || !p.n.is_const() || !p.k.is_const()) return std::nullopt;
   if (p.k.value() < 16 || p.n.value() < 8) return std::nullopt;
   const GpuModel& model = gpu_model(target.levels.front());
   return default_few_rows_schedule(p.m.value(), p.n.value(), p.k.value(), bits, block, model.cores,
-                              model.workgroup_memory);
+                                   model.workgroup_memory);
 }
 
 bool has_mma(const Target& target) {
@@ -296,26 +296,28 @@ bool has_mma(const Target& target) {
 // Whether a product with constant weights of `dtype` reads them straight into registers (few_rows.h).
 bool has_few_rows(const Node& root, DType dtype, const LoweringContext& context) {
   if (root.kind != OpKind::kDot || (dtype != DType::kF16 && dtype != DType::kBF16)) return false;
-  // More columns keep all processors busy by stages of workgroup memory, a tenth faster (16384 and 32000 of 2048
-  // steps on an H100: 26.0 and 46.2 us for 27.7 and 48.7; 2048 of 8192: 18.3 for 17.0, 512 of 2048: 7.8 for 5.4).
+  // More columns keep all processors busy by stages of workgroup memory, a tenth faster (16384 and 32000 of
+  // 2048 steps on an H100: 26.0 and 46.2 us for 27.7 and 48.7; 2048 of 8192: 18.3 for 17.0, 512 of 2048: 7.8
+  // for 5.4).
   constexpr int64_t kMostColumns = 64;  // of each processor
   const Dim columns = root.result()->type.shape.back();
-  if (!columns.is_const() || columns.value() > kMostColumns * gpu_model(context.target().levels.front()).cores)
+  if (!columns.is_const() ||
+      columns.value() > kMostColumns * gpu_model(context.target().levels.front()).cores)
     return false;
   kernel::ParamTable unused;
   return few_rows_schedule(dot_problem(root, unused, true), 16, 0, context.target()).has_value();
 }
 
 void add_few_rows_variant(DispatchBuilder& dispatch, const ContractionProblem& problem, DType dtype,
-                     const kernel::Buffer& weights, const FewRowsSchedule& schedule,
-                     const QuantisedPanels* panels) {
+                          const kernel::Buffer& weights, const FewRowsSchedule& schedule,
+                          const QuantisedPanels* panels) {
   ElementEmitter emitter(dispatch);
   Source source(dispatch, emitter, problem, dtype, false);
   kernel::GridAxis batch;
   const MmaOperands o = source.operands(weights, batch);
   const kernel::Var thread = kernel::make_var("t");
-  MmaKernel made = build_few_rows_kernel(problem.m.value(), problem.n.value(), problem.k.value(), schedule, thread,
-                                    o, panels);
+  MmaKernel made = build_few_rows_kernel(problem.m.value(), problem.n.value(), problem.k.value(), schedule,
+                                         thread, o, panels);
   dispatch.add_variant(dispatch.context().target().levels.front(), std::move(made.grid), std::move(made.body),
                        fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "read" : "computed"),
                        {schedule.threads(), thread, 32}, {.matrix_units = true});
@@ -354,7 +356,8 @@ bool lower_quantised_rows(const Region& region, LoweringContext& context) {
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root));
   const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
-  const std::optional<FewRowsSchedule> schedule = few_rows_schedule(problem, w->bits, w->block, context.target());
+  const std::optional<FewRowsSchedule> schedule =
+      few_rows_schedule(problem, w->bits, w->block, context.target());
   TERN_CHECK(schedule, "weights in integers in front of a product that no kernel computes");
   QuantisedPanels panels;
   panels.bits = w->bits;
@@ -667,7 +670,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   if (dtype == DType::kF32) context.note_product(root, true);
   if (has_few_rows(root, dtype, context)) {
     add_few_rows_variant(dispatch, problem, dtype, dispatch.bind(packed),
-                    *few_rows_schedule(problem, 16, 0, context.target()), nullptr);
+                         *few_rows_schedule(problem, 16, 0, context.target()), nullptr);
     dispatch.finish();
     return true;
   }
