@@ -420,7 +420,7 @@ std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n
     s.warps_n *= 2;
     s.warps_k /= 2;
   }
-  if (s.warps_k == 8 && parts >= 32) s.warps_k = 16;
+  if (s.warps_k == 8 && parts >= (bits == 16 ? 32 : 16)) s.warps_k = 16;
   s.ahead = static_cast<int>(std::clamp<int64_t>(parts / s.warps_k, 1, bits == 16 ? 4 : 2));
   if (s.bytes(rows, k) > workgroup_memory) return std::nullopt;
   return s;
