@@ -83,7 +83,7 @@ void Evaluator::find_common() {
 
 void Evaluator::touch(const Buffer& b, const EvalMemory& memory, int64_t i, bool write, int thread,
                       int counter) {
-  if (memory.races == nullptr) return;
+  if (memory.races == nullptr || ends_only_) return;
   const int bits = dtype_bits(b->type.dtype);
   const int64_t from =
       i * bits / memory.unit_bits + rank(thread) * memory.workgroup_bytes * 8 / memory.unit_bits;
@@ -276,7 +276,11 @@ void Evaluator::async_copy(const Stmt& s, const EvalMask& mask) {
       if (!in_bounds(from->buffer, copy.source_index + k, *source, "load")) return;
       touch(from->buffer, *source, copy.source_index + k, false, t);
     }
-    copies_[static_cast<size_t>(t)].back().push_back(std::move(copy));
+    if (ends_only_) {
+      perform(copy, t);
+    } else {
+      copies_[static_cast<size_t>(t)].back().push_back(std::move(copy));
+    }
   }
 }
 

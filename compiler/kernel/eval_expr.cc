@@ -154,6 +154,9 @@ ValueRef Evaluator::collective_value(const Expr& e, const EvalMask& mask) {
   auto out = std::make_shared<EvalValue>(EvalValue{e->type, threads_ == 1, {}});
   out->data.assign(static_cast<size_t>(threads_ * e->type.lanes), zero_of(e->type.dtype));
   const int lanes = kernel_.subgroup;
+  const bool moves =
+      e->intrinsic == Intrinsic::kSubgroupShuffle || e->intrinsic == Intrinsic::kSubgroupShuffleXor;
+  if (ends_only_ && !moves) return out;
   for (int first = 0; first < threads_ && !failed_; first += lanes) {
     int active = 0;
     for (int t = first; t < first + lanes; ++t) active += mask.any(t) ? 1 : 0;

@@ -179,6 +179,7 @@ class Evaluator {
 
   // Statements (eval.cc)
   void stmt(const Stmt& s, const EvalMask& mask);
+  bool passed_over(const Stmt& s) const;
   void for_stmt(const Stmt& s, const EvalMask& mask);
   void assign(const Stmt& s, const EvalMask& mask);
   void body(const std::vector<Stmt>& statements, const EvalMask& mask);

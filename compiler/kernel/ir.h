@@ -422,9 +422,9 @@ struct EvalBinding {
 Result<int32_t> evaluate(const Kernel& kernel, const std::vector<EvalBinding>& bindings,
                          const std::vector<int64_t>& params, int64_t tile_begin, int64_t tile_end);
 
-// Whether a CPU kernel's indices stay inside, in moments for sizes of real models: of each loop the first and
-// the last round alone are walked, of each grid axis the first tile and the last two. What is computed means
-// nothing, and what the kernel fails with is not looked at.
+// Whether a kernel's indices stay inside, in moments for sizes of real models: of each loop the first and
+// the last round alone are walked, of each grid axis the first tile and the last two. Results mean nothing;
+// failures of the kernel, barriers, arrivals and copies of tensors are passed over.
 Status check_bounds(const Kernel& kernel, const std::vector<EvalBinding>& bindings,
                     const std::vector<int64_t>& params);
 

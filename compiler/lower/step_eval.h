@@ -16,7 +16,7 @@ namespace tern::lower {
 Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& program,
                                                     const std::vector<TensorDataPtr>& inputs, int level = 0);
 
-// Whether the indices of a CPU program's kernels stay inside of what each is given (kernel::check_bounds),
+// Whether the indices of a program's kernels stay inside of what each is given (kernel::check_bounds),
 // for inputs of these shapes; sizes that data decide are small ones, and both ways of a branch are walked.
 Status check_program_bounds(const LoweredProgram& program, const std::vector<std::vector<int64_t>>& shapes,
                             int level);

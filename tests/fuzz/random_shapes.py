@@ -405,11 +405,14 @@ def problems(g, names, folder, options):
 LEVELS = ("cpu:x86_64_v2,cpu:x86_64_v3,cpu:x86_64_v4,cpu:x86_64_v3+vnni,cpu:x86_64_v4+vnni,cpu:x86_64_v4+bf16", "cpu:aarch64,cpu:aarch64+dotprod,cpu:aarch64+i8mm,cpu:aarch64+bf16")
 
 
+GPUS = ("cuda", "vulkan")
+
+
 def bounds(g, folder, options):
     """What the evaluator says of the kernels' indices, a sentence each."""
     path, found = folder / "m.onnx", []
     onnx.save(g.model(), path)
-    for levels in LEVELS:
+    for levels in GPUS if options.gpus else LEVELS:
         try:
             tools.call([tools.BUILD / "bin" / "lower_report", "--bounds", "--target", levels, "--precision", options.precision or "f32", path], 300)
         except tools.ToolError as failure:
@@ -429,6 +432,7 @@ def main():
     parser.add_argument("--ternc", nargs="*", default=[])
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--bounds", action="store_true")
+    parser.add_argument("--gpus", action="store_true", help="with --bounds: kernels of GPUs instead, whose every thread is walked")
     options = parser.parse_args()
     wrong = tried = 0
     end = time.monotonic() + options.seconds
