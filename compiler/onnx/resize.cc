@@ -15,24 +15,27 @@ namespace tern::onnx {
 
 namespace {
 
-// Where output position `i` lies in the source.
-double source_position(const ResizeMode& mode, const ResizeAxis& a, double i) {
-  auto in = static_cast<double>(a.in.value()), out = static_cast<double>(a.out.value());
-  if (mode.coordinates == "half_pixel") return (i + 0.5) / a.scale - 0.5;
-  if (mode.coordinates == "pytorch_half_pixel") return out > 1 ? (i + 0.5) / a.scale - 0.5 : 0;
+// Where output position `i` lies in the source: in f32, as with sizes that are known at run time only, and as
+// ONNX Runtime has it. A position half way between two decides between them.
+float source_position(const ResizeMode& mode, const ResizeAxis& a, float i) {
+  const auto in = static_cast<float>(a.in.value()), out = static_cast<float>(a.out.value());
+  const auto scale = static_cast<float>(a.scale);
+  const auto start = static_cast<float>(a.roi_start), end = static_cast<float>(a.roi_end);
+  if (mode.coordinates == "half_pixel") return (i + 0.5f) / scale - 0.5f;
+  if (mode.coordinates == "pytorch_half_pixel") return out > 1 ? (i + 0.5f) / scale - 0.5f : 0;
   if (mode.coordinates == "align_corners") {
-    double length = a.scale * in;
+    const float length = scale * in;
     return length == 1 ? 0 : i * (in - 1) / (length - 1);
   }
-  if (mode.coordinates == "asymmetric") return i / a.scale;
-  if (mode.coordinates == "tf_half_pixel_for_nn") return (i + 0.5) / a.scale;
+  if (mode.coordinates == "asymmetric") return i / scale;
+  if (mode.coordinates == "tf_half_pixel_for_nn") return (i + 0.5f) / scale;
   if (mode.coordinates == "half_pixel_symmetric") {
-    double adjustment = out / (a.scale * in), centre = in / 2;
-    return centre * (1 - adjustment) + (i + 0.5) / a.scale - 0.5;
+    const float adjustment = out / (scale * in), centre = in / 2;
+    return centre * (1 - adjustment) + (i + 0.5f) / scale - 0.5f;
   }
   // tf_crop_and_resize
-  if (out > 1) return a.roi_start * (in - 1) + i * (a.roi_end - a.roi_start) * (in - 1) / (out - 1);
-  return 0.5 * (a.roi_start + a.roi_end) * (in - 1);
+  if (out > 1) return start * (in - 1) + i * (end - start) * (in - 1) / (out - 1);
+  return 0.5f * (start + end) * (in - 1);
 }
 
 int64_t nearest_index(const std::string& rule, double position) {
@@ -73,7 +76,7 @@ Taps compute_taps(const ResizeMode& mode, const ResizeAxis& a) {
   t.outside.assign(static_cast<size_t>(out), false);
   for (int64_t i = 0; i < out; ++i) {
     auto o = static_cast<size_t>(i);
-    double position = source_position(mode, a, static_cast<double>(i));
+    const double position = source_position(mode, a, static_cast<float>(i));
     if (mode.coordinates == "tf_crop_and_resize")
       t.outside[o] = position < 0 || position > static_cast<double>(in - 1);
     if (mode.mode == "nearest") {
@@ -245,14 +248,19 @@ Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& wh
   return t;
 }
 
-Dim scaled_dim(const Dim& in, double scale) {
-  if (in.is_const()) return Dim(static_cast<int64_t>(std::floor(static_cast<double>(in.value()) * scale)));
+// The product is rounded to f32 before its floor is taken, as that of scales that are known at run time only,
+// and as frameworks and ONNX Runtime have it: 10 by 0.7 is 7. What no fraction says exactly is computed with
+// the input.
+Dim scaled_dim(Emit& b, const Dim& in, double scale) {
+  const auto factor = static_cast<float>(scale);
+  if (in.is_const()) return Dim(static_cast<int64_t>(std::floor(static_cast<float>(in.value()) * factor)));
   for (int64_t divisor = 1; divisor <= 4096; divisor *= 2) {
     double numerator = scale * static_cast<double>(divisor);
     if (numerator == std::floor(numerator))
       return floordiv(in * Dim(static_cast<int64_t>(numerator)), Dim(divisor));
   }
-  fail("A dimension that is not known while compiling ({}) cannot be scaled by {}.", in.text(), scale);
+  Value* size = b.unary(ScalarOp::kFloor, b.mul(b.cast(b.dim(in), DType::kF32), scale));
+  return b.dims(b.cast(size, DType::kI64))[0];
 }
 
 Target from_scales(Op& op, Value* x, const std::vector<double>& scales, const std::vector<int64_t>& which) {
@@ -264,7 +272,7 @@ Target from_scales(Op& op, Value* x, const std::vector<double>& scales, const st
     ResizeAxis a;
     a.axis = which[i];
     a.in = x->type.shape[static_cast<size_t>(which[i])];
-    a.out = scaled_dim(a.in, scales[i]);
+    a.out = scaled_dim(op.b, a.in, scales[i]);
     a.scale = scales[i];
     a.by_scale = true;
     a.scale_value = op.b.scalar(DType::kF32, scales[i]);

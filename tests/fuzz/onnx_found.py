@@ -467,6 +467,15 @@ def positions_in_a_pool_of_symbolic_sizes(g):
 
 
 @case()
+def scales_that_no_fraction_says(g):
+    """Sizes are products rounded to f32: 10 by 0.7 is 7; a symbol's is computed with the input."""
+    for dims, sizes in ([1, 2, 10, 30], None), ([1, 2, "H", 20], {"H": 10}), ([1, 2, "K", "W"], {"K": 7, "W": 40}):
+        x = g.given(dims, sizes)
+        for how in (dict(mode="nearest"), dict(mode="linear", coordinate_transformation_mode="asymmetric")):
+            g.node("Resize", [x, "", g.constant(np.array([1, 1, 0.7, 2.3], np.float32))], **how)
+
+
+@case()
 def a_frame_beside_a_window(g):
     """Both say how many samples a frame has."""
     x = g.given([2, "N", 1], {"N": 40})
