@@ -6,7 +6,8 @@
 namespace tern::lower {
 namespace {
 
-constexpr int64_t kSmall = 3;  // a size that data would decide
+constexpr int64_t kSmall = 3;                     // a size that data would decide
+constexpr int64_t kMostBytes = int64_t{1} << 30;  // of memory that is only walked
 
 class Machine {
  public:
@@ -33,6 +34,7 @@ class Machine {
       } else if ((def.kind == BufferKind::kTemporary && !inputs.empty()) ||
                  def.kind == BufferKind::kDerived) {
         TERN_ASSIGN(const int64_t size, value(def.bytes));
+        TERN_TRY(take(size));
         bytes.assign(static_cast<size_t>(size), undefined_);
       }
     }
@@ -79,6 +81,13 @@ class Machine {
     return *v;
   }
 
+  Status take(int64_t bytes) {
+    taken_ += bytes;
+    if (bounds_only_ && (bytes < 0 || taken_ > kMostBytes))
+      return error("More than {} bytes are not walked.", kMostBytes);
+    return Ok{};
+  }
+
   // Outputs get their memory when they are first touched: their symbols may be bound late.
   std::vector<uint8_t>& buffer(int id) {
     std::vector<uint8_t>& bytes = memory_[static_cast<size_t>(names_[static_cast<size_t>(id)])];
@@ -90,6 +99,11 @@ class Machine {
   }
 
   Result<kernel::EvalBinding> span(const Binding& b) {
+    const BufferDef& def = program_.buffers[static_cast<size_t>(b.buffer)];
+    if (bounds_only_ && def.kind == BufferKind::kOutput &&
+        memory_[static_cast<size_t>(names_[static_cast<size_t>(b.buffer)])].empty()) {
+      if (auto size = value(def.bytes); size.ok()) TERN_TRY(take(*size));
+    }
     std::vector<uint8_t>& bytes = buffer(b.buffer);
     TERN_ASSIGN(const int64_t offset, value(b.offset));
     TERN_ASSIGN(const int64_t length, value(b.length));
@@ -187,6 +201,7 @@ class Machine {
         return read(*s.read);
       case Step::Kind::kAllocate: {
         TERN_ASSIGN(const int64_t size, value(s.allocate->bytes));
+        TERN_TRY(take(size));
         buffer(s.allocate->buffer).assign(static_cast<size_t>(size), undefined_);
         return Ok{};
       }
@@ -222,6 +237,7 @@ class Machine {
   const LoweredProgram& program_;
   const int level_;
   const bool bounds_only_;
+  int64_t taken_ = 0;        // bytes
   const uint8_t undefined_;  // what memory holds that nobody has written
   std::vector<std::vector<uint8_t>> memory_;
   std::vector<int> names_;
@@ -242,6 +258,14 @@ Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& progra
 Status check_program_bounds(const LoweredProgram& program, const std::vector<std::vector<int64_t>>& shapes,
                             int level) {
   std::vector<TensorDataPtr> inputs;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    double count = dtype_bits(program.inputs[i].dtype) / 8.0;
+    for (const int64_t d : shapes[i]) count *= static_cast<double>(d);
+    if (count > static_cast<double>(kMostBytes - bytes))
+      return error("More than {} bytes are not walked.", kMostBytes);
+    bytes += static_cast<int64_t>(count);
+  }
   for (size_t i = 0; i < shapes.size(); ++i)
     inputs.push_back(TensorData::make(program.inputs[i].dtype, shapes[i]));
   Machine machine(program, level, true);
