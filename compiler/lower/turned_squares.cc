@@ -15,6 +15,7 @@ using kernel::Var;
 
 namespace {
 constexpr int64_t kLineBytes = 64;
+constexpr int kPartBits = 128;
 }  // namespace
 
 Expr interleaved_half(const Expr& a, const Expr& b, bool upper) {
@@ -28,17 +29,60 @@ Expr interleaved_half(const Expr& a, const Expr& b, bool upper) {
   return kernel::shuffle(a, b, std::move(lanes));
 }
 
-// Rotating the bits of (row, lane) by one is an interleaving of two vectors, and as often as a lane has bits
-// swaps the two.
-std::vector<Expr> turned(LoopWriter& w, std::vector<Expr> rows) {
-  const size_t half = rows.size() / 2;
-  for (size_t bits = 1; bits < rows.size(); bits *= 2) {
-    std::vector<Expr> next;
-    for (size_t i = 0; i < half; ++i) {
-      next.push_back(w.let("low", interleaved_half(rows[i], rows[i + half], false)));
-      next.push_back(w.let("high", interleaved_half(rows[i], rows[i + half], true)));
+namespace {
+
+// In each part of `part` lanes: its lower or upper half of both vectors, `unit` lanes of each in turns.
+Expr mixed_in_parts(const Expr& a, const Expr& b, int part, int unit, bool upper) {
+  std::vector<int> lanes;
+  const int width = a->type.lanes;
+  for (int p = 0; p < width; p += part) {
+    const int first = p + (upper ? part / 2 : 0);
+    for (int u = first; u < first + part / 2; u += unit) {
+      for (const int from : {u, width + u}) {
+        for (int l = 0; l < unit; ++l) lanes.push_back(from + l);
+      }
     }
-    rows = std::move(next);
+  }
+  return kernel::shuffle(a, b, std::move(lanes));
+}
+
+// The even or odd parts of `part` lanes of a, then those of b.
+Expr every_other_part(const Expr& a, const Expr& b, int part, bool odd) {
+  std::vector<int> lanes;
+  for (int p = odd ? part : 0; p < 2 * a->type.lanes; p += 2 * part) {
+    for (int l = 0; l < part; ++l) lanes.push_back(p + l);
+  }
+  return kernel::shuffle(a, b, std::move(lanes));
+}
+
+}  // namespace
+
+// First inside parts of 128 bits, which processors mix in one cheap operation: squares of parts are turned,
+// so that part q of row p k + j holds column p q + j of rows p k to p k + p - 1. Then the parts change
+// places.
+std::vector<Expr> turned(LoopWriter& w, std::vector<Expr> rows) {
+  const auto n = static_cast<int>(rows.size());
+  const int part = std::min(n, kPartBits / std::max(dtype_bits(rows[0]->type.dtype), 8));
+  std::vector<Expr> next(rows.size());
+  const auto at = [](int i) { return static_cast<size_t>(i); };
+  for (int unit = 1; unit < part; unit *= 2) {
+    for (int i = 0; i < n / 2; ++i) {
+      const Expr &a = rows[at(i / unit * 2 * unit + i % unit)],
+                 &b = rows[at(i / unit * 2 * unit + i % unit + unit)];
+      next[at(2 * i)] = w.let("low", mixed_in_parts(a, b, part, unit, false));
+      next[at(2 * i + 1)] = w.let("high", mixed_in_parts(a, b, part, unit, true));
+    }
+    rows = next;
+  }
+  for (int parts = 1; parts < n / part; parts *= 2) {
+    for (int j = 0; j < part; ++j) {
+      for (int k = 0; k < n / part / 2; ++k) {
+        const Expr &a = rows[at(2 * k * part + j)], &b = rows[at((2 * k + 1) * part + j)];
+        next[at(k * part + j)] = w.let("even", every_other_part(a, b, part, false));
+        next[at(n / 2 + k * part + j)] = w.let("odd", every_other_part(a, b, part, true));
+      }
+    }
+    rows = next;
   }
   return rows;
 }
