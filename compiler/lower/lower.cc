@@ -1,6 +1,7 @@
 #include "compiler/lower/lower.h"
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/gather_rolls.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/grouped_products.h"
 #include "compiler/lower/nest_concats.h"
@@ -64,6 +65,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   if (narrow && is_gpu(target.arch) && context.enabled("patch_products")) patch_products(graph);
   group_products(graph);
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
+  if (is_gpu(target.arch)) gather_rolls(graph);
   nest_concats(graph);
   if (is_gpu(target.arch)) {
     absorb_quantised_weights(graph, [&](const graph::Node& dot, const QuantisedWeights& w) {

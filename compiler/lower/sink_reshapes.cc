@@ -124,6 +124,14 @@ class Sinker {
     return b.broadcast(b.reshape(v->def->operand(), last), shape);
   }
 
+  static bool same_but_ones(const Shape& a, const Shape& b) {
+    const auto real = [](Shape s) {
+      std::erase_if(s, [](const Dim& d) { return d.is_const(1); });
+      return s;
+    };
+    return real(a) == real(b);
+  }
+
   // `v` in the product's shape, or null when that would cost a copy.
   Value* reshaped(graph::Builder& b, Value* v, const Shape& shape, bool try_only, bool scores) const {
     v = now(v);
@@ -133,7 +141,10 @@ class Sinker {
       if (scores) {
         if (Value* same = mask_in_rows(b, v, shape, try_only)) return same;
       }
-      if (!is_row_broadcast(v)) return nullptr;
+      if (!is_row_broadcast(v)) {
+        if (is_fold(v->def->operand()) || !same_but_ones(v->type.shape, shape)) return nullptr;
+        return try_only ? v : b.reshape(v, shape);
+      }
       if (try_only) return v;
       Value* row = v->def->operand();
       const Shape flat = row->type.shape.empty() ? Shape{} : Shape{row->type.shape.back()};
@@ -168,12 +179,21 @@ class Sinker {
     }
   }
 
+  // A reshape back to the shape of what was sunk is that itself.
+  void undo(const Node& reshape) {
+    const Value* v = now(reshape.operand());
+    if (v == reshape.operand() || !v->def || v->def->kind != OpKind::kReshape) return;
+    Value* base = v->def->operand();
+    if (base->type.shape == reshape.result()->type.shape) replaced_[reshape.result()] = base;
+  }
+
   void sink(graph::Block& block) {
     for (size_t i = 0; i < block.nodes.size(); ++i) {
       Node& node = *block.nodes[i];
       for (const auto& region : node.regions) sink(*region);
       if (node.kind == OpKind::kReduce) sink_fold(block, i);
       if (node.kind == OpKind::kReshape || node.kind == OpKind::kDot) cancel(node);
+      if (node.kind == OpKind::kReshape) undo(node);
       if (node.kind != OpKind::kMap && node.kind != OpKind::kCast) continue;
       Value* base = nullptr;
       for (Value* v : node.operands) {

@@ -18,6 +18,7 @@ TEST_CASE("attention: rows that are no whole steps have zeros behind them") {
   check({1, 20, 50, 40, 24, {1, 2, 16}});
   check({2, 64, 64, 8, 72, {4, 1, 64}});
   check({1, 64, 192, 40, 80, {4, 1, 64, true}});
+  check({1, 70, 100, 40, 40, {4, 1, 64, true}});
   check({1, 20, 37, 80, 40, {4, 1, 64, true}, false, true});
   check({2, 130, 320, 72, 88, {8, 1, 64, true, true}});
 }

@@ -58,6 +58,8 @@ TEST_CASE("mma: groups of 128 threads") {
   check({64, 16, 64, {64, 16, 64, 4, 1, 1, 3, true}});
   check({130, 72, 200, {128, 64, 64, 8, 1, 1, 4, true}});
   check({50, 20, 152, {64, 32, 64, 4, 1, 1, 4, true}, false, true});
+  check({70, 200, 136, {64, 160, 64, 4, 1, 1, 3, true}});
+  check({40, 100, 64, {64, 96, 64, 4, 1, 1, 3, true}});
 }
 TEST_CASE("mma: workgroups of a cluster share the depth") {
   check({40, 24, 256, {32, 32, 128, 1, 1, 4, 2, false, 2}});

@@ -82,6 +82,14 @@ void try_stages(const MmaShape& shape, const MmaMachine& machine, MmaSchedule s,
   }
 }
 
+// Widths that the fit did not see are for shapes that fill the device with such blocks (a latent diffusion
+// network's 8192 rows of 320 and 640 columns); where blocks are few its figures were not compared.
+bool suits_width(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machine) {
+  const bool fitted = !s.group || (s.block_n & (s.block_n - 1)) == 0;
+  const int64_t blocks = shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n);
+  return fitted || (s.split == 1 && blocks >= machine.processors);
+}
+
 }  // namespace
 
 MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group,
@@ -105,7 +113,10 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
       {64, 128, 64, 4, 1, 1, 4, true},
       {128, 32, 64, 8, 1, 1, 4, true},
       {128, 64, 64, 8, 1, 1, 4, true},
+      {128, 96, 64, 8, 1, 1, 4, true},
       {128, 128, 64, 8, 1, 1, 4, true},
+      {128, 160, 64, 8, 1, 1, 4, true},
+      {128, 192, 64, 8, 1, 1, 4, true},
       {128, 256, 64, 8, 1, 1, 4, true},
   };
   MmaSchedule best;
@@ -121,6 +132,7 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
       if ((split - 1) * ceil_div(steps, split) >= steps && split > 1)
         continue;  // the last would have nothing
       s.split = split;
+      if (!suits_width(shape, s, machine)) continue;
       for (const bool tensors : {false, true}) {
         if (tensors && !(shape.tensors && s.group && split == 1 && s.element_bytes == 2)) continue;
         s.tensors = tensors;
