@@ -87,7 +87,7 @@ void try_stages(const MmaShape& shape, const MmaMachine& machine, MmaSchedule s,
 bool suits_width(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machine) {
   const bool fitted = !s.group || (s.block_n & (s.block_n - 1)) == 0;
   const int64_t blocks = shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n);
-  return fitted || (s.split == 1 && blocks >= machine.processors);
+  return fitted || (s.split == 1 && 8 * blocks >= int64_t{7} * machine.processors);
 }
 
 }  // namespace
