@@ -267,8 +267,37 @@ void import_mel(Op& op) {
   op.output(0, b.cast(y, type));
 }
 
+// com.microsoft's transforms of real signals, over the last `signal_ndim` axes: the last one is one-sided.
+int64_t signal_axes(Op& op, int64_t axes) {
+  const int64_t count = op.i("signal_ndim", 1);
+  if (count < 1 || count > axes) fail("Attribute 'signal_ndim' ({}) must be from 1 to {}.", count, axes);
+  if (op.i("onesided", 1) != 1 || op.i("normalized", 0) != 0)
+    fail("Attributes 'onesided' and 'normalized' must be 1 and 0.");
+  return count;
+}
+
+void import_rfft(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  const int64_t rank = x->type.rank(), count = signal_axes(op, rank);
+  Value* y = dft(b, b.unsqueeze(x, {rank}), {false, true, 0}, rank - 1);
+  for (int64_t a = rank - 2; a >= rank - count; --a) y = dft(b, y, {false, false, 0}, a);
+  op.output(0, y);
+}
+
+void import_irfft(Op& op) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  const int64_t rank = x->type.rank() - 1;  // without the pairs
+  const int64_t count = signal_axes(op, rank);
+  for (int64_t a = rank - count; a < rank - 1; ++a) x = dft(b, x, {true, false, 0}, a);
+  op.output(0, b.squeeze(dft(b, x, {true, true, 0}, rank - 1), {rank}));
+}
+
 constexpr OpRow kRows[] = {
     {kOnnx, "DFT", 17, kLatest, import_dft},
+    {kMicrosoft, "Rfft", 1, kLatest, import_rfft},
+    {kMicrosoft, "Irfft", 1, kLatest, import_irfft},
     {kOnnx, "STFT", 17, kLatest, import_stft},
     {kOnnx, "HannWindow", 17, kLatest, import_hann},
     {kOnnx, "HammingWindow", 17, kLatest, import_hamming},

@@ -236,6 +236,11 @@ def as_pairs(z):
 case("ComplexMul", COMPLEX, expected=lambda x, y: as_pairs(as_complex(x) * as_complex(y)))
 case("ComplexMulConj", COMPLEX, expected=lambda x, y: as_pairs(as_complex(x) * as_complex(y).conj()))
 
+for axes in (1, 2):
+    over = tuple(range(-axes, 0))
+    case("Rfft", [Given(f(2, 6, 10), f(1, 6, 10), d0="B")], tag=f"{axes}", signal_ndim=axes, onesided=1, normalized=0, expected=lambda x, over=over: as_pairs(np.fft.rfftn(x, axes=over)))
+    case("Irfft", [Given(f(2, 6, 6, 2), f(1, 6, 6, 2), d0="B")], tag=f"{axes}", signal_ndim=axes, onesided=1, normalized=0, expected=lambda x, over=over: [np.fft.irfftn(as_complex(x), axes=over).astype(F32)])
+
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
