@@ -221,7 +221,7 @@ void import_einsum(Op& op) {
   op.output(0, Einsum(op).run());
 }
 
-// Gaussian elimination would need pivots chosen by data; cofactors suffice for the small matrices that occur.
+// By cofactors, for the small matrices that occur.
 Value* determinant(Emit& b, const std::vector<std::vector<Value*>>& m) {
   size_t n = m.size();
   if (n == 1) return m[0][0];
@@ -240,13 +240,45 @@ Value* determinant(Emit& b, const std::vector<std::vector<Value*>>& m) {
   return sum;
 }
 
+// By elimination with the largest pivot of each column, a step a row.
+Value* determinant_by_steps(Emit& b, Value* x, int64_t n) {
+  const int64_t rank = x->type.rank();
+  Shape column_shape(static_cast<size_t>(rank), Dim(1));
+  column_shape[static_cast<size_t>(rank) - 2] = Dim(n);
+  Value* number = b.reshape(b.iota({Dim(n)}, 0, DType::kI64), column_shape);
+  Value* result = nullptr;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto column = [&](Value* v) { return b.slice_axis(v, rank - 1, Dim(i), Dim(1)); };
+    Value* candidates = b.compare(ScalarOp::kGe, number, b.i64(i));
+    Value* size = b.select(candidates, b.unary(ScalarOp::kAbs, column(x)), b.like(x, -1));
+    Value* best = b.emit(OpKind::kArgReduce, {size},
+                         {{"largest", true}, {"axis", rank - 2}, {"last", false}, {"dtype", DType::kI64}});
+    best = b.unsqueeze(best, {rank - 2});
+    Value* is_best = b.compare(ScalarOp::kEq, number, best);
+    Value* row = b.reduce(ScalarOp::kAdd, b.select(is_best, x, b.like(x, 0)), {rank - 2}, true);
+    Value* pivot = column(row);
+    // Rows i and best change places, which turns the sign.
+    Value* moved = b.compare(ScalarOp::kNe, best, b.i64(i));
+    Value* factor = b.select(moved, b.unary(ScalarOp::kNeg, pivot), pivot);
+    result = result ? b.mul(result, factor) : factor;
+    x = b.select(is_best, b.slice_axis(x, rank - 2, Dim(i), Dim(1)), x);
+    // A column of zeros: the product is 0 already.
+    Value* safe = b.select(b.compare(ScalarOp::kEq, pivot, 0.0), b.like(pivot, 1), pivot);
+    Value* below = b.compare(ScalarOp::kGt, number, b.i64(i));
+    x = b.select(below, b.sub(x, b.mul(b.div(column(x), safe), row)), x);
+  }
+  return b.squeeze(result, {rank - 2, rank - 1});
+}
+
 void import_det(Op& op) {
   Value* x = op.tensor(0);
   const Shape& shape = x->type.shape;
+  constexpr int64_t kSmall = 4, kMost = 64;
   if (shape.size() < 2 || shape[shape.size() - 1] != shape[shape.size() - 2] || !shape.back().is_const() ||
-      shape.back().value() < 1 || shape.back().value() > 5)
-    fail("Determinants are supported for square matrices of at most 5 rows; the operand is {}.",
+      shape.back().value() < 1 || shape.back().value() > kMost)
+    fail("Determinants are supported for square matrices of at most {} rows; the operand is {}.", kMost,
          x->type.text());
+  if (shape.back().value() > kSmall) return op.output(0, determinant_by_steps(op.b, x, shape.back().value()));
   int64_t n = shape.back().value(), rank = x->type.rank();
   std::vector<std::vector<Value*>> cells(static_cast<size_t>(n));
   for (int64_t r = 0; r < n; ++r) {

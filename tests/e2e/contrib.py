@@ -222,6 +222,9 @@ case("ReduceSumInteger", [Given(quantised((3, 4, 5), I8))], [I32], axes=[1], kee
 for tag, shape in (("plain", (3, 3)), ("batch", (2, 4, 5, 5))):
     case("Inverse", [Given(f(*shape) + 2 * np.eye(shape[-1], dtype=F32))], tag=tag)
 case("Inverse", [Given(np.array([[0, 2, 1], [1, 0, 0], [3, 0, 4]], F32))], tag="pivot")
+for n in (3, 5, 7):
+    case("Det", [Given(f(3, n, n), f(1, n, n), d0="B")], tag=f"{n}", domain="")
+case("Det", [Given(np.array([[0, 2, 1, 0, 1], [1, 0, 0, 3, 2], [3, 0, 4, 1, 1], [2, 2, 0, 0, 0], [0, 1, 0, 1, 5]], F32))], tag="pivots", domain="")
 COMPLEX = [Given(f(2, 3, 2), f(1, 3, 2), d0="B"), Given(f(2, 3, 2), f(1, 3, 2), d0="B")]
 
 

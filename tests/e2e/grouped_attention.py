@@ -117,6 +117,7 @@ CASES = {
     "shared_bias": lambda: model(SHARED, bias=True),
     "shared_fixed": lambda: model(SHARED[1:3], fixed=(1, 1, 12)),
     "shared_long_rotary": lambda: long_rotary(SHARED),
+    "shared_half": lambda: (*model(SHARED, half=True), 8),
     "ragged": lambda: model(RAGGED),
     "ragged_packed_window": lambda: model(RAGGED, packed=True, local_window_size=3),
     "ragged_bias_smooth": lambda: model(RAGGED, bias=True, smooth_softmax=1),

@@ -37,7 +37,7 @@ REFUSED = (  # legal, and not supported; each says so
     "must be known while compiling",  # the size of an attention's head
     "have a window of unknown size",
     "are neither [N,2,3] nor [N,3,4]",
-    "Determinants are supported for square matrices of at most 5 rows",
+    "Determinants are supported for square matrices of at most 64 rows",
     "is supported for one-dimensional operands",  # Unique along an axis
 )
 
