@@ -1,6 +1,7 @@
 // com.microsoft: products, convolutions and pools with what ONNX Runtime's optimiser joined to them (an
 // activation, an addition, another layout), and its other names for operators of ai.onnx.
 #include <cmath>
+#include <optional>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -21,10 +22,12 @@ void as_onnx(Op& op, const char* name, int64_t version) {
   for (const auto& a : op.node.attribute()) op.ignore({a.name().c_str()});
 }
 
+using Numbers = std::vector<std::optional<double>>;
+
 // The activation that an attribute names, with its numbers in the order of the operator's own attributes.
-Value* activated(Emit& b, Value* x, const std::string& name, const std::vector<double>& p) {
+Value* activated(Emit& b, Value* x, const std::string& name, const Numbers& p) {
   const auto number = [&](size_t i, double otherwise) {
-    return i < p.size() ? p[i] : static_cast<double>(static_cast<float>(otherwise));
+    return i < p.size() && p[i] ? *p[i] : static_cast<double>(static_cast<float>(otherwise));
   };
   if (name.empty()) return x;
   if (name == "Relu") return b.max(x, b.like(x, 0));
@@ -53,14 +56,16 @@ void import_fused_conv(Op& op) {
   Value* x = with_channels(op, 0);
   Value* y = convolution(op, kLast ? channels_first(b, x) : x);
   if (op.has(3)) y = b.add(y, kLast ? channels_first(b, op.tensor(3)) : op.tensor(3));
-  y = activated(b, y, op.s("activation", ""), op.floats("activation_params"));
+  const std::vector<double> numbers = op.floats("activation_params");
+  y = activated(b, y, op.s("activation", ""), {numbers.begin(), numbers.end()});
   op.output(0, kLast ? channels_last(b, y) : y);
 }
 
-std::vector<double> activation_numbers(Op& op) {
-  std::vector<double> numbers;
+// By name: one that is not given leaves its place to the operator's default.
+Numbers activation_numbers(Op& op) {
+  Numbers numbers;
   for (const char* name : {"activation_alpha", "activation_beta", "activation_gamma"})
-    if (op.has_attr(name)) numbers.push_back(op.f(name, 0));
+    numbers.push_back(op.has_attr(name) ? std::optional(op.f(name, 0)) : std::nullopt);
   return numbers;
 }
 
@@ -96,7 +101,7 @@ void import_fused_matmul(Op& op) {
 }
 
 void import_fused_matmul_activation(Op& op) {
-  const std::vector<double> numbers = activation_numbers(op);
+  const Numbers numbers = activation_numbers(op);
   op.ignore({"activation_axis"});
   if (op.s("activation", "") == "Softmax") {
     Value* y = fused_product(op);

@@ -74,30 +74,30 @@ int tap_count(const ResizeMode& mode, const ResizeAxis& a) {
   return taps <= 256 ? taps : 0;
 }
 
-// Any number of taps: a product with the matrix of all weights, the source's edges repeated as far as they
-// reach.
-Value* resize_by_matrix(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* position) {
+// Any number of taps, along an axis of their own: [out, taps]. What has no weight is not multiplied, since it
+// may be infinite.
+Value* resize_by_sums(Emit& b, Value* x, const ResizeMode& mode, const ResizeAxis& a, Value* position) {
   const Dim support(mode.mode == "cubic" ? 2 : 1), one(1);
   const Dim reach = floordiv(support * a.in, b.max_dim(a.out, one)) + support + one;
-  const Dim many = a.in + reach + reach;
+  const Dim taps = reach + reach + one;
   Value* last = b.cast(b.dim(a.in - one), DType::kF32);
-  Value* at = b.sub(b.iota({many}, 0, DType::kF32), b.cast(b.dim(reach), DType::kF32));
-  Value* distance = b.sub(b.unsqueeze(at, {0}), b.unsqueeze(position, {1}));
+  Value* first = b.sub(b.unary(ScalarOp::kFloor, position), b.cast(b.dim(reach), DType::kF32));
+  Value* at = b.add(b.unsqueeze(first, {1}), b.iota({one, taps}, 1, DType::kF32));
+  Value* distance = b.sub(at, b.unsqueeze(position, {1}));
   Value* weight = tap_weight(b, mode, b.mul(distance, b.min(a.scale_value, f32(b, 1))));
   if (mode.exclude_outside) {
     Value* inside =
         b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, at, f32(b, 0)), b.compare(ScalarOp::kLe, at, last)});
-    weight = b.select(b.unsqueeze(inside, {0}), weight, f32(b, 0));
+    weight = b.select(inside, weight, f32(b, 0));
   }
   weight = b.div(weight, b.reduce(ScalarOp::kAdd, weight, {1}, true));
-  Value* rows = b.gather(x, b.cast(b.max(b.min(at, last), f32(b, 0)), DType::kI64), a.axis);
-  rows = b.transpose(rows, axis_to_end(x->type.rank(), a.axis));
-  Shape shape = rows->type.shape;
-  shape.pop_back();
-  rows = b.reshape(rows, {product(shape), many});
-  shape.push_back(a.out);
-  Value* wide = b.dot(rows, b.transpose(b.cast(weight, x->type.dtype), {1, 0}));
-  return b.transpose(b.reshape(wide, shape), axis_to_end(x->type.rank(), a.axis, true));
+  Value* tap = b.wide(b.gather(x, b.cast(b.max(b.min(at, last), f32(b, 0)), DType::kI64), a.axis));
+  Shape shape(static_cast<size_t>(tap->type.rank()), one);
+  shape[static_cast<size_t>(a.axis)] = a.out;
+  shape[static_cast<size_t>(a.axis) + 1] = taps;
+  weight = b.reshape(b.cast(weight, tap->type.dtype), shape);
+  Value* part = b.select(b.compare(ScalarOp::kEq, weight, 0.0), b.like(tap, 0), b.mul(tap, weight));
+  return b.cast(b.reduce(ScalarOp::kAdd, part, {a.axis + 1}), x->type.dtype);
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ Value* resize_symbolic(Emit& b, Value* x, const ResizeMode& mode, const ResizeAx
   if (mode.mode == "nearest") {
     sum = pick(rounded(b, mode.nearest, position));
   } else if (const int taps = tap_count(mode, a); taps == 0) {
-    sum = resize_by_matrix(b, x, mode, a, position);
+    sum = resize_by_sums(b, x, mode, a, position);
   } else {
     Value* shrink = mode.antialias ? b.min(a.scale_value, f32(b, 1)) : nullptr;
     Value* first = b.unary(ScalarOp::kFloor, position);

@@ -74,6 +74,9 @@ def ramp(*shape, most=30000):
 AXIS0, AXIS1 = (np.array([0], np.int64),), (np.array([1], np.int64),)
 EVEN = np.where(np.arange(3000) % 3 == 2, np.float32(-60000), np.float32(60000)).reshape(2, 1500)
 ONES, ZEROS = full(1, 3), full(0, 3)
+# An infinity and a NaN among other numbers.
+BESIDE = ramp(1, 2, 30, 40, most=9)
+BESIDE[0, 0, 3, 4], BESIDE[0, 1, 20, 30] = np.inf, np.nan
 LONG = full(0.1, 1000000, 3)
 CASES = {
     "average_pool": Case("AveragePool", full(30000, 1, 2, 8, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
@@ -110,6 +113,8 @@ CASES = {
     "lrn": Case("LRN", full(300, 1, 8, 3, 3), size=5, alpha=0.001),
     "cross_entropy": Case("SoftmaxCrossEntropyLoss", full(30, 70000, 3), np.zeros(70000, np.int64)),
     "likelihood": Case("NegativeLogLikelihoodLoss", full(-30, 5000, 3), np.zeros(5000, np.int64)),
+    "resize_antialiased": Case("Resize", BESIDE, None, None, (np.array([1, 2, 7, 9], np.int64),), types=("f32",), mode="linear", antialias=1),
+    "resize_antialiased_cubic": Case("Resize", BESIDE, None, None, (np.array([1, 2, 7, 50], np.int64),), types=("f32",), mode="cubic", antialias=1),
     "roi_align": Case("RoiAlign", full(60000, 1, 1, 8, 8), np.array([[0, 0, 7, 7]], np.float32), np.zeros(1, np.int64), sizes=STATIC, output_height=2, output_width=2, sampling_ratio=2),
     "long_sum": Case("ReduceSum", LONG, AXIS0, types=("f32",), wanted=[full(100000, 1, 3)]),
     "long_sum_middle": Case("ReduceSum", LONG.reshape(2, 300000, 5), AXIS1, types=("f32",), sizes=SYMBOLIC, wanted=[full(30000, 2, 1, 5)]),
