@@ -15,6 +15,7 @@
 #include "compiler/kernel/stream_stores.h"
 #include "compiler/kernel/unroll.h"
 #include "compiler/lower/cost_model.h"
+#include "compiler/lower/fitting_variants.h"
 #include "compiler/lower/regions.h"
 #include "compiler/support/dim_overflow.h"
 
@@ -596,6 +597,7 @@ void DispatchBuilder::finish() {
                             region_.kind == RootKind::kContraction, v.cost};
     dispatch->variants.push_back({v.level, v.kernel, tiles, predict_seconds(v.level, cost)});
   }
+  keep_fitting(dispatch->variants);
   Step step;
   step.kind = Step::Kind::kDispatch;
   step.dispatch = std::move(dispatch);
