@@ -64,6 +64,7 @@ void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
   const int64_t least = lanes_are_rows_ && !length.is_const() ? kUnknownColumn : 1;
   schedule_ = default_row_schedule(context_.hint(rows), std::max(context_.hint(length), least),
                                    lanes_are_rows_, model);
+  if (lanes_are_rows_ && !length.is_const()) dispatch.check_loops();
   ElementEmitter emitter(dispatch);
   threads_.emplace(dispatch, kept_, schedule_);
   Stmts body = threads_->prologue();
