@@ -2,6 +2,7 @@
 #include "compiler/lower/gpu/attention.h"
 
 #include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/visit_dispatches.h"
 
 namespace tern::lower {
 namespace {
@@ -90,6 +91,32 @@ TEST_CASE("attention of a model of 16-bit floats, with its softmax in f32") {
     CHECK(dispatches(text, {}, target, DType::kF32) ==
           dispatches(text, {"fuse_attention"}, target, DType::kF32) - 2);
   check_lowering({text});
+}
+
+TEST_CASE("attention of few queries: a cluster's workgroups share the keys, of any number") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
+  const auto wide = [](std::string text, const std::string& depth) {
+    if (depth == "16") return text;
+    for (size_t at; (at = text.find(",16]")) != std::string::npos;) text.replace(at, 4, "," + depth + "]");
+    for (size_t at; (at = text.find("3,16,")) != std::string::npos;) text.replace(at, 5, "3," + depth + ",");
+    return text;
+  };
+  for (const char* depth : {"16", "40"}) {
+    for (const int64_t keys : {1, 9, 300}) {
+      LowerCase c{wide(kAttention, depth), {1, keys}};
+      c.precision = DType::kF16;
+      check_lowering_for(c, cuda, "symbolic");
+      c.text = sized(c.text, "9", std::to_string(keys));
+      c.symbols = {};
+      check_lowering_for(c, cuda, "static");
+    }
+  }
+  const auto program = lowered(sized(kAttention, "1", "300"), cuda, {}, DType::kF16);
+  bool split = false;
+  visit_dispatches(program->steps, [&](const DispatchStep& dispatch) {
+    for (const auto& variant : dispatch.variants) split |= variant.kernel->cluster > 1;
+  });
+  CHECK(split);
 }
 
 TEST_CASE("attention is one dispatch on Vulkan, whatever its floats") {

@@ -39,6 +39,7 @@ void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t b
   CAPTURE(n);
   CAPTURE(k);
   const int64_t blocks = k / block, span = type[1] == '4' ? 16 : 256;
+  const int64_t least = type[0] == 'i' ? -span / 2 : 0;
   const auto list = [](int64_t count, const std::function<int64_t(int64_t)>& of) {
     std::string out;
     for (int64_t i = 0; i < count; ++i) out += (i == 0 ? "" : ", ") + std::to_string(of(i));
@@ -60,9 +61,9 @@ void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t b
   %w = transpose(%r) <perm=[1,0]>
   %y = dot(%x, %w)
   output %y as "y")",
-      m, k, type, n, blocks, block, list(k * n, [&](int64_t i) { return i * 37 % span; }),
+      m, k, type, n, blocks, block, list(k * n, [&](int64_t i) { return i * 37 % span + least; }),
       list(n * blocks, [](int64_t i) { return 1 + i % 3; }),
-      list(n * blocks, [&](int64_t i) { return zeros ? i * 5 % span : span / 2; }));
+      list(n * blocks, [&](int64_t i) { return least + (zeros ? i * 5 % span : span / 2); }));
   auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
   REQUIRE_MESSAGE(g.ok(), g.error().text());
   Diagnostics diagnostics;
@@ -90,6 +91,80 @@ TEST_CASE("few rows: weights of 4 and 8 bits stay integers") {
   check_integers("u4", 8, 16, 384, 96, true);
   check_integers("u8", 1, 40, 128, 32, true);
   check_integers("u8", 2, 16, 64, 64, false);
+  check_integers("u4", 1, 9, 96, 96, true);
+  check_integers("i4", 2, 17, 192, 96, true);
+  check_integers("i8", 8, 33, 48, 16, true);
+}
+
+TEST_CASE("few rows: what --keep-f32 names, and rows with the range of bf16, are not multiplied as f16") {
+  const auto words = [](const std::string& type, std::vector<std::string> keep_f32) {
+    auto g = graph::parse_graph(fmt::format(R"(graph "g" {{
+  input %x: {0}[1,32] as "x"
+  %q = constant {1}
+  %qf = cast(%q) <to={0}>
+  %s = constant {0}[] {{0.5}}
+  %sb = broadcast(%s) <shape=[32,16]>
+  %w = mul(%qf, %sb)
+  %y = dot(%x, %w)
+  output %y as "y"
+}})",
+                                            type, literal("i8", {32, 16}, [](int64_t i) { return i % 99; })));
+    REQUIRE_MESSAGE(g.ok(), g.error().text());
+    Diagnostics diagnostics;
+    LowerOptions options;
+    options.precision = DType::kF16;
+    options.keep_f32 = std::move(keep_f32);
+    const auto program = lower(**g, {Arch::kCuda, {Level::kCudaSm80}}, options, diagnostics);
+    REQUIRE(program);
+    return std::count_if(program->buffers.begin(), program->buffers.end(), [](const BufferDef& b) {
+      return b.kind == BufferKind::kConstant && b.dtype == DType::kU32;
+    });
+  };
+  CHECK(words("f32", {}) == 1);
+  CHECK(words("f32", {"y"}) == 0);
+  CHECK(words("f16", {}) == 1);
+  CHECK(words("bf16", {}) == 0);
+}
+
+// Products of graphs: rows in any order and of any leading dimensions, sizes around what a warp multiplies.
+TEST_CASE("few rows: products of graphs, ragged in all sizes") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
+  const auto check_graph = [&](const std::string& rows, int64_t n, int64_t k, bool turned) {
+    const std::string to = rows + "," + std::to_string(k), out = rows + "," + std::to_string(n);
+    const size_t cut = to.find_last_of(',', to.find_last_of(',') - 1);
+    std::string from = to, perm;
+    if (turned) {
+      const std::string front = cut == std::string::npos ? "" : to.substr(0, cut + 1);
+      from = front + to.substr(to.find_last_of(',') + 1) + "," +
+             rows.substr(rows.find_last_of(',') == std::string::npos ? 0 : rows.find_last_of(',') + 1);
+      perm = cut == std::string::npos ? "1,0" : "0,2,1";
+    }
+    const std::string text =
+        fmt::format("  input %x: f32[{}]\n  %a = abs(%x)\n", from) +
+        (turned ? fmt::format("  %t = transpose(%a) <perm=[{}]>\n", perm) : "  %t = neg(%a)\n") +
+        fmt::format("  %w = constant {}\n  %d = dot(%t, %w)\n",
+                    literal("f32", cut == std::string::npos ? std::vector<int64_t>{k, n}
+                                                            : std::vector<int64_t>{1, k, n},
+                            [](int64_t i) { return i * 5 % 7 - 3; })) +
+        fmt::format("  %b = constant {}\n  %bb = broadcast(%b) <shape=[{}]>\n",
+                    literal("f32", {n}, [](int64_t i) { return i % 5; }), out) +
+        "  %e = add(%d, %bb)\n  %y = abs(%e)\n  output %y as \"y\"\n  output %d as \"d\"";
+    for (const DType precision : {DType::kF16, DType::kBF16}) {
+      LowerCase c{text};
+      c.precision = precision;
+      check_lowering_for(c, cuda, fmt::format("stored as {}", dtype_name(precision)));
+    }
+  };
+  for (const int64_t n : {8, 9, 17, 31}) {
+    for (const int64_t k : {16, 17, 72}) {
+      check_graph("1", n, k, false);
+      check_graph("3", n, k, true);
+    }
+  }
+  for (const char* rows : {"8", "9", "2,4", "1,7", "3,3"}) {
+    check_graph(rows, 24, 136, false);
+    check_graph(rows, 10, 40, true);
+  }
 }
 
 }  // namespace

@@ -337,7 +337,8 @@ TensorDataPtr shortest_scales(const TensorDataPtr& panels) {
 
 bool multiplies_few_rows(const Node& dot, const QuantisedWeights& w, DType precision, const Target& target) {
   constexpr double kMostZero = 1023;  // of whole numbers whose bits are an f16 below the smallest normal one
-  const bool halves = precision == DType::kF16 || dot.operand(0)->type.dtype == DType::kF16;
+  const DType rows = dot.operand(0)->type.dtype;
+  const bool halves = rows == DType::kF16 || (rows == DType::kF32 && precision == DType::kF16);
   if (!has_mma(target) || !halves || dot.result()->type.rank() < 1) return false;
   if (const std::optional<double> zero = uniform_zero(w)) {
     if (*zero < 0 || *zero > kMostZero || *zero != std::floor(*zero)) return false;
