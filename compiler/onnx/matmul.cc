@@ -278,7 +278,10 @@ void import_det(Op& op) {
       shape.back().value() < 1 || shape.back().value() > kMost)
     fail("Determinants are supported for square matrices of at most {} rows; the operand is {}.", kMost,
          x->type.text());
-  if (shape.back().value() > kSmall) return op.output(0, determinant_by_steps(op.b, x, shape.back().value()));
+  if (shape.back().value() > kSmall) {
+    Value* steps = determinant_by_steps(op.b, op.b.wide(x), shape.back().value());
+    return op.output(0, op.b.cast(steps, x->type.dtype));
+  }
   int64_t n = shape.back().value(), rank = x->type.rank();
   std::vector<std::vector<Value*>> cells(static_cast<size_t>(n));
   for (int64_t r = 0; r < n; ++r) {

@@ -101,6 +101,7 @@ CASES = {
     "einsum": Case("Einsum", full(300, 2, 3), full(300, 3, 4), full(1 / 19200, 4, 2), equation="ij,jk,kl->il"),
     "einsum_sum": Case("Einsum", full(30000, 9, 3), full(1 / 300, 3, 4), equation="ij,jk->k"),
     "gemm": Case("Gemm", full(300, 2, 30), full(300, 30, 3), ONES, alpha=0.001),
+    "determinant": Case("Det", np.diag([300, 300, 300, 1 / 128, 1 / 128, 1]).astype(np.float32), sizes=STATIC),
     "sum_of_three": Case("Sum", full(60000, 5), full(60000, 5), full(-60000, 5)),
     "mean_of_two": Case("Mean", full(40000, 5), full(40000, 5)),
     "instance_norm": Case("InstanceNormalization", ramp(2, 3, 10, 10), ONES, ZEROS),
