@@ -68,7 +68,8 @@ Value* simplify_window(Node& n, Builder& b) {
   const auto all = [&](std::string_view name, int64_t v) {
     return std::all_of(n.ints(name).begin(), n.ints(name).end(), [&](int64_t i) { return i == v; });
   };
-  if (all("window", 1) && all("strides", 1) && all("low", 0) && all("high", 0)) return x;
+  const DType to = n.result()->type.dtype;  // a wider one, if the window's sums are to be
+  if (all("window", 1) && all("strides", 1) && all("low", 0) && all("high", 0)) return b.cast(x, to);
   // The window is the whole axis: a reduction.
   if (all("low", 0) && all("high", 0) && all("dilations", 1)) {
     std::vector<int64_t> axes;
@@ -79,7 +80,7 @@ Value* simplify_window(Node& n, Builder& b) {
       whole &= x->type.shape[i].is_const(w);
       axes.push_back(static_cast<int64_t>(i));
     }
-    if (whole && !axes.empty()) return b.reduce(n.scalar_op(), x, std::move(axes), true);
+    if (whole && !axes.empty()) return b.reduce(n.scalar_op(), b.cast(x, to), std::move(axes), true);
   }
   // Padding with the identity moves into the window op.
   const Node* pad = def_of(x, OpKind::kPad);
