@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/support/rounding.h"
@@ -15,8 +16,7 @@ constexpr int kMaxColumns = 2, kMaxChain = 3;
 // weights, in 16 bits each, a word a column.
 struct Part {
   std::array<uint64_t, kMaxColumns> sums{};
-  int weight = 0;
-  uint8_t code = 0;
+  uint32_t weight = 0;
 };
 
 constexpr uint64_t every_sum(uint64_t value) {
@@ -29,6 +29,9 @@ bool is_safe(const Part& a, const Part& b) {
   for (size_t c = 0; c < kMaxColumns; ++c) beyond |= a.sums[c] + b.sums[c] + every_sum(0x7fff - 128);
   return (beyond & every_sum(0x8000)) == 0;
 }
+
+// In a chain already: safe with none.
+constexpr Part kUsed = {{every_sum(0x2000), every_sum(0x2000)}, 0};
 
 void add(Part& to, const Part& from) {
   for (size_t c = 0; c < kMaxColumns; ++c) to.sums[c] += from.sums[c];
@@ -43,39 +46,59 @@ struct List {
   }
 };
 
-Part part_of(const int8_t* weights, const PanelSource& s, int64_t batch, int64_t n0, int64_t step) {
-  Part part;
-  const int64_t columns = chain_columns(ceil_div(s.k, kByteGroup));
-  for (int64_t c = 0; c < std::min(columns, s.n - n0); ++c) {
-    for (int64_t i = 0; i < std::min<int64_t>(kByteGroup, s.k - step * kByteGroup); ++i) {
-      const int w = weights[s.element(batch, step * kByteGroup + i, n0 + c)];
-      const int64_t sum = 2 * (i / 2) + (w > 0 ? 1 : 0);
-      part.sums[static_cast<size_t>(c)] += static_cast<uint64_t>(std::abs(w)) << (16 * sum);
-      part.weight += std::abs(w);
+// Lists that are sorted together, of one segment.
+struct Group {
+  int64_t columns = 1;  // of a list
+  int64_t batch = 0, first_column = 0, first_step = 0, steps = 0, lists = 0;
+};
+
+// [list][step], read as the weights lie in most tensors: the columns of a step are neighbours.
+std::vector<Part> parts_of(const int8_t* weights, const PanelSource& s, const Group& g) {
+  std::vector<Part> parts(static_cast<size_t>(g.lists * g.steps));
+  const int64_t columns = std::min(g.lists * g.columns, s.n - g.first_column),
+                first = g.first_step * kByteGroup, end = std::min(s.k, first + g.steps * kByteGroup);
+  for (int64_t k = first; k < end; ++k) {
+    const int64_t negative = (k - first) % kByteGroup / 2 * 32, positive = negative + 16;
+    Part* part = parts.data() + (k - first) / kByteGroup;
+    for (int64_t c = 0; c < columns; part += g.steps) {
+      for (size_t i = 0; i < static_cast<size_t>(g.columns) && c < columns; ++i, ++c) {
+        const int w = weights[s.element(g.batch, k, g.first_column + c)];
+        const auto size = static_cast<uint32_t>(std::abs(w));
+        part->sums[i] += uint64_t{size} << (w > 0 ? positive : negative);
+        part->weight += size;
+      }
     }
   }
-  return part;
+  return parts;
 }
 
 // The largest steps first, each with the largest that still suit it.
-List chained(std::vector<Part> parts) {
-  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.code < b.code;
-  });
-  std::vector<bool> used(parts.size());
+List chained(const Part* steps, int64_t count) {
+  const auto n = static_cast<size_t>(count);
+  std::array<uint32_t, kChainSegment> order{};
+  for (size_t i = 0; i < n; ++i) order[i] = steps[i].weight << 8 | (0xff - static_cast<uint32_t>(i));
+  std::sort(order.begin(), order.begin() + count, std::greater<>());
+  const auto code_of = [&](size_t i) { return static_cast<uint8_t>(0xff - (order[i] & 0xff)); };
+  std::array<Part, kChainSegment> parts;
+  for (size_t i = 0; i < n; ++i) parts[i] = steps[code_of(i)];
+  std::array<bool, kChainSegment> used{};
   List out;
-  for (size_t i = 0; i < parts.size(); ++i) {
+  for (size_t i = 0; i < n; ++i) {
     if (used[i]) continue;
     Part sum = parts[i];
-    std::vector<uint8_t> chain{sum.code};
-    for (size_t j = i + 1; j < parts.size() && chain.size() < kMaxChain && is_safe(sum, Part{}); ++j) {
-      if (used[j] || !is_safe(sum, parts[j])) continue;
-      used[j] = true;
-      add(sum, parts[j]);
-      chain.push_back(parts[j].code);
+    std::array<uint8_t, kMaxChain> chain{code_of(i)};
+    size_t length = 1;
+    if (is_safe(sum, Part{})) {
+      for (size_t j = i + 1; j < n && length < kMaxChain; ++j) {
+        if (!is_safe(sum, parts[j])) continue;
+        add(sum, parts[j]);
+        parts[j] = kUsed;
+        used[j] = true;
+        chain[length++] = code_of(j);
+      }
     }
-    auto& codes = out.codes[chain.size() - 1];
-    codes.insert(codes.end(), chain.begin(), chain.end());
+    auto& codes = out.codes[length - 1];
+    codes.insert(codes.end(), chain.begin(), chain.begin() + static_cast<std::ptrdiff_t>(length));
   }
   return out;
 }
@@ -103,6 +126,10 @@ int64_t chain_segment_steps(int64_t steps) {
   return ceil_div(steps, chain_segments(steps));
 }
 
+int64_t chain_last_segment_steps(int64_t steps) {
+  return steps - (chain_segments(steps) - 1) * chain_segment_steps(steps);
+}
+
 int chain_columns(int64_t steps) {
   constexpr int64_t kShort = 128;
   return steps <= kShort ? 1 : kMaxColumns;
@@ -120,21 +147,20 @@ ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double m
   const auto* from = weights.as<int8_t>();
   std::vector<uint8_t> entries, codes;
   double cycles = 0;
-  const auto list_of = [&](int64_t b, int64_t n0, int64_t first, int64_t count) {
-    std::vector<Part> parts;
-    for (int64_t i = 0; i < count; ++i) {
-      parts.push_back(part_of(from, s, b, n0, first + i));
-      parts.back().code = static_cast<uint8_t>(i);
-    }
-    return chained(std::move(parts));
-  };
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t first = 0; first < steps; first += segment) {
       for (int64_t list0 = 0; list0 < lists; list0 += sorted) {
+        const Group group = {columns,
+                             b,
+                             list0 * columns,
+                             first,
+                             std::min(segment, steps - first),
+                             std::min(sorted, lists - list0)};
+        const std::vector<Part> parts = parts_of(from, s, group);
         std::vector<List> some;
-        for (int64_t l = list0; l < std::min(lists, list0 + sorted); ++l) {
-          some.push_back(list_of(b, l * columns, first, std::min(segment, steps - first)));
-          some.back().number = static_cast<uint8_t>(l - list0);
+        for (int64_t l = 0; l < group.lists; ++l) {
+          some.push_back(chained(parts.data() + l * group.steps, group.steps));
+          some.back().number = static_cast<uint8_t>(l);
         }
         std::sort(some.begin(), some.end(), [](const List& a, const List& c) {
           if (a.chains(3) != c.chains(3)) return a.chains(3) < c.chains(3);
@@ -159,6 +185,7 @@ ByteChains chain_bytes(const TensorData& weights, const PanelSource& s, double m
 }
 
 bool suits_chains(ByteChains& chains, const TensorData& weights, const PanelSource& source) {
+  if (chain_last_segment_steps(ceil_div(source.k, kByteGroup)) < kChainLeastSteps) return false;
   if (!chains.entries && chains.cycles_a_step <= kWidenedCycles)
     chains = chain_bytes(weights, source, kWidenedCycles);
   return chains.entries != nullptr;

@@ -20,10 +20,13 @@
 namespace tern::lower {
 
 // Steps are chained inside segments of so many: a kernel's rows of a segment, eight vectors of them, stay in
-// L1 however its steps are mixed. Segments are even.
+// L1 however its steps are mixed. They are as long as each other, the last one shorter by what is left over.
 inline constexpr int64_t kChainSegment = 96;
 int64_t chain_segments(int64_t steps);
 int64_t chain_segment_steps(int64_t steps);  // of all but the last
+int64_t chain_last_segment_steps(int64_t steps);
+// Of a segment: rows are turned in squares of so many steps (or fewer lanes).
+inline constexpr int64_t kChainLeastSteps = 16;
 // Columns that share a list: one where sums are short, since each weight counts there and there are few.
 int chain_columns(int64_t steps);
 // Vectors of rows from which on chains pay.

@@ -109,5 +109,17 @@ TEST_CASE("chains join three steps where weights are small, and none where they 
   CHECK(stopped.cycles_a_step > 1.2);
 }
 
+// A kernel turns a vector's lanes of steps at once: the segment of one step that is left of 9121 has none.
+TEST_CASE("weights whose last segment is shorter than a vector have no chains") {
+  for (const int64_t steps : {15, 16, 17, 97, 9121, 9135, 9136, 9217}) {
+    const Matrix m = matrix(1, steps * 4 - 1, 1, 20);
+    ByteChains chains;
+    CHECK(suits_chains(chains, *m.data, m.source()) == (chain_last_segment_steps(steps) >= 16));
+  }
+  CHECK(chain_last_segment_steps(9121) == 1);
+  CHECK(chain_last_segment_steps(9136) == 16);
+  CHECK(chain_last_segment_steps(97) == 48);
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -229,10 +229,9 @@ class Contraction {
   // Whether pairs of bytes are added in 16 bits (byte_chains.h): where that takes less than widening them
   // all.
   bool uses_chains(const ContractionShape& shape) const {
-    constexpr int64_t kSteps = 16;
     const MachineModel& machine = *r_.machine;
     if (!r_.constant_rhs || !r_.chains || machine.arch != Arch::kX86_64 || !shape.k_static ||
-        shape.k < kSteps || shape.m < kChainVectors * machine.vector_bits / 32 ||
+        shape.m < kChainVectors * machine.vector_bits / 32 ||
         !suits_chains(*r_.chains, *r_.constant_rhs, panel_source()))
       return false;
     const double vectors = static_cast<double>(shape.m) / (machine.vector_bits / 32);

@@ -323,8 +323,8 @@ class ChainTiles {
 };
 
 Stmts Builder::chain_block() {
-  TERN_CHECK(one_depth_block_ && k_dim_.value() >= s_.lanes && n_dim_.is_const(),
-             "chains run over a whole depth of {} steps or more", s_.lanes);
+  TERN_CHECK(one_depth_block_ && chain_last_segment_steps(k_dim_.value()) >= s_.lanes && n_dim_.is_const(),
+             "chains run over a whole depth, in segments of {} steps or more", s_.lanes);
   k0_ = int_const(0);
   depth_ = k_;
   ChainTiles tiles(*this, clipped(s_.block_columns, n0_, n_dim_, n_));
