@@ -57,6 +57,7 @@ def test_tensors_in_every_form(folder):
     for word, said in (
         (folder / "small.npz", "its array 'a.npy' is compressed; numpy.savez writes arrays as they are."),
         (f"a={folder}", "cannot be read: Is a directory."),
+        ("a=/dev/zero", "is a device, which may have no end."),
         (folder / "out", "has no file input_0.pb."),
         (f"a={folder}/two.onnx", "cannot be used: it does not begin as a .npy file does."),
     ):

@@ -1,5 +1,7 @@
 #include "tools/npy/npy.h"
 
+#include <sys/stat.h>
+
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -188,6 +190,9 @@ bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std
 bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string* error) {
   const File file(std::fopen(path.c_str(), "rb"));
   out->clear();
+  struct stat info;
+  if (file && fstat(fileno(file.get()), &info) == 0 && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)))
+    return fail(error, "The file '" + path + "' is a device, which may have no end.");
   uint8_t chunk[65536];
   while (const size_t got = file ? std::fread(chunk, 1, sizeof(chunk), file.get()) : 0)
     out->insert(out->end(), chunk, chunk + got);

@@ -127,6 +127,7 @@ std::string summary(uint32_t dtype, const void* data, int64_t elements) {
     least = std::fmin(least, number_at(dtype, data, i));
     most = std::fmax(most, number_at(dtype, data, i));
   }
+  if (least > most) return out + " … (nan)";
   std::snprintf(number, sizeof(number), " … (%.6Lg to %.6Lg)", least, most);
   return out + number;
 }

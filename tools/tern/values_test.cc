@@ -45,6 +45,8 @@ TEST_CASE("values: a summary") {
   CHECK(summary(TERN_DTYPE_C64, few.data(), 1) == "  1 2.5");
   CHECK(summary(TERN_DTYPE_F32, many.data(), 8) == "  1 2 3 4 5 6 … (-8 to 7)");
   CHECK(summary(TERN_DTYPE_F32, many.data(), 0) == "");
+  const std::vector<float> none(7, NAN);
+  CHECK(summary(TERN_DTYPE_F32, none.data(), 7) == "  nan nan nan nan nan nan … (nan)");
 }
 
 TEST_CASE("values: comparisons") {
