@@ -6,7 +6,8 @@ namespace tern::onnx {
 
 namespace {
 
-// scores [N, C, d..] hold log probabilities, target [N, d..] classes. Gives the loss, of narrow floats in f32.
+// scores [N, C, d..] hold log probabilities, target [N, d..] classes. Gives the loss, of narrow floats in
+// f32.
 Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
   Emit& b = op.b;
   std::string reduction = op.s("reduction", "mean");
@@ -14,6 +15,17 @@ Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
     fail("Attribute 'reduction' ('{}') must be mean, sum or none.", reduction);
   if (scores->type.rank() < 2 || target->type.rank() != scores->type.rank() - 1)
     fail("The scores ({}) and the target ({}) do not match.", scores->type.text(), target->type.text());
+  for (int64_t a = 0; a < target->type.rank();
+       ++a)  // classes are looked up for each target, so sizes are not only ONNX's word
+    b.require(ScalarOp::kEq, target->type.shape[a], scores->type.shape[a ? a + 1 : 0],
+              fmt::format("The target ({}) has another size along axis {} than the scores ({}).",
+                          target->type.text(), a, scores->type.text()));
+  if (weights && weights->type.rank() != 1)
+    fail("The weights ({}) are not a list of one for each class.", weights->type.text());
+  if (weights)
+    b.require(ScalarOp::kEq, weights->type.shape[0], scores->type.shape[1],
+              fmt::format("The weights ({}) are not one for each class of the scores ({}).",
+                          weights->type.text(), scores->type.text()));
   target = b.cast(target, DType::kI64);
   Value* ignored = nullptr;
   Value* index = target;

@@ -204,6 +204,11 @@ CASES = {
         [({"x": rows(4), "v": rows(1) - 9, "p": np.array(p)}, [np.insert(rows(4), p, rows(1) - 9, 0), np.array(5)] if -4 <= p <= 4 else NO_ELEMENT)
          for p in (0, 2, 4, -1, -4, 5, -5)],
     ),
+    "likelihood_loss": (  # labels beyond the scores' rows were read behind them
+        model("NegativeLogLikelihoodLoss", {"x": (FLOAT, ["N", 3]), "t": (INT, ["M"])}, {"y": (FLOAT, [])}, reduction="sum"),
+        [({"x": rows(n), "t": np.arange(m) % 3}, [-rows(n)[np.arange(n), np.arange(n) % 3].sum()] if n == m else "another size along axis 0")
+         for n, m in ((4, 4), (4, 5), (4, 3), (0, 4), (300, 301))],
+    ),
     "cum_sum": (
         model("CumSum", X | {"a": (INT, [])}, {"y": (FLOAT, ["N", 3])}),
         [({"x": rows(4), "a": np.array(a)}, said or [np.cumsum(rows(4), a)])
