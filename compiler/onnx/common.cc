@@ -120,6 +120,29 @@ Value* flatten(Emit& b, Value* x, int64_t axis) {
                        product(Shape(shape.begin() + axis, shape.end()))});
 }
 
+Value* row_numbers(Emit& b, int64_t rank, int64_t n) {
+  Shape column(static_cast<size_t>(rank), Dim(1));
+  column[static_cast<size_t>(rank) - 2] = Dim(n);
+  return b.reshape(b.iota({Dim(n)}, 0, DType::kI64), column);
+}
+
+Value* column_of(Emit& b, Value* matrices, int64_t i) {
+  return b.slice_axis(matrices, matrices->type.rank() - 1, Dim(i), Dim(1));
+}
+
+Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i) {
+  const int64_t rows = matrices->type.rank() - 2;
+  Value* candidates = b.compare(ScalarOp::kGe, numbers, b.i64(i));
+  Value* size = b.unary(ScalarOp::kAbs, column_of(b, matrices, i));
+  size = b.select(candidates, size, b.like(size, -1));
+  Value* best = b.emit(OpKind::kArgReduce, {size},
+                       {{"largest", true}, {"axis", rows}, {"last", false}, {"dtype", DType::kI64}});
+  best = b.unsqueeze(best, {rows});
+  Value* is_best = b.compare(ScalarOp::kEq, numbers, best);
+  Value* row = b.reduce(ScalarOp::kAdd, b.select(is_best, matrices, b.like(matrices, 0)), {rows}, true);
+  return {b.select(is_best, b.slice_axis(matrices, rows, Dim(i), Dim(1)), matrices), row, best};
+}
+
 Dim divide_products(const Shape& a, const Shape& b) {
   Shape above, below;
   int64_t top = 1, bottom = 1;

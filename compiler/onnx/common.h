@@ -37,6 +37,18 @@ Value* fitted(Emit& b, Value* v, const char* what, const Shape& shape);
 // x viewed as [product(shape[:axis]), product(shape[axis:])].
 Value* flatten(Emit& b, Value* x, int64_t axis);
 
+// The numbers of n rows, as a column that broadcasts to matrices of this rank; column i of matrices.
+Value* row_numbers(Emit& b, int64_t rank, int64_t n);
+Value* column_of(Emit& b, Value* matrices, int64_t i);
+// A step of elimination over matrices [.., n, columns]: of the rows from i on, that with the largest element
+// in column i.
+struct Pivot {
+  Value* matrices;  // row i stands where that row was; row i itself is left as it was
+  Value* row;       // [.., 1, columns]
+  Value* position;  // i64 [.., 1, 1]
+};
+Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i);
+
 // The exact quotient product(a) / product(b), factors cancelled; a floordiv of what remains.
 Dim divide_products(const Shape& a, const Shape& b);
 

@@ -280,11 +280,6 @@ void import_reduce_sum_integer(Op& op) {
   op.output(0, b.reduce(ScalarOp::kAdd, b.cast(x, to), axes, op.i("keepdims", 1) != 0));
 }
 
-// Row i of matrices [.., n, n] as [.., 1, n].
-Value* row_of(Emit& b, Value* x, int64_t i) {
-  return b.slice_axis(x, x->type.rank() - 2, Dim(i), Dim(1));
-}
-
 // Gauss-Jordan with the largest pivot of each column, one step a row.
 void import_inverse(Op& op) {
   Emit& b = op.b;
@@ -298,31 +293,17 @@ void import_inverse(Op& op) {
     fail("Inverses are supported of square matrices of at most {} rows; the operand is {}.", kMost,
          x->type.text());
   const int64_t n = shape.back().value();
-  const DType wide = dtype_bits(type) < 32 ? DType::kF32 : type;
-  x = b.cast(x, wide);
+  x = b.wide(x);
   const Shape plane = {Dim(n), Dim(n)};
-  Value* unit =
-      b.cast(b.compare(ScalarOp::kEq, b.iota(plane, 0, DType::kI64), b.iota(plane, 1, DType::kI64)), wide);
+  Value* unit = b.cast(b.compare(ScalarOp::kEq, b.iota(plane, 0, DType::kI64), b.iota(plane, 1, DType::kI64)),
+                       x->type.dtype);
   Value* both = b.concat({x, b.broadcast(unit, shape)}, rank - 1);  // [.., n, 2n]
-  Shape column_shape(static_cast<size_t>(rank), Dim(1));
-  column_shape[static_cast<size_t>(rank) - 2] = Dim(n);
-  Value* number = b.reshape(b.iota({Dim(n)}, 0, DType::kI64), column_shape);
+  Value* number = row_numbers(b, rank, n);
   for (int64_t i = 0; i < n; ++i) {
-    Value* column = b.slice_axis(both, rank - 1, Dim(i), Dim(1));
-    Value* size = b.select(b.compare(ScalarOp::kGe, number, b.i64(i)), b.unary(ScalarOp::kAbs, column),
-                           b.like(column, -1));
-    Value* best = b.emit(OpKind::kArgReduce, {size},
-                         {{"largest", true}, {"axis", rank - 2}, {"last", false}, {"dtype", DType::kI64}});
-    best = b.unsqueeze(best, {rank - 2});  // [.., 1, 1]
-    Value* is_best = b.compare(ScalarOp::kEq, number, best);
-    Value* pivot = b.reduce(ScalarOp::kAdd, b.select(is_best, both, b.like(both, 0)), {rank - 2}, true);
-    Value* here = row_of(b, both, i);
-    // Rows i and best change places.
-    both = b.select(is_best, here, both);
-    Value* head = b.slice_axis(pivot, rank - 1, Dim(i), Dim(1));
-    pivot = b.div(pivot, head);
-    Value* factor = b.slice_axis(both, rank - 1, Dim(i), Dim(1));
-    both = b.select(b.compare(ScalarOp::kEq, number, b.i64(i)), pivot, b.sub(both, b.mul(factor, pivot)));
+    const Pivot step = take_pivot(b, both, number, i);
+    Value* pivot = b.div(step.row, column_of(b, step.row, i));
+    Value* rest = b.sub(step.matrices, b.mul(column_of(b, step.matrices, i), pivot));
+    both = b.select(b.compare(ScalarOp::kEq, number, b.i64(i)), pivot, rest);
   }
   op.output(0, b.cast(b.slice_axis(both, rank - 1, Dim(n), Dim(n)), type));
 }

@@ -243,29 +243,20 @@ Value* determinant(Emit& b, const std::vector<std::vector<Value*>>& m) {
 // By elimination with the largest pivot of each column, a step a row.
 Value* determinant_by_steps(Emit& b, Value* x, int64_t n) {
   const int64_t rank = x->type.rank();
-  Shape column_shape(static_cast<size_t>(rank), Dim(1));
-  column_shape[static_cast<size_t>(rank) - 2] = Dim(n);
-  Value* number = b.reshape(b.iota({Dim(n)}, 0, DType::kI64), column_shape);
+  Value* number = row_numbers(b, rank, n);
   Value* result = nullptr;
   for (int64_t i = 0; i < n; ++i) {
-    const auto column = [&](Value* v) { return b.slice_axis(v, rank - 1, Dim(i), Dim(1)); };
-    Value* candidates = b.compare(ScalarOp::kGe, number, b.i64(i));
-    Value* size = b.select(candidates, b.unary(ScalarOp::kAbs, column(x)), b.like(x, -1));
-    Value* best = b.emit(OpKind::kArgReduce, {size},
-                         {{"largest", true}, {"axis", rank - 2}, {"last", false}, {"dtype", DType::kI64}});
-    best = b.unsqueeze(best, {rank - 2});
-    Value* is_best = b.compare(ScalarOp::kEq, number, best);
-    Value* row = b.reduce(ScalarOp::kAdd, b.select(is_best, x, b.like(x, 0)), {rank - 2}, true);
-    Value* pivot = column(row);
-    // Rows i and best change places, which turns the sign.
-    Value* moved = b.compare(ScalarOp::kNe, best, b.i64(i));
+    const Pivot step = take_pivot(b, x, number, i);
+    x = step.matrices;
+    Value* pivot = column_of(b, step.row, i);
+    // Rows change places, which turns the sign.
+    Value* moved = b.compare(ScalarOp::kNe, step.position, b.i64(i));
     Value* factor = b.select(moved, b.unary(ScalarOp::kNeg, pivot), pivot);
     result = result ? b.mul(result, factor) : factor;
-    x = b.select(is_best, b.slice_axis(x, rank - 2, Dim(i), Dim(1)), x);
     // A column of zeros: the product is 0 already.
     Value* safe = b.select(b.compare(ScalarOp::kEq, pivot, 0.0), b.like(pivot, 1), pivot);
     Value* below = b.compare(ScalarOp::kGt, number, b.i64(i));
-    x = b.select(below, b.sub(x, b.mul(b.div(column(x), safe), row)), x);
+    x = b.select(below, b.sub(x, b.mul(b.div(column_of(b, x, i), safe), step.row)), x);
   }
   return b.squeeze(result, {rank - 2, rank - 1});
 }
