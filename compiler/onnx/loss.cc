@@ -15,17 +15,10 @@ Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
     fail("Attribute 'reduction' ('{}') must be mean, sum or none.", reduction);
   if (scores->type.rank() < 2 || target->type.rank() != scores->type.rank() - 1)
     fail("The scores ({}) and the target ({}) do not match.", scores->type.text(), target->type.text());
-  for (int64_t a = 0; a < target->type.rank();
-       ++a)  // classes are looked up for each target, so sizes are not only ONNX's word
-    b.require(ScalarOp::kEq, target->type.shape[a], scores->type.shape[a ? a + 1 : 0],
-              fmt::format("The target ({}) has another size along axis {} than the scores ({}).",
-                          target->type.text(), a, scores->type.text()));
-  if (weights && weights->type.rank() != 1)
-    fail("The weights ({}) are not a list of one for each class.", weights->type.text());
-  if (weights)
-    b.require(ScalarOp::kEq, weights->type.shape[0], scores->type.shape[1],
-              fmt::format("The weights ({}) are not one for each class of the scores ({}).",
-                          weights->type.text(), scores->type.text()));
+  Shape rows = scores->type.shape;
+  rows.erase(rows.begin() + 1);
+  target = fitted(b, target, "target", rows);
+  if (weights) weights = fitted(b, weights, "weights", {scores->type.shape[1]});
   target = b.cast(target, DType::kI64);
   Value* ignored = nullptr;
   Value* index = target;

@@ -206,7 +206,7 @@ CASES = {
     ),
     "likelihood_loss": (  # labels beyond the scores' rows were read behind them
         model("NegativeLogLikelihoodLoss", {"x": (FLOAT, ["N", 3]), "t": (INT, ["M"])}, {"y": (FLOAT, [])}, reduction="sum"),
-        [({"x": rows(n), "t": np.arange(m) % 3}, [-rows(n)[np.arange(n), np.arange(n) % 3].sum()] if n == m else "another size along axis 0")
+        [({"x": rows(n), "t": np.arange(m) % 3}, [-rows(n)[np.arange(n), np.arange(n) % 3].sum()] if n == m else "The dimensions M and N are equal in this model's operators")
          for n, m in ((4, 4), (4, 5), (4, 3), (0, 4), (300, 301))],
     ),
     "cum_sum": (
