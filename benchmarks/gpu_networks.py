@@ -1,9 +1,15 @@
 """Networks beyond those of gpu.py's table, for its comparison: a name, and a function that gives the module and its inputs.
 All have seeded weights; nothing is downloaded. Modules give one tensor and can be exported by tracing."""
 
+import sys
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "structures"))
+from vision import DiffusionBlock, UNet, VaeDecoder  # noqa: E402
 
 NETWORKS = {}
 
@@ -77,55 +83,21 @@ def r2plus1d_18():
     return torchvision.models.video.r2plus1d_18(weights=None), {"input": torch.randn(1, 3, 16, 112, 112)}
 
 
-def double_conv(i, o):
-    return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU(), nn.Conv2d(o, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU())
-
-
-class UNet(nn.Module):
-    def __init__(self, c=32, n=4):
-        super().__init__()
-        w = [c * 2**i for i in range(n + 1)]
-        self.d = nn.ModuleList([double_conv(3 if i == 0 else w[i - 1], w[i]) for i in range(n + 1)])
-        self.u = nn.ModuleList([nn.ConvTranspose2d(w[i + 1], w[i], 2, 2) for i in range(n)])
-        self.b = nn.ModuleList([double_conv(2 * w[i], w[i]) for i in range(n)])
-        self.o = nn.Conv2d(c, 2, 1)
-
-    def forward(self, x):
-        kept = []
-        for i, d in enumerate(self.d):
-            x = d(x)
-            if i < len(self.u):
-                kept.append(x)
-                x = F.max_pool2d(x, 2)
-        for i in reversed(range(len(self.u))):
-            x = self.b[i](torch.cat([kept[i], self.u[i](x)], 1))
-        return self.o(x)
-
-
 @network
 def unet():
-    return UNet(), image(1, 256)
+    return UNet(32), image(1, 256)
 
 
-class UNet3d(nn.Module):
+class UNet3d(UNet):
+    pool = staticmethod(F.max_pool3d)
+
     def __init__(self, w=(16, 32, 64)):
-        super().__init__()
+        nn.Module.__init__(self)
         conv = lambda i, o: nn.Sequential(nn.Conv3d(i, o, 3, padding=1), nn.InstanceNorm3d(o, affine=True), nn.LeakyReLU(0.01))
         self.d = nn.ModuleList([nn.Sequential(conv(1 if i == 0 else w[i - 1], w[i]), conv(w[i], w[i])) for i in range(len(w))])
         self.u = nn.ModuleList([nn.ConvTranspose3d(w[i + 1], w[i], 2, 2) for i in range(len(w) - 1)])
         self.b = nn.ModuleList([conv(2 * w[i], w[i]) for i in range(len(w) - 1)])
         self.o = nn.Conv3d(w[0], 3, 1)
-
-    def forward(self, x):
-        kept = []
-        for i, d in enumerate(self.d):
-            x = d(x)
-            if i < len(self.u):
-                kept.append(x)
-                x = F.max_pool3d(x, 2)
-        for i in reversed(range(len(self.u))):
-            x = self.b[i](torch.cat([kept[i], self.u[i](x)], 1))
-        return self.o(x)
 
 
 @network
@@ -133,85 +105,9 @@ def unet3d():
     return UNet3d(), {"x": torch.randn(1, 1, 64, 64, 64)}
 
 
-class ResidualBlock(nn.Module):
-    def __init__(self, c, o, t=0):
-        super().__init__()
-        self.n1, self.c1 = nn.GroupNorm(32, c), nn.Conv2d(c, o, 3, padding=1)
-        self.n2, self.c2 = nn.GroupNorm(32, o), nn.Conv2d(o, o, 3, padding=1)
-        self.k = nn.Conv2d(c, o, 1) if c != o else nn.Identity()
-        self.t = nn.Linear(t, o) if t else None
-
-    def forward(self, x, t=None):
-        h = self.c1(F.silu(self.n1(x)))
-        if t is not None:
-            h = h + self.t(F.silu(t))[:, :, None, None]
-        return self.k(x) + self.c2(F.silu(self.n2(h)))
-
-
-class Attention(nn.Module):
-    def __init__(self, c, h=8, ctx=None):
-        super().__init__()
-        self.n, self.h = nn.LayerNorm(c), h
-        self.q, self.k, self.v = nn.Linear(c, c, bias=False), nn.Linear(ctx or c, c, bias=False), nn.Linear(ctx or c, c, bias=False)
-        self.o = nn.Linear(c, c)
-
-    def forward(self, x, ctx=None):
-        h = self.n(x)
-        ctx = h if ctx is None else ctx
-        batch, tokens, c = h.shape
-        heads = lambda t: t.view(batch, -1, self.h, c // self.h).transpose(1, 2)
-        y = F.scaled_dot_product_attention(heads(self.q(h)), heads(self.k(ctx)), heads(self.v(ctx)))
-        return x + self.o(y.transpose(1, 2).reshape(batch, tokens, c))
-
-
-class Geglu(nn.Module):
-    def __init__(self, c):
-        super().__init__()
-        self.n, self.a, self.b = nn.LayerNorm(c), nn.Linear(c, 8 * c), nn.Linear(4 * c, c)
-
-    def forward(self, x):
-        a, g = self.a(self.n(x)).chunk(2, -1)
-        return x + self.b(a * F.gelu(g))
-
-
-class DiffusionBlock(nn.Module):
-    """Two residual blocks with a transformer between them: a level of a latent diffusion network."""
-
-    def __init__(self, c=320):
-        super().__init__()
-        self.r1, self.g, self.i = ResidualBlock(c, c, 1280), nn.GroupNorm(32, c), nn.Conv2d(c, c, 1)
-        self.a, self.x, self.f = Attention(c), Attention(c, ctx=768), Geglu(c)
-        self.o, self.r2, self.d = nn.Conv2d(c, c, 1), ResidualBlock(c, 2 * c, 1280), nn.Conv2d(2 * c, 2 * c, 3, 2, 1)
-
-    def forward(self, x, t, ctx):
-        x = self.r1(x, t)
-        b, c, h, w = x.shape
-        y = self.i(self.g(x)).flatten(2).transpose(1, 2)
-        y = self.f(self.x(self.a(y), ctx))
-        x = x + self.o(y.transpose(1, 2).reshape(b, c, h, w))
-        return self.d(self.r2(x, t))
-
-
 @network
 def diffusion():
     return DiffusionBlock(), {"x": torch.randn(2, 320, 64, 64), "t": torch.randn(2, 1280), "ctx": torch.randn(2, 77, 768)}
-
-
-class VaeDecoder(nn.Module):
-    def __init__(self, c=128):
-        super().__init__()
-        self.i, self.m, self.g, self.a = nn.Conv2d(4, 4 * c, 3, padding=1), ResidualBlock(4 * c, 4 * c), nn.GroupNorm(32, 4 * c), Attention(4 * c, 1)
-        self.u = nn.ModuleList([ResidualBlock(4 * c, 4 * c), ResidualBlock(4 * c, 2 * c), ResidualBlock(2 * c, c)])
-        self.w = nn.ModuleList([nn.Conv2d(k, k, 3, padding=1) for k in (4 * c, 2 * c, c)])
-        self.n, self.o = nn.GroupNorm(32, c), nn.Conv2d(c, 3, 3, padding=1)
-
-    def forward(self, z):
-        x = self.m(self.i(z))
-        b, c, h, w = x.shape
-        x = x + self.a(self.g(x).flatten(2).transpose(1, 2)).transpose(1, 2).reshape(b, c, h, w)
-        for u, k in zip(self.u, self.w):
-            x = k(F.interpolate(u(x), scale_factor=2.0, mode="nearest"))
-        return self.o(F.silu(self.n(x)))
 
 
 @network

@@ -13,6 +13,7 @@ def double_conv(i, o):
 
 
 class UNet(nn.Module):
+    pool = staticmethod(F.max_pool2d)
 
     def __init__(self, c=24, n=4):
         super().__init__()
@@ -28,7 +29,7 @@ class UNet(nn.Module):
             x = d(x)
             if i < len(self.u):
                 k.append(x)
-                x = F.max_pool2d(x, 2)
+                x = self.pool(x, 2)
         for i in reversed(range(len(self.u))):
             x = self.b[i](torch.cat([k[i], self.u[i](x)], 1))
         return self.o(x)
