@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "structures"))
-from vision import DiffusionBlock, UNet, VaeDecoder  # noqa: E402
+from vision import Attention, DiffusionBlock, UNet, VaeDecoder  # noqa: E402
 
 NETWORKS = {}
 
