@@ -3,6 +3,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/ir.h"
+#include "compiler/kernel/plain_text.h"
 #include "compiler/kernel/text.h"
 
 namespace tern::kernel {
@@ -256,7 +257,7 @@ void Printer::stmt(const Stmt& s) {
       line(fmt::format("fail {}", s->code));
       return;
     case StmtKind::kComment:
-      line("# " + s->text);
+      line("# " + plain_text(s->text));
       return;
     case StmtKind::kPrefetch:
       line(fmt::format("prefetch{} {}[{}]", s->code == 1 ? "_near" : "", name(s->buffer), expr(s->index)));
@@ -307,8 +308,8 @@ void Printer::stmt(const Stmt& s) {
 std::string Printer::kernel(const Kernel& k) {
   line(fmt::format("kernel {} {{", k.name));
   depth_ = 1;
-  for (const std::string& s : k.source) line(fmt::format("source \"{}\"", s));
-  if (!k.schedule.empty()) line(fmt::format("schedule \"{}\"", k.schedule));
+  for (const std::string& s : k.source) line(fmt::format("source \"{}\"", plain_text(s)));
+  if (!k.schedule.empty()) line(fmt::format("schedule \"{}\"", plain_text(k.schedule)));
   for (const Buffer& b : k.bindings) {
     constexpr std::string_view kAccess[] = {"read", "write", "read_write"};
     const std::string size = b->size > 0 ? fmt::format("[{}]", b->size) : "";

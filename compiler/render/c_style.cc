@@ -1,5 +1,6 @@
 // Statements as text.
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/plain_text.h"
 #include "compiler/render/kernel_printer.h"
 
 namespace tern::render {
@@ -218,7 +219,7 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kAsyncWait:
       return line(async_text(s));
     case StmtKind::kComment:
-      linef("// {}", s->text);
+      linef("// {}", kernel::plain_text(s->text));
       return;
   }
 }
@@ -235,8 +236,9 @@ Result<RenderedKernel> KernelPrinter::run() {
   }
   out.name = kernel_.name;
   out.dialect = &dialect_;
-  for (const std::string& s : kernel_.source) out.comment += fmt::format("// {}\n", s);
-  if (!kernel_.schedule.empty()) out.comment += fmt::format("// schedule: {}\n", kernel_.schedule);
+  for (const std::string& s : kernel_.source) out.comment += fmt::format("// {}\n", kernel::plain_text(s));
+  if (!kernel_.schedule.empty())
+    out.comment += fmt::format("// schedule: {}\n", kernel::plain_text(kernel_.schedule));
   out.body = std::move(out_);
   out.helpers = helpers_.helpers();
   return out;

@@ -2,6 +2,7 @@
 #include <unordered_set>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/plain_text.h"
 #include "compiler/render/glsl_expr.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -279,7 +280,7 @@ void GlslPrinter::stmt(const Stmt& s) {
     case StmtKind::kGridWait:  // every dispatch waits for what it depends on
       return;
     case StmtKind::kComment:
-      linef("// {}", s->text);
+      linef("// {}", kernel::plain_text(s->text));
       return;
   }
 }
@@ -393,8 +394,10 @@ Result<GlslKernel> GlslPrinter::run() {
   extension("KHR_cooperative_matrix", tiles_.any());
   extension("EXT_control_flow_attributes", stays_loop_);
   out.text += fmt::format("// kernel {}\n", kernel_.name);
-  for (const std::string& source : kernel_.source) out.text += fmt::format("// {}\n", source);
-  if (!kernel_.schedule.empty()) out.text += fmt::format("// schedule: {}\n", kernel_.schedule);
+  for (const std::string& source : kernel_.source)
+    out.text += fmt::format("// {}\n", kernel::plain_text(source));
+  if (!kernel_.schedule.empty())
+    out.text += fmt::format("// schedule: {}\n", kernel::plain_text(kernel_.schedule));
   out.text += fmt::format("layout(local_size_x = {}) in;\n", std::max(kernel_.threads, 1));
   out.text += interface_text() + memory_.declarations() + helpers_.text() + memory_.functions();
   out.text += "void main() {\n" + out_ + "}\n";

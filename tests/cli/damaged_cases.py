@@ -1,10 +1,13 @@
 """No damaged file crashes ternc or tern."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import tern_tools as tools
-from common import compiled, invoke, small
+from common import FLOAT, compiled, invoke, small
+from onnx import helper
 
 
 FLIPS = 300  # damaged files tried per kind
@@ -74,3 +77,33 @@ def test_wrong_version(folder):
     path.write_bytes(data)
     code, text = invoke(tools.TERN, "verify", path)
     assert code != 0 and "format" in text, text
+
+
+NAMES = ("a b", "x\ny", "x\r\n\t\0y", "\x1b[31mred", "日本語", "q'uo\"te", "a=b", "../up", "%s%n", "ends in \\", "*/ /* ?" + "?/", "\u202ertl", "\x9b31m")
+# What a name of a node would have to be to become code of a kernel, or to take some away.
+CODE = ("x\n#error taken for code", "x\r#error taken for code", "x\\", 'x" }\nkernel y {')
+
+
+def test_names_of_any_letters(folder):
+    """Names go into generated code (as comments), dumps, reports, JSON and file names: nothing in them is obeyed."""
+    folder = Path(folder)
+    for number, name in enumerate(NAMES + CODE):
+        value = lambda n: helper.make_tensor_value_info(n, FLOAT, [2])  # noqa: E731
+        nodes = [helper.make_node("Relu", [name], ["o" + name], name=name), helper.make_node("MatMul", ["o" + name] * 2, ["p" + name], name="two " + name)]
+        proto = helper.make_model(helper.make_graph(nodes, name, [value(name)], [helper.make_tensor_value_info("p" + name, FLOAT, [])]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model, module, dump = folder / "m.onnx", folder / "m.tern", folder / f"dump{number}"
+        model.write_bytes(proto.SerializeToString())
+        code, text = invoke(tools.TERNC, model, "-o", module, "--targets=cpu:x86_64_v3,vulkan:1.1", f"--dump-dir={dump}", "--explain", "-v")
+        assert code == 0, f"{name!r}: {text}"
+        shown = text
+        code, text = invoke(tools.BUILD / "bin" / "tern-render", "x86_64_v3", *(dump / "kernels" / "x86_64_v3").glob("*.tk"))
+        assert code == 0, f"the dump of {name!r} is not read again: {text}"
+        for command in (["run", module, "-o", folder / "out"], ["inspect", module, "--commands"], ["bench", module, "--runs", "1", "--dispatches"]):
+            code, text = invoke(tools.TERN, *command)
+            assert code == 0, f"{name!r}: {text}"
+            shown += text
+        assert not set(shown) & {"\x1b", "\0", "\r", "\x9b"}, f"{name!r} is obeyed by terminals: {shown!r}"
+        assert len(list((folder / "out").iterdir())) == 1, f"{name!r}: {list((folder / 'out').iterdir())}"
+        shutil.rmtree(folder / "out")
+        code, text = invoke(tools.TERN, "inspect", module, "--json")
+        assert json.loads(text)["functions"][0]["inputs"][0]["name"] == name, text

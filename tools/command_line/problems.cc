@@ -16,15 +16,22 @@ void Problems::add(std::string sentence, int code) {
   sentences_.push_back(std::move(sentence));
 }
 
-int report(const std::string& tool, int code, const std::string& text) {
-  std::string printable = text;
-  for (char& c : printable) {
-    if ((static_cast<unsigned char>(c) < 32 && c != '\n' && c != '\t') || c == 127) c = '?';
+std::string printable(std::string text, bool lines) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // The control characters beyond ASCII are two bytes of UTF-8.
+    const bool beyond = c >= 0x80 && c < 0xa0 && i > 0 && static_cast<unsigned char>(text[i - 1]) == 0xc2;
+    if ((c < 0x20 && !(lines && (c == '\n' || c == '\t'))) || c == 0x7f || beyond) text[i] = '?';
+    if (beyond) text[i - 1] = '?';
   }
+  return text;
+}
+
+int report(const std::string& tool, int code, const std::string& text) {
   const bool color = color_enabled(STDERR_FILENO);
   std::fflush(stdout);
   std::fprintf(stderr, "%s%s:%s %s\n", color ? "\033[1;31m" : "", tool.c_str(), color ? "\033[0m" : "",
-               printable.c_str());
+               printable(text, true).c_str());
   return code;
 }
 

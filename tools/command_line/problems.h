@@ -27,8 +27,12 @@ class Problems {
   int code_ = kSuccess;
 };
 
-// Says a failure on standard error behind the tool's name ("ternc: …"; red on terminals); the code. Names in
-// models and files may hold anything: what a terminal would obey is not passed on.
+// Names in models and files may hold anything: what a terminal would obey (control characters) becomes '?'.
+// `lines`: line ends and tabs stay.
+std::string printable(std::string text, bool lines = false);
+
+// Says a failure on standard error behind the tool's name ("ternc: …"; red on terminals), printable; the
+// code.
 int report(const std::string& tool, int code, const std::string& text);
 int report(const std::string& tool, const Problems& problems);  // each on a line of its own
 

@@ -66,7 +66,8 @@ class Bench {
   void print() const {
     const tern_session_stats_t stats = tern_session_stats(session());
     if (options_.json) return print_json(stats);
-    for (const std::string& note : arguments_->notes()) std::fprintf(stderr, "%s\n", note.c_str());
+    for (const std::string& note : arguments_->notes())
+      std::fprintf(stderr, "%s\n", command_line::printable(note).c_str());
     std::printf("%s %.3f ms median, %.3f min, %.3f p90, %.3f p99 (%s)\n", bold("run").c_str(),
                 timing_.at(0.5), timing_.runs[0], timing_.at(0.9), timing_.at(0.99),
                 command_line::counted(static_cast<long long>(timing_.runs.size()), "run", "runs").c_str());

@@ -104,7 +104,8 @@ void DispatchTable::print() const {
     const Rates r = rates(row);
     std::printf("%10.1f %5.1f %% %s %s %s %%  %s\n", row.us, total_us > 0 ? 100 * row.us / total_us : 0,
                 column(r.gflops, 9, "%*.1f").c_str(), column(r.gbs, 8, "%*.1f").c_str(),
-                column(r.roofline < 0 ? -1 : 100 * r.roofline, 7, "%*.1f").c_str(), row.label.c_str());
+                column(r.roofline < 0 ? -1 : 100 * r.roofline, 7, "%*.1f").c_str(),
+                command_line::printable(row.label).c_str());
   }
   if (total_us > 0)
     std::printf("%10.1f %5.1f %% %9.1f %8.1f            all\n", total_us, 100.0, operations / total_us * 1e-3,

@@ -72,7 +72,8 @@ void Expectations::compare_one(const Expected& expected, const tern_tensor_t& ou
                std::to_string(wanted.data.size()));
   const Comparison result = compare(output.dtype, output.data, wanted.data.data(), count, tolerance_);
   if (!result.different) {
-    std::printf("%s is as expected; largest difference %g\n", expected.name.c_str(), result.largest);
+    std::printf("%s is as expected; largest difference %g\n", command_line::printable(expected.name).c_str(),
+                result.largest);
     return;
   }
   const int64_t numbers = numbers_of(output.dtype, count);

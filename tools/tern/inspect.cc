@@ -10,6 +10,7 @@ namespace tern::cli {
 namespace {
 
 using namespace module;
+using command_line::printable;
 
 std::string count(uint64_t number, const char* one, const char* many) {
   return command_line::counted(static_cast<long long>(number), one, many);
@@ -21,17 +22,19 @@ class Inspector {
       : file_(file), module_(file.module), file_size_(file_size) {}
 
   void print(const InspectOptions& options) const {
-    std::printf("%s by %s\n", bytes_text(static_cast<double>(file_size_)).c_str(), module_.producer.c_str());
+    std::printf("%s by %s\n", bytes_text(static_cast<double>(file_size_)).c_str(),
+                printable(module_.producer).c_str());
     for (const auto& function : module_.functions) {
-      std::printf("\n%s %s\n", bold("function").c_str(), function->name.c_str());
+      std::printf("\n%s %s\n", bold("function").c_str(), printable(function->name).c_str());
       for (const auto& input : function->inputs)
-        std::printf("  input  %s %s%s\n", input->name.c_str(), type(*input).c_str(),
+        std::printf("  input  %s %s%s\n", printable(input->name).c_str(), type(*input).c_str(),
                     input->optional ? " (optional)" : "");
       for (const auto& output : function->outputs)
-        std::printf("  output %s %s\n", output->name.c_str(), type(*output).c_str());
+        std::printf("  output %s %s\n", printable(output->name).c_str(), type(*output).c_str());
     }
     for (const auto& symbol : module_.symbols) {
-      std::printf("  dimension %s from %lld", symbol->name.c_str(), static_cast<long long>(symbol->min));
+      std::printf("  dimension %s from %lld", printable(symbol->name).c_str(),
+                  static_cast<long long>(symbol->min));
       if (symbol->max != INT64_MAX) std::printf(" to %lld", static_cast<long long>(symbol->max));
       if (symbol->hint >= 0) std::printf(", usually %lld", static_cast<long long>(symbol->hint));
       std::printf("\n");
@@ -39,7 +42,7 @@ class Inspector {
     for (const auto& program : module_.programs) print_program(*program, options);
     std::printf("\n%s\n", bold("sizes").c_str());
     for (const auto& executable : module_.executables) {
-      std::printf("  code %s: %s, %s, %s%s\n", executable->name.c_str(),
+      std::printf("  code %s: %s, %s, %s%s\n", printable(executable->name).c_str(),
                   bytes_text(static_cast<double>(segment_bytes(executable->segment))).c_str(),
                   count(kernel_count(*executable), "kernel", "kernels").c_str(),
                   EnumNameExecutableFormat(executable->format),
@@ -193,9 +196,9 @@ class Inspector {
             command.source() < module_.sources.size() ? module_.sources[command.source()]->note : "";
         const KernelT& kernel = *program.kernels[command.kernel()];
         const std::string launch = launch_text(kernel.variants[0]);
-        std::printf("  %4d  %s: %s%s%s\n        %s\n", number++, kernel.name.c_str(), note.c_str(),
-                    note.empty() || launch.empty() ? "" : ", ", launch.c_str(),
-                    source_text(command.source()).c_str());
+        std::printf("  %4d  %s: %s%s%s\n        %s\n", number++, printable(kernel.name).c_str(),
+                    printable(note).c_str(), note.empty() || launch.empty() ? "" : ", ", launch.c_str(),
+                    printable(source_text(command.source())).c_str());
       }
     }
     if (options.commands || options.bytecode) {

@@ -39,7 +39,8 @@ int run_command(const RunOptions& options) {
   const uint32_t function = find_function(module.get(), options.function);
   const Arguments arguments(module.get(), function, options.inputs);
   const Expectations expectations(module.get(), function, options.expected);
-  for (const std::string& note : arguments.notes()) std::fprintf(stderr, "%s\n", note.c_str());
+  for (const std::string& note : arguments.notes())
+    std::fprintf(stderr, "%s\n", command_line::printable(note).c_str());
   tern_session_desc_t desc = {};
   desc.function = tern_module_function_name(module.get(), function);
   desc.bounds = arguments.bounds().data();

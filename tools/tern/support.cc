@@ -43,8 +43,33 @@ void must(tern_status_t status) {
 
 std::string bold(std::string_view text) {
   static const bool color = command_line::color_enabled(STDOUT_FILENO);
-  return color ? "\033[1m" + std::string(text) + "\033[0m" : std::string(text);
+  const std::string plain = command_line::printable(std::string(text));
+  return color ? "\033[1m" + plain + "\033[0m" : plain;
 }
+
+namespace {
+
+// Bytes of the UTF-8 character that the text begins with; 0: it is none.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const unsigned first = byte(0);
+  const size_t length = first < 0x80   ? 1
+                        : first < 0xc2 ? 0
+                        : first < 0xe0 ? 2
+                        : first < 0xf0 ? 3
+                        : first < 0xf5 ? 4
+                                       : 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  // Spelled longer than needed, halves of pairs, beyond the last one.
+  if ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) >= 0xa0) ||
+      (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) >= 0x90))
+    return 0;
+  return length;
+}
+
+}  // namespace
 
 void Json::begin(std::string_view key) {
   if (!first_) out_ += ',';
@@ -75,16 +100,19 @@ Json& Json::close() {
 Json& Json::text(std::string_view key, std::string_view value) {
   if (!key.empty() || (!open_.empty() && open_.back() == ']')) begin(key);
   out_ += '"';
-  for (char c : value) {
+  for (size_t i = 0; i < value.size(); ++i) {
+    const char c = value[i];
+    const size_t length = utf8_length(value.substr(i));
     if (c == '"' || c == '\\') {
       out_ += '\\';
       out_ += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
+    } else if (static_cast<unsigned char>(c) < 0x20 || length == 0) {  // names may be any bytes
       char escaped[8];
-      std::snprintf(escaped, sizeof(escaped), "\\u%04x", static_cast<unsigned>(c));
+      std::snprintf(escaped, sizeof(escaped), "\\u%04x", length == 0 ? 0xfffd : static_cast<unsigned>(c));
       out_ += escaped;
     } else {
-      out_ += c;
+      out_ += value.substr(i, length);
+      i += length - 1;
     }
   }
   out_ += '"';
