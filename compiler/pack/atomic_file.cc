@@ -6,35 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 
 namespace tern::pack {
-namespace {
-
-// The name that a signal's handler removes: one file at a time is being written.
-char g_unfinished[4096];
-
-extern "C" void remove_unfinished(int signal_number) {
-  if (g_unfinished[0]) unlink(g_unfinished);
-  signal(signal_number, SIG_DFL);
-  raise(signal_number);
-}
-
-void guard(const std::string& name) {
-  if (name.size() >= sizeof(g_unfinished)) return;
-  std::memcpy(g_unfinished, name.c_str(), name.size() + 1);
-  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGABRT}) {
-    struct sigaction action = {};
-    action.sa_handler = remove_unfinished;
-    struct sigaction former = {};
-    sigaction(number, nullptr, &former);
-    if (former.sa_handler == SIG_DFL) sigaction(number, &action, nullptr);
-  }
-}
-
-}  // namespace
-
 Result<AtomicFile> AtomicFile::create(const std::string& path) {
   struct stat existing = {};
   const bool special = stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode);
@@ -44,12 +18,16 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   const int flags = special ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
   const int descriptor = open(temporary.c_str(), flags, 0666);
   if (descriptor < 0) return error("The output file '{}' cannot be written: {}.", path, std::strerror(errno));
-  if (!special) guard(temporary);
-  return AtomicFile(path, special ? std::string() : std::move(temporary), descriptor);
+  AtomicFile file(path, special ? std::string() : temporary, descriptor);
+  if (!special) file.unfinished_.emplace(temporary);
+  return file;
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), descriptor_(other.descriptor_) {
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      descriptor_(other.descriptor_),
+      unfinished_(std::move(other.unfinished_)) {
   other.descriptor_ = -1;
 }
 
@@ -57,7 +35,6 @@ AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   close(descriptor_);
   if (!temporary_.empty()) unlink(temporary_.c_str());
-  g_unfinished[0] = 0;
 }
 
 Error AtomicFile::failure(const char* what) const {
@@ -96,7 +73,7 @@ Status AtomicFile::commit() {
     unlink(temporary_.c_str());
     return failed;
   }
-  g_unfinished[0] = 0;
+  unfinished_.reset();
   return Ok{};
 }
 

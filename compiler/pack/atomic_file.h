@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "compiler/support/result.h"
+#include "compiler/support/unfinished.h"
 
 namespace tern::pack {
 
@@ -29,6 +31,7 @@ class AtomicFile {
 
   std::string path_, temporary_;
   int descriptor_ = -1;
+  std::optional<Unfinished> unfinished_;
 };
 
 }  // namespace tern::pack

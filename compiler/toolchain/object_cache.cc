@@ -9,9 +9,9 @@
 #include <filesystem>
 
 #include "compiler/support/check.h"
+#include "compiler/support/unfinished.h"
 
 namespace tern::toolchain {
-
 namespace {
 
 uint64_t mix(uint64_t h) {
@@ -94,6 +94,7 @@ void ObjectCache::keep(const std::string& key, const std::vector<uint8_t>& objec
   std::string final_path = directory_ + "/" + key + ".o";
   std::string temporary = fmt::format("{}.{}.{}", final_path, getpid(), counter++);
   std::string entry = content_hash(view(object)) + std::string(view(object));
+  const Unfinished unfinished(temporary);
   // A cache that cannot be written is no error.
   if (!write_file(temporary, entry) || std::rename(temporary.c_str(), final_path.c_str()) != 0) {
     std::remove(temporary.c_str());

@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "compiler/support/unfinished.h"
 #include "compiler/toolchain/image.h"
 #include "compiler/toolchain/object_cache.h"
 #include "compiler/toolchain/process.h"
@@ -81,7 +82,9 @@ class Directory {  // a temporary directory, removed at the end
   Directory() {
     std::error_code ignored;
     std::string pattern = std::filesystem::temp_directory_path(ignored).string() + "/tern-XXXXXX";
-    if (mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+    if (mkdtemp(pattern.data()) == nullptr) return;
+    path_ = pattern;
+    unfinished_.emplace(path_);
   }
   ~Directory() {
     std::error_code ignored;
@@ -93,6 +96,7 @@ class Directory {  // a temporary directory, removed at the end
 
  private:
   std::string path_;
+  std::optional<Unfinished> unfinished_;
 };
 
 struct Tools {
