@@ -16,6 +16,9 @@ install(EXPORT tern NAMESPACE tern:: FILE ternTargets.cmake DESTINATION ${CMAKE_
 install(DIRECTORY vm/include/tern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # The rows that tern_device_query_capability answers.
 install(FILES schemas/abi/capabilities.def DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tern)
+# What drivers take as tern_device_desc_t::driver_options.
+install(FILES schemas/abi/driver_options.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tern)
+install(FILES drivers/vulkan/quirks.def DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tern RENAME vulkan_quirks.def)
 
 set(programs tern)
 if(TARGET ternc)

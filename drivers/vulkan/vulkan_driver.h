@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hal/driver_registry.h"
+#include "schemas/abi/driver_options.h"  // tern_vulkan_options_t
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,19 +15,6 @@ enum {
 #include "drivers/vulkan/quirks.def"
 #undef TERN_VULKAN_QUIRK
 };
-
-// tern_hal_device_desc_t::driver_options of this driver. Zero is the default.
-typedef struct tern_vulkan_options_t {
-  // Folder for compiled pipelines, made if it is missing. Null: TERN_CACHE_DIR, else XDG_CACHE_HOME/tern,
-  // else
-  // ~/.cache/tern; empty: none.
-  const char* cache_dir;
-  // How long a waiting thread polls before it sleeps, in nanoseconds; 0: 1 ms.
-  uint32_t spin_ns;
-  // Quirks to turn on, and to leave off where they would be on by themselves (TERN_VULKAN_QUIRK_...).
-  uint32_t quirks_on;
-  uint32_t quirks_off;
-} tern_vulkan_options_t;
 
 TERN_PUBLIC TERN_MUST_USE tern_status_t tern_vulkan_driver_register(tern_hal_driver_registry_t* registry);
 

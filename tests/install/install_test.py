@@ -24,6 +24,39 @@ foreach(kind tern shared)
   add_executable(cpp_${kind} run_model_cpp.cc)
   target_link_libraries(cpp_${kind} PRIVATE tern::${kind} Threads::Threads)
 endforeach()
+add_executable(options options.c)
+target_link_libraries(options PRIVATE tern::tern)
+"""
+# A device that is told more than where it is: what the CPU driver's options change can be seen, those of GPUs compile.
+OPTIONS = r"""#include <stdio.h>
+#include <tern/driver_options.h>
+#include <tern/tern.h>
+
+enum {
+#define TERN_VULKAN_QUIRK(bit, name, condition, reason) quirk_##name = 1 << bit,
+#include <tern/vulkan_quirks.def>
+#undef TERN_VULKAN_QUIRK
+#define TERN_CAPABILITY(id, name, meaning) capability_##name = id,
+#include <tern/capabilities.def>
+#undef TERN_CAPABILITY
+};
+
+int main(void) {
+  tern_cpu_options_t cpu = {.spin_ns = 1, .x86_level_limit = 2};
+  tern_cuda_options_t cuda = {.pool_bytes = 1 << 20};
+  tern_vulkan_options_t vulkan = {.cache_dir = "", .quirks_on = quirk_staged_transfers};
+  tern_device_desc_t desc = {.driver = "cpu", .driver_options = &cpu};
+  tern_instance_t* instance;
+  tern_device_t* device;
+  int64_t level = -1;
+  if (tern_instance_create(NULL, &instance) || tern_cpu_driver_register(tern_instance_drivers(instance)) ||
+      tern_device_create(instance, &desc, &device) || tern_device_query_capability(device, capability_x86_level, &level))
+    return 1;
+  printf("level at most 2: %s\n", level <= 2 && cuda.pool_bytes && vulkan.quirks_on ? "yes" : "no");
+  tern_device_release(device);
+  tern_instance_destroy(instance);
+  return 0;
+}
 """
 
 
@@ -62,8 +95,12 @@ def main():
         (user / "CMakeLists.txt").write_text(PROJECT)
         for name in ("run_model.c", "run_model_cpp.cc"):
             shutil.copy(source / "samples" / name, user)
+        (user / "options.c").write_text(OPTIONS)
         call("cmake", "-S", user, "-B", user / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
         call("cmake", "--build", user / "build")
+        said = call(user / "build" / "options")
+        if said != "level at most 2: yes\n":
+            sys.exit(f"install_test: options said {said!r}")
         for kind in ("tern", "shared"):
             check(user / "build" / f"c_{kind}", module)
             check(user / "build" / f"cpp_{kind}", module, "inputs of 0: 30, inputs of 1: 33")

@@ -187,7 +187,7 @@ typedef struct tern_device_desc_t {
   uint32_t thread_count;                 // cpu: threads that run kernels, the calling one among them; 0: 1
   const tern_host_executor_t* executor;  // cpu: used instead of own threads; copied; must outlive the device
   uint64_t memory_limit;                 // most bytes of device memory; 0: no limit
-  const void* driver_options;            // the driver's own struct, if it has one
+  const void* driver_options;            // the driver's own struct (tern/driver_options.h), or null
 } tern_device_desc_t;
 
 // desc may be null.
