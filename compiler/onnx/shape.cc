@@ -132,6 +132,39 @@ Shape declared_shape(Op& op) {
   return Shape(dims->begin(), dims->end());
 }
 
+// What Squeeze without axes takes away. The result's rank cannot change with sizes: what may turn out to be 1
+// goes if the model states a result of so few dimensions, stays if it states them, and is else checked to be
+// another size.
+std::vector<int64_t> axes_of_size_one(Op& op, Value* x) {
+  std::vector<int64_t> ones, open;
+  for (int64_t a = 0; a < x->type.rank(); ++a) {
+    const Dim& size = x->type.shape[static_cast<size_t>(a)];
+    if (size.is_const(1)) ones.push_back(a);
+    if (!size.is_const()) open.push_back(a);
+  }
+  const pb::TypeProto* stated = op.declared(0);
+  if (stated && stated->has_tensor_type() && stated->tensor_type().has_shape()) {
+    const auto rank = static_cast<size_t>(x->type.rank()),
+               kept = static_cast<size_t>(stated->tensor_type().shape().dim_size());
+    if (kept + ones.size() == rank) return ones;
+    if (kept + ones.size() + open.size() == rank) {
+      ones.insert(ones.end(), open.begin(), open.end());
+      std::sort(ones.begin(), ones.end());
+      return ones;
+    }
+  }
+  for (int64_t a : open) {
+    const Dim& size = x->type.shape[static_cast<size_t>(a)];
+    op.b.require(
+        ScalarOp::kNe, size, Dim(1),
+        fmt::format("Dimension {} ({}) of a {} is 1 for these input shapes, and Squeeze without axes "
+                    "takes such a dimension away only where that is known when the model is compiled "
+                    "(--shape, --dim).",
+                    a, size.text(), x->type.text()));
+  }
+  return ones;
+}
+
 void import_squeeze(Op& op) {
   Value* x = op.tensor(0);
   int64_t rank = x->type.rank();
@@ -143,8 +176,8 @@ void import_squeeze(Op& op) {
     axes = op.axes(*known, rank);
     for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
   } else {
-    for (int64_t a = 0; a < rank; ++a)
-      if (x->type.shape[static_cast<size_t>(a)].is_const(1)) axes.push_back(a);
+    axes = axes_of_size_one(op, x);
+    for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
   }
   op.output(0, op.b.squeeze(x, axes));
 }

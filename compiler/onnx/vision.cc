@@ -197,7 +197,8 @@ void import_affine_grid(Op& op) {
 // out than a pixel, or that its region does not have, counts nothing.
 struct RoiAxis {
   Value *low, *high, *low_weight, *high_weight;
-  Value* count;  // samples a bin, [rois, 1, 1]
+  Value* counts;  // whether the sample does
+  Value* count;   // samples a bin, [rois, 1, 1]
 };
 
 // `start`, `size`: of each region along the axis, [rois, 1, 1], in pixels. `ratio` 0: as many samples as
@@ -223,9 +224,12 @@ RoiAxis roi_axis(Emit& b, Value* start, Value* size, const Dim& extent, int64_t 
   Value* position = b.max(b.min(at, last), b.like(at, 0));
   Value* low = b.unary(ScalarOp::kFloor, position);
   Value* fraction = b.sub(position, low);
-  const auto weight = [&](Value* w) { return b.select(counts, w, b.like(w, 0)); };
-  return {b.cast(low, DType::kI64), b.cast(b.min(b.add(low, 1.0), last), DType::kI64),
-          weight(b.sub(b.like(fraction, 1), fraction)), weight(fraction), count};
+  return {b.cast(low, DType::kI64),
+          b.cast(b.min(b.add(low, 1.0), last), DType::kI64),
+          b.sub(b.like(fraction, 1), fraction),
+          fraction,
+          counts,
+          count};
 }
 
 void import_roi_align(Op& op) {
@@ -270,6 +274,9 @@ void import_roi_align(Op& op) {
       all = !all ? part : mode == "avg" ? b.add(all, part) : b.max(all, part);
     }
   }
+  // Chosen, not multiplied by 0: the pixel at the border may be an infinity.
+  Value* counts = b.map(ScalarOp::kAnd, {down(v.counts), across(h.counts)});
+  all = b.select(b.unsqueeze(counts, {5}), all, b.like(all, 0));
   Value* y = b.reduce(mode == "avg" ? ScalarOp::kAdd : ScalarOp::kMax, all, {3, 4});
   if (mode == "avg") {
     Value* count = b.mul(v.count, h.count);

@@ -15,7 +15,20 @@ std::span<const GlslRow> glsl_basic_rows() {
       {"floor_mod", kSigned, "$T", "$T x, $T y",
        "$T r = rem_$T(x, y);\n  return r != $T(0) && (r < $T(0)) != (y < $T(0)) ? r + y : r;"},
       {"floor_mod", kUnsigned, "$T", "$T x, $T y", "return rem_$T(x, y);"},
-      {"rem", kFloats, "$T", "$T x, $T y",
+      // Exact: long division of the mantissas, one bit at a time. Not all devices fuse fma, whose rounding
+      // made of large quotients anything.
+      {"rem", "float", "float", "float x, float y",
+       "uint u = floatBitsToUint(x), sign = u & 0x80000000u, a = u & 0x7fffffffu, b = floatBitsToUint(y) & "
+       "0x7fffffffu;\n"
+       "  if (b == 0u || a >= 0x7f800000u || b > 0x7f800000u) return uintBitsToFloat(0x7fc00000u);\n"
+       "  if (a < b) return x;\n"
+       "  int ea = int(a >> 23), eb = int(b >> 23);\n  uint ma = a & 0x7fffffu, mb = b & 0x7fffffu;\n"
+       "  if (ea != 0) ma |= 0x800000u; else ea = 1;\n  if (eb != 0) mb |= 0x800000u; else eb = 1;\n"
+       "  for (; ea > eb; --ea) {\n    if (ma >= mb) ma -= mb;\n    ma <<= 1;\n  }\n"
+       "  if (ma >= mb) ma -= mb;\n  if (ma == 0u) return uintBitsToFloat(sign);\n"
+       "  while (ma < 0x800000u && ea > 1) {\n    ma <<= 1;\n    --ea;\n  }\n"
+       "  return uintBitsToFloat(ma >= 0x800000u ? sign | (ma & 0x7fffffu) | uint(ea) << 23 : sign | ma);"},
+      {"rem", "double", "$T", "$T x, $T y",
        "if (is_inf_$T(y) && !is_inf_$T(x)) return x;\n  precise $T r = fma(-trunc(x / y), y, x);\n"
        "  if (r != $T(0) && (r < $T(0)) != (x < $T(0))) r += abs(y) * ($T(x > $T(0)) * $T(2) - $T(1));\n"
        "  return r;"},

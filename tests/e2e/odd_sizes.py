@@ -209,6 +209,18 @@ CASES = {
         [({"x": rows(n), "t": np.arange(m) % 3}, [-rows(n)[np.arange(n), np.arange(n) % 3].sum()] if n == m else "The dimensions M and N are equal in this model's operators")
          for n, m in ((4, 4), (4, 5), (4, 3), (0, 4), (300, 301))],
     ),
+    "squeeze": (  # the result's rank is the model's, and cannot follow N
+        model("Squeeze", {"x": (FLOAT, ["N", 1, 3])}, {"y": (FLOAT, None)}),
+        [({"x": rows(n).reshape(n, 1, 3)}, [rows(n)] if n != 1 else "Squeeze without axes") for n in (4, 0, 1)],
+    ),
+    "squeeze_to_two": (
+        model("Squeeze", {"x": (FLOAT, ["N", 1, 3])}, Y),
+        [({"x": rows(n).reshape(n, 1, 3)}, [rows(n)]) for n in (4, 0, 1)],
+    ),
+    "squeeze_to_one": (
+        model("Squeeze", {"x": (FLOAT, ["N", 1, 3])}, {"y": (FLOAT, ["A"])}),
+        [({"x": rows(n).reshape(n, 1, 3)}, [rows(1)[0]] if n == 1 else "are equal in this model's operators") for n in (1, 0, 4)],
+    ),
     "cum_sum": (
         model("CumSum", X | {"a": (INT, [])}, {"y": (FLOAT, ["N", 3])}),
         [({"x": rows(4), "a": np.array(a)}, said or [np.cumsum(rows(4), a)])

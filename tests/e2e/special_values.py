@@ -37,12 +37,19 @@ def pairs(values):
     return [a.ravel().copy() for a in np.meshgrid(values, values)]
 
 
+def max_pool(x):
+    """NaN wherever a window has one, as PyTorch's: ONNX Runtime and the reference evaluator each skip some and keep others (docs/decisions.md)."""
+    return np.lib.stride_tricks.sliding_window_view(x, 3, axis=-1).max(axis=-1)
+
+
 def cases():
-    """name: (operator, inputs, constant inputs, attributes)."""
+    """name: (operator, inputs, constant inputs, attributes); then a function that says the result, where others contradict themselves."""
     x, y = pairs(FLOATS)
     i, j = pairs(INTS)
     divisible = (j != 0) & (j != -1)
     matrix = np.stack([np.roll(FLOATS, k) for k in range(6)])
+    picture = np.arange(24, dtype=np.float32).reshape(1, 1, 4, 6)
+    picture[0, 0, 1:, 5] = np.inf
     finite = FLOATS[np.isfinite(FLOATS) & (np.abs(FLOATS) < 2e9)]
     out = {op: (op, [FLOATS], [], {}) for op in UNARY.split()}
     out |= {op: (op, [x, y], [], {}) for op in BINARY.split()}
@@ -59,6 +66,9 @@ def cases():
         "Clip to nothing": ("Clip", [FLOATS, np.array(5, np.float32), np.array(1, np.float32)], [], {}),
         "CumSum": ("CumSum", [matrix], [np.array([1])], {}),
         "Where": ("Where", [np.isnan(x), x, y], [], {}),
+        "MaxPool": ("MaxPool", [matrix[None]], [], {"kernel_shape": [3]}, max_pool),
+        # Regions that reach out of a picture with infinities at its border.
+        "RoiAlign": ("RoiAlign", [picture, np.array([[2, 0, 10, 4], [-5, -5, -3, -3]], np.float32), np.zeros(2, np.int64)], [], {"output_height": 2, "output_width": 4, "sampling_ratio": 1}),
         "AveragePool": ("AveragePool", [matrix[None]], [], {"kernel_shape": [3]}),
         "LayerNormalization": ("LayerNormalization", [matrix, np.ones(matrix.shape[1], np.float32)], [], {"axis": -1}),
         "LpNormalization": ("LpNormalization", [matrix], [], {"p": 2, "axis": 1}),
@@ -71,7 +81,7 @@ def cases():
 def model(chosen):
     """The model, its inputs, and each case's output."""
     graph, fed = onnx.GraphProto(name="g"), {}
-    for number, (op, inputs, constants, attributes) in enumerate(chosen):
+    for number, (op, inputs, constants, attributes, *_) in enumerate(chosen):
         names = [f"i{number}_{k}" for k in range(len(inputs))]
         for name, array in zip(names, inputs):
             graph.input.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape))
@@ -87,6 +97,8 @@ def model(chosen):
 
 def references(case):
     """What ONNX Runtime and ONNX's reference evaluator give, each if it has the operator."""
+    if len(case) > 4:
+        return [case[4](*case[1])]
     proto, fed, _ = model([case])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

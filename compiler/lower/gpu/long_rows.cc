@@ -68,8 +68,7 @@ class LongRows : public RowsNest {
     schedule_.lanes = model.max_threads / schedule_.rows;
     // One workgroup a multiprocessor: each reads all parts of its rows again.
     const int64_t own = (rows + schedule_.rows - 1) / schedule_.rows,
-                  wanted = std::max<int64_t>(model.cores / own, 1),
-                  least = kLeastSteps * schedule_.lanes;
+                  wanted = std::max<int64_t>(model.cores / own, 1), least = kLeastSteps * schedule_.lanes;
     const int64_t part = std::max((length + wanted - 1) / wanted, least);
     part_ = (part + schedule_.lanes - 1) / schedule_.lanes * schedule_.lanes;
     if (part_ >= length) part_ = 0;
@@ -89,10 +88,9 @@ class LongRows : public RowsNest {
 
   void variant(DispatchBuilder& dispatch, Level level) override {
     const GpuModel& model = gpu_model(level);
-    const bool in_parts = !is_last() || has_full_outputs();
     ElementEmitter emitter(dispatch);
     std::vector<NestAxis> axes = kept_;
-    axes.insert(axes.begin(), NestAxis{{}, in_parts ? part_count() : Dim(1)});
+    axes.insert(axes.begin(), NestAxis{{}, parts_at_once()});
     threads_.emplace(dispatch, axes, schedule_);
     layout_ = {schedule_.lanes,  schedule_.rows,  schedule_.columns,           model.subgroup,
                threads_->lane(), threads_->own(), var_expr(threads_->thread())};
@@ -109,6 +107,12 @@ class LongRows : public RowsNest {
                     is_last() ? "outputs" : fmt::format("reduction {}", stage_), part_count().text(),
                     schedule_.text()),
         {schedule_.threads(), threads_->thread(), layout_.uses_subgroup() ? model.subgroup : 0});
+  }
+
+  // Rows of no elements have no parts, but results: the outputs' dispatch has one part at least.
+  Dim parts_at_once() const {
+    if (!is_last()) return part_count();
+    return has_full_outputs() ? max(part_count(), Dim(1)) : Dim(1);
   }
 
   Expr place_of_part(DispatchBuilder& dispatch, const Expr& part, const std::vector<Expr>& kept) const {
@@ -156,7 +160,8 @@ class LongRows : public RowsNest {
                  const std::function<Stmts(const Index&, const Expr&)>& body) override {
     const kernel::Var step = kernel::make_var("step"), at = kernel::make_var("at");
     const Expr first = kernel::mul(part_number_, int_const(part_));
-    const Expr inside = kernel::add(kernel::mul(var_expr(step), int_const(schedule_.lanes)), threads_->lane());
+    const Expr inside =
+        kernel::add(kernel::mul(var_expr(step), int_const(schedule_.lanes)), threads_->lane());
     Stmts inner{kernel::let(at, kernel::add(first, inside))}, element;
     const std::vector<Expr> reduced = split_position(emitter.dispatch(), reduced_, var_expr(at), element);
     append(element, body(space_index(kept, reduced), var_expr(at)));

@@ -7,14 +7,17 @@
 namespace tern::lower {
 namespace {
 
-// Norms of a picture, channels last because of the convolution, or dense. Numbers are small, so sums are exact.
-std::string norm(const std::string& channels, const std::string& height, const std::string& width, bool conv) {
+// Norms of a picture, channels last because of the convolution, or dense. Numbers are small, so sums are
+// exact.
+std::string norm(const std::string& channels, const std::string& height, const std::string& width,
+                 bool conv) {
   const std::string shape = fmt::format("[1,{},{},{}]", channels, height, width),
                     row = fmt::format("[1,{},1,1]", channels);
   return fmt::format("  input %x: f32{} as \"x\"\n", shape) +
-         (conv ? fmt::format("  input %w: f32[{0},{0},1,1] as \"w\"\n  %c = conv(%x, %w) <strides=[1,1], low=[0,0], "
-                             "high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>\n",
-                             channels)
+         (conv ? fmt::format(
+                     "  input %w: f32[{0},{0},1,1] as \"w\"\n  %c = conv(%x, %w) <strides=[1,1], low=[0,0], "
+                     "high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>\n",
+                     channels)
                : "  %c = neg(%x)\n") +
          fmt::format(R"(
   %s = reduce(%c) <op=add, axes=[2,3]>
@@ -42,7 +45,8 @@ int row_dispatches(const std::string& text, const Target& target) {
 }
 
 TEST_CASE("few long rows are cut into parts, a dispatch for each reduction and one for the outputs") {
-  const Target cuda{Arch::kCuda, {Level::kCudaSm80}}, vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}};
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80}},
+      vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}};
   for (const bool conv : {false, true}) {
     const std::string text = conv ? norm("5", "96", "95", true) : norm("2", "256", "401", false);
     for (const Target& target : {cuda, vulkan}) {
@@ -68,6 +72,28 @@ TEST_CASE("a mean of long rows, of a size that is only known later") {
   for (const int64_t height : {90, 3}) {
     check_lowering_for({text, {height}}, {Arch::kCuda, {Level::kCudaSm80}}, "mean");
     check_lowering_for({text, {height}}, {Arch::kVulkan, {Level::kVulkan11}}, "mean");
+  }
+}
+
+TEST_CASE("long rows that turn out to be empty have results: what folds of nothing are") {
+  // A plane's mean, and the plane without it.
+  const std::string text = R"(
+  input %x: f32[1,2,H,401] as "x"
+  %s = reduce(%x) <op=add, axes=[2,3]>
+  %e = exp(%s)
+  %sr = reshape(%e) <shape=[1,2,1,1]>
+  %mb = broadcast(%sr) <shape=[1,2,H,401]>
+  %d = sub(%x, %mb)
+  output %e as "e"
+  output %d as "d")";
+  for (const Target& target :
+       {Target{Arch::kCuda, {Level::kCudaSm80}}, Target{Arch::kVulkan, {Level::kVulkan11}}}) {
+    CHECK(row_dispatches(text, target) == 2);
+    for (const int64_t height : {0, 1, 300}) {
+      LowerCase sized{text, {height}};
+      sized.inputs = {TensorData::make(DType::kF32, {1, 2, height, 401})};
+      check_lowering_for(sized, target, "planes without their means");
+    }
   }
 }
 
