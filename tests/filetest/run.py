@@ -18,6 +18,7 @@ import subprocess
 import sys
 
 MARK = "; ---"
+os.environ.setdefault("TERN_STRICT", "1")  # as tests/support/tern_tools.py
 
 
 def call(command):

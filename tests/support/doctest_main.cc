@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 namespace {
 
@@ -31,6 +32,8 @@ REGISTER_LISTENER("case_counter", 1, CaseCounter);
 }  // namespace
 
 int main(int argc, char** argv) {
+  setenv("TERN_STRICT", "1",
+         0);  // mistakes that users need not see are failures (compiler/graph/passes/rewrite.h)
   doctest::Context context(argc, argv);
   const int result = context.run();
   if (context.shouldExit() || argc == 1 || cases_run > 0) return result;

@@ -11,6 +11,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "models"))
 
+os.environ.setdefault("TERN_STRICT", "1")  # mistakes that users need not see are failures (compiler/graph/passes/rewrite.h)
 BUILD = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "release"))
 TERNC = BUILD / "bin" / "ternc"
 # TERN_GUARDED=1: on a CPU kernels run between guard pages (tests/guarded).

@@ -1,6 +1,7 @@
 #include "compiler/graph/passes/rewrite.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace tern::graph {
 namespace {
@@ -31,6 +32,15 @@ void substitute_in_block(Block& b, const Substitutions& map) {
         for (Dim& d : *dims) d = substituted_dim(d, map);
     for (const auto& region : n->regions) substitute_in_block(*region, map);
   }
+}
+
+// Whether a rule's mistake is an internal error. For users the node stays as it is, which is right, too.
+bool is_strict() {
+#ifdef NDEBUG
+  return std::getenv("TERN_STRICT") != nullptr;
+#else
+  return true;
+#endif
 }
 
 }  // namespace
@@ -96,8 +106,13 @@ Type Rewriter::substituted(const Type& type) const {
 bool Rewriter::accept(const Node& node, const std::vector<Value*>& replacement) {
   TERN_CHECK(replacement.size() == node.results.size(), "a rewrite of '{}' gives {} values for {} results",
              info(node.kind).name, replacement.size(), node.results.size());
-  for (size_t i = 0; i < replacement.size(); ++i)
-    if (substituted(replacement[i]->type) != substituted(node.results[i]->type)) return false;
+  for (size_t i = 0; i < replacement.size(); ++i) {
+    const Type have = substituted(replacement[i]->type), want = substituted(node.results[i]->type);
+    if (have == want) continue;
+    TERN_CHECK(!is_strict(), "a rewrite of '{}' ({}) gives a {} instead of a {}", info(node.kind).name,
+               node.source ? node.source->node : "", have.text(), want.text());
+    return false;
+  }
   return true;
 }
 

@@ -17,8 +17,9 @@ class Rewriter {
   using Rule = std::function<std::optional<std::vector<Value*>>(Node&, Builder&)>;
 
   Rewriter(Graph& graph, Rule rule) : graph_(graph), rule_(std::move(rule)) {}
-  // Whether anything was replaced. Replacements must have the old types, after substitute(); one that has not
-  // is not made, and the rule's new nodes go.
+  // Whether anything was replaced. Replacements must have the old types, after substitute(). One that has not
+  // is an internal error in debug builds and where TERN_STRICT is set (all tests); else it is not made, and
+  // the rule's new nodes go.
   bool run();
   // For rules: everywhere in the graph, the symbol becomes `dim` when the walk is over.
   void substitute(const std::string& symbol, const Dim& dim) { substitutions_[symbol] = dim; }
