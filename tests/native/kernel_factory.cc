@@ -123,15 +123,6 @@ Contents random_contents(const Kernel& k, std::mt19937& random) {
   return contents;
 }
 
-std::string compare_runs(const Kernel& k, void* native, std::mt19937& random, double ulps) {
-  Contents before = random_contents(k, random), written = before;
-  std::vector<void*> pointers;
-  for (auto& bytes : written) pointers.push_back(bytes.data());
-  tern_kernel_args_t args{pointers.data(), nullptr};
-  int32_t code = reinterpret_cast<tern_kernel_fn_t>(native)(&args, 0, 1, nullptr, 0);
-  return compare_with_evaluator(k, before, code, written, ulps);
-}
-
 std::string compare_with_evaluator(const Kernel& k, const Contents& inputs, int32_t code,
                                    const Contents& theirs, double ulps) {
   Contents mine = inputs;

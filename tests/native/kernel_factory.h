@@ -33,7 +33,5 @@ Contents random_contents(const kernel::Kernel& kernel, std::mt19937& random);
 // for -0, and `ulps` apart at most for floats. The first difference, or "".
 std::string compare_with_evaluator(const kernel::Kernel& kernel, const Contents& before, int32_t code,
                                    const Contents& written, double ulps);
-// Both at once for a function in this process.
-std::string compare_runs(const kernel::Kernel& kernel, void* native, std::mt19937& random, double ulps);
 
 }  // namespace tern::test

@@ -4,6 +4,7 @@
 
 #include "compiler/render/c_target.h"
 #include "tests/native/cuda_on_host.h"
+#include "tests/native/guarded_run.h"
 #include "tests/native/native_kernel.h"
 #include "tests/native/op_cases.h"
 
@@ -133,8 +134,7 @@ TEST_CASE("random kernels agree with the evaluator on every level") {
     std::mt19937 random(5);
     for (size_t k = 0; k < cases.size(); ++k) {
       for (int round = 0; round < 4; ++round) {
-        std::string problem =
-            compare_runs(cases[k].kernel, reinterpret_cast<void*>(loaded.function(k)), random, 0);
+        std::string problem = compare_runs(cases[k].kernel, loaded.function(k), random, 0);
         CHECK_MESSAGE(problem.empty(), level << " " << cases[k].what << ": " << problem << "\n"
                                              << print_kernel(cases[k].kernel));
         if (!problem.empty()) break;

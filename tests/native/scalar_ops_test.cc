@@ -2,6 +2,7 @@
 // scalars and as vectors with tails.
 #include <doctest/doctest.h>
 
+#include "tests/native/guarded_run.h"
 #include "tests/native/native_kernel.h"
 #include "tests/native/op_cases.h"
 
@@ -19,8 +20,7 @@ void run_cases(const std::vector<Case>& cases, const std::string& level) {
   std::mt19937 random(7);
   for (size_t k = 0; k < cases.size(); ++k) {
     for (int round = 0; round < 3; ++round) {
-      std::string problem =
-          compare_runs(cases[k].kernel, reinterpret_cast<void*>(loaded.function(k)), random, cases[k].ulps);
+      std::string problem = compare_runs(cases[k].kernel, loaded.function(k), random, cases[k].ulps);
       CHECK_MESSAGE(problem.empty(), level << ": " << cases[k].what << ": " << problem);
       if (!problem.empty()) break;
     }

@@ -27,6 +27,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/render/render.h"
 #include "compiler/toolchain/nvrtc.h"
+#include "tests/native/guarded_run.h"
 #include "tests/native/native_kernel.h"
 
 namespace tern::test {
@@ -143,21 +144,19 @@ template <typename Call>
 void check_run(const FileTest& test, const Kernel& k, const std::string& where, Call&& call) {
   CAPTURE(where);
   auto memory = test.before;
-  std::vector<void*> pointers;
   std::vector<EvalBinding> bindings;
   for (const Buffer& b : k.bindings) {
     auto it = memory.find(b->name);
     REQUIRE_MESSAGE(it != memory.end(), "no values for binding " << b->name);
     REQUIRE(it->second.dtype == b->type.dtype);
-    pointers.push_back(it->second.bytes.data());
     bindings.push_back({it->second.bytes.data(), static_cast<int64_t>(it->second.bytes.size())});
   }
-  CHECK(call(bindings, pointers) == test.status);
+  CHECK(call(bindings) == test.status);
   for (const auto& [name, values] : test.after) CHECK_MESSAGE(memory[name].bytes == values.bytes, name);
 }
 
 void check_evaluator(const FileTest& test, const Kernel& k, const std::string& where) {
-  check_run(test, k, where, [&](const std::vector<EvalBinding>& bindings, std::vector<void*>&) -> int64_t {
+  check_run(test, k, where, [&](const std::vector<EvalBinding>& bindings) -> int64_t {
     auto code = evaluate(k, bindings, test.params, 0, test.tiles);
     REQUIRE_MESSAGE(code.ok(), (code.ok() ? "" : code.error().text()));
     return *code;
@@ -173,12 +172,13 @@ void check_native(const FileTest& test, Kernel k) {
     auto image = compile({k}, level);
     REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
     LoadedImage loaded(*image);
-    alignas(64) static uint8_t scratch[1 << 16];
-    REQUIRE(k.scratch_bytes <= static_cast<int64_t>(sizeof scratch));
-    check_run(test, k, level, [&](const std::vector<EvalBinding>&, std::vector<void*>& pointers) -> int64_t {
-      tern_kernel_args_t args{pointers.data(), test.params.data()};
-      return loaded.function(0)(&args, 0, test.tiles, scratch, k.scratch_bytes);
-    });
+    for (const auto side : {GuardedMemory::kBack, GuardedMemory::kFront}) {
+      check_run(test, k, level, [&](const std::vector<EvalBinding>& bindings) -> int64_t {
+        int32_t code = 0;
+        CHECK(run_guarded(loaded.function(0), k, bindings, test.params, test.tiles, side, &code) == "");
+        return code;
+      });
+    }
   }
 }
 
