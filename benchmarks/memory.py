@@ -197,8 +197,12 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement")
     parser.add_argument("--compile-only", action="store_true")
     args = parser.parse_args()
+    names = args.only.split(",") if args.only else list(CASES)
+    if unknown := [n for n in names if n not in CASES]:
+        parser.error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(CASES)}")
+    if unknown := [w for w in args.where.split(",") if w not in ("memory", "l2")]:
+        parser.error(f"--where is memory or l2, not {', '.join(unknown)}")
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # inputs in large pages, as those of memory_peak and of libtern's own buffers
-    names = [n for n in CASES if not args.only or n in args.only.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.modules or temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,13 @@ std::string scaled(double value) {
   return fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0, prefixes[prefix]);
 }
 
+// "1.23 MB"; a thousand bytes are a KB, as everywhere in tern's reports.
+std::string bytes_text(double bytes) {
+  std::string out = scaled(bytes);
+  if (out.back() == 'k') out.back() = 'K';
+  return out + "B";
+}
+
 std::string time_text(double seconds) {
   if (seconds <= 0) return "not predicted";
   return seconds < 1e-3 ? fmt::format("{:.1f} us", seconds * 1e6) : fmt::format("{:.2f} ms", seconds * 1e3);
@@ -56,8 +63,8 @@ class Explanation {
                                   totals_.dispatches == 1 ? "dispatch" : "dispatches");
     if (totals_.copies > 0)
       out += fmt::format(", {} of them {}", totals_.copies, totals_.copies == 1 ? "a copy" : "copies");
-    out += fmt::format("; {}FLOP, reads {}B, writes {}B; predicted", scaled(totals_.flops),
-                       scaled(totals_.read), scaled(totals_.written));
+    out += fmt::format("; {}FLOP, reads {}, writes {}; predicted", scaled(totals_.flops),
+                       bytes_text(totals_.read), bytes_text(totals_.written));
     std::string_view separator = " ";
     for (const auto& [level, seconds] : totals_.seconds) {
       out += fmt::format("{}{} {}", separator, lower::level_name(level), time_text(seconds));
@@ -142,10 +149,10 @@ class Explanation {
     totals_.flops += static_cast<double>(w.usual_flops);
     totals_.read += static_cast<double>(w.usual_read);
     totals_.written += static_cast<double>(w.usual_written);
-    std::string out =
-        fmt::format("{}{}, reads {}B, writes {}B", scaled(static_cast<double>(w.usual_flops)),
-                    w.on_bytes ? "operations on bytes" : "FLOP", scaled(static_cast<double>(w.usual_read)),
-                    scaled(static_cast<double>(w.usual_written)));
+    std::string out = fmt::format("{}{}, reads {}, writes {}", scaled(static_cast<double>(w.usual_flops)),
+                                  w.on_bytes ? "operations on bytes" : "FLOP",
+                                  bytes_text(static_cast<double>(w.usual_read)),
+                                  bytes_text(static_cast<double>(w.usual_written)));
     const double bytes = static_cast<double>(w.usual_read + w.usual_written);
     if (bytes > 0) out += fmt::format("; {:.1f} a byte", static_cast<double>(w.usual_flops) / bytes);
     return out;

@@ -1,8 +1,6 @@
 #include "compiler/kernels.h"
 
 #include <atomic>
-#include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "compiler/kernels_vulkan.h"
@@ -57,14 +55,6 @@ std::vector<std::string> make_units(const std::vector<render::RenderedKernel>& k
   }
   flush();
   return units;
-}
-
-void dump_kernels(const Kernels& kernels, std::string_view level, const std::string& folder) {
-  std::error_code ignored;
-  const std::filesystem::path path = std::filesystem::path(folder) / level;
-  std::filesystem::create_directories(path, ignored);
-  for (const auto& kernel : kernels)
-    std::ofstream(path / (kernel->name + ".tk")) << kernel::print_kernel(*kernel);
 }
 
 // One linked ELF image of the level's translation units.
@@ -141,7 +131,6 @@ Result<KernelBuildResult> build_kernels(const program::KernelPool& pool, const K
     if (options.progress) options.progress(number++, pool.levels().size());
     const std::string_view name = lower::level_name(level.level);
     const CheckContext context(fmt::format("compiling kernels for {}", name));
-    if (!options.dump_dir.empty()) dump_kernels(level.kernels, name, options.dump_dir);
     if (lower::level_arch(level.level) == lower::Arch::kVulkan) {
       TERN_ASSIGN(pack::ExecutableImage image, build_vulkan_kernels(level, options, out));
       out.images.push_back(std::move(image));

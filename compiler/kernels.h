@@ -15,7 +15,7 @@ namespace tern {
 struct KernelBuildOptions {
   int jobs = 2;
   bool use_cache = true;
-  std::string dump_dir;  // kernels as .tk, their sources and assembly
+  std::string dump_dir;  // the kernels' sources and assembly
   std::function<void(size_t level, size_t levels)> progress;
 };
 struct KernelBuildResult {

@@ -18,6 +18,7 @@
 #include "compiler/program/program.h"
 #include "compiler/program/share_literals.h"
 #include "compiler/support/dim_overflow.h"
+#include "compiler/support/write_text.h"
 #include "compiler/target_problems.h"
 #include "compiler/toolchain/shaderc.h"
 
@@ -69,7 +70,8 @@ class Compilation {
   void phase(const std::string& name, double done);
   void end_phase();
   bool stop(CompileStatus status, Error error);
-  void dump(const std::string& name, const std::string& text) const;
+  bool dump(const std::string& name, const std::string& text);
+  bool dump_kernels(const std::string& folder);
 
   std::unique_ptr<graph::Graph> import() const;
   bool optimize(graph::Graph& graph, const lower::Target& target);
@@ -127,9 +129,14 @@ bool Compilation::stop(CompileStatus status, Error error) {
   return false;
 }
 
-void Compilation::dump(const std::string& name, const std::string& text) const {
-  if (options_.dump_dir.empty()) return;
-  std::ofstream(std::filesystem::path(options_.dump_dir) / name) << text;
+// True: written, or not asked for.
+bool Compilation::dump(const std::string& name, const std::string& text) {
+  if (options_.dump_dir.empty()) return true;
+  const std::filesystem::path path = std::filesystem::path(options_.dump_dir) / name;
+  std::error_code ignored;  // the file says what is wrong with its folder
+  std::filesystem::create_directories(path.parent_path(), ignored);
+  Status status = write_text(path.string(), text);
+  return status.ok() || stop(CompileStatus::kFileError, status.take_error());
 }
 
 std::unique_ptr<graph::Graph> Compilation::import() const {
@@ -182,15 +189,13 @@ bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
   if (lower::is_gpu(target.arch)) options.disabled.emplace_back("integer_products");
   if (!options_.dump_dir.empty()) {
     options.dump_dir = (std::filesystem::path(options_.dump_dir) / target_name(target)).string();
-    std::error_code ignored;
-    std::filesystem::create_directories(options.dump_dir, ignored);
-    dump(target_name(target) + "/00-import.tg", graph::print_graph(graph));
+    if (!dump(target_name(target) + "/00-import.tg", graph::print_graph(graph))) return false;
   }
 #ifndef NDEBUG
   options.verify_each = true;
 #endif
-  const Status status = graph::optimize(graph, options);
-  if (!status.ok()) return stop(CompileStatus::kModelError, Error(status.error()));
+  Status status = graph::optimize(graph, options);  // fails only where it cannot dump
+  if (!status.ok()) return stop(CompileStatus::kFileError, status.take_error());
   graph::suggest_sizes(graph);
   return true;
 }
@@ -293,8 +298,20 @@ bool Compilation::build_programs() {
     summary.copy_notes = std::move(built->report.copy_notes);
     summary.precision = std::move(lowered_[i]->precision);
     result_.report.programs.push_back(std::move(summary));
-    dump(target_name(target) + "/program.txt", program::print_program(*built->program));
+    if (!dump(target_name(target) + "/program.txt", program::print_program(*built->program))) return false;
     module_.programs.push_back(std::move(built->program));
+  }
+  return true;
+}
+
+// Before they are compiled, which may fail.
+bool Compilation::dump_kernels(const std::string& folder) {
+  for (const program::KernelPool::LevelKernels& level : parts_.kernels.levels()) {
+    for (const auto& kernel : level.kernels) {
+      if (!dump(fmt::format("{}/{}/{}.tk", folder, lower::level_name(level.level), kernel->name),
+                kernel::print_kernel(*kernel)))
+        return false;
+    }
   }
   return true;
 }
@@ -304,8 +321,10 @@ bool Compilation::compile_kernels() {
   KernelBuildOptions options;
   options.jobs = jobs();
   options.use_cache = options_.use_cache;
-  if (!options_.dump_dir.empty())
+  if (!options_.dump_dir.empty()) {
     options.dump_dir = (std::filesystem::path(options_.dump_dir) / "kernels").string();
+    if (!dump_kernels("kernels")) return false;
+  }
   options.progress = [&](size_t level, size_t levels) {
     phase("compiling kernels", 0.35 + 0.6 * static_cast<double>(level) / static_cast<double>(levels));
   };

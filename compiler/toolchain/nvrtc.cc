@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "compiler/support/write_text.h"
 #include "compiler/toolchain/nvrtc_library.h"
 #include "compiler/toolchain/object_cache.h"
 
@@ -86,12 +87,11 @@ Status dump(const NvrtcLibrary& library, const std::string& stem, std::string_vi
   std::vector<std::string> flags = flags_for(architecture);
   if (!is_ptx) flags.push_back("--ptxas-options=-v");
   Program program(library);
-  if (!write_file(stem + ".cu", source)) return error("'{}.cu' cannot be written.", stem);
+  TERN_TRY(write_text(stem + ".cu", source));
   TERN_TRY(program.compile(stem, source, flags));
   TERN_ASSIGN(std::vector<uint8_t> ptx, program.image(true));
-  bool written = write_file(stem + ".ptx", text_of(ptx)) && write_file(stem + ".log", program.log());
-  if (!written) return error("'{}.ptx' or '{}.log' cannot be written.", stem, stem);
-  return Ok{};
+  TERN_TRY(write_text(stem + ".ptx", text_of(ptx)));
+  return write_text(stem + ".log", program.log());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <spirv-tools/optimizer.hpp>
 #include <thread>
 
+#include "compiler/support/write_text.h"
 #include "compiler/toolchain/object_cache.h"
 
 namespace tern::toolchain {
@@ -110,10 +111,8 @@ Status dump(const std::string& folder, const Shader& shader, const std::vector<u
   std::error_code problem;
   std::filesystem::create_directories(folder, problem);
   const std::string stem = fmt::format("{}/{}", folder, shader.name);
-  if (!write_file(stem + ".comp", shader.text) ||
-      !write_file(stem + ".spv", {reinterpret_cast<const char*>(code.data()), code.size()}))
-    return error("'{}.comp' cannot be written.", stem);
-  return Ok{};
+  TERN_TRY(write_text(stem + ".comp", shader.text));
+  return write_text(stem + ".spv", {reinterpret_cast<const char*>(code.data()), code.size()});
 }
 
 }  // namespace

@@ -1,7 +1,16 @@
 // ternc: compiles an ONNX model to a module. docs/ternc.md is the manual.
-#include <cstdio>
-#include <filesystem>
+#include <sys/stat.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "compiler/support/unfinished.h"
+#include "compiler/support/write_text.h"
 #include "compiler/tools/ternc_options.h"
 #include "compiler/tools/ternc_report.h"
 #include "tools/command_line/problems.h"
@@ -59,39 +68,64 @@ void check_files(const TerncOptions& options, const std::string& output, command
 // To standard output, or to the file that --explain names.
 Status write_explanation(const TerncOptions& options, const CompileResult& result) {
   if (options.explain.empty()) return Ok{};
-  std::FILE* file = options.explain == "-" ? stdout : std::fopen(options.explain.c_str(), "w");
-  if (!file) return error("The file '{}' of --explain cannot be written.", options.explain);
-  bool good = true;
-  const char* between = "";
-  for (const std::string& text : result.report.explanations) {
-    good = std::fprintf(file, "%s%s", between, text.c_str()) >= 0 && good;
-    between = "\n";
+  std::string text;
+  for (const std::string& part : result.report.explanations) text += (text.empty() ? "" : "\n") + part;
+  if (options.explain == "-") {
+    if (!options.compile.check_only && !options.quiet) text += "\n";
+    std::fputs(command_line::printable(text, true).c_str(), stdout);
+    std::fflush(stdout);  // the tool's end says if that could not be
+    return Ok{};
   }
-  if (file == stdout) {
-    if (!options.compile.check_only && !options.quiet) std::fputs("\n", stdout);
-    good = std::fflush(file) == 0 && good;
-  } else {
-    good = std::fclose(file) == 0 && good;
-  }
-  if (!good && file != stdout) {
+  Status written = write_text(options.explain, text);
+  struct stat file;
+  if (!written.ok() && stat(options.explain.c_str(), &file) == 0 && S_ISREG(file.st_mode))
     std::remove(options.explain.c_str());  // half a file helps nobody
-    return error("The file '{}' of --explain could not be written whole.", options.explain);
-  }
-  return Ok{};
+  return written;
 }
+
+// The model that comes through a pipe (`ternc -`), as a file: the importer maps what it reads.
+class PipedModel {
+ public:
+  ~PipedModel() {
+    if (!path_.empty()) std::remove(path_.c_str());
+  }
+  Status read() {
+    std::error_code ignored;
+    std::string path = std::filesystem::temp_directory_path(ignored).string() + "/tern-XXXXXX.onnx";
+    const int descriptor = mkstemps(path.data(), 5);
+    if (descriptor < 0) return error("No temporary file can be made; set TMPDIR.");
+    path_ = path;
+    unfinished_.emplace(path);
+    const auto file = std::unique_ptr<std::FILE, int (*)(std::FILE*)>(fdopen(descriptor, "wb"), std::fclose);
+    char buffer[1 << 16];
+    size_t size = 0;
+    bool written = file != nullptr;
+    while (written && (size = std::fread(buffer, 1, sizeof(buffer), stdin)) > 0)
+      written = std::fwrite(buffer, 1, size, file.get()) == size;
+    if (!written || std::fflush(file.get()) != 0)
+      return error("The model from standard input cannot be kept in '{}': {}.", path, std::strerror(errno));
+    if (std::ferror(stdin)) return error("Standard input cannot be read: {}.", std::strerror(errno));
+    return Ok{};
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  std::optional<Unfinished> unfinished_;
+};
 
 int check(const TerncOptions& options) {
   if (!options.input.ends_with(".tg") && !options.quiet) {
     Result<std::vector<onnx::OpUse>> uses = onnx::survey_model(options.input);
     if (!uses.ok()) return fail(kFailed, uses.error().text());
-    std::fputs(coverage_report(*uses).c_str(), stdout);
+    std::fputs(command_line::printable(coverage_report(*uses), true).c_str(), stdout);
   }
   CompileOptions compile_options = options.compile;
   compile_options.check_only = true;
   Diagnostics diagnostics;
   const CompileResult result = compile(compile_options, diagnostics);
   for (const std::string& warning : diagnostics.warnings())
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "warning: %s\n", command_line::printable(warning, true).c_str());
   if (!diagnostics.ok()) return fail(exit_code(result.status), diagnostics);
   const Status explained = write_explanation(options, result);
   if (!explained.ok()) return fail(kIo, explained.error().text());
@@ -100,6 +134,14 @@ int check(const TerncOptions& options) {
 }
 
 int run(TerncOptions& options) {
+  PipedModel piped;
+  if (options.input == "-") {
+    if (options.output.empty() && !options.compile.check_only)
+      return fail(kUsage, "A model from standard input has no name: say with -o what to write.");
+    const Status read = piped.read();
+    if (!read.ok()) return fail(kIo, read.error().text());
+    options.input = options.compile.input = piped.path();
+  }
   const std::string output = options.output.empty()
                                  ? std::filesystem::path(options.input).replace_extension(".tern").string()
                                  : options.output;
@@ -114,13 +156,14 @@ int run(TerncOptions& options) {
   const CompileResult result = compile(options.compile, diagnostics);
   progress.clear();
   for (const std::string& warning : diagnostics.warnings())
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "warning: %s\n", command_line::printable(warning, true).c_str());
   if (!diagnostics.ok() || !result.file) return fail(exit_code(result.status), diagnostics);
   const Status explained = write_explanation(options, result);
   if (!explained.ok()) return fail(kIo, explained.error().text());
   const Status written = result.file->write(output);
   if (!written.ok()) return fail(kIo, written.error().text());
-  if (!options.quiet) std::fputs(end_report(result, output, options.verbose).c_str(), stdout);
+  if (!options.quiet)
+    std::fputs(command_line::printable(end_report(result, output, options.verbose), true).c_str(), stdout);
   return kSuccess;
 }
 

@@ -106,8 +106,29 @@ void read_precision(const std::string& word, CompileOptions& compile, Problems& 
     problems.add("--keep-f32 makes exceptions to --precision=tf32, f16 or bf16; with f32 there are none.");
 }
 
+// The targets whose device files can be read.
+std::string readable_targets(const std::string& words, Problems& problems) {
+  std::vector<std::string_view> readable;
+  for (std::string_view word : split(words, ",")) {
+    constexpr std::string_view kDevice = "vulkan:";
+    std::string problem;
+    if (word.starts_with(kDevice) && word.ends_with(".json"))
+      problem = command_line::input_problem("device file", std::string(word.substr(kDevice.size())));
+    if (problem.empty()) {
+      readable.push_back(word);
+    } else {
+      problems.add(problem, command_line::kIo);
+    }
+  }
+  return fmt::format("{}", fmt::join(readable, ","));
+}
+
 void read_targets(const Words& words, CompileOptions& compile, Problems& problems) {
-  Result<std::vector<lower::Target>> targets = parse_device_targets(words.targets);
+  const size_t before = problems.sentences().size();
+  const std::string readable = readable_targets(words.targets, problems);
+  const bool none = readable.empty() && problems.sentences().size() > before;
+  Result<std::vector<lower::Target>> targets =
+      none ? std::vector<lower::Target>() : parse_device_targets(readable);
   if (targets.ok()) {
     compile.targets = std::move(targets).value();
   } else {
@@ -177,7 +198,8 @@ int read_command_line(int argc, const char* const* argv, TerncOptions& out, Prob
       "ternc");
   command_line::Options options(&app, &problems);
   Words words;
-  options.required("model", out.input, "model", "The model: .onnx, or graph IR as text (.tg)");
+  options.required("model", out.input, "model",
+                   "The model: .onnx, graph IR as text (.tg), or - for ONNX from standard input");
   options.text("-o,--output", out.output, "FILE",
                "The module to write; default: the model's name with .tern");
   add_model_options(options, words, out.compile);

@@ -35,7 +35,10 @@ def test_tensors_in_every_form(folder):
     np.save(folder / "a=1.npy", a)
     np.savez(folder / "all.npz", **{"a": a, "b=": b})
     np.savez(folder / "other.npz", **{"b=": b})
-    np.savez_compressed(folder / "small.npz", a=a)
+    np.savez_compressed(folder / "small.npz", **{"a": a, "b=": b})
+    damaged = bytearray((folder / "small.npz").read_bytes())
+    damaged[70] ^= 1  # in the first array's data
+    (folder / "damaged.npz").write_bytes(damaged)
     (folder / "b.bin").write_bytes(b.tobytes())
     data = folder / "test_data_set_0"
     data.mkdir()
@@ -46,6 +49,7 @@ def test_tensors_in_every_form(folder):
     ways = (
         ["-i", f"a={folder}/a=1.npy", "-i", f"b=={folder}/b.bin"],
         ["-i", folder / "all.npz"],
+        ["-i", folder / "small.npz"],
         ["-i", folder / "other.npz", "-i", f"a={data}/input_0.pb"],
         ["-i", data],
     )
@@ -55,7 +59,7 @@ def test_tensors_in_every_form(folder):
         assert "random" not in text, text
         assert np.array_equal(np.load(folder / "out" / "y.npy"), a + b)
     for word, said in (
-        (folder / "small.npz", "its array 'a.npy' is compressed; numpy.savez writes arrays as they are."),
+        (folder / "damaged.npz", "cannot be used: its array 'a.npy' is damaged."),
         (f"a={folder}", "cannot be read: Is a directory."),
         ("a=/dev/zero", "is a device, which may have no end."),
         (folder / "out", "has no file input_0.pb."),

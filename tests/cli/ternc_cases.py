@@ -1,8 +1,12 @@
 """What ternc promises: modules, reports, messages, exit codes, files."""
 
 import os
+import resource
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +201,73 @@ def test_dump_dir(folder):
     tools.compile_model(small(folder), Path(folder) / "m.tern", f"--dump-dir={dump}")
     kinds = {p.suffix for p in dump.rglob("*")}
     assert {".tg", ".tk", ".c"} <= kinds, f"the dump has {sorted(kinds)}"
+
+
+def ternc_with(folder, *options, **how):
+    return invoke(tools.TERNC, small(folder), "-o", Path(folder) / "m.tern", *options, **how)
+
+
+def files_end_at(size):
+    """For preexec_fn: a disk that is full behind so many bytes of a file."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+def test_dumps_and_explanations_that_cannot_be_written(folder):
+    dump, module = Path(folder) / "dump", Path(folder) / "m.tern"
+    for size, options in ((64, [f"--dump-dir={dump}"]), (64, ["--check", f"--dump-dir={dump}"]), (700, [f"--dump-dir={dump}", "--targets=vulkan:1.1"])):
+        code, text = ternc_with(folder, *options, preexec_fn=files_end_at(size))
+        assert code == 4 and "cannot be written: File too large." in text and not module.exists(), f"{code} {text}"
+        shutil.rmtree(dump)
+    (dump / "kernels").mkdir(parents=True)
+    (dump / "kernels" / "x86_64_v3").write_text("")
+    code, text = ternc_with(folder, f"--dump-dir={dump}", "--targets=cpu:x86_64_v3")
+    assert code == 4 and ".tk' cannot be written: Not a directory." in text and not module.exists(), text
+    for options in ([], ["--check"]):
+        code, text = ternc_with(folder, "--explain=/dev/full", *options)
+        assert code == 4 and "The file '/dev/full' cannot be written: No space left on device." in text and not module.exists(), text
+    explained = Path(folder) / "why.txt"
+    code, text = ternc_with(folder, f"--explain={explained}", "--check", preexec_fn=files_end_at(64))
+    assert code == 4 and "cannot be written: File too large." in text and not explained.exists() and not module.exists(), text
+
+
+def test_interrupted(folder):
+    """A signal leaves no file beside the module's place, no temporary folder, and nothing half in the cache."""
+    slow, temporary = Path(folder) / "clang", Path(folder) / "tmp"
+    temporary.mkdir()
+    ready = Path(folder) / "ready"
+    slow.write_text(f'#!/bin/sh\ncase "$1" in --version) exec clang-19 --version;; esac\necho > {ready}\nexec sleep 30\n')
+    slow.chmod(0o755)
+    environment = {**os.environ, "TMPDIR": str(temporary), "TERN_CLANG": str(slow), "TERN_CACHE_DIR": str(Path(folder) / "cache")}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        ready.unlink(missing_ok=True)
+        model, module = small(folder), Path(folder) / "m.tern"
+        started = subprocess.Popen([tools.TERNC, model, "-o", module, "--targets=cpu:x86_64_v3"], env=environment, stderr=subprocess.PIPE, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not ready.exists() and started.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert any(temporary.iterdir()), "ternc has no temporary folder: the test looks at the wrong moment"
+        os.kill(started.pid, number)
+        started.wait(timeout=30)
+        os.killpg(started.pid, signal.SIGKILL)  # the compilers
+        assert started.returncode == -number, f"{started.returncode} {started.stderr.read()}"
+        assert not module.exists() and not list(Path(folder).glob("*.part")), "half a module was left"
+        assert not list(temporary.iterdir()), f"left: {list(temporary.rglob('*'))}"
+
+
+def test_model_from_standard_input(folder):
+    model, module, temporary = small(folder), Path(folder) / "m.tern", Path(folder) / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with open(model, "rb") as piped:
+        code, text = invoke(tools.TERNC, "-", "-o", module, stdin=piped, env=environment)
+    assert code == 0 and module.read_bytes() == compiled(folder).read_bytes(), text
+    code, text = invoke(tools.TERNC, "-", "--check", stdin=subprocess.DEVNULL, env=environment)
+    assert code == 1 and text, text
+    code, text = invoke(tools.TERNC, "-", stdin=subprocess.DEVNULL, env=environment)
+    assert code == 2 and "say with -o what to write." in text, text
+    assert not list(temporary.iterdir()), f"left: {list(temporary.rglob('*'))}"

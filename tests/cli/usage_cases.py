@@ -60,9 +60,13 @@ def test_all_problems_of_a_model(folder):
     model, module = small(folder), Path(folder) / "m.tern"
     text = refused(1, tools.TERNC, model, "-o", module, "--shape", "a=1", "--shape", "b=2", "--dim", "N=3")
     assert text.count("which the model does not have; its inputs are 'x'.") == 2 and "the symbol 'N'" in text, text
-    text = refused(2, tools.TERNC, model, "--targets=vulkan:absent.json,tpu,cuda:absent.json", "--require=cpu")
-    for said in ("'absent.json' cannot be read", "Target 'tpu' is unknown", "which only vulkan takes", "--require names GPUs (cuda, vulkan);"):
+    text = refused(4, tools.TERNC, model, "--targets=vulkan:absent.json,tpu,cuda:absent.json", "--require=cpu")
+    for said in ("The device file 'absent.json' is not there.", "Target 'tpu' is unknown", "which only vulkan takes", "--require names GPUs (cuda, vulkan);"):
         assert said in text, f"not said: {said}\n{text}"
+    unreadable = Path(folder) / "folder.json"
+    unreadable.mkdir()
+    assert "folder.json' is a folder, not a file." in refused(4, tools.TERNC, model, f"--targets=vulkan:{unreadable}")
+    assert "takes no value; '3' is given." in refused(2, tools.TERNC, model, "--check=3")
 
 
 def test_models_that_are_no_files(folder):
@@ -113,9 +117,11 @@ def test_commands_of_tern(folder):
     assert "There is no command 'rnu';" in refused(2, tools.TERN, "rnu", module)
     assert "No module is given; `tern run --help` shows how." in refused(2, tools.TERN, "run")
     assert "'run' is a second command" in refused(2, tools.TERN, "verify", "run", module)
-    wrong = ["--runs", "0", "--seconds", "x", "--threads", "300", "--device", "64", "--sead=1"]
+    assert "The option --json takes no value; '3' is given." in refused(2, tools.TERN, "inspect", module, "--json=3")
+    wrong = ["--runs", "0", "--seconds", "x", "--threads", "300", "--device", "64", "--sead=1", "--driver", "cud"]
     text = refused(2, tools.TERN, "bench", module, *wrong)
     for said in (
+        "--driver is cpu, cuda, vulkan, null or auto, not 'cud'.",
         "--runs takes a whole number from 1 to",
         "--seconds takes a number from 0",
         "--threads takes a whole number from 0 to 256, not '300'.",
@@ -163,6 +169,8 @@ def test_output_folders(folder):
     module, file = compiled(folder), Path(folder) / "file"
     file.write_text("")
     assert "is a file, not a folder." in refused(4, tools.TERN, "run", module, "-o", file)
+    text = refused(2, tools.TERN, "run", Path(folder) / "absent.tern", "--driver", "cud")
+    assert "not 'cud'." in text and "absent" not in text, f"the driver's name was not looked at first: {text}"
     assert "cannot be made: there is no folder" in refused(4, tools.TERN, "run", module, "-o", Path(folder) / "no" / "out")
     outputs = Path(folder) / "out"
     (outputs / "y.npy").mkdir(parents=True)

@@ -99,15 +99,31 @@ bool usable(const std::string& name, const std::string& value, const CLI::App& a
   return false;
 }
 
-// CLI11 gives `--name=` the next argument as its value.
-std::vector<std::string> without_bare_equals(int argc, const char* const* argv, Problems& problems) {
+// Whether the command, or one of its commands, has a flag of that name.
+bool is_flag(const CLI::App& app, const std::string& name) {
+  const CLI::Option* option = app.get_option_no_throw(name);
+  if (option && option->get_disable_flag_override()) return true;
+  const std::vector<const CLI::App*> commands = app.get_subcommands({});
+  return std::any_of(commands.begin(), commands.end(),
+                     [&](const CLI::App* command) { return is_flag(*command, name); });
+}
+
+// CLI11 gives `--name=` the next argument as its value, and takes a flag's value as how often it is given.
+std::vector<std::string> without_odd_equals(const CLI::App& app, int argc, const char* const* argv,
+                                            Problems& problems) {
   std::vector<std::string> arguments;
   bool options = true;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     options = options && argument != "--";
-    if (options && argument.starts_with("--") && argument.find('=') == argument.size() - 1) {
+    const size_t equals = argument.find('=');
+    const bool valued = options && argument.starts_with("--") && equals != std::string::npos;
+    if (valued && equals == argument.size() - 1) {
       problems.add("The option '" + argument + "' has no value behind its '='.");
+    } else if (valued && is_flag(app, argument.substr(0, equals))) {
+      problems.add("The option " + argument.substr(0, equals) + " takes no value; '" +
+                   argument.substr(equals + 1) + "' is given.");
+      arguments.push_back(argument.substr(0, equals));
     } else {
       arguments.push_back(argument);
     }
@@ -211,11 +227,11 @@ void Options::number(const char* names, double& value, double least, double most
 }
 
 void Options::flag(const char* names, bool& value, const std::string& help) {
-  app_->add_flag(names, value, help);
+  app_->add_flag(names, value, help)->disable_flag_override();
 }
 
 int parse(CLI::App& app, int argc, const char* const* argv, Problems& problems) {
-  std::vector<std::string> arguments = without_bare_equals(argc, argv, problems);
+  std::vector<std::string> arguments = without_odd_equals(app, argc, argv, problems);
   for (;;) {
     try {
       app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));

@@ -77,6 +77,12 @@ TEST_CASE("command line: an option does not take what follows for its missing va
       "The option -o has no value.\n--jobs takes a whole number from 1 to 64, not '99999999999999999999'.\n");
 }
 
+TEST_CASE("command line: a flag takes no value") {
+  Given given;
+  CHECK(problems_of({"m", "--check=3"}, &given) == "The option --check takes no value; '3' is given.\n");
+  CHECK(problems_of({"m", "--check=false"}) == "The option --check takes no value; 'false' is given.\n");
+}
+
 TEST_CASE("command line: a single value is given once") {
   CHECK(problems_of({"m", "--driver", "a", "--driver", "b"}) ==
         "The option --driver is given 2 times; it takes one value.\n");

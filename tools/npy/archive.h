@@ -1,4 +1,4 @@
-// NumPy's .npz: arrays by name, as numpy.savez writes them (a zip without compression).
+// NumPy's .npz: arrays by name, as numpy.savez and numpy.savez_compressed write them (a zip).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct Member {
   std::vector<uint8_t> bytes;
 };
 
-// False with what is wrong: no zip, compressed (numpy.savez_compressed), damaged.
+// False with what is wrong: no zip, damaged, compressed by what NumPy does not use.
 bool read_archive(const std::vector<uint8_t>& bytes, std::vector<Member>* out, std::string* error);
 
 }  // namespace tern::npy

@@ -153,15 +153,18 @@ Handle<tern_instance_t> make_instance() {
   return owned;
 }
 
+void check_device_options(const DeviceOptions& options, command_line::Problems& problems) {
+  constexpr std::string_view kNames[] = {"cpu", "cuda", "vulkan", "null", "auto"};
+  if (std::find(std::begin(kNames), std::end(kNames), options.driver) == std::end(kNames))
+    problems.add("--driver is cpu, cuda, vulkan, null or auto, not '" + options.driver + "'.");
+}
+
 int cpu_threads(const DeviceOptions& options) {
   return options.threads > 0 ? options.threads : static_cast<int>(tern_cpu_usable_core_count());
 }
 
 Placed place(tern_instance_t* instance, const tern_module_t* module, const DeviceOptions& options,
              const MakeSession& make_session) {
-  constexpr std::string_view kNames[] = {"cpu", "cuda", "vulkan", "null", "auto"};
-  if (std::find(std::begin(kNames), std::end(kNames), options.driver) == std::end(kNames))
-    fail(kUsage, "--driver is cpu, cuda, vulkan, null or auto, not '" + options.driver + "'.");
   if (options.driver == "auto") return place_automatically(instance, module, options, make_session);
   Placed placed;
   placed.driver = options.driver;

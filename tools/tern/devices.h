@@ -10,6 +10,9 @@ namespace tern::cli {
 // Instance with all drivers of this program.
 Handle<tern_instance_t> make_instance();
 
+// What is wrong with the options by themselves, on any machine.
+void check_device_options(const DeviceOptions& options, command_line::Problems& problems);
+
 // Threads that a CPU device made from these options runs kernels on.
 int cpu_threads(const DeviceOptions& options);
 

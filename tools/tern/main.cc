@@ -133,6 +133,8 @@ int tern::cli::command_line(int argc, char** argv) {
 
   const int done = tern::command_line::parse(app, argc, argv, problems);
   if (done >= 0) return done;
+  check_device_options(commands.run.device, problems);
+  check_device_options(commands.bench.device, problems);
   if (!problems.empty()) return tern::command_line::report("tern", problems);
   return guarded([&] {
     if (run->parsed()) return run_command(commands.run);

@@ -1,6 +1,5 @@
 // The table of contents: every pass, and the order in which a graph goes through them.
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 
 #include "compiler/graph/passes.h"
@@ -19,6 +18,7 @@
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/tabulate.h"
 #include "compiler/graph/passes/unroll_loops.h"
+#include "compiler/support/write_text.h"
 
 namespace tern::graph {
 namespace {
@@ -88,12 +88,7 @@ class Runner {
     std::error_code ec;
     std::filesystem::create_directories(options_.dump_dir, ec);
     const std::string path = fmt::format("{}/{:02}-{}.tg", options_.dump_dir, dumps_++, name);
-    std::FILE* file = std::fopen(path.c_str(), "wb");
-    if (!file) return error("The dump file '{}' cannot be written.", path);
-    const std::string text = print_graph(graph_);
-    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-    if (std::fclose(file) != 0 || !written) return error("The dump file '{}' cannot be written.", path);
-    return Ok{};
+    return write_text(path, print_graph(graph_));
   }
 
   Graph& graph_;
