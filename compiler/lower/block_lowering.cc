@@ -9,6 +9,7 @@
 #include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
+#include "compiler/lower/gpu/recurrence.h"
 #include "compiler/lower/nests.h"
 #include "compiler/lower/split_products.h"
 #include "compiler/lower/transposed_conv.h"
@@ -30,6 +31,23 @@ bool same_order(const Layout& a, const Layout& b, const Shape& shape) {
     return out;
   };
   return real(a) == real(b);
+}
+
+// Where the operand of a slice must lie that turns whole axes around.
+std::optional<Place> place_before_turn(const Node& slice, const Place& result) {
+  if (slice.kind != OpKind::kSlice) return std::nullopt;
+  Place place = result;
+  for (size_t d = 0; d < place.strides.size(); ++d) {
+    const Dim &from = slice.operand()->type.shape[d], &to = slice.result()->type.shape[d];
+    const int64_t step = slice.ints("steps")[d];
+    const Dim& start = slice.dims("starts")[d];
+    if (from != to || (step == 1 ? !start.is_const(0) : step != -1 || start != from - 1)) return std::nullopt;
+    if (step == 1) continue;
+    if (!place.strides[d].is_const()) return std::nullopt;
+    place.offset = place.offset + (from - 1) * place.strides[d];
+    place.strides[d] = place.strides[d] * Dim(-1);
+  }
+  return place;
 }
 
 bool reads_symbol(const graph::SymbolInfo& s) {
@@ -147,6 +165,14 @@ bool BlockLowering::can_compute_in(const Value* value, const Place& place) const
   if (!value->def || context_.program().buffers.empty()) return false;
   auto it = plan_.fates.find(value->def);
   if (it == plan_.fates.end()) return false;
+  // A recurrence stores its results where they shall lie. Not among others' parts, though: whoever writes
+  // those would have to wait for all of its steps.
+  if (it->second == Fate::kSpecial) {
+    const BufferDef& def = context_.program().buffers[static_cast<size_t>(place.buffer)];
+    const Dim bytes = product(value->type.shape) * Dim(dtype_bits(def.dtype));
+    return place.layout.is_dense() && place.planes == 1 && def.bytes * 8 == bytes &&
+           gpu::makes_one_dispatch(*value->def, context_);
+  }
   const bool computed =
       it->second == Fate::kStore || it->second == Fate::kClaimed || it->second == Fate::kConcat;
   if (!computed) return false;
@@ -173,14 +199,21 @@ bool BlockLowering::sizes_known_early(const std::vector<std::pair<Value*, Place>
 }
 
 // What the value shows is computed where it has to lie, if it can be: through transposes and reshapes, which
-// are views.
+// are views; a recurrence's results from the last one to the first, too.
 void BlockLowering::place_at(Value* value, const Place& place) {
   std::vector<std::pair<Value*, Place>> views{{value, place}};
+  bool turned = false;
   while (true) {
     const auto& [v, at] = views.back();
     if (context_.has_place(v) || !v->def) return;
-    if (v->def->results.size() == 1 && can_compute_in(v, at)) break;
-    const std::optional<Place> below = place_below(*v->def, at);
+    const bool loop = v->def->kind == OpKind::kLoop;
+    if (turned && !loop && !is_view(*v->def)) return;
+    if ((v->def->results.size() == 1 || loop) && can_compute_in(v, at)) break;
+    std::optional<Place> below = place_below(*v->def, at);
+    if (!below) {
+      below = place_before_turn(*v->def, at);
+      turned = true;
+    }
     if (!below) return;
     views.emplace_back(v->def->operand(), *below);
   }

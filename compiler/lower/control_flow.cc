@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "compiler/lower/block_lowering.h"
+#include "compiler/lower/gpu/recurrence.h"
+#include "compiler/lower/recurrence.h"
 #include "compiler/lower/step_access.h"
 
 namespace tern::lower {
@@ -227,6 +229,7 @@ class LoopLowering {
     if (good) {
       block_.ensure_captured(node_);
       trip_count();
+      if (one_dispatch()) return;
       conditions();
       carried();
       if (!scans()) return;
@@ -245,20 +248,10 @@ class LoopLowering {
   }
 
  private:
-  static std::optional<int64_t> constant_scalar(const Value* v) {
-    const TensorDataPtr data = LoweringContext::constant_data(v);
-    if (!data || data->count() != 1) return std::nullopt;
-    return data->int_at(0);
-  }
-
   void trip_count() {
     Value* trip = node_.operand(0);
-    if (const auto n = constant_scalar(trip)) {
-      loop_.trip_count = *n < 0 ? Dim(INT64_MAX) : Dim(*n);
-      return;
-    }
-    if (trip->def && trip->def->kind == graph::OpKind::kFromDims) {
-      loop_.trip_count = trip->def->dims("dims")[0];
+    if (const auto known = known_trips(node_)) {
+      loop_.trip_count = *known;
       return;
     }
     SymbolInfo info;
@@ -271,11 +264,30 @@ class LoopLowering {
     loop_.trip_count = Dim::symbol(symbol);
   }
 
+  // On GPUs recurrences are one kernel.
+  bool one_dispatch() {
+    if (!gpu::makes_one_dispatch(node_, loop_.trip_count, context_)) return false;
+    for (size_t i = 0; i < carried_; ++i) {
+      Value *result = node_.results[i], *start = node_.operand(static_cast<int>(i) + 2);
+      const bool passes = body_.results[i + 1] == body_.args[i + 2];
+      if (passes || !LoweringContext::splat(start)) block_.ensure_place(start);
+      if (passes) {
+        context_.set_place(result, context_.place(start));
+      } else if (!context_.has_place(result)) {
+        const int buffer =
+            context_.add_temporary(result->name, result->type.dtype, product(result->type.shape));
+        context_.set_place(result, dense_at(buffer, result->type.shape));
+      }
+    }
+    if (!scans()) return false;
+    if (!loop_.count_symbol.empty()) push_bind(context_, loop_.count_symbol, max(loop_.trip_count, 0));
+    gpu::lower_recurrence(node_, loop_.trip_count, context_);
+    return true;
+  }
+
   // No condition when it starts true and stays so; else a current and a next one, exchanged.
   void conditions() {
-    const Value* next = body_.results[0];
-    const bool stays =
-        constant_scalar(node_.operand(1)) == 1 && (constant_scalar(next) == 1 || next == body_.args[1]);
+    const bool stays = runs_to_its_end(node_);
     const int now = context_.add_temporary("condition", DType::kBool, 1);
     block_.copy_to(node_.operand(1), dense_at(now, {}), FusionReason::kCopyCarried);
     context_.set_place(body_.args[1], dense_at(now, {}));
@@ -316,9 +328,11 @@ class LoopLowering {
         return false;
       }
       const Dim room = (unlimited ? *context_.upper_bound(count) : max(loop_.trip_count, 0)) * elements;
-      const int buffer = context_.add_temporary(v->name, v->type.dtype, room);
-      scan_buffers_.push_back(buffer);
-      context_.set_place(v, dense_at(buffer, v->type.shape));
+      if (!context_.has_place(v)) {
+        const int buffer = context_.add_temporary(v->name, v->type.dtype, room);
+        scan_buffers_.push_back(buffer);
+        context_.set_place(v, dense_at(buffer, v->type.shape));
+      }
       if (control_symbol(context_, count)) loop_.count_symbol = count.symbol_name();
     }
     return true;

@@ -10,6 +10,7 @@ constexpr double kPlainShare = 0.5;
 constexpr double kDispatchCycles = 4000;  // a wake-up and a barrier
 // GPUs: large products reach this much, everything that streams too.
 constexpr double kGpuShare = 0.7;
+constexpr double kGpuCyclesASecond = 1.5e9;
 
 double cpu_cycles(const MachineModel& m, const DispatchCost& cost) {
   const double vectors = m.vector_bits / 32.0 * 2;  // two a cycle
@@ -27,6 +28,7 @@ double cpu_cycles(const MachineModel& m, const DispatchCost& cost) {
 }
 
 double gpu_seconds(const GpuModel& m, const DispatchCost& cost) {
+  if (cost.schedule.cycles > 0) return cost.schedule.cycles / kGpuCyclesASecond + m.launch_seconds;
   const double peak = cost.schedule.matrix_units ? m.matrix_flops : m.flops;
   // Fewer workgroups than processors leave some idle.
   const double busy = std::min(1.0, static_cast<double>(cost.tiles) / m.cores);

@@ -10,6 +10,8 @@ namespace {
 
 using Steps = std::vector<Step>;
 
+constexpr double kLongSeconds = 10e-6;  // predicted, of a dispatch that is worth making others earlier
+
 // Commands [begin, end) of a list of steps, numbered from 0.
 class Run {
  public:
@@ -47,6 +49,36 @@ class Run {
     }
   }
 
+  // Long commands that need not wait for each other run side by side, where each may have processors that the
+  // others leave idle: one that could stand where another one stands goes there, and what it waits for before
+  // it.
+  void gather_long(const std::vector<size_t>& first, std::vector<size_t>& last) const {
+    std::vector<std::pair<size_t, size_t>> all;  // (last, number)
+    std::vector<size_t> seen;
+    for (size_t i = 0; i < count_; ++i)
+      if (is_long(steps_[begin_ + i])) all.emplace_back(last[i], i);
+    std::sort(all.begin(), all.end());
+    for (const auto& [late, i] : all) {
+      size_t best = first[i];
+      bool meets = false;
+      for (const size_t j : seen) {
+        if (last[j] < best || last[j] > last[i]) continue;
+        best = last[j];
+        meets = true;
+      }
+      seen.push_back(i);
+      if (!meets || best == last[i]) continue;
+      last[i] = best;
+      for (size_t k = count_; k-- > 0;) {
+        for (const size_t j : before_[k]) last[j] = std::min(last[j], last[k] - 1);
+      }
+    }
+  }
+  static bool is_long(const Step& step) {
+    return step.kind == Step::Kind::kDispatch && !step.dispatch->variants.empty() &&
+           step.dispatch->variants.back().predicted > kLongSeconds;
+  }
+
   // The last group that each command can be in.
   std::vector<size_t> groups() const {
     std::vector<size_t> first(count_), last(count_);
@@ -59,6 +91,7 @@ class Run {
     for (size_t i = count_; i-- > 0;) {
       for (size_t j : before_[i]) last[j] = std::min(last[j], last[i] - 1);
     }
+    gather_long(first, last);
     return last;
   }
 

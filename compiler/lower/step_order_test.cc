@@ -63,5 +63,22 @@ TEST_CASE("step order: chains that do not depend on each other share barriers on
   CHECK(groups_of(kChains, {}, cpu) == groups_of(kChains, without, cpu));
 }
 
+// The first reductions take long; one chain is longer than the other.
+TEST_CASE("step order: long dispatches stand together rather than late") {
+  constexpr const char* kUneven = R"(graph "g" {
+  input %x: f32[4096,64,64]
+  input %z: f32[4096,64,64]
+  %a = reduce(%x) <op=add, axes=[2]>
+  %b = reduce(%a) <op=max, axes=[1]>
+  %r = reshape(%b) <shape=[64,64]>
+  %s = reduce(%r) <op=add, axes=[1]>
+  %c = reduce(%z) <op=add, axes=[2]>
+  %d = reduce(%c) <op=max, axes=[1]>
+  output %s
+  output %d
+})";
+  CHECK(groups_of(kUneven, {}, parse_targets("vulkan").value().front()) == "2 1 2");
+}
+
 }  // namespace
 }  // namespace tern::lower

@@ -268,8 +268,11 @@ inline Vec<i32, 4> peer_load(const i32* p, u32 rank) {
   for (int k = 0; k < 4; ++k) r[k] = __float_as_int(bits[k]);
   return r;
 }
+// It orders accesses to workgroup memory alone, of which there is one copy: what a thread has stored is there for
+// the cluster as soon as it is there for the workgroup. A release for the cluster waits for global stores as well.
 inline void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("fence.acq_rel.cta;\nbarrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;"
+               ::: "memory");
 }
 inline f32 round_tf32(f32 x) {
   u32 r;

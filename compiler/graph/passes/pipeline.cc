@@ -10,6 +10,7 @@
 #include "compiler/graph/passes/fold_constants.h"
 #include "compiler/graph/passes/fold_scale.h"
 #include "compiler/graph/passes/hoist_invariants.h"
+#include "compiler/graph/passes/hoist_products.h"
 #include "compiler/graph/passes/inline_if.h"
 #include "compiler/graph/passes/integer_contractions.h"
 #include "compiler/graph/passes/merge_products.h"
@@ -30,6 +31,8 @@ constexpr Pass kPasses[] = {
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
     {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
      hoist_invariants},
+    {"hoist_products", "products of a sequence's slices in a loop become slices of one in front of it",
+     hoist_products},
     {"integer_contractions", "quantised values by constant weights on integers", integer_contractions},
     {"integer_products", "products of two computed quantised values on integers", integer_products},
     {"fold_constants", "nodes on constants are evaluated", fold_constants},
@@ -49,10 +52,10 @@ constexpr Pass kPasses[] = {
 // subexpressions, since they want weights with one user; the dead go, and products are merged when those that
 // are left have their biases next to them. Rounds repeat until none of them changes anything.
 constexpr std::string_view kRound[] = {
-    "apply_bounds",   "eliminate_dead",  "integer_contractions", "integer_products", "requantize",
-    "fold_constants", "inline_if",       "unroll_loops",         "hoist_invariants", "simplify",
-    "raise_slices",   "fold_constants",  "eliminate_common",     "fold_scale",       "requantize",
-    "tabulate",       "checks_of_sizes", "eliminate_dead",       "merge_products"};
+    "apply_bounds",   "eliminate_dead", "integer_contractions", "integer_products", "requantize",
+    "fold_constants", "inline_if",      "unroll_loops",         "hoist_invariants", "hoist_products",
+    "simplify",       "raise_slices",   "fold_constants",       "eliminate_common", "fold_scale",
+    "requantize",     "tabulate",       "checks_of_sizes",      "eliminate_dead",   "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
