@@ -149,7 +149,12 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
       for (size_t k = 0; k < out.size(); ++k)
         out[k] = scalar::scalar_from_double(type.dtype, 1 + std::erf(args[0][k].f));
       return;
+    case Intrinsic::kNormalCdf:
+      for (size_t k = 0; k < out.size(); ++k)
+        out[k] = scalar::scalar_from_double(type.dtype, std::erfc(-args[0][k].f / std::sqrt(2.0)) / 2);
+      return;
     case Intrinsic::kNumber:
+    case Intrinsic::kInOrder:
       for (size_t k = 0; k < out.size(); ++k) out[k] = args[0][k];
       return;
     case Intrinsic::kRoundTf32:

@@ -27,6 +27,14 @@ TEST_CASE("logistic functions and GELU: one operation for a function and the add
   %e = exp(%n)
   %d = add(%e, %ones)
   %q = div(%ones, %d))";
+  const std::string gelu = R"(
+  %half = constant f32[] {0.5}
+  %halves = broadcast(%half) <shape=[4,512]>
+  %root = constant f32[] {0.70710677}
+  %roots = broadcast(%root) <shape=[4,512]>
+  %s = mul(%a, %roots)
+  %e = erf(%s)
+  %d = add(%e, %ones))";
   struct Case {
     std::string body, has, has_not;
   };
@@ -41,6 +49,15 @@ TEST_CASE("logistic functions and GELU: one operation for a function and the add
   %y = mul(%a, %d)
   output %y as "y")",
              "erf_plus_one.f32x", "erf("},
+        // GELU, in the orders in which models have its factors.
+        Case{gelu + "\n  %x = mul(%a, %d)\n  %y = mul(%x, %halves)\n  output %y as \"y\"", "normal_cdf.f32x",
+             "erf"},
+        Case{gelu + "\n  %x = mul(%halves, %a)\n  %y = mul(%x, %d)\n  output %y as \"y\"", "normal_cdf.f32x",
+             "erf"},
+        Case{gelu + "\n  %x = mul(%halves, %d)\n  output %x as \"y\"", "normal_cdf.f32x", "erf"},
+        // The sum has another reader.
+        Case{gelu + "\n  %x = mul(%a, %d)\n  %z = mul(%x, %halves)\n  %y = add(%z, %d)\n  output %y as \"y\"",
+             "erf_plus_one", "normal_cdf"},
         Case{R"(
   %e = tanh(%a)
   %d = add(%e, %ones)

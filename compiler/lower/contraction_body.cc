@@ -66,6 +66,7 @@ class Contraction {
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
     o.pairs_of_bytes = r_.machine->arch == Arch::kX86_64;
+    o.few_registers = r_.machine->vector_registers <= 16;
     if (schedule_.chain_vectors > 0) o.chains = chain_operands();
     o.words_of_a = shape.words && !(o.chains && shape.m_static);
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};

@@ -57,6 +57,7 @@ struct ContractionOperands {
   std::optional<QuantisedPanels> quantised =
       std::nullopt;             // what the words hold: a single row multiplies them
   bool pairs_of_bytes = false;  // kPairs: sums of two products of bytes are one instruction
+  bool few_registers = false;
   kernel::Buffer b_buffer;
   std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& k)> b_index;
   bool b_padded = true;

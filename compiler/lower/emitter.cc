@@ -227,60 +227,6 @@ Expr ElementEmitter::compute(const Node& node, const Value* value, const Index& 
   }
 }
 
-const Node* ElementEmitter::only_for_reader(const Value* value, ScalarOp op) const {
-  const Region& region = dispatch_.region();
-  const Node* n = value->def;
-  if (!n || !region.contains(n) || n->kind != OpKind::kMap || n->scalar_op() != op || bound_.contains(value))
-    return nullptr;
-  int64_t readers = std::count(region.outputs.begin(), region.outputs.end(), value);
-  for (const Node* m : region.nodes) readers += std::count(m->operands.begin(), m->operands.end(), value);
-  return readers == 1 ? n : nullptr;
-}
-
-Expr ElementEmitter::activation(const Node& node, const Index& index) {
-  const bool sum = node.scalar_op() == ScalarOp::kAdd;
-  if (is_gpu(dispatch_.context().target().arch) || node.result()->type.dtype != DType::kF32 ||
-      (!sum && node.scalar_op() != ScalarOp::kMul))
-    return nullptr;
-  const auto is_one = [](const Value* v) {
-    const auto splat = LoweringContext::splat(v);
-    return splat && splat->f == 1.0;
-  };
-  const auto one_more = [&](const Value* value) -> Expr {  // than what a function gives
-    const auto call = [](kernel::Intrinsic f, Expr x) {
-      return kernel::intrinsic(f, {std::move(x)}, {DType::kF32, 1});
-    };
-    if (const Node* n = only_for_reader(value, ScalarOp::kExp)) {
-      const Node* less = only_for_reader(n->operand(), ScalarOp::kNeg);
-      return call(kernel::Intrinsic::kLogisticDivisor,
-                  less ? element(less->operand(), index)
-                       : kernel::op(ScalarOp::kNeg, {element(n->operand(), index)}));
-    }
-    if (const Node* n = only_for_reader(value, ScalarOp::kErf))
-      return call(kernel::Intrinsic::kErfPlusOne, element(n->operand(), index));
-    const Node* n = only_for_reader(value, ScalarOp::kTanh);
-    if (!n) return nullptr;
-    const Expr x = element(n->operand(), index);
-    return kernel::op(ScalarOp::kDiv, {kernel::float_const(2.0), call(kernel::Intrinsic::kLogisticDivisor,
-                                                                      kernel::op(ScalarOp::kAdd, {x, x}))});
-  };
-  for (size_t side : {0u, 1u}) {
-    const Value *value = node.operand(side), *other = node.operand(1 - side);
-    if (sum) {
-      if (!is_one(other)) continue;
-      if (Expr e = one_more(value)) return e;
-      continue;
-    }
-    const Node* quotient = only_for_reader(value, ScalarOp::kDiv);
-    if (!quotient || !is_one(quotient->operand())) continue;
-    const Node* below = only_for_reader(quotient->operand(1), ScalarOp::kAdd);
-    if (below && (only_for_reader(below->operand(), ScalarOp::kExp) ||
-                  only_for_reader(below->operand(1), ScalarOp::kExp)))
-      return kernel::op(ScalarOp::kDiv, {element(other, index), element(below->result(), index)});
-  }
-  return nullptr;
-}
-
 Expr ElementEmitter::guarded(const Expr& condition, const std::function<Expr()>& body) {
   const Expr saved = guard_;
   const auto saved_memo = memo_;

@@ -58,9 +58,11 @@ class ElementEmitter {
   };
   bool join(AddressPart& inner, const kernel::Expr& outer, const Dim& stride, const Dim& extent);
   kernel::Expr compute(const graph::Node& node, const graph::Value* value, const Index& index);
-  // On CPUs 1 + exp(x), 1 + erf(x) and 1 + tanh(x) are one operation, and x * (1 / (1 + exp(y))) is a
-  // quotient. Null where the node is none of them.
+  // On CPUs (activations.cc) 1 + exp(x), 1 + erf(x) and 1 + tanh(x) are one operation, so is the distribution
+  // that GELU multiplies by, and x * (1 / (1 + exp(y))) is a quotient. Null where the node is none of them.
   kernel::Expr activation(const graph::Node& node, const Index& index);
+  kernel::Expr gelu(const graph::Node& node, const Index& index);
+  const graph::Value* normal_argument(const graph::Value* value) const;
   // The node of this scalar op that computes `value` here, for one reader alone; null: none.
   const graph::Node* only_for_reader(const graph::Value* value, scalar::ScalarOp op) const;
   kernel::Expr pad(const graph::Node& node, const Index& index);

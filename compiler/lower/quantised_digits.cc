@@ -171,7 +171,8 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
       sums[static_cast<size_t>(j)].push_back(kernel::broadcast(begin, lanes));
     }
   }
-  // Pairs are summed in 16 bits first.
+  // Pairs are summed in 16 bits first. Clang would take one vector of columns after the other and keep all
+  // digits for the next one, on the stack (AVX2, 0.4 MB: 33.6 to 23.3 us).
   std::vector<std::vector<Expr>> short_sums(static_cast<size_t>(vectors), std::vector<Expr>(kDigits));
   const Expr first = kernel::mul(b, int_const(words));
   for (int64_t i = 0; i < count; ++i) {
@@ -191,7 +192,9 @@ Stmts Builder::digit_products(const Buffer& acc, const Expr& n, const Expr& b, i
             Expr& sum = short_sums[static_cast<size_t>(j)][static_cast<size_t>(d)];
             const Expr two =
                 kernel::intrinsic(kernel::Intrinsic::kPairsU8I8, {bytes, digits}, {DType::kI16, 2 * lanes});
-            sum = named("pairs", sum ? kernel::add(sum, two) : two, out);
+            Expr more = sum ? kernel::add(sum, two) : two;
+            if (o_.few_registers) more = kernel::intrinsic(kernel::Intrinsic::kInOrder, {more}, more->type);
+            sum = named("pairs", more, out);
           } else {
             Expr& sum = sums[static_cast<size_t>(j)][static_cast<size_t>(d)];
             const bool is_signed = o_.byte_products == ByteProducts::kDot4Signed;

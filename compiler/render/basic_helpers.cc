@@ -39,6 +39,15 @@ std::span<const HelperRow> basic_rows() {
       {"min.float", "static inline $V $F($V a, $V b) { return ((a < b) | (a != a)) ? a : b; }\n"},
       {"max.float", "static inline $V $F($V a, $V b) { return ((a > b) | (a != a)) ? a : b; }\n"},
       // c is no NaN.
+      // A register whose value clang shall have before it goes on.
+      {"in_order",
+       R"c(static inline $V $F($V x) {
+#if (defined(__SSE4_2__) && $N == 8) || (defined(__AVX2__) && $N == 16)
+  __asm__ volatile("" : "+x"(x));
+#endif
+  return x;
+}
+)c"},
       {"min_number", "static inline $V $F($V c, $V x) { return c < x ? c : x; }\n"},
       {"max_number", "static inline $V $F($V c, $V x) { return c > x ? c : x; }\n"},
       {"is_nan", "static inline ${I} $F($V x) { return x != x; }\n"},

@@ -121,8 +121,13 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
       return fmt::format("{}({})", helpers.function("logistic_divisor", "f32", lanes), a[0]);
     case kernel::Intrinsic::kErfPlusOne:
       return fmt::format("{}({})", helpers.function("erf_plus_one", "f32", lanes), a[0]);
+    case kernel::Intrinsic::kNormalCdf:
+      return fmt::format("{}({})", helpers.function("normal_cdf", "f32", lanes), a[0]);
     case kernel::Intrinsic::kNumber:
       return a[0];
+    case kernel::Intrinsic::kInOrder:
+      if (e.type.dtype != DType::kI16) return a[0];
+      return fmt::format("{}({})", helpers.function("in_order", "i16", lanes), a[0]);
     default:
       return "";
   }

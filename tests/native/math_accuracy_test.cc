@@ -266,5 +266,19 @@ TEST_CASE("erf_plus_one stays within 2^-21, and is 0 below -4") {
   }
 }
 
+TEST_CASE("normal_cdf stays within 2^-22, twice that above 0, and is 0 below -5.66") {
+  for (const std::string& level : native_levels()) {
+    const std::vector<float> in = arguments(-7, 7);
+    const std::vector<float> out = outputs_of(Intrinsic::kNormalCdf, level, in);
+    for (size_t j = 0; j < in.size(); ++j) {
+      const double exact = std::erfc(-static_cast<double>(in[j]) / std::sqrt(2.0)) / 2;
+      const bool right = std::isnan(in[j]) ? std::isnan(out[j])
+                         : in[j] < -5.66f  ? out[j] == 0
+                                           : std::abs(out[j] - exact) <= 0x1p-22 * (in[j] > 0 ? 2 : 1);
+      if (!right) FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tern::test

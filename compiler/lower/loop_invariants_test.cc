@@ -1,0 +1,67 @@
+// What AVX2 kernels from memory do once a row, and how they store lines of two vectors.
+#include <doctest/doctest.h>
+
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+// The only kernel of a graph, for AVX2, from its first loop on.
+std::string loops_of(const std::string& body) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + body + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V3}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  REQUIRE(program->steps.size() == 1);
+  const std::string kernel = kernel::print_kernel(*program->steps[0].dispatch->variants[0].kernel);
+  return kernel.substr(kernel.find("serial"));
+}
+
+TEST_CASE("a gather looks up and checks its row in front of the loop over it") {
+  const std::string graph = R"(
+  input %x: f32[40,64] as "x"
+  input %i: i64[30] as "i"
+  %n = neg(%x)
+  %g = gather(%n, %i) <axis=0>
+  output %g as "y")",
+                    kernel = loops_of(graph);
+  CAPTURE(kernel);
+  const size_t inner = kernel.find("serial", 1);
+  REQUIRE(inner != std::string::npos);
+  CHECK(kernel.find("fail 1") < inner);
+  CHECK(kernel.find("b0[i0]", inner) == std::string::npos);
+  // Lookups by what was looked up, each behind the check of the one before.
+  check_lowering({R"(
+  input %x: f32[5,64] as "x"
+  input %i: i64[7] as "i"
+  input %j: i64[9] as "j"
+  %a = gather(%x, %i) <axis=0>
+  %b = gather(%a, %j) <axis=0>
+  output %b as "y")"});
+}
+
+TEST_CASE("a loop without rounds looks nothing up") {
+  check_lowering({R"(
+  input %x: f32[N,0] as "x"
+  input %i: i64[2] as "i"
+  %g = gather(%x, %i) <axis=0>
+  output %g as "y")",
+                  {0}});
+}
+
+TEST_CASE("transposes from memory store both vectors of a line, one after the other") {
+  const std::string kernel = loops_of(R"(
+  input %x: f32[524288,64] as "x"
+  %t = transpose(%x) <perm=[1,0]>
+  output %t as "y")");
+  CAPTURE(kernel);
+  CHECK(kernel.find("524288)] = ") != std::string::npos);
+  const size_t first = kernel.find(" streaming\n");
+  REQUIRE(first != std::string::npos);
+  const size_t second = kernel.rfind("b1[", kernel.find(" streaming\n", first + 1));
+  CHECK(kernel.substr(second, kernel.find(']', second) - second).ends_with("+ 8)"));
+}
+
+}  // namespace
+}  // namespace tern::lower
