@@ -63,5 +63,15 @@ TEST_CASE("transposes from memory store both vectors of a line, one after the ot
   CHECK(kernel.substr(second, kernel.find(']', second) - second).ends_with("+ 8)"));
 }
 
+TEST_CASE("a softmax from memory asks for later rows while it computes exponentials") {
+  const std::string kernel = loops_of("  input %x: f32[65536,512] as \"x\"" +
+                                      softmax_lines("x", "y", "65536,512", 1) + "  output %y as \"y\"");
+  CAPTURE(kernel);
+  const size_t power = kernel.rfind("exp_below"), ahead = kernel.find("prefetch_near");
+  REQUIRE(power != std::string::npos);
+  REQUIRE(ahead != std::string::npos);
+  CHECK(kernel.find("1.0 / ") > ahead);  // the factor of the last loop
+}
+
 }  // namespace
 }  // namespace tern::lower
