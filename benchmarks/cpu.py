@@ -3,6 +3,7 @@
 
     benchmarks/cpu [MODEL…] [--peers quick|all|ort,openvino,…] [--threads 1,2] [--rounds 5] [--seconds 0.5] [--write]
 
+A model is a name of tests/models/zoo.py or networks.py, `zoo` or `networks` (all of them), or an ONNX file, whose inputs are then seeded.
 For every model and thread count each runtime is loaded once; then, round after round, each has its turn, so that a slow
 spell of the machine hits all alike. A time is the median over all rounds. A runtime counts only if its outputs agree with
 ONNX Runtime's (1 % of the tensor's scale); "–" marks one that cannot convert or run the model, "≠" one whose outputs differ.
@@ -33,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "tests" / "support"), str(HERE.parent / "tests" / "e2e")]
 
 import compare  # noqa: E402
+import networks  # noqa: E402
 import report  # noqa: E402
 import tern_tools as tools  # noqa: E402
 import zoo  # noqa: E402
@@ -186,9 +188,22 @@ def write(rows, peers, options):
     PAGE.write_text(f"{page.split(begin)[0]}{begin}\n{report.text(rows, peers, options)}{end}{page.split(end)[1]}")
 
 
+def add_file(path):
+    """Adds an ONNX file to the models under its stem, which is returned."""
+    inputs = compare.any_inputs(path, 0)
+    zoo.MODELS[path.stem] = zoo.Model([{name: lambda random, array=array: array for name, array in inputs.items()}], path=path)
+    return path.stem
+
+
 def chosen(options):
     """(models, runtimes) of the command line."""
-    names = list(zoo.MODELS) if options.names == ["zoo"] else options.names or [*report.F32, *report.INT8]
+    groups = {"zoo": list(zoo.MODELS), "networks": list(networks.NETWORKS)}
+    zoo.MODELS.update(networks.NETWORKS)
+    wanted = options.names or [*report.F32, *report.INT8]
+    names = [n for w in wanted for n in groups.get(w) or [add_file(Path(w)) if w.endswith(".onnx") else w]]
+    unknown = [n for n in names if n not in zoo.MODELS]
+    if unknown:
+        raise SystemExit(f"no such model: {', '.join(unknown)}")
     names = [n for n in names if not (options.small and "large" in zoo.MODELS[n].tags)]
     peers = {"quick": QUICK, "all": ALL}.get(options.peers) or options.peers.split(",")
     return names, ([] if options.no_tern or options.prepare else ["tern"]) + ["ort"] + [p for p in peers if p not in ("", "ort", "tern")]
@@ -196,7 +211,7 @@ def chosen(options):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="MODEL", help="without: the f32 and 8-bit models of the table; 'zoo': every model there is")
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="without: the f32 and 8-bit models of the table")
     parser.add_argument("--peers", default="quick", help=f"quick ({', '.join(QUICK)}), all ({', '.join(ALL)}), or names")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)

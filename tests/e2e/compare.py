@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Real models, end to end: compile with ternc, run with tern, compare each output with ONNX Runtime's on the same inputs.
 
-    compare.py [NAME…] [--all | --small] [--threads 1,2] [--aarch64] [--bless]
+    compare.py [NAME…] [--all | --small | --networks] [--threads 1,2] [--aarch64] [--bless]
 
-Without names: every model but the large ones (--all takes those too, --small only the quickest). --aarch64 compiles for
+Without names: every model but the large ones (--all takes those too, --small only the quickest, --networks those of networks.py instead). --aarch64 compiles for
 that processor and runs build/aarch64's tern under qemu. --files takes ONNX files instead of names: inputs are drawn by
 type, symbolic dimensions become small numbers. Each case runs once per thread count, and the
 outputs must be the same bytes for each. Rows of expected_failures.txt (`model: reason`) may fail; one that passes fails
@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 import tern_tools as tools  # noqa: E402
 import numpy as np  # noqa: E402
+import networks  # noqa: E402
 import zoo  # noqa: E402
 
 EXPECTED = HERE / "expected_failures.txt"
@@ -148,6 +149,7 @@ def main():
     parser.add_argument("--all", action="store_true", help="the large models too")
     parser.add_argument("--files", action="store_true", help="the names are paths of ONNX files")
     parser.add_argument("--small", action="store_true", help="only models that compile and run in moments")
+    parser.add_argument("--networks", action="store_true", help="those that benchmarks/cpu has beside the zoo's")
     parser.add_argument("--aarch64", action="store_true", help="under qemu-aarch64, one thread")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--driver", default="cpu")
@@ -155,11 +157,13 @@ def main():
     parser.add_argument("--precision", choices=["tf32", "f16", "bf16"], help="passed to ternc; sets the tolerance")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
+    every = list(networks.NETWORKS if args.networks else zoo.MODELS)
+    zoo.MODELS.update(networks.NETWORKS)
     unknown = [n for n in args.names if n not in zoo.MODELS and not args.files]
     if unknown:
         parser.error(f"no such model: {', '.join(unknown)}")
     wanted = lambda tags: "small" in tags if args.small else args.all or "large" not in tags
-    names = args.names or [n for n, m in zoo.MODELS.items() if wanted(m.tags)]
+    names = args.names or [n for n in every if wanted(zoo.MODELS[n].tags)]
     threads = [int(t) for t in args.threads.split(",")]
     if args.aarch64:
         threads, args.targets = [1], "cpu:aarch64"

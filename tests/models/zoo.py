@@ -108,6 +108,7 @@ class Model:
     note: str = ""
     steps: bool = False  # quantised: a rounding that falls the other way moves what follows by whole steps
     sources: tuple = GENERATORS  # a file is made again when the text of one of these has changed
+    path: Path = None  # where it lies, if it is a file of its own
 
 
 def image(name, *shape):
@@ -255,6 +256,8 @@ def inputs_of(name, case=0, seed=0):
 
 def path_of(name):
     """The model's file; made or fetched when the cache lacks it, made again when a generator's text has changed."""
+    if MODELS[name].path:
+        return MODELS[name].path
     path, stamp = CACHE / f"{name}.onnx", CACHE / f"{name}.stamp"
     make = MODELS[name].make
     if path.exists() and (make is None or (stamp.exists() and stamp.read_text() == hash_of(MODELS[name].sources))):
