@@ -1,7 +1,10 @@
 #include "compiler/lower/special_kernels.h"
 
+#include <algorithm>
+
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/lower/nest_axes.h"
 #include "compiler/lower/special_sort.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -28,6 +31,25 @@ Expr checked_index(LoopWriter& w, const Expr& raw, const Expr& extent) {
 
 Shape tail(const Shape& shape, size_t from) {
   return Shape(shape.begin() + static_cast<std::ptrdiff_t>(from), shape.end());
+}
+
+// What a tile of a scatter does: `rows` of the axes in front of the indexed one, `width` elements of those
+// behind it. Each looks at the indices of its lines, so there are no more tiles than the work pays for.
+struct Lines {
+  int64_t rows = 1, width = 1;
+};
+Lines lines_of_tile(const Dim& outer, const Dim& inner, const Dim& updates) {
+  constexpr int64_t kWork = 8192, kParts = 8, kLine = 16;  // updates of a tile; elements that share a line
+  constexpr int64_t kAll = int64_t{1} << 40;
+  const int64_t length = updates.is_const() ? std::max<int64_t>(updates.value(), 1) : kWork;
+  if (!inner.is_const()) return {1, kAll};
+  const int64_t all = std::max<int64_t>(inner.value(), 1);
+  Lines lines;
+  const int64_t most = std::clamp<int64_t>(length * all / kWork, 1, kParts);
+  lines.width = most == 1 ? all : std::min(all, (all / most + kLine - 1) / kLine * kLine);
+  lines.rows = std::max<int64_t>(1, kWork / (length * all));
+  if (outer.is_const()) lines.rows = std::min(lines.rows, std::max<int64_t>(outer.value(), 1));
+  return lines;
 }
 
 }  // namespace
@@ -118,20 +140,52 @@ SpecialKernel scatter_elements_kernel(DType dtype, DType index_dtype, const Shap
                indices = global("indices", index_dtype, Access::kRead);
   const Buffer updates = global("updates", dtype, Access::kRead);
   out.bindings = {data, indices, updates};
+  const auto a = static_cast<size_t>(axis);
+  const Dim outer = product(Shape(update_shape.begin(), update_shape.begin() + axis)),
+            inner = product(tail(update_shape, a + 1));
+  // Only updates of one line, whose coordinates along all axes but the indexed one are the same, can meet.
+  const Lines lines = lines_of_tile(outer, inner, update_shape[a]);
+  const kernel::Var block = kernel::make_var("block"), part = kernel::make_var("part");
+  const Dim blocks = ceildiv(outer, lines.rows), parts = ceildiv(inner, lines.width);
+  out.grid = {{block, blocks, params.expr(blocks)}, {part, parts, params.expr(parts)}};
   LoopWriter w;
-  w.loop("i", params.expr(product(update_shape)), [&](Expr i) {
-    const size_t a = static_cast<size_t>(axis);
-    const Expr at = checked_index(w, w.load(indices, i), params.expr(data_shape[a]));
-    Expr to = w.i(0);
-    for (size_t d = 0; d < data_shape.size(); ++d) {
-      const Expr coordinate =
-          d == a ? at
-                 : kernel::index_rem(kernel::index_div(i, params.expr(product(tail(update_shape, d + 1)))),
-                                     params.expr(update_shape[d]));
-      to = kernel::add(to, kernel::mul(coordinate, params.expr(product(tail(data_shape, d + 1)))));
+  const auto end = [&](const Expr& begin, int64_t count, const Dim& of) {
+    return kernel::min(kernel::add(begin, w.i(count)), params.expr(of));
+  };
+  // Where a coordinate counted over axes [from, to) of the updates lies in the data.
+  const auto in_data = [&](const Expr& linear, size_t from, size_t to) {
+    Expr at = w.i(0);
+    for (size_t d = from; d < to; ++d) {
+      Expr c = kernel::index_div(
+          linear, params.expr(product(Shape(update_shape.begin() + static_cast<std::ptrdiff_t>(d) + 1,
+                                            update_shape.begin() + static_cast<std::ptrdiff_t>(to)))));
+      if (d > from) c = kernel::index_rem(c, params.expr(update_shape[d]));
+      at = kernel::add(at, kernel::mul(c, params.expr(product(tail(data_shape, d + 1)))));
     }
-    const Expr target = w.let("target", to);
-    w.store(data, target, scatter_combine(reduction, w.load(data, target), w.load(updates, i)));
+    return at;
+  };
+  const bool same_inside = tail(update_shape, a + 1) == tail(data_shape, a + 1);
+  const Expr row0 = w.let("row0", kernel::mul(w.get(block), w.i(lines.rows)));
+  const Expr line0 = w.let("line0", kernel::mul(w.get(part), w.i(lines.width)));
+  const Expr row_end = w.let("row_end", end(row0, lines.rows, outer)),
+             line_end = w.let("line_end", end(line0, lines.width, inner));
+  w.loop_from("row", row0, kernel::sub(row_end, row0), [&](const Expr& row) {
+    const Expr row_at = w.let("row_at", in_data(row, 0, a));
+    w.loop("j", params.expr(update_shape[a]), [&](const Expr& j) {
+      const Expr from = w.let(
+          "from",
+          kernel::mul(kernel::add(kernel::mul(row, params.expr(update_shape[a])), j), params.expr(inner)));
+      w.loop_from("line", line0, kernel::sub(line_end, line0), [&](const Expr& line) {
+        const Expr i = w.let("i", kernel::add(from, line));
+        const Expr at = checked_index(w, w.load(indices, i), params.expr(data_shape[a]));
+        const Expr inside = same_inside ? line : in_data(line, a + 1, update_shape.size());
+        const Expr target = w.let(
+            "target",
+            kernel::add(kernel::add(row_at, kernel::mul(at, params.expr(product(tail(data_shape, a + 1))))),
+                        inside));
+        w.store(data, target, scatter_combine(reduction, w.load(data, target), w.load(updates, i)));
+      });
+    });
   });
   out.body = w.take();
   return out;
@@ -139,7 +193,7 @@ SpecialKernel scatter_elements_kernel(DType dtype, DType index_dtype, const Shap
 
 SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
                                 const Shape& index_shape, const std::string& reduction,
-                                kernel::ParamTable& params) {
+                                const SpecialMachine& machine, kernel::ParamTable& params) {
   SpecialKernel out;
   const Buffer data = global("data", dtype, Access::kReadWrite),
                indices = global("indices", index_dtype, Access::kRead);
@@ -148,9 +202,18 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
   const size_t depth = static_cast<size_t>(index_shape.back().value());
   const Dim slice = product(tail(data_shape, depth)),
             slices = product(Shape(index_shape.begin(), index_shape.end() - 1));
+  // A tile has a part of every slice: parts do not meet.
+  const int64_t width = lines_of_tile(Dim(1), slice, slices).width;
+  const kernel::Var part = kernel::make_var("part");
+  const Dim parts = ceildiv(slice, width);
+  out.grid = {{part, parts, params.expr(parts)}};
   LoopWriter w;
-  w.loop("s", params.expr(slices), [&](Expr s) {
-    Expr base = w.i(0);
+  const Expr begin = w.let("begin", kernel::mul(w.get(part), w.i(width)));
+  const Expr count = slice.is_const() && slice.value() % width == 0
+                         ? w.i(width)
+                         : w.let("count", kernel::min(w.i(width), kernel::sub(params.expr(slice), begin)));
+  w.loop("s", params.expr(slices), [&](const Expr& s) {
+    Expr base = begin;
     for (size_t d = 0; d < depth; ++d) {
       const Expr raw = w.load(indices, kernel::add(kernel::mul(s, w.i(static_cast<int64_t>(depth))),
                                                    w.i(static_cast<int64_t>(d))));
@@ -158,12 +221,18 @@ SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& dat
                                            params.expr(product(tail(data_shape, d + 1)))));
     }
     const Expr first = w.let("first", base);
-    w.loop("e", params.expr(slice), [&](Expr e) {
-      const Expr to = w.let("to", kernel::add(first, e));
-      w.store(data, to,
-              scatter_combine(reduction, w.load(data, to),
-                              w.load(updates, kernel::add(kernel::mul(s, params.expr(slice)), e))));
-    });
+    const Expr from = w.let("from", kernel::add(kernel::mul(s, params.expr(slice)), begin));
+    const kernel::Var e = kernel::make_var("e");
+    const Expr to = kernel::add(first, kernel::var_expr(e));
+    const kernel::Stmt element =
+        kernel::store(data, to,
+                      scatter_combine(reduction, w.load(data, to),
+                                      w.load(updates, kernel::add(from, kernel::var_expr(e)))));
+    const int bits = std::max(dtype_bits(dtype), 32);
+    for (kernel::Stmt& each :
+         vector_loop(kernel::loop(e, w.i(0), count, kernel::LoopKind::kSerial, {element}),
+                     std::max(machine.lanes * 32 / bits, 1)))
+      w.emit(std::move(each));
   });
   out.body = w.take();
   return out;

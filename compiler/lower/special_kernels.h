@@ -43,16 +43,16 @@ SpecialKernel nonzero_count_kernel(DType dtype, const Shape& shape, kernel::Para
 SpecialKernel nonzero_kernel(DType dtype, const Shape& shape, Dim stride, kernel::ParamTable& params);
 
 // ONNX ScatterElements in place: data (read-write) [data_shape], indices (i32 or i64) and updates
-// [update_shape]. Updates in row-major order.
+// [update_shape]. Updates that meet are applied in row-major order; tiles share the lines along the axis.
 SpecialKernel scatter_elements_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
                                       const Shape& update_shape, int axis, const std::string& reduction,
                                       kernel::ParamTable& params);
 
 // ONNX ScatterND in place: data (read-write), indices [.., depth], updates. Slices in row-major order of
-// indices.
+// indices; tiles share their elements.
 SpecialKernel scatter_nd_kernel(DType dtype, DType index_dtype, const Shape& data_shape,
                                 const Shape& index_shape, const std::string& reduction,
-                                kernel::ParamTable& params);
+                                const SpecialMachine& machine, kernel::ParamTable& params);
 
 // input [n] -> values [n], first indices, inverse, counts (i64) [n], number (i64, one element), workspace
 // (i64) [2 * n]. NaN are one value, the last one.

@@ -79,12 +79,58 @@ TEST_CASE("scatters combine in order and refuse bad indices") {
   CHECK(data == std::vector<float>{1, 12, 23, 4, 5, 6});
   std::vector<int64_t> rows = {1, 1};
   std::vector<float> slices = {1, 1, 1, 2, 2, 2};
-  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {2, 3}, {2, 1}, "none", params), params,
+  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {2, 3}, {2, 1}, "none", {}, params), params,
             {bytes(data), bytes(rows), bytes(slices)}) == 0);
   CHECK(data == std::vector<float>{1, 12, 23, 2, 2, 2});
   rows[0] = 2;
-  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {2, 3}, {2, 1}, "none", params), params,
+  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {2, 3}, {2, 1}, "none", {}, params), params,
             {bytes(data), bytes(rows), bytes(slices)}) == 1);
+}
+
+TEST_CASE("scatters of many updates are shared between tiles, in the order of the updates") {
+  constexpr int64_t kUpdates = 700, kTargets = 9;
+  for (const int64_t width : {1, 5, 64, 200}) {
+    CAPTURE(width);
+    const int64_t outer = 3;
+    std::vector<float> updates(static_cast<size_t>(outer * kUpdates * width));
+    std::vector<int64_t> indices(updates.size()), rows(static_cast<size_t>(kUpdates));
+    for (size_t i = 0; i < updates.size(); ++i) updates[i] = static_cast<float>(i * 31 % 101) * 0.37f;
+    for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int64_t>(i * 7 % 18) - 9;
+    for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i * i % 18) - 9;
+    const auto wrapped = [](int64_t i) { return i < 0 ? i + kTargets : i; };
+    for (const char* reduction : {"none", "add", "max"}) {
+      CAPTURE(reduction);
+      const std::string how = reduction;
+      const auto combine = [&](float& to, float value) {
+        to = how == "add" ? to + value : how == "max" ? std::max(to, value) : value;
+      };
+      kernel::ParamTable params;
+      // A row more and a column more than the updates have: strides of their own.
+      const int64_t across = width + 1;
+      std::vector<float> data(static_cast<size_t>((outer + 1) * kTargets * across), 1.5f), wanted = data;
+      for (int64_t o = 0; o < outer; ++o)
+        for (int64_t j = 0; j < kUpdates; ++j)
+          for (int64_t e = 0; e < width; ++e) {
+            const auto i = static_cast<size_t>((o * kUpdates + j) * width + e);
+            combine(wanted[static_cast<size_t>((o * kTargets + wrapped(indices[i])) * across + e)],
+                    updates[i]);
+          }
+      CHECK(run(scatter_elements_kernel(DType::kF32, DType::kI64, {outer + 1, kTargets, across},
+                                        {outer, kUpdates, width}, 1, how, params),
+                params, {bytes(data), bytes(indices), bytes(updates)}) == 0);
+      CHECK(data == wanted);
+      data.assign(static_cast<size_t>(kTargets * width), 1.5f);
+      wanted = data;
+      for (int64_t j = 0; j < kUpdates; ++j)
+        for (int64_t e = 0; e < width; ++e)
+          combine(wanted[static_cast<size_t>(wrapped(rows[static_cast<size_t>(j)]) * width + e)],
+                  updates[static_cast<size_t>(j * width + e)]);
+      CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {kTargets, width}, {kUpdates, 1}, how, {8, true},
+                                  params),
+                params, {bytes(data), bytes(rows), bytes(updates)}) == 0);
+      CHECK(data == wanted);
+    }
+  }
 }
 
 TEST_CASE("unique, sorted and in order of appearance") {

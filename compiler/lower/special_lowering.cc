@@ -45,10 +45,10 @@ void lower_scatter(Node& node, BlockLowering& block) {
   const Shape &data = out->type.shape, &indices = node.operand(1)->type.shape;
   const std::string& reduction = node.str("reduction");
   const bool elements = node.kind == OpKind::kScatterElements;
-  d.finish(elements ? "scatter_elements" : "scatter_nd", [&](const SpecialMachine&) {
+  d.finish(elements ? "scatter_elements" : "scatter_nd", [&](const SpecialMachine& machine) {
     return elements ? scatter_elements_kernel(dtype, index_type, data, indices,
                                               static_cast<int>(node.int_attr("axis")), reduction, d.params())
-                    : scatter_nd_kernel(dtype, index_type, data, indices, reduction, d.params());
+                    : scatter_nd_kernel(dtype, index_type, data, indices, reduction, machine, d.params());
   });
 }
 

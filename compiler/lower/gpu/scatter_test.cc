@@ -87,7 +87,7 @@ void compare(const Case& c, const std::string& how, const ScatterSchedule& sched
     SpecialKernel k =
         gpu ? scatter_kernel({f32, i64, data, rows, c.axis, how}, schedule, {1, false, 256, 0}, params)
         : c.axis >= 0 ? lower::scatter_elements_kernel(f32, i64, data, rows, c.axis, how, params)
-                      : lower::scatter_nd_kernel(f32, i64, data, rows, how, params);
+                      : lower::scatter_nd_kernel(f32, i64, data, rows, how, {}, params);
     status[gpu] =
         run(std::move(k), params, {binding_of(results[gpu]), binding_of(indices), binding_of(updates)});
   }
