@@ -18,7 +18,7 @@ using scalar::ScalarOp;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Bounds beyond this are none: sums and products of two within it are exact in f64.
 constexpr double kMost = 1099511627776.0;  // 2^40
-constexpr int64_t kMostElements = 4096;    // of a constant that is looked through
+constexpr int64_t kMostElements = 65536;   // of a constant that is looked through
 
 // Of any number; NaN may come besides.
 struct Range {
@@ -78,7 +78,15 @@ class Ranges {
       case OpKind::kBroadcast:
       case OpKind::kTranspose:
       case OpKind::kSlice:
+      case OpKind::kGather:  // what an index beyond the operand would give, nobody gets
+      case OpKind::kGatherElements:
+      case OpKind::kGatherNd:
         return of(n.operand());
+      case OpKind::kConcat: {
+        Range r = of(n.operand());
+        for (const Value* part : n.operands) r = united(r, of(part));
+        return r;
+      }
       case OpKind::kIota: {
         const Dim& extent = v->type.shape[static_cast<size_t>(n.int_attr("axis"))];
         if (!extent.is_const()) return {};

@@ -32,6 +32,21 @@ TEST_CASE("ranges: clamped positions, counts, sums and products; NaN is 0") {
   CHECK(at->high == 93);
 }
 
+TEST_CASE("ranges: what is gathered or joined is what tables hold, wherever the index points") {
+  const std::string tables =
+      "  %t = constant i64[3] {7, 2, 5}\n  %u = constant i64[2] {9, 11}\n  %k = cast(%x) <to=i64>\n";
+  const auto gathered = range_of(tables + "  %g = gather(%t, %k) <axis=0>\n  output %g as \"y\"\n");
+  REQUIRE(gathered);
+  CHECK(gathered->low == 2);
+  CHECK(gathered->high == 7);
+  const auto one = range_of(
+      tables + "  %c = concat(%t, %u) <axis=0>\n  %g = gather(%c, %k) <axis=0>\n  output %g as \"y\"\n");
+  REQUIRE(one);
+  CHECK(one->low == 2);
+  CHECK(one->high == 11);
+  CHECK_FALSE(range_of(tables + "  %c = concat(%t, %k) <axis=0>\n  output %c as \"y\"\n"));
+}
+
 TEST_CASE("ranges: nothing is said of what has one end or wraps") {
   CHECK_FALSE(range_of("  %i = cast(%x) <to=i64>\n  output %i as \"y\"\n"));
   CHECK_FALSE(
