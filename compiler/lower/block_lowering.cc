@@ -5,6 +5,7 @@
 #include "compiler/lower/attention.h"
 #include "compiler/lower/attention_chain.h"
 #include "compiler/lower/contraction.h"
+#include "compiler/lower/depthwise_chain.h"
 #include "compiler/lower/gpu/attention.h"
 #include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
@@ -279,8 +280,8 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
   }
   plan_ = form_regions(block, uses_, context_, symbol_values_);
   if (context_.enabled("fuse_attention")) chain_attention(plan_, uses_);
-  if (context_.enabled("fuse_depthwise") && context_.target().arch == Arch::kVulkan)
-    gpu::chain_depthwise(plan_, uses_);
+  if (context_.enabled("fuse_depthwise") && context_.target().arch != Arch::kCuda)
+    chain_depthwise(plan_, uses_);
   keep_requested();
   plan_result_places(block, result_places);
   if (context_.enabled("split_products")) split_products(plan_, uses_, context_);
@@ -432,7 +433,9 @@ void BlockLowering::emit_chain(BlockItem& item) {
 
 void BlockLowering::emit_depthwise_product(std::vector<std::unique_ptr<Region>>& chain) {
   arrange_operand(*chain[0]);
-  if (gpu::lower_depthwise_product(chain, context_)) return;
+  const bool on_gpu = is_gpu(context_.target().arch);
+  if (on_gpu ? gpu::lower_depthwise_product(chain, context_) : lower_depthwise_product(chain, context_))
+    return;
   for (const auto& part : chain) emit_region(*part);
 }
 

@@ -119,10 +119,9 @@ int transform_weights(const Region& region, LoweringContext& context, int output
   return to;
 }
 
-}  // namespace
-
-bool lower_contraction(const Region& region, LoweringContext& context) {
-  if (is_gpu(context.target().arch)) return gpu::lower_contraction(region, context);
+// `depthwise`: the convolution in the region whose results are the rows of the root's left operand, or null.
+bool lower_product(const Region& region, LoweringContext& context, const graph::Node* depthwise,
+                   bool finish_is_long) {
   const graph::Node& root = *region.root;
   const graph::Value* rhs = root.operand(1);
   // Through a transpose of a constant and the like, the folder has made a constant already.
@@ -141,6 +140,7 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });
   }
+  if (depthwise) dispatch.set_flops(contraction_flops(root) + contraction_flops(*depthwise));
   if (winograd != 0) dispatch.set_flops(winograd_flops(root, winograd));
   const bool bytes = root.result()->type.dtype == DType::kI32;
   const bool bf16 = !bytes && multiplies_bf16(root, context);
@@ -200,13 +200,49 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
       return dispatch.bind(winograd_weights);
     };
     request.bytes_by_winograd = context.enabled("winograd");
-    request.finish_is_long = epilogue_is_long(region, bytes ? 16 : 6);
+    request.finish_is_long = finish_is_long;
+    if (depthwise) {
+      request.depthwise = depthwise;
+      request.depthwise_filters = LoweringContext::constant_data(depthwise->operand(1));
+      request.depthwise_element = [&](const Index& index) {
+        return emitter.element(depthwise->operand(), index);
+      };
+      request.depthwise_result = [&](const Index& index, const kernel::Var& sum) {
+        emitter.bind(depthwise->result(), kernel::var_expr(sum));
+        const kernel::Expr e = emitter.element(root.operand(), index);
+        emitter.unbind(depthwise->result());
+        return e;
+      };
+    }
     ContractionBody body = build_contraction(request);
     dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
                          {.cycles = body.cycles});
   }
   dispatch.finish();
   return true;
+}
+
+}  // namespace
+
+bool lower_contraction(const Region& region, LoweringContext& context) {
+  if (is_gpu(context.target().arch)) return gpu::lower_contraction(region, context);
+  const bool bytes = region.root->result()->type.dtype == DType::kI32;
+  return lower_product(region, context, nullptr, epilogue_is_long(region, bytes ? 16 : 6));
+}
+
+bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
+  const graph::Node &conv = *chain[0]->root, &root = *chain[1]->root;
+  const auto is_f32 = [&](const graph::Node& n) {
+    return n.result()->type.dtype == DType::kF32 && context.stored_type(n.operand(1)) == DType::kF32;
+  };
+  const auto hint = [&](const Dim& d) { return context.hint(d); };
+  const std::vector<Level>& levels = context.target().levels;
+  if (!is_f32(conv) || !is_f32(root) || conv.operand()->type.rank() > 4 ||
+      !contraction_fits(root, LoweringContext::constant_data(root.operand(1))) ||
+      !std::all_of(levels.begin(), levels.end(),
+                   [&](Level level) { return computes_rows_once(root, machine(level), hint); }))
+    return false;
+  return lower_product(joined(chain), context, &conv, epilogue_is_long(*chain[1], 6));
 }
 
 }  // namespace tern::lower

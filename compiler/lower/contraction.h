@@ -8,6 +8,9 @@ namespace tern::lower {
 // The fast path: packed weights, register tiles (contraction_kernel.h, depthwise_kernel.h). False when the
 // region is none it knows (element types, dilated transposed convolution, …): nothing was added then.
 bool lower_contraction(const Region& region, LoweringContext& context);
+// A depthwise convolution and the product that reads its rows (depthwise_chain.h) as one dispatch: a tile
+// computes its rows into worker scratch, epilogue included. False: nothing was added.
+bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context);
 
 // Any contraction, as the plain loop nest, vectorised over output channels where their memory allows.
 void lower_contraction_naive(const Region& region, LoweringContext& context);

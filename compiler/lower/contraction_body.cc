@@ -42,6 +42,73 @@ using Access = ContractionAccess;
 
 using Problem = ContractionProblem;
 
+DepthwiseShape depthwise_shape(const Node& conv) {
+  const ConvGeometry g = conv_geometry(conv);
+  DepthwiseShape s;
+  s.images = g.images;
+  s.channels = conv.int_attr("groups");
+  s.height = g.height;
+  s.width = g.width;
+  s.out_height = g.out_height;
+  s.out_width = g.out_width;
+  s.window_h = g.window_h;
+  s.window_w = g.window_w;
+  s.stride_h = g.stride_h;
+  s.stride_w = g.stride_w;
+  s.dilation_h = g.dilation_h;
+  s.dilation_w = g.dilation_w;
+  s.pad_top = g.pad_top;
+  s.pad_left = g.pad_left;
+  return s;
+}
+
+// Rows of A that the depthwise convolution in front of the product computes, epilogue included.
+decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r,
+                                                         kernel::ParamTable& params) {
+  const Node& conv = *r.depthwise;
+  const DepthwiseShape s = depthwise_shape(conv);
+  const int64_t channels = conv.int_attr("groups"), taps = s.window_h * s.window_w, granule = kPanelColumns,
+                padded = (channels + granule - 1) / granule * granule;
+  const Buffer weights =
+      r.pack_parameter(0, [&] { return pack_depthwise(*r.depthwise_filters, channels, taps, granule); });
+  const bool one = conv.operand(0)->type.rank() == 3;
+  const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
+    return one ? Index{image, c, x} : Index{image, c, y, x};
+  };
+  return [=, &r, &params](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
+                          const Expr& depth, int64_t stride) {
+    const Var lane = kernel::make_var("lane");
+    const auto along = [&](const Expr& e, int lanes, const Expr& count, const Var* sum, const Expr& value) {
+      std::unordered_map<const kernel::VarNode*, Expr> widened;
+      if (sum) widened[sum->get()] = value;
+      const Expr wide = kernel::vectorize(e, lane, lanes, widened, count);
+      return kernel::broadcast(kernel::substitute(wide, {{lane.get(), int_const(0)}}), lanes);
+    };
+    DepthwiseOperands o;
+    o.input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes,
+                  const Expr& count) {
+      const Expr e = r.depthwise_element(index(image, kernel::add(c, var_expr(lane)), iy, ix));
+      return along(kernel::cast(e, DType::kF32), lanes, count, nullptr, nullptr);
+    };
+    o.weight = [&](int64_t tap, const Expr& c, int lanes) {
+      return kernel::load(weights, kernel::add(int_const(tap * padded), c), lanes);
+    };
+    o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
+                   int lanes, const Expr& count) {
+      const Var sum = kernel::make_var("sum", {DType::kF32, 1});
+      const Expr e = r.depthwise_result(index(image, kernel::add(c, var_expr(lane)), oy, ox), sum);
+      const Expr line = kernel::add(kernel::mul(image, params.expr(s.out_height)), oy);
+      const Expr row = kernel::sub(kernel::add(kernel::mul(line, params.expr(s.out_width)), ox), row0);
+      const Expr at = kernel::add(kernel::mul(row, int_const(stride)), kernel::sub(c, k0));
+      const Expr vector = along(kernel::cast(e, DType::kF32), lanes, count, &sum, value);
+      return Stmts{kernel::store(block, at, vector, count)};
+    };
+    const bool all = stride >= channels;
+    return depthwise_rows(s, *r.machine, o,
+                          {row0, rows, k0, depth, Dim(all ? channels : std::gcd(channels, stride))}, params);
+  };
+}
+
 class Contraction {
  public:
   Contraction(const ContractionRequest& request, Problem problem)
@@ -84,7 +151,10 @@ class Contraction {
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, steps_, axis, schedule_, r_.machine->has_fma, o, params_);
     constexpr std::array<const char*, 3> kSteps = {"", "bf16 pairs, ", "bytes, "};
-    const char* how_a = a_load_ ? "in place" : p_.windows ? "windows gathered" : "gathered";
+    const char* how_a = r_.depthwise ? "of a depthwise convolution"
+                        : a_load_    ? "in place"
+                        : p_.windows ? "windows gathered"
+                                     : "gathered";
     return {
         std::move(made.grid), std::move(made.body),
         fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
@@ -96,7 +166,7 @@ class Contraction {
   // Which operands can be read where they lie: A where k is contiguous, B where n is.
   void find_operands() {
     const bool whole_steps = group_ == 1 || (p_.k.is_const() && p_.k.value() % group_ == 0);
-    if (!p_.windows && whole_steps)
+    if (!p_.windows && whole_steps && !r_.depthwise)
       a_load_ = access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_);
     if (!r_.constant_rhs && group_ == 1)
       b_load_ = access_.contiguous(1, p_.b_index(b_, var_expr(k_), var_expr(n_)), n_, true);
@@ -131,7 +201,7 @@ class Contraction {
       shape.whole_depth = few || p_.geometry.channels % group_ != 0;
       shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
     }
-    shape.widens_a = group_ == 1 && !a_load_ && !p_.windows &&
+    shape.widens_a = group_ == 1 && !a_load_ && !p_.windows && !r_.depthwise &&
                      access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_, true);
     shape.packs_b = !r_.constant_rhs && !b_load_;
     shape.widens_b = group_ == 1 && (b_load_ ? b_load_->type.dtype != DType::kF32
@@ -256,6 +326,7 @@ class Contraction {
   // Rows of A along k, as vectors where k is contiguous after all (a cast or an inlined producer), element by
   // element otherwise.
   GatherA gather_a(const Var& lane) {
+    if (r_.depthwise) return gather_depthwise(r_, params_);
     if (p_.windows) {
       ConvSource source;
       source.type = access_.type(0);
@@ -508,24 +579,9 @@ class Contraction {
 
 ContractionBody build_depthwise(const ContractionRequest& r) {
   const Node& conv = *r.root;
-  const ConvGeometry g = conv_geometry(conv);
   const bool one = conv.operand(0)->type.rank() == 3;
-  const int64_t channels = conv.int_attr("groups"), taps = g.window_h * g.window_w;
-  DepthwiseShape s;
-  s.images = g.images;
-  s.channels = channels;
-  s.height = g.height;
-  s.width = g.width;
-  s.out_height = g.out_height;
-  s.out_width = g.out_width;
-  s.window_h = g.window_h;
-  s.window_w = g.window_w;
-  s.stride_h = g.stride_h;
-  s.stride_w = g.stride_w;
-  s.dilation_h = g.dilation_h;
-  s.dilation_w = g.dilation_w;
-  s.pad_top = g.pad_top;
-  s.pad_left = g.pad_left;
+  const DepthwiseShape s = depthwise_shape(conv);
+  const int64_t channels = conv.int_attr("groups"), taps = s.window_h * s.window_w;
   const int64_t granule = kPanelColumns, padded = (channels + granule - 1) / granule * granule;
   const bool bytes = is_byte_contraction(conv);
   const auto packed = [&] {
@@ -580,6 +636,19 @@ bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
   const int rank = root.operand(0)->type.rank();
   return rank >= 3 && rank <= (is_depthwise(root) ? 4 : 5) &&
          (all_are(root.ints("lhs_dilations"), 1) || (!bytes && is_pixel_shuffle(root)));
+}
+
+bool computes_rows_once(const Node& root, const MachineModel& machine,
+                        const std::function<int64_t(const Dim&)>& hint) {
+  kernel::ParamTable unused;
+  const Problem p = conv_problem(root, unused);
+  ContractionShape shape;
+  shape.m = hint(p.m);
+  shape.n = p.n.value();
+  shape.k = p.k.value();
+  shape.m_static = p.m.is_const();
+  shape.packs_a = true;
+  return default_contraction_schedule(shape, machine).block_columns >= shape.n;
 }
 
 ContractionBody build_contraction(const ContractionRequest& request) {

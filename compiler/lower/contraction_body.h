@@ -65,6 +65,15 @@ struct ContractionRequest {
   // Binds what the dispatch before makes of the weights (winograd_weights.h); called where `winograd` is not
   // 0.
   std::function<kernel::Buffer()> winograd_weights;
+  // A depthwise convolution inside of the region computes the rows of operand 0, of which `element` gives
+  // what follows from the sum at hand.
+  const graph::Node* depthwise = nullptr;
+  TensorDataPtr depthwise_filters;
+  // Element of the depthwise convolution's operand 0; what operand 0 of the root is where its sum is `value`.
+  std::function<kernel::Expr(const std::vector<kernel::Expr>& index)> depthwise_element;
+  std::function<kernel::Expr(const std::vector<kernel::Expr>& index, const kernel::Var& sum)>
+      depthwise_result;
+
   bool bytes_by_winograd = false;  // convolutions of bytes may run so (winograd_bytes.h)
 };
 
@@ -85,5 +94,8 @@ int winograd_outputs(const graph::Node& root, const std::vector<const MachineMod
 // What such a convolution computes: products and transforms.
 Dim winograd_flops(const graph::Node& root, int outputs);
 ContractionBody build_contraction(const ContractionRequest& request);
+// Whether the rows of a product along channels may be computed while they are multiplied: each once.
+bool computes_rows_once(const graph::Node& root, const MachineModel& machine,
+                        const std::function<int64_t(const Dim&)>& hint);
 
 }  // namespace tern::lower

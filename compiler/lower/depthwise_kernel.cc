@@ -73,8 +73,9 @@ class Builder {
     const auto channel_loop = [&](const Expr& c, const Expr& count) {
       const Var oy = kernel::make_var("oy");
       Stmts all = words_ ? words_->prepare(c) : Stmts{};
+      const Channels these = [&](const AtChannels& emit) { return emit(c, count); };
       all.push_back(kernel::loop(oy, var_expr(oy0), kernel::sub(var_expr(oy1), var_expr(oy0)),
-                                 LoopKind::kSerial, row(var_expr(oy), c, count)));
+                                 LoopKind::kSerial, row(var_expr(oy), {}, these)));
       return all;
     };
     if (words_) {
@@ -88,40 +89,97 @@ class Builder {
         append(out.body, channel_loop(int_const(all / lanes_ * lanes_), int_const(all % lanes_)));
       return out;
     }
-    out.body.push_back(kernel::loop(cv, int_const(0), kernel::index_div(channels, int_const(lanes_)),
-                                    LoopKind::kSerial,
-                                    channel_loop(kernel::mul(var_expr(cv), int_const(lanes_)), nullptr)));
-    if (s_.channels.is_const() && s_.channels.value() % lanes_ == 0) return out;
-    const Var rest = kernel::make_var("rest_channels");
-    out.body.push_back(kernel::let(rest, kernel::index_rem(channels, int_const(lanes_))));
-    out.body.push_back(kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)),
-                                       channel_loop(kernel::sub(channels, var_expr(rest)), var_expr(rest))));
+    append(out.body, each_channel(int_const(0), channels, s_.channels, channel_loop));
     return out;
   }
 
+  Stmts rows_of(const DepthwiseRange& range) {
+    const auto all = [&](const AtChannels& emit) {
+      return each_channel(range.first_channel, range.channels, range.channel_count, emit);
+    };
+    // All channels of a tile of pixels, which lie side by side in memory, while the filters stay in L1.
+    constexpr int64_t kFilters = 16384;
+    if (s_.channels.is_const() && s_.window_h * s_.window_w * s_.channels.value() * 4 <= kFilters)
+      return lines_of(range, all);
+    return all([&](const Expr& c, const Expr& count) {
+      return lines_of(range, [&](const AtChannels& emit) { return emit(c, count); });
+    });
+  }
+
  private:
-  Stmts row(const Expr& oy, const Expr& c, const Expr& count) {
-    const Expr begin = params_.expr(inner_begin_), end = params_.expr(inner_end_);
+  // What a vector of channels from c on, or the first `count` of it, computes.
+  using AtChannels = std::function<Stmts(const Expr& c, const Expr& count)>;
+  // That for all channels in question.
+  using Channels = std::function<Stmts(const AtChannels& emit)>;
+  struct Line {
+    Expr begin, end;  // null: all of it
+  };
+
+  // Channels [first, first + channels), `number` of them, in vectors.
+  Stmts each_channel(const Expr& first, const Expr& channels, const Dim& number, const AtChannels& emit) {
+    const Var cv = kernel::make_var("cv");
+    Stmts out{kernel::loop(cv, int_const(0), kernel::index_div(channels, int_const(lanes_)),
+                           LoopKind::kSerial,
+                           emit(kernel::add(first, kernel::mul(var_expr(cv), int_const(lanes_))), nullptr))};
+    if (number.is_const() && number.value() % lanes_ == 0) return out;
+    const Var rest = kernel::make_var("rest_channels");
+    out.push_back(kernel::let(rest, kernel::index_rem(channels, int_const(lanes_))));
+    out.push_back(
+        kernel::if_then(kernel::compare(ScalarOp::kGt, var_expr(rest), int_const(0)),
+                        emit(kernel::add(first, kernel::sub(channels, var_expr(rest))), var_expr(rest))));
+    return out;
+  }
+
+  Stmts lines_of(const DepthwiseRange& range, const Channels& channels) {
+    const Var line = kernel::make_var("line"), image = kernel::make_var("image"), oy = kernel::make_var("oy"),
+              begin = kernel::make_var("begin"), end = kernel::make_var("end");
+    const Expr length = params_.expr(s_.out_width), height = params_.expr(s_.out_height);
+    const Expr first = kernel::index_div(range.first, length);
+    const Expr last =
+        kernel::index_div(kernel::add(range.first, kernel::sub(range.count, int_const(1))), length);
+    const Expr before = kernel::sub(range.first, kernel::mul(var_expr(line), length));
+    const bool one = s_.images.is_const(1);
+    image_ = var_expr(image);
+    Stmts body{kernel::let(image, one ? int_const(0) : kernel::index_div(var_expr(line), height)),
+               kernel::let(oy, one ? var_expr(line) : kernel::index_rem(var_expr(line), height)),
+               kernel::let(begin, kernel::max(before, int_const(0))),
+               kernel::let(end, kernel::min(kernel::add(before, range.count), length))};
+    append(body, row(var_expr(oy), {var_expr(begin), var_expr(end)}, channels));
+    return {kernel::loop(line, first, kernel::add(kernel::sub(last, first), int_const(1)), LoopKind::kSerial,
+                         std::move(body))};
+  }
+
+  // Output pixels of a line, or of a part of it.
+  Stmts row(const Expr& oy, const Line& part, const Channels& channels) {
+    const auto clipped = [&](const Expr& at) {
+      return part.begin ? kernel::min(kernel::max(at, part.begin), part.end) : at;
+    };
+    const auto pixels = [&](const Expr& ox, int64_t columns, bool guarded) {
+      return channels(
+          [&](const Expr& c, const Expr& count) { return this->pixels(oy, ox, columns, guarded, c, count); });
+    };
+    const Expr begin = clipped(params_.expr(inner_begin_)), end = clipped(params_.expr(inner_end_));
+    const Expr line_begin = part.begin ? part.begin : int_const(0),
+               line_end = part.end ? part.end : params_.expr(s_.out_width);
     const Var left = kernel::make_var("ox"), tile = kernel::make_var("tile"), rest = kernel::make_var("ox"),
               right = kernel::make_var("ox");
     Stmts out;
     if (!inner_begin_.is_const(0)) {
-      out.push_back(kernel::loop(left, int_const(0), begin, LoopKind::kSerial,
-                                 pixels(oy, var_expr(left), 1, true, c, count)));
+      out.push_back(kernel::loop(left, line_begin, kernel::sub(begin, line_begin), LoopKind::kSerial,
+                                 pixels(var_expr(left), 1, true)));
     }
     const Expr inner = kernel::sub(end, begin);
     const Expr whole = kernel::index_div(inner, int_const(columns_));
-    out.push_back(
-        kernel::loop(tile, int_const(0), whole, LoopKind::kSerial,
-                     pixels(oy, kernel::add(begin, kernel::mul(var_expr(tile), int_const(columns_))),
-                            columns_, false, c, count)));
+    out.push_back(kernel::loop(
+        tile, int_const(0), whole, LoopKind::kSerial,
+        pixels(kernel::add(begin, kernel::mul(var_expr(tile), int_const(columns_))), columns_, false)));
     const Expr done = kernel::add(begin, kernel::mul(whole, int_const(columns_)));
     if (columns_ > 1) {
       out.push_back(kernel::loop(rest, done, kernel::sub(end, done), LoopKind::kSerial,
-                                 pixels(oy, var_expr(rest), 1, false, c, count)));
+                                 pixels(var_expr(rest), 1, false)));
     }
-    out.push_back(kernel::loop(right, end, kernel::sub(params_.expr(s_.out_width), end), LoopKind::kSerial,
-                               pixels(oy, var_expr(right), 1, true, c, count)));
+    out.push_back(kernel::loop(right, end, kernel::sub(line_end, end), LoopKind::kSerial,
+                               pixels(var_expr(right), 1, true)));
     return out;
   }
 
@@ -245,6 +303,12 @@ DepthwiseKernel build_depthwise_kernel(const DepthwiseShape& shape, const Machin
                                        const std::function<int64_t(const Dim&)>& hint,
                                        kernel::ParamTable& params) {
   return Builder(shape, machine, operands, params).build(hint);
+}
+
+std::vector<kernel::Stmt> depthwise_rows(const DepthwiseShape& shape, const MachineModel& machine,
+                                         const DepthwiseOperands& operands, const DepthwiseRange& range,
+                                         kernel::ParamTable& params) {
+  return Builder(shape, machine, operands, params).rows_of(range);
 }
 
 }  // namespace tern::lower

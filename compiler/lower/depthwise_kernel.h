@@ -61,4 +61,13 @@ DepthwiseKernel build_depthwise_kernel(const DepthwiseShape& shape, const Machin
                                        const std::function<int64_t(const Dim&)>& hint,
                                        kernel::ParamTable& params);
 
+// Output pixels [first, first + count), counted over lines and images, and their channels: floats only.
+struct DepthwiseRange {
+  kernel::Expr first, count, first_channel, channels;
+  Dim channel_count;  // what `channels` is, or a divisor of it
+};
+std::vector<kernel::Stmt> depthwise_rows(const DepthwiseShape& shape, const MachineModel& machine,
+                                         const DepthwiseOperands& operands, const DepthwiseRange& range,
+                                         kernel::ParamTable& params);
+
 }  // namespace tern::lower

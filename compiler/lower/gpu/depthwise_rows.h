@@ -10,9 +10,6 @@
 
 namespace tern::lower::gpu {
 
-// Moves such pairs of regions into the item of the second (BlockItem::chain).
-void chain_depthwise(BlockPlan& plan, const graph::UseMap& uses);
-
 // The convolution as the left operand of a contraction kernel.
 class DepthwiseRows {
  public:
