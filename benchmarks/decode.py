@@ -3,8 +3,8 @@
 
     benchmarks/decode.py [CASE…] [--peers graph,compile] [--drivers cuda,vulkan] [--rounds 3] [--seconds 0.2] [--dispatches DIR]
 
-A case is MODEL.PAST.TOKENS: `gpt2` (12 layers of 768) or `llama[_plain][_q4|_q4z]` (`--layers` of 2048: 32 heads of 64, 8 of keys, 8192 inside, RMS norms,
-rotary positions, SwiGLU; com.microsoft's GroupQueryAttention, or `plain`: spelled out; weights of f16, or of 4 bits in blocks of 32, symmetric or
+A case is MODEL.PAST.TOKENS: `gpt2` (12 layers of 768) or `llama[_plain|_sym][_q4|_q4z]` (`--layers` of 2048: 32 heads of 64, 8 of keys, 8192 inside, RMS norms,
+rotary positions, SwiGLU; com.microsoft's GroupQueryAttention, or `plain`: spelled out; `sym`: lengths of the past and of the input are symbols, as in models for both prompt and steps; weights of f16, or of 4 bits in blocks of 32, symmetric or
 with zero points, as MatMulNBits). All values at the edges are f16; weights are seeded. PyTorch has the same weights in f16 and concatenates its cache, as the model does.
 Times as in gpu.py: a whole run as the host sees it, without copies of inputs and outputs.
 """
@@ -129,13 +129,14 @@ def plain_attention(w, at, q, k, v, past, present, tokens, before):
     return w.node("Reshape", [w.node("Transpose", [y], at + "yt", perm=[0, 2, 1, 3]), "flat"], at + "a")
 
 
-def llama(past, tokens, layers, kind, plain):
+def llama(past, tokens, layers, kind, plain, symbolic):
     w = Writer(1)
     total = past + tokens
+    rows, before, behind = ("tokens", "past", "total") if symbolic else (tokens, past, total)
     w.output("logits", HALF, [1, 1, WORDS])
     w.output("token", INT64, [1, 1])
-    ids = w.input("input_ids", INT64, [1, tokens])
-    cos, sin = rotary_tables(max(total, 64))
+    ids = w.input("input_ids", INT64, [1, rows])
+    cos, sin = rotary_tables(4096 if symbolic else max(total, 64))
     w.constant("epsilon", np.float32(1e-5))
     if plain:
         for name, value in (("i0", [0]), ("i2", [2]), ("i3", [3]), ("i32", [32]), ("i64", [64]), ("groups", [1, KV, HEADS // KV, total, SIZE]), ("repeated", [1, HEADS, total, SIZE]), ("flat", [1, tokens, WIDTH])):
@@ -147,15 +148,20 @@ def llama(past, tokens, layers, kind, plain):
     else:
         w.constant("cos", cos)
         w.constant("sin", sin)
-        w.constant("lengths", np.array([total - 1], np.int32))
-        w.constant("total", np.array(total, np.int32))
+        if symbolic:
+            sizes = [w.node("Gather", [w.node("Shape", [x], f"{x}.shape"), w.constant(f"{x}.axis", np.array([axis]))], f"{x}.size") for x, axis in ((ids, 1), ("past.0.key", 2))]
+            w.node("Cast", [w.node("Add", sizes, "total.64")], "total", to=INT32)
+            w.node("Sub", ["total", w.constant("one", np.array([1], np.int32))], "lengths")
+        else:
+            w.constant("lengths", np.array([total - 1], np.int32))
+            w.constant("total", np.array(total, np.int32))
     w.weights["embedding"] = w.normal(WORDS, WIDTH, std=0.5)
     x = w.node("Gather", [w.constant("embedding", w.weights["embedding"]), ids], "x")
     for layer in range(layers):
         at = f"l{layer}."
         y = rms_norm(w, x, at + "norm")
         q, k, v = (w.linear(y, at + n, WIDTH, size, kind) for n, size in (("q", HEADS * SIZE), ("k", KV * SIZE), ("v", KV * SIZE)))
-        cache = [w.input(f"past.{layer}.{n}", HALF, [1, KV, past, SIZE]) for n in ("key", "value")] if past else ["", ""]
+        cache = [w.input(f"past.{layer}.{n}", HALF, [1, KV, before, SIZE]) for n in ("key", "value")] if past or symbolic else ["", ""]
         present = [f"present.{layer}.{n}" for n in ("key", "value")]
         if plain:
             y = plain_attention(w, at, q, k, v, cache, present, tokens, past)
@@ -167,10 +173,10 @@ def llama(past, tokens, layers, kind, plain):
         y = w.node("Mul", [w.node("Mul", [gate, w.node("Sigmoid", [gate], at + "sig")], at + "silu"), up], at + "m")
         x = w.node("Add", [x, w.linear(y, at + "down", HIDDEN, WIDTH, kind)], at + "z")
         for name in present:
-            w.output(name, HALF, [1, KV, total, SIZE])
+            w.output(name, HALF, [1, KV, behind, SIZE])
     y = rms_norm(w, x, "norm")
-    if tokens > 1:
-        y = w.node("Slice", [y, w.constant("last", np.array([tokens - 1])), w.constant("end", np.array([tokens])), w.constant("axis", np.array([1]))], "last_row")
+    if tokens > 1 or symbolic:
+        y = w.node("Slice", [y, w.constant("last", np.array([-1])), w.constant("end", np.array([1 << 40])), w.constant("axis", np.array([1]))], "last_row")
     logits = w.linear(y, "head", WIDTH, WORDS, kind)
     w.node("ArgMax", [logits], "token", axis=-1, keepdims=0)
     w.node("Identity", [logits], "logits")
@@ -205,15 +211,16 @@ def build(case, layers):
     if name == "gpt2":
         return gpt2(past, tokens)
     kind = "q4z" if name.endswith("q4z") else "q4" if name.endswith("q4") else ""
-    return llama(past, tokens, layers, kind, "_plain" in name)
+    return llama(past, tokens, layers, kind, "_plain" in name, "_sym" in name)
 
 
-def make_inputs(model, seed=3):
+def make_inputs(model, past, tokens, seed=3):
+    sizes = {"past": past, "tokens": tokens}
     random = np.random.default_rng(seed)
     out = {}
     for value in model.graph.input:
         t = value.type.tensor_type
-        shape = [d.dim_value for d in t.shape.dim]
+        shape = [sizes[d.dim_param] if d.dim_param else d.dim_value for d in t.shape.dim]
         out[value.name] = random.integers(0, 1000, shape).astype(np.int64) if t.elem_type == INT64 else random.standard_normal(shape).astype(np.float16)
     return out
 
@@ -353,7 +360,7 @@ def compile_one(model_path, module, driver):
 
 def measure(case, args, scratch):
     model, weights = build(case, args.layers)
-    inputs = make_inputs(model)
+    inputs = make_inputs(model, *map(int, case.split(".")[1:]))
     path = scratch / "model.onnx"
     onnx.save(model, path)
     names = [o.name for o in model.graph.output]

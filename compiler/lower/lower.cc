@@ -70,7 +70,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   if (is_gpu(target.arch)) {
     const PrecisionPlan precision(graph, options.precision, options.keep_f32);
     absorb_quantised_weights(graph, [&](const graph::Node& dot, const QuantisedWeights& w) {
-      return !precision.requested(dot) && gpu::multiplies_few_rows(dot, w, options.precision, target);
+      return !precision.requested(dot) && gpu::multiplies_integers(dot, w, options.precision, target);
     });
   } else {
     absorb_quantised_weights(graph);

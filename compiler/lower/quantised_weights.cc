@@ -6,6 +6,7 @@
 
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/regions.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -220,17 +221,27 @@ void absorb(graph::Graph& graph, graph::Block& block, const Wanted& wanted) {
   }
 }
 
-// [blocks, n] to panels of 16 columns.
+// [blocks, n] to panels of 16 columns and `blocks` blocks.
 template <typename T>
-TensorDataPtr parameter_panels(const QuantisedWeights& w, const TensorDataPtr& from, DType type) {
+TensorDataPtr parameter_panels(const QuantisedWeights& w, const TensorDataPtr& from, DType type,
+                               int64_t blocks) {
   const int64_t panels = (w.n() + kPanelColumns - 1) / kPanelColumns;
-  auto out = TensorData::make(type, {panels, w.blocks(), kPanelColumns});
+  auto out = TensorData::make(type, {panels, blocks, kPanelColumns});
   for (int64_t b = 0; b < w.blocks(); ++b) {
     for (int64_t i = 0; i < w.n(); ++i)
-      out->mutable_as<T>()[(i / kPanelColumns * w.blocks() + b) * kPanelColumns + i % kPanelColumns] =
+      out->mutable_as<T>()[(i / kPanelColumns * blocks + b) * kPanelColumns + i % kPanelColumns] =
           static_cast<T>(from->as<float>()[b * w.n() + i]);
   }
   return out;
+}
+
+TensorDataPtr zero_panels(const QuantisedWeights& w, int64_t blocks) {
+  if (uniform_zero(w)) return nullptr;
+  const auto* z = w.zero->as<float>();
+  const bool bytes =
+      std::all_of(z, z + w.zero->count(), [](float v) { return v >= 0 && v <= 255 && v == std::floor(v); });
+  return bytes ? parameter_panels<uint8_t>(w, w.zero, DType::kU8, blocks)
+               : parameter_panels<float>(w, w.zero, DType::kF32, blocks);
 }
 
 }  // namespace
@@ -266,7 +277,7 @@ TensorDataPtr pack_quantised_words(const QuantisedWeights& w) {
 }
 
 TensorDataPtr pack_quantised_scales(const QuantisedWeights& w) {
-  return parameter_panels<float>(w, w.scale, DType::kF32);
+  return parameter_panels<float>(w, w.scale, DType::kF32, w.blocks());
 }
 
 std::optional<double> uniform_zero(const QuantisedWeights& w) {
@@ -278,12 +289,44 @@ std::optional<double> uniform_zero(const QuantisedWeights& w) {
 }
 
 TensorDataPtr pack_quantised_zeros(const QuantisedWeights& w) {
-  if (uniform_zero(w)) return nullptr;
-  const auto* z = w.zero->as<float>();
-  const bool bytes =
-      std::all_of(z, z + w.zero->count(), [](float v) { return v >= 0 && v <= 255 && v == std::floor(v); });
-  return bytes ? parameter_panels<uint8_t>(w, w.zero, DType::kU8)
-               : parameter_panels<float>(w, w.zero, DType::kF32);
+  return zero_panels(w, w.blocks());
+}
+
+TensorDataPtr pack_fragment_words(const QuantisedWeights& w) {
+  const int64_t k = w.k(), n = w.n(), panels = ceil_div(n, int64_t{kPanelColumns}), each = w.per_word(),
+                words = round_up(k, kFragmentSteps) / each, unit = 4 * each;
+  auto out = TensorData::make(DType::kU32, {panels, words, kPanelColumns});
+  auto* to = out->mutable_as<uint32_t>();
+  const auto* q = w.q->as<uint8_t>();
+  for (int64_t kk = 0; kk < k; ++kk) {
+    const int64_t step = kk % unit, pair = step / 8, thread = step % 8 / 2, second = step % 2;
+    const int64_t word = kk / unit * 4 + thread, shift = w.bits * (pair + second * (each / 2));
+    for (int64_t i = 0; i < n; ++i)
+      to[(i / kPanelColumns * words + word) * kPanelColumns + i % kPanelColumns] |= uint32_t{q[kk * n + i]}
+                                                                                    << shift;
+  }
+  return out;
+}
+
+int64_t fragment_blocks(const QuantisedWeights& w) {
+  return ceil_div(round_up(w.k(), kFragmentSteps), w.block);
+}
+
+TensorDataPtr pack_fragment_scales(const QuantisedWeights& w) {
+  constexpr double kLeastNormal = 0x1p-14;
+  TensorDataPtr panels = parameter_panels<float>(w, w.scale, DType::kF32, fragment_blocks(w));
+  auto half = TensorData::make(DType::kF16, panels->shape());
+  for (int64_t i = 0; i < panels->count(); ++i) {
+    const double scale = panels->float_at(i);
+    half->set_float(i, scale);
+    const double stored = half->float_at(i);
+    if (stored != scale && !(std::isfinite(stored) && std::abs(stored) >= kLeastNormal)) return panels;
+  }
+  return half;
+}
+
+TensorDataPtr pack_fragment_zeros(const QuantisedWeights& w) {
+  return zero_panels(w, fragment_blocks(w));
 }
 
 Expr QuantisedPanels::word_index(const Expr& column, const Expr& word) const {

@@ -45,6 +45,17 @@ TensorDataPtr pack_quantised_scales(const QuantisedWeights& w);
 TensorDataPtr pack_quantised_zeros(const QuantisedWeights& w);
 std::optional<double> uniform_zero(const QuantisedWeights& w);
 
+// For matrix units (NVIDIA's mma, packing.h: W = 64 steps): the same panels with words in the order of
+// fragments, all of whole blocks of 64 steps. A unit of 4 words has 32 / bits steps in each; word t of it
+// those that thread t of a group of four multiplies: steps 16 h + 8 i + 2 t and the next one are integers 2 h
+// + i and, half a word higher, the second of a pair, so that one shift and one mask give a pair.
+inline constexpr int64_t kFragmentSteps = 64;
+TensorDataPtr pack_fragment_words(const QuantisedWeights& w);
+// f16 where all scales are such numbers, or normal ones once rounded to it; else f32.
+TensorDataPtr pack_fragment_scales(const QuantisedWeights& w);
+TensorDataPtr pack_fragment_zeros(const QuantisedWeights& w);  // as pack_quantised_zeros
+int64_t fragment_blocks(const QuantisedWeights& w);            // of a column, as they are packed
+
 // What kernels read them by. `zeros` is null where they are uniform.
 struct QuantisedPanels {
   kernel::Buffer words, scales, zeros;

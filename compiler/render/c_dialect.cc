@@ -184,6 +184,7 @@ const Dialect& c_dialect() {
       .scalar_helpers = false,
       .narrow_indices = false,
       .raw_copies = true,
+      .half_pairs = false,
       .helper_loop = "",
       .builtin = "__builtin_",
       .elementwise = "__builtin_elementwise_",

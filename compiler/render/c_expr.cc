@@ -567,11 +567,21 @@ std::string CExpr::storage_text(const Expr& e) {
   if (dialect_.raw_copies && is_emulated_float(e->type.dtype) && !is_sub_byte(e->type.dtype)) {
     if (e->kind == ExprKind::kBitcast) return bitcast_text(e, true);
     if (e->kind == ExprKind::kCast && !is_complex(e->args[0]->type.dtype)) return cast_text(e, true);
-    if (e->kind == ExprKind::kOp) return op_text(e, true);
+    if (e->kind == ExprKind::kOp) return has_half_pairs(e) ? half_pairs_text(e) : op_text(e, true);
     bool separate = e->kind == ExprKind::kLoad && e->buffer->scope == kernel::Scope::kRegister;
     if (e->kind == ExprKind::kLoad && !separate) return load_text(e, true);
   }
   return encode(e->type.dtype, e->type.lanes, data_text(e));
+}
+
+bool CExpr::has_half_pairs(const Expr& e) const {
+  const bool has_form = e->op == ScalarOp::kAdd || e->op == ScalarOp::kSub || e->op == ScalarOp::kMul;
+  return dialect_.half_pairs && has_form && e->type.dtype == DType::kF16 && e->type.lanes % 2 == 0;
+}
+
+std::string CExpr::half_pairs_text(const Expr& e) {
+  return fmt::format("halves_{}({}, {})", scalar::info(e->op).name, storage_text(e->args[0]),
+                     storage_text(e->args[1]));
 }
 
 std::string CExpr::bitcast_text(const Expr& e, bool raw) {

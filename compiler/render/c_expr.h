@@ -72,6 +72,9 @@ class CExpr {
   std::string shuffle_text(const kernel::Expr& e);
   std::string intrinsic_text(const kernel::Expr& e);
   std::string bitcast_text(const kernel::Expr& e, bool raw = false);
+  // Operations that a dialect has on pairs of f16, and their bits.
+  bool has_half_pairs(const kernel::Expr& e) const;
+  std::string half_pairs_text(const kernel::Expr& e);
   std::string min_max(const kernel::Expr& e, std::string_view scalar, const std::vector<std::string>& a);
   // The result of an operation on a carrier, brought back to the values of its type.
   std::string rounded(DType dtype, int lanes, std::string text);

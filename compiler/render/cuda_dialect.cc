@@ -186,6 +186,7 @@ const Dialect& cuda_dialect() {
       .scalar_helpers = true,
       .narrow_indices = true,
       .raw_copies = true,
+      .half_pairs = true,
       .helper_loop = "_Pragma(\"unroll 1\") ",
       .builtin = "v_",
       .elementwise = "v_",

@@ -35,6 +35,9 @@ struct Dialect {
   bool narrow_indices;
   // Narrow floats that are only moved, or taken as bits, are not decoded.
   bool raw_copies;
+  // Sums, differences and products of f16, two at a time in the type itself, as they are in memory: what is
+  // rounded once from f32 is the same. Else they are f32 in between.
+  bool half_pairs;
   std::string_view helper_loop;                // stands before the loops of helpers
   std::string_view builtin, elementwise;       // what stands for __builtin_ and __builtin_elementwise_
   std::span<const std::string_view> reserved;  // words that no variable may have for a name, besides C's

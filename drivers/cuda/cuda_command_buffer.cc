@@ -5,6 +5,7 @@
 namespace tern::cuda {
 namespace {
 
+constexpr uint32_t kSettled = 8;  // submissions with the same steps, before the graph is made for them
 constexpr int64_t kMaxGrid[3] = {INT32_MAX, 65535, 65535};
 
 CommandBuffer* cast(tern_hal_command_buffer_t* commands) {
@@ -111,6 +112,7 @@ void fill_steps(CommandBuffer* commands) {
     step.kind = command.kind;
     step.phase = phase;
     step.dynamic = is_dynamic(commands, command);
+    for (const tern_hal_operand_t& dimension : command.grid) commands->varies |= is_parameter(dimension);
     if (command.kind != TERN_HAL_COMMAND_DISPATCH) continue;
     const bool reports = launch_of(command).flags & TERN_HAL_ENTRY_REPORTS_FAULTS;
     const Function& function = function_of(command);
@@ -326,6 +328,12 @@ tern_status_t cuda_command_buffer_create(tern_hal_device_t* device,
   return TERN_OK;
 }
 
+void cuda_command_buffer_count(CommandBuffer* commands) {
+  if (commands->lean || !commands->varies || ++commands->settled < kSettled) return;
+  commands->lean = true;
+  commands->stale = true;
+}
+
 tern_status_t cuda_command_buffer_patch(CommandBuffer* commands) {
   Resolver resolver(commands, true);
   bool rebuild = commands->stale;
@@ -336,7 +344,12 @@ tern_status_t cuda_command_buffer_patch(CommandBuffer* commands) {
     const bool was_enabled = step.work.enabled;
     bool changed = false;
     TERN_RETURN_IF_ERROR(resolver.resolve(step, &changed));
-    if (!changed || rebuild) continue;
+    if (was_enabled != (step.work.enabled != 0)) {
+      commands->settled = 0;
+      rebuild |= commands->lean;
+      commands->lean = false;
+    }
+    if (!changed || rebuild || (commands->lean && !step.work.enabled)) continue;
     tern_status_t status = cuda_graph_patch(commands, i, was_enabled);
     if (tern_status_code(status) == TERN_STATUS_DEVICE_LOST) return status;
     rebuild |= !tern_status_is_ok(status);  // the node cannot become that; a new one can

@@ -4,7 +4,9 @@
 // where a number is not known before the submission: addresses of external slots, parameters, grids. A
 // submission computes those numbers again if its arguments are new (`changed`), and patches only nodes where
 // one differs. Steps of an empty grid or length are disabled. What a node refuses to be patched with makes
-// the graph be built again.
+// the graph be built again. Where the same steps have run several times, and grids are parameters, it is
+// built once more, lean: of those steps alone, which then may overlap as those of constant grids do. The
+// first other one ends that.
 //
 // Steps of one phase (between two barriers) have no edges among them; each waits for all of the phase before.
 // One kernel that follows one other may wait for it inside (programmatic dependent launch) if its entry says
@@ -58,11 +60,16 @@ struct CommandBuffer {
   CUevent* events;  // for profiling: one before each step and one behind the last; made when first wanted
   uint64_t last_serial;  // of its last submission
   bool stale;            // the graph does not show what the steps say: build it again
+  bool varies;           // grids or lengths are parameters
+  bool lean;             // the graph has nodes for the enabled steps alone
+  uint32_t settled;      // submissions since a step was enabled or disabled
 };
 
 TERN_MUST_USE tern_status_t cuda_command_buffer_create(tern_hal_device_t* device,
                                                        tern_hal_command_buffer_t** out_command_buffer);
 
+// Counts a submission. Afterwards the graph may be stale.
+void cuda_command_buffer_count(CommandBuffer* commands);
 // Takes in the arguments of the submission at hand. The context is current.
 TERN_MUST_USE tern_status_t cuda_command_buffer_patch(CommandBuffer* commands);
 

@@ -93,7 +93,8 @@ struct Fixture {
     return commands;
   }
 
-  tern_status_t mark(tern_hal_command_buffer_t* commands, uint32_t slot) {
+  tern_status_t mark(tern_hal_command_buffer_t* commands, uint32_t slot,
+                     tern_hal_operand_t grid = tern_hal_constant(4)) {
     const tern_hal_binding_t binding = {slot, TERN_HAL_ACCESS_READ | TERN_HAL_ACCESS_WRITE,
                                         tern_hal_constant(0), tern_hal_constant(4)};
     tern_hal_dispatch_t dispatch = {};
@@ -102,7 +103,7 @@ struct Fixture {
     dispatch.bindings = &binding;
     dispatch.binding_count = 1;
     dispatch.grid_rank = 1;
-    dispatch.grid[0] = tern_hal_constant(4);
+    dispatch.grid[0] = grid;
     return tern_hal_command_buffer_dispatch(commands, &dispatch);
   }
 
@@ -248,6 +249,59 @@ TEST_CASE("a kernel that waits inside follows its forerunner by a programmatic e
   tern_hal_command_buffer_release(f.chain(arena));
   CHECK(f.fake.programmatic_edges() == before);
   tern_hal_buffer_release(arena);
+}
+
+TEST_CASE(
+    "where the same steps run again and again, the graph is made of them alone, until another one runs") {
+  Fixture f;
+  tern_hal_buffer_t* buffers[3] = {f.buffer(4), f.buffer(4), f.buffer(4)};
+  const uint8_t classes[3] = {TERN_HAL_SLOT_ARENA, TERN_HAL_SLOT_ARENA, TERN_HAL_SLOT_ARENA};
+  const tern_hal_command_buffer_desc_t desc = {classes, 3, 2};
+  tern_hal_command_buffer_t* commands = nullptr;
+  REQUIRE_OK(tern_hal_command_buffer_create(f.device, &desc, &commands));
+  // Two of which one has work, and what waits for them.
+  for (uint32_t slot = 0; slot < 3; ++slot) {
+    REQUIRE_OK(tern_hal_command_buffer_bind(commands, slot, {buffers[slot], 0, TERN_HAL_WHOLE}));
+    REQUIRE_OK(f.mark(commands, slot, slot < 2 ? tern_hal_parameter(slot) : tern_hal_constant(4)));
+    REQUIRE_OK(tern_hal_command_buffer_barrier(commands));
+  }
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  const auto run = [&](int64_t first, int64_t second) {
+    const int64_t grids[2] = {first, second};
+    tern_hal_submit_t submission = {};
+    submission.command_buffer = commands;
+    submission.params = grids;
+    submission.param_count = 2;
+    REQUIRE_OK(tern_hal_device_submit(f.device, &submission));
+  };
+  const auto marks = [&](int i) {
+    int32_t value = 0;
+    REQUIRE_OK(tern_hal_buffer_read(buffers[i], 0, &value, 4));
+    return value & 0xff;
+  };
+  const int edges = f.fake.programmatic_edges();
+  for (int i = 0; i < 7; ++i) run(4, 0);
+  CHECK(f.fake.calls("cuGraphInstantiate") == 1);
+  CHECK(f.fake.programmatic_edges() - edges == 0);
+  for (int i = 0; i < 7; ++i) run(i == 6 ? 3 : 4, 0);  // another grid of the same step is a patch
+  CHECK(f.fake.calls("cuGraphInstantiate") == 2);
+  CHECK(f.fake.programmatic_edges() - edges == 1);
+  const int32_t first = marks(0), second = marks(1), third = marks(2);
+  CHECK(first != 0);
+  CHECK(second == 0);
+  run(0, 4);
+  CHECK(f.fake.calls("cuGraphInstantiate") == 3);
+  CHECK(f.fake.programmatic_edges() - edges == 1);
+  CHECK(marks(0) == first);
+  CHECK(marks(1) != 0);
+  CHECK(marks(2) != third);
+  for (int i = 0; i < 20; ++i) run(i % 2, (i + 1) % 2);  // never the same twice: patches
+  CHECK(f.fake.calls("cuGraphInstantiate") == 3);
+  for (int i = 0; i < 20; ++i) run(1, 1);
+  CHECK(f.fake.calls("cuGraphInstantiate") == 4);
+  CHECK(f.fake.programmatic_edges() - edges == 3);
+  tern_hal_command_buffer_release(commands);
+  for (auto* buffer : buffers) tern_hal_buffer_release(buffer);
 }
 
 TEST_CASE("a kernel's fault reaches the signals of its submission and of those that wait for it") {

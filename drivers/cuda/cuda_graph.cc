@@ -83,6 +83,7 @@ bool may_overlap(const CommandBuffer* commands, const Step& from, const Step& to
   }
   if (from.kind != TERN_HAL_COMMAND_DISPATCH || to.kind != TERN_HAL_COMMAND_DISPATCH) return false;
   if (!(launch_of(commands, to).flags & TERN_HAL_ENTRY_WAITS_FOR_GRID)) return false;
+  if (commands->lean) return true;
   const Step* const both[] = {&from, &to};
   for (const Step* step : both) {
     const tern_hal_command_t& command = commands->head.commands[step->command];
@@ -106,23 +107,33 @@ tern_status_t add_edge(CommandBuffer* commands, CUgraphNode from, CUgraphNode to
   return TERN_OK;
 }
 
-// Edges from the steps [before, begin) of one phase to the steps [begin, end) of the next.
-tern_status_t connect(CommandBuffer* commands, uint32_t before, uint32_t begin, uint32_t end) {
+// Steps [begin, end) of one phase, of which `count` have nodes.
+struct Phase {
+  uint32_t begin, end, count;
+};
+
+// Edges from the steps of one phase to those of the next.
+tern_status_t connect(CommandBuffer* commands, const Phase& before, const Phase& after) {
   Device* device = cast_device(commands->head.device);
-  const uint64_t edges = uint64_t{begin - before} * (end - begin);
+  const uint64_t edges = uint64_t{before.count} * after.count;
   CUgraphNode join = nullptr;
-  if (edges > kMostEdges && begin - before > 1 && end - begin > 1) {
-    TERN_CUDA_TRY(device, GraphAddEmptyNode, &join, commands->graph, commands->nodes + before,
-                  begin - before);
+  if (edges > kMostEdges && before.count > 1 && after.count > 1) {
+    TERN_CUDA_TRY(device, GraphAddEmptyNode, &join, commands->graph, nullptr, 0);
+    for (uint32_t from = before.begin; from < before.end; ++from) {
+      if (!commands->nodes[from]) continue;
+      TERN_RETURN_IF_ERROR(add_edge(commands, commands->nodes[from], join, false));
+    }
   }
-  for (uint32_t to = begin; to < end; ++to) {
+  for (uint32_t to = after.begin; to < after.end; ++to) {
+    if (!commands->nodes[to]) continue;
     if (join) {
       TERN_RETURN_IF_ERROR(add_edge(commands, join, commands->nodes[to], false));
       continue;
     }
-    for (uint32_t from = before; from < begin; ++from) {
+    for (uint32_t from = before.begin; from < before.end; ++from) {
+      if (!commands->nodes[from]) continue;
       const bool overlap =
-          begin - before == 1 && may_overlap(commands, commands->steps[from], commands->steps[to]);
+          before.count == 1 && may_overlap(commands, commands->steps[from], commands->steps[to]);
       TERN_RETURN_IF_ERROR(add_edge(commands, commands->nodes[from], commands->nodes[to], overlap));
     }
   }
@@ -130,13 +141,15 @@ tern_status_t connect(CommandBuffer* commands, uint32_t before, uint32_t begin, 
 }
 
 tern_status_t add_edges(CommandBuffer* commands) {
-  uint32_t before = 0, begin = 0;
-  while (begin < commands->step_count) {
-    uint32_t end = begin;
-    while (end < commands->step_count && commands->steps[end].phase == commands->steps[begin].phase) ++end;
-    if (begin) TERN_RETURN_IF_ERROR(connect(commands, before, begin, end));
-    before = begin;
-    begin = end;
+  Phase before = {};
+  for (uint32_t begin = 0, end = 0; begin < commands->step_count; begin = end) {
+    Phase phase = {begin, begin, 0};
+    for (; end < commands->step_count && commands->steps[end].phase == commands->steps[begin].phase; ++end)
+      phase.count += commands->nodes[end] != nullptr;
+    phase.end = end;
+    if (phase.count == 0) continue;
+    if (before.count) TERN_RETURN_IF_ERROR(connect(commands, before, phase));
+    before = phase;
   }
   return TERN_OK;
 }
@@ -157,13 +170,15 @@ tern_status_t cuda_graph_build(CommandBuffer* commands) {
   if (commands->step_count == 0) return TERN_OK;
   TERN_CUDA_TRY(device, GraphCreate, &commands->graph, 0);
   for (uint32_t i = 0; i < commands->step_count; ++i) {
+    commands->nodes[i] = nullptr;
+    if (commands->lean && !commands->steps[i].work.enabled) continue;
     TERN_RETURN_IF_ERROR_CONTEXT(add_node(commands, i), "\n - While making a graph node of command %u",
                                  commands->steps[i].command);
   }
   TERN_RETURN_IF_ERROR(add_edges(commands));
   TERN_CUDA_TRY(device, GraphInstantiate, &commands->exec, commands->graph, 0);
   for (uint32_t i = 0; i < commands->step_count; ++i) {
-    if (commands->steps[i].work.enabled) continue;
+    if (commands->steps[i].work.enabled || !commands->nodes[i]) continue;
     TERN_CUDA_TRY(device, GraphNodeSetEnabled, commands->exec, commands->nodes[i], 0);
   }
   TERN_CUDA_TRY(device, GraphUpload, commands->exec, device->stream);

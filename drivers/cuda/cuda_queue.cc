@@ -202,6 +202,7 @@ tern_status_t cuda_queue_submit(tern_hal_device_t* base, const tern_hal_submit_t
     TERN_RETURN_IF_ERROR(wait_for_end(device, commands->last_serial, &before));
   }
   ContextScope scope(device);
+  cuda_command_buffer_count(commands);
   if (changed || commands->stale) TERN_RETURN_IF_ERROR(cuda_command_buffer_patch(commands));
   TERN_RETURN_IF_ERROR(enqueue(device, commands, submit->event_log != nullptr, waits));
   uint32_t foreign = 0;

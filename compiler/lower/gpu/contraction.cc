@@ -210,7 +210,7 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
-  if (lower_quantised_rows(region, context)) return true;
+  if (lower_integer_product(region, context)) return true;
   if (!contraction_fits(root, LoweringContext::constant_data(root.operand(1)))) return false;
   // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
   // So is a pixel shuffle's.

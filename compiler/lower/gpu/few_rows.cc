@@ -22,6 +22,7 @@ using kernel::var_expr;
 using kernel::VType;
 
 constexpr int kRowPadding = 4;  // words behind a row of A, against bank conflicts
+constexpr int kWordsOfChunk = kChunk / 2;
 constexpr VType kQuad{DType::kU32, 4};
 
 Expr times(const Expr& e, int64_t by) {
@@ -39,15 +40,6 @@ Expr word(int64_t bits) {
 Expr quad(const Expr& a, const Expr& b, const Expr& c, const Expr& d) {
   return kernel::shuffle(kernel::shuffle(a, b, {0, 1}), kernel::shuffle(c, d, {0, 1}), {0, 1, 2, 3});
 }
-// The lower halves of two words, and the upper ones, as a word.
-Expr lower_halves(const Expr& a, const Expr& b) {
-  return kernel::op(ScalarOp::kOr, {kernel::op(ScalarOp::kAnd, {a, word(0xffff)}),
-                                    kernel::op(ScalarOp::kShl, {b, word(16)})});
-}
-Expr upper_halves(const Expr& a, const Expr& b) {
-  return kernel::op(ScalarOp::kOr, {kernel::op(ScalarOp::kShr, {a, word(16)}),
-                                    kernel::op(ScalarOp::kAnd, {b, word(0xffff0000)})});
-}
 Buffer registers(LoopWriter& w, const char* name, VType type, int64_t size) {
   const Buffer b = kernel::make_buffer(name, type, Scope::kRegister, kernel::Access::kReadWrite, size);
   w.emit(kernel::alloc(b));
@@ -61,9 +53,12 @@ Buffer shared(LoopWriter& w, const char* name, DType dtype, int64_t size) {
 
 class Builder {
  public:
-  Builder(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& s, const Var& thread,
-          const MmaOperands& o, const QuantisedPanels* panels)
-      : rows_(rows),
+  Builder(const Dim& rows, int64_t most, int64_t n, int64_t k, const FewRowsSchedule& s, const Var& thread,
+          const MmaOperands& o, const QuantisedPanels* panels, kernel::ParamTable& params)
+      : rows_dim_(rows),
+        params_(params),
+        rows_(most),
+        existing_(params.expr(rows)),
         n_(n),
         k_(k),
         s_(s),
@@ -77,8 +72,9 @@ class Builder {
   MmaKernel build() {
     MmaKernel out;
     const Var block = kernel::make_var("n_block");
-    const int64_t blocks = ceil_div(n_, int64_t{s_.block_n()});
-    out.grid.push_back({block, blocks, int_const(blocks)});
+    Dim blocks = ceil_div(n_, int64_t{s_.block_n()});
+    if (!rows_dim_.is_const()) blocks = blocks * has_at_most(rows_dim_, rows_);
+    out.grid.push_back({block, blocks, params_.expr(blocks)});
     LoopWriter w;
     n0_ = w.let("n0", times(var_expr(block), s_.block_n()));
     const Expr lane = w.let("lane", kernel::index_rem(t_, int_const(32))),
@@ -190,22 +186,30 @@ class Builder {
 
   // ---- A
 
-  // Words of two elements that are multiplied together, those of eight neighbouring steps side by side: their
-  // order is that in which shifts cut integers out of words.
+  // Words of two elements. For integers, a thread's words of a unit stand side by side: of each chunk of four
+  // words it multiplies one.
   void stage_rows(LoopWriter& w) {
     rows_of_a_ = shared(w, "a", DType::kU32, rows_ * pitch_);
-    const int64_t chunks = ceil_div(round_up(k_, int64_t{s_.unit()}), int64_t{kChunk}), all = rows_ * chunks;
+    const int64_t chunks = ceil_div(round_up(k_, int64_t{s_.unit()}), int64_t{kChunk});
     const auto copy = [&](const Expr& q) {
       const Expr row = w.let("a_row", kernel::index_div(q, int_const(chunks)));
-      const Expr k = w.let("k", times(kernel::index_rem(q, int_const(chunks)), kChunk));
-      const Expr to = kernel::add(times(row, pitch_), kernel::index_div(k, int_const(2)));
-      w.store(rows_of_a_, to, ordered(w, chunk_of_a(w, row, k)));
+      const Expr chunk = w.let("a_chunk", kernel::index_rem(q, int_const(chunks)));
+      const Expr read = chunk_of_a(w, row, w.let("k", times(chunk, kChunk)));
+      const Expr first = times(row, pitch_);
+      if (!panels_) return w.store(rows_of_a_, kernel::add(first, times(chunk, kWordsOfChunk)), read);
+      const int64_t of_unit = s_.unit() / kChunk;
+      const Expr unit = kernel::index_div(chunk, int_const(of_unit)),
+                 inside = kernel::index_rem(chunk, int_const(of_unit));
+      const Expr to =
+          w.let("to", kernel::add(first, kernel::add(times(unit, of_unit * kWordsOfChunk), inside)));
+      for (int i = 0; i < kWordsOfChunk; ++i) w.store(rows_of_a_, plus(to, i * of_unit), lane_of(read, i));
     };
     const int threads = s_.threads();
-    w.loop("copy", int_const(ceil_div(all, int64_t{threads})), [&](Expr i) {
+    const Dim all = rows_dim_ * Dim(chunks), turns = ceildiv(all, threads);
+    w.loop("copy", params_.expr(turns), [&](Expr i) {
       const Expr q = w.let("q", kernel::add(times(i, threads), t_));
-      if (all % threads == 0) return copy(q);
-      w.when(less(q, int_const(all)), [&] { copy(q); });
+      if (mod(all, threads).is_const(0)) return copy(q);
+      w.when(less(q, params_.expr(all)), [&] { copy(q); });
     });
   }
 
@@ -240,21 +244,11 @@ class Builder {
     return w.let("read", quad(words[0], words[1], words[2], words[3]));
   }
 
-  Expr ordered(LoopWriter& w, const Expr& read) const {
-    if (!panels_) return read;
-    std::vector<Expr> x;
-    for (int i = 0; i < 4; ++i) x.push_back(w.let("x", lane_of(read, i)));
-    const auto low = [&](int a, int b) { return w.let("low", lower_halves(x[a], x[b])); };
-    const auto high = [&](int a, int b) { return w.let("high", upper_halves(x[a], x[b])); };
-    if (s_.bits == 4) return quad(low(0, 2), high(0, 2), low(1, 3), high(1, 3));
-    return quad(low(0, 1), high(0, 1), low(2, 3), high(2, 3));
-  }
-
   // Words of row `group`, zeros where there is none.
   Expr words_of_row(LoopWriter& w, const Expr& at, int lanes) const {
     const Expr read = kernel::load(rows_of_a_, kernel::add(times(group_, pitch_), at), lanes);
-    if (rows_ == FewRowsSchedule::kMostRows) return w.let("x", read);
-    return w.let("x", kernel::select(kernel::broadcast(less(group_, int_const(rows_)), lanes), read,
+    if (rows_dim_.is_const(FewRowsSchedule::kMostRows)) return w.let("x", read);
+    return w.let("x", kernel::select(kernel::broadcast(less(group_, existing_), lanes), read,
                                      kernel::broadcast(word(0), lanes)));
   }
 
@@ -345,7 +339,7 @@ class Builder {
     };
     for (int i = 0; i < 2; ++i) {
       const Expr row = plus(times(member_, 2), i);
-      w.when(less(row, int_const(rows_)), [&] {
+      w.when(less(row, existing_), [&] {
         w.store(parts, at(warp_k_, row, column), lane_of(own, i));
         w.store(parts, at(warp_k_, row, plus(column, panels_ ? 1 : 8)), lane_of(own, i + 2));
       });
@@ -358,7 +352,7 @@ class Builder {
       const Expr row = w.let("m", kernel::index_div(q, int_const(s_.block_n()))),
                  inside = w.let("inside", kernel::index_rem(q, int_const(s_.block_n())));
       const Expr n = w.let("n", kernel::add(n0_, inside));
-      Expr exists = first + threads > all ? less(q, int_const(all)) : nullptr;
+      Expr exists = first + threads > all || !rows_dim_.is_const() ? less(row, existing_) : nullptr;
       if (n_ % s_.block_n() != 0) exists = both(exists, less(n, int_const(n_)));
       const auto store = [&] {
         Expr sum;
@@ -372,7 +366,11 @@ class Builder {
     }
   }
 
-  const int64_t rows_, n_, k_;
+  const Dim rows_dim_;
+  kernel::ParamTable& params_;
+  const int64_t rows_;   // that there is room for
+  const Expr existing_;  // rows
+  const int64_t n_, k_;
   const FewRowsSchedule& s_;
   const MmaOperands& o_;
   const QuantisedPanels* panels_;
@@ -386,10 +384,15 @@ class Builder {
 
 }  // namespace
 
-MmaKernel build_few_rows_kernel(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& schedule,
-                                const Var& thread, const MmaOperands& operands,
-                                const QuantisedPanels* panels) {
-  return Builder(rows, n, k, schedule, thread, operands, panels).build();
+Dim has_at_most(const Dim& rows, int64_t most) {
+  return min(1, floordiv(most, max(rows, 1)));
+}
+
+MmaKernel build_few_rows_kernel(const Dim& rows, int64_t most, int64_t n, int64_t k,
+                                const FewRowsSchedule& schedule, const Var& thread,
+                                const MmaOperands& operands, const QuantisedPanels* panels,
+                                kernel::ParamTable& params) {
+  return Builder(rows, most, n, k, schedule, thread, operands, panels, params).build();
 }
 
 int64_t FewRowsSchedule::bytes(int64_t rows, int64_t k) const {

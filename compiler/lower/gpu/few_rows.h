@@ -42,10 +42,16 @@ std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n
                                                          int64_t block, int processors,
                                                          int64_t workgroup_memory);
 
-// rows, n and k are constants, rows at most kMostRows. Of `operands`: A (a_chunk of whole chunks, or
-// a_element), b_buffer and b_first of floats, finish. `panels`: of integers, else null.
-MmaKernel build_few_rows_kernel(int64_t rows, int64_t n, int64_t k, const FewRowsSchedule& schedule,
-                                const kernel::Var& thread, const MmaOperands& operands,
-                                const QuantisedPanels* panels);
+// 1 where rows are at most `most`, else 0: a factor of the grids of two dispatches, one of which has the
+// work.
+Dim has_at_most(const Dim& rows, int64_t most);
+
+// n and k are constants, rows at most `most`, and that at most kMostRows; where rows are a symbol, the grid
+// is empty if they are more. Of `operands`: A (a_chunk of whole chunks, or a_element), b_buffer and b_first
+// of floats, finish. `panels`: of integers (pack_fragment_words), else null.
+MmaKernel build_few_rows_kernel(const Dim& rows, int64_t most, int64_t n, int64_t k,
+                                const FewRowsSchedule& schedule, const kernel::Var& thread,
+                                const MmaOperands& operands, const QuantisedPanels* panels,
+                                kernel::ParamTable& params);
 
 }  // namespace tern::lower::gpu

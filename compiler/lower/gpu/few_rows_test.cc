@@ -9,15 +9,16 @@
 namespace tern::lower::gpu {
 namespace {
 
+// `room`: for how many rows, whose number is a symbol then.
 void check(int64_t m, int64_t n, int64_t k, const FewRowsSchedule& schedule, bool element_wise = false,
-           DType dtype = DType::kF16) {
+           DType dtype = DType::kF16, int64_t room = 0) {
   CAPTURE(schedule.text());
-  ProductTest test{m, n, k, element_wise, false, schedule.threads(), 1, {}, {}, dtype};
+  ProductTest test{m, n, k, element_wise, room > 0, schedule.threads(), 1, {}, {}, dtype};
   test.encode = [&](const TensorDataPtr& b) {
     return pack_matrix(*b, {1, k, n, [&](int64_t, int64_t kk, int64_t j) { return kk * n + j; }}, dtype);
   };
-  test.build = [&](const Dim&, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable&) {
-    return build_few_rows_kernel(m, n, k, schedule, thread, o, nullptr);
+  test.build = [&](const Dim& rows, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
+    return build_few_rows_kernel(rows, room > 0 ? room : m, n, k, schedule, thread, o, nullptr, params);
   };
   check_product(test);
 }
@@ -31,9 +32,24 @@ TEST_CASE("few rows: floats, whole and ragged, warps along columns and the depth
   check(2, 20, 80, {16, 1, 4, 64, 1}, true);
   check(8, 48, 256, {16, 1, 2, 128, 1}, false, DType::kBF16);
 }
+TEST_CASE("few rows: a symbolic number of them") {
+  for (const int64_t m : {1, 3, 4}) {
+    check(m, 40, 200, {16, 2, 2, 64, 1}, false, DType::kF16, 4);
+    check(m, 24, 136, {16, 1, 4, 64, 1}, true, DType::kF16, 8);
+  }
+}
+TEST_CASE("few rows: how many there are decides which grid is empty") {
+  const auto at = [](int64_t rows) {
+    return has_at_most(Dim::symbol("M"), 4).evaluate([&](const std::string&) { return std::optional(rows); });
+  };
+  for (const int64_t rows : {0, 1, 3, 4}) CHECK(at(rows) == 1);
+  for (const int64_t rows : {5, 8, 9, 100}) CHECK(at(rows) == 0);
+}
 
-// x [m, k] by weights of `type` in blocks, as a model spells them, for CUDA with f16 between the dispatches.
-void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t block, bool zeros) {
+// x [m, k] by weights of `type` in blocks, as a model spells them, for CUDA with f16 between the dispatches;
+// `symbolic`: m is a symbol's value.
+void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t block, bool zeros,
+                    bool symbolic = false) {
   CAPTURE(type);
   CAPTURE(m);
   CAPTURE(n);
@@ -61,7 +77,8 @@ void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t b
   %w = transpose(%r) <perm=[1,0]>
   %y = dot(%x, %w)
   output %y as "y")",
-      m, k, type, n, blocks, block, list(k * n, [&](int64_t i) { return i * 37 % span + least; }),
+      symbolic ? "M" : std::to_string(m), k, type, n, blocks, block,
+      list(k * n, [&](int64_t i) { return i * 37 % span + least; }),
       list(n * blocks, [](int64_t i) { return 1 + i % 3; }),
       list(n * blocks, [&](int64_t i) { return least + (zeros ? i * 5 % span : span / 2); }));
   auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
@@ -72,7 +89,7 @@ void check_integers(const char* type, int64_t m, int64_t n, int64_t k, int64_t b
   const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
   const auto program = lower(**g, cuda, options, diagnostics);
   REQUIRE(program);
-  CHECK(count_dispatches(program->steps) == 1);
+  CHECK(count_dispatches(program->steps) == (symbolic ? 2 : 1));
   int64_t words = 0;
   for (const BufferDef& b : program->buffers)
     words += b.kind == BufferKind::kConstant && b.dtype == DType::kU32;
@@ -94,6 +111,17 @@ TEST_CASE("few rows: weights of 4 and 8 bits stay integers") {
   check_integers("u4", 1, 9, 96, 96, true);
   check_integers("i4", 2, 17, 192, 96, true);
   check_integers("i8", 8, 33, 48, 16, true);
+}
+TEST_CASE("many rows: weights of 4 and 8 bits stay integers, whether or not rows are known") {
+  for (const bool symbolic : {false, true}) {
+    check_integers("u4", 9, 32, 256, 32, false, symbolic);
+    check_integers("u4", 20, 72, 192, 64, true, symbolic);
+    check_integers("u4", 17, 40, 192, 96, true, symbolic);
+    check_integers("u8", 33, 24, 128, 16, true, symbolic);
+    check_integers("i4", 12, 16, 128, 128, false, symbolic);
+    check_integers("i8", 10, 17, 96, 32, true, symbolic);
+  }
+  for (const int64_t m : {1, 2, 8}) check_integers("u4", m, 24, 128, 32, true, true);
 }
 
 TEST_CASE("few rows: what --keep-f32 names, and rows with the range of bf16, are not multiplied as f16") {
@@ -142,10 +170,11 @@ TEST_CASE("few rows: products of graphs, ragged in all sizes") {
     const std::string text =
         fmt::format("  input %x: f32[{}]\n  %a = abs(%x)\n", from) +
         (turned ? fmt::format("  %t = transpose(%a) <perm=[{}]>\n", perm) : "  %t = neg(%a)\n") +
-        fmt::format("  %w = constant {}\n  %d = dot(%t, %w)\n",
-                    literal("f32", cut == std::string::npos ? std::vector<int64_t>{k, n}
-                                                            : std::vector<int64_t>{1, k, n},
-                            [](int64_t i) { return i * 5 % 7 - 3; })) +
+        fmt::format(
+            "  %w = constant {}\n  %d = dot(%t, %w)\n",
+            literal("f32",
+                    cut == std::string::npos ? std::vector<int64_t>{k, n} : std::vector<int64_t>{1, k, n},
+                    [](int64_t i) { return i * 5 % 7 - 3; })) +
         fmt::format("  %b = constant {}\n  %bb = broadcast(%b) <shape=[{}]>\n",
                     literal("f32", {n}, [](int64_t i) { return i % 5; }), out) +
         "  %e = add(%d, %bb)\n  %y = abs(%e)\n  output %y as \"y\"\n  output %d as \"d\"";

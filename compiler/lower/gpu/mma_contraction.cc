@@ -14,6 +14,7 @@
 #include "compiler/lower/gpu/mma_kernel.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/weight_encoding.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -278,14 +279,31 @@ std::optional<DType> matrix_type(const Node& root, const LoweringContext& contex
   return dtype;
 }
 
-// The schedule of a product of few rows with weights of `bits`, in blocks of `block` steps.
-std::optional<FewRowsSchedule> few_rows_schedule(const ContractionProblem& p, int bits, int64_t block,
-                                                 const Target& target) {
-  if (!p.batch.is_const(1) || !p.m.is_const() || !p.n.is_const() || !p.k.is_const()) return std::nullopt;
-  if (p.k.value() < 16 || p.n.value() < 8) return std::nullopt;
+// Few rows, and how many there may be: those of the product, or, where they are a symbol, as many as leave
+// room for other workgroups.
+struct FewRows {
+  int64_t most = 0;
+  FewRowsSchedule schedule;
+};
+
+// How a product with weights of `bits`, in blocks of `block` steps, is computed where it has few rows.
+std::optional<FewRows> few_rows(const ContractionProblem& p, int bits, int64_t block, const Target& target) {
+  if (!p.batch.is_const(1) || !p.n.is_const() || !p.k.is_const()) return std::nullopt;
+  const int64_t n = p.n.value(), k = p.k.value();
+  if (k < 16 || n < 8) return std::nullopt;
   const GpuModel& model = gpu_model(target.levels.front());
-  return default_few_rows_schedule(p.m.value(), p.n.value(), p.k.value(), bits, block, model.cores,
-                                   model.workgroup_memory);
+  const auto schedule = [&](int64_t rows) {
+    return default_few_rows_schedule(rows, n, k, bits, block, model.cores, model.workgroup_memory);
+  };
+  if (p.m.is_const()) {
+    const std::optional<FewRowsSchedule> s = schedule(p.m.value());
+    return s ? std::optional(FewRows{p.m.value(), *s}) : std::nullopt;
+  }
+  for (int64_t rows = FewRowsSchedule::kMostRows; rows > 0; rows /= 2) {
+    const std::optional<FewRowsSchedule> s = schedule(rows);
+    if (s && s->bytes(rows, k) <= model.workgroup_memory / 4) return FewRows{rows, *s};
+  }
+  return std::nullopt;
 }
 
 bool has_mma(const Target& target) {
@@ -293,8 +311,17 @@ bool has_mma(const Target& target) {
                                             [](Level level) { return gpu_model(level).has_mma; });
 }
 
-// Whether a product with constant weights of `dtype` reads them straight into registers (few_rows.h).
-bool has_few_rows(const Node& root, DType dtype, const LoweringContext& context) {
+Dim rows_of(const Node& dot) {
+  kernel::ParamTable unused;
+  return dot_problem(dot, unused, false).m;
+}
+bool are_few(const Dim& rows) {
+  return rows.is_const() && rows.value() <= FewRowsSchedule::kMostRows;
+}
+
+// Whether few rows by constant weights of `dtype` read them straight into registers (few_rows.h); and whether
+// the product has no others.
+bool suits_few_rows(const Node& root, DType dtype, const LoweringContext& context) {
   if (root.kind != OpKind::kDot || (dtype != DType::kF16 && dtype != DType::kBF16)) return false;
   // More columns keep all processors busy by stages of workgroup memory, a tenth faster (16384 and 32000 of
   // 2048 steps on an H100: 26.0 and 46.2 us for 27.7 and 48.7; 2048 of 8192: 18.3 for 17.0, 512 of 2048: 7.8
@@ -305,37 +332,97 @@ bool has_few_rows(const Node& root, DType dtype, const LoweringContext& context)
       columns.value() > kMostColumns * gpu_model(context.target().levels.front()).cores)
     return false;
   kernel::ParamTable unused;
-  return few_rows_schedule(dot_problem(root, unused, true), 16, 0, context.target()).has_value();
+  return few_rows(dot_problem(root, unused, true), 16, 0, context.target()).has_value();
+}
+bool has_few_rows(const Node& root, DType dtype, const LoweringContext& context) {
+  return root.kind == OpKind::kDot && are_few(rows_of(root)) && suits_few_rows(root, dtype, context);
 }
 
 void add_few_rows_variant(DispatchBuilder& dispatch, const ContractionProblem& problem, DType dtype,
-                          const kernel::Buffer& weights, const FewRowsSchedule& schedule,
-                          const QuantisedPanels* panels) {
+                          const kernel::Buffer& weights, const FewRows& few, const QuantisedPanels* panels) {
+  const FewRowsSchedule& schedule = few.schedule;
   ElementEmitter emitter(dispatch);
   Source source(dispatch, emitter, problem, dtype, false);
   kernel::GridAxis batch;
   const MmaOperands o = source.operands(weights, batch);
   const kernel::Var thread = kernel::make_var("t");
-  MmaKernel made = build_few_rows_kernel(problem.m.value(), problem.n.value(), problem.k.value(), schedule,
-                                         thread, o, panels);
+  MmaKernel made = build_few_rows_kernel(problem.m, few.most, problem.n.value(), problem.k.value(), schedule,
+                                         thread, o, panels, dispatch.params());
   dispatch.add_variant(dispatch.context().target().levels.front(), std::move(made.grid), std::move(made.body),
                        fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "read" : "computed"),
                        {schedule.threads(), thread, 32}, {.matrix_units = true});
 }
 
-// Scales as f16 where that loses nothing.
-TensorDataPtr shortest_scales(const TensorDataPtr& panels) {
-  auto half = TensorData::make(DType::kF16, panels->shape());
-  for (int64_t i = 0; i < panels->count(); ++i) {
-    half->set_float(i, panels->float_at(i));
-    if (half->float_at(i) != panels->float_at(i)) return panels;
+// The grid of a kernel whose work another dispatch may have: empty where `factor` is 0.
+void limit_grid(MmaKernel& made, const Dim& factor, kernel::ParamTable& params) {
+  kernel::GridAxis& first = made.grid.front();
+  first.extent = first.extent * factor;
+  first.extent_expr = params.expr(first.extent);
+}
+
+// How many rows a product usually has that has more than `few`: those of a prompt, if nothing is known.
+int64_t usual_many(const Dim& rows, int64_t few, const LoweringContext& context) {
+  constexpr int64_t kPrompt = 256;
+  const int64_t usual = context.hint(rows);
+  return usual > few ? usual : kPrompt;
+}
+
+// Where the number of rows is a symbol and may be small: up to how many rows a dispatch of its own has; else
+// 0.
+int64_t few_of_symbol(const Node& root, const ContractionProblem& p, DType dtype,
+                      const LoweringContext& context) {
+  constexpr int64_t kFewRows = 16;  // the least block of a matrix product
+  if (root.kind != OpKind::kDot || (dtype != DType::kF16 && dtype != DType::kBF16) || p.m.is_const() ||
+      !p.batch.is_const(1))
+    return 0;
+  const auto least = p.m.evaluate([](const std::string&) { return std::optional<int64_t>(1); });
+  if (suits_few_rows(root, dtype, context)) {
+    const int64_t most = few_rows(p, 16, 0, context.target())->most;
+    return least.value_or(1) <= most ? most : 0;
   }
-  return half;
+  return least.value_or(1) <= kFewRows ? kFewRows : 0;
+}
+
+// Whether matrix units multiply any number of rows by integers: their scales are f16, and words are copied.
+bool multiplies_many_rows(const ContractionProblem& p, const QuantisedWeights& w) {
+  constexpr int64_t kLeastDepth = 64, kLeastColumns = 16;
+  const int64_t unit = w.bits == 4 ? 32 : 16;
+  return p.batch.is_const(1) && p.n.is_const() && p.k.is_const() && p.k.value() >= kLeastDepth &&
+         p.n.value() >= kLeastColumns && w.block % unit == 0 &&
+         pack_fragment_scales(w)->dtype() == DType::kF16;
+}
+
+// `few`: so many rows are another dispatch's.
+void add_integer_variants(DispatchBuilder& dispatch, const ContractionProblem& problem,
+                          const QuantisedPanels& panels, int64_t few) {
+  LoweringContext& context = dispatch.context();
+  const int64_t n = problem.n.value(), k = problem.k.value();
+  const MmaShape shape{1, problem.m.is_const() ? problem.m.value() : usual_many(problem.m, few, context), n,
+                       k};
+  std::optional<MmaSchedule> before;
+  for (const Level level : context.target().levels) {
+    const GpuModel& model = gpu_model(level);
+    const MmaSchedule schedule =
+        default_integer_schedule(shape, panels.bits, panels.block, machine_of(model), model.has_group_mma);
+    if (before && before->text() == schedule.text()) continue;
+    before = schedule;
+    ElementEmitter emitter(dispatch);
+    Source source(dispatch, emitter, problem, DType::kF16, true);
+    kernel::GridAxis batch;
+    MmaOperands o = source.operands(panels.words, batch);
+    o.panels = &panels;
+    const kernel::Var thread = kernel::make_var("t");
+    MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
+    if (few > 0) limit_grid(made, Dim(1) - has_at_most(problem.m, few), dispatch.params());
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                         fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+                         {schedule.threads(), thread, 32, schedule.split}, {.matrix_units = true});
+  }
 }
 
 }  // namespace
 
-bool multiplies_few_rows(const Node& dot, const QuantisedWeights& w, DType precision, const Target& target) {
+bool multiplies_integers(const Node& dot, const QuantisedWeights& w, DType precision, const Target& target) {
   constexpr double kMostZero = 1023;  // of whole numbers whose bits are an f16 below the smallest normal one
   const DType rows = dot.operand(0)->type.dtype;
   const bool halves = rows == DType::kF16 || (rows == DType::kF32 && precision == DType::kF16);
@@ -346,36 +433,55 @@ bool multiplies_few_rows(const Node& dot, const QuantisedWeights& w, DType preci
     return false;
   }
   kernel::ParamTable unused;
-  return few_rows_schedule(dot_problem(dot, unused, false), w.bits, w.block, target).has_value();
+  const ContractionProblem problem = dot_problem(dot, unused, false);
+  return (problem.m.is_const() && few_rows(problem, w.bits, w.block, target)) ||
+         multiplies_many_rows(problem, w);
 }
 
-bool lower_quantised_rows(const Region& region, LoweringContext& context) {
+bool lower_integer_product(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const std::optional<QuantisedWeights> w = quantised_weights(root);
   if (!w) return false;
-  DispatchBuilder dispatch(context, region);
-  dispatch.set_label(region.label());
-  dispatch.set_flops(contraction_flops(root));
-  const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
-  const std::optional<FewRowsSchedule> schedule =
-      few_rows_schedule(problem, w->bits, w->block, context.target());
-  TERN_CHECK(schedule, "weights in integers in front of a product that no kernel computes");
-  QuantisedPanels panels;
-  panels.bits = w->bits;
-  panels.steps = (w->k() + w->per_word() - 1) / w->per_word();
-  panels.blocks = w->blocks();
-  panels.block = w->block;
   const std::string& name = root.operand(1)->name;
-  panels.words = dispatch.bind(context.add_constant(name, pack_quantised_words(*w)));
-  panels.scales =
-      dispatch.bind(context.add_constant(name + ".scale", shortest_scales(pack_quantised_scales(*w))));
-  if (const TensorDataPtr zeros = pack_quantised_zeros(*w)) {
-    panels.zeros = dispatch.bind(context.add_constant(name + ".zero", zeros));
-  } else {
-    panels.zero = *uniform_zero(*w);
+  const int words = context.add_constant(name, pack_fragment_words(*w)),
+            scales = context.add_constant(name + ".scale", pack_fragment_scales(*w));
+  const TensorDataPtr zeros = pack_fragment_zeros(*w);
+  const int zero_points = zeros ? context.add_constant(name + ".zero", zeros) : -1;
+  const auto lower = [&](const auto& add_variants) {
+    DispatchBuilder dispatch(context, region);
+    dispatch.set_label(region.label());
+    dispatch.set_flops(contraction_flops(root));
+    const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
+    QuantisedPanels panels;
+    panels.bits = w->bits;
+    panels.steps = round_up(w->k(), kFragmentSteps) / w->per_word();
+    panels.blocks = fragment_blocks(*w);
+    panels.block = w->block;
+    panels.words = dispatch.bind(words);
+    panels.scales = dispatch.bind(scales);
+    if (zeros) {
+      panels.zeros = dispatch.bind(zero_points);
+    } else {
+      panels.zero = *uniform_zero(*w);
+    }
+    add_variants(dispatch, problem, panels);
+    dispatch.finish();
+  };
+  kernel::ParamTable unused;
+  const ContractionProblem problem = dot_problem(root, unused, false);
+  const std::optional<FewRows> few = few_rows(problem, w->bits, w->block, context.target());
+  if (few) {
+    lower([&](DispatchBuilder& dispatch, const ContractionProblem& p, const QuantisedPanels& panels) {
+      add_few_rows_variant(dispatch, p, DType::kF16, panels.words, *few, &panels);
+    });
   }
-  add_few_rows_variant(dispatch, problem, DType::kF16, panels.words, *schedule, &panels);
-  dispatch.finish();
+  if (!few || !problem.m.is_const()) {
+    TERN_CHECK(multiplies_many_rows(problem, *w),
+               "weights in integers in front of a product that no kernel computes");
+    lower([&](DispatchBuilder& dispatch, const ContractionProblem& p, const QuantisedPanels& panels) {
+      add_integer_variants(dispatch, p, panels, few ? few->most : 0);
+    });
+  }
   return true;
 }
 
@@ -440,7 +546,8 @@ bool reads_in_place(const Node& root, const LoweringContext& context) {
 
 std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& context) {
   if (!has_matrix_form(root) || reads_in_place(root, context)) return std::nullopt;
-  const std::optional<DType> dtype = matrix_type(root, context);
+  const std::optional<DType> dtype =
+      root.find("weight_bits") && has_mma(context.target()) ? DType::kF16 : matrix_type(root, context);
   if (!dtype) {
     if (!has_few_channels(root, DType::kF16) || !has_tile_variant(root, context)) return std::nullopt;
     return OperandCopy{DType::kF16, kChunk};
@@ -449,7 +556,8 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
   const Shape& shape = x->type.shape;
   const DType stored = *dtype == DType::kI8 ? DType::kU8 : *dtype;
   if (root.kind == OpKind::kDot) {
-    if (has_few_rows(root, *dtype, context)) return std::nullopt;
+    if (root.find("weight_bits") ? are_few(rows_of(root)) : has_few_rows(root, *dtype, context))
+      return std::nullopt;
     // Read once a block of columns: converting it there again and again, or collecting its elements one by
     // one, would cost more than a copy.
     constexpr int64_t kManyRows = 64;
@@ -671,33 +779,62 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   if (dtype == DType::kF32) context.note_product(root, true);
   if (has_few_rows(root, dtype, context)) {
     add_few_rows_variant(dispatch, problem, dtype, dispatch.bind(packed),
-                         *few_rows_schedule(problem, 16, 0, context.target()), nullptr);
+                         *few_rows(problem, 16, 0, context.target()), nullptr);
     dispatch.finish();
     return true;
   }
 
-  MmaShape shape{context.hint(problem.batch), context.hint(problem.m), problem.n.value(), problem.k.value(),
-                 dtype_bits(dtype) / 8};
-  std::optional<MmaSchedule> before;
-  for (const Level level : context.target().levels) {
-    const GpuModel& model = gpu_model(level);
-    ElementEmitter emitter(dispatch);
-    Source operands(dispatch, emitter, problem, dtype, true);
-    kernel::GridAxis batch;
-    const MmaOperands o = operands.operands(dispatch.bind(packed), batch);
-    shape.tensors = o.a_rows.has_value();
-    const MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
-    if (before && before->text() == schedule.text()) continue;  // the level gains nothing
-    before = schedule;
-    const kernel::Var thread = kernel::make_var("t");
-    MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
-                                      thread, o, dispatch.params());
-    dispatch.add_variant(
-        level, std::move(made.grid), std::move(made.body),
-        fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-        {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors), schedule.copiers()},
-        {.matrix_units = true});
+  // A kernel for each level, its grid limited to the products that it is for.
+  const auto add_variants = [&](DispatchBuilder& d, int64_t rows, const auto& limit) {
+    MmaShape shape{context.hint(problem.batch), rows, problem.n.value(), problem.k.value(),
+                   dtype_bits(dtype) / 8};
+    std::optional<MmaSchedule> before;
+    for (const Level level : context.target().levels) {
+      const GpuModel& model = gpu_model(level);
+      ElementEmitter emitter(d);
+      Source operands(d, emitter, problem, dtype, true);
+      kernel::GridAxis batch;
+      const MmaOperands o = operands.operands(d.bind(packed), batch);
+      shape.tensors = o.a_rows.has_value();
+      const MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma);
+      if (before && before->text() == schedule.text()) continue;  // the level gains nothing
+      before = schedule;
+      const kernel::Var thread = kernel::make_var("t");
+      MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
+                                        thread, o, d.params());
+      limit(made, d.params());
+      d.add_variant(
+          level, std::move(made.grid), std::move(made.body),
+          fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+          {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors), schedule.copiers()},
+          {.matrix_units = true});
+    }
+  };
+  const int64_t few = few_of_symbol(root, problem, dtype, context);
+  if (few == 0) {
+    add_variants(dispatch, context.hint(problem.m), [](MmaKernel&, kernel::ParamTable&) {});
+    dispatch.finish();
+    return true;
   }
+  // Two dispatches, one of which has an empty grid.
+  DispatchBuilder steps(context, region);
+  steps.set_label(region.label());
+  steps.set_flops(contraction_flops(root));
+  problem = dot_problem(root, steps.params(), true);
+  if (suits_few_rows(root, dtype, context)) {
+    add_few_rows_variant(steps, problem, dtype, steps.bind(packed),
+                         *few_rows(problem, 16, 0, context.target()), nullptr);
+  } else {
+    add_variants(steps, few, [&](MmaKernel& made, kernel::ParamTable& params) {
+      limit_grid(made, has_at_most(problem.m, few), params);
+    });
+  }
+  steps.finish();
+  problem = dot_problem(root, dispatch.params(), true);
+  add_variants(dispatch, usual_many(problem.m, few, context),
+               [&](MmaKernel& made, kernel::ParamTable& params) {
+                 limit_grid(made, Dim(1) - has_at_most(problem.m, few), params);
+               });
   dispatch.finish();
   return true;
 }

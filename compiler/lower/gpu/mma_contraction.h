@@ -15,12 +15,13 @@ class DepthwiseRows;
 // columns are no chunks of memory, no such units.
 bool lower_mma_contraction(const Region& region, LoweringContext& context);
 
-// Whether a product's weights should stay integers (quantised_weights.h): its rows are few, and a kernel
-// multiplies them as they are. `precision`: what the program stores f32 as.
-bool multiplies_few_rows(const graph::Node& dot, const QuantisedWeights& weights, DType precision,
+// Whether a product's weights should stay integers (quantised_weights.h): kernels multiply them as they are.
+// `precision`: what the program stores f32 as.
+bool multiplies_integers(const graph::Node& dot, const QuantisedWeights& weights, DType precision,
                          const Target& target);
-// Such a product; false, with nothing added, where its weights are no integers.
-bool lower_quantised_rows(const Region& region, LoweringContext& context);
+// Such a product, in two dispatches where the number of its rows is a symbol; false, with nothing added,
+// where its weights are no integers.
+bool lower_integer_product(const Region& region, LoweringContext& context);
 
 // Adds a variant on cooperative matrices for `level` (GpuModel::has_tiles) to a contraction that other levels
 // compute otherwise; nothing where they do not suit. `panels`: the buffer of its weights (packing.h:

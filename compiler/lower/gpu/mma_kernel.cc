@@ -3,6 +3,7 @@
 #include "compiler/kernel/expr_util.h"
 #include "compiler/lower/gpu/chunks.h"
 #include "compiler/lower/gpu/hand_over.h"
+#include "compiler/lower/gpu/integer_stages.h"
 #include "compiler/lower/gpu/output_blocks.h"
 
 namespace tern::lower::gpu {
@@ -43,6 +44,7 @@ class Builder {
     tiles_m_ = s.block_m / s.warps_m / 16;
     tiles_n_ = s.block_n / s.warps_n / 16;
     chunks_ = s.block_depth / elements_;
+    if (o.panels) integers_.emplace(s, *o.panels, n, k);
   }
 
   MmaKernel build(const kernel::GridAxis& batch) {
@@ -82,10 +84,14 @@ class Builder {
 
   Stmts sums() {
     a_stage_ = stage_buffer("a_stage", o_.a_type(), s_.block_m);
-    b_stage_ = stage_buffer("b_stage", o_.dtype, b_pitch());
     LoopWriter w;
     w.emit(kernel::alloc(a_stage_));
-    w.emit(kernel::alloc(b_stage_));
+    if (integers_) {
+      integers_->prepare(w, t_, warp_.n);
+    } else {
+      b_stage_ = stage_buffer("b_stage", o_.dtype, b_pitch());
+      w.emit(kernel::alloc(b_stage_));
+    }
     first_step_ =
         s_.split > 1 ? w.let("first_step", kernel::mul(rank_, int_const(stages_of_k_))) : int_const(0);
     prepare_rows(w);
@@ -105,7 +111,7 @@ class Builder {
       if (s < stages_of_k_) copy_a(w, int_const(s), int_const(s));
       w.emit(kernel::async_commit());
     }
-    w.loop("step", int_const(stages_of_k_), [&](Expr step) {
+    all_steps(w, [&](const Expr& step, int turn) {
       w.emit(kernel::async_wait(ahead - 1));
       const Expr stage = w.let("stage", kernel::index_rem(step, int_const(s_.stages)));
       if (s_.group && rounds_copies()) round_copies(w, stage);
@@ -117,9 +123,11 @@ class Builder {
         copy_b(w, next, filled);
       });
       w.emit(kernel::async_commit());
-      if (s_.group) {
+      if (integers_ && !s_.group) {
+        integers_->multiply(w, a_stage_, acc_, stage);
+      } else if (s_.group) {
         // Behind the copies: the products before these still run, and bytes take longest to come.
-        group_products(w, stage);
+        integers_ ? integers_->multiply_groups(w, a_stage_, acc_, stage, turn) : group_products(w, stage);
         w.emit(kernel::group_mma_wait(1));
       } else {
         products(w, stage);
@@ -129,6 +137,18 @@ class Builder {
     w.emit(kernel::async_wait(0));
     w.emit(kernel::barrier());
     return w.take();
+  }
+
+  // Widened integers of a step have registers that the products of the step before do not read.
+  void all_steps(LoopWriter& w, const std::function<void(const Expr& step, int turn)>& body) const {
+    if (!integers_ || !s_.group)
+      return w.loop("step", int_const(stages_of_k_), [&](const Expr& step) { body(step, 0); });
+    w.loop("pair", int_const(stages_of_k_ / 2), [&](const Expr& pair) {
+      const Expr first = w.let("step", kernel::mul(pair, int_const(2)));
+      body(first, 0);
+      body(w.let("step", kernel::add(first, int_const(1))), 1);
+    });
+    if (stages_of_k_ % 2 != 0) body(int_const(stages_of_k_ - 1), 0);
   }
 
   // The same by boxes, for which a subgroup asks that does nothing else. A stage's counters say when its
@@ -329,6 +349,9 @@ class Builder {
   }
 
   void copy_b(LoopWriter& w, const Expr& step, const Expr& stage) {
+    if (integers_)
+      return integers_->copy(w, n0_, kernel::add(first_step_, step), stage,
+                             stages_of_k_ * s_.split * s_.block_depth);
     if (s_.b_order == Order::kPacked) return copy_packed_b(w, step, stage);
     const bool columns = s_.b_order == Order::kColumns;
     const Expr k0 = kernel::mul(kernel::add(first_step_, step), int_const(s_.block_depth)),
@@ -507,6 +530,13 @@ class Builder {
                             int64_t{s_.warps_k} * s_.block_m * pitch);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
+    if (integers_) {
+      integers_->store_sums(w, acc_, partial, pitch);
+      w.emit(kernel::barrier(s_.split > 1 ? BarrierScope::kCluster : BarrierScope::kWorkgroup));
+      epilogue(w, partial, pitch);
+      if (s_.split > 1) w.emit(kernel::barrier(BarrierScope::kCluster));
+      return w.take();
+    }
     const Expr row0 = w.let("row", kernel::add(kernel::add(kernel::mul(warp_.k, int_const(s_.block_m)),
                                                            kernel::mul(warp_.m, int_const(tiles_m_ * 16))),
                                                kernel::index_div(lane_, int_const(4))));
@@ -587,6 +617,7 @@ class Builder {
   WarpPlace warp_;
   Buffer acc_, a_stage_, b_stage_;
   kernel::Tensor a_tensor_, b_tensor_;
+  std::optional<IntegerStages> integers_;
   std::vector<std::pair<Expr, MmaOperands::State>> copy_rows_;
   std::vector<Expr> exists_;
 };

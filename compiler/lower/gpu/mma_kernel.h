@@ -9,6 +9,7 @@
 #include "compiler/kernel/ir.h"
 #include "compiler/lower/gpu/mma_schedule.h"
 #include "compiler/lower/gpu/tensor_rows.h"
+#include "compiler/lower/quantised_weights.h"
 
 namespace tern::lower::gpu {
 
@@ -59,6 +60,9 @@ struct MmaOperands {
   // says so (MmaSchedule::b_order, MatrixSchedule::b_columns), follow each other from multiples of their size
   // on.
   std::function<kernel::Expr(const kernel::Expr& k, const kernel::Expr& n)> b_element;
+
+  // Or integers (MmaSchedule::weight_bits): words as pack_fragment_words has them, scales of f16.
+  const QuantisedPanels* panels = nullptr;
 
   // Which part of the depth the workgroup has (MatrixSchedule::split): a grid axis' variable, or null.
   kernel::Var part;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "compiler/support/rounding.h"
 
@@ -143,9 +144,78 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
   return best;
 }
 
+namespace {
+
+// Integers that a processor's threads widen a nanosecond, two operations of four instructions a pair:
+// counted, not fitted.
+constexpr double kWidened = 60;
+// 32-bit registers that a thread needs beside its sums.
+constexpr int kOtherRegisters = 88, kRegisters = 65536;
+
+double integer_cost(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machine) {
+  const int64_t blocks = shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n) * s.split;
+  const int64_t depth = ceil_div(ceil_div(shape.k, s.block_depth), s.split) * s.block_depth;
+  const int64_t most = ceil_div(blocks, machine.processors);
+  const int64_t memory = std::max(s.stage_bytes(), s.partial_bytes()) + 1024;
+  const int sums = s.block_m * s.block_n / s.threads();
+  const int64_t fit = std::min({machine.workgroup_memory / memory, int64_t{kMostThreads / s.threads()},
+                                int64_t{kRegisters / (s.threads() * (sums + kOtherRegisters))}});
+  const int64_t resident = std::clamp<int64_t>(fit, 1, std::min<int64_t>(most, 8));
+  const double share =
+      most > 8 ? static_cast<double>(blocks) / machine.processors : static_cast<double>(most);
+  const double rounds = std::max(1.0, share / static_cast<double>(resident));
+  const auto steps = static_cast<double>(depth);
+  const double stage = static_cast<double>(s.stage_bytes()) / s.stages;
+  const double bytes = stage * steps / s.block_depth;
+  const double flops = 2.0 * steps * s.block_m * s.block_n, widened = steps * s.block_n / kWidened;
+  const double in_flight = static_cast<double>(resident) * (s.stages - (s.group ? 2 : 1)) * stage;
+  const double parts = 4.0 * s.block_m * s.block_n;
+  const double meeting = s.split == 1 ? 0 : kMeeting + kMember * s.split + parts / kPeerBytesPerNs;
+  const double work = share * std::max({bytes / kBytesPerNs, flops / rate(s, resident), widened,
+                                        kLatency * bytes / in_flight});
+  const double epilogue = parts / (kEpilogueBytesPerNs * std::min(1.0, s.threads() / 256.0));
+  return rounds * (kStart + meeting + epilogue) +
+         std::max(work, bytes * static_cast<double>(blocks) / machine.l2_bytes_per_ns);
+}
+
+}  // namespace
+
+MmaSchedule default_integer_schedule(const MmaShape& shape, int bits, int64_t block,
+                                     const MmaMachine& machine, bool group) {
+  MmaSchedule best;
+  double best_cost = 0;
+  for (int block_m : {16, 32, 64, 96, 128, 192, 256}) {
+    if (!group && block_m > 64) continue;
+    for (int block_n : {64, 128, 256}) {
+      if (int64_t{block_m} * block_n > 256 * 128) continue;  // registers
+      MmaSchedule s{block_m, block_n, 64, 1, block_n / 16, 1, 4, group};
+      s.weight_bits = bits;
+      s.weight_blocks = static_cast<int>(64 / std::gcd(block, int64_t{64}));
+      for (int split : {1, 2, 3, 4, 6, 8}) {
+        if (split > 1 && !group) continue;
+        const int64_t steps = ceil_div(shape.k, s.block_depth);
+        if ((split - 1) * ceil_div(steps, split) >= steps && split > 1) continue;
+        s.split = split;
+        for (int stages : {6, 5, 4, 3, 2}) {
+          if (group && stages < 3) continue;
+          s.stages = stages;
+          if (stages > std::max<int64_t>(group ? 3 : 2, ceil_div(steps, split) + (group ? 2 : 1))) continue;
+          if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
+          const double c = integer_cost(shape, s, machine);
+          if (best_cost != 0 && c >= best_cost * 0.999) continue;
+          best_cost = c;
+          best = s;
+        }
+      }
+    }
+  }
+  return best;
+}
+
 std::string MmaSchedule::text() const {
   std::string parts = split > 1 ? fmt::format(", k split by {}", split) : "";
   if (b_order != Order::kPacked) parts += b_order == Order::kDepth ? ", B along k" : ", B along columns";
+  if (weight_bits > 0) parts += fmt::format(", weights of {} bits", weight_bits);
   if (group)
     return fmt::format("group mma {}x{}x{}, {} stages{}{}", block_m, block_n, block_depth, stages, parts,
                        tensors ? ", boxes" : "");

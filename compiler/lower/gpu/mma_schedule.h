@@ -36,17 +36,29 @@ struct MmaSchedule {
   // (kernel/ir.h, tensors), instead of all threads for pieces of 16 bytes.
   bool tensors = false;
 
+  // B are integers of so many bits (0: they are not), which stages bring as they are: warps widen them in
+  // registers, as the operand that products take from there. So the product is turned: its rows are the
+  // block's columns, 16 of each warp (warps_n; in groups 64 of four), its columns all rows of A.
+  // block_depth is 64, warps_m and warps_k are 1.
+  int weight_bits = 0;
+  int weight_blocks = 1;  // parameters of a column in each stage
+
   int warps() const { return warps_m * warps_n * warps_k; }  // that multiply
   int copiers() const { return tensors ? 128 : 0; }          // threads
   int threads() const { return 32 * warps() + copiers(); }
   // Workgroup memory of the stages, and of the partial sums that replace them at the end.
   int64_t stage_bytes() const {
+    if (weight_bits > 0)
+      return int64_t{stages} *
+             (block_m * block_depth * element_bytes + block_n * block_depth * weight_bits / 8 +
+              block_n * weight_blocks * kParameterBytes);
     const int padding = b_order == Order::kColumns ? kColumnPadding : 0;
     return int64_t{element_bytes} * stages * (block_m + block_n + padding) * block_depth;
   }
   int64_t partial_bytes() const { return int64_t{4} * warps_k * block_m * (block_n + kPartialPadding); }
   std::string text() const;  // "32x32x128, warps 1x1x4, 4 stages, k split by 2"
 
+  static constexpr int kParameterBytes = 3;  // a scale of f16, and a zero point
   static constexpr int kColumnPadding = 8;   // elements behind a row along columns, against bank conflicts
   static constexpr int kPartialPadding = 8;  // elements behind a row of partial sums, against bank conflicts
 };
@@ -55,7 +67,7 @@ struct MmaShape {
   int64_t batch = 1, m = 1, n = 1, k = 1;
   int element_bytes = 2;
   bool tensors = false;  // A's rows are a tensor (kernel/ir.h)
-  bool pixels = false;  // a convolution's
+  bool pixels = false;   // a convolution's
 };
 // What the cost model knows of the device.
 struct MmaMachine {
@@ -68,5 +80,9 @@ struct MmaMachine {
 // `group`: the device has products of 128 threads, and clusters. Other orders of B than kPacked have neither.
 MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group,
                                  MmaSchedule::Order b_order = MmaSchedule::Order::kPacked);
+
+// Of weights that stay integers.
+MmaSchedule default_integer_schedule(const MmaShape& shape, int bits, int64_t block,
+                                     const MmaMachine& machine, bool group);
 
 }  // namespace tern::lower::gpu

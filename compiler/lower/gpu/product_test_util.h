@@ -20,7 +20,10 @@ struct ProductTest {
   std::function<MmaKernel(const Dim& m, const kernel::Var& thread, MmaOperands& operands,
                           kernel::ParamTable& params)>
       build;
-  DType dtype = DType::kF16;  // of A and B in memory
+  DType dtype = DType::kF16;          // of A and B in memory
+  std::optional<DType> weights = {};  // of B, if it is another one
+  // Further constants that the kernel reads.
+  std::vector<std::pair<kernel::Buffer, TensorDataPtr>> more = {};
   // A's element there, from a small integer: rounding it gives the integer back.
   double (*in_memory)(double) = [](double integer) { return integer; };
 };
@@ -87,9 +90,10 @@ inline void check_product(const ProductTest& c) {
   k.cluster = c.cluster;
   k.thread = kernel::make_var("t");
   const kernel::Buffer ab = global_buffer("a", c.dtype, kernel::Access::kRead),
-                       bb = global_buffer("b", c.dtype, kernel::Access::kRead),
+                       bb = global_buffer("b", c.weights.value_or(c.dtype), kernel::Access::kRead),
                        out = global_buffer("out", DType::kF32, kernel::Access::kWrite);
   k.bindings = {ab, bb, out};
+  for (const auto& [buffer, data] : c.more) k.bindings.push_back(buffer);
   MmaOperands o = product_operands(c, ab, bb, out);
   const Dim rows_of_a = c.symbolic ? Dim::symbol("M") : Dim(c.m);
   o.a_rows = TensorRows{
@@ -115,8 +119,9 @@ inline void check_product(const ProductTest& c) {
   int64_t tiles = 1;
   for (const auto& axis : k.grid) tiles *= axis.extent.evaluate(rows).value();
   const TensorDataPtr encoded = c.encode(b);
-  const auto code =
-      kernel::evaluate(k, {binding_of(stored), binding_of(encoded), binding_of(result)}, values, 0, tiles);
+  std::vector<kernel::EvalBinding> bindings = {binding_of(stored), binding_of(encoded), binding_of(result)};
+  for (const auto& [buffer, data] : c.more) bindings.push_back(binding_of(data));
+  const auto code = kernel::evaluate(k, bindings, values, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
   compare_with_sums(*a, *b, *result);
 }
