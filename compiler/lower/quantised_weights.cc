@@ -6,6 +6,7 @@
 
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/regions.h"
+#include "compiler/lower/strided_constant.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower {
@@ -18,54 +19,58 @@ using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
 
-// w = (q - zero) * scale; absent: 0 and 1. All of one shape.
+// w = (q - zero) * scale; absent: 0 and 1. All of one shape; q is u8, the others f32.
 struct Parts {
   int bits = 0;
-  TensorDataPtr q, zero, scale;
+  StridedConstant q;
+  std::optional<StridedConstant> zero = {}, scale = {};
 };
-
-TensorDataPtr evaluated(const Node& node, const std::vector<TensorDataPtr>& operands) {
-  std::vector<graph::EvalValue> values;
-  for (const TensorDataPtr& t : operands) values.push_back({t, nullptr});
-  auto out = graph::evaluate_node(node, values, [](const std::string&) { return std::nullopt; });
-  return out.ok() ? (*out)[0].tensor : nullptr;
-}
 
 TensorDataPtr constant_of(const Value* v) {
   return v->def && v->def->kind == OpKind::kConstant ? v->def->attr<TensorDataPtr>("value") : nullptr;
 }
 
+// Elements of less than a byte have no places.
+StridedConstant bytes_of(const TensorDataPtr& data) {
+  const DType wide = is_signed_int(data->dtype()) ? DType::kI8 : DType::kU8;
+  auto out = TensorData::make(wide, data->shape());
+  for (int64_t i = 0; i < data->count(); ++i) out->set_int(i, data->int_at(i));
+  return StridedConstant(std::move(out));
+}
+
 // The elements of what constants and views, casts and maps of them give.
-TensorDataPtr known(const Value* v) {
-  if (TensorDataPtr t = constant_of(v)) return t;
+std::optional<StridedConstant> known(const Value* v) {
+  if (TensorDataPtr t = constant_of(v))
+    return dtype_bits(t->dtype()) >= 8 ? std::optional(StridedConstant(t)) : bytes_of(t);
   const Node* n = v->def;
-  if (!n || n->results.size() != 1 || !v->type.is_tensor() || !is_static(v->type.shape)) return nullptr;
-  if (!is_view(*n) && n->kind != OpKind::kCast && n->kind != OpKind::kMap) return nullptr;
-  std::vector<TensorDataPtr> operands;
+  if (!n || n->results.size() != 1 || !v->type.is_tensor() || !is_static(v->type.shape)) return std::nullopt;
+  if (!is_view(*n) && n->kind != OpKind::kCast && n->kind != OpKind::kMap) return std::nullopt;
+  std::vector<StridedConstant> operands;
   for (const Value* o : n->operands) {
-    operands.push_back(known(o));
-    if (!operands.back()) return nullptr;
+    std::optional<StridedConstant> one = known(o);
+    if (!one) return std::nullopt;
+    operands.push_back(std::move(*one));
   }
-  return evaluated(*n, operands);
+  if (is_view(*n)) return operands[0].viewed(*n);
+  if (operands.size() == 1) {
+    TensorDataPtr mapped = evaluated(*n, {operands[0].data()});
+    return mapped ? std::optional(operands[0].with_data(std::move(mapped))) : std::nullopt;
+  }
+  std::vector<TensorDataPtr> elements;
+  for (const StridedConstant& o : operands) elements.push_back(o.dense());
+  TensorDataPtr mapped = evaluated(*n, elements);
+  return mapped ? std::optional(StridedConstant(std::move(mapped))) : std::nullopt;
 }
 
-// A view of other elements than the node was made for.
-TensorDataPtr viewed(const Node& view, const TensorDataPtr& data) {
-  if (!data) return nullptr;
-  graph::Graph g;
-  graph::Builder b(g, g.body);
-  const Node* node = b.node(view.kind, {b.constant(data)}, view.attrs);
-  return evaluated(*node, {data});
-}
-
-TensorDataPtr as_f32(const TensorDataPtr& data, double factor = 1) {
+StridedConstant as_f32(const StridedConstant& constant, double factor = 1) {
+  const TensorDataPtr& data = constant.data();
   auto out = TensorData::make(DType::kF32, data->shape());
   auto* to = out->mutable_as<float>();
   for (int64_t i = 0; i < data->count(); ++i) {
     const double v = is_float(data->dtype()) ? data->float_at(i) : static_cast<double>(data->int_at(i));
     to[i] = static_cast<float>(v * factor);
   }
-  return out;
+  return constant.with_data(std::move(out));
 }
 
 // Signed integers are stored with half of their range added, which their zero points gain too.
@@ -73,26 +78,30 @@ std::optional<Parts> integers(const TensorDataPtr& data) {
   const DType type = data->dtype();
   int bits = dtype_bits(type);
   if (!is_int(type) || (bits != 4 && bits != 8) || data->count() < 1) return std::nullopt;
-  const int64_t shift = is_signed_int(type) ? int64_t{1} << (bits - 1) : 0;
+  const int shift = is_signed_int(type) ? 1 << (bits - 1) : 0;
   auto q = TensorData::make(DType::kU8, data->shape());
   auto* to = q->mutable_as<uint8_t>();
-  for (int64_t i = 0; i < data->count(); ++i) to[i] = static_cast<uint8_t>(data->int_at(i) + shift);
-  if (bits == 8 && std::all_of(to, to + q->count(), [](uint8_t v) { return v < 16; })) bits = 4;
-  Parts parts{bits, std::move(q), nullptr, nullptr};
-  if (shift != 0) {
-    auto zero = TensorData::make(DType::kF32, data->shape());
-    std::fill_n(zero->mutable_as<float>(), zero->count(), static_cast<float>(shift));
-    parts.zero = std::move(zero);
+  const uint8_t* from = data->bytes().data();
+  // Adding half of the range changes the highest bit alone.
+  for (int64_t i = 0; i < data->count(); ++i) {
+    const int whole = bits == 8 ? from[i] : from[i / 2] >> (i % 2 * 4) & 15;
+    to[i] = static_cast<uint8_t>(whole ^ shift);
   }
+  if (bits == 8 && std::all_of(to, to + q->count(), [](uint8_t v) { return v < 16; })) bits = 4;
+  Parts parts{bits, StridedConstant(std::move(q))};
+  if (shift != 0) parts.zero = StridedConstant::splat(shift, data->shape());
   return parts;
 }
 
-TensorDataPtr sum(const TensorDataPtr& a, const TensorDataPtr& b) {
+std::optional<StridedConstant> sum(const std::optional<StridedConstant>& a, const StridedConstant& b) {
   if (!a) return b;
-  auto out = TensorData::make(DType::kF32, a->shape());
-  for (int64_t i = 0; i < a->count(); ++i)
-    out->mutable_as<float>()[i] = a->as<float>()[i] + b->as<float>()[i];
-  return out;
+  if (b.is_splat() && !a->is_splat()) return sum(b, *a);
+  const bool one = a->is_splat();
+  const TensorDataPtr x = one ? a->data() : a->dense(), y = one ? b.data() : b.dense();
+  auto out = TensorData::make(DType::kF32, y->shape());
+  for (int64_t i = 0; i < y->count(); ++i)
+    out->mutable_as<float>()[i] = x->as<float>()[one ? 0 : i] + y->as<float>()[i];
+  return one ? b.with_data(std::move(out)) : StridedConstant(std::move(out));
 }
 
 std::optional<Parts> parts_of(const Value* v);
@@ -104,12 +113,12 @@ std::optional<Parts> parts_of_map(const Node& n) {
   for (int side = 0; side < (op == ScalarOp::kSub ? 1 : 2); ++side) {
     std::optional<Parts> p = parts_of(n.operand(side));
     if (!p || p->scale) continue;
-    const TensorDataPtr other = known(n.operand(1 - side));
-    if (!other || other->shape() != p->q->shape()) continue;
+    const std::optional<StridedConstant> other = known(n.operand(1 - side));
+    if (!other || other->shape() != p->q.shape()) continue;
     if (op == ScalarOp::kMul) {
-      p->scale = as_f32(other);
+      p->scale = as_f32(*other);
     } else {
-      p->zero = sum(p->zero, as_f32(other, op == ScalarOp::kSub ? 1 : -1));
+      p->zero = sum(p->zero, as_f32(*other, op == ScalarOp::kSub ? 1 : -1));
     }
     return p;
   }
@@ -123,11 +132,14 @@ std::optional<Parts> parts_of(const Value* v) {
   if (is_view(*n)) {
     std::optional<Parts> p = parts_of(n->operand());
     if (!p) return std::nullopt;
-    const bool zero = p->zero != nullptr, scale = p->scale != nullptr;
-    p->q = viewed(*n, p->q);
-    p->zero = viewed(*n, p->zero);
-    p->scale = viewed(*n, p->scale);
-    if (!p->q || (zero && !p->zero) || (scale && !p->scale)) return std::nullopt;
+    const std::optional<StridedConstant> q = p->q.viewed(*n);
+    if (!q) return std::nullopt;
+    p->q = *q;
+    for (std::optional<StridedConstant>* part : {&p->zero, &p->scale}) {
+      if (!*part) continue;
+      *part = (*part)->viewed(*n);
+      if (!*part) return std::nullopt;
+    }
     return p;
   }
   if (n->kind == OpKind::kCast) {
@@ -152,27 +164,31 @@ bool may_be_quantised(const Value* v, int depth = 0) {
 }
 
 // Steps along k from each of which on a parameter may change: a common divisor of the places where one does.
-int64_t block_of(const TensorDataPtr& t, int64_t k, int64_t n, int64_t divisor) {
+int64_t block_of(const std::optional<StridedConstant>& t, int64_t divisor) {
   if (!t) return divisor;
-  const auto* v = t->as<float>();
-  for (int64_t kk = 1; kk < k; ++kk) {
-    if (divisor != 0 && kk % divisor == 0) continue;
-    for (int64_t i = 0; i < n; ++i) {
-      if (v[kk * n + i] != v[(kk - 1) * n + i]) {
-        divisor = std::gcd(divisor, kk);
-        break;
-      }
-    }
+  const std::vector<int64_t> rows = t->places(0), columns = t->places(1);
+  const auto step = static_cast<size_t>(t->repeats(0));
+  const auto* v = t->data()->as<float>();
+  for (size_t kk = step; kk < rows.size(); kk += step) {
+    if (divisor != 0 && static_cast<int64_t>(kk) % divisor == 0) continue;
+    const auto changes = [&](int64_t n) { return v[rows[kk] + n] != v[rows[kk - 1] + n]; };
+    if (std::any_of(columns.begin(), columns.end(), changes))
+      divisor = std::gcd(divisor, static_cast<int64_t>(kk));
   }
   return divisor;
 }
 
-TensorDataPtr first_of_blocks(const TensorDataPtr& t, const QuantisedWeights& w, float otherwise) {
-  const int64_t k = w.k(), n = w.n(), blocks = (k + w.block - 1) / w.block;
+TensorDataPtr first_of_blocks(const std::optional<StridedConstant>& t, const QuantisedWeights& w,
+                              float otherwise) {
+  const int64_t n = w.n(), blocks = (w.k() + w.block - 1) / w.block;
   auto out = TensorData::make(DType::kF32, {blocks, n});
   auto* to = out->mutable_as<float>();
+  std::fill_n(to, out->count(), otherwise);
+  if (!t) return out;
+  const std::vector<int64_t> rows = t->places(0), columns = t->places(1);
   for (int64_t b = 0; b < blocks; ++b) {
-    for (int64_t i = 0; i < n; ++i) to[b * n + i] = t ? t->as<float>()[b * w.block * n + i] : otherwise;
+    const float* row = t->data()->as<float>() + rows[static_cast<size_t>(b * w.block)];
+    for (int64_t i = 0; i < n; ++i) to[b * n + i] = row[columns[static_cast<size_t>(i)]];
   }
   return out;
 }
@@ -182,12 +198,17 @@ std::optional<QuantisedWeights> recognised(const Value* rhs) {
   const Shape& shape = rhs->type.shape;
   const int64_t k = shape[shape.size() - 2].value(), n = shape.back().value();
   if (k == 0 || n == 0 || product(shape).value() != k * n) return std::nullopt;
-  const std::optional<Parts> p = parts_of(rhs);
+  std::optional<Parts> p = parts_of(rhs);
   if (!p || !p->scale) return std::nullopt;
+  for (std::optional<StridedConstant>* part : {&p->zero, &p->scale}) {
+    if (!*part) continue;
+    *part = (*part)->reshaped({k, n});
+    if (!*part) return std::nullopt;
+  }
   QuantisedWeights w;
   w.bits = p->bits;
-  w.q = p->q->reshaped({k, n});
-  const int64_t divisor = block_of(p->zero, k, n, block_of(p->scale, k, n, 0));
+  w.q = p->q.dense()->reshaped({k, n});
+  const int64_t divisor = block_of(p->zero, block_of(p->scale, 0));
   constexpr int64_t kLeast = 16;  // a word of 4 bits has 8 steps
   if (divisor % kLeast != 0) return std::nullopt;
   w.block = divisor == 0 ? (k + kLeast - 1) / kLeast * kLeast : divisor;
