@@ -4,6 +4,7 @@
 #include "compiler/lower/gather_rolls.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/grouped_products.h"
+#include "compiler/lower/merge_quantised.h"
 #include "compiler/lower/nest_concats.h"
 #include "compiler/lower/patch_products.h"
 #include "compiler/lower/quantised_weights.h"
@@ -72,6 +73,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
     absorb_quantised_weights(graph, [&](const graph::Node& dot, const QuantisedWeights& w) {
       return !precision.requested(dot) && gpu::multiplies_integers(dot, w, options.precision, target);
     });
+    merge_quantised_products(graph);
   } else {
     absorb_quantised_weights(graph);
   }

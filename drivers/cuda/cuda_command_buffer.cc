@@ -6,6 +6,8 @@ namespace tern::cuda {
 namespace {
 
 constexpr uint32_t kSettled = 8;  // submissions with the same steps, before the graph is made for them
+// Of a node that is disabled, in place of nothing: a multiple of clusters of any size up to eight.
+constexpr uint32_t kEmptyGrid[3] = {840, 1, 1};
 constexpr int64_t kMaxGrid[3] = {INT32_MAX, 65535, 65535};
 
 CommandBuffer* cast(tern_hal_command_buffer_t* commands) {
@@ -193,7 +195,7 @@ class Resolver {
                                 "The grid's dimension %d (%lld) is larger than the device takes (%lld).", i,
                                 (long long)count, (long long)kMaxGrid[i]);
       }
-      work->grid[i] = empty ? 1 : static_cast<uint32_t>(count);
+      work->grid[i] = empty ? kEmptyGrid[i] : static_cast<uint32_t>(count);
     }
     work->enabled = !empty;
     const Function& function = function_of(command);

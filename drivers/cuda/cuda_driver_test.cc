@@ -31,8 +31,8 @@ struct Fake {
   ~Fake() { dlclose(library); }
 };
 
-constexpr char kPtx[] = ".version 7.5\n.entry mark(\n.entry fail(\n";
-constexpr uint32_t kMark = 0, kFail = 1;
+constexpr char kPtx[] = ".version 7.5\n.entry mark(\n.entry fail(\n.entry mark_clusters(\n";
+constexpr uint32_t kMark = 0, kFail = 1, kMarkClusters = 2;
 
 tern_hal_driver_registry_t registry_of(const char* library) {
   cuda::cuda_symbols_set_library(library);
@@ -42,12 +42,13 @@ tern_hal_driver_registry_t registry_of(const char* library) {
 }
 
 tern_status_t make_executable(tern_hal_device_t* device, const char* code, tern_hal_executable_t** out) {
-  tern_hal_entry_t entries[2] = {{tern_string_view("mark"), 0, nullptr, 1, 0, {}},
-                                 {tern_string_view("fail"), 0, nullptr, 0, 2, {}}};
+  tern_hal_entry_t entries[3] = {{tern_string_view("mark"), 0, nullptr, 1, 0, {}},
+                                 {tern_string_view("fail"), 0, nullptr, 0, 2, {}},
+                                 {tern_string_view("mark_clusters"), 0, nullptr, 1, 0, {}}};
   entries[kMark].launch.flags = TERN_HAL_ENTRY_WAITS_FOR_GRID;
   entries[kFail].launch.flags = TERN_HAL_ENTRY_REPORTS_FAULTS;
   const tern_hal_executable_desc_t desc = {
-      TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(code, strlen(code)), entries, 2, nullptr, 0};
+      TERN_HAL_EXECUTABLE_PTX, 1, tern_const_bytes(code, strlen(code)), entries, 3, nullptr, 0};
   return tern_hal_executable_create(device, &desc, out);
 }
 
@@ -94,12 +95,12 @@ struct Fixture {
   }
 
   tern_status_t mark(tern_hal_command_buffer_t* commands, uint32_t slot,
-                     tern_hal_operand_t grid = tern_hal_constant(4)) {
+                     tern_hal_operand_t grid = tern_hal_constant(4), uint32_t entry = kMark) {
     const tern_hal_binding_t binding = {slot, TERN_HAL_ACCESS_READ | TERN_HAL_ACCESS_WRITE,
                                         tern_hal_constant(0), tern_hal_constant(4)};
     tern_hal_dispatch_t dispatch = {};
     dispatch.executable = executable;
-    dispatch.entry = kMark;
+    dispatch.entry = entry;
     dispatch.bindings = &binding;
     dispatch.binding_count = 1;
     dispatch.grid_rank = 1;
@@ -248,6 +249,30 @@ TEST_CASE("a kernel that waits inside follows its forerunner by a programmatic e
   before = f.fake.programmatic_edges();
   tern_hal_command_buffer_release(f.chain(arena));
   CHECK(f.fake.programmatic_edges() == before);
+  tern_hal_buffer_release(arena);
+}
+
+TEST_CASE("a kernel of clusters may have an empty grid, or one that is not known yet") {
+  Fixture f;
+  tern_hal_buffer_t* arena = f.buffer(4);
+  const uint8_t slot = TERN_HAL_SLOT_ARENA;
+  const tern_hal_command_buffer_desc_t desc = {&slot, 1, 1};
+  tern_hal_command_buffer_t* commands = nullptr;
+  REQUIRE_OK(tern_hal_command_buffer_create(f.device, &desc, &commands));
+  REQUIRE_OK(tern_hal_command_buffer_bind(commands, 0, {arena, 0, TERN_HAL_WHOLE}));
+  REQUIRE_OK(f.mark(commands, 0, tern_hal_parameter(0), kMarkClusters));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  for (const int64_t grid : {0, 4, 0}) {
+    tern_hal_submit_t submission = {};
+    submission.command_buffer = commands;
+    submission.params = &grid;
+    submission.param_count = 1;
+    REQUIRE_OK(tern_hal_device_submit(f.device, &submission));
+  }
+  int32_t value = 0;
+  REQUIRE_OK(tern_hal_buffer_read(arena, 0, &value, 4));
+  CHECK(value == 0x01010101);
+  tern_hal_command_buffer_release(commands);
   tern_hal_buffer_release(arena);
 }
 

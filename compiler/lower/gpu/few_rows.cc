@@ -67,7 +67,7 @@ class Builder {
         t_(var_expr(thread)),
         turns_(ceil_div(ceil_div(k, int64_t{s.steps}), int64_t{s.warps_k} * s.ahead)),
         whole_(turns_ * s.ahead * s.warps_k * s.steps == k),
-        pitch_(round_up(k, int64_t{s.unit()}) / 2 + kRowPadding) {}
+        pitch_(s.words_of_row(k) + kRowPadding) {}
 
   MmaKernel build() {
     MmaKernel out;
@@ -200,8 +200,7 @@ class Builder {
       const int64_t of_unit = s_.unit() / kChunk;
       const Expr unit = kernel::index_div(chunk, int_const(of_unit)),
                  inside = kernel::index_rem(chunk, int_const(of_unit));
-      const Expr to =
-          w.let("to", kernel::add(first, kernel::add(times(unit, of_unit * kWordsOfChunk), inside)));
+      const Expr to = w.let("to", kernel::add(first, kernel::add(times(unit, s_.unit_pitch()), inside)));
       for (int i = 0; i < kWordsOfChunk; ++i) w.store(rows_of_a_, plus(to, i * of_unit), lane_of(read, i));
     };
     const int threads = s_.threads();
@@ -299,8 +298,8 @@ class Builder {
         const Expr pair = w.let("pair", kernel::load(weights_, int_const(int64_t{slot} * units() + u), 2));
         const Expr first = w.let("even", lane_of(pair, 0)), second = w.let("odd", lane_of(pair, 1));
         const int words = s_.bits == 4 ? 4 : 2;  // of A, and of each column, that a thread multiplies
-        const Expr from =
-            kernel::add(plus(times(at, s_.steps / 2), u * s_.unit() / 2), times(member_, words));
+        const Expr from = kernel::add(
+            plus(times(at, int64_t{units()} * s_.unit_pitch()), u * s_.unit_pitch()), times(member_, words));
         const Expr x = words_of_row(w, from, words);
         for (int i = 0; i < words; i += 2) {
           const Expr here = w.let("b", kernel::shuffle(x, nullptr, {i, i + 1}));
@@ -396,8 +395,7 @@ MmaKernel build_few_rows_kernel(const Dim& rows, int64_t most, int64_t n, int64_
 }
 
 int64_t FewRowsSchedule::bytes(int64_t rows, int64_t k) const {
-  return rows * (round_up(k, int64_t{unit()}) * 2 + kRowPadding * 4) +
-         int64_t{4} * warps_k * rows * block_n();
+  return rows * (words_of_row(k) + kRowPadding) * 4 + int64_t{4} * warps_k * rows * block_n();
 }
 
 std::string FewRowsSchedule::text() const {

@@ -30,6 +30,10 @@ struct FewRowsSchedule {
   int unit() const {
     return bits == 16 ? 64 : bits == 4 ? 32 : 16;
   }  // steps that a warp's loads have at least
+  // Words of A in workgroup memory: from a unit to the next one (integers: four more, against bank conflicts
+  // of what scatters them), and of a row.
+  int unit_pitch() const { return unit() / 2 + (bits == 16 ? 0 : 4); }
+  int64_t words_of_row(int64_t k) const { return (k + unit() - 1) / unit() * unit_pitch(); }
   int block_n() const { return kColumns * warps_n; }
   int threads() const { return 32 * warps_n * warps_k; }
   // Workgroup memory: A, and the warps' sums.

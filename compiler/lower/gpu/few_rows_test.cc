@@ -124,6 +124,51 @@ TEST_CASE("many rows: weights of 4 and 8 bits stay integers, whether or not rows
   for (const int64_t m : {1, 2, 8}) check_integers("u4", m, 24, 128, 32, true, true);
 }
 
+// Three products of one value that only views read, of other widths: one dispatch, two where rows are a
+// symbol.
+TEST_CASE("products of integers by one value are one product, unless a concatenation has a part") {
+  for (const bool symbolic : {false, true}) {
+    for (const bool concat : {false, true}) {
+      std::string text = fmt::format("  input %x: f32[{},64] as \"x\"\n", symbolic ? "M" : "5");
+      const int64_t widths[] = {16, 24, 40};
+      for (int i = 0; i < 3; ++i) {
+        text +=
+            fmt::format(R"(  %q{0} = constant {1}
+  %f{0} = cast(%q{0}) <to=f32>
+  %z{0} = constant {2}
+  %s{0} = constant {3}
+  %d{0} = sub(%f{0}, %z{0})
+  %w{0} = mul(%d{0}, %s{0})
+  %y{0} = dot(%x, %w{0})
+  %t{0} = transpose(%y{0}) <perm=[1,0]>
+)",
+                        i, literal("u4", {64, widths[i]}, [&](int64_t at) { return (at * 7 + i) % 16; }),
+                        literal("f32", {64, widths[i]}, [&](int64_t at) { return at % widths[i] % 5 + i; }),
+                        literal("f32", {64, widths[i]}, [&](int64_t at) { return 1 + at % widths[i] % 2; }));
+      }
+      text += "  %a0 = abs(%t0)\n  %a1 = abs(%t1)\n  output %a0 as \"a0\"\n  output %a1 as \"a1\"\n";
+      text += concat ? "  %c = concat(%t2, %t0) <axis=0>\n  output %c as \"c\""
+                     : "  %a2 = neg(%t2)\n  output %a2 as \"a2\"";
+      auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
+      REQUIRE_MESSAGE(g.ok(), g.error().text());
+      Diagnostics diagnostics;
+      LowerOptions options;
+      options.precision = DType::kF16;
+      const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
+      const auto program = lower(**g, cuda, options, diagnostics);
+      REQUIRE(program);
+      const auto words = std::count_if(
+          program->buffers.begin(), program->buffers.end(),
+          [](const BufferDef& b) { return b.kind == BufferKind::kConstant && b.dtype == DType::kU32; });
+      CHECK(words == (concat ? 3 : 1));
+      LowerCase c{text};
+      c.precision = DType::kF16;
+      if (symbolic) c.symbols = {6};
+      check_lowering_for(c, cuda, "one product");
+    }
+  }
+}
+
 TEST_CASE("few rows: what --keep-f32 names, and rows with the range of bf16, are not multiplied as f16") {
   const auto words = [](const std::string& type, std::vector<std::string> keep_f32) {
     auto g = graph::parse_graph(fmt::format(R"(graph "g" {{

@@ -38,6 +38,7 @@ struct Kernel {
   const char* name;
   unsigned arg_count;
   void (*run)(const unsigned long long* args, const Block& block);
+  unsigned cluster = 1;  // workgroups, a divisor of every grid
 };
 const Kernel* find_kernel(const std::string& name);
 

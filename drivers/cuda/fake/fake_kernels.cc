@@ -54,7 +54,8 @@ constexpr Kernel kKernels[] = {{"add", 4, add},
                                {"scratch", 2, scratch},
                                {"store_params", 5, store_params},
                                {"mark", 1, mark},
-                               {"mark_tensor", 3, mark_tensor}};
+                               {"mark_tensor", 3, mark_tensor},
+                               {"mark_clusters", 1, mark, 4}};
 
 }  // namespace
 

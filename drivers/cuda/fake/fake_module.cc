@@ -35,6 +35,7 @@ CUresult check_launch(const Launch& launch) {
   for (unsigned dimension : launch.grid) {
     if (dimension == 0) return CUDA_ERROR_INVALID_VALUE;
   }
+  if (launch.kernel && launch.grid[0] % launch.kernel->cluster != 0) return CUDA_ERROR_INVALID_VALUE;
   if (launch.grid[1] > 65535 || launch.grid[2] > 65535) return CUDA_ERROR_INVALID_VALUE;
   const unsigned long long threads = 1ull * launch.block[0] * launch.block[1] * launch.block[2];
   return threads >= 1 && threads <= 1024 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
