@@ -135,8 +135,12 @@ void import_attention(Op& op) {
     if (x->type.rank() != 4) fail("An operand ({}) has neither three nor four dimensions.", x->type.text());
   double scale = attention_scale(op, q);
   Dim past(0);
+  for (int i : {4, 5}) {
+    if (op.has(i) && op.tensor(i)->type.rank() != 4)
+      fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
+  }
   if (op.has(4)) {
-    past = op.tensor(4)->type.shape.at(2);
+    past = op.tensor(4)->type.shape[2];
     k = b.concat({op.tensor(4), k}, 2);
   }
   if (op.has(5)) v = b.concat({op.tensor(5), v}, 2);

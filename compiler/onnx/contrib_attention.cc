@@ -182,9 +182,13 @@ Heads separate_heads(Op& op, int64_t heads, Value* bias) {
 void take_cache(Op& op, Heads& h, int at, bool shared) {
   Emit& b = op.b;
   if (!op.has(at)) return;
+  for (int i : {at, at + 1}) {
+    if (op.tensor(i)->type.rank() != 4)
+      fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
+  }
   if (!shared) return continue_cache(b, h, op.tensor(at), op.tensor(at + 1));
   h.filled = b.cast(b.reshape(op.tensor(at + 2), {}), DType::kI64);
-  const Dim count = h.k->type.shape[2], room = op.tensor(at)->type.shape.at(2);
+  const Dim count = h.k->type.shape[2], room = op.tensor(at)->type.shape[2];
   b.check(
       b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
       "The cache has no room for the new keys and values: past_sequence_length and their number exceed its "

@@ -221,7 +221,11 @@ void import_group_query_attention(Op& op) {
   x.q = normal_heads(op, x.q, 14, "q_norm_epsilon");
   x.k = normal_heads(op, x.k, 15, "k_norm_epsilon");
   if (op.has(3) != op.has(4)) fail("Of the caches of keys and values (inputs 3 and 4) one is missing.");
-  const Dim past = op.has(3) ? op.tensor(3)->type.shape.at(2) : Dim(0);
+  for (int i : {3, 4}) {
+    if (op.has(i) && op.tensor(i)->type.rank() != 4)
+      fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
+  }
+  const Dim past = op.has(3) ? op.tensor(3)->type.shape[2] : Dim(0);
   const Rows rows = find_rows(op, x.q->type.shape[0], x.q->type.shape[1], past);
   rotate_operands(op, rows, x);
   Value* k = continued(b, rows, op.optional_input(3), x.k);

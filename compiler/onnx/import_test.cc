@@ -168,6 +168,20 @@ TEST_CASE("resizing asks for one scale or size an axis") {
                  " - While importing node 'Resize_y'"));
 }
 
+TEST_CASE("what must be one number, or have four dimensions, is refused where it is not") {
+  Model transform(17), one_hot(17), attention(23);
+  transform.ints("none", {});
+  transform.node("DFT", {"x", "none"}, {"y"});
+  CHECK(contains(errors(transform), "The length (i64[0]) is not one number."));
+  one_hot.ints("none", {});
+  one_hot.ints("values", {0, 1});
+  one_hot.node("OneHot", {"x", "none", "values"}, {"y"});
+  CHECK(contains(errors(one_hot), "The depth (i64[0]) is not one number."));
+  Model::add_value(attention.proto.mutable_graph()->add_input(), "q", {"1", "2", "3", "4"});
+  attention.node("Attention", {"q", "q", "q", "", "x", "x"}, {"y"});
+  CHECK(contains(errors(attention), "The cache 4 (f32[2,N]) has not four dimensions."));
+}
+
 TEST_CASE("amounts beyond an axis are refused: at once when both are known, else when the model runs") {
   Model m(11);
   m.ints("k", {9});

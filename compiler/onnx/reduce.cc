@@ -79,6 +79,7 @@ Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduct
   Emit& b = op.b;
   int64_t rank = x->type.rank();
   Value* axes = as_i64(b, axes_value);
+  if (axes->type.rank() != 1) fail("The axes ({}) are no list of numbers.", axes->type.text());
   if (!axes->type.shape[0].is_const() || rank > 8) op.constant_ints(1, "axes");
   auto count = static_cast<size_t>(axes->type.shape[0].value());
   axes = b.select(b.compare(ScalarOp::kLt, axes, 0.0), b.add(axes, b.i64(rank)), axes);

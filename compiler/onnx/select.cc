@@ -6,6 +6,13 @@ namespace tern::onnx {
 
 namespace {
 
+// A size that is one element, read at run time.
+Dim only_dim(Op& op, Value* v, std::string_view what) {
+  const std::vector<Dim> dims = op.b.dims(v);
+  if (dims.size() != 1) fail("The {} ({}) is not one number.", what, v->type.text());
+  return dims[0];
+}
+
 void import_top_k(Op& op) {
   Value* x = op.tensor(0);
   int64_t axis = op.axis_attr(-1, x->type.rank());
@@ -25,7 +32,7 @@ void import_top_k(Op& op) {
                fmt::format("The output '{}' does not have the dimensions that the model states for it.",
                            op.node.output(0)));
   } else {
-    k = op.b.dims(op.tensor(1)).at(0);
+    k = only_dim(op, op.tensor(1), "number of elements to keep");
   }
   const Dim& extent = x->type.shape[static_cast<size_t>(axis)];
   op.b.require(
@@ -122,10 +129,11 @@ void import_one_hot(Op& op) {
   int64_t rank = indices->type.rank() + 1, axis = op.axis_attr(-1, rank);
   auto known = b.known_dims(depth_value);
   auto stated = op.declared_dims(0);
-  Dim depth = known ? known->at(0)
+  if (known && known->size() != 1) fail("The depth ({}) is not one number.", depth_value->type.text());
+  Dim depth = known ? (*known)[0]
               : stated && static_cast<int64_t>(stated->size()) == rank
                   ? Dim((*stated)[static_cast<size_t>(axis)])
-                  : b.dims(b.cast(depth_value, DType::kI64)).at(0);
+                  : only_dim(op, b.cast(depth_value, DType::kI64), "depth");
   Value* extent = b.dim(depth);
   Value* hot = b.cast(indices, DType::kI64);
   hot = b.select(b.compare(ScalarOp::kLt, hot, 0.0), b.add(hot, extent), hot);

@@ -142,7 +142,11 @@ void import_dft(Op& op) {
   int64_t rank = x->type.rank();
   if (rank < 2) fail("The operand ({}) has less than two dimensions.", x->type.text());
   DftMode mode{op.i("inverse", 0) != 0, op.i("onesided", 0) != 0, 0};
-  if (op.has(1)) mode.length = op.constant_ints(1, "dft_length").at(0);
+  if (op.has(1)) {
+    const std::vector<int64_t> length = op.constant_ints(1, "dft_length");
+    if (length.size() != 1) fail("The length ({}) is not one number.", op.tensor(1)->type.text());
+    mode.length = length[0];
+  }
   int64_t axis = op.version >= 20 ? -2 : op.i("axis", 1);
   if (op.version >= 20 && op.has(2)) {
     auto known = op.b.known_ints(op.tensor(2));

@@ -14,8 +14,8 @@ using tern::npy::Tensor;
 
 // What was accepted is whole, what was not has a reason.
 void check(bool good, const Tensor& tensor, const std::string& error) {
-  if (good == !error.empty() && !good) return;
-  if (!good) std::abort();
+  if (good != error.empty()) std::abort();
+  if (!good) return;
   const uint64_t bits = static_cast<uint64_t>(tensor.count()) * tern_dtype_bits(tensor.dtype);
   if (tensor.data.size() != (bits + 7) / 8) std::abort();
 }

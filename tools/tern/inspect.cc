@@ -205,9 +205,10 @@ class Inspector {
       vm::DisassembleOptions text;
       text.segments = false;
       text.commands = options.commands;
-      if (options.commands) std::printf("\n%s\n", vm::disassemble_module(file_, text).c_str());
+      if (options.commands)
+        std::printf("\n%s\n", printable(vm::disassemble_module(file_, text), true).c_str());
       for (uint32_t i = 0; options.bytecode && i < program.routines.size(); ++i)
-        std::printf("\n%s", vm::disassemble_routine(module_, program, i).c_str());
+        std::printf("\n%s", printable(vm::disassemble_routine(module_, program, i), true).c_str());
     }
   }
 
