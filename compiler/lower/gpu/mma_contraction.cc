@@ -360,11 +360,10 @@ void limit_grid(MmaKernel& made, const Dim& factor, kernel::ParamTable& params) 
   first.extent_expr = params.expr(first.extent);
 }
 
-// How many rows a product usually has that has more than `few`: those of a prompt, if nothing is known.
-int64_t usual_many(const Dim& rows, int64_t few, const LoweringContext& context) {
+// How many rows a product usually has where few are another dispatch's: at least those of a prompt.
+int64_t usual_many(const Dim& rows, const LoweringContext& context) {
   constexpr int64_t kPrompt = 256;
-  const int64_t usual = context.hint(rows);
-  return usual > few ? usual : kPrompt;
+  return std::max(context.hint(rows), kPrompt);
 }
 
 // Where the number of rows is a symbol and may be small: up to how many rows a dispatch of its own has; else
@@ -397,8 +396,7 @@ void add_integer_variants(DispatchBuilder& dispatch, const ContractionProblem& p
                           const QuantisedPanels& panels, int64_t few) {
   LoweringContext& context = dispatch.context();
   const int64_t n = problem.n.value(), k = problem.k.value();
-  const MmaShape shape{1, problem.m.is_const() ? problem.m.value() : usual_many(problem.m, few, context), n,
-                       k};
+  const MmaShape shape{1, problem.m.is_const() ? problem.m.value() : usual_many(problem.m, context), n, k};
   std::optional<MmaSchedule> before;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);
@@ -831,10 +829,9 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
   }
   steps.finish();
   problem = dot_problem(root, dispatch.params(), true);
-  add_variants(dispatch, usual_many(problem.m, few, context),
-               [&](MmaKernel& made, kernel::ParamTable& params) {
-                 limit_grid(made, Dim(1) - has_at_most(problem.m, few), params);
-               });
+  add_variants(dispatch, usual_many(problem.m, context), [&](MmaKernel& made, kernel::ParamTable& params) {
+    limit_grid(made, Dim(1) - has_at_most(problem.m, few), params);
+  });
   dispatch.finish();
   return true;
 }
