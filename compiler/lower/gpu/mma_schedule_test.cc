@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+
 namespace tern::lower::gpu {
 namespace {
 
@@ -16,6 +18,14 @@ TEST_CASE("mma schedule: few outputs and long sums share the depth, many outputs
   const MmaSchedule square = default_mma_schedule({1, 4096, 4096, 4096}, kHopper, true);
   CHECK(square.text() == "group mma 128x256x64, 4 stages");
   CHECK(default_mma_schedule({1, 4096, 4096, 4096}, kAmpere, false).block_m == 128);
+}
+TEST_CASE("mma schedule: clusters that do not fit on the device at once are not chosen for one round") {
+  // 3 x 3 convolutions of 1024 and 4096 pixels: blocks of large workgroups by fours would be 128.
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{1024, 512, 4608}, {4096, 256, 18432}}) {
+    const MmaSchedule s = default_mma_schedule({1, m, n, k}, kHopper, true);
+    const int64_t blocks = (m + s.block_m - 1) / s.block_m * ((n + s.block_n - 1) / s.block_n) * s.split;
+    CHECK((s.split <= 2 || blocks <= 120));
+  }
 }
 TEST_CASE("mma schedule: boxes of tensors where there is much to multiply") {
   const auto chosen = [](int64_t size) {
