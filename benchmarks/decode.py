@@ -3,8 +3,8 @@
 
     benchmarks/decode.py [CASE…] [--peers graph,compile] [--drivers cuda,vulkan] [--rounds 3] [--seconds 0.2] [--dispatches DIR]
 
-A case is MODEL.PAST.TOKENS: `gpt2` (12 layers of 768) or `llama[_plain|_sym][_q4|_q4z]` (`--layers` of 2048: 32 heads of 64, 8 of keys, 8192 inside, RMS norms,
-rotary positions, SwiGLU; com.microsoft's GroupQueryAttention, or `plain`: spelled out; `sym`: lengths of the past and of the input are symbols, as in models for both prompt and steps; weights of f16, or of 4 bits in blocks of 32, symmetric or
+A case is MODEL.PAST.TOKENS: `gpt2` (12 layers of 768) or `llama[_plain|_sym|_room][_q4|_q4z]` (`--layers` of 2048: 32 heads of 64, 8 of keys, 8192 inside, RMS norms,
+rotary positions, SwiGLU; com.microsoft's GroupQueryAttention, or `plain`: spelled out; `sym`: lengths of the past and of the input are symbols, as in models for both prompt and steps; `room`: the cache is a buffer with room for 64 more, timed in place too, without peers; weights of f16, or of 4 bits in blocks of 32, symmetric or
 with zero points, as MatMulNBits). All values at the edges are f16; weights are seeded. PyTorch has the same weights in f16 and concatenates its cache, as the model does.
 Times as in gpu.py: a whole run as the host sees it, without copies of inputs and outputs.
 """
@@ -129,14 +129,15 @@ def plain_attention(w, at, q, k, v, past, present, tokens, before):
     return w.node("Reshape", [w.node("Transpose", [y], at + "yt", perm=[0, 2, 1, 3]), "flat"], at + "a")
 
 
-def llama(past, tokens, layers, kind, plain, symbolic):
+def llama(past, tokens, layers, kind, plain, symbolic, room=0):
+    """room: positions of the cache, 0: as many as count."""
     w = Writer(1)
     total = past + tokens
     rows, before, behind = ("tokens", "past", "total") if symbolic else (tokens, past, total)
     w.output("logits", HALF, [1, 1, WORDS])
     w.output("token", INT64, [1, 1])
     ids = w.input("input_ids", INT64, [1, rows])
-    cos, sin = rotary_tables(4096 if symbolic else max(total, 64))
+    cos, sin = rotary_tables(4096 if symbolic else max(total, room, 64))
     w.constant("epsilon", np.float32(1e-5))
     if plain:
         for name, value in (("i0", [0]), ("i2", [2]), ("i3", [3]), ("i32", [32]), ("i64", [64]), ("groups", [1, KV, HEADS // KV, total, SIZE]), ("repeated", [1, HEADS, total, SIZE]), ("flat", [1, tokens, WIDTH])):
@@ -153,7 +154,10 @@ def llama(past, tokens, layers, kind, plain, symbolic):
             w.node("Cast", [w.node("Add", sizes, "total.64")], "total", to=INT32)
             w.node("Sub", ["total", w.constant("one", np.array([1], np.int32))], "lengths")
         else:
-            w.constant("lengths", np.array([total - 1], np.int32))
+            if room:
+                w.input("lengths", INT32, [1])
+            else:
+                w.constant("lengths", np.array([total - 1], np.int32))
             w.constant("total", np.array(total, np.int32))
     w.weights["embedding"] = w.normal(WORDS, WIDTH, std=0.5)
     x = w.node("Gather", [w.constant("embedding", w.weights["embedding"]), ids], "x")
@@ -161,7 +165,7 @@ def llama(past, tokens, layers, kind, plain, symbolic):
         at = f"l{layer}."
         y = rms_norm(w, x, at + "norm")
         q, k, v = (w.linear(y, at + n, WIDTH, size, kind) for n, size in (("q", HEADS * SIZE), ("k", KV * SIZE), ("v", KV * SIZE)))
-        cache = [w.input(f"past.{layer}.{n}", HALF, [1, KV, before, SIZE]) for n in ("key", "value")] if past or symbolic else ["", ""]
+        cache = [w.input(f"past.{layer}.{n}", HALF, [1, KV, room or before, SIZE]) for n in ("key", "value")] if past or symbolic else ["", ""]
         present = [f"present.{layer}.{n}" for n in ("key", "value")]
         if plain:
             y = plain_attention(w, at, q, k, v, cache, present, tokens, past)
@@ -173,7 +177,7 @@ def llama(past, tokens, layers, kind, plain, symbolic):
         y = w.node("Mul", [w.node("Mul", [gate, w.node("Sigmoid", [gate], at + "sig")], at + "silu"), up], at + "m")
         x = w.node("Add", [x, w.linear(y, at + "down", HIDDEN, WIDTH, kind)], at + "z")
         for name in present:
-            w.output(name, HALF, [1, KV, behind, SIZE])
+            w.output(name, HALF, [1, KV, room or behind, SIZE])
     y = rms_norm(w, x, "norm")
     if tokens > 1 or symbolic:
         y = w.node("Slice", [y, w.constant("last", np.array([-1])), w.constant("end", np.array([1 << 40])), w.constant("axis", np.array([1]))], "last_row")
@@ -211,7 +215,7 @@ def build(case, layers):
     if name == "gpt2":
         return gpt2(past, tokens)
     kind = "q4z" if name.endswith("q4z") else "q4" if name.endswith("q4") else ""
-    return llama(past, tokens, layers, kind, "_plain" in name, "_sym" in name)
+    return llama(past, tokens, layers, kind, "_plain" in name, "_sym" in name, past + 64 if "_room" in name else 0)
 
 
 def make_inputs(model, past, tokens, seed=3):
@@ -220,6 +224,9 @@ def make_inputs(model, past, tokens, seed=3):
     out = {}
     for value in model.graph.input:
         t = value.type.tensor_type
+        if t.elem_type == INT32:  # the last position of the sequence
+            out[value.name] = np.array([past + tokens - 1], np.int32)
+            continue
         shape = [sizes[d.dim_param] if d.dim_param else d.dim_value for d in t.shape.dim]
         out[value.name] = random.integers(0, 1000, shape).astype(np.int64) if t.elem_type == INT64 else random.standard_normal(shape).astype(np.float16)
     return out
@@ -324,7 +331,8 @@ class Torch:
 class Tern:
     """`driver`: its name, perhaps with @ and another build's folder."""
 
-    def __init__(self, driver, module, inputs, scratch):
+    def __init__(self, driver, module, inputs, scratch, *how):
+        self.how = how
         self.driver, self.bin = driver.split("@")[0], binaries(driver)
         self.module, self.options = module, []
         for name, value in inputs.items():
@@ -339,7 +347,7 @@ class Tern:
         return subprocess.run([self.bin / "tern", "bench", self.module, f"--driver={self.driver}", *self.options, *more], check=True, capture_output=True, text=True).stdout
 
     def round(self, seconds):
-        return [json.loads(self.bench("--json", "--seconds", str(seconds)))["resident_median_ms"]]
+        return [json.loads(self.bench("--json", "--seconds", str(seconds), *self.how))["resident_median_ms"]]
 
 
 def distance(a, b):
@@ -369,12 +377,14 @@ def measure(case, args, scratch):
     drivers = [d for d in args.drivers.split(",") if d]
     modules = {d: scratch / f"{i}.tern" for i, d in enumerate(drivers)}
     started = [(d, subprocess.Popen([sys.executable, __file__, "--compile", path, modules[d], d])) for d in drivers]
-    for kind in [p for p in args.peers.split(",") if p]:
+    for kind in [p for p in args.peers.split(",") if p and "_room" not in case]:
         runners[kind] = Torch(kind, case, weights, inputs, args.layers)
     for driver, process in started:
         if process.wait() == 0:
             try:
                 runners[driver] = Tern(driver, modules[driver], inputs, scratch)
+                if "_room" in case and "@" not in driver:
+                    runners[f"{driver} in place"] = Tern(driver, modules[driver], inputs, scratch, "--in-place")
             except Exception as error:
                 print(f"{case}: {driver} fails: {str(error)[-400:]}")
     peer = next((r for k, r in runners.items() if isinstance(r, Torch)), None)

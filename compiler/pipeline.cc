@@ -9,6 +9,7 @@
 
 #include "compiler/explain.h"
 #include "compiler/graph/passes.h"
+#include "compiler/graph/passes/room_for_caches.h"
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernels.h"
 #include "compiler/lower/lower.h"
@@ -213,6 +214,11 @@ bool Compilation::lower_target(const lower::Target& target) {
               name));
   }
   if (!diagnostics_.ok()) return false;
+  if (options_.cache_room) {
+    const Result<int> caches = graph::room_for_caches(*graph, *options_.cache_room);
+    if (!caches.ok())
+      return stop(CompileStatus::kModelError, Error(caches.error()).note("As --cache-room asks"));
+  }
   phase("simplifying", before + 0.1 * part);
   if (!optimize(*graph, target)) return false;
   phase("lowering", before + 0.2 * part);

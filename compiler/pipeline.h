@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "compiler/graph/ir.h"
 #include "compiler/lower/program_ir.h"
 #include "compiler/lower/target.h"
 #include "compiler/onnx/import.h"
@@ -23,12 +25,13 @@ struct CompileOptions {
   // GPUs: the model must run on them as a whole, or the compilation fails with the list of what they cannot
   // do. A target that is not required is left out then, with a warning.
   std::vector<lower::Arch> required;
-  std::vector<std::string> disabled_passes;  // of graph passes and of lowering's steps
-  DType precision = DType::kF32;             // how f32 values are stored: kF32, kF16 or kBF16
-  bool tf32 = false;                         // products of f32 in TF32 where the target has it (lower.h)
-  std::vector<std::string> keep_f32;         // ONNX nodes that are left out of it
-  std::string dump_dir;                      // every stage as text goes here, when set
-  int jobs = 0;                              // processes of the C compiler at once; 0: the cores
+  std::vector<std::string> disabled_passes;     // of graph passes and of lowering's steps
+  DType precision = DType::kF32;                // how f32 values are stored: kF32, kF16 or kBF16
+  bool tf32 = false;                            // products of f32 in TF32 where the target has it (lower.h)
+  std::vector<std::string> keep_f32;            // ONNX nodes that are left out of it
+  std::string dump_dir;                         // every stage as text goes here, when set
+  int jobs = 0;                                 // processes of the C compiler at once; 0: the cores
+  std::optional<graph::SymbolInfo> cache_room;  // caches become buffers of so many positions
   bool use_cache = true;
   bool explain = false;     // fill CompileReport::explanations
   bool check_only = false;  // stop after lowering: what can be compiled is known then

@@ -166,16 +166,19 @@ bool BlockLowering::can_compute_in(const Value* value, const Place& place) const
   if (!value->def || context_.program().buffers.empty()) return false;
   auto it = plan_.fates.find(value->def);
   if (it == plan_.fates.end()) return false;
+  const OpKind kind = value->def->kind;
+  const bool is_scatter = kind == OpKind::kScatterElements || kind == OpKind::kScatterNd;
   // A recurrence stores its results where they shall lie. Not among others' parts, though: whoever writes
   // those would have to wait for all of its steps.
-  if (it->second == Fate::kSpecial) {
+  if (it->second == Fate::kSpecial && !is_scatter) {
     const BufferDef& def = context_.program().buffers[static_cast<size_t>(place.buffer)];
     const Dim bytes = product(value->type.shape) * Dim(dtype_bits(def.dtype));
     return place.layout.is_dense() && place.planes == 1 && def.bytes * 8 == bytes &&
            gpu::makes_one_dispatch(*value->def, context_);
   }
-  const bool computed =
-      it->second == Fate::kStore || it->second == Fate::kClaimed || it->second == Fate::kConcat;
+  const bool computed = it->second == Fate::kStore || it->second == Fate::kClaimed ||
+                        it->second == Fate::kConcat ||
+                        (is_scatter && is_contiguous(place, value->type.shape));
   if (!computed) return false;
   // Memory that rounds what the plan keeps is not for it.
   const DType there = context_.program().buffers[static_cast<size_t>(place.buffer)].dtype;
@@ -231,6 +234,7 @@ void BlockLowering::plan_result_places(graph::Block& block, const std::vector<Pl
     const Node& node = *block.nodes[i];
     auto it = plan_.fates.find(&node);
     if (it != plan_.fates.end() && it->second == Fate::kConcat) place_concat(node);
+    place_changed(node);
   }
 }
 
@@ -286,6 +290,8 @@ void BlockLowering::run(graph::Block& block, const std::vector<Place>& result_pl
   plan_result_places(block, result_places);
   if (context_.enabled("split_products")) split_products(plan_, uses_, context_);
   read_symbols(block, SIZE_MAX, SIZE_MAX);
+  find_donors(block, result_places);
+  begin_early(block);
   finished_.assign(block.results.size(), false);
   size_t done = 0;
   for (BlockItem& item : plan_.items) {
@@ -445,7 +451,9 @@ void BlockLowering::emit(BlockItem& item) {
     return;
   }
   if (item.region) {
+    const size_t first_step = context_.steps()->size();
     emit_region(*item.region);
+    for (const Value* v : item.region->outputs) skip_where_donated(v, first_step);
   } else if (item.node->kind == OpKind::kConcat) {
     if (!check_types(*item.node) || !context_.diagnostics().ok()) return;
     emit_concat(*item.node);

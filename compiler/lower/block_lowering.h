@@ -39,6 +39,11 @@ class BlockLowering {
   // A new place of the value's own in its assigned layout, stored as the precision plan says, or as `stored`.
   Place allocate(const graph::Value* value);
   Place allocate(const graph::Value* value, DType stored);
+  // What a node changes a part of: `data`, at the place of its result, unless it is there already
+  // (put_rows.cc).
+  void begin_with(graph::Value* data, const graph::Value* result);
+  // A scatter of whole rows, whose result has its place; false: it is left to kernels for any scatter.
+  bool put_rows(graph::Node& node);
   // The buffer of a bool scalar that stands at offset 0, as steps read conditions.
   int condition_buffer(graph::Value* value);
   // Every value that the node's regions read from outside has a place afterwards: none is made in one branch
@@ -52,6 +57,13 @@ class BlockLowering {
   Place allocate_planes(const graph::Value* value, int planes, DType stored);
   void plan_result_places(graph::Block& block, const std::vector<Place>& result_places);
   void place_concat(const graph::Node& node);
+  // put_rows.cc.
+  void place_changed(const graph::Node& node);
+  void check_start(const graph::Node& node);
+  void store_rows(graph::Node& scatter);
+  void begin_early(const graph::Block& block);
+  void find_donors(const graph::Block& block, const std::vector<Place>& result_places);
+  void skip_where_donated(const graph::Value* value, size_t first_step);
   bool can_compute_in(const graph::Value* value, const Place& place) const;
   void place_at(graph::Value* value, const Place& place);
   bool sizes_known_early(const std::vector<std::pair<graph::Value*, Place>>& views) const;
@@ -76,15 +88,21 @@ class BlockLowering {
   LayoutMap& layouts_;
   BlockPlan plan_;
   std::unordered_set<const graph::Value*> symbol_values_;
-  std::vector<bool> finished_;  // results of the block
+  std::vector<bool> finished_;                      // results of the block
   std::unordered_set<const graph::Node*> refused_;  // their values' types have no kernels
-  std::unordered_set<std::string> read_;  // symbols
+  std::unordered_set<std::string> read_;            // symbols
   struct LaidOutCopy {
     Layout layout;
     DType stored;
     graph::Value* value;
   };
   std::unordered_map<const graph::Value*, std::vector<LaidOutCopy>> copies_;
+  // Values with which an output begins that may lie in the memory of an input, and are there already then:
+  // 1 if so, else 0.
+  std::unordered_map<const graph::Value*, Dim> donated_;
+  std::vector<Dim> checked_;                       // by check_start
+  std::unordered_set<const graph::Node*> early_;   // what they change has to be there before their rows
+  std::unordered_set<const graph::Value*> begun_;  // results that begin with what is changed
 };
 
 // control_flow.cc. Before any block is lowered: each loop's iteration number becomes a symbol of the body.

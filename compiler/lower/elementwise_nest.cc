@@ -9,6 +9,7 @@
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/put_rows.h"
 #include "compiler/lower/read_ahead.h"
 #include "compiler/lower/turned_squares.h"
 
@@ -162,7 +163,12 @@ class ElementwiseNest {
       accesses.expensive_ops += more.expensive_ops;
       accesses.loads.insert(accesses.loads.end(), more.loads.begin(), more.loads.end());
     }
-    const bool in_place = can_share_memory(region_, context_, accesses);
+    if (const std::optional<MovedRows> moved = moved_rows(region_)) {
+      moved_ = true;
+      accesses.pinned.resize(std::max(accesses.pinned.size(), out_->type.shape.size()));
+      accesses.pinned[0] = accesses.pinned[static_cast<size_t>(moved->axis)] = true;
+    }
+    const bool in_place = !moved_ && can_share_memory(region_, context_, accesses);
     std::vector<AccessStrides> all = accesses.loads;
     for (const Value* v : region_.outputs) all.push_back({v, context_.place(v).strides, true});
     const Shape& shape = out_->type.shape;
@@ -172,8 +178,8 @@ class ElementwiseNest {
         2 + static_cast<int64_t>(accesses.loads.size()) + accesses.ops + 8 * accesses.expensive_ops;
 
     DispatchBuilder dispatch(context_, region_);
-    const int across = transposed_axis(axes_, accesses);
-    if (across < 0) read_in_order(accesses);
+    const int across = moved_ ? -1 : transposed_axis(axes_, accesses);
+    if (across < 0 && !moved_) read_in_order(accesses);
     dispatch.set_elementwise_in_place(in_place && across < 0);
     dispatch.set_flops(product(shape) * Dim(accesses.ops + accesses.expensive_ops * 10));
     for (const Level level : variant_levels(context_.target())) {
@@ -243,7 +249,8 @@ class ElementwiseNest {
     while (inner_known && lanes > 4 && lanes / 2 >= inner) lanes /= 2;
     const Tiling tiling = choose_tiling(context_, axes_, cost);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
-    const bool from_memory = comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
+    const bool from_memory =
+        !moved_ && comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
     NestParts parts = build_nest(
         dispatch, axes_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
@@ -423,7 +430,7 @@ class ElementwiseNest {
   LoweringContext& context_;
   const Value* out_;
   std::vector<NestAxis> axes_;
-  bool cheap_ = true;
+  bool cheap_ = true, moved_ = false;  // moved: to other rows (put_rows.h)
 };
 
 }  // namespace

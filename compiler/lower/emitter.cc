@@ -6,6 +6,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/lower/put_rows.h"
 #include "compiler/lower/value_range.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -106,7 +107,17 @@ Expr ElementEmitter::load(const Value* value, const Index& index) {
 kernel::Stmt ElementEmitter::store(const Value* value, const Index& index, Expr element) {
   TERN_CHECK(dispatch_.context().place(value).planes == 1, "a value in several planes is stored as one");
   const kernel::Buffer buffer = dispatch_.buffer_of(value);
-  return kernel::store(buffer, address(value, index), kernel::cast(std::move(element), buffer->type.dtype));
+  element = kernel::cast(std::move(element), buffer->type.dtype);
+  const std::optional<MovedRows> moved = moved_rows(dispatch_.region());
+  if (!moved) return kernel::store(buffer, address(value, index), std::move(element));
+  Index to = index;
+  Expr& row = to[static_cast<size_t>(moved->axis)];
+  const Shape& shape = moved->positions->type.shape;
+  Index where(shape.size(), int_const(0));
+  for (size_t d = 0; d < shape.size(); ++d)
+    if (!shape[d].is_const(1)) where[d] = index[d + index.size() - shape.size()];
+  row = checked_index(moved->positions, load(moved->positions, where), moved->extent);
+  return kernel::store(buffer, address(value, to), std::move(element));
 }
 
 void ElementEmitter::bind(const Value* value, Expr expression) {

@@ -35,7 +35,8 @@ void lower_top_k(Node& node, BlockLowering& block) {
 void lower_scatter(Node& node, BlockLowering& block) {
   const Value* out = node.result();
   place_dense(block, out);
-  block.copy_to(node.operand(), block.context().place(out), FusionReason::kCopyTarget);
+  if (block.put_rows(node)) return;
+  block.begin_with(node.operand(), out);
   if (is_gpu(block.context().target().arch)) return gpu::lower_scatter(node, block);
   SpecialDispatch d(block, node);
   d.bind_output(out, kernel::Access::kReadWrite);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "compiler/lower/donation.h"
+
 namespace tern::lower {
 namespace {
 
@@ -11,8 +13,12 @@ constexpr int64_t kMostBytes = int64_t{1} << 30;  // of memory that is only walk
 
 class Machine {
  public:
-  Machine(const LoweredProgram& program, int level, bool bounds_only = false)
-      : program_(program), level_(level), bounds_only_(bounds_only), undefined_(bounds_only ? 0 : 0xCD) {
+  Machine(const LoweredProgram& program, int level, bool bounds_only = false, bool in_place = false)
+      : program_(program),
+        level_(level),
+        bounds_only_(bounds_only),
+        in_place_(in_place),
+        undefined_(bounds_only ? 0 : 0xCD) {
     memory_.resize(program.buffers.size());
     for (size_t b = 0; b < memory_.size(); ++b) names_.push_back(static_cast<int>(b));
   }
@@ -193,6 +199,13 @@ class Machine {
         return Ok{};
       }
       case Step::Kind::kBind: {
+        if (const std::optional<Donation> asked = donation_of(*s.bind)) {
+          const IoDef &output = program_.outputs[static_cast<size_t>(asked->output)],
+                      &input = program_.inputs[static_cast<size_t>(asked->input)];
+          if (in_place_) names_[static_cast<size_t>(output.buffer)] = input.buffer;
+          symbols_[s.bind->symbol] = in_place_ ? 1 : 0;
+          return Ok{};
+        }
         TERN_ASSIGN(const int64_t v, value(s.bind->value));
         symbols_[s.bind->symbol] = v;
         return Ok{};
@@ -236,7 +249,7 @@ class Machine {
 
   const LoweredProgram& program_;
   const int level_;
-  const bool bounds_only_;
+  const bool bounds_only_, in_place_;
   int64_t taken_ = 0;        // bytes
   const uint8_t undefined_;  // what memory holds that nobody has written
   std::vector<std::vector<uint8_t>> memory_;
@@ -244,15 +257,25 @@ class Machine {
   std::unordered_map<std::string, int64_t> symbols_;
 };
 
-}  // namespace
-
-Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& program,
-                                                    const std::vector<TensorDataPtr>& inputs, int level) {
-  Machine machine(program, level);
+Result<std::vector<TensorDataPtr>> run_all(Machine machine, const LoweredProgram& program,
+                                           const std::vector<TensorDataPtr>& inputs) {
   TERN_TRY(machine.start(inputs));
   TERN_TRY(machine.run(program.init_steps));
   TERN_TRY(machine.run(program.steps));
   return machine.outputs();
+}
+
+}  // namespace
+
+Result<std::vector<TensorDataPtr>> evaluate_program(const LoweredProgram& program,
+                                                    const std::vector<TensorDataPtr>& inputs, int level) {
+  return run_all(Machine(program, level), program, inputs);
+}
+
+Result<std::vector<TensorDataPtr>> evaluate_program_in_place(const LoweredProgram& program,
+                                                             const std::vector<TensorDataPtr>& inputs,
+                                                             int level) {
+  return run_all(Machine(program, level, false, true), program, inputs);
 }
 
 Status check_program_bounds(const LoweredProgram& program, const std::vector<std::vector<int64_t>>& shapes,

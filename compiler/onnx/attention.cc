@@ -199,6 +199,17 @@ Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, b
   return b.concat({turned, b.slice_axis(x, 3, width, whole - width)}, 3);
 }
 
+Value* put_rows(Emit& b, Value* cache, Value* rows, Value* first, int64_t axis) {
+  Shape shape = cache->type.shape, positions(shape.size(), Dim(1)), column = positions;
+  const auto a = static_cast<size_t>(axis);
+  shape[a] = positions[a] = rows->type.shape[a];
+  if (first->type.rank() > 0) column[0] = shape[0];
+  rows = b.adapt(rows, shape);
+  Value* at = b.add(b.reshape(b.iota({shape[a]}, 0, DType::kI64), positions), b.reshape(first, column));
+  return b.emit(OpKind::kScatterElements, {cache, b.broadcast(at, shape), rows},
+                {{"axis", axis}, {"reduction", std::string("none")}});
+}
+
 Value* at_positions(Emit& b, Value* cache, Value* positions) {
   if (cache->type.rank() != 2) fail("A cache ({}) does not have two dimensions.", cache->type.text());
   if (positions->type.rank() == 1) positions = b.unsqueeze(positions, {0});

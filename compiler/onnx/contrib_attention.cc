@@ -127,14 +127,7 @@ void continue_cache(Emit& b, Heads& h, Value* past_key, Value* past_value) {
 
 // A cache with room to spare, whose first `filled` positions count: the new rows behind them.
 Value* written_into(Emit& b, Value* cache, Value* rows, Value* filled) {
-  const Dim room = cache->type.shape[2], count = rows->type.shape[2];
-  Value* offset = b.sub(b.iota({room}, 0, DType::kI64), filled);
-  Value* last = b.dim(count - Dim(1));
-  Value* moved = b.gather(rows, b.max(b.min(offset, last), b.i64(0)), 2);
-  const auto spread = [&](Value* v) { return b.reshape(v, {Dim(1), Dim(1), room, Dim(1)}); };
-  Value* fresh = b.map(ScalarOp::kAnd,
-                       {b.compare(ScalarOp::kGe, offset, b.i64(0)), b.compare(ScalarOp::kLe, offset, last)});
-  return b.select(spread(fresh), moved, cache);
+  return put_rows(b, cache, rows, filled, 2);
 }
 
 // Query, keys and values of MultiHeadAttention: separate, or packed in one or two operands.
@@ -190,7 +183,8 @@ void take_cache(Op& op, Heads& h, int at, bool shared) {
   h.filled = b.cast(b.reshape(op.tensor(at + 2), {}), DType::kI64);
   const Dim count = h.k->type.shape[2], room = op.tensor(at)->type.shape[2];
   b.check(
-      b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
+      b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
+                             b.compare(ScalarOp::kGe, h.filled, b.i64(0))}),
       "The cache has no room for the new keys and values: past_sequence_length and their number exceed its "
       "positions.");
   h.k = written_into(b, op.tensor(at), h.k, h.filled);

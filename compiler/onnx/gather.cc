@@ -1,4 +1,5 @@
 // Gathers and scatters.
+#include "compiler/onnx/attention.h"
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
 
@@ -97,6 +98,10 @@ void import_tensor_scatter(Op& op) {
     fail("Attribute 'mode' ('{}') must be linear or circular.", mode);
   if (update->type.rank() != rank || axis == 0)
     fail("The update ({}) does not match the cache ({}).", update->type.text(), past->type.text());
+  if (op.has(2) && mode == "linear") {
+    op.output(0, put_rows(b, past, update, b.cast(op.tensor(2), DType::kI64), axis));
+    return;
+  }
   Value* position = b.iota(update->type.shape, static_cast<int>(axis), DType::kI64);
   if (op.has(2)) {
     Shape column(static_cast<size_t>(rank), Dim(1));

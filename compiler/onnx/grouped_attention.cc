@@ -22,10 +22,12 @@ constexpr double kHidden = -std::numeric_limits<double>::infinity();
 // Where the rows of a batch lie among its keys.
 struct Rows {
   Dim batch, queries;
-  Dim total;       // keys of the longest sequence
-  Dim reach;       // a query s sees no key behind s + reach
-  Value* lengths;  // keys of each sequence, the new ones among them; i64 [B, 1, 1, 1, 1]
-  Value* first;    // the position of a sequence's first query, likewise; null: 0
+  Dim total;          // keys of the longest sequence
+  Dim reach;          // a query s sees no key behind s + reach
+  Value* lengths;     // keys of each sequence, the new ones among them; i64 [B, 1, 1, 1, 1]
+  Value* first;       // the position of a sequence's first query, likewise; null: 0
+  bool padded;        // some of the new rows, the last ones, may be padding
+  bool fits = false;  // the cache has room for them
 };
 
 Value* each_sequence(Op& op, int i, const Dim& batch) {
@@ -42,21 +44,33 @@ Dim total_keys(Op& op, const Dim& most) {
     if (graph::SymbolInfo* info = b.graph().find_symbol(total.symbol_name());
         info->origin == graph::SymbolInfo::Origin::kElement && !info->upper)
       info->upper = most;
-  b.require(ScalarOp::kLe, total, most,
-            "total_sequence_length is greater than the cache's length and the number of new keys together.");
+  b.require(
+      ScalarOp::kLe, total, most,
+      "The cache has no room for the new keys and values: total_sequence_length is greater than its length "
+      "and, where it grows, their number together.");
   return total;
+}
+
+// Whether the model says that the cache is as long behind the step as before.
+bool keeps_length(const Op& op, const Dim& past) {
+  const pb::TypeProto* type = op.declared(1);
+  if (!type || !type->tensor_type().has_shape() || type->tensor_type().shape().dim_size() != 4) return false;
+  const auto& length = type->tensor_type().shape().dim(2);
+  if (past.is_const()) return length.has_dim_value() && length.dim_value() == past.value();
+  return past.op() == Dim::Op::kSymbol && length.has_dim_param() && length.dim_param() == past.symbol_name();
 }
 
 Rows find_rows(Op& op, const Dim& batch, const Dim& queries, const Dim& past) {
   Emit& b = op.b;
-  Rows rows{batch, queries, queries, 0, b.add(each_sequence(op, 5, batch), b.i64(1)), nullptr};
+  Rows rows{batch, queries, queries, 0, b.add(each_sequence(op, 5, batch), b.i64(1)), nullptr, op.has(16)};
   if (past.is_const(0)) {
     if (op.has(16)) fail("Input 16 (query_seqlens) needs a cache.");
     b.require(ScalarOp::kEq, total_keys(op, queries), queries,
               "Without a cache total_sequence_length must be the number of new keys.");
     return rows;
   }
-  rows.total = total_keys(op, past + queries);
+  rows.fits = keeps_length(op, past);
+  rows.total = total_keys(op, rows.fits ? past : past + queries);
   rows.reach = b.max_dim(rows.total - queries, Dim(0));
   if (op.has(16)) rows.reach = rows.total;  // less than that by padding that is not known
   Value* count = op.has(16) ? each_sequence(op, 16, batch) : b.dim(queries);
@@ -77,19 +91,20 @@ Value* continued(Emit& b, const Rows& rows, Value* past, Value* fresh) {
   if (past->type.rank() != 4) fail("A cache ({}) does not have four dimensions.", past->type.text());
   const Shape& s = fresh->type.shape;
   past = b.adapt(past, {s[0], s[2], past->type.shape[2], s[3]});
-  const Dim room = past->type.shape[2], length = b.max_dim(rows.total, room);
+  const Dim room = past->type.shape[2], length = rows.fits ? room : b.max_dim(rows.total, room);
   std::vector<Dim> low(4, Dim(0)), high = low;
   high[2] = length - room;
   if (!high[2].is_const(0)) past = b.pad(past, low, high, b.like(past, 0));
-  // Which new row is at a position, [B, length].
+  Value* rows_of_heads = b.transpose(fresh, {0, 2, 1, 3});
+  if (!rows.padded) return put_rows(b, past, rows_of_heads, b.reshape(rows.first, {rows.batch}), 2);
+  // There may be no room for padding. Which new row is at a position, [B, length].
   Value* row = b.sub(b.iota({length}, 0, DType::kI64), b.reshape(rows.first, {rows.batch, Dim(1)}));
   Value* last = b.dim(rows.queries - Dim(1));
   Value* is_new =
       b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, row, b.i64(0)), b.compare(ScalarOp::kLe, row, last)});
   Value* nearest = b.unsqueeze(b.max(b.min(row, last), b.i64(0)), {1, 3});
   Value* moved =
-      b.emit(OpKind::kGatherNd,
-             {b.transpose(fresh, {0, 2, 1, 3}), b.broadcast(nearest, {s[0], s[2], length, Dim(1)})},
+      b.emit(OpKind::kGatherNd, {rows_of_heads, b.broadcast(nearest, {s[0], s[2], length, Dim(1)})},
              {{"batch_dims", int64_t{2}}});
   return b.select(b.unsqueeze(is_new, {1, 3}), moved, past);
 }

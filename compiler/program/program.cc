@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "compiler/lower/donation.h"
 #include "compiler/program/commands.h"
 #include "compiler/program/dims.h"
 
@@ -281,6 +282,13 @@ class MainRoutine {
   Status control(const Step& step) {
     switch (step.kind) {
       case Step::Kind::kBind:
+        if (const auto asked = lower::donation_of(*step.bind)) {
+          reserve_output(static_cast<size_t>(asked->output));
+          writer_.emit(VmOp::op_is_donated, dims_.symbol_register(step.bind->symbol),
+                       static_cast<uint32_t>(asked->output));
+          dims_.bound(step.bind->symbol);
+          return Ok{};
+        }
         writer_.emit(VmOp::op_move_i, dims_.symbol_register(step.bind->symbol),
                      dims_.value(step.bind->value));
         dims_.bound(step.bind->symbol);

@@ -1,6 +1,7 @@
 // The module's view of a function: symbols, inputs, outputs.
 #include <algorithm>
 
+#include "compiler/lower/donation.h"
 #include "compiler/program/program.h"
 
 namespace tern::program {
@@ -86,6 +87,8 @@ Result<std::unique_ptr<module::FunctionT>> module_function(const lower::LoweredP
                    output.shape.size());
     out->outputs.push_back(argument(output, lowered));
   }
+  for (const lower::Donation& asked : lower::donations(lowered))
+    out->outputs[static_cast<size_t>(asked.output)]->donor = asked.input;
   return out;
 }
 

@@ -19,6 +19,7 @@ constexpr long long kMostJobs = 1024;
 struct Words {
   std::string targets = "cpu", required, precision = "f32";
   std::vector<std::string> shapes, dims;
+  std::string cache_room;
   bool no_cache = false;
 };
 
@@ -97,6 +98,26 @@ void take_problem(const Status& status, Problems& problems) {
   if (!status.ok()) problems.add(status.error().text());
 }
 
+// 2048, or 128:32768 or 128:32768:2048 as for --dim.
+void read_cache_room(const std::string& text, CompileOptions& compile, Problems& problems) {
+  onnx::ImportOptions dims;
+  if (!parse_dim("cache_room=" + text, dims).ok())
+    return problems.add(
+        fmt::format("--cache-room takes 2048, 128:32768 (from, to) or 128:32768:2048 (usually); '{}' is not "
+                    "of that form.",
+                    text));
+  graph::SymbolInfo& room = compile.cache_room.emplace();
+  room.name = "cache_room";
+  if (const auto fixed = dims.symbol_values.find(room.name); fixed != dims.symbol_values.end()) {
+    room.min = room.max = fixed->second;
+    return;
+  }
+  const auto& bounds = dims.symbol_bounds.at(room.name);
+  room.min = bounds.min;
+  room.max = bounds.max;
+  room.hint = bounds.hint;
+}
+
 void read_precision(const std::string& word, CompileOptions& compile, Problems& problems) {
   compile.tf32 = word == "tf32";
   if (!compile.tf32 && word != "f32" && word != "f16" && word != "bf16")
@@ -153,6 +174,7 @@ void read_targets(const Words& words, CompileOptions& compile, Problems& problem
 
 void read_words(const Words& words, CompileOptions& compile, Problems& problems) {
   for (const std::string& shape : words.shapes) take_problem(parse_shape(shape, compile.import), problems);
+  if (!words.cache_room.empty()) read_cache_room(words.cache_room, compile, problems);
   for (const std::string& dim : words.dims) take_problem(parse_dim(dim, compile.import), problems);
   const std::vector<std::string> passes = pass_names();
   for (const std::string& name : compile.disabled_passes) {
@@ -178,6 +200,11 @@ void add_model_options(command_line::Options& options, Words& words, CompileOpti
   options.list("--dim", words.dims, "SYMBOL=N",
                "A symbolic dimension: SYMBOL=8 fixes it, SYMBOL=1:512 bounds it, SYMBOL=1:512:128 says the "
                "usual value");
+  options.text(
+      "--cache-room", words.cache_room, "N",
+      "Caches that grow by concatenation (an output is an input with new rows behind it) become buffers of "
+      "N positions (or 128:32768:2048 as for --dim) that past and present may share; how many are filled "
+      "is an input of its own, named as their dimension was");
   options.text("--precision", words.precision, "TYPE",
                "How f32 weights and intermediate values are stored: f32, f16 or bf16; sums stay f32. tf32: "
                "stored as f32; CUDA multiplies them on matrix units, rounded to TF32 (10 bits of mantissa), "

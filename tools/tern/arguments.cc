@@ -252,4 +252,23 @@ void Arguments::make_random(uint32_t input, uint64_t seed) {
                    shape_text(out.dims, out.rank) + "] is random (seed " + std::to_string(seed) + ")");
 }
 
+std::vector<tern_tensor_t> Arguments::outputs(const std::vector<tern_tensor_t>& inputs, bool in_place) const {
+  std::vector<tern_tensor_t> out(tern_module_output_count(module_, function_));
+  bool some = false;
+  for (uint32_t i = 0; in_place && i < out.size(); ++i) {
+    tern_tensor_info_t info;
+    must(tern_module_output_info(module_, function_, i, &info));
+    if (info.donor < 0) continue;
+    const tern_tensor_t& donor = inputs[static_cast<size_t>(info.donor)];
+    out[i].data = donor.data;
+    out[i].size = donor.size;
+    out[i].buffer = donor.buffer;
+    out[i].buffer_offset = donor.buffer_offset;
+    some = true;
+  }
+  if (in_place && !some)
+    fail(kUsage, "No output of the function may lie in the memory of an input (--in-place).");
+  return out;
+}
+
 }  // namespace tern::cli

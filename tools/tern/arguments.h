@@ -24,6 +24,9 @@ class Arguments {
   Arguments(const tern_module_t* module, uint32_t function, const InputOptions& options);
 
   const std::vector<tern_tensor_t>& inputs() const { return inputs_; }
+  // Outputs that the session provides memory for, or, `in_place`, those with a donor (caches of keys and
+  // values) in the memory of their donor among `inputs`.
+  std::vector<tern_tensor_t> outputs(const std::vector<tern_tensor_t>& inputs, bool in_place) const;
   // Values of the symbols, for a session's bounds.
   const std::vector<tern_dim_bound_t>& bounds() const { return bounds_; }
   // What was made up, as lines for the user: random inputs, chosen dimensions.

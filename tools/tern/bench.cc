@@ -111,12 +111,8 @@ class Bench {
 
   bool copies() const { return !buffers_.empty(); }
 
-  std::vector<tern_tensor_t> outputs_of_session() const {
-    return std::vector<tern_tensor_t>(tern_module_output_count(module_.get(), function_));
-  }
-
   double invoke(tern_session_t* on) const {
-    std::vector<tern_tensor_t> outputs = outputs_of_session();
+    std::vector<tern_tensor_t> outputs = arguments_->outputs(arguments_->inputs(), options_.in_place);
     return invoke(on, arguments_->inputs(), outputs);
   }
 
@@ -146,14 +142,12 @@ class Bench {
       tensor.buffer = make_buffer(tensor.size);
       must(tern_buffer_write(tensor.buffer, 0, tensor.data, tensor.size));
     }
-    std::vector<tern_tensor_t> outputs = outputs_of_session();
+    std::vector<tern_tensor_t> outputs = arguments_->outputs(arguments_->inputs(), false);
     invoke(session(), arguments_->inputs(), outputs);
-    for (tern_tensor_t& tensor : outputs) {
-      tern_buffer_t* buffer = make_buffer(tensor.size);
-      tensor = {};
-      tensor.buffer = buffer;
+    outputs_in_buffers_ = arguments_->outputs(inputs_in_buffers_, options_.in_place);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (!outputs_in_buffers_[i].buffer) outputs_in_buffers_[i].buffer = make_buffer(outputs[i].size);
     }
-    outputs_in_buffers_ = outputs;
   }
 
   void profile() {

@@ -15,6 +15,7 @@ struct RunOptions {
   DeviceOptions device;
   InputOptions inputs;
   ExpectOptions expected;
+  bool in_place = false;  // outputs lie in their donors' memory
 };
 int run_command(const RunOptions& options);
 
@@ -24,7 +25,7 @@ struct BenchOptions {
   InputOptions inputs;
   int runs = 0;  // 0: as many as fit in `seconds`, at least 5
   double seconds = 2;
-  bool json = false, dispatches = false;
+  bool json = false, dispatches = false, in_place = false;
   double peak_gflops = 0, peak_gbs = 0;  // of the device; 0: measured on CPUs, not known elsewhere
 };
 int bench_command(const BenchOptions& options);

@@ -58,6 +58,8 @@ CLI::App* add_run(CLI::App& app, RunOptions& run, Problems& problems) {
                  "With --expect: an output may differ by --atol + this * |expected|");
   options.number("--atol", run.expected.tolerance.absolute, 0, 1e30, "With --expect: see --rtol");
   options.text("--function", run.function, "NAME", "Function to run; default: the first");
+  options.flag("--in-place", run.in_place,
+               "Outputs that may lie in the memory of an input do: caches of keys and values grow in place");
   add_device_options(options, run.device);
   return command;
 }
@@ -76,6 +78,8 @@ CLI::App* add_bench(CLI::App& app, BenchOptions& bench, Problems& problems) {
                "JSON: median_ms, min_ms, p90_ms, load_ms, first_ms, peak_rss_mb and more");
   options.flag("--dispatches", bench.dispatches,
                "Also each dispatch: time, GFLOP/s, GB/s, share of the roofline, source nodes");
+  options.flag("--in-place", bench.in_place,
+               "Outputs that may lie in the memory of an input do: caches of keys and values grow in place");
   options.number("--peak-gflops", bench.peak_gflops, 1e-3, 1e9,
                  "With --dispatches: the device's most f32 GFLOP/s; default: measured on CPUs");
   options.number("--peak-gbs", bench.peak_gbs, 1e-3, 1e9,

@@ -49,7 +49,7 @@ int run_command(const RunOptions& options) {
       place(instance.get(), module.get(), options.device, [&](tern_device_t* device, tern_session_t** out) {
         return tern_session_create(module.get(), device, &desc, out);
       });
-  std::vector<tern_tensor_t> outputs(tern_module_output_count(module.get(), function));
+  std::vector<tern_tensor_t> outputs = arguments.outputs(arguments.inputs(), options.in_place);
   tern_invoke_t invoke = {};
   invoke.inputs = arguments.inputs().data();
   invoke.outputs = outputs.data();
