@@ -372,9 +372,7 @@ class ElementwiseNest {
               const Dim& row = axes_.back().extent;
               const int64_t line = lanes * squares_of_line(out_->type.dtype, lanes);
               ahead->near = sides.near;
-              // Blocks in L1, too, where a line is two vectors (Zen 3: 64 columns 3.3 times as fast).
-              ahead->whole_lines = (!sides.near || squares_of_line(out_->type.dtype, lanes) > 1) &&
-                                   row.is_const() && row.value() % line == 0;
+              ahead->whole_lines = !sides.near && row.is_const() && row.value() % line == 0;
             }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);
           }

@@ -1,4 +1,4 @@
-// What AVX2 kernels from memory do once a row, and how they store lines of two vectors.
+// What AVX2 kernels do once a row, and in which loop over it they ask for later rows.
 #include <doctest/doctest.h>
 
 #include "compiler/lower/lower_test_util.h"
@@ -47,19 +47,6 @@ TEST_CASE("a loop without rounds looks nothing up") {
   input %i: i64[2] as "i"
   %g = gather(%x, %i) <axis=0>
   output %g as "y")"});
-}
-
-TEST_CASE("transposes from memory store both vectors of a line, one after the other") {
-  const std::string kernel = loops_of(R"(
-  input %x: f32[524288,64] as "x"
-  %t = transpose(%x) <perm=[1,0]>
-  output %t as "y")");
-  CAPTURE(kernel);
-  CHECK(kernel.find("524288)] = ") != std::string::npos);
-  const size_t first = kernel.find(" streaming\n");
-  REQUIRE(first != std::string::npos);
-  const size_t second = kernel.rfind("b1[", kernel.find(" streaming\n", first + 1));
-  CHECK(kernel.substr(second, kernel.find(']', second) - second).ends_with("+ 8)"));
 }
 
 TEST_CASE("a softmax from memory asks for later rows while it computes exponentials") {
