@@ -38,12 +38,11 @@ TOLERANCES = {
 def reference(model, cases, plain=False):
     """ONNX Runtime's outputs for each case, and the outputs' names. `model`: a path or a model's bytes; `plain`: not optimised."""
     import onnxruntime as ort
+    import ort_reference
 
-    options = ort.SessionOptions()
+    options = ort_reference.session_options(plain=model if plain else None)
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    if plain:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
     return [o.name for o in session.get_outputs()], [session.run(None, case) for case in cases]
 

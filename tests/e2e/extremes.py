@@ -17,6 +17,7 @@ import ml_dtypes  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+import ort_reference  # noqa: E402
 import tern_tools as tools  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
@@ -57,7 +58,7 @@ class Case:
         fed = {k: v.astype(np.float32) if v.dtype == TYPES[dtype][1] else v for k, v in fed.items()}
         plain = onnx.GraphProto(name="g")
         self.add_to(plain, "case", "f32", False, {})
-        options = onnxruntime.SessionOptions()
+        options = ort_reference.session_options()
         options.log_severity_level = 4
         model = helper.make_model(plain, opset_imports=OPSETS, ir_version=10)
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, fed)

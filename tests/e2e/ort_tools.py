@@ -18,6 +18,7 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime as ort  # noqa: E402
 import operator_cases  # noqa: E402
+import ort_reference  # noqa: E402
 import tern_tools as tools  # noqa: E402
 import zoo  # noqa: E402
 from onnxruntime import quantization  # noqa: E402
@@ -30,7 +31,7 @@ EXACT, HALF = {}, {"relative": 1e-2, "floor": 1.0}
 
 def optimised(level):
     def write(source, path, _):
-        options = ort.SessionOptions()
+        options = ort_reference.session_options()
         options.log_severity_level = 3
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
         options.optimized_model_filepath = str(path)
@@ -81,9 +82,8 @@ def check(name, folder, args):
     for i, step in enumerate(steps):
         step(path, Path(folder) / f"{i}.onnx", zoo.inputs_of(model, 0))
         path = Path(folder) / f"{i}.onnx"
-    options = ort.SessionOptions()
+    options = ort_reference.session_options(plain=path)
     options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     tools.compile_model(path, module, *([f"--targets={args.targets}"] if args.targets else []))
     names, problems = [o.name for o in session.get_outputs()], []

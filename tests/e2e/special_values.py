@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+import ort_reference  # noqa: E402
 import tern_tools as tools  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
@@ -100,7 +101,7 @@ def references(case):
     if len(case) > 4:
         return [case[4](*case[1])]
     proto, fed, _ = model([case])
-    options = onnxruntime.SessionOptions()
+    options = ort_reference.session_options()
     options.log_severity_level = 4
     makers = [
         lambda: onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, fed),

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import onnx
 import onnxruntime
+import ort_reference
 from onnx import TensorProto, helper, numpy_helper
 
 MOST = 20_000  # elements of a value
@@ -18,11 +19,9 @@ class Refused(Exception):
 
 
 def session(model, optimise=True):
-    options = onnxruntime.SessionOptions()
+    options = ort_reference.session_options(plain=None if optimise else model)
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

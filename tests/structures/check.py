@@ -23,6 +23,7 @@ import compare  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+import ort_reference  # noqa: E402
 import tern_tools as tools  # noqa: E402
 import torch  # noqa: E402
 from common import FOLDER, MODELS  # noqa: E402
@@ -60,7 +61,7 @@ def check(name, args, folder):
 
 def timing(path, module, given, folder, args):
     """Milliseconds of tern and of ONNX Runtime on one thread, the least of several in turns."""
-    options = onnxruntime.SessionOptions()
+    options = ort_reference.session_options()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     theirs = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -22,6 +22,7 @@ import compare  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+import ort_reference  # noqa: E402
 import tern_tools as tools  # noqa: E402
 from common import FOLDER  # noqa: E402
 from onnxruntime import quantization as q  # noqa: E402
@@ -61,7 +62,7 @@ def half(**how):
 
 def optimised(level):
     def make(path, out, inputs):
-        options = onnxruntime.SessionOptions()
+        options = ort_reference.session_options()
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         options.optimized_model_filepath = str(out)
         options.log_severity_level = 3

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import ort_reference
 import tern_tools as tools
 from onnx import TensorProto, helper, numpy_helper
 
@@ -116,11 +117,10 @@ def check(name, build, folder, args):
     model, cases, steps, names, all_wanted = *built, *(0, None, None)[len(built) - 2 :]
     path, module = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}.tern"
     onnx.save(model, path)
-    options = onnxruntime.SessionOptions()
+    # Its optimiser makes other operators of some (MatMulNBits of DequantizeLinear and MatMul, on activations of 8 bits).
+    options = ort_reference.session_options(plain=model)
     options.log_severity_level = 3
     options.intra_op_num_threads = 1  # by more, DynamicQuantizeLSTM quantises parts of a batch apart
-    # Its optimiser makes other operators of some (MatMulNBits of DequantizeLinear and MatMul, on activations of 8 bits).
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         if not names:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,29 @@
+"""ONNX Runtime's sessions, where tests ask it what is right."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+# Without VNNI its products of u8 by i8 saturate sums of two. Told to be exact, its optimiser makes constant weights unsigned; its
+# plain kernels stay wrong.
+SATURATES = "vnni" not in Path("/proc/cpuinfo").read_text()
+PRODUCTS = ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "QAttention", "QGemm", "DynamicQuantize")
+
+
+def session_options(plain=None):
+    """Options of a session whose products of constant 8-bit weights are exact. `plain`: the model (a ModelProto, its bytes or its path) that is not to be
+    optimised; it is all the same where only that makes its products exact."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if plain is not None and not (SATURATES and _has_products(plain)):
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+def _has_products(model):
+    if isinstance(model, bytes):
+        model = onnx.load_from_string(model)
+    elif not isinstance(model, onnx.ModelProto):
+        model = onnx.load(model, load_external_data=False)
+    return any(node.op_type.startswith(PRODUCTS) for node in model.graph.node)
