@@ -23,24 +23,13 @@ class Merger {
   explicit Merger(graph::Graph& graph) : graph_(graph), uses_(graph::compute_uses(graph)) {}
 
   void run(graph::Block& block) {
-    std::map<std::tuple<int, int, int64_t, int64_t>, std::vector<Node*>> groups, gates;
+    std::map<std::tuple<int, int, int64_t, int64_t>, std::vector<Node*>> groups;
     std::vector<std::vector<Node*>> whole;
     for (const auto& node : block.nodes) {
       for (const auto& region : node->regions) run(*region);
       const std::optional<QuantisedWeights> w = quantised_weights(*node);
-      if (!w) continue;
-      const auto key = std::make_tuple(node->operand(0)->id, w->bits, w->block, w->k());
-      if (!feeds_views(node->result(), block)) {
-        auto& pair = gates[key];
-        if (!pair.empty() && are_gated(*pair[0], *node, block)) {
-          whole.push_back({pair[0], node.get()});
-          pair.clear();
-        } else {
-          pair.assign(1, node.get());
-        }
-        continue;
-      }
-      auto& group = groups[key];
+      if (!w || !feeds_views(node->result(), block)) continue;
+      auto& group = groups[{node->operand(0)->id, w->bits, w->block, w->k()}];
       group.push_back(node.get());
       if (group.size() == kMostProducts) whole.push_back(std::exchange(group, {}));
     }
@@ -70,32 +59,6 @@ class Merger {
     if (!is_view(*use.node)) return false;
     const std::vector<Use>& next = uses_of(use.node->result());
     return std::any_of(next.begin(), next.end(), [&](const Use& u) { return reaches_whole(u, depth - 1); });
-  }
-
-  // Maps that compute from v, through views and other maps; nothing where something else reads it.
-  std::vector<const Node*> maps_of(const Value* v, const graph::Block& block, int depth) const {
-    std::vector<const Node*> out;
-    for (const Use& use : uses_of(v)) {
-      if (!use.node || use.block != &block || (use.node->kind != OpKind::kMap && !is_view(*use.node)))
-        return {};
-      out.push_back(use.node);
-      if (depth == 0) continue;
-      const std::vector<const Node*> next = maps_of(use.node->result(), block, depth - 1);
-      out.insert(out.end(), next.begin(), next.end());
-    }
-    return out;
-  }
-  // Whether elements of two products are multiplied, one perhaps behind an activation (a gate): that joins
-  // neither product then, but the products are one.
-  bool are_gated(const Node& a, const Node& b, const graph::Block& block) const {
-    constexpr int kDepth = 4;
-    if (a.result()->type.shape != b.result()->type.shape) return false;
-    const std::vector<const Node*> first = maps_of(a.result(), block, kDepth),
-                                   second = maps_of(b.result(), block, kDepth);
-    return std::any_of(first.begin(), first.end(), [&](const Node* n) {
-      return n->kind == OpKind::kMap && n->scalar_op() == scalar::ScalarOp::kMul &&
-             std::find(second.begin(), second.end(), n) != second.end();
-    });
   }
 
   // Rows of the parts side by side.

@@ -169,40 +169,6 @@ TEST_CASE("products of integers by one value are one product, unless a concatena
   }
 }
 
-// A gate: act(x W) * (x V) is one product and one map, of any two products that only it reads.
-TEST_CASE("a gate's two products by integers are one") {
-  for (const bool gated : {false, true}) {
-    std::string text = "  input %x: f32[12,64] as \"x\"\n";
-    for (int i = 0; i < 2; ++i) {
-      text += fmt::format(R"(  %q{0} = constant {1}
-  %f{0} = cast(%q{0}) <to=f32>
-  %s{0} = constant {2}
-  %w{0} = mul(%f{0}, %s{0})
-  %y{0} = dot(%x, %w{0})
-)",
-                          i, literal("i4", {64, 32}, [&](int64_t at) { return (at * 5 + i) % 16 - 8; }),
-                          literal("f32", {64, 32}, [&](int64_t at) { return 1 + at % 32 % 2; }));
-    }
-    text += gated ? "  %a = tanh(%y0)\n  %g = mul(%a, %y1)\n  output %g as \"g\""
-                  : "  %a = tanh(%y0)\n  %b = tanh(%y1)\n  output %a as \"a\"\n  output %b as \"b\"";
-    LowerCase c{text};
-    c.precision = DType::kF16;
-    const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
-    c.dispatches = 2;
-    check_lowering_for(c, cuda, gated ? "a gate" : "two activations");
-    auto g = graph::parse_graph("graph \"g\" {\n" + text + "\n}");
-    Diagnostics diagnostics;
-    LowerOptions options;
-    options.precision = DType::kF16;
-    const auto program = lower(**g, cuda, options, diagnostics);
-    REQUIRE(program);
-    const auto words = std::count_if(
-        program->buffers.begin(), program->buffers.end(),
-        [](const BufferDef& b) { return b.kind == BufferKind::kConstant && b.dtype == DType::kU32; });
-    CHECK(words == (gated ? 1 : 2));
-  }
-}
-
 TEST_CASE("few rows: what --keep-f32 names, and rows with the range of bf16, are not multiplied as f16") {
   const auto words = [](const std::string& type, std::vector<std::string> keep_f32) {
     auto g = graph::parse_graph(fmt::format(R"(graph "g" {{
