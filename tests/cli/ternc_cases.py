@@ -246,7 +246,10 @@ def test_interrupted(folder):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         ready.unlink(missing_ok=True)
         model, module = small(folder), Path(folder) / "m.tern"
-        started = subprocess.Popen([tools.TERNC, model, "-o", module, "--targets=cpu:x86_64_v3"], env=environment, stderr=subprocess.PIPE, start_new_session=True)
+        command = [tools.TERNC, model, "-o", module, "--targets=cpu:x86_64_v3"]
+        # Where this test runs under nohup, ternc would heed that SIGHUP is ignored.
+        heeded = lambda number=number: signal.signal(number, signal.SIG_DFL)  # noqa: E731
+        started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heeded)
         deadline = time.monotonic() + 60
         while not ready.exists() and started.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
