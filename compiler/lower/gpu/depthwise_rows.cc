@@ -20,12 +20,6 @@ using Stmts = std::vector<Stmt>;
 // Of a piece: its channels, and its rows, which share the filters' elements.
 constexpr int kLanes = kResidentLanes, kRowsTogether = kResidentRows;
 
-Expr let(Stmts& lets, const char* name, const Expr& value) {
-  const kernel::Var v = kernel::make_var(name, value->type);
-  lets.push_back(kernel::let(v, value));
-  return kernel::var_expr(v);
-}
-
 }  // namespace
 
 int64_t DepthwiseRows::taps() const {
@@ -54,7 +48,7 @@ Stmts DepthwiseRows::filters_of(ElementEmitter& emitter, const Expr& c) const {
     int64_t rest = t;
     for (size_t d = shape.size(); d-- > 2; rest /= shape[d].value())
       index[d] = int_const(rest % shape[d].value());
-    taps.push_back(let(lets, "filter", plain.element(conv_.operand(1), index)));
+    taps.push_back(named("filter", plain.element(conv_.operand(1), index), lets));
   }
   emitter.unbind(conv_.operand(1));
   emitter.bind(conv_.operand(1), [taps, shape](const Index& index) {
@@ -98,11 +92,11 @@ Stmts DepthwiseRows::fill(ElementEmitter& emitter, const Node& product, const Co
       Stmts of_row;
       emitter.unbind(conv_.result());
       emitter.bind(conv_.result(), [&](const Index& pixel) {
-        Index named = pixel;
-        for (size_t d = 2; d < named.size(); ++d) named[d] = let(of_row, "at", named[d]);
-        return kernel::cast(short_sum(emitter, conv_, named, &of_row), conv_.result()->type.dtype);
+        Index at = pixel;
+        for (size_t d = 2; d < at.size(); ++d) at[d] = named("at", at[d], of_row);
+        return kernel::cast(short_sum(emitter, conv_, at, &of_row), conv_.result()->type.dtype);
       });
-      const Expr value = emitter.element(rows, problem.a_index(block.batch, let(of_row, "m", m), c));
+      const Expr value = emitter.element(rows, problem.a_index(block.batch, named("m", m, of_row), c));
       TERN_CHECK(emitter.take_checks().empty(), "a contraction inlines a gather");
       of_row.push_back(kernel::store(block.to, at, kernel::cast(value, block.to->type.dtype)));
       body.push_back(each_row(std::move(of_row)));

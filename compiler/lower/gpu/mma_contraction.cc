@@ -25,9 +25,6 @@ using graph::OpKind;
 using graph::Value;
 using kernel::Expr;
 using kernel::int_const;
-using kernel::ScalarOp;
-using State = MmaOperands::State;
-using Stmts = std::vector<kernel::Stmt>;
 
 bool is_multiple(const Dim& dim, int64_t of) {
   return mod(dim, of).is_const(0);

@@ -3,6 +3,7 @@
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/gpu/chunks.h"
 #include "compiler/lower/gpu/mma_contraction.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -16,11 +17,10 @@ using kernel::ScalarOp;
 using State = MmaOperands::State;
 using Stmts = std::vector<kernel::Stmt>;
 
-Expr let(Stmts& lets, const char* name, Expr value) {
+// An expression that is no name or number yet, under a name.
+Expr let(Stmts& lets, const char* name, const Expr& value) {
   if (value->kind == kernel::ExprKind::kConst || value->kind == kernel::ExprKind::kVar) return value;
-  const kernel::Var v = kernel::make_var(name, value->type);
-  lets.push_back(kernel::let(v, std::move(value)));
-  return kernel::var_expr(v);
+  return named(name, value, lets);
 }
 
 }  // namespace
