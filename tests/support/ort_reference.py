@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 
 # Without VNNI its products of u8 by i8 saturate sums of two. Told to be exact, its optimiser makes constant weights unsigned; its
-# plain kernels stay wrong.
+# plain kernels stay wrong. Products of i8 by i8 are exact as they are, and have no kernel with unsigned weights.
 SATURATES = "vnni" not in Path("/proc/cpuinfo").read_text()
 PRODUCTS = ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "QAttention", "QGemm", "DynamicQuantize")
 
@@ -16,14 +16,16 @@ def session_options(plain=None):
     optimised; it is all the same where only that makes its products exact."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
-    if plain is not None and not (SATURATES and _has_products(plain)):
+    if plain is not None and not (SATURATES and _saturates(plain)):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
 
 
-def _has_products(model):
+def _saturates(model):
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
     elif not isinstance(model, onnx.ModelProto):
         model = onnx.load(model, load_external_data=False)
-    return any(node.op_type.startswith(PRODUCTS) for node in model.graph.node)
+    signed = {x.name for x in model.graph.initializer if x.data_type == onnx.TensorProto.INT8}
+    # Input 2 is the zero point of the activations in the operators whose activations may be signed.
+    return any(node.op_type.startswith(PRODUCTS) and signed.isdisjoint(node.input[2:3]) for node in model.graph.node)
