@@ -1,13 +1,14 @@
 #include <cstdio>
 
 #include "compiler/kernel/test_util.h"
+#include "tests/support/source_path.h"
 
 namespace tern::kernel {
 namespace {
 
-void check_round_trip(const char* path) {
+void check_round_trip(const std::string& path) {
   CAPTURE(path);
-  std::FILE* f = std::fopen(path, "rb");
+  std::FILE* f = std::fopen(path.c_str(), "rb");
   REQUIRE(f != nullptr);
   std::string text(1 << 14, 0);
   text.resize(std::fread(text.data(), 1, text.size(), f));
@@ -19,8 +20,8 @@ void check_round_trip(const char* path) {
 }
 
 TEST_CASE("text: print and parse are inverse") {
-  check_round_trip(TERN_SOURCE_DIR "/tests/filetests/kernel/everything.tk");
-  check_round_trip(TERN_SOURCE_DIR "/tests/filetests/kernel/gpu_everything.tk");
+  check_round_trip(test::source_path("tests/filetests/kernel/everything.tk"));
+  check_round_trip(test::source_path("tests/filetests/kernel/gpu_everything.tk"));
 }
 
 TEST_CASE("text: a select whose arms are both there stays one") {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/support/source_path.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_allocator.h"
 
@@ -50,7 +51,7 @@ struct Fixture {
   }
 
   void check_against(const std::string& name) {
-    const std::string path = std::string(TERN_SOURCE_DIR) + "/drivers/null/testdata/" + name;
+    const std::string path = source_path("drivers/null/testdata/" + name);
     if (getenv("TERN_BLESS")) std::ofstream(path) << record;
     std::ifstream file(path);
     REQUIRE_MESSAGE(file.good(), "no file ", path, "; TERN_BLESS=1 writes it");

@@ -6,6 +6,7 @@
 
 #include "tests/fuzz/run_module.h"
 #include "tests/support/module_mutations.h"
+#include "tests/support/source_path.h"
 
 using namespace tern::test;
 
@@ -13,7 +14,7 @@ namespace {
 
 std::vector<std::vector<uint8_t>> corpus() {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(TERN_SOURCE_DIR "/tests/filetests/vm")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/filetests/vm"))) {
     if (entry.path().extension() == ".tvm") paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());

@@ -9,6 +9,7 @@
 #include "compiler/toolchain/process.h"
 #include "tests/native/native_kernel.h"
 #include "tests/native/op_cases.h"
+#include "tests/support/source_path.h"
 
 namespace tern::test {
 namespace {
@@ -47,7 +48,7 @@ void build_runner(const std::string& object, const std::string& program) {
   auto compiled =
       run_process({find_program("TERN_CLANG", {"clang-19", "clang"}), "--target=aarch64-unknown-linux-gnu",
                    "-O1", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-c", "-o", object,
-                   TERN_SOURCE_DIR "/tests/native/runner_aarch64.c"});
+                   source_path("tests/native/runner_aarch64.c")});
   REQUIRE(compiled.ok());
   REQUIRE_MESSAGE(compiled->exit_code == 0, compiled->output);
   auto linked =

@@ -12,6 +12,7 @@
 #include "compiler/toolchain/nvrtc.h"
 #include "compiler/toolchain/object_cache.h"
 #include "tests/native/op_cases.h"
+#include "tests/support/source_path.h"
 
 namespace tern::test {
 namespace {
@@ -99,7 +100,7 @@ TEST_CASE("cuda: conversions compile") {
 TEST_CASE("cuda: threads, workgroup memory, collective rows and asynchronous copies compile") {
   if (no_nvrtc()) return;
   std::vector<uint8_t> text;
-  REQUIRE(toolchain::read_file(TERN_SOURCE_DIR "/tests/filetests/kernel/gpu_everything.tk", &text));
+  REQUIRE(toolchain::read_file(source_path("tests/filetests/kernel/gpu_everything.tk"), &text));
   auto k = parse_kernel({reinterpret_cast<const char*>(text.data()), text.size()});
   REQUIRE(k.ok());
   unroll(*k);

@@ -29,6 +29,7 @@
 #include "compiler/toolchain/nvrtc.h"
 #include "tests/native/guarded_run.h"
 #include "tests/native/native_kernel.h"
+#include "tests/support/source_path.h"
 
 namespace tern::test {
 namespace {
@@ -242,7 +243,7 @@ void check_file(const std::string& path) {
 
 TEST_CASE("kernel text files") {
   std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(TERN_SOURCE_DIR "/tests/filetests/kernel")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/filetests/kernel"))) {
     if (entry.path().extension() == ".tk") paths.push_back(entry.path().string());
   }
   std::sort(paths.begin(), paths.end());

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "tests/support/source_path.h"
+
 namespace {
 
 unsigned cases_run = 0;
@@ -30,6 +32,10 @@ struct CaseCounter : doctest::IReporter {
 REGISTER_LISTENER("case_counter", 1, CaseCounter);
 
 }  // namespace
+
+std::string tern::test::source_path(const std::string& relative) {
+  return TERN_SOURCE_DIR "/" + relative;
+}
 
 int main(int argc, char** argv) {
   setenv("TERN_STRICT", "1",

@@ -12,6 +12,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "tests/support/source_path.h"
 #include "tests/support/vm_fixture.h"
 
 using namespace tern::test;
@@ -159,7 +160,7 @@ void run_file(const std::filesystem::path& path) {
 
 TEST_CASE("the .tvm files do what they say") {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(TERN_SOURCE_DIR "/tests/filetests/vm")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/filetests/vm"))) {
     if (entry.path().extension() == ".tvm") paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());
@@ -171,7 +172,7 @@ TEST_CASE("the .tvm files do what they say") {
 }
 
 TEST_CASE("vm/OPCODES.md is the opcode table") {
-  std::ifstream stream(TERN_SOURCE_DIR "/vm/OPCODES.md");
+  std::ifstream stream(source_path("vm/OPCODES.md"));
   const std::string text(std::istreambuf_iterator<char>(stream), {});
   INFO("write it anew: tern-as --opcodes -o vm/OPCODES.md");
   CHECK(text == tern::vm::opcode_document());
@@ -179,7 +180,7 @@ TEST_CASE("vm/OPCODES.md is the opcode table") {
 
 TEST_CASE("each opcode stands in a file test") {
   std::string all;
-  for (const auto& entry : std::filesystem::directory_iterator(TERN_SOURCE_DIR "/tests/filetests/vm")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/filetests/vm"))) {
     if (entry.path().extension() != ".tvm") continue;
     std::ifstream stream(entry.path());
     for (std::string line; std::getline(stream, line);) {
