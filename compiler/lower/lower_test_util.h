@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "compiler/lower/lower.h"
+#include "compiler/lower/program_key.h"
 #include "compiler/lower/step_eval.h"
 
 namespace tern::lower {
@@ -135,8 +137,20 @@ inline int most_variants(const std::vector<Step>& steps) {
   return static_cast<int>(most);
 }
 
+// What programs gave, by their keys: the ways to lower a graph differ in few of its programs, and evaluating
+// one is what takes the time. For one graph and its inputs.
+using Evaluated = std::map<std::string, Result<std::vector<TensorDataPtr>>>;
+
+inline Result<std::vector<TensorDataPtr>>& evaluated(Evaluated& seen, const LoweredProgram& program,
+                                                     const std::vector<TensorDataPtr>& inputs, int level) {
+  const auto [at, added] = seen.try_emplace(program_key(program, level), std::vector<TensorDataPtr>());
+  if (added) at->second = evaluate_program(program, inputs, level);
+  return at->second;
+}
+
 // Lowers for one target and compares at every level; `what` names the options in failures.
-inline void check_lowering_for(const LowerCase& c, const Target& target, const std::string& what) {
+inline void check_lowering_for(const LowerCase& c, const Target& target, const std::string& what,
+                               Evaluated& seen) {
   CAPTURE(what);
   CAPTURE(c.text);
   CAPTURE(std::string(arch_name(target.arch)));
@@ -179,7 +193,7 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
   if (c.dispatches >= 0) CHECK(count_dispatches(program->steps) == c.dispatches);
   const int levels = std::max(static_cast<int>(target.levels.size()), most_variants(program->steps));
   for (int level = 0; level < levels; ++level) {
-    auto got = evaluate_program(*program, inputs, level);
+    auto& got = evaluated(seen, *program, inputs, level);
     REQUIRE_MESSAGE(got.ok(), got.error().text());
     REQUIRE(got->size() == want->size());
     if (levels_only && level == 0) {
@@ -192,6 +206,11 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
       CHECK_MESSAGE(close(expected, *(*got)[i], where, slack), "level ", level, ", output ", i, ": ", where);
     }
   }
+}
+
+inline void check_lowering_for(const LowerCase& c, const Target& target, const std::string& what) {
+  Evaluated seen;
+  check_lowering_for(c, target, what, seen);
 }
 
 // The program of a graph's statements.
@@ -211,34 +230,40 @@ inline std::unique_ptr<LoweredProgram> lowered(const std::string& text, const Ta
 
 // Vulkan's kernels are CUDA's without shuffles, with fewer threads, but for those on cooperative matrices:
 // twice a graph is enough.
-inline void check_lowering_once(const LowerCase& c, const std::string& what) {
+inline void check_lowering_once(const LowerCase& c, const std::string& what, Evaluated& seen) {
   check_lowering_for(
-      c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni, Level::kX86V4Bf16}}, what);
-  check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, what);
+      c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}, {Level::kX86V4Vnni, Level::kX86V4Bf16}}, what, seen);
+  check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, what, seen);
   if (what == "default")
-    check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}}, what);
+    check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}}, what, seen);
   if (what == "stored as f16")
-    check_lowering_for(c, {Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}}, what);
+    check_lowering_for(c, {Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}}, what, seen);
+}
+
+inline void check_lowering_once(const LowerCase& c, const std::string& what) {
+  Evaluated seen;
+  check_lowering_once(c, what, seen);
 }
 
 // With every optional fusion, with each one disabled, with values stored in 16 bits, and in TF32.
 inline void check_lowering(LowerCase c) {
-  check_lowering_once(c, "default");
+  Evaluated seen;
+  check_lowering_once(c, "default", seen);
   c.dispatches = -1;
   for (const std::string_view step : kOptionalSteps) {
     c.disabled = {std::string(step)};
-    check_lowering_once(c, fmt::format("without {}", step));
+    check_lowering_once(c, fmt::format("without {}", step), seen);
   }
   c.disabled = {};
   c.tf32 = true;
-  check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, "in TF32");
+  check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, "in TF32", seen);
   c.tf32 = false;
   for (const DType precision : {DType::kF16, DType::kBF16}) {
     c.precision = precision;
     c.disabled = {};
-    check_lowering_once(c, fmt::format("stored as {}", dtype_name(precision)));
+    check_lowering_once(c, fmt::format("stored as {}", dtype_name(precision)), seen);
     c.disabled = {"fuse_epilogue", "fuse_producers", "fuse_rows"};
-    check_lowering_once(c, fmt::format("unfused, stored as {}", dtype_name(precision)));
+    check_lowering_once(c, fmt::format("unfused, stored as {}", dtype_name(precision)), seen);
   }
 }
 
