@@ -117,6 +117,13 @@ Status dump(const std::string& folder, const Shader& shader, const std::vector<u
 
 }  // namespace
 
+std::shared_ptr<void> keep_shader_tables() {
+  auto compiler = std::make_shared<ShaderCompiler>(false);
+  for (size_t e = 0; e < std::size(kEnvironments); ++e)
+    (void)compiler->compile({"tables", "#version 450\nvoid main() {}\n", static_cast<ShaderEnvironment>(e)});
+  return compiler;
+}
+
 bool shaders_have_matrices() {
   return std::size(kEnvironments) > static_cast<size_t>(ShaderEnvironment::kVulkan13);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,5 +36,9 @@ struct SpirvImage {
 // Optimises unless options.optimization is "-O0". Compiles options.jobs shaders at once; each is cached by
 // its text. An Error names the kernel, with the compiler's words.
 Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const CompileOptions& options);
+
+// Makes the tables of GLSL's built-in functions, which the process keeps as long as the result lives: else
+// they are made for each module, and take a small one longer than its shaders.
+std::shared_ptr<void> keep_shader_tables();
 
 }  // namespace tern::toolchain

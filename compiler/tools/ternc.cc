@@ -1,4 +1,5 @@
-// ternc: compiles an ONNX model to a module. docs/ternc.md is the manual.
+#include "compiler/tools/ternc.h"
+
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -169,7 +170,7 @@ int run(TerncOptions& options) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int tern::ternc_command_line(int argc, char** argv) {
   TerncOptions options;
   command_line::Problems problems;
   const int done = read_command_line(argc, argv, options, problems);

@@ -11,8 +11,11 @@ the run, so that the list stays true. Exit code 0 only when everything is as exp
 """
 
 import argparse
+import concurrent.futures
+import os
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +28,7 @@ import networks  # noqa: E402
 import zoo  # noqa: E402
 
 EXPECTED = HERE / "expected_failures.txt"
+MAKING = threading.Lock()  # models are made one at a time: some are made of others
 # What may differ from ONNX Runtime's f32, by --precision. Stored in 16 bits, each value errs by a part of the largest ones
 # that it is summed from; so smaller ones are measured by those.
 TOLERANCES = {
@@ -101,7 +105,8 @@ def model_of(name, args):
 
 def check_model(name, threads, folder, args):
     """Compiles and runs one model; the list of what is wrong (empty: all is well) and a line of facts."""
-    path, cases = model_of(name, args)
+    with MAKING:
+        path, cases = model_of(name, args)
     name = path.stem
     names, wanted = reference(path, cases)
     agree = lambda c, i, g, w: tools.difference(g, w, **TOLERANCES[args.precision])
@@ -154,6 +159,7 @@ def main():
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", help="passed to ternc")
     parser.add_argument("--precision", choices=["tf32", "f16", "bf16"], help="passed to ternc; sets the tolerance")
+    parser.add_argument("-j", type=int, help="models at once; by default as many as there are cores where each runs on one thread, else 1")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
     every = list(networks.NETWORKS if args.networks else zoo.MODELS)
@@ -168,9 +174,9 @@ def main():
         threads, args.targets = [1], "cpu:aarch64"
     expected = tools.read_expected(EXPECTED)
     passed, failed, skipped, reasons = 0, 0, 0, dict(expected)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            problems, facts = check_model(name, threads, folder, args)
+    at_once = args.j or (os.cpu_count() if threads == [1] else 1)
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        for name, (problems, facts) in zip(names, pool.map(lambda n: check_model(n, threads, folder, args), names)):
             reasons.pop(name, None)
             if problems:
                 reasons[name] = problems[0].splitlines()[0][:200]

@@ -48,7 +48,7 @@ class Mismatch(Exception):
     pass
 
 
-def compile_cached(model, targets, compiler_hash):
+def compile_cached(model, targets, compiler_hash, server):
     """The compiled module, from the cache if this very compiler has made it (or failed to) before."""
     options = [f"--targets={targets}"] if targets else []
     key = hashlib.sha256(model.read_bytes() + compiler_hash + repr(options).encode()).hexdigest()[:32]
@@ -59,7 +59,7 @@ def compile_cached(model, targets, compiler_hash):
         raise tools.ToolError(error.read_text())
     part = CACHE / f"{key}.{os.getpid()}.{threading.get_ident()}.part"
     try:
-        tools.compile_model(model, part, "--jobs=1", *options, timeout=120)
+        tools.compile_model(model, part, "--jobs=1", *options, timeout=120, server=server)
     except tools.ToolError as failure:
         if "took longer" not in str(failure):
             error.write_text(str(failure))
@@ -107,10 +107,10 @@ def check_output(name, got, wanted):
 def run_folder(folder, options, compiler_hash):
     """One folder: None when it passes, else the reason."""
     if not hasattr(SERVERS, "own"):
-        SERVERS.own = tools.Server(options.driver)
+        SERVERS.own, SERVERS.compiler = tools.Server(options.driver), tools.Server()
     try:
         model = onnx.load(folder / "model.onnx", load_external_data=False).graph
-        module = compile_cached(folder / "model.onnx", options.targets, compiler_hash)
+        module = compile_cached(folder / "model.onnx", options.targets, compiler_hash, SERVERS.compiler)
         if options.compile_only:
             return None
         initialized = {i.name for i in model.initializer}

@@ -25,11 +25,12 @@ class ToolError(Exception):
 
 
 class Server:
-    """A tern_server process (tests/onnx_conformance): runs of tern one after the other in one process, for a driver. One that
-    crashes or hangs is started anew for the next run."""
+    """A tern_server process (tests/onnx_conformance): runs of tern one after the other in one process, for a driver; without
+    a driver a ternc_server: runs of ternc. One that crashes or hangs is started anew for the next run."""
 
-    def __init__(self, driver):
-        self.driver, self.process = driver, None
+    def __init__(self, driver=None):
+        self.name, self.process = "tern" if driver else "ternc", None
+        self.command = [str(BUILD / "bin" / f"tern_server{GUARDED}"), driver] if driver else [str(BUILD / "bin" / "ternc_server")]
 
     def close(self):
         if self.process:
@@ -40,8 +41,7 @@ class Server:
     def call(self, arguments, timeout):
         """As call(), without the program's name."""
         if not self.process:
-            command = [str(BUILD / "bin" / f"tern_server{GUARDED}"), self.driver]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         late = threading.Timer(timeout, self.process.kill)
         late.start()
         try:
@@ -53,7 +53,7 @@ class Server:
             code, text = self.process.wait(), ""
             self.process = None
             how = f"took longer than {timeout} s" if not late.is_alive() else f"died: signal {-code}" if code < 0 else f"exit code {code}"
-            raise ToolError(f"tern {how}") from None
+            raise ToolError(f"{self.name} {how}") from None
         finally:
             late.cancel()
         if code:
@@ -75,7 +75,9 @@ def call(command, timeout):
     return done.stdout
 
 
-def compile_model(model, module, *options, timeout=600):
+def compile_model(model, module, *options, timeout=600, server=None):
+    if server:
+        return server.call([model, "-o", module, *options], timeout)
     return call([TERNC, model, "-o", module, *options], timeout)
 
 

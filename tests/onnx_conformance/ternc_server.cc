@@ -1,0 +1,75 @@
+// The command line of ternc, many times, each in a process of its own that begins as a copy of this one:
+// starting ternc and making Shaderc's tables takes longer than a small model takes to compile.
+//
+//   ternc_server
+//
+// Lines of standard input and answers as tern_server's (tern_server.cc). A call that dies of a signal has the
+// exit code 128 and the signal's number.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "compiler/toolchain/shaderc.h"
+#include "compiler/tools/ternc.h"
+
+namespace {
+
+std::vector<std::string> split(const std::string& line) {
+  std::vector<std::string> parts = {"ternc"};
+  for (size_t from = 0; from <= line.size();) {
+    const size_t end = std::min(line.find('\t', from), line.size());
+    parts.push_back(line.substr(from, end - from));
+    from = end + 1;
+  }
+  return parts;
+}
+
+[[noreturn]] void child(std::vector<std::string> parts, int output) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // whoever is tired of waiting kills the server
+  if (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0) _exit(1);
+  const int none = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (none < 0 || dup2(none, STDIN_FILENO) < 0) _exit(1);
+  std::vector<char*> arguments;
+  for (std::string& part : parts) arguments.push_back(part.data());
+  const int code = tern::ternc_command_line(static_cast<int>(arguments.size()), arguments.data());
+  fflush(nullptr);
+  _exit(code);
+}
+
+// The exit code; -1: no process could be made.
+int call(const std::string& line, int output) {
+  const pid_t process = fork();
+  if (process == 0) child(split(line), output);
+  int status = 0;
+  if (process < 0 || waitpid(process, &status, 0) != process) return -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+int main() {
+  const auto tables = tern::toolchain::keep_shader_tables();
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    const int output = memfd_create("output", MFD_CLOEXEC);
+    if (output < 0) return 1;
+    const int code = call(line, output);
+    std::string text(static_cast<size_t>(lseek(output, 0, SEEK_END)), 0);
+    const ssize_t got = pread(output, text.data(), text.size(), 0);
+    text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+    close(output);
+    if (code < 0) return 1;
+    std::printf("%d %zu\n", code, text.size());
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+  return 0;
+}
