@@ -27,5 +27,6 @@ def _saturates(model):
     elif not isinstance(model, onnx.ModelProto):
         model = onnx.load(model, load_external_data=False)
     signed = {x.name for x in model.graph.initializer if x.data_type == onnx.TensorProto.INT8}
-    # Input 2 is the zero point of the activations in the operators whose activations may be signed.
-    return any(node.op_type.startswith(PRODUCTS) and signed.isdisjoint(node.input[2:3]) for node in model.graph.node)
+    # Input 2 is the zero point of the activations in the operators whose activations may be signed; what is quantised on the way is not.
+    exact = lambda node: not node.op_type.startswith("DynamicQuantize") and not signed.isdisjoint(node.input[2:3])
+    return any(node.op_type.startswith(PRODUCTS) and not exact(node) for node in model.graph.node)
