@@ -98,6 +98,10 @@ class Builder {
   // exist.
   Stmts column_group(const Expr& n_value, int vectors, const Expr& valid);
 
+  // A last tile of few rows waits for its own sums: it and the one before have as many rows each then, this
+  // many together (0: they have not).
+  int64_t uneven_rows(int vectors) const;
+
   Stmts row_tiles(const Expr& n, int vectors, const Expr& valid);
 
   // Rows r.. r+rows-1 (relative to the block). live_rows (null: all): how many of them exist.
@@ -106,9 +110,16 @@ class Builder {
 
   bool prefetches() const { return s_.prefetch && o_.b_buffer && o_.b_padded && !o_.gather_b; }
 
-  // What comes after this group of columns: the next one, the block's first at the next depth, or the next
-  // block's first.
+  // contraction_prefetch.cc. What comes after this group of columns: the next one, the block's first at the
+  // next depth, or the next block's first.
   void plan_prefetch(const Expr& n, Stmts& out);
+
+  Stmts prefetch_line(const Expr& line, int vectors) const;
+
+  // A register tile's loop of `count` passes over k, each of which reads `lines` lines of a panel of B;
+  // between them it asks for its share of what comes after the group.
+  Stmts step_loop(const Var& k, const Expr& count, Stmts body, int vectors, const Expr& valid,
+                  int lines = 1) const;
 
   Expr partial_index(const Expr& r, int i, const Expr& n, int j) const;
 
@@ -124,8 +135,6 @@ class Builder {
   Stmts byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
                   const Expr& valid);
 
-  void prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const;
-
   // contraction_chains.cc: the block along the lists of byte_chains.h.
   friend class ChainTiles;
   Stmts chain_block();
@@ -139,9 +148,6 @@ class Builder {
                     int vectors, const Expr& valid);
 
   bool b_in_words() const { return (words_in_place_ || !o_.gather_b) && o_.word_steps > 1; }
-
-  // What the next group's part of B has in place of vector j of step k.
-  void prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const;
 
   // Words of two bf16, one a column: vector j of step k.
   Expr words(const Expr& n, const Expr& k, const Expr& k_first, int j) const;
@@ -180,8 +186,8 @@ class Builder {
   int step_ = 1;  // elements of a step along k
   DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
-  bool words_in_place_ = false;  // read words of B though there are panels of it
-  Expr next_n_, next_k_;
+  bool words_in_place_ = false;          // read words of B though there are panels of it
+  Expr next_n_, next_k_, tile_, tiles_;  // of plan_prefetch; which row tile this is, of how many
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
   Buffer row_steps_, row_sums_;      // of prepare_row

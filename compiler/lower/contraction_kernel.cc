@@ -6,6 +6,7 @@
 #include "compiler/lower/contraction_builder.h"
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/support/rounding.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
@@ -208,6 +209,16 @@ Stmts Builder::column_group(const Expr& n_value, int vectors, const Expr& valid)
   return out;
 }
 
+int64_t Builder::uneven_rows(int vectors) const {
+  // Two multiply-adds a cycle, each four cycles long.
+  constexpr int kSums = 8;
+  if (!m_dim_.is_const()) return 0;
+  const int64_t m = m_dim_.value(), rest = m % s_.rows, both = s_.rows + rest;
+  const int64_t last_block = m - (ceil_div(m, s_.block_rows) - 1) * s_.block_rows;
+  const bool waits = rest > 0 && rest * vectors < kSums;
+  return waits && both % 2 == 0 && last_block >= both ? both : 0;
+}
+
 Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   Stmts out;
   if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
@@ -215,14 +226,31 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
     append(out, b_words_.fill(depth_, [&](const Expr& step, int j) { return b_bytes(n, step, j); }, vectors));
   }
   if (prefetches() && !valid) plan_prefetch(n, out);
-  const Var t = kernel::make_var("tile");
-  const Expr r = kernel::mul(var_expr(t), int_const(s_.rows));
   const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
-  const int64_t known_rows = rows_known ? m_dim_.value() : 0;
-  if (!rows_known || known_rows >= s_.rows) {
-    out.push_back(kernel::loop(t, int_const(0), kernel::index_div(rows_, int_const(s_.rows)),
-                               LoopKind::kSerial, register_tile(r, n, s_.rows, vectors, valid, nullptr)));
+  const auto tiles = [&](const Expr& first_tile, const Expr& count, const Expr& first_row, int rows) {
+    const Var t = kernel::make_var("tile");
+    tile_ = kernel::add(first_tile, var_expr(t));
+    const Expr r = kernel::add(first_row, kernel::mul(var_expr(t), int_const(rows)));
+    return kernel::loop(t, int_const(0), count, LoopKind::kSerial,
+                        register_tile(r, n, rows, vectors, valid, nullptr));
+  };
+  const int64_t uneven = uneven_rows(vectors);
+  // Rows in tiles of s_.rows: without the two last ones where those are made even.
+  Expr whole_rows = rows_;
+  const Expr has_rest =
+      kernel::compare(ScalarOp::kNe, kernel::index_rem(rows_, int_const(s_.rows)), int_const(0));
+  if (uneven > 0)
+    whole_rows = kernel::sub(
+        rows_, rows_known ? int_const(uneven) : kernel::select(has_rest, int_const(uneven), int_const(0)));
+  const Expr whole_tiles = kernel::index_div(whole_rows, int_const(s_.rows));
+  if (!rows_known || m_dim_.value() - uneven >= s_.rows)
+    out.push_back(tiles(int_const(0), whole_tiles, int_const(0), s_.rows));
+  if (uneven > 0) {
+    const Stmt even = tiles(whole_tiles, int_const(2), whole_rows, static_cast<int>(uneven / 2));
+    out.push_back(rows_known ? even : kernel::if_then(has_rest, {even}));
+    return out;
   }
+  tile_ = whole_tiles;
   // The rows left over: a static number of them, when m is static and row blocks are whole tiles.
   const Var first = kernel::make_var("rest_row");
   const Var rest = kernel::make_var("rest_rows");
@@ -236,9 +264,7 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
     if (rows_known) {
       append(out, std::move(tail));
     } else {
-      out.push_back(kernel::if_then(
-          kernel::compare(ScalarOp::kNe, kernel::index_rem(rows_, int_const(s_.rows)), int_const(0)),
-          std::move(tail)));
+      out.push_back(kernel::if_then(has_rest, std::move(tail)));
     }
     return out;
   }
@@ -324,23 +350,6 @@ Stmts Builder::register_tile(const Expr& r_value, const Expr& n, int rows, int v
     out.push_back(kernel::if_then(last_, std::move(finish), std::move(keep)));
   }
   return {kernel::block(std::move(out))};
-}
-
-void Builder::plan_prefetch(const Expr& n, Stmts& out) {
-  const Var column = kernel::make_var("next_n"), step = kernel::make_var("next_k");
-  Expr next_n = kernel::add(n, int_const(group_)), next_k = k0_;
-  if (!one_depth_block_) {
-    const Expr end = kernel::add(n0_, clipped(s_.block_columns, n0_, n_dim_, n_));
-    const Expr last_group = kernel::compare(ScalarOp::kGe, next_n, end);
-    const Expr first_n = kernel::select(last_, kernel::add(n0_, int_const(s_.block_columns)), n0_);
-    const Expr after = kernel::select(last_, int_const(0), kernel::add(k0_, depth_));
-    next_n = kernel::select(last_group, first_n, next_n);
-    next_k = kernel::select(last_group, after, next_k);
-  }
-  out.push_back(kernel::let(column, next_n));
-  out.push_back(kernel::let(step, next_k));
-  next_n_ = var_expr(column);
-  next_k_ = var_expr(step);
 }
 
 Expr Builder::partial_index(const Expr& r, int i, const Expr& n, int j) const {

@@ -17,7 +17,6 @@ Stmts Builder::byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
   std::vector<ByteProduct::Operand> b;
   std::vector<Var> offsets;  // what the products of each vector lack
   for (int j = 0; j < vectors; ++j) {
-    prefetch_next_bytes(j, k, valid, body);
     const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kI8, s_.lanes * kByteGroup});
     body.push_back(kernel::let(bv, b_bytes(n, k, j)));
     b.push_back(product.right(var_expr(bv), body));
@@ -34,7 +33,7 @@ Stmts Builder::byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
           kernel::store(acc, at, product.add(kernel::load(acc, at), a, b[static_cast<size_t>(j)])));
     }
   }
-  out.push_back(kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body)));
+  append(out, step_loop(kv, depth_, std::move(body), vectors, valid));
   for (int i = 0; i < rows && product.has_offset(); ++i) {
     for (int j = 0; j < vectors; ++j) {
       const Expr at = int_const(int64_t{i} * vectors + j);
@@ -46,13 +45,6 @@ Stmts Builder::byte_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
   return out;
 }
 
-void Builder::prefetch_next_bytes(int j, const Expr& k, const Expr& valid, Stmts& out) const {
-  if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
-  const Expr next =
-      o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, k));
-  out.push_back(kernel::prefetch(o_.b_buffer, kernel::mul(next, int_const(kByteGroup))));
-}
-
 Stmts Builder::byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                               int vectors, const Expr& valid) {
   const ByteProduct product(ByteProducts::kPairs, s_.lanes);
@@ -61,7 +53,6 @@ Stmts Builder::byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_ba
   Stmts body;
   std::vector<ByteProduct::Operand> b(static_cast<size_t>(vectors));
   for (int j = 0; j < vectors; ++j) {
-    prefetch_next_bytes(j, k, valid, body);
     if (!o_.words_of_b) b[static_cast<size_t>(j)] = product.right(b_bytes(n, k, j), body);
   }
   for (int part = 0; part < kPairParts; ++part) {
@@ -86,7 +77,7 @@ Stmts Builder::byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_ba
       }
     }
   }
-  return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
+  return step_loop(kv, depth_, std::move(body), vectors, valid);
 }
 
 Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
@@ -105,13 +96,6 @@ Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base,
   TERN_UNREACHABLE();
 }
 
-void Builder::prefetch_next(int j, const Expr& k, const Expr& valid, Stmts& out) const {
-  if (!prefetches() || valid || j * s_.lanes % kPanelColumns != 0) return;
-  const Expr next = kernel::add(next_n_, int_const(int64_t{j} * s_.lanes));
-  const Expr first = b_in_words() ? kernel::index_div(next_k_, int_const(o_.word_steps)) : next_k_;
-  out.push_back(kernel::prefetch(o_.b_buffer, o_.b_index(next, kernel::add(first, k))));
-}
-
 Expr Builder::words(const Expr& n, const Expr& k, const Expr& k_first, int j) const {
   const Expr column = int_const(int64_t{j} * s_.lanes);
   if (!o_.gather_b)
@@ -128,7 +112,6 @@ Stmts Builder::pair_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
   Stmts body;
   std::vector<Expr> b;
   for (int j = 0; j < vectors; ++j) {
-    prefetch_next(j, k, valid, body);
     const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kU32, s_.lanes});
     body.push_back(kernel::let(bv, words(n, k, k0_, j)));
     b.push_back(var_expr(bv));
@@ -148,7 +131,7 @@ Stmts Builder::pair_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
                             {kernel::load(acc, at), a, b[static_cast<size_t>(j)]}, {DType::kF32, s_.lanes})));
     }
   }
-  return {kernel::loop(kv, int_const(0), depth_, LoopKind::kSerial, std::move(body))};
+  return step_loop(kv, depth_, std::move(body), vectors, valid);
 }
 
 Stmts Builder::word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
@@ -160,7 +143,6 @@ Stmts Builder::word_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
   const auto body = [&](const Expr& word, int64_t count) {
     Stmts out;
     for (int j = 0; j < vectors; ++j) {
-      prefetch_next(j, word, valid, out);
       const std::vector<Expr> b = o_.widen_words(kernel::add(n, int_const(int64_t{j} * s_.lanes)),
                                                  kernel::add(k_first, word), static_cast<int>(count), out);
       for (int64_t step = 0; step < count; ++step)
@@ -171,7 +153,7 @@ Stmts Builder::word_loop(const Buffer& acc, const std::vector<Expr>& row_base, c
   };
   const Expr words = kernel::index_div(depth_, each);
   const Var kv = kernel::make_var("k");
-  Stmts out{kernel::loop(kv, int_const(0), words, LoopKind::kSerial, body(var_expr(kv), steps))};
+  Stmts out = step_loop(kv, words, body(var_expr(kv), steps), vectors, valid);
   if (rest == 0) return out;
   Stmts last = body(words, rest);
   if (one_depth_block_) {
@@ -228,15 +210,15 @@ Stmts Builder::k_loop(const Buffer& acc, const std::vector<Expr>& row_base, cons
                return kernel::shuffle(elements[static_cast<size_t>(i)], nullptr, {step});
              }));
     }
-    out.push_back(kernel::loop(block, int_const(0), kernel::index_div(depth_, int_const(steps)),
-                               LoopKind::kSerial, std::move(body)));
+    append(out, step_loop(block, kernel::index_div(depth_, int_const(steps)), std::move(body), vectors, valid,
+                          steps));
     if (divides) return out;
   }
   const Expr k = var_expr(kv);
   Stmts body;
   append(body, k_step(acc, k, n, rows, vectors, valid, [&](int i) { return a(i, k, 1); }));
-  const Expr begin = steps > 1 ? whole : int_const(0);
-  out.push_back(kernel::loop(kv, begin, kernel::sub(depth_, begin), LoopKind::kSerial, std::move(body)));
+  if (steps == 1) return step_loop(kv, depth_, std::move(body), vectors, valid);
+  out.push_back(kernel::loop(kv, whole, kernel::sub(depth_, whole), LoopKind::kSerial, std::move(body)));
   return out;
 }
 
@@ -255,7 +237,6 @@ Stmts Builder::k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows,
       value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
                            o_.b_padded ? nullptr : lane_count(valid, j));
     }
-    prefetch_next(j, k, valid, body);
     const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
     body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
     b.push_back(var_expr(bv));
