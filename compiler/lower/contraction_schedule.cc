@@ -130,6 +130,19 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
   }
 }
 
+// Each block of rows reads all of B again: from memory, or from the last cache if its share of that is no
+// larger than a core can count on. Into how many blocks the rows may be split before that takes longer than
+// the multiply-adds, beside another core that does the same.
+int64_t most_row_blocks(const ContractionShape& shape, const ContractionSchedule& s,
+                        const MachineModel& machine) {
+  const int64_t bytes = shape.k * shape.n * 4;
+  const double cycles = cover_cycles(s, shape.m, shape.n, machine) * static_cast<double>(shape.k);
+  const double first = static_cast<double>(bytes) / (machine.memory_bytes_a_cycle / 2);
+  const double again =
+      bytes <= machine.l3_share_bytes ? static_cast<double>(bytes) / machine.l3_bytes_a_cycle : first;
+  return std::max<int64_t>(1, static_cast<int64_t>((cycles - first) / again) + 1);
+}
+
 ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
                                                  const MachineModel& machine) {
   ContractionSchedule s;
@@ -208,6 +221,9 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   if (shape.words) rows = std::max(rows, 6 * int64_t{s.rows});
   // Turning it, too: once a block of rows.
   if (shape.packs_b) rows = std::max(rows, 6 * int64_t{s.rows});
+  if (shape.packs_a && !shape.bytes && !widens && shape.m_static && shape.n_static && shape.k_static &&
+      shape.k * shape.n * 4 > machine.l2_bytes)
+    rows = std::max(rows, round_up(ceil_div(shape.m, most_row_blocks(shape, s, machine)), s.rows));
   rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
     rows = std::min(rows, shape.m);
@@ -226,7 +242,9 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   const double work = std::max(total, reading);
   if (row_blocks < 16 && work > 4e6 && shape.n_static) {
     constexpr int64_t kRowIsPrepared = 256;  // which takes as long as some 16 columns
-    const int64_t least = shape.packs_a || shape.words     ? 128
+    // What is gathered costs some 3 / columns of the multiply-adds.
+    const int64_t wide = row_blocks * ceil_div(shape.n, 128) < 8 ? 64 : 128;
+    const int64_t least = shape.packs_a || shape.words     ? wide
                           : shape.integers && shape.m == 1 ? round_up(kRowIsPrepared, group_columns)
                                                            : group_columns;
     const int64_t wanted = std::min<int64_t>(
