@@ -243,12 +243,22 @@ TEST_CASE("transposes: squares in registers, what is left over, and inputs that 
                   {67, 21}});
 }
 
-// The kernels of a graph for AVX-512, one after the other.
-std::string kernels_of(const std::string& body) {
+// Large by what is usual of its symbols, its rows stored whole pages apart; evaluated small.
+TEST_CASE("transposes from memory: rows that wait until they are stored, columns that are no square") {
+  check_lowering({R"(
+  input %x: f32[A,B,1024,20] as "x"
+  %t = transpose(%x) <perm=[0,1,3,2]>
+  %n = neg(%t)
+  output %n as "n")",
+                  {1, 1}});
+}
+
+// The kernels of a graph for one level, one after the other.
+std::string kernels_of(const std::string& body, Level level = Level::kX86V4) {
   auto g = graph::parse_graph("graph \"g\" {\n" + body + "\n}");
   REQUIRE_MESSAGE(g.ok(), g.error().text());
   Diagnostics diagnostics;
-  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  auto program = lower(**g, Target{Arch::kX86_64, {level}}, {}, diagnostics);
   REQUIRE(diagnostics.ok());
   std::string out;
   for (const Step& step : program->steps) {
@@ -282,6 +292,16 @@ TEST_CASE("from memory: results are streamed, what loops read is read ahead") {
     CHECK((large.find("prefetch") != std::string::npos) == c.reads_ahead);
     CHECK(small.find(" streaming\n") == std::string::npos);
     CHECK(small.find("prefetch") == std::string::npos);
+  }
+}
+
+TEST_CASE("from memory: transposes store in runs where the level's processors need them") {
+  for (const int columns : {64, 8192}) {
+    const std::string body = fmt::format(
+        "  input %x: f32[65536,{}] as \"x\"\n  %y = transpose(%x) <perm=[1,0]>\n  output %y as \"y\"",
+        columns);
+    CHECK(kernels_of(body, Level::kX86V3).find("waiting") != std::string::npos);
+    CHECK(kernels_of(body, Level::kX86V4).find("waiting") == std::string::npos);
   }
 }
 

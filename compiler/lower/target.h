@@ -51,6 +51,9 @@ struct MachineModel {
   int vector_registers;
   bool has_fma, has_masks;
   int64_t l1_bytes, l2_bytes, l3_share_bytes;
+  // Streaming stores are fast in runs of so many bytes: a line, where the processor gathers lines of several
+  // rows before it writes them.
+  int64_t stored_run_bytes;
   ByteProducts byte_products = ByteProducts::kPairs;
   Variants variants = Variants::kAll;
   // Figures of a usual core, the others busy too.

@@ -1,6 +1,8 @@
 #include "compiler/lower/turned_squares.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/index_form.h"
@@ -16,6 +18,10 @@ using kernel::Var;
 namespace {
 constexpr int64_t kLineBytes = 64;
 constexpr int kPartBits = 128;
+
+int64_t elements_of_line(DType type) {
+  return kLineBytes * 8 / std::max(dtype_bits(type), 8);
+}
 }  // namespace
 
 Expr interleaved_half(const Expr& a, const Expr& b, bool upper) {
@@ -112,7 +118,7 @@ bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
 }
 
 int64_t squares_of_line(DType type, int lanes) {
-  return std::max<int64_t>(kLineBytes * 8 / std::max(dtype_bits(type), 8) / lanes, 1);
+  return std::max<int64_t>(elements_of_line(type) / lanes, 1);
 }
 
 namespace {
@@ -124,7 +130,7 @@ void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var
     if (e->kind != kernel::ExprKind::kLoad || e->buffer->scope != kernel::Scope::kGlobal ||
         !kernel::uses_var(e->args[0], slow.get()) || kernel::contains_load(e->args[0]))
       return;
-    const int64_t line = kLineBytes * 8 / std::max(dtype_bits(e->buffer->type.dtype), 8);
+    const int64_t line = elements_of_line(e->buffer->type.dtype);
     const int64_t run = (block.slow_side + line - 1) / line;  // in lines
     const int64_t share = (run * block.fast_side + parts - 1) / std::max<int64_t>(parts, 1);
     for (int64_t i = 0; i < share; ++i) {
@@ -141,10 +147,12 @@ void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var
   });
 }
 
+using PutVector = std::function<void(int64_t along_slow, int64_t along_fast, const Expr& value)>;
+
 // Squares side by side from (s, f) on: so many along slow, so many along fast. What they read of a line is
 // read at once, and so is stored what makes a line.
 void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
-             const Expr& f, int lanes, int64_t along_slow, int64_t along_fast) {
+             const Expr& f, int lanes, int64_t along_slow, int64_t along_fast, const PutVector& put) {
   std::vector<std::vector<Expr>> all;
   for (int64_t c = 0; c < along_fast; ++c) {
     for (int64_t d = 0; d < along_slow; ++d) {
@@ -161,12 +169,15 @@ void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, cons
   }
   for (int64_t j = 0; j < along_slow * lanes; ++j) {
     for (int64_t c = 0; c < along_fast; ++c) {
-      const Expr at = kernel::substitute(store.index, {{slow.get(), kernel::add(s, int_const(j))},
-                                                       {fast.get(), kernel::add(f, int_const(c * lanes))}});
-      w.store(store.buffer, at,
-              all[static_cast<size_t>(c * along_slow + j / lanes)][static_cast<size_t>(j % lanes)]);
+      put(j, c * lanes, all[static_cast<size_t>(c * along_slow + j / lanes)][static_cast<size_t>(j % lanes)]);
     }
   }
+}
+
+// A vector of the result at (s, f).
+void put_at(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
+            const Expr& f, const Expr& value) {
+  w.store(store.buffer, kernel::substitute(store.index, {{slow.get(), s}, {fast.get(), f}}), value);
 }
 
 }  // namespace
@@ -176,10 +187,11 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
                                  const std::optional<BlockAhead>& ahead) {
   LoopWriter w;
   const Expr width = int_const(lanes);
+  const bool runs = ahead && ahead->runs;
   // Squares that are turned together along each axis: from memory whole lines are read at once and streamed
   // as wholes, since parts that other stores come between go to memory alone.
   const int64_t together =
-      ahead && ahead->whole_lines ? squares_of_line(store[0]->value->type.dtype, lanes) : 1;
+      ahead && ahead->whole_lines && !runs ? squares_of_line(store[0]->value->type.dtype, lanes) : 1;
   const Expr slow_whole = kernel::mul(kernel::index_div(slow_range.extent, width), width),
              fast_whole = kernel::mul(kernel::index_div(fast_range.extent, width), width);
   const auto part = [&](const AxisRange& range, const Expr& number) {
@@ -192,26 +204,70 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
     const Expr& e = range.extent;
     return together > 1 && !(e->kind == kernel::ExprKind::kConst && e->i % (lanes * together) < lanes);
   };
+  // Rows of the result from s0 on, of so many squares, wait until all are turned; then each is stored in one
+  // go.
+  const auto stored_in_runs = [&](const Expr& s0, const Expr& tall, int64_t most, const Expr& number) {
+    const DType type = store[0]->value->type.dtype;
+    const Expr acrosses = counted(fast_range.extent, 1);
+    const int64_t row = ahead->fast_side + elements_of_line(type);  // neighbours lie in other sets of L1
+    const kernel::Buffer waiting = kernel::make_buffer("waiting", {type, 1}, kernel::Scope::kScratch,
+                                                       kernel::Access::kReadWrite, most * lanes * row);
+    const auto place = [&](const Expr& s, const Expr& f) {
+      return kernel::add(kernel::mul(s, int_const(row)), f);
+    };
+    w.emit(kernel::alloc(waiting));
+    w.loop("across", acrosses, [&](const Expr& across) {
+      if (number)
+        prefetch_share(w, store[0]->value, slow, fast, *ahead,
+                       kernel::add(kernel::mul(number, acrosses), across),
+                       ahead->slow_side / lanes * (ahead->fast_side / lanes));
+      const Expr f = kernel::mul(across, width), f0 = w.let("f0", kernel::add(fast_range.begin, f));
+      w.loop("square", tall, [&](const Expr& square) {
+        const Expr s = kernel::mul(square, width);
+        squares(w, *store[0], slow, kernel::add(s0, s), fast, f0, lanes, 1, 1,
+                [&](int64_t j, int64_t, const Expr& value) {
+                  w.store(waiting, place(kernel::add(s, int_const(j)), f), value);
+                });
+      });
+    });
+    w.loop("row", kernel::mul(tall, width), [&](const Expr& s) {
+      w.loop("across", acrosses, [&](const Expr& across) {
+        const Expr f = kernel::mul(across, width);
+        put_at(w, *store[0], slow, kernel::add(s0, s), fast, kernel::add(fast_range.begin, f),
+               kernel::load(waiting, place(s, f), lanes));
+      });
+    });
+  };
   const auto band = [&](const Expr& s0, int64_t tall, const Expr& number) {
+    if (runs) return stored_in_runs(s0, int_const(1), 1, number);
+    const auto turn = [&](const Expr& f0, int64_t wide) {
+      squares(w, *store[0], slow, s0, fast, f0, lanes, tall, wide,
+              [&](int64_t j, int64_t f, const Expr& value) {
+                put_at(w, *store[0], slow, kernel::add(s0, int_const(j)), fast, kernel::add(f0, int_const(f)),
+                       value);
+              });
+    };
     const Expr acrosses = counted(fast_range.extent, together);
     w.loop("across", acrosses, [&](Expr across) {
       if (ahead)
         prefetch_share(w, store[0]->value, slow, fast, *ahead,
                        kernel::add(kernel::mul(number, acrosses), across),
                        ahead->slow_side / (lanes * together) * (ahead->fast_side / (lanes * together)));
-      squares(w, *store[0], slow, s0, fast,
-              w.let("f0", part(fast_range, kernel::mul(across, int_const(together)))), lanes, tall, together);
+      turn(w.let("f0", part(fast_range, kernel::mul(across, int_const(together)))), together);
     });
     if (!left(fast_range)) return;
     const Expr done = kernel::mul(acrosses, int_const(together));
-    w.loop_from("single", done, kernel::sub(counted(fast_range.extent, 1), done), [&](Expr single) {
-      squares(w, *store[0], slow, s0, fast, w.let("f0", part(fast_range, single)), lanes, tall, 1);
-    });
+    w.loop_from("single", done, kernel::sub(counted(fast_range.extent, 1), done),
+                [&](Expr single) { turn(w.let("f0", part(fast_range, single)), 1); });
   };
   const Expr downs = counted(slow_range.extent, together);
-  w.loop("down", downs, [&](Expr down) {
-    band(w.let("s0", part(slow_range, kernel::mul(down, int_const(together)))), together, down);
-  });
+  if (runs && !ahead->near) {
+    stored_in_runs(slow_range.begin, downs, ahead->slow_side / lanes, nullptr);
+  } else {
+    w.loop("down", downs, [&](Expr down) {
+      band(w.let("s0", part(slow_range, kernel::mul(down, int_const(together)))), together, down);
+    });
+  }
   if (left(slow_range)) {
     const Expr done = kernel::mul(downs, int_const(together));
     w.loop_from("lone", done, kernel::sub(counted(slow_range.extent, 1), done),

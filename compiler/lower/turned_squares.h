@@ -28,6 +28,9 @@ struct BlockAhead {
   int64_t slow_side = 0, fast_side = 0;
   bool near = false;         // into L1
   bool whole_lines = false;  // rows along fast are whole cache lines
+  // Rows along fast wait in scratch and are stored one after the other: those of a square at a time if near,
+  // else all of a block, which is read without asking ahead then (in long runs the processor sees them).
+  bool runs = false;
 };
 
 // Squares of so many lanes whose rows make a cache line, at least 1.
