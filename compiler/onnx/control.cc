@@ -369,8 +369,9 @@ void import_scan(Op& op) {
     if (op.has(0)) fail("Sequence lengths (input 0) are not supported.");
     first = 1;
   }
-  int64_t states = op.input_count() - first - scans;
-  if (scans < 1 || states < 0 || body.output_size() < states)
+  const int64_t operands = op.input_count() - first;
+  const int64_t states = scans >= 1 && scans <= operands ? operands - scans : -1;
+  if (states < 0 || body.output_size() < states)
     fail("Attribute 'num_scan_inputs' ({}) does not fit the inputs.", scans);
   auto count = static_cast<size_t>(scans), outputs = static_cast<size_t>(body.output_size() - states);
   std::vector<int64_t> directions = per_scan(op, batched ? "directions" : "scan_input_directions", count);

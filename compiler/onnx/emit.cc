@@ -216,6 +216,7 @@ Value* Emit::pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* f
 }
 
 Value* Emit::concat(std::vector<Value*> values, int64_t axis) {
+  if (values.empty()) fail("The node has no inputs.");
   if (values.size() == 1) return values[0];
   Shape common = values[0]->type.shape;
   auto at = static_cast<size_t>(axis);

@@ -109,6 +109,25 @@ bool contains(const std::string& text, const std::string& part) {
 
 }  // namespace
 
+TEST_CASE("a node of many inputs that has none is refused") {
+  Model m;
+  m.node("FeatureVectorizer", {}, {"y"})->set_domain("ai.onnx.ml");
+  auto* opset = m.proto.add_opset_import();
+  opset->set_domain("ai.onnx.ml");
+  opset->set_version(1);
+  CHECK(errors(m) ==
+        "The node has no inputs.\n"
+        " - While importing node 'FeatureVectorizer_y' (ai.onnx.ml.FeatureVectorizer, opset 1)");
+}
+
+TEST_CASE("an instance normalisation of what has no channels is refused") {
+  Model m;
+  m.proto.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->Clear();
+  m.floats("scale", {1})->add_float_data(1);
+  m.node("InstanceNormalization", {"x", "scale", "scale"}, {"y"});
+  CHECK(contains(errors(m), "The operand (f32[]) has no channels."));
+}
+
 TEST_CASE("shape arithmetic costs nothing at run time") {
   // y = reshape(x, concat(shape(x)[1:] * 2, [1]))
   Model m;

@@ -62,6 +62,7 @@ void import_instance_norm(Op& op) {
   Emit& b = op.b;
   op.ignore({"consumed_inputs"});
   Value* x = op.tensor(0);
+  if (x->type.rank() < 2) fail("The operand ({}) has no channels.", x->type.text());
   Normalised n = normalise(b, x, axes_from(2, x->type.rank()), op.f("epsilon", 1e-5), true);
   op.output(0, scale_shift(b, n.value, op.tensor(1), op.tensor(2)));
 }
