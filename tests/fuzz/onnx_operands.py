@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""Every operator with operands that nobody thought of, through ternc: from the schemas of ONNX and of ONNX Runtime's own operators, one node
+with inputs of any rank (scalars, rank 7), dimensions of 0 and 2^62, negative and huge axes and sizes, optional inputs left out, wrong types.
+
+    onnx_operands.py [--rounds 1] [--seconds S] [--seed 1] [--only Conv MatMul] [--keep FOLDER] [-j 2]
+
+A round has one model of each operator. ternc ends within TIMEOUT seconds of a processor and MEMORY: with exit code 0, or with 1 or 4 and sentences that
+name the node and its operator, or the input of the model that is wrong. It compiles what it accepts. --keep writes the models that broke
+a promise there; TERN_BUILD picks the ternc.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+import onnx  # noqa: E402
+import onnxruntime.capi.onnxruntime_pybind11_state as onnxruntime_state  # noqa: E402
+import tern_tools as tools  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+TIMEOUT, MEMORY = 30, 1 << 30
+ELEMENTS = {
+    "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7, "string": 8, "bool": 9, "float16": 10, "double": 11,
+    "uint32": 12, "uint64": 13, "bfloat16": 16, "float8e4m3fn": 17, "uint4": 21, "int4": 22,
+}
+LARGE = (2**31 - 1, 2**31, 2**40, 2**62)
+EXTREMES = (-(2**63), -(2**31), -100, -7, 2**63 - 1, *LARGE)
+NUMPY = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8"}
+WORDS = ("", "constant", "linear", "nearest", "cubic", "SAME_UPPER", "VALID", "sum", "mean", "none", "add", "mul", "max", "reverse", "reflect", "bidirectional", "asymmetric", "DCR", "LT", "NCHW", "ij,jk->ik", "...i,ij", "i->", "Relu", "\x00", "nothing such")
+OPSET = 22
+
+
+class Schema:
+    """What is used of an operator's schema, from either library."""
+
+    def __init__(self, domain, name, version, inputs, outputs, attributes):
+        self.domain, self.name, self.version, self.inputs, self.outputs, self.attributes = domain, name, version, inputs, outputs, attributes
+
+    @property
+    def title(self):
+        return f"{self.domain or 'ai.onnx'}.{self.name}"
+
+
+def formal(parameter):
+    """(option, element types) of a formal parameter; option: Single, Optional or Variadic."""
+    types = {ELEMENTS[t[7:-1]] for t in parameter.types if t.startswith("tensor(") and t[7:-1] in ELEMENTS}
+    return str(parameter.option).rsplit(".", 1)[-1], sorted(types) or [1]
+
+
+def schemas():
+    for s in [*onnx.defs.get_all_schemas(), *(s for s in onnxruntime_state.get_all_operator_schema() if s.domain == "com.microsoft")]:
+        attributes = {name: (str(a.type).rsplit(".", 1)[-1], a.required) for name, a in s.attributes.items()}
+        yield Schema(s.domain, s.name, s.since_version, [formal(p) for p in s.inputs], [formal(p) for p in s.outputs], attributes)
+
+
+class Maker:
+    """One model of one operator, drawn by `choice`."""
+
+    def __init__(self, schema, choice):
+        self.schema, self.choice = schema, choice
+        self.inputs, self.initializers = [], []
+        self.rank = choice.choice((0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7))
+        self.strange = choice.choice((0.0, 0.02, 0.1, 0.3))  # how often something is out of place
+
+    def odd(self):
+        return self.choice.random() < self.strange
+
+    def number(self):
+        if self.odd():
+            return self.choice.choice(EXTREMES)
+        return self.choice.choice((-2, -1, 0, 0, 1, 1, 1, 2, 2, 3, 4, 8))
+
+    def shape(self):
+        rank = self.choice.choice((0, 1, 2, 3, 4, 7)) if self.odd() or self.choice.random() < 0.3 else self.rank
+        dims = [self.choice.choice((1, 2, 3, 4, 8)) if self.choice.random() < 0.5 else 4 for _ in range(rank)]
+        for i in range(rank):
+            if self.odd():
+                dims[i] = self.choice.choice((0, 0, 0, "N", "N", "M", self.choice.choice(LARGE)))
+        return dims
+
+    def tensor(self, name, kinds):
+        kind = self.choice.choice(list(ELEMENTS.values())) if self.odd() else self.choice.choice(kinds)
+        shape = self.shape()
+        elements = 1
+        for d in shape:
+            elements *= d if isinstance(d, int) else 10**9
+        constant = all(isinstance(d, int) for d in shape) and self.choice.random() < (0.7 if kind in (6, 7) else 0.25) and elements <= 4096 and kind in NUMPY
+        if not constant:
+            self.inputs.append(helper.make_tensor_value_info(name, kind, shape if self.choice.random() > 0.03 else None))
+        elif kind in (6, 7):
+            if self.choice.random() < 0.6:  # what a list of axes or sizes is like
+                shape, elements = [self.choice.choice((0, 1, self.rank, self.rank))], None
+                elements = shape[0]
+            limit = 2**31 if kind == 6 else 2**63
+            values = [max(-limit, min(limit - 1, self.number())) for _ in range(elements)]
+            self.initializers.append(helper.make_tensor(name, kind, shape, values))
+        else:
+            raw = bytes(elements * int(NUMPY[kind][1:] if kind != 9 else 1))
+            if kind in (1, 11) and self.choice.random() < 0.7:
+                self.initializers.append(helper.make_tensor(name, kind, shape, [self.choice.choice((0.0, 1.0, 2.0, -1.5, 1e30, float("nan"), float("inf"))) for _ in range(elements)]))
+            else:
+                self.initializers.append(helper.make_tensor(name, kind, shape, raw, raw=True))
+
+    def attribute(self, name, kind):
+        if kind == "INT":
+            return helper.make_attribute(name, self.choice.choice(list(ELEMENTS.values())) if name in ("to", "dtype") else self.number())
+        if kind == "FLOAT":
+            return helper.make_attribute(name, self.choice.choice((0.0, 1.0, -1.0, 0.5, 1e38, float("nan"), float("inf"))))
+        if kind == "STRING":
+            return helper.make_attribute(name, self.choice.choice(WORDS))
+        length = self.choice.choice((0, 1, 7)) if self.odd() else self.choice.choice((1, self.rank, max(self.rank - 2, 0), 2 * max(self.rank - 2, 0)))
+        values = {"INTS": lambda: self.number(), "FLOATS": lambda: self.choice.choice((0.0, 1.0, -2.0)), "STRINGS": lambda: self.choice.choice(WORDS)}
+        if kind in values:
+            made = helper.make_attribute(name, [values[kind]() for _ in range(length)] or [0])
+            if not length:
+                made.ClearField(kind.lower())
+            return made
+        if kind == "TENSOR":
+            element = self.choice.choice((1, 6, 7))
+            return helper.make_attribute(name, helper.make_tensor("t", element, [length], [1] * length))
+        if kind == "GRAPH":
+            outs = [helper.make_tensor_value_info(f"{name}{i}", 1, None) for i in range(self.choice.randrange(0, 3))]
+            body = [helper.make_node("Identity", [self.choice.choice(self.names or ["absent"])], [o.name]) for o in outs]
+            ins = [helper.make_tensor_value_info(f"{name}_in{i}", self.choice.choice((1, 7, 9)), self.shape()) for i in range(self.choice.randrange(0, 4))]
+            return helper.make_attribute(name, helper.make_graph(body, name, ins, outs))
+        return None
+
+    def model(self):
+        schema = self.schema
+        operands = []
+        for option, kinds in schema.inputs:
+            if option == "Variadic":
+                operands += [kinds] * self.choice.choice((0, 1, 2, 3))
+            elif option == "Optional" and self.choice.random() < 0.5 or self.odd() and self.choice.random() < 0.3:
+                operands.append(None)
+            else:
+                operands.append(kinds)
+        while operands and operands[-1] is None and self.choice.random() < 0.8:
+            operands.pop()
+        self.names = [f"x{i}" if kinds else "" for i, kinds in enumerate(operands)]
+        kept = self.choice.choice(ELEMENTS_COMMON)
+        for name, kinds in zip(self.names, operands):
+            if name:
+                self.tensor(name, [kept] if kept in kinds else kinds)
+        attributes = [self.attribute(n, kind) for n, (kind, required) in schema.attributes.items() if (required and not self.odd()) or self.choice.random() < 0.4]
+        count = max(1, sum(1 for option, _ in schema.outputs if option == "Single" or self.choice.random() < 0.3))
+        outputs = [f"y{i}" for i in range(count)]
+        node = helper.make_node(schema.name, self.names, outputs, name="the_node", domain=schema.domain)
+        node.attribute.extend(a for a in attributes if a is not None)
+        kinds = [*(k for _, k in schema.outputs), [1]]
+        results = [helper.make_tensor_value_info(o, kept if kept in kinds[min(i, len(kinds) - 1)] else kinds[min(i, len(kinds) - 1)][0], None) for i, o in enumerate(outputs)]
+        graph = helper.make_graph([node], "g", self.inputs, results, initializer=self.initializers)
+        version = max(schema.version, self.choice.choice((OPSET, OPSET, 13)) if not schema.domain else 1)
+        opsets = [helper.make_opsetid(schema.domain, version)]
+        if schema.domain:
+            opsets.append(helper.make_opsetid("", OPSET))
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+ELEMENTS_COMMON = (1, 1, 1, 1, 10, 7, 6, 2, 3, 9)
+
+
+def limited():
+    resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
+    if "hostile" not in str(tools.BUILD):  # sanitizers reserve terabytes
+        resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY, 4 * MEMORY))
+
+
+def ternc(arguments):
+    """(exit code, what it wrote to stderr, its largest memory)."""
+    with tempfile.TemporaryFile() as text:
+        process = subprocess.Popen([str(a) for a in [tools.TERNC, *arguments]], stdout=subprocess.DEVNULL, stderr=text, preexec_fn=limited)
+        end = time.monotonic() + 10 * TIMEOUT  # others may use the machine
+        pid, code, used = 0, 0, None
+        pause = 0.002
+        while not pid and time.monotonic() < end:
+            pid, code, used = os.wait4(process.pid, os.WNOHANG)
+            if not pid:
+                time.sleep(pause)
+                pause = min(0.05, pause * 1.3)
+        if not pid:
+            process.kill()
+            pid, code, used = os.wait4(process.pid, 0)
+            code = None
+        process.returncode = 0  # waited for above
+        text.seek(0)
+        return code if code is None else os.waitstatus_to_exitcode(code), text.read().decode(errors="replace"), used.ru_maxrss * 1024
+
+
+def broken_promise(folder, schema, arguments):
+    code, said, memory = ternc(arguments)
+    if code is None or -code in (signal.SIGXCPU, signal.SIGKILL):
+        return f"took longer than {TIMEOUT} s"
+    if code < 0:
+        return f"died of signal {-code}: {said[-600:]}"
+    if code not in (0, 1, 4):
+        return f"ended with exit code {code}: {said[-600:]}"
+    if memory > MEMORY and "hostile" not in str(tools.BUILD):
+        return f"took {memory >> 20} MB"
+    if code and not re.search(r"\w+.*\.(\n|$)", said):
+        return f"refused it without a sentence: {said[-600:]!r}"
+    if code and not (("'the_node'" in said or re.search(r"'[xy]\d", said)) and ("the_node" not in said or schema.name in said)) and f"{schema.name}" not in said:
+        return f"refused it without naming node, operator or input: {said[-600:]}"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", metavar="OPERATOR")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--targets", help="what ternc compiles for")
+    parser.add_argument("-j", type=int, default=2)
+    options = parser.parse_args()
+    rows = sorted(schemas(), key=lambda s: s.title)
+    rows = [s for s in rows if not options.only or s.name in options.only]
+    if not rows:
+        sys.exit("No operator has that name.")
+    end = time.monotonic() + options.seconds
+    tried, accepted, wrong = 0, 0, 0
+
+    def one(job):
+        schema, seed = job
+        data = Maker(schema, random.Random(f"{schema.title} {seed}")).model()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            path, module = folder / "m.onnx", folder / "m.tern"
+            path.write_bytes(data)
+            what = broken_promise(folder, schema, [path, "-o", module, *(["--targets", options.targets] if options.targets else [])])
+            return schema, seed, data, what, module.exists()
+
+    seed = options.seed
+    with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
+        while seed < options.seed + options.rounds or time.monotonic() < end:
+            for schema, number, data, what, made in pool.map(one, [(s, seed) for s in rows]):
+                tried, accepted = tried + 1, accepted + made
+                if what:
+                    wrong += 1
+                    print(f"{schema.title} {number}: ternc {what}", flush=True)
+                    if options.keep:
+                        options.keep.mkdir(parents=True, exist_ok=True)
+                        (options.keep / f"{schema.title}_{number}.onnx").write_bytes(data)
+            seed += 1
+    print(f"{tried} models of {len(rows)} operators, {accepted} compiled, {wrong} broken promises")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TERN_CACHE_DIR", str(Path(tempfile.gettempdir()) / "tern-mutation-cache"))
+    sys.exit(main())
