@@ -35,7 +35,8 @@ void batch_norm_training(Op& op, Value* x, double epsilon, double momentum) {
   Value* normal = b.div(centred, per_channel(b, deviation, x->type.rank(), 1));
   op.output(0, b.cast(scale_shift(b, normal, op.tensor(1), op.tensor(2)), type));
   auto running = [&](Value* old, Value* now) {
-    Value* mixed = b.add(b.mul(b.wide(old), momentum), b.mul(b.cast(now, b.wide(old)->type.dtype), 1 - momentum));
+    Value* mixed =
+        b.add(b.mul(b.wide(old), momentum), b.mul(b.cast(now, b.wide(old)->type.dtype), 1 - momentum));
     return b.cast(mixed, old->type.dtype);
   };
   op.output(1, running(op.tensor(3), mean));
