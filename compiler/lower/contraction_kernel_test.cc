@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "compiler/kernel/assign_scratch.h"
+#include "compiler/kernel/text.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -153,6 +155,8 @@ TEST_CASE("every edge of the blocked loops computes the product") {
           c.symbolic = symbolic;
           check(c);
           c.packed = true;
+          c.schedule.prefetch = true;
+          check(c);
           c.gather_a = true;
           check(c);
           c.packed = false;
@@ -164,6 +168,78 @@ TEST_CASE("every edge of the blocked loops computes the product") {
       }
     }
   }
+}
+
+TEST_CASE("a last tile of few rows and the one before have as many rows each") {
+  for (const int64_t m : {6, 14, 22}) {
+    for (const int64_t block_rows : {8, 24}) {
+      Case c{m, 40, 10, schedule(4, 4, 1, std::min(m, block_rows), 16, 4)};
+      check(c);
+      const std::string text = kernel::print_kernel(build(c));
+      CHECK(text.find("f32x4[3] register") != std::string::npos);
+      CHECK(text.find("f32x4[2] register") == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("the row tiles of a group ask once for each line that comes after it") {
+  struct Shape {
+    int64_t m, k;
+    bool symbolic;
+  };
+  // Few tiles, uneven parts, more tiles than lines, symbolic sizes.
+  for (const Shape& shape :
+       {Shape{20, 100, false}, {45, 77, false}, {130, 9, false}, {80, 300, true}, {5, 40, true}}) {
+    constexpr int64_t kColumns = 48;
+    Case c{shape.m, kColumns, shape.k, schedule(8, 4, 2, round_up(shape.m, 4), 48, shape.k)};
+    c.packed = c.schedule.prefetch = true;
+    c.symbolic = shape.symbolic;
+    CAPTURE(c.m);
+    CAPTURE(c.k);
+    kernel::Kernel kernel = build(c);
+    const kernel::Buffer asked =
+        kernel::make_buffer("asked", {DType::kF32, 1}, Scope::kGlobal, Access::kReadWrite);
+    kernel.body = kernel::rewrite(kernel.body, nullptr, [&](const kernel::Stmt& stmt) {
+      if (stmt->kind != kernel::StmtKind::kPrefetch) return std::vector<kernel::Stmt>{stmt};
+      const Expr line = kernel::index_div(stmt->index, int_const(kPanelColumns));
+      return std::vector<kernel::Stmt>{
+          kernel::store(asked, line, kernel::add(kernel::load(asked, line), kernel::float_const(1)))};
+    });
+    kernel.bindings.push_back(asked);
+    // One panel more than there is: the last group asks for what would come after it.
+    const int64_t lines = (kColumns / kPanelColumns + 1) * c.k;
+    std::vector<float> a(static_cast<size_t>(c.m * c.k)), b(static_cast<size_t>(lines * kPanelColumns)),
+        out(static_cast<size_t>(c.m * c.n)), counts(static_cast<size_t>(lines));
+    const auto bytes = [](std::vector<float>& v) {
+      return kernel::EvalBinding{reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
+    };
+    std::vector<int64_t> values;
+    const auto env = [&](const std::string& name) -> std::optional<int64_t> {
+      return name == "M" ? c.m : name == "N" ? c.n : c.k;
+    };
+    for (const kernel::Param& p : kernel.params) values.push_back(*p.value.evaluate(env));
+    const Result<int32_t> status =
+        kernel::evaluate(kernel, {bytes(a), bytes(b), bytes(out), bytes(counts)}, values, 0, 1);
+    REQUIRE_MESSAGE(status.ok(), status.error().text());
+    for (int64_t i = 0; i < lines; ++i) {
+      CAPTURE(i);
+      REQUIRE(counts[static_cast<size_t>(i)] == (i < c.k ? 0 : 1));
+    }
+  }
+}
+
+TEST_CASE("convolutions of few rows by weights beyond the caches take more rows at a time") {
+  ContractionShape shape;
+  shape.m = 49;
+  shape.n = 512;
+  shape.k = 4608;
+  shape.packs_a = true;
+  shape.depth_granule = 512;
+  const MachineModel& avx2 = machine(Level::kX86V3);
+  CHECK(default_contraction_schedule(shape, avx2).block_rows >= 24);
+  shape.k = 576;  // these stay in the last cache
+  shape.depth_granule = 64;
+  CHECK(default_contraction_schedule(shape, avx2).block_rows < 24);
 }
 
 TEST_CASE("the default schedules are valid for every level") {
