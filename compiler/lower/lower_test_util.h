@@ -267,4 +267,18 @@ inline void check_lowering(LowerCase c) {
   }
 }
 
+// The kernels of a graph for one level, one after the other.
+inline std::string kernels_of(const std::string& body, Level level = Level::kX86V4) {
+  auto g = graph::parse_graph("graph \"g\" {\n" + body + "\n}");
+  REQUIRE_MESSAGE(g.ok(), g.error().text());
+  Diagnostics diagnostics;
+  auto program = lower(**g, Target{Arch::kX86_64, {level}}, {}, diagnostics);
+  REQUIRE(diagnostics.ok());
+  std::string out;
+  for (const Step& step : program->steps) {
+    if (step.kind == Step::Kind::kDispatch) out += kernel::print_kernel(*step.dispatch->variants[0].kernel);
+  }
+  return out;
+}
+
 }  // namespace tern::lower

@@ -143,6 +143,11 @@ Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i) {
   return {b.select(is_best, b.slice_axis(matrices, rows, Dim(i), Dim(1)), matrices), row, best};
 }
 
+const Dim& last_dimension(const Value* v) {
+  if (v->type.rank() < 1) fail("The operand ({}) has no dimensions.", v->type.text());
+  return v->type.shape.back();
+}
+
 Dim divide_products(const Shape& a, const Shape& b) {
   Shape above, below;
   int64_t top = 1, bottom = 1;

@@ -161,8 +161,8 @@ void import_skip_group_norm(Op& op) {
 void import_bias_split_gelu(Op& op) {
   Emit& b = op.b;
   Value* x = b.add(op.tensor(0), op.tensor(1));
+  const Dim half = divide_products({last_dimension(x)}, {Dim(2)});
   const int64_t last = x->type.rank() - 1;
-  const Dim half = divide_products({x->type.shape.back()}, {Dim(2)});
   op.output(0, b.mul(b.slice_axis(x, last, Dim(0), half), gelu(b, b.slice_axis(x, last, half, half))));
 }
 

@@ -34,8 +34,7 @@ void import_swiglu(Op& op) {
     up = b.cast(op.tensor(1), DType::kF32);
   } else {
     const int64_t last = x->type.rank() - 1;
-    if (last < 0) fail("The operand ({}) has no dimensions.", x->type.text());
-    const Dim half = floordiv(x->type.shape.back(), Dim(2));
+    const Dim half = floordiv(last_dimension(x), Dim(2));
     up = b.slice_axis(gate, last, half, half);
     gate = b.slice_axis(gate, last, Dim(0), half);
   }
@@ -57,9 +56,8 @@ void import_gated_add(Op& op) {
 
 // x [.., groups * C] as [.., groups, C].
 Value* in_groups(Emit& b, Value* x, const Dim& width) {
-  if (x->type.rank() < 1) fail("The operand ({}) has no dimensions.", x->type.text());
+  const Dim all = last_dimension(x);
   Shape shape = x->type.shape;
-  const Dim all = shape.back();
   shape.back() = divide_products({all}, {width});
   shape.push_back(width);
   return b.reshape(x, shape);

@@ -221,7 +221,7 @@ void rotate_operands(Op& op, const Rows& rows, Operands& x) {
   }
   cosine = at_positions(b, cosine, at);
   sine = at_positions(b, sine, at);
-  const Dim width = cosine->type.shape.back() * Dim(2);
+  const Dim width = last_dimension(cosine) * Dim(2);
   x.q = rotate(b, x.q, cosine, sine, width, interleaved);
   x.k = rotate(b, x.k, cosine, sine, width, interleaved);
 }

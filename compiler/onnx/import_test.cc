@@ -128,6 +128,26 @@ TEST_CASE("an instance normalisation of what has no channels is refused") {
   CHECK(contains(errors(m), "The operand (f32[]) has no channels."));
 }
 
+TEST_CASE("operators that take their last dimension apart refuse scalars") {
+  const auto refused = [](const char* op, const char* domain, std::vector<std::string> inputs) {
+    Model m;
+    m.proto.mutable_graph()
+        ->mutable_input(0)
+        ->mutable_type()
+        ->mutable_tensor_type()
+        ->mutable_shape()
+        ->Clear();
+    auto* opset = m.proto.add_opset_import();
+    opset->set_domain("com.microsoft");
+    opset->set_version(1);
+    m.node(op, inputs, {"y"})->set_domain(domain);
+    const std::string said = errors(m);
+    CAPTURE(said);
+    CHECK(contains(said, "The operand (f32[]) has no dimensions."));
+  };
+  refused("BiasSplitGelu", "com.microsoft", {"x", "x"});
+}
+
 TEST_CASE("shape arithmetic costs nothing at run time") {
   // y = reshape(x, concat(shape(x)[1:] * 2, [1]))
   Model m;

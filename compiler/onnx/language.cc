@@ -264,7 +264,7 @@ void import_gather_block_quantized(Op& op) {
     Shape shape = v->type.shape;
     int64_t rows = 1;
     for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= whole(shape[i], what);
-    const int64_t count = t.axis == last ? width : whole(shape.back(), what) * 8 / t.bits;
+    const int64_t count = t.axis == last ? width : whole(last_dimension(v), what) * 8 / t.bits;
     shape.back() = Dim(count);
     return b.reshape(unpacked(b, v, rows, t.bits, count, what), shape);
   };
@@ -306,7 +306,7 @@ void import_rotary(Op& op) {
   const Shape original = x->type.shape;
   const bool packed = x->type.rank() == 3;
   if (packed) {
-    const Dim size = heads > 0 ? floordiv(original[2], Dim(heads)) : cosine->type.shape.back() * Dim(2);
+    const Dim size = heads > 0 ? floordiv(original[2], Dim(heads)) : last_dimension(cosine) * Dim(2);
     x = b.reshape(x, {original[0], original[1], divide_products({original[2]}, {size}), size});
   } else if (x->type.rank() == 4) {
     x = b.transpose(x, {0, 2, 1, 3});

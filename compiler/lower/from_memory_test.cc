@@ -1,0 +1,71 @@
+// CPU kernels whose operands lie in memory beyond the caches.
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+// Large by what is usual of its symbols, its rows stored whole pages apart; evaluated small.
+TEST_CASE("transposes from memory: rows that wait until they are stored, columns that are no square") {
+  check_lowering({R"(
+  input %x: f32[A,B,1024,20] as "x"
+  %t = transpose(%x) <perm=[0,1,3,2]>
+  %n = neg(%t)
+  output %n as "n")",
+                  {1, 1}});
+}
+
+TEST_CASE("from memory: results are streamed, what loops read is read ahead") {
+  struct Case {
+    const char* text;
+    bool streams, reads_ahead;
+  };
+  const Case cases[] = {
+      {"%y = neg(%x)", true, true},
+      {"%y = transpose(%x) <perm=[1,0]>", true, true},
+      {"%y = reduce(%x) <op=add, axes=[0]>", false, true},
+      {"%y = reduce(%x) <op=add, axes=[1]>", false, false},
+      {"%y = reduce(%x) <op=max, axes=[1]>", false, true},
+      {"%y = reduce_window(%x) <op=max, window=[1,2], strides=[1,2], low=[0,0], high=[0,0], dilations=[1,1]>",
+       false, true},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text);
+    const auto kernels = [&](int rows) {
+      return kernels_of(
+          fmt::format("  input %x: f32[{},1024] as \"x\"\n  {}\n  output %y as \"y\"", rows, c.text));
+    };
+    const std::string large = kernels(8192), small = kernels(64);
+    CHECK((large.find(" streaming\n") != std::string::npos) == c.streams);
+    CHECK((large.find("prefetch") != std::string::npos) == c.reads_ahead);
+    CHECK(small.find(" streaming\n") == std::string::npos);
+    CHECK(small.find("prefetch") == std::string::npos);
+  }
+}
+
+TEST_CASE("from memory: transposes store in runs where the level's processors need them") {
+  for (const int columns : {64, 8192}) {
+    const std::string body = fmt::format(
+        "  input %x: f32[65536,{}] as \"x\"\n  %y = transpose(%x) <perm=[1,0]>\n  output %y as \"y\"",
+        columns);
+    CHECK(kernels_of(body, Level::kX86V3).find("waiting") != std::string::npos);
+    CHECK(kernels_of(body, Level::kX86V4).find("waiting") == std::string::npos);
+  }
+}
+
+TEST_CASE("from memory: values are read as they lie, rows with the short gaps between them") {
+  const auto contains = [](const std::string& shape, const std::string& text, const char* line) {
+    const std::string kernel =
+        kernels_of(fmt::format("  input %x: f32[{}] as \"x\"\n  {}\n  output %y as \"y\"", shape, text));
+    CAPTURE(kernel);
+    CHECK(kernel.find(line) != std::string::npos);
+  };
+  const std::string heads = "%y = transpose(%x) <perm=[1,0,2]>";
+  contains("16384,12,64", heads, "serial i1 = 0 .. +12");
+  contains("64,12,64", heads, "serial i1 = 0 .. +64");
+  const std::string part = "%y = slice(%x) <starts=[0,64], sizes=[32768,512], steps=[1,1]>";
+  contains("32768,640", part, "\n    prefetch_near b0[((i0 * 640) + 2736)]");  // the last line of a gap
+  contains("32768,2048", part, "serial line = 0 .. +32");                      // a row alone
+}
+
+}  // namespace
+}  // namespace tern::lower
