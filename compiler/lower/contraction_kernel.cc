@@ -234,6 +234,8 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
     return kernel::loop(t, int_const(0), count, LoopKind::kSerial,
                         register_tile(r, n, rows, vectors, valid, nullptr));
   };
+  TERN_CHECK(!m_dim_.is_const() || rows_known || s_.block_rows % s_.rows == 0,
+             "row blocks of {} are no multiple of tiles of {}", s_.block_rows, s_.rows);
   const int64_t uneven = uneven_rows(vectors);
   // Rows in tiles of s_.rows: without the two last ones where those are made even.
   Expr whole_rows = rows_;
@@ -256,8 +258,6 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   const Var rest = kernel::make_var("rest_rows");
   if (m_dim_.is_const()) {
     const int64_t rest_rows = m_dim_.value() % s_.rows;
-    TERN_CHECK(rows_known || s_.block_rows % s_.rows == 0, "row blocks of {} are no multiple of tiles of {}",
-               s_.block_rows, s_.rows);
     if (rest_rows == 0) return out;
     Stmts tail = register_tile(kernel::sub(rows_, int_const(rest_rows)), n, static_cast<int>(rest_rows),
                                vectors, valid, nullptr);

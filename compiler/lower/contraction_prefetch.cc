@@ -1,7 +1,7 @@
 // While the rows of a block pass by a group of columns, the part of B that comes after is brought into L2:
 // each row tile asks for its share, line by line between its steps. All at once, memory would be slower than
 // the steps, and these would wait for their own loads behind it; and what one tile asked for needs no asking
-// again.
+// again (but where there are so few tiles that each asks for all of it).
 #include <algorithm>
 #include <utility>
 
@@ -16,7 +16,7 @@ namespace {
 // Passes over k between requests, which are at most as many at a time: the end of a loop costs some cycles,
 // and a burst more than the processor keeps track of.
 constexpr int kPasses = 64, kRequests = 4;
-// With so few row tiles each pass asks for its own line.
+// With so few row tiles each of them asks for all lines, one a pass.
 constexpr int kFewTiles = 2;
 
 Expr blocks_of(const Expr& a, const Expr& b) {

@@ -7,8 +7,8 @@
 namespace tern::lower {
 namespace {
 
-// Structures are taken apart by structured bindings: one that gets a member does not compile until it is
-// decided here whether that member changes what is computed.
+// Most structures are taken apart by structured bindings (kernels are what print_kernel says of them): one
+// that gets a member does not compile until it is decided here whether that member changes what is computed.
 class Writer {
  public:
   explicit Writer(size_t level) : level_(level) {}

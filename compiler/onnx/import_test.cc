@@ -128,7 +128,7 @@ TEST_CASE("an instance normalisation of what has no channels is refused") {
   CHECK(contains(errors(m), "The operand (f32[]) has no channels."));
 }
 
-TEST_CASE("operators that take their last dimension apart refuse scalars") {
+TEST_CASE("halves of a scalar are refused") {
   const auto refused = [](const char* op, const char* domain, std::vector<std::string> inputs) {
     Model m;
     m.proto.mutable_graph()

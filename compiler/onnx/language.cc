@@ -261,10 +261,11 @@ void import_gather_block_quantized(Op& op) {
   const auto last = static_cast<int64_t>(data->type.rank()) - 1;
   const auto integers = [&](Value* v, int64_t width, const char* what) {
     if (!t.packed) return v;
+    const Dim stored = last_dimension(v);
     Shape shape = v->type.shape;
     int64_t rows = 1;
     for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= whole(shape[i], what);
-    const int64_t count = t.axis == last ? width : whole(last_dimension(v), what) * 8 / t.bits;
+    const int64_t count = t.axis == last ? width : whole(stored, what) * 8 / t.bits;
     shape.back() = Dim(count);
     return b.reshape(unpacked(b, v, rows, t.bits, count, what), shape);
   };

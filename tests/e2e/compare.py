@@ -174,9 +174,9 @@ def main():
         threads, args.targets = [1], "cpu:aarch64"
     expected = tools.read_expected(EXPECTED)
     passed, failed, skipped, reasons = 0, 0, 0, dict(expected)
-    at_once = args.j or (os.cpu_count() if threads == [1] else 1)
+    at_once = args.j or (min(os.cpu_count(), 2) if threads == [1] else 1)
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        for name, (problems, facts) in zip(names, pool.map(lambda n: check_model(n, threads, folder, args), names)):
+        for name, (problems, facts) in zip(names, pool.map(lambda n: check_model(n, threads, tempfile.mkdtemp(dir=folder), args), names)):
             reasons.pop(name, None)
             if problems:
                 reasons[name] = problems[0].splitlines()[0][:200]

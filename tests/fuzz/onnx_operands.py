@@ -240,7 +240,7 @@ def main():
             folder = Path(name)
             path, module = folder / "m.onnx", folder / "m.tern"
             path.write_bytes(data)
-            what = broken_promise(folder, schema, [path, "-o", module, *(["--targets", options.targets] if options.targets else [])])
+            what = broken_promise(folder, schema, [path, "-o", module, "--jobs=1", *(["--targets", options.targets] if options.targets else [])])
             return schema, seed, data, what, module.exists()
 
     seed = options.seed

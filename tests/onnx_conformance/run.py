@@ -60,9 +60,10 @@ def compile_cached(model, targets, compiler_hash, server):
     part = CACHE / f"{key}.{os.getpid()}.{threading.get_ident()}.part"
     try:
         tools.compile_model(model, part, "--jobs=1", *options, timeout=120, server=server)
+    except tools.ServerError:  # says nothing of the model
+        raise
     except tools.ToolError as failure:
-        if "took longer" not in str(failure):
-            error.write_text(str(failure))
+        error.write_text(str(failure))
         raise
     part.rename(module)
     return module
@@ -176,12 +177,13 @@ def main():
     parser.add_argument("--reasons", action="store_true", help="print every failure with its whole text")
     parser.add_argument("-j", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    for program in (tools.TERNC, tools.TERN):
+    compilers = (tools.TERNC, tools.BUILD / "bin" / "ternc_server")
+    for program in (*compilers, tools.TERN):
         if not program.exists():
             raise SystemExit(f"{program} is not there: build it first (tools/test builds everything)")
     CACHE.mkdir(parents=True, exist_ok=True)
     options.scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    compiler_hash = hashlib.sha256(tools.TERNC.read_bytes()).digest()
+    compiler_hash = hashlib.sha256(b"".join(program.read_bytes() for program in compilers)).digest()
     table_path = HERE / f"expected_failures_{options.driver}.txt"
     table = read_table(table_path)
     folders = sorted(f for f in options.data.iterdir() if f.is_dir() and (not options.filters or any(x == f.name or (x in f.name and not x.startswith("test_")) for x in options.filters)))

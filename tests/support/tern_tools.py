@@ -24,6 +24,10 @@ class ToolError(Exception):
     """A tern program failed; the text is what it said, ending with its exit code."""
 
 
+class ServerError(ToolError):
+    """A server ended without an answer, or was ended because it took too long."""
+
+
 class Server:
     """A tern_server process (tests/onnx_conformance): runs of tern one after the other in one process, for a driver; without
     a driver a ternc_server: runs of ternc. One that crashes or hangs is started anew for the next run."""
@@ -42,7 +46,13 @@ class Server:
         """As call(), without the program's name."""
         if not self.process:
             self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        late = threading.Timer(timeout, self.process.kill)
+        expired = threading.Event()
+
+        def stop(process=self.process):
+            expired.set()
+            process.kill()
+
+        late = threading.Timer(timeout, stop)
         late.start()
         try:
             self.process.stdin.write(("\t".join(str(a) for a in arguments) + "\n").encode())
@@ -52,12 +62,13 @@ class Server:
         except (ValueError, OSError):
             code, text = self.process.wait(), ""
             self.process = None
-            how = f"took longer than {timeout} s" if not late.is_alive() else f"died: signal {-code}" if code < 0 else f"exit code {code}"
-            raise ToolError(f"{self.name} {how}") from None
+            how = f"took longer than {timeout} s" if expired.is_set() else f"died: signal {-code}" if code < 0 else f"exit code {code}"
+            raise ServerError(f"{self.name} {how}") from None
         finally:
             late.cancel()
         if code:
-            raise ToolError(f"{text.strip()} (exit code {code})")
+            how = f"signal {code - 128}" if code > 128 else f"exit code {code}"  # as ternc_server says it
+            raise ToolError(f"{text.strip()} ({how})")
         return text
 
 
