@@ -95,6 +95,22 @@ kernel::Kernel build(const Case& c) {
   return kernel;
 }
 
+// The whole grid on these operands.
+void run(const kernel::Kernel& kernel, const Case& c, const std::vector<std::vector<float>*>& operands) {
+  std::vector<kernel::EvalBinding> bindings;
+  for (std::vector<float>* v : operands)
+    bindings.push_back({reinterpret_cast<uint8_t*>(v->data()), static_cast<int64_t>(v->size() * 4)});
+  const auto env = [&](const std::string& name) -> std::optional<int64_t> {
+    return name == "M" ? c.m : name == "N" ? c.n : c.k;
+  };
+  std::vector<int64_t> values;
+  for (const kernel::Param& p : kernel.params) values.push_back(*p.value.evaluate(env));
+  int64_t tiles = 1;
+  for (const kernel::GridAxis& axis : kernel.grid) tiles *= *axis.extent.evaluate(env);
+  const Result<int32_t> status = kernel::evaluate(kernel, bindings, values, 0, tiles);
+  REQUIRE_MESSAGE(status.ok(), status.error().text());
+}
+
 void check(const Case& c) {
   CAPTURE(c.m);
   CAPTURE(c.n);
@@ -117,19 +133,7 @@ void check(const Case& c) {
       }
     }
   }
-  const auto bytes = [](std::vector<float>& v) {
-    return kernel::EvalBinding{reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
-  };
-  std::vector<int64_t> values;
-  const auto env = [&](const std::string& s) -> std::optional<int64_t> {
-    return s == "M" ? c.m : s == "N" ? c.n : c.k;
-  };
-  for (const kernel::Param& p : kernel.params) values.push_back(*p.value.evaluate(env));
-  int64_t tiles = 1;
-  for (const kernel::GridAxis& axis : kernel.grid) tiles *= *axis.extent.evaluate(env);
-  const Result<int32_t> status =
-      kernel::evaluate(kernel, {bytes(a), bytes(b_memory), bytes(out)}, values, 0, tiles);
-  REQUIRE_MESSAGE(status.ok(), status.error().text());
+  run(kernel, c, {&a, &b_memory, &out});
   for (int64_t m = 0; m < c.m; ++m) {
     for (int64_t n = 0; n < c.n; ++n) {
       float want = 1;
@@ -210,17 +214,7 @@ TEST_CASE("the row tiles of a group ask once for each line that comes after it")
     const int64_t lines = (kColumns / kPanelColumns + 1) * c.k;
     std::vector<float> a(static_cast<size_t>(c.m * c.k)), b(static_cast<size_t>(lines * kPanelColumns)),
         out(static_cast<size_t>(c.m * c.n)), counts(static_cast<size_t>(lines));
-    const auto bytes = [](std::vector<float>& v) {
-      return kernel::EvalBinding{reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * 4)};
-    };
-    std::vector<int64_t> values;
-    const auto env = [&](const std::string& name) -> std::optional<int64_t> {
-      return name == "M" ? c.m : name == "N" ? c.n : c.k;
-    };
-    for (const kernel::Param& p : kernel.params) values.push_back(*p.value.evaluate(env));
-    const Result<int32_t> status =
-        kernel::evaluate(kernel, {bytes(a), bytes(b), bytes(out), bytes(counts)}, values, 0, 1);
-    REQUIRE_MESSAGE(status.ok(), status.error().text());
+    run(kernel, c, {&a, &b, &out, &counts});
     for (int64_t i = 0; i < lines; ++i) {
       CAPTURE(i);
       REQUIRE(counts[static_cast<size_t>(i)] == (i < c.k ? 0 : 1));

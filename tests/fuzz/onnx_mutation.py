@@ -13,7 +13,6 @@ import argparse
 import concurrent.futures
 import os
 import random
-import re
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 import onnx  # noqa: E402
+import promises  # noqa: E402
 import tern_tools as tools  # noqa: E402
 from builder import FLOAT, Graph, conv, gemm  # noqa: E402
 from onnx import AttributeProto, TensorProto, helper  # noqa: E402
@@ -264,12 +264,8 @@ def broken_promise(model, folder, compiles):
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace", timeout=TIMEOUT, preexec_fn=limited)
     except subprocess.TimeoutExpired:
         return f"took longer than {TIMEOUT} s"
-    if done.returncode < 0:
-        return f"died of signal {-done.returncode}: {done.stderr[-600:]}"
-    if done.returncode not in (0, 1, 4):
-        return f"ended with exit code {done.returncode}: {done.stderr[-600:]}"
-    if done.returncode and not re.search(r"\w+.*\.", done.stderr):
-        return f"refused it without a sentence: {done.stderr[-600:]!r}"
+    if wrong := promises.broken_answer(done.returncode, done.stderr):
+        return wrong
     left = sorted(p.name for p in folder.iterdir() if p.name not in ("m.onnx", "link.bin", "data.bin", *(["m.tern"] if not done.returncode else [])))
     return f"left {', '.join(left)}" if left else None
 
@@ -307,9 +303,7 @@ def main():
                 if what:
                     wrong.append(seed)
                     print(f"{seed}: {name}: ternc {what}", flush=True)
-                    if options.keep:
-                        options.keep.mkdir(parents=True, exist_ok=True)
-                        (options.keep / f"{seed}.onnx").write_bytes(data)
+                    promises.keep(options.keep, seed, data)
             tried += 100
     print(f"{tried} damaged models, {len(wrong)} broken promises")
     return 1 if wrong else 0

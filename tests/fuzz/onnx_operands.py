@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 import onnx  # noqa: E402
 import onnxruntime.capi.onnxruntime_pybind11_state as onnxruntime_state  # noqa: E402
+import promises  # noqa: E402
 import tern_tools as tools  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 
@@ -203,14 +204,10 @@ def broken_promise(folder, schema, arguments):
     code, said, memory = ternc(arguments)
     if code is None or -code in (signal.SIGXCPU, signal.SIGKILL):
         return f"took longer than {TIMEOUT} s"
-    if code < 0:
-        return f"died of signal {-code}: {said[-600:]}"
-    if code not in (0, 1, 4):
-        return f"ended with exit code {code}: {said[-600:]}"
+    if wrong := promises.broken_answer(code, said):
+        return wrong
     if memory > MEMORY and "hostile" not in str(tools.BUILD):
         return f"took {memory >> 20} MB"
-    if code and not re.search(r"\w+.*\.(\n|$)", said):
-        return f"refused it without a sentence: {said[-600:]!r}"
     if code and not (("'the_node'" in said or re.search(r"'[xy]\d", said)) and ("the_node" not in said or schema.name in said)) and f"{schema.name}" not in said:
         return f"refused it without naming node, operator or input: {said[-600:]}"
     return None
@@ -251,9 +248,7 @@ def main():
                 if what:
                     wrong += 1
                     print(f"{schema.title} {number}: ternc {what}", flush=True)
-                    if options.keep:
-                        options.keep.mkdir(parents=True, exist_ok=True)
-                        (options.keep / f"{schema.title}_{number}.onnx").write_bytes(data)
+                    promises.keep(options.keep, f"{schema.title}_{number}", data)
             seed += 1
     print(f"{tried} models of {len(rows)} operators, {accepted} compiled, {wrong} broken promises")
     return 1 if wrong else 0

@@ -13,19 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/onnx_conformance/server_lines.h"
 #include "tools/tern/commands.h"
 
 namespace {
-
-std::vector<std::string> split(const std::string& line) {
-  std::vector<std::string> parts = {"tern"};
-  for (size_t from = 0; from <= line.size();) {
-    const size_t end = std::min(line.find('\t', from), line.size());
-    parts.push_back(line.substr(from, end - from));
-    from = end + 1;
-  }
-  return parts;
-}
 
 int call(std::vector<std::string> parts) {
   std::vector<char*> arguments;
@@ -33,13 +24,6 @@ int call(std::vector<std::string> parts) {
   const int code = tern::cli::command_line(static_cast<int>(arguments.size()), arguments.data());
   fflush(nullptr);
   return code;
-}
-
-std::string contents(int file) {
-  std::string text(static_cast<size_t>(lseek(file, 0, SEEK_END)), 0);
-  const ssize_t got = pread(file, text.data(), text.size(), 0);
-  text.resize(got > 0 ? static_cast<size_t>(got) : 0);
-  return text;
 }
 
 }  // namespace
@@ -62,8 +46,8 @@ int main(int argc, char** argv) {
   if (answers < 0 || file < 0 || dup2(file, STDOUT_FILENO) < 0 || dup2(file, STDERR_FILENO) < 0) return 1;
   std::string line;
   while (std::getline(std::cin, line)) {
-    const int code = call(split(line));
-    const std::string text = contents(file);
+    const int code = call(tern::tests::split("tern", line));
+    const std::string text = tern::tests::contents(file);
     dprintf(answers, "%d %zu\n%s", code, text.size(), text.c_str());
     if (ftruncate(file, 0) != 0 || lseek(file, 0, SEEK_SET) != 0) return 1;
   }

@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -21,18 +20,9 @@
 
 #include "compiler/toolchain/shaderc.h"
 #include "compiler/tools/ternc.h"
+#include "tests/onnx_conformance/server_lines.h"
 
 namespace {
-
-std::vector<std::string> split(const std::string& line) {
-  std::vector<std::string> parts = {"ternc"};
-  for (size_t from = 0; from <= line.size();) {
-    const size_t end = std::min(line.find('\t', from), line.size());
-    parts.push_back(line.substr(from, end - from));
-    from = end + 1;
-  }
-  return parts;
-}
 
 [[noreturn]] void child(std::vector<std::string> parts, int output, pid_t server) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // whoever is tired of waiting kills the server
@@ -49,7 +39,7 @@ std::vector<std::string> split(const std::string& line) {
 // The exit code; -1: no process could be made.
 int call(const std::string& line, int output) {
   const pid_t server = getpid(), process = fork();
-  if (process == 0) child(split(line), output, server);
+  if (process == 0) child(tern::tests::split("ternc", line), output, server);
   int status = 0;
   if (process < 0 || waitpid(process, &status, 0) != process) return -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -64,9 +54,7 @@ int main() {
     const int output = memfd_create("output", MFD_CLOEXEC);
     if (output < 0) return 1;
     const int code = call(line, output);
-    std::string text(static_cast<size_t>(lseek(output, 0, SEEK_END)), 0);
-    const ssize_t got = pread(output, text.data(), text.size(), 0);
-    text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+    const std::string text = tern::tests::contents(output);
     close(output);
     if (code < 0) return 1;
     std::printf("%d %zu\n", code, text.size());
