@@ -20,8 +20,9 @@
 namespace tern::lower {
 
 // Steps are chained inside segments of so many: a kernel's rows of a segment, eight vectors of them, stay in
-// L1 however its steps are mixed. They are as long as each other, the last one shorter by what is left over.
-inline constexpr int64_t kChainSegment = 96;
+// L1 (16 of 32 KB, beside the weights of the columns that are sorted together) however its steps are mixed.
+// They are as long as each other, the last one shorter by what is left over.
+inline constexpr int64_t kChainSegment = 64;
 int64_t chain_segments(int64_t steps);
 int64_t chain_segment_steps(int64_t steps);  // of all but the last
 int64_t chain_last_segment_steps(int64_t steps);
