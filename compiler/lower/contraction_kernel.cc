@@ -247,20 +247,20 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   const Expr whole_tiles = kernel::index_div(whole_rows, int_const(s_.rows));
   if (!rows_known || m_dim_.value() - uneven >= s_.rows)
     out.push_back(tiles(int_const(0), whole_tiles, int_const(0), s_.rows));
-  if (uneven > 0) {
-    const Stmt even = tiles(whole_tiles, int_const(2), whole_rows, static_cast<int>(uneven / 2));
-    out.push_back(rows_known ? even : kernel::if_then(has_rest, {even}));
-    return out;
-  }
-  tile_ = whole_tiles;
   // The rows left over: a static number of them, when m is static and row blocks are whole tiles.
   const Var first = kernel::make_var("rest_row");
   const Var rest = kernel::make_var("rest_rows");
   if (m_dim_.is_const()) {
     const int64_t rest_rows = m_dim_.value() % s_.rows;
     if (rest_rows == 0) return out;
-    Stmts tail = register_tile(kernel::sub(rows_, int_const(rest_rows)), n, static_cast<int>(rest_rows),
-                               vectors, valid, nullptr);
+    Stmts tail;
+    if (uneven > 0) {
+      tail = {tiles(whole_tiles, int_const(2), whole_rows, static_cast<int>(uneven / 2))};
+    } else {
+      tile_ = whole_tiles;
+      tail = register_tile(kernel::sub(rows_, int_const(rest_rows)), n, static_cast<int>(rest_rows), vectors,
+                           valid, nullptr);
+    }
     if (rows_known) {
       append(out, std::move(tail));
     } else {
@@ -269,6 +269,7 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
     return out;
   }
   if (s_.rows == 1) return out;
+  tile_ = whole_tiles;
   // As many as there are at run time: the smallest of a few tiles that covers them, surplus rows repeating
   // the last one. Below four rows a tile is bound by latency, so fewer cost the same.
   out.push_back(kernel::let(rest, kernel::index_rem(rows_, int_const(s_.rows))));

@@ -159,7 +159,7 @@ def main():
     parser.add_argument("--driver", default="cpu")
     parser.add_argument("--targets", help="passed to ternc")
     parser.add_argument("--precision", choices=["tf32", "f16", "bf16"], help="passed to ternc; sets the tolerance")
-    parser.add_argument("-j", type=int, help="models at once; by default as many as there are cores where each runs on one thread, else 1")
+    parser.add_argument("-j", type=int, help="models at once; by default two where each runs on one thread, else 1")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
     every = list(networks.NETWORKS if args.networks else zoo.MODELS)
