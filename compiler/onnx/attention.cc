@@ -210,8 +210,12 @@ Value* put_rows(Emit& b, Value* cache, Value* rows, Value* first, int64_t axis) 
                 {{"axis", axis}, {"reduction", std::string("none")}});
 }
 
-Value* at_positions(Emit& b, Value* cache, Value* positions) {
+void check_position_cache(const Value* cache) {
   if (cache->type.rank() != 2) fail("A cache ({}) does not have two dimensions.", cache->type.text());
+}
+
+Value* at_positions(Emit& b, Value* cache, Value* positions) {
+  check_position_cache(cache);
   if (positions->type.rank() == 1) positions = b.unsqueeze(positions, {0});
   return b.unsqueeze(b.gather(cache, positions, 0), {2});
 }

@@ -14,9 +14,11 @@ Value* scaled_scores(Emit& b, Value* q, Value* k, double scale);
 Value* causal_mask(Emit& b, Value* scores, const Dim& past);
 // x [B, S, N, H] rotated by caches [B, S, 1, R/2].
 Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, bool interleaved);
-// A cache [B, ..] with the rows, along `axis`, from position first[b] on, which must be inside; first: integers
-// of rank 0 or [B].
+// A cache [B, ..] with the rows, along `axis`, from position first[b] on, which must be inside; first:
+// integers of rank 0 or [B].
 Value* put_rows(Emit& b, Value* cache, Value* rows, Value* first, int64_t axis);
+// Refused if a cache of cosines or sines by positions is no matrix.
+void check_position_cache(const Value* cache);
 // Caches [positions, R/2] at positions [B, S] (or [S]) as [B, S, 1, R/2].
 Value* at_positions(Emit& b, Value* cache, Value* positions);
 

@@ -211,7 +211,7 @@ void rotate_operands(Op& op, const Rows& rows, Operands& x) {
   const bool interleaved = op.i("rotary_interleaved", 0) != 0;
   if (op.i("do_rotary", 0) == 0) return;
   Value *cosine = op.tensor(7), *sine = op.tensor(8);
-  if (cosine->type.rank() != 2) fail("A cache ({}) does not have two dimensions.", cosine->type.text());
+  check_position_cache(cosine);
   Value* at = b.iota({rows.queries}, 0, DType::kI64);
   if (op.has(9)) {
     at = b.cast(op.tensor(9), DType::kI64);
