@@ -10,6 +10,9 @@ namespace {
 
 constexpr int64_t kMaxFoldElements = 4096;  // constants above are folded by the optimiser, if at all
 constexpr int64_t kMaxElements = int64_t{1} << 46;
+// Tensors of more sizes than this are computed: each one of a `from_dims` is a choice in the kernel that
+// reads it.
+constexpr size_t kMaxDims = 32;
 
 // Quantised weights stay bytes until the optimiser has seen whether integers can use them.
 bool widens_bytes(const Node& node) {
@@ -57,7 +60,7 @@ Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Cont
       constant &= e.is_dim() && e.number.is_const();
     }
   }
-  if (all_dims && integer) {
+  if (all_dims && integer && (constant || contents->size() <= kMaxDims)) {
     std::vector<Dim> elements;
     for (const Element& e : *contents) elements.push_back(e.number);
     return from_dims(std::move(elements), type.shape, type.dtype);

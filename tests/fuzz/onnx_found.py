@@ -500,6 +500,17 @@ def means_in_f16(g):
     g.node("ReduceSumSquare", [small], axes=[1])
 
 
+@case()
+def many_clamped_positions(g):
+    """Indices that are all known but for a size: as many choices in the kernel that reads them were too many for a compiler (Longformer)."""
+    x = g.given(["N", 3], {"N": 90})
+    size = g.node("Gather", [g.node("Shape", [x]), g.ints(0)], axis=0)
+    last = g.node("Sub", [size, g.ints(1)])
+    at = g.node("Min", [g.constant(np.arange(256)), last])
+    g.node("Gather", [x, at], axis=0)
+    g.node("Add", [at, g.ints(1)])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
