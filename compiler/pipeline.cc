@@ -9,6 +9,7 @@
 
 #include "compiler/explain.h"
 #include "compiler/graph/passes.h"
+#include "compiler/graph/passes/number_strings.h"
 #include "compiler/graph/passes/room_for_caches.h"
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernels.h"
@@ -214,6 +215,8 @@ bool Compilation::lower_target(const lower::Target& target) {
               name));
   }
   if (!diagnostics_.ok()) return false;
+  for (const std::string& table : graph::name_strings(*graph))
+    if (lowered_.empty()) diagnostics_.warn(table);  // said once, not for each target
   if (options_.cache_room) {
     const Result<int> caches = graph::room_for_caches(*graph, *options_.cache_room);
     if (!caches.ok())

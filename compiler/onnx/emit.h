@@ -85,6 +85,10 @@ class Emit {
   Value* i64(int64_t value) { return integer(DType::kI64, value); }
   Value* i64s(const std::vector<int64_t>& values) { return builder_.i64s(values); }
   Value* floats(DType dtype, const std::vector<double>& values, std::vector<int64_t> shape = {});
+  Value* strings(std::vector<std::string> values) {
+    const auto count = static_cast<int64_t>(values.size());
+    return constant(TensorData::strings({count}, std::move(values)));
+  }
   Value* from_dims(std::vector<Dim> dims, Shape shape, DType dtype = DType::kI64);
   Value* dim(Dim d, DType dtype = DType::kI64) { return from_dims({d}, {}, dtype); }
   Value* shape_of(Value* v) { return from_dims(v->type.shape, {Dim(v->type.rank())}); }

@@ -111,11 +111,14 @@ void import_imputer(Op& op) {
 void import_one_hot_encoder(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
-  std::vector<int64_t> categories = op.ints("cats_int64s");
-  if (categories.empty())
-    fail("Attribute 'cats_int64s' is missing; categories that are strings are not supported.");
-  Value* wide = b.unsqueeze(b.cast(x, DType::kI64), {x->type.rank()});
-  Value* is = b.compare(ScalarOp::kEq, wide, b.i64s(categories));
+  const std::vector<int64_t> numbers = op.ints("cats_int64s");
+  const std::vector<std::string> names = op.strings("cats_strings");
+  const bool text = x->type.dtype == DType::kString;
+  if (text ? names.empty() : numbers.empty())
+    fail("Attribute '{}' is missing, of which the elements ({}) are.", text ? "cats_strings" : "cats_int64s",
+         x->type.text());
+  Value* wide = b.unsqueeze(text ? x : b.cast(x, DType::kI64), {x->type.rank()});
+  Value* is = b.compare(ScalarOp::kEq, wide, text ? b.strings(names) : b.i64s(numbers));
   if (op.i("zeros", 1) == 0) {
     Value* found = b.reduce(ScalarOp::kOr, is, {x->type.rank()});
     b.check(b.reduce(ScalarOp::kAnd, b.reshape(found, {product(found->type.shape)}), {0}),
@@ -124,10 +127,15 @@ void import_one_hot_encoder(Op& op) {
   op.output(0, b.cast(is, DType::kF32));
 }
 
-// The numbers of attributes '<name>_int64s', '<name>_floats' or '<name>_tensor'.
+// What attributes '<name>_int64s', '<name>_floats', '<name>_strings' or '<name>_tensor' list.
 TensorDataPtr label_list(Op& op, const std::string& name) {
   std::vector<int64_t> ints = op.ints(name + "_int64s");
   std::vector<double> floats = op.floats(name + "_floats");
+  std::vector<std::string> names = op.strings(name + "_strings");
+  if (!names.empty()) {
+    const auto count = static_cast<int64_t>(names.size());
+    return TensorData::strings({count}, std::move(names));
+  }
   if (!ints.empty() || !floats.empty()) {
     size_t count = std::max(ints.size(), floats.size());
     auto data = TensorData::make(ints.empty() ? DType::kF32 : DType::kI64, {static_cast<int64_t>(count)});
@@ -141,23 +149,24 @@ TensorDataPtr label_list(Op& op, const std::string& name) {
     return data;
   }
   TensorDataPtr data = op.tensor_attr(name + "_tensor");
-  if (!data || data->dtype() == DType::kString)
-    fail(
-        "Attributes '{}_int64s', '{}_floats' and '{}_tensor' are missing; labels that are strings are not "
-        "supported.",
-        name, name, name);
+  if (!data)
+    fail("Attributes '{}_int64s', '{}_floats', '{}_strings' and '{}_tensor' are missing.", name, name, name,
+         name);
   return data->reshaped({data->count()});
 }
 
-// Where a list has its different numbers first; NaN is one number.
+// Where a list has its different elements first; NaN is one number.
 std::vector<int64_t> first_places(const TensorData& list) {
   std::vector<int64_t> places;
   std::set<int64_t> ints;
   std::set<double> floats;
+  std::set<std::string> names;
   bool nan = false;
   for (int64_t i = 0; i < list.count(); ++i) {
     bool first;
-    if (!is_float(list.dtype())) {
+    if (list.dtype() == DType::kString) {
+      first = names.insert(list.string_values()[static_cast<size_t>(i)]).second;
+    } else if (!is_float(list.dtype())) {
       first = ints.insert(list.int_at(i)).second;
     } else if (double v = list.float_at(i); std::isnan(v)) {
       first = !std::exchange(nan, true);
@@ -170,6 +179,11 @@ std::vector<int64_t> first_places(const TensorData& list) {
 }
 
 Value* elements_at(Emit& b, const TensorData& list, const std::vector<int64_t>& places) {
+  if (list.dtype() == DType::kString) {
+    std::vector<std::string> names;
+    for (const int64_t i : places) names.push_back(list.string_values()[static_cast<size_t>(i)]);
+    return b.strings(std::move(names));
+  }
   auto data = TensorData::make(list.dtype(), {static_cast<int64_t>(places.size())});
   int width = dtype_bits(list.dtype());
   for (size_t i = 0; i < places.size(); ++i)
@@ -178,34 +192,67 @@ Value* elements_at(Emit& b, const TensorData& list, const std::vector<int64_t>& 
   return b.constant(std::move(data));
 }
 
-// Keys and values that are numbers: the value of the first key that an element equals, else the default.
-void import_label_encoder(Op& op) {
+Value* default_label(Op& op, DType type) {
   Emit& b = op.b;
-  Value* x = op.tensor(0);
-  TensorDataPtr key_list = label_list(op, "keys"), value_list = label_list(op, "values");
-  if (key_list->count() != value_list->count())
-    fail("{} keys have {} values.", key_list->count(), value_list->count());
-  std::vector<int64_t> places = first_places(*key_list);
-  Value *keys = b.cast(elements_at(b, *key_list, places), x->type.dtype),
-        *values = elements_at(b, *value_list, places);
-  DType type = values->type.dtype;
-  Value* fallback;
   if (TensorDataPtr data = op.tensor_attr("default_tensor")) {
-    fallback = b.cast(b.reshape(b.constant(data), {}), type);
-  } else {
-    fallback = is_float(type) ? b.scalar(type, op.f("default_float", 0))
-                              : b.integer(type, op.i("default_int64", -1));
+    if (data->count() != 1) fail("Attribute 'default_tensor' has {} elements instead of one.", data->count());
+    if ((data->dtype() == DType::kString) != (type == DType::kString))
+      fail("Attribute 'default_tensor' ({}) does not suit values of {}.", dtype_name(data->dtype()),
+           dtype_name(type));
+    Value* one = b.constant(data->reshaped({1}));
+    return type == DType::kString ? one : b.cast(one, type);
   }
-  op.ignore({"default_float", "default_int64", "default_string"});
-  int64_t axis = x->type.rank();
+  if (type == DType::kString) return b.strings({op.s("default_string", "_Unused")});
+  Value* one =
+      is_float(type) ? b.scalar(type, op.f("default_float", 0)) : b.integer(type, op.i("default_int64", -1));
+  return b.reshape(one, {Dim(1)});
+}
+
+// The value of the first key that an element equals, else the default; `nan`: NaN is a key like others.
+Value* looked_up(Op& op, Value* x, const TensorData& key_list, const TensorData& value_list, bool nan) {
+  Emit& b = op.b;
+  if (key_list.count() != value_list.count())
+    fail("{} keys have {} values.", key_list.count(), value_list.count());
+  const bool text = x->type.dtype == DType::kString;
+  if (text != (key_list.dtype() == DType::kString))
+    fail("Elements of {} have keys of {}.", dtype_name(x->type.dtype), dtype_name(key_list.dtype()));
+  const std::vector<int64_t> places = first_places(key_list);
+  Value *keys = elements_at(b, key_list, places), *values = elements_at(b, value_list, places);
+  if (!text) keys = b.cast(keys, x->type.dtype);
+  const int64_t axis = x->type.rank();
   Value* element = b.unsqueeze(x, {axis});
   Value* is = b.compare(ScalarOp::kEq, element, keys);
-  if (is_float(x->type.dtype) && op.version >= 4)  // before, ONNX Runtime finds no NaN
+  if (nan)
     is = b.map(
         ScalarOp::kOr,
         {is, b.map(ScalarOp::kAnd, {b.unary(ScalarOp::kIsNan, element), b.unary(ScalarOp::kIsNan, keys)})});
-  Value* found = b.reduce(ScalarOp::kAdd, b.select(is, values, b.integer(type, 0)), {axis});
-  op.output(0, b.select(b.reduce(ScalarOp::kOr, is, {axis}), found, fallback));
+  const auto count = static_cast<int64_t>(places.size());
+  // The default lies behind the values.
+  Value* at = b.select(is, b.iota({Dim(count)}, 0, DType::kI64), b.i64(count));
+  return b.gather(b.concat({values, default_label(op, values->type.dtype)}, 0),
+                  b.reduce(ScalarOp::kMin, at, {axis}), 0);
+}
+
+void import_label_encoder(Op& op) {
+  Value* x = op.tensor(0);
+  TensorDataPtr keys = label_list(op, "keys"), values = label_list(op, "values");
+  // Before version 4 ONNX Runtime finds no NaN.
+  op.output(0, looked_up(op, x, *keys, *values, is_float(x->type.dtype) && op.version >= 4));
+  op.ignore({"default_float", "default_int64", "default_string"});
+}
+
+// Strings to numbers or back.
+void import_category_mapper(Op& op) {
+  Value* x = op.tensor(0);
+  const std::vector<int64_t> ints = op.ints("cats_int64s");
+  std::vector<std::string> names = op.strings("cats_strings");
+  const auto count = static_cast<int64_t>(names.size());
+  auto numbers = TensorData::make(DType::kI64, {static_cast<int64_t>(ints.size())});
+  for (size_t i = 0; i < ints.size(); ++i) numbers->set_int(static_cast<int64_t>(i), ints[i]);
+  auto texts = TensorData::strings({count}, std::move(names));
+  const bool text = x->type.dtype == DType::kString;
+  op.output(0, looked_up(op, x, text ? *texts : *numbers, text ? *numbers : *texts, false));
+  op.ignore({"default_int64", "default_string"});
 }
 
 void import_feature_vectorizer(Op& op) {
@@ -218,11 +265,15 @@ void import_feature_vectorizer(Op& op) {
   op.output(0, op.b.concat(parts, 1));
 }
 
-void import_zip_map(Op&) {
-  fail(
-      "A sequence of maps is nothing that compiled programs support; export the classifier without it, so "
-      "that its scores are a tensor "
-      "(skl2onnx: options={{'zipmap': False}}).");
+// Maps from classes to scores, one a row, are nothing that compiled programs hold: they have the scores, in
+// the order of the classes.
+void import_zip_map(Op& op) {
+  op.ignore({"classlabels_int64s", "classlabels_strings"});
+  op.output(0, op.tensor(0));
+  op.importer.diagnostics().warn(fmt::format(
+      "'{}' is a tensor of scores, one a class in the model's order, instead of a list of maps (node '{}', "
+      "ZipMap).",
+      op.node.output_size() ? op.node.output(0) : "", op.node.name()));
 }
 
 constexpr OpRow kRows[] = {
@@ -233,6 +284,7 @@ constexpr OpRow kRows[] = {
     {kMl, "OneHotEncoder", 1, kLatest, import_one_hot_encoder},
     {kMl, "LabelEncoder", 2, kLatest, import_label_encoder},
     {kMl, "FeatureVectorizer", 1, kLatest, import_feature_vectorizer},
+    {kMl, "CategoryMapper", 1, kLatest, import_category_mapper},
     {kMl, "ZipMap", 1, kLatest, import_zip_map},
     {kMl, "Binarizer", 1, kLatest, import_binarizer},
     {kMl, "ArrayFeatureExtractor", 1, kLatest, import_array_feature_extractor},

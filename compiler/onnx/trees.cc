@@ -442,14 +442,9 @@ Value* best_class(Emit& b, Value* scores) {
 
 Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings) {
   std::vector<int64_t> labels = op.ints(ints);
-  if (labels.empty() && !op.strings(strings).empty()) {
-    if (op.wants(0))
-      fail(
-          "Labels are strings, which compiled programs do not support; train with integers, or make the "
-          "scores the only output and look "
-          "the label up by the largest.");
-    return indices;
-  }
+  if (labels.empty())
+    if (std::vector<std::string> names = op.strings(strings); !names.empty())
+      return op.b.gather(op.b.strings(std::move(names)), indices, 0);
   if (labels.empty()) return indices;
   return op.b.gather(op.b.i64s(labels), indices, 0);
 }

@@ -14,6 +14,7 @@
 #include "compiler/graph/passes/inline_if.h"
 #include "compiler/graph/passes/integer_contractions.h"
 #include "compiler/graph/passes/merge_products.h"
+#include "compiler/graph/passes/number_strings.h"
 #include "compiler/graph/passes/raise_slices.h"
 #include "compiler/graph/passes/requantize.h"
 #include "compiler/graph/passes/simplify.h"
@@ -25,6 +26,7 @@ namespace tern::graph {
 namespace {
 
 constexpr Pass kPasses[] = {
+    {"number_strings", "strings that are only moved and compared become numbers", number_strings},
     {"apply_bounds", "min and max in dimensions are decided by the symbols' bounds", apply_bounds},
     {"checks_of_sizes", "checks of what sizes decide hold an expression", checks_of_sizes},
     {"inline_if", "an if with a constant condition becomes its branch", inline_if},
