@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -269,6 +270,33 @@ LoopResult linear_attention_step(Emit& b, const LinearStep& step, Value* number,
   return {b.integer(DType::kBool, 1), {state}, {b.squeeze(read, {2})}};
 }
 
+// All steps: results [B, T, H, Dv] and the last state. `sequences`: queries, keys, values, decays and rates
+// of correction, [B, H, T, D] each.
+std::pair<Value*, Value*> attend_linearly(Op& op, const LinearStep& step,
+                                          const std::vector<Value*>& sequences, Value* state) {
+  Emit& b = op.b;
+  auto results =
+      build_loop(op, b.dim(sequences[0]->type.shape[2]), b.integer(DType::kBool, 1), {state},
+                 [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+                   return linear_attention_step(*region.emit, step, number, inside[0], sequences);
+                 });
+  return {b.transpose(results[1], {1, 0, 2, 3}), results[0]};
+}
+
+// The rule that attribute 'update_rule' names; `width`: of a head.
+LinearStep linear_step(Op& op, const Dim& width) {
+  const std::string rule = op.s("update_rule", "gated_delta");
+  LinearStep step{rule == "gated" || rule == "gated_delta", rule == "delta" || rule == "gated_delta",
+                  op.f("scale", 0)};
+  if (!step.gated && !step.delta && rule != "linear")
+    fail("Attribute 'update_rule' ('{}') is not known.", rule);
+  if (step.scale == 0) {
+    if (!width.is_const()) fail("The size of a head ({}) must be known while compiling.", width.text());
+    step.scale = 1 / std::sqrt(static_cast<double>(width.value()));
+  }
+  return step;
+}
+
 // Attributes of the com.microsoft operators that only kernels for GPUs have in another form.
 void require_plain(Op& op, std::initializer_list<std::pair<const char*, int64_t>> plain) {
   for (const auto& [name, value] : plain)
@@ -281,21 +309,13 @@ void import_linear_attention(Op& op) {
   require_plain(op, {{"state_window", 0}});
   op.ignore({"chunk_size"});
   int64_t q_heads = heads_of(op, "q_num_heads"), kv_heads = heads_of(op, "kv_num_heads");
-  std::string rule = op.s("update_rule", "gated_delta");
-  LinearStep step{rule == "gated" || rule == "gated_delta", rule == "delta" || rule == "gated_delta",
-                  op.f("scale", 0)};
-  if (!step.gated && !step.delta && rule != "linear")
-    fail("Attribute 'update_rule' ('{}') is not known.", rule);
   Value* query = op.tensor(0);
   DType type = query->type.dtype;
   auto wide = [&](int i) { return b.cast(op.tensor(i), DType::kF32); };
   Value *q = split_heads(b, wide(0), q_heads), *k = split_heads(b, wide(1), kv_heads),
         *v = split_heads(b, wide(2), kv_heads);
   const Dim width = q->type.shape[3];
-  if (step.scale == 0) {
-    if (!width.is_const()) fail("The size of a head ({}) must be known while compiling.", width.text());
-    step.scale = 1 / std::sqrt(static_cast<double>(width.value()));
-  }
+  const LinearStep step = linear_step(op, width);
   std::vector<Value*> sequences = {q, k, v, nullptr, nullptr};
   if (step.gated) sequences[3] = split_heads(b, wide(4), kv_heads);
   if (step.delta) {
@@ -307,16 +327,108 @@ void import_linear_attention(Op& op) {
   Value* state = op.has(3) ? wide(3)
                            : b.full({q->type.shape[0], Dim(kv_heads), width, v->type.shape[3]},
                                     b.scalar(DType::kF32, 0));
-  auto results =
-      build_loop(op, b.dim(q->type.shape[2]), b.integer(DType::kBool, 1), {state},
-                 [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
-                   return linear_attention_step(*region.emit, step, number, inside[0], sequences);
-                 });
-  // [T, B, H, D] to [B, T, H * D]
-  Value* y = b.transpose(results[1], {1, 0, 2, 3});
+  const auto [y, last] = attend_linearly(op, step, sequences, state);
   const Shape s = y->type.shape;
   op.output(0, b.cast(b.reshape(y, {s[0], s[1], s[2] * s[3]}), type));
-  op.output(1, b.cast(results[0], state_type));
+  op.output(1, b.cast(last, state_type));
+}
+
+// What GatedDeltaNet's gates are of, [B, S, heads, columns of keys or 1].
+Value* delta_gate(Op& op, Value* decay, int64_t heads) {
+  Emit& b = op.b;
+  const std::string how = op.s("gate_activation", "none");
+  const double least = op.f("gate_lower_bound", -5);
+  if (how == "none") return decay;
+  Value* bias = b.cast(op.tensor(8), DType::kF32);
+  bias = b.reshape(bias, {Dim(heads), divide_products(bias->type.shape, {Dim(heads)})});
+  Value* biased = b.add(decay, bias);
+  Value* rate = b.reshape(b.unary(ScalarOp::kExp, b.cast(op.tensor(7), DType::kF32)), {Dim(heads), Dim(1)});
+  if (how == "softplus" || how == "qwen") return b.unary(ScalarOp::kNeg, b.mul(rate, softplus(b, biased)));
+  if (how == "sigmoid" || how == "kda") return b.mul(sigmoid(b, b.mul(rate, biased)), least);
+  fail("Attribute 'gate_activation' ('{}') is not known.", how);
+}
+
+Value* l2_normal(Emit& b, Value* x) {
+  Value* sum = b.reduce(ScalarOp::kAdd, b.mul(x, x), {x->type.rank() - 1}, true);
+  return b.div(x, b.unary(ScalarOp::kSqrt, b.add(sum, 1e-6)));
+}
+
+// The same recurrence over tokens [B * S, heads, D] or [B, S, heads, D], whose state lies values first, with
+// its gates' activations. Queries and keys may have fewer heads than values.
+void import_gated_delta_net(Op& op) {
+  Emit& b = op.b;
+  require_plain(op, {{"state_update_capacity", 0}});
+  op.ignore({"chunk_size"});
+  if (op.has(3))
+    fail("Input 3 (cu_seqlens, sequences of several lengths one behind the other) is not supported.");
+  if (!op.has(1) || !op.has(2)) fail("Queries, keys and values in one operand are not supported.");
+  if (!op.has(6)) fail("Input 6 (initial_state) is missing.");
+  op.has(10);  // of an output that is refused
+  Value *query = op.tensor(0), *state = b.transpose(b.cast(op.tensor(6), DType::kF32), {0, 1, 3, 2});
+  const Dim batch = state->type.shape[0];
+  const bool packed = query->type.rank() == 3;
+  if (!packed && query->type.rank() != 4)
+    fail("The query ({}) has neither three nor four dimensions.", query->type.text());
+  // An operand as [B, S, heads, D] of f32; the batch may be one dimension with the sequence.
+  const auto rows = [&](int i, bool columns) {
+    Value* v = b.cast(op.tensor(i), DType::kF32);
+    Shape shape = v->type.shape;
+    if (packed) {
+      if (shape.empty()) fail("Operand {} ({}) has no dimensions.", i, op.tensor(i)->type.text());
+      shape.insert(shape.begin() + 1, divide_products({shape[0]}, {batch}));
+      shape[0] = batch;
+    }
+    if (!columns && shape.size() == 3) shape.push_back(Dim(1));
+    if (shape.size() != 4)
+      fail("Operand {} ({}) has another number of dimensions than the query.", i, op.tensor(i)->type.text());
+    return b.reshape(v, shape);
+  };
+  Value *q = rows(0, true), *k = rows(1, true), *v = rows(2, true);
+  const Dim width = q->type.shape[3], kept = v->type.shape[2];
+  if (!kept.is_const() || !q->type.shape[2].is_const() || q->type.shape[2] != k->type.shape[2] ||
+      q->type.shape[2].is_const(0) || kept.value() % q->type.shape[2].value() != 0)
+    fail("The heads of queries ({}), keys ({}) and values ({}) do not divide one another.",
+         q->type.shape[2].text(), k->type.shape[2].text(), kept.text());
+  const int64_t heads = kept.value(), group = heads / q->type.shape[2].value();
+  if (op.i("qk_l2_norm", 0) != 0) {
+    q = l2_normal(b, q);
+    k = l2_normal(b, k);
+  }
+  const auto by_heads = [&](Value* x) { return b.transpose(x, {0, 2, 1, 3}); };
+  const auto spread = [&](Value* x) {  // each head for as many of the values as share it
+    if (group == 1) return by_heads(x);
+    Shape shape = x->type.shape;
+    shape.insert(shape.begin() + 3, Dim(group));
+    Value* wide = b.broadcast(b.unsqueeze(x, {3}), shape);
+    return by_heads(b.reshape(wide, {shape[0], shape[1], kept, shape[4]}));
+  };
+  const LinearStep step = linear_step(op, width);
+  std::vector<Value*> sequences = {spread(q), spread(k), by_heads(v), nullptr, nullptr};
+  if (step.gated) sequences[3] = by_heads(delta_gate(op, rows(4, false), heads));
+  if (step.delta) {
+    Value* beta = rows(5, false);
+    const std::string how = op.s("beta_activation", "none");
+    if (how != "none" && how != "sigmoid") fail("Attribute 'beta_activation' ('{}') is not known.", how);
+    sequences[4] = by_heads(how == "sigmoid" ? sigmoid(b, beta) : beta);
+  }
+  op.ignore({"gate_activation", "gate_lower_bound", "beta_activation"});
+  const auto [y, last] = attend_linearly(op, step, sequences, state);
+  Value* result = b.cast(y, query->type.dtype);
+  if (packed) {
+    const Shape s = result->type.shape;
+    result = b.reshape(result, {query->type.shape[0], s[2], s[3]});
+  }
+  op.output(0, result);
+  op.output(1, b.transpose(last, {0, 1, 3, 2}));
+}
+
+// The gates of LinearAttention: decays from their projection, and rates of correction.
+void import_linear_attention_gate(Op& op) {
+  Emit& b = op.b;
+  Value* a = op.tensor(0);
+  Value* wide = softplus(b, b.add(b.cast(a, DType::kF32), b.cast(op.tensor(1), DType::kF32)));
+  op.output(0, b.cast(b.mul(wide, b.cast(op.tensor(2), DType::kF32)), a->type.dtype));
+  if (op.has(3)) op.output(1, b.cast(sigmoid(b, b.cast(op.tensor(3), DType::kF32)), a->type.dtype));
 }
 
 void import_causal_conv(Op& op) {
@@ -362,6 +474,8 @@ constexpr OpRow kRows[] = {
     {kOnnx, "RotaryEmbedding", 23, kLatest, import_rotary},
     {kOnnx, "LinearAttention", 27, kLatest, import_linear_attention},
     {kMicrosoft, "LinearAttention", 1, kLatest, import_linear_attention},
+    {kMicrosoft, "LinearAttentionGate", 1, kLatest, import_linear_attention_gate},
+    {kMicrosoft, "GatedDeltaNet", 1, kLatest, import_gated_delta_net},
     {kOnnx, "CausalConvWithState", 27, kLatest, import_causal_conv},
     {kMicrosoft, "CausalConvWithState", 1, kLatest, import_causal_conv},
 };

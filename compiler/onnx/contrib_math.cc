@@ -1,6 +1,7 @@
 // com.microsoft: small operators around transformers and signals that exporters write, each a composition.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "compiler/onnx/attention.h"
 #include "compiler/onnx/common.h"
@@ -306,7 +307,68 @@ void import_inverse(Op& op) {
   op.output(0, b.cast(b.slice_axis(both, rank - 1, Dim(n), Dim(n)), type));
 }
 
+// WavLM's positions, weighted by gates that the queries open: [B, heads, S, S].
+void import_gated_position_bias(Op& op) {
+  Emit& b = op.b;
+  const int64_t heads = op.i("num_heads", 0);
+  if (op.has(6)) fail("Input 6 (token_offset, batches without padding) is not supported.");
+  Value *x = op.tensor(0), *weight = op.tensor(3);
+  if (heads < 1 || x->type.rank() != 3 || weight->type.rank() != 2)
+    fail("Queries ({}) of {} heads with weights ({}) are not supported.", x->type.text(), heads,
+         weight->type.text());
+  Value* q = split_heads(b, b.add(x, op.tensor(1)), heads);
+  Value* gates = b.add(matmul(b, q, weight), op.tensor(4));  // [B, heads, S, D]
+  const Shape s = gates->type.shape;
+  const Dim half = floordiv(s[3], Dim(2));
+  gates = sigmoid(b, b.reduce(ScalarOp::kAdd, b.reshape(gates, {s[0], s[1], s[2], Dim(2), half}), {4}));
+  const auto gate = [&](int64_t i) { return b.slice_axis(gates, 3, Dim(i), Dim(1)); };
+  Value* scale = b.add(b.mul(gate(0), b.sub(b.mul(gate(1), op.tensor(5)), 1.0)), 2.0);
+  op.output(0, b.mul(scale, op.tensor(2)));
+}
+
+// Queries and keys turned by the angles of `emb`, their halves turned already.
+void import_gemma_rotary(Op& op) {
+  Emit& b = op.b;
+  Value* angles = op.tensor(0);
+  for (int i = 0; i < 2; ++i) {
+    Value *x = op.tensor(1 + 2 * i), *turned = op.tensor(2 + 2 * i);
+    const auto part = [&](ScalarOp f) { return b.unsqueeze(b.cast(b.unary(f, angles), x->type.dtype), {1}); };
+    op.output(i, b.add(b.mul(x, part(ScalarOp::kCos)), b.mul(turned, part(ScalarOp::kSin))));
+  }
+}
+
+// Scores of words that would repeat an n-gram of the text become -inf.
+void import_ngram_repeat(Op& op) {
+  Emit& b = op.b;
+  Value *ids = op.tensor(0), *scores = op.tensor(1);
+  const int64_t n = op.i("ngram_size", 0);
+  if (n < 1 || ids->type.rank() != 2 || scores->type.rank() != 2)
+    fail(
+        "'ngram_size' ({}), words ({}) or scores ({}) are not supported: it must be positive, they matrices.",
+        n, ids->type.text(), scores->type.text());
+  const Dim length = ids->type.shape[1], count = b.max_dim(length - Dim(n - 1), Dim(0));
+  Value* same = b.full({ids->type.shape[0], count}, b.integer(DType::kBool, 1));
+  const Dim first = b.max_dim(length - Dim(n - 1), Dim(0));
+  for (int64_t i = 0; i + 1 < n; ++i) {
+    // A text that is shorter than an n-gram repeats none, whichever word is read here.
+    Value* at = b.max(b.dim(first + Dim(i)), b.i64(0));
+    at = b.min(at, b.max(b.dim(length - Dim(1)), b.i64(0)));
+    Value* last = b.gather(ids, b.reshape(at, {Dim(1)}), 1);
+    same =
+        b.map(ScalarOp::kAnd,
+              {same, b.compare(ScalarOp::kEq, b.slice_axis(ids, 1, b.min_dim(Dim(i), length), count), last)});
+  }
+  Value* words = b.cast(b.slice_axis(ids, 1, b.min_dim(Dim(n - 1), length), count), DType::kI64);
+  const double infinity = std::numeric_limits<double>::infinity();
+  Value* bounds = b.select(same, b.like(scores, -infinity), b.like(scores, infinity));
+  op.output(0, b.emit(OpKind::kScatterElements, {scores, words, bounds},
+                      {{"axis", int64_t{1}}, {"reduction", std::string("min")}}));
+}
+
 constexpr OpRow kRows[] = {
+    {kMicrosoft, "GatedRelativePositionBias", 1, kLatest, import_gated_position_bias},
+    {kMicrosoft, "GemmaRotaryEmbedding", 1, kLatest, import_gemma_rotary},
+    {kMicrosoft, "NGramRepeatBlock", 1, kLatest, import_ngram_repeat},
     {kMicrosoft, "ScaledSiLU", 1, kLatest, import_scaled_silu},
     {kMicrosoft, "SwiGLU", 1, kLatest, import_swiglu},
     {kMicrosoft, "GatedAdd", 1, kLatest, import_gated_add},

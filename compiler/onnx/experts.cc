@@ -3,6 +3,7 @@
 // between two positions that are read at run time (none where nobody chose it), and rows go back to their
 // tokens.
 #include <algorithm>
+#include <limits>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -241,7 +242,66 @@ void import_quantised_moe(Op& op) {
   import_mixture(op, layers, 14, over_chosen);
 }
 
+// The k largest of each row of the last axis (of two equal ones the first), and where they are.
+struct Best {
+  Value *values, *places;
+};
+
+Best best_of(Emit& b, Value* rows, int64_t k) {
+  graph::Node* node = b.emit_node(OpKind::kTopK, {rows},
+                                  {{"axis", int64_t{rows->type.rank() - 1}},
+                                   {"k", std::vector<Dim>{Dim(k)}},
+                                   {"largest", true},
+                                   {"sorted", true}});
+  return {node->result(0), node->result(1)};
+}
+
+// rows with `value` at these places of the last axis.
+Value* put_at(Emit& b, Value* rows, Value* places, Value* values) {
+  return b.emit(OpKind::kScatterElements, {rows, places, values},
+                {{"axis", int64_t{rows->type.rank() - 1}}, {"reduction", std::string("none")}});
+}
+
+// DeepSeek-V3's router: experts by the sigmoids of their logits, of the groups whose best ones have the
+// largest sum.
+void import_group_router(Op& op) {
+  Emit& b = op.b;
+  if (op.has(2)) fail("Input 2 (projection_weight) is not supported.");
+  Value* logits = op.tensor(0);
+  const Dim experts_dim = last_dimension(logits);
+  const int64_t groups = op.i("n_group", 1), active = op.i("topk_group", 1), of_group = op.i("group_topk", 2),
+                chosen = op.i("top_k", 0);
+  const double sentinel = op.f("router_sentinel", -10000);
+  if (!experts_dim.is_const() || groups < 1 || experts_dim.value() % groups != 0 || active < 1 ||
+      active > groups || chosen < 1 || chosen > experts_dim.value() || of_group < 1)
+    fail("{} experts in {} groups, of which {} are active and {} experts are chosen, are not supported.",
+         experts_dim.text(), groups, active, chosen);
+  const int64_t experts = experts_dim.value(), size = experts / groups;
+  const Dim tokens = divide_products(logits->type.shape, {experts_dim});
+  Value* open = sigmoid(b, b.cast(b.reshape(logits, {tokens, experts_dim}), DType::kF32));
+  Value* scores = b.add(open, b.cast(op.tensor(1), DType::kF32));
+  op.output(1, scores);
+  op.output(2, open);
+  if (!op.wants(0)) return;
+  Value* hidden = b.scalar(DType::kF32, -std::numeric_limits<double>::infinity());
+  if (active < groups) {
+    Value* grouped = b.reshape(scores, {tokens, Dim(groups), Dim(size)});
+    Value* sums = b.reduce(ScalarOp::kAdd, best_of(b, grouped, std::min(of_group, size)).values, {2});
+    Value* places = best_of(b, sums, active).places;
+    Value* seen = put_at(b, b.full({tokens, Dim(groups)}, b.integer(DType::kI32, 0)), places,
+                         b.full({tokens, Dim(active)}, b.integer(DType::kI32, 1)));
+    Value* is = b.unsqueeze(b.compare(ScalarOp::kGt, seen, b.integer(DType::kI32, 0)), {2});
+    scores = b.reshape(b.select(is, grouped, hidden), {tokens, experts_dim});
+  }
+  Value* places = best_of(b, scores, chosen).places;
+  Value* logs = b.unary(ScalarOp::kLog, b.max(open, b.like(open, 1e-20)));
+  Value* picked = b.emit(OpKind::kGatherElements, {logs, places}, {{"axis", int64_t{1}}});
+  Value* routed = put_at(b, b.full({tokens, experts_dim}, b.scalar(DType::kF32, sentinel)), places, picked);
+  op.output(0, b.cast(routed, logits->type.dtype));
+}
+
 constexpr OpRow kRows[] = {
+    {kMicrosoft, "MoEGroupRouter", 1, kLatest, import_group_router},
     {kMicrosoft, "MoE", 1, kLatest, import_moe},
     {kMicrosoft, "QMoE", 1, kLatest, import_quantised_moe},
 };

@@ -1,10 +1,11 @@
 // com.microsoft.GroupQueryAttention: attention over grouped heads with a cache of keys and values, as
-// exporters of language models write it.
+// exporters of language models write it; and SparseAttention, the same with keys hidden in blocks.
 //
 // The cache may end with the keys that count, or have room to spare (a buffer of the greatest length that
 // past and present share); sequences of a batch may have different lengths, their rows then begin at
 // different positions. All of that is one form: new rows are put at their positions into the cache,
 // lengthened where it has too little room, and attention reads as many positions as the longest sequence has.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -30,6 +31,16 @@ struct Rows {
   bool fits = false;  // the cache has room for them
 };
 
+// Which inputs say the same of both operators.
+struct Places {
+  int total, cosine, positions, counts;  // -1: there is none
+};
+constexpr Places kGrouped = {6, 7, 9, 16}, kSparse = {7, 9, -1, -1};
+
+bool given(const Op& op, int i) {
+  return i >= 0 && op.has(i);
+}
+
 Value* each_sequence(Op& op, int i, const Dim& batch) {
   Emit& b = op.b;
   Value* v = b.reshape(op.tensor(i), {product(op.tensor(i)->type.shape)});
@@ -37,9 +48,9 @@ Value* each_sequence(Op& op, int i, const Dim& batch) {
 }
 
 // The number of keys, which never exceeds `most`; memory is planned for that if it is read at run time.
-Dim total_keys(Op& op, const Dim& most) {
+Dim total_keys(Op& op, const Places& at, const Dim& most) {
   Emit& b = op.b;
-  const Dim total = b.dims(b.reshape(op.tensor(6), {Dim(1)}))[0];
+  const Dim total = b.dims(b.reshape(op.tensor(at.total), {Dim(1)}))[0];
   if (total.op() == Dim::Op::kSymbol)
     if (graph::SymbolInfo* info = b.graph().find_symbol(total.symbol_name());
         info->origin == graph::SymbolInfo::Origin::kElement && !info->upper)
@@ -60,20 +71,23 @@ bool keeps_length(const Op& op, const Dim& past) {
   return past.op() == Dim::Op::kSymbol && length.has_dim_param() && length.dim_param() == past.symbol_name();
 }
 
-Rows find_rows(Op& op, const Dim& batch, const Dim& queries, const Dim& past) {
+// `lengths`: keys of each sequence, the new ones among them.
+Rows find_rows(Op& op, const Places& at, const Dim& batch, const Dim& queries, const Dim& past,
+               Value* lengths) {
   Emit& b = op.b;
-  Rows rows{batch, queries, queries, 0, b.add(each_sequence(op, 5, batch), b.i64(1)), nullptr, op.has(16)};
+  const bool counted = given(op, at.counts);
+  Rows rows{batch, queries, queries, 0, lengths, nullptr, counted};
   if (past.is_const(0)) {
-    if (op.has(16)) fail("Input 16 (query_seqlens) needs a cache.");
-    b.require(ScalarOp::kEq, total_keys(op, queries), queries,
+    if (counted) fail("Input {} (query_seqlens) needs a cache.", at.counts);
+    b.require(ScalarOp::kEq, total_keys(op, at, queries), queries,
               "Without a cache total_sequence_length must be the number of new keys.");
     return rows;
   }
   rows.fits = keeps_length(op, past);
-  rows.total = total_keys(op, rows.fits ? past : past + queries);
+  rows.total = total_keys(op, at, rows.fits ? past : past + queries);
   rows.reach = b.max_dim(rows.total - queries, Dim(0));
-  if (op.has(16)) rows.reach = rows.total;  // less than that by padding that is not known
-  Value* count = op.has(16) ? each_sequence(op, 16, batch) : b.dim(queries);
+  if (counted) rows.reach = rows.total;  // less than that by padding that is not known
+  Value* count = counted ? each_sequence(op, at.counts, batch) : b.dim(queries);
   rows.first = b.max(b.sub(rows.lengths, count), b.i64(0));
   return rows;
 }
@@ -206,19 +220,19 @@ Operands split_operands(Op& op, int64_t heads, int64_t kv_heads) {
   return {part(0, heads), part(heads, kv_heads), part(heads + kv_heads, kv_heads)};
 }
 
-void rotate_operands(Op& op, const Rows& rows, Operands& x) {
+void rotate_operands(Op& op, const Places& places, const Rows& rows, Operands& x) {
   Emit& b = op.b;
   const bool interleaved = op.i("rotary_interleaved", 0) != 0;
   if (op.i("do_rotary", 0) == 0) return;
-  Value *cosine = op.tensor(7), *sine = op.tensor(8);
+  Value *cosine = op.tensor(places.cosine), *sine = op.tensor(places.cosine + 1);
   check_position_cache(cosine);
   Value* at = b.iota({rows.queries}, 0, DType::kI64);
-  if (op.has(9)) {
-    at = b.cast(op.tensor(9), DType::kI64);
+  if (given(op, places.positions)) {
+    at = b.cast(op.tensor(places.positions), DType::kI64);
   } else if (rows.first) {
     at = b.add(at, b.reshape(rows.first, {rows.batch, Dim(1)}));
     // Padding may lie behind the last position.
-    if (op.has(16)) at = b.min(at, b.dim(cosine->type.shape[0] - Dim(1)));
+    if (rows.padded) at = b.min(at, b.dim(cosine->type.shape[0] - Dim(1)));
   }
   cosine = at_positions(b, cosine, at);
   sine = at_positions(b, sine, at);
@@ -227,36 +241,65 @@ void rotate_operands(Op& op, const Rows& rows, Operands& x) {
   x.k = rotate(b, x.k, cosine, sine, width, interleaved);
 }
 
-void import_group_query_attention(Op& op) {
-  Emit& b = op.b;
-  refuse_caches(op);
-  const int64_t heads = op.i("num_heads", 0), kv_heads = op.i("kv_num_heads", 0);
-  if (heads < 1 || kv_heads < 1 || heads % kv_heads != 0)
-    fail("'num_heads' ({}) is no multiple of 'kv_num_heads' ({}).", heads, kv_heads);
-  Operands x = split_operands(op, heads, kv_heads);
-  x.q = normal_heads(op, x.q, 14, "q_norm_epsilon");
-  x.k = normal_heads(op, x.k, 15, "k_norm_epsilon");
+struct GroupedHeads {
+  int64_t all, of_keys;
+};
+
+GroupedHeads heads_of(Op& op) {
+  const GroupedHeads heads{op.i("num_heads", 0), op.i("kv_num_heads", 0)};
+  if (heads.all < 1 || heads.of_keys < 1 || heads.all % heads.of_keys != 0)
+    fail("'num_heads' ({}) is no multiple of 'kv_num_heads' ({}).", heads.all, heads.of_keys);
+  return heads;
+}
+
+// The length of the caches.
+Dim cache_length(Op& op) {
   if (op.has(3) != op.has(4)) fail("Of the caches of keys and values (inputs 3 and 4) one is missing.");
   for (int i : {3, 4}) {
     if (op.has(i) && op.tensor(i)->type.rank() != 4)
       fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
   }
-  const Dim past = op.has(3) ? op.tensor(3)->type.shape[2] : Dim(0);
-  const Rows rows = find_rows(op, x.q->type.shape[0], x.q->type.shape[1], past);
-  rotate_operands(op, rows, x);
-  Value* k = continued(b, rows, op.optional_input(3), x.k);
-  Value* v = continued(b, rows, op.optional_input(4), x.v);
-  const Dim& size = x.q->type.shape[3];
+  return op.has(3) ? op.tensor(3)->type.shape[2] : Dim(0);
+}
+
+// Scaled products of queries and keys, [B, heads of keys, queries that share them, S, T].
+Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value* queries, Value* cache) {
+  Emit& b = op.b;
+  const Dim& size = queries->type.shape[3];
   if (!size.is_const()) fail("The size of a head ({}) must be known while compiling.", size.text());
   double scale = op.f("scale", 0);
   if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(size.value()));
   // Queries that share a head of keys lie side by side from here to the result: views between the products
   // and the softmax would keep them apart.
-  const Dim group(heads / kv_heads), batch = rows.batch;
-  Value* q = b.transpose(b.reshape(x.q, {batch, rows.queries, Dim(kv_heads), group, size}), {0, 2, 3, 1, 4});
+  const Dim group(heads.all / heads.of_keys);
+  Value* q = b.transpose(b.reshape(queries, {rows.batch, rows.queries, Dim(heads.of_keys), group, size}),
+                         {0, 2, 3, 1, 4});
   // The queries alone are scaled: keys are read where they lie.
-  Value* keys = b.transpose(read_keys(b, rows, k), {0, 1, 3, 2});
-  Value* scores = b.dot(b.mul(q, scale), b.unsqueeze(keys, {2}));
+  Value* keys = b.transpose(read_keys(b, rows, cache), {0, 1, 3, 2});
+  return b.dot(b.mul(q, scale), b.unsqueeze(keys, {2}));
+}
+
+// Weights times values, [B, S, heads * D].
+Value* weighted_values(Emit& b, const Rows& rows, Value* weights, Value* cache) {
+  Value* y = b.dot(weights, b.unsqueeze(read_keys(b, rows, cache), {2}));
+  const Shape& s = y->type.shape;
+  return b.reshape(b.transpose(y, {0, 3, 1, 2, 4}), {s[0], s[3], s[1] * s[2] * s[4]});
+}
+
+void import_group_query_attention(Op& op) {
+  Emit& b = op.b;
+  refuse_caches(op);
+  const GroupedHeads heads = heads_of(op);
+  Operands x = split_operands(op, heads.all, heads.of_keys);
+  x.q = normal_heads(op, x.q, 14, "q_norm_epsilon");
+  x.k = normal_heads(op, x.k, 15, "k_norm_epsilon");
+  const Dim past = cache_length(op), batch = x.q->type.shape[0];
+  Value* lengths = b.add(each_sequence(op, 5, batch), b.i64(1));
+  const Rows rows = find_rows(op, kGrouped, batch, x.q->type.shape[1], past, lengths);
+  rotate_operands(op, kGrouped, rows, x);
+  Value* k = continued(b, rows, op.optional_input(3), x.k);
+  Value* v = continued(b, rows, op.optional_input(4), x.v);
+  Value* scores = grouped_scores(op, heads, rows, x.q, k);
   if (const double cap = op.f("softcap", 0); cap > 0)
     scores = b.mul(b.unary(ScalarOp::kTanh, b.div(scores, cap)), cap);
   if (op.has(10)) scores = b.add(scores, scores_bias(op, scores));
@@ -265,14 +308,81 @@ void import_group_query_attention(Op& op) {
   if (window > 0 && !causal)
     fail("Attribute 'local_window_size' ({}) is not supported without 'causal'.", window);
   scores = masked(b, rows, scores, causal, window);
-  Value* y = b.dot(attention_weights(op, scores), b.unsqueeze(read_keys(b, rows, v), {2}));
-  op.output(0, b.reshape(b.transpose(y, {0, 3, 1, 2, 4}), {batch, rows.queries, Dim(heads) * size}));
+  op.output(0, weighted_values(b, rows, attention_weights(op, scores), v));
+  op.output(1, k);
+  op.output(2, v);
+}
+
+// Which blocks of keys a block of queries sees, [layouts, blocks, blocks], of the rows' ends and the columns.
+Value* block_layouts(Op& op) {
+  const TensorDataPtr ends = op.constant_tensor(5, "block_row_indices"),
+                      columns = op.constant_tensor(6, "block_col_indices");
+  if (ends->shape().size() != 2 || columns->shape().size() != 2 || ends->shape()[0] != columns->shape()[0] ||
+      ends->shape()[1] < 2)
+    fail("The rows and columns of the blocks do not have two dimensions with as many layouts.");
+  const int64_t layouts = ends->shape()[0], blocks = ends->shape()[1] - 1, most = columns->shape()[1];
+  auto seen = TensorData::make(DType::kBool, {layouts, blocks, blocks});
+  std::fill_n(seen->mutable_bytes().data(), seen->count(), uint8_t{0});
+  for (int64_t l = 0; l < layouts; ++l) {
+    for (int64_t row = 0; row < blocks; ++row) {
+      const int64_t from = ends->int_at(l * (blocks + 1) + row),
+                    to = ends->int_at(l * (blocks + 1) + row + 1);
+      if (from < 0 || to > most) fail("Row {} of the blocks ends outside of their columns ({}).", row, most);
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t column = columns->int_at(l * most + i);
+        if (column < 0 || column >= blocks)
+          fail("A column of the blocks ({}) lies outside of [0, {}).", column, blocks);
+        seen->set_int((l * blocks + row) * blocks + column, 1);
+      }
+    }
+  }
+  return op.b.constant(TensorDataPtr(seen));
+}
+
+// Heads take the layouts in turn. Keys in blocks that a query's block does not see are hidden.
+Value* hide_blocks(Op& op, const GroupedHeads& heads, const Rows& rows, Value* scores) {
+  Emit& b = op.b;
+  const int64_t size = op.i("sparse_block_size", 0);
+  if (size < 1) fail("Attribute 'sparse_block_size' ({}) must be positive.", size);
+  Value* layouts = block_layouts(op);
+  const int64_t count = layouts->type.shape[0].value();
+  b.require(ScalarOp::kLe, rows.total, Dim(layouts->type.shape[1].value() * size),
+            "There are more keys than the blocks have.");
+  std::vector<int64_t> layout_of;
+  for (int64_t h = 0; h < heads.all; ++h) layout_of.push_back(h % count);
+  const Dim group(heads.all / heads.of_keys);
+  Value* query = b.iota({rows.queries}, 0, DType::kI64);
+  if (rows.first) query = b.add(query, b.reshape(rows.first, {rows.batch, Dim(1)}));
+  query = b.broadcast(query, {rows.batch, rows.queries});
+  // Padding may lie behind the last block.
+  Value* last = b.i64(layouts->type.shape[1].value() - 1);
+  Value* seen = b.gather(b.gather(layouts, b.i64s(layout_of), 0), b.min(b.div(query, b.i64(size)), last), 1);
+  seen = b.gather(seen, b.div(b.iota({rows.total}, 0, DType::kI64), b.i64(size)), 3);  // [heads, B, S, T]
+  seen = b.reshape(b.transpose(seen, {1, 0, 2, 3}),
+                   {rows.batch, Dim(heads.of_keys), group, rows.queries, rows.total});
+  return b.select(seen, scores, b.like(scores, kHidden));
+}
+
+void import_sparse_attention(Op& op) {
+  Emit& b = op.b;
+  const GroupedHeads heads = heads_of(op);
+  Operands x = split_operands(op, heads.all, heads.of_keys);
+  const Dim past = cache_length(op), batch = x.q->type.shape[0];
+  const Rows rows = find_rows(op, kSparse, batch, x.q->type.shape[1], past, each_sequence(op, 8, batch));
+  rotate_operands(op, kSparse, rows, x);
+  Value* k = continued(b, rows, op.optional_input(3), x.k);
+  Value* v = continued(b, rows, op.optional_input(4), x.v);
+  Value* scores = hide_blocks(op, heads, rows, grouped_scores(op, heads, rows, x.q, k));
+  scores = masked(b, rows, scores, true, -1);
+  Value* weights = b.cast(b.softmax(b.cast(scores, DType::kF32), {4}), scores->type.dtype);
+  op.output(0, weighted_values(b, rows, weights, v));
   op.output(1, k);
   op.output(2, v);
 }
 
 constexpr OpRow kRows[] = {
     {kMicrosoft, "GroupQueryAttention", 1, kLatest, import_group_query_attention},
+    {kMicrosoft, "SparseAttention", 1, kLatest, import_sparse_attention},
 };
 
 }  // namespace

@@ -105,13 +105,14 @@ struct Ordered {
   Value *x, *q, *scale, *zero;  // zero: a scalar, or as the scales
 };
 
-Ordered in_order(Op& op, const BlockWeights& w, Ordered o) {
+Ordered in_order(Op& op, const BlockWeights& w, Ordered o, bool may_be_given) {
   Emit& b = op.b;
+  const bool given = may_be_given && op.has(4);
   const auto spread = [&](Value* v) { return b.reshape(v, {Dim(w.n), Dim(w.blocks), Dim(1)}); };
   const bool one_zero = o.zero->type.rank() == 0;
-  const TensorDataPtr known = op.has(4) ? b.constant_data(op.tensor(4)) : nullptr;
+  const TensorDataPtr known = given ? b.constant_data(op.tensor(4)) : nullptr;
   const auto order = known && known->count() == w.k ? block_order(*known, w.block) : std::nullopt;
-  if (!op.has(4) || order) {
+  if (!given || order) {
     if (order && !std::is_sorted(order->begin(), order->end())) {
       o.x = b.gather(o.x, b.i64s(*order), static_cast<int64_t>(o.x->type.rank()) - 1);
       std::vector<int64_t> columns = *order;
@@ -128,8 +129,9 @@ Ordered in_order(Op& op, const BlockWeights& w, Ordered o) {
   return {o.x, o.q, at(o.scale), one_zero ? o.zero : at(o.zero)};
 }
 
-BlockWeights weights_of(Op& op) {
-  BlockWeights w{op.i("K", 0), op.i("N", 0), op.i("block_size", 0), 0, op.i("bits", 4)};
+BlockWeights weights_of(Op& op, int64_t rows) {
+  op.ignore({"accuracy_level"});
+  BlockWeights w{op.i("K", 0), rows, op.i("block_size", 0), 0, op.i("bits", 4)};
   if (w.bits < 2 || w.bits > 8) fail("Attribute 'bits' ({}) must be from 2 to 8.", w.bits);
   if (w.k < 1 || w.n < 1 || w.block < 16 || (w.block & (w.block - 1)) != 0)
     fail("Attributes K ({}) and N ({}) must be positive, 'block_size' ({}) a power of two from 16 on.", w.k,
@@ -138,31 +140,70 @@ BlockWeights weights_of(Op& op) {
   return w;
 }
 
-// y = x * w^T + bias with w [N, K] in blocks along K of integers, (q - zero) * scale.
-void import_matmul_nbits(Op& op) {
+// x * w^T with w [N, K] in blocks along K of integers, (q - zero) * scale; zero points left out: the middle
+// of the integers. `order`: the operator's inputs name each column's block.
+Value* block_product(Op& op, const BlockWeights& w, Value* x, int weights_at, Value* points, bool order) {
   Emit& b = op.b;
+  const DType type = x->type.dtype;
+  Value* q = unpacked(b, op.tensor(weights_at), w.n, w.bits, w.blocks * w.block, "weights");
+  Value* zero = b.scalar(type, static_cast<double>(int64_t{1} << (w.bits - 1)));
+  if (points) {
+    if (points->type.dtype == DType::kU8) points = unpacked(b, points, w.n, w.bits, w.blocks, "zero points");
+    zero = b.cast(points, type);
+  }
+  const Ordered o = in_order(op, w, {x, q, b.cast(op.tensor(weights_at + 1), type), zero}, order);
+  Value* weights = b.mul(b.sub(b.cast(o.q, type), o.zero), o.scale);
+  if (weights->type.rank() == 3) weights = b.reshape(weights, {Dim(w.n), Dim(w.blocks * w.block)});
+  if (weights->type.shape[1] != Dim(w.k)) weights = b.slice_axis(weights, 1, Dim(0), Dim(w.k));
+  return matmul(b, o.x, b.transpose(weights, {1, 0}));
+}
+
+void import_matmul_nbits(Op& op) {
   Value* x = op.tensor(0);
-  const BlockWeights w = weights_of(op);
-  op.ignore({"accuracy_level"});
+  const BlockWeights w = weights_of(op, op.i("N", 0));
   if (const int64_t prepacked = op.i("weight_prepacked", 0); prepacked != 0)
     fail(
         "Attribute 'weight_prepacked' ({}) is not supported: the weights lie as one GPU's kernel wants them; "
         "export "
         "the model without it.",
         prepacked);
-  const DType type = x->type.dtype;
-  Value* q = unpacked(b, op.tensor(1), w.n, w.bits, w.blocks * w.block, "weights");
-  Value* zero = b.scalar(type, static_cast<double>(int64_t{1} << (w.bits - 1)));
-  if (Value* points = op.optional_input(3)) {
-    if (points->type.dtype == DType::kU8) points = unpacked(b, points, w.n, w.bits, w.blocks, "zero points");
-    zero = b.cast(points, type);
-  }
-  const Ordered o = in_order(op, w, {x, q, b.cast(op.tensor(2), type), zero});
-  Value* weights = b.mul(b.sub(b.cast(o.q, type), o.zero), o.scale);
-  if (weights->type.rank() == 3) weights = b.reshape(weights, {Dim(w.n), Dim(w.blocks * w.block)});
-  if (weights->type.shape[1] != Dim(w.k)) weights = b.slice_axis(weights, 1, Dim(0), Dim(w.k));
-  Value* y = matmul(b, o.x, b.transpose(weights, {1, 0}));
-  op.output(0, op.has(5) ? b.add(y, op.tensor(5)) : y);
+  Value* y = block_product(op, w, x, 1, op.optional_input(3), true);
+  op.output(0, op.has(5) ? op.b.add(y, op.tensor(5)) : y);
+}
+
+// What the operators below multiply: the operand, perhaps plus `skip`, perhaps normalised; `sum_at`: the
+// output that has the sum.
+Value* normalised_operand(Op& op, int sum_at, double least) {
+  Emit& b = op.b;
+  Value* x = op.tensor(0);
+  if (op.has(1)) x = b.add(x, op.tensor(1));
+  if (op.wants(sum_at)) op.output(sum_at, x);
+  const double epsilon = op.f("epsilon", least);
+  if (!op.has(2)) return x;
+  return b.mul(normalise(b, x, {x->type.rank() - 1}, epsilon, false).value,
+               b.cast(op.tensor(2), x->type.dtype));
+}
+
+// A product of inputs `at` (weights), at + 1 (scales) and at + 2 (bias).
+Value* block_projection(Op& op, Value* x, int64_t rows, int at) {
+  Value* y = block_product(op, weights_of(op, rows), x, at, nullptr, false);
+  return op.has(at + 2) ? op.b.add(y, op.tensor(at + 2)) : y;
+}
+
+void import_matmul_nbits_qkv(Op& op) {
+  Value* x = normalised_operand(op, 3, 1e-6);
+  const int64_t queries = op.i("Nq", 0), others = op.i("Nkv", 0);
+  for (int i = 0; i < 3; ++i) op.output(i, block_projection(op, x, i == 0 ? queries : others, 3 + 3 * i));
+}
+
+void import_matmul_nbits_mlp(Op& op) {
+  Emit& b = op.b;
+  Value* x = normalised_operand(op, 1, 1e-5);
+  const int64_t rows = op.i("N", 0);
+  Value *gate = block_projection(op, x, rows, 3), *up = block_projection(op, x, rows, 6);
+  const std::string activation = op.s("activation", "silu");
+  if (activation != "silu") fail("Attribute 'activation' ('{}') must be silu.", activation);
+  op.output(0, b.mul(b.mul(gate, sigmoid(b, gate)), up));
 }
 
 // y = x * w^T with w [N, K], whose elements are numbered row by row: one of 16 numbers each, times the
@@ -324,6 +365,8 @@ void import_rotary(Op& op) {
 
 constexpr OpRow kRows[] = {
     {kMicrosoft, "MatMulNBits", 1, kLatest, import_matmul_nbits},
+    {kMicrosoft, "MatMulNBitsQkv", 1, kLatest, import_matmul_nbits_qkv},
+    {kMicrosoft, "MatMulNBitsMlp", 1, kLatest, import_matmul_nbits_mlp},
     {kMicrosoft, "MatMulBnb4", 1, kLatest, import_matmul_bnb4},
     {kMicrosoft, "GatherBlockQuantized", 1, kLatest, import_gather_block_quantized},
     {kMicrosoft, "RotaryEmbedding", 1, kLatest, import_rotary},

@@ -61,7 +61,6 @@ const char* unsupported_reason(const std::string& domain, const std::string& op)
       {kMicrosoft, "GreedySearch", kSearch},
       {kMicrosoft, "Sampling", kSearch},
       {kMicrosoft, "WhisperBeamSearch", kSearch},
-      {kMicrosoft, "SparseAttention", kSparse},
       {kMicrosoft, "DynamicSparseAttention", kSparse},
       {kMicrosoft, "SparsePagedAttention", kSparse},
       {kMicrosoft, "PackedAttention", kPacked},
@@ -78,7 +77,6 @@ const char* unsupported_reason(const std::string& domain, const std::string& op)
       {kOnnx, "ImageDecoder",
        "It reads files of pictures; decode them in the application, and give the pixels to the rest of the "
        "model."},
-      {"ai.onnx.ml", "CategoryMapper", kStrings},
       {"ai.onnx.ml", "DictVectorizer", kMaps},
       {"ai.onnx.ml", "CastMap", kMaps},
       {kMicrosoft, "Snpe",

@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
 import operator_cases  # noqa: E402
 from operator_cases import RANDOM, Given, f, ints, one, quantised  # noqa: E402
 
@@ -140,6 +141,69 @@ GROUPED = [Given(f(1, 5, 4 * H)), Given(f(1, 5, 2 * H)), Given(f(1, 5, 2 * H)), 
 case("grouped_normal", "GroupQueryAttention", [*GROUPED, *[None] * 7, GAMMA, GAMMA[::-1].copy()], 3, num_heads=4, kv_num_heads=2, expected=causal)
 refused("grouped_sliding", "'sliding_window_cache' is not supported", "GroupQueryAttention", GROUPED, 3, num_heads=4, kv_num_heads=2, sliding_window_cache=1)
 
+# Keys in blocks that a table names, per head in turn. Prompts and steps in a cache with room to spare, two sequences of several lengths.
+BLOCKS = np.array([[[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 1]], [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]])
+
+
+def in_place(model, case):
+    """ONNX Runtime's outputs where it wants the caches to be the same memory before and after."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    arrays, binding = {n: a.copy() for n, a in case.items()}, session.io_binding()
+    values = {n: onnxruntime.OrtValue.ortvalue_from_numpy(a) for n, a in arrays.items()}
+    for n, v in values.items():
+        binding.bind_ortvalue_input(n, v)
+    binding.bind_output("o0")
+    for past, present in (("i3", "o1"), ("i4", "o2")):
+        binding.bind_ortvalue_output(present, values[past])
+    session.run_with_iobinding(binding)
+    return [v.numpy().copy() for v in binding.get_outputs()]
+
+
+def sparse(name, tables, batch, queries, lengths, rotary=False, packed=False, **attributes):
+    block, room, heads, kv, size = 16, 64, 4, 2, 16
+    ends = np.concatenate([np.zeros((len(tables), 1)), tables.sum(2).cumsum(1)], 1).astype(np.int32)
+    columns = np.full((len(tables), ends.max()), -1, np.int32)
+    for row, table in zip(columns, tables):
+        row[: table.sum()] = np.nonzero(table)[1]
+    past = [f(batch, kv, room, size) for _ in range(2)]
+    for p in past:
+        for b, n in enumerate(lengths):
+            p[b, :, n - min(queries, n) :] = 0
+    qkv = [Given(f(batch, queries, (heads + 2 * kv) * size), d0="B"), None, None] if packed else [Given(f(batch, queries, n * size), d0="B") for n in (heads, kv, kv)]
+    inputs = [*qkv, *(Given(p, d0="B", d2="M") for p in past), ends, columns, Given(np.array([max(lengths)], np.int32)), Given(np.array(lengths, np.int32), d0="B")]
+    how = dict(num_heads=heads, kv_num_heads=kv, sparse_block_size=block, **attributes)
+    if rotary:
+        inputs += [f(room, size // 2), f(room, size // 2)]
+        how["do_rotary"] = 1
+
+    def build():
+        model, (given,), _ = one("SparseAttention", inputs, 3, **how)
+        alone = lambda b: {n: np.array([lengths[b]], np.int32) if n == "i7" else a[b : b + 1] for n, a in given.items()}  # noqa: E731
+        # Sequence by sequence: of several lengths ONNX Runtime 1.32 reads scores that nobody wrote.
+        wanted = [in_place(model, alone(b)) for b in range(batch)]
+        return model, [given], 0, ["o0", "o1", "o2"], [[np.concatenate(o) for o in zip(*wanted)]]
+
+    CASES[f"sparse_{name}"] = build
+
+
+sparse("prompt", BLOCKS, 1, 60, [60])
+sparse("prompt_one_layout", BLOCKS[:1], 2, 37, [37, 37], scale=0.3)
+sparse("step", BLOCKS, 2, 1, [50, 33])
+sparse("step_rotary", BLOCKS, 2, 1, [64, 3], rotary=True)
+sparse("prompt_rotary_packed", BLOCKS, 1, 40, [40], rotary=True, packed=True, rotary_interleaved=1)
+refused("sparse_unknown_blocks", "block_row_indices", "SparseAttention", [*(Given(f(1, 1, n * H)) for n in (2, 1, 1)), *(Given(f(1, 1, 16, H)) for _ in range(2)), *(Given(np.array([[0, 1]], np.int32)) for _ in range(2)), Given(np.array([1], np.int32)), Given(np.array([1], np.int32))], 3, num_heads=2, kv_num_heads=1, sparse_block_size=16)
+
+
+def gated_position(q, bias, positions, weight, gate_bias, eco):
+    x = (q + bias).reshape(*q.shape[:2], N, H).transpose(0, 2, 1, 3)
+    gates = (x @ weight + gate_bias).reshape(*x.shape[:3], 2, -1).sum(-1)
+    u, r = np.split(1 / (1 + np.exp(-gates)), 2, -1)
+    return [(u * (r * eco - 1) + 2) * positions]
+
+
+case("gated_position_bias", "GatedRelativePositionBias", [Given(f(B, S, N * H), f(1, S, N * H), d0="B"), f(N * H), Given(f(1, N, S, S)), f(H, 8), f(8), f(1, N, 1, 1)], num_heads=N, expected=gated_position)
+case("gemma_rotary", "GemmaRotaryEmbedding", [Given(f(B, S, H), f(1, 3, H), d0="B", d1="S"), *(Given(f(B, N, S, H), f(1, N, 3, H), d0="B", d2="S") for _ in range(4))], 2, expected=lambda e, *x: [a * np.cos(e)[:, None] + t * np.sin(e)[:, None] for a, t in (x[:2], x[2:])])
+
 # -- recurrences instead of attention
 
 for rule in ("linear", "gated", "delta", "gated_delta"):
@@ -147,6 +211,27 @@ for rule in ("linear", "gated", "delta", "gated_delta"):
     beta = [Given(np.abs(f(2, 6, 2)) / 4, np.abs(f(1, 3, 2)) / 4, d0="B", d1="S")] if "delta" in rule else []
     state = Given(f(2, 2, 8, 8), f(1, 2, 8, 8), d0="B")
     case(f"linear_{rule}", "LinearAttention", [*(Given(f(2, 6, 16, scale=0.4), f(1, 3, 16, scale=0.4), d0="B", d1="S") for _ in range(3)), state, *decay, *beta], 2, q_num_heads=2, kv_num_heads=2, update_rule=rule)
+
+
+def delta_net(name, gates, queries=2, values=4, batch=2, tokens=6, flat=True, columns=1, rule="gated_delta", **attributes):
+    at = lambda heads, *d: f(batch * tokens, heads, *d, scale=0.4) if flat else f(batch, tokens, heads, *d, scale=0.4)  # noqa: E731
+    width = (8,) if columns > 1 else ()
+    decay = -np.abs(at(values, *width)) if "gate_activation" not in attributes else at(values, *width)
+    inputs = [Given(at(queries, 8)), Given(at(queries, 8)), Given(at(values, 16)), None, Given(decay) if "gated" in rule else None]
+    inputs += [Given(np.abs(at(values)) / 4) if "delta" in rule else None, Given(f(batch, values, 16, 8))]
+    case(f"delta_net_{name}", "GatedDeltaNet", [*inputs, *gates], 2, update_rule=rule, **attributes)
+
+
+for rule in ("linear", "gated", "delta", "gated_delta"):
+    delta_net(rule, [], rule=rule, qk_l2_norm=1)
+delta_net("four_dimensions", [], flat=False, qk_l2_norm=1, scale=0.7)
+delta_net("softplus", [f(4), f(4)], gate_activation="softplus", beta_activation="sigmoid", qk_l2_norm=1)
+delta_net("bounded", [f(4), f(4)], gate_activation="kda", gate_lower_bound=-3.0, qk_l2_norm=1)
+delta_net("columns", [f(4), f(4, 8)], columns=8, gate_activation="sigmoid", qk_l2_norm=1)
+delta_net("one_token", [], queries=4, tokens=1, flat=False, qk_l2_norm=1)
+GATE = Given(f(2, 6, 3), f(1, 1, 3), d0="B", d1="S")
+case("linear_gate", "LinearAttentionGate", [GATE, f(3), -np.abs(f(3)), GATE], 2)
+case("linear_gate_alone", "LinearAttentionGate", [GATE, f(3), -np.abs(f(3))])
 SIGNAL = Given(f(2, 6, 9), f(1, 6, 1), d0="B", d2="S")
 case("causal_conv", "CausalConvWithState", [SIGNAL, f(6, 1, 4), f(6), Given(f(2, 6, 3), f(1, 6, 3), d0="B")], 2, activation="silu")
 case("causal_conv_dilated", "CausalConvWithState", [SIGNAL, f(6, 1, 4), None, Given(f(2, 6, 6), f(1, 6, 6), d0="B")], 2, dilation=2)

@@ -83,5 +83,17 @@ qmoe("4_swiglu", tokens(9, 1), 4, BLOCK, inner=2 * INNER, k=4, activation_type="
 qmoe("4_mixing", tokens(7), 4, mixing=True, k=2, activation_type="silu")
 qmoe("4_mixing_as_given", tokens(7), 4, mixing=True, k=2, activation_type="silu", normalize_routing_weights=0)
 
+
+
+def router(name, shape, **attributes):
+    logits = Given(f(*shape), f(1, *shape[1:]), d0="T")
+    CASES[f"router_{name}"] = lambda: one("MoEGroupRouter", [logits, f(shape[-1], scale=0.3)], **attributes)
+
+
+router("groups", (9, 16), n_group=4, topk_group=2, group_topk=2, top_k=3)
+router("one_group", (2, 5, 8), top_k=2)
+router("small_groups", (5, 12), n_group=6, topk_group=3, group_topk=4, top_k=4, router_sentinel=-50.0)
+CASES["router_scores"] = lambda: one("MoEGroupRouter", [Given(f(5, 8), f(1, 8), d0="T"), f(8)], [None, np.float32, np.float32], top_k=2)
+
 if __name__ == "__main__":
     sys.exit(operator_cases.main(CASES, REFUSALS, __doc__, operator_cases.ONE_LEVEL))

@@ -50,6 +50,37 @@ def matmul_nbits(m, k, n, block, half=False, by_numpy=False, **options):
     return (g.model(), [case], 0, ["y"], [[(case["x"] @ g.dense).astype(np.float32)]]) if by_numpy else (g.model(), [case], 1)
 
 
+def fused_nbits(op, sizes, skip=False, normal=True, bias=False, bits=4, block=32, k=80, m=3):
+    """MatMulNBitsQkv and MatMulNBitsMlp, which ONNX Runtime has for GPUs alone: a (normalised) operand, perhaps the sum of two, by
+    several weights; `sizes`: their rows."""
+    g, blocks = Graph(k), -(-k // block)
+    case = {n: g.random.standard_normal((1, m, k)).astype(np.float32) for n in ("x", "r")[: 1 + skip]}
+    inputs = [g.input(n, FLOAT, ["B", "M", k]) for n in case] + [""] * (not skip)
+    x, scale = sum(case.values()), g.random.uniform(0.5, 1.5, k).astype(np.float32)
+    total, least = x, {"MatMulNBitsQkv": 1e-6, "MatMulNBitsMlp": 1e-5}[op]
+    inputs.append(g.constant("n", scale) if normal else "")
+    if normal:
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + least) * scale
+    products = []
+    for i, n in enumerate(sizes):
+        q = g.random.integers(0, 1 << bits, (n, blocks, block))
+        s = (g.random.uniform(0.2, 1, (n, blocks)) * 2 ** (1 - bits) / k**0.5).astype(np.float32)
+        inputs += [g.constant(f"w{i}", bits_of(q, bits)), g.constant(f"s{i}", s)]
+        dense = ((q - (1 << (bits - 1))) * s[:, :, None]).reshape(n, -1)[:, :k].T
+        added = g.random.standard_normal(n).astype(np.float32) if bias else None
+        inputs.append(g.constant(f"b{i}", added) if bias else "")
+        products.append(x @ dense + (added if bias else 0))
+    if op == "MatMulNBitsMlp":
+        rows, how, products = dict(N=sizes[0]), dict(activation="silu"), [products[0] / (1 + np.exp(-products[0])) * products[1]]
+    else:
+        rows, how = dict(Nq=sizes[0], Nkv=sizes[1]), {}
+    names, wanted = [f"y{i}" for i in range(len(products))] + ["t"] * skip, products + [total] * skip
+    g.node(op, inputs, names, K=k, bits=bits, block_size=block, **rows, **how)
+    for name in names:
+        g.output(name, None)
+    return g.model(), [case], 0, names, [[w.astype(np.float32) for w in wanted]]
+
+
 def matmul_bnb4(m, k, n, block, kind, half=False):
     g, number = Graph(k), np.float16 if half else np.float32
     g.constant("w", g.random.integers(0, 256, (n * k + 1) // 2).astype(np.uint8))
@@ -190,6 +221,10 @@ def decoder(layers=2, width=64, heads=4, kv=2, hidden=176, words=100):
 
 
 CASES = {
+    "nbits_qkv": lambda: fused_nbits("MatMulNBitsQkv", [64, 24, 24]),
+    "nbits_qkv_sum": lambda: fused_nbits("MatMulNBitsQkv", [64, 24, 24], skip=True, bias=True),
+    "nbits_mlp": lambda: fused_nbits("MatMulNBitsMlp", [72, 72], normal=False),
+    "nbits_mlp_sum": lambda: fused_nbits("MatMulNBitsMlp", [72, 72], skip=True, bias=True, bits=8),
     **{
         f"matmul_nbits_{m}x{k}x{n}_{block}_{'_'.join(str(v) for v in o.values())}": (lambda m=m, k=k, n=n, block=block, o=o: matmul_nbits(m, k, n, block, **o))
         for m, k, n, block, o in [
