@@ -112,10 +112,12 @@ def run_folder(folder, options, compiler_hash):
     try:
         model = onnx.load(folder / "model.onnx", load_external_data=False).graph
         module = compile_cached(folder / "model.onnx", options.targets, compiler_hash, SERVERS.compiler)
-        if options.compile_only:
-            return None
         initialized = {i.name for i in model.initializer}
         inputs = [v for v in model.input if v.name not in initialized and v.name]
+        if any(v.type.tensor_type.elem_type == onnx.TensorProto.STRING for v in inputs):
+            raise Mismatch("the runner has no way to pass strings yet")  # programs have numbers for them: tests/e2e/strings.py
+        if options.compile_only:
+            return None
         for data in sorted(folder.glob("test_data_set_*")):
             arrays = {v.name: load(data / f"input_{i}.pb", v) for i, v in enumerate(inputs)}
             wanted = [load(data / f"output_{i}.pb", v) for i, v in enumerate(model.output)]
