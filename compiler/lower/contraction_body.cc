@@ -63,7 +63,7 @@ DepthwiseShape depthwise_shape(const Node& conv) {
 }
 
 // Rows of A that the depthwise convolution in front of the product computes, epilogue included.
-decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r,
+decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r, int64_t block_rows,
                                                          kernel::ParamTable& params) {
   const Node& conv = *r.depthwise;
   const DepthwiseShape s = depthwise_shape(conv);
@@ -103,9 +103,11 @@ decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionReques
       const Expr vector = along(kernel::cast(e, DType::kF32), lanes, count, &sum, value);
       return Stmts{kernel::store(block, at, vector, count)};
     };
-    const bool all = stride >= channels;
+    const bool all = stride >= channels,
+               lines = s.out_width.is_const() && block_rows % std::max<int64_t>(s.out_width.value(), 1) == 0;
     return depthwise_rows(s, *r.machine, o,
-                          {row0, rows, k0, depth, Dim(all ? channels : std::gcd(channels, stride))}, params);
+                          {row0, rows, k0, depth, Dim(all ? channels : std::gcd(channels, stride)), lines},
+                          params);
   };
 }
 
@@ -201,6 +203,7 @@ class Contraction {
       shape.whole_depth = few || p_.geometry.channels % group_ != 0;
       shape.depth_granule = std::max<int64_t>(1, p_.geometry.channels / group_);
     }
+    if (r_.depthwise && p_.geometry.out_width.is_const()) shape.row_granule = p_.geometry.out_width.value();
     shape.widens_a = group_ == 1 && !a_load_ && !p_.windows && !r_.depthwise &&
                      access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_, true);
     shape.packs_b = !r_.constant_rhs && !b_load_;
@@ -326,7 +329,7 @@ class Contraction {
   // Rows of A along k, as vectors where k is contiguous after all (a cast or an inlined producer), element by
   // element otherwise.
   GatherA gather_a(const Var& lane) {
-    if (r_.depthwise) return gather_depthwise(r_, params_);
+    if (r_.depthwise) return gather_depthwise(r_, schedule_.block_rows, params_);
     if (p_.windows) {
       ConvSource source;
       source.type = access_.type(0);

@@ -236,6 +236,26 @@ TEST_CASE("convolutions of few rows by weights beyond the caches take more rows 
   CHECK(default_contraction_schedule(shape, avx2).block_rows < 24);
 }
 
+TEST_CASE("unknown rows pass by weights in blocks of many, and by large ones column by column") {
+  ContractionShape shape;
+  shape.m = 64;  // a hint
+  shape.n = 1024;
+  shape.k = 256;
+  shape.m_static = false;
+  for (const Level level : {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64}) {
+    CAPTURE(static_cast<int>(level));
+    const MachineModel& machine_model = machine(level);
+    shape.k = 256;
+    const ContractionSchedule s = default_contraction_schedule(shape, machine_model);
+    CHECK(s.block_rows >= 4 * s.rows);
+    CHECK(s.block_rows >= 48);
+    shape.k = machine_model.l2_bytes / 4 / shape.n;
+    CHECK(!default_contraction_schedule(shape, machine_model).columns_outside);
+    ++shape.k;
+    CHECK(default_contraction_schedule(shape, machine_model).columns_outside);
+  }
+}
+
 TEST_CASE("the default schedules are valid for every level") {
   for (const Level level : {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64}) {
     const MachineModel& machine_model = machine(level);

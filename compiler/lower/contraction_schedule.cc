@@ -145,7 +145,10 @@ int64_t most_row_blocks(const ContractionShape& shape, const ContractionSchedule
 
 ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
                                                  const MachineModel& machine) {
+  constexpr int64_t kUnknownRows = 48;
   ContractionSchedule s;
+  s.columns_outside =
+      !hinted.m_static && hinted.n_static && hinted.k_static && hinted.k * hinted.n * 4 > machine.l2_bytes;
   // A symbolic extent may turn out larger than its hint: tiles that also suit more rows and columns cost a
   // small one little (reading B bounds it), tiles for one row would cost a large one most of its speed.
   ContractionShape shape = hinted;
@@ -217,6 +220,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
       2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
   rows = std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
   if (widens && shape.widens_b) rows = std::max(rows, 4 * int64_t{s.rows});
+  // Unknown rows may be many: each block reads all of B then, and there are enough of them to share.
+  if (!shape.m_static) rows = std::max(rows, round_up(kUnknownRows, s.rows));
   // Widening a vector of B costs as much as multiplying two rows with it.
   if (shape.words) rows = std::max(rows, 6 * int64_t{s.rows});
   // Turning it, too: once a block of rows.
@@ -251,6 +256,14 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
         ceil_div(16, row_blocks), static_cast<int64_t>(work / static_cast<double>(row_blocks) / 1e6) + 1);
     const int64_t columns = std::max(least, round_up(ceil_div(padded_n, wanted), group_columns));
     s.block_columns = std::min(s.block_columns, round_up(columns, group_columns));
+  }
+  // Whole lines, where enough blocks are left to share.
+  if (shape.row_granule > 1 && shape.m_static && s.block_rows < shape.m) {
+    constexpr int64_t kFewBlocks = 4;
+    const int64_t lines = std::lcm(int64_t{s.rows}, shape.row_granule);
+    const int64_t blocks = ceil_div(shape.m, std::max(lines, s.block_rows / lines * lines));
+    if (blocks >= kFewBlocks && lines * std::min(s.block_depth, shape.k) * 4 <= machine.l2_bytes / 2)
+      s.block_rows = round_up(ceil_div(shape.m, blocks), lines);
   }
   if (shape.single_row) {
     ContractionShape one = shape;

@@ -42,12 +42,15 @@ struct ContractionShape {
   int64_t depth_granule =
       1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)
   bool whole_depth = false;  // block_depth must be k
+  int64_t row_granule = 1;   // blocks of whole multiples of so many rows are cheaper (lines of a picture)
 };
 
 struct ContractionSchedule {
   int lanes = 4;              // f32 lanes of a vector
   int rows = 1, vectors = 1;  // register tile
   int64_t block_rows = 1, block_columns = 1, block_depth = 1;
+  // Of unknown rows: tiles of all rows follow each other before the next columns, since B is larger than L2.
+  bool columns_outside = false;
   bool prefetch = false;     // the next group's part of B is asked for while this group's is used
   int row_vectors = 1;       // of the tiles of a single row (ContractionShape::single_row)
   int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply

@@ -6,6 +6,7 @@
 #include "compiler/lower/depthwise_bytes.h"
 #include "compiler/lower/depthwise_words.h"
 #include "compiler/lower/loop_writer.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -27,14 +28,23 @@ class Builder {
       : s_(shape), machine_(machine), o_(operands), params_(params), lanes_(machine.vector_bits / 32) {
     height_ = params.expr(s_.height);
     width_ = params.expr(s_.width);
-    // Columns of a register tile: accumulators, one input column and the row's weights fit the registers.
-    const int64_t spare = machine.vector_registers - s_.window_w - 2;
-    columns_ = std::clamp<int64_t>(spare / 2, 1, 6);
+    if (operands.bytes) {
+      // Columns of a register tile: accumulators, one input column and the row's weights fit the registers.
+      const int64_t spare = machine.vector_registers - s_.window_w - 2;
+      columns_ = std::clamp<int64_t>(spare / 2, 1, 6);
+    } else {
+      // Two multiply-adds a cycle, each four cycles long, need eight sums. Beside these and an input column
+      // there is room for the weights of a few taps of a line: as many at a time.
+      constexpr int64_t kSums = 8, kTaps = 5;
+      taps_ = ceil_div(s_.window_w, std::max<int64_t>(ceil_div(s_.window_w, kTaps), 1));
+      columns_ = std::clamp<int64_t>(machine.vector_registers - taps_ - 2, 1, kSums);
+    }
     if (operands.bytes && DepthwiseWords::suits(s_, machine)) {
       words_.emplace(s_, o_, lanes_);
       columns_ = std::clamp<int64_t>((machine.vector_registers - 6) / 2, 1, 6) / 2 * 2;  // pairs serve two
     }
-    if (s_.out_width.is_const()) columns_ = std::min(columns_, s_.out_width.value());
+    if (s_.out_width.is_const()) columns_ = std::clamp<int64_t>(s_.out_width.value(), 1, columns_);
+    if (!operands.bytes) plan_tiles();
     // Interior: output columns whose whole window lies inside the input.
     const Dim last_tap((s_.window_w - 1) * s_.dilation_w);
     inner_begin_ = Dim((s_.pad_left + s_.stride_w - 1) / s_.stride_w);
@@ -46,13 +56,16 @@ class Builder {
   DepthwiseKernel build(const std::function<int64_t(const Dim&)>& hint) {
     DepthwiseKernel out;
     // A tile is some output rows of one image, about 200,000 multiply-adds of work; where that makes few
-    // tiles, smaller ones, down to a quarter, share out more evenly.
+    // tiles, smaller ones, down to a quarter, share out more evenly, and where it makes many, larger ones
+    // read fewer lines twice.
     const int64_t row_work =
         std::max<int64_t>(1, hint(s_.out_width) * hint(s_.channels) * s_.window_h * s_.window_w);
-    int64_t rows = std::clamp<int64_t>(200000 / row_work, 1, 16);
+    const int64_t work = row_work * hint(s_.images) * hint(s_.out_height);
+    const int64_t tile_work = o_.bytes ? 200000 : std::clamp<int64_t>(work / 32, 200000, 800000);
+    int64_t rows = std::clamp<int64_t>(tile_work / row_work, 1, 16);
     if (s_.out_height.is_const()) {
       const int64_t height = s_.out_height.value();
-      if (rows < height)
+      if (rows < height && tile_work == 200000)
         rows = std::min(rows, std::max<int64_t>(height / 8, (50000 + row_work - 1) / row_work));
       rows = std::min(rows, height);
     }
@@ -89,6 +102,15 @@ class Builder {
         append(out.body, channel_loop(int_const(all / lanes_ * lanes_), int_const(all % lanes_)));
       return out;
     }
+    if (!o_.bytes && pixels_stay_in_l1()) {
+      const Var oy = kernel::make_var("oy");
+      const Channels all = [&](const AtChannels& emit) {
+        return each_channel(int_const(0), channels, s_.channels, emit);
+      };
+      out.body.push_back(kernel::loop(oy, var_expr(oy0), kernel::sub(var_expr(oy1), var_expr(oy0)),
+                                      LoopKind::kSerial, row(var_expr(oy), {}, all)));
+      return out;
+    }
     append(out.body, each_channel(int_const(0), channels, s_.channels, channel_loop));
     return out;
   }
@@ -99,14 +121,57 @@ class Builder {
     };
     // All channels of a tile of pixels, which lie side by side in memory, while the filters stay in L1.
     constexpr int64_t kFilters = 16384;
-    if (s_.channels.is_const() && s_.window_h * s_.window_w * s_.channels.value() * 4 <= kFilters)
-      return lines_of(range, all);
+    if (s_.channels.is_const() && filter_bytes() <= kFilters) return lines_of(range, all);
     return all([&](const Expr& c, const Expr& count) {
       return lines_of(range, [&](const AtChannels& emit) { return emit(c, count); });
     });
   }
 
  private:
+  int64_t filter_bytes() const { return s_.window_h * s_.window_w * s_.channels.value() * 4; }
+
+  // Whether all channels of a register tile's input and the filters do. Then they may be taken side by side;
+  // one vector after the other, which touches half of each line at narrow levels, is for the others.
+  bool pixels_stay_in_l1() const {
+    if (!s_.channels.is_const()) return false;
+    const int64_t columns = (columns_ - 1) * s_.stride_w + (s_.window_w - 1) * s_.dilation_w + 1;
+    return filter_bytes() + columns * s_.window_h * s_.channels.value() * 4 <= machine_.l1_bytes;
+  }
+
+  // Neighbouring output columns of a line: `columns` of them from `first` on, or from where a loop over
+  // `count` such tiles is.
+  struct Tile {
+    int64_t first, columns, count;
+    bool inside;  // all windows lie inside the input
+  };
+
+  bool inside(int64_t first, int64_t columns) const {
+    return first * s_.stride_w >= s_.pad_left &&
+           (first + columns - 1) * s_.stride_w - s_.pad_left + (s_.window_w - 1) * s_.dilation_w <
+               s_.width.value();
+  }
+
+  // Cuts a line of known length into tiles as even as can be. Those at its ends leave out the taps that lie
+  // outside of the input, which is known of each column then; the others are loops.
+  void plan_tiles() {
+    constexpr int64_t kMostUnrolled = 3000;  // multiply-adds
+    if (!s_.out_width.is_const() || !s_.width.is_const()) return;
+    const int64_t width = s_.out_width.value(), number = ceil_div(width, columns_);
+    int64_t unrolled = 0;
+    for (int64_t first = 0, t = 0; t < number; ++t) {
+      const int64_t columns = width / number + (t < width % number ? 1 : 0);
+      const bool in = inside(first, columns);
+      if (in && !tiles_.empty() && tiles_.back().inside && tiles_.back().columns == columns) {
+        ++tiles_.back().count;
+      } else {
+        tiles_.push_back({first, columns, 1, in});
+        unrolled += columns * s_.window_w * s_.window_h;
+      }
+      first += columns;
+    }
+    if (unrolled > kMostUnrolled) tiles_.clear();
+  }
+
   // What a vector of channels from c on, or the first `count` of it, computes.
   using AtChannels = std::function<Stmts(const Expr& c, const Expr& count)>;
   // That for all channels in question.
@@ -144,7 +209,8 @@ class Builder {
                kernel::let(oy, one ? var_expr(line) : kernel::index_rem(var_expr(line), height)),
                kernel::let(begin, kernel::max(before, int_const(0))),
                kernel::let(end, kernel::min(kernel::add(before, range.count), length))};
-    append(body, row(var_expr(oy), {var_expr(begin), var_expr(end)}, channels));
+    append(body,
+           row(var_expr(oy), range.whole_lines ? Line{} : Line{var_expr(begin), var_expr(end)}, channels));
     return {kernel::loop(line, first, kernel::add(kernel::sub(last, first), int_const(1)), LoopKind::kSerial,
                          std::move(body))};
   }
@@ -158,28 +224,52 @@ class Builder {
       return channels(
           [&](const Expr& c, const Expr& count) { return this->pixels(oy, ox, columns, guarded, c, count); });
     };
+    if (!part.begin && !tiles_.empty()) return whole_line(oy, channels);
     const Expr begin = clipped(params_.expr(inner_begin_)), end = clipped(params_.expr(inner_end_));
     const Expr line_begin = part.begin ? part.begin : int_const(0),
                line_end = part.end ? part.end : params_.expr(s_.out_width);
-    const Var left = kernel::make_var("ox"), tile = kernel::make_var("tile"), rest = kernel::make_var("ox"),
-              right = kernel::make_var("ox");
+    const Var left = kernel::make_var("ox"), right = kernel::make_var("ox");
     Stmts out;
     if (!inner_begin_.is_const(0)) {
       out.push_back(kernel::loop(left, line_begin, kernel::sub(begin, line_begin), LoopKind::kSerial,
                                  pixels(var_expr(left), 1, true)));
     }
-    const Expr inner = kernel::sub(end, begin);
-    const Expr whole = kernel::index_div(inner, int_const(columns_));
-    out.push_back(kernel::loop(
-        tile, int_const(0), whole, LoopKind::kSerial,
-        pixels(kernel::add(begin, kernel::mul(var_expr(tile), int_const(columns_))), columns_, false)));
-    const Expr done = kernel::add(begin, kernel::mul(whole, int_const(columns_)));
-    if (columns_ > 1) {
-      out.push_back(kernel::loop(rest, done, kernel::sub(end, done), LoopKind::kSerial,
-                                 pixels(var_expr(rest), 1, false)));
+    std::vector<int64_t> sizes{columns_};
+    if (!o_.bytes && columns_ >= 4) sizes.push_back(columns_ / 2);
+    if (columns_ > 1) sizes.push_back(1);
+    Expr done = begin;
+    for (const int64_t columns : sizes) {
+      const Var tile = kernel::make_var("tile");
+      const Expr whole = named("whole", kernel::index_div(kernel::sub(end, done), int_const(columns)), out);
+      const Expr ox = kernel::add(done, kernel::mul(var_expr(tile), int_const(columns)));
+      out.push_back(kernel::loop(tile, int_const(0), whole, LoopKind::kSerial, pixels(ox, columns, false)));
+      if (columns > 1) done = named("done", kernel::add(done, kernel::mul(whole, int_const(columns))), out);
     }
     out.push_back(kernel::loop(right, end, kernel::sub(line_end, end), LoopKind::kSerial,
                                pixels(var_expr(right), 1, true)));
+    return out;
+  }
+
+  Stmts whole_line(const Expr& oy, const Channels& channels) {
+    Stmts out;
+    for (const Tile& tile : tiles_) {
+      const auto body = [&](const Expr& ox) {
+        return channels([&](const Expr& c, const Expr& count) {
+          at_ = tile.inside ? std::nullopt : std::optional(tile.first);
+          Stmts made = pixels(oy, ox, tile.columns, false, c, count);
+          at_.reset();
+          return made;
+        });
+      };
+      if (tile.count == 1) {
+        append(out, body(int_const(tile.first)));
+        continue;
+      }
+      const Var t = kernel::make_var("tile");
+      out.push_back(kernel::loop(
+          t, int_const(0), int_const(tile.count), LoopKind::kSerial,
+          body(kernel::add(int_const(tile.first), kernel::mul(var_expr(t), int_const(tile.columns))))));
+    }
     return out;
   }
 
@@ -250,27 +340,41 @@ class Builder {
   Stmts whole_row(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
                   const Expr& count) {
     Stmts out;
-    std::vector<Expr> weights;
-    for (int64_t kx = 0; kx < s_.window_w; ++kx) {
-      const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
-      out.push_back(kernel::let(w, o_.weight(ky * s_.window_w + kx, c, lanes_)));
-      weights.push_back(var_expr(w));
-    }
+    for (int64_t first = 0; first < s_.window_w; first += taps_)
+      append(out, some_taps(acc, iy, ix0, ky, first, std::min(first + taps_, s_.window_w), c, count));
+    return out;
+  }
+
+  // Taps [first, last) of window line ky.
+  Stmts some_taps(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, int64_t ky, int64_t first,
+                  int64_t last, const Expr& c, const Expr& count) {
+    Stmts out;
     // Each input column once, for every (output column, tap) that reads it.
     std::map<int64_t, std::vector<std::pair<size_t, int64_t>>> readers;
     for (size_t i = 0; i < acc.size(); ++i) {
-      for (int64_t kx = 0; kx < s_.window_w; ++kx)
-        readers[static_cast<int64_t>(i) * s_.stride_w + kx * s_.dilation_w].emplace_back(i, kx);
+      for (int64_t kx = first; kx < last; ++kx) {
+        const int64_t offset = static_cast<int64_t>(i) * s_.stride_w + kx * s_.dilation_w;
+        if (!at_ || is_column(*at_ * s_.stride_w - s_.pad_left + offset)) readers[offset].emplace_back(i, kx);
+      }
+    }
+    if (readers.empty()) return out;
+    std::vector<Expr> weights;
+    for (int64_t kx = first; kx < last; ++kx) {
+      const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
+      out.push_back(kernel::let(w, o_.weight(ky * s_.window_w + kx, c, lanes_)));
+      weights.push_back(var_expr(w));
     }
     for (const auto& [offset, uses] : readers) {
       const Var x = kernel::make_var(fmt::format("x{}", offset), {DType::kF32, lanes_});
       out.push_back(
           kernel::let(x, o_.input(image_, iy, kernel::add(ix0, int_const(offset)), c, lanes_, count)));
       for (const auto& [i, kx] : uses)
-        out.push_back(accumulate(acc[i], var_expr(x), weights[static_cast<size_t>(kx)]));
+        out.push_back(accumulate(acc[i], var_expr(x), weights[static_cast<size_t>(kx - first)]));
     }
     return out;
   }
+
+  bool is_column(int64_t ix) const { return ix >= 0 && ix < s_.width.value(); }
 
   Stmts guarded_row(const Var& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
                     const Expr& count) {
@@ -290,7 +394,9 @@ class Builder {
   const DepthwiseOperands& o_;
   kernel::ParamTable& params_;
   const int lanes_;
-  int64_t columns_ = 1;
+  int64_t columns_ = 1, taps_ = 1;
+  std::vector<Tile> tiles_;    // of whole lines of floats, where their length is known
+  std::optional<int64_t> at_;  // the first output column, where taps may lie outside of the input
   std::optional<DepthwiseWords> words_;
   Dim inner_begin_, inner_end_;
   Expr height_, width_, image_;

@@ -64,7 +64,8 @@ DepthwiseKernel build_depthwise_kernel(const DepthwiseShape& shape, const Machin
 // Output pixels [first, first + count), counted over lines and images, and their channels: floats only.
 struct DepthwiseRange {
   kernel::Expr first, count, first_channel, channels;
-  Dim channel_count;  // what `channels` is, or a divisor of it
+  Dim channel_count;         // what `channels` is, or a divisor of it
+  bool whole_lines = false;  // the pixels are known to be some
 };
 std::vector<kernel::Stmt> depthwise_rows(const DepthwiseShape& shape, const MachineModel& machine,
                                          const DepthwiseOperands& operands, const DepthwiseRange& range,
