@@ -68,9 +68,6 @@ TEST_CASE("CPU: a depthwise convolution is part of the product that reads it") {
       {.images = 3, .height = 2, .width = 1},
       {.channels = 600, .outputs = 8, .height = 3, .width = 4},  // blocks of channels
       {.images = 2, .width = 50, .line = true},
-      // Blocks of whole lines, the last one of fewer, and of two images.
-      {.images = 3, .channels = 96, .outputs = 96, .height = 42, .width = 14},
-      {.channels = 40, .outputs = 160, .height = 45, .width = 12, .window = 5},
   };
   for (const Separable& s : cases) {
     LowerCase c{text_of(s)};
