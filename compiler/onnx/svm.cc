@@ -104,15 +104,6 @@ Value* voted_class(Emit& b, Value* scores, int64_t classes) {
   return best_class(b, votes);
 }
 
-// Probabilities of two classes by their one score, as 'prob_a' and 'prob_b' fit them.
-Value* two_probabilities(Op& op, Value* score) {
-  Emit& b = op.b;
-  Value* line = b.add(b.mul(score, op.floats("prob_a")[0]), op.floats("prob_b")[0]);
-  Value* p = sigmoid(b, b.unary(ScalarOp::kNeg, line));
-  p = b.min(b.max(p, b.like(p, 1e-7)), b.like(p, 1 - 1e-7));
-  return b.concat({p, b.sub(b.like(p, 1), p)}, 1);
-}
-
 // How sure each pair of classes is of its first one: r[i][j], [N, 1], of i against j.
 using PairTable = std::vector<std::vector<Value*>>;
 
@@ -181,7 +172,8 @@ Sweep couple(Emit& b, const PairTable& q, std::vector<Value*> p) {
 }
 
 // Probabilities of classes from those of their pairs, as libsvm finds them: rows stop moving when they are
-// near enough, all of them after 100 sweeps.
+// near enough, all of them after 100 sweeps. Of two classes too, where the first sweep may already be near
+// enough, and the pair's own probability would be some thousandths off.
 Value* coupled_probabilities(Op& op, Value* scores, int64_t classes) {
   Emit& b = op.b;
   const PairTable r = pair_probabilities(op, scores, classes);
@@ -235,9 +227,7 @@ void svm_of_vectors(Op& op, Value* x, int64_t classes, const std::string& transf
   }
   if (static_cast<int64_t>(prob.size()) < pairs)
     fail("Attribute 'prob_a' has {} elements for {} pairs of classes.", prob.size(), pairs);
-  if (classes > 2)
-    return op.output(1, post_transform(b, coupled_probabilities(op, scores, classes), transform));
-  op.output(1, post_transform(b, two_probabilities(op, scores), transform));
+  op.output(1, post_transform(b, coupled_probabilities(op, scores, classes), transform));
 }
 
 void import_svm_classifier(Op& op) {

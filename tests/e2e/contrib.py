@@ -206,6 +206,8 @@ for kernel_name in ("LINEAR", "POLY", "RBF", "SIGMOID"):
 svm("logistic", 2, "RBF", post_transform="LOGISTIC")
 svm("softmax", 3, "RBF", post_transform="SOFTMAX")
 svm("probability", 2, "RBF", prob_a=[-1.5], prob_b=[0.2])
+for sure in (-0.3, -2.0, -4.0, -8.0):
+    svm(f"probability{sure:.1f}", 2, "RBF", prob_a=[sure], prob_b=[-0.3])
 case("SVMClassifier", [Given(f(7, 6))], [I64, F32], "linear", domain="ai.onnx.ml", classlabels_ints=[5, 2, 9], coefficients=f(18).tolist(), rho=[0.4], kernel_type="LINEAR", kernel_params=[0.0, 0.0, 0.0])
 
 PAIRS = dict(prob_a=[-1.5, -0.8, -2.1, -1.0, -1.2, -0.6], prob_b=[0.2, -0.1, 0.05, 0.3, 0.0, -0.2])
