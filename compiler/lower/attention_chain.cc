@@ -1,6 +1,7 @@
 #include "compiler/lower/attention_chain.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "compiler/lower/rows.h"
 
@@ -19,8 +20,8 @@ bool over_last_axis(const Node& reduce) {
 
 // The x of exp(x - max x) / sum exp(x - max x), when that, stored in 16 bits or not, is what the value is.
 Value* softmax_operand(const Value* value) {
-  if (const Node* n = value->def; n && n->kind == OpKind::kCast && is_float(value->type.dtype) &&
-                                  n->operand()->type.dtype == DType::kF32)
+  if (const Node* n = value->def;
+      n && n->kind == OpKind::kCast && is_float(value->type.dtype) && n->operand()->type.dtype == DType::kF32)
     value = n->operand();
   const std::optional<Softmax> s = value->def ? softmax_of(*value->def) : std::nullopt;
   return s && over_last_axis(*s->sum) ? s->difference->operand(0) : nullptr;
@@ -29,6 +30,16 @@ Value* softmax_operand(const Value* value) {
 bool is_product(const Region* region) {
   return region && region->kind == RootKind::kContraction && region->root->kind == OpKind::kDot &&
          region->outputs.size() == 1 && !LoweringContext::constant_data(region->root->operand(1));
+}
+
+// Whether a region computes a value without sums or maxima of rows, as a mask that is lifted where it would
+// hide a whole row needs them: what attention reads of such a region it computes element by element.
+bool needs_no_row(const Region& region, const Value* value, std::unordered_set<const Node*>& seen) {
+  const Node* node = value->def;
+  if (!node || !region.contains(node) || !seen.insert(node).second) return true;
+  return node->kind != OpKind::kReduce &&
+         std::all_of(node->operands.begin(), node->operands.end(),
+                     [&](const Value* v) { return needs_no_row(region, v, seen); });
 }
 
 }  // namespace
@@ -59,6 +70,7 @@ void chain_attention(BlockPlan& plan, const graph::UseMap& uses) {
       continue;
     const Value* operand = softmax_operand(weights);
     if (!operand) continue;
+    if (std::unordered_set<const Node*> seen; !needs_no_row(*middle->region, operand, seen)) continue;
     for (Value* scores : middle->region->inputs) {
       BlockItem* first = maker(scores);
       if (!first || !is_product(first->region.get()) || !read_by(scores, *middle->region)) continue;

@@ -511,6 +511,20 @@ def many_clamped_positions(g):
     g.node("Add", [at, g.ints(1)])
 
 
+@case()
+def mask_that_rows_decide(g):
+    """A row of scores whose mask would hide all of it is not masked (Mask2Former): the mask of attention asks for a sum of its own row."""
+    q, k, v = (g.given([8, n, 16], {"T": 12}) for n in (20, "T", "T"))
+    hidden = g.node("Less", [g.given([8, 20, "T"], {"T": 12}), g.constant(np.float32(0.3))])
+    count = g.node("ReduceSum", [g.node("Cast", [hidden], to=7), g.ints(-1)], keepdims=0)
+    length = g.node("Gather", [g.node("Shape", [hidden]), g.constant(np.asarray(2))], axis=0)
+    some = g.node("Not", [g.node("Equal", [count, length])])
+    hidden = g.node("And", [hidden, g.node("Unsqueeze", [some, g.ints(-1)])])
+    mask = g.node("Where", [hidden, g.constant(np.float32(-1e4)), g.constant(np.float32(0))])
+    scores = g.node("Add", [g.node("MatMul", [q, g.node("Transpose", [k], perm=[0, 2, 1])]), mask])
+    g.node("MatMul", [g.node("Softmax", [scores], axis=-1), v])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
