@@ -321,6 +321,14 @@ void Emit::require(ScalarOp op, const Dim& a, const Dim& b, std::string message)
   if (!holds) check(compare(op, dim(x), dim(y)), std::move(message));
 }
 
+namespace {
+
+bool is_at_most_one(const graph::Graph& graph, const Dim& d) {
+  return !d.is_const() && decide(graph, ScalarOp::kLe, d, Dim(1)).value_or(false);
+}
+
+}  // namespace
+
 Shape Emit::common_shape(const std::vector<Value*>& values) {
   size_t rank = 0;
   for (Value* v : values) rank = std::max(rank, v->type.shape.size());
@@ -330,6 +338,9 @@ Shape Emit::common_shape(const std::vector<Value*>& values) {
     for (size_t i = 0; i < from.size(); ++i) {
       Dim& to = shape[rank - from.size() + i];
       if (from[i] == to || from[i].is_const(1)) continue;
+      // The last one of an axis: one, or none at all.
+      if (!to.is_const(1) && is_at_most_one(graph(), from[i])) continue;
+      if (!to.is_const(1) && is_at_most_one(graph(), to)) to = Dim(1);
       if (to.is_const(1) || from[i].is_const()) {
         if (to.is_const() && !to.is_const(1)) {
           std::string shapes;
@@ -430,7 +441,10 @@ Value* Emit::expand_to(Value* v, const Shape& shape) {
   if (rank > shape.size()) fail("A {} does not broadcast to {}.", v->type.text(), shape_text(shape));
   for (size_t i = 0; i < rank; ++i) {
     if (v->type.shape[i].is_const(1)) continue;
-    v = adapt(v, static_cast<int64_t>(i), shape[shape.size() - rank + i]);
+    const Dim& want = shape[shape.size() - rank + i];
+    const bool spreads = v->type.shape[i] != want && is_at_most_one(graph(), v->type.shape[i]) &&
+                         !want.is_const(0) && !is_at_most_one(graph(), want);
+    v = adapt(v, static_cast<int64_t>(i), spreads ? Dim(1) : want);
   }
   return broadcast(v, shape);
 }

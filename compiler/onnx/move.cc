@@ -42,6 +42,12 @@ Dim clamp_end(Emit& b, const Dim& position, const Dim& extent, const Dim& low, c
 
 SliceAxis slice_axis(Emit& b, Dim start, Dim end, int64_t step, const Dim& extent) {
   Dim low = step > 0 ? Dim(0) : Dim(-1), high = step > 0 ? extent : extent - Dim(1);
+  // The last k: a size that others can compare with k.
+  if (step > 0 && start.is_const() && start.value() < 0 && start.value() > -kFar && end.is_const() &&
+      end.value() >= kFar) {
+    const Dim count = b.min_dim(extent, Dim(-start.value()));
+    return {extent - count, ceildiv(count, Dim(step))};
+  }
   const bool far = start.is_const() && start.value() >= kFar;
   const bool from_last = step < 0 && (far || start.is_const(-1));
   start = from_last ? high : clamp_end(b, start, extent, Dim(0), high);

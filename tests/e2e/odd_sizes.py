@@ -221,6 +221,14 @@ CASES = {
         model("Squeeze", {"x": (FLOAT, ["N", 1, 3])}, {"y": (FLOAT, ["A"])}),
         [({"x": rows(n).reshape(n, 1, 3)}, [rows(1)[0]] if n == 1 else "are equal in this model's operators") for n in (1, 0, 4)],
     ),
+    "divided_by_last": (  # the last one of as many as there are is one, or none (masks of DETR)
+        followed(model("Slice", X, {"l": (FLOAT, ["A", 3])}, {"s": ints(-1), "e": ints(2**63 - 1), "a": ints(0)}), "Div", ["x", "l"], "y", {}),
+        [({"x": rows(n) + 1}, [(rows(n) + 1) / (rows(n) + 1)[-1:]] if n else "are equal in this model's operators") for n in (4, 1, 0)],
+    ),
+    "last_by_twos": (
+        model("Slice", X, Y, {"s": ints(-5), "e": ints(2**63 - 1), "a": ints(0), "t": ints(2)}),
+        [({"x": rows(n)}, [rows(n)[-5::2]]) for n in (9, 5, 4, 1, 0)],
+    ),
     "cum_sum": (
         model("CumSum", X | {"a": (INT, [])}, {"y": (FLOAT, ["N", 3])}),
         [({"x": rows(4), "a": np.array(a)}, said or [np.cumsum(rows(4), a)])
