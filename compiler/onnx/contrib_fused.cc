@@ -54,11 +54,24 @@ template <bool kLast>
 void import_fused_conv(Op& op) {
   Emit& b = op.b;
   Value* x = with_channels(op, 0);
-  Value* y = convolution(op, kLast ? channels_first(b, x) : x);
+  Value* y = convolution(op, kLast ? channels_first(b, x) : x, op.tensor(1));
   if (op.has(3)) y = b.add(y, kLast ? channels_first(b, op.tensor(3)) : op.tensor(3));
   const std::vector<double> numbers = op.floats("activation_params");
   y = activated(b, y, op.s("activation", ""), {numbers.begin(), numbers.end()});
   op.output(0, kLast ? channels_last(b, y) : y);
+}
+
+// The schema says [M, C/group, kH, kW]; what writes the operator (ONNX Runtime's optimiser of diffusion
+// models) and what runs it have the weights' channels last, too.
+void import_nhwc_conv(Op& op) {
+  Emit& b = op.b;
+  Value *x = with_channels(op, 0), *weights = op.tensor(1);
+  const Dim groups(op.i("group", 1)), channels = x->type.shape.back();
+  const Shape& shape = weights->type.shape;
+  const bool as_schema =
+      shape.size() > 2 && shape.back() * groups != channels && shape[1] * groups == channels;
+  if (shape.size() > 2 && !as_schema) weights = channels_first(b, weights);
+  op.output(0, channels_last(b, convolution(op, channels_first(b, x), weights)));
 }
 
 // By name: one that is not given leaves its place to the operator's default.
@@ -215,7 +228,7 @@ void import_distances(Op& op) {
 
 constexpr OpRow kRows[] = {
     {kMicrosoft, "FusedConv", 1, kLatest, import_fused_conv<false>},
-    {kMicrosoft, "NhwcConv", 1, kLatest, import_fused_conv<true>},
+    {kMicrosoft, "NhwcConv", 1, kLatest, import_nhwc_conv},
     {kMicrosoft, "NhwcFusedConv", 1, kLatest, import_fused_conv<true>},
     {kMicrosoft, "NhwcMaxPool", 1, kLatest, import_nhwc_max_pool},
     {kMicrosoft, "FusedGemm", 1, kLatest, import_fused_gemm},

@@ -38,8 +38,7 @@ Value* per_channel(Emit& b, Value* v, int64_t rank, int64_t axis) {
   return b.reshape(v, shape);
 }
 
-Value* convolution(Op& op, Value* x) {
-  Value* weights = op.tensor(1);
+Value* convolution(Op& op, Value* x, Value* weights) {
   if (weights->type.rank() != x->type.rank())
     fail("The weights ({}) do not match the operand ({}).", weights->type.text(), x->type.text());
   int64_t groups = op.i("group", 1);
@@ -52,7 +51,7 @@ Value* convolution(Op& op, Value* x) {
 namespace {
 
 void import_conv(Op& op) {
-  op.output(0, convolution(op, op.tensor(0)));
+  op.output(0, convolution(op, op.tensor(0), op.tensor(1)));
 }
 
 // [C, O/groups, window] to [O, C/groups, window], the window reversed.

@@ -111,6 +111,13 @@ def relu_conv(x, w, bias, z=0.0):
     return np.maximum(np.einsum("bhwc,oc->bhwo", x, w[:, :, 0, 0]) + bias + z, 0)
 
 
+def conv_last(x, w):
+    """A window of 3 x 3, one element of zeros around the picture; channels last, the weights' too."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = x.shape[1:3]
+    return sum(np.einsum("bhwc,oc->bhwo", padded[:, i : i + height, j : j + width], w[:, i, j]) for i in range(3) for j in range(3))
+
+
 FINAL = Given(f(2, 5, 3, 8), f(1, 5, 3, 8), d0="B")
 case("GroupNorm", [FINAL, f(8), f(8)], expected=lambda x, g, b: [group_norm(x, g, b, 4, True, True)], groups=4, activation=1)
 case("GroupNorm", [IMAGE, f(4), f(4)], tag="first", expected=lambda x, g, b: [group_norm(x, g, b, 2, False, False)], groups=2, activation=0, channels_last=0)
@@ -121,7 +128,10 @@ case("BiasAdd", [ROWS, f(16), ROWS], expected=lambda x, b, s: [x + b + s])
 case("BiasSoftmax", [Given(f(2, 3, 5, 4)), Given(f(2, 1, 1, 4))], expected=lambda x, b: [softmax(x + b)], axis=3, is_inner_broadcast=1)
 case("GemmFastGelu", [ROWS, f(16, 7), f(7)], expected=lambda x, w, b: [fast_gelu(x @ w + b)])
 case("NhwcFusedConv", [FINAL, f(6, 8, 1, 1), f(6), Given(f(2, 5, 3, 6), f(1, 5, 3, 6), d0="B")], expected=lambda *v: [relu_conv(*v)], activation="Relu")
-case("NhwcConv", [FINAL, f(6, 8, 1, 1), f(6)], expected=lambda x, w, b: [np.einsum("bhwc,oc->bhwo", x, w[:, :, 0, 0]) + b], kernel_shape=[1, 1])
+# Weights as the optimiser writes them, and as the schema says.
+case("NhwcConv", [FINAL, f(6, 1, 1, 8), f(6)], expected=lambda x, w, b: [np.einsum("bhwc,oc->bhwo", x, w[:, 0, 0]) + b], kernel_shape=[1, 1])
+case("NhwcConv", [FINAL, f(8, 3, 3, 8), f(8)], tag="window", expected=lambda x, w, b: [conv_last(x, w) + b], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+case("NhwcConv", [FINAL, f(6, 8, 1, 1), f(6)], tag="schema", expected=lambda x, w, b: [np.einsum("bhwc,oc->bhwo", x, w[:, :, 0, 0]) + b], kernel_shape=[1, 1])
 
 # -- quantised
 
