@@ -219,15 +219,27 @@ class ChainTiles {
     for (Stmt& s : some) w.emit(std::move(s));
   }
 
-  // This segment's part of the panels that are sorted together next, a share of it with each list.
+  // The weights that come after those of the columns that are sorted together, a share of them with each
+  // list: this segment's of the next columns; after the block's last ones the next segment's of its first
+  // ones, after the last segment the first one's of the next block.
   void prefetch_next(LoopWriter& w, const Expr& n, const Expr& first) const {
     if (!b_.s_.prefetch) return;
     const int64_t share = (segment_ * list_columns_ + kPanelColumns - 1) / kPanelColumns;
     const Expr inside = w.let("inside", kernel::index_rem(n, int_const(kPanelColumns)));
-    const Expr panel = kernel::add(kernel::sub(n, inside), int_const(sorted_columns_));
+    Expr panel = kernel::add(kernel::sub(n, inside), int_const(sorted_columns_)), next_first = first;
+    if (segments_ > 1) {
+      const Expr of_sorted = w.let("of_sorted", kernel::index_rem(n, int_const(sorted_columns_)));
+      const Expr next_sorted = kernel::add(kernel::sub(n, of_sorted), int_const(sorted_columns_));
+      const Expr is_last = kernel::compare(ScalarOp::kGe, next_sorted, kernel::add(b_.n0_, columns_));
+      const Expr goes_on = kernel::compare(ScalarOp::kLt, segment_number_, int_const(segments_ - 1));
+      const Expr again = kernel::add(b_.n0_, kernel::sub(of_sorted, inside));
+      panel = w.let("panel", kernel::select(is_last, kernel::select(goes_on, again, panel), panel));
+      const Expr after = kernel::select(goes_on, kernel::add(first, int_const(segment_)), int_const(0));
+      next_first = w.let("next_first", kernel::select(is_last, after, first));
+    }
     const Expr begin = times(kernel::index_div(inside, int_const(list_columns_)), share);
     for (int64_t i = 0; i < share; ++i) {
-      const Expr step = kernel::add(first, kernel::add(begin, int_const(i)));
+      const Expr step = kernel::add(next_first, kernel::add(begin, int_const(i)));
       w.emit(kernel::prefetch(b_.o_.b_buffer, times(b_.o_.b_index(panel, step), kByteGroup)));
     }
   }

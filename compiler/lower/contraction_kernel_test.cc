@@ -256,6 +256,27 @@ TEST_CASE("unknown rows pass by weights in blocks of many, and by large ones col
   }
 }
 
+TEST_CASE("small products of bytes make powers of two of blocks, as wide as each other") {
+  const MachineModel& avx2 = machine(Level::kX86V3);
+  ContractionShape shape;
+  shape.bytes = shape.words = true;
+  shape.n = 64;
+  shape.k = 96;
+  shape.m = 200;  // three blocks of 72 rows
+  const int64_t rows = default_contraction_schedule(shape, avx2).block_rows;
+  CAPTURE(rows);
+  CHECK((shape.m + rows - 1) / rows == 4);
+  // Chains: of 160 columns no block of 32 is left over.
+  shape.words = false;
+  shape.m = 49;
+  shape.n = 160;
+  shape.k = 960;
+  const int64_t columns = chain_schedule(shape, avx2).block_columns;
+  CAPTURE(columns);
+  CHECK(columns >= 80);
+  CHECK(columns < 128);
+}
+
 TEST_CASE("the default schedules are valid for every level") {
   for (const Level level : {Level::kX86V2, Level::kX86V3, Level::kX86V4, Level::kAArch64}) {
     const MachineModel& machine_model = machine(level);

@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction_schedule.h"
 
 #include <algorithm>
+#include <bit>
 #include <climits>
 #include <cmath>
 #include <numeric>
@@ -10,6 +11,14 @@
 
 namespace tern::lower {
 namespace {
+
+// So many blocks; a few, and some more: a power of two, since three blocks keep two processors busy for as
+// long as four of the same work.
+int64_t even_blocks(double wanted) {
+  constexpr double kMany = 8;
+  if (wanted > kMany) return static_cast<int64_t>(wanted);
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::ceil(wanted))));
+}
 
 // NEON multiplies by elements of vectors: of floats, four steps of a row of A are one load.
 int elements_of_a(const ContractionShape& shape, const MachineModel& machine) {
@@ -232,7 +241,11 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
     rows = std::min(rows, shape.m);
-    const int64_t blocks = ceil_div(shape.m, rows);
+    int64_t blocks = ceil_div(shape.m, rows);
+    if (shape.words && shape.batch == 1 && s.block_columns >= shape.n) {
+      const int64_t even = even_blocks(static_cast<double>(blocks));
+      if (shape.m >= even * 6 * s.rows) blocks = even;
+    }
     rows = std::min(shape.m,
                     round_up(ceil_div(shape.m, blocks), ceil_div(shape.m, blocks) > s.rows ? s.rows : 1));
   }
@@ -297,8 +310,9 @@ ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineM
   const int64_t side = int64_t{s.chain_vectors} * s.lanes, tiles = ceil_div(shape.m, side) * shape.batch;
   const double total = 2.0 * kByteGroup * static_cast<double>(shape.batch * shape.m) *
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
-  const auto wanted = static_cast<int64_t>(std::clamp(total / 4e6, 1.0, 32.0));
-  const int64_t columns = std::max(kLeastColumns, ceil_div(shape.n, ceil_div(wanted, tiles)));
+  const int64_t wanted = even_blocks(std::clamp(total / 4e6, 1.0, 32.0));
+  const int64_t wide = std::max(kLeastColumns, ceil_div(shape.n, ceil_div(wanted, tiles)));
+  const int64_t columns = ceil_div(shape.n, ceil_div(shape.n, wide));  // 160 are 80 and 80, not 128 and 32
   s.block_columns = round_up(std::min(columns, round_up(shape.n, kPanelColumns)),
                              std::lcm(chain_sorted_columns(shape.k), int64_t{s.vectors} * s.lanes));
   const int64_t parts = ceil_div(shape.n, s.block_columns),
