@@ -226,9 +226,9 @@ def main():
         for where in wheres:
             for threads in args.threads.split(","):
                 size = MEMORY if where == "memory" else L2 * int(threads)
-                rates = peak(program, size, threads, 1.5)
+                rates = peak(program, size, threads, 2)
                 took = {n: json.loads(tools.call([tools.TERN, "bench", folder / f"{n}_{where}{args.level or ''}.tern", "--threads", threads, "--seconds", str(args.seconds), "--json"], 60))["min_ms"] for n in names}
-                again = peak(program, size, threads, 1.5)
+                again = peak(program, size, threads, 2)
                 rates = {k: max(v, again[k]) for k, v in rates.items()}
                 for name in names:
                     read, written = sizes[where, name]

@@ -2,6 +2,7 @@
 // all (an array; two halves for copies), each thread on its own part, the best of many rounds. Bytes are those that a loop asks for: a copy counts what it reads
 // and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores. *_ahead: lines are
 // asked for before they are read: of four streams at once, or (copies, with non-temporal stores) a run of them before a run is written.
+// *_streams: four places at once are read, or two copied (with non-temporal stores), and nothing is asked for.
 //   memory_peak BYTES THREADS SECONDS
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -20,9 +21,9 @@ enum { kBytes = 16 };
 #endif
 typedef float vector __attribute__((vector_size(kBytes)));
 enum { kUnroll = 8, kMaxThreads = 256 };
-enum { kRead, kReadAhead, kWrite, kWriteStreaming, kCopy, kCopyStreaming, kCopyAhead, kModes };
-static const char* const kNames[kModes] = {"read", "read_ahead", "write", "write_streaming", "copy", "copy_streaming", "copy_ahead"};
-enum { kStreams = 4, kLine = 64, kStreamAhead = 2048, kRun = 4096, kRunAhead = 8192 };  // the last three in bytes
+enum { kRead, kReadAhead, kReadStreams, kWrite, kWriteStreaming, kCopy, kCopyStreaming, kCopyAhead, kCopyStreams, kModes };
+static const char* const kNames[kModes] = {"read", "read_ahead", "read_streams", "write", "write_streaming", "copy", "copy_streaming", "copy_ahead", "copy_streams"};
+enum { kStreams = 4, kCopyPlaces = 2, kPiece = 65536, kLine = 64, kStreamAhead = 2048, kRun = 4096, kRunAhead = 8192 };  // the last three in bytes
 
 static double seconds(void) {
   struct timespec now;
@@ -56,6 +57,40 @@ static vector read_ahead(const vector* from, size_t count) {
   for (size_t i = part * kStreams; i < count; ++i) sum[0] += from[i];
   for (int j = 1; j < kUnroll; ++j) sum[0] += sum[j];
   return sum[0];
+}
+
+static vector read_streams(const vector* from, size_t count) {
+  vector sum[kUnroll] = {0};
+  const size_t piece = kPiece / kBytes, step = 2 * kLine / kBytes;
+  size_t i = 0;
+  for (; i + kStreams * piece <= count; i += kStreams * piece) {
+    for (size_t j = i; j < i + piece; j += step) {
+#pragma clang loop unroll(full)
+      for (size_t s = 0; s < kStreams; ++s) {
+#pragma clang loop unroll(full)
+        for (size_t v = 0; v < step; ++v) sum[(s * step + v) % kUnroll] += from[j + s * piece + v];
+      }
+    }
+  }
+  sum[0] += read_all(from + i, count - i);
+  for (int j = 1; j < kUnroll; ++j) sum[0] += sum[j];
+  return sum[0];
+}
+
+static void copy_streams(vector* to, const vector* from, size_t count) {
+  const size_t piece = kPiece / kBytes, step = 2 * kLine / kBytes;
+  size_t i = 0;
+  for (; i + kCopyPlaces * piece <= count; i += kCopyPlaces * piece) {
+    for (size_t j = i; j < i + piece; j += step) {
+#pragma clang loop unroll(full)
+      for (size_t s = 0; s < kCopyPlaces; ++s) {
+#pragma clang loop unroll(full)
+        for (size_t v = j + s * piece; v < j + s * piece + step; ++v) __builtin_nontemporal_store(from[v], to + v);
+      }
+    }
+  }
+  for (; i < count; ++i) __builtin_nontemporal_store(from[i], to + i);
+  __sync_synchronize();
 }
 
 static void copy_ahead(vector* to, const vector* from, size_t count) {
@@ -100,6 +135,8 @@ static void* work(void* argument) {
     switch (p->mode) {
       case kRead: p->sink += read_all(p->from, p->count); break;
       case kReadAhead: p->sink += read_ahead(p->from, p->count); break;
+      case kReadStreams: p->sink += read_streams(p->from, p->count); break;
+      case kCopyStreams: copy_streams(p->to, p->from, p->count); break;
       case kCopyAhead: copy_ahead(p->to, p->from, p->count); break;
       default: move_all(p->to, p->mode >= kCopy ? p->from : NULL, p->count, p->mode == kWriteStreaming || p->mode == kCopyStreaming);
     }

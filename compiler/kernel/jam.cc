@@ -39,7 +39,7 @@ std::vector<Stmt> merged(const Bodies& copies) {
 
 }  // namespace
 
-std::vector<Stmt> jam(const Stmt& l, int ways) {
+std::vector<Stmt> jam(const Stmt& l, int ways, Jam which) {
   TERN_CHECK(l->kind == StmtKind::kFor && ways > 1, "{} iterations at once", ways);
   std::vector<Stmt> out;
   const Expr rounds = index_div(l->extent, int_const(ways)), together = mul(rounds, int_const(ways));
@@ -47,7 +47,9 @@ std::vector<Stmt> jam(const Stmt& l, int ways) {
     const Var round = make_var(l->var->name);
     Bodies copies;
     for (int w = 0; w < ways; ++w) {
-      const Expr at = add(l->begin, add(mul(var_expr(round), int_const(ways)), int_const(w)));
+      const Expr offset = which == Jam::kApart ? add(var_expr(round), mul(rounds, int_const(w)))
+                                               : add(mul(var_expr(round), int_const(ways)), int_const(w));
+      const Expr at = add(l->begin, offset);
       copies.push_back(clone_fresh(l->body, {{l->var.get(), at}}));
     }
     out.push_back(loop(round, int_const(0), rounds, LoopKind::kSerial, merged(copies)));

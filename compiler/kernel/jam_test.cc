@@ -1,5 +1,7 @@
 #include "compiler/kernel/jam.h"
 
+#include <cstdlib>
+
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/test_util.h"
 
@@ -33,9 +35,10 @@ TEST_CASE("jam: rows side by side are the same rows, with one loop a pass") {
       std::vector<int64_t> params;
       if (symbolic) params.push_back(rows);
       const auto want = run_f32(k, 60, params);
-      for (const int ways : {2, 3}) {
+      for (const int way : {2, 3, -2, -3}) {
+        const int ways = std::abs(way);
         Kernel jammed = k;
-        jammed.body = jam(k.body[0], ways);
+        jammed.body = jam(k.body[0], ways, way < 0 ? Jam::kApart : Jam::kNeighbours);
         REQUIRE_MESSAGE(verify(jammed) == "", verify(jammed) << print_kernel(jammed));
         CHECK(run_f32(jammed, 60, params) == want);
         if (rows % ways != 0 || symbolic) continue;

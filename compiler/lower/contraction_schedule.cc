@@ -312,7 +312,7 @@ ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineM
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
   const int64_t wanted = even_blocks(std::clamp(total / 4e6, 1.0, 32.0));
   const int64_t wide = std::max(kLeastColumns, ceil_div(shape.n, ceil_div(wanted, tiles)));
-  const int64_t columns = ceil_div(shape.n, ceil_div(shape.n, wide));  // 160 are 80 and 80, not 128 and 32
+  const int64_t columns = ceil_div(shape.n, ceil_div(shape.n, wide));  // 160 are 96 and 64, not 128 and 32
   s.block_columns = round_up(std::min(columns, round_up(shape.n, kPanelColumns)),
                              std::lcm(chain_sorted_columns(shape.k), int64_t{s.vectors} * s.lanes));
   const int64_t parts = ceil_div(shape.n, s.block_columns),

@@ -11,6 +11,7 @@
 #include "compiler/lower/nests.h"
 #include "compiler/lower/put_rows.h"
 #include "compiler/lower/read_ahead.h"
+#include "compiler/lower/streams.h"
 #include "compiler/lower/turned_squares.h"
 
 namespace tern::lower {
@@ -32,6 +33,12 @@ constexpr int64_t kPagedRun = 128, kPagedRunsAtOnce = 48, kPage = 4096;
 // Of blocks whose rows are whole and wait in L1 before they are stored, the next one asked for (Zen 3: 131072
 // x 256 in blocks of 32 rows 12.8 GB/s, of 64 10, of 128, all of them waiting, 8).
 constexpr int64_t kNearElements = 8192, kNearRuns = 32;
+// Shorter rows: so many elements are loaded in streams before they are turned, stored in runs of a KB or two
+// (Zen 3: 524288 x 64 11.3 to 16.5 GB/s; 131072 x 256 no faster).
+constexpr int64_t kTouchedElements = 16384, kLeastTouchedRuns = 128, kMostTouchedRuns = 512;
+// Rows that wait until all of a block are turned: long runs, whose restarts cost most, so many at once (Zen
+// 3, 4096 x 8192: 128 x 256 11.9 GB/s, 128 x 1024 and more 14, 64 x 1024 11.8, 256 x 1024 13.2).
+constexpr int64_t kWaitingRun = 1024, kWaitingRunsAtOnce = 128;
 constexpr int kLineBytes = 64, kHalfLineBits = 256;
 constexpr int64_t kManyRows = 64;  // the next tile is theirs, too
 
@@ -254,6 +261,8 @@ class ElementwiseNest {
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
     const bool from_memory =
         !moved_ && comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
+    const bool loops = static_cast<size_t>(tiling.tiled) < body_axes;  // around the vectors
+    int streams = from_memory ? streams_of_copy(level, tiling, loops, lanes) : 1;
     NestParts parts = build_nest(
         dispatch, axes_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
@@ -262,10 +271,12 @@ class ElementwiseNest {
           coordinates.back() = kernel::var_expr(v);
           std::vector<Stmt> body = element(emitter, coordinates);
           // Where a tile has a loop over rows.
-          const bool rows = inner_known && body_axes > 0 && static_cast<size_t>(tiling.tiled) < body_axes;
+          const bool rows = inner_known && loops;
           std::vector<Stmt> rows_ahead;
-          if (from_memory) {
-            const kernel::Var row = rows ? coordinates[body_axes - 1]->var : nullptr;
+          const kernel::Var row = rows ? coordinates[body_axes - 1]->var : nullptr;
+          // With gaps between rows there is no stream that the processor would follow.
+          if (rows != loops || run_ahead(body, v, row, inner).empty()) streams = 1;
+          if (from_memory && streams == 1) {
             if (rows) {
               const Dim& extent = axes_[body_axes - 1].extent;
               const Expr last = kernel::sub(dispatch.expr(extent), int_const(1));
@@ -284,13 +295,30 @@ class ElementwiseNest {
           if (inner > 0 && body_axes > 0) out = take_invariants(body, v);
           const Stmt loop = kernel::loop(v, ranges.back().begin, ranges.back().extent,
                                          kernel::LoopKind::kSerial, std::move(body));
-          append(out, vector_loop(loop, lanes));
+          std::vector<Stmt> vectors = vector_loop(loop, lanes);
+          append(out, loops ? std::move(vectors) : in_streams(std::move(vectors), streams));
           append(out, std::move(rows_ahead));
           return out;
         });
+    if (loops) parts.body = in_streams(std::move(parts.body), streams);
     dispatch.add_variant(
         level, std::move(parts.grid), std::move(parts.body),
-        fmt::format("elementwise, {} axes, {} lanes, chunks of {}", axes_.size(), lanes, tiling.chunk));
+        fmt::format("elementwise, {} axes, {} lanes, chunks of {}{}", axes_.size(), lanes, tiling.chunk,
+                    streams > 1 ? fmt::format(", in {} streams", streams) : ""));
+  }
+
+  // What is read of one large value and streamed to memory, with little in between (Zen 3: relu 22.7 to 28
+  // GB/s, but GELU 16.3 to 13.7).
+  int streams_of_copy(Level level, const Tiling& tiling, bool loops, int lanes) const {
+    const int64_t bytes = dtype_bits(out_->type.dtype) / 8;
+    if (!cheap_ || region_.outputs.size() != 1 || large_inputs(region_, context_, level) > 1 ||
+        !outgrows_caches(level, context_.hint(product(out_->type.shape)) * bytes))
+      return 1;
+    int64_t elements = loops ? 1 : lanes;
+    for (size_t a = static_cast<size_t>(tiling.tiled) + 1; loops && a < axes_.size(); ++a)
+      elements *= context_.hint(axes_[a].extent);
+    return streams_of(machine(level).copy_streams, loops ? tiling.chunk : tiling.chunk / lanes,
+                      elements * bytes);
   }
 
   struct Blocks {
@@ -299,6 +327,7 @@ class ElementwiseNest {
     bool near = false;        // the next one fits L1
     bool along_runs = false;  // the next one goes on along the runs
     bool stores_runs = false;
+    int touched = 0;  // streams in which a block is loaded before it is turned
   };
   Blocks blocks_from_memory(Level level, size_t across, int lanes) {
     const Dim &runs = axes_[across].extent, &rows = axes_.back().extent;
@@ -313,18 +342,25 @@ class ElementwiseNest {
     const bool whole_rows = runs.is_const() && runs.value() <= whole;
     Blocks out{lanes, 0, kSquaresBlock};
     out.stores_runs = stores_runs;
-    out.slow = even_side(runs, whole_rows ? whole : paged ? kPagedRun : kLongRun, lanes);
+    const int64_t long_run = stores_runs ? kWaitingRun : kLongRun;
+    out.slow = even_side(runs, whole_rows ? whole : paged ? kPagedRun : long_run, lanes);
     out.near = whole_rows && 2 * out.slow * out.fast * 4 <= machine(level).l1_bytes;
     out.along_runs = !whole_rows && !paged;
     if (stores_runs && whole_rows && out.slow * kNearRuns <= kNearElements) {
       out.fast =
           std::clamp<int64_t>(kNearElements / out.slow / kNearRuns * kNearRuns, kNearRuns, kSquaresBlock);
       out.near = true;
+      if (out.slow * kLeastTouchedRuns <= kTouchedElements && machine(level).read_streams > 1) {
+        out.touched = machine(level).read_streams;
+        out.fast = std::min(kTouchedElements / out.slow / kNearRuns * kNearRuns, kMostTouchedRuns);
+      }
     }
     if (out.near || (paged && whole_rows)) return out;
     // Two squares of half lines that are stored together (AVX-512: 1.1 to 1.2 times as fast as whole lines).
     if (!paged) out.lanes = std::min(lanes, kHalfLineBits / bits);
-    const int64_t most = paged ? kPagedRunsAtOnce : std::min(kRunsAtOnce, kBlockElements / out.slow);
+    const int64_t most = paged         ? kPagedRunsAtOnce
+                         : stores_runs ? kWaitingRunsAtOnce
+                                       : std::min(kRunsAtOnce, kBlockElements / out.slow);
     out.fast = even_side(rows, most, out.lanes * squares_of_line(out_->type.dtype, out.lanes));
     return out;
   }
@@ -387,6 +423,7 @@ class ElementwiseNest {
               const int64_t line = lanes * squares_of_line(out_->type.dtype, lanes);
               ahead->near = sides.near;
               ahead->runs = sides.stores_runs;
+              ahead->touched = sides.touched;
               ahead->whole_lines = !sides.near && row.is_const() && row.value() % line == 0;
             }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);

@@ -42,6 +42,31 @@ TEST_CASE("from memory: results are streamed, what loops read is read ahead") {
   }
 }
 
+TEST_CASE("from memory: in several places at once, where the level's processors want it") {
+  struct {
+    const char* text;
+    bool streams, asks;
+  } const cases[] = {
+      {"%y = neg(%x)", true, false},
+      {"%y = reduce(%x) <op=add, axes=[0]>", true, false},
+      {"%y = reduce(%x) <op=add, axes=[1]>", false, true},  // six rows are too few to share out
+      {"%y = reduce(%x) <op=max, axes=[2]>", true, true},   // and the next rows are asked for
+      {"%y = reduce(%x) <op=add, axes=[0,1]>", true, false},
+      {"%y = reduce(%x) <op=add, axes=[1,2]>", true, false},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.text);
+    const auto with = [&](const char* shape) {
+      return fmt::format("  input %x: f32[{}] as \"x\"\n  {}\n  output %y as \"y\"", shape, c.text);
+    };
+    const std::string kernels = kernels_of(with("8192,6,128"), Level::kX86V3);
+    CHECK((kernels.find("streams") != std::string::npos) == c.streams);
+    CHECK((kernels.find("prefetch") != std::string::npos) == c.asks);
+    CHECK(kernels_of(with("8192,6,128"), Level::kX86V4).find("streams") == std::string::npos);
+    check_lowering({"  symbol N: input 0 axis 0, hint 100000\n" + with("N,6,20"), {11}});
+  }
+}
+
 TEST_CASE("from memory: transposes store in runs where the level's processors need them") {
   for (const int columns : {64, 8192}) {
     const std::string body = fmt::format(

@@ -9,6 +9,7 @@
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/read_ahead.h"
 #include "compiler/lower/split_rows.h"
+#include "compiler/lower/streams.h"
 
 namespace tern::lower {
 namespace {
@@ -21,7 +22,6 @@ constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
 constexpr int kRowsAtOnce = 2;
 constexpr int64_t kLongRowBytes = 65536;
 constexpr int kLineBits = 512;
-constexpr int64_t kCheapElement = 4;  // a load, and an operation or two
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
 // it is kept, neighbouring rows are the lanes. Stored elements wait in scratch.
@@ -46,10 +46,11 @@ class CpuRows : public RowsNest {
     }
     lanes_ = lanes;
     const int ways = lanes_are_rows_ ? 1 : rows_at_once(level);
-    sums_ = ways > 1 && machine(level).vector_registers <= 16 ? 2 : 4;
-    if (ways > 1 && static_cast<size_t>(tiling.tiled) + 1 == kept_.size() &&
+    const int streams = from_memory ? streams_of_rows(level, tiling) : 1, together = std::max(ways, streams);
+    sums_ = together > 1 && machine(level).vector_registers <= 16 ? 2 : 4;
+    if (together > 1 && static_cast<size_t>(tiling.tiled) + 1 == kept_.size() &&
         !(kept_.back().extent.is_const() && tiling.chunk == kept_.back().extent.value()))
-      tiling.chunk = (tiling.chunk + ways - 1) / ways * ways;
+      tiling.chunk = (tiling.chunk + together - 1) / together * together;
     scratch_.clear();
     stored_.clear();
     std::vector<Stmt> allocs;
@@ -65,7 +66,8 @@ class CpuRows : public RowsNest {
     loop_ = 0;
     next_rows_ = 0;
     narrow_ = machine(level).vector_bits < kLineBits;
-    reads_on_ = from_memory && !lanes_are_rows_ && loops() == 1 &&
+    parts_of_row_ = from_memory && streams == 1 && row_is_long() ? streams_in_row(level) : 1;
+    reads_on_ = from_memory && !lanes_are_rows_ && loops() == 1 && streams * parts_of_row_ == 1 &&
                 (computes() || row_is_long() || machine(level).vector_bits < kLineBits);
     const int64_t row_bytes = context_.hint(length) * 4;
     if (from_memory && !lanes_are_rows_ && computes() && !kept_.empty() && reduced_.size() == 1 &&
@@ -86,10 +88,31 @@ class CpuRows : public RowsNest {
         });
     if (ways > 1)
       parts.body = jammed(std::move(parts.body), body_axes - static_cast<size_t>(tiling.tiled), ways);
-    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
-                         fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch{}", length.text(),
-                                     plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element",
-                                     scratch_.size(), ways > 1 ? fmt::format(", {} at once", ways) : ""));
+    parts.body = in_streams(std::move(parts.body), streams);
+    dispatch.add_variant(
+        level, std::move(parts.grid), std::move(parts.body),
+        fmt::format("rows of {}, {} reductions, {} {} lanes, {} in scratch{}", length.text(),
+                    plan_.reductions.size(), lanes, lanes_are_rows_ ? "row" : "element", scratch_.size(),
+                    ways > 1                      ? fmt::format(", {} at once", ways)
+                    : streams * parts_of_row_ > 1 ? fmt::format(", in {} streams", streams * parts_of_row_)
+                                                  : ""));
+  }
+
+  // Rows that are read once and cost little more than that.
+  int streams_of_rows(Level level, const Tiling& tiling) const {
+    if (lanes_are_rows_ || loops() > 1 || !is_cheap() || kept_.empty()) return 1;
+    int64_t bytes = context_.hint(row_length()) * 4;
+    for (size_t a = static_cast<size_t>(tiling.tiled) + 1; a < kept_.size(); ++a)
+      bytes *= context_.hint(kept_[a].extent);
+    return streams_of(machine(level).read_streams / large_inputs(region_, context_, level), tiling.chunk,
+                      bytes);
+  }
+  // The same where a tile has few of them, each long.
+  int streams_in_row(Level level) const {
+    if (lanes_are_rows_ || loops() > 1 || !is_cheap()) return 1;
+    const int64_t step = int64_t{lanes_} * sums_;
+    return streams_of(machine(level).read_streams / large_inputs(region_, context_, level),
+                      context_.hint(reduced_.back().extent) / step, step * 4);
   }
 
   // Short rows wait for their own sums; another one beside them has something to do then. All their passes
@@ -119,8 +142,7 @@ class CpuRows : public RowsNest {
     for (const int vectors : {16, 8, 4}) {
       if (vectors > most) continue;
       const int64_t width = int64_t{vectors} * lanes;
-      if (element_cost_ <= kCheapElement && (n.value() % width == 0 || n.value() >= 4 * width))
-        return vectors;
+      if (is_cheap() && (n.value() % width == 0 || n.value() >= 4 * width)) return vectors;
     }
     return n.value() >= 4 * lanes ? 2 : 1;
   }
@@ -150,7 +172,7 @@ class CpuRows : public RowsNest {
       const Stmt loop = kernel::loop(vars[a], int_const(0), emitter.dispatch().expr(reduced_[a].extent),
                                      kernel::LoopKind::kSerial, std::move(inner));
       const bool vector = a + 1 == reduced_.size() && !lanes_are_rows_;
-      inner = vector ? vector_loop(loop, lanes_, sums_) : std::vector<Stmt>{loop};
+      inner = vector ? in_streams(vector_loop(loop, lanes_, sums_), parts_of_row_) : std::vector<Stmt>{loop};
     }
     return inner;
   }
@@ -248,6 +270,7 @@ class CpuRows : public RowsNest {
     Expr element;
   };
   bool reads_on_ = false;
+  int parts_of_row_ = 1;   // that are read side by side
   bool narrow_ = false;    // vectors are less than a line
   bool asked_ = false;     // this row has a loop that reads ahead
   size_t loop_ = 0;        // of the row

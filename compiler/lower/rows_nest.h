@@ -59,6 +59,8 @@ class RowsNest {
                   Stmts& out);
   Stmts outputs(ElementEmitter& emitter, const std::vector<Expr>& kept);
   void unbind_rows(ElementEmitter& emitter);
+  // A load, and an operation or two.
+  bool is_cheap() const { return element_cost_ <= 4; }
 
   const Region& region_;
   LoweringContext& context_;

@@ -7,6 +7,7 @@
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/read_ahead.h"
 #include "compiler/lower/rows_nest.h"
+#include "compiler/lower/streams.h"
 
 namespace tern::lower {
 namespace {
@@ -19,7 +20,7 @@ using kernel::Stmt;
 constexpr int64_t kTileCost = int64_t{1} << 18;
 constexpr int64_t kMostTiles = 32;        // that parts are made for
 constexpr int64_t kLeastPartLength = 64;  // reduced elements of a part: what it leaves is small beside them
-constexpr int64_t kLongChain = 8192;  // elements added one to the other before a sum is too far off
+constexpr int64_t kLongChain = 8192;      // elements added one to the other before a sum is too far off
 constexpr int64_t kSumsBytes = 16384;     // of a row of sums in L1
 constexpr int64_t kLine = 64;
 constexpr int64_t kLongPiece = 1024;  // bytes of a row that memory gives as fast as the whole row
@@ -144,8 +145,8 @@ class SplitRows : public RowsNest {
                           return stored(emitter, kept, part, parts, total);
                         }};
           Stmts out;
-          if (how == Way::kAlongRows) return along_rows(row, at, lanes);
-          if (how == Way::kRegisters) out = down_registers(row, at, ranges.back(), lanes);
+          if (how == Way::kAlongRows) return along_rows(row, at, level, lanes);
+          if (how == Way::kRegisters) out = down_registers(row, at, ranges.back(), level, lanes);
           if (how == Way::kFullRegisters) out = down_full_registers(row, at, ranges.back(), full);
           return out.empty() ? down_strips(row, at, ranges.back(), level, lanes) : out;
         });
@@ -153,7 +154,8 @@ class SplitRows : public RowsNest {
                                      ", sums of rows in L1"};
     dispatch.add_variant(
         level, std::move(nest.grid), std::move(nest.body),
-        fmt::format("rows of {}, {} lanes{}{}", row_length().text(), lanes, kWays[static_cast<int>(how)],
+        fmt::format("rows of {}, {} lanes{}{}{}", row_length().text(), lanes, kWays[static_cast<int>(how)],
+                    streams_ > 1 ? fmt::format(", in {} streams", streams_) : "",
                     parts ? fmt::format(", {} parts", parts_.text()) : ""));
   }
 
@@ -200,7 +202,9 @@ class SplitRows : public RowsNest {
   }
 
   // Lanes along the row.
-  Stmts along_rows(const Row& row, const std::vector<Expr>& kept, int lanes) {
+  Stmts along_rows(const Row& row, const std::vector<Expr>& kept, Level level, int lanes) {
+    constexpr int kSums = 4;
+    const int streams = along_streams(level, int64_t{kSums} * lanes);
     const kernel::Var acc = kernel::make_var("acc", {sum_type(0), 1});
     Stmts out{kernel::declare(acc, sum_start(0))};
     append(out, reduced_loops(
@@ -210,10 +214,11 @@ class SplitRows : public RowsNest {
                       const Expr sum =
                           with_element(row.emitter, 0, space_index(kept, at), kernel::var_expr(acc), body);
                       body.push_back(kernel::assign(acc, sum));
-                      if (from_memory_) append(body, run_ahead(body, last, nullptr, 0, kNearBytesAhead));
+                      if (from_memory_ && streams == 1)
+                        append(body, run_ahead(body, last, nullptr, 0, kNearBytesAhead));
                       return body;
                     },
-                    [&](const Stmt& loop) { return vector_loop(loop, lanes, 4); }));
+                    [&](const Stmt& loop) { return in_streams(vector_loop(loop, lanes, kSums), streams); }));
     append(out, row.store(kept, kernel::var_expr(acc)));
     return out;
   }
@@ -247,8 +252,23 @@ class SplitRows : public RowsNest {
     return wide && takes_long_pieces(level) ? Way::kFullRegisters : Way::kStrips;
   }
 
+  // How many rows of so many columns each, far from each other, are added to the sums at once.
+  int down_streams(Level level, int64_t width) { return read_streams(level, width, 1); }
+  // In how many places of a row, some elements in each, sums go on at once.
+  int along_streams(Level level, int64_t step) { return read_streams(level, 1, step); }
+
+  int read_streams(Level level, int64_t width, int64_t step) {
+    streams_ = 1;
+    if (!from_memory_ || !is_cheap()) return 1;
+    const int64_t extent = context_.hint(reduced_.back().extent);
+    const int64_t length = is_cut() && reduced_.size() == 1 ? std::min(chunk_, extent) : extent;
+    return streams_ = streams_of(machine(level).read_streams / large_inputs(region_, context_, level),
+                                 length / step, width * step * 4);
+  }
+
   // A vector of sums for each piece of the columns; nothing where an index needs a check.
-  Stmts down_registers(const Row& row, std::vector<Expr> kept, const AxisRange& range, int lanes) {
+  Stmts down_registers(const Row& row, std::vector<Expr> kept, const AxisRange& range, Level level,
+                       int lanes) {
     const kernel::Var column = kernel::make_var("i"), acc = kernel::make_var("acc", {sum_type(0), 1});
     const int64_t n = columns().value();
     const kernel::Buffer sums =
@@ -260,26 +280,31 @@ class SplitRows : public RowsNest {
       out.push_back(kernel::declare(vectors.back(), kernel::broadcast(sum_start(0), piece)));
     }
     bool checked = false;
+    const int streams = down_streams(level, n);
     kept.back() = kernel::var_expr(column);
-    append(
-        out, reduced_loops(row, [&](const std::vector<Expr>& at, const kernel::Var& last) {
-          Stmts body;
-          const Expr sum = with_element(row.emitter, 0, space_index(kept, at), kernel::var_expr(acc), body);
-          checked = !body.empty();
-          int64_t begin = 0;
-          for (const kernel::Var& v : vectors) {
-            const Expr wide =
-                kernel::vectorize(sum, column, v->type.lanes, {{acc.get(), kernel::var_expr(v)}});
-            body.push_back(kernel::assign(v, kernel::substitute(wide, {{column.get(), int_const(begin)}})));
-            stores.push_back(kernel::store(sums, int_const(begin), kernel::var_expr(v)));
-            begin += v->type.lanes;
-          }
-          if (from_memory_) {
-            for (const Stmt& s : ahead(row, {kernel::assign(acc, sum)}, column, last, n))
-              append(body, lines_of(s, column, n));
-          }
-          return body;
-        }));
+    append(out, reduced_loops(
+                    row,
+                    [&](const std::vector<Expr>& at, const kernel::Var& last) {
+                      Stmts body;
+                      const Expr sum =
+                          with_element(row.emitter, 0, space_index(kept, at), kernel::var_expr(acc), body);
+                      checked = !body.empty();
+                      int64_t begin = 0;
+                      for (const kernel::Var& v : vectors) {
+                        const Expr wide =
+                            kernel::vectorize(sum, column, v->type.lanes, {{acc.get(), kernel::var_expr(v)}});
+                        body.push_back(
+                            kernel::assign(v, kernel::substitute(wide, {{column.get(), int_const(begin)}})));
+                        stores.push_back(kernel::store(sums, int_const(begin), kernel::var_expr(v)));
+                        begin += v->type.lanes;
+                      }
+                      if (from_memory_ && streams == 1) {
+                        for (const Stmt& s : ahead(row, {kernel::assign(acc, sum)}, column, last, n))
+                          append(body, lines_of(s, column, n));
+                      }
+                      return body;
+                    },
+                    [&](const Stmt& loop) { return in_streams({loop}, streams); }));
     if (checked) return {};
     append(out, std::move(stores));
     append(out, columns_loop(kept, range, lanes, [&](const Expr& at, const kernel::Var&) {
@@ -310,20 +335,24 @@ class SplitRows : public RowsNest {
 
   // The part's rows pass by its sums, which lie in L1.
   Stmts strip(const Row& row, std::vector<Expr> kept, const AxisRange& part, int64_t width,
-              const kernel::Buffer& sums, int lanes) {
+              const kernel::Buffer& sums, Level level, int lanes) {
     Stmts out = columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var&) {
       return Stmts{kernel::store(sums, at, sum_start(0))};
     });
-    append(out, reduced_loops(row, [&](const std::vector<Expr>& reduced, const kernel::Var& last) {
-             return columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var& column) {
-               Stmts body;
-               const Expr sum =
-                   with_element(row.emitter, 0, space_index(kept, reduced), kernel::load(sums, at), body);
-               body.push_back(kernel::store(sums, at, sum));
-               if (from_memory_) append(body, ahead(row, body, column, last, width));
-               return body;
-             });
-           }));
+    const int streams = down_streams(level, width);
+    append(out, reduced_loops(
+                    row,
+                    [&](const std::vector<Expr>& reduced, const kernel::Var& last) {
+                      return columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var& column) {
+                        Stmts body;
+                        const Expr sum = with_element(row.emitter, 0, space_index(kept, reduced),
+                                                      kernel::load(sums, at), body);
+                        body.push_back(kernel::store(sums, at, sum));
+                        if (from_memory_ && streams == 1) append(body, ahead(row, body, column, last, width));
+                        return body;
+                      });
+                    },
+                    [&](const Stmt& loop) { return in_streams({loop}, streams); }));
     append(out, columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var&) {
              return row.store(kept, kernel::load(sums, at));
            }));
@@ -337,7 +366,7 @@ class SplitRows : public RowsNest {
                                                     kernel::Access::kReadWrite, width);
     Stmts out{kernel::alloc(sums)};
     if (kernel::is_int(range.extent, width)) {
-      append(out, strip(row, kept, range, width, sums, lanes));
+      append(out, strip(row, kept, range, width, sums, level, lanes));
       return out;
     }
     const kernel::Var number = kernel::make_var("strip");
@@ -346,7 +375,7 @@ class SplitRows : public RowsNest {
                          kernel::min(int_const(width), kernel::sub(range.extent, first))};
     const Expr strips = kernel::index_div(kernel::add(range.extent, int_const(width - 1)), int_const(width));
     out.push_back(kernel::loop(number, int_const(0), strips, kernel::LoopKind::kSerial,
-                               strip(row, kept, part, width, sums, lanes)));
+                               strip(row, kept, part, width, sums, level, lanes)));
     return out;
   }
 
@@ -426,6 +455,7 @@ class SplitRows : public RowsNest {
   Stmt keep(const Value*, const Expr&, Expr) override { TERN_UNREACHABLE("nothing is kept"); }
   Expr kept_element(const Value*, const Expr&) override { TERN_UNREACHABLE("nothing is kept"); }
 
+  int streams_ = 1;  // of the dispatch that is being written
   bool from_memory_ = false;
   Dim parts_ = 1;
   int64_t chunk_ = 0;  // of the outermost reduced axis

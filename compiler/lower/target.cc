@@ -11,21 +11,21 @@ namespace {
 constexpr int64_t kKiB = 1024, kMiB = 1024 * 1024;
 
 constexpr std::array<MachineModel, 10> kMachines = {{
-    {"x86_64_v2", Arch::kX86_64, 128, 16, false, false, 32 * kKiB, 256 * kKiB, 1 * kMiB, 256},
-    {"x86_64_v3", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB, 256},
-    {"x86_64_v4", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64},
-    {"x86_64_v3+vnni", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB, 256,
+    {"x86_64_v2", Arch::kX86_64, 128, 16, false, false, 32 * kKiB, 256 * kKiB, 1 * kMiB, 256, 4, 2},
+    {"x86_64_v3", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB, 256, 4, 2},
+    {"x86_64_v4", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64, 1, 1},
+    {"x86_64_v3+vnni", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB, 256, 4, 2,
      ByteProducts::kDot4, Variants::kBytes},
-    {"x86_64_v4+vnni", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64,
+    {"x86_64_v4+vnni", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64, 1, 1,
      ByteProducts::kDot4, Variants::kBytes},
-    {"x86_64_v4+bf16", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64,
+    {"x86_64_v4+bf16", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64, 1, 1,
      ByteProducts::kPairs, Variants::kBf16},
-    {"aarch64", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64},
-    {"aarch64+dotprod", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64,
+    {"aarch64", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64, 1, 1},
+    {"aarch64+dotprod", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64, 1, 1,
      ByteProducts::kDot4Signed, Variants::kBytes},
-    {"aarch64+i8mm", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64,
+    {"aarch64+i8mm", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64, 1, 1,
      ByteProducts::kDot4, Variants::kBytes},
-    {"aarch64+bf16", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64,
+    {"aarch64+bf16", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64, 1, 1,
      ByteProducts::kPairs, Variants::kBf16},
 }};
 

@@ -54,6 +54,9 @@ struct MachineModel {
   // Streaming stores are fast in runs of so many bytes: a line, where the processor gathers lines of several
   // rows before it writes them.
   int64_t stored_run_bytes;
+  // In how many places at once memory is read fastest by loops that only read, and by those that also stream
+  // what they store.
+  int read_streams, copy_streams;
   ByteProducts byte_products = ByteProducts::kPairs;
   Variants variants = Variants::kAll;
   // Figures of a usual core, the others busy too.

@@ -31,6 +31,9 @@ struct BlockAhead {
   // Rows along fast wait in scratch and are stored one after the other: those of a square at a time if near,
   // else all of a block, which is read without asking ahead then (in long runs the processor sees them).
   bool runs = false;
+  // The block itself is loaded from end to end before it is turned, in so many streams, instead of
+  // prefetching the next one. 0: it is not.
+  int touched = 0;
 };
 
 // Squares of so many lanes whose rows make a cache line, at least 1.
