@@ -8,7 +8,8 @@ if(TERN_SANITIZE AND TERN_SANITIZE_THREADS)
   message(FATAL_ERROR "TERN_SANITIZE and TERN_SANITIZE_THREADS exclude each other: clang has one of them at a time.")
 endif()
 if(TERN_SANITIZE)
-  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  # With the library's own assertions: v[i], v.back() and *optional are checked too.
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)
   add_link_options(-fsanitize=address,undefined)
 endif()
 if(TERN_SANITIZE_THREADS)
@@ -17,11 +18,12 @@ if(TERN_SANITIZE_THREADS)
 endif()
 add_link_options(-fuse-ld=lld)
 
-# tern_component(NAME [RUNTIME] DEPS lib...): one static library from this folder's *.cc and *.c, tests excluded, and, where
+# tern_component(NAME [RUNTIME] DEPS lib... [PRECOMPILE header...]): one static library from this folder's *.cc and *.c, tests excluded, and, where
 # the folder has *_test.cc, one doctest executable NAME_test that ctest runs. A new file needs no CMake line.
 # RUNTIME: code of the embedded library: no exceptions, no RTTI, no guard variables.
+# PRECOMPILE: what most of its files include, read once a library with TERN_PRECOMPILE.
 function(tern_component name)
-  cmake_parse_arguments(A "RUNTIME" "" "DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(A "RUNTIME" "" "DEPS;TEST_DEPS;PRECOMPILE" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
   file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
   if(tests)
@@ -36,6 +38,10 @@ function(tern_component name)
   endif()
   target_include_directories(${name} ${scope} ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/vm/include)
   target_link_libraries(${name} ${scope} ${A_DEPS})
+  if(TERN_PRECOMPILE AND A_PRECOMPILE AND sources)
+    list(TRANSFORM A_PRECOMPILE PREPEND ${PROJECT_SOURCE_DIR}/)
+    target_precompile_headers(${name} PRIVATE <algorithm> <functional> <map> <optional> <set> ${A_PRECOMPILE})
+  endif()
   if(A_RUNTIME AND sources)
     target_compile_options(${name} PRIVATE -fvisibility=hidden
       $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility-inlines-hidden>)
@@ -46,6 +52,9 @@ function(tern_component name)
   endif()
   if(tests AND TERN_BUILD_TESTS)
     tern_doctest(${name}_test SOURCES ${tests} DEPS ${name} ${A_TEST_DEPS})
+    if(TERN_PRECOMPILE AND A_PRECOMPILE)
+      target_precompile_headers(${name}_test PRIVATE <doctest/doctest.h> ${A_PRECOMPILE})
+    endif()
   endif()
 endfunction()
 

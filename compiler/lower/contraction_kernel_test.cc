@@ -190,16 +190,28 @@ TEST_CASE("the row tiles of a group ask once for each line that comes after it")
   struct Shape {
     int64_t m, k;
     bool symbolic;
+    int steps;  // of A at once: the lines of steps that are left over are not asked for
   };
-  // Few tiles, uneven parts, more tiles than lines, symbolic sizes.
-  for (const Shape& shape :
-       {Shape{20, 100, false}, {45, 77, false}, {130, 9, false}, {80, 300, true}, {5, 40, true}}) {
+  // Few tiles, uneven parts, more tiles than lines, symbolic sizes; then four steps at once, as aarch64 has
+  // them.
+  for (const Shape& shape : {Shape{20, 100, false, 1},
+                             {45, 77, false, 1},
+                             {130, 9, false, 1},
+                             {80, 300, true, 1},
+                             {5, 40, true, 1},
+                             {20, 100, false, 4},
+                             {45, 77, false, 4},
+                             {130, 9, false, 4},
+                             {6, 18, false, 4},
+                             {80, 303, true, 4}}) {
     constexpr int64_t kColumns = 48;
     Case c{shape.m, kColumns, shape.k, schedule(8, 4, 2, round_up(shape.m, 4), 48, shape.k)};
     c.packed = c.schedule.prefetch = true;
+    c.schedule.a_elements = shape.steps;
     c.symbolic = shape.symbolic;
     CAPTURE(c.m);
     CAPTURE(c.k);
+    CAPTURE(shape.steps);
     kernel::Kernel kernel = build(c);
     const kernel::Buffer asked =
         kernel::make_buffer("asked", {DType::kF32, 1}, Scope::kGlobal, Access::kReadWrite);
@@ -217,7 +229,8 @@ TEST_CASE("the row tiles of a group ask once for each line that comes after it")
     run(kernel, c, {&a, &b, &out, &counts});
     for (int64_t i = 0; i < lines; ++i) {
       CAPTURE(i);
-      REQUIRE(counts[static_cast<size_t>(i)] == (i < c.k ? 0 : 1));
+      const bool next = i >= c.k && i % c.k < c.k / shape.steps * shape.steps;
+      REQUIRE(counts[static_cast<size_t>(i)] == (next ? 1 : 0));
     }
   }
 }

@@ -71,7 +71,7 @@ double attention_scale(Op& op, Value* q) {
     if (!(scale > 0)) fail("Attribute 'scale' ({}) must be positive.", scale);
     return scale;
   }
-  const Dim& size = q->type.shape[3];
+  const Dim& size = dimension(q, 3);
   if (!size.is_const() || size.value() < 1)
     fail("The size of a head ({}) must be known while compiling.", size.text());
   return 1 / std::sqrt(static_cast<double>(size.value()));
@@ -91,7 +91,7 @@ Value* whole_mask(Emit& b, Value* mask, const Dim& keys) {
 
 Value* masked(Op& op, Value* scores, const Dim& past) {
   Emit& b = op.b;
-  const Dim keys = scores->type.shape[3];
+  const Dim keys = dimension(scores, 3);
   if (op.has(3)) {
     Value* mask = whole_mask(b, op.tensor(3), keys);
     if (mask->type.dtype == DType::kBool) {
@@ -103,7 +103,7 @@ Value* masked(Op& op, Value* scores, const Dim& past) {
   if (op.i("is_causal", 0) != 0) scores = causal_mask(b, scores, past);
   if (op.has(6)) {
     Value* lengths =
-        b.reshape(b.cast(op.tensor(6), DType::kI64), {scores->type.shape[0], Dim(1), Dim(1), Dim(1)});
+        b.reshape(b.cast(op.tensor(6), DType::kI64), {dimension(scores, 0), Dim(1), Dim(1), Dim(1)});
     Value* position = b.reshape(b.iota({keys}, 0, DType::kI64), {Dim(1), Dim(1), Dim(1), keys});
     scores = b.select(b.compare(ScalarOp::kLt, position, lengths), scores, b.like(scores, kMinusInfinity));
   }
@@ -115,7 +115,7 @@ Value* masked(Op& op, Value* scores, const Dim& past) {
 Value* hidden_rows_are_zero(Op& op, Value* result, Value* scores, const Dim& past) {
   Emit& b = op.b;
   if (!op.has(3) || op.tensor(3)->type.rank() == 0) return result;
-  Value* mask = whole_mask(b, op.tensor(3), scores->type.shape[3]);
+  Value* mask = whole_mask(b, op.tensor(3), dimension(scores, 3));
   Value* visible = mask->type.dtype == DType::kBool ? mask : b.compare(ScalarOp::kGt, mask, kMinusInfinity);
   if (op.i("is_causal", 0) != 0) visible = b.map(ScalarOp::kAnd, {visible, up_to_now(b, scores, past)});
   Value* some = b.reduce(ScalarOp::kOr, visible, {visible->type.rank() - 1}, true);
@@ -141,7 +141,7 @@ void import_attention(Op& op) {
       fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
   }
   if (op.has(4)) {
-    past = op.tensor(4)->type.shape[2];
+    past = dimension(op.tensor(4), 2);
     k = b.concat({op.tensor(4), k}, 2);
   }
   if (op.has(5)) v = b.concat({op.tensor(5), v}, 2);
@@ -184,7 +184,7 @@ void import_flex_attention(Op& op) {
 
 // x [B, S, N, H] rotated by caches [B, S, 1, R/2].
 Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, bool interleaved) {
-  Dim half = floordiv(width, Dim(2)), whole = x->type.shape[3];
+  Dim half = floordiv(width, Dim(2)), whole = dimension(x, 3);
   Value* part = b.slice_axis(x, 3, Dim(0), width);
   Value* first = interleaved ? b.slice_axis(part, 3, Dim(0), half, 2) : b.slice_axis(part, 3, Dim(0), half);
   Value* second = interleaved ? b.slice_axis(part, 3, Dim(1), half, 2) : b.slice_axis(part, 3, half, half);
@@ -203,7 +203,7 @@ Value* rotate(Emit& b, Value* x, Value* cosine, Value* sine, const Dim& width, b
 Value* put_rows(Emit& b, Value* cache, Value* rows, Value* first, int64_t axis) {
   Shape shape = cache->type.shape, positions(shape.size(), Dim(1)), column = positions;
   const auto a = static_cast<size_t>(axis);
-  shape[a] = positions[a] = rows->type.shape[a];
+  shape[a] = positions[a] = dimension(rows, a);
   if (first->type.rank() > 0) column[0] = shape[0];
   rows = b.adapt(rows, shape);
   Value* at = b.add(b.reshape(b.iota({shape[a]}, 0, DType::kI64), positions), b.reshape(first, column));
@@ -217,6 +217,8 @@ void check_position_cache(const Value* cache) {
 
 Value* at_positions(Emit& b, Value* cache, Value* positions) {
   check_position_cache(cache);
+  if (positions->type.rank() < 1 || positions->type.rank() > 2)
+    fail("The positions ({}) have neither one nor two dimensions.", positions->type.text());
   if (positions->type.rank() == 1) positions = b.unsqueeze(positions, {0});
   return b.unsqueeze(b.gather(cache, positions, 0), {2});
 }
@@ -246,7 +248,7 @@ void import_rotary(Op& op) {
     fail("The caches ({}, {}) do not have three dimensions.", cosine->type.text(), sine->type.text());
   int64_t width = op.i("rotary_embedding_dim", 0);
   Value* y = rotate(b, x, b.unsqueeze(cosine, {2}), b.unsqueeze(sine, {2}),
-                    width > 0 ? Dim(width) : x->type.shape[3], interleaved);
+                    width > 0 ? Dim(width) : dimension(x, 3), interleaved);
   op.output(0, packed ? b.reshape(y, original) : b.transpose(y, {0, 2, 1, 3}));
 }
 
@@ -320,7 +322,7 @@ void import_linear_attention(Op& op) {
   if (step.gated) sequences[3] = split_heads(b, wide(4), kv_heads);
   if (step.delta) {
     Value* beta = wide(5);
-    int64_t heads = beta->type.rank() == 3 && beta->type.shape[2].is_const(1) ? 1 : kv_heads;
+    int64_t heads = beta->type.rank() == 3 && dimension(beta, 2).is_const(1) ? 1 : kv_heads;
     sequences[4] = split_heads(b, beta, heads);
   }
   DType state_type = op.has(3) ? op.tensor(3)->type.dtype : type;
@@ -446,26 +448,26 @@ void import_causal_conv(Op& op) {
                      {"input_channels", 0}});
   const int64_t dilation = op.i("dilation", 1);
   const bool last = op.i("channels_last", 0) != 0;  // of operand, result and both states
-  if (x->type.rank() != 3 || weights->type.rank() != 3 || !weights->type.shape[0].is_const() ||
-      !weights->type.shape[2].is_const() || dilation < 1)
+  if (x->type.rank() != 3 || weights->type.rank() != 3 || !dimension(weights, 0).is_const() ||
+      !dimension(weights, 2).is_const() || dilation < 1)
     fail("The operand ({}) and the weights ({}) need three dimensions, and 'dilation' ({}) must be positive.",
          x->type.text(), weights->type.text(), dilation);
   const auto moved = [&](Value* v) { return last ? b.transpose(v, {0, 2, 1}) : v; };
   x = moved(x);
-  const int64_t taps = weights->type.shape[2].value();
+  const int64_t taps = dimension(weights, 2).value();
   const Dim carry((taps - 1) * dilation);
   Value* past =
-      op.has(3) ? moved(op.tensor(3)) : b.full({x->type.shape[0], x->type.shape[1], carry}, b.like(x, 0));
+      op.has(3) ? moved(op.tensor(3)) : b.full({dimension(x, 0), dimension(x, 1), carry}, b.like(x, 0));
   Value* joined = b.concat({past, x}, 2);
   Window w{{taps}, {1}, {dilation}, {0}, {0}, {0}, {0}};
-  Value* y = convolve(b, joined, weights, w, weights->type.shape[0].value(), DType::kNone);
+  Value* y = convolve(b, joined, weights, w, dimension(weights, 0).value(), DType::kNone);
   if (op.has(2)) y = b.add(y, per_channel(b, op.tensor(2), 3, 1));
   if (activation != "none") {
     Value* wide = b.cast(y, DType::kF32);
     y = b.cast(b.mul(wide, sigmoid(b, wide)), x->type.dtype);
   }
   op.output(0, moved(y));
-  op.output(1, moved(b.slice_axis(joined, 2, joined->type.shape[2] - carry, carry)));
+  op.output(1, moved(b.slice_axis(joined, 2, dimension(joined, 2) - carry, carry)));
 }
 
 constexpr OpRow kRows[] = {

@@ -109,7 +109,7 @@ Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
 Value* fitted(Emit& b, Value* v, const char* what, const Shape& shape) {
   bool fits = v->type.shape.size() == shape.size();
   for (size_t i = 0; fits && i < shape.size(); ++i)
-    fits = !shape[i].is_const() || !v->type.shape[i].is_const() || v->type.shape[i] == shape[i];
+    fits = !shape[i].is_const() || !dimension(v, i).is_const() || dimension(v, i) == shape[i];
   if (!fits) fail("The {} ({}) should be [{}].", what, v->type.text(), shape_text(shape));
   return b.adapt(v, shape);
 }

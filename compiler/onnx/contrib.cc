@@ -74,7 +74,7 @@ void embed_norm(Op& op, bool quantised) {
   };
   Value* ids = op.tensor(0);
   if (ids->type.rank() != 2) fail("The words ({}) do not have two dimensions.", ids->type.text());
-  Value* positions = !quantised && op.has(8) ? op.tensor(8) : b.iota({ids->type.shape[1]}, 0, DType::kI64);
+  Value* positions = !quantised && op.has(8) ? op.tensor(8) : b.iota({dimension(ids, 1)}, 0, DType::kI64);
   Value* sum =
       b.add(embedded(op, 2, ids, quantised ? 8 : -1, 13), embedded(op, 3, positions, quantised ? 9 : -1, 14));
   if (op.has(1) && op.has(4)) sum = b.add(sum, embedded(op, 4, op.tensor(1), quantised ? 10 : -1, 15));
@@ -82,7 +82,7 @@ void embed_norm(Op& op, bool quantised) {
   op.ignore({"mask_index_type"});
   op.output(0, b.add(b.mul(n.value, parameter(5, 11, 16)), parameter(6, 12, 17)));
   if (op.wants(1)) {  // how many words the mask shows
-    const Dim batch = ids->type.shape[0];
+    const Dim batch = dimension(ids, 0);
     Value* count = b.full({batch}, b.integer(DType::kI32, 0));
     if (op.has(7)) {
       Value* one = b.compare(ScalarOp::kEq, op.tensor(7), b.integer(op.tensor(7)->type.dtype, 1));

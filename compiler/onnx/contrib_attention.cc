@@ -67,7 +67,7 @@ Value* shown_keys(Emit& b, Value* padding, const Shape& scores) {
 
 Attended attend(Op& op, const Heads& h) {
   Emit& b = op.b;
-  const Dim& size = h.q->type.shape[3];
+  const Dim& size = dimension(h.q, 3);
   double scale = op.f("scale", 0), filter = op.f("mask_filter_value", -10000.0);
   if (scale == 0) {
     if (!size.is_const() || size.value() < 1)
@@ -106,7 +106,7 @@ Value* packed_part(Emit& b, Value* v, int64_t axis, int64_t index) {
 // [B, S, heads * size] plus its part of the bias, as [B, heads, S, size].
 Value* biased_heads(Emit& b, Value* x, Value* bias, const Dim& first, int64_t heads) {
   if (x->type.rank() != 3) fail("An operand ({}) does not have three dimensions.", x->type.text());
-  const Dim& width = x->type.shape[2];
+  const Dim& width = dimension(x, 2);
   if (width.is_const() && width.value() % heads != 0)
     fail("Rows of {} elements are no whole number of elements for each of {} heads.", width.value(), heads);
   if (bias) {
@@ -120,7 +120,7 @@ Value* biased_heads(Emit& b, Value* x, Value* bias, const Dim& first, int64_t he
 void continue_cache(Emit& b, Heads& h, Value* past_key, Value* past_value) {
   for (Value* past : {past_key, past_value})
     if (past->type.rank() != 4) fail("A cache ({}) does not have four dimensions.", past->type.text());
-  h.past = past_key->type.shape[2];
+  h.past = dimension(past_key, 2);
   h.k = b.concat({past_key, h.k}, 2);
   h.v = b.concat({past_value, h.v}, 2);
 }
@@ -147,7 +147,7 @@ Heads separate_heads(Op& op, int64_t heads, Value* bias) {
     return h;
   }
   h.q = biased_heads(b, query, bias, Dim(0), heads);
-  const Dim width = query->type.shape[2];
+  const Dim width = dimension(query, 2);
   if (!op.has(1))
     fail("The keys (input 1) are missing, and the query ({}) is not packed.", query->type.text());
   Value* key = op.tensor(1);
@@ -181,7 +181,7 @@ void take_cache(Op& op, Heads& h, int at, bool shared) {
   }
   if (!shared) return continue_cache(b, h, op.tensor(at), op.tensor(at + 1));
   h.filled = b.cast(b.reshape(op.tensor(at + 2), {}), DType::kI64);
-  const Dim count = h.k->type.shape[2], room = op.tensor(at)->type.shape[2];
+  const Dim count = dimension(h.k, 2), room = dimension(op.tensor(at), 2);
   b.check(
       b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
                              b.compare(ScalarOp::kGe, h.filled, b.i64(0))}),
@@ -231,7 +231,7 @@ void import_decoder_attention(Op& op) {
     Emit& b = op.b;
     Value* query = op.tensor(0);
     if (query->type.rank() != 3) fail("The query ({}) does not have three dimensions.", query->type.text());
-    const Dim width = divide_products({query->type.shape[2]}, {Dim(3)});
+    const Dim width = divide_products({dimension(query, 2)}, {Dim(3)});
     Value** parts[] = {&h.q, &h.k, &h.v};
     for (int64_t i = 0; i < 3; ++i)
       *parts[i] = biased_heads(b, b.slice_axis(query, 2, width * Dim(i), width), bias, width * Dim(i), heads);
@@ -249,7 +249,7 @@ std::vector<Dim> projected_widths(Op& op, const Value* x, const Value* weights, 
   if (x->type.rank() != 3 || weights->type.rank() != 2)
     fail("The operand ({}) and its weights ({}) do not have three and two dimensions.", x->type.text(),
          weights->type.text());
-  const Dim& columns = weights->type.shape[1];
+  const Dim& columns = dimension(weights, 1);
   std::vector<Dim> widths;
   for (const int64_t w : op.ints("qkv_hidden_sizes")) widths.emplace_back(w);
   if (widths.empty()) widths.assign(3, divide_products({columns}, {Dim(3)}));
@@ -308,8 +308,8 @@ void import_quantised_attention(Op& op) {
   Dim first(0);
   for (size_t i = 0; i < 3; ++i) {
     const auto columns = [&](Value* v) {
-      return v && v->type.rank() == 1 && !v->type.shape[0].is_const(1) ? b.slice_axis(v, 0, first, widths[i])
-                                                                       : v;
+      return v && v->type.rank() == 1 && !dimension(v, 0).is_const(1) ? b.slice_axis(v, 0, first, widths[i])
+                                                                      : v;
     };
     Value* sums = integer_matmul(b, x, b.slice_axis(weights, 1, first, widths[i]), op.optional_input(6),
                                  columns(op.optional_input(7)));

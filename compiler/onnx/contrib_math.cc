@@ -71,7 +71,7 @@ void import_gated_rms_norm(Op& op) {
   if (activation != "silu" && activation != "swish" && activation != "sigmoid")
     fail("Attribute 'activation' ('{}') must be silu, swish or sigmoid.", activation);
   if (scale->type.rank() != 1) fail("The scale ({}) has more than one dimension.", scale->type.text());
-  Value* groups = in_groups(b, b.cast(x, DType::kF32), scale->type.shape[0]);
+  Value* groups = in_groups(b, b.cast(x, DType::kF32), dimension(scale, 0));
   Value* y =
       b.mul(normalise(b, groups, {groups->type.rank() - 1}, op.f("epsilon", 1e-5), false).value, scale);
   Value* gate = b.cast(op.tensor(2), DType::kF32);
@@ -102,9 +102,9 @@ void import_relative_position_bias(Op& op) {
   Value* table = op.tensor(0);
   const bool both = op.i("is_bidirectional", 0) != 0;
   const int64_t farthest = op.i("max_distance", 128);
-  if (table->type.rank() != 2 || !table->type.shape[0].is_const())
+  if (table->type.rank() != 2 || !dimension(table, 0).is_const())
     fail("The table ({}) does not have two dimensions with a known number of buckets.", table->type.text());
-  const int64_t buckets = both ? table->type.shape[0].value() / 2 : table->type.shape[0].value(),
+  const int64_t buckets = both ? dimension(table, 0).value() / 2 : dimension(table, 0).value(),
                 exact = buckets / 2;
   if (exact < 1 || farthest <= exact)
     fail("Attribute 'max_distance' ({}) must be greater than the number of exact distances ({}).", farthest,
@@ -157,9 +157,9 @@ void import_mrotary(Op& op) {
   if (positions->type.rank() != 3)
     fail("The positions ({}) do not have three dimensions.", positions->type.text());
   for (const int i : {2, 3})
-    if (op.tensor(i)->type.rank() != 2 || !op.tensor(i)->type.shape[1].is_const())
+    if (op.tensor(i)->type.rank() != 2 || !dimension(op.tensor(i), 1).is_const())
       fail("A cache ({}) does not have two dimensions, the second one known.", op.tensor(i)->type.text());
-  const int64_t half = op.tensor(2)->type.shape[1].value();
+  const int64_t half = dimension(op.tensor(2), 1).value();
   const bool packed = x->type.rank() == 3;
   if (packed) {
     const Dim size = heads > 0 ? floordiv(original[2], Dim(heads)) : Dim(2 * half);
@@ -248,7 +248,7 @@ void import_unfold(Op& op) {
   const int64_t rank = x->type.rank(), axis = op.axis(op.i("dim", -1), rank), size = op.i("size", 0),
                 step = op.i("step", 1);
   if (size < 1 || step < 1) fail("Attributes 'size' ({}) and 'step' ({}) must be positive.", size, step);
-  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  const Dim extent = dimension(x, axis);
   b.require(ScalarOp::kGe, extent, Dim(size), "The axis is shorter than a slice of it.");
   const Dim count = floordiv(extent - Dim(size), Dim(step)) + Dim(1);
   Value* from = b.mul(b.unsqueeze(b.iota({count}, 0, DType::kI64), {1}), b.i64(step));

@@ -325,7 +325,7 @@ Value* move_axis(Emit& b, Value* v, int64_t from, int64_t to) {
 }
 
 Value* reversed(Emit& b, Value* v) {
-  const Dim extent = v->type.shape[0];
+  const Dim extent = dimension(v, 0);
   return b.slice_axis(v, 0, extent - Dim(1), extent, -1);
 }
 
@@ -336,7 +336,7 @@ struct ScanPlan {
 
 // The scan over axis 0 of the sequences: a loop that takes one slice of each per iteration.
 std::vector<Value*> scan_loop(Op& op, Emit& outer, const pb::GraphProto& body, const ScanPlan& plan) {
-  Dim length = plan.sequences[0]->type.shape[0];
+  Dim length = dimension(plan.sequences[0], 0);
   size_t states = plan.state.size();
   auto results =
       build_loop(op, outer.dim(length), outer.integer(DType::kBool, 1), plan.state,
@@ -394,7 +394,7 @@ void import_scan(Op& op) {
     results = scan_loop(op, b, body, plan);
   } else {
     // Opset 8: every operand has a batch dimension in front; the batch elements are scanned one by one.
-    const Dim batch = plan.sequences[0]->type.shape[0];
+    const Dim batch = dimension(plan.sequences[0], 0);
     if (!batch.is_const()) fail("A batch of unknown size ({}) is not supported.", batch.text());
     std::vector<std::vector<Value*>> parts;
     for (int64_t n = 0; n < batch.value(); ++n) {

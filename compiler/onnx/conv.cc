@@ -14,7 +14,7 @@ Value* convolve(Emit& b, Value* x, Value* weights, const Window& w, int64_t grou
                                                      {"lhs_dilations", ones}, {"groups", groups}};
   if (accumulate != DType::kNone) attrs.emplace_back("accumulate", accumulate);
   if (groups > 0 && weights->type.rank() == x->type.rank())
-    x = b.adapt(x, 1, weights->type.shape[1] * Dim(groups));
+    x = b.adapt(x, 1, dimension(weights, 1) * Dim(groups));
   return b.emit(OpKind::kConv, {x, weights}, std::move(attrs));
 }
 
@@ -33,6 +33,8 @@ Value* channels_last(Emit& b, Value* x) {
 
 Value* per_channel(Emit& b, Value* v, int64_t rank, int64_t axis) {
   if (v->type.rank() == 0) return v;
+  if (axis < 0 || axis >= rank)
+    fail("The operand has {} dimensions, none of them channels for {}.", rank, v->type.text());
   Shape shape(static_cast<size_t>(rank), Dim(1));
   shape[static_cast<size_t>(axis)] = product(v->type.shape);
   return b.reshape(v, shape);
@@ -59,14 +61,14 @@ Value* transposed_weights(Emit& b, Value* weights, int64_t groups) {
   const Shape& shape = weights->type.shape;
   auto spatial = static_cast<int64_t>(shape.size()) - 2;
   for (int64_t i = 0; i < spatial; ++i) {
-    const Dim extent = weights->type.shape[static_cast<size_t>(i) + 2];
+    const Dim extent = dimension(weights, static_cast<size_t>(i) + 2);
     if (!extent.is_const(1)) weights = b.slice_axis(weights, i + 2, extent - Dim(1), extent, -1);
   }
   Dim g(groups), in = floordiv(shape[0], g), out = shape[1];
   Shape split = {g, in, out}, joined = {g * out, in};
   std::vector<int64_t> perm = {0, 2, 1};
   for (int64_t i = 0; i < spatial; ++i) {
-    split.push_back(weights->type.shape[static_cast<size_t>(i) + 2]);
+    split.push_back(dimension(weights, static_cast<size_t>(i) + 2));
     joined.push_back(split.back());
     perm.push_back(i + 3);
   }
@@ -96,7 +98,7 @@ TransposePads transpose_pads(Op& op, Value* x, const std::vector<int64_t>& kerne
       out.high.push_back(Dim(mode == "VALID" ? 0 : pads[i + spatial]));
       continue;
     }
-    const Dim extent = x->type.shape[i + 2];
+    const Dim extent = dimension(x, i + 2);
     Dim target = sized ? Dim(output[i]) : extent * Dim(strides[i]);
     Dim total =
         (extent - Dim(1)) * Dim(strides[i]) + Dim(extra[i] + (kernel[i] - 1) * dilations[i] + 1) - target;
@@ -137,7 +139,7 @@ void import_conv_transpose(Op& op) {
     high.push_back(take(pads.high[i], reach + extra[i], crop_high[i + 2]));
   }
   Value* turned = transposed_weights(b, weights, groups);
-  x = b.adapt(x, 1, turned->type.shape[1] * Dim(groups));
+  x = b.adapt(x, 1, dimension(turned, 1) * Dim(groups));
   Value* result = b.emit(OpKind::kConv, {x, turned},
                          {{"strides", std::vector<int64_t>(spatial, 1)},
                           {"low", low},
@@ -161,7 +163,7 @@ struct Columns {
 // taps.)
 Value* fold_blocks(Emit& b, const Columns& c, Value* blocks) {
   const size_t spatial = c.block.size();
-  Shape grid = c.block, padded = {blocks->type.shape[0]};
+  Shape grid = c.block, padded = {dimension(blocks, 0)};
   grid.insert(grid.end(), c.counts.begin(), c.counts.end());
   std::vector<Dim> low(spatial + 1, Dim(0)), high = low;
   Value* place = nullptr;
@@ -177,7 +179,7 @@ Value* fold_blocks(Emit& b, const Columns& c, Value* blocks) {
     low[i + 1] = Dim(-c.pads[i]);
     high[i + 1] = Dim(-c.pads[i + spatial]);
   }
-  const Shape rows = {blocks->type.shape[0], product(grid)};
+  const Shape rows = {dimension(blocks, 0), product(grid)};
   Value* sums = b.emit(OpKind::kScatterElements,
                        {b.full({rows[0], pixels}, b.like(blocks, 0)),
                         b.broadcast(b.reshape(place, {Dim(1), rows[1]}), rows), b.reshape(blocks, rows)},
@@ -196,8 +198,8 @@ void import_col2im(Op& op) {
   c.strides = window_ints(op, "strides", spatial, 1, 1);
   c.dilations = window_ints(op, "dilations", spatial, 1, 1);
   c.pads = window_ints(op, "pads", 2 * spatial, 0, 0);
-  const Dim taps = product(c.block), channels = divide_products({x->type.shape[1]}, {taps});
-  Shape blocks = {x->type.shape[0] * channels, taps}, result = {x->type.shape[0], channels};
+  const Dim taps = product(c.block), channels = divide_products({dimension(x, 1)}, {taps});
+  Shape blocks = {dimension(x, 0) * channels, taps}, result = {dimension(x, 0), channels};
   for (size_t i = 0; i < spatial; ++i) {
     const Dim reach = (c.block[i] - Dim(1)) * Dim(c.dilations[i]);
     c.counts.push_back(

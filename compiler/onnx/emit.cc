@@ -51,6 +51,11 @@ void check_size(const Type& type) {
   }
 }
 
+const Dim& dimension(const Value* v, int64_t axis) {
+  if (axis < 0 || axis >= v->type.rank()) fail("The operand ({}) has no dimension {}.", v->type.text(), axis);
+  return v->type.shape[static_cast<size_t>(axis)];
+}
+
 Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Contents>& contents) {
   bool integer = type.dtype == DType::kI64 || type.dtype == DType::kI32;
   bool all_dims = contents.has_value(), constant = contents.has_value();
@@ -201,6 +206,7 @@ Value* Emit::slice(Value* v, std::vector<Dim> starts, std::vector<Dim> sizes, st
 }
 
 Value* Emit::slice_axis(Value* v, int64_t axis, Dim start, Dim size, int64_t step) {
+  dimension(v, axis);  // or a refusal
   std::vector<Dim> starts(v->type.shape.size(), Dim(0)), sizes = v->type.shape;
   std::vector<int64_t> steps(v->type.shape.size(), 1);
   auto a = static_cast<size_t>(axis);
@@ -227,12 +233,12 @@ Value* Emit::concat(std::vector<Value*> values, int64_t axis) {
   for (Value*& v : values) {
     if (v->type.shape.size() != common.size()) continue;  // infer refuses
     for (size_t i = 0; i < common.size(); ++i)
-      if (i != at && v->type.shape[i].is_const()) common[i] = v->type.shape[i];
+      if (i != at && dimension(v, i).is_const()) common[i] = dimension(v, i);
   }
   for (Value*& v : values) {
     if (v->type.shape.size() != common.size()) continue;
     Shape shape = common;
-    shape[at] = v->type.shape[at];
+    shape[at] = dimension(v, at);
     v = adapt(v, shape);
   }
   return emit(OpKind::kConcat, std::move(values), {{"axis", axis}});
@@ -246,7 +252,10 @@ Value* Emit::reduce(ScalarOp op, Value* v, std::vector<int64_t> axes, bool keep_
   if (axes.empty()) return v;
   std::sort(axes.begin(), axes.end());
   Shape kept = v->type.shape;
-  for (int64_t a : axes) kept[static_cast<size_t>(a)] = Dim(1);
+  for (int64_t a : axes) {
+    dimension(v, a);  // or a refusal
+    kept[static_cast<size_t>(a)] = Dim(1);
+  }
   Value* reduced = emit(OpKind::kReduce, {v}, {{"op", op}, {"axes", std::move(axes)}});
   return keep_dims ? reshape(reduced, std::move(kept)) : reduced;
 }
@@ -257,11 +266,10 @@ Value* Emit::dot(Value* a, Value* b, DType accumulate) {
     fail("A matrix product needs operands of equal rank of at least 2, given {} and {}.", a->type.text(),
          b->type.text());
   // The known one of two depths is kept: weights stay constants.
-  if (b->type.shape[rank - 2].is_const())
-    a = adapt(a, static_cast<int64_t>(rank) - 1, b->type.shape[rank - 2]);
-  b = adapt(b, static_cast<int64_t>(rank) - 2, a->type.shape[rank - 1]);
+  if (dimension(b, rank - 2).is_const()) a = adapt(a, static_cast<int64_t>(rank) - 1, dimension(b, rank - 2));
+  b = adapt(b, static_cast<int64_t>(rank) - 2, dimension(a, rank - 1));
   for (size_t i = 0; i + 2 < rank; ++i) {
-    Dim x = a->type.shape[i], y = b->type.shape[i];
+    Dim x = dimension(a, i), y = dimension(b, i);
     if (x == y || x.is_const(1) || y.is_const(1)) continue;
     if (y.is_const()) {
       a = adapt(a, static_cast<int64_t>(i), y);
@@ -275,15 +283,18 @@ Value* Emit::dot(Value* a, Value* b, DType accumulate) {
 
 Value* Emit::unsqueeze(Value* v, const std::vector<int64_t>& axes) {
   Shape shape = v->type.shape;
-  for (int64_t a : axes) shape.insert(shape.begin() + a, Dim(1));
+  for (int64_t a : axes) {
+    if (a < 0 || a > static_cast<int64_t>(shape.size()))
+      fail("The operand ({}) has too few dimensions for a new one at {}.", v->type.text(), a);
+    shape.insert(shape.begin() + a, Dim(1));
+  }
   return reshape(v, std::move(shape));
 }
 
 Value* Emit::squeeze(Value* v, const std::vector<int64_t>& axes) {
   Shape shape;
   for (int64_t i = 0; i < v->type.rank(); ++i) {
-    if (std::find(axes.begin(), axes.end(), i) == axes.end())
-      shape.push_back(v->type.shape[static_cast<size_t>(i)]);
+    if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(dimension(v, i));
   }
   return reshape(v, std::move(shape));
 }
@@ -295,7 +306,7 @@ Value* Emit::wide(Value* v) {
 
 Value* Emit::mean(Value* v, const std::vector<int64_t>& axes, bool keep_dims) {
   Dim count(1);
-  for (int64_t a : axes) count = count * v->type.shape[static_cast<size_t>(a)];
+  for (int64_t a : axes) count = count * dimension(v, a);
   Value* sum = reduce(ScalarOp::kAdd, wide(v), axes, keep_dims);
   return cast(div(sum, cast(dim(count), sum->type.dtype)), v->type.dtype);
 }
@@ -411,7 +422,7 @@ void Emit::learn(const Dim& a, const Dim& b) {
 }
 
 Value* Emit::adapt(Value* v, int64_t axis, Dim want) {
-  Dim have = v->type.shape[static_cast<size_t>(axis)];
+  Dim have = dimension(v, axis);
   if (have == want) return v;
   Dim known = canonical(have), wanted = canonical(want);
   if (known != wanted) {

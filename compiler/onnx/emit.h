@@ -44,6 +44,10 @@ T unwrap(Result<T> result) {
 // A model's dimensions may multiply to anything; sizes that would overflow later fail here.
 void check_size(const Type& type);
 
+// How large the value is along the axis; refused where it has no such axis. Importers read dimensions by this
+// alone: what a model gives them may be of any rank.
+const Dim& dimension(const Value* v, int64_t axis);
+
 class Emit {
  public:
   Emit(graph::Graph& graph, Knowledge& knowledge, Block& block)

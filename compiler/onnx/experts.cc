@@ -20,10 +20,10 @@ struct Mixture {
 
 // What belongs to an expert, its first axis removed.
 Value* part_of(Emit& b, Value* v, int64_t expert) {
-  if (v->type.rank() < 2 || !v->type.shape[0].is_const())
+  if (v->type.rank() < 2 || !dimension(v, 0).is_const())
     fail("A parameter of the experts ({}) does not have a known number of them.", v->type.text());
   const TensorDataPtr data = b.constant_data(v);
-  const int64_t experts = v->type.shape[0].value();
+  const int64_t experts = dimension(v, 0).value();
   if (!data || data->bytes().size() % static_cast<size_t>(experts) != 0)
     return b.squeeze(b.slice_axis(v, 0, Dim(expert), Dim(1)), {0});
   const size_t bytes = data->bytes().size() / static_cast<size_t>(experts);
@@ -45,7 +45,7 @@ Value* dequantised_part(Op& op, const Layer& l, int64_t expert, DType type) {
   if (bytes->type.rank() != 2 || !is_static(bytes->type.shape))
     fail("The weights of the experts ({}) do not have three known dimensions.",
          op.tensor(l.weights)->type.text());
-  const int64_t n = bytes->type.shape[0].value(), k = bytes->type.shape[1].value() * 8 / l.bits;
+  const int64_t n = dimension(bytes, 0).value(), k = dimension(bytes, 1).value() * 8 / l.bits;
   const int64_t block = l.block > 0 ? l.block : k, blocks = k / std::max<int64_t>(block, 1);
   if (block < 1 || k % block != 0) fail("Rows of {} integers are no whole number of blocks of {}.", k, block);
   const auto spread = [&](Value* v) { return b.reshape(v, {Dim(n), Dim(blocks), Dim(1)}); };
@@ -104,7 +104,7 @@ Value* expert_rows(Op& op, const Layer (&layers)[3], int64_t expert, Value* x) {
   if (third) {
     up = layer(op, layers[2], expert, x);
   } else if (gated) {
-    const Dim half = floordiv(hidden->type.shape[1], Dim(2));
+    const Dim half = floordiv(dimension(hidden, 1), Dim(2));
     if (fusion != 1 && fusion != 2)
       fail("Attribute 'swiglu_fusion' ({}) must be 1 or 2 where there are no weights fc3.", fusion);
     const auto part = [&](int64_t i) {
@@ -167,7 +167,7 @@ std::vector<Dim> first_rows(Emit& b, const Mixture& m, Value* expert, const Dim&
 // x [tokens, width] through its experts.
 Value* mixed(Op& op, const Mixture& m, const Layer (&layers)[3], Value* x, const Routes& r) {
   Emit& b = op.b;
-  const Dim pairs = m.tokens * Dim(m.chosen), width = x->type.shape[1];
+  const Dim pairs = m.tokens * Dim(m.chosen), width = dimension(x, 1);
   Value* expert = b.reshape(r.expert, {pairs});
   Value* order =
       b.emit_node(
@@ -199,12 +199,12 @@ void import_mixture(Op& op, const Layer (&layers)[3], int mixing, bool over_chos
   Value *x = op.tensor(0), *router = op.tensor(1);
   if (x->type.rank() != 2 && x->type.rank() != 3)
     fail("The operand ({}) has neither two nor three dimensions.", x->type.text());
-  if (router->type.rank() != 2 || !router->type.shape[1].is_const())
+  if (router->type.rank() != 2 || !dimension(router, 1).is_const())
     fail("The router's numbers ({}) are not those of a known number of experts for each token.",
          router->type.text());
   const Shape original = x->type.shape;
   x = flatten(b, x, static_cast<int64_t>(original.size()) - 1);
-  const Mixture m{x->type.shape[0], router->type.shape[1].value(), op.i("k", 1)};
+  const Mixture m{dimension(x, 0), dimension(router, 1).value(), op.i("k", 1)};
   if (m.chosen < 1 || m.chosen > m.experts)
     fail("Attribute 'k' ({}) must be from 1 to the number of experts ({}).", m.chosen, m.experts);
   router = b.cast(b.adapt(router, 0, m.tokens), DType::kF32);

@@ -22,8 +22,7 @@ void import_gather(Op& op) {
 void require_part(Emit& b, Value* x, Value* indices, int64_t axis) {
   if (indices->type.rank() != x->type.rank()) return;  // infer refuses
   for (int64_t a = 0; a < x->type.rank(); ++a) {
-    const Dim &part = indices->type.shape[static_cast<size_t>(a)],
-              &whole = x->type.shape[static_cast<size_t>(a)];
+    const Dim &part = dimension(indices, a), &whole = dimension(x, a);
     if (a == axis) continue;
     b.require(ScalarOp::kLe, part, whole,
               fmt::format("Axis {} of the indices ({}) is longer than the operand's ({}).", a, part.text(),
@@ -44,7 +43,7 @@ void import_gather_nd(Op& op) {
   int64_t batch = op.i("batch_dims", 0);
   if (batch < 0 || batch >= indices->type.rank() || batch > x->type.rank())
     fail("Attribute 'batch_dims' ({}) does not fit {} and {}.", batch, x->type.text(), indices->type.text());
-  for (int64_t i = 0; i < batch; ++i) indices = op.b.adapt(indices, i, x->type.shape[static_cast<size_t>(i)]);
+  for (int64_t i = 0; i < batch; ++i) indices = op.b.adapt(indices, i, dimension(x, i));
   op.output(0, op.b.emit(OpKind::kGatherNd, {x, indices}, {{"batch_dims", batch}}));
 }
 
@@ -61,7 +60,7 @@ void import_scatter_elements(Op& op) {
   Value *indices = index_input(op, 1), *updates = op.tensor(2);
   Shape common = indices->type.shape;
   for (size_t i = 0; i < common.size() && i < updates->type.shape.size(); ++i)
-    if (updates->type.shape[i].is_const()) common[i] = updates->type.shape[i];
+    if (dimension(updates, i).is_const()) common[i] = dimension(updates, i);
   indices = fitted(op.b, indices, "indices", common);
   updates = fitted(op.b, updates, "updates", common);
   require_part(op.b, x, indices, axis);
@@ -105,11 +104,10 @@ void import_tensor_scatter(Op& op) {
   Value* position = b.iota(update->type.shape, static_cast<int>(axis), DType::kI64);
   if (op.has(2)) {
     Shape column(static_cast<size_t>(rank), Dim(1));
-    column[0] = past->type.shape[0];
+    column[0] = dimension(past, 0);
     position = b.add(position, b.reshape(b.cast(op.tensor(2), DType::kI64), column));
   }
-  if (mode == "circular")
-    position = b.map(ScalarOp::kFloorMod, {position, b.dim(past->type.shape[static_cast<size_t>(axis)])});
+  if (mode == "circular") position = b.map(ScalarOp::kFloorMod, {position, b.dim(dimension(past, axis))});
   require_part(b, past, position, axis);
   op.output(0, b.emit(OpKind::kScatterElements, {past, position, update},
                       {{"axis", axis}, {"reduction", std::string("none")}}));

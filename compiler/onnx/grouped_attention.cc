@@ -104,8 +104,8 @@ Value* continued(Emit& b, const Rows& rows, Value* past, Value* fresh) {
   if (!rows.first) return b.transpose(fresh, {0, 2, 1, 3});
   if (past->type.rank() != 4) fail("A cache ({}) does not have four dimensions.", past->type.text());
   const Shape& s = fresh->type.shape;
-  past = b.adapt(past, {s[0], s[2], past->type.shape[2], s[3]});
-  const Dim room = past->type.shape[2], length = rows.fits ? room : b.max_dim(rows.total, room);
+  past = b.adapt(past, {s[0], s[2], dimension(past, 2), s[3]});
+  const Dim room = dimension(past, 2), length = rows.fits ? room : b.max_dim(rows.total, room);
   std::vector<Dim> low(4, Dim(0)), high = low;
   high[2] = length - room;
   if (!high[2].is_const(0)) past = b.pad(past, low, high, b.like(past, 0));
@@ -125,7 +125,7 @@ Value* continued(Emit& b, const Rows& rows, Value* past, Value* fresh) {
 
 // The rows of a cache that attention looks at.
 Value* read_keys(Emit& b, const Rows& rows, Value* cache) {
-  return cache->type.shape[2] == rows.total ? cache : b.slice_axis(cache, 2, Dim(0), rows.total);
+  return dimension(cache, 2) == rows.total ? cache : b.slice_axis(cache, 2, Dim(0), rows.total);
 }
 
 // Scores [B, heads of keys, queries that share them, S, T] with -inf where a query does not see a key: those
@@ -205,15 +205,15 @@ Operands split_operands(Op& op, int64_t heads, int64_t kv_heads) {
   Value* query = op.tensor(0);
   if (query->type.rank() != 3) fail("The query ({}) does not have three dimensions.", query->type.text());
   const auto split = [&](Value* v, int64_t count, const Dim& size) {
-    return b.reshape(v, {v->type.shape[0], v->type.shape[1], Dim(count), size});
+    return b.reshape(v, {dimension(v, 0), dimension(v, 1), Dim(count), size});
   };
   if (op.has(1)) {
-    const Dim size = floordiv(query->type.shape[2], Dim(heads));
+    const Dim size = floordiv(dimension(query, 2), Dim(heads));
     return {split(query, heads, size), split(op.tensor(1), kv_heads, size),
             split(op.tensor(2), kv_heads, size)};
   }
   const int64_t all = heads + 2 * kv_heads;  // one after the other
-  Value* joined = split(query, all, floordiv(query->type.shape[2], Dim(all)));
+  Value* joined = split(query, all, floordiv(dimension(query, 2), Dim(all)));
   const auto part = [&](int64_t from, int64_t count) {
     return b.slice_axis(joined, 2, Dim(from), Dim(count));
   };

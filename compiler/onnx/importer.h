@@ -111,6 +111,8 @@ class Op {
   std::vector<int64_t> constant_ints(int i, const char* what);
   TensorDataPtr constant_tensor(int i, const char* what);
   double constant_number(int i, const char* what);
+  // An integer input's one element, where it is known while importing; fails when there is none, or several.
+  std::optional<int64_t> known_number(int i, const char* what);
 
  private:
   AttributeMap attributes_;

@@ -247,9 +247,9 @@ void import_matmul_bnb4(Op& op) {
                            b.map(ScalarOp::kAnd, {pair, b.integer(DType::kU8, 15)})},
                           1);
   codes = b.reshape(codes, {product(codes->type.shape)});
-  if (whole(codes->type.shape[0], "weights") < all)
+  if (whole(dimension(codes, 0), "weights") < all)
     fail("The weights ({}) have fewer than {} elements.", op.tensor(1)->type.text(), all);
-  if (!codes->type.shape[0].is_const(all)) codes = b.slice_axis(codes, 0, Dim(0), Dim(all));
+  if (!dimension(codes, 0).is_const(all)) codes = b.slice_axis(codes, 0, Dim(0), Dim(all));
   Value* values = b.gather(b.floats(type, kind == 0 ? kFp4 : kNf4), b.cast(codes, DType::kI32), 0);
   Value* most = b.cast(fitted(b, op.tensor(2), "the scales", {Dim(blocks)}), type);
   Value* scale =
@@ -278,16 +278,19 @@ QuantisedTable table_of(Op& op) {
   if (rank < 1 || scales->type.rank() != rank)
     fail("The table ({}) and its scales ({}) do not have as many dimensions.", data->type.text(),
          scales->type.text());
+  if (const Value* points = op.optional_input(3); points && points->type.rank() != rank)
+    fail("The zero points ({}) and the scales ({}) do not have as many dimensions.", points->type.text(),
+         scales->type.text());
   if (t.packed && (t.gather_axis != 0 || t.gather_axis == t.axis))
     fail("Bytes are gathered along axis 0 (not {}) and have blocks along another one (not {}).",
          t.gather_axis, t.axis);
   if (t.packed && t.bits != 2 && t.bits != 4 && t.bits != 8)
     fail("Attribute 'bits' ({}) must be 2, 4 or 8.", t.bits);
   const auto a = static_cast<size_t>(t.axis);
-  t.width = whole(data->type.shape[a], "table");
+  t.width = whole(dimension(data, a), "table");
   if (t.packed && t.axis == rank - 1) t.width *= 8 / t.bits;
   if (t.block == 0) t.block = t.width;
-  t.blocks = whole(scales->type.shape[a], "scales");
+  t.blocks = whole(dimension(scales, a), "scales");
   if (t.block < 1 || (t.width + t.block - 1) / t.block != t.blocks)
     fail("{} elements in blocks of {} do not have {} scales.", t.width, t.block, t.blocks);
   return t;
@@ -319,9 +322,8 @@ void import_gather_block_quantized(Op& op) {
           b.select(b.compare(ScalarOp::kLt, indices, b.i64(0)), b.add(indices, b.i64(t.width)), indices);
       return b.gather(v, b.div(wrapped, b.i64(t.block)), t.axis);
     }
-    Value* at = v->type.shape[static_cast<size_t>(t.gather_axis)].is_const(1)
-                    ? b.map(ScalarOp::kMul, {indices, b.i64(0)})
-                    : indices;
+    Value* at =
+        dimension(v, t.gather_axis).is_const(1) ? b.map(ScalarOp::kMul, {indices, b.i64(0)}) : indices;
     v = b.gather(v, at, t.gather_axis);
     Shape wide = v->type.shape, joined = v->type.shape;
     wide.insert(wide.begin() + axis + 1, Dim(t.block));
@@ -345,10 +347,11 @@ void import_rotary(Op& op) {
   const int64_t heads = op.i("num_heads", 0), width = op.i("rotary_embedding_dim", 0);
   if (op.i("is_packed_batching", 0) != 0) fail("Attribute 'is_packed_batching' is not supported.");
   op.ignore({"scale"});
+  check_position_cache(cosine);
   const Shape original = x->type.shape;
   const bool packed = x->type.rank() == 3;
   if (packed) {
-    const Dim size = heads > 0 ? floordiv(original[2], Dim(heads)) : last_dimension(cosine) * Dim(2);
+    const Dim size = heads > 0 ? floordiv(original[2], Dim(heads)) : dimension(cosine, 1) * Dim(2);
     x = b.reshape(x, {original[0], original[1], divide_products({original[2]}, {size}), size});
   } else if (x->type.rank() == 4) {
     x = b.transpose(x, {0, 2, 1, 3});
@@ -357,9 +360,9 @@ void import_rotary(Op& op) {
   }
   Value* positions = b.cast(op.tensor(1), DType::kI64);
   if (positions->type.rank() == 1)  // where the sequence begins
-    positions = b.add(b.iota({x->type.shape[1]}, 0, DType::kI64), positions);
+    positions = b.add(b.iota({dimension(x, 1)}, 0, DType::kI64), positions);
   Value* y = rotate(b, x, at_positions(b, cosine, positions), at_positions(b, sine, positions),
-                    width > 0 ? Dim(width) : x->type.shape[3], op.i("interleaved", 0) != 0);
+                    width > 0 ? Dim(width) : dimension(x, 3), op.i("interleaved", 0) != 0);
   op.output(0, packed ? b.reshape(y, original) : b.transpose(y, {0, 2, 1, 3}));
 }
 

@@ -18,7 +18,7 @@ Value* likelihood_loss(Op& op, Value* scores, Value* target, Value* weights) {
   Shape rows = scores->type.shape;
   rows.erase(rows.begin() + 1);
   target = fitted(b, target, "target", rows);
-  if (weights) weights = fitted(b, weights, "weights", {scores->type.shape[1]});
+  if (weights) weights = fitted(b, weights, "weights", {dimension(scores, 1)});
   target = b.cast(target, DType::kI64);
   Value* ignored = nullptr;
   Value* index = target;

@@ -110,9 +110,9 @@ void import_slice(Op& op) {
   Value* axes_value = attributes ? (op.has_attr("axes") ? b.i64s(op.ints("axes")) : nullptr)
                                  : (op.has(3) ? as_i64(b, op.tensor(3)) : nullptr);
   Value* steps_value = attributes || !op.has(4) ? nullptr : as_i64(b, op.tensor(4));
-  if (!starts->type.shape[0].is_const() || ends->type.shape != starts->type.shape)
+  if (!dimension(starts, 0).is_const() || ends->type.shape != starts->type.shape)
     fail("The starts ({}) and ends ({}) differ in number.", starts->type.text(), ends->type.text());
-  auto count = static_cast<size_t>(starts->type.shape[0].value());
+  auto count = static_cast<size_t>(dimension(starts, 0).value());
   if (static_cast<int64_t>(count) > rank) fail("{} starts are given for rank {}.", count, rank);
   std::optional<std::vector<int64_t>> axes = std::vector<int64_t>(count),
                                       steps = std::vector<int64_t>(count, 1);
@@ -166,7 +166,7 @@ void import_split(Op& op) {
   int64_t axis = op.axis_attr(0, x->type.rank());
   int64_t count = op.i("num_outputs", op.output_count());
   if (count < 1) fail("Attribute 'num_outputs' ({}) is below 1.", count);
-  Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  Dim extent = dimension(x, axis);
   std::vector<Dim> sizes = split_sizes(op, extent, count, axis);
   if (static_cast<int>(sizes.size()) < op.output_count())
     fail("{} sizes are given for {} outputs.", sizes.size(), op.output_count());
@@ -191,7 +191,7 @@ void import_tile(Op& op) {
   Value* x = op.tensor(0);
   Value* repeats = op.tensor(1);
   int64_t rank = x->type.rank();
-  if (repeats->type.rank() != 1 || !repeats->type.shape[0].is_const(rank))
+  if (repeats->type.rank() != 1 || !dimension(repeats, 0).is_const(rank))
     fail("The repeats ({}) do not match the operand's rank ({}).", repeats->type.text(), rank);
   std::vector<Dim> counts;
   auto stated = op.declared_dims(0);
@@ -199,7 +199,7 @@ void import_tile(Op& op) {
     counts = *known;
   } else if (stated && static_cast<int64_t>(stated->size()) == rank && is_static(x->type.shape)) {
     for (size_t i = 0; i < stated->size(); ++i)
-      counts.push_back(Dim(x->type.shape[i].value() ? (*stated)[i] / x->type.shape[i].value() : 1));
+      counts.push_back(Dim(dimension(x, i).value() ? (*stated)[i] / dimension(x, i).value() : 1));
     Value* same =
         op.b.compare(ScalarOp::kEq, op.b.cast(repeats, DType::kI64), op.b.from_dims(counts, {Dim(rank)}));
     op.b.check(op.b.reduce(ScalarOp::kAnd, same, {0}),
@@ -216,9 +216,9 @@ void import_tile(Op& op) {
       split.push_back(Dim(1));
       repeated.push_back(counts[i]);
     }
-    split.push_back(x->type.shape[i]);
-    repeated.push_back(x->type.shape[i]);
-    joined.push_back(counts[i] * x->type.shape[i]);
+    split.push_back(dimension(x, i));
+    repeated.push_back(dimension(x, i));
+    joined.push_back(counts[i] * dimension(x, i));
   }
   op.output(0, op.b.reshape(op.b.broadcast(op.b.reshape(x, split), repeated), joined));
 }
@@ -237,9 +237,9 @@ std::pair<std::vector<Dim>, std::vector<Dim>> pad_widths(Op& op, Value* x) {
     if (op.has(3)) {
       if (auto known = b.known_ints(op.tensor(3))) {
         axes = *known;
-      } else if (pads->type.shape[0].is_const() && op.tensor(3)->type.rank() == 1) {
+      } else if (dimension(pads, 0).is_const() && op.tensor(3)->type.rank() == 1) {
         Value* run_time_axes = as_i64(b, op.tensor(3));
-        Dim half = run_time_axes->type.shape[0];
+        Dim half = dimension(run_time_axes, 0);
         Value* zeros = b.full({Dim(static_cast<int64_t>(rank))}, b.i64(0));
         pads = b.concat({spread(b, b.slice_axis(pads, 0, Dim(0), half), run_time_axes, zeros),
                          spread(b, b.slice_axis(pads, 0, half, half), run_time_axes, zeros)},
@@ -281,9 +281,9 @@ void import_pad(Op& op) {
     }
     x = op.b.pad(x, crop_low, crop_high, fill, "constant");
     for (size_t i = 0; i < low.size(); ++i)
-      op.b.require(ScalarOp::kLe, op.b.min_dim(low[i] + high[i], Dim(1)), x->type.shape[i],
+      op.b.require(ScalarOp::kLe, op.b.min_dim(low[i] + high[i], Dim(1)), dimension(x, i),
                    fmt::format("Axis {} ({}) has nothing that could be repeated around it.", i,
-                               x->type.shape[i].text()));
+                               dimension(x, i).text()));
   }
   op.output(0, op.b.pad(x, low, high, fill, mode));
 }
@@ -338,7 +338,7 @@ void import_center_crop_pad(Op& op) {
   if (target.size() != axes.size()) fail("{} sizes are given for {} axes.", target.size(), axes.size());
   for (size_t i = 0; i < axes.size(); ++i) {
     auto a = static_cast<size_t>(op.axis(axes[i], rank));
-    Dim have = x->type.shape[a];
+    Dim have = dimension(x, a);
     Dim cropped = b.min_dim(have, target[i]);
     x = b.slice_axis(x, static_cast<int64_t>(a), floordiv(have - cropped, Dim(2)), cropped);
     std::vector<Dim> low(static_cast<size_t>(rank), Dim(0)), high = low;

@@ -49,7 +49,7 @@ void Op::output(int i, Value* value) {
   auto stated = declared_dims(i);
   if (stated && value->type.is_tensor() && stated->size() == value->type.shape.size()) {
     for (size_t axis = 0; axis < stated->size(); ++axis) {
-      if (depends_on_data(b.graph(), value->type.shape[axis]))
+      if (depends_on_data(b.graph(), dimension(value, axis)))
         value = b.adapt(value, static_cast<int64_t>(axis), Dim((*stated)[axis]));
     }
   }
@@ -176,9 +176,9 @@ std::vector<int64_t> Op::axes(std::vector<int64_t> values, int64_t rank) const {
 std::vector<Dim> Op::sizes(Value* v, int i) {
   if (auto known = b.known_dims(v)) return *known;
   auto stated = declared_dims(i);
-  if (stated && v->type.rank() == 1 && v->type.shape[0].is_const() &&
-      v->type.shape[0].value() <= static_cast<int64_t>(stated->size())) {
-    stated->resize(static_cast<size_t>(v->type.shape[0].value()));
+  if (stated && v->type.rank() == 1 && dimension(v, 0).is_const() &&
+      dimension(v, 0).value() <= static_cast<int64_t>(stated->size())) {
+    stated->resize(static_cast<size_t>(dimension(v, 0).value()));
     Value* equal = b.compare(ScalarOp::kEq, b.cast(v, DType::kI64), b.i64s(*stated));
     b.check(b.reduce(ScalarOp::kAnd, equal, {0}),
             fmt::format("The output '{}' does not have the dimensions that the model states for it.",
@@ -202,6 +202,13 @@ TensorDataPtr Op::constant_tensor(int i, const char* what) {
     fail("Input {} ('{}', {}) is computed at run time; tern needs to know it when it compiles.", i,
          node.input(i), what);
   return data;
+}
+
+std::optional<int64_t> Op::known_number(int i, const char* what) {
+  const auto known = b.known_ints(tensor(i));
+  if (!known) return std::nullopt;
+  if (known->size() != 1) fail("The {} ({}) is not one number.", what, tensor(i)->type.text());
+  return known->front();
 }
 
 double Op::constant_number(int i, const char* what) {

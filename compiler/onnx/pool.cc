@@ -151,10 +151,10 @@ Value* average_pool(Op& op, Value* x) {
     return b.cast(b.div(sum, b.reshape(count, plane_of(sum->type.shape))), x->type.dtype);
   }
   for (size_t i = 0; i < spatial; ++i) {
-    Value* counts = axis_counts(b, w, i, x->type.shape[i + 2], with_padding, type, sum->type.shape[i + 2]);
+    Value* counts = axis_counts(b, w, i, dimension(x, i + 2), with_padding, type, dimension(sum, i + 2));
     if (counts->type.rank() == 1) {
       Shape shape(spatial, Dim(1));
-      shape[i] = counts->type.shape[0];
+      shape[i] = dimension(counts, 0);
       counts = b.reshape(counts, shape);
     }
     count = count ? b.mul(count, counts) : counts;

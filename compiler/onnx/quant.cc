@@ -129,7 +129,7 @@ Value* centred(Emit& b, Value* x, Value* zero) {
 Value* row_parameter(Emit& b, Value* v, bool rows) {
   if (!v || v->type.rank() == 0) return v;
   if (v->type.rank() > 1) return v;
-  if (v->type.shape[0].is_const(1)) return b.reshape(v, {});
+  if (dimension(v, 0).is_const(1)) return b.reshape(v, {});
   return rows ? b.unsqueeze(v, {1}) : v;
 }
 
@@ -183,7 +183,7 @@ Value* integer_conv(Op& op, Value* x, Value* weights, Value* x_zero, Value* w_ze
   Value* right = weights;
   if (w_zero)
     right = centred(b, weights,
-                    w_zero->type.rank() == 1 && !w_zero->type.shape[0].is_const(1)
+                    w_zero->type.rank() == 1 && !dimension(w_zero, 0).is_const(1)
                         ? per_channel(b, w_zero, weights->type.rank(), 0)
                         : b.reshape(w_zero, {}));
   if (left->type.dtype != right->type.dtype) {

@@ -92,7 +92,7 @@ void import_multinomial(Op& op) {
   if (x->type.rank() != 2 || samples < 1)
     fail("{} samples of {} are not supported.", samples, x->type.text());
   DType type = op.dtype_attr("dtype").value_or(DType::kI32);
-  Shape shape = {x->type.shape[0], Dim(samples), x->type.shape[1]};
+  Shape shape = {dimension(x, 0), Dim(samples), dimension(x, 1)};
   Value* u = b.sub(b.scalar(DType::kF32, 1), uniform(b, shape, seed_of(op)));
   Value* exponential =
       b.max(b.unary(ScalarOp::kNeg, b.unary(ScalarOp::kLog, u)), b.scalar(DType::kF32, 1e-30));

@@ -80,8 +80,8 @@ Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduct
   int64_t rank = x->type.rank();
   Value* axes = as_i64(b, axes_value);
   if (axes->type.rank() != 1) fail("The axes ({}) are no list of numbers.", axes->type.text());
-  if (!axes->type.shape[0].is_const() || rank > 8) op.constant_ints(1, "axes");
-  auto count = static_cast<size_t>(axes->type.shape[0].value());
+  if (!dimension(axes, 0).is_const() || rank > 8) op.constant_ints(1, "axes");
+  auto count = static_cast<size_t>(dimension(axes, 0).value());
   axes = b.select(b.compare(ScalarOp::kLt, axes, 0.0), b.add(axes, b.i64(rank)), axes);
   // The axes as a mask over dimensions do not depend on their order.
   Value* mask =
@@ -98,7 +98,7 @@ Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduct
     for (int64_t a = 0; a < rank; ++a) {
       bool gone = std::find(choice.begin(), choice.end(), a) != choice.end();
       if (gone && keep) result.push_back(Dim(1));
-      if (!gone) result.push_back(x->type.shape[static_cast<size_t>(a)]);
+      if (!gone) result.push_back(dimension(x, a));
     }
     if (stated && is_static(result) && static_dims(result) != *stated) continue;
     SwitchCase entry{std::vector<int64_t>(static_cast<size_t>(rank), 0),
@@ -163,10 +163,7 @@ void import_running(Op& op) {
     return b.emit(OpKind::kScan, {x},
                   {{"op", kOp}, {"axis", axis}, {"exclusive", exclusive}, {"reverse", reverse}});
   };
-  if (auto known = op.b.known_ints(op.tensor(1))) {
-    if (known->size() != 1) fail("The axis ({}) is not one number.", op.tensor(1)->type.text());
-    return op.output(0, scan(op.b, op.axis((*known)[0], rank)));
-  }
+  if (const auto known = op.known_number(1, "axis")) return op.output(0, scan(op.b, op.axis(*known, rank)));
   Value* axis = as_i64(op.b, op.tensor(1));
   axis = op.b.select(op.b.compare(ScalarOp::kLt, axis, 0.0), op.b.add(axis, op.b.i64(rank)), axis);
   Value* inside = op.b.map(ScalarOp::kAnd, {op.b.compare(ScalarOp::kGe, axis, 0.0),

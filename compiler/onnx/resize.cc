@@ -168,7 +168,7 @@ using Target = std::vector<ResizeAxis>;
 
 void check_list(const char* what, const Value* v, size_t axes) {
   if (v->type.rank() != 1 ||
-      !(v->type.shape[0] == Dim(static_cast<int64_t>(axes)) || !v->type.shape[0].is_const()))
+      !(dimension(v, 0) == Dim(static_cast<int64_t>(axes)) || !dimension(v, 0).is_const()))
     fail("The {} ({}) are not a list of one for each of {} axes.", what, v->type.text(), axes);
 }
 
@@ -216,7 +216,7 @@ Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& wh
   Emit& b = op.b;
   check_list("sizes", sizes, which.size());
   Shape in;
-  for (int64_t a : which) in.push_back(x->type.shape[static_cast<size_t>(a)]);
+  for (int64_t a : which) in.push_back(dimension(x, a));
   auto known = b.known_dims(sizes);
   bool stretch = op.s("keep_aspect_ratio_policy", "stretch") == "stretch";
   const auto constant = [](const Dim& d) { return d.is_const(); };
@@ -271,7 +271,7 @@ Target from_scales(Op& op, Value* x, const std::vector<double>& scales, const st
       fail("The scale ({}) of axis {} is out of range.", scales[i], which[i]);
     ResizeAxis a;
     a.axis = which[i];
-    a.in = x->type.shape[static_cast<size_t>(which[i])];
+    a.in = dimension(x, which[i]);
     a.out = scaled_dim(op.b, a.in, scales[i]);
     a.scale = scales[i];
     a.by_scale = true;
@@ -286,7 +286,7 @@ Target from_run_time_scales(Op& op, Value* x, Value* scales, const std::vector<i
   Emit& b = op.b;
   check_list("scales", scales, which.size());
   Shape dims;
-  for (int64_t a : which) dims.push_back(x->type.shape[static_cast<size_t>(a)]);
+  for (int64_t a : which) dims.push_back(dimension(x, a));
   Value* in = b.cast(b.from_dims(dims, {Dim(static_cast<int64_t>(which.size()))}), scales->type.dtype);
   Value* sizes = b.cast(b.unary(ScalarOp::kFloor, b.mul(in, scales)), DType::kI64);
   std::vector<Dim> out = stated_sizes(op, sizes, which, x->type.rank());
@@ -360,7 +360,7 @@ std::vector<int64_t> all_axes(int64_t rank) {
 void read_region(Op& op, Target& target) {
   Emit& b = op.b;
   Value* roi = op.tensor(1);
-  if (roi->type.rank() != 1 || !roi->type.shape[0].is_const(static_cast<int64_t>(2 * target.size())))
+  if (roi->type.rank() != 1 || !dimension(roi, 0).is_const(static_cast<int64_t>(2 * target.size())))
     fail("The region of interest ({}) must have {} elements.", roi->type.text(), 2 * target.size());
   auto known = known_doubles(b, roi);
   for (size_t i = 0; i < target.size(); ++i) {
@@ -389,7 +389,7 @@ void import_resize(Op& op) {
   }
   int scales_at = op.version < 11 ? 1 : 2;
   auto not_empty = [&](int i) {
-    return op.has(i) && !op.tensor(i)->type.shape.empty() && !op.tensor(i)->type.shape[0].is_const(0);
+    return op.has(i) && !op.tensor(i)->type.shape.empty() && !dimension(op.tensor(i), 0).is_const(0);
   };
   Target target;
   if (not_empty(3)) {

@@ -7,7 +7,7 @@ namespace tern::onnx {
 
 Value* along(Emit& b, Value* vector, int64_t rank, int64_t axis) {
   Shape shape(static_cast<size_t>(rank), Dim(1));
-  shape[static_cast<size_t>(axis)] = vector->type.shape[0];
+  shape[static_cast<size_t>(axis)] = dimension(vector, 0);
   return b.reshape(vector, shape);
 }
 

@@ -129,9 +129,9 @@ Value* direction_of(Emit& b, Value* v, int64_t d) {
 
 // x with each batch element's first `length` steps reversed, or all steps without lengths. x is [T, B, ..].
 Value* reversed_in_time(Emit& b, Value* x, Value* lengths) {
-  const Dim steps = x->type.shape[0];
+  const Dim steps = dimension(x, 0);
   if (!lengths) return b.slice_axis(x, 0, steps - Dim(1), steps, -1);
-  Shape grid = {steps, x->type.shape[1]};
+  Shape grid = {steps, dimension(x, 1)};
   Value* step = b.iota(grid, 0, DType::kI64);
   Value* length = b.broadcast(b.reshape(lengths, {Dim(1), grid[1]}), grid);
   Value* index = b.select(b.compare(ScalarOp::kLt, step, length), b.sub(b.sub(length, step), 1.0), step);
@@ -149,7 +149,7 @@ struct DirectionResult {
 DirectionResult run_direction(Op& op, const Recurrence& r, const Operands& o, int64_t d, bool reverse,
                               Step step) {
   Emit& b = op.b;
-  const Dim steps = o.x->type.shape[0], batch = o.x->type.shape[1], width = o.x->type.shape[2];
+  const Dim steps = dimension(o.x, 0), batch = dimension(o.x, 1), width = dimension(o.x, 2);
   DType type = o.x->type.dtype;
   int64_t rows = r.gates * r.hidden;
   const auto weights = [&](Value* values, Value* scale, Value* zero) {
@@ -244,14 +244,14 @@ void fit_operands(Emit& b, Operands& o, const Recurrence& r, int64_t directions)
     if (v) v = fitted(b, v, what, shape);
   };
   if (o.x->type.rank() != 3) fail("The input ({}) does not have three dimensions.", o.x->type.text());
-  if (o.w->type.rank() == 3 && o.w->type.shape[2].is_const()) o.x = b.adapt(o.x, 2, o.w->type.shape[2]);
+  if (o.w->type.rank() == 3 && dimension(o.w, 2).is_const()) o.x = b.adapt(o.x, 2, dimension(o.w, 2));
   Dim d(directions), h(r.hidden), rows(r.gates * r.hidden);
-  expect(o.w, "weights", {d, rows, o.x->type.shape[2]});
+  expect(o.w, "weights", {d, rows, dimension(o.x, 2)});
   expect(o.r, "recurrent weights", {d, rows, h});
   expect(o.bias, "bias", {d, Dim(2 * r.gates * r.hidden)});
   expect(o.peephole, "peephole weights", {d, Dim(3 * r.hidden)});
-  for (Value*& v : o.initial) expect(v, "initial state", {d, o.x->type.shape[1], h});
-  expect(o.lengths, "sequence lengths", {o.x->type.shape[1]});
+  for (Value*& v : o.initial) expect(v, "initial state", {d, dimension(o.x, 1), h});
+  expect(o.lengths, "sequence lengths", {dimension(o.x, 1)});
 }
 
 void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, size_t states, Step step) {
@@ -273,9 +273,9 @@ void import_recurrent(Op& op, Recurrence r, std::vector<std::string> defaults, s
     o.r_scale = op.tensor(10);
     o.r_zero = op.optional_input(11);
   }
-  if (o.r->type.rank() != 3 || (!o.r->type.shape[2].is_const() && !op.has_attr("hidden_size")))
+  if (o.r->type.rank() != 3 || (!dimension(o.r, 2).is_const() && !op.has_attr("hidden_size")))
     fail("The recurrent weights ({}) have no known size.", o.r->type.text());
-  r.hidden = op.i("hidden_size", o.r->type.shape[2].is_const() ? o.r->type.shape[2].value() : 0);
+  r.hidden = op.i("hidden_size", dimension(o.r, 2).is_const() ? dimension(o.r, 2).value() : 0);
   if (r.hidden < 1 || r.hidden > (1 << 24)) fail("Attribute 'hidden_size' ({}) is out of range.", r.hidden);
   r.clip = op.f("clip", 0);
   o.bias = op.has(3) ? op.tensor(3) : nullptr;

@@ -34,7 +34,7 @@ void import_top_k(Op& op) {
   } else {
     k = only_dim(op, op.tensor(1), "number of elements to keep");
   }
-  const Dim& extent = x->type.shape[static_cast<size_t>(axis)];
+  const Dim& extent = dimension(x, axis);
   op.b.require(
       ScalarOp::kLe, k, extent,
       fmt::format("More elements are to be kept ({}) than axis {} has ({}).", k.text(), axis, extent.text()));
@@ -63,17 +63,17 @@ void import_compress(Op& op) {
   }
   if (condition->type.rank() != 1) fail("The condition ({}) is no list.", condition->type.text());
   // What is behind the axis's end, or behind the condition's, is not chosen.
-  const Dim& extent = x->type.shape[static_cast<size_t>(axis)];
-  condition = b.slice_axis(condition, 0, Dim(0), b.min_dim(condition->type.shape[0], extent));
+  const Dim& extent = dimension(x, axis);
+  condition = b.slice_axis(condition, 0, Dim(0), b.min_dim(dimension(condition, 0), extent));
   Value* positions = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
-  op.output(0, b.gather(x, b.reshape(positions, {positions->type.shape[1]}), axis));
+  op.output(0, b.gather(x, b.reshape(positions, {dimension(positions, 1)}), axis));
 }
 
 // Numbers (i64 [n]) for the rows [n, m] in whose order the rows are: equal ones have equal numbers. A stable
 // sort by each column, the last one first, then a count of the rows that differ from the one before.
 Value* rank_of_rows(Op& op, Value* rows) {
   Emit& b = op.b;
-  const Dim n = rows->type.shape[0], m = rows->type.shape[1];
+  const Dim n = dimension(rows, 0), m = dimension(rows, 1);
   Value* order = build_loop(
       op, b.dim(m), b.integer(DType::kBool, 1), {b.iota({n}, 0, DType::kI64)},
       [&](Importer::Region& region, Value* i, Value*, const std::vector<Value*>& inside) {
@@ -152,8 +152,7 @@ void import_nms(Op& op) {
   Value *boxes = op.tensor(0), *scores = op.tensor(1);
   if (boxes->type.rank() == 3 && scores->type.rank() == 3) {
     const auto make_equal = [&](int box_axis, int score_axis) {
-      const Dim &one = boxes->type.shape[static_cast<size_t>(box_axis)],
-                &other = scores->type.shape[static_cast<size_t>(score_axis)];
+      const Dim &one = dimension(boxes, box_axis), &other = dimension(scores, score_axis);
       if (one.is_const()) {
         scores = b.adapt(scores, score_axis, one);
       } else {

@@ -49,13 +49,14 @@ Value* stacked(Emit& b, const std::vector<SequencePart>& parts) {
       fits = decide(b.graph(), ScalarOp::kEq, shape[i], first[i]).value_or(true);
     if (!fits)
       fail(
-          "The sequence has elements of the shapes [{}] and [{}]; one that a loop appends to, or that is asked "
+          "The sequence has elements of the shapes [{}] and [{}]; one that a loop appends to, or that is "
+          "asked "
           "for a position computed at run time, needs elements of one shape.",
           shape_text(first), shape_text(shape));
     if (!part.is_run) {
       runs.push_back(b.unsqueeze(part.value, {0}));
     } else if (part.backwards) {
-      const Dim count = part.value->type.shape[0];
+      const Dim count = dimension(part.value, 0);
       runs.push_back(b.slice_axis(part.value, 0, count - Dim(1), count, -1));
     } else {
       runs.push_back(part.value);
@@ -77,13 +78,13 @@ Value* position_at_run_time(Emit& b, Value* position, const Dim& count, bool end
 
 // The run without, or with, an element at a position that is known at run time only.
 Value* erased(Emit& b, Value* run, Value* position) {
-  const Dim count = run->type.shape[0];
+  const Dim count = dimension(run, 0);
   Value* number = b.iota({count - Dim(1)}, 0, DType::kI64);
   Value* behind = b.compare(ScalarOp::kGe, number, position_at_run_time(b, position, count));
   return b.gather(run, b.add(number, b.cast(behind, DType::kI64)), 0);
 }
 Value* inserted(Emit& b, Value* run, Value* value, Value* position) {
-  const Dim count = run->type.shape[0];
+  const Dim count = dimension(run, 0);
   Value* at = position_at_run_time(b, position, count, true);
   Value* number = b.iota({count + Dim(1)}, 0, DType::kI64);
   Value* old = b.sub(number, b.cast(b.compare(ScalarOp::kGt, number, at), DType::kI64));
@@ -151,7 +152,7 @@ void import_at(Op& op) {
   }
   if (auto parts = parts_of(op, sequence); !parts.empty()) {
     Value* all = stacked(op.b, parts);
-    return op.output(0, op.b.gather(all, position_at_run_time(op.b, position, all->type.shape[0]), 0));
+    return op.output(0, op.b.gather(all, position_at_run_time(op.b, position, dimension(all, 0)), 0));
   }
   op.output(0, op.b.emit_node(OpKind::kSeqAt, {sequence, position}, {})->result());
 }
@@ -198,7 +199,7 @@ void import_erase(Op& op) {
   const auto at = position ? op.b.known_ints(position) : std::vector<int64_t>{-1};
   if (at && parts.size() == 1 && parts[0].is_run && !parts[0].backwards) {
     Value* run = parts[0].value;
-    const Dim count = run->type.shape[0], gone = (*at)[0] < 0 ? count + Dim((*at)[0]) : Dim((*at)[0]);
+    const Dim count = dimension(run, 0), gone = (*at)[0] < 0 ? count + Dim((*at)[0]) : Dim((*at)[0]);
     const std::string message = fmt::format("Position {} lies outside the sequence.", (*at)[0]);
     op.b.require(ScalarOp::kLe, Dim(0), gone, message);
     op.b.require(ScalarOp::kLt, gone, count, message);
@@ -215,7 +216,7 @@ void import_length(Op& op) {
   Value* sequence = sequence_input(op, 0);
   if (auto* list = elements(sequence)) return op.output(0, op.b.i64(static_cast<int64_t>(list->size())));
   if (auto parts = parts_of(op, sequence); has_run(parts))
-    return op.output(0, op.b.dim(stacked(op.b, parts)->type.shape[0]));
+    return op.output(0, op.b.dim(dimension(stacked(op.b, parts), 0)));
   op.output(0, op.b.emit_node(OpKind::kSeqLength, {sequence}, {})->result());
 }
 
@@ -264,7 +265,7 @@ std::vector<Dim> part_sizes(Op& op, const Dim& extent) {
 // Parts of a size that is known at run time only: a loop that cuts and appends.
 Value* split_at_run_time(Op& op, Value* x, int64_t axis, Value* size) {
   Emit& b = op.b;
-  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  const Dim extent = dimension(x, axis);
   size = b.cast(size, DType::kI64);
   Value* count = b.div(b.sub(b.add(b.dim(extent), size), b.i64(1)), size);
   graph::SymbolInfo info;
@@ -287,7 +288,7 @@ Value* split_at_run_time(Op& op, Value* x, int64_t axis, Value* size) {
 // Parts of one each, of an axis whose size is known at run time only: what needs no sequence reads the run.
 Value* split_in_ones(Op& op, Value* x, int64_t axis, bool keep) {
   Emit& b = op.b;
-  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  const Dim extent = dimension(x, axis);
   Value* run = b.transpose(x, axis_to_front(x->type.rank(), axis));
   if (keep) run = b.unsqueeze(run, {axis + 1});
   const Type element = Type::tensor(x->type.dtype, Shape(run->type.shape.begin() + 1, run->type.shape.end()));
@@ -306,7 +307,7 @@ void import_split(Op& op) {
   Value* x = op.tensor(0);
   int64_t axis = op.axis_attr(0, x->type.rank());
   bool keep = op.i("keepdims", 1) != 0 || op.has(1);
-  const Dim extent = x->type.shape[static_cast<size_t>(axis)];
+  const Dim extent = dimension(x, axis);
   if (op.has(1) ? op.tensor(1)->type.rank() == 0 : !extent.is_const()) {
     const auto known = op.has(1) ? op.b.known_ints(op.tensor(1)) : std::vector<int64_t>{1};
     if (known && (*known)[0] < 1) fail("The size ({}) of a part is below 1.", (*known)[0]);

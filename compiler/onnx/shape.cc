@@ -26,7 +26,7 @@ void import_size(Op& op) {
 // Zeros and minus ones resolved at run time, for a shape whose elements are not all known. A minus one that
 // is known stays: the others may be none.
 Value* resolve_at_run_time(Emit& b, Value* shape, const Shape& from, bool allow_zero) {
-  int64_t rank = shape->type.shape[0].value();
+  int64_t rank = dimension(shape, 0).value();
   const Contents* contents = b.knowledge().find(shape);
   const bool inferred_known =
       contents && std::any_of(contents->begin(), contents->end(),
@@ -75,7 +75,7 @@ Dim inferred_size(Emit& b, const Value& x, const Shape& others) {
 }
 
 Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
-  if (shape->type.rank() != 1 || !shape->type.shape[0].is_const())
+  if (shape->type.rank() != 1 || !dimension(shape, 0).is_const())
     fail("The shape ({}) must be a list whose length is known.", shape->type.text());
   auto known = op.b.known_dims(shape);
   std::vector<Dim> target =
@@ -87,7 +87,7 @@ Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
     if (d.is_const(0) && !allow_zero) {
       if (i >= x->type.shape.size())
         fail("The shape's element {} (0) copies a dimension that {} does not have.", i, x->type.text());
-      d = x->type.shape[i];
+      d = dimension(x, i);
     }
     if (d.is_const(-1)) {
       if (inferred >= 0) fail("The shape has two elements that are -1.");
@@ -138,7 +138,7 @@ Shape declared_shape(Op& op) {
 std::vector<int64_t> axes_of_size_one(Op& op, Value* x) {
   std::vector<int64_t> ones, open;
   for (int64_t a = 0; a < x->type.rank(); ++a) {
-    const Dim& size = x->type.shape[static_cast<size_t>(a)];
+    const Dim& size = dimension(x, a);
     if (size.is_const(1)) ones.push_back(a);
     if (!size.is_const()) open.push_back(a);
   }
@@ -154,7 +154,7 @@ std::vector<int64_t> axes_of_size_one(Op& op, Value* x) {
     }
   }
   for (int64_t a : open) {
-    const Dim& size = x->type.shape[static_cast<size_t>(a)];
+    const Dim& size = dimension(x, a);
     op.b.require(
         ScalarOp::kNe, size, Dim(1),
         fmt::format("Dimension {} ({}) of a {} is 1 for these input shapes, and Squeeze without axes "
@@ -196,8 +196,8 @@ std::vector<Dim> expand_target(Op& op, Value* shape) {
   Emit& b = op.b;
   if (auto known = b.known_dims(shape)) return *known;
   auto stated = op.declared_dims(0);
-  if (!stated || shape->type.rank() != 1 || !shape->type.shape[0].is_const()) return b.dims(shape);
-  auto count = shape->type.shape[0].value(), rank = static_cast<int64_t>(stated->size());
+  if (!stated || shape->type.rank() != 1 || !dimension(shape, 0).is_const()) return b.dims(shape);
+  auto count = dimension(shape, 0).value(), rank = static_cast<int64_t>(stated->size());
   if (count > rank) return b.dims(shape);
   Value* wide = b.cast(shape, DType::kI64);
   Value* same = b.compare(ScalarOp::kEq, wide, b.i64s({stated->end() - count, stated->end()}));
@@ -212,7 +212,7 @@ std::vector<Dim> expand_target(Op& op, Value* shape) {
 // which of these is known at run time alone. What is never more than 1 is held to be 1 or the axis's size: an
 // axis of one element does not vanish.
 Value* expand_axis(Emit& b, Value* x, int64_t axis, const Dim& wanted) {
-  const Dim have = x->type.shape[static_cast<size_t>(axis)];
+  const Dim have = dimension(x, axis);
   const auto is_one = [&](const Dim& d) { return decide(b.graph(), ScalarOp::kEq, d, Dim(1)); };
   const auto equal = [&](const Dim& p, const Dim& q) { return b.compare(ScalarOp::kEq, b.dim(p), b.dim(q)); };
   Value* fits = equal(wanted, have);
@@ -240,14 +240,14 @@ void import_expand(Op& op) {
   Shape shape(std::max(target.size(), x->type.shape.size()), Dim(1));
   for (size_t i = 0; i < target.size(); ++i) shape[shape.size() - target.size() + i] = target[i];
   for (size_t i = 0; i < x->type.shape.size(); ++i) {
-    const Dim& from = x->type.shape[i];
+    const Dim& from = dimension(x, i);
     Dim& to = shape[shape.size() - x->type.shape.size() + i];
     if (from.is_const(1) || (from.is_const() && to.is_const() && !to.is_const(1))) continue;
     if (decide(op.b.graph(), ScalarOp::kEq, to, Dim(1)).value_or(false)) {
       to = from;
     } else if (to != from) {
       x = expand_axis(op.b, x, static_cast<int64_t>(i), to);
-      to = x->type.shape[i];
+      to = dimension(x, i);
     }
   }
   op.output(0, op.b.expand_to(x, shape));

@@ -54,7 +54,7 @@ Complex transform(Emit& b, Complex x, int64_t n, int64_t bins, bool inverse) {
 // [.., n, 1 or 2] to its parts [.., n].
 Complex parts(Emit& b, Value* x) {
   int64_t last = x->type.rank() - 1;
-  const Dim& width = x->type.shape.back();
+  const Dim& width = last_dimension(x);
   if (!width.is_const(1) && !width.is_const(2))
     fail("The last dimension of {} is neither 1 (real) nor 2 (complex).", x->type.text());
   auto part = [&](int64_t i) { return b.squeeze(b.slice_axis(x, last, Dim(i), Dim(1)), {last}); };
@@ -68,7 +68,7 @@ Value* interleave(Emit& b, const Complex& x) {
 
 // x cut or padded with zeros to n along the axis.
 Value* fit(Emit& b, Value* x, int64_t axis, int64_t n) {
-  const Dim have = x->type.shape[static_cast<size_t>(axis)];
+  const Dim have = dimension(x, axis);
   if (!have.is_const()) fail("A transform's length ({}) must be known while compiling.", have.text());
   if (have.value() > n) return b.slice_axis(x, axis, Dim(0), Dim(n));
   std::vector<Dim> low(x->type.shape.size(), Dim(0)), high = low;
@@ -100,7 +100,7 @@ int64_t dft_length(const DftMode& mode, const Dim& extent) {
 
 Value* dft(Emit& b, Value* x, const DftMode& mode, int64_t axis) {
   int64_t part_rank = x->type.rank() - 1;
-  int64_t n = dft_length(mode, x->type.shape[static_cast<size_t>(axis)]);
+  int64_t n = dft_length(mode, dimension(x, axis));
   if (n < 1 || n > (1 << 24)) fail("A transform of length {} is not supported.", n);
   x = fit(b, x, axis, mode.to_real() ? n / 2 + 1 : n);
   Complex signal = parts(b, x);
@@ -149,9 +149,9 @@ void import_dft(Op& op) {
   }
   int64_t axis = op.version >= 20 ? -2 : op.i("axis", 1);
   if (op.version >= 20 && op.has(2)) {
-    auto known = op.b.known_ints(op.tensor(2));
+    const auto known = op.known_number(2, "axis");
     if (!known) return op.output(0, dft_at_run_time(op, x, mode));
-    axis = known->at(0);
+    axis = *known;
   }
   axis = op.axis(axis, rank);
   if (axis == rank - 1) fail("The last axis holds real and imaginary parts and cannot be transformed.");
@@ -174,9 +174,9 @@ Value* stft(Emit& b, Value* x, Value* step, Value* window, int64_t length, const
 // values).
 std::vector<int64_t> frame_lengths(Op& op, Value* window, bool one_sided) {
   op.has(3);  // beside a window it says the same
-  if (window && window->type.shape.size() == 1 && window->type.shape[0].is_const())
-    return {window->type.shape[0].value()};
-  if (auto known = op.b.known_ints(op.tensor(3))) return {known->at(0)};
+  if (window && window->type.shape.size() == 1 && dimension(window, 0).is_const())
+    return {dimension(window, 0).value()};
+  if (const auto known = op.known_number(3, "frame's length")) return {*known};
   auto stated = op.declared_dims(0);
   if (!stated || stated->size() != 4) return op.constant_ints(3, "frame_length");
   int64_t bins = (*stated)[2];
@@ -196,7 +196,7 @@ void import_stft(Op& op) {
   std::vector<SwitchCase> cases;
   for (int64_t length : frame_lengths(op, window, one_sided)) {
     if (length < 1 || length > (1 << 24)) fail("A frame of {} samples is not supported.", length);
-    Value* count = b.add(b.div(b.sub(b.dim(x->type.shape[1]), b.i64(length)), step), b.i64(1));
+    Value* count = b.add(b.div(b.sub(b.dim(dimension(x, 1)), b.i64(length)), step), b.i64(1));
     auto known = b.known_dims(count);
     Dim frames = known ? (*known)[0] : stated && stated->size() == 4 ? Dim((*stated)[1]) : b.dims(count)[0];
     cases.push_back({{length}, [=](Emit& e) {

@@ -187,7 +187,7 @@ Value* coupled_probabilities(Op& op, Value* scores, int64_t classes) {
       q[t][j] = b.unary(ScalarOp::kNeg, b.mul(r[j][t], r[t][j]));
     }
   }
-  const Dim rows = scores->type.shape[0];
+  const Dim rows = dimension(scores, 0);
   Value* start = b.full({rows, Dim(classes)}, b.scalar(DType::kF32, 1.0 / static_cast<double>(classes)));
   const double near = 0.005 / static_cast<double>(classes);
   const auto body = [&](Importer::Region& region, Value*, Value*, const std::vector<Value*>& inside) {

@@ -11,7 +11,7 @@ namespace {
 // Of the pool's n-grams of one length, how often each occurs in x [N, C] with `skip` elements left out
 // between two of its own: f32 [N, grams]. Null where no row is long enough.
 Value* occurrences(Emit& b, Value* x, Value* grams, int64_t length, int64_t skip) {
-  const Dim width = x->type.shape[1], reach((length - 1) * (skip + 1));
+  const Dim width = dimension(x, 1), reach((length - 1) * (skip + 1));
   if (width.is_const() && width.value() <= reach.value()) return nullptr;
   const Dim places = b.max_dim(width - reach, Dim(0));
   Value* found = nullptr;
@@ -20,7 +20,7 @@ Value* occurrences(Emit& b, Value* x, Value* grams, int64_t length, int64_t skip
     const Dim from = b.min_dim(Dim(i * (skip + 1)), width);
     Value* here = b.unsqueeze(b.slice_axis(x, 1, from, places), {2});
     Value* gram = b.unsqueeze(b.slice_axis(grams, 1, Dim(i), Dim(1)), {0, 1});
-    Value* same = b.compare(ScalarOp::kEq, here, b.reshape(gram, {Dim(1), Dim(1), grams->type.shape[0]}));
+    Value* same = b.compare(ScalarOp::kEq, here, b.reshape(gram, {Dim(1), Dim(1), dimension(grams, 0)}));
     found = found ? b.map(ScalarOp::kAnd, {found, same}) : same;
   }
   return b.reduce(ScalarOp::kAdd, b.cast(found, DType::kF32), {1});
@@ -45,7 +45,7 @@ void import_tfidf(Op& op) {
          longest, places.size(), weights.size(), x->type.text());
   x = b.cast(rank == 1 ? b.unsqueeze(x, {0}) : x, DType::kI64);
   const auto columns = *std::max_element(places.begin(), places.end()) + 1;
-  Value* y = b.full({x->type.shape[0], Dim(columns)}, b.scalar(DType::kF32, 0));
+  Value* y = b.full({dimension(x, 0), Dim(columns)}, b.scalar(DType::kF32, 0));
   int64_t gram = 0;
   for (size_t n = 0; n < starts.size(); ++n) {
     const auto length = static_cast<int64_t>(n) + 1;

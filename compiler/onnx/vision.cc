@@ -138,9 +138,9 @@ void import_grid_sample(Op& op) {
   grid = fitted(b, grid, "grid", fitting);
   Shape extents(x->type.shape.begin() + 2, x->type.shape.end());
   Shape result(grid->type.shape.begin() + 1, grid->type.shape.end() - 1);
-  Dim points = product(result), batch = x->type.shape[0], channels = x->type.shape[1];
+  Dim points = product(result), batch = dimension(x, 0), channels = dimension(x, 1);
   auto axes = static_cast<int64_t>(extents.size());
-  Value* flat_grid = b.cast(b.reshape(grid, {grid->type.shape[0], points, Dim(axes)}), DType::kF32);
+  Value* flat_grid = b.cast(b.reshape(grid, {dimension(grid, 0), points, Dim(axes)}), DType::kF32);
   std::vector<std::vector<Tap>> taps;
   for (int64_t a = 0; a < axes; ++a) {
     // The grid's coordinates come last axis first.
@@ -158,10 +158,10 @@ void import_affine_grid(Op& op) {
   Emit& b = op.b;
   Value *theta = op.tensor(0), *size = op.tensor(1);
   bool align = op.i("align_corners", 0) != 0;
-  if (theta->type.rank() != 3 || !theta->type.shape[1].is_const() ||
-      (theta->type.shape[1].value() != 2 && theta->type.shape[1].value() != 3))
+  if (theta->type.rank() != 3 || !dimension(theta, 1).is_const() ||
+      (dimension(theta, 1).value() != 2 && dimension(theta, 1).value() != 3))
     fail("The transforms ({}) are neither [N,2,3] nor [N,3,4].", theta->type.text());
-  auto axes = static_cast<size_t>(theta->type.shape[1].value());
+  auto axes = static_cast<size_t>(dimension(theta, 1).value());
   std::vector<Dim> extents;
   auto known = b.known_dims(size);
   auto stated = op.declared_dims(0);
@@ -187,7 +187,7 @@ void import_affine_grid(Op& op) {
   columns.push_back(b.full({points, Dim(1)}, b.scalar(type, 1)));
   Value* base = b.unsqueeze(b.concat(columns, 1), {0});
   Value* y = b.dot(base, b.transpose(theta, {0, 2, 1}));
-  Shape shape = {theta->type.shape[0]};
+  Shape shape = {dimension(theta, 0)};
   shape.insert(shape.end(), extents.begin(), extents.end());
   shape.push_back(Dim(static_cast<int64_t>(axes)));
   op.output(0, b.reshape(y, shape));
@@ -240,12 +240,12 @@ void import_roi_align(Op& op) {
   const int64_t height = op.i("output_height", 1), width = op.i("output_width", 1),
                 ratio = op.i("sampling_ratio", 0);
   if (mode != "avg" && mode != "max") fail("Attribute 'mode' ('{}') must be avg or max.", mode);
-  if (x->type.rank() != 4 || rois->type.rank() != 2 || !rois->type.shape[1].is_const(4) || height < 1 ||
+  if (x->type.rank() != 4 || rois->type.rank() != 2 || !dimension(rois, 1).is_const(4) || height < 1 ||
       width < 1)
     fail("Regions {} of an operand {} with an output of {} x {} are not supported.", rois->type.text(),
          x->type.text(), height, width);
   const Shape in = x->type.shape;
-  const Dim regions = rois->type.shape[0];
+  const Dim regions = dimension(rois, 0);
   const double scale = op.f("spatial_scale", 1);
   const auto corner = [&](int64_t i) {
     Value* c = b.mul(b.slice_axis(rois, 1, Dim(i), Dim(1)), scale);
@@ -290,18 +290,18 @@ void import_max_roi_pool(Op& op) {
   Emit& b = op.b;
   Value *x = op.tensor(0), *rois = op.tensor(1);
   const std::vector<int64_t> bins = op.ints("pooled_shape");
-  if (x->type.rank() != 4 || rois->type.rank() != 2 || !rois->type.shape[1].is_const(5) || bins.size() != 2 ||
+  if (x->type.rank() != 4 || rois->type.rank() != 2 || !dimension(rois, 1).is_const(5) || bins.size() != 2 ||
       bins[0] < 1 || bins[1] < 1)
     fail("Regions {} of an operand {} with {} numbers of bins are not supported.", rois->type.text(),
          x->type.text(), bins.size());
-  const Dim regions = rois->type.shape[0];
+  const Dim regions = dimension(rois, 0);
   const double scale = op.f("spatial_scale", 1);
   const auto column = [&](int64_t i) { return b.slice_axis(rois, 1, Dim(i), Dim(1)); };  // [R, 1]
   Value* y = b.gather(x, b.cast(b.reshape(column(0), {regions}), DType::kI64), 0);       // [R, C, H, W]
   // Columns first, then rows: which pixels a bin holds, [R, bins, pixels].
   for (const int64_t axis : {1, 0}) {
     const auto at = static_cast<size_t>(axis);
-    const Dim extent = x->type.shape[at + 2];
+    const Dim extent = dimension(x, at + 2);
     const auto pixel = [&](int64_t i) {  // halves away from zero
       Value* v = b.mul(column(i), scale);
       return b.unary(ScalarOp::kTrunc,
@@ -335,10 +335,10 @@ void import_crop_and_resize(Op& op) {
   const std::string mode = op.s("mode", "bilinear");
   if (mode != "bilinear" && mode != "nearest")
     fail("Attribute 'mode' ('{}') must be bilinear or nearest.", mode);
-  if (x->type.rank() != 4 || boxes->type.rank() != 2 || !boxes->type.shape[1].is_const(4))
+  if (x->type.rank() != 4 || boxes->type.rank() != 2 || !dimension(boxes, 1).is_const(4))
     fail("Boxes {} of an operand {} are not supported.", boxes->type.text(), x->type.text());
   const Shape in = x->type.shape;
-  const Dim regions = boxes->type.shape[0];
+  const Dim regions = dimension(boxes, 0);
   const std::vector<Dim> size = b.dims(op.tensor(3));
   if (size.size() != 2) fail("The size of the crops has {} elements instead of two.", size.size());
   const DType type = boxes->type.dtype;
@@ -407,7 +407,7 @@ void import_deform_conv(Op& op) {
   if (groups < 1 || offset_groups < 1)
     fail("Attributes 'group' ({}) and 'offset_group' ({}) must be positive.", groups, offset_groups);
   const Window w = read_window(op, x, static_kernel(weights), 0);
-  const Shape in = x->type.shape, out = {offset->type.shape[2], offset->type.shape[3]};
+  const Shape in = x->type.shape, out = {dimension(offset, 2), dimension(offset, 3)};
   const Dim batch = in[0], taps(w.kernel[0] * w.kernel[1]), points = product(out);
   for (size_t a = 0; a < 2; ++a) {
     const Dim extent =
@@ -429,11 +429,11 @@ void import_deform_conv(Op& op) {
   Value* sampled = sample(b, b.reshape(x, {parts, width, in[2] * in[3]}), all_taps, {in[2], in[3]},
                           {parts, width, columns});
   if (op.has(4)) sampled = b.mul(sampled, b.reshape(op.tensor(4), {parts, Dim(1), columns}));
-  const Dim rows = divide_products({weights->type.shape[0]}, {Dim(groups)});
-  const Dim depth = weights->type.shape[1] * taps;
+  const Dim rows = divide_products({dimension(weights, 0)}, {Dim(groups)});
+  const Dim depth = dimension(weights, 1) * taps;
   Value* y = b.dot(b.reshape(weights, {Dim(1), Dim(groups), rows, depth}),
                    b.reshape(sampled, {batch, Dim(groups), depth, points}));
-  y = b.reshape(y, {batch, weights->type.shape[0], out[0], out[1]});
+  y = b.reshape(y, {batch, dimension(weights, 0), out[0], out[1]});
   op.output(0, op.has(3) ? b.add(y, per_channel(b, op.tensor(3), 4, 1)) : y);
 }
 

@@ -19,9 +19,9 @@ std::vector<int64_t> window_ints(Op& op, const std::string& name, size_t count, 
 std::vector<int64_t> static_kernel(Value* weights) {
   std::vector<int64_t> kernel;
   for (size_t i = 2; i < weights->type.shape.size(); ++i) {
-    if (!weights->type.shape[i].is_const())
+    if (!dimension(weights, i).is_const())
       fail("The weights ({}) have a window of unknown size.", weights->type.text());
-    kernel.push_back(weights->type.shape[i].value());
+    kernel.push_back(dimension(weights, i).value());
   }
   return kernel;
 }
@@ -87,7 +87,7 @@ Window read_window(Op& op, Value*& x, std::vector<int64_t> kernel, double fill) 
   if (mode == "VALID" || same) pads.assign(2 * spatial, 0);
   std::vector<Dim> explicit_low(spatial + 2, Dim(0)), explicit_high = explicit_low;
   for (size_t i = 0; i < spatial; ++i) {
-    const Dim extent = x->type.shape[i + 2];
+    const Dim extent = dimension(x, i + 2);
     int64_t reach = (kernel[i] - 1) * w.dilations[i] + 1;
     Padding padding{Dim(pads[i]), Dim(pads[i + spatial])};
     if (same) padding = same_padding(b, extent, reach, w.strides[i], mode == "SAME_UPPER");

@@ -8,8 +8,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::vector<tern::lower::Target> all = tern::lower::parse_targets("vulkan").value();
-  const auto target =
-      tern::target_for_device(all.front(), std::string(reinterpret_cast<const char*>(data), size));
+  auto target = tern::target_for_device(all.front(), std::string(reinterpret_cast<const char*>(data), size));
   if (target.ok() ? target->levels.empty() : target.error().message.empty()) std::abort();
   return 0;
 }
