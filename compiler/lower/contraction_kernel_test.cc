@@ -202,7 +202,7 @@ TEST_CASE("the row tiles of a group ask once for each line that comes after it")
                              {20, 100, false, 4},
                              {45, 77, false, 4},
                              {130, 9, false, 4},
-                             {6, 18, false, 4},
+                             {14, 18, false, 4},
                              {80, 303, true, 4}}) {
     constexpr int64_t kColumns = 48;
     Case c{shape.m, kColumns, shape.k, schedule(8, 4, 2, round_up(shape.m, 4), 48, shape.k)};

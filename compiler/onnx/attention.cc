@@ -278,7 +278,7 @@ std::pair<Value*, Value*> attend_linearly(Op& op, const LinearStep& step,
                                           const std::vector<Value*>& sequences, Value* state) {
   Emit& b = op.b;
   auto results =
-      build_loop(op, b.dim(sequences[0]->type.shape[2]), b.integer(DType::kBool, 1), {state},
+      build_loop(op, b.dim(dimension(sequences[0], 2)), b.integer(DType::kBool, 1), {state},
                  [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
                    return linear_attention_step(*region.emit, step, number, inside[0], sequences);
                  });
@@ -316,7 +316,7 @@ void import_linear_attention(Op& op) {
   auto wide = [&](int i) { return b.cast(op.tensor(i), DType::kF32); };
   Value *q = split_heads(b, wide(0), q_heads), *k = split_heads(b, wide(1), kv_heads),
         *v = split_heads(b, wide(2), kv_heads);
-  const Dim width = q->type.shape[3];
+  const Dim width = dimension(q, 3);
   const LinearStep step = linear_step(op, width);
   std::vector<Value*> sequences = {q, k, v, nullptr, nullptr};
   if (step.gated) sequences[3] = split_heads(b, wide(4), kv_heads);
@@ -326,9 +326,9 @@ void import_linear_attention(Op& op) {
     sequences[4] = split_heads(b, beta, heads);
   }
   DType state_type = op.has(3) ? op.tensor(3)->type.dtype : type;
-  Value* state = op.has(3) ? wide(3)
-                           : b.full({q->type.shape[0], Dim(kv_heads), width, v->type.shape[3]},
-                                    b.scalar(DType::kF32, 0));
+  Value* state =
+      op.has(3) ? wide(3)
+                : b.full({dimension(q, 0), Dim(kv_heads), width, dimension(v, 3)}, b.scalar(DType::kF32, 0));
   const auto [y, last] = attend_linearly(op, step, sequences, state);
   const Shape s = y->type.shape;
   op.output(0, b.cast(b.reshape(y, {s[0], s[1], s[2] * s[3]}), type));
@@ -367,7 +367,7 @@ void import_gated_delta_net(Op& op) {
   if (!op.has(6)) fail("Input 6 (initial_state) is missing.");
   op.has(10);  // of an output that is refused
   Value *query = op.tensor(0), *state = b.transpose(b.cast(op.tensor(6), DType::kF32), {0, 1, 3, 2});
-  const Dim batch = state->type.shape[0];
+  const Dim batch = dimension(state, 0);
   const bool packed = query->type.rank() == 3;
   if (!packed && query->type.rank() != 4)
     fail("The query ({}) has neither three nor four dimensions.", query->type.text());
@@ -386,12 +386,12 @@ void import_gated_delta_net(Op& op) {
     return b.reshape(v, shape);
   };
   Value *q = rows(0, true), *k = rows(1, true), *v = rows(2, true);
-  const Dim width = q->type.shape[3], kept = v->type.shape[2];
-  if (!kept.is_const() || !q->type.shape[2].is_const() || q->type.shape[2] != k->type.shape[2] ||
-      q->type.shape[2].is_const(0) || kept.value() % q->type.shape[2].value() != 0)
+  const Dim width = dimension(q, 3), kept = dimension(v, 2);
+  if (!kept.is_const() || !dimension(q, 2).is_const() || dimension(q, 2) != dimension(k, 2) ||
+      dimension(q, 2).is_const(0) || kept.value() % dimension(q, 2).value() != 0)
     fail("The heads of queries ({}), keys ({}) and values ({}) do not divide one another.",
-         q->type.shape[2].text(), k->type.shape[2].text(), kept.text());
-  const int64_t heads = kept.value(), group = heads / q->type.shape[2].value();
+         dimension(q, 2).text(), dimension(k, 2).text(), kept.text());
+  const int64_t heads = kept.value(), group = heads / dimension(q, 2).value();
   if (op.i("qk_l2_norm", 0) != 0) {
     q = l2_normal(b, q);
     k = l2_normal(b, k);
@@ -418,7 +418,7 @@ void import_gated_delta_net(Op& op) {
   Value* result = b.cast(y, query->type.dtype);
   if (packed) {
     const Shape s = result->type.shape;
-    result = b.reshape(result, {query->type.shape[0], s[2], s[3]});
+    result = b.reshape(result, {dimension(query, 0), s[2], s[3]});
   }
   op.output(0, result);
   op.output(1, b.transpose(last, {0, 1, 3, 2}));

@@ -346,8 +346,8 @@ void import_ngram_repeat(Op& op) {
     fail(
         "'ngram_size' ({}), words ({}) or scores ({}) are not supported: it must be positive, they matrices.",
         n, ids->type.text(), scores->type.text());
-  const Dim length = ids->type.shape[1], count = b.max_dim(length - Dim(n - 1), Dim(0));
-  Value* same = b.full({ids->type.shape[0], count}, b.integer(DType::kBool, 1));
+  const Dim length = dimension(ids, 1), count = b.max_dim(length - Dim(n - 1), Dim(0));
+  Value* same = b.full({dimension(ids, 0), count}, b.integer(DType::kBool, 1));
   const Dim first = b.max_dim(length - Dim(n - 1), Dim(0));
   for (int64_t i = 0; i + 1 < n; ++i) {
     // A text that is shorter than an n-gram repeats none, whichever word is read here.

@@ -451,9 +451,9 @@ Value* Emit::expand_to(Value* v, const Shape& shape) {
   size_t rank = v->type.shape.size();
   if (rank > shape.size()) fail("A {} does not broadcast to {}.", v->type.text(), shape_text(shape));
   for (size_t i = 0; i < rank; ++i) {
-    if (v->type.shape[i].is_const(1)) continue;
+    if (dimension(v, i).is_const(1)) continue;
     const Dim& want = shape[shape.size() - rank + i];
-    const bool spreads = v->type.shape[i] != want && is_at_most_one(graph(), v->type.shape[i]) &&
+    const bool spreads = dimension(v, i) != want && is_at_most_one(graph(), dimension(v, i)) &&
                          !want.is_const(0) && !is_at_most_one(graph(), want);
     v = adapt(v, static_cast<int64_t>(i), spreads ? Dim(1) : want);
   }

@@ -232,7 +232,7 @@ void rotate_operands(Op& op, const Places& places, const Rows& rows, Operands& x
   } else if (rows.first) {
     at = b.add(at, b.reshape(rows.first, {rows.batch, Dim(1)}));
     // Padding may lie behind the last position.
-    if (rows.padded) at = b.min(at, b.dim(cosine->type.shape[0] - Dim(1)));
+    if (rows.padded) at = b.min(at, b.dim(dimension(cosine, 0) - Dim(1)));
   }
   cosine = at_positions(b, cosine, at);
   sine = at_positions(b, sine, at);
@@ -259,13 +259,13 @@ Dim cache_length(Op& op) {
     if (op.has(i) && op.tensor(i)->type.rank() != 4)
       fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
   }
-  return op.has(3) ? op.tensor(3)->type.shape[2] : Dim(0);
+  return op.has(3) ? dimension(op.tensor(3), 2) : Dim(0);
 }
 
 // Scaled products of queries and keys, [B, heads of keys, queries that share them, S, T].
 Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value* queries, Value* cache) {
   Emit& b = op.b;
-  const Dim& size = queries->type.shape[3];
+  const Dim& size = dimension(queries, 3);
   if (!size.is_const()) fail("The size of a head ({}) must be known while compiling.", size.text());
   double scale = op.f("scale", 0);
   if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(size.value()));
@@ -293,9 +293,9 @@ void import_group_query_attention(Op& op) {
   Operands x = split_operands(op, heads.all, heads.of_keys);
   x.q = normal_heads(op, x.q, 14, "q_norm_epsilon");
   x.k = normal_heads(op, x.k, 15, "k_norm_epsilon");
-  const Dim past = cache_length(op), batch = x.q->type.shape[0];
+  const Dim past = cache_length(op), batch = dimension(x.q, 0);
   Value* lengths = b.add(each_sequence(op, 5, batch), b.i64(1));
-  const Rows rows = find_rows(op, kGrouped, batch, x.q->type.shape[1], past, lengths);
+  const Rows rows = find_rows(op, kGrouped, batch, dimension(x.q, 1), past, lengths);
   rotate_operands(op, kGrouped, rows, x);
   Value* k = continued(b, rows, op.optional_input(3), x.k);
   Value* v = continued(b, rows, op.optional_input(4), x.v);
@@ -345,8 +345,8 @@ Value* hide_blocks(Op& op, const GroupedHeads& heads, const Rows& rows, Value* s
   const int64_t size = op.i("sparse_block_size", 0);
   if (size < 1) fail("Attribute 'sparse_block_size' ({}) must be positive.", size);
   Value* layouts = block_layouts(op);
-  const int64_t count = layouts->type.shape[0].value();
-  b.require(ScalarOp::kLe, rows.total, Dim(layouts->type.shape[1].value() * size),
+  const int64_t count = dimension(layouts, 0).value();
+  b.require(ScalarOp::kLe, rows.total, Dim(dimension(layouts, 1).value() * size),
             "There are more keys than the blocks have.");
   std::vector<int64_t> layout_of;
   for (int64_t h = 0; h < heads.all; ++h) layout_of.push_back(h % count);
@@ -355,7 +355,7 @@ Value* hide_blocks(Op& op, const GroupedHeads& heads, const Rows& rows, Value* s
   if (rows.first) query = b.add(query, b.reshape(rows.first, {rows.batch, Dim(1)}));
   query = b.broadcast(query, {rows.batch, rows.queries});
   // Padding may lie behind the last block.
-  Value* last = b.i64(layouts->type.shape[1].value() - 1);
+  Value* last = b.i64(dimension(layouts, 1).value() - 1);
   Value* seen = b.gather(b.gather(layouts, b.i64s(layout_of), 0), b.min(b.div(query, b.i64(size)), last), 1);
   seen = b.gather(seen, b.div(b.iota({rows.total}, 0, DType::kI64), b.i64(size)), 3);  // [heads, B, S, T]
   seen = b.reshape(b.transpose(seen, {1, 0, 2, 3}),
@@ -367,8 +367,8 @@ void import_sparse_attention(Op& op) {
   Emit& b = op.b;
   const GroupedHeads heads = heads_of(op);
   Operands x = split_operands(op, heads.all, heads.of_keys);
-  const Dim past = cache_length(op), batch = x.q->type.shape[0];
-  const Rows rows = find_rows(op, kSparse, batch, x.q->type.shape[1], past, each_sequence(op, 8, batch));
+  const Dim past = cache_length(op), batch = dimension(x.q, 0);
+  const Rows rows = find_rows(op, kSparse, batch, dimension(x.q, 1), past, each_sequence(op, 8, batch));
   rotate_operands(op, kSparse, rows, x);
   Value* k = continued(b, rows, op.optional_input(3), x.k);
   Value* v = continued(b, rows, op.optional_input(4), x.v);

@@ -154,7 +154,7 @@ Value* block_product(Op& op, const BlockWeights& w, Value* x, int weights_at, Va
   const Ordered o = in_order(op, w, {x, q, b.cast(op.tensor(weights_at + 1), type), zero}, order);
   Value* weights = b.mul(b.sub(b.cast(o.q, type), o.zero), o.scale);
   if (weights->type.rank() == 3) weights = b.reshape(weights, {Dim(w.n), Dim(w.blocks * w.block)});
-  if (weights->type.shape[1] != Dim(w.k)) weights = b.slice_axis(weights, 1, Dim(0), Dim(w.k));
+  if (dimension(weights, 1) != Dim(w.k)) weights = b.slice_axis(weights, 1, Dim(0), Dim(w.k));
   return matmul(b, o.x, b.transpose(weights, {1, 0}));
 }
 

@@ -63,7 +63,7 @@ void import_linear_classifier(Op& op) {
   size_t intercepts = op.floats("intercepts").size();
   Value* scores = linear_scores(op, static_cast<int64_t>(intercepts ? intercepts : labels));
   std::string transform = op.s("post_transform", "NONE");
-  if (scores->type.shape[1].is_const(1)) {
+  if (dimension(scores, 1).is_const(1)) {
     check_transform(transform);
     Value* second = b.compare(ScalarOp::kGt, b.squeeze(scores, {1}), 0.0);
     op.output(0, labels_of(op, b.cast(second, DType::kI64), "classlabels_ints", "classlabels_strings"));
@@ -104,7 +104,7 @@ void import_imputer(Op& op) {
     missing = b.compare(ScalarOp::kEq, x, b.integer(type, op.i("replaced_value_int64", 0)));
   }
   op.ignore({"imputed_value_floats", "imputed_value_int64s", "replaced_value_float", "replaced_value_int64"});
-  if (imputed->type.shape[0].is_const(0)) fail("There is no value to put where one is missing.");
+  if (dimension(imputed, 0).is_const(0)) fail("There is no value to put where one is missing.");
   op.output(0, b.select(missing, imputed, x));
 }
 

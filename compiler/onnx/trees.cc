@@ -109,7 +109,7 @@ Value* leaves(Op& op, const Ensemble& e, Value* x) {
   Value* is_equal = equal ? table(b, e, DType::kBool, [](const TreeNode& n) { return n.equal; }) : nullptr;
   Value* nan_is_yes =
       missing ? table(b, e, DType::kBool, [](const TreeNode& n) { return n.missing_is_yes; }) : nullptr;
-  Value* start = b.broadcast(b.i64s(e.roots), {x->type.shape[0], Dim(trees)});
+  Value* start = b.broadcast(b.i64s(e.roots), {dimension(x, 0), Dim(trees)});
   if (depth == 0) return start;
   return build_loop(
       op, b.i64(depth), b.integer(DType::kBool, 1), {start},
@@ -218,7 +218,7 @@ Ensemble read_lists(Op& op, const std::string& prefix, bool wide) {
 void check_ensemble(const Ensemble& e, Value* x) {
   if (x->type.rank() != 2) fail("The operand ({}) does not have two dimensions.", x->type.text());
   if (e.roots.empty()) fail("The trees have no root.");
-  const Dim& width = x->type.shape[1];
+  const Dim& width = dimension(x, 1);
   for (const TreeNode& n : e.nodes)
     if (n.feature < 0 || (width.is_const() && n.feature >= std::max<int64_t>(width.value(), 1)))
       fail("A node reads feature {} of {}.", n.feature, x->type.text());
@@ -417,7 +417,7 @@ void check_transform(const std::string& name) {
 
 Value* regression_transform(Emit& b, Value* scores, const std::string& name) {
   check_transform(name);
-  if (scores->type.shape[1].is_const(1) && name != "PROBIT") return scores;
+  if (dimension(scores, 1).is_const(1) && name != "PROBIT") return scores;
   return post_transform(b, scores, name);
 }
 

@@ -27,8 +27,8 @@ std::vector<int64_t> static_kernel(Value* weights);
 
 // The conv op with x's channels adapted to the weights; `accumulate` kNone: by the types.
 Value* convolve(Emit& b, Value* x, Value* weights, const Window& w, int64_t groups, DType accumulate);
-// Conv (its third input and attributes) of an operand that lies as [N, C, ..] by weights [M, C/group, ..]; the
-// pools likewise, without MaxPool's indices.
+// Conv (its third input and attributes) of an operand that lies as [N, C, ..] by weights [M, C/group, ..];
+// the pools likewise, without MaxPool's indices.
 Value* convolution(Op& op, Value* x, Value* weights);
 Value* max_pool(Op& op, Value* x);
 Value* average_pool(Op& op, Value* x);
