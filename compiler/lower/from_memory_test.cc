@@ -1,5 +1,6 @@
 // CPU kernels whose operands lie in memory beyond the caches.
 #include "compiler/lower/lower_test_util.h"
+#include "compiler/lower/visit_dispatches.h"
 
 namespace tern::lower {
 namespace {
@@ -65,6 +66,21 @@ TEST_CASE("from memory: in several places at once, where the level's processors 
     CHECK(kernels_of(with("8192,6,128"), Level::kX86V4).find("streams") == std::string::npos);
     check_lowering({"  symbol N: input 0 axis 0, hint 100000\n" + with("N,6,20"), {11}});
   }
+}
+
+TEST_CASE("from memory: a level's schedule says its own streams, not those of the level before") {
+  const auto program = lowered(
+      "  input %x: f32[2048,8192] as \"x\"\n  %y = reduce(%x) <op=add, axes=[0]>\n  output %y as \"y\"",
+      Target{Arch::kX86_64, {Level::kX86V3, Level::kX86V4}});
+  int narrow = 0;
+  visit_dispatches(program->steps, [&](const DispatchStep& dispatch) {
+    for (const auto& variant : dispatch.variants) {
+      const bool says = kernel::print_kernel(*variant.kernel).find("streams") != std::string::npos;
+      CHECK((variant.level != Level::kX86V4 || !says));
+      narrow += says ? 1 : 0;
+    }
+  });
+  CHECK(narrow == 1);
 }
 
 TEST_CASE("from memory: transposes store in runs where the level's processors need them") {

@@ -104,15 +104,14 @@ class CpuRows : public RowsNest {
     int64_t bytes = context_.hint(row_length()) * 4;
     for (size_t a = static_cast<size_t>(tiling.tiled) + 1; a < kept_.size(); ++a)
       bytes *= context_.hint(kept_[a].extent);
-    return streams_of(machine(level).read_streams / large_inputs(region_, context_, level), tiling.chunk,
-                      bytes);
+    return streams_of(read_streams(region_, context_, level), tiling.chunk, bytes);
   }
   // The same where a tile has few of them, each long.
   int streams_in_row(Level level) const {
     if (lanes_are_rows_ || loops() > 1 || !is_cheap()) return 1;
     const int64_t step = int64_t{lanes_} * sums_;
-    return streams_of(machine(level).read_streams / large_inputs(region_, context_, level),
-                      context_.hint(reduced_.back().extent) / step, step * 4);
+    return streams_of(read_streams(region_, context_, level), context_.hint(reduced_.back().extent) / step,
+                      step * 4);
   }
 
   // Short rows wait for their own sums; another one beside them has something to do then. All their passes

@@ -136,6 +136,7 @@ class SplitRows : public RowsNest {
       tiling.chunk = std::max<int64_t>((tiling.chunk + width - 1) / width, 1) * width;
       if (columns().is_const()) tiling.chunk = std::min(tiling.chunk, columns().value());
     }
+    streams_ = 1;
     NestParts nest = build_nest(
         dispatch, axes, tiling, axes.size() - (lanes_are_rows_ ? 1 : 0),
         [&](std::vector<Expr> at, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
@@ -204,7 +205,7 @@ class SplitRows : public RowsNest {
   // Lanes along the row.
   Stmts along_rows(const Row& row, const std::vector<Expr>& kept, Level level, int lanes) {
     constexpr int kSums = 4;
-    const int streams = along_streams(level, int64_t{kSums} * lanes);
+    const int streams = choose_streams(level, 1, int64_t{kSums} * lanes);
     const kernel::Var acc = kernel::make_var("acc", {sum_type(0), 1});
     Stmts out{kernel::declare(acc, sum_start(0))};
     append(out, reduced_loops(
@@ -252,18 +253,14 @@ class SplitRows : public RowsNest {
     return wide && takes_long_pieces(level) ? Way::kFullRegisters : Way::kStrips;
   }
 
-  // How many rows of so many columns each, far from each other, are added to the sums at once.
-  int down_streams(Level level, int64_t width) { return read_streams(level, width, 1); }
-  // In how many places of a row, some elements in each, sums go on at once.
-  int along_streams(Level level, int64_t step) { return read_streams(level, 1, step); }
-
-  int read_streams(Level level, int64_t width, int64_t step) {
+  // In how many places of the innermost reduced axis sums go on at once: rows of `width` columns each that
+  // are added to the same sums, or (width 1) `step` elements of a row.
+  int choose_streams(Level level, int64_t width, int64_t step) {
     streams_ = 1;
     if (!from_memory_ || !is_cheap()) return 1;
     const int64_t extent = context_.hint(reduced_.back().extent);
     const int64_t length = is_cut() && reduced_.size() == 1 ? std::min(chunk_, extent) : extent;
-    return streams_ = streams_of(machine(level).read_streams / large_inputs(region_, context_, level),
-                                 length / step, width * step * 4);
+    return streams_ = streams_of(read_streams(region_, context_, level), length / step, width * step * 4);
   }
 
   // A vector of sums for each piece of the columns; nothing where an index needs a check.
@@ -280,7 +277,7 @@ class SplitRows : public RowsNest {
       out.push_back(kernel::declare(vectors.back(), kernel::broadcast(sum_start(0), piece)));
     }
     bool checked = false;
-    const int streams = down_streams(level, n);
+    const int streams = choose_streams(level, n, 1);
     kept.back() = kernel::var_expr(column);
     append(out, reduced_loops(
                     row,
@@ -339,7 +336,7 @@ class SplitRows : public RowsNest {
     Stmts out = columns_loop(kept, part, lanes, [&](const Expr& at, const kernel::Var&) {
       return Stmts{kernel::store(sums, at, sum_start(0))};
     });
-    const int streams = down_streams(level, width);
+    const int streams = choose_streams(level, width, 1);
     append(out, reduced_loops(
                     row,
                     [&](const std::vector<Expr>& reduced, const kernel::Var& last) {
@@ -455,7 +452,7 @@ class SplitRows : public RowsNest {
   Stmt keep(const Value*, const Expr&, Expr) override { TERN_UNREACHABLE("nothing is kept"); }
   Expr kept_element(const Value*, const Expr&) override { TERN_UNREACHABLE("nothing is kept"); }
 
-  int streams_ = 1;  // of the dispatch that is being written
+  int streams_ = 1;  // of the variant that is being written
   bool from_memory_ = false;
   Dim parts_ = 1;
   int64_t chunk_ = 0;  // of the outermost reduced axis

@@ -25,6 +25,10 @@ int large_inputs(const Region& region, LoweringContext& context, Level level) {
   return std::max(count, 1);
 }
 
+int read_streams(const Region& region, LoweringContext& context, Level level) {
+  return machine(level).read_streams / large_inputs(region, context, level);
+}
+
 int streams_of(int most, int64_t iterations, int64_t bytes) {
   return most > 1 && iterations / most * bytes >= kLeastStreamBytes ? most : 1;
 }

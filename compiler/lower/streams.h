@@ -10,6 +10,8 @@ namespace tern::lower {
 
 // How many values from memory the region reads, at least 1: what is repeated or small is none.
 int large_inputs(const Region& region, LoweringContext& context, Level level);
+// In how many places a loop that only reads should read each of the region's large values.
+int read_streams(const Region& region, LoweringContext& context, Level level);
 // `most` streams of a loop whose `iterations` read `bytes` each; 1 where they would be too short.
 int streams_of(int most, int64_t iterations, int64_t bytes);
 // The first loop of `body` in so many parts side by side.
