@@ -28,8 +28,7 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
   if (batch.var) out.grid.push_back(batch);
   const Var row_block = kernel::make_var("row_block"), column_block = kernel::make_var("column_block");
   const Dim row_blocks = ceildiv(m_dim_, s_.block_rows), column_blocks = ceildiv(n_dim_, s_.block_columns);
-  // The last axis runs fastest: where columns outnumber rows,
-  // neighbouring tiles share their part of B.
+  // The last axis runs fastest: where columns outnumber rows, neighbouring tiles share their part of B.
   const bool columns_outside =
       m_dim_.is_const() ? n_dim_.is_const() && m_dim_.value() < n_dim_.value() : s_.columns_outside;
   if (columns_outside) out.grid.push_back({column_block, column_blocks, params_.expr(column_blocks)});

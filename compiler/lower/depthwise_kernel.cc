@@ -61,11 +61,13 @@ class Builder {
     const int64_t row_work =
         std::max<int64_t>(1, hint(s_.out_width) * hint(s_.channels) * s_.window_h * s_.window_w);
     const int64_t work = row_work * hint(s_.images) * hint(s_.out_height);
-    const int64_t tile_work = o_.bytes ? 200000 : std::clamp<int64_t>(work / 32, 200000, 800000);
+    constexpr int64_t kTileWork = 200000, kMostTileWork = 800000, kTiles = 32;
+    const int64_t tile_work =
+        o_.bytes ? kTileWork : std::clamp<int64_t>(work / kTiles, kTileWork, kMostTileWork);
     int64_t rows = std::clamp<int64_t>(tile_work / row_work, 1, 16);
     if (s_.out_height.is_const()) {
       const int64_t height = s_.out_height.value();
-      if (rows < height && tile_work == 200000)
+      if (rows < height && tile_work == kTileWork)
         rows = std::min(rows, std::max<int64_t>(height / 8, (50000 + row_work - 1) / row_work));
       rows = std::min(rows, height);
     }

@@ -348,11 +348,9 @@ void import_ngram_repeat(Op& op) {
         n, ids->type.text(), scores->type.text());
   const Dim length = dimension(ids, 1), count = b.max_dim(length - Dim(n - 1), Dim(0));
   Value* same = b.full({dimension(ids, 0), count}, b.integer(DType::kBool, 1));
-  const Dim first = b.max_dim(length - Dim(n - 1), Dim(0));
   for (int64_t i = 0; i + 1 < n; ++i) {
     // A text that is shorter than an n-gram repeats none, whichever word is read here.
-    Value* at = b.max(b.dim(first + Dim(i)), b.i64(0));
-    at = b.min(at, b.max(b.dim(length - Dim(1)), b.i64(0)));
+    Value* at = b.min(b.dim(count + Dim(i)), b.max(b.dim(length - Dim(1)), b.i64(0)));
     Value* last = b.gather(ids, b.reshape(at, {Dim(1)}), 1);
     same =
         b.map(ScalarOp::kAnd,

@@ -128,12 +128,24 @@ struct Routes {
   Value *expert, *weight;
 };
 
+// The k largest of each row of the last axis (of two equal ones the first), and where they are.
+struct Best {
+  Value *values, *places;
+};
+
+Best best_of(Emit& b, Value* rows, int64_t k) {
+  graph::Node* node = b.emit_node(OpKind::kTopK, {rows},
+                                  {{"axis", int64_t{rows->type.rank() - 1}},
+                                   {"k", std::vector<Dim>{Dim(k)}},
+                                   {"largest", true},
+                                   {"sorted", true}});
+  return {node->result(0), node->result(1)};
+}
+
 Routes routes(Op& op, const Mixture& m, Value* router, Value* mixing, bool over_chosen) {
   Emit& b = op.b;
-  graph::Node* top = b.emit_node(
-      OpKind::kTopK, {router},
-      {{"axis", int64_t{1}}, {"k", std::vector<Dim>{Dim(m.chosen)}}, {"largest", true}, {"sorted", true}});
-  Value* chosen = top->result(1);
+  const Best top = best_of(b, router, m.chosen);
+  Value* chosen = top.places;
   const auto at = [&](Value* v) {
     return b.emit(OpKind::kGatherElements, {v, chosen}, {{"axis", int64_t{1}}});
   };
@@ -142,7 +154,7 @@ Routes routes(Op& op, const Mixture& m, Value* router, Value* mixing, bool over_
     if (over_chosen) weight = b.div(weight, b.reduce(ScalarOp::kAdd, weight, {1}, true));
     return {chosen, weight};
   }
-  return {chosen, over_chosen ? b.softmax(top->result(0), {1}) : at(b.softmax(router, {1}))};
+  return {chosen, over_chosen ? b.softmax(top.values, {1}) : at(b.softmax(router, {1}))};
 }
 
 // Where the rows of each expert begin when pairs are sorted by expert, and where the last ones end.
@@ -242,21 +254,7 @@ void import_quantised_moe(Op& op) {
   import_mixture(op, layers, 14, over_chosen);
 }
 
-// The k largest of each row of the last axis (of two equal ones the first), and where they are.
-struct Best {
-  Value *values, *places;
-};
-
-Best best_of(Emit& b, Value* rows, int64_t k) {
-  graph::Node* node = b.emit_node(OpKind::kTopK, {rows},
-                                  {{"axis", int64_t{rows->type.rank() - 1}},
-                                   {"k", std::vector<Dim>{Dim(k)}},
-                                   {"largest", true},
-                                   {"sorted", true}});
-  return {node->result(0), node->result(1)};
-}
-
-// rows with `value` at these places of the last axis.
+// rows with `values` at these places of the last axis.
 Value* put_at(Emit& b, Value* rows, Value* places, Value* values) {
   return b.emit(OpKind::kScatterElements, {rows, places, values},
                 {{"axis", int64_t{rows->type.rank() - 1}}, {"reduction", std::string("none")}});

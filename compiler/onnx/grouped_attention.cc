@@ -243,6 +243,7 @@ void rotate_operands(Op& op, const Places& places, const Rows& rows, Operands& x
 
 struct GroupedHeads {
   int64_t all, of_keys;
+  Dim group() const { return all / of_keys; }  // that share keys
 };
 
 GroupedHeads heads_of(Op& op) {
@@ -271,9 +272,9 @@ Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value
   if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(size.value()));
   // Queries that share a head of keys lie side by side from here to the result: views between the products
   // and the softmax would keep them apart.
-  const Dim group(heads.all / heads.of_keys);
-  Value* q = b.transpose(b.reshape(queries, {rows.batch, rows.queries, Dim(heads.of_keys), group, size}),
-                         {0, 2, 3, 1, 4});
+  Value* q =
+      b.transpose(b.reshape(queries, {rows.batch, rows.queries, Dim(heads.of_keys), heads.group(), size}),
+                  {0, 2, 3, 1, 4});
   // The queries alone are scaled: keys are read where they lie.
   Value* keys = b.transpose(read_keys(b, rows, cache), {0, 1, 3, 2});
   return b.dot(b.mul(q, scale), b.unsqueeze(keys, {2}));
@@ -350,7 +351,6 @@ Value* hide_blocks(Op& op, const GroupedHeads& heads, const Rows& rows, Value* s
             "There are more keys than the blocks have.");
   std::vector<int64_t> layout_of;
   for (int64_t h = 0; h < heads.all; ++h) layout_of.push_back(h % count);
-  const Dim group(heads.all / heads.of_keys);
   Value* query = b.iota({rows.queries}, 0, DType::kI64);
   if (rows.first) query = b.add(query, b.reshape(rows.first, {rows.batch, Dim(1)}));
   query = b.broadcast(query, {rows.batch, rows.queries});
@@ -359,7 +359,7 @@ Value* hide_blocks(Op& op, const GroupedHeads& heads, const Rows& rows, Value* s
   Value* seen = b.gather(b.gather(layouts, b.i64s(layout_of), 0), b.min(b.div(query, b.i64(size)), last), 1);
   seen = b.gather(seen, b.div(b.iota({rows.total}, 0, DType::kI64), b.i64(size)), 3);  // [heads, B, S, T]
   seen = b.reshape(b.transpose(seen, {1, 0, 2, 3}),
-                   {rows.batch, Dim(heads.of_keys), group, rows.queries, rows.total});
+                   {rows.batch, Dim(heads.of_keys), heads.group(), rows.queries, rows.total});
   return b.select(seen, scores, b.like(scores, kHidden));
 }
 
@@ -374,8 +374,7 @@ void import_sparse_attention(Op& op) {
   Value* v = continued(b, rows, op.optional_input(4), x.v);
   Value* scores = hide_blocks(op, heads, rows, grouped_scores(op, heads, rows, x.q, k));
   scores = masked(b, rows, scores, true, -1);
-  Value* weights = b.cast(b.softmax(b.cast(scores, DType::kF32), {4}), scores->type.dtype);
-  op.output(0, weighted_values(b, rows, weights, v));
+  op.output(0, weighted_values(b, rows, b.softmax(scores, {4}), v));
   op.output(1, k);
   op.output(2, v);
 }

@@ -164,8 +164,7 @@ void import_matmul_nbits(Op& op) {
   if (const int64_t prepacked = op.i("weight_prepacked", 0); prepacked != 0)
     fail(
         "Attribute 'weight_prepacked' ({}) is not supported: the weights lie as one GPU's kernel wants them; "
-        "export "
-        "the model without it.",
+        "export the model without it.",
         prepacked);
   Value* y = block_product(op, w, x, 1, op.optional_input(3), true);
   op.output(0, op.has(5) ? op.b.add(y, op.tensor(5)) : y);

@@ -50,8 +50,7 @@ Value* stacked(Emit& b, const std::vector<SequencePart>& parts) {
     if (!fits)
       fail(
           "The sequence has elements of the shapes [{}] and [{}]; one that a loop appends to, or that is "
-          "asked "
-          "for a position computed at run time, needs elements of one shape.",
+          "asked for a position computed at run time, needs elements of one shape.",
           shape_text(first), shape_text(shape));
     if (!part.is_run) {
       runs.push_back(b.unsqueeze(part.value, {0}));

@@ -442,11 +442,9 @@ Value* best_class(Emit& b, Value* scores) {
 
 Value* labels_of(Op& op, Value* indices, const char* ints, const char* strings) {
   std::vector<int64_t> labels = op.ints(ints);
-  if (labels.empty())
-    if (std::vector<std::string> names = op.strings(strings); !names.empty())
-      return op.b.gather(op.b.strings(std::move(names)), indices, 0);
-  if (labels.empty()) return indices;
-  return op.b.gather(op.b.i64s(labels), indices, 0);
+  if (!labels.empty()) return op.b.gather(op.b.i64s(labels), indices, 0);
+  std::vector<std::string> names = op.strings(strings);
+  return names.empty() ? indices : op.b.gather(op.b.strings(std::move(names)), indices, 0);
 }
 
 Value* two_scores(Emit& b, Value* score, SecondClass second, const std::string& transform) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 
 namespace tern::graph {
@@ -40,15 +39,6 @@ bool keeps_strings(const Node& node) {
   }
 }
 
-using Visit = std::function<void(Node&)>;
-
-void for_each_node(Block& block, const Visit& visit) {
-  for (const auto& node : block.nodes) {
-    visit(*node);
-    for (const auto& region : node->regions) for_each_node(*region, visit);
-  }
-}
-
 bool touches_strings(const Node& node) {
   const auto is = [](const Value* v) { return holds_strings(v->type); };
   return std::any_of(node.operands.begin(), node.operands.end(), is) ||
@@ -63,14 +53,14 @@ class Numbering {
     bool any = std::any_of(graph_.body.args.begin(), graph_.body.args.end(),
                            [](const Value* v) { return holds_strings(v->type); });
     bool possible = true;
-    for_each_node(graph_.body, [&](Node& node) {
+    walk(graph_.body, [&](Node& node) {
       if (!touches_strings(node)) return;
       any = true;
       possible &= keeps_strings(node);
     });
     if (!any || !possible) return false;
     retype(graph_.body);
-    for_each_node(graph_.body, [&](Node& node) {
+    walk(graph_.body, [&](Node& node) {
       for (const auto& region : node.regions) retype(*region);
       for (Value* v : node.results) retype(v);
       if (node.kind == OpKind::kConstant) replace(node);
