@@ -5,6 +5,8 @@
 // past and present share); sequences of a batch may have different lengths, their rows then begin at
 // different positions. All of that is one form: new rows are put at their positions into the cache,
 // lengthened where it has too little room, and attention reads as many positions as the longest sequence has.
+// A cache of a window alone (sliding_window_cache) is lengthened by the new rows, too; what is kept of it is
+// read out behind the step.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -26,7 +28,8 @@ struct Rows {
   Dim total;          // keys of the longest sequence
   Dim reach;          // a query s sees no key behind s + reach
   Value* lengths;     // keys of each sequence, the new ones among them; i64 [B, 1, 1, 1, 1]
-  Value* first;       // the position of a sequence's first query, likewise; null: 0
+  Value* first;       // the place of a sequence's first query among its keys, likewise; null: 0
+  Value* position;    // its position in the text: the same, unless the cache is a window
   bool padded;        // some of the new rows, the last ones, may be padding
   bool fits = false;  // the cache has room for them
 };
@@ -76,7 +79,7 @@ Rows find_rows(Op& op, const Places& at, const Dim& batch, const Dim& queries, c
                Value* lengths) {
   Emit& b = op.b;
   const bool counted = given(op, at.counts);
-  Rows rows{batch, queries, queries, 0, lengths, nullptr, counted};
+  Rows rows{batch, queries, queries, 0, lengths, nullptr, nullptr, counted};
   if (past.is_const(0)) {
     if (counted) fail("Input {} (query_seqlens) needs a cache.", at.counts);
     b.require(ScalarOp::kEq, total_keys(op, at, queries), queries,
@@ -88,8 +91,100 @@ Rows find_rows(Op& op, const Places& at, const Dim& batch, const Dim& queries, c
   rows.reach = b.max_dim(rows.total - queries, Dim(0));
   if (counted) rows.reach = rows.total;  // less than that by padding that is not known
   Value* count = counted ? each_sequence(op, at.counts, batch) : b.dim(queries);
-  rows.first = b.max(b.sub(rows.lengths, count), b.i64(0));
+  rows.position = rows.first = b.max(b.sub(rows.lengths, count), b.i64(0));
   return rows;
+}
+
+// How many positions of a text of `length` a window's cache holds, the last ones: when it is full, all but
+// the window make room.
+Value* resident(Emit& b, Value* length, const Dim& room, int64_t window) {
+  Value *step = b.dim(room - Dim(window - 1)), *beyond = b.max(b.sub(length, b.dim(room)), b.i64(0));
+  Value* times = b.div(b.sub(b.add(beyond, step), b.i64(1)), step);
+  return b.sub(length, b.mul(times, step));
+}
+
+// The same where the cache is `room` positions for the last ones of a text.
+Rows find_window_rows(Op& op, const Dim& batch, const Dim& queries, const Dim& room, Value* lengths,
+                      int64_t window) {
+  Emit& b = op.b;
+  if (window < 1) fail("Attribute 'sliding_window_cache' needs 'local_window_size'.");
+  if (op.has(10)) fail("Input 10 (attention_bias) is not supported beside 'sliding_window_cache'.");
+  b.require(ScalarOp::kGe, room, Dim(window), "The cache has fewer positions than the window.");
+  op.tensor(kGrouped.total);  // the greatest of the lengths, which says nothing more
+  const bool counted = given(op, kGrouped.counts);
+  Value* count = counted ? each_sequence(op, kGrouped.counts, batch) : b.min(b.dim(queries), lengths);
+  Rows rows{batch, queries, room + queries, room, nullptr, nullptr, b.sub(lengths, count), counted};
+  rows.first = resident(b, rows.position, room, window);
+  rows.lengths = b.add(rows.first, count);
+  return rows;
+}
+
+// What a window's cache holds behind the step: `grown` has the new rows behind the old ones.
+Value* kept_window(Emit& b, const Rows& rows, Value* grown, const Dim& room, Value* lengths, int64_t window) {
+  const Shape& s = grown->type.shape;
+  Value* begin = b.reshape(b.sub(rows.lengths, resident(b, lengths, room, window)), {rows.batch, Dim(1)});
+  Value* row = b.min(b.add(b.iota({room}, 0, DType::kI64), begin), b.dim(s[2] - Dim(1)));
+  return b.emit(OpKind::kGatherNd, {grown, b.broadcast(b.unsqueeze(row, {1, 3}), {s[0], s[1], room, Dim(1)})},
+                {{"batch_dims", int64_t{2}}});
+}
+
+// How a cache keeps its elements: as floats, or as multiples of a scale, in a byte each or in half of one
+// (the first of two is the lower half, 8 is zero).
+struct Storage {
+  Value* scale = nullptr;  // f32, broadcasts to [B, heads, T, D]; null: floats
+  bool halves = false;
+};
+
+Storage storage_of(Op& op, const char* attribute, int cache, int scale, int64_t heads) {
+  Emit& b = op.b;
+  const std::string how = op.s(attribute, "NONE");
+  if (how == "NONE") {
+    if (op.has(scale))
+      fail("Input {} scales a cache that is not quantised ('{}' is 'NONE').", scale, attribute);
+    return {};
+  }
+  if (how != "PER_TENSOR" && how != "PER_CHANNEL")
+    fail("Attribute '{}' ('{}') is not known.", attribute, how);
+  const int64_t bits = op.i("kv_cache_bit_width", 8);
+  const DType type = bits == 4 ? DType::kU8 : DType::kI8;
+  if (bits != 4 && bits != 8) fail("Caches of {} bits are not supported, only of 4 and 8.", bits);
+  if (op.has(cache) && op.tensor(cache)->type.dtype != type)
+    fail("The cache {} ({}) does not consist of integers of {} bits ({}).", cache,
+         op.tensor(cache)->type.text(), bits, dtype_name(type));
+  Value* v = b.cast(op.tensor(scale), DType::kF32);
+  const Dim count = product(v->type.shape);
+  if (how == "PER_TENSOR") return {b.reshape(b.adapt(b.reshape(v, {count}), 0, Dim(1)), {}), bits == 4};
+  return {b.reshape(v, {Dim(1), Dim(heads), Dim(1), floordiv(count, Dim(heads))}), bits == 4};
+}
+
+// New rows [B, heads, S, D] as the cache keeps them.
+Value* stored(Emit& b, const Storage& how, Value* rows) {
+  if (!how.scale) return rows;
+  const double most = how.halves ? 7 : 127;
+  Value* steps = b.unary(ScalarOp::kRoundEven, b.div(b.cast(rows, DType::kF32), how.scale));
+  steps = b.max(b.min(steps, b.like(steps, most)), b.like(steps, -most - 1));
+  if (!how.halves) return b.cast(steps, DType::kI8);
+  const Shape& s = rows->type.shape;
+  if (!s[3].is_const() || s[3].value() % 2 != 0)
+    fail("Rows of {} elements are no whole number of bytes of two.", s[3].text());
+  const Dim bytes(s[3].value() / 2);
+  Value* codes = b.reshape(b.cast(b.add(steps, 8), DType::kU8), {s[0], s[1], s[2], bytes, Dim(2)});
+  const auto half = [&](int64_t i) { return b.squeeze(b.slice_axis(codes, 4, Dim(i), Dim(1)), {4}); };
+  return b.map(ScalarOp::kOr, {half(0), b.map(ScalarOp::kShl, {half(1), b.integer(DType::kU8, 4)})});
+}
+
+// Rows of a cache as floats.
+Value* restored(Emit& b, const Storage& how, Value* rows, DType type) {
+  if (!how.scale) return rows;
+  if (how.halves) {
+    const Shape& s = rows->type.shape;
+    Value* shift = b.mul(b.iota({Dim(2)}, 0, DType::kU8), b.integer(DType::kU8, 4));
+    Value* codes = b.map(ScalarOp::kAnd,
+                         {b.map(ScalarOp::kShr, {b.unsqueeze(rows, {4}), shift}), b.integer(DType::kU8, 15)});
+    codes = b.reshape(codes, {s[0], s[1], s[2], s[3] * Dim(2)});
+    rows = b.sub(b.cast(codes, DType::kI32), b.integer(DType::kI32, 8));
+  }
+  return b.cast(b.mul(b.cast(rows, DType::kF32), how.scale), type);
 }
 
 // Positions of queries or keys, [1, 1, 1, S, 1] or [1, 1, 1, 1, T].
@@ -99,27 +194,29 @@ Value* positions(Emit& b, const Dim& count, bool of_keys) {
   return b.reshape(b.iota({count}, 0, DType::kI64), shape);
 }
 
-// The cache with the new rows [B, S, heads, D] at their positions.
+Value* heads_first(Emit& b, Value* rows) {
+  return b.transpose(rows, {0, 2, 1, 3});
+}
+
+// The cache with the new rows [B, heads, S, D] at their positions.
 Value* continued(Emit& b, const Rows& rows, Value* past, Value* fresh) {
-  if (!rows.first) return b.transpose(fresh, {0, 2, 1, 3});
+  if (!rows.first) return fresh;
   if (past->type.rank() != 4) fail("A cache ({}) does not have four dimensions.", past->type.text());
   const Shape& s = fresh->type.shape;
-  past = b.adapt(past, {s[0], s[2], dimension(past, 2), s[3]});
+  past = b.adapt(past, {s[0], s[1], dimension(past, 2), s[3]});
   const Dim room = dimension(past, 2), length = rows.fits ? room : b.max_dim(rows.total, room);
   std::vector<Dim> low(4, Dim(0)), high = low;
   high[2] = length - room;
   if (!high[2].is_const(0)) past = b.pad(past, low, high, b.like(past, 0));
-  Value* rows_of_heads = b.transpose(fresh, {0, 2, 1, 3});
-  if (!rows.padded) return put_rows(b, past, rows_of_heads, b.reshape(rows.first, {rows.batch}), 2);
+  if (!rows.padded) return put_rows(b, past, fresh, b.reshape(rows.first, {rows.batch}), 2);
   // There may be no room for padding. Which new row is at a position, [B, length].
   Value* row = b.sub(b.iota({length}, 0, DType::kI64), b.reshape(rows.first, {rows.batch, Dim(1)}));
   Value* last = b.dim(rows.queries - Dim(1));
   Value* is_new =
       b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, row, b.i64(0)), b.compare(ScalarOp::kLe, row, last)});
   Value* nearest = b.unsqueeze(b.max(b.min(row, last), b.i64(0)), {1, 3});
-  Value* moved =
-      b.emit(OpKind::kGatherNd, {rows_of_heads, b.broadcast(nearest, {s[0], s[2], length, Dim(1)})},
-             {{"batch_dims", int64_t{2}}});
+  Value* moved = b.emit(OpKind::kGatherNd, {fresh, b.broadcast(nearest, {s[0], s[1], length, Dim(1)})},
+                        {{"batch_dims", int64_t{2}}});
   return b.select(b.unsqueeze(is_new, {1, 3}), moved, past);
 }
 
@@ -185,17 +282,6 @@ Value* normal_heads(Op& op, Value* x, int weights, const char* epsilon) {
   return op.b.mul(normalise(op.b, x, {3}, op.f(epsilon, common), false).value, op.tensor(weights));
 }
 
-void refuse_caches(Op& op) {
-  for (const auto& [i, name] : {std::pair{12, "k_scale"}, std::pair{13, "v_scale"}})
-    if (op.has(i)) fail("Input {} ({}) is not supported: caches are floats.", i, name);
-  for (const char* name : {"k_quant_type", "v_quant_type"})
-    if (const std::string how = op.s(name, "NONE"); how != "NONE")
-      fail("Attribute '{}' ('{}') is not supported: caches are floats.", name, how);
-  if (op.i("sliding_window_cache", 0) != 0) fail("Attribute 'sliding_window_cache' is not supported.");
-  if (op.wants(3) || op.i("qk_output", 0) != 0) fail("Output 3 (output_qk, the scores) is not supported.");
-  op.ignore({"kv_cache_bit_width", "qk_norm_epsilon", "q_norm_epsilon", "k_norm_epsilon"});
-}
-
 struct Operands {
   Value *q, *k, *v;  // [B, S, heads, D]
 };
@@ -230,7 +316,7 @@ void rotate_operands(Op& op, const Places& places, const Rows& rows, Operands& x
   if (given(op, places.positions)) {
     at = b.cast(op.tensor(places.positions), DType::kI64);
   } else if (rows.first) {
-    at = b.add(at, b.reshape(rows.first, {rows.batch, Dim(1)}));
+    at = b.add(at, b.reshape(rows.position, {rows.batch, Dim(1)}));
     // Padding may lie behind the last position.
     if (rows.padded) at = b.min(at, b.dim(dimension(cosine, 0) - Dim(1)));
   }
@@ -264,7 +350,7 @@ Dim cache_length(Op& op) {
 }
 
 // Scaled products of queries and keys, [B, heads of keys, queries that share them, S, T].
-Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value* queries, Value* cache) {
+Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value* queries, Value* keys) {
   Emit& b = op.b;
   const Dim& size = dimension(queries, 3);
   if (!size.is_const()) fail("The size of a head ({}) must be known while compiling.", size.text());
@@ -276,42 +362,59 @@ Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value
       b.transpose(b.reshape(queries, {rows.batch, rows.queries, Dim(heads.of_keys), heads.group(), size}),
                   {0, 2, 3, 1, 4});
   // The queries alone are scaled: keys are read where they lie.
-  Value* keys = b.transpose(read_keys(b, rows, cache), {0, 1, 3, 2});
-  return b.dot(b.mul(q, scale), b.unsqueeze(keys, {2}));
+  return b.dot(b.mul(q, scale), b.unsqueeze(b.transpose(keys, {0, 1, 3, 2}), {2}));
 }
 
 // Weights times values, [B, S, heads * D].
-Value* weighted_values(Emit& b, const Rows& rows, Value* weights, Value* cache) {
-  Value* y = b.dot(weights, b.unsqueeze(read_keys(b, rows, cache), {2}));
+Value* weighted_values(Emit& b, Value* weights, Value* values) {
+  Value* y = b.dot(weights, b.unsqueeze(values, {2}));
   const Shape& s = y->type.shape;
   return b.reshape(b.transpose(y, {0, 3, 1, 2, 4}), {s[0], s[3], s[1] * s[2] * s[4]});
 }
 
+// Scores or their softmax, [B, heads, S, T]; those that are hidden are 0.
+void output_scores(Op& op, Value* scores, Value* weights) {
+  Emit& b = op.b;
+  const int64_t which = op.i("qk_output", 0);
+  if (!op.wants(3)) return;
+  if (which != 1 && which != 2) fail("Output 3 (output_qk) needs 'qk_output' to be 1 or 2, not {}.", which);
+  Value* v = weights;
+  if (which == 1) v = b.select(b.compare(ScalarOp::kEq, scores, kHidden), b.like(scores, 0), scores);
+  const Shape& s = v->type.shape;
+  op.output(3, b.reshape(v, {s[0], s[1] * s[2], s[3], s[4]}));
+}
+
 void import_group_query_attention(Op& op) {
   Emit& b = op.b;
-  refuse_caches(op);
+  op.ignore({"kv_cache_bit_width", "qk_norm_epsilon", "q_norm_epsilon", "k_norm_epsilon"});
   const GroupedHeads heads = heads_of(op);
+  const Storage of_keys = storage_of(op, "k_quant_type", 3, 12, heads.of_keys);
+  const Storage of_values = storage_of(op, "v_quant_type", 4, 13, heads.of_keys);
   Operands x = split_operands(op, heads.all, heads.of_keys);
   x.q = normal_heads(op, x.q, 14, "q_norm_epsilon");
   x.k = normal_heads(op, x.k, 15, "k_norm_epsilon");
-  const Dim past = cache_length(op), batch = dimension(x.q, 0);
+  const Dim past = cache_length(op), batch = dimension(x.q, 0), queries = dimension(x.q, 1);
+  const int64_t window = op.i("local_window_size", -1);
+  const bool causal = op.i("causal", 1) != 0, sliding = op.i("sliding_window_cache", 0) != 0;
+  if (window > 0 && !causal)
+    fail("Attribute 'local_window_size' ({}) is not supported without 'causal'.", window);
   Value* lengths = b.add(each_sequence(op, 5, batch), b.i64(1));
-  const Rows rows = find_rows(op, kGrouped, batch, dimension(x.q, 1), past, lengths);
+  const Rows rows = sliding ? find_window_rows(op, batch, queries, past, lengths, window)
+                            : find_rows(op, kGrouped, batch, queries, past, lengths);
   rotate_operands(op, kGrouped, rows, x);
-  Value* k = continued(b, rows, op.optional_input(3), x.k);
-  Value* v = continued(b, rows, op.optional_input(4), x.v);
-  Value* scores = grouped_scores(op, heads, rows, x.q, k);
+  const DType type = x.q->type.dtype;
+  Value* k = continued(b, rows, op.optional_input(3), stored(b, of_keys, heads_first(b, x.k)));
+  Value* v = continued(b, rows, op.optional_input(4), stored(b, of_values, heads_first(b, x.v)));
+  Value* scores = grouped_scores(op, heads, rows, x.q, restored(b, of_keys, read_keys(b, rows, k), type));
   if (const double cap = op.f("softcap", 0); cap > 0)
     scores = b.mul(b.unary(ScalarOp::kTanh, b.div(scores, cap)), cap);
   if (op.has(10)) scores = b.add(scores, scores_bias(op, scores));
-  const int64_t window = op.i("local_window_size", -1);
-  const bool causal = op.i("causal", 1) != 0;
-  if (window > 0 && !causal)
-    fail("Attribute 'local_window_size' ({}) is not supported without 'causal'.", window);
   scores = masked(b, rows, scores, causal, window);
-  op.output(0, weighted_values(b, rows, attention_weights(op, scores), v));
-  op.output(1, k);
-  op.output(2, v);
+  Value* weights = attention_weights(op, scores);
+  op.output(0, weighted_values(b, weights, restored(b, of_values, read_keys(b, rows, v), type)));
+  op.output(1, sliding ? kept_window(b, rows, k, past, lengths, window) : k);
+  op.output(2, sliding ? kept_window(b, rows, v, past, lengths, window) : v);
+  output_scores(op, scores, weights);
 }
 
 // Which blocks of keys a block of queries sees, [layouts, blocks, blocks], of the rows' ends and the columns.
@@ -370,11 +473,11 @@ void import_sparse_attention(Op& op) {
   const Dim past = cache_length(op), batch = dimension(x.q, 0);
   const Rows rows = find_rows(op, kSparse, batch, dimension(x.q, 1), past, each_sequence(op, 8, batch));
   rotate_operands(op, kSparse, rows, x);
-  Value* k = continued(b, rows, op.optional_input(3), x.k);
-  Value* v = continued(b, rows, op.optional_input(4), x.v);
-  Value* scores = hide_blocks(op, heads, rows, grouped_scores(op, heads, rows, x.q, k));
+  Value* k = continued(b, rows, op.optional_input(3), heads_first(b, x.k));
+  Value* v = continued(b, rows, op.optional_input(4), heads_first(b, x.v));
+  Value* scores = hide_blocks(op, heads, rows, grouped_scores(op, heads, rows, x.q, read_keys(b, rows, k)));
   scores = masked(b, rows, scores, true, -1);
-  op.output(0, weighted_values(b, rows, b.softmax(scores, {4}), v));
+  op.output(0, weighted_values(b, b.softmax(scores, {4}), read_keys(b, rows, v)));
   op.output(1, k);
   op.output(2, v);
 }

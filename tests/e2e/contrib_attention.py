@@ -139,7 +139,8 @@ GAMMA = f(H)
 EMPTY = Given(np.zeros((1, 2, 0, H), np.float32))
 GROUPED = [Given(f(1, 5, 4 * H)), Given(f(1, 5, 2 * H)), Given(f(1, 5, 2 * H)), EMPTY, EMPTY, Given(np.array([4], np.int32)), Given(np.array(5, np.int32))]
 case("grouped_normal", "GroupQueryAttention", [*GROUPED, *[None] * 7, GAMMA, GAMMA[::-1].copy()], 3, num_heads=4, kv_num_heads=2, expected=causal)
-refused("grouped_sliding", "'sliding_window_cache' is not supported", "GroupQueryAttention", GROUPED, 3, num_heads=4, kv_num_heads=2, sliding_window_cache=1)
+refused("grouped_sliding", "'sliding_window_cache' needs 'local_window_size'", "GroupQueryAttention", GROUPED, 3, num_heads=4, kv_num_heads=2, sliding_window_cache=1)
+refused("grouped_float_cache", "The cache 3 (f32[1,2,0,8]) does not consist of integers of 8 bits (i8)", "GroupQueryAttention", [*GROUPED, *[None] * 5, np.ones(1, np.float32), np.ones(1, np.float32)], 3, num_heads=4, kv_num_heads=2, k_quant_type="PER_TENSOR", v_quant_type="PER_TENSOR", kv_cache_bit_width=8)
 
 # Keys in blocks that a table names, per head in turn. Prompts and steps in a cache with room to spare, two sequences of several lengths.
 BLOCKS = np.array([[[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 1]], [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]])
