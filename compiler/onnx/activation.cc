@@ -117,12 +117,12 @@ void import_hardmax(Op& op) {
   std::vector<int64_t> axes = softmax_axes(op, x);
   Shape shape = x->type.shape;
   // Several axes are one: a view with them joined.
-  Shape joined(shape.begin(), shape.end() - static_cast<int64_t>(axes.size() > 1 ? axes.size() : 0));
+  Shape joined = shape.part(0, x->type.rank() - static_cast<int64_t>(axes.size() > 1 ? axes.size() : 0));
   Value* flat = x;
   int64_t axis = axes.empty() ? -1 : axes[0];
   if (axes.empty()) return op.output(0, op.b.full(shape, op.b.like(x, 1)));
   if (axes.size() > 1) {
-    joined.push_back(product(Shape(shape.begin() + axis, shape.end())));
+    joined.push_back(product(shape.part(axis)));
     flat = op.b.reshape(x, joined);
   }
   Value* best = op.b.emit(OpKind::kArgReduce, {flat},

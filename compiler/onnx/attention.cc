@@ -44,6 +44,12 @@ Value* grouped_dot(Emit& b, Value* x, Value* y) {
   return b.reshape(result, {xs[0], xs[1], xs[2], ys[3]});
 }
 
+double head_scale(const Dim& size) {
+  if (!size.is_const() || size.value() < 1)
+    fail("The size of a head ({}) must be known while compiling, and positive.", size.text());
+  return 1 / std::sqrt(static_cast<double>(size.value()));
+}
+
 Value* scaled_scores(Emit& b, Value* q, Value* k, double scale) {
   double root = std::sqrt(scale);
   return grouped_dot(b, b.mul(q, root), b.transpose(b.mul(k, root), {0, 1, 3, 2}));
@@ -52,7 +58,7 @@ Value* scaled_scores(Emit& b, Value* q, Value* k, double scale) {
 namespace {
 
 Value* up_to_now(Emit& b, Value* scores, const Dim& past) {
-  Shape plane(scores->type.shape.end() - 2, scores->type.shape.end());
+  const Shape plane = dimensions(scores, -2);
   Value* last = b.add(b.iota(plane, 0, DType::kI64), b.dim(past));
   return b.compare(ScalarOp::kLe, b.iota(plane, 1, DType::kI64), last);
 }
@@ -71,18 +77,15 @@ double attention_scale(Op& op, Value* q) {
     if (!(scale > 0)) fail("Attribute 'scale' ({}) must be positive.", scale);
     return scale;
   }
-  const Dim& size = dimension(q, 3);
-  if (!size.is_const() || size.value() < 1)
-    fail("The size of a head ({}) must be known while compiling.", size.text());
-  return 1 / std::sqrt(static_cast<double>(size.value()));
+  return head_scale(dimension(q, 3));
 }
 
 // The mask, padded at its end to all keys: false or -inf there.
 Value* whole_mask(Emit& b, Value* mask, const Dim& keys) {
   if (mask->type.rank() == 0) return mask;
-  const Dim have = mask->type.shape.back();
+  const Dim have = last_dimension(mask);
   if (have == keys || have.is_const(1)) return mask;
-  std::vector<Dim> low(mask->type.shape.size(), Dim(0)), high = low;
+  Shape low(mask->type.shape.size(), Dim(0)), high = low;
   high.back() = keys - have;
   if (!high.back().is_const()) return mask;
   Value* fill = mask->type.dtype == DType::kBool ? b.integer(DType::kBool, 0) : b.like(mask, kMinusInfinity);
@@ -292,10 +295,7 @@ LinearStep linear_step(Op& op, const Dim& width) {
                   op.f("scale", 0)};
   if (!step.gated && !step.delta && rule != "linear")
     fail("Attribute 'update_rule' ('{}') is not known.", rule);
-  if (step.scale == 0) {
-    if (!width.is_const()) fail("The size of a head ({}) must be known while compiling.", width.text());
-    step.scale = 1 / std::sqrt(static_cast<double>(width.value()));
-  }
+  if (step.scale == 0) step.scale = head_scale(width);
   return step;
 }
 

@@ -10,6 +10,8 @@ Value* join_heads(Emit& b, Value* x);                  // the way back
 // x [B, Hq, M, K] times y [B, Hkv, K, N] where each of y's heads serves Hq / Hkv of x's.
 Value* grouped_dot(Emit& b, Value* x, Value* y);
 Value* scaled_scores(Emit& b, Value* q, Value* k, double scale);
+// What scores are multiplied by where nothing else is said: 1 / sqrt(size of a head), which must be known.
+double head_scale(const Dim& size);
 // Scores with -inf where a key lies behind the query; query i is at position past + i.
 Value* causal_mask(Emit& b, Value* scores, const Dim& past);
 // x [B, S, N, H] rotated by caches [B, S, 1, R/2].

@@ -79,15 +79,15 @@ Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
   Value* right = y_rank == 1 ? b.unsqueeze(y, {1}) : y;
   int64_t rank = std::max(left->type.rank(), right->type.rank());
   // [.., M, K] x [K, N]: the rows of all batches are one matrix's.
-  Shape rows(left->type.shape.begin(), left->type.shape.end() - 1);
+  const Shape rows = dimensions(left, 0, -1);
   bool joined = right->type.rank() == 2 && left->type.rank() > 2;
   if (joined) {
-    Dim inner = left->type.shape.back();
+    const Dim inner = last_dimension(left);
     left = b.reshape(left, {product(rows), inner});
   } else {
     auto lift = [&](Value* v) {
       Shape shape(static_cast<size_t>(rank - v->type.rank()), Dim(1));
-      shape.insert(shape.end(), v->type.shape.begin(), v->type.shape.end());
+      shape.append(v->type.shape);
       return b.reshape(v, shape);
     };
     left = lift(left);
@@ -96,7 +96,7 @@ Value* matmul(Emit& b, Value* x, Value* y, DType accumulate) {
   Value* result = b.dot(left, right, accumulate);
   if (joined) {
     Shape shape = rows;
-    shape.push_back(result->type.shape.back());
+    shape.push_back(last_dimension(result));
     result = b.reshape(result, shape);
   }
   std::vector<int64_t> drop;
@@ -115,9 +115,7 @@ Value* fitted(Emit& b, Value* v, const char* what, const Shape& shape) {
 }
 
 Value* flatten(Emit& b, Value* x, int64_t axis) {
-  const Shape& shape = x->type.shape;
-  return b.reshape(x, {product(Shape(shape.begin(), shape.begin() + axis)),
-                       product(Shape(shape.begin() + axis, shape.end()))});
+  return b.reshape(x, {product(dimensions(x, 0, axis)), product(dimensions(x, axis))});
 }
 
 Value* row_numbers(Emit& b, int64_t rank, int64_t n) {
@@ -141,11 +139,6 @@ Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i) {
   Value* is_best = b.compare(ScalarOp::kEq, numbers, best);
   Value* row = b.reduce(ScalarOp::kAdd, b.select(is_best, matrices, b.like(matrices, 0)), {rows}, true);
   return {b.select(is_best, b.slice_axis(matrices, rows, Dim(i), Dim(1)), matrices), row, best};
-}
-
-const Dim& last_dimension(const Value* v) {
-  if (v->type.rank() < 1) fail("The operand ({}) has no dimensions.", v->type.text());
-  return v->type.shape.back();
 }
 
 Dim divide_products(const Shape& a, const Shape& b) {

@@ -49,9 +49,6 @@ struct Pivot {
 };
 Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i);
 
-// The last dimension; refused where there is none.
-const Dim& last_dimension(const Value* v);
-
 // The exact quotient product(a) / product(b), factors cancelled; a floordiv of what remains.
 Dim divide_products(const Shape& a, const Shape& b);
 

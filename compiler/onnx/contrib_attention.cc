@@ -1,7 +1,6 @@
 // com.microsoft: attention as ONNX Runtime's optimiser fuses it (MultiHeadAttention, Attention, QAttention,
 // DecoderMaskedMultiHeadAttention), taken apart again into the products, masks and softmax that lowering
 // joins to one dispatch.
-#include <cmath>
 #include <limits>
 
 #include "compiler/onnx/attention.h"
@@ -67,13 +66,8 @@ Value* shown_keys(Emit& b, Value* padding, const Shape& scores) {
 
 Attended attend(Op& op, const Heads& h) {
   Emit& b = op.b;
-  const Dim& size = dimension(h.q, 3);
   double scale = op.f("scale", 0), filter = op.f("mask_filter_value", -10000.0);
-  if (scale == 0) {
-    if (!size.is_const() || size.value() < 1)
-      fail("The size of a head ({}) must be known while compiling.", size.text());
-    scale = 1 / std::sqrt(static_cast<double>(size.value()));
-  }
+  if (scale == 0) scale = head_scale(dimension(h.q, 3));
   const DType type = h.q->type.dtype;
   Value* scores = b.mul(grouped_dot(b, h.q, b.transpose(h.k, {0, 1, 3, 2})), scale);
   if (h.bias) {
@@ -87,7 +81,7 @@ Attended attend(Op& op, const Heads& h) {
     scores = b.add(scores, b.select(shown, b.scalar(type, 0), b.scalar(type, least)));
   }
   if (h.filled) {
-    const Shape plane(scores->type.shape.end() - 2, scores->type.shape.end());
+    const Shape plane = dimensions(scores, -2);
     Value* last = h.causal ? b.iota(plane, 0, DType::kI64) : b.dim(plane[0] - Dim(1));
     Value* visible = b.compare(ScalarOp::kLe, b.iota(plane, 1, DType::kI64), b.add(last, h.filled));
     scores = b.select(visible, scores, b.like(scores, -std::numeric_limits<double>::infinity()));
@@ -191,9 +185,9 @@ void take_cache(Op& op, Heads& h, int at, bool shared) {
   h.v = written_into(b, op.tensor(at + 1), h.v, h.filled);
   // Masks end with the keys that count.
   for (Value** mask : {&h.padding, &h.bias}) {
-    if (!*mask || (*mask)->type.rank() < 2 || (*mask)->type.shape.back() == room) continue;
-    std::vector<Dim> low((*mask)->type.shape.size(), Dim(0)), high = low;
-    high.back() = room - (*mask)->type.shape.back();
+    if (!*mask || (*mask)->type.rank() < 2 || last_dimension(*mask) == room) continue;
+    Shape low((*mask)->type.shape.size(), Dim(0)), high = low;
+    high.back() = room - last_dimension(*mask);
     b.require(ScalarOp::kGe, high.back(), Dim(0), "A mask has more keys than the cache has positions.");
     *mask = b.pad(*mask, low, high, b.integer((*mask)->type.dtype, 0));
   }
@@ -245,12 +239,12 @@ void import_decoder_attention(Op& op) {
 }
 
 // The widths of Q, K and V within the columns of the joined weights.
-std::vector<Dim> projected_widths(Op& op, const Value* x, const Value* weights, int64_t heads) {
+Shape projected_widths(Op& op, const Value* x, const Value* weights, int64_t heads) {
   if (x->type.rank() != 3 || weights->type.rank() != 2)
     fail("The operand ({}) and its weights ({}) do not have three and two dimensions.", x->type.text(),
          weights->type.text());
   const Dim& columns = dimension(weights, 1);
-  std::vector<Dim> widths;
+  Shape widths;
   for (const int64_t w : op.ints("qkv_hidden_sizes")) widths.emplace_back(w);
   if (widths.empty()) widths.assign(3, divide_products({columns}, {Dim(3)}));
   if (widths.size() != 3 || widths[0] != widths[1] || widths[0] + widths[1] + widths[2] != columns)
@@ -284,7 +278,7 @@ void import_contrib_attention(Op& op) {
   op.ignore({"rotary_embedding_dim"});
   Value *x = op.tensor(0), *weights = op.tensor(1), *bias = op.has(2) ? op.tensor(2) : nullptr;
   if (op.has(6)) fail("Input 6 (past_sequence_length) is not supported.");
-  const std::vector<Dim> widths = projected_widths(op, x, weights, heads);
+  const Shape widths = projected_widths(op, x, weights, heads);
   Heads h;
   Value** parts[] = {&h.q, &h.k, &h.v};
   Dim first(0);
@@ -302,7 +296,7 @@ void import_quantised_attention(Op& op) {
   Emit& b = op.b;
   const int64_t heads = head_count(op);
   Value *x = op.tensor(0), *weights = op.tensor(1);
-  const std::vector<Dim> widths = projected_widths(op, x, weights, heads);
+  const Shape widths = projected_widths(op, x, weights, heads);
   Heads h;
   Value** parts[] = {&h.q, &h.k, &h.v};
   Dim first(0);

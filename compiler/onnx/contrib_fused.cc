@@ -66,7 +66,7 @@ void import_fused_conv(Op& op) {
 void import_nhwc_conv(Op& op) {
   Emit& b = op.b;
   Value *x = with_channels(op, 0), *weights = op.tensor(1);
-  const Dim groups(op.i("group", 1)), channels = x->type.shape.back();
+  const Dim groups(op.i("group", 1)), channels = last_dimension(x);
   const Shape& shape = weights->type.shape;
   const bool as_schema =
       shape.size() > 2 && shape.back() * groups != channels && shape[1] * groups == channels;
@@ -141,7 +141,7 @@ void group_norm(Op& op, Value* x) {
   Value* image = b.cast(last ? channels_first(b, x) : x, DType::kF32);
   const Shape shape = image->type.shape;
   Shape split = {shape[0], Dim(groups), divide_products({shape[1]}, {Dim(groups)})};
-  split.insert(split.end(), shape.begin() + 2, shape.end());
+  split.append(shape.part(2));
   std::vector<int64_t> axes;
   for (int64_t a = 2; a <= rank; ++a) axes.push_back(a);
   Normalised n = normalise(b, b.reshape(image, split), axes, op.f("epsilon", 1e-5), true);

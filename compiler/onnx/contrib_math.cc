@@ -198,7 +198,7 @@ struct Complex {
 
 Complex halves(Emit& b, Value* x) {
   const int64_t last = x->type.rank() - 1;
-  if (last < 0 || !x->type.shape.back().is_const(2))
+  if (last < 0 || !last_dimension(x).is_const(2))
     fail("The operand ({}) does not end with pairs of real and imaginary parts.", x->type.text());
   const auto part = [&](int64_t i) { return b.slice_axis(x, last, Dim(i), Dim(1)); };
   return {part(0), part(1)};

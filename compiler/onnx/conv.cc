@@ -76,7 +76,7 @@ Value* transposed_weights(Emit& b, Value* weights, int64_t groups) {
 }
 
 struct TransposePads {
-  std::vector<Dim> low, high;  // of the output: what is cut off
+  Shape low, high;  // of the output: what is cut off
 };
 
 TransposePads transpose_pads(Op& op, Value* x, const std::vector<int64_t>& kernel,
@@ -125,7 +125,7 @@ void import_conv_transpose(Op& op) {
   std::vector<int64_t> extra = window_ints(op, "output_padding", spatial, 0, 0);
   TransposePads pads = transpose_pads(op, x, kernel, strides, dilations, extra);
   std::vector<int64_t> low, high;
-  std::vector<Dim> crop_low(spatial + 2, Dim(0)), crop_high = crop_low;
+  Shape crop_low(spatial + 2, Dim(0)), crop_high = crop_low;
   for (size_t i = 0; i < spatial; ++i) {
     // The full transposed convolution pads by the window's reach; what cannot be taken from that is cut
     // afterwards.
@@ -154,7 +154,7 @@ void import_conv_transpose(Op& op) {
 
 // What Col2Im's operands say.
 struct Columns {
-  std::vector<Dim> block, image, counts;  // of an axis: taps, pixels, and how many blocks
+  Shape block, image, counts;  // of an axis: taps, pixels, and how many blocks
   std::vector<int64_t> strides, dilations, pads;
 };
 
@@ -165,7 +165,7 @@ Value* fold_blocks(Emit& b, const Columns& c, Value* blocks) {
   const size_t spatial = c.block.size();
   Shape grid = c.block, padded = {dimension(blocks, 0)};
   grid.insert(grid.end(), c.counts.begin(), c.counts.end());
-  std::vector<Dim> low(spatial + 1, Dim(0)), high = low;
+  Shape low(spatial + 1, Dim(0)), high = low;
   Value* place = nullptr;
   Dim pixels = 1;
   for (size_t i = 0; i < spatial; ++i) {

@@ -51,11 +51,6 @@ void check_size(const Type& type) {
   }
 }
 
-const Dim& dimension(const Value* v, int64_t axis) {
-  if (axis < 0 || axis >= v->type.rank()) fail("The operand ({}) has no dimension {}.", v->type.text(), axis);
-  return v->type.shape[static_cast<size_t>(axis)];
-}
-
 Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Contents>& contents) {
   bool integer = type.dtype == DType::kI64 || type.dtype == DType::kI32;
   bool all_dims = contents.has_value(), constant = contents.has_value();
@@ -66,7 +61,7 @@ Value* Emit::materialise(const Node& probe, const Type& type, std::optional<Cont
     }
   }
   if (all_dims && integer && (constant || contents->size() <= kMaxDims)) {
-    std::vector<Dim> elements;
+    Shape elements;
     for (const Element& e : *contents) elements.push_back(e.number);
     return from_dims(std::move(elements), type.shape, type.dtype);
   }
@@ -140,7 +135,7 @@ Value* Emit::floats(DType dtype, const std::vector<double>& values, std::vector<
   return builder_.constant(std::move(data));
 }
 
-Value* Emit::from_dims(std::vector<Dim> dims, Shape shape, DType dtype) {
+Value* Emit::from_dims(Shape dims, Shape shape, DType dtype) {
   if (is_static(dims)) {
     auto data = TensorData::make(dtype, static_dims(shape));
     for (size_t i = 0; i < dims.size(); ++i) data->set_int(static_cast<int64_t>(i), dims[i].value());
@@ -197,7 +192,7 @@ Value* Emit::transpose(Value* v, std::vector<int64_t> perm) {
   return emit(OpKind::kTranspose, {v}, {{"perm", std::move(perm)}});
 }
 
-Value* Emit::slice(Value* v, std::vector<Dim> starts, std::vector<Dim> sizes, std::vector<int64_t> steps) {
+Value* Emit::slice(Value* v, Shape starts, Shape sizes, std::vector<int64_t> steps) {
   bool whole = sizes == v->type.shape;
   for (size_t i = 0; i < starts.size(); ++i) whole &= starts[i].is_const(0) && steps[i] == 1;
   if (whole) return v;
@@ -207,7 +202,7 @@ Value* Emit::slice(Value* v, std::vector<Dim> starts, std::vector<Dim> sizes, st
 
 Value* Emit::slice_axis(Value* v, int64_t axis, Dim start, Dim size, int64_t step) {
   dimension(v, axis);  // or a refusal
-  std::vector<Dim> starts(v->type.shape.size(), Dim(0)), sizes = v->type.shape;
+  Shape starts(v->type.shape.size(), Dim(0)), sizes = v->type.shape;
   std::vector<int64_t> steps(v->type.shape.size(), 1);
   auto a = static_cast<size_t>(axis);
   starts[a] = start;
@@ -216,7 +211,7 @@ Value* Emit::slice_axis(Value* v, int64_t axis, Dim start, Dim size, int64_t ste
   return slice(v, std::move(starts), std::move(sizes), std::move(steps));
 }
 
-Value* Emit::pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* fill, std::string mode) {
+Value* Emit::pad(Value* v, Shape low, Shape high, Value* fill, std::string mode) {
   bool nothing = true;
   for (size_t i = 0; i < low.size(); ++i) nothing &= low[i].is_const(0) && high[i].is_const(0);
   if (nothing) return v;
@@ -392,8 +387,7 @@ Dim Emit::canonical(const Dim& dim) const {
 // so that expressions become shorter.
 void Emit::learn(const Dim& a, const Dim& b) {
   Dim difference = a - b;
-  std::vector<Dim> terms =
-      difference.op() == Dim::Op::kAdd ? difference.args() : std::vector<Dim>{difference};
+  Shape terms = difference.op() == Dim::Op::kAdd ? difference.args() : Shape{difference};
   Dim best, rest;
   for (const Dim& term : terms) {
     int64_t factor = 1;
@@ -465,10 +459,10 @@ TensorDataPtr Emit::constant_data(Value* v) {
   return v->def->attr<TensorDataPtr>("value");
 }
 
-std::optional<std::vector<Dim>> Emit::known_dims(Value* v) {
+std::optional<Shape> Emit::known_dims(Value* v) {
   const Contents* contents = knowledge_->find(v);
   if (!contents) return std::nullopt;
-  std::vector<Dim> out;
+  Shape out;
   for (const Element& e : *contents) {
     if (!e.is_dim()) return std::nullopt;
     out.push_back(e.number);
@@ -482,13 +476,13 @@ std::optional<std::vector<int64_t>> Emit::known_ints(Value* v) {
   return static_dims(*known);
 }
 
-std::vector<Dim> Emit::dims(Value* v, bool sizes) {
+Shape Emit::dims(Value* v, bool sizes) {
   const Contents* contents = knowledge_->find(v);
   if (!contents || is_float(v->type.dtype))
     fail("A shape is given by a tensor ({}) that is no small integer tensor of static shape.",
          v->type.text());
   Contents copy = *contents;
-  std::vector<Dim> out;
+  Shape out;
   for (const Element& e : copy) out.push_back(knowledge_->dim_of(e, sizes));
   return out;
 }

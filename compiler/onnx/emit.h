@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "compiler/graph/ir.h"
+#include "compiler/onnx/dimensions.h"
 #include "compiler/onnx/knowledge.h"
 
 namespace tern::onnx {
@@ -43,10 +44,6 @@ T unwrap(Result<T> result) {
 
 // A model's dimensions may multiply to anything; sizes that would overflow later fail here.
 void check_size(const Type& type);
-
-// How large the value is along the axis; refused where it has no such axis. Importers read dimensions by this
-// alone: what a model gives them may be of any rank.
-const Dim& dimension(const Value* v, int64_t axis);
 
 class Emit {
  public:
@@ -93,7 +90,7 @@ class Emit {
     const auto count = static_cast<int64_t>(values.size());
     return constant(TensorData::strings({count}, std::move(values)));
   }
-  Value* from_dims(std::vector<Dim> dims, Shape shape, DType dtype = DType::kI64);
+  Value* from_dims(Shape dims, Shape shape, DType dtype = DType::kI64);
   Value* dim(Dim d, DType dtype = DType::kI64) { return from_dims({d}, {}, dtype); }
   Value* shape_of(Value* v) { return from_dims(v->type.shape, {Dim(v->type.rank())}); }
   Value* iota(Shape shape, int axis, DType dtype);
@@ -123,10 +120,9 @@ class Emit {
   Value* reshape(Value* v, Shape shape);
   Value* broadcast(Value* v, Shape shape);
   Value* transpose(Value* v, std::vector<int64_t> perm);
-  Value* slice(Value* v, std::vector<Dim> starts, std::vector<Dim> sizes, std::vector<int64_t> steps);
+  Value* slice(Value* v, Shape starts, Shape sizes, std::vector<int64_t> steps);
   Value* slice_axis(Value* v, int64_t axis, Dim start, Dim size, int64_t step = 1);
-  Value* pad(Value* v, std::vector<Dim> low, std::vector<Dim> high, Value* fill,
-             std::string mode = "constant");
+  Value* pad(Value* v, Shape low, Shape high, Value* fill, std::string mode = "constant");
   Value* concat(std::vector<Value*> values, int64_t axis);
   Value* gather(Value* v, Value* indices, int64_t axis);
   Value* reduce(ScalarOp op, Value* v, std::vector<int64_t> axes, bool keep_dims = false);
@@ -156,11 +152,11 @@ class Emit {
 
   // Contents, as far as they are known while importing.
   TensorDataPtr constant_data(Value* v);                     // null: not a constant
-  std::optional<std::vector<Dim>> known_dims(Value* v);      // every element, as Dims
+  std::optional<Shape> known_dims(Value* v);                 // every element, as Dims
   std::optional<std::vector<int64_t>> known_ints(Value* v);  // every element, as constants
   // The elements of an integer tensor of static shape: symbols that are read at run time where nothing is
   // known. Sizes are never negative; other numbers may be.
-  std::vector<Dim> dims(Value* v, bool sizes = true);
+  Shape dims(Value* v, bool sizes = true);
   // The value that a reshape by this shape resolved to (null: none yet); the text says of what operands, and
   // how. It goes with this Emit, as its block may.
   Value*& resolved(Value* shape, const std::string& how) { return resolved_[{shape, how}]; }

@@ -158,8 +158,8 @@ Routes routes(Op& op, const Mixture& m, Value* router, Value* mixing, bool over_
 }
 
 // Where the rows of each expert begin when pairs are sorted by expert, and where the last ones end.
-std::vector<Dim> first_rows(Emit& b, const Mixture& m, Value* expert, const Dim& pairs) {
-  std::vector<Dim> first = {Dim(0)};
+Shape first_rows(Emit& b, const Mixture& m, Value* expert, const Dim& pairs) {
+  Shape first = {Dim(0)};
   if (m.experts > 1) {
     std::vector<int64_t> numbers;
     for (int64_t e = 1; e < m.experts; ++e) numbers.push_back(e);
@@ -187,7 +187,7 @@ Value* mixed(Op& op, const Mixture& m, const Layer (&layers)[3], Value* x, const
            {{"axis", int64_t{0}}, {"k", std::vector<Dim>{pairs}}, {"largest", false}, {"sorted", true}})
           ->result(1);
   Value* rows = b.gather(x, b.div(order, b.i64(m.chosen)), 0);
-  const std::vector<Dim> first = first_rows(b, m, expert, pairs);
+  const Shape first = first_rows(b, m, expert, pairs);
   std::vector<Value*> results;
   for (int64_t e = 0; e < m.experts; ++e) {
     const Dim &from = first[static_cast<size_t>(e)], &to = first[static_cast<size_t>(e) + 1];

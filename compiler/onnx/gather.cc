@@ -74,14 +74,14 @@ void import_scatter_nd(Op& op) {
   Value *x = op.tensor(0), *indices = index_input(op, 1), *updates = op.tensor(2);
   int64_t rank = indices->type.rank();
   if (rank < 1) fail("The indices ({}) have no dimensions.", indices->type.text());
-  Dim& given = indices->type.shape.back();
+  const Dim given = last_dimension(indices);
   int64_t fixed = given.is_const() ? given.value() : rank - 1 + x->type.rank() - updates->type.rank();
   if (fixed < 0 || fixed > x->type.rank() || updates->type.rank() != rank - 1 + x->type.rank() - fixed)
     fail("The indices ({}) and updates ({}) do not fit {}.", indices->type.text(), updates->type.text(),
          x->type.text());
   indices = op.b.adapt(indices, rank - 1, Dim(fixed));
-  Shape shape(indices->type.shape.begin(), indices->type.shape.end() - 1);
-  shape.insert(shape.end(), x->type.shape.begin() + fixed, x->type.shape.end());
+  Shape shape = dimensions(indices, 0, -1);
+  shape.append(dimensions(x, fixed));
   updates = fitted(op.b, updates, "updates", shape);
   op.output(0, op.b.emit(OpKind::kScatterNd, {x, indices, updates}, {{"reduction", reduction(op)}}));
 }

@@ -8,7 +8,6 @@
 // A cache of a window alone (sliding_window_cache) is lengthened by the new rows, too; what is kept of it is
 // read out behind the step.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -205,7 +204,7 @@ Value* continued(Emit& b, const Rows& rows, Value* past, Value* fresh) {
   const Shape& s = fresh->type.shape;
   past = b.adapt(past, {s[0], s[1], dimension(past, 2), s[3]});
   const Dim room = dimension(past, 2), length = rows.fits ? room : b.max_dim(rows.total, room);
-  std::vector<Dim> low(4, Dim(0)), high = low;
+  Shape low(4, Dim(0)), high = low;
   high[2] = length - room;
   if (!high[2].is_const(0)) past = b.pad(past, low, high, b.like(past, 0));
   if (!rows.padded) return put_rows(b, past, fresh, b.reshape(rows.first, {rows.batch}), 2);
@@ -322,7 +321,7 @@ void rotate_operands(Op& op, const Places& places, const Rows& rows, Operands& x
   }
   cosine = at_positions(b, cosine, at);
   sine = at_positions(b, sine, at);
-  const Dim width = cosine->type.shape.back() * Dim(2);
+  const Dim width = last_dimension(cosine) * Dim(2);
   x.q = rotate(b, x.q, cosine, sine, width, interleaved);
   x.k = rotate(b, x.k, cosine, sine, width, interleaved);
 }
@@ -353,9 +352,9 @@ Dim cache_length(Op& op) {
 Value* grouped_scores(Op& op, const GroupedHeads& heads, const Rows& rows, Value* queries, Value* keys) {
   Emit& b = op.b;
   const Dim& size = dimension(queries, 3);
-  if (!size.is_const()) fail("The size of a head ({}) must be known while compiling.", size.text());
+  const double usual = head_scale(size);
   double scale = op.f("scale", 0);
-  if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(size.value()));
+  if (scale == 0) scale = usual;
   // Queries that share a head of keys lie side by side from here to the result: views between the products
   // and the softmax would keep them apart.
   Value* q =

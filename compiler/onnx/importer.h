@@ -106,7 +106,7 @@ class Op {
   std::vector<int64_t> axes(std::vector<int64_t> values, int64_t rank) const;  // sorted, distinct
   // The elements of `v`, which are the leading dimensions of output i. What is not known is the model's
   // stated dimension, checked at run time, or else a symbol.
-  std::vector<Dim> sizes(Value* v, int i);
+  Shape sizes(Value* v, int i);
   // A constant input's elements; fails when they are not known while importing.
   std::vector<int64_t> constant_ints(int i, const char* what);
   TensorDataPtr constant_tensor(int i, const char* what);

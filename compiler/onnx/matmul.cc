@@ -185,8 +185,7 @@ class Einsum {
     Value* x = arrange(a, batch + left + inner);
     Value* y = arrange(c, batch + inner + right);
     auto part = [](Value* v, size_t from, size_t count) {
-      auto begin = v->type.shape.begin() + static_cast<int64_t>(from);
-      return Shape(begin, begin + static_cast<int64_t>(count));
+      return dimensions(v, static_cast<int64_t>(from), static_cast<int64_t>(from + count));
     };
     auto matrix = [&](Value* v, size_t first, size_t second) {
       Shape shape = part(v, 0, batch.size());
@@ -199,8 +198,8 @@ class Einsum {
     Shape shape = part(product_value, 0, batch.size());
     Shape rows = part(x, batch.size(), left.size()),
           columns = part(y, batch.size() + inner.size(), right.size());
-    shape.insert(shape.end(), rows.begin(), rows.end());
-    shape.insert(shape.end(), columns.begin(), columns.end());
+    shape.append(rows);
+    shape.append(columns);
     return {b_.reshape(product_value, shape), batch + left + right};
   }
 

@@ -76,7 +76,7 @@ Value* slice_by_gather(Op& op, Value* x, Value* starts, Value* ends, Value* step
   ends = b.max(b.min(from_back(ends), high), low);
   Value* rounded = b.sub(b.add(b.sub(ends, starts), steps), b.unary(ScalarOp::kSign, steps));
   Value* sizes = b.min(b.max(b.div(rounded, steps), zero), extent);
-  std::vector<Dim> out = op.sizes(sizes, 0);
+  Shape out = op.sizes(sizes, 0);
   for (int64_t a = 0; a < rank; ++a) {
     Value* index = b.mul(b.iota({out[static_cast<size_t>(a)]}, 0, DType::kI64), element(b, steps, a));
     x = b.gather(x, b.add(index, element(b, starts, a)), a);
@@ -123,8 +123,8 @@ void import_slice(Op& op) {
   if (axes->size() != count || steps->size() != count)
     fail("{} starts, {} axes and {} steps are given.", count, axes->size(), steps->size());
   op.axes(*axes, rank);  // distinct
-  std::vector<Dim> start_dims = b.dims(starts, false), end_dims = b.dims(ends, false);
-  std::vector<Dim> from(static_cast<size_t>(rank), Dim(0)), sizes = x->type.shape;
+  Shape start_dims = b.dims(starts, false), end_dims = b.dims(ends, false);
+  Shape from(static_cast<size_t>(rank), Dim(0)), sizes = x->type.shape;
   std::vector<int64_t> by(static_cast<size_t>(rank), 1);
   for (size_t i = 0; i < count; ++i) {
     auto a = static_cast<size_t>(op.axis((*axes)[i], rank));
@@ -139,7 +139,7 @@ void import_slice(Op& op) {
   op.output(0, b.slice(x, from, sizes, by));
 }
 
-std::vector<Dim> split_sizes(Op& op, const Dim& extent, int64_t count, int64_t axis) {
+Shape split_sizes(Op& op, const Dim& extent, int64_t count, int64_t axis) {
   bool given = op.version < 13 ? op.has_attr("split") : op.has(1);
   if (given) {
     if (op.version < 13) {
@@ -147,7 +147,7 @@ std::vector<Dim> split_sizes(Op& op, const Dim& extent, int64_t count, int64_t a
       return {sizes.begin(), sizes.end()};
     }
     if (auto known = op.b.known_dims(op.tensor(1))) return *known;
-    std::vector<Dim> sizes;
+    Shape sizes;
     for (int i = 0; i < op.output_count(); ++i) {
       auto stated = op.declared_dims(i);
       if (!stated || axis >= static_cast<int64_t>(stated->size())) return op.b.dims(op.tensor(1));
@@ -156,7 +156,7 @@ std::vector<Dim> split_sizes(Op& op, const Dim& extent, int64_t count, int64_t a
     return sizes;
   }
   Dim chunk = ceildiv(extent, Dim(count));
-  std::vector<Dim> sizes(static_cast<size_t>(count), chunk);
+  Shape sizes(static_cast<size_t>(count), chunk);
   sizes.back() = extent - chunk * Dim(count - 1);
   return sizes;
 }
@@ -167,7 +167,7 @@ void import_split(Op& op) {
   int64_t count = op.i("num_outputs", op.output_count());
   if (count < 1) fail("Attribute 'num_outputs' ({}) is below 1.", count);
   Dim extent = dimension(x, axis);
-  std::vector<Dim> sizes = split_sizes(op, extent, count, axis);
+  Shape sizes = split_sizes(op, extent, count, axis);
   if (static_cast<int>(sizes.size()) < op.output_count())
     fail("{} sizes are given for {} outputs.", sizes.size(), op.output_count());
   Dim sum(0);
@@ -193,7 +193,7 @@ void import_tile(Op& op) {
   int64_t rank = x->type.rank();
   if (repeats->type.rank() != 1 || !dimension(repeats, 0).is_const(rank))
     fail("The repeats ({}) do not match the operand's rank ({}).", repeats->type.text(), rank);
-  std::vector<Dim> counts;
+  Shape counts;
   auto stated = op.declared_dims(0);
   if (auto known = op.b.known_dims(repeats)) {
     counts = *known;
@@ -224,10 +224,10 @@ void import_tile(Op& op) {
 }
 
 // Pads: low and high of every axis.
-std::pair<std::vector<Dim>, std::vector<Dim>> pad_widths(Op& op, Value* x) {
+std::pair<Shape, Shape> pad_widths(Op& op, Value* x) {
   Emit& b = op.b;
   auto rank = static_cast<size_t>(x->type.rank());
-  std::vector<Dim> low(rank, Dim(0)), high(rank, Dim(0)), given;
+  Shape low(rank, Dim(0)), high(rank, Dim(0)), given;
   std::vector<int64_t> axes(rank);
   for (size_t i = 0; i < rank; ++i) axes[i] = static_cast<int64_t>(i);
   if (op.version < 11) {
@@ -272,7 +272,7 @@ void import_pad(Op& op) {
                                               : op.b.like(x, 0);
   if (mode != "constant") {
     // Negative pads crop first; then the rest is padded.
-    std::vector<Dim> zero(low.size(), Dim(0)), crop_low = zero, crop_high = zero;
+    Shape zero(low.size(), Dim(0)), crop_low = zero, crop_high = zero;
     for (size_t i = 0; i < low.size(); ++i) {
       for (auto [width, crop] : {std::pair{&low[i], &crop_low[i]}, {&high[i], &crop_high[i]}}) {
         *crop = op.b.min_dim(*width, Dim(0));
@@ -327,7 +327,7 @@ void import_center_crop_pad(Op& op) {
   std::vector<int64_t> axes = op.ints("axes");
   if (!op.has_attr("axes"))
     for (int64_t a = 0; a < rank; ++a) axes.push_back(a);
-  std::vector<Dim> target;
+  Shape target;
   if (auto known = b.known_dims(op.tensor(1))) {
     target = *known;
   } else if (auto stated = op.declared_dims(0); stated && static_cast<int64_t>(stated->size()) == rank) {
@@ -341,7 +341,7 @@ void import_center_crop_pad(Op& op) {
     Dim have = dimension(x, a);
     Dim cropped = b.min_dim(have, target[i]);
     x = b.slice_axis(x, static_cast<int64_t>(a), floordiv(have - cropped, Dim(2)), cropped);
-    std::vector<Dim> low(static_cast<size_t>(rank), Dim(0)), high = low;
+    Shape low(static_cast<size_t>(rank), Dim(0)), high = low;
     low[a] = floordiv(target[i] - cropped, Dim(2));
     high[a] = target[i] - cropped - low[a];
     x = b.pad(x, low, high, b.like(x, 0));
@@ -357,7 +357,7 @@ void import_reverse_sequence(Op& op) {
   int64_t batch = op.i("batch_axis", 1), time = op.i("time_axis", 0);
   if (x->type.rank() < 2 || batch + time != 1 || batch * time != 0)
     fail("The batch axis ({}) and the time axis ({}) must be 0 and 1.", batch, time);
-  Shape grid(x->type.shape.begin(), x->type.shape.begin() + 2);
+  const Shape grid = dimensions(x, 0, 2);
   Value* step = b.iota(grid, static_cast<int>(time), DType::kI64);
   Value* length = b.expand_to(b.unsqueeze(lengths, {time}), grid);
   Value* mirrored = b.sub(b.sub(length, step), 1.0);

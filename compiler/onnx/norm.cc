@@ -100,7 +100,7 @@ void import_group_norm(Op& op) {
   const Shape shape = x->type.shape;
   Dim per_group = floordiv(shape[1], Dim(groups));
   Shape split = {shape[0], Dim(groups), per_group};
-  split.insert(split.end(), shape.begin() + 2, shape.end());
+  split.append(shape.part(2));
   Normalised n = normalise(b, b.reshape(x, split), axes_from(2, rank + 1), op.f("epsilon", 1e-5), true);
   if (op.version < 21) {
     Value* y = scale_shift(b, n.value, op.tensor(1), op.tensor(2));

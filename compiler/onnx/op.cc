@@ -173,7 +173,7 @@ std::vector<int64_t> Op::axes(std::vector<int64_t> values, int64_t rank) const {
   return values;
 }
 
-std::vector<Dim> Op::sizes(Value* v, int i) {
+Shape Op::sizes(Value* v, int i) {
   if (auto known = b.known_dims(v)) return *known;
   auto stated = declared_dims(i);
   if (stated && v->type.rank() == 1 && dimension(v, 0).is_const() &&

@@ -153,4 +153,24 @@ TEST_CASE("tables in blocks refuse scales and zero points of other ranks") {
   CHECK(refused(kU8, {}, {}, {}, 0, 0) == "Axis 0 lies outside [0, 0).");
 }
 
+TEST_CASE("the size of a head is known and positive where the scores' scale follows from it") {
+  const auto attention = [](const std::string& width) {
+    const std::vector<std::string> rows = {"1", "2", width};
+    return refusal(kMicrosoft, "MultiHeadAttention",
+                   {{"q", kFloat, rows}, {"k", kFloat, rows}, {"v", kFloat, rows}}, {{"num_heads", 2}});
+  };
+  CHECK(attention("W") == "The size of a head (floordiv(W,2)) must be known while compiling, and positive.");
+  CHECK(attention("0") == "The size of a head (0) must be known while compiling, and positive.");
+  const std::vector<std::string> none = {"1", "2", "0"};
+  CHECK(refusal(kMicrosoft, "LinearAttention",
+                {{"q", kFloat, none},
+                 {"k", kFloat, none},
+                 {"v", kFloat, {"1", "2", "4"}},
+                 {"state", kFloat, {"1", "2", "0", "2"}},
+                 {"decay", kFloat, none},
+                 {"beta", kFloat, {"1", "2", "2"}}},
+                {{"q_num_heads", 2}, {"kv_num_heads", 2}}) ==
+        "The size of a head (0) must be known while compiling, and positive.");
+}
+
 }  // namespace tern::onnx

@@ -38,9 +38,9 @@ Value* fold_windows(Emit& b, ScalarOp op, Value* x, const Window& w) {
 // dimensions if `columns`.
 Value* positions(Emit& b, Value* flat, const Shape& padded, const Shape& shape, const Window& w,
                  bool columns) {
-  Dim plane = product(Shape(padded.begin() + 2, padded.end()));
+  Dim plane = product(padded.part(2));
   Value* rest = b.map(ScalarOp::kFloorMod, {flat, b.dim(plane)});
-  Value* base = b.mul(b.div(flat, b.dim(plane)), b.dim(product(Shape(shape.begin() + 2, shape.end()))));
+  Value* base = b.mul(b.div(flat, b.dim(plane)), b.dim(product(shape.part(2))));
   std::vector<Value*> position(shape.size());
   for (size_t i = shape.size(); i-- > 2;) {
     position[i] = b.map(ScalarOp::kFloorMod, {rest, b.dim(padded[i])});
@@ -118,7 +118,7 @@ Shape plane_of(Shape shape) {
 // likewise, by ones where padding counts.
 Value* plane_counts(Emit& b, Window w, const Shape& shape, bool with_padding, DType type) {
   size_t rank = shape.size();
-  std::vector<Dim> one_low(rank, Dim(0)), one_high = one_low, low = one_low, high = one_low;
+  Shape one_low(rank, Dim(0)), one_high = one_low, low = one_low, high = one_low;
   for (size_t i = 0; i + 2 < rank; ++i) {
     low[i + 2] = w.moved_low[i] + Dim(w.low[i]);
     high[i + 2] = w.moved_high[i] + Dim(w.high[i]);

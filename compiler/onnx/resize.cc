@@ -174,11 +174,11 @@ void check_list(const char* what, const Value* v, size_t axes) {
 
 // The output's dimensions along the axes: what the model states, checked against `sizes` at run time, else
 // read from there.
-std::vector<Dim> stated_sizes(Op& op, Value* sizes, const std::vector<int64_t>& which, int64_t rank) {
+Shape stated_sizes(Op& op, Value* sizes, const std::vector<int64_t>& which, int64_t rank) {
   Emit& b = op.b;
   auto stated = op.declared_dims(0);
   if (!stated || static_cast<int64_t>(stated->size()) != rank) return b.dims(sizes);
-  std::vector<Dim> out;
+  Shape out;
   for (int64_t a : which) out.push_back(Dim((*stated)[static_cast<size_t>(a)]));
   Value* same = b.compare(ScalarOp::kEq, sizes, b.from_dims(out, {Dim(static_cast<int64_t>(which.size()))}));
   b.check(b.reduce(ScalarOp::kAnd, same, {0}),
@@ -228,7 +228,7 @@ Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& wh
         b.mul(b.cast(b.from_dims(in, {Dim(static_cast<int64_t>(in.size()))}), DType::kF32), factor);
     sizes = b.cast(b.unary(ScalarOp::kFloor, b.add(exact, 0.5)), DType::kI64);
   }
-  std::vector<Dim> dims = known && !factor ? *known : stated_sizes(op, sizes, which, x->type.rank());
+  Shape dims = known && !factor ? *known : stated_sizes(op, sizes, which, x->type.rank());
   if (dims.size() != which.size()) fail("{} sizes are given for {} axes.", dims.size(), which.size());
   Target t;
   for (size_t i = 0; i < which.size(); ++i) {
@@ -289,7 +289,7 @@ Target from_run_time_scales(Op& op, Value* x, Value* scales, const std::vector<i
   for (int64_t a : which) dims.push_back(dimension(x, a));
   Value* in = b.cast(b.from_dims(dims, {Dim(static_cast<int64_t>(which.size()))}), scales->type.dtype);
   Value* sizes = b.cast(b.unary(ScalarOp::kFloor, b.mul(in, scales)), DType::kI64);
-  std::vector<Dim> out = stated_sizes(op, sizes, which, x->type.rank());
+  Shape out = stated_sizes(op, sizes, which, x->type.rank());
   if (out.size() != which.size()) fail("{} scales are given for {} axes.", out.size(), which.size());
   Target t;
   for (size_t i = 0; i < which.size(); ++i) {

@@ -8,7 +8,7 @@ namespace {
 
 // A size that is one element, read at run time.
 Dim only_dim(Op& op, Value* v, std::string_view what) {
-  const std::vector<Dim> dims = op.b.dims(v);
+  const Shape dims = op.b.dims(v);
   if (dims.size() != 1) fail("The {} ({}) is not one number.", what, v->type.text());
   return dims[0];
 }

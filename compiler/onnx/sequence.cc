@@ -248,9 +248,9 @@ void import_concat_from(Op& op) {
   op.output(0, op.b.concat(values, axis));
 }
 
-std::vector<Dim> part_sizes(Op& op, const Dim& extent) {
+Shape part_sizes(Op& op, const Dim& extent) {
   auto chunks = [&](int64_t size) {
-    std::vector<Dim> sizes;
+    Shape sizes;
     for (int64_t at = 0; at < extent.value(); at += size)
       sizes.push_back(Dim(std::min(size, extent.value() - at)));
     return sizes;
@@ -290,7 +290,7 @@ Value* split_in_ones(Op& op, Value* x, int64_t axis, bool keep) {
   const Dim extent = dimension(x, axis);
   Value* run = b.transpose(x, axis_to_front(x->type.rank(), axis));
   if (keep) run = b.unsqueeze(run, {axis + 1});
-  const Type element = Type::tensor(x->type.dtype, Shape(run->type.shape.begin() + 1, run->type.shape.end()));
+  const Type element = Type::tensor(x->type.dtype, dimensions(run, 1));
   Value* sequence = build_loop(
       op, b.dim(extent), b.integer(DType::kBool, 1), {empty_sequence(b, element)},
       [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
@@ -318,7 +318,7 @@ void import_split(Op& op) {
     if (!known) return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
   }
   std::vector<Value*> parts;
-  const std::vector<Dim> sizes = part_sizes(op, extent);
+  const Shape sizes = part_sizes(op, extent);
   Dim start(0);
   for (const Dim& size : sizes) start = start + size;
   op.b.require(

@@ -78,8 +78,7 @@ Shape reshape_target(Op& op, Value* x, Value* shape, bool allow_zero) {
   if (shape->type.rank() != 1 || !dimension(shape, 0).is_const())
     fail("The shape ({}) must be a list whose length is known.", shape->type.text());
   auto known = op.b.known_dims(shape);
-  std::vector<Dim> target =
-      known ? *known : op.sizes(resolved_once(op.b, shape, x->type.shape, allow_zero), 0);
+  Shape target = known ? *known : op.sizes(resolved_once(op.b, shape, x->type.shape, allow_zero), 0);
   int inferred = -1;
   Shape others;
   for (size_t i = 0; i < target.size(); ++i) {
@@ -192,7 +191,7 @@ void import_unsqueeze(Op& op) {
 
 // The shape of Expand's input 1, or, when it is not known, the stated result's, which its elements may only
 // restate or be 1.
-std::vector<Dim> expand_target(Op& op, Value* shape) {
+Shape expand_target(Op& op, Value* shape) {
   Emit& b = op.b;
   if (auto known = b.known_dims(shape)) return *known;
   auto stated = op.declared_dims(0);
@@ -236,7 +235,7 @@ Value* expand_axis(Emit& b, Value* x, int64_t axis, const Dim& wanted) {
 
 void import_expand(Op& op) {
   Value* x = op.tensor(0);
-  std::vector<Dim> target = expand_target(op, op.tensor(1));
+  Shape target = expand_target(op, op.tensor(1));
   Shape shape(std::max(target.size(), x->type.shape.size()), Dim(1));
   for (size_t i = 0; i < target.size(); ++i) shape[shape.size() - target.size() + i] = target[i];
   for (size_t i = 0; i < x->type.shape.size(); ++i) {
@@ -354,7 +353,7 @@ void import_trilu(Op& op) {
   bool upper = op.i("upper", 1) != 0;
   Value* k = op.has(1) ? op.b.reshape(op.b.cast(op.tensor(1), DType::kI64), {}) : op.b.i64(0);
   k = op.b.max(op.b.min(k, op.b.i64(kFar)), op.b.i64(-kFar));
-  Shape matrix(x->type.shape.end() - 2, x->type.shape.end());
+  const Shape matrix = dimensions(x, -2);
   Value* row = op.b.add(op.b.iota(matrix, 0, DType::kI64), k);
   Value* column = op.b.iota(matrix, 1, DType::kI64);
   Value* keep = op.b.compare(upper ? ScalarOp::kLe : ScalarOp::kGe, row, column);

@@ -35,7 +35,7 @@ struct Complex {
 // The transform along the last axis of length n (a constant) to its first `bins` results.
 Complex transform(Emit& b, Complex x, int64_t n, int64_t bins, bool inverse) {
   DType type = x.real->type.dtype;
-  int64_t rows = x.real->type.shape.back().value();
+  int64_t rows = last_dimension(x.real).value();
   Value* cosine = trigonometric(b, ScalarOp::kCos, n, rows, bins, type);
   Value* sine = trigonometric(b, ScalarOp::kSin, n, rows, bins, type);
   double sign = inverse ? 1 : -1;
@@ -71,14 +71,14 @@ Value* fit(Emit& b, Value* x, int64_t axis, int64_t n) {
   const Dim have = dimension(x, axis);
   if (!have.is_const()) fail("A transform's length ({}) must be known while compiling.", have.text());
   if (have.value() > n) return b.slice_axis(x, axis, Dim(0), Dim(n));
-  std::vector<Dim> low(x->type.shape.size(), Dim(0)), high = low;
+  Shape low(x->type.shape.size(), Dim(0)), high = low;
   high[static_cast<size_t>(axis)] = Dim(n) - have;
   return b.pad(x, low, high, b.like(x, 0));
 }
 
 // A one-sided spectrum mirrored to its full length: x[n - k] is the conjugate of x[k].
 Complex mirrored(Emit& b, const Complex& x, int64_t n) {
-  int64_t axis = x.real->type.rank() - 1, have = x.real->type.shape.back().value();
+  int64_t axis = x.real->type.rank() - 1, have = last_dimension(x.real).value();
   int64_t missing = n - have;
   if (missing <= 0) return x;
   auto mirror = [&](Value* v) { return b.slice_axis(v, axis, Dim(missing), Dim(missing), -1); };
@@ -240,7 +240,7 @@ void import_mel(Op& op) {
   Value *bands = number(0, DType::kI64), *length = number(1, DType::kI64), *rate = number(2, DType::kI64);
   Value *low = number(3, DType::kF64), *high = number(4, DType::kF64);
   Value* bins = b.add(b.div(length, b.i64(2)), b.i64(1));
-  std::vector<Dim> shape = op.sizes(b.concat({b.reshape(bins, {Dim(1)}), b.reshape(bands, {Dim(1)})}, 0), 0);
+  Shape shape = op.sizes(b.concat({b.reshape(bins, {Dim(1)}), b.reshape(bands, {Dim(1)})}, 0), 0);
   auto mel = [&](Value* hertz) {
     return b.mul(b.unary(ScalarOp::kLog, b.add(b.div(hertz, 700.0), 1.0)), 2595 / std::numbers::ln10);
   };

@@ -129,15 +129,13 @@ void import_grid_sample(Op& op) {
     fail("Attribute 'padding_mode' ('{}') must be zeros, border or reflection.", s.padding);
   size_t rank = x->type.shape.size();
   if (rank < 3 || rank > 5 || grid->type.shape.size() != rank ||
-      (grid->type.shape.back().is_const() &&
-       !grid->type.shape.back().is_const(static_cast<int64_t>(rank) - 2)))
+      (last_dimension(grid).is_const() && !last_dimension(grid).is_const(static_cast<int64_t>(rank) - 2)))
     fail("The grid ({}) does not match the operand ({}).", grid->type.text(), x->type.text());
   Shape fitting = grid->type.shape;
-  fitting.front() = x->type.shape.front();
+  fitting.front() = dimension(x, 0);
   fitting.back() = Dim(static_cast<int64_t>(rank) - 2);
   grid = fitted(b, grid, "grid", fitting);
-  Shape extents(x->type.shape.begin() + 2, x->type.shape.end());
-  Shape result(grid->type.shape.begin() + 1, grid->type.shape.end() - 1);
+  const Shape extents = dimensions(x, 2), result = dimensions(grid, 1, -1);
   Dim points = product(result), batch = dimension(x, 0), channels = dimension(x, 1);
   auto axes = static_cast<int64_t>(extents.size());
   Value* flat_grid = b.cast(b.reshape(grid, {dimension(grid, 0), points, Dim(axes)}), DType::kF32);
@@ -150,7 +148,7 @@ void import_grid_sample(Op& op) {
   Value* y =
       sample(b, b.reshape(x, {batch, channels, product(extents)}), taps, extents, {batch, channels, points});
   Shape shape = {batch, channels};
-  shape.insert(shape.end(), result.begin(), result.end());
+  shape.append(result);
   op.output(0, b.reshape(y, shape));
 }
 
@@ -162,7 +160,7 @@ void import_affine_grid(Op& op) {
       (dimension(theta, 1).value() != 2 && dimension(theta, 1).value() != 3))
     fail("The transforms ({}) are neither [N,2,3] nor [N,3,4].", theta->type.text());
   auto axes = static_cast<size_t>(dimension(theta, 1).value());
-  std::vector<Dim> extents;
+  Shape extents;
   auto known = b.known_dims(size);
   auto stated = op.declared_dims(0);
   if (known && known->size() == axes + 2) {
@@ -170,7 +168,7 @@ void import_affine_grid(Op& op) {
   } else if (!known && stated && stated->size() == axes + 2) {
     extents.assign(stated->begin() + 1, stated->end() - 1);
   } else {
-    std::vector<Dim> dims = b.dims(size);
+    Shape dims = b.dims(size);
     if (dims.size() != axes + 2) fail("The size has {} elements instead of {}.", dims.size(), axes + 2);
     extents.assign(dims.begin() + 2, dims.end());
   }
@@ -188,7 +186,7 @@ void import_affine_grid(Op& op) {
   Value* base = b.unsqueeze(b.concat(columns, 1), {0});
   Value* y = b.dot(base, b.transpose(theta, {0, 2, 1}));
   Shape shape = {dimension(theta, 0)};
-  shape.insert(shape.end(), extents.begin(), extents.end());
+  shape.append(extents);
   shape.push_back(Dim(static_cast<int64_t>(axes)));
   op.output(0, b.reshape(y, shape));
 }
@@ -339,7 +337,7 @@ void import_crop_and_resize(Op& op) {
     fail("Boxes {} of an operand {} are not supported.", boxes->type.text(), x->type.text());
   const Shape in = x->type.shape;
   const Dim regions = dimension(boxes, 0);
-  const std::vector<Dim> size = b.dims(op.tensor(3));
+  const Shape size = b.dims(op.tensor(3));
   if (size.size() != 2) fail("The size of the crops has {} elements instead of two.", size.size());
   const DType type = boxes->type.dtype;
   struct Axis {
@@ -385,7 +383,7 @@ void import_crop_and_resize(Op& op) {
 // Where the window's tap k lies along an axis for each output, in pixels, [K, out..] without the offsets.
 Value* tap_positions(Emit& b, const Window& w, size_t axis, const Shape& out) {
   Shape all(w.kernel.begin(), w.kernel.end());
-  all.insert(all.end(), out.begin(), out.end());
+  all.append(out);
   const auto at = static_cast<int>(axis);
   Value* tap = b.mul(b.iota(all, at, DType::kF32), static_cast<double>(w.dilations[axis]));
   Value* start = b.mul(b.iota(all, at + static_cast<int>(w.kernel.size()), DType::kF32),

@@ -85,7 +85,7 @@ Window read_window(Op& op, Value*& x, std::vector<int64_t> kernel, double fill) 
   bool same = mode == "SAME_UPPER" || mode == "SAME_LOWER";
   w.automatic = same;
   if (mode == "VALID" || same) pads.assign(2 * spatial, 0);
-  std::vector<Dim> explicit_low(spatial + 2, Dim(0)), explicit_high = explicit_low;
+  Shape explicit_low(spatial + 2, Dim(0)), explicit_high = explicit_low;
   for (size_t i = 0; i < spatial; ++i) {
     const Dim extent = dimension(x, i + 2);
     int64_t reach = (kernel[i] - 1) * w.dilations[i] + 1;

@@ -12,7 +12,7 @@ struct Window {
   std::vector<int64_t> asked_low, asked_high;
   // Padding that depends on a symbolic size, which the operand has been given (0 elsewhere). All of it was
   // asked for by auto_pad; ceil_mode adds to the end.
-  std::vector<Dim> moved_low = {}, moved_high = {};
+  Shape moved_low = {}, moved_high = {};
   bool automatic = false;
 };
 

@@ -44,6 +44,7 @@ MAX_LINES, SOFT_LINES, MAX_FUNCTION = 800, 500, 80
 CODE = {".cc", ".h", ".c", ".def", ".py", ".fbs"}
 URL_HOSTS = ("www.apache.org", "www.w3.org", "github.com", "onnx.ai", "numpy.org")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+|opt/wheels)/")
+UNCHECKED = re.compile(r"type\.shape(\[|\.(front|back|at)\(|\.(begin|end)\(\) *[-+])|std::vector<Dim>[ &]|\btern::Shape\b[ &]*\w")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
 
@@ -127,6 +128,16 @@ def check_machine(files):
                     yield f"{name}:{number}: names a host ({host}); link to nothing but {', '.join(URL_HOSTS)}"
 
 
+def check_dimensions(files):
+    """Importers read a value's dimensions by what refuses those that it lacks (compiler/onnx/dimensions.h)."""
+    for name in files:
+        if not name.startswith("compiler/onnx/") or name.endswith("_test.cc") or name.startswith("compiler/onnx/dimensions."):
+            continue
+        for number, line in enumerate(lines_of(name), 1):
+            if UNCHECKED.search(line):
+                yield f"{name}:{number}: dimension(), last_dimension() and dimensions() read what a model may lack; this does not: {line.strip()[:80]}"
+
+
 def long_functions(files):
     """Functions over the limit, seen by layout: clang-format puts a definition's braces in column 0 (or one namespace deep)."""
     for name in files:
@@ -147,7 +158,7 @@ def main():
     parser.add_argument("-v", action="store_true", help="also list files and functions over the soft limits")
     args = parser.parse_args()
     files = tracked()
-    rules = [check_arrows, check_runtime, check_own_header_first, check_length, check_pragma_once, check_machine]
+    rules = [check_arrows, check_runtime, check_own_header_first, check_length, check_pragma_once, check_machine, check_dimensions]
     failed = 0
     for rule in rules:
         breaches = list(rule(files))
