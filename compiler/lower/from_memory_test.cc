@@ -93,6 +93,29 @@ TEST_CASE("from memory: transposes store in runs where the level's processors ne
   }
 }
 
+// Each stream sums a part of the block's rows, which are as far from each other as the part is long.
+TEST_CASE("from memory: short rows of a transpose are loaded in streams before they are turned") {
+  const auto kernel = [](int columns, Level level) {
+    const std::string body = fmt::format(
+        "  input %x: f32[65536,{}] as \"x\"\n  %y = transpose(%x) <perm=[1,0]>\n  output %y as \"y\"",
+        columns);
+    return kernels_of(body, level);
+  };
+  for (const int columns : {64, 128}) {
+    const std::string text = kernel(columns, Level::kX86V3);
+    CAPTURE(text);
+    CHECK(text.find("alloc touched: f32[4] scratch") != std::string::npos);
+    const int part = columns == 64 ? 64 : 32;
+    for (int stream = 1; stream < 4; ++stream)
+      CHECK(text.find(fmt::format("sum_{0} = (sum_{0} + b0[", stream)) != std::string::npos);
+    CHECK(text.find(fmt::format("serial row = 0 .. +{} {{", part)) != std::string::npos);
+    CHECK(text.find(fmt::format(" (row * {})) + {})])", columns, 3 * part * columns)) != std::string::npos);
+    CHECK(text.find("prefetch") == std::string::npos);
+    CHECK(kernel(columns, Level::kX86V4).find("touched") == std::string::npos);
+  }
+  CHECK(kernel(256, Level::kX86V3).find("touched") == std::string::npos);
+}
+
 TEST_CASE("from memory: values are read as they lie, rows with the short gaps between them") {
   const auto contains = [](const std::string& shape, const std::string& text, const char* line) {
     const std::string kernel =
