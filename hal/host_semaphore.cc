@@ -36,6 +36,8 @@ tern_status_t query(tern_hal_semaphore_t* base, uint64_t* out_value) {
   return TERN_OK;
 }
 
+// The mutex is held: whoever sees the new value or failure, which takes the mutex, may let go of the
+// semaphore.
 void wake(HostSemaphore* semaphore) {
   __atomic_fetch_add(&semaphore->version, 1, __ATOMIC_RELEASE);
   tern_host_wake_all(&semaphore->version);
@@ -43,27 +45,23 @@ void wake(HostSemaphore* semaphore) {
 
 tern_status_t signal(tern_hal_semaphore_t* base, uint64_t value) {
   HostSemaphore* semaphore = cast(base);
-  {
-    tern::MutexLock lock(&semaphore->mutex);
-    TERN_RETURN_IF_ERROR(failure_of(semaphore));
-    if (value <= semaphore->value) {
-      return tern_status_make(base->device->allocator, TERN_STATUS_FAILED_PRECONDITION,
-                              "The signalled value (%llu) is not larger than the semaphore's (%llu).",
-                              (unsigned long long)value, (unsigned long long)semaphore->value);
-    }
-    semaphore->value = value;
+  tern::MutexLock lock(&semaphore->mutex);
+  TERN_RETURN_IF_ERROR(failure_of(semaphore));
+  if (value <= semaphore->value) {
+    return tern_status_make(base->device->allocator, TERN_STATUS_FAILED_PRECONDITION,
+                            "The signalled value (%llu) is not larger than the semaphore's (%llu).",
+                            (unsigned long long)value, (unsigned long long)semaphore->value);
   }
+  semaphore->value = value;
   wake(semaphore);
   return TERN_OK;
 }
 
 void fail(tern_hal_semaphore_t* base, tern_status_code_t code) {
   HostSemaphore* semaphore = cast(base);
-  {
-    tern::MutexLock lock(&semaphore->mutex);
-    if (semaphore->failure != TERN_STATUS_OK) return;
-    semaphore->failure = code;
-  }
+  tern::MutexLock lock(&semaphore->mutex);
+  if (semaphore->failure != TERN_STATUS_OK) return;
+  semaphore->failure = code;
   wake(semaphore);
 }
 

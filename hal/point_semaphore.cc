@@ -79,6 +79,8 @@ tern_status_t failure_of(Semaphore* semaphore) {
                           tern_status_code_name(code));
 }
 
+// The mutex is held: whoever sees the new value or failure, which takes the mutex, may let go of the
+// semaphore.
 void wake(Semaphore* semaphore) {
   __atomic_fetch_add(&semaphore->version, 1, __ATOMIC_RELEASE);
   tern_host_wake_all(&semaphore->version);
@@ -109,22 +111,18 @@ tern_status_t check_next(Semaphore* semaphore, uint64_t value) {
 
 tern_status_t signal(tern_hal_semaphore_t* base, uint64_t value) {
   Semaphore* semaphore = cast(base);
-  {
-    MutexLock lock(&semaphore->mutex);
-    TERN_RETURN_IF_ERROR(check_next(semaphore, value));
-    semaphore->value = value;
-  }
+  MutexLock lock(&semaphore->mutex);
+  TERN_RETURN_IF_ERROR(check_next(semaphore, value));
+  semaphore->value = value;
   wake(semaphore);
   return TERN_OK;
 }
 
 void fail(tern_hal_semaphore_t* base, tern_status_code_t code) {
   Semaphore* semaphore = cast(base);
-  {
-    MutexLock lock(&semaphore->mutex);
-    if (!tern_status_is_ok(semaphore->failure)) return;
-    semaphore->failure = tern_status_from_code(code);
-  }
+  MutexLock lock(&semaphore->mutex);
+  if (!tern_status_is_ok(semaphore->failure)) return;
+  semaphore->failure = tern_status_from_code(code);
   wake(semaphore);
 }
 
@@ -214,7 +212,8 @@ extern "C" tern_status_t tern_hal_point_semaphore_add(const tern_hal_semaphore_p
       if (semaphore->point_count < kPoints) {
         if (device != semaphore->head.device) tern_hal_device_retain(device);
         semaphore->points[semaphore->point_count++] = {point->value, serial, device, progress};
-        break;
+        wake(semaphore);
+        return TERN_OK;
       }
       oldest = find_point(semaphore, 0);
     }
@@ -224,8 +223,6 @@ extern "C" tern_status_t tern_hal_point_semaphore_add(const tern_hal_semaphore_p
     tern_hal_device_release(oldest.device);
     TERN_RETURN_IF_ERROR(status);
   }
-  wake(semaphore);
-  return TERN_OK;
 }
 
 extern "C" tern_status_t tern_hal_point_semaphore_create(tern_hal_device_t* device, uint64_t initial_value,

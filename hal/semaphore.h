@@ -1,6 +1,9 @@
 // Timelines: a 64-bit number that only grows. Work waits for a value and signals a later one, across threads
 // and devices.
 //
+// Who waits may release the semaphore as soon as the wait returns, though the thread that signals, fails or
+// submits may still be on its way out.
+//
 // A failed semaphore is failed for good: whoever waits gets the failure, so that nobody waits for work that
 // will never come.
 #pragma once

@@ -99,6 +99,25 @@ void wakes_many_threads(Context& c) {
   CTS_CHECK_EQ(done.load(), 6);
 }
 
+void may_go_once_its_value_is_seen(Context& c) {
+  for (int round = 0; round < 100; ++round) {
+    tern_hal_semaphore_t* semaphore = nullptr;
+    CTS_CHECK_OK(tern_hal_semaphore_create(c.device(), 0, &semaphore));
+    std::string text;
+    std::thread other([&] {
+      if (round % 2)
+        tern_hal_semaphore_fail(semaphore, TERN_STATUS_CANCELLED);
+      else
+        text = text_of(tern_hal_semaphore_signal(semaphore, 1));
+    });
+    const tern_status_code_t code = code_of(tern_hal_semaphore_wait(semaphore, 1, TERN_HAL_NEVER));
+    tern_hal_semaphore_release(semaphore);  // the other thread may not have returned yet
+    other.join();
+    CTS_CHECK_EQ(code, round % 2 ? TERN_STATUS_CANCELLED : TERN_STATUS_OK);
+    CTS_CHECK_EQ(text, std::string());
+  }
+}
+
 void plays_ping_pong(Context& c) {
   tern_hal_semaphore_t *ping = c.semaphore(), *pong = c.semaphore();
   std::atomic<int> failures{0};
@@ -255,6 +274,7 @@ std::vector<Case> semaphore_cases() {
       CASE(waits_until_the_deadline),
       CASE(wakes_a_waiting_thread),
       CASE(wakes_many_threads),
+      CASE(may_go_once_its_value_is_seen),
       CASE(plays_ping_pong),
       CASE(fails_for_good),
       CASE(wakes_waiting_threads_when_it_fails),
