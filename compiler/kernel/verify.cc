@@ -222,7 +222,7 @@ void Verifier::group_mma(const Stmt& s) {
   if (s->buffer->scope != Scope::kRegister || s->buffer->type != VType{sum, 4} || columns > 256)
     problem("The sums '{}' of group_mma are no register buffer of at most 32 {}x4.", s->buffer->name,
             dtype_name(sum));
-  if (s->code < 0 || s->code % 512 != 0 || (s->code != 0 && (columns % 64 != 0 || integers || wide)))
+  if (s->code < 0 || s->code % 512 != 0 || (s->code != 0 && (integers || wide)))
     problem("group_mma reads panels of {} elements for {} columns.", s->code, columns);
   for (const Expr& e : {s->value, s->begin}) {
     if (e == s->value && e->kind == ExprKind::kLoad && e->buffer->scope == Scope::kRegister) {

@@ -173,14 +173,14 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
     const auto padded = [](int64_t d, int64_t unit) { return (d + unit - 1) / unit * unit; };
     const auto suits_groups = [&](int64_t d) { return padded(d, 64) * 5 <= d * 8; };
     const bool group = model.has_group_mma && suits_groups(shape.depth) && suits_groups(shape.value_depth);
+    const AttentionOperands operands = source.rows(dtype);
+    const bool boxes = model.has_group_mma && operands.q_rows && operands.k_rows && operands.v_rows;
+    // Rows of 16-bit elements that begin inside of sectors.
+    const bool within_sectors = shape.depth % 16 != 0 || shape.value_depth % 16 != 0;
     AttentionSchedule schedule = default_attention_schedule(
         context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys),
-        group ? padded(depth, 64) : depth, model.cores, group, model.has_group_mma);
-    const AttentionOperands operands = source.rows(dtype);
-    // A box wider than a row would bring the next head's elements.
-    const bool whole_boxes = shape.depth % 64 == 0 && shape.value_depth % 64 == 0;
-    schedule.tensors =
-        schedule.arrivals && whole_boxes && operands.q_rows && operands.k_rows && operands.v_rows;
+        group ? padded(depth, 64) : depth, model.cores, group, model.has_group_mma, boxes && within_sectors);
+    schedule.tensors = schedule.arrivals && boxes;
     if (schedule.text() == before) continue;  // the level gains nothing
     before = schedule.text();
     const kernel::Var thread = kernel::make_var("t");

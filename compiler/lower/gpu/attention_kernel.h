@@ -31,7 +31,7 @@ struct AttentionSchedule {
   int block_keys = 64;    // of one part; a multiple of 16
   bool group = false;     // warps_m a multiple of 4, warps_k 1
   bool arrivals = false;  // of a group: stages change hands by arrivals, not by barriers
-  bool tensors = false;   // of arrivals, depths multiples of 64: one more warp asks for boxes of q, k and v
+  bool tensors = false;   // of arrivals: one more warp asks for boxes of q, k and v
   int split = 1;          // not of a group
   int copiers() const { return tensors ? 128 : 0; }  // threads
   int threads() const { return 32 * warps_m * warps_k + copiers(); }
@@ -76,9 +76,10 @@ struct AttentionKernel {
 
 // From shapes alone: few queries and heads leave processors idle, so that the keys are shared out too.
 // `group`: the device has products of 128 threads, and the depths suit them; `depth`: the larger one, padded;
-// `clusters`: the device has them.
+// `clusters`: the device has them; `by_boxes`: boxes can be copied, and other copies would be slow.
 AttentionSchedule default_attention_schedule(int64_t batch, int64_t queries, int64_t keys, int64_t depth,
-                                             int processors, bool group, bool clusters = false);
+                                             int processors, bool group, bool clusters = false,
+                                             bool by_boxes = false);
 
 // batch_axis: a grid axis that the operand functions refer to, or one with a null variable.
 AttentionKernel build_attention_kernel(const AttentionShape& shape, const kernel::GridAxis& batch_axis,

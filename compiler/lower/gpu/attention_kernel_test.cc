@@ -49,6 +49,8 @@ TEST_CASE("attention: boxes of tensors") {
   check({1, 20, 100, 64, 64, {4, 1, 64, true, true, true}, false, true});
   check({1, 64, 64, 64, 64, {4, 1, 64, true, true, true}});
   check({1, 150, 320, 64, 64, {4, 1, 64, true, true, true}, true});
+  check({2, 130, 320, 40, 80, {8, 1, 64, true, true, true}});
+  check({1, 130, 100, 120, 24, {8, 1, 64, true, true, true}, false, true});
 }
 TEST_CASE("attention: maxima that grow scale what was summed") {
   check({1, 64, 256, 64, 64, {4, 1, 64, true}, false, false, 16});
