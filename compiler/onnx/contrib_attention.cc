@@ -1,6 +1,7 @@
 // com.microsoft: attention as ONNX Runtime's optimiser fuses it (MultiHeadAttention, Attention, QAttention,
-// DecoderMaskedMultiHeadAttention), taken apart again into the products, masks and softmax that lowering
-// joins to one dispatch.
+// DecoderMaskedMultiHeadAttention, PackedAttention, PackedMultiHeadAttention), taken apart again into the
+// products, masks and softmax that lowering joins to one dispatch.
+#include <cmath>
 #include <limits>
 
 #include "compiler/onnx/attention.h"
@@ -119,9 +120,26 @@ void continue_cache(Emit& b, Heads& h, Value* past_key, Value* past_value) {
   h.v = b.concat({past_value, h.v}, 2);
 }
 
-// A cache with room to spare, whose first `filled` positions count: the new rows behind them.
-Value* written_into(Emit& b, Value* cache, Value* rows, Value* filled) {
-  return put_rows(b, cache, rows, filled, 2);
+// Puts keys and values into caches with room to spare, behind the `filled` positions (one integer) that
+// count.
+void write_into_cache(Emit& b, Heads& h, Value* keys, Value* values, Value* filled) {
+  h.filled = b.cast(b.reshape(filled, {}), DType::kI64);
+  const Dim count = dimension(h.k, 2), room = dimension(keys, 2);
+  b.check(
+      b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
+                             b.compare(ScalarOp::kGe, h.filled, b.i64(0))}),
+      "The cache has no room for the new keys and values: past_sequence_length and their number exceed its "
+      "positions.");
+  h.k = put_rows(b, keys, h.k, h.filled, 2);
+  h.v = put_rows(b, values, h.v, h.filled, 2);
+  // Masks end with the keys that count.
+  for (Value** mask : {&h.padding, &h.bias}) {
+    if (!*mask || (*mask)->type.rank() < 2 || last_dimension(*mask) == room) continue;
+    Shape low((*mask)->type.shape.size(), Dim(0)), high = low;
+    high.back() = room - last_dimension(*mask);
+    b.require(ScalarOp::kGe, high.back(), Dim(0), "A mask has more keys than the cache has positions.");
+    *mask = b.pad(*mask, low, high, b.integer((*mask)->type.dtype, 0));
+  }
 }
 
 // Query, keys and values of MultiHeadAttention: separate, or packed in one or two operands.
@@ -174,23 +192,7 @@ void take_cache(Op& op, Heads& h, int at, bool shared) {
       fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
   }
   if (!shared) return continue_cache(b, h, op.tensor(at), op.tensor(at + 1));
-  h.filled = b.cast(b.reshape(op.tensor(at + 2), {}), DType::kI64);
-  const Dim count = dimension(h.k, 2), room = dimension(op.tensor(at), 2);
-  b.check(
-      b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
-                             b.compare(ScalarOp::kGe, h.filled, b.i64(0))}),
-      "The cache has no room for the new keys and values: past_sequence_length and their number exceed its "
-      "positions.");
-  h.k = written_into(b, op.tensor(at), h.k, h.filled);
-  h.v = written_into(b, op.tensor(at + 1), h.v, h.filled);
-  // Masks end with the keys that count.
-  for (Value** mask : {&h.padding, &h.bias}) {
-    if (!*mask || (*mask)->type.rank() < 2 || last_dimension(*mask) == room) continue;
-    Shape low((*mask)->type.shape.size(), Dim(0)), high = low;
-    high.back() = room - last_dimension(*mask);
-    b.require(ScalarOp::kGe, high.back(), Dim(0), "A mask has more keys than the cache has positions.");
-    *mask = b.pad(*mask, low, high, b.integer((*mask)->type.dtype, 0));
-  }
+  write_into_cache(b, h, op.tensor(at), op.tensor(at + 1), op.tensor(at + 2));
 }
 
 void finish(Op& op, const Heads& h) {
@@ -256,28 +258,61 @@ Shape projected_widths(Op& op, const Value* x, const Value* weights, int64_t hea
   return widths;
 }
 
-// What Attention and QAttention do with their projections, [B, S, width] each; `past` and `present` hold keys
-// and values in one tensor.
-void attend_projected(Op& op, Heads& h, Value* past) {
+// Queries and keys [B, heads, S, size] turned by their positions, as GPT-NeoX has them: wave lengths from 1
+// to 10000, the halves of a row's first `width` elements are the two coordinates.
+void rotate_by_positions(Op& op, Heads& h, Value* filled) {
   Emit& b = op.b;
-  if (op.i("past_present_share_buffer", 0) != 0)
-    fail("Attribute 'past_present_share_buffer' is not supported; export the model without it.");
-  if (op.i("do_rotary", 0) != 0) fail("Attribute 'do_rotary' is not supported.");
+  const Dim& size = dimension(h.q, 3);
+  const int64_t width = op.i("rotary_embedding_dim", 0) > 0 ? op.i("rotary_embedding_dim", 0)
+                        : size.is_const()                   ? size.value()
+                                                            : 0;
+  if (width < 2 || width % 2 != 0 || !size.is_const() || width > size.value())
+    fail("Attribute 'rotary_embedding_dim' ({}) is no even part of the size of a head ({}).", width,
+         size.text());
+  std::vector<double> speeds;
+  for (int64_t i = 0; i < width; i += 2)
+    speeds.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(width)));
+  const Dim rows = dimension(h.q, 2);
+  Value* at = b.add(b.iota({rows}, 0, DType::kI64), filled ? filled : b.dim(h.past));
+  Value* angles = b.mul(b.unsqueeze(b.cast(at, DType::kF32), {1}), b.floats(DType::kF32, speeds));
+  angles = b.reshape(angles, {Dim(1), rows, Dim(1), Dim(width / 2)});
+  const DType type = h.q->type.dtype;
+  Value *cosine = b.cast(b.unary(ScalarOp::kCos, angles), type),
+        *sine = b.cast(b.unary(ScalarOp::kSin, angles), type);
+  for (Value** x : {&h.q, &h.k}) {
+    const std::vector<int64_t> swap = {0, 2, 1, 3};
+    *x = b.transpose(rotate(b, b.transpose(*x, swap), cosine, sine, Dim(width), false), swap);
+  }
+}
+
+// What Attention and QAttention do with their projections, [B, heads, S, size] each; `past` and `present`
+// hold keys and values in one tensor. `filled`: how much of a cache with room to spare counts.
+void attend_projected(Op& op, Heads& h, Value* past, Value* filled) {
+  Emit& b = op.b;
   h.causal = op.i("unidirectional", 0) != 0;
+  const bool shared = op.i("past_present_share_buffer", 0) != 0;
+  if (shared && (!past || !filled))
+    fail("Attribute 'past_present_share_buffer' needs the cache and past_sequence_length.");
+  if (past && past->type.rank() != 5)
+    fail("The cache ({}) does not have five dimensions.", past->type.text());
+  if (past && !shared) h.past = dimension(past, 3);
+  if (shared) filled = b.cast(b.reshape(filled, {}), DType::kI64);
+  if (op.i("do_rotary", 0) != 0) rotate_by_positions(op, h, shared ? filled : nullptr);
   if (past) {
-    if (past->type.rank() != 5) fail("The cache ({}) does not have five dimensions.", past->type.text());
-    continue_cache(b, h, packed_part(b, past, 0, 0), packed_part(b, past, 0, 1));
+    Value *keys = packed_part(b, past, 0, 0), *values = packed_part(b, past, 0, 1);
+    if (shared) {
+      write_into_cache(b, h, keys, values, filled);
+    } else {
+      continue_cache(b, h, keys, values);
+    }
   }
   op.output(0, attend(op, h).result);
   if (op.wants(1)) op.output(1, b.concat({b.unsqueeze(h.k, {0}), b.unsqueeze(h.v, {0})}, 0));
 }
 
-void import_contrib_attention(Op& op) {
+// Queries, keys and values [B, heads, S, size] of rows x [B, S, in] and joined weights.
+Heads projected_heads(Op& op, Value* x, Value* weights, Value* bias, int64_t heads) {
   Emit& b = op.b;
-  const int64_t heads = head_count(op);
-  op.ignore({"rotary_embedding_dim"});
-  Value *x = op.tensor(0), *weights = op.tensor(1), *bias = op.has(2) ? op.tensor(2) : nullptr;
-  if (op.has(6)) fail("Input 6 (past_sequence_length) is not supported.");
   const Shape widths = projected_widths(op, x, weights, heads);
   Heads h;
   Value** parts[] = {&h.q, &h.k, &h.v};
@@ -287,9 +322,16 @@ void import_contrib_attention(Op& op) {
     *parts[i] = biased_heads(b, y, bias, first, heads);
     first = first + widths[i];
   }
+  return h;
+}
+
+void import_contrib_attention(Op& op) {
+  const int64_t heads = head_count(op);
+  op.ignore({"rotary_embedding_dim"});
+  Heads h = projected_heads(op, op.tensor(0), op.tensor(1), op.has(2) ? op.tensor(2) : nullptr, heads);
   h.padding = op.optional_input(3);
   h.bias = op.optional_input(5);
-  attend_projected(op, h, op.has(4) ? op.tensor(4) : nullptr);
+  attend_projected(op, h, op.has(4) ? op.tensor(4) : nullptr, op.optional_input(6));
 }
 
 void import_quantised_attention(Op& op) {
@@ -312,7 +354,109 @@ void import_quantised_attention(Op& op) {
     first = first + widths[i];
   }
   h.padding = op.optional_input(5);
-  attend_projected(op, h, op.has(8) ? op.tensor(8) : nullptr);
+  attend_projected(op, h, op.has(8) ? op.tensor(8) : nullptr, nullptr);
+}
+
+// Sequences of several lengths whose rows lie one behind the other, without padding. Each of `h` is
+// [1, heads, rows, size]; inputs `offsets` (where in padded sequences [B, S] each row stands, then where the
+// padding does) and `offsets` + 1 (the rows before each sequence, [B + 1]). Attention is that of padded
+// sequences, of whose results the rows that count are the output.
+void attend_packed(Op& op, Heads& h, int offsets) {
+  Emit& b = op.b;
+  Value *at = op.tensor(offsets), *before = op.tensor(offsets + 1);
+  if (at->type.rank() != 2 || before->type.rank() != 1)
+    fail("token_offset ({}) and cumulative_sequence_length ({}) do not have two dimensions and one.",
+         at->type.text(), before->type.text());
+  const Dim batch = dimension(at, 0), length = dimension(at, 1), rows = dimension(h.q, 2);
+  b.require(ScalarOp::kLe, rows, batch * length, "There are more rows than padded sequences have.");
+  before = b.cast(b.adapt(before, 0, batch + Dim(1)), DType::kI64);
+  Value* first = b.slice_axis(before, 0, Dim(0), batch);
+  h.padding = b.sub(b.slice_axis(before, 0, Dim(1), batch), first);
+  Value* row = b.add(b.reshape(first, {batch, Dim(1)}), b.iota({length}, 0, DType::kI64));
+  row = b.max(b.min(row, b.dim(rows - Dim(1))), b.i64(0));
+  for (Value** x : {&h.q, &h.k, &h.v}) *x = b.transpose(b.squeeze(b.gather(*x, row, 2), {0}), {1, 0, 2, 3});
+  Value* y = attend(op, h).result;
+  y = b.reshape(y, {batch * length, dimension(y, 2)});
+  op.output(0, b.gather(y, b.slice_axis(b.reshape(at, {batch * length}), 0, Dim(0), rows), 0));
+}
+
+void import_packed_attention(Op& op) {
+  const int64_t heads = head_count(op);
+  Value* x = op.tensor(0);
+  if (x->type.rank() != 2) fail("The operand ({}) does not have two dimensions.", x->type.text());
+  Heads h = projected_heads(op, op.b.unsqueeze(x, {0}), op.tensor(1), op.tensor(2), heads);
+  h.bias = op.optional_input(5);
+  attend_packed(op, h, 3);
+}
+
+void import_packed_multi_head_attention(Op& op) {
+  Emit& b = op.b;
+  const int64_t heads = head_count(op);
+  Value* bias = op.has(3) ? op.tensor(3) : nullptr;
+  Heads h;
+  Value** parts[] = {&h.q, &h.k, &h.v};
+  Value* query = op.tensor(0);
+  Dim first(0);
+  for (int i = 0; i < 3; ++i) {
+    Value* x = op.has(1) ? op.tensor(i) : query;
+    if (op.has(1) ? x->type.rank() != 2 : x->type.rank() != 4)  // [rows, heads, 3, size]
+      fail("Operand {} ({}) does not have {} dimensions.", i, x->type.text(), op.has(1) ? 2 : 4);
+    if (!op.has(1)) {
+      x = packed_part(b, x, 2, i);
+      x = b.reshape(x, {dimension(x, 0), dimension(x, 1) * dimension(x, 2)});
+    }
+    *parts[i] = biased_heads(b, b.unsqueeze(x, {0}), bias, first, heads);
+    first = first + dimension(x, 1);
+  }
+  h.bias = op.optional_input(6);
+  attend_packed(op, h, 4);
+}
+
+// Positions (i64 [n]) at which a list of truth values is true.
+Value* true_positions(Emit& b, Value* condition) {
+  Value* v = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
+  return b.reshape(v, {dimension(v, 1)});
+}
+
+// Rows [B, S, H] without those behind each sequence's end; which they were, then which are left out; and the
+// rows before each sequence.
+void import_remove_padding(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *count = op.tensor(1);
+  if (x->type.rank() != 3 || count->type.rank() != 1)
+    fail("The operand ({}) and the lengths ({}) do not have three dimensions and one.", x->type.text(),
+         count->type.text());
+  const Shape& s = x->type.shape;
+  count = b.adapt(count, 0, s[0]);
+  const DType type = count->type.dtype;
+  const auto along = [&](const Dim& n) { return b.iota({n}, 0, type); };
+  Value* counts = b.compare(ScalarOp::kLt, along(s[1]), b.reshape(count, {s[0], Dim(1)}));
+  counts = b.reshape(counts, {s[0] * s[1]});
+  Value* kept = true_positions(b, counts);
+  Value* others = true_positions(b, b.unary(ScalarOp::kNot, counts));
+  op.output(0, b.gather(b.reshape(x, {s[0] * s[1], s[2]}), kept, 0));
+  Value* all = b.adapt(b.concat({kept, others}, 0), 0, s[0] * s[1]);
+  op.output(1, b.cast(b.reshape(all, {s[0], s[1]}), type));
+  const Dim ends = s[0] + Dim(1);
+  Value* before = b.compare(ScalarOp::kLt, along(s[0]), b.reshape(along(ends), {ends, Dim(1)}));
+  op.output(2, b.reduce(ScalarOp::kAdd, b.mul(b.cast(before, type), count), {1}));
+  op.output(3, b.reduce(ScalarOp::kMax, count, {0}, true));
+}
+
+void import_restore_padding(Op& op) {
+  Emit& b = op.b;
+  Value *x = op.tensor(0), *at = op.tensor(1);
+  if (x->type.rank() != 2 || at->type.rank() != 2)
+    fail("The rows ({}) and their places ({}) do not have two dimensions.", x->type.text(), at->type.text());
+  const Dim batch = dimension(at, 0), length = dimension(at, 1), rows = dimension(x, 0),
+            width = dimension(x, 1);
+  b.require(ScalarOp::kLe, rows, batch * length, "There are more rows than padded sequences have.");
+  Value* place = b.slice_axis(b.reshape(b.cast(at, DType::kI64), {batch * length}), 0, Dim(0), rows);
+  Value* y = b.emit(OpKind::kScatterElements,
+                    {b.full({batch * length, width}, b.like(x, 0)),
+                     b.broadcast(b.reshape(place, {rows, Dim(1)}), {rows, width}), x},
+                    {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
+  op.output(0, b.reshape(y, {batch, length, width}));
 }
 
 constexpr OpRow kRows[] = {
@@ -320,6 +464,10 @@ constexpr OpRow kRows[] = {
     {kMicrosoft, "DecoderMaskedMultiHeadAttention", 1, kLatest, import_decoder_attention},
     {kMicrosoft, "Attention", 1, kLatest, import_contrib_attention},
     {kMicrosoft, "QAttention", 1, kLatest, import_quantised_attention},
+    {kMicrosoft, "PackedAttention", 1, kLatest, import_packed_attention},
+    {kMicrosoft, "PackedMultiHeadAttention", 1, kLatest, import_packed_multi_head_attention},
+    {kMicrosoft, "RemovePadding", 1, kLatest, import_remove_padding},
+    {kMicrosoft, "RestorePadding", 1, kLatest, import_restore_padding},
 };
 
 }  // namespace

@@ -325,7 +325,7 @@ case("TfIdfVectorizer", [Given(np.array([5, 6, 7, 8], I64))], tag="row", mode="T
 WORDS = Given(np.array([[1, 2, 3, 1, 2, 4, 1, 2], [5, 5, 5, 5, 5, 5, 5, 5]], I64), np.array([[7, 2]], I64), d0="B", d1="L")
 for n in (1, 2, 3):
     case("NGramRepeatBlock", [WORDS, Given(f(2, 8), f(1, 8), d0="B")], tag=f"{n}", ngram_size=n)
-refused("PackedAttention", "without padding", [Given(f(5, 8))], num_heads=1)
+refused("PagedAttention", "without padding", [Given(f(5, 8))], num_heads=1, kv_num_heads=1)
 refused("StringNormalizer", "It works on text", [Given(f(5))], domain="")
 refused("BeamSearch", "search for the best words", [Given(ints(0, 9, 1, 4)), np.array([9], I32)], eos_token_id=0, pad_token_id=0)
 refused("ReorderInput", "ORT_ENABLE_EXTENDED", [Given(f(1, 8, 4, 4))], domain="com.microsoft.nchwc")

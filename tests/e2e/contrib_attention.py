@@ -97,7 +97,47 @@ attention("past_mask", [X, W, BIAS, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0
 attention("present", [X, W, BIAS], 2, unidirectional=1)
 attention("score_bias", [Given(f(B, S, 20)), W, BIAS, Given(MASK.arrays[0]), None, Given(f(B, N, S, S))])
 attention("sizes", [X, f(20, 2 * N * H + N * 4), f(2 * N * H + N * 4)], qkv_hidden_sizes=[N * H, N * H, N * 4])
-refused("attention_rotary", "'do_rotary' is not supported", "Attention", [X, W, BIAS], num_heads=N, do_rotary=1)
+
+
+def turned(x, first, width):
+    """Rows [B, heads, S, H] rotated by positions from `first` on."""
+    angles = (first + np.arange(x.shape[2]))[:, None] / 10000 ** (np.arange(0, width, 2) / width)
+    a, b, rest = np.split(x, [width // 2, width], -1)
+    return np.concatenate([a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles), rest], -1)
+
+
+def gpus_attention(causal=False, width=0, shared=False):
+    """What ONNX Runtime has for GPUs alone: rows turned by their positions, a cache with room to spare."""
+
+    def of(x, w, bias, mask=None, past=None, _=None, filled=None):
+        q, k, v = ((x @ w + bias).reshape(*x.shape[:2], 3, N, H).transpose(2, 0, 3, 1, 4))
+        first = 0 if past is None else int(filled[0]) if shared else past.shape[3]
+        if width:
+            q, k = turned(q, first, width), turned(k, first, width)
+        present = np.stack([k, v])
+        if shared:
+            present = past.copy()
+            present[:, :, :, first : first + k.shape[2]] = k, v
+            k, v = present[:, :, :, : first + k.shape[2]]
+        elif past is not None:
+            present = np.concatenate([past, present], 3)
+            k, v = present
+        scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(H)
+        if causal:
+            scores = np.where(np.arange(k.shape[2]) > first + np.arange(q.shape[2])[:, None], -np.inf, scores)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        y = (e / e.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(*x.shape[:2], -1)
+        return [y.astype(np.float32), present.astype(np.float32)]
+
+    return of
+
+
+attention("rotary", [X, W, BIAS], 2, do_rotary=1, expected=gpus_attention(width=H))
+attention("rotary_past", [X, W, BIAS, None, PAST], 2, do_rotary=1, rotary_embedding_dim=4, unidirectional=1, expected=gpus_attention(True, 4))
+SPARE = [X, W, BIAS, None, Given(f(2, B, N, 9, H), f(2, 1, N, 6, H), d1="B", d3="M"), None, Given(np.array([3], np.int32), np.array([0], np.int32))]
+attention("shared", SPARE, 2, past_present_share_buffer=1, unidirectional=1, expected=gpus_attention(True, shared=True))
+attention("shared_rotary", SPARE, 2, past_present_share_buffer=1, do_rotary=1, unidirectional=1, expected=gpus_attention(True, H, True))
+refused("attention_shared_unknown", "needs the cache and past_sequence_length", "Attention", [X, W, BIAS], num_heads=N, past_present_share_buffer=1)
 refused("attention_mask_4d", "A mask of four dimensions", "Attention", [X, W, BIAS, Given(ints(0, 2, B, 1, 9, 9))], num_heads=N)
 
 
@@ -109,6 +149,50 @@ for x_type, w_type in ((np.uint8, np.int8), (np.uint8, np.uint8)):
     case(f"qattention_{name}", "QAttention", [x, w, BIAS, np.float32(0.02), one_scale, None, zero, w_zero], num_heads=N)
     case(f"qattention_{name}_mask_past", "QAttention", [x, w, BIAS, np.float32(0.02), one_scale, Given(ints(0, 2, B, 9), ints(0, 2, 1, 3), d0="B", d1="T"), zero, w_zero, PAST], 2, num_heads=N, unidirectional=1)
 case("qattention_columns", "QAttention", [Given(quantised((B, S, 20), np.uint8)), quantised((20, 3 * N * H), np.int8), BIAS, np.float32(0.02), RANDOM.uniform(0.004, 0.006, 3 * N * H).astype(np.float32), None, np.array(128, np.uint8), np.zeros(3 * N * H, np.int8)], num_heads=N)
+
+
+def each_alone(q, k, v, before, bias=0):
+    """Attention of sequences of several lengths, one behind the other, [rows, N, H] each."""
+    parts = []
+    for i, (a, e) in enumerate(zip(before, before[1:])):
+        scores = np.einsum("snh,tnh->nst", q[a:e], k[a:e]) / np.sqrt(H) + (bias if np.ndim(bias) == 0 else bias[0, :, : e - a, : e - a])
+        p = np.exp(scores - scores.max(-1, keepdims=True))
+        parts.append(np.einsum("nst,tnh->snh", p / p.sum(-1, keepdims=True), v[a:e]).reshape(e - a, -1))
+    return [np.concatenate(parts).astype(np.float32)]
+
+
+# Without padding; ONNX Runtime has it for GPUs alone.
+OFFSETS = [
+    Given(np.array([0, 5, 6, 10, 11, 12, 13, 1, 2, 3, 4, 7, 8, 9, 14], np.int32).reshape(3, 5), np.array([[0, 1, 2]], np.int32), d0="B", d1="S"),
+    Given(np.array([0, 1, 3, 7], np.int32), np.array([0, 3], np.int32), d0="C"),
+]
+TOKENS = lambda *d: Given(f(7, *d), f(3, *d), d0="R")  # noqa: E731
+by_rows = lambda x, parts=1: x.reshape(x.shape[0], N, H) if parts == 1 else x.reshape(x.shape[0], parts, N, H).transpose(1, 0, 2, 3)  # noqa: E731
+case("packed_attention", "PackedAttention", [TOKENS(20), W, BIAS, *OFFSETS], num_heads=N, expected=lambda x, w, b, o, c: each_alone(*by_rows(x @ w + b, 3), c))
+case("packed_attention_bias", "PackedAttention", [Given(f(7, 20)), W, BIAS, *(Given(o.arrays[0]) for o in OFFSETS), Given(f(1, N, 5, 5))], num_heads=N, expected=lambda x, w, b, o, c, s: each_alone(*by_rows(x @ w + b, 3), c, s))
+case("packed_heads", "PackedMultiHeadAttention", [*(TOKENS(N * H) for _ in range(3)), BIAS, *OFFSETS], num_heads=N, expected=lambda q, k, v, b, o, c: each_alone(*(by_rows(x + y) for x, y in zip((q, k, v), np.split(b, 3))), c))
+case("packed_heads_joined", "PackedMultiHeadAttention", [TOKENS(N, 3, H), None, None, None, *OFFSETS], num_heads=N, expected=lambda x, k, v, b, o, c: each_alone(*x.transpose(2, 0, 1, 3), c))
+
+
+
+def without_padding(x, n):
+    kept = np.arange(x.shape[1]) < n[:, None]
+    rows = x[kept]
+    offsets = np.concatenate([np.nonzero(kept.ravel())[0], np.nonzero(~kept.ravel())[0]]).reshape(kept.shape)
+    return [rows, offsets.astype(np.int32), np.cumsum([0, *n]).astype(np.int32), n.max(keepdims=True).astype(np.int32)]
+
+
+PADDED, COUNTS = Given(f(3, 5, 8), f(1, 3, 8), f(2, 4, 8), d0="B", d1="S"), Given(*(np.array(n, np.int32) for n in ([1, 2, 4], [3], [4, 4])), d0="B")
+case("remove_padding", "RemovePadding", [PADDED, COUNTS], [np.float32, *[np.int32] * 3], expected=without_padding)
+
+
+def with_padding(x, offsets):
+    y = np.zeros((offsets.size, x.shape[1]), np.float32)
+    y[offsets.ravel()[: len(x)]] = x
+    return [y.reshape(*offsets.shape, -1)]
+
+
+case("restore_padding", "RestorePadding", [TOKENS(8), OFFSETS[0]], expected=with_padding)
 
 # A cache with room to spare, of which past_sequence_length positions count.
 ONE = Given(f(B, 1, N * H), f(1, 1, N * H), d0="B")
