@@ -9,6 +9,7 @@
 
 #include "compiler/explain.h"
 #include "compiler/graph/passes.h"
+#include "compiler/graph/passes/list_outputs.h"
 #include "compiler/graph/passes/number_strings.h"
 #include "compiler/graph/passes/room_for_caches.h"
 #include "compiler/graph/suggest_sizes.h"
@@ -215,8 +216,10 @@ bool Compilation::lower_target(const lower::Target& target) {
               name));
   }
   if (!diagnostics_.ok()) return false;
-  for (const std::string& table : graph::name_strings(*graph))
-    if (lowered_.empty()) diagnostics_.warn(table);  // said once, not for each target
+  std::vector<std::string> said = graph::name_listed_outputs(*graph);
+  for (std::string& table : graph::name_strings(*graph)) said.push_back(std::move(table));
+  for (const std::string& sentence : said)
+    if (lowered_.empty()) diagnostics_.warn(sentence);  // once, not for each target
   if (options_.cache_room) {
     const Result<int> caches = graph::room_for_caches(*graph, *options_.cache_room);
     if (!caches.ok())

@@ -102,6 +102,17 @@ def scores_in_maps():
 
 
 @case
+def scores_in_a_list():
+    """skl2onnx's MultiOutputClassifier: the scores of each output in a list."""
+    nodes = [
+        ml("LinearClassifier", ["x"], ["a", "p"], post_transform="SOFTMAX", **scores(3)),
+        ml("LinearClassifier", ["x"], ["b", "q"], post_transform="LOGISTIC", **scores(2)),
+        node("SequenceConstruct", ["p", "q"], ["scores"]),
+    ]
+    return nodes, NUMBERS, [("a", TEXT), ("scores", "list"), ("b", TEXT)]
+
+
+@case
 def tree_classifier():
     tree = dict(nodes_treeids=[0] * 3, nodes_nodeids=[0, 1, 2], nodes_featureids=[2, 0, 0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"])
     tree |= dict(nodes_values=[0.1, 0.0, 0.0], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0], nodes_hitrates=[1.0] * 3, nodes_missing_value_tracks_true=[0] * 3)
@@ -127,7 +138,7 @@ def model_of(nodes, given, outputs, constants=None):
     type_of = lambda a: TEXT if a.dtype == object else helper.np_dtype_to_tensor_dtype(a.dtype)  # noqa: E731
     tensor = lambda n, a: helper.make_tensor(n, type_of(a), a.shape, [s.encode() for s in a.flat] if a.dtype == object else a.flatten())  # noqa: E731
     maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TEXT, helper.make_tensor_type_proto(F32, [])))
-    info = [helper.make_tensor_value_info(n, t, None) if t else helper.make_value_info(n, maps) for n, t in outputs]
+    info = [helper.make_tensor_sequence_value_info(n, F32, None) if t == "list" else helper.make_tensor_value_info(n, t, None) if t else helper.make_value_info(n, maps) for n, t in outputs]
     x = helper.make_tensor_value_info("x", type_of(given), ["N", *given.shape[1:]])
     graph = helper.make_graph(nodes, "g", [x], info, [tensor(n, a) for n, a in (constants or {}).items()])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19), helper.make_opsetid("ai.onnx.ml", 2)], ir_version=9)
@@ -152,7 +163,12 @@ def problems(build, folder, args):
     of = tables(done.stderr)
     number = lambda port, a: np.vectorize(lambda s: of[port].get(s, -1), otypes=[np.int64])(a)  # noqa: E731
     sent = {"x": number("x", given) if given.dtype == object else given}
-    names = [n for n, _ in outputs]
+    names, whole = [], wanted
+    wanted = []
+    for (name, kind), want in zip(outputs, whole):
+        parts = want if kind == "list" else [want]
+        names += [f"{name}.{i}" for i in range(len(parts))] if kind == "list" else [name]
+        wanted += parts
     found = []
     for name, got, want in zip(names, tools.run_module(module, sent, names, folder / "io", "--driver", args.driver), wanted):
         if isinstance(want, list):

@@ -70,7 +70,7 @@ def compile_cached(model, targets, compiler_hash, server):
 
 
 def load(path, value_info):
-    """A tensor of a test data set; sequences and optionals have no .npy form yet."""
+    """A tensor of a test data set; sequences that are inputs, and optionals, have no .npy form yet."""
     kind = value_info.type.WhichOneof("value")
     if kind != "tensor_type":
         raise Mismatch(f"the runner has no way to pass a {kind.removesuffix('_type')} yet")
@@ -78,6 +78,13 @@ def load(path, value_info):
     if array.dtype == object:
         array = np.array([x.decode() if isinstance(x, bytes) else x for x in array.ravel()], dtype=np.str_).reshape(array.shape)
     return array
+
+
+def load_list(path, value_info):
+    """The tensors of an output that is a list, which a program has as an output each; None where it is none."""
+    if value_info.type.WhichOneof("value") != "sequence_type":
+        return None
+    return numpy_helper.to_list(onnx.SequenceProto.FromString(path.read_bytes()))
 
 
 def check_output(name, got, wanted):
@@ -120,8 +127,11 @@ def run_folder(folder, options, compiler_hash):
             return None
         for data in sorted(folder.glob("test_data_set_*")):
             arrays = {v.name: load(data / f"input_{i}.pb", v) for i, v in enumerate(inputs)}
-            wanted = [load(data / f"output_{i}.pb", v) for i, v in enumerate(model.output)]
-            names = [v.name for v in model.output]
+            names, wanted = [], []
+            for i, v in enumerate(model.output):
+                parts = load_list(data / f"output_{i}.pb", v)
+                names += [v.name if parts is None else f"{v.name}.{k}" for k in range(1 if parts is None else len(parts))]
+                wanted += [load(data / f"output_{i}.pb", v)] if parts is None else parts
             with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
                 got = tools.run_module(module, arrays, names, scratch, "--driver", options.driver, "--threads", "1", timeout=30, server=SERVERS.own)
             for name, g, w in zip(names, got, wanted):

@@ -13,6 +13,7 @@
 #include "compiler/graph/passes/hoist_products.h"
 #include "compiler/graph/passes/inline_if.h"
 #include "compiler/graph/passes/integer_contractions.h"
+#include "compiler/graph/passes/list_outputs.h"
 #include "compiler/graph/passes/merge_products.h"
 #include "compiler/graph/passes/number_strings.h"
 #include "compiler/graph/passes/raise_slices.h"
@@ -26,6 +27,7 @@ namespace tern::graph {
 namespace {
 
 constexpr Pass kPasses[] = {
+    {"list_outputs", "lists that are outputs become their elements", list_outputs},
     {"number_strings", "strings that are only moved and compared become numbers", number_strings},
     {"apply_bounds", "min and max in dimensions are decided by the symbols' bounds", apply_bounds},
     {"checks_of_sizes", "checks of what sizes decide hold an expression", checks_of_sizes},
