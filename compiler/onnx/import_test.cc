@@ -139,7 +139,7 @@ TEST_CASE("all problems come in one report") {
       errors(m) ==
       "Operator ai.onnx.Foo (opset 17) is not supported; the model uses it 2 times, first in node 'Foo_a'.\n"
       "Axis 7 lies outside [-2, 2).\n"
-      " - While importing node 'Softmax_d' (Softmax, opset 17)");
+      " - While importing node 'Softmax_d' (Softmax, opset 17) on x f32[2,N]");
 }
 
 TEST_CASE("an unknown attribute is refused, not ignored") {

@@ -97,6 +97,27 @@ void Importer::import_nodes(Scope& scope, const google::protobuf::RepeatedPtrFie
   for (int i : sorted_nodes(nodes)) import_node(scope, nodes.Get(i));
 }
 
+namespace {
+
+// What a sentence about a node says of its operands, as far as they are known: " on x f32[N,5], w f32[4,7]".
+std::string operands_text(const Scope& scope, const pb::NodeProto& node) {
+  constexpr size_t kMost = 6;
+  std::vector<std::string> said;
+  for (const std::string& name : node.input()) {
+    const Value* value = nullptr;
+    for (const Scope* s = &scope; s && !value; s = s->parent)
+      if (const auto found = s->values.find(name); found != s->values.end()) value = found->second;
+    if (!name.empty() && value) said.push_back(fmt::format("{} {}", name, value->type.text()));
+  }
+  if (said.size() > kMost) {
+    said.resize(kMost);
+    said.emplace_back("…");
+  }
+  return said.empty() ? "" : fmt::format(" on {}", fmt::join(said, ", "));
+}
+
+}  // namespace
+
 void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
   int64_t version = opset_of(scope, node.domain());
   CheckContext context("importing " + node_text(node, version));
@@ -106,7 +127,8 @@ void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
     scope.emit->set_source(std::make_shared<graph::Source>(graph::Source{name, node.op_type()}));
   const auto failed = [&](Error error) {
     if (!error.message.empty())
-      diagnostics_.add(std::move(error).note("While importing " + node_text(node, version)));
+      diagnostics_.add(
+          std::move(error).note("While importing " + node_text(node, version) + operands_text(scope, node)));
     for (const std::string& output : node.output())
       if (!output.empty()) scope.values[output] = nullptr;
   };
