@@ -49,8 +49,10 @@ class Bounder {
       }
       case Dim::Op::kFloorDiv:
       case Dim::Op::kCeilDiv: {
-        const auto a = bound(d.args()[0], upper), b = bound(d.args()[1], !upper);
+        const auto a = bound(d.args()[0], upper);
+        auto b = bound(d.args()[1], !upper);
         if (!a || !b) return std::nullopt;
+        b = max(*b, Dim(1));  // what divides is no less where the sizes are those of a run
         return within([&] { return d.op() == Dim::Op::kFloorDiv ? floordiv(*a, *b) : ceildiv(*a, *b); });
       }
       case Dim::Op::kMod: {

@@ -381,12 +381,44 @@ std::optional<int64_t> Dim::evaluate(
   return out;
 }
 
+// c * mod(y, b) where p has -c * y, too: together they are -c * b * floordiv(y, b), what is left of a size
+// cut to a multiple, or padded to one (x + mod(-x, b)). Constants of y may be off by multiples of b.
+static std::optional<Dim> whole_multiples(const Polynomial& p) {
+  for (const auto& [atoms, c] : p) {
+    if (atoms.size() != 1 || atoms[0].op() != Dim::Op::kMod) continue;
+    const Dim y = atoms[0].args()[0], b = atoms[0].args()[1];
+    if (!b.is_const() || b.value() <= 0) continue;
+    const Polynomial terms = polynomial(y);
+    int64_t constant = 0, least = 0;
+    bool has_all = true;
+    for (const auto& [t, coefficient] : terms) {
+      if (t.empty()) {
+        constant = coefficient;
+        continue;
+      }
+      least = std::min(least, coefficient);
+      const auto found = p.find(t);
+      has_all = has_all && found != p.end() && found->second == checked_mul(coefficient, -c);
+    }
+    if (!has_all) continue;
+    Polynomial others = p;
+    others.erase(atoms);
+    for (const auto& [t, coefficient] : terms)
+      if (!t.empty()) others.erase(t);
+    add_term(others, {}, checked_mul(c, constant));
+    const Dim multiple = least < 0 ? ceildiv(y * Dim(-1), b) : floordiv(y, b) * Dim(-1);
+    return from_polynomial(others) + multiple * b * Dim(c);
+  }
+  return std::nullopt;
+}
+
 Dim operator+(Dim a, Dim b) {
   if (a.is_const() && b.is_const()) return Dim(checked_add(a.value(), b.value()));
   if (a.is_const(0)) return b;
   if (b.is_const(0)) return a;
   Polynomial p = polynomial(a);
   for (const auto& [atoms, c] : polynomial(b)) add_term(p, atoms, c);
+  if (std::optional<Dim> shorter = whole_multiples(p)) return *shorter;
   return from_polynomial(p);
 }
 
@@ -440,6 +472,22 @@ Dim ceildiv(Dim a, Dim b) {
   return make(Dim::Op::kCeilDiv, {a, b});
 }
 
+// Where only the remainder by b counts, mod(x, b) is x: mod(b - mod(x, b), b) is mod(-x, b).
+static std::optional<Dim> without_inner_mods(const Polynomial& p, const Dim& b) {
+  Dim out(0);
+  bool changed = false;
+  for (const auto& [atoms, c] : p) {
+    Dim term(c);
+    for (const Dim& atom : atoms) {
+      const bool inner = atom.op() == Dim::Op::kMod && atom.args()[1] == b;
+      term = term * (inner ? atom.args()[0] : atom);
+      changed = changed || inner;
+    }
+    out = out + term;
+  }
+  return changed ? std::optional<Dim>(out) : std::nullopt;
+}
+
 Dim mod(Dim a, Dim b) {
   if (b.is_const(1)) return Dim(0);
   if (a.is_const() && b.is_const() && b.value() != 0)
@@ -450,6 +498,7 @@ Dim mod(Dim a, Dim b) {
   if (r.is_const(0)) return Dim(0);
   if (b.is_const() && b.value() > 0) {
     if (r.is_const()) return r;
+    if (std::optional<Dim> plain = without_inner_mods(rest, b)) return mod(*plain, b);
     return make(Dim::Op::kMod, {r, b});
   }
   return make(Dim::Op::kMod, {a, b});

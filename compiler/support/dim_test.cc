@@ -38,6 +38,28 @@ TEST_CASE("floors of floors are one floor") {
   }
 }
 
+TEST_CASE("padding to a multiple, and cutting to one, are multiples") {
+  const Dim n = Dim::symbol("N"), h = Dim::symbol("H");
+  CHECK(mod(7 - mod(n, 7), 7) == mod(-1 * n, 7));
+  CHECK(n + mod(7 - mod(n, 7), 7) == 7 * ceildiv(n, 7));
+  CHECK(mod(-1 * n, 7) + n == 7 * ceildiv(n, 7));
+  CHECK(floordiv(n + 3 + mod(7 - mod(n + 3, 7), 7), 7) == ceildiv(n + 3, 7));
+  CHECK(n - mod(n, 4) == 4 * floordiv(n, 4));
+  CHECK(2 * n - 2 * mod(n, 4) + h == 8 * floordiv(n, 4) + h);
+  CHECK((n + mod(n, 4)).text() == "N+mod(N,4)");
+  for (int64_t v = -20; v < 20; ++v) {
+    const auto env = [&](const std::string&) -> std::optional<int64_t> { return v; };
+    const auto floor = [](int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); };
+    for (int64_t c = -9; c < 9; ++c) {
+      const Dim x = 3 * n + c;
+      const int64_t value = 3 * v + c;
+      CHECK(*mod(5 * mod(x, 6) - n, 6).evaluate(env) == 5 * value - v - floor(5 * value - v, 6) * 6);
+      CHECK(*(x + mod(-1 * x, 6)).evaluate(env) == -6 * floor(-value, 6));
+      CHECK(*(2 * x - 2 * mod(x, 6)).evaluate(env) == 12 * floor(value, 6));
+    }
+  }
+}
+
 TEST_CASE("text parses back") {
   for (const char* t :
        {"0", "-7", "N", "2*N+1", "floordiv(N+1,2)", "H*max(1,N)", "3*H*N-1", "min(H,N)", "mod(N,4)"}) {
