@@ -54,6 +54,24 @@ def computed(proto, name, *more):
     return proto
 
 
+def windows():
+    """Rows in windows whose number is a size with what a remainder adds to it, over 4: for few rows the size alone is less."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
+        helper.make_node("Mod", ["shape", "three"], ["added"]),
+        helper.make_node("Add", ["shape", "added"], ["padded"]),
+        helper.make_node("Div", ["padded", "four"], ["parts"]),
+        helper.make_node("Concat", ["rest", "parts"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["r"]),
+        helper.make_node("CumSum", ["r", "zero"], ["u"]),
+        helper.make_node("Transpose", ["u"], ["v"], perm=[1, 0]),
+        helper.make_node("MatMul", ["u", "v"], ["y"]),
+    ]
+    constants = [numpy_helper.from_array(np.array(v), n) for n, v in (("three", 3), ("four", 4), ("rest", [-1]), ("zero", 0))]
+    infos = [helper.make_tensor_value_info(n, FLOAT, dims) for n, dims in (("x", ["N", 3]), ("y", None))]
+    return helper.make_model(helper.make_graph(nodes, "g", infos[:1], infos[1:], constants), opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
 def sequence_model(op, *values):
     """A sequence of the rows of x, changed at the position p; its rows joined again, and its length."""
     made = [helper.make_node("SplitToSequence", ["x"], ["s"], axis=0), helper.make_node(op, ["s", *values, "p"], ["t"])]
@@ -225,6 +243,7 @@ CASES = {
         followed(model("Slice", X, {"l": (FLOAT, ["A", 3])}, {"s": ints(-1), "e": ints(2**63 - 1), "a": ints(0)}), "Div", ["x", "l"], "y", {}),
         [({"x": rows(n) + 1}, [(rows(n) + 1) / (rows(n) + 1)[-1:]] if n else "are equal in this model's operators") for n in (4, 1, 0)],
     ),
+    "divided_by_padded": (windows(), [({"x": rows(n)}, [(u := np.cumsum(rows(n).reshape(-1, parts), 0)) @ u.T]) for n, parts in ((8, 2), (2, 1), (11, 3))]),
     "last_by_twos": (
         model("Slice", X, Y, {"s": ints(-5), "e": ints(2**63 - 1), "a": ints(0), "t": ints(2)}),
         [({"x": rows(n)}, [rows(n)[-5::2]]) for n in (9, 5, 4, 1, 0)],
