@@ -2,6 +2,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/lower/byte_product.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower {
 namespace {
@@ -22,6 +23,17 @@ Stmt for_each(const char* name, const Expr& first, const Expr& count,
                       body(kernel::add(first, var_expr(v))));
 }
 
+// Both halves of each byte, as bytes.
+std::vector<Expr> halves_of(const Expr& bytes, int count, Stmts& out) {
+  const Expr words = named("a_all", kernel::bitcast(bytes, {DType::kU16, 2 * count}), out);
+  const auto lower = [&](const Expr& e) {
+    const Expr mask = kernel::broadcast(int_const(0x0f0f, DType::kU16), 2 * count);
+    return kernel::bitcast(kernel::op(kernel::ScalarOp::kAnd, {e, mask}), {DType::kI16, 2 * count});
+  };
+  const Expr four = kernel::broadcast(int_const(4, DType::kU16), 2 * count);
+  return {lower(kernel::op(kernel::ScalarOp::kShr, {words, four})), lower(words)};
+}
+
 }  // namespace
 
 Stmts WordRows::fill(const Expr& rows, const Expr& depth, int lanes,
@@ -29,11 +41,12 @@ Stmts WordRows::fill(const Expr& rows, const Expr& depth, int lanes,
   const auto some = [&](const Expr& row, const Expr& step, int count) {
     const ByteProduct product(ByteProducts::kPairs, count);
     Stmts out;
-    const ByteProduct::Operand wide = product.left_lanes(bytes(row, step, count), out);
+    const Expr all = bytes(row, step, count);
+    const std::vector<Expr> parts = halves ? halves_of(all, count, out) : product.left_lanes(all, out).parts;
     const Expr to = kernel::add(kernel::mul(row, int_const(row_stride())), kernel::mul(step, int_const(2)));
     for (int part = 0; part < kPairParts; ++part)
-      out.push_back(kernel::store(words, kernel::add(to, int_const(part * plane())),
-                                  wide.parts[static_cast<size_t>(part)]));
+      out.push_back(
+          kernel::store(words, kernel::add(to, int_const(part * plane())), parts[static_cast<size_t>(part)]));
     return out;
   };
   const Expr zero = int_const(0);

@@ -1,7 +1,8 @@
 // Bytes of a contraction widened to 16 bits in worker scratch (ByteProducts::kPairs), so that the register
 // tile has nothing to do but load, multiply and add: A once a block, for all columns; B once a group of
 // columns, for all row tiles of the block. Pairs hold bytes 0 and 2 (part 0), 1 and 3 (part 1) of a step,
-// which is what a mask and a shift give.
+// which is what a mask and a shift give. A single row may have the halves of its bytes instead (`halves`):
+// sums of some steps of products with four bits fit 16 bits, so that B need not be widened.
 #pragma once
 
 #include <functional>
@@ -15,9 +16,11 @@ inline constexpr int kPairParts = 2;
 
 // A: words[row * row_stride() + part * plane() + 2 * step], i16, for steps below the block's depth.
 struct WordRows {
+  static constexpr int kHalfSteps = 8;  // whose products with halves fit 16 bits: 8 * 2 * 15 * 128
   kernel::Buffer words;
   int64_t block_depth = 1;       // in steps
   kernel::Expr first = nullptr;  // where row 0 begins; null: 0
+  bool halves = false;           // part 0: the upper four bits of a step's bytes, part 1: the lower ones
   static int64_t elements(int64_t rows, int64_t block_depth) { return rows * block_depth * 4; }
   int64_t row_stride() const { return block_depth * 4; }
   int64_t plane() const { return block_depth * 2; }

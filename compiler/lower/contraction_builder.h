@@ -144,6 +144,9 @@ class Builder {
   Stmts byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                        int vectors, const Expr& valid);
 
+  // The same for a single row of halves.
+  Stmts byte_half_loop(const Buffer& acc, const Expr& row_base, const Expr& n, int vectors) const;
+
   Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                     int vectors, const Expr& valid);
 

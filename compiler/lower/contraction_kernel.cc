@@ -58,7 +58,7 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
   }
   if (o_.words_of_a) {
     a_words_ = {scratch("a_words", WordRows::elements(s_.block_rows, s_.block_depth), DType::kI16),
-                s_.block_depth};
+                s_.block_depth, nullptr, s_.byte_halves};
     body.push_back(kernel::alloc(a_words_.words));
   }
   if (o_.words_of_b) {

@@ -54,6 +54,7 @@ struct ContractionSchedule {
   bool prefetch = false;     // the next group's part of B is asked for while this group's is used
   int row_vectors = 1;       // of the tiles of a single row (ContractionShape::single_row)
   int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply
+  bool byte_halves = false;  // one row of bytes is multiplied by halves (byte_words.h)
   int chain_vectors = 0;     // of rows, in a tile along chains (byte_chains.h); 0: no chains
   std::string text() const;  // "tile 12x2x16, block 192x64x256"
 };

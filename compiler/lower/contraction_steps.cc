@@ -80,10 +80,62 @@ Stmts Builder::byte_word_loop(const Buffer& acc, const std::vector<Expr>& row_ba
   return step_loop(kv, depth_, std::move(body), vectors, valid);
 }
 
+Stmts Builder::byte_half_loop(const Buffer& acc, const Expr& row_base, const Expr& n, int vectors) const {
+  // So many steps, whose sums in 16 bits are added to those in 32.
+  const auto steps = [&](const Expr& first, int64_t count) {
+    Stmts out;
+    std::vector<Expr> sums(static_cast<size_t>(vectors) * kPairParts);
+    for (int64_t step = 0; step < count; ++step) {
+      const Expr k = kernel::add(first, int_const(step));
+      std::vector<Expr> a;
+      for (int part = 0; part < kPairParts; ++part) {
+        const Expr half = a_words_.pair(row_base, part, k, s_.lanes);
+        a.push_back(named("x", kernel::bitcast(half, {DType::kU8, kByteGroup * s_.lanes}), out));
+      }
+      for (int j = 0; j < vectors; ++j) {
+        const Expr b = named("b", b_bytes(n, k, j), out);
+        for (int part = 0; part < kPairParts; ++part) {
+          const Expr two = kernel::intrinsic(kernel::Intrinsic::kPairsU8I8, {a[static_cast<size_t>(part)], b},
+                                             {DType::kI16, 2 * s_.lanes});
+          Expr& sum = sums[static_cast<size_t>(j * kPairParts + part)];
+          sum = named("pairs", sum ? kernel::add(sum, two) : two, out);
+        }
+      }
+    }
+    for (int j = 0; j < vectors; ++j) {
+      Expr sum = kernel::load(acc, int_const(j));
+      for (int part = 0; part < kPairParts; ++part) {
+        const Expr weight = kernel::broadcast(int_const(part == 0 ? 16 : 1, DType::kI16), 2 * s_.lanes);
+        sum = kernel::intrinsic(kernel::Intrinsic::kDot2I16,
+                                {sum, sums[static_cast<size_t>(j * kPairParts + part)], weight},
+                                {DType::kI32, s_.lanes});
+      }
+      out.push_back(kernel::store(acc, int_const(j), sum));
+    }
+    return out;
+  };
+  constexpr int kSteps = WordRows::kHalfSteps;
+  const Var kv = kernel::make_var("k");
+  const Expr passes = kernel::index_div(depth_, int_const(kSteps)),
+             whole = kernel::mul(passes, int_const(kSteps));
+  Stmts out{kernel::loop(kv, int_const(0), passes, LoopKind::kSerial,
+                         steps(kernel::mul(var_expr(kv), int_const(kSteps)), kSteps))};
+  const std::optional<int64_t> depth = kernel::int_value(depth_);
+  if (!depth) {
+    const Var last = kernel::make_var("k");
+    out.push_back(kernel::loop(last, int_const(0), kernel::sub(depth_, whole), LoopKind::kSerial,
+                               steps(kernel::add(whole, var_expr(last)), 1)));
+  } else if (*depth % kSteps != 0) {
+    append(out, steps(whole, *depth % kSteps));
+  }
+  return out;
+}
+
 Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                            int vectors, const Expr& valid) {
   switch (o_.step) {
     case StepKind::kBytes:
+      if (a_words_.halves) return byte_half_loop(acc, row_base[0], n, vectors);
       return o_.words_of_a ? byte_word_loop(acc, row_base, n, rows, vectors, valid)
                            : byte_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kBf16Pairs:

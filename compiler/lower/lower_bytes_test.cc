@@ -218,6 +218,28 @@ TEST_CASE("products of bytes with constant weights") {
   }
 }
 
+TEST_CASE(
+    "one row of bytes by constant weights: passes of eight steps, a rest, blocks of the depth, extremes") {
+  struct {
+    int64_t k, n;
+    const char* extreme;  // an operation that makes all bytes 255
+  } const cases[] = {{64, 37, ""}, {70, 21, ""}, {9, 3, ""}, {25000, 2, ""}, {132, 19, "max"}};
+  for (const auto& c : cases) {
+    const bool extreme = *c.extreme != 0;
+    const std::string w = extreme
+                              ? literal("i8", {c.k, c.n}, [](int64_t i) { return i % 3 == 0 ? 127 : -128; })
+                              : weights({c.k, c.n});
+    const std::string text = fmt::format(
+        "  input %x: u8[1,{0}] as \"x\"\n  %h = constant u8[] {{{{255}}}}\n  %hb = broadcast(%h) "
+        "<shape=[1,{0}]>\n"
+        "  %a = {1}\n  %w = constant {2}\n  %s = dot(%a, %w) <accumulate=i32>\n  output %s as \"y\"",
+        c.k, extreme ? "max(%x, %hb)" : "min(%x, %hb)", w);
+    check_lowering_once({text}, fmt::format("depth {}, {} columns", c.k, c.n));
+    CHECK(kernels_of(text, Level::kX86V3).find("a row of halves") != std::string::npos);
+    CHECK(kernels_of(text, Level::kX86V4).find("a row of halves") == std::string::npos);
+  }
+}
+
 TEST_CASE("products of bytes with more rows than a few tiles have") {
   for (const int64_t k : {12, 33, 100}) {
     for (const int64_t n : {16, 53}) {

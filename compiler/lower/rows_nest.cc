@@ -70,8 +70,8 @@ class CpuRows : public RowsNest {
     reads_on_ = from_memory && !lanes_are_rows_ && loops() == 1 && streams * parts_of_row_ == 1 &&
                 (computes() || row_is_long() || machine(level).vector_bits < kLineBits);
     const int64_t row_bytes = context_.hint(length) * 4;
-    if (from_memory && !lanes_are_rows_ && computes() && !kept_.empty() && reduced_.size() == 1 &&
-        row_bytes <= machine(level).l2_bytes / 4)
+    if (from_memory && streams * parts_of_row_ == 1 && !lanes_are_rows_ && computes() && !kept_.empty() &&
+        reduced_.size() == 1 && row_bytes <= machine(level).l2_bytes / 4)
       next_rows_ = std::max<int64_t>(kBytesAhead / std::max<int64_t>(row_bytes, 1), 1);
     NestParts parts = build_nest(
         dispatch, kept_, tiling, body_axes,
