@@ -8,7 +8,7 @@
 #include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/conv_gather.h"
-#include "compiler/lower/depthwise_kernel.h"
+#include "compiler/lower/depthwise_body.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/turned_squares.h"
@@ -41,26 +41,6 @@ StepKind step_kind(const ContractionRequest& r) {
 using Access = ContractionAccess;
 
 using Problem = ContractionProblem;
-
-DepthwiseShape depthwise_shape(const Node& conv) {
-  const ConvGeometry g = conv_geometry(conv);
-  DepthwiseShape s;
-  s.images = g.images;
-  s.channels = conv.int_attr("groups");
-  s.height = g.height;
-  s.width = g.width;
-  s.out_height = g.out_height;
-  s.out_width = g.out_width;
-  s.window_h = g.window_h;
-  s.window_w = g.window_w;
-  s.stride_h = g.stride_h;
-  s.stride_w = g.stride_w;
-  s.dilation_h = g.dilation_h;
-  s.dilation_w = g.dilation_w;
-  s.pad_top = g.pad_top;
-  s.pad_left = g.pad_left;
-  return s;
-}
 
 // Rows of A that the depthwise convolution in front of the product computes, epilogue included.
 decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r, int64_t block_rows,
@@ -580,50 +560,6 @@ class Contraction {
   Expr a_load_, b_load_;  // of element (m_, k_) and (k_, n_) where they are read in place; else null
 };
 
-ContractionBody build_depthwise(const ContractionRequest& r) {
-  const Node& conv = *r.root;
-  const bool one = conv.operand(0)->type.rank() == 3;
-  const DepthwiseShape s = depthwise_shape(conv);
-  const int64_t channels = conv.int_attr("groups"), taps = s.window_h * s.window_w;
-  const int64_t granule = kPanelColumns, padded = (channels + granule - 1) / granule * granule;
-  const bool bytes = is_byte_contraction(conv);
-  const auto packed = [&] {
-    return bytes ? pack_depthwise_bytes(*r.constant_rhs, s)
-                 : pack_depthwise(*r.constant_rhs, channels, taps, granule);
-  };
-  const Buffer weights = r.pack(packed, nullptr);
-  const Access access(r);
-  const Var lane = kernel::make_var("lane");
-  const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
-    return one ? Index{image, c, x} : Index{image, c, y, x};
-  };
-  DepthwiseOperands o;
-  o.input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes,
-                const Expr& count) {
-    return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes, count);
-  };
-  o.weight = [&](int64_t tap, const Expr& c, int lanes) {
-    return kernel::load(weights, kernel::add(int_const(tap * padded), c), lanes);
-  };
-  if (bytes) {
-    o.bytes.emplace();
-    o.bytes->products = r.machine->byte_products;
-    if (const graph::Attr* fill = conv.find("pad_value")) o.bytes->padding = std::get<int64_t>(*fill);
-    o.bytes->weight = [&](int64_t ky, int64_t shift, int64_t group, const Expr& c, int lanes) {
-      const Expr first = int_const(depthwise_byte_vector(s, ky, shift, group) * padded);
-      return kernel::load(weights, kernel::mul(kernel::add(first, c), int_const(kByteGroup)),
-                          lanes * kByteGroup);
-    };
-  }
-  o.begin = access.begin([&](const Expr& row, const Expr& c) { return index(row, c, row, row); });
-  o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
-                 int lanes, const Expr& count) {
-    return access.finish([&](const Expr& at) { return index(image, at, oy, ox); }, c, value, lanes, count);
-  };
-  DepthwiseKernel made = build_depthwise_kernel(s, *r.machine, o, r.hint, *r.params);
-  return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
-}
-
 }  // namespace
 
 bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
@@ -661,6 +597,7 @@ ContractionBody build_contraction(const ContractionRequest& request) {
   if (!all_are(request.root->ints("lhs_dilations"), 1))
     return Contraction(request, pixel_shuffle_problem(*request.root, *request.params)).build();
   if (is_depthwise(*request.root)) return build_depthwise(request);
+  if (suits_small_groups(request)) return build_small_groups(request);
   if (request.winograd != 0) return build_winograd(request);
   if (auto body = build_byte_winograd(request)) return *std::move(body);
   return Contraction(request, conv_problem(*request.root, *request.params)).build();

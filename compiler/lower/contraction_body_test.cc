@@ -111,6 +111,10 @@ std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool con
     packed = make_packed();
     return bb;
   };
+  r.pack_parameter = [&](int, const std::function<TensorDataPtr()>& make_packed) {
+    packed = make_packed();
+    return bb;
+  };
   r.winograd_weights = [&] {
     packed = transformed_weights(root, *r.constant_rhs, winograd, level);
     return bb;
@@ -310,6 +314,21 @@ TEST_CASE("depthwise conv: lines of known length in uneven tiles, whose ends lea
     check_conv({1, 8, 3, 30, 8, 13, 1, 6, 1, 8}, level);      // too many taps: columns at the ends one by one
     check_conv({1, 8, 3, 2, 8, 5, 1, 2, 1, 8}, level);        // narrower than the window
     check_conv({1, 300, 2, 9, 300, 3, 1, 1, 1, 300}, level);  // one vector of channels after the other
+  }
+}
+
+TEST_CASE("conv of small groups: members spread over lanes, or shared by a vector") {
+  for (const Level level : kLevels) {
+    // images, channels, height, width, outputs, window, stride, pad, dilation, groups
+    check_conv({1, 24, 5, 17, 24, 3, 1, 1, 1, 6}, level);    // of 4: a vector and two groups
+    check_conv({2, 36, 4, 9, 36, 3, 2, 1, 1, 9}, level);     // the last vector is half a one
+    check_conv({1, 10, 6, 23, 10, 3, 1, 2, 2, 5}, level);    // of 2
+    check_conv({1, 16, 3, 6, 16, 1, 1, 0, 1, 4}, level);     // no windows
+    check_conv({1, 24, 5, 19, 24, 3, 1, 1, 1, 3}, level);    // of 8
+    check_conv({1, 10, 5, 12, 16, 5, 2, 2, 1, 2}, level);    // 5 inputs, 8 outputs
+    check_conv({1, 9, 5, 12, 12, 3, 1, 1, 1, 3}, level);     // 3 inputs, 4 outputs
+    check_conv({1, 512, 3, 5, 512, 3, 1, 1, 1, 64}, level);  // one vector of channels after the other
+    check_conv({1, 64, 3, 5, 64, 3, 1, 1, 1, 4}, level);     // of 16: a product
   }
 }
 

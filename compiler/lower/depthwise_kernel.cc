@@ -59,7 +59,7 @@ class Builder {
     // tiles, smaller ones, down to a quarter, share out more evenly, and where it makes many, larger ones
     // read fewer lines twice.
     const int64_t row_work =
-        std::max<int64_t>(1, hint(s_.out_width) * hint(s_.channels) * s_.window_h * s_.window_w);
+        std::max<int64_t>(1, hint(s_.out_width) * hint(s_.channels) * s_.window_h * s_.window_w * s_.members);
     const int64_t work = row_work * hint(s_.images) * hint(s_.out_height);
     constexpr int64_t kTileWork = 200000, kMostTileWork = 800000, kTiles = 32;
     const int64_t tile_work =
@@ -75,7 +75,9 @@ class Builder {
     const Dim blocks = ceildiv(s_.out_height, rows);
     out.grid.push_back({image, s_.images, params_.expr(s_.images)});
     out.grid.push_back({row_block, blocks, params_.expr(blocks)});
-    out.schedule = fmt::format("depthwise {} rows, {} columns x {} lanes", rows, columns_, lanes_);
+    out.schedule = fmt::format("{} {} rows, {} columns x {} lanes",
+                               o_.members ? fmt::format("groups of {},", s_.members) : "depthwise", rows,
+                               columns_, lanes_);
     image_ = var_expr(image);
 
     const Var oy0 = kernel::make_var("oy0"), oy1 = kernel::make_var("oy1");
@@ -130,12 +132,14 @@ class Builder {
   }
 
  private:
-  int64_t filter_bytes() const { return s_.window_h * s_.window_w * s_.channels.value() * 4; }
+  int64_t filter_bytes() const { return s_.window_h * s_.window_w * s_.members * s_.channels.value() * 4; }
 
   // Whether all channels of a register tile's input and the filters do. Then they may be taken side by side;
   // one vector after the other, which touches half of each line at narrow levels, is for the others.
   bool pixels_stay_in_l1() const {
     if (!s_.channels.is_const()) return false;
+    // Of groups, whose inputs are multiplied several times, filters may come from L2.
+    if (o_.members) return filter_bytes() <= machine_.l2_bytes / 2;
     const int64_t columns = (columns_ - 1) * s_.stride_w + (s_.window_w - 1) * s_.dilation_w + 1;
     return filter_bytes() + columns * s_.window_h * s_.channels.value() * 4 <= machine_.l1_bytes;
   }
@@ -167,7 +171,8 @@ class Builder {
         ++tiles_.back().count;
       } else {
         tiles_.push_back({first, columns, 1, in});
-        unrolled += columns * s_.window_w * s_.window_h;
+        unrolled +=
+            columns * s_.window_w * s_.window_h * (o_.members && o_.members->unrolled ? s_.members : 1);
       }
       first += columns;
     }
@@ -339,12 +344,41 @@ class Builder {
                                                 : kernel::add(kernel::mul(x, w), var_expr(acc)));
   }
 
+  // f for each member of the groups, which input() and weight() then mean.
+  Stmts each_member(const std::function<Stmts()>& f) {
+    if (!o_.members) return f();
+    Stmts out;
+    if (o_.members->unrolled) {
+      for (int64_t m = 0; m < s_.members; ++m) {
+        member_ = int_const(m);
+        append(out, f());
+      }
+      return out;
+    }
+    const Var m = kernel::make_var("member");
+    member_ = var_expr(m);
+    Stmts body = f();
+    if (body.empty()) return {};
+    return {kernel::loop(m, int_const(0), int_const(s_.members), LoopKind::kSerial, std::move(body))};
+  }
+
+  Expr input(const Expr& iy, const Expr& ix, const Expr& c, const Expr& count) const {
+    return o_.members ? o_.members->input(image_, iy, ix, c, member_, lanes_, count)
+                      : o_.input(image_, iy, ix, c, lanes_, count);
+  }
+
+  Expr weight(int64_t tap, const Expr& c) const {
+    return o_.members ? o_.members->weight(tap, member_, c, lanes_) : o_.weight(tap, c, lanes_);
+  }
+
   Stmts whole_row(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
                   const Expr& count) {
-    Stmts out;
-    for (int64_t first = 0; first < s_.window_w; first += taps_)
-      append(out, some_taps(acc, iy, ix0, ky, first, std::min(first + taps_, s_.window_w), c, count));
-    return out;
+    return each_member([&] {
+      Stmts out;
+      for (int64_t first = 0; first < s_.window_w; first += taps_)
+        append(out, some_taps(acc, iy, ix0, ky, first, std::min(first + taps_, s_.window_w), c, count));
+      return out;
+    });
   }
 
   // Taps [first, last) of window line ky.
@@ -363,13 +397,12 @@ class Builder {
     std::vector<Expr> weights;
     for (int64_t kx = first; kx < last; ++kx) {
       const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
-      out.push_back(kernel::let(w, o_.weight(ky * s_.window_w + kx, c, lanes_)));
+      out.push_back(kernel::let(w, weight(ky * s_.window_w + kx, c)));
       weights.push_back(var_expr(w));
     }
     for (const auto& [offset, uses] : readers) {
       const Var x = kernel::make_var(fmt::format("x{}", offset), {DType::kF32, lanes_});
-      out.push_back(
-          kernel::let(x, o_.input(image_, iy, kernel::add(ix0, int_const(offset)), c, lanes_, count)));
+      out.push_back(kernel::let(x, input(iy, kernel::add(ix0, int_const(offset)), c, count)));
       for (const auto& [i, kx] : uses)
         out.push_back(accumulate(acc[i], var_expr(x), weights[static_cast<size_t>(kx - first)]));
     }
@@ -384,9 +417,10 @@ class Builder {
     for (int64_t kx = 0; kx < s_.window_w; ++kx) {
       const Var ix = kernel::make_var("ix");
       out.push_back(kernel::let(ix, kernel::add(ix0, int_const(kx * s_.dilation_w))));
-      out.push_back(kernel::if_then(in_range(var_expr(ix), width_),
-                                    {accumulate(acc, o_.input(image_, iy, var_expr(ix), c, lanes_, count),
-                                                o_.weight(ky * s_.window_w + kx, c, lanes_))}));
+      out.push_back(kernel::if_then(in_range(var_expr(ix), width_), each_member([&]() -> Stmts {
+                                      return {accumulate(acc, input(iy, var_expr(ix), c, count),
+                                                         weight(ky * s_.window_w + kx, c))};
+                                    })));
     }
     return out;
   }
@@ -400,6 +434,7 @@ class Builder {
   std::vector<Tile> tiles_;    // of whole lines of floats, where their length is known
   std::optional<int64_t> at_;  // the first output column, where taps may lie outside of the input
   std::optional<DepthwiseWords> words_;
+  Expr member_;  // of each_member
   Dim inner_begin_, inner_end_;
   Expr height_, width_, image_;
 };

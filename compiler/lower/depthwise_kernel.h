@@ -1,6 +1,7 @@
 // Builds the kernel of a depthwise convolution (one filter a channel) over channels-last activations: vectors
 // run along the channels, a register tile holds several neighbouring output columns, and each input column is
-// loaded once for all taps that read it.
+// loaded once for all taps that read it. The same for small groups of channels, whose members are taken one
+// after the other (`members`).
 #pragma once
 
 #include <functional>
@@ -15,6 +16,7 @@ struct DepthwiseShape {
   Dim images, channels, height, width, out_height, out_width;
   int64_t window_h = 1, window_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
+  int64_t members = 1;  // inputs of each channel
 };
 
 // Rows of bytes: neighbouring input columns in groups of four, the four innermost, meet the weights four taps
@@ -32,8 +34,21 @@ struct DepthwiseBytes {
   static int64_t groups(const DepthwiseShape& s, int64_t shift) { return (s.window_w + shift + 3) / 4; }
 };
 
+// What a convolution of groups reads in place of `input` and `weight`: of each channel from c on the member
+// `member` of its group, and what multiplies it. One text for all members, or (`unrolled`) one for each.
+struct DepthwiseMembers {
+  bool unrolled = false;
+  std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
+                             const kernel::Expr& c, const kernel::Expr& member, int lanes,
+                             const kernel::Expr& count)>
+      input;
+  std::function<kernel::Expr(int64_t tap, const kernel::Expr& member, const kernel::Expr& c, int lanes)>
+      weight;
+};
+
 struct DepthwiseOperands {
-  std::optional<DepthwiseBytes> bytes;  // else floats
+  std::optional<DepthwiseBytes> bytes;      // else floats
+  std::optional<DepthwiseMembers> members;  // of groups
   // Vector of `lanes` channels from c of input pixel (iy, ix), which is in range; `count` (may be null)
   // limits the channels.
   std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,

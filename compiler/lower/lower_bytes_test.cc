@@ -230,7 +230,7 @@ TEST_CASE(
                               ? literal("i8", {c.k, c.n}, [](int64_t i) { return i % 3 == 0 ? 127 : -128; })
                               : weights({c.k, c.n});
     const std::string text = fmt::format(
-        "  input %x: u8[1,{0}] as \"x\"\n  %h = constant u8[] {{{{255}}}}\n  %hb = broadcast(%h) "
+        "  input %x: u8[1,{0}] as \"x\"\n  %h = constant u8[] {{255}}\n  %hb = broadcast(%h) "
         "<shape=[1,{0}]>\n"
         "  %a = {1}\n  %w = constant {2}\n  %s = dot(%a, %w) <accumulate=i32>\n  output %s as \"y\"",
         c.k, extreme ? "max(%x, %hb)" : "min(%x, %hb)", w);

@@ -137,6 +137,22 @@ TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_
   return out;
 }
 
+TensorDataPtr pack_groups(const TensorData& weights, int64_t channels, int64_t inputs, int64_t taps) {
+  const int64_t blocks = (channels + kPanelColumns - 1) / kPanelColumns;
+  auto out = TensorData::make(DType::kF32, {blocks, taps, inputs, kPanelColumns});
+  float* to = out->mutable_as<float>();
+  const FloatReader read(weights);
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < inputs; ++i) {
+      for (int64_t t = 0; t < taps; ++t) {
+        const int64_t row = (c / kPanelColumns * taps + t) * inputs + i;
+        to[row * kPanelColumns + c % kPanelColumns] = read((c * inputs + i) * taps + t);
+      }
+    }
+  }
+  return out;
+}
+
 // The number of the vector of all channels that a row's group reads.
 int64_t depthwise_byte_vector(const DepthwiseShape& s, int64_t ky, int64_t shift, int64_t group) {
   int64_t row = 0, before = 0;

@@ -39,6 +39,8 @@ TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& source, 
 // Filters of a depthwise convolution [channels, 1, taps...] as [taps][channels rounded up to `granule`], f32,
 // zero padded.
 TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule);
+// Filters of groups, for channels in blocks of kPanelColumns: [block][tap][input of the group][channel].
+TensorDataPtr pack_groups(const TensorData& weights, int64_t channels, int64_t inputs, int64_t taps);
 
 // The same of bytes (i8) for DepthwiseBytes: [window row][shift][group][channels rounded up to
 // kPanelColumns][4], zero where a group's column is outside of the window.
