@@ -15,8 +15,8 @@ namespace tern {
 struct KernelBuildOptions {
   int jobs = 2;
   bool use_cache = true;
-  std::string dump_dir;  // the kernels' sources and assembly
-  std::function<void(size_t level, size_t levels)> progress;
+  std::string dump_dir;                                     // the kernels' sources and assembly
+  std::function<void(size_t unit, size_t units)> progress;  // by any thread, one at a time
 };
 struct KernelBuildResult {
   std::vector<pack::ExecutableImage> images;  // of the pool's levels, each level's image kinds in order

@@ -337,8 +337,8 @@ bool Compilation::compile_kernels() {
     options.dump_dir = (std::filesystem::path(options_.dump_dir) / "kernels").string();
     if (!dump_kernels("kernels")) return false;
   }
-  options.progress = [&](size_t level, size_t levels) {
-    phase("compiling kernels", 0.35 + 0.6 * static_cast<double>(level) / static_cast<double>(levels));
+  options.progress = [&](size_t unit, size_t units) {
+    phase("compiling kernels", 0.35 + 0.6 * static_cast<double>(unit) / static_cast<double>(units));
   };
   for (const auto& level : parts_.kernels.levels())
     result_.report.kernels += static_cast<int64_t>(level.kernels.size());

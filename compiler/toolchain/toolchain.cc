@@ -7,10 +7,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 
+#include "compiler/support/parallel.h"
 #include "compiler/support/unfinished.h"
 #include "compiler/toolchain/image.h"
 #include "compiler/toolchain/object_cache.h"
@@ -128,12 +129,20 @@ Result<Tools> find_tools() {
 
 class LevelCompiler {
  public:
-  LevelCompiler(const LevelFlags& level, Tools tools, const CompileOptions& options)
+  LevelCompiler(const LevelFlags& level, Tools tools, const LevelUnits& input, const CompileOptions& options)
       : level_(level),
         tools_(std::move(tools)),
+        input_(input),
         options_(options),
-        cache_(options.use_cache ? ObjectCache::default_directory() : "") {}
-  Result<KernelImage> run(const std::vector<std::string>& units, const std::vector<std::string>& entries);
+        cache_(options.use_cache ? ObjectCache::default_directory() : ""),
+        problems_(input.units.size()),
+        left_(input.units.size()) {}
+  bool has_directory() const { return !directory_.path().empty(); }
+  // Of each unit once, by any thread.
+  Status run(size_t unit);
+  // What the last unit's run() does; to be called where there is none.
+  Status finish();
+  KernelImage take_image() { return std::move(image_); }
 
  private:
   std::vector<std::string> flags() const {
@@ -150,9 +159,13 @@ class LevelCompiler {
 
   const LevelFlags& level_;
   Tools tools_;
+  const LevelUnits& input_;
   const CompileOptions& options_;
   ObjectCache cache_;
   Directory directory_;
+  std::vector<std::optional<Error>> problems_;  // of each unit
+  std::atomic<size_t> left_;
+  KernelImage image_;
   std::atomic<int> compiled_ = 0, cached_ = 0;
 };
 
@@ -233,44 +246,89 @@ Result<KernelImage> LevelCompiler::link(size_t count, const std::vector<std::str
   return finish_image(linked, entries);
 }
 
-Result<KernelImage> LevelCompiler::run(const std::vector<std::string>& units,
-                                       const std::vector<std::string>& entries) {
-  if (directory_.path().empty()) return error("No temporary directory can be made; set TMPDIR.");
-  std::vector<std::optional<Error>> problems(units.size());
-  std::atomic<size_t> next = 0;
-  auto work = [&] {
-    for (size_t k; (k = next++) < units.size();) {
-      Status status = compile(units[k], k);
-      if (!status.ok()) problems[k] = status.take_error();
-    }
-  };
-  size_t workers =
-      std::clamp<size_t>(static_cast<size_t>(options_.jobs), 1, std::max<size_t>(units.size(), 1));
-  std::vector<std::thread> threads;
-  for (size_t t = 1; t < workers; ++t) threads.emplace_back(work);
-  work();
-  for (std::thread& t : threads) t.join();
-  for (auto& problem : problems) {
+// The last one of a level's units links its image.
+Status LevelCompiler::run(size_t unit) {
+  Status status = compile(input_.units[unit], unit);
+  if (!status.ok()) problems_[unit] = status.take_error();
+  return --left_ ? Status(Ok{}) : finish();
+}
+
+Status LevelCompiler::finish() {
+  for (std::optional<Error>& problem : problems_) {
     if (problem) return std::move(*problem);
   }
-  TERN_ASSIGN(KernelImage image, link(units.size(), entries));
-  image.units_compiled = compiled_;
-  image.units_cached = cached_;
-  return image;
+  TERN_ASSIGN(image_, link(input_.units.size(), input_.entries));
+  image_.units_compiled = compiled_;
+  image_.units_cached = cached_;
+  return Ok{};
+}
+
+// A unit of a level.
+struct Job {
+  size_t level, unit, bytes;
+};
+
+// Level after level, of each the longest unit first: nobody waits long for the last one.
+std::vector<Job> jobs_of(const std::vector<LevelUnits>& levels) {
+  std::vector<Job> jobs;
+  for (size_t l = 0; l < levels.size(); ++l) {
+    const size_t first = jobs.size();
+    for (size_t u = 0; u < levels[l].units.size(); ++u) jobs.push_back({l, u, levels[l].units[u].size()});
+    std::sort(jobs.begin() + static_cast<std::ptrdiff_t>(first), jobs.end(), [](const Job& a, const Job& b) {
+      return a.bytes != b.bytes ? a.bytes > b.bytes : a.unit < b.unit;
+    });
+  }
+  return jobs;
 }
 
 }  // namespace
 
+Result<std::vector<KernelImage>> compile_kernels(const std::vector<LevelUnits>& levels,
+                                                 const CompileOptions& options) {
+  if (levels.empty()) return std::vector<KernelImage>{};
+  std::vector<const LevelFlags*> flags;
+  for (const LevelUnits& level : levels) {
+    flags.push_back(level_flags(level.level));
+    if (flags.back() == nullptr)
+      return error(
+          "The level '{}' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
+          "x86_64_v4+vnni, x86_64_v4+bf16, aarch64, aarch64+dotprod, aarch64+i8mm, aarch64+bf16.",
+          level.level);
+  }
+  TERN_ASSIGN(const Tools tools, find_tools());
+  std::vector<std::unique_ptr<LevelCompiler>> compilers;
+  for (size_t l = 0; l < levels.size(); ++l) {
+    compilers.push_back(std::make_unique<LevelCompiler>(*flags[l], tools, levels[l], options));
+    if (!compilers.back()->has_directory()) return error("No temporary directory can be made; set TMPDIR.");
+  }
+  const std::vector<Job> jobs = jobs_of(levels);
+  std::vector<std::optional<Error>> problems(levels.size());
+  std::mutex progress;
+  size_t begun = 0;
+  parallel_for(jobs.size(), options.jobs, [&](size_t i) {
+    if (options.progress) {
+      const std::lock_guard lock(progress);
+      options.progress(begun++, jobs.size());
+    }
+    Status status = compilers[jobs[i].level]->run(jobs[i].unit);
+    if (!status.ok()) problems[jobs[i].level] = status.take_error();
+  });
+  std::vector<KernelImage> images;
+  for (size_t l = 0; l < levels.size(); ++l) {
+    if (levels[l].units.empty()) {
+      Status status = compilers[l]->finish();
+      if (!status.ok()) return status.take_error();
+    }
+    if (problems[l]) return std::move(*problems[l]);
+    images.push_back(compilers[l]->take_image());
+  }
+  return images;
+}
+
 Result<KernelImage> compile_kernels(std::string_view level, const std::vector<std::string>& units,
                                     const std::vector<std::string>& entries, const CompileOptions& options) {
-  const LevelFlags* flags = level_flags(level);
-  if (flags == nullptr)
-    return error(
-        "The level '{}' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
-        "x86_64_v4+vnni, x86_64_v4+bf16, aarch64, aarch64+dotprod, aarch64+i8mm, aarch64+bf16.",
-        level);
-  TERN_ASSIGN(Tools tools, find_tools());
-  return LevelCompiler(*flags, std::move(tools), options).run(units, entries);
+  TERN_ASSIGN(std::vector<KernelImage> images, compile_kernels({{level, units, entries}}, options));
+  return std::move(images[0]);
 }
 
 }  // namespace tern::toolchain

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@ struct CompileOptions {
   bool use_cache = true;  // TERN_CACHE_DIR, else XDG_CACHE_HOME/tern, else HOME/.cache/tern
   std::string dump_dir;   // when set: sources and assembly are written there as LEVEL-N.c, LEVEL-N.s
   std::string_view optimization = "-O2";
+  std::function<void(size_t unit, size_t units)> progress;  // by any thread, one at a time
 };
 
 struct KernelEntry {
@@ -31,7 +33,16 @@ struct KernelImage {
 };
 
 // level: "x86_64_v2", "x86_64_v3", "x86_64_v4", "aarch64". entries: the functions that must be in the image;
-// all other code is dropped. Equal input gives equal bytes.
+// all other code is dropped.
+struct LevelUnits {
+  std::string_view level;
+  std::vector<std::string> units, entries;
+};
+
+// An image a level. Equal input gives equal bytes, however many compilers run at once.
+Result<std::vector<KernelImage>> compile_kernels(const std::vector<LevelUnits>& levels,
+                                                 const CompileOptions& options = {});
+
 Result<KernelImage> compile_kernels(std::string_view level, const std::vector<std::string>& units,
                                     const std::vector<std::string>& entries,
                                     const CompileOptions& options = {});

@@ -1,0 +1,41 @@
+#include "compiler/support/parallel.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace tern {
+namespace {
+
+TEST_CASE("each job runs once, on however many threads") {
+  for (int threads : {0, 1, 2, 7}) {
+    for (size_t count : {size_t{0}, size_t{1}, size_t{5}, size_t{100}}) {
+      std::vector<std::atomic<int>> runs(count);
+      parallel_for(count, threads, [&](size_t i) { ++runs[i]; });
+      for (const std::atomic<int>& n : runs) CHECK(n == 1);
+    }
+  }
+}
+
+TEST_CASE("what the first job throws arrives, and the others run all the same") {
+  for (int threads : {1, 3}) {
+    std::atomic<int> ran = 0;
+    std::string caught;
+    try {
+      parallel_for(10, threads, [&](size_t i) {
+        ++ran;
+        if (i == 4 || i == 7) throw std::runtime_error(std::to_string(i));
+      });
+    } catch (const std::runtime_error& e) {
+      caught = e.what();
+    }
+    CHECK(caught == "4");
+    CHECK(ran == 10);
+  }
+}
+
+}  // namespace
+}  // namespace tern
