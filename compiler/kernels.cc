@@ -15,7 +15,7 @@ namespace {
 
 // C text of one translation unit: enough that clang's start does not count, little enough that the cores
 // share the work. Units depend on the kernels only, so that their cache entries hold whatever the machine.
-constexpr size_t kUnitBytes = 40000;
+constexpr size_t kUnitBytes = 80000;
 
 // The kernels of one level of C.
 struct Rendered {

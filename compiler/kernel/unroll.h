@@ -10,4 +10,7 @@ namespace tern::kernel {
 void unroll(Kernel& kernel);
 std::vector<Stmt> unroll(const std::vector<Stmt>& body);
 
+// Statements of a body with its loops unrolled. A loop of unknown extent counts as very long.
+int64_t unrolled_size(const std::vector<Stmt>& body);
+
 }  // namespace tern::kernel

@@ -186,6 +186,7 @@ const Dialect& c_dialect() {
       .raw_copies = true,
       .half_pairs = false,
       .helper_loop = "",
+      .stays_loop = "_Pragma(\"clang loop unroll(disable)\")",
       .builtin = "__builtin_",
       .elementwise = "__builtin_elementwise_",
       .reserved = {},

@@ -85,6 +85,7 @@ void CKernelPrinter::tile_loop() {
     }
     linef("i64 {} = {};", counters[0], rest);
   }
+  line(dialect_.stays_loop);
   line("for (i64 tile = tile_begin; tile < tile_end; ++tile) {");
   ++depth_;
   for (size_t k = 0; k < grid.size(); ++k) linef("const i64 {} = {};", axes[k], counters[k]);

@@ -1,6 +1,7 @@
 // Statements as text.
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/plain_text.h"
+#include "compiler/kernel/unroll.h"
 #include "compiler/render/kernel_printer.h"
 
 namespace tern::render {
@@ -15,6 +16,16 @@ using kernel::Var;
 namespace {
 
 constexpr int64_t kMostRegisters = 256;
+
+// Schedules have unrolled what should be. What clang unrolls beside that (copies eight times, the parts of a
+// product's depth, remainders) took a quarter of its time and made no network faster (docs/performance.md).
+// Left to it are few statements in all, and rounds so short that their end counts (taps of a window).
+constexpr int64_t kMostUnrolled = 32, kShortRound = 2;
+
+bool stays_loop(const Stmt& loop) {
+  if (!kernel::is_const(loop->extent) && kernel::unrolled_size(loop->body) <= kShortRound) return false;
+  return kernel::unrolled_size({loop}) > kMostUnrolled;
+}
 
 }  // namespace
 
@@ -135,7 +146,25 @@ std::string KernelPrinter::value_text(const Var& var, const Expr& value) {
   return expr_.data_text(value);
 }
 
+// Loops over local arrays with an index are the C compiler's to unroll: only then the arrays are registers.
+bool KernelPrinter::indexes_locals(const Stmt& loop) const {
+  bool found = false;
+  const auto check = [&](const Buffer& b) {
+    found |= b->scope == Scope::kStack || (b->scope == Scope::kRegister && arrays_.contains(b.get()));
+  };
+  kernel::visit(loop->body, [&](const Stmt& s) {
+    if (s->kind == StmtKind::kStore) check(s->buffer);
+    kernel::visit_exprs(s, [&](const Expr& root) {
+      kernel::visit(root, [&](const Expr& e) {
+        if (e->kind == kernel::ExprKind::kLoad) check(e->buffer);
+      });
+    });
+  });
+  return found;
+}
+
 void KernelPrinter::for_stmt(const Stmt& s) {
+  if (!dialect_.stays_loop.empty() && stays_loop(s) && !indexes_locals(s)) line(dialect_.stays_loop);
   std::string begin = expr_.text(s->begin), extent = expr_.text(s->extent);
   std::string i = name_of(s->var);
   std::string end = kernel::is_int(s->begin, 0) ? extent

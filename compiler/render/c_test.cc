@@ -55,3 +55,32 @@ TEST_CASE("c: lanes picked from what is loaded are a value: elementwise builtins
                                     "x86_64_v3");
   CHECK_MESSAGE(text.find("((f32x4)__builtin_shufflevector(") != std::string::npos, text);
 }
+
+TEST_CASE(
+    "c: loops of many statements stay loops; few, short rounds and local arrays are clang's to unroll") {
+  const auto stays = [](std::string_view loop) {
+    const std::string text = rendered(fmt::format(R"(kernel loops {{
+  param n = "N"
+  bind x: f32 read
+  bind y: f32 write
+  alloc a: f32[64] stack
+{}}}
+)",
+                                                  loop),
+                                      "x86_64_v3");
+    const size_t body = text.find("tile < tile_end");
+    REQUIRE_MESSAGE(body != std::string::npos, text);
+    return text.find("unroll(disable)", body) != std::string::npos;
+  };
+  const auto copies = [](std::string_view extent, int statements) {
+    std::string loop = fmt::format("  serial i = 0 .. +{} {{\n", extent);
+    for (int s = 0; s < statements; ++s) loop += fmt::format("    y[(i + {0})] = x[(i + {0})]\n", 64 * s);
+    return loop + "  }\n";
+  };
+  CHECK(!stays(copies("8", 3)));
+  CHECK(stays(copies("64", 3)));
+  CHECK(!stays(copies("n", 2)));  // the taps of a window
+  CHECK(stays(copies("n", 3)));
+  // Unrolled, the array is registers.
+  CHECK(!stays("  serial i = 0 .. +64 {\n    a[i] = x[i]\n  }\n"));
+}

@@ -188,6 +188,7 @@ const Dialect& cuda_dialect() {
       .raw_copies = true,
       .half_pairs = true,
       .helper_loop = "_Pragma(\"unroll 1\") ",
+      .stays_loop = "",
       .builtin = "v_",
       .elementwise = "v_",
       .reserved = kReserved,

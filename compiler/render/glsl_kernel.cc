@@ -3,6 +3,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/plain_text.h"
+#include "compiler/kernel/unroll.h"
 #include "compiler/render/glsl_expr.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -129,21 +130,6 @@ void GlslPrinter::alloc(const Stmt& s) {
   }
 }
 
-// Statements of a body with its loops unrolled.
-int64_t unrolled_size(const std::vector<Stmt>& body) {
-  constexpr int64_t kUnknown = 1000, kMost = 1'000'000;  // more is not told apart
-  int64_t size = 0;
-  for (const Stmt& s : body) {
-    const int64_t inside = unrolled_size(s->body) + unrolled_size(s->else_body);
-    const bool loop = s->kind == StmtKind::kFor;
-    const int64_t times = !loop                         ? 1
-                          : kernel::is_const(s->extent) ? std::clamp<int64_t>(s->extent->i, 1, kMost)
-                                                        : kUnknown;
-    size = std::min(size + 1 + inside * times, kMost);
-  }
-  return size;
-}
-
 // Whether something in a loop divides by its round, or by what follows from that: unrolled, most of it is
 // constants.
 bool divides_by_round(const Stmt& loop) {
@@ -163,7 +149,7 @@ bool divides_by_round(const Stmt& loop) {
 // 100 to 800 statements as loops: BERT-base and ViT-B/16 3 % faster, layers of 3 x 3 taps a tenth slower.
 bool is_long(const Stmt& loop) {
   const int64_t most = divides_by_round(loop) ? 800 : 100;
-  return unrolled_size({loop}) > most;
+  return kernel::unrolled_size({loop}) > most;
 }
 
 void GlslPrinter::loop(const Stmt& s) {

@@ -54,6 +54,7 @@ class KernelPrinter {
   bool is_reserved(const std::string& name) const;
   void stmt(const kernel::Stmt& s);
   void for_stmt(const kernel::Stmt& s);
+  bool indexes_locals(const kernel::Stmt& loop) const;
   void alloc_stmt(const kernel::Stmt& s);
   void register_stmt(const kernel::Buffer& b, std::string name);
   std::string value_text(const kernel::Var& var, const kernel::Expr& value);
