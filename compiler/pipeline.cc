@@ -14,6 +14,7 @@
 #include "compiler/graph/passes/room_for_caches.h"
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernels.h"
+#include "compiler/lower/finish_kernel.h"
 #include "compiler/lower/lower.h"
 #include "compiler/lower/precision.h"
 #include "compiler/program/derive.h"
@@ -236,7 +237,12 @@ bool Compilation::lower_target(const lower::Target& target) {
   options.tf32 = options_.tf32;
   options.keep_f32 = options_.keep_f32;
   Diagnostics found;
-  std::unique_ptr<lower::LoweredProgram> program = lower::lower(*graph, target, options, found);
+  std::unique_ptr<lower::LoweredProgram> program;
+  {
+    lower::FinishingThreads others(jobs() - 1);
+    program = lower::lower(*graph, target, options, found);
+    others.wait();
+  }
   for (const std::string& warning : found.warnings()) diagnostics_.warn(warning);
   std::vector<std::string> problems;
   for (const Error& problem : found.errors()) problems.push_back(problem.text());

@@ -7,14 +7,9 @@
 
 #include "compiler/graph/passes/constants.h"
 #include "compiler/graph/suggest_sizes.h"
-#include "compiler/kernel/assign_scratch.h"
-#include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/expr_util.h"
-#include "compiler/kernel/hoist_constants.h"
-#include "compiler/kernel/simplify.h"
-#include "compiler/kernel/stream_stores.h"
-#include "compiler/kernel/unroll.h"
 #include "compiler/lower/cost_model.h"
+#include "compiler/lower/finish_kernel.h"
 #include "compiler/lower/fitting_variants.h"
 #include "compiler/lower/regions.h"
 #include "compiler/support/dim_overflow.h"
@@ -556,9 +551,13 @@ void DispatchBuilder::finish() {
   dispatch->each_run = each_run_;
   for (const kernel::Param& p : params_.params()) dispatch->params.push_back(p.value);
   const std::string name = fmt::format("{}_{}", identifier(label_), context_.dispatches_++);
-  std::unordered_set<const kernel::BufferNode*> constants;
+  KernelFacts facts;
+  facts.root = region_.kind;
+  facts.label = label_;
+  facts.elements = elements_read();
+  facts.streams_halves = streams_halves_;
   for (const Bound& b : bound_) {
-    if (is_constant(b)) constants.insert(b.handle.get());
+    if (is_constant(b)) facts.constants.insert(b.handle.get());
   }
   for (Variant& v : variants_) {
     kernel::Kernel& k = *v.kernel;
@@ -570,34 +569,18 @@ void DispatchBuilder::finish() {
     k.flops = work_.flops;
     k.bytes_read = work_.read;
     k.bytes_written = work_.written;
-    kernel::unroll(k);
-    kernel::simplify(k);
-    if (k.threads > 0) {
-      // Where a dispatch may start before those that it depends on have ended.
-      if (level_arch(v.level) == Arch::kCuda) kernel::hoist_constants(k, constants);
-      // What a row's elements are scaled and shifted by: a thread's few of them.
-      if (region_.kind == RootKind::kRows && level_arch(v.level) == Arch::kVulkan)
-        kernel::hoist_last_loads(k, elements_read(), kernel::kMostHoisted, kernel::Behind::kWaits);
-      if (is_gpu(level_arch(v.level)) && gpu_model(v.level).has_tiles) {
-        constexpr size_t kMostEarly = 8;  // vectors of four: bias and residual of a thread's results
-        kernel::hoist_last_loads(k, elements_read(), kMostEarly);
-      }
-      kernel::assign_workgroup(k);
-    } else {
-      constexpr int kHalfLineBits = 256;
-      const int vector_bits = machine(v.level).vector_bits;
-      kernel::stream_stores(k, outgrowing(v.level),
-                            streams_halves_ ? std::min(vector_bits, kHalfLineBits) : vector_bits);
-      kernel::assign_scratch(k);
-    }
-    const std::string problems = kernel::verify(k);
-    TERN_CHECK(problems.empty(), "the kernel of {} does not verify:\n{}\n{}", label_, problems,
-               kernel::print_kernel(k));
     Dim tiles = 1;
     for (const kernel::GridAxis& axis : k.grid) tiles = tiles * axis.extent;
     const DispatchCost cost{work_, usual_constants_, context_.hint(tiles),
                             region_.kind == RootKind::kContraction, v.cost};
     dispatch->variants.push_back({v.level, v.kernel, tiles, predict_seconds(v.level, cost)});
+    facts.level = v.level;
+    if (k.threads == 0) facts.outgrows_caches = outgrowing(v.level);
+    // Which of Vulkan's variants stay depends on what the passes find: those are finished here.
+    if (level_arch(v.level) == Arch::kVulkan)
+      finish_kernel(k, facts);
+    else
+      finish_later(v.kernel, facts);
   }
   keep_fitting(dispatch->variants);
   Step step;

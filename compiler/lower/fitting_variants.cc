@@ -5,8 +5,9 @@ namespace tern::lower {
 void keep_fitting(std::vector<KernelVariant>& variants) {
   for (size_t i = 1; i < variants.size();) {
     const KernelVariant& v = variants[i];
+    if (level_arch(v.level) != Arch::kVulkan) return;  // other kernels are not finished yet
     const int64_t needed = v.kernel->workgroup_bytes;
-    if (level_arch(v.level) != Arch::kVulkan || needed <= gpu_model(v.level).workgroup_memory) {
+    if (needed <= gpu_model(v.level).workgroup_memory) {
       ++i;
       continue;
     }

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <thread>
-#include <vector>
+#include <utility>
 
 namespace tern {
 
@@ -28,6 +27,63 @@ void parallel_for(size_t count, int threads, const std::function<void(size_t)>& 
   for (const std::exception_ptr& exception : thrown) {
     if (exception) std::rethrow_exception(exception);
   }
+}
+
+Background::~Background() {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  more_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Background::add(std::function<void()> job) {
+  if (most_ <= 0) return job();
+  const std::lock_guard lock(mutex_);
+  jobs_.push_back({added_++, std::move(job)});
+  ++left_;
+  if (threads_.size() < static_cast<size_t>(most_)) threads_.emplace_back([this] { work(); });
+  more_.notify_one();
+}
+
+// The next job, without the lock; false: there is none.
+bool Background::take_one(std::unique_lock<std::mutex>& lock) {
+  if (jobs_.empty()) return false;
+  const Job job = std::move(jobs_.front());
+  jobs_.pop_front();
+  lock.unlock();
+  std::exception_ptr thrown;
+  try {
+    job.run();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  lock.lock();
+  if (thrown && (!thrown_ || job.number < thrower_)) {
+    thrown_ = thrown;
+    thrower_ = job.number;
+  }
+  if (--left_ == 0) ended_.notify_all();
+  return true;
+}
+
+void Background::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    while (take_one(lock)) {
+    }
+    if (closed_) return;
+    more_.wait(lock);
+  }
+}
+
+void Background::wait() {
+  std::unique_lock lock(mutex_);
+  while (take_one(lock)) {
+  }
+  ended_.wait(lock, [this] { return left_ == 0; });
+  if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
 }
 
 }  // namespace tern

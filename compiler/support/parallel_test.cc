@@ -37,5 +37,39 @@ TEST_CASE("what the first job throws arrives, and the others run all the same") 
   }
 }
 
+TEST_CASE("jobs in the background have ended after wait, and what the first one throws arrives") {
+  for (int threads : {0, 1, 3}) {
+    Background background(threads);
+    std::atomic<int> ran = 0;
+    for (int round = 1; round <= 2; ++round) {
+      for (int i = 0; i < 50; ++i) background.add([&] { ++ran; });
+      background.wait();
+      CHECK(ran == 50 * round);
+    }
+    if (threads == 0) continue;
+    for (int i = 0; i < 10; ++i) {
+      background.add([i] {
+        if (i >= 4) throw std::runtime_error(std::to_string(i));
+      });
+    }
+    std::string caught;
+    try {
+      background.wait();
+    } catch (const std::runtime_error& e) {
+      caught = e.what();
+    }
+    CHECK(caught == "4");
+  }
+}
+
+TEST_CASE("jobs that nobody waits for are done all the same") {
+  std::atomic<int> ran = 0;
+  {
+    Background background(2);
+    for (int i = 0; i < 50; ++i) background.add([&] { ++ran; });
+  }
+  CHECK(ran == 50);
+}
+
 }  // namespace
 }  // namespace tern

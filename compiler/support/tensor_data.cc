@@ -1,7 +1,10 @@
 #include "compiler/support/tensor_data.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "compiler/support/check.h"
 #include "compiler/support/small_float.h"
@@ -76,11 +79,13 @@ std::shared_ptr<TensorData> TensorData::make(DType dtype, std::vector<int64_t> s
   if (dtype == DType::kString) {
     t->strings_.resize(static_cast<size_t>(t->count_));
   } else {
-    auto bytes =
-        std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(dtype_storage_bytes(dtype, t->count_)));
-    t->writable_ = bytes->data();
-    t->bytes_ = *bytes;
-    t->keep_alive_ = std::move(bytes);
+    const auto size = static_cast<size_t>(dtype_storage_bytes(dtype, t->count_));
+    // Of many zeros the system has pages of its own: only who fills them touches them.
+    const std::shared_ptr<void> bytes(std::calloc(std::max<size_t>(size, 1), 1), std::free);
+    if (!bytes) throw std::bad_alloc();
+    t->writable_ = static_cast<uint8_t*>(bytes.get());
+    t->bytes_ = {t->writable_, size};
+    t->keep_alive_ = bytes;
   }
   return t;
 }
