@@ -18,7 +18,8 @@ namespace {
 constexpr int64_t kMostRegisters = 256;
 
 // Schedules have unrolled what should be. What clang unrolls beside that (copies eight times, the parts of a
-// product's depth, remainders) took a quarter of its time and made no network faster (docs/performance.md).
+// product's depth, remainders) took up to a quarter of its time, and none of the networks that were timed
+// gained by it (docs/performance.md).
 // Left to it are few statements in all, and rounds so short that their end counts (taps of a window).
 constexpr int64_t kMostUnrolled = 32, kShortRound = 2;
 
