@@ -11,8 +11,6 @@ using kernel::float_const;
 using kernel::int_const;
 using kernel::Scope;
 
-namespace {}  // namespace
-
 void AttentionBuilder::copy_panels(LoopWriter& w, const Buffer& to, const Expr& to_panels, const Buffer& from,
                                    const std::function<Expr(const Expr&)>& row_of, const Expr& first,
                                    int64_t rows, int64_t width, const Expr& extent, bool whole) {
