@@ -141,6 +141,11 @@ Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i) {
   return {b.select(is_best, b.slice_axis(matrices, rows, Dim(i), Dim(1)), matrices), row, best};
 }
 
+Value* true_positions(Emit& b, Value* condition) {
+  Value* positions = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
+  return b.reshape(positions, {dimension(positions, 1)});
+}
+
 Dim divide_products(const Shape& a, const Shape& b) {
   Shape above, below;
   int64_t top = 1, bottom = 1;

@@ -49,6 +49,9 @@ struct Pivot {
 };
 Pivot take_pivot(Emit& b, Value* matrices, Value* numbers, int64_t i);
 
+// Positions (i64 [n]) at which a list of truth values is true.
+Value* true_positions(Emit& b, Value* condition);
+
 // The exact quotient product(a) / product(b), factors cancelled; a floordiv of what remains.
 Dim divide_products(const Shape& a, const Shape& b);
 

@@ -120,10 +120,12 @@ void continue_cache(Emit& b, Heads& h, Value* past_key, Value* past_value) {
   h.v = b.concat({past_value, h.v}, 2);
 }
 
-// Puts keys and values into caches with room to spare, behind the `filled` positions (one integer) that
-// count.
-void write_into_cache(Emit& b, Heads& h, Value* keys, Value* values, Value* filled) {
-  h.filled = b.cast(b.reshape(filled, {}), DType::kI64);
+Value* one_integer(Emit& b, Value* v) {
+  return b.cast(b.reshape(v, {}), DType::kI64);
+}
+
+// Puts keys and values into caches with room to spare, behind the positions that count (`filled`).
+void write_into_cache(Emit& b, Heads& h, Value* keys, Value* values) {
   const Dim count = dimension(h.k, 2), room = dimension(keys, 2);
   b.check(
       b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kLe, b.add(h.filled, b.dim(count)), b.dim(room)),
@@ -192,7 +194,8 @@ void take_cache(Op& op, Heads& h, int at, bool shared) {
       fail("The cache {} ({}) has not four dimensions.", i, op.tensor(i)->type.text());
   }
   if (!shared) return continue_cache(b, h, op.tensor(at), op.tensor(at + 1));
-  write_into_cache(b, h, op.tensor(at), op.tensor(at + 1), op.tensor(at + 2));
+  h.filled = one_integer(b, op.tensor(at + 2));
+  write_into_cache(b, h, op.tensor(at), op.tensor(at + 1));
 }
 
 void finish(Op& op, const Heads& h) {
@@ -260,7 +263,7 @@ Shape projected_widths(Op& op, const Value* x, const Value* weights, int64_t hea
 
 // Queries and keys [B, heads, S, size] turned by their positions, as GPT-NeoX has them: wave lengths from 1
 // to 10000, the halves of a row's first `width` elements are the two coordinates.
-void rotate_by_positions(Op& op, Heads& h, Value* filled) {
+void rotate_by_positions(Op& op, Heads& h) {
   Emit& b = op.b;
   const Dim& size = dimension(h.q, 3);
   const int64_t width = op.i("rotary_embedding_dim", 0) > 0 ? op.i("rotary_embedding_dim", 0)
@@ -273,7 +276,7 @@ void rotate_by_positions(Op& op, Heads& h, Value* filled) {
   for (int64_t i = 0; i < width; i += 2)
     speeds.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(width)));
   const Dim rows = dimension(h.q, 2);
-  Value* at = b.add(b.iota({rows}, 0, DType::kI64), filled ? filled : b.dim(h.past));
+  Value* at = b.add(b.iota({rows}, 0, DType::kI64), h.filled ? h.filled : b.dim(h.past));
   Value* angles = b.mul(b.unsqueeze(b.cast(at, DType::kF32), {1}), b.floats(DType::kF32, speeds));
   angles = b.reshape(angles, {Dim(1), rows, Dim(1), Dim(width / 2)});
   const DType type = h.q->type.dtype;
@@ -296,12 +299,12 @@ void attend_projected(Op& op, Heads& h, Value* past, Value* filled) {
   if (past && past->type.rank() != 5)
     fail("The cache ({}) does not have five dimensions.", past->type.text());
   if (past && !shared) h.past = dimension(past, 3);
-  if (shared) filled = b.cast(b.reshape(filled, {}), DType::kI64);
-  if (op.i("do_rotary", 0) != 0) rotate_by_positions(op, h, shared ? filled : nullptr);
+  if (shared) h.filled = one_integer(b, filled);
+  if (op.i("do_rotary", 0) != 0) rotate_by_positions(op, h);
   if (past) {
     Value *keys = packed_part(b, past, 0, 0), *values = packed_part(b, past, 0, 1);
     if (shared) {
-      write_into_cache(b, h, keys, values, filled);
+      write_into_cache(b, h, keys, values);
     } else {
       continue_cache(b, h, keys, values);
     }
@@ -410,12 +413,6 @@ void import_packed_multi_head_attention(Op& op) {
   }
   h.bias = op.optional_input(6);
   attend_packed(op, h, 4);
-}
-
-// Positions (i64 [n]) at which a list of truth values is true.
-Value* true_positions(Emit& b, Value* condition) {
-  Value* v = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
-  return b.reshape(v, {dimension(v, 1)});
 }
 
 // Rows [B, S, H] without those behind each sequence's end; which they were, then which are left out; and the

@@ -118,13 +118,18 @@ Rows find_window_rows(Op& op, const Dim& batch, const Dim& queries, const Dim& r
   return rows;
 }
 
+// Rows [B, heads, T, D] at places [B, n].
+Value* rows_at(Emit& b, Value* rows, Value* places) {
+  const Shape& s = rows->type.shape;
+  places = b.broadcast(b.unsqueeze(places, {1, 3}), {s[0], s[1], dimension(places, 1), Dim(1)});
+  return b.emit(OpKind::kGatherNd, {rows, places}, {{"batch_dims", int64_t{2}}});
+}
+
 // What a window's cache holds behind the step: `grown` has the new rows behind the old ones.
 Value* kept_window(Emit& b, const Rows& rows, Value* grown, const Dim& room, Value* lengths, int64_t window) {
-  const Shape& s = grown->type.shape;
   Value* begin = b.reshape(b.sub(rows.lengths, resident(b, lengths, room, window)), {rows.batch, Dim(1)});
-  Value* row = b.min(b.add(b.iota({room}, 0, DType::kI64), begin), b.dim(s[2] - Dim(1)));
-  return b.emit(OpKind::kGatherNd, {grown, b.broadcast(b.unsqueeze(row, {1, 3}), {s[0], s[1], room, Dim(1)})},
-                {{"batch_dims", int64_t{2}}});
+  Value* row = b.min(b.add(b.iota({room}, 0, DType::kI64), begin), b.dim(dimension(grown, 2) - Dim(1)));
+  return rows_at(b, grown, row);
 }
 
 // How a cache keeps its elements: as floats, or as multiples of a scale, in a byte each or in half of one
@@ -213,9 +218,7 @@ Value* continued(Emit& b, const Rows& rows, Value* past, Value* fresh) {
   Value* last = b.dim(rows.queries - Dim(1));
   Value* is_new =
       b.map(ScalarOp::kAnd, {b.compare(ScalarOp::kGe, row, b.i64(0)), b.compare(ScalarOp::kLe, row, last)});
-  Value* nearest = b.unsqueeze(b.max(b.min(row, last), b.i64(0)), {1, 3});
-  Value* moved = b.emit(OpKind::kGatherNd, {fresh, b.broadcast(nearest, {s[0], s[1], length, Dim(1)})},
-                        {{"batch_dims", int64_t{2}}});
+  Value* moved = rows_at(b, fresh, b.max(b.min(row, last), b.i64(0)));
   return b.select(b.unsqueeze(is_new, {1, 3}), moved, past);
 }
 

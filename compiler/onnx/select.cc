@@ -65,8 +65,7 @@ void import_compress(Op& op) {
   // What is behind the axis's end, or behind the condition's, is not chosen.
   const Dim& extent = dimension(x, axis);
   condition = b.slice_axis(condition, 0, Dim(0), b.min_dim(dimension(condition, 0), extent));
-  Value* positions = b.emit_node(OpKind::kNonZero, {condition}, {})->result(0);
-  op.output(0, b.gather(x, b.reshape(positions, {dimension(positions, 1)}), axis));
+  op.output(0, b.gather(x, true_positions(b, condition), axis));
 }
 
 // Numbers (i64 [n]) for the rows [n, m] in whose order the rows are: equal ones have equal numbers. A stable
