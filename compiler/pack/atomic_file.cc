@@ -7,18 +7,52 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 namespace tern::pack {
-Result<AtomicFile> AtomicFile::create(const std::string& path) {
+namespace {
+
+// What a link names, and what that link names: the file is put there, and the link stays.
+std::string behind_links(std::string path) {
+  constexpr int kMostLinks = 40;  // the system's limit: behind it stat() says what is wrong
+  std::error_code problem;
+  for (int i = 0; i < kMostLinks; ++i) {
+    const std::filesystem::path named = std::filesystem::read_symlink(path, problem);
+    if (problem) return path;
+    path = (std::filesystem::path(path).parent_path() / named).string();
+  }
+  return path;
+}
+
+// A new file beside the path. Its name is the process's, but in containers many processes have one number,
+// and one that was killed leaves its file.
+int open_beside(const std::string& path, std::string& name) {
+  constexpr int kMostTries = 100;
+  int descriptor = -1;
+  for (int i = 0; i < kMostTries && descriptor < 0; ++i) {
+    name =
+        i == 0 ? fmt::format("{}.{}.part", path, getpid()) : fmt::format("{}.{}-{}.part", path, getpid(), i);
+    descriptor = open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0 && errno != EEXIST) break;
+  }
+  return descriptor;
+}
+
+}  // namespace
+
+Result<AtomicFile> AtomicFile::create(const std::string& name) {
+  const std::string path = behind_links(name);
   struct stat existing = {};
-  const bool special = stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode);
+  const bool there = stat(path.c_str(), &existing) == 0;
+  if (!there && errno != ENOENT)
+    return error("The output file '{}' cannot be written: {}.", path, std::strerror(errno));
+  const bool special = there && !S_ISREG(existing.st_mode);
   if (special && S_ISDIR(existing.st_mode)) return error("The output path '{}' is a folder.", path);
   // A device or pipe (/dev/null) cannot be replaced: it is written to.
-  std::string temporary = special ? path : fmt::format("{}.{}.part", path, getpid());
-  const int flags = special ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  const int descriptor = open(temporary.c_str(), flags, 0666);
+  std::string temporary;
+  const int descriptor = special ? open(path.c_str(), O_WRONLY) : open_beside(path, temporary);
   if (descriptor < 0) return error("The output file '{}' cannot be written: {}.", path, std::strerror(errno));
-  AtomicFile file(path, special ? std::string() : temporary, descriptor);
+  AtomicFile file(path, temporary, descriptor);
   if (!special) file.unfinished_.emplace(temporary);
   return file;
 }

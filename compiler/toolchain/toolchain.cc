@@ -1,18 +1,15 @@
 #include "compiler/toolchain/toolchain.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
 
 #include "compiler/support/parallel.h"
-#include "compiler/support/unfinished.h"
+#include "compiler/support/temporary.h"
+#include "compiler/support/write_text.h"
 #include "compiler/toolchain/image.h"
 #include "compiler/toolchain/object_cache.h"
 #include "compiler/toolchain/process.h"
@@ -78,28 +75,6 @@ const std::vector<std::string>& common_flags() {
   return kFlags;
 }
 
-class Directory {  // a temporary directory, removed at the end
- public:
-  Directory() {
-    std::error_code ignored;
-    std::string pattern = std::filesystem::temp_directory_path(ignored).string() + "/tern-XXXXXX";
-    if (mkdtemp(pattern.data()) == nullptr) return;
-    path_ = pattern;
-    unfinished_.emplace(path_);
-  }
-  ~Directory() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  std::optional<Unfinished> unfinished_;
-};
-
 struct Tools {
   std::string clang, lld, version;
 };
@@ -127,17 +102,28 @@ Result<Tools> find_tools() {
   return tools;
 }
 
+// A word of a response file.
+std::string quoted(const std::string& word) {
+  std::string out = "\"";
+  for (const char c : word) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
 class LevelCompiler {
  public:
-  LevelCompiler(const LevelFlags& level, Tools tools, const LevelUnits& input, const CompileOptions& options)
+  LevelCompiler(const LevelFlags& level, Tools tools, const LevelUnits& input, const CompileOptions& options,
+                TemporaryFolder directory)
       : level_(level),
         tools_(std::move(tools)),
         input_(input),
         options_(options),
         cache_(options.use_cache ? ObjectCache::default_directory() : ""),
+        directory_(std::move(directory)),
         problems_(input.units.size()),
         left_(input.units.size()) {}
-  bool has_directory() const { return !directory_.path().empty(); }
   // Of each unit once, by any thread.
   Status run(size_t unit);
   // What the last unit's run() does; to be called where there is none.
@@ -162,7 +148,7 @@ class LevelCompiler {
   const LevelUnits& input_;
   const CompileOptions& options_;
   ObjectCache cache_;
-  Directory directory_;
+  TemporaryFolder directory_;
   std::vector<std::optional<Error>> problems_;  // of each unit
   std::atomic<size_t> left_;
   KernelImage image_;
@@ -188,13 +174,11 @@ Status LevelCompiler::compile(const std::string& text, size_t number) {
   for (const std::string& f : flags()) recipe += f + "\n";
   std::string key = content_hash(recipe + text);
   std::string source = fmt::format("{}/{}.c", directory_.path(), number), object = object_path(number);
-  if (!write_file(source, text)) return error("'{}' cannot be written.", source);
+  TERN_TRY(write_text(source, text));
   if (!options_.dump_dir.empty()) TERN_TRY(dump(source, number));
   if (auto hit = cache_.find(key)) {
     ++cached_;
-    if (!write_file(object, {reinterpret_cast<const char*>(hit->data()), hit->size()})) {
-      return error("'{}' cannot be written.", object);
-    }
+    TERN_TRY(write_text(object, {reinterpret_cast<const char*>(hit->data()), hit->size()}));
     return Ok{};
   }
   std::vector<std::string> command = {tools_.clang};
@@ -210,7 +194,7 @@ Status LevelCompiler::compile(const std::string& text, size_t number) {
   }
   ++compiled_;
   std::vector<uint8_t> bytes;
-  if (!read_file(object, &bytes)) return error("'{}' cannot be read.", object);
+  if (!read_file(object, &bytes)) return error("'{}' ends well, but leaves no object file.", tools_.clang);
   cache_.keep(key, bytes);
   return Ok{};
 }
@@ -218,8 +202,8 @@ Status LevelCompiler::compile(const std::string& text, size_t number) {
 Result<KernelImage> LevelCompiler::link(size_t count, const std::vector<std::string>& entries) {
   std::string output = directory_.path() + "/image.elf", list = directory_.path() + "/link.rsp", text;
   for (const std::string& e : entries) text += "-u\n" + e + "\n";
-  for (size_t k = 0; k < count; ++k) text += object_path(k) + "\n";
-  if (!write_file(list, text)) return error("'{}' cannot be written.", list);
+  for (size_t k = 0; k < count; ++k) text += quoted(object_path(k)) + "\n";
+  TERN_TRY(write_text(list, text));
   std::vector<std::string> command = {tools_.lld,
                                       "-m",
                                       std::string(level_.emulation),
@@ -242,7 +226,7 @@ Result<KernelImage> LevelCompiler::link(size_t count, const std::vector<std::str
   TERN_ASSIGN(ProcessResult result, run_process(command));
   if (result.exit_code != 0) return error("The linker fails for level {}:\n{}", level_.name, result.output);
   std::vector<uint8_t> linked;
-  if (!read_file(output, &linked)) return error("'{}' cannot be read.", output);
+  if (!read_file(output, &linked)) return error("'{}' ends well, but leaves no image.", tools_.lld);
   return finish_image(linked, entries);
 }
 
@@ -298,8 +282,9 @@ Result<std::vector<KernelImage>> compile_kernels(const std::vector<LevelUnits>& 
   TERN_ASSIGN(const Tools tools, find_tools());
   std::vector<std::unique_ptr<LevelCompiler>> compilers;
   for (size_t l = 0; l < levels.size(); ++l) {
-    compilers.push_back(std::make_unique<LevelCompiler>(*flags[l], tools, levels[l], options));
-    if (!compilers.back()->has_directory()) return error("No temporary directory can be made; set TMPDIR.");
+    TERN_ASSIGN(TemporaryFolder folder, TemporaryFolder::make());
+    compilers.push_back(
+        std::make_unique<LevelCompiler>(*flags[l], tools, levels[l], options, std::move(folder)));
   }
   const std::vector<Job> jobs = jobs_of(levels);
   std::vector<std::optional<Error>> problems(levels.size());

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <optional>
 
+#include "compiler/support/temporary.h"
 #include "compiler/support/unfinished.h"
 #include "compiler/support/write_text.h"
 #include "compiler/tools/ternc_options.h"
@@ -55,6 +57,13 @@ void check_files(const TerncOptions& options, const std::string& output, command
     if (!sentence.empty()) problems.add(sentence, kIo);
   };
   add(command_line::input_problem("model", options.input));
+  const std::vector<lower::Target>& targets = options.compile.targets;
+  const bool for_cpus = std::any_of(targets.begin(), targets.end(),
+                                    [](const lower::Target& t) { return !lower::is_gpu(t.arch); });
+  if (!options.compile.check_only && for_cpus) {
+    const Result<std::string> place = temporary_place();
+    if (!place.ok()) add(place.error().text());
+  }
   std::error_code ignored;
   if (options.compile.check_only) {
   } else if (std::filesystem::equivalent(options.input, output, ignored)) {
@@ -91,10 +100,10 @@ class PipedModel {
     if (!path_.empty()) std::remove(path_.c_str());
   }
   Status read() {
-    std::error_code ignored;
-    std::string path = std::filesystem::temp_directory_path(ignored).string() + "/tern-XXXXXX.onnx";
+    TERN_ASSIGN(const std::string place, temporary_place());
+    std::string path = place + "/tern-XXXXXX.onnx";
     const int descriptor = mkstemps(path.data(), 5);
-    if (descriptor < 0) return error("No temporary file can be made; set TMPDIR.");
+    if (descriptor < 0) return error("The file '{}' cannot be made: {}.", path, std::strerror(errno));
     path_ = path;
     unfinished_.emplace(path);
     const auto file = std::unique_ptr<std::FILE, int (*)(std::FILE*)>(fdopen(descriptor, "wb"), std::fclose);

@@ -235,6 +235,45 @@ def test_dumps_and_explanations_that_cannot_be_written(folder):
     assert code == 4 and "cannot be written: File too large." in text and not explained.exists() and not module.exists(), text
 
 
+def test_temporary_folders(folder):
+    """Of any name; the reason where none can be used."""
+    for name in ("two words", 'a "quoted" one', "back\\slash", "two\nlines", "#", "@file"):
+        place = Path(folder) / name
+        place.mkdir()
+        code, text = ternc_with(folder, "--targets=cpu:x86_64_v3", "--no-cache", env={**os.environ, "TMPDIR": str(place)})
+        assert code == 0 and not list(place.iterdir()), f"{name!r}: {text}"
+    for place, why in (("absent", "No such file or directory"), ("small.onnx", "it is a file")):
+        code, text = ternc_with(folder, "--targets=cpu:x86_64_v3", env={**os.environ, "TMPDIR": str(Path(folder) / place)})
+        assert code == 4 and f"{place}' cannot be used ({why}); TMPDIR names another one." in text, f"{code} {text}"
+    code, text = ternc_with(folder, "--targets=cpu:x86_64_v3", "--no-cache", preexec_fn=files_end_at(64))
+    assert code == 3 and "/0.c' cannot be written: File too large." in text, f"{code} {text}"
+
+
+def test_output_through_links(folder):
+    """The file that a link names is replaced, or made, and the link stays."""
+    folder = Path(folder)
+    (folder / "far").mkdir()
+    link, second, far = folder / "link.tern", folder / "second.tern", folder / "far" / "m.tern"
+    second.symlink_to("link.tern")
+    link.symlink_to("far/m.tern")
+    for _ in range(2):
+        tools.compile_model(small(folder), second)
+        assert link.is_symlink() and second.is_symlink() and far.is_file() and len(list(far.parent.iterdir())) == 1, list(folder.rglob("*"))
+        far.write_text("")
+    link.unlink()
+    link.symlink_to("second.tern")
+    code, text = invoke(tools.TERNC, small(folder), "-o", link)
+    assert code == 4 and "Too many levels of symbolic links" in text, f"{code} {text}"
+
+
+def test_what_a_killed_process_left(folder):
+    """In a container every process may have the number of the one that was killed before it."""
+    small(folder)
+    script = 'for i in "" -1 -2; do : > m.tern.$$$i.part; done; exec "$@" small.onnx -o m.tern --targets=cpu:x86_64_v3'
+    code, text = invoke("/bin/sh", "-c", script, "sh", tools.TERNC, cwd=folder)
+    assert code == 0 and (Path(folder) / "m.tern").exists() and len(list(Path(folder).glob("*.part"))) == 3, text
+
+
 def test_interrupted(folder):
     """A signal leaves no file beside the module's place, no temporary folder, and nothing half in the cache."""
     slow, temporary = Path(folder) / "clang", Path(folder) / "tmp"

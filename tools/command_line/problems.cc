@@ -88,14 +88,19 @@ std::string output_problem(const std::string& what, const std::string& path) {
   if (is_folder(path)) return "The " + what + " '" + path + "' is a folder.";
   const std::string folder = parent_of(path);
   if (!is_folder(folder)) return cannot(what, path, "written", "there is no folder '" + folder + "'");
-  if (access(folder.c_str(), W_OK) != 0 && access(path.c_str(), W_OK) != 0)
-    return cannot(what, path, "written", std::string(std::strerror(errno)) + " (folder '" + folder + "')");
+  if (access(folder.c_str(), W_OK) != 0) {
+    const std::string why = std::strerror(errno);
+    if (access(path.c_str(), W_OK) != 0)
+      return cannot(what, path, "written", why + " (folder '" + folder + "')");
+  }
   return {};
 }
 
 std::string replaced_problem(const std::string& what, const std::string& path) {
   struct stat info;
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+  const bool there = stat(path.c_str(), &info) == 0;
+  if (!there && errno == ELOOP) return cannot(what, path, "written", std::strerror(errno));
+  if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
     return "The " + what + " '" + path + "' is a device or a pipe; it would be replaced by a file.";
   return output_problem(what, path);
 }

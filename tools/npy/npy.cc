@@ -1,6 +1,7 @@
 #include "tools/npy/npy.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
@@ -248,7 +249,7 @@ bool write(const std::string& path, uint32_t dtype, const std::vector<int64_t>& 
   std::vector<uint8_t> bytes;
   if (!encode(dtype, shape, data, &bytes))
     return fail(error, std::string("Tensors of type ") + tern_dtype_name(dtype) + " have no .npy form.");
-  const std::string beside = path + ".part";
+  const std::string beside = path + "." + std::to_string(getpid()) + ".part";
   const auto written = [&] {
     const File file(std::fopen(beside.c_str(), "wb"));
     return file && std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
