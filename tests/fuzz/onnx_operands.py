@@ -45,6 +45,7 @@ EXTREMES = (-(2**63), -(2**31), -100, -7, 2**63 - 1, *LARGE)
 NUMPY = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8"}
 WORDS = ("", "constant", "linear", "nearest", "cubic", "SAME_UPPER", "VALID", "sum", "mean", "none", "add", "mul", "max", "reverse", "reflect", "bidirectional", "asymmetric", "DCR", "LT", "NCHW", "ij,jk->ik", "...i,ij", "i->", "Relu", "\x00", "nothing such")
 OPSET = 22
+BODIES = ("If", "Loop", "Scan")
 
 
 class Schema:
@@ -100,9 +101,9 @@ class Maker:
                 dims[i] = self.choice.choice((0, 0, 0, "N", "N", "M", self.choice.choice(LARGE)))
         return dims
 
-    def tensor(self, name, kinds):
+    def tensor(self, name, kinds, shape=None):
         kind = self.choice.choice(list(ELEMENTS.values())) if self.odd() else self.choice.choice(kinds)
-        shape = self.shape()
+        fixed, shape = shape is not None, self.shape() if shape is None else shape
         elements = 1
         for d in shape:
             elements *= d if isinstance(d, int) else 10**9
@@ -110,7 +111,7 @@ class Maker:
         if not constant:
             self.inputs.append(helper.make_tensor_value_info(name, kind, shape if self.choice.random() > 0.03 else None))
         elif kind in (6, 7):
-            if self.choice.random() < 0.6:  # what a list of axes or sizes is like
+            if not fixed and self.choice.random() < 0.6:  # what a list of axes or sizes is like
                 shape, elements = [self.choice.choice((0, 1, self.rank, self.rank))], None
                 elements = shape[0]
             limit = 2**31 if kind == 6 else 2**63
@@ -170,7 +171,11 @@ class Maker:
         node = helper.make_node(schema.name, self.names, outputs, name="the_node", domain=schema.domain)
         node.attribute.extend(a for a in attributes if a is not None)
         kinds = [*(k for _, k in schema.outputs), [1]]
-        results = [helper.make_tensor_value_info(o, kept if kept in kinds[min(i, len(kinds) - 1)] else kinds[min(i, len(kinds) - 1)][0], None) for i, o in enumerate(outputs)]
+        return self.saved(node, [kept if kept in kinds[min(i, len(kinds) - 1)] else kinds[min(i, len(kinds) - 1)][0] for i in range(count)])
+
+    def saved(self, node, result_kinds):
+        schema = self.schema
+        results = [helper.make_tensor_value_info(o, kind, None) for o, kind in zip(node.output, result_kinds)]
         graph = helper.make_graph([node], "g", self.inputs, results, initializer=self.initializers)
         version = max(schema.version, self.choice.choice((OPSET, OPSET, 13)) if not schema.domain else 1)
         opsets = [helper.make_opsetid(schema.domain, version)]
@@ -179,12 +184,92 @@ class Maker:
         return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
+class BodyMaker(Maker):
+    """If, Loop and Scan with bodies that mostly fit their operands: what Maker draws of a body never does."""
+
+    def wrong(self):
+        return self.choice.random() < self.strange / 4  # a model has some twenty things to be wrong
+
+    def body(self, name, inputs, outputs):
+        """A body whose inputs are (name, kind, shape or None); outputs: of each (kind, what it may be made from)."""
+        nodes, results = [], []
+        for i, (kind, sources) in enumerate(outputs):
+            result = f"{name}_out{i}"
+            source = self.choice.choice(sources or ["absent"]) if not self.wrong() else "absent"
+            ways = ["Identity"] * 2 + (["Not"] if kind == 9 else ["Add", "Mul", "Max", "Neg"] if kind in (1, 6, 7, 10) else [])
+            ways += self.choice.choice(([], [], [], ["Concat", "Shape", "Flatten"]))
+            way = self.choice.choice(ways)
+            operands = [source] * (2 if way in ("Add", "Mul", "Max", "Concat") else 1)
+            if len(operands) == 2 and sources and self.choice.random() < 0.5:
+                operands[1] = self.choice.choice(sources)
+            nodes.append(helper.make_node(way, operands, [result], **({"axis": self.number()} if way == "Concat" else {})))
+            shape = self.shape() if self.wrong() else None
+            results.append(helper.make_tensor_value_info(result, self.choice.choice((1, 7, 9)) if self.wrong() else kind, shape))
+        given = [helper.make_tensor_value_info(n, self.choice.choice((1, 7, 9)) if self.wrong() else kind, shape if self.choice.random() < 0.5 else None) for n, kind, shape in inputs]
+        if self.wrong():
+            self.choice.choice((given, results)).append(helper.make_tensor_value_info(f"{name}_more", 1, None))
+        if given and self.wrong():
+            given.pop()
+        return helper.make_attribute(name, helper.make_graph(nodes, name, given, results))
+
+    def operand(self, name, kind, shape):
+        self.tensor(name, [kind], shape)
+        return name
+
+    def model(self):
+        make = {"If": self.branches, "Loop": self.loop, "Scan": self.scan}[self.schema.name]
+        inputs, attributes, kinds = make(self.choice.choice(ELEMENTS_COMMON))
+        if self.wrong():
+            inputs = inputs[: self.choice.randrange(0, len(inputs))]
+        if self.wrong():
+            kinds = kinds + [1] if self.choice.random() < 0.5 else kinds[:-1] or [1]
+        node = helper.make_node(self.schema.name, inputs, [f"y{i}" for i in range(len(kinds))], name="the_node")
+        node.attribute.extend(attributes)
+        return self.saved(node, kinds)
+
+    def branches(self, kind):
+        outer = [self.operand(f"x{i}", kind, self.shape()) for i in range(1, self.choice.randrange(2, 4))]
+        kinds = [kind] * self.choice.choice((1, 1, 2, 3))
+        condition = self.operand("x0", 9, self.choice.choice(([], [], [1])))
+        return [condition], [self.body(name, [], [(k, outer) for k in kinds]) for name in ("then_branch", "else_branch")], kinds
+
+    def loop(self, kind):
+        count = self.choice.choice((0, 1, 1, 2, 3))
+        shapes = [self.shape() for _ in range(count)]
+        states = [self.operand(f"x{i + 2}", kind, shape) for i, shape in enumerate(shapes)]
+        trips = self.operand("x0", 7, self.choice.choice(([], [], [1]))) if self.choice.random() < 0.8 else ""
+        condition = self.operand("x1", 9, self.choice.choice(([], [], [1]))) if self.choice.random() < 0.6 else ""
+        inputs = [("body_in0", 7, []), ("body_in1", 9, []), *((f"body_in{i + 2}", kind, shape) for i, shape in enumerate(shapes))]
+        own = [name for name, _, _ in inputs[2:]]
+        kept = [(kind, [name]) if self.choice.random() < 0.6 else (kind, own) for name in own]
+        scans = [self.choice.choice(((7, ["body_in0"]), (kind, own or states) if own else (7, ["body_in0"]))) for _ in range(self.choice.choice((0, 0, 1, 2) if own else (1, 2)))]
+        kinds = [kind] * count + [k for k, _ in scans]
+        return [trips, condition, *states], [self.body("body", inputs, [(9, ["body_in1"]), *kept, *scans])], kinds
+
+    def scan(self, kind):
+        states, scanned = self.choice.choice((0, 1, 1, 2)), self.choice.choice((1, 1, 2))
+        shapes = [self.shape() for _ in range(states)] + [[self.choice.choice((1, 4, 4, "N")), *self.shape()]] * scanned
+        operands = [self.operand(f"x{i}", kind, shape) for i, shape in enumerate(shapes)]
+        inputs = [(f"body_in{i}", kind, shape[1:] if i >= states else shape) for i, shape in enumerate(shapes)]
+        own = [name for name, _, _ in inputs]
+        outputs = [(kind, [own[i]]) if i < states and self.choice.random() < 0.6 else (kind, own) for i in range(states + self.choice.choice((0 if states else 1, 1, 2)))]
+        attributes = [self.body("body", inputs, outputs), helper.make_attribute("num_scan_inputs", self.number() if self.wrong() else scanned)]
+        for name in ("scan_input_directions", "scan_output_directions", "scan_input_axes", "scan_output_axes"):
+            length = scanned if "input" in name else len(outputs) - states
+            if self.choice.random() < 0.2 and length:
+                values = [self.number() if self.wrong() else self.choice.choice((0, 0, 1) if "directions" in name else (0, 0, 0, 1, -1)) for _ in range(length)]
+                attributes.append(helper.make_attribute(name, values))
+        return operands, attributes, [kind] * len(outputs)
+
+
 ELEMENTS_COMMON = (1, 1, 1, 1, 10, 7, 6, 2, 3, 9)
 
 
 def model_of(schema, seed):
     """The model of an operator in the round of this number."""
-    return Maker(schema, random.Random(f"{schema.title} {seed}")).model()
+    choice = random.Random(f"{schema.title} {seed}")
+    fitting = schema.name in BODIES and choice.random() < 0.8
+    return (BodyMaker if fitting else Maker)(schema, choice).model()
 
 
 def limited():
@@ -223,7 +308,7 @@ def broken_promise(folder, schema, arguments):
     if memory > MEMORY and "hostile" not in str(tools.BUILD):
         return f"took {memory >> 20} MB"
     # What is wrong inside a body is said of the node there.
-    if code and not ("'the_node'" in said and schema.name in said or re.search(r"'([xy]|body|then_branch|else_branch)\d+'", said)):
+    if code and not ("'the_node'" in said and schema.name in said or re.search(r"'([xy]|(body|then_branch|else_branch)(_in|_out)?)\d+'", said)):
         return f"refused it without naming the node and its operator, or an input or output: {said[-600:]}"
     return None
 
