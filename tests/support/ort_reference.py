@@ -16,6 +16,8 @@ def session_options(plain=None):
     optimised; it is all the same where only that makes its products exact."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
+    # Its optimiser joins DequantizeLinear and MatMul to one operator that would round the other operand to 8 bits.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if plain is not None and not (SATURATES and _saturates(plain)):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
