@@ -230,9 +230,15 @@ RoiAxis roi_axis(Emit& b, Value* start, Value* size, const Dim& extent, int64_t 
           count};
 }
 
+// Regions of an image [R, numbers]. How many numbers one has may be known at run time only.
+Value* regions_of(Emit& b, Value* rois, int64_t numbers) {
+  const bool open = rois->type.rank() == 2 && !dimension(rois, 1).is_const();
+  return open ? b.adapt(rois, 1, Dim(numbers)) : rois;
+}
+
 void import_roi_align(Op& op) {
   Emit& b = op.b;
-  Value *x = op.tensor(0), *rois = b.wide(op.tensor(1)), *images = op.tensor(2);
+  Value *x = op.tensor(0), *rois = regions_of(b, b.wide(op.tensor(1)), 4), *images = op.tensor(2);
   const std::string mode = op.s("mode", "avg");
   const bool half = op.version >= 16 && op.s("coordinate_transformation_mode", "half_pixel") == "half_pixel";
   const int64_t height = op.i("output_height", 1), width = op.i("output_width", 1),
@@ -286,7 +292,7 @@ void import_roi_align(Op& op) {
 // For each region the greatest pixel of bins that hold whole pixels, or 0 where they hold none.
 void import_max_roi_pool(Op& op) {
   Emit& b = op.b;
-  Value *x = op.tensor(0), *rois = op.tensor(1);
+  Value *x = op.tensor(0), *rois = regions_of(b, op.tensor(1), 5);
   const std::vector<int64_t> bins = op.ints("pooled_shape");
   if (x->type.rank() != 4 || rois->type.rank() != 2 || !dimension(rois, 1).is_const(5) || bins.size() != 2 ||
       bins[0] < 1 || bins[1] < 1)
@@ -329,7 +335,7 @@ void import_max_roi_pool(Op& op) {
 // Boxes of images, resized so that their corners are pixels of the result.
 void import_crop_and_resize(Op& op) {
   Emit& b = op.b;
-  Value *x = op.tensor(0), *boxes = op.tensor(1), *images = op.tensor(2);
+  Value *x = op.tensor(0), *boxes = regions_of(b, op.tensor(1), 4), *images = op.tensor(2);
   const std::string mode = op.s("mode", "bilinear");
   if (mode != "bilinear" && mode != "nearest")
     fail("Attribute 'mode' ('{}') must be bilinear or nearest.", mode);

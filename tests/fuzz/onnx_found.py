@@ -525,6 +525,16 @@ def mask_that_rows_decide(g):
     g.node("MatMul", [g.node("Softmax", [scores], axis=-1), v])
 
 
+@case(16)
+def regions_of_unknown_width(g):
+    """A region has four numbers, whatever the model says of the input that they come in."""
+    rois, images = g.given(["R", "K"], {"R": 3, "K": 4}), g.given(["R"], {"R": 3}, "i8", 0, 1)
+    g.values[rois] = np.asarray([[0, 0, 4, 5], [1, 2, 6, 3], [2, 1, 3, 7]], np.float32)
+    g.node("RoiAlign", [g.given([2, 2, 9, "W"], {"W": 8}), rois, images], output_height=3, output_width=2, sampling_ratio=2)
+    largest = g.node("MaxRoiPool", [g.given([1, 2, 9, 8]), g.given(["R", "L"], {"R": 3, "L": 5}, low=0, high=1)], pooled_shape=[2, 2])
+    g.node("Neg", [largest])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")

@@ -97,7 +97,7 @@ TEST_CASE("null: loading, and policies that are none") {
   CHECK_INVALID(tern_module_load_memory(runtime.instance, nullptr, 64, &desc, &module));
   CHECK_INVALID(tern_module_load_memory(runtime.instance, bytes.data(), bytes.size(), &desc, nullptr));
   CHECK(released == 3);
-  desc.code_policy = static_cast<tern_code_policy_t>(7);
+  desc.code_policy = 7;
   const Outcome outcome(
       tern_module_load_memory(runtime.instance, bytes.data(), bytes.size(), &desc, &module));
   CHECK(outcome.code == TERN_STATUS_INVALID_ARGUMENT);

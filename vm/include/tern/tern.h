@@ -252,7 +252,7 @@ typedef enum tern_code_policy_e {
 } tern_code_policy_t;
 
 typedef struct tern_module_desc_t {
-  tern_code_policy_t code_policy;
+  uint32_t code_policy;     // tern_code_policy_t
   uint32_t verify_weights;  // 1: check the hash of the weights too (reads all of them)
   // tern_module_load_memory: called when the module no longer needs the bytes; may be null.
   void (*release)(void* release_self, const void* data, size_t size);
