@@ -17,6 +17,7 @@
 #include "compiler/lower/finish_kernel.h"
 #include "compiler/lower/lower.h"
 #include "compiler/lower/precision.h"
+#include "compiler/lower/visit_dispatches.h"
 #include "compiler/program/derive.h"
 #include "compiler/program/hoist.h"
 #include "compiler/program/program.h"
@@ -283,8 +284,17 @@ bool Compilation::build_programs() {
   program::derive_constants(lowered_, targets_);
   for (const auto& lowered : lowered_) {
     program::hoist_constant_work(*lowered);
-    if (!is_disabled(kShareLiterals)) program::share_literals(*lowered);
+    if (!is_disabled(kShareLiterals)) program::share_literals(*lowered, jobs());
   }
+  std::vector<const kernel::Kernel*> kernels;
+  const auto list = [&](const lower::DispatchStep& step) {
+    for (const lower::KernelVariant& variant : step.variants) kernels.push_back(variant.kernel.get());
+  };
+  for (const auto& lowered : lowered_) {
+    lower::visit_dispatches(lowered->init_steps, list);
+    lower::visit_dispatches(lowered->steps, list);
+  }
+  parts_.kernels.expect(kernels, jobs());
   for (size_t i = 0; i < lowered_.size(); ++i)
     program::add_constants(*lowered_[i], static_cast<int>(i), parts_.constants);
   int64_t alignment = program::ConstantPool::kAlignment;

@@ -102,6 +102,10 @@ class Builder {
   // many together (0: they have not).
   int64_t uneven_rows(int vectors) const;
 
+  // Whether a block's last tile takes rows of the one before again instead of fewer rows: they get the same
+  // values once more.
+  bool rows_overlap() const;
+
   Stmts row_tiles(const Expr& n, int vectors, const Expr& valid);
 
   // Rows r.. r+rows-1 (relative to the block). live_rows (null: all): how many of them exist.

@@ -220,6 +220,16 @@ int64_t Builder::uneven_rows(int vectors) const {
   return waits && both % 2 == 0 && last_block >= both ? both : 0;
 }
 
+bool Builder::rows_overlap() const {
+  // A copy of the loop for the rows left over is a third of a kernel's code and of the time that clang takes;
+  // so many of a thousand rows may be computed twice instead.
+  constexpr int64_t kMostRepeated = 12;
+  if (!m_dim_.is_const() || !one_depth_block_) return false;  // partial sums are added to
+  const int64_t m = m_dim_.value(), rest = m % s_.rows;
+  const int64_t last_block = m - (ceil_div(m, s_.block_rows) - 1) * s_.block_rows;
+  return rest > 0 && last_block >= s_.rows && (s_.rows - rest) * 1000 <= kMostRepeated * m;
+}
+
 Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   Stmts out;
   if (o_.gather_b) append(out, o_.gather_b(b_panel_, n, group_, k0_, depth_));
@@ -228,15 +238,22 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   }
   if (prefetches() && !valid) plan_prefetch(n, out);
   const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
+  const bool overlap = rows_overlap();
   const auto tiles = [&](const Expr& first_tile, const Expr& count, const Expr& first_row, int rows) {
     const Var t = kernel::make_var("tile");
     tile_ = kernel::add(first_tile, var_expr(t));
-    const Expr r = kernel::add(first_row, kernel::mul(var_expr(t), int_const(rows)));
+    Expr r = kernel::add(first_row, kernel::mul(var_expr(t), int_const(rows)));
+    if (overlap) r = kernel::min(r, kernel::sub(rows_, int_const(rows)));
     return kernel::loop(t, int_const(0), count, LoopKind::kSerial,
                         register_tile(r, n, rows, vectors, valid, nullptr));
   };
   TERN_CHECK(!m_dim_.is_const() || rows_known || s_.block_rows % s_.rows == 0,
              "row blocks of {} are no multiple of tiles of {}", s_.block_rows, s_.rows);
+  if (overlap) {
+    const Expr count = kernel::index_div(kernel::add(rows_, int_const(s_.rows - 1)), int_const(s_.rows));
+    out.push_back(tiles(int_const(0), count, int_const(0), s_.rows));
+    return out;
+  }
   const int64_t uneven = uneven_rows(vectors);
   // Rows in tiles of s_.rows: without the two last ones where those are made even.
   Expr whole_rows = rows_;

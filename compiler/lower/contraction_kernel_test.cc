@@ -186,6 +186,28 @@ TEST_CASE("a last tile of few rows and the one before have as many rows each") {
   }
 }
 
+TEST_CASE("a last tile takes rows again instead of a copy of the loop, where they are few and it has them") {
+  const auto tiles = [](const Case& c) {
+    check(c);
+    const std::string text = kernel::print_kernel(build(c));
+    int count = 0;
+    for (size_t at = 0; (at = text.find("] register", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  for (const int64_t block_rows : {200, 406}) {
+    Case c{406, 16, 10, schedule(4, 4, 2, block_rows, 16, 10)};
+    CHECK(tiles(c) == 1);
+    c.packed = c.schedule.prefetch = true;
+    CHECK(tiles(c) == 1);
+    c.gather_a = c.long_finish = true;
+    CHECK(tiles(c) == 1);
+    c.schedule.block_depth = 4;  // partial sums are added to
+    CHECK(tiles(c) == 2);
+  }
+  CHECK(tiles({402, 16, 10, schedule(4, 4, 2, 200, 16, 10)}) == 2);  // a last block of two rows
+  CHECK(tiles({26, 16, 10, schedule(4, 4, 2, 12, 16, 10)}) == 2);
+}
+
 TEST_CASE("the row tiles of a group ask once for each line that comes after it") {
   struct Shape {
     int64_t m, k;
@@ -197,6 +219,7 @@ TEST_CASE("the row tiles of a group ask once for each line that comes after it")
   for (const Shape& shape : {Shape{20, 100, false, 1},
                              {45, 77, false, 1},
                              {130, 9, false, 1},
+                             {402, 30, false, 1},  // the last tile overlaps
                              {80, 300, true, 1},
                              {5, 40, true, 1},
                              {20, 100, false, 4},

@@ -61,7 +61,12 @@ class Builder {
     product_stride_ = s_.product.block_rows * group_ + kPanelColumns;
     points_ = scratch("points", int64_t{size_} * size_ * point_stride_, o_.bytes ? DType::kI16 : DType::kF32);
     products_ = scratch("products", int64_t{size_} * size_ * product_stride_, sum_);
-    if (o_.bytes) weights_ = scratch("weights", size_ * weight_stride(), DType::kI16);
+    if (o_.bytes) {
+      weights_ = scratch("weights", size_ * weight_stride(), DType::kI16);
+    } else {
+      half_ = scratch("half", int64_t{size_} * size_ * lanes_, DType::kF32);
+      stage_ = scratch("stage", int64_t{s_.outputs} * s_.outputs * group_, DType::kF32);
+    }
 
     const Var tile0 = kernel::make_var("tile0"), tiles = kernel::make_var("tiles"),
               n0 = kernel::make_var("n0");
@@ -75,7 +80,11 @@ class Builder {
                                                       kernel::sub(params_.expr(all_tiles_), tile0_))),
                 kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.product.block_columns))),
                 kernel::alloc(points_), kernel::alloc(products_)};
-    if (o_.bytes) out.body.push_back(kernel::alloc(weights_));
+    if (o_.bytes) {
+      out.body.push_back(kernel::alloc(weights_));
+    } else {
+      append(out.body, {kernel::alloc(half_), kernel::alloc(stage_)});
+    }
     append(out.body, for_each_patch([&](const Patch& p) { return input_patch(p); }));
     append(out.body, column_groups(var_expr(n0)));
     return out;
@@ -152,23 +161,21 @@ class Builder {
                   kernel::compare(ScalarOp::kLe, kernel::add(first, int_const(size_)), extent));
     };
     Stmts guards;
-    std::vector<Expr> rows, columns;
+    std::vector<Expr> rows;
     for (int i = 0; i < size_; ++i) {
-      const Var row = kernel::make_var("row_exists", {DType::kBool, 1}),
-                column = kernel::make_var("column_exists", {DType::kBool, 1});
+      const Var row = kernel::make_var("row_exists", {DType::kBool, 1});
       guards.push_back(kernel::let(row, in_range(kernel::add(var_expr(iy0), int_const(i)), height)));
-      guards.push_back(kernel::let(column, in_range(kernel::add(var_expr(ix0), int_const(i)), width)));
       rows.push_back(var_expr(row));
-      columns.push_back(var_expr(column));
     }
-    const auto pixel = [&](int y, int x, const Expr& c, int lanes) {
-      return o_.pixel(p.image, iz, kernel::add(var_expr(iy0), int_const(y)),
-                      kernel::add(var_expr(ix0), int_const(x)), c, lanes);
+    const auto pixel = [&](int y, const Expr& x, const Expr& c, int lanes) {
+      return o_.pixel(p.image, iz, kernel::add(var_expr(iy0), int_const(y)), kernel::add(var_expr(ix0), x), c,
+                      lanes);
     };
-    const auto guarded = [&](int y, int x, const Expr& c, int lanes) {
+    const auto guarded = [&](int y, const Expr& x, const Expr& c, int lanes) {
       const Expr zero = o_.bytes ? int_const(o_.bytes->padding, DType::kU8) : kernel::float_const(0.0);
-      return kernel::select(both(rows[static_cast<size_t>(y)], columns[static_cast<size_t>(x)]),
-                            pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
+      return kernel::select(
+          both(rows[static_cast<size_t>(y)], in_range(kernel::add(var_expr(ix0), x), width)),
+          pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
     };
     const auto channels = [&](const auto& of) {
       return o_.bytes ? input_bytes(p, of) : input_channels(p, from, of);
@@ -180,7 +187,7 @@ class Builder {
                             std::move(guards))};
   }
 
-  using Pixel = std::function<Expr(int y, int x, const Expr& c, int lanes)>;
+  using Pixel = std::function<Expr(int y, const Expr& x, const Expr& c, int lanes)>;
 
   Stmts input_channels(const Patch& p, const Expr& from, const Pixel& pixel) {
     int lanes = lanes_;
@@ -192,28 +199,51 @@ class Builder {
     Expr first = kernel::mul(var_expr(v), int_const(lanes));
     if (g_.channels % lanes != 0) first = kernel::min(first, int_const(g_.channels - lanes));
     Stmts body{kernel::let(cv, first)};
-    Square half(static_cast<size_t>(size_));  // B^T d, column by column
-    for (int x = 0; x < size_; ++x) {
-      std::vector<Expr> d;
-      for (int y = 0; y < size_; ++y) {
-        const Var dv = kernel::make_var("d", {DType::kF32, lanes});
-        body.push_back(kernel::let(dv, pixel(y, x, c, lanes)));
-        d.push_back(var_expr(dv));
-      }
-      half[static_cast<size_t>(x)] = winograd_input(transform_, has_fma_, d, body);
-    }
     const Expr at = kernel::add(kernel::mul(p.i, int_const(depth_)), kernel::add(from, c));
-    for (int y = 0; y < size_; ++y) {
-      std::vector<Expr> row;
-      for (const std::vector<Expr>& column : half) row.push_back(column[static_cast<size_t>(y)]);
-      const std::vector<Expr> values = winograd_input(transform_, has_fma_, row, body);
-      for (int x = 0; x < size_; ++x) {
-        body.push_back(kernel::store(points_,
-                                     kernel::add(at, int_const((int64_t{y} * size_ + x) * point_stride_)),
-                                     values[static_cast<size_t>(x)]));
-      }
-    }
+    append(body,
+           transform_square(
+               size_, lanes, winograd_input, [&](int y, const Expr& x) { return pixel(y, x, c, lanes); },
+               [&](const Expr& y, int x, const Expr& value) {
+                 const Expr point = kernel::add(kernel::mul(y, int_const(size_)), int_const(x));
+                 return kernel::store(points_, kernel::add(at, kernel::mul(point, int_const(point_stride_))),
+                                      value);
+               }));
     return {kernel::loop(v, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body))};
+  }
+
+  using Transform = std::vector<Expr>(const WinogradTransform&, bool, const std::vector<Expr>&, Stmts&);
+
+  // A transform of a square's columns, then of the rows of what that gives, which waits in scratch: as loops,
+  // since the values are more than there are registers, and code is `size_` times as long without.
+  Stmts transform_square(int outputs, int lanes, Transform transform,
+                         const std::function<Expr(int y, const Expr& x)>& read,
+                         const std::function<Stmt(const Expr& y, int x, const Expr& value)>& write) const {
+    const VType vector{DType::kF32, lanes};
+    const Var x = kernel::make_var("x"), y = kernel::make_var("y");
+    const auto half_at = [&](const Expr& row, const Expr& column) {
+      return kernel::mul(kernel::add(kernel::mul(row, int_const(size_)), column), int_const(lanes));
+    };
+    Stmts column, row;
+    std::vector<Expr> values;
+    for (int i = 0; i < size_; ++i) {
+      const Var v = kernel::make_var("d", vector);
+      column.push_back(kernel::let(v, read(i, var_expr(x))));
+      values.push_back(var_expr(v));
+    }
+    values = transform(transform_, has_fma_, values, column);
+    for (int i = 0; i < outputs; ++i)
+      column.push_back(
+          kernel::store(half_, half_at(int_const(i), var_expr(x)), values[static_cast<size_t>(i)]));
+    values.clear();
+    for (int i = 0; i < size_; ++i) {
+      const Var v = kernel::make_var("t", vector);
+      row.push_back(kernel::let(v, kernel::load(half_, half_at(var_expr(y), int_const(i)), lanes)));
+      values.push_back(var_expr(v));
+    }
+    values = transform(transform_, has_fma_, values, row);
+    for (int i = 0; i < outputs; ++i) row.push_back(write(var_expr(y), i, values[static_cast<size_t>(i)]));
+    return {kernel::loop(x, int_const(0), int_const(size_), LoopKind::kSerial, std::move(column)),
+            kernel::loop(y, int_const(0), int_const(outputs), LoopKind::kSerial, std::move(row))};
   }
 
   // Even bytes of all pixels, then odd ones: words of both are more than there are registers.
@@ -231,7 +261,7 @@ class Builder {
         std::vector<Expr> d;
         for (int y = 0; y < size_; ++y) {
           const ByteProduct product(ByteProducts::kPairs, lanes_);
-          d.push_back(product.left_part(pixel(y, x, c, lanes), part, body));
+          d.push_back(product.left_part(pixel(y, int_const(x), c, lanes), part, body));
         }
         half[static_cast<size_t>(x)] = byte_winograd_input(s_.outputs, d, body);
       }
@@ -358,45 +388,55 @@ class Builder {
     return out;
   }
 
-  std::vector<Expr> transform_back(const std::vector<Expr>& m, Stmts& out) const {
-    return o_.bytes ? byte_winograd_output(s_.outputs, m, out)
-                    : winograd_output(transform_, has_fma_, m, out);
-  }
-
   Stmts output_patch(const Patch& p, const Expr& n, int64_t columns, int vectors) {
     const int outputs = s_.outputs;
     const int64_t width = int64_t{vectors} * lanes_;
-    const Buffer stage = kernel::make_buffer("stage", {sum_, 1}, Scope::kStack, kernel::Access::kReadWrite,
-                                             outputs * outputs * width);
-    Stmts out{kernel::alloc(stage)};
+    const Buffer stage = o_.bytes ? kernel::make_buffer("stage", {sum_, 1}, Scope::kStack,
+                                                        kernel::Access::kReadWrite, outputs * outputs * width)
+                                  : stage_;
+    Stmts out;
+    if (o_.bytes) out.push_back(kernel::alloc(stage));
     const Var j = kernel::make_var("j"), lane0v = kernel::make_var("lane0");
     const Expr lane0 = var_expr(lane0v);
     Stmts body{kernel::let(lane0v, kernel::mul(var_expr(j), int_const(lanes_)))};
     const Expr at = kernel::add(kernel::mul(p.i, int_const(group_)), lane0);
+    const auto product = [&](int y, const Expr& x) {
+      const Expr point = kernel::add(int_const(int64_t{y} * size_), x);
+      return kernel::load(products_, kernel::add(at, kernel::mul(point, int_const(product_stride_))), lanes_);
+    };
+    const auto write = [&](const Expr& y, int x, const Expr& value) {
+      const Expr pixel = kernel::add(kernel::mul(y, int_const(outputs)), int_const(x));
+      return kernel::store(stage, kernel::add(lane0, kernel::mul(pixel, int_const(width))), value);
+    };
+    append(body, o_.bytes ? output_bytes(product, write)
+                          : transform_square(outputs, lanes_, winograd_output, product, write));
+    out.push_back(kernel::loop(j, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body)));
+    append(out, finish_patch(p, n, columns, vectors, stage));
+    return out;
+  }
+
+  // Not in loops: how a sum is divided depends on its place.
+  Stmts output_bytes(const std::function<Expr(int y, const Expr& x)>& product,
+                     const std::function<Stmt(const Expr& y, int x, const Expr& value)>& write) const {
+    Stmts out;
     Square half;  // A^T m, column by column
     for (int x = 0; x < size_; ++x) {
       std::vector<Expr> m;
       for (int y = 0; y < size_; ++y) {
         const Var mv = kernel::make_var("m", {sum_, lanes_});
-        const Expr point = int_const((int64_t{y} * size_ + x) * product_stride_);
-        body.push_back(kernel::let(mv, kernel::load(products_, kernel::add(at, point), lanes_)));
+        out.push_back(kernel::let(mv, product(y, int_const(x))));
         m.push_back(var_expr(mv));
       }
-      half.push_back(transform_back(m, body));
+      half.push_back(byte_winograd_output(s_.outputs, m, out));
     }
-    for (int y = 0; y < outputs; ++y) {
+    for (int y = 0; y < s_.outputs; ++y) {
       std::vector<Expr> m;
       for (const std::vector<Expr>& column : half) m.push_back(column[static_cast<size_t>(y)]);
-      const std::vector<Expr> values = transform_back(m, body);
-      for (int x = 0; x < outputs; ++x) {
-        const Expr pixel = int_const((int64_t{y} * outputs + x) * width);
-        Expr value = values[static_cast<size_t>(x)];
-        if (o_.bytes) value = byte_winograd_sum(outputs, y, x, value);
-        body.push_back(kernel::store(stage, kernel::add(lane0, pixel), value));
-      }
+      const std::vector<Expr> values = byte_winograd_output(s_.outputs, m, out);
+      for (int x = 0; x < s_.outputs; ++x)
+        out.push_back(
+            write(int_const(y), x, byte_winograd_sum(s_.outputs, y, x, values[static_cast<size_t>(x)])));
     }
-    out.push_back(kernel::loop(j, int_const(0), int_const(vectors), LoopKind::kSerial, std::move(body)));
-    append(out, finish_patch(p, n, columns, vectors, stage));
     return out;
   }
 
@@ -438,7 +478,7 @@ class Builder {
   int64_t point_stride_ = 0, product_stride_ = 0;
   Expr tile0_, tiles_count_;
   const DType sum_ = o_.bytes ? DType::kI32 : DType::kF32;
-  Buffer points_, products_, weights_;
+  Buffer points_, products_, weights_, half_, stage_;
 };
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "compiler/support/parallel.h"
+
 namespace tern::program {
 namespace {
 
@@ -93,6 +95,12 @@ void ConstantPool::layout(int64_t alignment) {
   }
 }
 
+void KernelPool::expect(const std::vector<const kernel::Kernel*>& kernels, int threads) {
+  std::vector<std::string> texts(kernels.size());
+  parallel_for(kernels.size(), threads, [&](size_t i) { texts[i] = structure(*kernels[i]); });
+  for (size_t i = 0; i < kernels.size(); ++i) expected_.emplace(kernels[i], std::move(texts[i]));
+}
+
 KernelPool::Place KernelPool::add(const lower::Target& target, lower::Level level,
                                   const std::shared_ptr<const kernel::Kernel>& kernel) {
   const auto at = std::find_if(levels_.begin(), levels_.end(),
@@ -105,8 +113,9 @@ KernelPool::Place KernelPool::add(const lower::Target& target, lower::Level leve
     by_text_.emplace_back();
   }
   std::vector<std::shared_ptr<const kernel::Kernel>>& kernels = levels_[index].kernels;
-  const auto [entry, fresh] =
-      by_text_[index].try_emplace(structure(*kernel), static_cast<uint32_t>(kernels.size()));
+  const auto known = expected_.find(kernel.get());
+  const auto [entry, fresh] = by_text_[index].try_emplace(
+      known != expected_.end() ? known->second : structure(*kernel), static_cast<uint32_t>(kernels.size()));
   if (fresh) {
     auto named = std::make_shared<kernel::Kernel>(*kernel);
     named->name = identifier(kernel->name);

@@ -68,6 +68,8 @@ class KernelPool {
     uint32_t level = 0;  // index into levels()
     uint32_t entry = 0;
   };
+  // Kernels that will be added: their texts are made on several threads. They must not change until then.
+  void expect(const std::vector<const kernel::Kernel*>& kernels, int threads);
   Place add(const lower::Target& target, lower::Level level,
             const std::shared_ptr<const kernel::Kernel>& kernel);
   const std::vector<LevelKernels>& levels() const { return levels_; }
@@ -75,6 +77,7 @@ class KernelPool {
  private:
   std::vector<LevelKernels> levels_;
   std::vector<std::unordered_map<std::string, uint32_t>> by_text_;
+  std::unordered_map<const kernel::Kernel*, std::string> expected_;
   std::set<std::pair<uint32_t, std::string>> names_;
 };
 

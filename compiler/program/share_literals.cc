@@ -10,6 +10,7 @@
 #include "compiler/kernel/expr_util.h"
 #include "compiler/lower/visit_dispatches.h"
 #include "compiler/program/parts.h"
+#include "compiler/support/parallel.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::program {
@@ -118,16 +119,24 @@ class LiteralWalk {
 
 // A dispatch and the bits of its kernels' literals, variant after variant.
 struct Use {
-  DispatchStep* step;
+  DispatchStep* step = nullptr;
   std::vector<int64_t> literals;
   std::vector<bool> is_offset;  // of each literal
 };
 
+// With what its kernels are without their literals.
+struct Masked {
+  std::string text;
+  Use use;
+};
+
 class Sharing {
  public:
-  void add(DispatchStep& step) {
-    Use use{&step, {}, {}};
-    std::string key;
+  // Of several dispatches at once.
+  Masked mask(DispatchStep& step) const {
+    Masked out;
+    Use& use = out.use;
+    use.step = &step;
     for (const lower::KernelVariant& variant : step.variants) {
       Kernel masked = *variant.kernel;
       LiteralWalk walk([&](const Expr& literal) {
@@ -138,10 +147,12 @@ class Sharing {
                                                                      : any_int_);
       });
       masked.body = walk.run(masked.body);
-      key += fmt::format("{}\n{}", static_cast<int>(variant.level), structure(masked));
+      out.text += fmt::format("{}\n{}", static_cast<int>(variant.level), structure(masked));
     }
-    groups_[std::move(key)].push_back(std::move(use));
+    return out;
   }
+
+  void add(Masked masked) { groups_[std::move(masked.text)].push_back(std::move(masked.use)); }
 
   void run() {
     for (auto& [key, uses] : groups_) {
@@ -237,11 +248,15 @@ class Sharing {
 
 }  // namespace
 
-void share_literals(lower::LoweredProgram& program) {
+void share_literals(lower::LoweredProgram& program, int threads) {
+  std::vector<DispatchStep*> steps;
+  const auto list = [&](DispatchStep& step) { steps.push_back(&step); };
+  lower::visit_dispatches(program.init_steps, list);
+  lower::visit_dispatches(program.steps, list);
   Sharing sharing;
-  const auto add = [&](DispatchStep& step) { sharing.add(step); };
-  lower::visit_dispatches(program.init_steps, add);
-  lower::visit_dispatches(program.steps, add);
+  std::vector<Masked> masked(steps.size());
+  parallel_for(steps.size(), threads, [&](size_t i) { masked[i] = sharing.mask(*steps[i]); });
+  for (Masked& one : masked) sharing.add(std::move(one));
   sharing.run();
 }
 
