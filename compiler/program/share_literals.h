@@ -9,8 +9,8 @@
 namespace tern::program {
 
 // f32 and i32 literals; a parameter holds the 32 bits, sign-extended. Also the terms (i64) of addresses in
-// global memory and of integers stored there: a detector picks boxes class by class. Kernels that nothing else
-// matches keep theirs, and so do all if the parameters would not fit push constants
+// global memory and of integers stored there: a detector picks boxes class by class. Kernels that nothing
+// else matches keep theirs, and so do all if the parameters would not fit push constants
 // (TERN_VULKAN_PUSHED_PARAMS). On at most `threads` threads, which change nothing.
 void share_literals(lower::LoweredProgram& program, int threads = 1);
 
