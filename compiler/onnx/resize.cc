@@ -39,11 +39,12 @@ float source_position(const ResizeMode& mode, const ResizeAxis& a, float i) {
 }
 
 int64_t nearest_index(const std::string& rule, double position) {
-  double result = rule == "round_prefer_floor"  ? std::ceil(position - 0.5)
-                  : rule == "round_prefer_ceil" ? std::floor(position + 0.5)
-                  : rule == "floor"             ? std::floor(position)
-                                                : std::ceil(position);
-  return static_cast<int64_t>(result);
+  const double low = std::floor(position), part = position - low;
+  const bool up = rule == "round_prefer_floor"  ? part > kAboveHalf
+                  : rule == "round_prefer_ceil" ? part >= kBelowHalf
+                  : rule == "floor"             ? false
+                                                : part > 0;
+  return static_cast<int64_t>(low) + up;
 }
 
 double cubic_weight(double a, double distance) {

@@ -22,6 +22,10 @@ struct ResizeMode {
   bool exclude_outside = false, antialias = false;
 };
 
+// Positions are f32: what is halfway between two elements but for a rounding counts as halfway, as in ONNX
+// Runtime (element 4 of 8 out of 13 is 4 / (8 / 13), 6.4999995).
+constexpr float kBelowHalf = 0.5f - 1e-6f, kAboveHalf = 0.5f + 1e-6f;
+
 // A vector along one axis of a tensor of this rank.
 Value* along(Emit& b, Value* vector, int64_t rank, int64_t axis);
 

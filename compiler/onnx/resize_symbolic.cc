@@ -45,9 +45,13 @@ Value* positions(Emit& b, const ResizeMode& mode, const ResizeAxis& a) {
 }
 
 Value* rounded(Emit& b, const std::string& rule, Value* position) {
-  if (rule == "round_prefer_floor") return b.unary(ScalarOp::kCeil, b.sub(position, 0.5));
-  if (rule == "round_prefer_ceil") return b.unary(ScalarOp::kFloor, b.add(position, 0.5));
-  return b.unary(rule == "floor" ? ScalarOp::kFloor : ScalarOp::kCeil, position);
+  if (rule == "floor") return b.unary(ScalarOp::kFloor, position);
+  if (rule == "ceil") return b.unary(ScalarOp::kCeil, position);
+  Value* low = b.unary(ScalarOp::kFloor, position);
+  Value* part = b.sub(position, low);
+  Value* up = rule == "round_prefer_floor" ? b.compare(ScalarOp::kGt, part, kAboveHalf)
+                                           : b.compare(ScalarOp::kGe, part, kBelowHalf);
+  return b.add(low, b.cast(up, DType::kF32));
 }
 
 Value* tap_weight(Emit& b, const ResizeMode& mode, Value* distance) {

@@ -525,6 +525,15 @@ def mask_that_rows_decide(g):
     g.node("MatMul", [g.node("Softmax", [scores], axis=-1), v])
 
 
+@case(18)
+def halfway_but_for_a_rounding(g):
+    """Nearest neighbours of positions that f32 puts a little beside the middle, with sizes known when compiled and when run."""
+    for size, wanted, how in ((13, 8, ("asymmetric", "round_prefer_ceil")), (14, 19, ("half_pixel", "round_prefer_floor")), (11, 26, ("asymmetric", "round_prefer_floor")), (14, 39, ("half_pixel", "round_prefer_ceil"))):
+        for n in (size, f"N{size}"):
+            x = g.given([1, 1, n], {n: size})
+            g.node("Resize", [x, "", "", g.ints(1, 1, wanted)], mode="nearest", coordinate_transformation_mode=how[0], nearest_mode=how[1])
+
+
 @case(16)
 def regions_of_unknown_width(g):
     """A region has four numbers, whatever the model says of the input that they come in."""
