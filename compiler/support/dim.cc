@@ -430,9 +430,15 @@ Dim operator*(Dim a, Dim b) {
   if (a.is_const() && b.is_const()) return Dim(checked_mul(a.value(), b.value()));
   if (a.is_const(1)) return b;
   if (b.is_const(1)) return a;
+  // Each sum that is multiplied multiplies the terms: a few dozen of unknown sizes would take for ever.
+  constexpr size_t kMostTerms = 4096;
+  const Polynomial left = polynomial(a), right = polynomial(b);
+  if (left.size() * right.size() > kMostTerms)
+    throw DimOverflow{
+        error("A dimension is a product of sums of unknown sizes with more than {} terms.", kMostTerms)};
   Polynomial p;
-  for (const auto& [x, c] : polynomial(a)) {
-    for (const auto& [y, d] : polynomial(b)) {
+  for (const auto& [x, c] : left) {
+    for (const auto& [y, d] : right) {
       Atoms atoms = x;
       atoms.insert(atoms.end(), y.begin(), y.end());
       std::sort(atoms.begin(), atoms.end(), [](const Dim& l, const Dim& r) {

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "compiler/support/dim_overflow.h"
+
 namespace tern {
 namespace {
 
@@ -90,6 +92,16 @@ TEST_CASE("evaluation agrees with structure and reports overflow") {
   CHECK_FALSE(Dim::symbol("M").evaluate(env).has_value());
   CHECK(min(n, n + 1) == n);
   CHECK(max(n, n + 1) == n + 1);
+}
+
+TEST_CASE("products of many sums are refused before they fill the memory") {
+  Dim few(1), many(1);
+  for (int i = 0; i < 8; ++i) few = few * (Dim::symbol(fmt::format("S{}", i)) + 1);
+  CHECK(few.evaluate([](const std::string&) { return 1; }) == 256);
+  const auto multiply = [&] {
+    for (int i = 0; i < 64; ++i) many = many * (Dim::symbol(fmt::format("S{}", i)) + 1);
+  };
+  CHECK_THROWS_AS(multiply(), DimOverflow);
 }
 
 }  // namespace
