@@ -44,6 +44,12 @@ std::string domain_text(const std::string& domain) {
   return domain.empty() ? "ai.onnx" : domain;
 }
 
+bool is_left_out(const Scope& scope, const std::string& name) {
+  for (const Scope* s = &scope; s; s = s->parent)
+    if (s->left_out.count(name)) return true;
+  return false;
+}
+
 Value* Importer::lookup(Scope& scope, const std::string& name) {
   for (Scope* s = &scope; s; s = s->parent) {
     auto found = s->values.find(name);
@@ -175,8 +181,12 @@ void Importer::call_function(Scope& scope, const pb::NodeProto& node, const Func
   body.emit = scope.emit;
   body.opsets = &function.opsets;
   body.function_attributes = &attributes;
-  for (int i = 0; i < node.input_size(); ++i)
-    if (call.has(i)) body.values[proto.input(i)] = call.input(i);
+  for (int i = 0; i < proto.input_size(); ++i) {
+    if (call.has(i))
+      body.values[proto.input(i)] = call.input(i);
+    else
+      body.left_out.insert(proto.input(i));
+  }
   size_t errors = diagnostics_.errors().size();
   import_nodes(body, proto.node());
   if (diagnostics_.errors().size() > errors) throw skipped();

@@ -52,7 +52,9 @@ struct Scope {
   std::unordered_map<std::string, const pb::TensorProto*> tensors;
   std::unordered_map<std::string, const pb::SparseTensorProto*> sparse_tensors;
   std::unordered_map<std::string, const pb::TypeProto*> declared;
+  std::set<std::string> left_out;  // a function's inputs that the call does not give
 };
+bool is_left_out(const Scope& scope, const std::string& name);
 
 class Op {
  public:
@@ -67,7 +69,7 @@ class Op {
   int input_count() const { return node.input_size(); }
   bool has(int i) const {
     asked_.insert(i);
-    return i < node.input_size() && !node.input(i).empty();
+    return i < node.input_size() && is_given(i);
   }
   Value* input(int i);  // fails when absent
   Value* optional_input(int i) { return has(i) ? input(i) : nullptr; }
@@ -115,6 +117,7 @@ class Op {
   std::optional<int64_t> known_number(int i, const char* what);
 
  private:
+  bool is_given(int i) const { return !node.input(i).empty() && !is_left_out(scope, node.input(i)); }
   AttributeMap attributes_;
   std::set<std::string> used_;
   mutable std::set<int> asked_;
@@ -128,10 +131,11 @@ struct SequenceTyped {
 };
 
 // One or many elements of a sequence: a value, or a run whose elements lie along axis 0, the last one first
-// if it is `backwards`.
+// if it is `backwards`, or elements of unknown sizes one behind the other along the axis `joined`.
 struct SequencePart {
   Value* value;
   bool is_run = false, backwards = false;
+  int64_t joined = -1;
 };
 
 class Importer {

@@ -92,7 +92,7 @@ std::vector<std::string> Op::unused_attributes() const {
 
 int Op::unused_input() const {
   for (int i = 0; i < node.input_size(); ++i)
-    if (!node.input(i).empty() && !asked_.count(i)) return i;
+    if (is_given(i) && !asked_.count(i)) return i;
   return -1;
 }
 

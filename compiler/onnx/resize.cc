@@ -392,10 +392,13 @@ void import_resize(Op& op) {
   auto not_empty = [&](int i) {
     return op.has(i) && !op.tensor(i)->type.shape.empty() && !dimension(op.tensor(i), 0).is_const(0);
   };
+  // Each is asked for: an empty one beside the other is how exporters leave it out.
+  const bool scales = not_empty(scales_at), sizes = not_empty(3);
+  if (scales && sizes) fail("Scales and sizes are given; one of the two must be.");
   Target target;
-  if (not_empty(3)) {
+  if (sizes) {
     target = from_sizes(op, x, as_i64(b, op.tensor(3)), which);
-  } else if (not_empty(scales_at)) {
+  } else if (scales) {
     if (auto known = known_doubles(b, op.tensor(scales_at))) {
       target = from_scales(op, x, *known, which);
     } else {
