@@ -1,6 +1,7 @@
 // Sequences and optionals. A sequence whose elements are known while importing is only a list of values; what
 // cannot be known becomes seq_* and opt_* ops.
 #include <algorithm>
+#include <map>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -21,14 +22,20 @@ const std::vector<Value*>* elements(Value* sequence) {
   return &sequence->def->operands;
 }
 
-// The same for a sequence that loops appended to; nothing when neither is known.
-std::vector<SequencePart> parts_of(Op& op, Value* sequence) {
+bool is_joined(const SequencePart& part) {
+  return part.joined >= 0;
+}
+
+// The same for a sequence that loops appended to; nothing when neither is known, or when elements cannot be
+// told apart and are not `joined` anyway.
+std::vector<SequencePart> parts_of(Op& op, Value* sequence, bool joined = false) {
   std::vector<SequencePart> parts;
   if (const auto* list = elements(sequence)) {
     for (Value* v : *list) parts.push_back({v});
   } else if (auto known = op.importer.sequence_parts().find(sequence);
              known != op.importer.sequence_parts().end()) {
     parts = known->second;
+    if (!joined && std::any_of(parts.begin(), parts.end(), is_joined)) parts.clear();
   }
   return parts;
 }
@@ -235,16 +242,26 @@ Value* join_stacked(Emit& b, Value* all, int64_t axis, bool fresh) {
 
 void import_concat_from(Op& op) {
   Value* sequence = sequence_input(op, 0);
-  const std::vector<SequencePart> parts = parts_of(op, sequence);
+  const std::vector<SequencePart> parts = parts_of(op, sequence, true);
   if (parts.empty())
     fail("Joining a sequence whose elements are not known while compiling is not supported.");
   const bool fresh = op.i("new_axis", 0) != 0;
   const int64_t rank = parts[0].value->type.rank() - (parts[0].is_run ? 1 : 0);
   const int64_t axis = op.axis_attr(0, rank + (fresh ? 1 : 0));
-  if (has_run(parts)) return op.output(0, join_stacked(op.b, stacked(op.b, parts), axis, fresh));
+  const bool joined = std::any_of(parts.begin(), parts.end(), is_joined);
+  if (has_run(parts) && !joined) return op.output(0, join_stacked(op.b, stacked(op.b, parts), axis, fresh));
   std::vector<Value*> values;
-  for (const SequencePart& part : parts)
-    values.push_back(fresh ? op.b.unsqueeze(part.value, {axis}) : part.value);
+  for (const SequencePart& part : parts) {
+    if (is_joined(part) && (fresh || part.joined != axis))
+      fail(
+          "Elements whose size along axis {} is known at run time only are joined along {} {}; they can be "
+          "along that axis alone.",
+          part.joined, fresh ? "a new axis" : "axis", axis);
+    if (part.is_run)
+      values.push_back(join_stacked(op.b, stacked(op.b, {part}), axis, fresh));
+    else
+      values.push_back(fresh ? op.b.unsqueeze(part.value, {axis}) : part.value);
+  }
   op.output(0, op.b.concat(values, axis));
 }
 
@@ -333,7 +350,37 @@ void import_split(Op& op) {
   op.output(0, construct(op.b, parts, x->type.dtype));
 }
 
-// The subgraph for each element of the sequences: unrolled when they are known, else a loop that appends.
+// The subgraph's nodes once for each element, where the sequences are lists of a few known values. Whether
+// they were.
+bool map_each(Op& op, const pb::GraphProto& body, const std::vector<Value*>& inputs) {
+  constexpr size_t kMost = 64;
+  const std::vector<Value*>* first = elements(inputs[0]);
+  if (!first || first->empty() || first->size() > kMost) return false;
+  for (Value* v : inputs) {
+    if (v->type.kind != Type::Kind::kSequence) continue;
+    const std::vector<Value*>* list = elements(v);
+    if (!list) return false;
+    if (list->size() != first->size())
+      fail("The sequences have {} and {} elements.", first->size(), list->size());
+  }
+  std::vector<std::vector<Value*>> results;
+  for (size_t i = 0; i < first->size(); ++i) {
+    std::vector<Value*> arguments;
+    for (Value* v : inputs) arguments.push_back(elements(v) ? (*elements(v))[i] : v);
+    const std::vector<Value*> outputs = op.importer.import_into(op.scope, op.b, body, arguments);
+    results.resize(outputs.size());
+    for (size_t k = 0; k < outputs.size(); ++k) results[k].push_back(outputs[k]);
+  }
+  for (int k = 0; k < op.output_count() && k < static_cast<int>(results.size()); ++k) {
+    const std::vector<Value*>& values = results[static_cast<size_t>(k)];
+    if (!values[0]->type.is_tensor())
+      fail("The subgraph gives a {} for each element.", values[0]->type.text());
+    op.output(k, construct(op.b, values, values[0]->type.dtype));
+  }
+  return true;
+}
+
+// The subgraph for each element of the sequences: a loop that appends, where they are not known.
 void import_map(Op& op) {
   Emit& b = op.b;
   const pb::GraphProto& body = *op.graph_attr("body");
@@ -342,10 +389,18 @@ void import_map(Op& op) {
   if (inputs.empty() || inputs[0]->type.kind != Type::Kind::kSequence)
     fail("The first input is no sequence.");
   auto is_sequence = [](Value* v) { return v->type.kind == Type::Kind::kSequence; };
+  if (map_each(op, body, inputs)) return;
+  std::map<Value*, Value*> runs;  // of sequences whose elements can be one tensor's rows
+  for (Value* v : inputs)
+    if (const auto parts = parts_of(op, v); !parts.empty()) runs[v] = stacked(b, parts);
   auto arguments = [&](Emit& e, Value* number) {
     std::vector<Value*> out;
-    for (Value* v : inputs)
-      out.push_back(is_sequence(v) ? e.emit_node(OpKind::kSeqAt, {v, number}, {})->result() : v);
+    for (Value* v : inputs) {
+      if (const auto run = runs.find(v); run != runs.end())
+        out.push_back(e.gather(run->second, number, 0));
+      else
+        out.push_back(is_sequence(v) ? e.emit_node(OpKind::kSeqAt, {v, number}, {})->result() : v);
+    }
     return out;
   };
   // Once to see which types come out.
@@ -371,7 +426,8 @@ void import_map(Op& op) {
   }
   std::vector<Value*> carried;
   for (const Type& type : types) carried.push_back(empty_sequence(b, type));
-  Value* length = b.emit_node(OpKind::kSeqLength, {inputs[0]}, {})->result();
+  Value* length = runs.count(inputs[0]) ? b.dim(dimension(runs[inputs[0]], 0))
+                                        : b.emit_node(OpKind::kSeqLength, {inputs[0]}, {})->result();
   auto results = build_loop(
       op, length, b.integer(DType::kBool, 1), carried,
       [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
@@ -399,16 +455,22 @@ void import_optional(Op& op) {
   op.output(0, v);
 }
 
+bool is_constructed(const Value* optional) {
+  return optional->def && optional->def->kind == OpKind::kOptConstruct;
+}
+
 void import_has_element(Op& op) {
   if (!op.has(0)) return op.output(0, op.b.integer(DType::kBool, 0));
   Value* v = op.input(0);
   if (v->type.kind != Type::Kind::kOptional) return op.output(0, op.b.integer(DType::kBool, 1));
+  if (is_constructed(v)) return op.output(0, op.b.integer(DType::kBool, v->def->operands.empty() ? 0 : 1));
   op.output(0, op.b.emit_node(OpKind::kOptHas, {v}, {})->result());
 }
 
 void import_get_element(Op& op) {
   Value* v = op.input(0);
   if (v->type.kind != Type::Kind::kOptional) return op.output(0, v);
+  if (is_constructed(v) && !v->def->operands.empty()) return op.output(0, v->def->operand());
   op.output(0, op.b.emit_node(OpKind::kOptGet, {v}, {})->result());
 }
 
