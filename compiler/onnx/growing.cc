@@ -84,9 +84,10 @@ std::vector<GrownScan> grow_scans(Emit& outer, Importer::Region& region, Value* 
     GrownScan g{i, carried.size(), v->type, {}};
     Shape sizes;
     for (size_t axis = 0; v->type.is_tensor() && axis < v->type.shape.size(); ++axis) {
-      if (!varying(v->type.shape[axis])) continue;
+      const Dim size = dimension(v, axis);
+      if (!varying(size)) continue;
       g.unknown.push_back(axis);
-      sizes.push_back(v->type.shape[axis]);
+      sizes.push_back(size);
     }
     if ((sizes.empty() && !unlimited) || !v->type.is_tensor()) continue;
     const Dim count(static_cast<int64_t>(sizes.size()));
@@ -123,11 +124,12 @@ Value* stacked_scan(Emit& b, const GrownScan& grown, const std::vector<Value*>& 
 
 void grow_joined(Emit& outer, Importer::Region& region, Value* element, int64_t axis, bool in_front,
                  std::vector<Value*>& carried, LoopResult& result) {
-  Type type = element->type;
-  type.shape[static_cast<size_t>(axis)] = Dim(0);
-  carried.push_back(nothing(outer, type.dtype, type.shape));
-  type.shape[static_cast<size_t>(axis)] = control_symbol(outer.graph());
-  Value* before = region_argument(region, outer.graph(), type);
+  const DType dtype = element->type.dtype;
+  Shape shape = element->type.shape;
+  shape[static_cast<size_t>(axis)] = Dim(0);
+  carried.push_back(nothing(outer, dtype, shape));
+  shape[static_cast<size_t>(axis)] = control_symbol(outer.graph());
+  Value* before = region_argument(region, outer.graph(), Type::tensor(dtype, shape));
   result.carried.push_back(region.emit->concat(
       in_front ? std::vector<Value*>{element, before} : std::vector<Value*>{before, element}, axis));
 }
