@@ -1,5 +1,6 @@
 // If, Loop, Scan.
 #include <algorithm>
+#include <optional>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -37,6 +38,63 @@ bool is_optional_squeeze(const pb::GraphProto& then_graph, const pb::GraphProto&
   return squeeze.input_size() == 2 || squeeze.attribute_size() == 1;
 }
 
+// A result that both branches give as a list of as many values, or as an optional with one, becomes those
+// values.
+struct Unpacked {
+  OpKind kind;
+  size_t count;
+};
+
+bool is_list(const Value* v) {
+  return v->def && !v->def->operands.empty() &&
+         (v->def->kind == OpKind::kSeqConstruct || v->def->kind == OpKind::kOptConstruct);
+}
+
+std::optional<Unpacked> unpack(const Value* a, const Value* b) {
+  if (!is_list(a) || !is_list(b) || a->def->kind != b->def->kind) return std::nullopt;
+  const auto &left = a->def->operands, &right = b->def->operands;
+  if (!std::equal(left.begin(), left.end(), right.begin(), right.end(),
+                  [](const Value* x, const Value* y) { return joinable(x->type, y->type); }))
+    return std::nullopt;
+  return Unpacked{a->def->kind, left.size()};
+}
+
+std::vector<std::optional<Unpacked>> unpack_results(std::vector<std::unique_ptr<Block>>& regions) {
+  std::vector<std::optional<Unpacked>> unpacked;
+  for (size_t i = 0; i < regions[0]->results.size(); ++i)
+    unpacked.push_back(unpack(regions[0]->results[i], regions[1]->results[i]));
+  for (auto& region : regions) {
+    std::vector<Value*> results;
+    for (size_t i = 0; i < unpacked.size(); ++i) {
+      Value* v = region->results[i];
+      if (unpacked[i])
+        results.insert(results.end(), v->def->operands.begin(), v->def->operands.end());
+      else
+        results.push_back(v);
+    }
+    region->results = std::move(results);
+  }
+  return unpacked;
+}
+
+std::vector<Value*> pack_results(Emit& b, const std::vector<std::optional<Unpacked>>& unpacked,
+                                 const std::vector<Value*>& values) {
+  std::vector<Value*> results;
+  auto at = values.begin();
+  for (const auto& u : unpacked) {
+    if (!u) {
+      results.push_back(*at++);
+      continue;
+    }
+    const std::vector<Value*> list(at, at + static_cast<int64_t>(u->count));
+    at += static_cast<int64_t>(u->count);
+    std::vector<std::pair<std::string, Attr>> attrs;
+    if (u->kind == OpKind::kSeqConstruct) attrs.emplace_back("dtype", list[0]->type.dtype);
+    results.push_back(b.emit_node(u->kind, list, std::move(attrs))->result());
+  }
+  return results;
+}
+
 void import_if(Op& op) {
   Emit& b = op.b;
   Value* condition = bool_scalar(b, op.tensor(0), "condition");
@@ -61,7 +119,9 @@ void import_if(Op& op) {
       // Squeeze checks that the dimension is 1.
       results = op.importer.import_into(op.scope, b, *then_graph, {});
     } else {
+      const auto unpacked = same ? unpack_results(regions) : std::vector<std::optional<Unpacked>>();
       results = finish_if(b, condition, std::move(regions));
+      if (same) results = pack_results(b, unpacked, results);
     }
   }
   if (static_cast<int>(results.size()) < op.output_count())

@@ -72,6 +72,14 @@ CASES = {
         "y = ConcatFromSequence<axis = 0>(m) n = SequenceLength(m) }",
         *[{"x": f(n, 4)} for n in (5, 1)],
     ),
+    # Lists of as many elements in both branches are what their elements are.
+    "if_of_sequences_and_optionals": text(
+        "(float[N,4] x, bool c) => (float[A,4] y, float[N,4] z, int64 n, float[B,4] o) {"
+        "s, q, o = If(c)<then_branch = p () => (seq(float[P,4]) a, optional(float[R,4]) d, float[N,4] e) { u = Concat<axis = 0>(x, x) a = SequenceConstruct(u, x) d = Optional(x) e = Exp(x) },"
+        "else_branch = r () => (seq(float[Q,4]) f, optional(float[R,4]) g, float[N,4] h) { v = Neg(x) f = SequenceConstruct(x, v) g = Optional(v) h = Abs(x) }>"
+        "y = ConcatFromSequence<axis = 0>(s) n = SequenceLength(s) z = OptionalGetElement(q) }",
+        *[{"x": f(3, 4), "c": np.array(c)} for c in (True, False)],
+    ),
     # What the loop stacks has the size of a value that it carries, here in its first iteration's.
     "scan_of_a_carried_size": text(
         "(float[N,4] x, int64 n) => (float[M,4] y, float[A,B,4] s) {"
