@@ -56,18 +56,62 @@ bool is_input_size(const graph::Graph& graph, const Dim& dim) {
 
 // A carried sequence of known parts, to which each iteration of the loop adds one element in front or behind.
 struct Appended {
-  size_t carried;
-  Value* element;
-  bool in_front;
-  int64_t joined;  // the one axis along which elements' sizes are known inside the body only, or -1
-  std::vector<SequencePart> before;
+  size_t carried = 0;
+  Value* element = nullptr;
+  bool in_front = false;
+  int64_t joined = -1;     // the one axis along which elements' sizes are known inside the body only
+  Value* added = nullptr;  // whether the iteration does add it, where a condition decides
+  std::vector<SequencePart> before = {};
 };
 
-std::optional<Appended> find_appended(Op& op, size_t i, Value* start, Value* argument, Block& body,
-                                      const LoopResult& result) {
-  const graph::Node* insert = result.carried[i]->def;
-  if (!insert || insert->kind != OpKind::kSeqInsert || insert->operand() != argument) return std::nullopt;
-  Appended out{i, insert->operand(1), false, -1, {}};
+bool appends(const Value* v, const Value* argument) {
+  return v->def && v->def->kind == OpKind::kSeqInsert && v->def->operand() == argument;
+}
+
+// An `if` that appends in one branch and does nothing in the other.
+struct Conditional {
+  graph::Node* node;
+  size_t result;
+  size_t branch;  // the one that appends
+};
+
+std::optional<Conditional> find_conditional(const Value* carried, const Value* argument) {
+  graph::Node* n = carried->def;
+  if (!n || n->kind != OpKind::kIf) return std::nullopt;
+  const auto r = static_cast<size_t>(carried->index);
+  for (size_t branch = 0; branch < 2; ++branch)
+    if (appends(n->regions[branch]->results[r], argument) && n->regions[1 - branch]->results[r] == argument)
+      return Conditional{n, r, branch};
+  return std::nullopt;
+}
+
+// The element as a result of the `if`: zeros where the other branch is taken.
+void take_out(Emit& inside, const Conditional& c, Appended& out) {
+  graph::Graph& graph = inside.graph();
+  const Type type = out.element->type;
+  Emit other(inside, *c.node->regions[1 - c.branch]);
+  Value* zeros = other.full(
+      type.shape, is_float(type.dtype) ? other.scalar(type.dtype, 0) : other.integer(type.dtype, 0));
+  c.node->regions[c.branch]->results.push_back(out.element);
+  c.node->regions[1 - c.branch]->results.push_back(zeros);
+  out.element = graph.new_value(type);
+  out.element->def = c.node;
+  out.element->index = static_cast<int>(c.node->results.size());
+  c.node->results.push_back(out.element);
+  out.added = c.node->operand();
+  if (c.branch == 1) out.added = inside.unary(ScalarOp::kNot, out.added);
+}
+
+std::optional<Appended> find_appended(Op& op, size_t i, Value* start, Value* argument,
+                                      Importer::Region& region, const LoopResult& result) {
+  const Value* last = result.carried[i];
+  const auto conditional = find_conditional(last, argument);
+  if (conditional) last = conditional->node->regions[conditional->branch]->results[conditional->result];
+  if (!appends(last, argument)) return std::nullopt;
+  const graph::Node* insert = last->def;
+  Appended out;
+  out.carried = i;
+  out.element = insert->operand(1);
   if (insert->operands.size() > 2) {
     const auto at = op.b.known_ints(insert->operand(2));
     if (!at || (*at)[0] != 0) return std::nullopt;
@@ -76,18 +120,18 @@ std::optional<Appended> find_appended(Op& op, size_t i, Value* start, Value* arg
   if (!out.element->type.is_tensor()) return std::nullopt;
   for (int64_t axis = 0; axis < out.element->type.rank(); ++axis) {
     if (is_input_size(op.b.graph(), dimension(out.element, axis))) continue;
-    if (out.joined >= 0) return std::nullopt;
+    if (out.joined >= 0 || conditional) return std::nullopt;
     out.joined = axis;
   }
   int uses = 0;
   const auto count = [&](const std::vector<Value*>& values) {
     uses += static_cast<int>(std::count(values.begin(), values.end(), argument));
   };
-  graph::walk(body, [&](graph::Node& n) {
+  graph::walk(*region.block, [&](graph::Node& n) {
     count(n.operands);
-    for (const auto& region : n.regions) count(region->results);
+    for (const auto& inner : n.regions) count(inner->results);
   });
-  if (uses != 1) return std::nullopt;
+  if (uses != (conditional ? 2 : 1)) return std::nullopt;
   const auto parts = op.importer.sequence_parts().find(start);
   if (parts != op.importer.sequence_parts().end()) {
     out.before = parts->second;
@@ -96,6 +140,7 @@ std::optional<Appended> find_appended(Op& op, size_t i, Value* start, Value* arg
   } else {
     return std::nullopt;
   }
+  if (conditional) take_out(*region.emit, *conditional, out);
   return out;
 }
 
@@ -146,8 +191,10 @@ std::vector<Value*> finish_loop(Op& op, Value* trip, Value* condition, std::vect
                                 Importer::Region& region, LoopResult result, std::vector<Appended> appended,
                                 const std::function<std::vector<GrownScan>(LoopResult&)>& grow) {
   const size_t own = carried.size(), scans = result.scans.size();
-  for (const Appended& a : appended)
+  for (const Appended& a : appended) {
     if (a.joined < 0) result.scans.push_back(a.element);
+    if (a.added) result.scans.push_back(a.added);
+  }
   const auto grown = grow(result);
   size_t joined = carried.size();
   for (const Appended& a : appended)
@@ -158,8 +205,13 @@ std::vector<Value*> finish_loop(Op& op, Value* trip, Value* condition, std::vect
     stacks.insert(stacks.begin() + static_cast<int64_t>(g.scan), stacked_scan(op.b, g, all));
   size_t next = scans;
   for (Appended& a : appended) {
-    const SequencePart part = a.joined < 0 ? SequencePart{stacks[next++], true, a.in_front}
-                                           : SequencePart{all[joined++], false, false, a.joined};
+    SequencePart part;
+    if (a.joined >= 0) {
+      part = {all[joined++], false, false, a.joined};
+    } else {
+      part = {stacks[next++], true, a.in_front};
+      if (a.added) part.value = op.b.gather(part.value, true_positions(op.b, stacks[next++]), 0);
+    }
     a.before.insert(a.in_front ? a.before.begin() : a.before.end(), part);
     op.importer.sequence_parts()[all[a.carried]] = std::move(a.before);
   }
@@ -219,7 +271,7 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vecto
     if (!changed) {
       std::vector<Appended> appended;
       for (size_t i = 0; i < types.size(); ++i) {
-        auto found = find_appended(op, i, carried[i], inside[i], *region.block, result);
+        auto found = find_appended(op, i, carried[i], inside[i], region, result);
         if (found) appended.push_back(std::move(*found));
       }
       const bool unlimited = is_unlimited(op.b, trip);

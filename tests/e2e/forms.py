@@ -111,6 +111,20 @@ CASES = {
         "{ w = Mul(v, v) one = Constant<value_int = 1>() kk = Add(k, one) co = Less(kk, most) o = Neg(w) }> }",
         *[{"x": f(4), "most": count(n)} for n in (4, 1)],
     ),
+    # As a CTC decoder keeps what is new.
+    "appended_where_a_condition_holds": text(
+        "(float[N,4] x, int64 n) => (float[A,4] y, float[4,B] z, int64 m) { e = SequenceEmpty<dtype = 1>() two = Constant<value_int = 2>() zero = Constant<value_int = 0>()"
+        + loop(
+            "e, e",
+            "seq(float[4]) u, seq(float[4]) v) => (bool k, seq(float[4]) uu, seq(float[4]) vv)",
+            "row = Gather(x, i) r = Mod(i, two) even = Equal(r, zero) uu = If(even)<then_branch = p () => (seq(float[4]) a) { neg = Neg(row) a = SequenceInsert(u, neg) }, else_branch = q () => (seq(float[4]) d) { d = Identity(u) }>"
+            "vv = If(even)<then_branch = p () => (seq(float[4]) f) { f = Identity(v) }, else_branch = q () => (seq(float[4]) g) { g = SequenceInsert(v, row, zero) }>",
+            "s, o",
+        )
+        + "y = ConcatFromSequence<axis = 0, new_axis = 1>(s) z = ConcatFromSequence<axis = 1, new_axis = 1>(o) m = SequenceLength(o) }",
+        {"x": f(5, 4), "n": count(5)},
+        {"x": f(3, 4), "n": count(2)},
+    ),
     # A sequence to which each iteration appends a part of its own size, joined afterwards.
     "parts_of_different_sizes_joined": text(
         "(float[N,4] x, int64 n) => (float[A,4] y, float[4,B] z) { e = SequenceEmpty<dtype = 1>()"

@@ -89,6 +89,10 @@ class Eliminator {
         mark_loop(n);
         continue;
       }
+      if (n.kind == OpKind::kIf) {
+        mark_if(n);
+        continue;
+      }
       for (const Value* v : n.operands) mark(v);
       for (const Value* v : n.results) use_symbols(v->type);
       for (const auto& [key, attr] : n.attrs)
@@ -115,6 +119,29 @@ class Eliminator {
       mark(body.args[i + 2]);
     }
     mark_block(body);
+  }
+  void mark_if(const Node& n) {
+    mark(n.operand());
+    for (size_t i = 0; i < n.results.size(); ++i) {
+      if (!if_needs(n, i)) continue;
+      use_symbols(n.results[i]->type);
+      for (const auto& region : n.regions) mark(region->results[i]);
+    }
+    for (const auto& region : n.regions) mark_block(*region);
+  }
+  bool if_needs(const Node& n, size_t result) const {
+    return live_.count(n.results[result]) != 0 || binds_used(n.results[result]->type);
+  }
+  void trim_if(Node& n) {
+    for (size_t i = n.results.size(); i-- > 0;) {
+      if (if_needs(n, i)) continue;
+      const auto at = static_cast<std::ptrdiff_t>(i);
+      n.results[i]->def = nullptr;
+      n.results.erase(n.results.begin() + at);
+      for (auto& region : n.regions) region->results.erase(region->results.begin() + at);
+      changed_ = true;
+    }
+    for (size_t i = 0; i < n.results.size(); ++i) n.results[i]->index = static_cast<int>(i);
   }
   bool loop_needs(const Node& n, size_t result) const {
     const Value* v = n.results[result];
@@ -158,6 +185,7 @@ class Eliminator {
       if (live_nodes_.count(n.get())) {
         for (const auto& region : n->regions) sweep(*region);
         if (n->kind == OpKind::kLoop) trim_loop(*n);
+        if (n->kind == OpKind::kIf) trim_if(*n);
         return false;
       }
       for (Value* v : n->results) v->def = nullptr;
