@@ -1,5 +1,6 @@
 #include "compiler/kernels.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,7 +16,9 @@ namespace {
 
 // C text of one translation unit: enough that clang's start does not count, little enough that the cores
 // share the work. Units depend on the kernels only, so that their cache entries hold whatever the machine.
-constexpr size_t kUnitBytes = 80000;
+constexpr size_t kUnitBytes = 112000;
+constexpr size_t kTwoUnits =
+    40000;  // that much is two units already: three levels of one unit suit no two cores
 
 // The kernels of one level of C.
 struct Rendered {
@@ -60,19 +63,18 @@ Result<std::vector<Rendered>> render_all(const program::KernelPool& pool, int jo
 
 std::vector<std::string> make_units(const std::vector<render::RenderedKernel>& kernels) {
   std::vector<std::string> units;
+  size_t total = 0, bytes = 0;
+  for (const render::RenderedKernel& kernel : kernels) total += kernel.body.size();
+  // As large as each other, since who compiles the last one is waited for.
+  const size_t count = std::max<size_t>((total + kUnitBytes - 1) / kUnitBytes, total > kTwoUnits ? 2 : 1);
   std::vector<const render::RenderedKernel*> unit;
-  size_t bytes = 0;
-  const auto flush = [&] {
-    if (!unit.empty()) units.push_back(render::unit_text(unit));
-    unit.clear();
-    bytes = 0;
-  };
   for (const render::RenderedKernel& kernel : kernels) {
     unit.push_back(&kernel);
     bytes += kernel.body.size();
-    if (bytes >= kUnitBytes) flush();
+    if (bytes * count < total * (units.size() + 1)) continue;
+    units.push_back(render::unit_text(unit));
+    unit.clear();
   }
-  flush();
   return units;
 }
 
