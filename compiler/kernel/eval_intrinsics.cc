@@ -153,6 +153,12 @@ void eval_lanes_intrinsic(Intrinsic which, std::span<const LaneValues> args, VTy
       for (size_t k = 0; k < out.size(); ++k)
         out[k] = scalar::scalar_from_double(type.dtype, std::erfc(-args[0][k].f / std::sqrt(2.0)) / 2);
       return;
+    case Intrinsic::kGelu:
+      for (size_t k = 0; k < out.size(); ++k) {
+        const double x = args[0][k].f;
+        out[k] = scalar::scalar_from_double(type.dtype, x * std::erfc(-x / std::sqrt(2.0)) / 2);
+      }
+      return;
     case Intrinsic::kNumber:
     case Intrinsic::kInOrder:
       for (size_t k = 0; k < out.size(); ++k) out[k] = args[0][k];

@@ -50,9 +50,9 @@ TEST_CASE("logistic functions and GELU: one operation for a function and the add
   output %y as "y")",
              "erf_plus_one.f32x", "erf("},
         // GELU, in the orders in which models have its factors.
-        Case{gelu + "\n  %x = mul(%a, %d)\n  %y = mul(%x, %halves)\n  output %y as \"y\"", "normal_cdf.f32x",
+        Case{gelu + "\n  %x = mul(%a, %d)\n  %y = mul(%x, %halves)\n  output %y as \"y\"", "gelu.f32x",
              "erf"},
-        Case{gelu + "\n  %x = mul(%halves, %a)\n  %y = mul(%x, %d)\n  output %y as \"y\"", "normal_cdf.f32x",
+        Case{gelu + "\n  %x = mul(%halves, %a)\n  %y = mul(%x, %d)\n  output %y as \"y\"", "gelu.f32x",
              "erf"},
         Case{gelu + "\n  %x = mul(%halves, %d)\n  output %x as \"y\"", "normal_cdf.f32x", "erf"},
         // The sum has another reader.

@@ -45,7 +45,7 @@ const Value* ElementEmitter::normal_argument(const Value* value) const {
   return nullptr;
 }
 
-// A product of 1/2, 1 + erf(x / sqrt(2)) and more, in any order.
+// A product of 1/2, 1 + erf(x / sqrt(2)) and more (x, as a rule), in any order.
 Expr ElementEmitter::gelu(const Node& node, const Index& index) {
   constexpr size_t kMost = 4;
   std::vector<const Value*> factors{node.operand(0), node.operand(1)};
@@ -63,9 +63,13 @@ Expr ElementEmitter::gelu(const Node& node, const Index& index) {
   factors.erase(half);
   const auto sum = std::find_if(factors.begin(), factors.end(), [&](auto v) { return normal_argument(v); });
   if (sum == factors.end()) return nullptr;
-  Expr out = kernel::intrinsic(kernel::Intrinsic::kNormalCdf, {element(normal_argument(*sum), index)},
-                               {DType::kF32, 1});
+  const Value* x = normal_argument(*sum);
   factors.erase(sum);
+  const auto again = std::find(factors.begin(), factors.end(), x);
+  const bool whole = again != factors.end();
+  if (whole) factors.erase(again);
+  Expr out = kernel::intrinsic(whole ? kernel::Intrinsic::kGelu : kernel::Intrinsic::kNormalCdf,
+                               {element(x, index)}, {DType::kF32, 1});
   for (const Value* v : factors) out = kernel::op(ScalarOp::kMul, {element(v, index), out});
   return out;
 }

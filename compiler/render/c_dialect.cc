@@ -123,6 +123,8 @@ string intrinsic(HelperSet& helpers, const kernel::ExprNode& e, const std::vecto
       return fmt::format("{}({})", helpers.function("erf_plus_one", "f32", lanes), a[0]);
     case kernel::Intrinsic::kNormalCdf:
       return fmt::format("{}({})", helpers.function("normal_cdf", "f32", lanes), a[0]);
+    case kernel::Intrinsic::kGelu:
+      return fmt::format("{}({})", helpers.function("gelu", "f32", lanes), a[0]);
     case kernel::Intrinsic::kNumber:
       return a[0];
     case kernel::Intrinsic::kInOrder:

@@ -280,5 +280,22 @@ TEST_CASE("normal_cdf stays within 2^-22, twice that above 0, and is 0 below -5.
   }
 }
 
+TEST_CASE("gelu stays within 2^-22 of its argument, twice that above 0, and is 0 below -5.66") {
+  for (const std::string& level : native_levels()) {
+    const std::vector<float> in = arguments(-7, 7);
+    const std::vector<float> out = outputs_of(Intrinsic::kGelu, level, in);
+    for (size_t j = 0; j < in.size(); ++j) {
+      const double x = in[j], exact = x * std::erfc(-x / std::sqrt(2.0)) / 2,
+                   bound = 0x1p-149 + 0x1p-22 * std::abs(x) * (x > 0 ? 2 : 1);
+      const bool right = std::isnan(in[j]) ? std::isnan(out[j])
+                         : std::isinf(in[j])
+                             ? out[j] == std::max(in[j], 0.0f) || (x < 0 && std::isnan(out[j]))
+                         : in[j] < -5.66f ? out[j] == 0
+                                          : std::abs(out[j] - exact) <= bound;
+      if (!right) FAIL_CHECK(level, " ", in[j], ": ", out[j], " instead of ", exact);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tern::test
