@@ -275,7 +275,7 @@ class ElementwiseNest {
           std::vector<Stmt> rows_ahead;
           const kernel::Var row = rows ? coordinates[body_axes - 1]->var : nullptr;
           // With gaps between rows there is no stream that the processor would follow.
-          if (streams > 1 && (rows != loops || run_ahead(body, v, row, inner).empty())) streams = 1;
+          if (streams > 1 && (rows != loops || !is_one_run(body, v, row, inner))) streams = 1;
           if (from_memory && streams == 1) {
             if (rows) {
               const Dim& extent = axes_[body_axes - 1].extent;

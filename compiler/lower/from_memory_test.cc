@@ -68,6 +68,18 @@ TEST_CASE("from memory: in several places at once, where the level's processors 
   }
 }
 
+TEST_CASE("from memory: rows by one that is read again are one stream of reads") {
+  const auto with = [](const char* rows) {
+    return fmt::format(
+        "  input %x: f32[{0},768] as \"x\"\n  input %r: f32[768] as \"r\"\n"
+        "  %b = broadcast(%r) <shape=[{0},768]>\n  %y = mul(%x, %b)\n  output %y as \"y\"",
+        rows);
+  };
+  CHECK(kernels_of(with("40000"), Level::kX86V3).find("in 2 streams") != std::string::npos);
+  CHECK(kernels_of(with("40000"), Level::kX86V4).find("streams") == std::string::npos);
+  check_lowering({"  symbol N: input 0 axis 0, hint 100000\n" + with("N"), {11}});
+}
+
 TEST_CASE("from memory: a level's schedule says its own streams, not those of the level before") {
   const auto program = lowered(
       "  input %x: f32[2048,8192] as \"x\"\n  %y = reduce(%x) <op=add, axes=[0]>\n  output %y as \"y\"",

@@ -122,4 +122,11 @@ std::vector<kernel::Stmt> run_ahead(const std::vector<kernel::Stmt>& body, const
   return {kernel::prefetch(from, kernel::add(loads[0]->args[0], int_const(ahead)), true)};
 }
 
+bool is_one_run(const std::vector<kernel::Stmt>& body, const kernel::Var& along, const kernel::Var& row,
+                int64_t elements) {
+  std::vector<Expr> loads = runs(body, along);
+  if (row) std::erase_if(loads, [&](const Expr& e) { return step(e->args[0], row) == 0; });
+  return loads.size() == 1 && (!row || step(loads[0]->args[0], row) == elements);
+}
+
 }  // namespace tern::lower

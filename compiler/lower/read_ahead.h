@@ -48,5 +48,8 @@ std::optional<GappedRun> gapped_run(const std::vector<kernel::Stmt>& body, const
 std::vector<kernel::Stmt> run_ahead(const std::vector<kernel::Stmt>& body, const kernel::Var& along,
                                     const kernel::Var& row, int64_t elements,
                                     int64_t bytes_ahead = kBytesAhead);
+// Whether it is the only one but for rows that are read again for each row.
+bool is_one_run(const std::vector<kernel::Stmt>& body, const kernel::Var& along, const kernel::Var& row,
+                int64_t elements);
 
 }  // namespace tern::lower
