@@ -1,6 +1,7 @@
 #include "compiler/lower/contraction_body.h"
 
 #include <numeric>
+#include <utility>
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/byte_columns.h"
@@ -14,6 +15,7 @@
 #include "compiler/lower/turned_squares.h"
 #include "compiler/lower/weight_encoding.h"
 #include "compiler/lower/winograd_body.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 namespace {
@@ -119,6 +121,7 @@ class Contraction {
     if (schedule_.chain_vectors > 0) o.chains = chain_operands();
     o.words_of_a = shape.words && !(o.chains && shape.m_static);
     o.words_of_b = o.words_of_a && shape.m > 2 * int64_t{schedule_.rows};
+    if (leaves_lines_out()) o.depth_blocks = depth_blocks();
     o.begin = access_.begin([this](const Expr& row, const Expr& n) { return p_.out_index(b_, row, n); });
     o.finish_is_long = r_.finish_is_long;
     o.finish_in_pairs = r_.stores_bytes && r_.machine->arch == Arch::kX86_64 && r_.machine->vector_bits > 128;
@@ -133,10 +136,11 @@ class Contraction {
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, steps_, axis, schedule_, r_.machine->has_fma, o, params_);
     constexpr std::array<const char*, 3> kSteps = {"", "bf16 pairs, ", "bytes, "};
-    const char* how_a = r_.depthwise ? "of a depthwise convolution"
-                        : a_load_    ? "in place"
-                        : p_.windows ? "windows gathered"
-                                     : "gathered";
+    const char* how_a = r_.depthwise     ? "of a depthwise convolution"
+                        : a_load_        ? "in place"
+                        : o.depth_blocks ? "windows gathered, lines inside"
+                        : p_.windows     ? "windows gathered"
+                                         : "gathered";
     return {
         std::move(made.grid), std::move(made.body),
         fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
@@ -210,7 +214,43 @@ class Contraction {
       shape.whole_depth = true;  // a block would split a word
       schedule_ = default_contraction_schedule(shape, *r_.machine);
     }
+    if (p_.windows && !shape.whole_depth) {
+      const int64_t whole = std::exchange(schedule_.block_depth, part_of_line());
+      if (!leaves_lines_out()) schedule_.block_depth = whole;
+    }
     return shape;
+  }
+
+  // The depth of a block that is a line of a window, or taps or channels of it.
+  int64_t part_of_line() const {
+    const ConvGeometry& g = p_.geometry;
+    for (int64_t taps = g.window_w; taps > 0; --taps) {
+      if (g.window_w % taps == 0 && taps * g.channels <= schedule_.block_depth) return taps * g.channels;
+    }
+    const int64_t parts = ceil_div(g.channels, schedule_.block_depth);
+    return g.channels % parts == 0 ? g.channels / parts : schedule_.block_depth;
+  }
+
+  // Whether lines of windows that lie outside of the picture for all rows of a block are worth leaving out
+  // (convolutions of large dilations): so many that blocks of the depth are lines, or parts of them.
+  bool leaves_lines_out() const {
+    constexpr double kWorth = 0.125;
+    constexpr int64_t kLeastDepth = 64;
+    if (!p_.windows || step_ != StepKind::kFloats || word_steps() > 1 || !r_.constant_rhs || r_.depthwise ||
+        share_outside(p_.geometry) < kWorth || schedule_.block_depth < kLeastDepth ||
+        line_steps() % schedule_.block_depth != 0)
+      return false;
+    const Dim picture = p_.geometry.out_height * p_.geometry.out_width;
+    return picture.is_const() && 2 * schedule_.block_rows <= picture.value();
+  }
+  int64_t line_steps() const { return p_.geometry.window_w * p_.geometry.channels; }
+
+  decltype(ContractionOperands::depth_blocks) depth_blocks() const {
+    return [this](const Expr& row0, const Expr& rows) {
+      const WindowLines lines = lines_inside(p_.geometry, row0, rows, params_);
+      const Expr blocks = int_const(line_steps() / schedule_.block_depth);
+      return WindowLines{kernel::mul(lines.begin, blocks), kernel::mul(lines.end, blocks)};
+    };
   }
 
   void take_a(ContractionOperands& o) {

@@ -127,14 +127,21 @@ Stmts Builder::depth_loop() {
   const Dim blocks = ceildiv(k_dim_, s_.block_depth);
   k0_ = var_expr(k0);
   depth_ = var_expr(depth);
-  first_ = kernel::compare(ScalarOp::kEq, var_expr(kb), int_const(0));
-  last_ = kernel::compare(ScalarOp::kGe, kernel::add(var_expr(kb), int_const(1)), params_.expr(blocks));
+  Stmts out;
+  Expr begin = int_const(0), end = params_.expr(max(blocks, Dim(1)));
+  if (o_.depth_blocks) {
+    const WindowLines some = o_.depth_blocks(row0_, rows_);
+    begin = named("first_block", some.begin, out);
+    end = named("end_block", some.end, out);
+  }
+  first_ = kernel::compare(ScalarOp::kEq, var_expr(kb), begin);
+  last_ = kernel::compare(ScalarOp::kGe, kernel::add(var_expr(kb), int_const(1)), end);
   Stmts body{kernel::let(k0, kernel::mul(var_expr(kb), int_const(s_.block_depth))),
              kernel::let(depth, clipped(s_.block_depth, k0_, k_dim_, k_))};
   append(body, depth_block());
   // An empty sum still has to be written: at least one pass, of depth 0 when k is 0.
-  return {
-      kernel::loop(kb, int_const(0), params_.expr(max(blocks, Dim(1))), LoopKind::kSerial, std::move(body))};
+  out.push_back(kernel::loop(kb, begin, kernel::sub(end, begin), LoopKind::kSerial, std::move(body)));
+  return out;
 }
 
 Stmts Builder::depth_block() {

@@ -10,6 +10,7 @@
 #include "compiler/lower/byte_chains.h"
 #include "compiler/lower/byte_words.h"
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/conv_gather.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/target.h"
 
@@ -43,6 +44,9 @@ struct ContractionOperands {
                                           const kernel::Expr& rows, const kernel::Expr& k0,
                                           const kernel::Expr& depth, int64_t row_stride)>
       gather_a;
+
+  // Blocks of the depth [begin, end) beside which those rows of A are 0, at least one; null: all.
+  std::function<WindowLines(const kernel::Expr& row0, const kernel::Expr& rows)> depth_blocks;
 
   // B. Direct: columns n..n+lanes-1 of step k lie at b_buffer[b_index(n, k)] (f32, or a narrower float that
   // is widened in registers); b_padded says that whole vectors may be read past the last column (packed

@@ -199,4 +199,43 @@ std::vector<Stmt> gather_windows(const ConvGeometry& g, const ConvSource& source
   return {for_each("i", rows, row)};
 }
 
+WindowLines lines_inside(const ConvGeometry& g, const Expr& row0, const Expr& rows,
+                         kernel::ParamTable& params) {
+  const Expr width = params.expr(g.out_width), height = params.expr(g.out_height), zero = int_const(0);
+  const Expr first = kernel::index_div(row0, width),
+             last = kernel::index_div(kernel::sub(kernel::add(row0, rows), int_const(1)), width);
+  Expr top = kernel::index_rem(first, height), bottom = kernel::index_rem(last, height);
+  if (!g.images.is_const(1)) {  // of two pictures: all lines
+    const Expr one = kernel::compare(kernel::ScalarOp::kEq, kernel::index_div(first, height),
+                                     kernel::index_div(last, height));
+    top = kernel::select_both(one, top, zero);
+    bottom = kernel::select_both(one, bottom, kernel::sub(height, int_const(1)));
+  }
+  // Lines whose place is at least `place`, counted from the window's first one.
+  const auto before = [&](const Expr& place) {
+    const Expr up = kernel::add(place, int_const(g.dilation_h - 1));
+    const Expr lines = kernel::index_div(kernel::max(up, zero), int_const(g.dilation_h));
+    return kernel::min(lines, int_const(g.window_h));
+  };
+  const auto place = [&](const Expr& line, const Expr& input) {
+    const Expr begins = kernel::sub(kernel::mul(line, int_const(g.stride_h)), int_const(g.pad_top));
+    return kernel::sub(input, begins);
+  };
+  const Expr begin = kernel::min(before(place(bottom, zero)), int_const(g.window_h - 1));
+  return {begin, kernel::max(before(place(top, params.expr(g.height))), kernel::add(begin, int_const(1)))};
+}
+
+double share_outside(const ConvGeometry& g) {
+  if (!g.height.is_const() || !g.out_height.is_const() || g.window_d != 1 || !g.out_depth.is_const(1))
+    return 0;
+  int64_t outside = 0;
+  for (int64_t y = 0; y < g.out_height.value(); ++y) {
+    for (int64_t ky = 0; ky < g.window_h; ++ky) {
+      const int64_t iy = y * g.stride_h + ky * g.dilation_h - g.pad_top;
+      if (iy < 0 || iy >= g.height.value()) ++outside;
+    }
+  }
+  return static_cast<double>(outside) / static_cast<double>(g.out_height.value() * g.window_h);
+}
+
 }  // namespace tern::lower

@@ -43,6 +43,16 @@ std::vector<kernel::Stmt> gather_windows(const ConvGeometry& geometry, const Con
                                          const kernel::Expr& k0, const kernel::Expr& depth,
                                          int64_t row_stride, kernel::ParamTable& params);
 
+// Lines [begin, end) of the windows of such output pixels, at least one, beside which all lines of all of
+// them lie outside of the input. Of pictures.
+struct WindowLines {
+  kernel::Expr begin, end;
+};
+WindowLines lines_inside(const ConvGeometry& geometry, const kernel::Expr& row0, const kernel::Expr& rows,
+                         kernel::ParamTable& params);
+// The share of lines of all windows that lie outside: of pictures of known size, else 0.
+double share_outside(const ConvGeometry& geometry);
+
 // Statements that call emit(offset, lanes) for runs covering 0..count-1: whole vectors, then halves down to
 // single elements.
 std::vector<kernel::Stmt> vector_run(
