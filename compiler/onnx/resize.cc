@@ -237,6 +237,8 @@ Target from_sizes(Op& op, Value* x, Value* sizes, const std::vector<int64_t>& wh
     a.axis = which[i];
     a.in = in[i];
     a.out = dims[i];
+    if (a.out.is_const() && a.out.value() < 0)
+      fail("The size ({}) of axis {} is negative.", a.out.value(), a.axis);
     a.scale_known = !factor && a.in.is_const() && a.out.is_const();
     if (a.scale_known)
       a.scale = static_cast<double>(a.out.value()) / static_cast<double>(std::max<int64_t>(a.in.value(), 1));
