@@ -183,8 +183,9 @@ static inline $V $F($V x, $V n) {
       {"gelu.f32",
        R"c(static inline $V $F($V x) {
 #if defined(TERN_FMA) && !defined(__AVX512F__)
-  // max(x, 0) - t p^4 for a polynomial p of t = |x|: p^4 is normal_cdf(-t) within 5e-8. At the end p is 7e-13,
-  // whose power is 0. No division, no signs, and two short chains.
+  // max(x, 0) - |x| p^4 for a polynomial p of t = |x|: p^4 is normal_cdf(-t) within 5e-8. At t's end p is 7e-13,
+  // whose power is 0: of -inf that makes NaN, as the definition does, and inf of inf, which keeps to t. No
+  // division, no comparison, and two short chains.
   static const $E constants[10] = {0.84089643f, -0.167733639f, -0.0502000786f, 4.65552136e-3f, 3.7884058e-3f,
       -3.03956476e-5f, -3.09151743e-4f, 5.87270188e-5f, -3.42210205e-6f, 5.63430834f};
   const $E* c = constants;
@@ -200,7 +201,8 @@ static inline $V $F($V x, $V n) {
   $V p = FMA(FMA(e, t, o), t, ($V)(c[0]));
   p = p * p;
   p = p * p;
-  return FMA(-t, p, x > ($V)(0.0f) ? x : ($V)(0.0f));
+  const $V n = -x;
+  return FMA(-(n > t ? n : t), p, x > ($V)(0.0f) ? x : ($V)(0.0f));
 #else
   return x * @normal_cdf(x);
 #endif
