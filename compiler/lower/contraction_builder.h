@@ -30,6 +30,9 @@ inline constexpr int64_t kQuantisedRowsAhead = 128;
 
 class ChainTiles;
 
+// a / b, rounded up.
+Expr blocks_of(const Expr& a, const Expr& b);
+
 class Builder {
  public:
   Builder(const Dim& m, const Dim& n, const Dim& k, const ContractionSchedule& s, bool has_fma,

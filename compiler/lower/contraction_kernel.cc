@@ -257,8 +257,7 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
   TERN_CHECK(!m_dim_.is_const() || rows_known || s_.block_rows % s_.rows == 0,
              "row blocks of {} are no multiple of tiles of {}", s_.block_rows, s_.rows);
   if (overlap) {
-    const Expr count = kernel::index_div(kernel::add(rows_, int_const(s_.rows - 1)), int_const(s_.rows));
-    out.push_back(tiles(int_const(0), count, int_const(0), s_.rows));
+    out.push_back(tiles(int_const(0), blocks_of(rows_, int_const(s_.rows)), int_const(0), s_.rows));
     return out;
   }
   const int64_t uneven = uneven_rows(vectors);

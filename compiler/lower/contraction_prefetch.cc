@@ -19,11 +19,11 @@ constexpr int kPasses = 64, kRequests = 4;
 // With so few row tiles each of them asks for all lines, one a pass.
 constexpr int kFewTiles = 2;
 
+}  // namespace
+
 Expr blocks_of(const Expr& a, const Expr& b) {
   return kernel::index_div(kernel::add(a, kernel::sub(b, int_const(1))), b);
 }
-
-}  // namespace
 
 void Builder::plan_prefetch(const Expr& n, Stmts& out) {
   const Var column = kernel::make_var("next_n"), step = kernel::make_var("next_k"),

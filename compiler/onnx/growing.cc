@@ -51,11 +51,11 @@ class Varying {
   std::unordered_map<const Value*, bool> same_;
 };
 
-Value* nothing(Emit& b, DType dtype, Shape shape) {
+}  // namespace
+
+Value* zeros(Emit& b, DType dtype, Shape shape) {
   return b.full(std::move(shape), is_float(dtype) ? b.scalar(dtype, 0) : b.integer(dtype, 0));
 }
-
-}  // namespace
 
 Value* region_argument(Importer::Region& region, graph::Graph& graph, const Type& type) {
   Value* v = graph.new_value(type);
@@ -105,7 +105,7 @@ std::vector<GrownScan> grow_scans(Emit& outer, Importer::Region& region, Value* 
     }
     result.carried.push_back(e.concat({row, e.reshape(v, {product(v->type.shape)})}, 0));
     result.carried.push_back(now);
-    carried.push_back(nothing(outer, v->type.dtype, {Dim(0)}));
+    carried.push_back(zeros(outer, v->type.dtype, {Dim(0)}));
     carried.push_back(outer.i64s(std::vector<int64_t>(sizes.size() + 1, 0)));
     grown.push_back(std::move(g));
   }
@@ -127,7 +127,7 @@ void grow_joined(Emit& outer, Importer::Region& region, Value* element, int64_t 
   const DType dtype = element->type.dtype;
   Shape shape = element->type.shape;
   shape[static_cast<size_t>(axis)] = Dim(0);
-  carried.push_back(nothing(outer, dtype, shape));
+  carried.push_back(zeros(outer, dtype, shape));
   shape[static_cast<size_t>(axis)] = control_symbol(outer.graph());
   Value* before = region_argument(region, outer.graph(), Type::tensor(dtype, shape));
   result.carried.push_back(region.emit->concat(

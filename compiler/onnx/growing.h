@@ -15,6 +15,7 @@ namespace tern::onnx {
 // A fresh argument of a loop's body, and a size that control flow decides.
 Value* region_argument(Importer::Region& region, graph::Graph& graph, const Type& type);
 Dim control_symbol(graph::Graph& graph);
+Value* zeros(Emit& b, DType dtype, Shape shape);
 
 // A scan that became two carried values: all elements in a row, and the number of iterations with the sizes.
 struct GrownScan {

@@ -90,10 +90,8 @@ void take_out(Emit& inside, const Conditional& c, Appended& out) {
   graph::Graph& graph = inside.graph();
   const Type type = out.element->type;
   Emit other(inside, *c.node->regions[1 - c.branch]);
-  Value* zeros = other.full(
-      type.shape, is_float(type.dtype) ? other.scalar(type.dtype, 0) : other.integer(type.dtype, 0));
   c.node->regions[c.branch]->results.push_back(out.element);
-  c.node->regions[1 - c.branch]->results.push_back(zeros);
+  c.node->regions[1 - c.branch]->results.push_back(zeros(other, type.dtype, type.shape));
   out.element = graph.new_value(type);
   out.element->def = c.node;
   out.element->index = static_cast<int>(c.node->results.size());
