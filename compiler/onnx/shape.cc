@@ -164,20 +164,16 @@ std::vector<int64_t> axes_of_size_one(Op& op, Value* x) {
   return ones;
 }
 
+// No axes at all are those of size 1, as if the list were not given: so ONNX Runtime and the frameworks whose
+// exporters hand their own empty list on (TensorFlow, Paddle) read it.
 void import_squeeze(Op& op) {
   Value* x = op.tensor(0);
-  int64_t rank = x->type.rank();
   bool given = op.version < 13 ? op.has_attr("axes") : op.has(1);
-  std::vector<int64_t> axes;
-  if (given) {
-    auto known = squeeze_axes(op);
-    if (!known) return op.output(0, op.b.reshape(x, declared_shape(op)));
-    axes = op.axes(*known, rank);
-    for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
-  } else {
-    axes = axes_of_size_one(op, x);
-    for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
-  }
+  std::optional<std::vector<int64_t>> known;
+  if (given && !(known = squeeze_axes(op))) return op.output(0, op.b.reshape(x, declared_shape(op)));
+  const bool listed = known && !known->empty();
+  std::vector<int64_t> axes = listed ? op.axes(*known, x->type.rank()) : axes_of_size_one(op, x);
+  for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
   op.output(0, op.b.squeeze(x, axes));
 }
 

@@ -57,6 +57,26 @@ CASES = {
         *[{"x": f(n, 2, 4, 5)} for n in (1, 3)],
         opset=11,
     ),
+    # Indices count in the plane that was pooled, which is the one asked for.
+    **{
+        f"max_unpool_{name}": text(
+            f"(float[{dims}] x) => (float[A,B,C,D] y) {{ p, i = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) s = Shape(x)"
+            "n = Neg(p) y = MaxUnpool<kernel_shape = [2, 2], strides = [2, 2]>(n, i, s) }",
+            *[{"x": f(*size)} for size in sizes],
+        )
+        for name, dims, sizes in (
+            ("of_an_odd_plane", "2,3,7,5", [(2, 3, 7, 5)]),
+            ("of_unknown_planes", "N,3,H,W", [(2, 3, 7, 5), (1, 3, 6, 9), (1, 3, 4, 4)]),
+        )
+    },
+    # The indices of a decoder on its own.
+    "max_unpool_of_given_indices": text(
+        "(float[1,2,2,3] x, int64[1,2,2,3] i) => (float[1,2,5,7] y) <int64[4] s = {1,2,5,7}>"
+        "{ y = MaxUnpool<kernel_shape = [2, 2], strides = [2, 2]>(x, i, s) }",
+        {"x": f(1, 2, 2, 3), "i": np.array([8, 2, 11, 21, 16, 26, 35, 45, 39, 49, 58, 53]).reshape(1, 2, 2, 3)},
+    ),
+    # An empty list of axes is none given.
+    "squeeze_of_no_axes": text("(float[1,N,1,3] x) => (float[N,3] y) <int64[0] none = {}> { y = Squeeze(x, none) }", {"x": f(1, 4, 1, 3)}),
     "optional": text(
         "(float[N,4] x) => (float[N,4] y, bool b) { o = Optional(x) b = OptionalHasElement(o) y = OptionalGetElement(o) }",
         {"x": f(3, 4)},
