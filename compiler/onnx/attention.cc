@@ -306,6 +306,19 @@ void require_plain(Op& op, std::initializer_list<std::pair<const char*, int64_t>
       fail("Attribute '{}' ({}) must be {}.", name, v, value);
 }
 
+// Heads [B, H, T, D], each as often as makes `heads` of them.
+Value* repeat_heads(Emit& b, Value* x, int64_t heads) {
+  Shape shape = x->type.shape;
+  if (shape[1].is_const(heads)) return x;
+  if (!shape[1].is_const() || shape[1].is_const(0) || heads % shape[1].value() != 0)
+    fail("The heads of an operand ({}) do not divide those of the values ({}).", shape[1].text(), heads);
+  shape.insert(shape.begin() + 2, Dim(heads / shape[1].value()));
+  Value* wide = b.broadcast(b.unsqueeze(x, {2}), shape);
+  return b.reshape(wide, {shape[0], Dim(heads), shape[3], shape[4]});
+}
+
+// As ai.onnx, where queries have as many heads as values or a multiple; ONNX Runtime's also takes queries and
+// keys with fewer, as Qwen3.5's (it knows the keys' by their width, which is the queries').
 void import_linear_attention(Op& op) {
   Emit& b = op.b;
   require_plain(op, {{"state_window", 0}});
@@ -314,9 +327,13 @@ void import_linear_attention(Op& op) {
   Value* query = op.tensor(0);
   DType type = query->type.dtype;
   auto wide = [&](int i) { return b.cast(op.tensor(i), DType::kF32); };
-  Value *q = split_heads(b, wide(0), q_heads), *k = split_heads(b, wide(1), kv_heads),
-        *v = split_heads(b, wide(2), kv_heads);
-  const Dim width = dimension(q, 3);
+  Value *q = split_heads(b, wide(0), q_heads), *k = wide(1), *v = split_heads(b, wide(2), kv_heads);
+  const Dim width = dimension(q, 3), key_columns = dimension(k, k->type.rank() - 1);
+  const bool known = width.is_const() && width.value() > 0 && key_columns.is_const();
+  const int64_t k_heads = known ? key_columns.value() / width.value() : kv_heads;
+  k = split_heads(b, k, k_heads > 0 && k_heads < kv_heads ? k_heads : kv_heads);
+  k = repeat_heads(b, k, kv_heads);
+  if (q_heads < kv_heads) q = repeat_heads(b, q, kv_heads);
   const LinearStep step = linear_step(op, width);
   std::vector<Value*> sequences = {q, k, v, nullptr, nullptr};
   if (step.gated) sequences[3] = split_heads(b, wide(4), kv_heads);
@@ -391,21 +408,15 @@ void import_gated_delta_net(Op& op) {
       dimension(q, 2).is_const(0) || kept.value() % dimension(q, 2).value() != 0)
     fail("The heads of queries ({}), keys ({}) and values ({}) do not divide one another.",
          dimension(q, 2).text(), dimension(k, 2).text(), kept.text());
-  const int64_t heads = kept.value(), group = heads / dimension(q, 2).value();
+  const int64_t heads = kept.value();
   if (op.i("qk_l2_norm", 0) != 0) {
     q = l2_normal(b, q);
     k = l2_normal(b, k);
   }
   const auto by_heads = [&](Value* x) { return b.transpose(x, {0, 2, 1, 3}); };
-  const auto spread = [&](Value* x) {  // each head for as many of the values as share it
-    if (group == 1) return by_heads(x);
-    Shape shape = x->type.shape;
-    shape.insert(shape.begin() + 3, Dim(group));
-    Value* wide = b.broadcast(b.unsqueeze(x, {3}), shape);
-    return by_heads(b.reshape(wide, {shape[0], shape[1], kept, shape[4]}));
-  };
   const LinearStep step = linear_step(op, width);
-  std::vector<Value*> sequences = {spread(q), spread(k), by_heads(v), nullptr, nullptr};
+  std::vector<Value*> sequences = {repeat_heads(b, by_heads(q), heads), repeat_heads(b, by_heads(k), heads),
+                                   by_heads(v), nullptr, nullptr};
   if (step.gated) sequences[3] = by_heads(delta_gate(op, rows(4, false), heads));
   if (step.delta) {
     Value* beta = rows(5, false);

@@ -297,6 +297,13 @@ for rule in ("linear", "gated", "delta", "gated_delta"):
     state = Given(f(2, 2, 8, 8), f(1, 2, 8, 8), d0="B")
     case(f"linear_{rule}", "LinearAttention", [*(Given(f(2, 6, 16, scale=0.4), f(1, 3, 16, scale=0.4), d0="B", d1="S") for _ in range(3)), state, *decay, *beta], 2, q_num_heads=2, kv_num_heads=2, update_rule=rule)
 
+# Fewer heads of queries and keys than of values (Qwen3.5), and more of queries.
+for queries, keys, values in ((2, 2, 4), (2, 1, 4), (4, 2, 2)):
+    operands = [Given(f(2, 6, heads * 8, scale=0.4), f(1, 3, heads * 8, scale=0.4), d0="B", d1="S") for heads in (queries, keys, values)]
+    gates = [Given(sign * np.abs(f(2, 6, values)) / 4, sign * np.abs(f(1, 3, values)) / 4, d0="B", d1="S") for sign in (-1, 1)]
+    state = Given(f(2, values, 8, 8), f(1, values, 8, 8), d0="B")
+    case(f"linear_{queries}_{keys}_{values}_heads", "LinearAttention", [*operands, state, *gates], 2, q_num_heads=queries, kv_num_heads=values, scale=0.7)
+
 
 def delta_net(name, gates, queries=2, values=4, batch=2, tokens=6, flat=True, columns=1, rule="gated_delta", **attributes):
     at = lambda heads, *d: f(batch * tokens, heads, *d, scale=0.4) if flat else f(batch, tokens, heads, *d, scale=0.4)  # noqa: E731
