@@ -47,8 +47,10 @@ bool Importer::check_model() {
   if (opsets_.empty()) diagnostics_.add(error("The model imports no operator set."));
   auto onnx = opsets_.find("");
   if (onnx != opsets_.end() && (onnx->second < 1 || onnx->second > kMaxOpset)) {
-    diagnostics_.add(error("The model's opset ({}) lies outside [{}, {}], which tern reads.", onnx->second,
-                           kMinOpset, kMaxOpset));
+    diagnostics_.add(
+        error("The model's opset ({}) lies outside [{}, {}], which tern reads; onnx.version_converter may "
+              "convert it.",
+              onnx->second, kMinOpset, kMaxOpset));
   }
   if (onnx != opsets_.end() && onnx->second >= 1 && onnx->second < kMinOpset) {
     diagnostics_.warn(fmt::format(
@@ -62,18 +64,20 @@ bool Importer::check_model() {
     if (!functions_.emplace(key, std::move(function)).second)
       diagnostics_.add(error("The model defines the function '{}.{}' twice.", proto.domain(), proto.name()));
   }
+  // Weights that were left behind are one mistake, not one of each node that reads some.
+  for (Error& absent : file_->absent_files()) diagnostics_.add(std::move(absent));
   return diagnostics_.ok();
 }
 
 void Importer::report_unsupported() {
   for (const OpUse& use : survey(file_->model())) {
     if (use.supported) continue;
-    const char* reason = unsupported_reason(use.domain, use.op);
+    const std::string reason = unsupported_reason(use.domain, use.op);
     diagnostics_.add(
         error("Operator {}.{} (opset {}) is not supported; the model uses it {}, first in node '{}'.{}{}",
               domain_text(use.domain), use.op, use.opset,
-              use.count == 1 ? "once" : fmt::format("{} times", use.count), use.first_node, reason ? " " : "",
-              reason ? reason : ""));
+              use.count == 1 ? "once" : fmt::format("{} times", use.count), use.first_node,
+              reason.empty() ? "" : " ", reason));
   }
 }
 
@@ -85,7 +89,8 @@ Type Importer::type_from_proto(const pb::TypeProto& proto,
   if (proto.has_optional_type()) {
     return Type::optional(type_from_proto(proto.optional_type().elem_type(), make_dim));
   }
-  if (!proto.has_tensor_type()) fail("A type is neither tensor, sequence nor optional.");
+  if (proto.value_case() == pb::TypeProto::VALUE_NOT_SET) fail("The model does not state its type.");
+  if (!proto.has_tensor_type()) fail("Its type is neither tensor, sequence nor optional.");
   DType dtype = unwrap(dtype_from_onnx(proto.tensor_type().elem_type()));
   if (!proto.tensor_type().has_shape()) fail("A tensor's type has no shape.");
   Shape shape;
@@ -153,6 +158,12 @@ Type Importer::input_type(const pb::ValueInfoProto& info, int index) {
   if (proto.has_tensor_type() && !proto.tensor_type().has_shape())
     fail("The input '{}' has no shape in the model; give one with --shape {}=….", info.name(), info.name());
   bool tensor = proto.has_tensor_type();
+  const pb::TypeProto* element = &proto;
+  while (element->has_sequence_type() || element->has_optional_type())
+    element = &(element->has_sequence_type() ? element->sequence_type().elem_type()
+                                             : element->optional_type().elem_type());
+  if (!tensor && element->has_tensor_type() && !element->tensor_type().has_shape())
+    fail("The input '{}' is a list of tensors whose shapes the model does not state.", info.name());
   return type_from_proto(proto, [&](int axis, const std::string& param) {
     if (tensor) return input_dim(info.name(), index, axis, param);
     // The dimensions of a list's elements differ from element to element.

@@ -257,7 +257,44 @@ TEST_CASE("external data stays in the model's folder") {
                  "The external data's length (12) is not the tensor's size (16 bytes)."));
   CHECK(contains(import_external("weights.bin", "-1", "16"),
                  "The external data's offset ('-1') is not a size."));
-  CHECK(contains(import_external("missing.bin", "0", "16"), "Cannot resolve the path"));
+  CHECK(
+      contains(import_external("missing.bin", "0", "16"),
+               "The model keeps weights in a file of their own, 'missing.bin', which is not in its folder"));
+}
+
+TEST_CASE("a file of weights that is missing is told once") {
+  Model m;
+  for (const char* name : {"v", "w"}) {
+    auto* t = m.floats(name, {2, 2});
+    t->set_data_location(pb::TensorProto::EXTERNAL);
+    auto* entry = t->add_external_data();
+    entry->set_key("location");
+    entry->set_value("m.onnx.data");
+  }
+  m.node("MatMul", {"x", "w"}, {"a"});
+  m.node("MatMul", {"a", "v"}, {"y"});
+  const std::string text = errors(m);
+  CHECK(contains(text, "'m.onnx.data', which is not in its folder"));
+  CHECK(text.find("m.onnx.data") == text.rfind("m.onnx.data"));
+}
+
+TEST_CASE("operators that are missing, and why") {
+  const auto refusal = [](const std::string& domain, const std::string& op, int opset = 18) {
+    Model m(opset);
+    auto* import = m.proto.add_opset_import();
+    import->set_domain(domain);
+    import->set_version(1);
+    if (domain.empty()) m.proto.mutable_opset_import()->RemoveLast();
+    m.node(op, {"x"}, {"y"})->set_domain(domain);
+    return errors(m);
+  };
+  CHECK(contains(refusal("", "Upsample"), "Later opsets do not have it; tern reads it up to opset 9."));
+  CHECK(contains(refusal("", "Trilu", 13), "It came with opset 14;"));
+  CHECK(contains(refusal("my.ops", "Deform"), "'my.ops' is a domain of somebody's own:"));
+  CHECK(contains(refusal("TRT", "EfficientNMS_TRT"), "It is a plugin of TensorRT;"));
+  CHECK(contains(refusal("ai.onnx.contrib", "BertTokenizer"), "It belongs to onnxruntime-extensions"));
+  CHECK(refusal("", "Foo") ==
+        "Operator ai.onnx.Foo (opset 18) is not supported; the model uses it once, first in node 'Foo_y'.");
 }
 
 TEST_CASE("a model function is inlined, with its attribute references") {
@@ -311,7 +348,17 @@ TEST_CASE("files that are no models") {
   import_bytes("", empty);
   CHECK(contains(empty.text(), "is empty."));
   import_bytes("this is not a model at all", garbage);
-  CHECK(contains(garbage.text(), "is not an ONNX model"));
+  CHECK(contains(garbage.text(), "is not an ONNX model, or it is truncated."));
+  for (auto [bytes, text] : {
+           std::pair{std::string("PK\x03\x04"), "It is a zip archive, as PyTorch's"},
+           {std::string("\x02\0\0\0\0\0\0\0{\"w\":", 13), "It holds weights alone (safetensors)"},
+           {std::string("\x1c\0\0\0TFL3", 8), "It is a LiteRT (TFLite) model"},
+           {std::string("version https:"), "It is Git LFS's note"},
+       }) {
+    Diagnostics other;
+    import_bytes(bytes, other);
+    CHECK(contains(other.text(), std::string("is not an ONNX model. ") + text));
+  }
   import_model("/nonexistent/m.onnx", {}, missing);
   CHECK(contains(missing.text(), "Cannot open the file '/nonexistent/m.onnx' (No such file or directory)."));
   Model m(28);
@@ -320,7 +367,8 @@ TEST_CASE("files that are no models") {
   import_bytes(m.proto.SerializeAsString(), newer);
   CHECK(newer.text() ==
         "The model's IR version (14) is newer than the newest that tern reads (13).\n"
-        "The model's opset (28) lies outside [7, 27], which tern reads.");
+        "The model's opset (28) lies outside [7, 27], which tern reads; onnx.version_converter may convert "
+        "it.");
 }
 
 TEST_CASE("damaged files give errors or well-formed graphs") {

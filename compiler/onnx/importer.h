@@ -36,8 +36,8 @@ struct OpRow {
 };
 inline constexpr int kLatest = 9999;
 const OpRow* find_row(const std::string& domain, const std::string& op, int64_t version);
-// Why an operator without a row has none and what to do, where that is known; else null.
-const char* unsupported_reason(const std::string& domain, const std::string& op);
+// Why an operator has no row for its version and what to do, where that is known; else empty.
+std::string unsupported_reason(const std::string& domain, const std::string& op);
 
 using AttributeMap = std::map<std::string, const pb::AttributeProto*>;
 using OpsetMap = std::map<std::string, int64_t>;

@@ -11,6 +11,9 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <set>
+
+#include "compiler/onnx/file_kind.h"
 
 namespace tern::onnx {
 
@@ -48,6 +51,19 @@ Result<std::string> canonical(const std::string& path) {
   std::string text = resolved;
   free(resolved);
   return text;
+}
+
+// Whether a file that a model names is one of its folder, as far as the name says.
+Status lies_inside(const std::string& location) {
+  if (location.empty()) return error("The external data names no file.");
+  if (location.find('\0') != std::string::npos)
+    return error("The external data's file has a name with a byte of zero in it.");
+  if (location[0] == '/')
+    return error("The external data's file '{}' is an absolute path; it must lie in the model's folder.",
+                 location);
+  if (("/" + location + "/").find("/../") != std::string::npos)
+    return error("The external data's file '{}' contains '..'; it must lie in the model's folder.", location);
+  return Ok{};
 }
 
 std::string folder_of(const std::string& path) {
@@ -89,12 +105,40 @@ Result<std::shared_ptr<ModelFile>> ModelFile::open(const std::string& path) {
   }
   auto model = std::make_shared<ModelFile>();
   bool parsed = model->model_.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  if (!parsed || !model->model_.has_graph()) {
+    const char* text = what_else(bytes);
+    if (*text) return error("The file '{}' is not an ONNX model. {}", path, text);
+  }
   if (!parsed) return error("The file '{}' is not an ONNX model, or it is truncated.", path);
-  if (!model->model_.has_graph()) return error("The file '{}' is not an ONNX model: it has no graph.", path);
+  if (!model->model_.has_graph()) {
+    return error("The file '{}' is not an ONNX model: it has no graph.{}", path,
+                 path.ends_with(".pb") ? " If it is TensorFlow's, tf2onnx converts it." : "");
+  }
   if (model->model_.ir_version() <= 0)
     return error("The file '{}' is not an ONNX model: it states no IR version.", path);
   TERN_ASSIGN(model->folder_, canonical(folder_of(path)));
   return model;
+}
+
+Status ModelFile::present(const std::string& location) const {
+  if (access((folder_ + "/" + location).c_str(), F_OK) == 0 || errno != ENOENT) return Ok{};
+  return error(
+      "The model keeps weights in a file of their own, '{}', which is not in its folder '{}'; copy it there.",
+      location, folder_);
+}
+
+std::vector<Error> ModelFile::absent_files() const {
+  std::vector<Error> absent;
+  std::set<std::string> seen;
+  for (const auto& tensor : model_.graph().initializer()) {
+    if (tensor.data_location() != pb::TensorProto::EXTERNAL) continue;
+    for (const auto& entry : tensor.external_data()) {
+      if (entry.key() != "location" || !seen.insert(entry.value()).second || !lies_inside(entry.value()).ok())
+        continue;
+      if (Status there = present(entry.value()); !there.ok()) absent.push_back(there.take_error());
+    }
+  }
+  return absent;
 }
 
 Result<std::span<const uint8_t>> ModelFile::external_bytes(const pb::TensorProto& proto, int64_t want,
@@ -111,16 +155,10 @@ Result<std::span<const uint8_t>> ModelFile::external_bytes(const pb::TensorProto
       return error("The external data's {} ('{}') is not a size.", entry.key(), entry.value());
     (entry.key() == "offset" ? offset : length) = number;
   }
-  if (location.empty()) return error("The external data names no file.");
-  if (location.find('\0') != std::string::npos)
-    return error("The external data's file has a name with a byte of zero in it.");
-  if (location[0] == '/')
-    return error("The external data's file '{}' is an absolute path; it must lie in the model's folder.",
-                 location);
-  if (("/" + location + "/").find("/../") != std::string::npos)
-    return error("The external data's file '{}' contains '..'; it must lie in the model's folder.", location);
+  if (Status inside = lies_inside(location); !inside.ok()) return inside.take_error();
   if (length != want)
     return error("The external data's length ({}) is not the tensor's size ({} bytes).", length, want);
+  if (Status there = present(location); !there.ok()) return there.take_error();
   std::shared_ptr<MappedFile>& file = external_[location];
   if (!file) {
     TERN_ASSIGN(std::string resolved, canonical(folder_ + "/" + location));

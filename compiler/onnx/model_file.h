@@ -35,6 +35,8 @@ class ModelFile : public std::enable_shared_from_this<ModelFile> {
  public:
   static Result<std::shared_ptr<ModelFile>> open(const std::string& path);
   const pb::ModelProto& model() const { return model_; }
+  // One for each file of external data that the graph's initializers name and that is not there.
+  std::vector<Error> absent_files() const;
   // The tensor's contents: raw and external data borrowed, typed fields converted. Checks type, dimensions
   // and sizes.
   Result<TensorDataPtr> tensor(const pb::TensorProto& proto);
@@ -42,6 +44,7 @@ class ModelFile : public std::enable_shared_from_this<ModelFile> {
   Result<TensorDataPtr> sparse_tensor(const pb::SparseTensorProto& proto);
 
  private:
+  Status present(const std::string& location) const;
   Result<std::span<const uint8_t>> external_bytes(const pb::TensorProto& proto, int64_t want,
                                                   std::shared_ptr<const void>& keep_alive);
   std::string folder_;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <unordered_map>
 
 #include "compiler/onnx/families.h"
@@ -19,17 +20,27 @@ Table make_table() {
   return table;
 }
 
+const Table& all_rows() {
+  static const Table table = make_table();
+  return table;
+}
+
+bool is_custom(const std::string& domain) {
+  const auto& rows = all_rows();
+  return std::none_of(rows.begin(), rows.end(),
+                      [&](const auto& row) { return domain == row.second->domain; });
+}
+
 }  // namespace
 
 const OpRow* find_row(const std::string& domain, const std::string& op, int64_t version) {
-  static const Table table = make_table();
-  auto [begin, end] = table.equal_range(domain + ":" + op);
+  auto [begin, end] = all_rows().equal_range(domain + ":" + op);
   for (auto row = begin; row != end; ++row)
     if (row->second->since <= version && version <= row->second->until) return row->second;
   return nullptr;
 }
 
-const char* unsupported_reason(const std::string& domain, const std::string& op) {
+std::string unsupported_reason(const std::string& domain, const std::string& op) {
   struct Reason {
     const char *domain, *op, *text;  // op null: all of the domain
   };
@@ -73,6 +84,12 @@ const char* unsupported_reason(const std::string& domain, const std::string& op)
       {kOnnx, "ImageDecoder",
        "It reads files of pictures; decode them in the application, and give the pixels to the rest of the "
        "model."},
+      {"ai.onnx.contrib", nullptr,
+       "It belongs to onnxruntime-extensions, which prepare text, pictures and sound; do that step in the "
+       "application, and give its numbers to the rest of the model."},
+      {"org.pytorch.aten", nullptr,
+       "PyTorch's exporter found no operator of ONNX for it; export with a newer opset, or with "
+       "dynamo=True."},
       {"ai.onnx.ml", "DictVectorizer", kMaps},
       {"ai.onnx.ml", "CastMap", kMaps},
       {kMicrosoft, "Snpe",
@@ -84,7 +101,27 @@ const char* unsupported_reason(const std::string& domain, const std::string& op)
   };
   for (const Reason& r : kReasons)
     if (domain == r.domain && (!r.op || op == r.op)) return r.text;
-  return nullptr;
+  if (op.ends_with("_TRT") || domain == "TRT" || domain == "trt.plugins")
+    return "It is a plugin of TensorRT; export the model without it (NonMaxSuppression and the other "
+           "operators of ai.onnx).";
+  auto [begin, end] = all_rows().equal_range(domain + ":" + op);
+  if (begin != end) {
+    int first = kLatest, last = 0;
+    for (auto row = begin; row != end; ++row) {
+      first = std::min(first, row->second->since);
+      last = std::max(last, row->second->until);
+    }
+    return last == kLatest
+               ? fmt::format("It came with opset {}; onnx.version_converter may raise the model's.", first)
+               : fmt::format("Later opsets do not have it; tern reads it up to opset {}.", last);
+  }
+  if (is_custom(domain))
+    return fmt::format(
+        "'{}' is a domain of somebody's own: tern runs such an operator where the model holds it as a "
+        "function "
+        "(FunctionProto); else export the model with operators of ai.onnx in its place.",
+        domain);
+  return "";
 }
 
 }  // namespace tern::onnx
