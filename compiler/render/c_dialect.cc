@@ -189,6 +189,7 @@ const Dialect& c_dialect() {
       .half_pairs = false,
       .helper_loop = "",
       .stays_loop = "_Pragma(\"clang loop unroll(disable)\")",
+      .four_a_round = "_Pragma(\"clang loop unroll_count(4)\")",
       .builtin = "__builtin_",
       .elementwise = "__builtin_elementwise_",
       .reserved = {},

@@ -28,6 +28,26 @@ bool stays_loop(const Stmt& loop) {
   return kernel::unrolled_size({loop}) > kMostUnrolled;
 }
 
+// Steps along the depth of a product: multiply-adds of vectors to sums in registers, and nothing else in the
+// loop. Where a core's two threads take turns at fetching, a pass of some twenty instructions of AVX2 keeps
+// each waiting for its next one; four of them do not. Passes of AVX-512 are longer, and aarch64's are of four
+// steps already.
+bool is_short_product(const Stmt& loop) {
+  constexpr size_t kMostStatements = 32, kLeastProducts = 4;
+  constexpr int64_t kLeastPasses = 8;
+  if (loop->body.size() > kMostStatements) return false;
+  if (kernel::is_const(loop->extent) && loop->extent->i < kLeastPasses) return false;
+  size_t products = 0;
+  for (const Stmt& s : loop->body) {
+    if (s->kind == StmtKind::kLet) continue;
+    const bool adds = s->kind == StmtKind::kStore && s->buffer->scope == Scope::kRegister &&
+                      s->value->kind == kernel::ExprKind::kOp && s->value->op == kernel::ScalarOp::kFma;
+    if (!adds) return false;
+    ++products;
+  }
+  return products >= kLeastProducts;
+}
+
 }  // namespace
 
 KernelPrinter::KernelPrinter(const kernel::Kernel& kernel, const CTarget& target)
@@ -165,7 +185,12 @@ bool KernelPrinter::indexes_locals(const Stmt& loop) const {
 }
 
 void KernelPrinter::for_stmt(const Stmt& s) {
-  if (!dialect_.stays_loop.empty() && stays_loop(s) && !indexes_locals(s)) line(dialect_.stays_loop);
+  const CTarget& target = helpers_.target();
+  if (target.arch == CArch::kX86_64 && target.avx2 && !target.avx512 && is_short_product(s)) {
+    line(dialect_.four_a_round);
+  } else if (!dialect_.stays_loop.empty() && stays_loop(s) && !indexes_locals(s)) {
+    line(dialect_.stays_loop);
+  }
   std::string begin = expr_.text(s->begin), extent = expr_.text(s->extent);
   std::string i = name_of(s->var);
   std::string end = kernel::is_int(s->begin, 0) ? extent

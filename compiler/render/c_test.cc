@@ -84,3 +84,30 @@ TEST_CASE(
   // Unrolled, the array is registers.
   CHECK(!stays("  serial i = 0 .. +64 {\n    a[i] = x[i]\n  }\n"));
 }
+
+TEST_CASE("c: short steps of a product are four a round with AVX2, and with nothing else") {
+  const auto four = [](std::string_view level, std::string_view extent, int products,
+                       std::string_view more = "") {
+    std::string loop = fmt::format("  serial k = 0 .. +{} {{\n    let b: f32x8 = x[(k * 8); 8]\n", extent);
+    for (int i = 0; i < products; ++i)
+      loop += fmt::format("    acc[{0}] = fma(broadcast(x[(k + {0})], 8), b, acc[{0}])\n", i);
+    const std::string text = rendered(fmt::format(R"(kernel product {{
+  param n = "N"
+  bind x: f32 read
+  bind y: f32 write
+  alloc acc: f32x8[16] register
+{}{}  }}
+}}
+)",
+                                                  loop, more),
+                                      level);
+    return text.find("unroll_count(4)") != std::string::npos;
+  };
+  CHECK(four("x86_64_v3", "n", 4));
+  CHECK(four("x86_64_v3", "64", 12));
+  CHECK(!four("x86_64_v3", "n", 3));
+  CHECK(!four("x86_64_v3", "4", 12));  // as many passes
+  CHECK(!four("x86_64_v3", "n", 12, "    y[k] = x[k]\n"));
+  CHECK(!four("x86_64_v3", "n", 12, "    if (k < 3) {\n      acc[0] = b\n    }\n"));
+  for (const std::string_view level : {"x86_64_v2", "x86_64_v4", "aarch64"}) CHECK(!four(level, "n", 12));
+}

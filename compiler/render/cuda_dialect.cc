@@ -189,6 +189,7 @@ const Dialect& cuda_dialect() {
       .half_pairs = true,
       .helper_loop = "_Pragma(\"unroll 1\") ",
       .stays_loop = "",
+      .four_a_round = "",
       .builtin = "v_",
       .elementwise = "v_",
       .reserved = kReserved,

@@ -40,6 +40,7 @@ struct Dialect {
   bool half_pairs;
   std::string_view helper_loop;                // stands before the loops of helpers
   std::string_view stays_loop;                 // before long loops of kernels: they shall not be unrolled
+  std::string_view four_a_round;               // before loops whose rounds shall be four of their passes
   std::string_view builtin, elementwise;       // what stands for __builtin_ and __builtin_elementwise_
   std::span<const std::string_view> reserved;  // words that no variable may have for a name, besides C's
 
