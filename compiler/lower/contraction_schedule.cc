@@ -160,6 +160,24 @@ int64_t most_row_blocks(const ContractionShape& shape, const ContractionSchedule
   return std::max<int64_t>(1, static_cast<int64_t>((cycles - first) / again) + 1);
 }
 
+// A block of one row tile reads its slice of B for these rows alone, from L2 or beyond. Where so many
+// operations a block would leave it no more, narrower blocks have some row tiles that find B in L1: how many
+// columns, or 0 to leave them. Where A waits in scratch, it would be gathered for each of them.
+int64_t columns_for_more_rows(const ContractionShape& shape, const ContractionSchedule& s, double per_tile,
+                              const MachineModel& machine) {
+  constexpr int kTiles = 4;
+  const bool narrow = machine.arch == Arch::kX86_64 && machine.vector_registers <= 16;
+  if (!narrow || shape.packs_a || shape.packs_b || shape.bytes || shape.integers || !shape.m_static ||
+      !shape.n_static || !shape.k_static || shape.m < kTiles * s.rows)
+    return 0;
+  const double per_column = 2.0 * static_cast<double>(shape.k) * s.rows;
+  if (per_tile >= 2 * per_column * static_cast<double>(std::min(s.block_columns, shape.n))) return 0;
+  const int64_t group = int64_t{s.vectors} * s.lanes;
+  const auto fitting = static_cast<int64_t>(per_tile / (per_column * kTiles));
+  const int64_t blocks = ceil_div(shape.n, std::max(fitting, group));
+  return std::min(s.block_columns, round_up(ceil_div(shape.n, blocks), group));
+}
+
 ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
                                                  const MachineModel& machine) {
   constexpr int64_t kUnknownRows = 48;
@@ -233,6 +251,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
     s.block_columns =
         std::min(s.block_columns, round_up(std::max(static_cast<int64_t>(side), least), group_columns));
   }
+  if (const int64_t columns = columns_for_more_rows(shape, s, per_tile, machine); columns > 0)
+    s.block_columns = columns;
   const double per_row =
       2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
   rows = std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
