@@ -301,8 +301,7 @@ Index axis_index(const std::vector<NestAxis>& axes, size_t rank, const std::vect
 }
 
 std::vector<Level> variant_levels(const Target& target, Covers nest) {
-  if (target.arch != Arch::kVulkan)
-    return is_gpu(target.arch) ? std::vector{target.levels.front()} : target.levels;
+  if (!is_gpu(target.arch)) return target.levels;
   std::vector<Level> out;
   for (const Level level : target.levels) {
     const Covers covers = gpu_model(level).covers;

@@ -34,8 +34,8 @@ constexpr std::array<MachineModel, 10> kMachines = {{
 constexpr std::array<GpuModel, 6> kGpus = {{
     {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12, 312e12,
      2e-6},
-    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12, 989e12,
-     1e-6},
+    {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12, 989e12, 1e-6,
+     Covers::kContractions, false, false, true},
     {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, false, 16, 4e12, 0.2e12, 0, 5e-6},
     {"vulkan_f16", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0, 3e-6,
      Covers::kAll, true},

@@ -88,6 +88,9 @@ struct GpuModel {
   Covers covers = Covers::kAll;
   bool narrow_storage = false;  // Vulkan: 16- and 8-bit elements in memory, 16-bit floats rounded in hardware
   bool has_tiles = false;       // 16 x 16 matrices of a subgroup (kernel/ir.h)
+  // Three products of TF32 take less time than one of f32 by fused multiply-adds (gpu/mma_schedule.h:
+  // tf32x3). Not on the GeForce cards of sm_86 and sm_89, which run sm_80's cubins.
+  bool fast_tf32 = false;
 };
 // Vulkan: kernels whose threads make more iterations are checked (kernel/ir.h, checks_loops).
 inline constexpr int64_t kSafeIterations = 60'000;

@@ -141,14 +141,7 @@ class ContractionSource {
     return kernel::select(inside, value, kernel::float_const(0.0));
   }
 
-  Expr panel_at(const Expr& step, const Expr& column) const {
-    const int64_t k = p_.k.value(), panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
-    const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
-               inside = kernel::index_rem(column, int_const(kPanelColumns));
-    const Expr row = kernel::add(kernel::mul(panel, int_const(k)), step);
-    const Expr at = kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
-    return kernel::add(p_.b_start(b_, panels * k * kPanelColumns), at);
-  }
+  Expr panel_at(const Expr& step, const Expr& column) const { return panel_address(p_, b_, step, column); }
 
   DispatchBuilder& dispatch_;
   ElementEmitter& emitter_;
@@ -161,6 +154,15 @@ class ContractionSource {
 };
 
 }  // namespace
+
+Expr panel_address(const ContractionProblem& p, const Expr& batch, const Expr& step, const Expr& column) {
+  const int64_t k = p.k.value(), panels = (p.n.value() + kPanelColumns - 1) / kPanelColumns;
+  const Expr panel = kernel::index_div(column, int_const(kPanelColumns)),
+             inside = kernel::index_rem(column, int_const(kPanelColumns));
+  const Expr row = kernel::add(kernel::mul(panel, int_const(k)), step);
+  const Expr at = kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
+  return kernel::add(p.b_start(batch, panels * k * kPanelColumns), at);
+}
 
 bool runs_along(Expr element, const kernel::Var& v) {
   if (element->kind == kernel::ExprKind::kCast) element = element->args[0];
@@ -193,6 +195,10 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
     const TileOperands operands = source.operands();
     if (model.has_tiles) {
       add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr, rows);
+      continue;
+    }
+    if (model.fast_tf32) {
+      add_tf32x3_variant(dispatch, level, problem, constant ? source.panels() : nullptr);
       continue;
     }
     SimtSchedule schedule = default_simt_schedule(source.shape(), model);

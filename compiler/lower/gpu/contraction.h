@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/lower/context.h"
+#include "compiler/lower/contraction_problem.h"
 
 namespace tern::lower::gpu {
 
@@ -11,5 +12,9 @@ bool lower_contraction(const Region& region, LoweringContext& context);
 // A chain of a depthwise convolution and a product (depthwise_rows.h). False, with nothing added, where two
 // dispatches are faster.
 bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context);
+
+// Where a constant operand's element (step, column) of a batch lies in panels (packing.h: pack_panels).
+kernel::Expr panel_address(const ContractionProblem& problem, const kernel::Expr& batch,
+                           const kernel::Expr& step, const kernel::Expr& column);
 
 }  // namespace tern::lower::gpu

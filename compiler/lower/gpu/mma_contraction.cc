@@ -8,6 +8,7 @@
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/chunks.h"
+#include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/gpu/matrix_kernel.h"
@@ -479,6 +480,40 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
                                    : o.a_chunk ? "copied"
                                                : "gathered"),
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
+}
+
+void add_tf32x3_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
+                        kernel::Buffer panels) {
+  constexpr int64_t kGemvRows = 8;  // so few are bound by the weights' bytes: a simt schedule's gemv
+  const Node& root = *dispatch.region().root;
+  LoweringContext& context = dispatch.context();
+  const int64_t rows = context.hint(problem.m);
+  if (!context.enabled("tf32x3") || !has_matrix_form(root) || !problem.n.is_const() ||
+      !problem.k.is_const() || most_is_zeros(problem) || rows <= kGemvRows ||
+      (panels && panels->type.dtype != DType::kF32))
+    return;
+  const std::optional<bool> along_depth = panels ? false : columns_of_memory(root, DType::kF32, context);
+  if (!along_depth) return;
+  const int64_t n = problem.n.value(), k = problem.k.value();
+  MmaShape shape{context.hint(problem.batch), rows, n, k, dtype_bits(DType::kF32) / 8};
+  shape.tf32x3 = true;
+  const GpuModel& model = gpu_model(level);
+  const auto order = *along_depth ? MmaSchedule::Order::kDepth : MmaSchedule::Order::kColumns;
+  const MmaSchedule schedule = default_mma_schedule(shape, machine_of(model), model.has_group_mma, order);
+  ElementEmitter emitter(dispatch);
+  MmaSource source(dispatch, emitter, problem, DType::kF32, true);
+  kernel::GridAxis batch;
+  MmaOperands o = source.operands(panels ? panels : dispatch.buffer_of(root.operand(1)), batch);
+  const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);
+  o.b_element = [&](const Expr& step, const Expr& column) {
+    return panels ? panel_address(problem, at, step, column)
+                  : emitter.address(root.operand(1), problem.b_index(at, step, column));
+  };
+  const kernel::Var thread = kernel::make_var("t");
+  MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
+  dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                       fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+                       {schedule.threads(), thread, 32, schedule.split}, {.matrix_units = true});
 }
 
 namespace {

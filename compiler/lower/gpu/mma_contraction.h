@@ -30,6 +30,12 @@ bool lower_integer_product(const Region& region, LoweringContext& context);
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
                         kernel::Buffer panels, const DepthwiseRows* rows = nullptr);
 
+// Adds a variant for `level` (GpuModel::fast_tf32) to a contraction of f32 that other levels compute by fused
+// multiply-adds: three products of TF32 each (mma_schedule.h: tf32x3). Nothing where they do not suit.
+// `panels`: as above.
+void add_tf32x3_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
+                        kernel::Buffer panels);
+
 // Whether a product and the depthwise convolution that it reads are faster as one dispatch on a level with
 // cooperative matrices.
 bool has_resident_form(const graph::Node& product, LoweringContext& context);

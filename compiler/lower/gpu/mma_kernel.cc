@@ -62,6 +62,11 @@ class Builder {
                                int64_t{tiles_m_} * tiles_n_ * 2);
     w.emit(kernel::alloc(acc_));
     for (int64_t i = 0; i < acc_->size; ++i) w.emit(kernel::store(acc_, int_const(i), no_sums(4)));
+    if (s_.tf32x3) {
+      stage_acc_ = kernel::make_buffer("stage_acc", {DType::kF32, 4}, Scope::kRegister,
+                                       kernel::Access::kReadWrite, acc_->size);
+      w.emit(kernel::alloc(stage_acc_));
+    }
     w.emit(kernel::block(s_.tensors ? sums_by_boxes() : sums()));
     w.emit(kernel::block(results()));
     out.body = w.take();
@@ -99,7 +104,7 @@ class Builder {
     const int ahead = s_.stages - (s_.group ? 2 : 1);
     warm_epilogue(w);
     // Weights do not depend on what ran before: they start before the wait for it.
-    const bool weights = s_.b_order == Order::kPacked;
+    const bool weights = s_.b_order == Order::kPacked || (o_.is_constant && o_.is_constant(o_.b_buffer));
     const auto first_b = [&] {
       for (int64_t s = 0; s < std::min<int64_t>(ahead, stages_of_k_); ++s)
         copy_b(w, int_const(s), int_const(s));
@@ -329,11 +334,12 @@ class Builder {
     }
   }
 
+  bool is_tf32() const { return o_.dtype == DType::kF32 && !s_.tf32x3; }
   Expr rounded(const Expr& value) const {
-    return o_.dtype == DType::kF32 ? kernel::intrinsic(Intrinsic::kRoundTf32, {value}, value->type) : value;
+    return is_tf32() ? kernel::intrinsic(Intrinsic::kRoundTf32, {value}, value->type) : value;
   }
   // Whether what copies bring must still be rounded.
-  bool rounds_copies() const { return o_.dtype == DType::kF32 && o_.a_chunk && !o_.a_is_rounded; }
+  bool rounds_copies() const { return is_tf32() && o_.a_chunk && !o_.a_is_rounded; }
 
   // A thread rounds what it copied: its copies are complete to itself, and the barrier is still to come.
   void round_copies(LoopWriter& w, const Expr& stage) {
@@ -439,15 +445,24 @@ class Builder {
       const Expr chunk =
           kernel::add(kernel::mul(at, int_const(kStepChunks)), kernel::index_div(lane_, int_const(16)));
       std::vector<Expr> a;
+      std::vector<Parts> a_parts;
       for (int i = 0; i < tiles_m_; ++i) {
         const Expr row = kernel::add(kernel::mul(warp_.m, int_const(tiles_m_ * 16)),
                                      kernel::add(int_const(i * 16), kernel::index_rem(lane_, int_const(16))));
         const Expr index = kernel::add(a_base, swizzled(row, chunk, s_.block_depth, elements_));
         Expr tile = kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, a_stage_);
         if (rounds_copies()) tile = kernel::bitcast(rounded(kernel::bitcast(tile, sum)), quad);
-        a.push_back(w.let("a", tile));
+        if (s_.tf32x3) {
+          a_parts.push_back(in_parts(w, tile));
+        } else {
+          a.push_back(w.let("a", tile));
+        }
       }
       const auto fragments = b_fragments(w, b_base, at, quad, sum);
+      if (s_.tf32x3) {
+        multiply_parts(w, a_parts, fragments, q == 0);
+        continue;
+      }
       for (int j = 0; j < tiles_n_; ++j) {
         for (int half = 0; half < 2; ++half) {
           const Expr columns = w.let("b_half", fragments(j, half));
@@ -457,6 +472,47 @@ class Builder {
                 acc_, slot,
                 kernel::intrinsic(mma, {a[static_cast<size_t>(i)], columns, kernel::load(acc_, slot, 4)},
                                   sum)));
+          }
+        }
+      }
+    }
+    if (!s_.tf32x3) return;
+    for (int64_t i = 0; i < acc_->size; ++i) {
+      const Expr slot = int_const(i);
+      w.emit(kernel::store(acc_, slot,
+                           kernel::add(kernel::load(acc_, slot, 4), kernel::load(stage_acc_, slot, 4))));
+    }
+  }
+
+  // A fragment of f32 as two of TF32, of which the second has what the first rounded off.
+  struct Parts {
+    Expr high, low;
+  };
+  Parts in_parts(LoopWriter& w, const Expr& bits) const {
+    const VType floats{DType::kF32, bits->type.lanes};
+    const Expr value = w.let("value", kernel::bitcast(bits, floats));
+    const Expr high = w.let("high", kernel::intrinsic(Intrinsic::kRoundTf32, {value}, floats));
+    return {w.let("high_bits", kernel::bitcast(high, bits->type)),
+            w.let("low_bits", kernel::bitcast(kernel::sub(value, high), bits->type))};
+  }
+
+  // One step's products into the sums of the stage, the least terms first; no product waits for the one in
+  // front of it.
+  void multiply_parts(LoopWriter& w, const std::vector<Parts>& a,
+                      const std::function<Expr(int j, int half)>& fragments, bool first_step) {
+    for (int j = 0; j < tiles_n_; ++j) {
+      const Parts b[2] = {in_parts(w, fragments(j, 0)), in_parts(w, fragments(j, 1))};
+      for (int term = 0; term < 3; ++term) {
+        for (int half = 0; half < 2; ++half) {
+          for (int i = 0; i < tiles_m_; ++i) {
+            const Expr slot = int_const((int64_t{i} * tiles_n_ + j) * 2 + half);
+            const Parts &rows = a[static_cast<size_t>(i)], &columns = b[half];
+            const Expr before = first_step && term == 0 ? no_sums(4) : kernel::load(stage_acc_, slot, 4);
+            w.emit(kernel::store(stage_acc_, slot,
+                                 kernel::intrinsic(Intrinsic::kMmaM16N8K8TF32,
+                                                   {term == 0 ? rows.low : rows.high,
+                                                    term == 1 ? columns.low : columns.high, before},
+                                                   {DType::kF32, 4})));
           }
         }
       }
@@ -513,7 +569,7 @@ class Builder {
       if (half == 0) {
         const Expr index = kernel::add(b_base, b_in_stage(kernel::add(tile(j), lane), chunk));
         Expr b = kernel::intrinsic(Intrinsic::kLdmatrixX4, {index}, quad, b_stage_);
-        if (s_.b_order != Order::kPacked && o_.dtype == DType::kF32)
+        if (s_.b_order != Order::kPacked && is_tf32())
           b = kernel::bitcast(rounded(kernel::bitcast(b, floats)), quad);
         *whole = w.let("b", b);
       }
@@ -577,9 +633,69 @@ class Builder {
       if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
       if ((i + 1) * threads > share) exists = both(exists, less(own, int_const(share)));
       if (share * s_.split > chunks) exists = both(exists, less(q, int_const(chunks)));
-      finish_columns(w, o_, exists, m, n, n_, kColumns,
-                     [&] { return sum_of_parts(w, partial, row, column, pitch); });
+      finish_columns(w, o_, exists, m, n, n_, kColumns, [&] {
+        const Expr sum = sum_of_parts(w, partial, row, column, pitch);
+        return s_.tf32x3 ? plain_unless_finite(w, m, n, sum) : sum;
+      });
     }
+  }
+
+  // The lower part of what is no number, or rounds to infinity, is NaN, and so are the sums that it is in:
+  // there plain products say what they are.
+  Expr plain_unless_finite(LoopWriter& w, const Expr& m, const Expr& n, const Expr& sum) const {
+    const VType eight{DType::kF32, kColumns};
+    const Buffer plain = kernel::make_buffer("plain", eight, Scope::kRegister, kernel::Access::kReadWrite, 1);
+    const Expr zero = int_const(0);
+    w.emit(kernel::alloc(plain));
+    w.emit(kernel::store(plain, zero, sum));
+    Expr nothing = kernel::mul(sum, no_sums(kColumns));  // zeros, but for infinities and NaN
+    for (int width = kColumns / 2; width > 0; width /= 2) {
+      std::vector<int> front, back;
+      for (int i = 0; i < width; ++i) {
+        front.push_back(i);
+        back.push_back(width + i);
+      }
+      const Expr all = w.let("all", nothing);
+      nothing = kernel::add(kernel::shuffle(all, nullptr, front), kernel::shuffle(all, nullptr, back));
+    }
+    w.when(kernel::compare(ScalarOp::kNe, nothing, kernel::float_const(0.0)), [&] {
+      w.emit(kernel::store(plain, zero, no_sums(kColumns)));
+      w.loop("k", int_const(k_), [&](const Expr& k) {
+        Stmts lets;
+        const Expr a = o_.a_plain(m, k, lets);
+        for (Stmt& let : lets) w.emit(std::move(let));
+        const Expr row = w.let("row_element", a);
+        std::vector<Expr> b;
+        for (int i = 0; i < kColumns; ++i) b.push_back(kernel::load(o_.b_buffer, b_index(k, n, i)));
+        for (; b.size() > 1; b.resize(b.size() / 2)) {
+          for (size_t i = 0; i < b.size() / 2; ++i) b[i] = joined(b[2 * i], b[2 * i + 1]);
+        }
+        w.emit(kernel::store(plain, zero,
+                             kernel::op(ScalarOp::kFma, {kernel::broadcast(row, kColumns), b.front(),
+                                                         kernel::load(plain, zero, kColumns)})));
+      });
+    });
+    return w.let("sum", kernel::load(plain, zero, kColumns));
+  }
+  static Expr joined(const Expr& a, const Expr& b) {
+    std::vector<int> lanes;
+    for (int i = 0; i < a->type.lanes + b->type.lanes; ++i) lanes.push_back(i);
+    return kernel::shuffle(a, b, lanes);
+  }
+
+  // Where element (k, n + i) of B lies; past the last column any.
+  Expr b_index(const Expr& k, const Expr& n, int i) const {
+    Expr column = kernel::add(n, int_const(i));
+    if (s_.b_order != Order::kPacked)
+      return o_.b_element(k, n_ % kColumns == 0 ? column : kernel::min(column, int_const(n_ - 1)));
+    const int64_t width = int64_t{kRowChunks} * elements_;
+    const Expr chunk = kernel::index_div(kernel::index_rem(k, int_const(width)), int_const(elements_));
+    const Expr mixed = kernel::op(ScalarOp::kXor, {chunk, kernel::index_rem(column, int_const(kRowChunks))});
+    const Expr row =
+        kernel::add(kernel::mul(kernel::index_div(k, int_const(width)), int_const(columns_of_b())), column);
+    return kernel::add(o_.b_first, kernel::add(kernel::mul(row, int_const(width)),
+                                               kernel::add(kernel::mul(mixed, int_const(elements_)),
+                                                           kernel::index_rem(k, int_const(elements_)))));
   }
 
   Expr sum_of_parts(LoopWriter& w, const Buffer& partial, const Expr& row, const Expr& column, int pitch) {
@@ -615,7 +731,7 @@ class Builder {
   Expr rank_, first_step_;
   Expr m0_, n0_, lane_, chunk_;
   WarpPlace warp_;
-  Buffer acc_, a_stage_, b_stage_;
+  Buffer acc_, stage_acc_, a_stage_, b_stage_;
   kernel::Tensor a_tensor_, b_tensor_;
   std::optional<IntegerStages> integers_;
   std::vector<std::pair<Expr, MmaOperands::State>> copy_rows_;

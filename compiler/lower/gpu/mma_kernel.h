@@ -25,7 +25,8 @@ struct MmaChunk {
 };
 
 struct MmaOperands {
-  // Of both operands' elements: kF16, kBF16, kF32 (rounded to TF32); or kI8 of B's, A's being kU8, sums i32.
+  // Of both operands' elements: kF16, kBF16, kF32 (rounded to TF32, unless MmaSchedule::tf32x3); or kI8 of
+  // B's, A's being kU8, sums i32.
   DType dtype = DType::kF16;
   bool a_is_rounded = false;  // kF32: A's elements in memory are numbers of TF32
 
@@ -45,6 +46,9 @@ struct MmaOperands {
   // Or: one element, as a scalar of a_type() that is 0 past the ends.
   std::function<kernel::Expr(const State& row, const kernel::Expr& k)> a_element;
   std::optional<TensorRows> a_rows;  // where they are a tensor (MmaSchedule::tensors)
+  // A's element (m, k) by itself, both in range (MmaSchedule::tf32x3).
+  std::function<kernel::Expr(const kernel::Expr& m, const kernel::Expr& k, std::vector<kernel::Stmt>& lets)>
+      a_plain;
 
   // Or (cooperative matrices): the workgroup computes its rows itself, from row m0 on and all steps of them,
   // zeros behind the last one, into workgroup memory. `pitch`: elements from a row to the next one.

@@ -12,6 +12,7 @@ struct Case {
   int64_t m, n, k;
   MmaSchedule schedule;
   bool element_wise = false, symbolic = false;
+  std::vector<ProductTest::Special> specials = {};
 };
 
 // f32[k, n] as rows along n, or along k.
@@ -33,8 +34,13 @@ void check(Case c, DType dtype = DType::kF16) {
     return pack_matrix(*b, {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }}, dtype);
   };
   test.dtype = dtype;
+  if (c.schedule.tf32x3) {
+    test.tolerance = 0x1p-22;
+    test.specials = c.specials;
+  }
   // Just below a half of the last place of TF32, and above: a product that cut it off would show.
-  if (dtype == DType::kF32) test.in_memory = [](double x) { return x * (x > 0 ? 1 - 0x1p-13 : 1 + 0x1p-13); };
+  if (dtype == DType::kF32 && !c.schedule.tf32x3)
+    test.in_memory = [](double x) { return x * (x > 0 ? 1 - 0x1p-13 : 1 + 0x1p-13); };
   test.build = [&](const Dim& m, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
     const bool columns = c.schedule.b_order == MmaSchedule::Order::kColumns;
     o.b_element = [&c, columns](const kernel::Expr& k, const kernel::Expr& n) {
@@ -78,6 +84,34 @@ TEST_CASE("mma: f32 rounded to TF32") {
   tf32({130, 72, 100, {128, 64, 32, 8, 1, 1, 4, true}});
   tf32({50, 20, 75, {64, 32, 32, 4, 1, 1, 4, true}, true, true});
   tf32({70, 40, 228, {64, 32, 32, 4, 1, 1, 3, true, 3}, false, true});
+}
+TEST_CASE("mma: f32 by three products of TF32") {
+  const auto precise = [](Case c) {
+    c.schedule.tf32x3 = true;
+    check(c, DType::kF32);
+  };
+  precise({32, 32, 64, {32, 32, 64, 1, 1, 4, 2}});
+  precise({33, 40, 68, {32, 32, 64, 1, 1, 4, 2}});
+  precise({70, 64, 96, {64, 64, 32, 2, 2, 1, 3}});
+  precise({33, 24, 27, {32, 32, 64, 1, 1, 4, 2}, true});
+  precise({40, 72, 200, {64, 64, 32, 2, 2, 1, 2, false, 3}, false, true});
+  for (const auto order : {MmaSchedule::Order::kColumns, MmaSchedule::Order::kDepth}) {
+    MmaSchedule s{32, 64, 64, 1, 2, 4, 2};
+    s.b_order = order;
+    precise({45, 72, 132, s, false, true});
+  }
+  // What has no lower part, or rounds to infinity, or gives a sum that is no number.
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const double largest = std::numeric_limits<float>::max();
+  const std::vector<ProductTest::Special> specials = {{true, 2, 5, inf},  {true, 3, 66, -inf},
+                                                      {true, 4, 0, nan},  {true, 5, 7, largest},
+                                                      {false, 6, 7, inf}, {false, 21, 67, nan}};
+  precise({33, 40, 68, {32, 32, 64, 1, 1, 4, 2}, false, false, specials});
+  precise({33, 40, 68, {32, 32, 64, 1, 1, 4, 2}, true, false, specials});
+  precise({33, 40, 68, {64, 64, 32, 2, 2, 1, 2, false, 2}, false, true, specials});
+  MmaSchedule along{32, 64, 64, 1, 2, 4, 2};
+  along.b_order = MmaSchedule::Order::kColumns;
+  precise({33, 44, 68, along, false, false, specials});
 }
 TEST_CASE("mma: a right operand in rows along its columns, or along the depth") {
   for (const auto order : {MmaSchedule::Order::kColumns, MmaSchedule::Order::kDepth}) {

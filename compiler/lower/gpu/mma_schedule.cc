@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "compiler/support/rounding.h"
 
@@ -14,11 +15,18 @@ namespace {
 // chains on an H100: what is chosen of them takes 8 % longer than the best in the geometric mean. A round of
 // workgroups pays for its start, for the meetings of its cluster and for its epilogue; then for the bytes
 // that it brings from L2, or for its multiplications, or for waiting; workgroups of a processor share these.
-constexpr double kStart = 1130, kEpilogueBytesPerNs = 50;  // of 256 threads and more
-constexpr double kBytesPerNs = 110, kLatency = 755;        // of a processor
-// Workgroups of a cluster meet twice and read each other's sums.
-constexpr double kMeeting = 1620, kMember = 168, kPeerBytesPerNs = 19;
-constexpr int kMostThreads = 2048;  // of a processor
+struct Fit {
+  double start;                  // of a round
+  double bytes_per_ns, latency;  // of a processor
+  double meeting, member;        // workgroups of a cluster meet twice and read each other's sums
+  double fragment = 0;           // of an element that a warp reads of a stage
+};
+constexpr Fit kFit = {1130, 110, 755, 1620, 168};
+// f32 products by three of TF32: fitted to the times of some 650 kernels of 15 shapes (the same networks') in
+// chains on an H100; what is chosen of them takes 2 % longer than the best.
+constexpr Fit kTf32x3Fit = {810, 53, 1300, 530, 52, 0.012};
+constexpr double kEpilogueBytesPerNs = 50, kPeerBytesPerNs = 19;  // the epilogue's of 256 threads and more
+constexpr int kMostThreads = 2048;                                // of a processor
 // Boxes of tensors leave warps more time for products, and cost more to begin with (kernels of 4096, 2048 and
 // 1024 cubed on an H200: 198 us for 211, 31.2 for 32.8, 8.1 for 7.2).
 constexpr double kBoxes = 1000;
@@ -44,6 +52,8 @@ int64_t processors_for(int split, int64_t processors) {
 // of 16 bits; of others in proportion to their bytes.
 double rate(const MmaSchedule& s, int64_t resident) {
   if (s.group) return (s.block_n < 64 ? 2500 : s.tensors ? 5500 : 5000) * 2.0 / s.element_bytes;
+  // A warp a scheduler has enough to do.
+  if (s.tf32x3) return 530 / std::max(1.0, 4.0 / static_cast<double>(s.warps() * resident));
   // Two warps a scheduler keep the matrix units fed, or fewer with more products each.
   const int products = std::max(1, s.block_m * s.block_n / (s.warps_m * s.warps_n * 32 * 32));
   const auto warps = static_cast<double>(s.warps_m * s.warps_n * s.warps_k * resident * products);
@@ -51,14 +61,15 @@ double rate(const MmaSchedule& s, int64_t resident) {
 }
 
 double cost(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machine) {
+  const Fit& fit = s.tf32x3 ? kTf32x3Fit : kFit;
   const int64_t blocks = shape.batch * ceil_div(shape.m, s.block_m) * ceil_div(shape.n, s.block_n) * s.split;
   const int64_t depth = ceil_div(ceil_div(shape.k, s.block_depth), s.split) * s.block_depth;
   // Workgroups of the busiest processor; how many of them it has at once.
   const int64_t processors = processors_for(s.split, machine.processors);
   const int64_t most = ceil_div(blocks, processors);
   const int64_t memory = std::max(s.stage_bytes(), s.partial_bytes()) + 1024;
-  const int64_t fit = std::min<int64_t>(machine.workgroup_memory / memory, kMostThreads / s.threads());
-  const int64_t resident = std::clamp<int64_t>(fit, 1, std::min<int64_t>(most, 8));
+  const int64_t room = std::min<int64_t>(machine.workgroup_memory / memory, kMostThreads / s.threads());
+  const int64_t resident = std::clamp<int64_t>(room, 1, std::min<int64_t>(most, 8));
   // Many rounds even out.
   const double share =
       most > 8 ? static_cast<double>(blocks) / static_cast<double>(processors) : static_cast<double>(most);
@@ -71,11 +82,13 @@ double cost(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& machi
   // Bytes on their way hide latency.
   const double in_flight = static_cast<double>(resident) * (s.stages - (s.group ? 2 : 1)) * stage;
   const double sums = 4.0 * s.block_m * s.block_n * s.warps_k;
-  const double meeting = s.split == 1 ? 0 : kMeeting + kMember * s.split + sums / kPeerBytesPerNs;
-  const double work =
-      share * std::max({bytes / kBytesPerNs, flops / rate(s, resident), kLatency * bytes / in_flight});
+  const double meeting = s.split == 1 ? 0 : fit.meeting + fit.member * s.split + sums / kPeerBytesPerNs;
+  const double fragments =
+      fit.fragment * static_cast<double>(depth) * (s.block_m * s.warps_n + s.block_n * s.warps_m);
+  const double work = share * std::max({bytes / fit.bytes_per_ns, flops / rate(s, resident) + fragments,
+                                        fit.latency * bytes / in_flight});
   const double epilogue = sums / (kEpilogueBytesPerNs * std::min(1.0, s.threads() / 256.0));
-  return rounds * (kStart + (s.tensors ? kBoxes : 0) + meeting + epilogue) +
+  return rounds * (fit.start + (s.tensors ? kBoxes : 0) + meeting + epilogue) +
          std::max(work, bytes * static_cast<double>(blocks) / machine.l2_bytes_per_ns);
 }
 
@@ -113,6 +126,7 @@ bool suits_width(const MmaShape& shape, const MmaSchedule& s, const MmaMachine& 
 
 MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group,
                                  MmaSchedule::Order b_order) {
+  const bool clusters = group && (shape.tf32x3 || b_order == MmaSchedule::Order::kPacked);
   group = group && b_order == MmaSchedule::Order::kPacked;
   // Rows are measured good shapes of 16-bit operands; the rest follows from memory. Other operands take
   // depths of as many bytes.
@@ -138,15 +152,23 @@ MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machin
       {128, 192, 64, 8, 1, 1, 4, true},
       {128, 256, 64, 8, 1, 1, 4, true},
   };
+  // At most 64 sums a thread, each of which has two registers.
+  static constexpr MmaSchedule kTf32x3Tiles[] = {
+      {16, 32, 128, 1, 1, 8}, {32, 32, 128, 1, 1, 4}, {32, 64, 128, 1, 2, 2}, {64, 32, 128, 2, 1, 2},
+      {64, 64, 64, 2, 2, 1},  {64, 64, 128, 2, 2, 1}, {128, 64, 64, 2, 2, 1}, {128, 128, 64, 4, 2, 1},
+  };
+  const std::span<const MmaSchedule> tiles =
+      shape.tf32x3 ? std::span<const MmaSchedule>(kTf32x3Tiles) : std::span<const MmaSchedule>(kTiles);
   MmaSchedule best;
   double best_cost = 0;
-  for (MmaSchedule s : kTiles) {
+  for (MmaSchedule s : tiles) {
     if (s.group && !group) continue;
+    s.tf32x3 = shape.tf32x3;
     s.element_bytes = shape.element_bytes;
     s.b_order = b_order;
     s.block_depth = s.block_depth * 2 / s.element_bytes;
     for (int split : {1, 2, 3, 4, 6, 8}) {
-      if (split > 1 && (!group || s.warps_k > 1)) continue;
+      if (split > 1 && (!clusters || s.warps_k > (s.tf32x3 ? 2 : 1))) continue;
       const int64_t steps = ceil_div(shape.k, s.block_depth);
       if ((split - 1) * ceil_div(steps, split) >= steps && split > 1)
         continue;  // the last would have nothing
@@ -188,11 +210,11 @@ double integer_cost(const MmaShape& shape, const MmaSchedule& s, const MmaMachin
   const double flops = 2.0 * steps * s.block_m * s.block_n, widened = steps * s.block_n / kWidened;
   const double in_flight = static_cast<double>(resident) * (s.stages - (s.group ? 2 : 1)) * stage;
   const double parts = 4.0 * s.block_m * s.block_n;
-  const double meeting = s.split == 1 ? 0 : kMeeting + kMember * s.split + parts / kPeerBytesPerNs;
-  const double work = share * std::max({bytes / kBytesPerNs, flops / rate(s, resident), widened,
-                                        kLatency * bytes / in_flight});
+  const double meeting = s.split == 1 ? 0 : kFit.meeting + kFit.member * s.split + parts / kPeerBytesPerNs;
+  const double work = share * std::max({bytes / kFit.bytes_per_ns, flops / rate(s, resident), widened,
+                                        kFit.latency * bytes / in_flight});
   const double epilogue = parts / (kEpilogueBytesPerNs * std::min(1.0, s.threads() / 256.0));
-  return rounds * (kStart + meeting + epilogue) +
+  return rounds * (kFit.start + meeting + epilogue) +
          std::max(work, bytes * static_cast<double>(blocks) / machine.l2_bytes_per_ns);
 }
 
@@ -234,6 +256,7 @@ std::string MmaSchedule::text() const {
   std::string parts = split > 1 ? fmt::format(", k split by {}", split) : "";
   if (b_order != Order::kPacked) parts += b_order == Order::kDepth ? ", B along k" : ", B along columns";
   if (weight_bits > 0) parts += fmt::format(", weights of {} bits", weight_bits);
+  if (tf32x3) parts += ", 3xTF32";
   if (group)
     return fmt::format("group mma {}x{}x{}, {} stages{}{}", block_m, block_n, block_depth, stages, parts,
                        tensors ? ", boxes" : "");

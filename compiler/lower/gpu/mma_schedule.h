@@ -1,6 +1,6 @@
 // The schedule of a contraction on matrix units of a subgroup (NVIDIA's mma.sync), as plain data, and the
 // cost model that chooses it from shapes alone. out[b, m, n] = sum over k of A[b, m, k] * B[b, k, n],
-// operands of 16 bits and sums in f32, or operands of 32 bits (TF32).
+// operands of 16 bits and sums in f32, or operands of 32 bits (TF32, or f32 by three products of TF32).
 //
 //   grid      batch, m blocks, n blocks        one workgroup: block_m x block_n of the output
 //   stages    block_depth of A and of B each   copied asynchronously, `stages` - 1 of them ahead of their use
@@ -36,6 +36,14 @@ struct MmaSchedule {
   // (kernel/ir.h, tensors), instead of all threads for pieces of 16 bytes.
   bool tensors = false;
 
+  // Operands of f32, multiplied as precisely as in f32: each is the sum of two numbers of TF32, high and low,
+  // and a product three of TF32 (the least of the four, low * low, is left out). What warps read of a stage
+  // they take apart in registers, so there are no groups. Matrix units cut their sums off instead of rounding
+  // them: a warp's sums of a stage (at most 32 steps) begin at zero, and are added up as f32.
+  // Source: H. Ootomo, R. Yokota, Recovering single precision accuracy from Tensor Cores while surpassing
+  // the FP32 theoretical peak performance, IJHPCA 36(4), 2022.
+  bool tf32x3 = false;
+
   // B are integers of so many bits (0: they are not), which stages bring as they are: warps widen them in
   // registers, as the operand that products take from there. So the product is turned: its rows are the
   // block's columns, 16 of each warp (warps_n; in groups 64 of four), its columns all rows of A.
@@ -68,6 +76,7 @@ struct MmaShape {
   int element_bytes = 2;
   bool tensors = false;  // A's rows are a tensor (kernel/ir.h)
   bool pixels = false;   // a convolution's
+  bool tf32x3 = false;   // as MmaSchedule::tf32x3
 };
 // What the cost model knows of the device.
 struct MmaMachine {
@@ -77,7 +86,8 @@ struct MmaMachine {
   double l2_bytes_per_ns = 9200;                // to all processors together
 };
 
-// `group`: the device has products of 128 threads, and clusters. Other orders of B than kPacked have neither.
+// `group`: the device has products of 128 threads, and clusters. Other orders of B than kPacked have neither,
+// but for clusters of tf32x3.
 MmaSchedule default_mma_schedule(const MmaShape& shape, const MmaMachine& machine, bool group,
                                  MmaSchedule::Order b_order = MmaSchedule::Order::kPacked);
 

@@ -84,6 +84,7 @@ class MmaSource::Impl {
   }
 
   void rows_of_memory(MmaOperands& o) {
+    o.a_plain = [this](const Expr& m, const Expr& k, Stmts&) { return element(p_.a_index(b_, m, k)); };
     const size_t along = root_.kind == OpKind::kConv ? 1 : x_->type.shape.size() - 1;
     o.a_depth = [](const Expr& k, Stmts&) { return State{k}; };
     o.a_piece = piece(along, p_.k.value());
@@ -158,6 +159,28 @@ class MmaSource::Impl {
     const auto tap_inside = [this](const State& r, const State& d) {
       return inside(kernel::add(r[1], d[0]), kernel::add(r[2], d[1]), kernel::add(r[3], d[3]));
     };
+    const auto element_of = [=, this](const State& r, const Expr& k) {
+      Expr tap = kernel::index_div(k, int_const(g.channels));
+      const auto at = [](const Expr& corner, const Expr& step, int64_t dilation) {
+        return kernel::add(corner, kernel::mul(step, int_const(dilation)));
+      };
+      Expr iz = int_const(0);
+      if (is_volume()) {
+        const Expr plane = int_const(g.window_h * g.window_w);
+        iz = at(r[3], kernel::index_div(tap, plane), g.dilation_d);
+        tap = kernel::index_rem(tap, plane);
+      }
+      const Expr iy = at(r[1], kernel::index_div(tap, int_const(g.window_w)), g.dilation_h),
+                 ix = at(r[2], kernel::index_rem(tap, int_const(g.window_w)), g.dilation_w);
+      const Expr channel = kernel::index_rem(k, int_const(g.channels));
+      const Expr value = element(pixel(r[0], channel, iy, ix, iz));
+      const Expr outside =
+          is_float(a_type_) ? kernel::float_const(0.0, a_type_) : int_const(padding_, a_type_);
+      Expr exists = inside(iy, ix, iz);
+      if (g.channels > channels_) exists = both(exists, less(channel, int_const(channels_)));
+      return kernel::select(exists, value, outside);
+    };
+    o.a_plain = [=](const Expr& m, const Expr& k, Stmts& lets) { return element_of(row(m, lets), k); };
     o.a_depth = depth;
     o.a_padding = padding_;
     o.a_piece = piece(1, g.channels);
@@ -180,24 +203,7 @@ class MmaSource::Impl {
       return;
     }
     o.a_row = row;
-    o.a_element = [=, this](const State& r, const Expr& k) {
-      Expr tap = kernel::index_div(k, int_const(g.channels));
-      const auto at = [](const Expr& corner, const Expr& step, int64_t dilation) {
-        return kernel::add(corner, kernel::mul(step, int_const(dilation)));
-      };
-      Expr iz = int_const(0);
-      if (is_volume()) {
-        const Expr plane = int_const(g.window_h * g.window_w);
-        iz = at(r[3], kernel::index_div(tap, plane), g.dilation_d);
-        tap = kernel::index_rem(tap, plane);
-      }
-      const Expr iy = at(r[1], kernel::index_div(tap, int_const(g.window_w)), g.dilation_h),
-                 ix = at(r[2], kernel::index_rem(tap, int_const(g.window_w)), g.dilation_w);
-      const Expr value = element(pixel(r[0], kernel::index_rem(k, int_const(g.channels)), iy, ix, iz));
-      const Expr outside =
-          is_float(a_type_) ? kernel::float_const(0.0, a_type_) : int_const(padding_, a_type_);
-      return kernel::select(inside(iy, ix, iz), value, outside);
-    };
+    o.a_element = element_of;
   }
 
   // What a tap and a channel add to an address.

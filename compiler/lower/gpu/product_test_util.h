@@ -3,6 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/simplify.h"
 #include "compiler/lower/gpu/kernel_test_util.h"
@@ -26,6 +29,15 @@ struct ProductTest {
   std::vector<std::pair<kernel::Buffer, TensorDataPtr>> more = {};
   // A's element there, from a small integer: rounding it gives the integer back.
   double (*in_memory)(double) = [](double integer) { return integer; };
+  // Instead of integers any numbers, whose sums may be wrong by so much of the sum of their sizes.
+  double tolerance = 0;
+  // Of these, elements that are something else: (row or column, step) and what it is.
+  struct Special {
+    bool is_a;
+    int64_t at, step;
+    double value;
+  };
+  std::vector<Special> specials = {};
 };
 
 // A's operands: rows of k elements.
@@ -39,6 +51,9 @@ inline MmaOperands product_operands(const ProductTest& c, const kernel::Buffer& 
     return MmaOperands::State{kernel::mul(m, int_const(c.k))};
   };
   o.a_depth = [](const Expr& at, std::vector<kernel::Stmt>&) { return MmaOperands::State{at}; };
+  o.a_plain = [&c, a](const Expr& m, const Expr& at, std::vector<kernel::Stmt>&) {
+    return kernel::load(a, kernel::add(kernel::mul(m, int_const(c.k)), at));
+  };
   if (c.element_wise) {
     o.a_element = [a](const MmaOperands::State& row, const Expr& at) {
       return kernel::load(a, kernel::add(row[0], at));
@@ -58,15 +73,22 @@ inline MmaOperands product_operands(const ProductTest& c, const kernel::Buffer& 
   return o;
 }
 
-inline void compare_with_sums(const TensorData& a, const TensorData& b, const TensorData& result) {
+inline void compare_with_sums(const TensorData& a, const TensorData& b, const TensorData& result,
+                              double tolerance = 0) {
   const int64_t rows = a.shape()[0], depth = a.shape()[1], columns = b.shape()[1];
   for (int64_t m = 0; m < rows; ++m) {
     for (int64_t n = 0; n < columns; ++n) {
-      double sum = 0;
-      for (int64_t kk = 0; kk < depth; ++kk) sum += a.float_at(m * depth + kk) * b.float_at(kk * columns + n);
-      if (result.float_at(m * columns + n) != sum) {
-        FAIL_CHECK("element (" << m << ", " << n << "): want " << sum << ", got "
-                               << result.float_at(m * columns + n));
+      double sum = 0, size = 0;
+      for (int64_t kk = 0; kk < depth; ++kk) {
+        const double term = a.float_at(m * depth + kk) * b.float_at(kk * columns + n);
+        sum += term;
+        size += std::abs(term);
+      }
+      if (std::abs(sum) > std::numeric_limits<float>::max()) sum *= std::numeric_limits<double>::infinity();
+      const double got = result.float_at(m * columns + n);
+      const bool same = got == sum || (std::isnan(got) && std::isnan(sum));
+      if (!same && !(std::abs(got - sum) <= tolerance * size && std::isfinite(sum))) {
+        FAIL_CHECK("element (" << m << ", " << n << "): want " << sum << ", got " << got);
         return;
       }
     }
@@ -77,11 +99,20 @@ inline void check_product(const ProductTest& c) {
   CAPTURE(c.m);
   CAPTURE(c.n);
   CAPTURE(c.k);
-  const auto integers = [](std::vector<int64_t> shape, uint64_t seed) {
-    return seeded(DType::kF32, std::move(shape), seed,
-                  [](uint64_t random) { return static_cast<double>(static_cast<int64_t>(random % 7) - 3); });
+  const auto numbers = [&](bool is_a, uint64_t seed) {
+    int64_t i = 0;
+    return seeded(DType::kF32, is_a ? std::vector{c.m, c.k} : std::vector{c.k, c.n}, seed,
+                  [&](uint64_t random) {
+                    const int64_t at = is_a ? i / c.k : i % c.n, step = is_a ? i % c.k : i / c.n;
+                    ++i;
+                    for (const ProductTest::Special& s : c.specials) {
+                      if (s.is_a == is_a && s.at == at && s.step == step) return s.value;
+                    }
+                    const auto integer = static_cast<double>(static_cast<int64_t>(random % 7) - 3);
+                    return c.tolerance > 0 ? integer + static_cast<double>(random >> 40) * 0x1p-24 : integer;
+                  });
   };
-  const auto a = integers({c.m, c.k}, 1), b = integers({c.k, c.n}, 2);
+  const auto a = numbers(true, 1), b = numbers(false, 2);
   kernel::ParamTable params;
   kernel::Kernel k;
   k.name = "product";
@@ -123,7 +154,7 @@ inline void check_product(const ProductTest& c) {
   for (const auto& [buffer, data] : c.more) bindings.push_back(binding_of(data));
   const auto code = kernel::evaluate(k, bindings, values, 0, tiles);
   if (!code.ok()) FAIL_CHECK(code.error().message);
-  compare_with_sums(*a, *b, *result);
+  compare_with_sums(*a, *b, *result, c.tolerance);
 }
 
 }  // namespace tern::lower::gpu
