@@ -72,8 +72,8 @@ decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionReques
       const Expr e = r.depthwise_element(index(image, kernel::add(c, var_expr(lane)), iy, ix));
       return along(kernel::cast(e, DType::kF32), lanes, count, nullptr, nullptr);
     };
-    o.weight = [&](int64_t tap, const Expr& c, int lanes) {
-      return kernel::load(weights, kernel::add(int_const(tap * padded), c), lanes);
+    o.weight = [&](const Expr& tap, const Expr& c, int lanes) {
+      return kernel::load(weights, kernel::add(kernel::mul(tap, int_const(padded)), c), lanes);
     };
     o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
                    int lanes, const Expr& count) {

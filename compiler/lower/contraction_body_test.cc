@@ -309,9 +309,11 @@ TEST_CASE("depthwise conv: lines of known length in uneven tiles, whose ends lea
     check_conv({1, 17, 5, 41, 17, 3, 1, 0, 1, 17}, level);  // no ends, two loops
     check_conv({1, 8, 6, 14, 8, 5, 1, 2, 1, 8}, level);     // no tile inside
     check_conv({1, 9, 7, 33, 9, 5, 2, 2, 1, 9}, level);
-    check_conv({1, 8, 14, 13, 8, 3, 1, 6, 6, 8}, level);      // taps of which a tile has none
-    check_conv({1, 16, 9, 20, 16, 7, 1, 3, 1, 16}, level);    // a window's line in two parts
-    check_conv({1, 8, 3, 30, 8, 13, 1, 6, 1, 8}, level);      // too many taps: columns at the ends one by one
+    check_conv({1, 8, 14, 13, 8, 3, 1, 6, 6, 8}, level);    // taps of which a tile has none
+    check_conv({1, 16, 9, 20, 16, 7, 1, 3, 1, 16}, level);  // a window's line in two parts
+    check_conv({1, 8, 3, 30, 8, 13, 1, 6, 1, 8}, level);    // lines of a window in a loop
+    check_conv({1, 19, 9, 20, 19, 9, 2, 4, 1, 19}, level);
+    check_conv({1, 8, 3, 101, 8, 31, 1, 15, 1, 8}, level);    // too many taps: columns at the ends one by one
     check_conv({1, 8, 3, 2, 8, 5, 1, 2, 1, 8}, level);        // narrower than the window
     check_conv({1, 300, 2, 9, 300, 3, 1, 1, 1, 300}, level);  // one vector of channels after the other
   }

@@ -84,8 +84,8 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
                 const Expr& count) {
     return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes, count);
   };
-  o.weight = [&](int64_t tap, const Expr& c, int lanes) {
-    return kernel::load(weights, kernel::add(int_const(tap * padded), c), lanes);
+  o.weight = [&](const Expr& tap, const Expr& c, int lanes) {
+    return kernel::load(weights, kernel::add(kernel::mul(tap, int_const(padded)), c), lanes);
   };
   if (bytes) {
     o.bytes.emplace();
@@ -149,10 +149,10 @@ ContractionBody build_small_groups(const ContractionRequest& r) {
       from.push_back(static_cast<int>(l / g.inputs * g.inputs + *kernel::int_value(member)));
     return kernel::shuffle(all, nullptr, from);
   };
-  o.members->weight = [&](int64_t tap, const Expr& member, const Expr& c, int lanes) {
+  o.members->weight = [&](const Expr& tap, const Expr& member, const Expr& c, int lanes) {
     const Expr columns = int_const(kPanelColumns),
                block = kernel::mul(kernel::index_div(c, columns), int_const(taps * g.inputs)),
-               row = kernel::add(block, kernel::add(int_const(tap * g.inputs), member));
+               row = kernel::add(block, kernel::add(kernel::mul(tap, int_const(g.inputs)), member));
     return kernel::load(weights, kernel::add(kernel::mul(row, columns), kernel::index_rem(c, columns)),
                         lanes);
   };

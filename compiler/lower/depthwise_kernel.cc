@@ -144,6 +144,13 @@ class Builder {
     return filter_bytes() + columns * s_.window_h * s_.channels.value() * 4 <= machine_.l1_bytes;
   }
 
+  // Whether the lines of a window are a loop: written out, the taps of a large one are more instructions than
+  // a cache holds (31 x 31: 1.6 MB of text, which took clang 40 s and ran at an eighth of the peak).
+  bool loops_lines() const {
+    constexpr int64_t kMostTaps = 64;
+    return !o_.bytes && s_.window_h > 1 && s_.window_h * s_.window_w > kMostTaps;
+  }
+
   // Neighbouring output columns of a line: `columns` of them from `first` on, or from where a loop over
   // `count` such tiles is.
   struct Tile {
@@ -171,8 +178,8 @@ class Builder {
         ++tiles_.back().count;
       } else {
         tiles_.push_back({first, columns, 1, in});
-        unrolled +=
-            columns * s_.window_w * s_.window_h * (o_.members && o_.members->unrolled ? s_.members : 1);
+        unrolled += columns * s_.window_w * (loops_lines() ? 1 : s_.window_h) *
+                    (o_.members && o_.members->unrolled ? s_.members : 1);
       }
       first += columns;
     }
@@ -306,11 +313,21 @@ class Builder {
       }
     }
     const Expr ix0 = kernel::sub(kernel::mul(ox, int_const(s_.stride_w)), int_const(s_.pad_left));
-    for (int64_t ky = 0; ky < s_.window_h; ++ky) {
+    const auto line_of = [&](const Expr& ky) {
+      return kernel::add(kernel::mul(oy, int_const(s_.stride_h)),
+                         kernel::sub(kernel::mul(ky, int_const(s_.dilation_h)), int_const(s_.pad_top)));
+    };
+    if (loops_lines()) {
+      const Var ky = kernel::make_var("ky"), iy = kernel::make_var("iy");
+      Stmts taps = guarded ? guarded_row(acc[0], var_expr(iy), ix0, var_expr(ky), c, count)
+                           : whole_row(acc, var_expr(iy), ix0, var_expr(ky), c, count);
+      out.push_back(kernel::loop(ky, int_const(0), int_const(s_.window_h), LoopKind::kSerial,
+                                 {kernel::let(iy, line_of(var_expr(ky))),
+                                  kernel::if_then(in_range(var_expr(iy), height_), std::move(taps))}));
+    }
+    for (int64_t ky = 0; ky < s_.window_h && !loops_lines(); ++ky) {
       const Var iyv = kernel::make_var("iy");
-      const Expr iy =
-          kernel::add(kernel::mul(oy, int_const(s_.stride_h)), int_const(ky * s_.dilation_h - s_.pad_top));
-      out.push_back(kernel::let(iyv, iy));
+      out.push_back(kernel::let(iyv, line_of(int_const(ky))));
       if (words_) {
         const DepthwiseWords::Place place{image_, var_expr(iyv), ix0, c};
         out.push_back(kernel::if_then(
@@ -328,8 +345,8 @@ class Builder {
         continue;
       }
       out.push_back(kernel::if_then(in_range(var_expr(iyv), height_),
-                                    guarded ? guarded_row(acc[0], var_expr(iyv), ix0, ky, c, count)
-                                            : whole_row(acc, var_expr(iyv), ix0, ky, c, count)));
+                                    guarded ? guarded_row(acc[0], var_expr(iyv), ix0, int_const(ky), c, count)
+                                            : whole_row(acc, var_expr(iyv), ix0, int_const(ky), c, count)));
     }
     for (int64_t i = 0; i < columns; ++i) {
       const auto at = static_cast<size_t>(i);
@@ -367,11 +384,12 @@ class Builder {
                       : o_.input(image_, iy, ix, c, lanes_, count);
   }
 
-  Expr weight(int64_t tap, const Expr& c) const {
+  Expr weight(const Expr& ky, int64_t kx, const Expr& c) const {
+    const Expr tap = kernel::add(kernel::mul(ky, int_const(s_.window_w)), int_const(kx));
     return o_.members ? o_.members->weight(tap, member_, c, lanes_) : o_.weight(tap, c, lanes_);
   }
 
-  Stmts whole_row(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
+  Stmts whole_row(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, const Expr& ky, const Expr& c,
                   const Expr& count) {
     return each_member([&] {
       Stmts out;
@@ -382,7 +400,7 @@ class Builder {
   }
 
   // Taps [first, last) of window line ky.
-  Stmts some_taps(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, int64_t ky, int64_t first,
+  Stmts some_taps(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, const Expr& ky, int64_t first,
                   int64_t last, const Expr& c, const Expr& count) {
     Stmts out;
     // Each input column once, for every (output column, tap) that reads it.
@@ -397,7 +415,7 @@ class Builder {
     std::vector<Expr> weights;
     for (int64_t kx = first; kx < last; ++kx) {
       const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
-      out.push_back(kernel::let(w, weight(ky * s_.window_w + kx, c)));
+      out.push_back(kernel::let(w, weight(ky, kx, c)));
       weights.push_back(var_expr(w));
     }
     for (const auto& [offset, uses] : readers) {
@@ -411,16 +429,16 @@ class Builder {
 
   bool is_column(int64_t ix) const { return ix >= 0 && ix < s_.width.value(); }
 
-  Stmts guarded_row(const Var& acc, const Expr& iy, const Expr& ix0, int64_t ky, const Expr& c,
+  Stmts guarded_row(const Var& acc, const Expr& iy, const Expr& ix0, const Expr& ky, const Expr& c,
                     const Expr& count) {
     Stmts out;
     for (int64_t kx = 0; kx < s_.window_w; ++kx) {
       const Var ix = kernel::make_var("ix");
       out.push_back(kernel::let(ix, kernel::add(ix0, int_const(kx * s_.dilation_w))));
-      out.push_back(kernel::if_then(in_range(var_expr(ix), width_), each_member([&]() -> Stmts {
-                                      return {accumulate(acc, input(iy, var_expr(ix), c, count),
-                                                         weight(ky * s_.window_w + kx, c))};
-                                    })));
+      out.push_back(
+          kernel::if_then(in_range(var_expr(ix), width_), each_member([&]() -> Stmts {
+                            return {accumulate(acc, input(iy, var_expr(ix), c, count), weight(ky, kx, c))};
+                          })));
     }
     return out;
   }

@@ -42,7 +42,8 @@ struct DepthwiseMembers {
                              const kernel::Expr& c, const kernel::Expr& member, int lanes,
                              const kernel::Expr& count)>
       input;
-  std::function<kernel::Expr(int64_t tap, const kernel::Expr& member, const kernel::Expr& c, int lanes)>
+  std::function<kernel::Expr(const kernel::Expr& tap, const kernel::Expr& member, const kernel::Expr& c,
+                             int lanes)>
       weight;
 };
 
@@ -55,7 +56,7 @@ struct DepthwiseOperands {
                              const kernel::Expr& c, int lanes, const kernel::Expr& count)>
       input;
   // Floats: the weights of window tap `tap` for those channels; whole vectors may be read.
-  std::function<kernel::Expr(int64_t tap, const kernel::Expr& c, int lanes)> weight;
+  std::function<kernel::Expr(const kernel::Expr& tap, const kernel::Expr& c, int lanes)> weight;
   // What the sums of those channels begin with, in all pixels; null: 0.
   std::function<kernel::Expr(const kernel::Expr& c, int lanes, const kernel::Expr& count)> begin;
   // Stores the finished vector of output pixel (oy, ox).
