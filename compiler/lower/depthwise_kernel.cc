@@ -317,13 +317,15 @@ class Builder {
       return kernel::add(kernel::mul(oy, int_const(s_.stride_h)),
                          kernel::sub(kernel::mul(ky, int_const(s_.dilation_h)), int_const(s_.pad_top)));
     };
+    const auto taps_of = [&](const Expr& iy, const Expr& ky) {
+      return kernel::if_then(in_range(iy, height_), guarded ? guarded_row(acc[0], iy, ix0, ky, c, count)
+                                                            : whole_row(acc, iy, ix0, ky, c, count));
+    };
     if (loops_lines()) {
       const Var ky = kernel::make_var("ky"), iy = kernel::make_var("iy");
-      Stmts taps = guarded ? guarded_row(acc[0], var_expr(iy), ix0, var_expr(ky), c, count)
-                           : whole_row(acc, var_expr(iy), ix0, var_expr(ky), c, count);
-      out.push_back(kernel::loop(ky, int_const(0), int_const(s_.window_h), LoopKind::kSerial,
-                                 {kernel::let(iy, line_of(var_expr(ky))),
-                                  kernel::if_then(in_range(var_expr(iy), height_), std::move(taps))}));
+      out.push_back(
+          kernel::loop(ky, int_const(0), int_const(s_.window_h), LoopKind::kSerial,
+                       {kernel::let(iy, line_of(var_expr(ky))), taps_of(var_expr(iy), var_expr(ky))}));
     }
     for (int64_t ky = 0; ky < s_.window_h && !loops_lines(); ++ky) {
       const Var iyv = kernel::make_var("iy");
@@ -344,9 +346,7 @@ class Builder {
                                       row.outside(acc)));
         continue;
       }
-      out.push_back(kernel::if_then(in_range(var_expr(iyv), height_),
-                                    guarded ? guarded_row(acc[0], var_expr(iyv), ix0, int_const(ky), c, count)
-                                            : whole_row(acc, var_expr(iyv), ix0, int_const(ky), c, count)));
+      out.push_back(taps_of(var_expr(iyv), int_const(ky)));
     }
     for (int64_t i = 0; i < columns; ++i) {
       const auto at = static_cast<size_t>(i);

@@ -144,6 +144,15 @@ void add_few_rows_variant(DispatchBuilder& dispatch, const ContractionProblem& p
                        {schedule.threads(), thread, 32}, {.matrix_units = true});
 }
 
+void add_variant(DispatchBuilder& dispatch, Level level, const MmaSchedule& schedule, const MmaOperands& o,
+                 const kernel::Var& thread, MmaKernel made) {
+  dispatch.add_variant(
+      level, std::move(made.grid), std::move(made.body),
+      fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
+      {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors), schedule.copiers()},
+      {.matrix_units = true});
+}
+
 // The grid of a kernel whose work another dispatch may have: empty where `factor` is 0.
 void limit_grid(MmaKernel& made, const Dim& factor, kernel::ParamTable& params) {
   kernel::GridAxis& first = made.grid.front();
@@ -203,9 +212,7 @@ void add_integer_variants(DispatchBuilder& dispatch, const ContractionProblem& p
     const kernel::Var thread = kernel::make_var("t");
     MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
     if (few > 0) limit_grid(made, Dim(1) - has_at_most(problem.m, few), dispatch.params());
-    dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
-                         fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                         {schedule.threads(), thread, 32, schedule.split}, {.matrix_units = true});
+    add_variant(dispatch, level, schedule, o, thread, std::move(made));
   }
 }
 
@@ -511,9 +518,7 @@ void add_tf32x3_variant(DispatchBuilder& dispatch, Level level, const Contractio
   };
   const kernel::Var thread = kernel::make_var("t");
   MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
-  dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
-                       fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                       {schedule.threads(), thread, 32, schedule.split}, {.matrix_units = true});
+  add_variant(dispatch, level, schedule, o, thread, std::move(made));
 }
 
 namespace {
@@ -558,9 +563,7 @@ bool lower_computed_product(const Region& region, LoweringContext& context) {
   };
   const kernel::Var thread = kernel::make_var("t");
   MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
-  dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
-                       fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-                       {schedule.threads(), thread, 32}, {.matrix_units = true});
+  add_variant(dispatch, level, schedule, o, thread, std::move(made));
   dispatch.finish();
   return true;
 }
@@ -626,11 +629,7 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
       MmaKernel made = build_mma_kernel(problem.m, problem.n.value(), problem.k.value(), batch, schedule,
                                         thread, o, d.params());
       limit(made, d.params());
-      d.add_variant(
-          level, std::move(made.grid), std::move(made.body),
-          fmt::format("{}; A {}", schedule.text(), o.a_chunk ? "copied" : "gathered"),
-          {schedule.threads(), thread, 32, schedule.split, std::move(made.tensors), schedule.copiers()},
-          {.matrix_units = true});
+      add_variant(d, level, schedule, o, thread, std::move(made));
     }
   };
   const int64_t few = few_of_symbol(root, problem, dtype, context);
