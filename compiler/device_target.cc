@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <sstream>
 
 #include "compiler/pack/module_writer.h"
+#include "compiler/support/read_text.h"
 
 namespace tern {
 namespace {
@@ -75,11 +74,9 @@ Result<lower::Target> read_device(const std::string& word) {
     return error("Target '{}' is a device, which only vulkan takes: vulkan:FILE.json.", word);
   TERN_ASSIGN(const std::vector<lower::Target> all, lower::parse_targets("vulkan"));
   const std::string path = word.substr(colon + 1);
-  std::ifstream file(path);
-  std::stringstream json;
-  json << file.rdbuf();
-  if (!file) return error("The device file '{}' cannot be read.", path);
-  Result<lower::Target> target = target_for_device(all.front(), json.str());
+  constexpr int64_t kMostBytes = 16 << 20;
+  TERN_ASSIGN(const std::string json, read_text(path, "device file", kMostBytes));
+  Result<lower::Target> target = target_for_device(all.front(), json);
   if (!target.ok())
     return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
                  target.error().message);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
 #include "compiler/explain.h"
@@ -23,6 +21,7 @@
 #include "compiler/program/program.h"
 #include "compiler/program/share_literals.h"
 #include "compiler/support/dim_overflow.h"
+#include "compiler/support/read_text.h"
 #include "compiler/support/write_text.h"
 #include "compiler/target_problems.h"
 #include "compiler/toolchain/shaderc.h"
@@ -138,8 +137,11 @@ bool Compilation::stop(CompileStatus status, Error error) {
 bool Compilation::dump(const std::string& name, const std::string& text) {
   if (options_.dump_dir.empty()) return true;
   const std::filesystem::path path = std::filesystem::path(options_.dump_dir) / name;
-  std::error_code ignored;  // the file says what is wrong with its folder
-  std::filesystem::create_directories(path.parent_path(), ignored);
+  std::error_code problem;
+  std::filesystem::create_directories(path.parent_path(), problem);
+  if (problem)
+    return stop(CompileStatus::kFileError,
+                error("The folder '{}' cannot be made: {}.", path.parent_path().string(), problem.message()));
   Status status = write_text(path.string(), text);
   return status.ok() || stop(CompileStatus::kFileError, status.take_error());
 }
@@ -147,14 +149,12 @@ bool Compilation::dump(const std::string& name, const std::string& text) {
 std::unique_ptr<graph::Graph> Compilation::import() const {
   if (!options_.input.ends_with(".tg"))
     return onnx::import_model(options_.input, options_.import, diagnostics_);
-  std::ifstream stream(options_.input);
-  std::stringstream text;
-  text << stream.rdbuf();
-  if (!stream) {
-    diagnostics_.add(error("The file '{}' cannot be read.", options_.input));
+  const Result<std::string> text = read_text(options_.input, "graph as text", INT32_MAX);
+  if (!text.ok()) {
+    diagnostics_.add(text.error());
     return nullptr;
   }
-  Result<std::unique_ptr<graph::Graph>> graph = graph::parse_graph(text.str());
+  Result<std::unique_ptr<graph::Graph>> graph = graph::parse_graph(text.value());
   if (!graph.ok()) {
     diagnostics_.add(graph.take_error().note(fmt::format("While reading '{}'", options_.input)));
     return nullptr;

@@ -1,5 +1,5 @@
 // A file that appears whole or not at all: written under a temporary name in the same folder, renamed by
-// commit(). What is not committed is removed, also when the process is ended by SIGINT, SIGTERM or SIGHUP or
+// commit(). What is not committed is removed, also when the process is ended by a signal or
 // aborts.
 #pragma once
 

@@ -17,7 +17,8 @@
 namespace tern {
 namespace {
 
-constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGABRT};
+// From the user, from limits (ulimit), from a pipe that nobody reads any more, from abort().
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, SIGXFSZ, SIGPIPE, SIGABRT};
 
 // Whoever takes a name out of its place owns it: the handler, or the destructor.
 std::array<std::atomic<const char*>, 256> g_paths;

@@ -1,5 +1,5 @@
-// Files and folders that must not outlive the process: removed when SIGINT, SIGTERM or SIGHUP ends it, or
-// when it aborts. Their owner removes them in every other case.
+// Files and folders that must not outlive the process: removed when a signal of the user, of a limit or of
+// a closed pipe ends it, or when it aborts. Their owner removes them in every other case.
 #pragma once
 
 #include <memory>

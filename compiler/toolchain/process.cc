@@ -48,10 +48,13 @@ Result<ProcessResult> run_process(const std::vector<std::string>& arguments) {
 }
 
 std::string find_program(const char* variable, const std::vector<std::string>& names) {
-  if (const char* set = std::getenv(variable); set != nullptr && *set != 0) return set;
+  const char* set = std::getenv(variable);
+  if (set != nullptr && *set == 0) set = nullptr;
+  if (set != nullptr && std::strchr(set, '/') != nullptr) return set;
+  // As compilers take CC: a name without a folder is a program in PATH.
   const char* path = std::getenv("PATH");
-  if (path == nullptr) return "";
-  for (const std::string& name : names) {
+  if (path == nullptr) return set != nullptr ? set : "";
+  for (const std::string& name : set != nullptr ? std::vector<std::string>{set} : names) {
     std::string_view rest = path;
     while (!rest.empty()) {
       size_t colon = rest.find(':');
@@ -61,7 +64,7 @@ std::string find_program(const char* variable, const std::vector<std::string>& n
       rest.remove_prefix(colon + 1);
     }
   }
-  return "";
+  return set != nullptr ? set : "";
 }
 
 }  // namespace tern::toolchain

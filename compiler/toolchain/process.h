@@ -16,7 +16,8 @@ struct ProcessResult {
 // arguments[0] is the program's path.
 Result<ProcessResult> run_process(const std::vector<std::string>& arguments);
 
-// The value of `variable` if set, else the first of `names` found in PATH; empty when none is there.
+// The value of `variable` if set (a name without a folder: where PATH has it), else the first of `names`
+// found in PATH; empty when none is there.
 std::string find_program(const char* variable, const std::vector<std::string>& names);
 
 }  // namespace tern::toolchain

@@ -79,6 +79,11 @@ struct Tools {
   std::string clang, lld, version;
 };
 
+// What a program that failed wrote, as the end of a sentence.
+std::string said(const ProcessResult& result) {
+  return result.output.empty() ? " and says nothing." : ":\n" + result.output;
+}
+
 Result<Tools> find_tools() {
   static std::mutex mutex;
   static std::optional<Tools> found;
@@ -96,7 +101,8 @@ Result<Tools> find_tools() {
   }
   if (found && found->clang == tools.clang && found->lld == tools.lld) return *found;
   TERN_ASSIGN(ProcessResult version, run_process({tools.clang, "--version"}));
-  if (version.exit_code != 0) return error("'{} --version' fails: {}", tools.clang, version.output);
+  if (version.exit_code != 0)
+    return error("'{} --version' ends with exit code {}{}", tools.clang, version.exit_code, said(version));
   tools.version = version.output;
   found = tools;
   return tools;
@@ -189,8 +195,8 @@ Status LevelCompiler::compile(const std::string& text, size_t number) {
   command.insert(command.end(), {"-c", "-o", object, source});
   TERN_ASSIGN(ProcessResult result, run_process(command));
   if (result.exit_code != 0) {
-    return error("Clang refuses the generated code of level {} (exit code {}):\n{}", level_.name,
-                 result.exit_code, result.output);
+    return error("Clang refuses the generated code of level {} (exit code {}){}", level_.name,
+                 result.exit_code, said(result));
   }
   if (result.output.find("stack frame size") != std::string::npos) {
     return error("A kernel's stack frame is larger than {} bytes:\n{}", kFrameLimit, result.output);
@@ -227,7 +233,9 @@ Result<KernelImage> LevelCompiler::link(size_t count, const std::vector<std::str
                                       output,
                                       "@" + list};
   TERN_ASSIGN(ProcessResult result, run_process(command));
-  if (result.exit_code != 0) return error("The linker fails for level {}:\n{}", level_.name, result.output);
+  if (result.exit_code != 0)
+    return error("The linker fails for level {} ('{}', exit code {}){}", level_.name, tools_.lld,
+                 result.exit_code, said(result));
   std::vector<uint8_t> linked;
   if (!read_file(output, &linked)) return error("'{}' ends well, but leaves no image.", tools_.lld);
   return finish_image(linked, entries);

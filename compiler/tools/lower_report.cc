@@ -98,6 +98,14 @@ int check_bounds(const lower::LoweredProgram& program) {
   return wrong;
 }
 
+// The exit code.
+int usage(bool asked) {
+  fmt::print(asked ? stdout : stderr,
+             "usage: lower_report [--kernels | --bounds] [--target T] [--precision P] [--disable STEP] "
+             "MODEL.onnx\n");
+  return asked ? 0 : 2;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -121,16 +129,13 @@ int main(int argc, char** argv) {
         return 2;
       }
       target = std::move(targets->front());
+    } else if (argv[i][0] == '-') {
+      return usage(std::strcmp(argv[i], "--help") == 0);
     } else {
       path = argv[i];
     }
   }
-  if (path.empty()) {
-    fmt::print(stderr,
-               "usage: lower_report [--kernels | --bounds] [--target T] [--precision P] [--disable STEP] "
-               "MODEL.onnx\n");
-    return 2;
-  }
+  if (path.empty()) return usage(false);
   const auto seconds = [start = std::chrono::steady_clock::now()] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };

@@ -41,7 +41,7 @@ using graph::EvalValue;
 namespace importer = tern::onnx;
 
 struct Options {
-  bool import_only = false, optimize = false, list = false, print = false, lower = false;
+  bool import_only = false, optimize = false, list = false, print = false, lower = false, help = false;
   std::string filter;
   lower::Target target{lower::Arch::kX86_64, {lower::Level::kX86V3}};
   DType precision = DType::kF32;
@@ -296,6 +296,9 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.mutate = atol(argv[++i]);
     } else if (a == "--expect" && i + 1 < argc) {
       options.expect = atol(argv[++i]);
+    } else if (a.starts_with("-")) {
+      options.help = a == "--help";
+      return false;
     } else {
       options.folders.push_back(a);
     }
@@ -308,13 +311,13 @@ bool parse_options(int argc, char** argv, Options& options) {
 int main(int argc, char** argv) {
   Options options;
   if (!parse_options(argc, argv, options)) {
-    fmt::print(stderr,
+    fmt::print(options.help ? stdout : stderr,
                "usage: onnx_eval [--import-only] [--optimize] [--lower] [--target T] [--precision T] "
                "[--list] [--print] "
                "[--filter TEXT] "
                "[--expect N] "
                "DIR...\n");
-    return 2;
+    return options.help ? 0 : 2;
   }
   std::vector<std::string> cases;
   for (const std::string& folder : options.folders) {

@@ -21,7 +21,12 @@ int fail(const std::string& message) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) return fail("usage: tern-render LEVEL FILE.tk…   (LEVEL: x86_64_v3, cuda_sm80, …)");
+  const char* usage = "usage: tern-render LEVEL FILE.tk…   (LEVEL: x86_64_v3, cuda_sm80, …)";
+  if (argc == 2 && std::string_view(argv[1]) == "--help") {
+    fmt::print("{}\n", usage);
+    return 0;
+  }
+  if (argc < 3) return fail(usage);
   const render::CTarget* target = render::c_target(argv[1]);
   if (target == nullptr) return fail(fmt::format("there is no level '{}'.", argv[1]));
   std::vector<render::RenderedKernel> rendered;

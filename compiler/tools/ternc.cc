@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -52,6 +53,13 @@ int exit_code(CompileStatus status) {
   }
 }
 
+// Through links as well; files that are not there yet have one path.
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code ignored;
+  return std::filesystem::equivalent(a, b, ignored) ||
+         std::filesystem::weakly_canonical(a, ignored) == std::filesystem::weakly_canonical(b, ignored);
+}
+
 void check_files(const TerncOptions& options, const std::string& output, command_line::Problems& problems) {
   const auto add = [&](const std::string& sentence) {
     if (!sentence.empty()) problems.add(sentence, kIo);
@@ -64,15 +72,22 @@ void check_files(const TerncOptions& options, const std::string& output, command
     const Result<std::string> place = temporary_place();
     if (!place.ok()) add(place.error().text());
   }
-  std::error_code ignored;
   if (options.compile.check_only) {
-  } else if (std::filesystem::equivalent(options.input, output, ignored)) {
+  } else if (output == "-") {
+    problems.add("A module is not written to standard output; -o ./- names a file.");
+  } else if (same_file(options.input, output)) {
     problems.add(fmt::format("The output '{}' is the model itself.", output));
   } else {
     add(command_line::replaced_problem("output file", output));
   }
-  if (!options.explain.empty() && options.explain != "-")
+  if (options.explain.empty() || options.explain == "-") return;
+  if (same_file(options.input, options.explain)) {
+    problems.add(fmt::format("The file of --explain '{}' is the model itself.", options.explain));
+  } else if (!options.compile.check_only && same_file(output, options.explain)) {
+    problems.add(fmt::format("The file of --explain '{}' is the output file, too.", options.explain));
+  } else {
     add(command_line::output_problem("file of --explain", options.explain));
+  }
 }
 
 // To standard output, or to the file that --explain names.
@@ -180,6 +195,7 @@ int run(TerncOptions& options) {
 }  // namespace
 
 int tern::ternc_command_line(int argc, char** argv) {
+  signal(SIGXFSZ, SIG_IGN);  // a file at its limit (ulimit -f) is one that cannot be written
   TerncOptions options;
   command_line::Problems problems;
   const int done = read_command_line(argc, argv, options, problems);

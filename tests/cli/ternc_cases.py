@@ -226,7 +226,7 @@ def test_dumps_and_explanations_that_cannot_be_written(folder):
     (dump / "kernels").mkdir(parents=True)
     (dump / "kernels" / "x86_64_v3").write_text("")
     code, text = ternc_with(folder, f"--dump-dir={dump}", "--targets=cpu:x86_64_v3")
-    assert code == 4 and ".tk' cannot be written: Not a directory." in text and not module.exists(), text
+    assert code == 4 and "/kernels/x86_64_v3' cannot be made: Not a directory." in text and not module.exists(), text
     for options in ([], ["--check"]):
         code, text = ternc_with(folder, "--explain=/dev/full", *options)
         assert code == 4 and "The file '/dev/full' cannot be written: No space left on device." in text and not module.exists(), text
@@ -274,6 +274,45 @@ def test_what_a_killed_process_left(folder):
     assert code == 0 and (Path(folder) / "m.tern").exists() and len(list(Path(folder).glob("*.part"))) == 3, text
 
 
+def test_limits_of_files(folder):
+    """ulimit -f: the signal is not heeded, the write is refused, and nothing is left."""
+    folder, module = Path(folder), compiled(folder)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))  # noqa: E731
+    code, text = invoke(tools.TERNC, small(folder), "-o", folder / "limited.tern", preexec_fn=limit)
+    assert code in (3, 4) and "cannot be written: File too large." in text, f"{code} {text}"
+    code, text = invoke(tools.TERN, "run", module, "-o", folder / "out", preexec_fn=limit)
+    assert code == 4 and "y.npy' cannot be written: File too large." in text, f"{code} {text}"
+    assert not list(folder.glob("*.part")) and not list((folder / "out").iterdir()), list(folder.rglob("*"))
+
+
+def test_interrupted_run(folder):
+    """No part of an output stays when tern is killed while it writes: the file has no name yet."""
+    folder = Path(folder)
+    graph, module, out = folder / "big.tg", folder / "big.tern", folder / "out"
+    graph.write_text(f'graph "big" {{\n  input %x: f32[{1 << 26}] as "x"\n  %y = neg(%x)\n  output %y as "y"\n}}\n')
+    tools.compile_model(graph, module, "--targets=cpu:x86_64_v3")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        started = subprocess.Popen([tools.TERN, "run", module, "-o", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        writing = lambda: any(str(out) in os.readlink(f) for f in Path(f"/proc/{started.pid}/fd").iterdir())  # noqa: E731, B023
+        while started.poll() is None and not writing():
+            time.sleep(0.001)
+        os.kill(started.pid, number)
+        started.wait(timeout=30)
+        assert started.returncode == -number and not list(out.iterdir()), f"{started.returncode}: {list(out.iterdir())}"
+
+
+def test_compilers_by_name(folder):
+    """TERN_CLANG and TERN_LLD name a program in PATH, or a file; what fails is said, also if it says nothing itself."""
+    for clang, lld, said in (
+        ("clang-19", "ld.lld-19", ""),
+        ("no-such-clang", "ld.lld-19", "The program 'no-such-clang' cannot be started (No such file or directory)."),
+        ("clang-19", "false", "false', exit code 1) and says nothing."),
+        ("/bin/true", "ld.lld-19", "'/bin/true' ends well, but leaves no object file."),
+    ):
+        code, text = ternc_with(folder, "--no-cache", "--targets=cpu:x86_64_v3", env={**os.environ, "TERN_CLANG": clang, "TERN_LLD": lld})
+        assert code == (3 if said else 0) and said in text, f"{clang} {lld}: {code} {text}"
+
+
 def test_interrupted(folder):
     """A signal leaves no file beside the module's place, no temporary folder, and nothing half in the cache."""
     slow, temporary = Path(folder) / "clang", Path(folder) / "tmp"
@@ -282,7 +321,7 @@ def test_interrupted(folder):
     slow.write_text(f'#!/bin/sh\ncase "$1" in --version) exec clang-19 --version;; esac\necho > {ready}\nexec sleep 30\n')
     slow.chmod(0o755)
     environment = {**os.environ, "TMPDIR": str(temporary), "TERN_CLANG": str(slow), "TERN_CACHE_DIR": str(Path(folder) / "cache")}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPIPE):
         ready.unlink(missing_ok=True)
         model, module = small(folder), Path(folder) / "m.tern"
         command = [tools.TERNC, model, "-o", module, "--targets=cpu:x86_64_v3"]

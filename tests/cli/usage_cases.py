@@ -111,6 +111,46 @@ def test_standard_output_is_full(folder):
         assert done.returncode == 4 and "Standard output cannot be written" in done.stderr, f"{command}: {done.returncode} {done.stderr}"
 
 
+def test_files_that_would_be_lost(folder):
+    """What --explain and -o name is not the model, nor one file; - is no module's name."""
+    folder = Path(folder)
+    model, module = small(folder), folder / "m.tern"
+    before = model.read_bytes()
+    (folder / "link.onnx").symlink_to("small.onnx")
+    for explained in (model, folder / "link.onnx"):
+        for options in (["-o", module], ["--check"]):
+            text = refused(2, tools.TERNC, model, *options, f"--explain={explained}")
+            assert "is the model itself." in text and model.read_bytes() == before, text
+    for explained in (module, folder / "." / "m.tern"):
+        assert "is the output file, too." in refused(2, tools.TERNC, model, "-o", module, f"--explain={explained}")
+    text = refused(2, tools.TERNC, model, "-o", "-", cwd=folder)
+    assert "A module is not written to standard output; -o ./- names a file." in text and not (folder / "-").exists(), text
+
+
+def test_files_of_terabytes(folder):
+    """Sparse files: what is no graph, device or tensor is said before all of it is read."""
+    folder, module = Path(folder), compiled(folder)
+    for kind in ("tg", "json", "npy", "npz", "pb", "bin", "onnx", "tern"):
+        with open(folder / f"huge.{kind}", "wb") as file:
+            file.truncate(4 << 40)
+    ternc, run = [tools.TERNC, "-o", folder / "x.tern"], [tools.TERN, "run"]
+    assert "has 4398046511104 bytes; a graph as text has at most 2147483647." in refused(1, *ternc, folder / "huge.tg")
+    text = refused(2, *ternc, folder / "small.onnx", f"--targets=vulkan:{folder}/huge.json")
+    assert "has 4398046511104 bytes; a device file has at most 16777216." in text, text
+    assert "an ONNX file holds at most 2147483647" in refused(1, *ternc, folder / "huge.onnx")
+    code, text = invoke(*run, folder / "huge.tern")
+    assert code == 3 and "does not begin with 'TERN'" in text, text
+    for word in ("x=huge.npy", "huge.npz", "x=huge.pb", "x=huge.bin"):
+        text = refused(4, *run, module, "-i", word, cwd=folder)
+        assert "has 4398046511104 bytes; at most half of this machine's memory (" in text, text
+
+
+def test_help_of_the_developers_tools(folder):
+    for name in ("tern-as", "tern-opt", "tern-render", "lower_report", "onnx_eval"):
+        code, text = invoke(tools.BUILD / "bin" / name, "--help")
+        assert code == 0 and text.startswith("usage: "), f"{name}: {text}"
+
+
 def test_commands_of_tern(folder):
     module = compiled(folder)
     assert "tern needs a command: run, bench," in refused(2, tools.TERN)

@@ -1,8 +1,10 @@
 #include "tools/npy/npy.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -192,8 +194,16 @@ bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string*
   const File file(std::fopen(path.c_str(), "rb"));
   out->clear();
   struct stat info;
-  if (file && fstat(fileno(file.get()), &info) == 0 && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)))
+  const bool known = file && fstat(fileno(file.get()), &info) == 0;
+  if (known && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)))
     return fail(error, "The file '" + path + "' is a device, which may have no end.");
+  // A tensor is there twice, as the file has it and as its numbers: more would have the process killed.
+  const int64_t most = int64_t{sysconf(_SC_PHYS_PAGES)} / 2 * sysconf(_SC_PAGESIZE);
+  if (known && S_ISREG(info.st_mode) && info.st_size > most)
+    return fail(error, "The file '" + path + "' has " + std::to_string(info.st_size) +
+                           " bytes; at most half of this machine's memory (" + std::to_string(most) +
+                           " bytes) can be read.");
+  if (known && S_ISREG(info.st_mode)) out->reserve(static_cast<size_t>(info.st_size));
   uint8_t chunk[65536];
   while (const size_t got = file ? std::fread(chunk, 1, sizeof(chunk), file.get()) : 0)
     out->insert(out->end(), chunk, chunk + got);
@@ -244,18 +254,44 @@ bool encode(uint32_t dtype, const std::vector<int64_t>& shape, const void* data,
   return true;
 }
 
+namespace {
+
+// Closes the descriptor, which may be -1.
+bool write_all(int descriptor, const std::vector<uint8_t>& bytes, const char* name = nullptr) {
+  bool good = descriptor >= 0;
+  for (size_t done = 0; good && done < bytes.size();) {
+    const ssize_t now = ::write(descriptor, bytes.data() + done, bytes.size() - done);
+    good = now > 0 || (now < 0 && errno == EINTR);
+    done += now > 0 ? static_cast<size_t>(now) : 0;
+  }
+  const std::string itself = "/proc/self/fd/" + std::to_string(descriptor);
+  if (good && name) good = linkat(AT_FDCWD, itself.c_str(), AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0;
+  const int why = errno;
+  if (descriptor >= 0 && close(descriptor) != 0) return false;
+  errno = why;
+  return good;
+}
+
+// A new file of that name. Where the system can, it has its name when it is whole: a process that is killed
+// meanwhile leaves nothing.
+bool write_beside(const std::string& beside, const std::vector<uint8_t>& bytes) {
+  std::remove(beside.c_str());  // of a process that had this one's number
+  const size_t slash = beside.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : beside.substr(0, slash + 1);
+  if (write_all(open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666), bytes, beside.c_str()))
+    return true;
+  return write_all(open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666), bytes);
+}
+
+}  // namespace
+
 bool write(const std::string& path, uint32_t dtype, const std::vector<int64_t>& shape, const void* data,
            std::string* error) {
   std::vector<uint8_t> bytes;
   if (!encode(dtype, shape, data, &bytes))
     return fail(error, std::string("Tensors of type ") + tern_dtype_name(dtype) + " have no .npy form.");
   const std::string beside = path + "." + std::to_string(getpid()) + ".part";
-  const auto written = [&] {
-    const File file(std::fopen(beside.c_str(), "wb"));
-    return file && std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
-           std::fflush(file.get()) == 0;
-  };
-  if (written() && std::rename(beside.c_str(), path.c_str()) == 0) return true;
+  if (write_beside(beside, bytes) && std::rename(beside.c_str(), path.c_str()) == 0) return true;
   const std::string why = std::strerror(errno);
   std::remove(beside.c_str());  // half a file helps nobody
   return fail(error, "The file '" + path + "' cannot be written: " + why + ".");

@@ -32,6 +32,8 @@ bool write(const char* path, const void* data, size_t size) {
 int main(int argc, char** argv) {
   const char* in = nullptr;
   const char* out = nullptr;
+  const char* usage =
+      "usage: tern-as in.tvm [--files DIR] -o out.tern | -d in.tern [-o out.tvm] | --opcodes [-o out.md]";
   tern::vm::AssembleOptions options;
   bool disassemble = false, opcodes = false;
   for (int i = 1; i < argc; ++i) {
@@ -46,10 +48,10 @@ int main(int argc, char** argv) {
       opcodes = true;
     } else if (argv[i][0] != '-' && !in) {
       in = argv[i];
+    } else if (!std::strcmp(argv[i], "--help")) {
+      return std::printf("%s\n", usage) < 0;
     } else {
-      return fail(
-          "usage: tern-as in.tvm [--files DIR] -o out.tern | -d in.tern [-o out.tvm] | --opcodes [-o "
-          "out.md]");
+      return fail(usage);
     }
   }
   std::string text;

@@ -1,4 +1,5 @@
 // The command line of tern. docs/tern-cli.md is the manual.
+#include <csignal>
 #include <new>
 
 #include "tools/command_line/options.h"
@@ -113,6 +114,7 @@ int guarded(Call&& call) {
 }  // namespace
 
 int tern::cli::command_line(int argc, char** argv) {
+  signal(SIGXFSZ, SIG_IGN);  // a file at its limit (ulimit -f) is one that cannot be written
   CLI::App app(
       "tern runs models that ternc compiled.\n\n  tern run model.tern\n  tern run model.tern --input "
       "image=photo.npy --output-dir out\n  tern bench model.tern --threads 2\n",
