@@ -319,6 +319,15 @@ TEST_CASE("depthwise conv: lines of known length in uneven tiles, whose ends lea
   }
 }
 
+TEST_CASE("depthwise conv: whole cache lines at once where pixels share sets of L1, or outgrow L2") {
+  for (const Level level : kLevels) {
+    check_conv({1, 512, 2, 7, 512, 3, 1, 1, 1, 512}, level);  // all channels of a tile of pixels
+    check_conv({2, 512, 3, 12, 512, 3, 2, 1, 1, 512}, level);
+    check_conv({1, 768, 2, 7, 768, 5, 1, 2, 1, 768}, level);      // filters beyond their share of L2
+    check_conv({1, 1100, 1, 22, 1100, 3, 1, 2, 2, 1100}, level);  // a vector and a half are left
+  }
+}
+
 TEST_CASE("conv of small groups: members spread over lanes, or shared by a vector") {
   for (const Level level : kLevels) {
     // images, channels, height, width, outputs, window, stride, pad, dilation, groups

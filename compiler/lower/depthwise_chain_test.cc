@@ -68,6 +68,8 @@ TEST_CASE("CPU: a depthwise convolution is part of the product that reads it") {
       {.images = 3, .height = 2, .width = 1},
       {.channels = 600, .outputs = 8, .height = 3, .width = 4},  // blocks of channels
       {.images = 2, .width = 50, .line = true},
+      {.channels = 512, .outputs = 16, .height = 3},  // whole cache lines at once
+      {.images = 2, .channels = 1024, .outputs = 8, .height = 4, .width = 5, .stride = 2},
   };
   for (const Separable& s : cases) {
     LowerCase c{text_of(s)};

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
+#include <utility>
 
 #include "compiler/lower/depthwise_bytes.h"
 #include "compiler/lower/depthwise_words.h"
@@ -36,8 +38,16 @@ class Builder {
       // Two multiply-adds a cycle, each four cycles long, need eight sums. Beside these and an input column
       // there is room for the weights of a few taps of a line: as many at a time.
       constexpr int64_t kSums = 8, kTaps = 5;
-      taps_ = ceil_div(s_.window_w, std::max<int64_t>(ceil_div(s_.window_w, kTaps), 1));
+      const auto few_taps = [&](int64_t most) {
+        taps_ = ceil_div(s_.window_w, std::max<int64_t>(ceil_div(s_.window_w, most), 1));
+      };
+      few_taps(kTaps);
       columns_ = std::clamp<int64_t>(machine.vector_registers - taps_ - 2, 1, kSums);
+      if (takes_whole_lines()) {
+        vectors_ = 2;
+        columns_ = kSums / vectors_;
+        few_taps((machine.vector_registers - kSums - 1) / vectors_);
+      }
     }
     if (operands.bytes && DepthwiseWords::suits(s_, machine)) {
       words_.emplace(s_, o_, lanes_);
@@ -77,7 +87,7 @@ class Builder {
     out.grid.push_back({row_block, blocks, params_.expr(blocks)});
     out.schedule = fmt::format("{} {} rows, {} columns x {} lanes",
                                o_.members ? fmt::format("groups of {},", s_.members) : "depthwise", rows,
-                               columns_, lanes_);
+                               columns_, lanes_ * vectors_);
     image_ = var_expr(image);
 
     const Var oy0 = kernel::make_var("oy0"), oy1 = kernel::make_var("oy1");
@@ -106,7 +116,7 @@ class Builder {
         append(out.body, channel_loop(int_const(all / lanes_ * lanes_), int_const(all % lanes_)));
       return out;
     }
-    if (!o_.bytes && pixels_stay_in_l1()) {
+    if (!o_.bytes && (pixels_stay_in_l1() || passes_all_channels())) {
       const Var oy = kernel::make_var("oy");
       const Channels all = [&](const AtChannels& emit) {
         return each_channel(int_const(0), channels, s_.channels, emit);
@@ -125,7 +135,8 @@ class Builder {
     };
     // All channels of a tile of pixels, which lie side by side in memory, while the filters stay in L1.
     constexpr int64_t kFilters = 16384;
-    if (s_.channels.is_const() && filter_bytes() <= kFilters) return lines_of(range, all);
+    if (passes_all_channels() || (s_.channels.is_const() && filter_bytes() <= kFilters))
+      return lines_of(range, all);
     return all([&](const Expr& c, const Expr& count) {
       return lines_of(range, [&](const AtChannels& emit) { return emit(c, count); });
     });
@@ -143,6 +154,25 @@ class Builder {
     const int64_t columns = (columns_ - 1) * s_.stride_w + (s_.window_w - 1) * s_.dilation_w + 1;
     return filter_bytes() + columns * s_.window_h * s_.channels.value() * 4 <= machine_.l1_bytes;
   }
+
+  // A pass of one vector of channels over a line of the picture reads half of each cache line of it, and
+  // counts on finding the other half, and these lines for the next line of results, in L1. Where pixels lie
+  // a multiple of some KB apart they share few of its sets; where a window's lines outgrow L2, the pass has
+  // every pixel from memory, a page each. There a register tile takes whole cache lines at once: two vectors,
+  // of fewer columns.
+  bool takes_whole_lines() const {
+    constexpr int64_t kWay = 4096, kLine = 64;
+    if (o_.bytes || o_.members || 2 * machine_.vector_bits != 8 * kLine || !s_.channels.is_const() ||
+        !s_.width.is_const() || s_.channels.value() < 2 * lanes_ || pixels_stay_in_l1())
+      return false;
+    const int64_t pixel = s_.channels.value() * 4, pixels = s_.width.value() * s_.window_h,
+                  sets = kWay / std::max(std::gcd(pixel, kWay), kLine);
+    return ceil_div(pixels, sets) > machine_.l1_bytes / kWay || pixels * pixel > machine_.l2_bytes / 2;
+  }
+
+  // Then all channels of a tile of pixels pass, in the order in which they lie, while L2 has room for the
+  // filters beside the picture.
+  bool passes_all_channels() const { return vectors_ > 1 && filter_bytes() <= machine_.l2_bytes / 8; }
 
   // Whether the lines of a window are a loop: written out, the taps of a large one are more instructions than
   // a cache holds (31 x 31: 1.6 MB of text, which took clang 40 s and ran at an eighth of the peak).
@@ -197,9 +227,17 @@ class Builder {
   // Channels [first, first + channels), `number` of them, in vectors.
   Stmts each_channel(const Expr& first, const Expr& channels, const Dim& number, const AtChannels& emit) {
     const Var cv = kernel::make_var("cv");
-    Stmts out{kernel::loop(cv, int_const(0), kernel::index_div(channels, int_const(lanes_)),
-                           LoopKind::kSerial,
-                           emit(kernel::add(first, kernel::mul(var_expr(cv), int_const(lanes_))), nullptr))};
+    const int64_t tile = lanes_ * vectors_;
+    Stmts out{kernel::loop(cv, int_const(0), kernel::index_div(channels, int_const(tile)), LoopKind::kSerial,
+                           emit(kernel::add(first, kernel::mul(var_expr(cv), int_const(tile))), nullptr))};
+    if (number.is_const() && number.value() % tile == 0) return out;
+    if (vectors_ > 1) {
+      const int64_t vectors = std::exchange(vectors_, 1);
+      const Expr done = kernel::mul(kernel::index_div(channels, int_const(tile)), int_const(tile));
+      append(out, each_channel(kernel::add(first, done), kernel::sub(channels, done), number, emit));
+      vectors_ = vectors;
+      return out;
+    }
     if (number.is_const() && number.value() % lanes_ == 0) return out;
     const Var rest = kernel::make_var("rest_channels");
     out.push_back(kernel::let(rest, kernel::index_rem(channels, int_const(lanes_))));
@@ -297,7 +335,7 @@ class Builder {
       const Var acc =
           kernel::make_var(fmt::format("acc{}", i), {o_.bytes ? DType::kI32 : DType::kF32, lanes_});
       const Expr zero = o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0);
-      const Expr channel = words_ && i % 2 == 1 ? kernel::add(c, int_const(lanes_)) : c;
+      const Expr channel = words_ && i % 2 == 1 ? kernel::add(c, int_const(lanes_)) : vector_of(c, i);
       out.push_back(kernel::declare(
           acc, o_.begin ? o_.begin(channel, lanes_, count) : kernel::broadcast(zero, lanes_)));
       return acc;
@@ -309,7 +347,7 @@ class Builder {
         const Var first = sum(2 * i);
         pairs.push_back({first, sum(2 * i + 1)});
       } else {
-        acc.push_back(sum(i));
+        for (int64_t v = 0; v < vectors_; ++v) acc.push_back(sum(i * vectors_ + v));
       }
     }
     const Expr ix0 = kernel::sub(kernel::mul(ox, int_const(s_.stride_w)), int_const(s_.pad_left));
@@ -318,7 +356,7 @@ class Builder {
                          kernel::sub(kernel::mul(ky, int_const(s_.dilation_h)), int_const(s_.pad_top)));
     };
     const auto taps_of = [&](const Expr& iy, const Expr& ky) {
-      return kernel::if_then(in_range(iy, height_), guarded ? guarded_row(acc[0], iy, ix0, ky, c, count)
+      return kernel::if_then(in_range(iy, height_), guarded ? guarded_row(acc, iy, ix0, ky, c, count)
                                                             : whole_row(acc, iy, ix0, ky, c, count));
     };
     if (loops_lines()) {
@@ -348,13 +386,17 @@ class Builder {
       }
       out.push_back(taps_of(var_expr(iyv), int_const(ky)));
     }
-    for (int64_t i = 0; i < columns; ++i) {
+    for (int64_t i = 0; i < columns * vectors_; ++i) {
       const auto at = static_cast<size_t>(i);
       const Expr value = words_ ? words_->joined(pairs[at]) : var_expr(acc[at]);
-      append(out, o_.finish(image_, oy, kernel::add(ox, int_const(i)), c, value, value->type.lanes, count));
+      append(out, o_.finish(image_, oy, kernel::add(ox, int_const(i / vectors_)), vector_of(c, i), value,
+                            value->type.lanes, count));
     }
     return {kernel::block(std::move(out))};
   }
+
+  // The first channel of sum i of a tile, whose vectors of a column follow each other.
+  Expr vector_of(const Expr& c, int64_t i) const { return kernel::add(c, int_const(i % vectors_ * lanes_)); }
 
   Stmt accumulate(const Var& acc, const Expr& x, const Expr& w) {
     return kernel::assign(acc, machine_.has_fma ? kernel::op(ScalarOp::kFma, {x, w, var_expr(acc)})
@@ -405,7 +447,8 @@ class Builder {
     Stmts out;
     // Each input column once, for every (output column, tap) that reads it.
     std::map<int64_t, std::vector<std::pair<size_t, int64_t>>> readers;
-    for (size_t i = 0; i < acc.size(); ++i) {
+    const auto vectors = static_cast<size_t>(vectors_);
+    for (size_t i = 0; i < acc.size() / vectors; ++i) {
       for (int64_t kx = first; kx < last; ++kx) {
         const int64_t offset = static_cast<int64_t>(i) * s_.stride_w + kx * s_.dilation_w;
         if (!at_ || is_column(*at_ * s_.stride_w - s_.pad_left + offset)) readers[offset].emplace_back(i, kx);
@@ -414,31 +457,42 @@ class Builder {
     if (readers.empty()) return out;
     std::vector<Expr> weights;
     for (int64_t kx = first; kx < last; ++kx) {
-      const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
-      out.push_back(kernel::let(w, weight(ky, kx, c)));
-      weights.push_back(var_expr(w));
+      for (int64_t v = 0; v < vectors_; ++v) {
+        const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
+        out.push_back(kernel::let(w, weight(ky, kx, vector_of(c, v))));
+        weights.push_back(var_expr(w));
+      }
     }
     for (const auto& [offset, uses] : readers) {
-      const Var x = kernel::make_var(fmt::format("x{}", offset), {DType::kF32, lanes_});
-      out.push_back(kernel::let(x, input(iy, kernel::add(ix0, int_const(offset)), c, count)));
-      for (const auto& [i, kx] : uses)
-        out.push_back(accumulate(acc[i], var_expr(x), weights[static_cast<size_t>(kx - first)]));
+      const Expr ix = kernel::add(ix0, int_const(offset));
+      for (size_t v = 0; v < vectors; ++v) {
+        const Var x = kernel::make_var(fmt::format("x{}", offset), {DType::kF32, lanes_});
+        out.push_back(kernel::let(x, input(iy, ix, vector_of(c, static_cast<int64_t>(v)), count)));
+        for (const auto& [i, kx] : uses)
+          out.push_back(accumulate(acc[i * vectors + v], var_expr(x),
+                                   weights[static_cast<size_t>(kx - first) * vectors + v]));
+      }
     }
     return out;
   }
 
   bool is_column(int64_t ix) const { return ix >= 0 && ix < s_.width.value(); }
 
-  Stmts guarded_row(const Var& acc, const Expr& iy, const Expr& ix0, const Expr& ky, const Expr& c,
-                    const Expr& count) {
+  Stmts guarded_row(const std::vector<Var>& acc, const Expr& iy, const Expr& ix0, const Expr& ky,
+                    const Expr& c, const Expr& count) {
     Stmts out;
     for (int64_t kx = 0; kx < s_.window_w; ++kx) {
       const Var ix = kernel::make_var("ix");
       out.push_back(kernel::let(ix, kernel::add(ix0, int_const(kx * s_.dilation_w))));
-      out.push_back(
-          kernel::if_then(in_range(var_expr(ix), width_), each_member([&]() -> Stmts {
-                            return {accumulate(acc, input(iy, var_expr(ix), c, count), weight(ky, kx, c))};
-                          })));
+      out.push_back(kernel::if_then(
+          in_range(var_expr(ix), width_), each_member([&] {
+            Stmts taps;
+            for (size_t v = 0; v < acc.size(); ++v) {
+              const Expr from = vector_of(c, static_cast<int64_t>(v));
+              taps.push_back(accumulate(acc[v], input(iy, var_expr(ix), from, count), weight(ky, kx, from)));
+            }
+            return taps;
+          })));
     }
     return out;
   }
@@ -449,6 +503,7 @@ class Builder {
   kernel::ParamTable& params_;
   const int lanes_;
   int64_t columns_ = 1, taps_ = 1;
+  int64_t vectors_ = 1;        // of channels, in a register tile
   std::vector<Tile> tiles_;    // of whole lines of floats, where their length is known
   std::optional<int64_t> at_;  // the first output column, where taps may lie outside of the input
   std::optional<DepthwiseWords> words_;

@@ -85,6 +85,49 @@ Value* of_quotient(const Node& n, Builder& b) {
   return b.map(n.scalar_op(), {b.mul(x, b.like(x, 1 / c->f))});
 }
 
+// x where v is log(1 + exp(x)): written so, or as max(x, 0) + log1p(exp(-|x|)).
+Value* softplus_argument(const Value* v) {
+  const auto map_of = [](const Value* value, ScalarOp op) -> const Node* {
+    const Node* d = def_of(value, OpKind::kMap);
+    return d && d->scalar_op() == op ? d : nullptr;
+  };
+  // The other operand of a node one of whose operands is that number.
+  const auto beside = [](const Node* n, double number) -> Value* {
+    for (size_t side = 0; n && side < 2; ++side) {
+      const auto c = splat_of(n->operand(side));
+      if (c && is_number(*c, number)) return n->operand(1 - side);
+    }
+    return nullptr;
+  };
+  if (const Node* log = map_of(v, ScalarOp::kLog)) {
+    const Value* power = beside(map_of(log->operand(), ScalarOp::kAdd), 1);
+    const Node* exp = power ? map_of(power, ScalarOp::kExp) : nullptr;
+    return exp ? exp->operand() : nullptr;
+  }
+  const Node* sum = map_of(v, ScalarOp::kAdd);
+  for (size_t side = 0; sum && side < 2; ++side) {
+    Value* x = beside(map_of(sum->operand(side), ScalarOp::kMax), 0);
+    const Node* n = map_of(sum->operand(1 - side), ScalarOp::kLog1p);
+    for (const ScalarOp op : {ScalarOp::kExp, ScalarOp::kNeg, ScalarOp::kAbs})
+      n = n ? map_of(n->operand(), op) : nullptr;
+    if (x && n && n->operand() == x) return x;
+  }
+  return nullptr;
+}
+
+// tanh(log(1 + e^x)), as Mish has it, is w / (w + 2) with w = e^x (e^x + 2): one function instead of three,
+// and nothing cancels. From 10 on (f64: 20) that is 1, and w might be infinite.
+Value* tanh_of_softplus(const Node& n, Builder& b) {
+  const DType type = n.result()->type.dtype;
+  if (n.scalar_op() != ScalarOp::kTanh || (type != DType::kF32 && type != DType::kF64)) return nullptr;
+  Value* x = softplus_argument(n.operand());
+  if (!x) return nullptr;
+  Value* power =
+      b.map(ScalarOp::kExp, {b.map(ScalarOp::kMin, {x, b.like(x, type == DType::kF32 ? 10 : 20)})});
+  Value* w = b.mul(power, b.add(power, b.like(x, 2)));
+  return b.map(ScalarOp::kDiv, {w, b.add(w, b.like(x, 2))});
+}
+
 // f(x, x), and chains of one operand.
 Value* with_itself(const Node& n, Builder& b) {
   Value* x = n.operand(0);
@@ -93,6 +136,7 @@ Value* with_itself(const Node& n, Builder& b) {
   if (n.operands.size() == 1) {
     if (!inner) return nullptr;
     if (Value* v = of_quotient(n, b)) return v;
+    if (Value* v = tanh_of_softplus(n, b)) return v;
     const ScalarOp before = inner->scalar_op();
     if (before == op && (op == ScalarOp::kNeg || op == ScalarOp::kNot)) return inner->operand();
     const bool repeats = op == ScalarOp::kAbs || op == ScalarOp::kFloor || op == ScalarOp::kCeil ||
