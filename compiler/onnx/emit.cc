@@ -105,7 +105,8 @@ Value* Emit::emit(OpKind kind, std::vector<Value*> operands,
       Element& e = (*contents)[i];
       if (e.known() || e.source) continue;
       if (!integer) complete = false;
-      e = {Dim(), 0, result, static_cast<int64_t>(i)};
+      e.source = result;
+      e.index = static_cast<int64_t>(i);
     }
     if (complete) knowledge_->set(result, std::move(*contents));
   }
@@ -483,12 +484,14 @@ Shape Emit::dims(Value* v, bool sizes) {
          v->type.text());
   Contents copy = *contents;
   Shape out;
-  for (const Element& e : copy) out.push_back(knowledge_->dim_of(e, sizes));
+  for (const Element& e : copy) out.push_back(sizes ? knowledge_->dim_of(e, true) : knowledge_->place_of(e));
   return out;
 }
 
 Dim Emit::min_dim(const Dim& a, const Dim& b) {
   if (auto first = smaller(graph(), a, b)) return *first ? a : b;
+  if (smaller(graph(), knowledge_->at_most(a), b).value_or(false)) return a;
+  if (smaller(graph(), knowledge_->at_most(b), a).value_or(false)) return b;
   return tern::min(a, b);
 }
 

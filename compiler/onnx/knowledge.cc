@@ -243,10 +243,60 @@ Dim Knowledge::dim_of(const Element& element, bool size) {
   info.origin = graph::SymbolInfo::Origin::kElement;
   info.value = element.source;
   info.element = element.index;
-  if (!size) info.min = INT64_MIN;
+  const auto trips = trips_.find(element.source);
+  if (trips == trips_.end()) {
+    if (!size) info.min = INT64_MIN;
+  } else if (trips->second && trips->second->is_const()) {
+    info.max = std::max<int64_t>(trips->second->value() - 1, 0);
+  }
   Dim symbol = Dim::symbol(graph_->new_symbol("u", info).name);
   symbols_.emplace(key, symbol);
   return symbol;
+}
+
+Dim Knowledge::place_of(const Element& element) {
+  if (!element.counter) return dim_of(element, false);
+  return dim_of({Dim(), 0, element.counter, 0}, true) * Dim(element.factor) + element.number;
+}
+
+void Knowledge::count_iterations(Value* number, const std::optional<Dim>& trips) {
+  trips_[number] = trips;
+  Element e{Dim(), 0, number, 0};
+  e.counter = number;
+  contents_[number] = {e};
+}
+
+Dim Knowledge::at_most(const Dim& dim) const {
+  // The trips of the loop whose iterations the symbol counts.
+  const auto trips = [&](const std::string& name) -> std::optional<Dim> {
+    const graph::SymbolInfo* info = graph_->find_symbol(name);
+    const auto found = info ? trips_.find(info->value) : trips_.end();
+    return found == trips_.end() ? std::nullopt : found->second;
+  };
+  const auto last = [&](const Dim& term) -> std::optional<Dim> {
+    if (term.op() == Dim::Op::kSymbol) {
+      const auto most = trips(term.symbol_name());
+      return most ? *most - Dim(1) : term;
+    }
+    if (term.op() == Dim::Op::kMul && term.args().size() == 2 && term.args()[0].op() == Dim::Op::kSymbol &&
+        term.args()[1].is_const() && term.args()[1].value() > 0) {
+      const auto most = trips(term.args()[0].symbol_name());
+      return most ? (*most - Dim(1)) * term.args()[1] : term;
+    }
+    std::vector<std::string> names;
+    term.collect_symbols(names);
+    if (std::any_of(names.begin(), names.end(), [&](const std::string& n) { return trips(n).has_value(); }))
+      return std::nullopt;
+    return term;
+  };
+  if (dim.op() != Dim::Op::kAdd) return last(dim).value_or(dim);
+  Dim sum(0);
+  for (const Dim& term : dim.args()) {
+    const auto most = last(term);
+    if (!most) return dim;
+    sum = sum + *most;
+  }
+  return sum;
 }
 
 void Knowledge::roll_back(size_t symbols) {
@@ -346,6 +396,32 @@ Element combine_binary(const graph::Graph& graph, ScalarOp op, const Element& a,
   }
 }
 
+// Arithmetic on a place that a loop's iterations count, of which only that is known.
+Element combine_counted(ScalarOp op, const Element& a, const Element& b) {
+  const bool first = a.counter != nullptr;
+  const Element& other = first ? b : a;
+  Element out = first ? a : b;
+  if (!out.counter || !other.is_dim() || !safe(other)) return unknown();
+  out.source = nullptr;
+  switch (op) {
+    case ScalarOp::kAdd:
+      out.number = out.number + other.number;
+      break;
+    case ScalarOp::kSub:
+      out.number = first ? out.number - other.number : other.number - out.number;
+      if (!first) out.factor = -out.factor;
+      break;
+    case ScalarOp::kMul:
+      if (!other.number.is_const()) return unknown();
+      out.number = out.number * other.number;
+      out.factor *= other.number.value();
+      break;
+    default:
+      return unknown();
+  }
+  return safe(out) && small(out.factor) ? out : unknown();
+}
+
 }  // namespace
 
 Element Knowledge::combine(const Node& node, const std::vector<const Contents*>& operands, size_t i,
@@ -356,8 +432,11 @@ Element Knowledge::combine(const Node& node, const std::vector<const Contents*>&
     if (!condition.is_dim() || !condition.number.is_const()) return unknown();
     return (*operands[condition.number.value() != 0 ? 1 : 2])[i];
   }
-  for (const Contents* c : operands)
-    if (!(*c)[i].known() || !safe((*c)[i])) return unknown();
+  for (const Contents* c : operands) {
+    if ((*c)[i].known() && safe((*c)[i])) continue;
+    const bool place = operands.size() == 2 && (type == DType::kI64 || type == DType::kI32);
+    return place ? combine_counted(op, (*operands[0])[i], (*operands[1])[i]) : unknown();
+  }
   const Element& a = (*operands[0])[i];
   if (type != DType::kBool && type != DType::kI64 && type != DType::kI32 && !is_float(type)) return unknown();
   if (op == ScalarOp::kNot && type == DType::kBool && a.number.is_const())

@@ -24,6 +24,8 @@ struct Element {
   int64_t divisor = 0;      // … when this is > 0; else
   Value* source = nullptr;  // it equals element `index` of this value (null: unknown)
   int64_t index = 0;
+  Value* counter = nullptr;  // where it is not known: it also is factor * this loop's iteration + number
+  int64_t factor = 1;
 
   static Element of(Dim d) { return {d, 1, nullptr, 0}; }
   bool known() const { return divisor > 0; }
@@ -53,6 +55,14 @@ class Knowledge {
   // The element as a Dim; a fresh symbol that is read at run time when it is not known. Sizes are never
   // negative.
   Dim dim_of(const Element& element, bool size);
+  // The same for a place in a tensor: one that a loop's iterations count is an expression of their number, so
+  // that two such places have a known distance.
+  Dim place_of(const Element& element);
+  // Says that `number` counts the iterations of a loop, of which there are at most `trips` (if that is
+  // known).
+  void count_iterations(Value* number, const std::optional<Dim>& trips);
+  // An expression that is never smaller: iterations that are added stand at their last.
+  Dim at_most(const Dim& dim) const;
   // Forgets the symbols that were made since the graph had `symbols` of them, for work that is thrown away.
   void roll_back(size_t symbols);
 
@@ -65,6 +75,7 @@ class Knowledge {
   graph::Graph* graph_;
   std::unordered_map<const Value*, Contents> contents_;
   std::map<std::pair<const Value*, int64_t>, Dim> symbols_;
+  std::unordered_map<const Value*, std::optional<Dim>> trips_;  // of loops, by their iterations' numbers
 };
 
 }  // namespace tern::onnx

@@ -229,12 +229,15 @@ std::vector<Value*> build_loop(Op& op, Value* trip, Value* condition, std::vecto
   for (Value* v : carried) types.push_back(v->type);
   std::vector<bool> typed_late(carried.size(), false);
   std::set<std::string> own;
+  const auto known_trips = is_unlimited(op.b, trip) ? std::nullopt : op.b.known_dims(trip);
+  const std::optional<Dim> trips = known_trips ? std::optional(known_trips->front()) : std::nullopt;
   for (int attempt = 0; attempt < 64; ++attempt) {
     size_t symbols = graph.symbols.size();
     Importer::Region region;
     region.block = std::make_unique<Block>();
     region.emit = std::make_unique<Emit>(op.b, *region.block);
     Value* number = region_argument(region, graph, Type::tensor(DType::kI64, {}));
+    op.b.knowledge().count_iterations(number, trips);
     Value* again = region_argument(region, graph, Type::tensor(DType::kBool, {}));
     std::vector<Value*> inside;
     for (size_t i = 0; i < types.size(); ++i) {

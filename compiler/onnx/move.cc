@@ -110,6 +110,11 @@ void import_slice(Op& op) {
   Value* axes_value = attributes ? (op.has_attr("axes") ? b.i64s(op.ints("axes")) : nullptr)
                                  : (op.has(3) ? as_i64(b, op.tensor(3)) : nullptr);
   Value* steps_value = attributes || !op.has(4) ? nullptr : as_i64(b, op.tensor(4));
+  // As many as there are axes, where the sizes of starts and ends are computed.
+  if (axes_value && dimension(axes_value, 0).is_const()) {
+    for (Value** places : {&starts, &ends})
+      if (!dimension(*places, 0).is_const()) *places = b.adapt(*places, 0, dimension(axes_value, 0));
+  }
   if (!dimension(starts, 0).is_const() || ends->type.shape != starts->type.shape)
     fail("The starts ({}) and ends ({}) differ in number.", starts->type.text(), ends->type.text());
   auto count = static_cast<size_t>(dimension(starts, 0).value());

@@ -37,6 +37,27 @@ def loop(carried, signature, body, results="y"):
 
 
 CASES = {
+    # Few iterations, each of which takes a part of its own length (tf2onnx's Cumprod).
+    "loop_shifts": text(
+        "(float[3,6] x) => (float[3,6] y) <int64[1] zero = {0}, int64[1] one = {1}, int64 m = {5}, float unit = {1.0}>"
+        "{ "
+        + ALWAYS
+        + " y = Loop(m, t, x)<body = b (int64 i, bool c, float[3,6] v) => (bool k, float[3,6] w) { k = Identity(c) i1 = Unsqueeze(i, zero) j = Add(i1, one) e = Neg(j)"
+        " s = Slice(x, zero, e, one) low = Concat<axis = 0>(zero, j, zero, zero) p = Pad(s, low, unit) w = Mul(v, p) }> }",
+        {"x": f(3, 6)},
+    ),
+    # Rows and blocks at places that the iterations count: tf2onnx's CropAndResize, loops over chunks. The row's index is in a row itself.
+    "loop_places": text(
+        "(float[N,8] x, int64[M] rows) => (float[K,2,8] y, float[L,1,4] z) <int64[1] zero = {0}, int64[1] one = {1}, int64[1] four = {4}, int64 m = {2}>"
+        "{ "
+        + ALWAYS
+        + " k = Size(rows) y = Loop(k, t)<body = b (int64 i, bool c) => (bool k0, float[2,8] s) { k0 = Identity(c) i1 = Unsqueeze(i, zero) j1 = Add(i1, one)"
+        " r = Slice(rows, i1, j1, zero) e = Add(r, one) v = Slice(x, r, e, zero) w = Identity(v) two = Concat<axis = 0>(v, w) shape = Constant<value_ints = [2, 8]>() s = Reshape(two, shape)"
+        " }>"
+        " z = Loop(m, t)<body = d (int64 i, bool c) => (bool k1, float[1,4] p) { k1 = Identity(c) i1 = Unsqueeze(i, zero) a = Mul(i1, four) n = Add(i1, one) q = Mul(n, four)"
+        " u = Slice(x, a, q, one) p = ReduceMax<keepdims = 1>(u, zero) }> }",
+        *[{"x": f(n, 8), "rows": np.array(r, np.int64)} for n, r in ((3, [0, 2, 1]), (1, [0]))],
+    ),
     # A call that leaves inputs out, named inside a subgraph and handed on.
     "function_left_out": text(
         "(float[N,4] x, bool c) => (float[N,4] y, float[N,4] z) { y = own.outer(x,,c) z = own.inner(x) }",

@@ -23,13 +23,17 @@ Type substituted_type(const Type& type, const Substitutions& map) {
   return out;
 }
 
+void substitute_in_attrs(Node& n, const Substitutions& map) {
+  for (auto& [key, attr] : n.attrs)
+    if (auto* dims = std::get_if<std::vector<Dim>>(&attr))
+      for (Dim& d : *dims) d = substituted_dim(d, map);
+}
+
 void substitute_in_block(Block& b, const Substitutions& map) {
   for (Value* v : b.args) v->type = substituted_type(v->type, map);
   for (const auto& n : b.nodes) {
     for (Value* v : n->results) v->type = substituted_type(v->type, map);
-    for (auto& [key, attr] : n->attrs)
-      if (auto* dims = std::get_if<std::vector<Dim>>(&attr))
-        for (Dim& d : *dims) d = substituted_dim(d, map);
+    substitute_in_attrs(*n, map);
     for (const auto& region : n->regions) substitute_in_block(*region, map);
   }
 }
@@ -57,7 +61,8 @@ void substitute_symbols(Graph& graph, const Substitutions& given) {
     if (s.upper) s.upper = substituted_dim(*s.upper, map);
 }
 
-void clone_nodes(const Block& from, Builder& to, std::unordered_map<const Value*, Value*>& values) {
+void clone_nodes(const Block& from, Builder& to, std::unordered_map<const Value*, Value*>& values,
+                 const Substitutions& symbols) {
   const auto mapped = [&](Value* v) {
     const auto it = values.find(v);
     return it == values.end() ? v : it->second;
@@ -66,25 +71,26 @@ void clone_nodes(const Block& from, Builder& to, std::unordered_map<const Value*
     auto copy = std::make_unique<Node>();
     copy->kind = n->kind;
     copy->attrs = n->attrs;
+    substitute_in_attrs(*copy, symbols);
     copy->source = n->source;
     for (Value* v : n->operands) copy->operands.push_back(mapped(v));
     for (const auto& region : n->regions) {
       auto block = std::make_unique<Block>();
       block->parent = copy.get();
       for (Value* v : region->args) {
-        Value* arg = to.graph().new_value(v->type, v->name);
+        Value* arg = to.graph().new_value(substituted_type(v->type, symbols), v->name);
         arg->block = block.get();
         arg->index = v->index;
         block->args.push_back(arg);
         values[v] = arg;
       }
       Builder inner(to.graph(), *block);
-      clone_nodes(*region, inner, values);
+      clone_nodes(*region, inner, values, symbols);
       for (Value* v : region->results) block->results.push_back(mapped(v));
       copy->regions.push_back(std::move(block));
     }
     for (Value* v : n->results) {
-      Value* result = to.graph().new_value(v->type, v->name);
+      Value* result = to.graph().new_value(substituted_type(v->type, symbols), v->name);
       result->def = copy.get();
       result->index = v->index;
       copy->results.push_back(result);

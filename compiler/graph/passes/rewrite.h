@@ -48,8 +48,10 @@ inline std::optional<std::vector<Value*>> replace_with(Value* v) {
 void substitute_symbols(Graph& graph, const std::unordered_map<std::string, Dim>& substitutions);
 
 // Copies a block's nodes through the builder. `values` maps the block's arguments (and outer values that are
-// to be renamed) and gains every copied result. Symbols are shared with the original, so a block that defines
-// symbols of its own may be copied only if the original goes away.
-void clone_nodes(const Block& from, Builder& to, std::unordered_map<const Value*, Value*>& values);
+// to be renamed) and gains every copied result. Symbols stand for themselves where `symbols` gives nothing
+// else for them: a block that defines symbols of its own may be copied once, if the original goes away, or
+// needs others for each copy.
+void clone_nodes(const Block& from, Builder& to, std::unordered_map<const Value*, Value*>& values,
+                 const std::unordered_map<std::string, Dim>& symbols = {});
 
 }  // namespace tern::graph

@@ -1,5 +1,8 @@
 #include "compiler/graph/passes/unroll_loops.h"
 
+#include <algorithm>
+#include <unordered_set>
+
 #include "compiler/graph/passes/constants.h"
 #include "compiler/graph/passes/rewrite.h"
 
@@ -9,8 +12,8 @@ namespace {
 constexpr int64_t kMaxTrips = 8;
 constexpr int64_t kMaxNodes = 256;  // trips times nodes; a single trip is always unrolled
 
-// Nodes in a block and its regions; -1 where some result has a data-dependent size, whose symbol a copy would
-// share.
+// Nodes in a block and its regions; -1 where some node makes the symbol of its result's size, which a copy
+// would share.
 int64_t count_nodes(const Block& block) {
   int64_t n = 0;
   bool shares = false;
@@ -33,6 +36,24 @@ std::optional<int64_t> trips_of(const Node& n) {
   return trip->i;
 }
 
+// The symbols that are elements of values in the loop's body: each iteration reads its own.
+std::vector<SymbolInfo> symbols_of(const Graph& graph, const Block& body) {
+  std::unordered_set<const Value*> inside(body.args.begin(), body.args.end());
+  walk(body, [&](Node& node) { inside.insert(node.results.begin(), node.results.end()); });
+  std::vector<SymbolInfo> out;
+  for (const SymbolInfo& s : graph.symbols)
+    if (s.value && inside.count(s.value)) out.push_back(s);
+  return out;
+}
+
+bool uses(const Type& type, const std::vector<SymbolInfo>& symbols) {
+  std::vector<std::string> names;
+  for (const Dim& d : type.shape) d.collect_symbols(names);
+  return std::any_of(symbols.begin(), symbols.end(), [&](const SymbolInfo& s) {
+    return std::find(names.begin(), names.end(), s.name) != names.end();
+  });
+}
+
 std::optional<std::vector<Value*>> unroll(Node& n, Builder& b, Rewriter& rewriter) {
   if (n.kind != OpKind::kLoop) return std::nullopt;
   const std::optional<int64_t> trips = trips_of(n);
@@ -46,6 +67,9 @@ std::optional<std::vector<Value*>> unroll(Node& n, Builder& b, Rewriter& rewrite
     const Type& arg = body.args[i + 2]->type;
     if (arg != n.operands[i + 2]->type || arg != body.results[i + 1]->type) return std::nullopt;
   }
+  const std::vector<SymbolInfo> symbols = symbols_of(b.graph(), body);
+  for (size_t i = 0; i < scans && *trips > 1; ++i)
+    if (uses(body.results[carried + 1 + i]->type, symbols)) return std::nullopt;
   for (size_t i = 0; i < scans; ++i) {
     const Dim& count = n.results[carried + i]->type.shape[0];
     if (count.is_const(*trips)) continue;
@@ -59,13 +83,25 @@ std::optional<std::vector<Value*>> unroll(Node& n, Builder& b, Rewriter& rewrite
     values[body.args[0]] = b.int_constant(DType::kI64, trip);
     values[body.args[1]] = b.int_constant(DType::kBool, 1);
     for (size_t i = 0; i < carried; ++i) values[body.args[i + 2]] = state[i];
-    clone_nodes(body, b, values);
-    for (SymbolInfo& s : b.graph().symbols)  // a single trip's symbols read the copies
-      if (const auto it = values.find(s.value); s.value && it != values.end()) s.value = it->second;
     const auto mapped = [&](Value* v) {
       const auto it = values.find(v);
       return it == values.end() ? v : it->second;
     };
+    // The last copy keeps the symbols; those of nodes that make some are of a single trip.
+    std::unordered_map<std::string, Dim> renamed;
+    for (const SymbolInfo& s : symbols)
+      if (trip + 1 < *trips) renamed[s.name] = Dim::symbol(b.graph().new_symbol("u", s).name);
+    clone_nodes(body, b, values, renamed);
+    for (const SymbolInfo& s : symbols) {
+      const auto it = renamed.find(s.name);
+      SymbolInfo& own = *b.graph().find_symbol(it == renamed.end() ? s.name : it->second.symbol_name());
+      own.value = mapped(s.value);
+      if (own.upper)
+        own.upper = own.upper->substitute([&](const std::string& name) -> std::optional<Dim> {
+          const auto other = renamed.find(name);
+          return other == renamed.end() ? std::nullopt : std::optional(other->second);
+        });
+    }
     for (size_t i = 0; i < carried; ++i) state[i] = mapped(body.results[i + 1]);
     for (size_t i = 0; i < scans; ++i)
       stacks[i].push_back(b.unsqueeze(mapped(body.results[carried + 1 + i]), {0}));
