@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <new>
+#include <stdexcept>
 #include <thread>
 
 #include "compiler/explain.h"
@@ -376,6 +378,11 @@ bool Compilation::compile_kernels() {
   return true;
 }
 
+Error too_large() {
+  return error(
+      "The memory of this machine, or the limit that is set for it, does not suffice to compile the model.");
+}
+
 }  // namespace
 
 CompileResult compile(const CompileOptions& options, Diagnostics& diagnostics) {
@@ -397,9 +404,9 @@ CompileResult compile(const CompileOptions& options, Diagnostics& diagnostics) {
   } catch (DimOverflow& overflow) {
     diagnostics.add(std::move(overflow.error));
   } catch (const std::bad_alloc&) {
-    diagnostics.add(
-        error("The memory of this machine, or the limit that is set for it, does not suffice to compile the "
-              "model."));
+    diagnostics.add(too_large());
+  } catch (const std::length_error&) {
+    diagnostics.add(too_large());
   }
   return failed;
 }

@@ -2,6 +2,8 @@
 #include "compiler/onnx/importer.h"
 
 #include <algorithm>
+#include <new>
+#include <stdexcept>
 
 #include "compiler/support/dim_overflow.h"
 
@@ -122,6 +124,13 @@ std::string operands_text(const Scope& scope, const pb::NodeProto& node) {
   return said.empty() ? "" : fmt::format(" on {}", fmt::join(said, ", "));
 }
 
+// Of a node whose constants or attributes ask for more than there is.
+Error too_large() {
+  return error(
+      "The node needs more memory to be compiled than this machine has, or than the limit that is set for "
+      "it.");
+}
+
 }  // namespace
 
 void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
@@ -144,6 +153,10 @@ void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
     failed(std::move(failure.error));
   } catch (DimOverflow& overflow) {
     failed(std::move(overflow.error));
+  } catch (const std::bad_alloc&) {
+    failed(too_large());
+  } catch (const std::length_error&) {
+    failed(too_large());
   }
   scope.emit->set_source(source);
 }

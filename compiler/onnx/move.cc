@@ -170,7 +170,11 @@ void import_split(Op& op) {
   Value* x = op.tensor(0);
   int64_t axis = op.axis_attr(0, x->type.rank());
   int64_t count = op.i("num_outputs", op.output_count());
+  const int64_t most = std::max<int64_t>(op.output_count(), 1 << 16);
   if (count < 1) fail("Attribute 'num_outputs' ({}) is below 1.", count);
+  if (count > most)
+    fail("Attribute 'num_outputs' ({}) is above {}; the node has {} outputs.", count, most,
+         op.output_count());
   Dim extent = dimension(x, axis);
   Shape sizes = split_sizes(op, extent, count, axis);
   if (static_cast<int>(sizes.size()) < op.output_count())

@@ -57,6 +57,57 @@ TEST_CASE("a node of many inputs that has none is refused") {
         " - While importing node 'FeatureVectorizer_y' (ai.onnx.ml.FeatureVectorizer, opset 1)");
 }
 
+TEST_CASE("n-grams of two billion skips, and in column 2^40, are refused at once") {
+  const auto refused = [](const char* width, int64_t skips, int64_t place) {
+    Model m(13);
+    m.proto.mutable_graph()->clear_input();
+    auto* info = m.proto.mutable_graph()->add_input();
+    Model::add_value(info, "x", {width});
+    info->mutable_type()->mutable_tensor_type()->set_elem_type(kI64);
+    pb::NodeProto* node = m.node("TfIdfVectorizer", {"x"}, {"y"});
+    const auto attribute = [&](const char* name, pb::AttributeProto::AttributeType type) {
+      auto* a = node->add_attribute();
+      a->set_name(name);
+      a->set_type(type);
+      return a;
+    };
+    attribute("mode", pb::AttributeProto::STRING)->set_s("TF");
+    for (const char* length : {"min_gram_length", "max_gram_length"})
+      attribute(length, pb::AttributeProto::INT)->set_i(2);
+    attribute("max_skip_count", pb::AttributeProto::INT)->set_i(skips);
+    const auto ints = [&](const char* name, std::vector<int64_t> values) {
+      auto* a = attribute(name, pb::AttributeProto::INTS);
+      for (int64_t v : values) a->add_ints(v);
+    };
+    ints("ngram_counts", {0, 0});
+    ints("ngram_indexes", {0, place});
+    ints("pool_int64s", {1, 2, 3, 4});
+    Diagnostics diagnostics;
+    import_bytes(m.proto.SerializeAsString(), diagnostics);
+    const std::string said = diagnostics.text();
+    return said.substr(0, said.find('\n'));
+  };
+  constexpr int64_t kMany = INT32_MAX;
+  CHECK(refused("12", kMany, 1).empty());  // a row ends the skips
+  CHECK(refused("N", kMany, 1) ==
+        "Attribute 'max_skip_count' (2147483647) is the most elements that are skipped in rows of N; at most "
+        "255 "
+        "are supported.");
+  CHECK(refused("N", 2, int64_t{1} << 40) ==
+        "A place of an n-gram (1099511627776) is beyond the columns that 2 n-grams may have: their table has "
+        "at "
+        "most 67108864 numbers.");
+  CHECK(contains(refused("N", 2, INT64_MAX), "(9223372036854775807) is beyond the columns"));
+  CHECK(refused("N", 2, -1) == "A place of an n-gram (-1) is negative.");
+}
+
+TEST_CASE("parts without end are refused") {
+  for (const int64_t count : {int64_t{INT32_MAX}, INT64_MAX}) {
+    CHECK(refusal("", "Split", {{"x", kFloat, {"N"}}}, {{"num_outputs", count}}) ==
+          fmt::format("Attribute 'num_outputs' ({}) is above 65536; the node has 1 outputs.", count));
+  }
+}
+
 TEST_CASE("an instance normalisation of what has no channels is refused") {
   Model m;
   m.proto.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->Clear();

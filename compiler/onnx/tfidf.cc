@@ -26,6 +26,36 @@ Value* occurrences(Emit& b, Value* x, Value* grams, int64_t length, int64_t skip
   return b.reduce(ScalarOp::kAdd, b.cast(found, DType::kF32), {1});
 }
 
+// The number of occurrences of each n-gram, of all skips: [N, grams], or null where no row is long enough.
+Value* all_occurrences(Emit& b, Value* x, Value* grams, int64_t length, int64_t skips) {
+  constexpr int64_t kMostSkips = 255;  // each is a search of its own in the program
+  Value* sum = nullptr;
+  for (int64_t skip = 0; skip <= (length == 1 ? 0 : skips); ++skip) {
+    Value* found = occurrences(b, x, grams, length, skip);
+    if (!found) break;  // nor with longer skips
+    if (skip > kMostSkips)
+      fail(
+          "Attribute 'max_skip_count' ({}) is the most elements that are skipped in rows of {}; at most {} "
+          "are supported.",
+          skips, dimension(x, 1).text(), kMostSkips);
+    sum = sum ? b.add(sum, found) : found;
+  }
+  return sum;
+}
+
+// How many columns the places of the n-grams make.
+int64_t columns_of(const std::vector<int64_t>& places) {
+  constexpr int64_t kMostNumbers = 1 << 26;  // of the table from n-grams to columns
+  const auto [least, most] = std::minmax_element(places.begin(), places.end());
+  if (*least < 0) fail("A place of an n-gram ({}) is negative.", *least);
+  if (*most >= kMostNumbers / static_cast<int64_t>(places.size()))
+    fail(
+        "A place of an n-gram ({}) is beyond the columns that {} n-grams may have: their table has at most "
+        "{} numbers.",
+        *most, places.size(), kMostNumbers);
+  return *most + 1;
+}
+
 void import_tfidf(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
@@ -44,7 +74,7 @@ void import_tfidf(Op& op) {
     fail("N-grams of {} to {} elements, {} places and {} weights do not fit an operand {}.", shortest,
          longest, places.size(), weights.size(), x->type.text());
   x = b.cast(rank == 1 ? b.unsqueeze(x, {0}) : x, DType::kI64);
-  const auto columns = *std::max_element(places.begin(), places.end()) + 1;
+  const int64_t columns = columns_of(places);
   Value* y = b.full({dimension(x, 0), Dim(columns)}, b.scalar(DType::kF32, 0));
   int64_t gram = 0;
   for (size_t n = 0; n < starts.size(); ++n) {
@@ -58,9 +88,7 @@ void import_tfidf(Op& op) {
     gram += count;
     if (length < shortest || length > longest || count == 0) continue;
     Value* grams = b.reshape(b.i64s({pool.begin() + from, pool.begin() + to}), {Dim(count), Dim(length)});
-    Value* sum = nullptr;
-    for (int64_t skip = 0; skip <= (length == 1 ? 0 : skips); ++skip)
-      if (Value* found = occurrences(b, x, grams, length, skip)) sum = sum ? b.add(sum, found) : found;
+    Value* sum = all_occurrences(b, x, grams, length, skips);
     if (!sum) continue;
     if (mode != "TF") {
       std::vector<double> factor(static_cast<size_t>(count), 1);
@@ -71,7 +99,6 @@ void import_tfidf(Op& op) {
     std::vector<double> where(static_cast<size_t>(count * columns), 0);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t place = places[static_cast<size_t>(gram - count + i)];
-      if (place < 0) fail("A place of an n-gram ({}) is negative.", place);
       where[static_cast<size_t>(i * columns + place)] = 1;
     }
     y = b.add(y, b.dot(sum, b.floats(DType::kF32, where, {count, columns})));

@@ -3,9 +3,19 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <system_error>
 #include <utility>
 
 namespace tern {
+
+bool add_thread(std::vector<std::thread>& threads, const std::function<void()>& work) {
+  try {
+    threads.emplace_back(work);
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
 
 void parallel_for(size_t count, int threads, const std::function<void(size_t)>& job) {
   std::vector<std::exception_ptr> thrown(count);
@@ -21,7 +31,8 @@ void parallel_for(size_t count, int threads, const std::function<void(size_t)>& 
   };
   std::vector<std::thread> others;
   const size_t workers = std::min(count, static_cast<size_t>(std::max(threads, 1)));
-  for (size_t t = 1; t < workers; ++t) others.emplace_back(work);
+  for (size_t t = 1; t < workers && add_thread(others, work); ++t) {
+  }
   work();
   for (std::thread& thread : others) thread.join();
   for (const std::exception_ptr& exception : thrown) {
@@ -40,11 +51,14 @@ Background::~Background() {
 
 void Background::add(std::function<void()> job) {
   if (most_ <= 0) return job();
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   jobs_.push_back({added_++, std::move(job)});
   ++left_;
-  if (threads_.size() < static_cast<size_t>(most_)) threads_.emplace_back([this] { work(); });
+  if (threads_.size() < static_cast<size_t>(most_) && !add_thread(threads_, [this] { work(); }))
+    most_ = static_cast<int>(threads_.size());
   more_.notify_one();
+  while (most_ == 0 && take_one(lock)) {
+  }
 }
 
 // The next job, without the lock; false: there is none.

@@ -13,6 +13,9 @@
 
 namespace tern {
 
+// One more thread, or false: the system has none to give (limits of users and containers). Fewer do the work.
+bool add_thread(std::vector<std::thread>& threads, const std::function<void()>& work);
+
 // Calls job(0) to job(count - 1), each once and beginning in that order, on at most `threads` threads, of
 // which the caller's is one, and returns when all have ended. What a job throws is thrown here (of several,
 // the one of the first job), after the others.
@@ -36,7 +39,7 @@ class Background {
     size_t number;
     std::function<void()> run;
   };
-  const int most_;
+  int most_;
   std::mutex mutex_;
   std::condition_variable more_, ended_;
   std::deque<Job> jobs_;

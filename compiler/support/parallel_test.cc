@@ -1,8 +1,12 @@
 #include "compiler/support/parallel.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -70,6 +74,37 @@ TEST_CASE("jobs that nobody waits for are done all the same") {
   }
   CHECK(ran == 50);
 }
+
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+// In a process without room for one more stack, as where a container's number of threads is used up.
+int without_threads(const std::function<void(std::atomic<int>&)>& jobs) {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::ifstream sizes("/proc/self/statm");
+    rlim_t pages = 0;
+    sizes >> pages;
+    const rlim_t room = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (4 << 20);
+    const rlimit limit = {room, room};
+    setrlimit(RLIMIT_AS, &limit);
+    std::atomic<int> ran = 0;
+    jobs(ran);
+    _exit(ran);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_CASE("jobs are done where the system has no threads to give") {
+  CHECK(without_threads([](std::atomic<int>& ran) { parallel_for(100, 64, [&](size_t) { ++ran; }); }) == 100);
+  CHECK(without_threads([](std::atomic<int>& ran) {
+          Background background(64);
+          for (int i = 0; i < 70; ++i) background.add([&] { ++ran; });
+          background.wait();
+          background.add([&] { ++ran; });
+        }) == 71);
+}
+#endif
 
 }  // namespace
 }  // namespace tern

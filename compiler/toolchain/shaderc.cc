@@ -10,6 +10,7 @@
 #include <spirv-tools/optimizer.hpp>
 #include <thread>
 
+#include "compiler/support/parallel.h"
 #include "compiler/support/write_text.h"
 #include "compiler/toolchain/object_cache.h"
 
@@ -160,7 +161,8 @@ Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const Com
   std::vector<std::thread> threads;
   const size_t workers =
       std::clamp<size_t>(static_cast<size_t>(options.jobs), 1, std::max<size_t>(shaders.size(), 1));
-  for (size_t t = 1; t < workers; ++t) threads.emplace_back(work);
+  for (size_t t = 1; t < workers && add_thread(threads, work); ++t) {
+  }
   work();
   for (std::thread& thread : threads) thread.join();
   SpirvImage image;

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import tern_tools as tools
-from common import FLOAT, compiled, invoke, save, small, small_graph
+from common import FLOAT, Graph, compiled, gemm, invoke, save, small, small_graph
 from onnx import TensorProto, helper
 
 
@@ -283,6 +283,28 @@ def test_limits_of_files(folder):
     code, text = invoke(tools.TERN, "run", module, "-o", folder / "out", preexec_fn=limit)
     assert code == 4 and "y.npy' cannot be written: File too large." in text, f"{code} {text}"
     assert not list(folder.glob("*.part")) and not list((folder / "out").iterdir()), list(folder.rglob("*"))
+
+
+def test_too_little_memory(folder):
+    """With any amount of memory in which ternc begins at all, it compiles the model or says that it has too little."""
+    if "hostile" in str(tools.BUILD):
+        return  # sanitizers reserve terabytes
+    g = Graph("large", seed=1)
+    x = g.input("x", FLOAT, [1, 1500])
+    g.output(gemm(g, gemm(g, x, 1500, 1500), 1500, 1500), "y", FLOAT, [1, 1500])
+    model = Path(folder) / "large.onnx"
+    g.save(model)
+    said = []
+    for megabytes in range(24, 400, 4):
+        limit = lambda size=megabytes << 20: resource.setrlimit(resource.RLIMIT_AS, (size, size))  # noqa: E731
+        if not said and subprocess.run([tools.TERNC, "--version"], capture_output=True, preexec_fn=limit).returncode:
+            continue  # the system cannot load it
+        code, text = invoke(tools.TERNC, model, "--check", "-q", "-j", "1", "--targets=cpu:x86_64_v3", preexec_fn=limit)
+        assert code == 0 or (code == 1 and "memory" in text and text.rstrip().split("\n")[0].endswith(".")), f"{megabytes} MB: {code} {text}"
+        said.append(code)
+        if code == 0:
+            break
+    assert said[0] == 1 and said[-1] == 0, said
 
 
 def test_interrupted_run(folder):

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -102,16 +103,24 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Does work(0) to work(threads - 1) at once; on this thread what the system has no thread for.
+void on_threads(int threads, const std::function<void(int thread)>& work) {
+  std::vector<std::thread> others;
+  int t = 1;
+  try {
+    for (; t < threads; ++t) others.emplace_back(work, t);
+  } catch (const std::system_error&) {
+    for (; t < threads; ++t) work(t);
+  }
+  work(0);
+  for (std::thread& other : others) other.join();
+}
+
 // The best rate of `rounds` rounds in which all threads do the same at once.
 double best_rate(int threads, int rounds, double work_a_thread, const std::function<void(int thread)>& work) {
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
-    const double seconds = seconds_of([&] {
-      std::vector<std::thread> others;
-      for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
-      work(0);
-      for (std::thread& other : others) other.join();
-    });
+    const double seconds = seconds_of([&] { on_threads(threads, work); });
     best = std::max(best, work_a_thread * threads / seconds);
   }
   return best;
