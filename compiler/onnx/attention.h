@@ -5,6 +5,8 @@
 
 namespace tern::onnx {
 
+// The attribute, which must be at least 1.
+int64_t heads_of(Op& op, const char* name);
 Value* split_heads(Emit& b, Value* x, int64_t heads);  // [B, S, H*D] to [B, H, S, D]
 Value* join_heads(Emit& b, Value* x);                  // the way back
 // x [B, Hq, M, K] times y [B, Hkv, K, N] where each of y's heads serves Hq / Hkv of x's.

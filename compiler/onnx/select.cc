@@ -61,7 +61,8 @@ void import_compress(Op& op) {
   } else {
     x = b.reshape(x, {product(x->type.shape)});
   }
-  if (condition->type.rank() != 1) fail("The condition ({}) is no list.", condition->type.text());
+  // A list, says ONNX; paddle2onnx writes the operand's shape for masked_select, as ONNX Runtime takes it.
+  if (condition->type.rank() != 1) condition = b.reshape(condition, {product(condition->type.shape)});
   // What is behind the axis's end, or behind the condition's, is not chosen.
   const Dim& extent = dimension(x, axis);
   condition = b.slice_axis(condition, 0, Dim(0), b.min_dim(dimension(condition, 0), extent));

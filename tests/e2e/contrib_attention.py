@@ -305,6 +305,40 @@ for queries, keys, values in ((2, 2, 4), (2, 1, 4), (4, 2, 2)):
     case(f"linear_{queries}_{keys}_{values}_heads", "LinearAttention", [*operands, state, *gates], 2, q_num_heads=queries, kv_num_heads=values, scale=0.7)
 
 
+# The states after the last tokens, which ONNX Runtime has for CUDA alone: the result, and the state after each token.
+def delta_rule(query, key, value, states, _, rate):
+    q, k, v = (a.reshape(*a.shape[:2], 2, 8) for a in (query, key, value))
+    results, after, state = [], [], states[-1]
+    for i in range(q.shape[1]):
+        found = np.einsum("bhk,bhkv->bhv", k[:, i], state)
+        state = state + np.einsum("bhk,bhv->bhkv", k[:, i], rate[:, i, :, None] * (v[:, i] - found))
+        results.append(np.einsum("bhk,bhkv->bhv", q[:, i], state) * 0.5)
+        after.append(state)
+    return np.stack(results, 1).reshape(query.shape), after
+
+
+def causal_conv(x, weights, _, states):
+    joined = np.concatenate([states[-1], x], 2)
+    results = [np.einsum("bct,ct->bc", joined[:, :, i : i + 4], weights[:, 0]) for i in range(x.shape[2])]
+    return np.stack(results, 2), [joined[:, :, i + 1 : i + 4] for i in range(x.shape[2])]
+
+
+def windowed(rule, window):
+    def expected(*inputs):
+        result, after = rule(*inputs)
+        return [result, np.stack(([0 * after[0]] * window + after)[-window:])]
+
+    return expected
+
+
+for window in (1, 4):
+    operands = [Given(f(2, 6, 16, scale=0.4), f(1, 3, 16, scale=0.4), d0="B", d1="S") for _ in range(3)]
+    operands += [Given(f(window, 2, 2, 8, 8), f(window, 1, 2, 8, 8), d1="B"), None, Given(np.abs(f(2, 6, 2)) / 4, np.abs(f(1, 3, 2)) / 4, d0="B", d1="S")]
+    case(f"linear_window_{window}", "LinearAttention", operands, 2, expected=windowed(delta_rule, window), q_num_heads=2, kv_num_heads=2, update_rule="delta", scale=0.5, state_window=window)
+    operands = [Given(f(2, 6, 9), f(1, 6, 2), d0="B", d2="S"), f(6, 1, 4), None, Given(f(window, 2, 6, 3), f(window, 1, 6, 3), d1="B")]
+    case(f"causal_conv_window_{window}", "CausalConvWithState", operands, 2, expected=windowed(causal_conv, window), state_window=window)
+
+
 def delta_net(name, gates, queries=2, values=4, batch=2, tokens=6, flat=True, columns=1, rule="gated_delta", **attributes):
     at = lambda heads, *d: f(batch * tokens, heads, *d, scale=0.4) if flat else f(batch, tokens, heads, *d, scale=0.4)  # noqa: E731
     width = (8,) if columns > 1 else ()

@@ -71,6 +71,8 @@ CASES = {
         functions=function("inner <a: float = 0.25> (x) => (y)", "y = LeakyRelu<alpha: float = @a>(x)")
         + function("outer <k> (x) => (y)", "n = Neg(x) t = own.inner<a: float = @k>(n) y = own.inner<a = 3.0>(t)"),
     ),
+    # A mask of the operand's own shape (paddle.masked_select).
+    "compress_by_a_mask": text("(float[N,3] x) => (float[K] y) <float zero = {0.0}> { m = Greater(x, zero) y = Compress(x, m) }", {"x": f(4, 3)}, {"x": f(1, 3)}),
     # Exporters leave scales out as a constant without elements.
     "resize_without_scales": text(
         "(float[N,2,4,5] x) => (float[N,2,6,9] y) <float[0] scales = {}, int64[2] sizes = {6,9}, int64[1] zero = {0}, int64[1] two = {2}>"
