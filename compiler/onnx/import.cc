@@ -255,6 +255,7 @@ std::unique_ptr<graph::Graph> import_model(const std::string& path, const Import
     diagnostics.add(file.take_error());
     return nullptr;
   }
+  (*file)->set_written(options.written);
   return Importer(std::move(file).value(), options, diagnostics).run();
 }
 

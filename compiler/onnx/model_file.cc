@@ -18,12 +18,12 @@
 namespace tern::onnx {
 
 Result<std::shared_ptr<MappedFile>> MappedFile::open(const std::string& path) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe is refused, not waited for
   if (fd < 0) return error("Cannot open the file '{}' ({}).", path, strerror(errno));
   struct stat info{};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd);
-    return error("'{}' is not a regular file.", path);
+    return error("The file '{}' is not a regular file.", path);
   }
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->size_ = static_cast<size_t>(info.st_size);
@@ -165,6 +165,12 @@ Result<std::span<const uint8_t>> ModelFile::external_bytes(const pb::TensorProto
     std::string prefix = folder_ == "/" ? folder_ : folder_ + "/";
     if (resolved.compare(0, prefix.size(), prefix) != 0)
       return error("The external data's file '{}' is a link that leaves the model's folder.", location);
+    for (const std::string& written : written_) {
+      const Result<std::string> output = canonical(written);
+      if (output.ok() && output.value() == resolved)
+        return error("The external data's file '{}' is one that is to be written ('{}'), and would be lost.",
+                     location, written);
+    }
     TERN_ASSIGN(file, MappedFile::open(resolved));
   }
   auto size = static_cast<int64_t>(file->bytes().size());

@@ -35,6 +35,8 @@ class ModelFile : public std::enable_shared_from_this<ModelFile> {
  public:
   static Result<std::shared_ptr<ModelFile>> open(const std::string& path);
   const pb::ModelProto& model() const { return model_; }
+  // Files that will be written, which cannot be external data as well.
+  void set_written(std::vector<std::string> paths) { written_ = std::move(paths); }
   // One for each file of external data that the graph's initializers name and that is not there.
   std::vector<Error> absent_files() const;
   // The tensor's contents: raw and external data borrowed, typed fields converted. Checks type, dimensions
@@ -48,6 +50,7 @@ class ModelFile : public std::enable_shared_from_this<ModelFile> {
   Result<std::span<const uint8_t>> external_bytes(const pb::TensorProto& proto, int64_t want,
                                                   std::shared_ptr<const void>& keep_alive);
   std::string folder_;
+  std::vector<std::string> written_;
   pb::ModelProto model_;
   std::map<std::string, std::shared_ptr<MappedFile>> external_;
 };

@@ -173,6 +173,9 @@ int run(TerncOptions& options) {
   command_line::Problems problems;
   check_files(options, output, problems);
   if (!problems.empty()) return command_line::report("ternc", problems);
+  if (!options.compile.check_only) options.compile.import.written.push_back(output);
+  if (!options.explain.empty() && options.explain != "-")
+    options.compile.import.written.push_back(options.explain);
   if (options.compile.check_only) return check(options);
 
   Progress progress;

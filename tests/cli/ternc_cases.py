@@ -189,6 +189,21 @@ def test_external_data_stays_in_its_folder(folder):
         shutil.rmtree(path.parent)
 
 
+def test_external_data_that_would_be_lost(folder):
+    """Weights are not where the module or the explanation goes, and not in a pipe."""
+    path, raw = with_external_data(folder, "weights.tern")
+    weights = path.parent / "weights.tern"
+    weights.write_bytes(raw)
+    for options in (["-o", weights], ["--check", f"--explain={weights}"], ["-o", Path(folder) / "m.tern", f"--explain={weights}"]):
+        code, text = invoke(tools.TERNC, path, *options)
+        assert code == 1 and "The external data's file 'weights.tern' is one that is to be written ('" in text, f"{code} {text}"
+        assert weights.read_bytes() == raw, options
+    weights.unlink()
+    os.mkfifo(weights)
+    code, text = invoke(tools.TERNC, path, "-o", Path(folder) / "m.tern")
+    assert code == 1 and "weights.tern' is not a regular file." in text, f"{code} {text}"
+
+
 def test_external_data_too_short(folder):
     path, raw = with_external_data(folder, "weights.bin")
     (path.parent / "weights.bin").write_bytes(raw[: len(raw) // 2])

@@ -333,7 +333,7 @@ def main():
         while swept or tried < options.count or time.monotonic() < end:
             seeds = range(options.seed + tried, options.seed + tried + 100)
             batch = list(itertools.islice(swept, 100)) if swept else [mutant(models, small, seed) for seed in seeds]
-            for seed, name, data, what in pool.map(one, seeds, *zip(*batch)):
+            for seed, name, data, what in pool.map(one, seeds, *zip(*batch)) if batch else ():
                 if what:
                     wrong.append(seed)
                     print(f"{seed}: {name}: ternc {what}", flush=True)
