@@ -101,6 +101,36 @@ TEST_CASE("n-grams of two billion skips, and in column 2^40, are refused at once
   CHECK(refused("N", 2, -1) == "A place of an n-gram (-1) is negative.");
 }
 
+TEST_CASE("antialiasing to nothing is nothing, and of too much is refused") {
+  const auto said = [](const char* height, int64_t to) {
+    Model m(19);
+    m.proto.mutable_graph()->clear_input();
+    auto* info = m.proto.mutable_graph()->add_input();
+    Model::add_value(info, "x", {"1", "1", height, "8"});
+    info->mutable_type()->mutable_tensor_type()->set_elem_type(kFloat);
+    m.ints("sizes", {1, 1, to, 8});
+    pb::NodeProto* node = m.node("Resize", {"x", "", "", "sizes"}, {"y"});
+    auto* a = node->add_attribute();
+    a->set_name("antialias");
+    a->set_type(pb::AttributeProto::INT);
+    a->set_i(1);
+    a = node->add_attribute();
+    a->set_name("mode");
+    a->set_type(pb::AttributeProto::STRING);
+    a->set_s("linear");
+    Diagnostics diagnostics;
+    import_bytes(m.proto.SerializeAsString(), diagnostics);
+    const std::string text = diagnostics.text();
+    return text.substr(0, text.find('\n'));
+  };
+  CHECK(said("64", 0).empty());
+  CHECK(said("64", 1).empty());
+  const std::string refused = said("100000", 1);
+  CAPTURE(refused);
+  CHECK(contains(refused, "Antialiasing at a scale of "));
+  CHECK(contains(refused, " for each of the output's; at most 4096 are supported."));
+}
+
 TEST_CASE("parts without end are refused") {
   for (const int64_t count : {int64_t{INT32_MAX}, INT64_MAX}) {
     CHECK(refusal("", "Split", {{"x", kFloat, {"N"}}}, {{"num_outputs", count}}) ==

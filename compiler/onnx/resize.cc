@@ -69,8 +69,15 @@ Taps compute_taps(const ResizeMode& mode, const ResizeAxis& a) {
   int64_t in = a.in.value(), out = a.out.value();
   double support = mode.mode == "cubic" ? 2 : 1;
   // Antialiasing widens the kernel by the factor of reduction.
-  double shrink = mode.antialias && a.scale < 1 ? a.scale : 1;
-  auto taps = static_cast<size_t>(mode.mode == "nearest" ? 1 : 2 * std::ceil(support / shrink));
+  double shrink = mode.antialias && a.scale < 1 && out > 0 ? a.scale : 1;
+  constexpr double kMostTaps = 4096;  // each is a gather of the program
+  const double wanted = mode.mode == "nearest" ? 1 : 2 * std::ceil(support / shrink);
+  if (!(wanted <= kMostTaps))
+    fail(
+        "Antialiasing at a scale of {} on axis {} takes {} elements for each of the output's; at most {} are "
+        "supported.",
+        a.scale, a.axis, wanted, kMostTaps);
+  const auto taps = static_cast<size_t>(wanted);
   Taps t;
   t.index.assign(taps, std::vector<int64_t>(static_cast<size_t>(out)));
   t.weight.assign(taps, std::vector<double>(static_cast<size_t>(out), 1));
