@@ -23,7 +23,7 @@ std::vector<module::Condition> conditions_of(const render::GlslNeeds& needs, int
 
 toolchain::ShaderEnvironment environment_of(lower::Level level) {
   const lower::GpuModel& model = lower::gpu_model(level);
-  return model.has_tiles        ? toolchain::ShaderEnvironment::kVulkan13
+  return model.uses_tiles()     ? toolchain::ShaderEnvironment::kVulkan13
          : model.narrow_storage ? toolchain::ShaderEnvironment::kVulkan12
                                 : toolchain::ShaderEnvironment::kVulkan11;
 }

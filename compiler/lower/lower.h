@@ -10,9 +10,9 @@ namespace tern::lower {
 
 // The optional steps of lowering, for --disable-pass.
 inline constexpr std::string_view kOptionalSteps[] = {
-    "fuse_epilogue",         "fuse_producers", "fuse_rows",      "channels_last",
-    "split_transposed_conv", "winograd",       "fuse_attention", "fuse_depthwise",
-    "share_barriers",        "patch_products", "split_products", "tf32x3"};
+    "fuse_epilogue",  "fuse_producers", "fuse_rows",      "channels_last",  "split_transposed_conv",
+    "winograd",       "fuse_attention", "fuse_depthwise", "share_barriers", "patch_products",
+    "split_products", "tf32x3",         "bf16x6"};
 
 struct LowerOptions {
   std::vector<std::string> disabled;  // of kOptionalSteps

@@ -31,6 +31,7 @@ enum class Level : uint8_t {
   kVulkanF16,       // 16- and 8-bit storage, 16-bit float arithmetic, 512 threads, 32 KB
   kVulkanSubgroup,  // kVulkanF16 and shuffles in subgroups of 32: variants of folds only
   kVulkanMatrix,  // kVulkanSubgroup and cooperative matrices of 16 x 16 x 16 f16, 48 KB: of contractions only
+  kVulkanBf16,    // kVulkanMatrix and those of bf16, many times as fast as f32: of contractions of f32 only
 };
 
 // How a level multiplies 8-bit integers exactly.
@@ -91,6 +92,10 @@ struct GpuModel {
   // Three products of TF32 take less time than one of f32 by fused multiply-adds (gpu/mma_schedule.h:
   // tf32x3). Not on the GeForce cards of sm_86 and sm_89, which run sm_80's cubins.
   bool fast_tf32 = false;
+  // So do six products of bf16 on tiles (gpu/matrix_schedule.h: bf16x6).
+  bool fast_bf16 = false;
+
+  bool uses_tiles() const { return has_tiles || fast_bf16; }
 };
 // Vulkan: kernels whose threads make more iterations are checked (kernel/ir.h, checks_loops).
 inline constexpr int64_t kSafeIterations = 60'000;

@@ -82,6 +82,13 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return subgroup_32(vulkan_f16);
     case lower::Level::kVulkanMatrix:
       return with(subgroup_32(vulkan_f16), k_vulkan_cooperative_matrix, 48 * 1024);
+    case lower::Level::kVulkanBf16: {
+      // Six products for one, at some 60 % of the rate that the device says.
+      constexpr int64_t kLeastRate = 12;
+      auto conditions = with(subgroup_32(vulkan_f16), k_vulkan_bfloat16_matrix, 48 * 1024);
+      conditions.emplace_back(kLeastRate, k_vulkan_matrix_rate, module::ConditionOp::AtLeast);
+      return conditions;
+    }
   }
   TERN_UNREACHABLE();
 }

@@ -378,6 +378,7 @@ Result<GlslKernel> GlslPrinter::run() {
   extension("EXT_shader_explicit_arithmetic_types_float16", narrow);
   extension("KHR_memory_scope_semantics", tiles_.any());
   extension("KHR_cooperative_matrix", tiles_.any());
+  extension("EXT_bfloat16", tiles_.any_of(DType::kBF16));
   extension("EXT_control_flow_attributes", stays_loop_);
   out.text += fmt::format("// kernel {}\n", kernel_.name);
   for (const std::string& source : kernel_.source)

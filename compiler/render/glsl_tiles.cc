@@ -1,6 +1,8 @@
 // Tiles as cooperative matrices (GL_KHR_cooperative_matrix).
 #include "compiler/render/glsl_tiles.h"
 
+#include <algorithm>
+
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/text.h"
 #include "compiler/render/glsl_expr.h"
@@ -30,21 +32,28 @@ void GlslTiles::note(const BufferNode* buffer, std::string_view part) {
   known = part;
 }
 
+bool GlslTiles::any_of(DType dtype) const {
+  return std::any_of(parts_.begin(), parts_.end(),
+                     [&](const auto& part) { return part.first->type.dtype == dtype; });
+}
+
 std::string GlslTiles::type(const BufferNode* buffer) const {
   const std::string_view part = parts_.at(buffer);
   return fmt::format("coopmat<{}, gl_ScopeSubgroup, 16, 16, gl_MatrixUse{}>",
-                     buffer->type.dtype == DType::kF16 ? "float16_t" : "float",
+                     buffer->type.dtype == DType::kF16    ? "float16_t"
+                     : buffer->type.dtype == DType::kBF16 ? "bfloat16_t"
+                                                          : "float",
                      part.empty() ? "Accumulator" : part);
 }
 
 std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
   const auto slot = [&](const BufferNode* buffer, const kernel::Expr& at) {
-    if (dtype_bits(buffer->type.dtype) == 16 && buffer->type.dtype != DType::kF16)
-      fail(fmt::format("tiles of {} have no form", dtype_name(buffer->type.dtype)));
     return fmt::format("{}[{}]", memory_.register_name(buffer), index(at));
   };
   const std::string here = slot(s->buffer.get(), s->index);
   if (s->tile == TileOp::kFill) {
+    // No arithmetic of theirs is asked of devices.
+    if (s->buffer->type.dtype == DType::kBF16) fail("tiles of bf16 that are computed have no form");
     if (s->value->type.lanes > 1) return map_text(s, here);
     return fmt::format("{} = {}({});", here, tiles.type(s->buffer.get()), text(s->value));
   }

@@ -13,6 +13,7 @@ class GlslTiles {
  public:
   explicit GlslTiles(const kernel::Kernel& kernel);
   bool any() const { return !parts_.empty(); }
+  bool any_of(DType dtype) const;
   bool has(const kernel::BufferNode* buffer) const { return parts_.contains(buffer); }
   std::string type(const kernel::BufferNode* buffer) const;
   const std::string& problem() const { return problem_; }  // what has no form in GLSL, or ""

@@ -1,5 +1,5 @@
 // The Vulkan API's declarations without its functions, which are loaded (vulkan_symbols.h), and what headers
-// from before 1.3.255 lack.
+// from before 1.4.311 lack.
 #pragma once
 
 #define VK_NO_PROTOTYPES 1
@@ -11,7 +11,8 @@ namespace tern::vulkan {
 constexpr char kCooperativeMatrix[] = "VK_KHR_cooperative_matrix";
 constexpr auto kCooperativeMatrixFeaturesType = static_cast<VkStructureType>(1000506000);
 constexpr auto kCooperativeMatrixPropertiesType = static_cast<VkStructureType>(1000506001);
-constexpr uint32_t kComponentFloat16 = 0, kComponentFloat32 = 1, kScopeSubgroup = 3;
+constexpr uint32_t kComponentFloat16 = 0, kComponentFloat32 = 1, kComponentBfloat16 = 1000141000,
+                   kScopeSubgroup = 3;
 
 struct CooperativeMatrixFeatures {
   VkStructureType type;
@@ -27,6 +28,18 @@ struct CooperativeMatrixProperties {
   uint32_t a_type, b_type, c_type, result_type;
   VkBool32 saturating;
   uint32_t scope;
+};
+
+// VK_KHR_shader_bfloat16.
+constexpr char kShaderBfloat16[] = "VK_KHR_shader_bfloat16";
+constexpr auto kShaderBfloat16FeaturesType = static_cast<VkStructureType>(1000141000);
+
+struct ShaderBfloat16Features {
+  VkStructureType type;
+  void* next;
+  VkBool32 bfloat16_type;
+  VkBool32 dot_product;
+  VkBool32 cooperative_matrix;
 };
 
 }  // namespace tern::vulkan

@@ -13,7 +13,7 @@ enum CapabilityId : uint32_t {
 #undef TERN_CAPABILITY
 };
 static_assert(vulkan_api_version == kFirstCapability &&
-                  vulkan_software == kFirstCapability + kCapabilityCount - 1,
+                  vulkan_matrix_rate == kFirstCapability + kCapabilityCount - 1,
               "the rows of this driver");
 
 // Extensions that are used where the device has them.
@@ -25,6 +25,8 @@ enum Extension : uint32_t {
   kExternalMemoryHost,
   kMatrices,
   kMemoryModel,
+  kBfloat16,
+  kSmBuiltins,
   kPortabilitySubset,
   kExtensionCount,
 };
@@ -40,7 +42,9 @@ constexpr ExtensionRow kExtensions[kExtensionCount] = {
     {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, 0},
     {kCooperativeMatrix, 0},
     {VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME, VK_API_VERSION_1_2},  // shaders with matrices use it
-    {"VK_KHR_portability_subset", 0},                                 // must be on where it is there
+    {kShaderBfloat16, 0},
+    {VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME, 0},  // asked only
+    {"VK_KHR_portability_subset", 0},              // must be on where it is there
 };
 
 // The structures of vkGetPhysicalDeviceFeatures2, which vkCreateDevice takes as they were answered.
@@ -52,6 +56,7 @@ struct Features {
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
   VkPhysicalDeviceBufferDeviceAddressFeatures device_address;
   CooperativeMatrixFeatures matrices;
+  ShaderBfloat16Features bfloat16;
   VkPhysicalDeviceVulkanMemoryModelFeatures memory_model;
 };
 
@@ -112,6 +117,11 @@ void query_features(Device* device, Found* found) {
     f.matrices.next = f.head.pNext;
     f.head.pNext = &f.matrices;
   }
+  if (found->usable[kBfloat16]) {
+    f.bfloat16.type = kShaderBfloat16FeaturesType;
+    f.bfloat16.next = f.head.pNext;
+    f.head.pNext = &f.bfloat16;
+  }
   device->symbols.GetPhysicalDeviceFeatures2(device->physical, &f.head);
   // Of the core features only what rows report; bounds checks would cost time and are the HAL's to make.
   const VkPhysicalDeviceFeatures all = f.head.features;
@@ -123,8 +133,8 @@ void query_features(Device* device, Found* found) {
   f.device_address.bufferDeviceAddressMultiDevice = VK_FALSE;
 }
 
-// Whether 16x16x16 matrices of f16 with f32 sums are among the device's.
-bool has_common_matrix(Device* device) {
+// Whether 16x16x16 matrices of `element` with f32 sums are among the device's.
+bool has_matrix(Device* device, uint32_t element) {
   using Query = VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*, CooperativeMatrixProperties*);
   const auto query = reinterpret_cast<Query>(device->symbols.GetInstanceProcAddr(
       device->symbols.instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
@@ -134,13 +144,28 @@ bool has_common_matrix(Device* device) {
   if (!query || query(device->physical, &count, rows) < 0) return false;
   for (uint32_t i = 0; i < count; ++i) {
     const CooperativeMatrixProperties& row = rows[i];
-    if (row.m == 16 && row.n == 16 && row.k == 16 && row.a_type == kComponentFloat16 &&
-        row.b_type == kComponentFloat16 && row.c_type == kComponentFloat32 &&
-        row.result_type == kComponentFloat32 && row.scope == kScopeSubgroup) {
+    if (row.m == 16 && row.n == 16 && row.k == 16 && row.a_type == element && row.b_type == element &&
+        row.c_type == kComponentFloat32 && row.result_type == kComponentFloat32 &&
+        row.scope == kScopeSubgroup) {
       return true;
     }
   }
   return false;
+}
+
+// How many multiplications of 16-bit matrices NVIDIA's processors make in the time of one of f32: those of
+// data centres (A100, H100, B200), which hold 64 subgroups, 16 and more; others (GeForce, with f32 sums)
+// some 2.
+int64_t matrix_rate(Device* device, const Found& found) {
+  constexpr uint32_t kSubgroupsOfDataCentres = 64;
+  if (!found.usable[kSmBuiltins]) return 0;
+  VkPhysicalDeviceShaderSMBuiltinsPropertiesNV processors = {};
+  processors.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV;
+  VkPhysicalDeviceProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  properties.pNext = &processors;
+  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+  return processors.shaderWarpsPerSM >= kSubgroupsOfDataCentres ? 16 : 2;
 }
 
 // The longest VkBuffer: known from Vulkan 1.3 on.
@@ -205,8 +230,11 @@ void fill_capabilities(Device* device, const Found& found) {
   set(vulkan_storage_8bit, f.storage8.storageBuffer8BitAccess);
   set(vulkan_integer_dot_product, f.dot_product.shaderIntegerDotProduct);
   set(vulkan_buffer_device_address, f.device_address.bufferDeviceAddress);
-  set(vulkan_cooperative_matrix,
-      f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel && has_common_matrix(device));
+  const bool matrices = f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel;
+  set(vulkan_cooperative_matrix, matrices && has_matrix(device, kComponentFloat16));
+  set(vulkan_bfloat16_matrix,
+      matrices && f.bfloat16.cooperative_matrix && has_matrix(device, kComponentBfloat16));
+  set(vulkan_matrix_rate, matrices ? matrix_rate(device, found) : 0);
   set(vulkan_workgroup_memory, limits.workgroup_memory);
   set(vulkan_workgroup_invocations, limits.workgroup_invocations);
   set(vulkan_storage_range, static_cast<int64_t>(limits.storage_range));

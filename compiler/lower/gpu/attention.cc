@@ -266,6 +266,7 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
     add_mma_variants(dispatch, attention, dtype);
   } else {
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
+      if (gpu_model(level).fast_bf16) continue;  // products alone
       if (!gpu_model(level).has_tiles) {
         add_simt_variant(dispatch, attention, level);
       } else if (dtype == DType::kF16) {

@@ -193,7 +193,7 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
     if (rows) rows->bind(emitter);
     ContractionSource source(dispatch, emitter, problem, panels);
     const TileOperands operands = source.operands();
-    if (model.has_tiles) {
+    if (model.uses_tiles()) {
       add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr, rows);
       continue;
     }

@@ -3,6 +3,7 @@
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/output_blocks.h"
+#include "compiler/lower/gpu/plain_sums.h"
 #include "compiler/lower/gpu/tile_ops.h"
 
 namespace tern::lower::gpu {
@@ -21,7 +22,8 @@ using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
 constexpr int kSide = 16, kVector = 4, kSubgroup = 32;
-constexpr VType kWords{DType::kU32, 4};  // a chunk
+constexpr VType kFloats{DType::kF32, 4};
+constexpr VType kWords{DType::kU32, 4};  // of one access: a chunk of 16-bit elements, half of one of f32
 
 Expr no_chunk() {
   return kernel::broadcast(int_const(0, DType::kU32), 4);
@@ -42,6 +44,8 @@ class Builder {
     copiers_ = s.copiers();
     a_rows_ = copiers_ / a_chunks_;
     a_count_ = s.resident_depth ? 0 : (s.block_m + a_rows_ - 1) / a_rows_;
+    TERN_CHECK(!s.bf16x6 || (o.dtype == DType::kF32 && !s.resident_depth), "parts of f32 from memory");
+    lanes_ = s.bf16x6 ? kChunk / 2 : kChunk;
     b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
     b_count_ = (b_total_ + copiers_ - 1) / copiers_;
   }
@@ -71,14 +75,19 @@ class Builder {
 
  private:
   Stmts sums() {
-    a_stage_ = workgroup("a_stage", o_.dtype, int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch());
-    b_stage_ = workgroup("b_stage", o_.dtype, int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch());
-    a_next_ = registers("a_next", kWords, a_count_);
-    b_next_ = registers("b_next", kWords, b_count_);
-    a_tile_ = registers("a_tile", {o_.dtype, 8}, s_.tiles_m());
-    b_tile_ = registers("b_tile", {o_.dtype, 8}, s_.tiles_n());
+    const DType type = s_.bf16x6 ? DType::kBF16 : o_.dtype;
+    const int64_t slots = int64_t{s_.planes()} * (s_.own && s_.bf16x6 ? s_.block_depth / kSide : 1);
+    a_plane_ = int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch();
+    b_plane_ = int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch();
+    a_stage_ = workgroup("a_stage", type, s_.planes_in_memory() * a_plane_);
+    b_stage_ = workgroup("b_stage", type, s_.planes_in_memory() * b_plane_);
+    a_next_ = registers("a_next", kWords, a_count_ * kChunk / lanes_);
+    b_next_ = registers("b_next", kWords, b_count_ * kChunk / lanes_);
+    a_tile_ = registers("a_tile", {type, 8}, slots * s_.tiles_m());
+    b_tile_ = registers("b_tile", {type, 8}, slots * s_.tiles_n());
+    step_acc_ = registers("step_acc", {DType::kF32, 8}, s_.bf16x6 ? s_.tiles_m() : 0);
     LoopWriter w;
-    for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_}) {
+    for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_, step_acc_}) {
       if (b->size > 0) w.emit(kernel::alloc(b));
     }
     if (!s_.resident_depth) prepare_rows(w);
@@ -130,10 +139,15 @@ class Builder {
       const Expr step = w.let("step", plus(times(round, s_.warps_k), warp_.k));
       const auto one = [&] {
         if (rounds > 1) w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
-        put(w, warp_.k);
-        w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+        if (s_.bf16x6) {
+          put_and_read_parts(w, warp_.k);
+        } else {
+          put(w, warp_.k);
+          w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+        }
         if (rounds > 1) fetch_step(w.let("next", plus(step, int_const(s_.warps_k))), false);
-        products(w, warp_.k, step);
+        if (!s_.bf16x6) return products(w, warp_.k, step);
+        for (int q = 0; q < s_.block_depth / kSide; ++q) multiply_parts(w, q * s_.planes());
       };
       even ? one() : w.when(less(step, int_const(steps_)), one);
     });
@@ -161,19 +175,19 @@ class Builder {
     }
   }
 
-  // Eight elements, where `exists` says so, from an index that is a multiple of eight.
+  // The elements of one access, where `exists` says so, from an index that is a multiple of their number.
   // Elsewhere the first ones are read, so that no load waits for a branch.
-  // Of the eight, the first `count` are read; the others are zero, whatever lies there.
-  static Expr chunk(LoopWriter& w, const Buffer& from, const Expr& index, const Expr& given,
-                    int64_t count = kChunk) {
+  // Of them the first `count` are read; the others are zero, whatever lies there.
+  Expr elements(LoopWriter& w, const Buffer& from, const Expr& index, const Expr& given,
+                int64_t count = kChunk) const {
     const Expr exists = given ? w.let("exists", given) : nullptr;
     const Expr known = exists ? kernel::select(exists, index, int_const(0)) : index;
-    Expr words = kernel::bitcast(kernel::load(from, times(div(known, kChunk), kChunk), kChunk), kWords);
-    if (count < kChunk) words = kernel::op(ScalarOp::kAnd, {words, first_elements(count)});
+    Expr words = kernel::bitcast(kernel::load(from, times(div(known, lanes_), lanes_), lanes_), kWords);
+    if (count < lanes_) words = kernel::op(ScalarOp::kAnd, {words, first_elements(count)});
     return exists ? kernel::select(exists, w.let("words", words), no_chunk()) : words;
   }
 
-  // Ones in the bits of the first `count` elements of a chunk.
+  // Ones in the bits of the first `count` elements of a chunk of 16-bit ones.
   static Expr first_elements(int64_t count) {
     const auto word = [&](int64_t i) {
       const int64_t bits = std::clamp<int64_t>(count - 2 * i, 0, 2) * 16;
@@ -194,7 +208,7 @@ class Builder {
 
   Expr gathered(LoopWriter& w, size_t r, const Expr& k, bool ragged) {
     std::vector<Expr> elements;
-    for (int e = 0; e < kChunk; ++e) {
+    for (int e = 0; e < lanes_; ++e) {
       const Expr ke = plus(k, int_const(e));
       Expr value = o_.a_element(rows_[r].state, ke);
       const Expr here = ragged ? less(ke, int_const(k_)) : nullptr;
@@ -202,27 +216,34 @@ class Builder {
       elements.push_back(w.let("element", value));
     }
     std::vector<Expr> words;
-    for (size_t e = 0; e < kChunk; e += 2) words.push_back(w.let("word", pair(elements[e], elements[e + 1])));
+    for (size_t e = 0; e < kChunk && !s_.bf16x6; e += 2)
+      words.push_back(w.let("word", pair(elements[e], elements[e + 1])));
+    for (size_t e = 0; e < elements.size() && s_.bf16x6; ++e)
+      words.push_back(kernel::bitcast(elements[e], {DType::kU32, 1}));
     return kernel::shuffle(kernel::shuffle(words[0], words[1], {0, 1}),
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
   }
 
   void fetch_rows(LoopWriter& w, const Expr& step) {
-    const Expr k = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
+    const Expr first = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
     const bool ragged = k_ % s_.block_depth != 0;
-    const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
-    Stmts lets;
-    const MmaOperands::State depth = o_.a_depth(k, lets);
-    for (Stmt& let : lets) w.emit(std::move(let));
-    for (size_t r = 0; r < rows_.size(); ++r) {
-      Expr value;
-      if (o_.a_chunk) {
-        const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
-        value = chunk(w, o_.a_buffer, at.index, both(in_depth, at.exists), at.read_of(kChunk));
-      } else {
-        value = gathered(w, r, k, ragged);
+    const int64_t accesses = kChunk / lanes_;
+    for (int64_t part = 0; part < accesses; ++part) {
+      const Expr k = part == 0 ? first : w.let("k", plus(first, int_const(part * lanes_)));
+      const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
+      Stmts lets;
+      const MmaOperands::State depth = o_.a_depth(k, lets);
+      for (Stmt& let : lets) w.emit(std::move(let));
+      for (size_t r = 0; r < rows_.size(); ++r) {
+        Expr value;
+        if (o_.a_chunk) {
+          const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
+          value = elements(w, o_.a_buffer, at.index, both(in_depth, at.exists), at.read_of(lanes_));
+        } else {
+          value = gathered(w, r, k, ragged);
+        }
+        w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r) * accesses + part), value));
       }
-      w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r)), value));
     }
   }
 
@@ -231,9 +252,11 @@ class Builder {
     const Expr step = first_step_ ? plus(first_step_, own_step) : own_step;
     if (!s_.resident_depth) fetch_rows(w, step);
     const bool ragged = k_ % s_.block_depth != 0;
+    const int64_t accesses = kChunk / lanes_;
     for (int64_t i = 0; i < b_count_; ++i) {
       if (o_.b_element) {
-        w.emit(kernel::store(b_next_, int_const(i), memory_chunk(w, step, i)));
+        for (int64_t part = 0; part < accesses; ++part)
+          w.emit(kernel::store(b_next_, int_const(i * accesses + part), from_memory(w, step, i, part)));
         continue;
       }
       const BChunk at = b_chunk(i);
@@ -245,7 +268,10 @@ class Builder {
       if (panels * kPanelColumns % s_.block_n != 0) exists = both(exists, less(panel, int_const(panels)));
       const Expr row = plus(times(panel, k_), bk);
       const Expr index = plus(o_.b_first, plus(times(row, kPanelColumns), times(at.half, kChunk)));
-      w.emit(kernel::store(b_next_, int_const(i), chunk(w, o_.b_buffer, index, exists)));
+      if (exists && accesses > 1) exists = w.let("exists", exists);
+      for (int64_t part = 0; part < accesses; ++part)
+        w.emit(kernel::store(b_next_, int_const(i * accesses + part),
+                             elements(w, o_.b_buffer, plus(index, int_const(part * lanes_)), exists)));
     }
   }
 
@@ -277,71 +303,177 @@ class Builder {
     return {div(q, chunks), rem(q, chunks),
             (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr};
   }
-  Expr memory_chunk(LoopWriter& w, const Expr& step, int64_t i) {
+  Expr from_memory(LoopWriter& w, const Expr& step, int64_t i, int64_t part) {
     const BLine at = b_line(i);
-    const Expr k0 = times(step, s_.block_depth), along = times(at.chunk, kChunk);
+    const Expr k0 = times(step, s_.block_depth),
+               along = plus(times(at.chunk, kChunk), int_const(part * lanes_));
     const Expr k = plus(k0, s_.b_columns ? along : at.line), n = plus(n0_, s_.b_columns ? at.line : along);
     Expr exists = at.exists;
     if (k_ % s_.block_depth != 0) exists = both(exists, less(k, int_const(k_)));
     if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
-    return chunk(w, o_.b_buffer, o_.b_element(k, n), exists);
+    return elements(w, o_.b_buffer, o_.b_element(k, n), exists);
   }
 
-  void put(LoopWriter& w, const Expr& stage) {
-    const auto store = [&](const Buffer& to, const Expr& index, const Buffer& next, int64_t i,
-                           const Expr& exists) {
-      const Expr chunk = kernel::bitcast(kernel::load(next, int_const(i), 4), {o_.dtype, kChunk});
-      const auto one = [&] { w.emit(kernel::store(to, index, chunk)); };
-      exists ? w.when(exists, one) : one();
-    };
+  // A chunk that the thread puts into a stage.
+  struct Put {
+    const Buffer &to, &next;
+    int64_t i;     // its first access, in `next`
+    Expr index;    // where its first part lies
+    Expr exists;   // null: always
+    Expr rest[2];  // bf16x6: what is left of its even and its odd elements, f32
+  };
+  std::vector<Put> puts(const Expr& stage) const {
+    std::vector<Put> out;
     const Expr a_base = times(stage, int64_t{s_.block_m} * s_.a_pitch());
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr& row = rows_[static_cast<size_t>(r)].row;
       const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, kChunk)));
-      store(a_stage_, index, a_next_, r,
-            s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr);
+      const Expr exists = s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr;
+      out.push_back({a_stage_, a_next_, r * kChunk / lanes_, index, exists, {}});
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
+      const int64_t access = i * kChunk / lanes_;
       if (o_.b_element) {
         const BLine at = b_line(i);
-        store(b_stage_, plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk))), b_next_, i,
-              at.exists);
+        const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk)));
+        out.push_back({b_stage_, b_next_, access, index, at.exists, {}});
         continue;
       }
       const BChunk at = b_chunk(i);
       const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
-      store(b_stage_, plus(b_base, plus(times(at.depth, s_.b_pitch()), column)), b_next_, i, at.exists);
+      const Expr index = plus(b_base, plus(times(at.depth, s_.b_pitch()), column));
+      out.push_back({b_stage_, b_next_, access, index, at.exists, {}});
+    }
+    return out;
+  }
+  static void put_words(LoopWriter& w, const Put& put, const Expr& index, const Expr& words) {
+    const auto one = [&] {
+      w.emit(kernel::store(put.to, index, kernel::bitcast(words, {put.to->type.dtype, kChunk})));
+    };
+    put.exists ? w.when(put.exists, one) : one();
+  }
+
+  // Elements of f32 become three of bf16 whose sum they are, the highest first: what is left, which is
+  // rounded to nearest at first, so that the products which are left out have any sign, and cut off then.
+  static void begin_parts(LoopWriter& w, Put& put) {
+    const Expr front = kernel::load(put.next, int_const(put.i), 4),
+               back = kernel::load(put.next, int_const(put.i + 1), 4);
+    for (int odd = 0; odd < 2; ++odd) {
+      const Expr half = kernel::shuffle(front, back, {odd, odd + 2, odd + 4, odd + 6});
+      put.rest[odd] = w.let("rest", kernel::bitcast(half, kFloats));
+    }
+  }
+  void put_part(LoopWriter& w, Put& put, int part, const Expr& index) const {
+    const auto word = [](int64_t bits) { return kernel::broadcast(int_const(bits, DType::kU32), 4); };
+    const bool last = part + 1 == s_.planes();
+    Expr high[2];
+    for (int odd = 0; odd < 2; ++odd) {
+      const Expr bits = kernel::bitcast(put.rest[odd], kWords);
+      const Expr near = part == 0 ? kernel::add(bits, word(0x8000)) : bits;
+      high[odd] = w.let("high", kernel::op(ScalarOp::kAnd, {near, word(0xffff0000)}));
+      if (!last)
+        put.rest[odd] = w.let("rest", kernel::sub(put.rest[odd], kernel::bitcast(high[odd], kFloats)));
+    }
+    const Expr low = kernel::op(ScalarOp::kShr, {high[0], word(16)});
+    put_words(w, put, index, w.let("words", kernel::op(ScalarOp::kOr, {low, high[1]})));
+  }
+
+  void put(LoopWriter& w, const Expr& stage) {
+    for (Put& put : puts(stage)) {
+      if (!s_.bf16x6) {
+        put_words(w, put, put.index, kernel::load(put.next, int_const(put.i), 4));
+        continue;
+      }
+      begin_parts(w, put);
+      const int64_t plane = put.to == a_stage_ ? a_plane_ : b_plane_;
+      for (int part = 0; part < s_.planes(); ++part)
+        put_part(w, put, part, plus(put.index, int_const(part * plane)));
     }
   }
 
-  void products(LoopWriter& w, const Expr& stage, const Expr& step) {
+  // A stage of a subgroup's own has room for one part, whose tiles are read before the next one comes.
+  void put_and_read_parts(LoopWriter& w, const Expr& stage) {
+    std::vector<Put> chunks = puts(stage);
+    for (Put& put : chunks) begin_parts(w, put);
+    const TileSource from = tile_source(w, stage, nullptr);
+    for (int part = 0; part < s_.planes(); ++part) {
+      if (part > 0) w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+      for (Put& put : chunks) put_part(w, put, part, put.index);
+      w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
+      for (int q = 0; q < s_.block_depth / kSide; ++q)
+        read_tiles(w, from, int_const(int64_t{q} * kSide), q * s_.planes() + part, 0);
+    }
+  }
+
+  // Where a warp's tiles of a stage begin.
+  struct TileSource {
+    Expr a, b;
+  };
+  TileSource tile_source(LoopWriter& w, const Expr& stage, const Expr& step) {
     const Expr a_first =
         s_.resident_depth ? times(step, s_.block_depth) : times(stage, int64_t{s_.block_m} * s_.a_pitch());
-    const Expr a_base =
-        w.let("a_base", plus(a_first, times(warp_.m, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
-    // From a column to the next one, from a step to the next one.
-    const int64_t across = s_.b_columns ? s_.b_pitch() : 1, along = s_.b_columns ? 1 : s_.b_pitch();
-    const Expr b_base = w.let("b_base", plus(times(stage, int64_t{s_.b_rows()} * s_.b_pitch()),
-                                             times(warp_.n, kSide * s_.tiles_n() * across)));
-    const auto tile = [&](const Buffer& tiles, int i, const Buffer& from, const Expr& first, int pitch,
+    TileSource from;
+    from.a = w.let("a_base", plus(a_first, times(warp_.m, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
+    from.b = w.let("b_base", plus(times(stage, int64_t{s_.b_rows()} * s_.b_pitch()),
+                                  times(warp_.n, kSide * s_.tiles_n() * across())));
+    return from;
+  }
+  // From a column of B to the next one, from a step to the next one.
+  int64_t across() const { return s_.b_columns ? s_.b_pitch() : 1; }
+  int64_t along() const { return s_.b_columns ? 1 : s_.b_pitch(); }
+
+  // The tiles of 16 steps from `at` on, as number `slot` of those in registers; `plane`: of the parts that
+  // lie behind each other.
+  void read_tiles(LoopWriter& w, const TileSource& from, const Expr& at, int slot, int plane) {
+    const auto tile = [&](const Buffer& tiles, int i, const Buffer& stage, const Expr& first, int pitch,
                           TileOp load = TileOp::kLoad) {
-      w.emit(kernel::tile(load, tiles, int_const(i), kernel::load(from, first), int_const(pitch)));
+      w.emit(kernel::tile(load, tiles, int_const(i), kernel::load(stage, first), int_const(pitch)));
     };
+    const Expr a = plus(from.a, plus(int_const(plane * a_plane_), at)),
+               b = plus(from.b, plus(int_const(plane * b_plane_), times(at, along())));
+    for (int i = 0; i < s_.tiles_m(); ++i)
+      tile(a_tile_, slot * s_.tiles_m() + i, a_stage_, plus(a, int_const(i * kSide * s_.a_pitch())),
+           s_.a_pitch());
+    for (int j = 0; j < s_.tiles_n(); ++j)
+      tile(b_tile_, slot * s_.tiles_n() + j, b_stage_, plus(b, int_const(j * kSide * across())), s_.b_pitch(),
+           s_.b_columns ? TileOp::kLoadColumns : TileOp::kLoad);
+  }
+
+  void products(LoopWriter& w, const Expr& stage, const Expr& step) {
+    const TileSource from = tile_source(w, stage, step);
     const int parts = s_.own ? 1 : s_.warps_k;
     for (int q = 0; q < s_.block_depth / kSide / parts; ++q) {
       const Expr part = int_const(int64_t{q} * parts);
       const Expr at = w.let("at", times(s_.own ? part : plus(part, warp_.k), kSide));
-      for (int i = 0; i < s_.tiles_m(); ++i)
-        tile(a_tile_, i, a_stage_, plus(a_base, plus(int_const(i * kSide * s_.a_pitch()), at)), s_.a_pitch());
-      for (int j = 0; j < s_.tiles_n(); ++j)
-        tile(b_tile_, j, b_stage_, plus(b_base, plus(times(at, along), int_const(j * kSide * across))),
-             s_.b_pitch(), s_.b_columns ? TileOp::kLoadColumns : TileOp::kLoad);
+      for (int plane = 0; plane < s_.planes(); ++plane) read_tiles(w, from, at, plane, plane);
+      s_.bf16x6 ? multiply_parts(w, 0) : multiply_tiles(w);
+    }
+  }
+
+  void multiply_tiles(LoopWriter& w) {
+    for (int i = 0; i < s_.tiles_m(); ++i) {
+      for (int j = 0; j < s_.tiles_n(); ++j) multiply(w, acc_, i * s_.tiles_n() + j, a_tile_, i, b_tile_, j);
+    }
+  }
+
+  // One step's products, the least terms first, in sums of their own, which are added to those of the steps
+  // before: matrix units cut off what is added, at the size of the sum. No product waits for the one in front
+  // of it.
+  void multiply_parts(LoopWriter& w, int first) {
+    constexpr std::pair<int, int> kTerms[] = {{2, 0}, {0, 2}, {1, 1}, {1, 0}, {0, 1}, {0, 0}};
+    const auto load = [](const Buffer& tiles, int64_t i) { return kernel::load(tiles, int_const(i), 8); };
+    for (int j = 0; j < s_.tiles_n(); ++j) {
+      clear(w, step_acc_);
+      for (const auto& [a, b] : kTerms) {
+        for (int i = 0; i < s_.tiles_m(); ++i)
+          multiply(w, step_acc_, i, a_tile_, (first + a) * s_.tiles_m() + i, b_tile_,
+                   (first + b) * s_.tiles_n() + j);
+      }
       for (int i = 0; i < s_.tiles_m(); ++i) {
-        for (int j = 0; j < s_.tiles_n(); ++j)
-          w.emit(kernel::tile(TileOp::kMultiply, acc_, int_const(i * s_.tiles_n() + j),
-                              kernel::load(a_tile_, int_const(i), 8),
-                              kernel::load(b_tile_, int_const(j), 8)));
+        const int64_t slot = int64_t{i} * s_.tiles_n() + j;
+        w.emit(kernel::tile(TileOp::kFill, acc_, int_const(slot),
+                            kernel::add(load(acc_, slot), load(step_acc_, i))));
       }
     }
   }
@@ -394,9 +526,27 @@ class Builder {
         const Expr value = kernel::load(partial, at, kVector);
         sum = sum ? kernel::add(sum, value) : value;
       }
-      return w.let("sum", sum);
+      sum = w.let("sum", sum);
+      if (!s_.bf16x6) return sum;
+      const auto step = [&](const Expr& k) {
+        return first_step_ ? plus(times(first_step_, s_.block_depth), k) : k;
+      };
+      return plain_unless_finite(
+          w, sum, k_ / s_.split,
+          [&](const Expr& k, Stmts& lets) { return o_.a_plain(m_read, step(k), lets); },
+          [&](const Expr& k, int i) {
+            return kernel::load(o_.b_buffer, b_index(step(k), plus(n, int_const(i))));
+          });
     };
     finish_columns(w, o_, exists, m_read, n, n_, kVector, value, kept);
+  }
+
+  // Where an element of B lies; past the last column any.
+  Expr b_index(const Expr& k, const Expr& column) const {
+    if (o_.b_element)
+      return o_.b_element(k, n_ % kVector == 0 ? column : kernel::min(column, int_const(n_ - 1)));
+    const Expr row = plus(times(div(column, kPanelColumns), k_), k);
+    return plus(o_.b_first, plus(times(row, kPanelColumns), rem(column, kPanelColumns)));
   }
 
   Expr last_row() const { return kernel::sub(params_.expr(m_dim_), int_const(1)); }
@@ -411,14 +561,16 @@ class Builder {
   const MmaOperands& o_;
   kernel::ParamTable& params_;
   const Expr t_;
+  int lanes_;        // elements of one access to memory
   int copiers_;      // threads that share a stage's copies
   Expr copier_;      // which of them
   Expr group_;       // null: all threads are copiers
   Expr first_step_;  // null: 0
   int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
+  int64_t a_plane_ = 0, b_plane_ = 0;  // elements from a part to the next one
   Expr m0_, n0_, chunk_;
   WarpPlace warp_;
-  Buffer acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
+  Buffer acc_, step_acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
   std::vector<Row> rows_;
 };
 

@@ -15,16 +15,23 @@ struct Case {
   int64_t m, n, k;
   MatrixSchedule schedule;
   bool element_wise = false, symbolic = false, b_in_memory = false;
+  std::vector<ProductTest::Special> specials = {};
 };
 
 void check(const Case& c) {
   CAPTURE(c.schedule.text());
+  const DType dtype = c.schedule.bf16x6 ? DType::kF32 : DType::kF16;
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
+  test.dtype = dtype;
+  if (c.schedule.bf16x6) {
+    test.tolerance = 0x1p-23;
+    test.specials = c.specials;
+  }
   test.encode = [&](const TensorDataPtr& b) -> TensorDataPtr {
     if (!c.b_in_memory)
       return pack_panels(*b, {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }},
-                         DType::kF16);
-    auto plain = TensorData::make(DType::kF16, {c.k, c.n});
+                         dtype);
+    auto plain = TensorData::make(dtype, {c.k, c.n});
     for (int64_t i = 0; i < plain->count(); ++i)
       plain->set_float(c.schedule.b_columns ? i % c.n * c.k + i / c.n : i, b->float_at(i));
     return plain;
@@ -90,6 +97,38 @@ TEST_CASE("matrix contraction: one stage that groups copy in turn") {
   check({70, 72, 256, {64, 64, 64, 2, 2, 2, 1, false, false, 2}});
   check({33, 40, 200, {64, 48, 64, 4, 1, 2, 1, false, false, 2}});
   check({64, 64, 147, {64, 64, 32, 2, 2, 2, 1, false, false, 4}, true});
+}
+TEST_CASE("matrix contraction: f32 by six products of bf16") {
+  const auto precise = [](Case c) {
+    c.schedule.bf16x6 = true;
+    check(c);
+  };
+  precise({32, 32, 64, {32, 32, 64, 1, 1, 4, 1}});
+  precise({33, 40, 68, {32, 32, 32, 1, 1, 2, 1}});
+  precise({70, 64, 96, {64, 64, 32, 2, 2, 1, 1}});
+  precise({70, 72, 100, {64, 32, 32, 2, 1, 2, 1, false, false, 2}});
+  precise({33, 24, 27, {32, 32, 32, 1, 1, 2, 1}, true});
+  precise({45, 40, 100, {64, 64, 32, 2, 2, 2, 1}, false, true});
+  precise({33, 40, 72, {32, 32, 32, 1, 1, 2, 1}, false, false, true});
+  precise({33, 36, 68, {32, 32, 32, 1, 1, 2, 1, true}, false, false, true});
+  precise({33, 40, 72, {16, 32, 32, 1, 1, 2, 1, false, true}});
+  precise({33, 40, 200, {32, 32, 16, 1, 1, 8, 1, false, true}});
+  precise({33, 40, 72, {32, 16, 32, 1, 1, 4, 1, true, true}, false, false, true});
+}
+TEST_CASE("matrix contraction: what is no number, or close to the largest, by six products of bf16") {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity(),
+                   kNan = std::numeric_limits<double>::quiet_NaN(),
+                   kLargest = std::numeric_limits<float>::max();
+  Case c{33, 40, 68, {32, 32, 32, 1, 1, 2, 1}};
+  c.schedule.bf16x6 = true;
+  c.specials = {{true, 2, 5, kInfinity}, {true, 3, 66, -kInfinity}, {true, 4, 0, kNan},
+                {true, 5, 7, kLargest},  {false, 6, 7, kInfinity},  {false, 21, 67, kNan}};
+  check(c);
+  c.element_wise = true;
+  check(c);
+  c.element_wise = false;
+  c.b_in_memory = c.symbolic = true;
+  check(c);
 }
 TEST_CASE("matrix contraction: operands read element by element") {
   check({33, 24, 27, {32, 32, 128, 1, 1, 4, 1}, true});

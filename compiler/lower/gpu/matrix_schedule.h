@@ -9,10 +9,14 @@
 //   resident  A's rows of the block are computed by the workgroup itself, all steps of them (a depthwise
 //             convolution in front of a product), and stay in workgroup memory; stages are B's alone
 //   groups    parts of the subgroups that copy stages in turn, so that as many stages are on their way: a
-//             subgroup waits for all of its loads at once, and would wait for the stages after the next one too
+//             subgroup waits for all of its loads at once, and would wait for the stages after the next one
+//             too
 //   split     parts of the depth, an axis of the grid: blocks that are too few for the processors
 //   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
 //             workgroup memory of its own: none waits for another one before the sums are added up
+//   bf16x6    operands of f32, each element of which becomes three of bf16 on its way into workgroup memory:
+//             high + middle + low is the element itself. Six products of these make its product to 2^-24;
+//             those that are left out are smaller
 #pragma once
 
 #include <cstdint>
@@ -32,6 +36,7 @@ struct MatrixSchedule {
   int groups = 1;          // divides the subgroups
   int split = 1;           // parts of the depth, whole stages each; every block is computed in so many parts
   int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
+  bool bf16x6 = false;     // not resident
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int copiers() const { return own ? 32 : threads() / groups; }  // threads that share a stage's copies
@@ -45,14 +50,17 @@ struct MatrixSchedule {
   // they take no more memory than the stages.
   int partial_pitch() const { return 16 * tiles_n() + 4; }
   int partial_rows() const;
-  int in_memory() const { return own ? warps_k : stages; }  // stages at a time
+  int planes() const { return bf16x6 ? 3 : 1; }                // parts of an element
+  int planes_in_memory() const { return own ? 1 : planes(); }  // at a time
+  int in_memory() const { return own ? warps_k : stages; }     // stages at a time
   int a_in_memory() const { return resident_depth ? 1 : in_memory(); }
   int64_t stage_bytes() const {
-    return int64_t{2} * (a_in_memory() * block_m * a_pitch() + in_memory() * b_rows() * b_pitch());
+    return int64_t{2} * planes_in_memory() *
+           (a_in_memory() * block_m * a_pitch() + in_memory() * b_rows() * b_pitch());
   }
   // Of A's and B's tiles that the warps read of a stage.
   int64_t tile_bytes() const {
-    return int64_t{32} * warps_m * warps_n * (tiles_m() + tiles_n()) * block_depth;
+    return int64_t{32} * planes() * warps_m * warps_n * (tiles_m() + tiles_n()) * block_depth;
   }
   int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
   int64_t partial_row_bytes() const { return int64_t{2} * threads() * partial_pitch(); }

@@ -24,6 +24,9 @@ TEST_CASE("matrix schedules fit a workgroup, whatever the shape") {
         for (const bool pixels : {false, true}) {
           const MmaShape shape{1, m, n, k, 2, false, pixels};
           check_fits(default_matrix_schedule(shape, kMachine));
+          MmaShape parts = shape;
+          parts.bf16x6 = true;
+          check_fits(default_matrix_schedule(parts, kMachine));
           if (const auto resident = resident_matrix_schedule(shape, kMachine)) {
             check_fits(*resident);
             CHECK(resident->resident_depth >= k);
@@ -33,6 +36,21 @@ TEST_CASE("matrix schedules fit a workgroup, whatever the shape") {
       }
     }
   }
+}
+
+TEST_CASE(
+    "six products of bf16: large blocks where there are many, the depth shared out where there are few") {
+  const auto chosen = [](int64_t m, int64_t n, int64_t k, bool pixels = false) {
+    MmaShape shape{1, m, n, k, 2, false, pixels};
+    shape.bf16x6 = true;
+    return default_matrix_schedule(shape, kMachine);
+  };
+  CHECK(chosen(2048, 2048, 2048).block_m * chosen(2048, 2048, 2048).block_n >= 64 * 64);
+  CHECK(chosen(49, 512, 4608, true).warps_k >= 8);
+  CHECK(chosen(128, 768, 768).bf16x6);
+  MmaShape late{1, 128, 768, 3072};
+  late.bf16x6 = true;
+  CHECK(matrix_split(late, kMachine) > 1);
 }
 
 TEST_CASE("rows are computed in place where few blocks compute them, and few channels") {

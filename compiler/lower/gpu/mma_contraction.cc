@@ -391,6 +391,10 @@ std::optional<bool> columns_of_memory(const Node& root, DType dtype, LoweringCon
   return std::nullopt;
 }
 
+bool has_bf16x6(const GpuModel& model, const LoweringContext& context) {
+  return model.fast_bf16 && context.enabled("bf16x6");
+}
+
 MmaMachine matrix_machine(const GpuModel& model) {
   return {model.cores, 200 * 1024, model.workgroup_memory};
 }
@@ -416,47 +420,58 @@ bool has_resident_form(const Node& product, LoweringContext& context) {
 }
 
 int depth_parts(const Node& root, LoweringContext& context) {
-  if (root.kind != OpKind::kDot || !has_tile_variant(root, context) || matrix_type(root, context)) return 1;
+  const Value* b = root.kind == OpKind::kDot ? root.operand(1) : nullptr;
+  if (b == nullptr || !LoweringContext::constant_data(b) || matrix_type(root, context)) return 1;
+  const DType dtype = context.stored_type(b);
   const Shape& weights = root.operand(1)->type.shape;
   const Shape& sums = root.result()->type.shape;
   if (weights.size() != 2 || sums.size() < 2 || !is_static(weights) || !is_static(sums)) return 1;
   const int64_t k = weights[0].value(), n = weights[1].value();
-  const MmaShape shape{1, product(sums).value() / n, n, k};
-  if (k < 16 || n < 16 || shape.m < 8 || context.stored_type(root.operand()) != DType::kF16) return 1;
+  MmaShape shape{1, product(sums).value() / n, n, k};
+  shape.bf16x6 = dtype == DType::kF32;
+  if (k < 16 || n < 16 || shape.m < 8 || context.stored_type(root.operand()) != dtype) return 1;
   for (const Level level : context.target().levels) {
-    if (gpu_model(level).has_tiles) return matrix_split(shape, matrix_machine(gpu_model(level)));
+    const GpuModel& model = gpu_model(level);
+    if (dtype == DType::kF16 ? model.has_tiles : shape.bf16x6 && has_bf16x6(model, context))
+      return matrix_split(shape, matrix_machine(model));
   }
   return 1;
 }
 
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
                         kernel::Buffer panels, const DepthwiseRows* rows) {
+  // f32: so few rows are bound by the weights' bytes, so short sums by everything else (12544 x 16 x 96 takes
+  // 9.7 us for 7.3).
+  constexpr int64_t kGemvRows = 8, kLeastDepth = 24;
   const Node& root = *dispatch.region().root;
   if (!problem.n.is_const() || !problem.k.is_const() || !has_matrix_form(root)) return;
   LoweringContext& context = dispatch.context();
+  const GpuModel& model = gpu_model(level);
+  const DType dtype = model.has_tiles ? DType::kF16 : DType::kF32;
+  if (dtype == DType::kF32 && !has_bf16x6(model, context)) return;
   const int64_t steps = problem.k.value();
-  pad_channels(root, problem, DType::kF16, context);
+  if (dtype == DType::kF16) pad_channels(root, problem, dtype, context);
   const int64_t n = problem.n.value(), k = problem.k.value();
   if (k != steps && panels) {
     const PanelSource source{problem.b_batches, k, n, problem.b_element};
     const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
-    panels = dispatch.bind(
-        context.add_constant(root.operand(1)->name, pack_panels(*weights, source, DType::kF16)));
+    panels = dispatch.bind(context.add_constant(root.operand(1)->name, pack_panels(*weights, source, dtype)));
   }
-  const MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, 2, false,
-                       root.kind == OpKind::kConv};
+  MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, 2, false,
+                 root.kind == OpKind::kConv};
+  shape.bf16x6 = dtype == DType::kF32;
   // Most of the work would be on zeros: short sums, few columns, few rows.
-  if ((panels && panels->type.dtype != DType::kF16) || k < 16 || n < 16 || shape.m < 8) return;
-  const std::optional<bool> columns = panels ? false : columns_of_memory(root, DType::kF16, context);
+  if ((panels && panels->type.dtype != dtype) || k < 16 || n < 16 || shape.m < 8) return;
+  if (shape.bf16x6 && (shape.m <= kGemvRows || k < kLeastDepth)) return;
+  const std::optional<bool> columns = panels ? false : columns_of_memory(root, dtype, context);
   if (!columns) return;
-  const GpuModel& model = gpu_model(level);
   const MmaMachine machine = matrix_machine(model);
   const MatrixSchedule schedule =
       rows ? *resident_matrix_schedule(shape, machine)
            : default_matrix_schedule(shape, machine, *columns, dispatch.region().split);
   ElementEmitter emitter(dispatch);
   if (rows) rows->bind(emitter);
-  MmaSource source(dispatch, emitter, problem, DType::kF16, false);
+  MmaSource source(dispatch, emitter, problem, dtype, false);
   kernel::GridAxis batch;
   MmaOperands o = source.operands(panels ? panels : dispatch.buffer_of(root.operand(1)), batch);
   const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);

@@ -23,10 +23,10 @@ bool multiplies_integers(const graph::Node& dot, const QuantisedWeights& weights
 // where its weights are no integers.
 bool lower_integer_product(const Region& region, LoweringContext& context);
 
-// Adds a variant on cooperative matrices for `level` (GpuModel::has_tiles) to a contraction that other levels
-// compute otherwise; nothing where they do not suit. `panels`: the buffer of its weights (packing.h:
-// pack_panels), whose type they have; null: operand 1 is no constant. `rows`: computes the left operand,
-// where has_resident_form said so, or null.
+// Adds a variant on cooperative matrices for `level` to a contraction that other levels compute otherwise: of
+// f16 (GpuModel::has_tiles), or of f32 in parts (GpuModel::fast_bf16); nothing where they do not suit.
+// `panels`: the buffer of its weights (packing.h: pack_panels), whose type they have; null: operand 1 is no
+// constant. `rows`: computes the left operand, where has_resident_form said so, or null.
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
                         kernel::Buffer panels, const DepthwiseRows* rows = nullptr);
 

@@ -23,6 +23,7 @@ void check_on_matrix_units(LowerCase c) {
   });
   CHECK(used);
   c.precision = DType::kF32;
+  check_lowering_for(c, {Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanBf16}}, "f32 in parts");
   c.tf32 = true;
   check_lowering_for(c, cuda, "in TF32");
 }
@@ -53,6 +54,45 @@ TEST_CASE("convolutions of volumes: whole chunks of channels, gathered ones, few
                          R"(
   %c = conv(%x, %w) <strides=[1,1,1], low=[1,0,0], high=[1,0,1], dilations=[1,1,1], lhs_dilations=[1,1,1], groups=2>
   output %c as "c")"});
+}
+
+// Whether a kernel of the graph multiplies parts of f32.
+bool in_parts(const std::string& text, std::vector<std::string> disabled = {}) {
+  const Target vulkan{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanBf16}};
+  bool used = false;
+  visit_dispatches(lowered(text, vulkan, std::move(disabled), DType::kF32)->steps,
+                   [&](const DispatchStep& dispatch) {
+                     for (const auto& variant : dispatch.variants)
+                       used |= kernel::print_kernel(*variant.kernel).find("6xBF16") != std::string::npos;
+                   });
+  return used;
+}
+
+TEST_CASE(
+    "Vulkan: products of f32 in parts, with constant weights and computed ones; not where they do not suit") {
+  const auto product = [](int64_t m, int64_t k, int64_t n) {
+    return fmt::format(
+        "  input %x: f32[{0},{1}] as \"x\"\n  %w = constant f32[{1},{2}] splat 0.25\n  %d = dot(%x, %w)\n"
+        "  %e = tanh(%d)\n  output %e as \"e\"\n",
+        m, k, n);
+  };
+  CHECK(in_parts(product(40, 72, 48)));
+  CHECK_FALSE(in_parts(product(40, 72, 48), {"bf16x6"}));
+  CHECK_FALSE(in_parts(product(8, 72, 48)));
+  CHECK_FALSE(in_parts(product(40, 16, 48)));
+  CHECK_FALSE(in_parts(product(40, 72, 12)));
+  const Target vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}};
+  check_lowering_for({product(40, 72, 48)}, vulkan, "f32 in parts");
+  for (const char* right : {"[2,36,44]", "[2,44,36]"}) {
+    const bool turned = std::string_view(right) == "[2,44,36]";
+    const std::string text =
+        fmt::format("  input %x: f32[2,33,36] as \"x\"\n  input %y: f32{} as \"y\"\n", right) +
+        (turned ? "  %t = transpose(%y) <perm=[0,2,1]>\n  %d = dot(%x, %t)\n" : "  %d = dot(%x, %y)\n") +
+        "  output %d as \"d\"\n";
+    CAPTURE(text);
+    CHECK(in_parts(text));
+    check_lowering_for({text}, vulkan, "f32 in parts");
+  }
 }
 
 TEST_CASE("a product's left operand whose rows lie across memory is turned once") {

@@ -5,6 +5,7 @@
 #include "compiler/lower/gpu/hand_over.h"
 #include "compiler/lower/gpu/integer_stages.h"
 #include "compiler/lower/gpu/output_blocks.h"
+#include "compiler/lower/gpu/plain_sums.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -633,54 +634,16 @@ class Builder {
       if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
       if ((i + 1) * threads > share) exists = both(exists, less(own, int_const(share)));
       if (share * s_.split > chunks) exists = both(exists, less(q, int_const(chunks)));
-      finish_columns(w, o_, exists, m, n, n_, kColumns, [&] {
-        const Expr sum = sum_of_parts(w, partial, row, column, pitch);
-        return s_.tf32x3 ? plain_unless_finite(w, m, n, sum) : sum;
-      });
+      finish_columns(w, o_, exists, m, n, n_, kColumns,
+                     [&] { return plain_if_needed(w, m, n, sum_of_parts(w, partial, row, column, pitch)); });
     }
   }
 
-  // The lower part of what is no number, or rounds to infinity, is NaN, and so are the sums that it is in:
-  // there plain products say what they are.
-  Expr plain_unless_finite(LoopWriter& w, const Expr& m, const Expr& n, const Expr& sum) const {
-    const VType eight{DType::kF32, kColumns};
-    const Buffer plain = kernel::make_buffer("plain", eight, Scope::kRegister, kernel::Access::kReadWrite, 1);
-    const Expr zero = int_const(0);
-    w.emit(kernel::alloc(plain));
-    w.emit(kernel::store(plain, zero, sum));
-    Expr nothing = kernel::mul(sum, no_sums(kColumns));  // zeros, but for infinities and NaN
-    for (int width = kColumns / 2; width > 0; width /= 2) {
-      std::vector<int> front, back;
-      for (int i = 0; i < width; ++i) {
-        front.push_back(i);
-        back.push_back(width + i);
-      }
-      const Expr all = w.let("all", nothing);
-      nothing = kernel::add(kernel::shuffle(all, nullptr, front), kernel::shuffle(all, nullptr, back));
-    }
-    w.when(kernel::compare(ScalarOp::kNe, nothing, kernel::float_const(0.0)), [&] {
-      w.emit(kernel::store(plain, zero, no_sums(kColumns)));
-      w.loop("k", int_const(k_), [&](const Expr& k) {
-        Stmts lets;
-        const Expr a = o_.a_plain(m, k, lets);
-        for (Stmt& let : lets) w.emit(std::move(let));
-        const Expr row = w.let("row_element", a);
-        std::vector<Expr> b;
-        for (int i = 0; i < kColumns; ++i) b.push_back(kernel::load(o_.b_buffer, b_index(k, n, i)));
-        for (; b.size() > 1; b.resize(b.size() / 2)) {
-          for (size_t i = 0; i < b.size() / 2; ++i) b[i] = joined(b[2 * i], b[2 * i + 1]);
-        }
-        w.emit(kernel::store(plain, zero,
-                             kernel::op(ScalarOp::kFma, {kernel::broadcast(row, kColumns), b.front(),
-                                                         kernel::load(plain, zero, kColumns)})));
-      });
-    });
-    return w.let("sum", kernel::load(plain, zero, kColumns));
-  }
-  static Expr joined(const Expr& a, const Expr& b) {
-    std::vector<int> lanes;
-    for (int i = 0; i < a->type.lanes + b->type.lanes; ++i) lanes.push_back(i);
-    return kernel::shuffle(a, b, lanes);
+  Expr plain_if_needed(LoopWriter& w, const Expr& m, const Expr& n, const Expr& sum) const {
+    if (!s_.tf32x3) return sum;
+    return plain_unless_finite(
+        w, sum, k_, [&](const Expr& k, Stmts& lets) { return o_.a_plain(m, k, lets); },
+        [&](const Expr& k, int i) { return kernel::load(o_.b_buffer, b_index(k, n, i)); });
   }
 
   // Where element (k, n + i) of B lies; past the last column any.

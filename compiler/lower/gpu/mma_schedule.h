@@ -77,6 +77,7 @@ struct MmaShape {
   bool tensors = false;  // A's rows are a tensor (kernel/ir.h)
   bool pixels = false;   // a convolution's
   bool tf32x3 = false;   // as MmaSchedule::tf32x3
+  bool bf16x6 = false;   // as MatrixSchedule::bf16x6
 };
 // What the cost model knows of the device.
 struct MmaMachine {

@@ -51,6 +51,8 @@ TEST_CASE("a long product of few blocks leaves planes of sums, which its readers
   LowerCase c{text};
   c.precision = DType::kF16;
   check_lowering_for(c, kMatrixTarget, "planes");
+  c.precision = DType::kF32;
+  check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}}, "planes of parts of f32");
 }
 
 TEST_CASE("a product stays whole that is no sum, or that others read as it lies") {
