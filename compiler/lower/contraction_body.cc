@@ -346,8 +346,8 @@ class Contraction {
   using GatherA = decltype(ContractionOperands::gather_a);
   using GatherB = decltype(ContractionOperands::gather_b);
 
-  // Rows of A along k, as vectors where k is contiguous after all (a cast or an inlined producer), element by
-  // element otherwise.
+  // Rows of A along k, as vectors where k is contiguous after all (a cast or an inlined producer), in squares
+  // that are turned where rows are (a transposed A), element by element otherwise.
   GatherA gather_a(const Var& lane) {
     if (r_.depthwise) return gather_depthwise(r_, schedule_.block_rows, params_);
     if (p_.windows) {
@@ -377,8 +377,10 @@ class Contraction {
       // Elements of the last step that do not exist are met by zeros of B.
       Expr elements = kernel::mul(depth, int_const(group_));
       if (group_ > 1) elements = kernel::min(elements, kernel::sub(params_.expr(p_.k), first));
-      const Stmt steps = kernel::loop(j, int_const(0), elements, kernel::LoopKind::kSerial,
-                                      {kernel::store(block, to, from)});
+      const Stmts element{kernel::store(block, to, from)};
+      if (group_ == 1 && turns(element, i, j))
+        return turned_squares(element, i, {int_const(0), rows}, j, {int_const(0), elements}, schedule_.lanes);
+      const Stmt steps = kernel::loop(j, int_const(0), elements, kernel::LoopKind::kSerial, element);
       Stmts inner = kernel::why_not_vectorizable(steps).empty()
                         ? kernel::vectorize_loop(steps, schedule_.lanes * group_)
                         : Stmts{steps};

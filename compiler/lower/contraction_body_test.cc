@@ -165,15 +165,16 @@ graph::Value* input(graph::Graph& g, const std::vector<int64_t>& shape) {
 }
 
 void check_dot(const std::vector<int64_t>& as, const std::vector<int64_t>& bs, bool constant,
-               bool transposed_b, Level level) {
+               bool transposed_b, Level level, bool transposed_a = false) {
   graph::Graph g;
   graph::Builder builder(g, g.body);
   const graph::Value* result = builder.dot(input(g, as), input(g, bs));
   std::vector<int> dense(as.size());
   for (size_t i = 0; i < dense.size(); ++i) dense[i] = static_cast<int>(i);
-  std::vector<int> b_order = dense;
+  std::vector<int> b_order = dense, a_order = dense;
   if (transposed_b) std::swap(b_order[b_order.size() - 1], b_order[b_order.size() - 2]);
-  Operand a = make(as, dense, 1), b = make(bs, constant ? dense : b_order, 2);
+  if (transposed_a) std::swap(a_order[a_order.size() - 1], a_order[a_order.size() - 2]);
+  Operand a = make(as, a_order, 1), b = make(bs, constant ? dense : b_order, 2);
   const std::vector<float> out = run(*result->def, a, b, constant, dense, level);
   const std::vector<int64_t> shape = static_dims(result->type.shape);
   const size_t r = shape.size();
@@ -284,6 +285,15 @@ TEST_CASE("dot: packed, in place and transposed right operands, shared and separ
     check_dot({2, 3, 4, 6}, {2, 3, 6, 5}, false, true, level);
     check_dot({2, 3, 4, 6}, {1, 3, 6, 5}, false, false, level);
     check_dot({3, 4, 6}, {3, 6, 18}, true, false, level);
+  }
+}
+
+TEST_CASE("dot: a transposed left operand is turned in squares, rows and steps left over") {
+  for (const Level level : kLevels) {
+    check_dot({37, 21}, {21, 17}, true, false, level, true);
+    check_dot({2, 16, 35}, {2, 35, 9}, false, false, level, true);
+    check_dot({3, 5, 6}, {3, 6, 18}, false, true, level, true);
+    check_dot({20, 1100}, {1100, 5}, true, false, level, true);  // two blocks of the depth
   }
 }
 

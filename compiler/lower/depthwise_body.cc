@@ -106,11 +106,12 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
 bool suits_small_groups(const ContractionRequest& r) {
   constexpr int64_t kMost = 8;  // channels; of 16 a product takes 0.6 of the time (Zen 3)
   const Node& conv = *r.root;
-  if (conv.int_attr("groups") == 1 || conv.operand(0)->type.rank() > 4 || !r.constant_rhs ||
-      is_byte_contraction(conv) || r.bf16_pairs || r.machine->vector_registers > 16 ||
-      (r.stored && r.stored(1) != DType::kF32))
+  const bool bytes = is_byte_contraction(conv);
+  if (conv.int_attr("groups") == 1 || conv.operand(0)->type.rank() > 4 || !r.constant_rhs || r.bf16_pairs ||
+      r.machine->vector_registers > 16 || (!bytes && r.stored && r.stored(1) != DType::kF32))
     return false;
   const Groups g = groups_of(conv);
+  if (bytes && (r.machine->byte_products != ByteProducts::kPairs || g.inputs % 2 != 0)) return false;
   const ConvGeometry geometry = conv_geometry(conv);
   const int64_t lanes = r.machine->vector_bits / 32;
   const bool windows = geometry.window_h * geometry.window_w > 1,
@@ -119,6 +120,63 @@ bool suits_small_groups(const ContractionRequest& r) {
   return g.inputs <= kMost && g.outputs <= kMost && (spread || (shared && windows));
 }
 
+namespace {
+
+// Small groups of bytes: pairs of members, widened, are multiplied and added in i32 at once. What lies around
+// the input is taken off every byte, and the sums begin with what it is worth: the kernel then leaves out
+// taps outside, as that of floats does.
+void byte_groups(const ContractionRequest& r, const Access& access, DepthwiseShape& s, DepthwiseOperands& o) {
+  const Node& conv = *r.root;
+  const bool one = conv.operand(0)->type.rank() == 3;
+  const Groups g = groups_of(conv);
+  const int64_t channels = s.channels.value(), taps = s.window_h * s.window_w;
+  const graph::Attr* fill = conv.find("pad_value");
+  const int64_t around = fill ? std::get<int64_t>(*fill) : 0;
+  s.members = g.inputs / 2;
+  const Buffer weights =
+      r.pack_parameter(0, [&] { return pack_group_pairs(*r.constant_rhs, channels, g.inputs, taps); });
+  o.members.emplace();
+  o.members->pairs = o.members->unrolled = true;
+  o.members->input = [=, &access](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c,
+                                  const Expr& member, int lanes, const Expr& count) {
+    const bool shared = g.outputs % lanes == 0;  // a vector is of one group
+    const int loaded = shared ? static_cast<int>(g.inputs) : lanes;
+    const Expr first =
+        shared ? kernel::mul(kernel::index_div(c, int_const(g.outputs)), int_const(g.inputs)) : c;
+    const Var lane = kernel::make_var("lane");
+    Expr words =
+        kernel::cast(access.vector(0, pixel_index(one, image, kernel::add(first, var_expr(lane)), iy, ix),
+                                   lane, loaded, shared ? nullptr : count),
+                     DType::kI16);
+    if (around != 0) words = kernel::sub(words, kernel::broadcast(int_const(around, DType::kI16), loaded));
+    std::vector<int> from;
+    for (int l = 0; l < lanes; ++l) {
+      const int64_t group = shared ? 0 : l / g.inputs * g.inputs;
+      for (int64_t half : {0, 1})
+        from.push_back(static_cast<int>(group + 2 * *kernel::int_value(member) + half));
+    }
+    return kernel::shuffle(words, nullptr, from);
+  };
+  o.members->weight = [=](const Expr& tap, const Expr& member, const Expr& c, int lanes) {
+    const Expr columns = int_const(kPanelColumns),
+               block = kernel::mul(kernel::index_div(c, columns), int_const(taps * s.members)),
+               row = kernel::add(block, kernel::add(kernel::mul(tap, int_const(s.members)), member)),
+               at = kernel::add(kernel::mul(row, columns), kernel::index_rem(c, columns));
+    return kernel::load(weights, kernel::mul(at, int_const(2)), 2 * lanes);
+  };
+  o.begin =
+      access.begin([one](const Expr& row, const Expr& c) { return pixel_index(one, row, c, row, row); });
+  if (around == 0) return;
+  const Buffer sums =
+      r.pack_parameter(1, [&] { return pack_channel_sums(*r.constant_rhs, channels, around); });
+  o.begin = [=, begin = o.begin](const Expr& c, int lanes, const Expr& count) {
+    const Expr sum = kernel::load(sums, c, lanes);
+    return begin ? kernel::add(begin(c, lanes, count), sum) : sum;
+  };
+}
+
+}  // namespace
+
 ContractionBody build_small_groups(const ContractionRequest& r) {
   const Node& conv = *r.root;
   const bool one = conv.operand(0)->type.rank() == 3;
@@ -126,13 +184,19 @@ ContractionBody build_small_groups(const ContractionRequest& r) {
   const Groups g = groups_of(conv);
   const int64_t channels = conv.operand(1)->type.shape[0].value(), taps = s.window_h * s.window_w;
   s.channels = channels;
-  s.members = g.inputs;
-  // Levels with more registers multiply panels.
-  const Buffer weights =
-      r.pack_parameter(0, [&] { return pack_groups(*r.constant_rhs, channels, g.inputs, taps); });
+  // Levels with more registers, or products of four bytes, multiply panels.
   const Access access(r);
   const Var lane = kernel::make_var("lane");
   DepthwiseOperands o;
+  if (is_byte_contraction(conv)) {
+    byte_groups(r, access, s, o);
+    o.finish = finish_pixel(access, one);
+    DepthwiseKernel made = build_depthwise_kernel(s, *r.machine, o, r.hint, *r.params);
+    return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
+  }
+  s.members = g.inputs;
+  const Buffer weights =
+      r.pack_parameter(0, [&] { return pack_groups(*r.constant_rhs, channels, g.inputs, taps); });
   o.members.emplace();
   o.members->unrolled = g.outputs < r.machine->vector_bits / 32;
   o.members->input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, const Expr& member,

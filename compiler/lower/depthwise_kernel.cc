@@ -333,8 +333,8 @@ class Builder {
     Stmts out{kernel::let(oxv, ox_value)};
     const auto sum = [&](int64_t i) {
       const Var acc =
-          kernel::make_var(fmt::format("acc{}", i), {o_.bytes ? DType::kI32 : DType::kF32, lanes_});
-      const Expr zero = o_.bytes ? int_const(0, DType::kI32) : kernel::float_const(0.0);
+          kernel::make_var(fmt::format("acc{}", i), {sums_integers() ? DType::kI32 : DType::kF32, lanes_});
+      const Expr zero = sums_integers() ? int_const(0, DType::kI32) : kernel::float_const(0.0);
       const Expr channel = words_ && i % 2 == 1 ? kernel::add(c, int_const(lanes_)) : vector_of(c, i);
       out.push_back(kernel::declare(
           acc, o_.begin ? o_.begin(channel, lanes_, count) : kernel::broadcast(zero, lanes_)));
@@ -398,7 +398,12 @@ class Builder {
   // The first channel of sum i of a tile, whose vectors of a column follow each other.
   Expr vector_of(const Expr& c, int64_t i) const { return kernel::add(c, int_const(i % vectors_ * lanes_)); }
 
+  bool sums_integers() const { return o_.bytes || (o_.members && o_.members->pairs); }
+
   Stmt accumulate(const Var& acc, const Expr& x, const Expr& w) {
+    if (sums_integers())
+      return kernel::assign(
+          acc, kernel::intrinsic(kernel::Intrinsic::kDot2I16, {var_expr(acc), x, w}, {DType::kI32, lanes_}));
     return kernel::assign(acc, machine_.has_fma ? kernel::op(ScalarOp::kFma, {x, w, var_expr(acc)})
                                                 : kernel::add(kernel::mul(x, w), var_expr(acc)));
   }
@@ -458,19 +463,17 @@ class Builder {
     std::vector<Expr> weights;
     for (int64_t kx = first; kx < last; ++kx) {
       for (int64_t v = 0; v < vectors_; ++v) {
-        const Var w = kernel::make_var(fmt::format("w{}", kx), {DType::kF32, lanes_});
-        out.push_back(kernel::let(w, weight(ky, kx, vector_of(c, v))));
-        weights.push_back(var_expr(w));
+        weights.push_back(named(fmt::format("w{}", kx), weight(ky, kx, vector_of(c, v)), out));
       }
     }
     for (const auto& [offset, uses] : readers) {
       const Expr ix = kernel::add(ix0, int_const(offset));
       for (size_t v = 0; v < vectors; ++v) {
-        const Var x = kernel::make_var(fmt::format("x{}", offset), {DType::kF32, lanes_});
-        out.push_back(kernel::let(x, input(iy, ix, vector_of(c, static_cast<int64_t>(v)), count)));
+        const Expr x = named(fmt::format("x{}", offset),
+                             input(iy, ix, vector_of(c, static_cast<int64_t>(v)), count), out);
         for (const auto& [i, kx] : uses)
-          out.push_back(accumulate(acc[i * vectors + v], var_expr(x),
-                                   weights[static_cast<size_t>(kx - first) * vectors + v]));
+          out.push_back(
+              accumulate(acc[i * vectors + v], x, weights[static_cast<size_t>(kx - first) * vectors + v]));
       }
     }
     return out;

@@ -36,8 +36,11 @@ struct DepthwiseBytes {
 
 // What a convolution of groups reads in place of `input` and `weight`: of each channel from c on the member
 // `member` of its group, and what multiplies it. One text for all members, or (`unrolled`) one for each.
+// Bytes (`pairs`): a member is two of them widened, i16 x 2 * lanes, less what lies around the input, so that
+// taps outside of it add nothing.
 struct DepthwiseMembers {
   bool unrolled = false;
+  bool pairs = false;
   std::function<kernel::Expr(const kernel::Expr& image, const kernel::Expr& iy, const kernel::Expr& ix,
                              const kernel::Expr& c, const kernel::Expr& member, int lanes,
                              const kernel::Expr& count)>

@@ -129,7 +129,7 @@ TEST_CASE("a dequantisation belongs to its reader") {
 
 TEST_CASE(
     "sums of bytes that begin with a bias: columns that are no whole vectors, biases that differ by row") {
-  const auto conv = [](int64_t columns, const std::string& w, int64_t groups) {
+  const auto conv = [](int64_t columns, const std::string& w, int64_t groups, int64_t from = 0) {
     return fmt::format(R"(
   input %x: u8[1,{3},9,10] as "x"
   %w = constant {0}
@@ -141,7 +141,11 @@ TEST_CASE(
   %f = cast(%t) <to=f32>
   output %f as "y")",
                        w, literal("i32", {columns}, [](int64_t i) { return i * 1000003 % 70001 - 30000; }),
-                       window(1, 1, 1, groups), groups == 1 ? 8 : groups, columns);
+                       window(1, 1, 1, groups),
+                       from > 0      ? from
+                       : groups == 1 ? 8
+                                     : groups,
+                       columns);
   };
   for (const int64_t columns : {16, 19, 53}) {
     check_lowering_once({conv(columns, weights({columns, 8, 3, 3}), 1)}, "conv");
@@ -149,6 +153,7 @@ TEST_CASE(
     check_lowering_for({conv(columns, weights({columns, 1, 3, 3}), columns)},
                        {Arch::kX86_64, {Level::kX86V3}}, "depthwise");
   }
+  check_lowering_for({conv(16, weights({16, 4, 3, 3}), 4, 16)}, {Arch::kX86_64, {Level::kX86V3}}, "groups");
   for (const std::string bias : {"i32[21]", "i32[1,21]", "i32[7,21]"}) {
     const int64_t count = bias == "i32[7,21]" ? 147 : 21;
     std::string numbers;
@@ -192,6 +197,28 @@ TEST_CASE("depthwise convolutions of bytes") {
       check_lowering_for({text(5, 1, 11, 1, 255)}, target, fmt::format("{} channels, 5x5", c));
       check_lowering_for({text(3, 1, 11, 2, 3)}, target, fmt::format("{} channels, dilated", c));
     }
+  }
+}
+
+TEST_CASE("convolutions of bytes in small groups") {
+  // Channels and outputs of a group: spread over lanes, shared by a vector, a product.
+  struct Case {
+    int64_t groups, inputs, outputs, window, stride, pad, dilation, around;
+  };
+  const Case cases[] = {{6, 4, 4, 3, 1, 1, 1, 9},  {5, 2, 2, 3, 2, 1, 1, 255}, {3, 8, 8, 3, 1, 2, 2, 3},
+                        {2, 6, 16, 3, 1, 1, 1, 0}, {4, 4, 4, 1, 1, 0, 1, 0},   {3, 3, 4, 3, 1, 1, 1, 7}};
+  for (const Case& c : cases) {
+    const int64_t reach = c.dilation * (c.window - 1);
+    const auto out = [&](int64_t n) { return (n + 2 * c.pad - reach - 1) / c.stride + 1; };
+    const int64_t from = c.groups * c.inputs, to = c.groups * c.outputs;
+    const std::string text = conv_text({{to, c.inputs, c.window, c.window},
+                                        fmt::format("2,{},7,11", from),
+                                        fmt::format("2,{},{},{}", to, out(7), out(11)),
+                                        window(c.stride, c.pad, c.dilation, c.groups),
+                                        c.around});
+    for (const Level level : {Level::kX86V2, Level::kX86V3})
+      check_lowering_for({text}, {Arch::kX86_64, {level}},
+                         fmt::format("{} groups of {} and {}", c.groups, c.inputs, c.outputs));
   }
 }
 

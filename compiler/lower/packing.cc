@@ -153,6 +153,32 @@ TensorDataPtr pack_groups(const TensorData& weights, int64_t channels, int64_t i
   return out;
 }
 
+TensorDataPtr pack_group_pairs(const TensorData& weights, int64_t channels, int64_t inputs, int64_t taps) {
+  const int64_t blocks = (channels + kPanelColumns - 1) / kPanelColumns;
+  auto out = TensorData::make(DType::kI16, {blocks, taps, inputs / 2, kPanelColumns, 2});  // zero-filled
+  auto* to = out->mutable_as<int16_t>();
+  const auto* from = weights.as<int8_t>();
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < inputs; ++i) {
+      for (int64_t t = 0; t < taps; ++t) {
+        const int64_t row = (c / kPanelColumns * taps + t) * (inputs / 2) + i / 2;
+        to[(row * kPanelColumns + c % kPanelColumns) * 2 + i % 2] = from[(c * inputs + i) * taps + t];
+      }
+    }
+  }
+  return out;
+}
+
+TensorDataPtr pack_channel_sums(const TensorData& weights, int64_t channels, int64_t factor) {
+  const int64_t padded = (channels + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+  auto out = TensorData::make(DType::kI32, {padded});  // zero-filled
+  auto* to = out->mutable_as<int32_t>();
+  const auto* from = weights.as<int8_t>();
+  const int64_t each = weights.count() / channels;
+  for (int64_t i = 0; i < channels * each; ++i) to[i / each] += static_cast<int32_t>(factor) * from[i];
+  return out;
+}
+
 // The number of the vector of all channels that a row's group reads.
 int64_t depthwise_byte_vector(const DepthwiseShape& s, int64_t ky, int64_t shift, int64_t group) {
   int64_t row = 0, before = 0;

@@ -41,6 +41,10 @@ TensorDataPtr pack_matrix(const TensorData& weights, const PanelSource& source, 
 TensorDataPtr pack_depthwise(const TensorData& weights, int64_t channels, int64_t taps, int64_t granule);
 // Filters of groups, for channels in blocks of kPanelColumns: [block][tap][input of the group][channel].
 TensorDataPtr pack_groups(const TensorData& weights, int64_t channels, int64_t inputs, int64_t taps);
+// Of bytes (i8), an even number of inputs in pairs, as i16: [block][tap][pair of inputs][channel][2].
+TensorDataPtr pack_group_pairs(const TensorData& weights, int64_t channels, int64_t inputs, int64_t taps);
+// The sum of each channel's bytes times `factor`, i32, for whole blocks of kPanelColumns.
+TensorDataPtr pack_channel_sums(const TensorData& weights, int64_t channels, int64_t factor);
 
 // The same of bytes (i8) for DepthwiseBytes: [window row][shift][group][channels rounded up to
 // kPanelColumns][4], zero where a group's column is outside of the window.
