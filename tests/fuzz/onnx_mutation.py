@@ -4,7 +4,7 @@ can parse: wrong types, absurd sizes, cycles, inputs and initialisers that are m
 
     onnx_mutation.py [--count 400] [--seconds S] [--seed 1] [--keep FOLDER] [--compile] [--attributes] [-j 2]
 
---attributes takes each whole-number attribute of each operator instead, with each of SIZES in it (3,000 models, some 4 minutes).
+--attributes takes each whole-number attribute of each operator instead, with each of SIZES in it (5,760 models, over ten minutes).
 Whatever a file holds, ternc ends within TIMEOUT seconds of a processor and MEMORY with exit code 0, or with 1 or 4 and a message; what it refuses leaves
 no output. --seconds runs until they have passed; --keep writes the models that broke a promise there; TERN_BUILD picks the ternc, one with
 sanitizers too.
