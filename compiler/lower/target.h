@@ -31,7 +31,7 @@ enum class Level : uint8_t {
   kVulkanF16,       // 16- and 8-bit storage, 16-bit float arithmetic, 512 threads, 32 KB
   kVulkanSubgroup,  // kVulkanF16 and shuffles in subgroups of 32: variants of folds only
   kVulkanMatrix,  // kVulkanSubgroup and cooperative matrices of 16 x 16 x 16 f16, 48 KB: of contractions only
-  kVulkanBf16,    // kVulkanMatrix and those of bf16, many times as fast as f32: of contractions of f32 only
+  kVulkanBf16,    // kVulkanSubgroup and those of bf16, many times as fast as f32: of contractions of f32 only
 };
 
 // How a level multiplies 8-bit integers exactly.

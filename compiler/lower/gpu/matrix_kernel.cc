@@ -216,10 +216,12 @@ class Builder {
       elements.push_back(w.let("element", value));
     }
     std::vector<Expr> words;
-    for (size_t e = 0; e < kChunk && !s_.bf16x6; e += 2)
-      words.push_back(w.let("word", pair(elements[e], elements[e + 1])));
-    for (size_t e = 0; e < elements.size() && s_.bf16x6; ++e)
-      words.push_back(kernel::bitcast(elements[e], {DType::kU32, 1}));
+    if (s_.bf16x6) {
+      for (const Expr& e : elements) words.push_back(kernel::bitcast(e, {DType::kU32, 1}));
+    } else {
+      for (size_t e = 0; e < kChunk; e += 2)
+        words.push_back(w.let("word", pair(elements[e], elements[e + 1])));
+    }
     return kernel::shuffle(kernel::shuffle(words[0], words[1], {0, 1}),
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
   }

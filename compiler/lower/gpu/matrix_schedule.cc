@@ -114,7 +114,8 @@ constexpr MatrixSchedule kConvolutionRows[] = {
     {128, 128, 32, 2, 4, 2, 2},
 };
 
-// Of those that multiplication bounds alike the first one is taken.
+// Of those that multiplication bounds alike the first one is taken. Products and convolutions have those that
+// won inside networks.
 constexpr MatrixSchedule kBf16x6ProductRows[] = {
     {64, 64, 32, 1, 2, 2, 1},
     {128, 64, 32, 2, 2, 1, 1},

@@ -395,6 +395,14 @@ bool has_bf16x6(const GpuModel& model, const LoweringContext& context) {
   return model.fast_bf16 && context.enabled("bf16x6");
 }
 
+// Whether cooperative matrices suit a product: most of their work would be on zeros where sums are short, or
+// columns or rows few. In f32 so few rows are bound by the weights' bytes, and so short sums by everything
+// else (12544 x 16 x 96 takes 9.7 us for 7.3).
+bool suits_tiles(const MmaShape& shape) {
+  const int64_t least_rows = shape.bf16x6 ? 9 : 8, least_depth = shape.bf16x6 ? 24 : 16;
+  return shape.k >= least_depth && shape.n >= 16 && shape.m >= least_rows;
+}
+
 MmaMachine matrix_machine(const GpuModel& model) {
   return {model.cores, 200 * 1024, model.workgroup_memory};
 }
@@ -429,7 +437,7 @@ int depth_parts(const Node& root, LoweringContext& context) {
   const int64_t k = weights[0].value(), n = weights[1].value();
   MmaShape shape{1, product(sums).value() / n, n, k};
   shape.bf16x6 = dtype == DType::kF32;
-  if (k < 16 || n < 16 || shape.m < 8 || context.stored_type(root.operand()) != dtype) return 1;
+  if (!suits_tiles(shape) || context.stored_type(root.operand()) != dtype) return 1;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);
     if (dtype == DType::kF16 ? model.has_tiles : shape.bf16x6 && has_bf16x6(model, context))
@@ -440,9 +448,6 @@ int depth_parts(const Node& root, LoweringContext& context) {
 
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
                         kernel::Buffer panels, const DepthwiseRows* rows) {
-  // f32: so few rows are bound by the weights' bytes, so short sums by everything else (12544 x 16 x 96 takes
-  // 9.7 us for 7.3).
-  constexpr int64_t kGemvRows = 8, kLeastDepth = 24;
   const Node& root = *dispatch.region().root;
   if (!problem.n.is_const() || !problem.k.is_const() || !has_matrix_form(root)) return;
   LoweringContext& context = dispatch.context();
@@ -460,9 +465,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, 2, false,
                  root.kind == OpKind::kConv};
   shape.bf16x6 = dtype == DType::kF32;
-  // Most of the work would be on zeros: short sums, few columns, few rows.
-  if ((panels && panels->type.dtype != dtype) || k < 16 || n < 16 || shape.m < 8) return;
-  if (shape.bf16x6 && (shape.m <= kGemvRows || k < kLeastDepth)) return;
+  if ((panels && panels->type.dtype != dtype) || !suits_tiles(shape)) return;
   const std::optional<bool> columns = panels ? false : columns_of_memory(root, dtype, context);
   if (!columns) return;
   const MmaMachine machine = matrix_machine(model);

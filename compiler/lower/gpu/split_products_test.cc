@@ -55,6 +55,25 @@ TEST_CASE("a long product of few blocks leaves planes of sums, which its readers
   check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}}, "planes of parts of f32");
 }
 
+TEST_CASE("a product of f32 that no level multiplies in parts stays whole") {
+  const auto most = [](const std::string& text, std::vector<std::string> disabled) {
+    int64_t out = 0;
+    const Target target{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}};
+    for (const BufferDef& b : lowered(text, target, std::move(disabled), DType::kF32)->buffers) {
+      if (b.name == "s" && b.bytes.is_const()) out = std::max(out, b.bytes.value() / 4);
+    }
+    return out;
+  };
+  std::string text = text_with(kRows);
+  CHECK(most(text, {}) > 20 * 32);
+  CHECK(most(text, {"bf16x6"}) <= 20 * 32);
+  for (size_t at = text.find("[20,"); at != std::string::npos; at = text.find("[20,", at))
+    text.replace(at, 4, "[8,");
+  for (size_t at = text.find("f32[20]"); at != std::string::npos; at = text.find("f32[20]", at))
+    text.replace(at, 7, "f32[8]");
+  CHECK(most(text, {}) <= 8 * 32);
+}
+
 TEST_CASE("a product stays whole that is no sum, or that others read as it lies") {
   CHECK(planes(text_with("  %t = abs(%s) : f32[20,32]\n  output %t as \"t\"\n")) <= 1);
   CHECK(planes(text_with("  output %s as \"t\"\n")) <= 1);
