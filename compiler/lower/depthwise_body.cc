@@ -40,6 +40,14 @@ Groups groups_of(const Node& conv) {
   return {w[1].value(), w[0].value() / conv.int_attr("groups")};
 }
 
+// The place of a filter's element among blocks of kPanelColumns channels: [block][tap][member][channel].
+Expr place_in_blocks(int64_t taps, int64_t members, const Expr& tap, const Expr& member, const Expr& c) {
+  const Expr columns = int_const(kPanelColumns),
+             block = kernel::mul(kernel::index_div(c, columns), int_const(taps * members)),
+             row = kernel::add(block, kernel::add(kernel::mul(tap, int_const(members)), member));
+  return kernel::add(kernel::mul(row, columns), kernel::index_rem(c, columns));
+}
+
 }  // namespace
 
 DepthwiseShape depthwise_shape(const Node& conv) {
@@ -158,10 +166,7 @@ void byte_groups(const ContractionRequest& r, const Access& access, DepthwiseSha
     return kernel::shuffle(words, nullptr, from);
   };
   o.members->weight = [=](const Expr& tap, const Expr& member, const Expr& c, int lanes) {
-    const Expr columns = int_const(kPanelColumns),
-               block = kernel::mul(kernel::index_div(c, columns), int_const(taps * s.members)),
-               row = kernel::add(block, kernel::add(kernel::mul(tap, int_const(s.members)), member)),
-               at = kernel::add(kernel::mul(row, columns), kernel::index_rem(c, columns));
+    const Expr at = place_in_blocks(taps, s.members, tap, member, c);
     return kernel::load(weights, kernel::mul(at, int_const(2)), 2 * lanes);
   };
   o.begin =
@@ -214,11 +219,7 @@ ContractionBody build_small_groups(const ContractionRequest& r) {
     return kernel::shuffle(all, nullptr, from);
   };
   o.members->weight = [&](const Expr& tap, const Expr& member, const Expr& c, int lanes) {
-    const Expr columns = int_const(kPanelColumns),
-               block = kernel::mul(kernel::index_div(c, columns), int_const(taps * g.inputs)),
-               row = kernel::add(block, kernel::add(kernel::mul(tap, int_const(g.inputs)), member));
-    return kernel::load(weights, kernel::add(kernel::mul(row, columns), kernel::index_rem(c, columns)),
-                        lanes);
+    return kernel::load(weights, place_in_blocks(taps, g.inputs, tap, member, c), lanes);
   };
   o.finish = finish_pixel(access, one);
   DepthwiseKernel made = build_depthwise_kernel(s, *r.machine, o, r.hint, *r.params);

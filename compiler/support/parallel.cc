@@ -8,6 +8,9 @@
 
 namespace tern {
 
+namespace {
+
+// One more thread, or false: the system has none to give (limits of users and containers). Fewer do the work.
 bool add_thread(std::vector<std::thread>& threads, const std::function<void()>& work) {
   try {
     threads.emplace_back(work);
@@ -16,6 +19,8 @@ bool add_thread(std::vector<std::thread>& threads, const std::function<void()>& 
     return false;
   }
 }
+
+}  // namespace
 
 void parallel_for(size_t count, int threads, const std::function<void(size_t)>& job) {
   std::vector<std::exception_ptr> thrown(count);

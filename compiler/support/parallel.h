@@ -13,9 +13,6 @@
 
 namespace tern {
 
-// One more thread, or false: the system has none to give (limits of users and containers). Fewer do the work.
-bool add_thread(std::vector<std::thread>& threads, const std::function<void()>& work);
-
 // Calls job(0) to job(count - 1), each once and beginning in that order, on at most `threads` threads, of
 // which the caller's is one, and returns when all have ended. What a job throws is thrown here (of several,
 // the one of the first job), after the others.

@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <spirv-tools/optimizer.hpp>
-#include <thread>
 
 #include "compiler/support/parallel.h"
 #include "compiler/support/write_text.h"
@@ -158,13 +157,8 @@ Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const Com
       if (!status.ok()) problems[k] = status.take_error();
     }
   };
-  std::vector<std::thread> threads;
-  const size_t workers =
-      std::clamp<size_t>(static_cast<size_t>(options.jobs), 1, std::max<size_t>(shaders.size(), 1));
-  for (size_t t = 1; t < workers && add_thread(threads, work); ++t) {
-  }
-  work();
-  for (std::thread& thread : threads) thread.join();
+  const int workers = std::clamp(options.jobs, 1, static_cast<int>(std::max<size_t>(shaders.size(), 1)));
+  parallel_for(static_cast<size_t>(workers), workers, [&](size_t) { work(); });
   SpirvImage image;
   for (size_t k = 0; k < shaders.size(); ++k) {
     if (problems[k]) return std::move(*problems[k]);

@@ -122,6 +122,16 @@ TERN_MUST_USE tern_status_t vulkan_staging_write(Device* device, Place target, c
 TERN_MUST_USE tern_status_t vulkan_staging_read(Device* device, void* target, Place source, uint64_t length);
 void vulkan_staging_destroy(Device* device);
 
+// `more`: the first of a chain of structures that are filled as well, or null.
+inline VkPhysicalDeviceProperties vulkan_properties(const Symbols& symbols, VkPhysicalDevice device,
+                                                    void* more = nullptr) {
+  VkPhysicalDeviceProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  properties.pNext = more;
+  symbols.GetPhysicalDeviceProperties2(device, &properties);
+  return properties.properties;
+}
+
 // vulkan_record.cc
 void vulkan_record_copy(Device* device, VkCommandBuffer commands, const Place& from, const Place& to,
                         uint64_t length);

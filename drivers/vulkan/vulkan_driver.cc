@@ -15,12 +15,10 @@ tern_status_t list(tern_allocator_t allocator, const Symbols& symbols, tern_hal_
   VkPhysicalDevice devices[kMostDevices];
   TERN_RETURN_IF_ERROR(vulkan_device_list(allocator, symbols, devices, kMostDevices, out_count));
   for (uint32_t i = 0; i < *out_count && i < capacity; ++i) {
-    VkPhysicalDeviceProperties2 properties = {};
-    properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
-    symbols.GetPhysicalDeviceProperties2(devices[i], &properties);
+    const VkPhysicalDeviceProperties properties = vulkan_properties(symbols, devices[i]);
     out_infos[i] = {};
     out_infos[i].ordinal = i;
-    strncpy(out_infos[i].name, properties.properties.deviceName, sizeof(out_infos[i].name) - 1);
+    strncpy(out_infos[i].name, properties.deviceName, sizeof(out_infos[i].name) - 1);
   }
   return TERN_OK;
 }

@@ -161,10 +161,7 @@ int64_t matrix_rate(Device* device, const Found& found) {
   if (!found.usable[kSmBuiltins]) return 0;
   VkPhysicalDeviceShaderSMBuiltinsPropertiesNV processors = {};
   processors.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV;
-  VkPhysicalDeviceProperties2 properties = {};
-  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
-  properties.pNext = &processors;
-  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+  (void)vulkan_properties(device->symbols, device->physical, &processors);
   return processors.shaderWarpsPerSM >= kSubgroupsOfDataCentres ? 16 : 2;
 }
 
@@ -173,11 +170,8 @@ uint64_t buffer_size_of(Device* device, const Found& found) {
   if (device->quirks & TERN_VULKAN_QUIRK_small_buffers) return 256 << 10;
   VkPhysicalDeviceMaintenance4Properties maintenance = {};
   maintenance.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES;
-  VkPhysicalDeviceProperties2 properties = {};
-  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
-  properties.pNext = &maintenance;
   if (found.properties.apiVersion >= VK_API_VERSION_1_3)
-    device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+    (void)vulkan_properties(device->symbols, device->physical, &maintenance);
   return maintenance.maxBufferSize ? maintenance.maxBufferSize : UINT64_MAX;
 }
 
@@ -369,12 +363,9 @@ tern_status_t vulkan_device_list(tern_allocator_t allocator, const Symbols& symb
   *out_count = 0;
   for (int rank = 0; rank <= 3; ++rank) {
     for (uint32_t i = 0; i < count; ++i) {
-      VkPhysicalDeviceProperties2 properties = {};
-      properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
-      symbols.GetPhysicalDeviceProperties2(all[i], &properties);
+      const VkPhysicalDeviceProperties properties = vulkan_properties(symbols, all[i]);
       uint32_t family = 0, bits = 0;
-      if (rank_of(properties.properties.deviceType) != rank ||
-          properties.properties.apiVersion < VK_API_VERSION_1_1 ||
+      if (rank_of(properties.deviceType) != rank || properties.apiVersion < VK_API_VERSION_1_1 ||
           !find_queue_family(symbols, all[i], &family, &bits)) {
         continue;
       }
@@ -387,17 +378,13 @@ tern_status_t vulkan_device_list(tern_allocator_t allocator, const Symbols& symb
 
 tern_status_t vulkan_features_open(Device* device) {
   Found found = {};
-  VkPhysicalDeviceProperties2 properties = {};
-  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
-  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
-  found.properties = properties.properties;
+  found.properties = vulkan_properties(device->symbols, device->physical);
   TERN_RETURN_IF_ERROR(find_extensions(device, &found));
   found.subgroup.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES;
   VkPhysicalDeviceExternalMemoryHostPropertiesEXT external = {};
   external.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT;
-  properties.pNext = &found.subgroup;
   if (found.usable[kExternalMemoryHost]) found.subgroup.pNext = &external;
-  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
+  (void)vulkan_properties(device->symbols, device->physical, &found.subgroup);
   query_features(device, &found);
   device->tells_cache_hits = found.properties.apiVersion >= VK_API_VERSION_1_3;
   device->quirks = quirks_of(found.properties, device->options);

@@ -61,11 +61,7 @@ void find_path(Device* device) {
   if (!find_folder(device->options, folder, sizeof(folder))) return;
   VkPhysicalDeviceIDProperties ids = {};
   ids.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
-  VkPhysicalDeviceProperties2 properties = {};
-  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
-  properties.pNext = &ids;
-  device->symbols.GetPhysicalDeviceProperties2(device->physical, &properties);
-  const VkPhysicalDeviceProperties& p = properties.properties;
+  const VkPhysicalDeviceProperties p = vulkan_properties(device->symbols, device->physical, &ids);
   const uint32_t numbers[] = {p.vendorID, p.deviceID, p.driverVersion, p.apiVersion};
   uint64_t hash = hash_of(numbers, sizeof(numbers));
   hash = hash_of(p.pipelineCacheUUID, VK_UUID_SIZE, hash);

@@ -4,9 +4,6 @@
 #include <cstdlib>
 
 namespace tern::graph {
-namespace {
-
-using Substitutions = std::unordered_map<std::string, Dim>;
 
 Dim substituted_dim(const Dim& d, const Substitutions& map) {
   if (d.is_const()) return d;
@@ -15,6 +12,8 @@ Dim substituted_dim(const Dim& d, const Substitutions& map) {
     return it == map.end() ? std::nullopt : std::optional<Dim>(it->second);
   });
 }
+
+namespace {
 
 Type substituted_type(const Type& type, const Substitutions& map) {
   Type out = type;

@@ -44,14 +44,18 @@ inline std::optional<std::vector<Value*>> replace_with(Value* v) {
   return std::vector<Value*>{v};
 }
 
+using Substitutions = std::unordered_map<std::string, Dim>;  // expressions by symbols' names
+
+Dim substituted_dim(const Dim& d, const Substitutions& map);
+
 // Replaces symbols by expressions in every type and attribute, and forgets the symbols.
-void substitute_symbols(Graph& graph, const std::unordered_map<std::string, Dim>& substitutions);
+void substitute_symbols(Graph& graph, const Substitutions& substitutions);
 
 // Copies a block's nodes through the builder. `values` maps the block's arguments (and outer values that are
 // to be renamed) and gains every copied result. Symbols stand for themselves where `symbols` gives nothing
 // else for them: a block that defines symbols of its own may be copied once, if the original goes away, or
 // needs others for each copy.
 void clone_nodes(const Block& from, Builder& to, std::unordered_map<const Value*, Value*>& values,
-                 const std::unordered_map<std::string, Dim>& symbols = {});
+                 const Substitutions& symbols = {});
 
 }  // namespace tern::graph

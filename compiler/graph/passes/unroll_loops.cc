@@ -88,7 +88,7 @@ std::optional<std::vector<Value*>> unroll(Node& n, Builder& b, Rewriter& rewrite
       return it == values.end() ? v : it->second;
     };
     // The last copy keeps the symbols; those of nodes that make some are of a single trip.
-    std::unordered_map<std::string, Dim> renamed;
+    Substitutions renamed;
     for (const SymbolInfo& s : symbols)
       if (trip + 1 < *trips) renamed[s.name] = Dim::symbol(b.graph().new_symbol("u", s).name);
     clone_nodes(body, b, values, renamed);
@@ -96,11 +96,7 @@ std::optional<std::vector<Value*>> unroll(Node& n, Builder& b, Rewriter& rewrite
       const auto it = renamed.find(s.name);
       SymbolInfo& own = *b.graph().find_symbol(it == renamed.end() ? s.name : it->second.symbol_name());
       own.value = mapped(s.value);
-      if (own.upper)
-        own.upper = own.upper->substitute([&](const std::string& name) -> std::optional<Dim> {
-          const auto other = renamed.find(name);
-          return other == renamed.end() ? std::nullopt : std::optional(other->second);
-        });
+      if (own.upper) own.upper = substituted_dim(*own.upper, renamed);
     }
     for (size_t i = 0; i < carried; ++i) state[i] = mapped(body.results[i + 1]);
     for (size_t i = 0; i < scans; ++i)
