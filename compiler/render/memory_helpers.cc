@@ -60,7 +60,29 @@ std::string avx512(const Access& a) {
          fmt::format("  return ({}){}((const {}*)p, ({})(0), k);\n}}\n", a.vector, name, pointee, a.vector);
 }
 
+// The first n lanes in pieces of half the size each. A store behind a mask takes 12 cycles on a Zen 3, pieces
+// of a known number 2 or 3, of an unknown one 5.
+std::string pieces(const Access& a) {
+  std::string text = a.signature();
+  std::string rest = "x";
+  const auto store = [&](int lanes, const std::string& value) {
+    return lanes == 1 ? fmt::format("*p = {};", value)
+                      : fmt::format("*({}*)p = {};", a.set.memory_type(a.scalar, lanes), value);
+  };
+  text += fmt::format("  if (n >= {}) {{\n    {}\n    return;\n  }}\n", a.lanes, store(a.lanes, rest));
+  for (int lanes = a.lanes / 2; lanes >= 1; lanes /= 2) {
+    const std::string type = a.set.named_type(a.scalar, lanes), piece = fmt::format("x{}", lanes);
+    text += fmt::format("  {} {} = {}{};\n  if (n & {}) {{\n    {}\n", type, piece, rest,
+                        lanes == 1 ? "[0]" : ".lo", lanes, store(lanes, piece));
+    if (lanes > 1) text += fmt::format("    p += {};\n    {} = {}.hi;\n", lanes, piece, rest);
+    text += "  }\n";
+    rest = piece;
+  }
+  return text + "}\n";
+}
+
 std::string avx2(const Access& a) {
+  if (a.is_store && !a.is_mask) return pieces(a);
   bool is_float = family(a.scalar) == "f";
   std::string ints = a.set.named_type(a.bits() == 32 ? "i32" : "i64", a.lanes);
   std::string text = a.signature();
