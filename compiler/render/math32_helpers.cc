@@ -363,7 +363,12 @@ static inline $V $F($V x, $V n) {
 }
 )c"},
       {"log1p.f32",
-       R"c(static inline $V $F($V x) { return CVT($V, @f64:log1p(CVT($T{f64}, x))); }
+       R"c(static inline $V $F($V x) {
+  // log u of u = 1 + x as it is rounded, and what rounding took off, which is small beside u.
+  $V u = x + ($V)(1.0f), lost = (x - (u - ($V)(1.0f))) / u, r = @log(u);
+  r = u < ($V)(__builtin_inff()) & u > ($V)(0.0f) ? r + lost : r;
+  return u == ($V)(1.0f) ? x : r;
+}
 )c"},
       {"expm1.f32",
        R"c(static inline $V $F($V x) {

@@ -28,7 +28,7 @@ struct Function {
 const Function kFunctions[] = {
     {ScalarOp::kExp, std::exp, std::exp, 1.1, 1.1},
     {ScalarOp::kLog, std::log, std::log, 1.0, 1.0},
-    {ScalarOp::kLog1p, std::log1p, std::log1p, 0.6, 2.0},
+    {ScalarOp::kLog1p, std::log1p, std::log1p, 2.0, 2.0},
     {ScalarOp::kExpm1, std::expm1, std::expm1, 2.0, 2.5},
     {ScalarOp::kSin, std::sin, std::sin, 0.6, 2.5},
     {ScalarOp::kCos, std::cos, std::cos, 0.6, 2.5},
