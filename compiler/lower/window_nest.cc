@@ -3,6 +3,7 @@
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/line_folds.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
@@ -67,6 +68,7 @@ class WindowNest {
     }
     const int lanes = lanes_for(level);
     if (lanes < nest_lanes(region_, level)) dispatch.stream_halves();
+    if (by_lines(dispatch, emitter, level, lanes, taps)) return;
     const int64_t row = axes_.empty() ? 1 : axes_.back().extent.maybe_value().value_or(1);
     reads_ahead_ = comes_from_memory(level, context_.hint(product(root_.operand()->type.shape)) * 4) &&
                    (row % lanes == 0 || machine(level).vector_bits < kLineBits);
@@ -87,6 +89,30 @@ class WindowNest {
                          fmt::format("window of {} taps, {} lanes", taps, lanes));
   }
 
+  bool by_lines(DispatchBuilder& dispatch, ElementEmitter& emitter, Level level, int lanes, int64_t taps) {
+    if (arg_ || axes_.empty()) return false;
+    const auto vectors = static_cast<size_t>(axes_.back().dims.back());
+    if (!context_.place(root_.operand()).strides[vectors].is_const(1)) return false;
+    const WindowGeometry g = geometry();
+    const std::optional<LineFolds> lines = choose_line_folds(root_, g, axes_, lanes);
+    if (!lines) return false;
+    const std::vector<NestAxis> outer(axes_.begin(),
+                                      axes_.begin() + static_cast<std::ptrdiff_t>(lines->axis) + 1);
+    const int64_t columns = lines->columns ? axes_.back().extent.value() : 1;
+    const Tiling tiling = choose_tiling(context_, outer, (2 + 2 * lines->cost) * columns);
+    const bool rows = lines->axis > 0 && static_cast<size_t>(tiling.tiled) < lines->axis;
+    NestParts parts =
+        build_nest(dispatch, outer, tiling, lines->axis - (rows ? 1 : 0),
+                   [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) {
+                     coordinates.resize(axes_.size());
+                     return fold_lines(emitter, root_, g, axes_, *lines, std::move(coordinates),
+                                       rows ? &ranges[lines->axis - 1] : nullptr, ranges.back(), lanes);
+                   });
+    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body),
+                         fmt::format("window of {} taps by lines, {} lanes", taps, lanes));
+    return true;
+  }
+
   // Rows that are half vectors, not whole ones, can be streamed in such.
   int lanes_for(Level level) const {
     const int lanes = nest_lanes(region_, level);
@@ -102,10 +128,15 @@ class WindowNest {
 
   std::vector<Stmt> element(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int vector_dim,
                             bool on_gpu = false) {
-    const size_t rank = root_.operand()->type.shape.size();
-    const Index index = axis_index(axes_, rank, coordinates);
+    const WindowGeometry g = geometry();
+    const Index index = axis_index(axes_, g.axes.size(), coordinates);
+    if (arg_) return arg_element(emitter, index, g, vector_dim);
+    return fold_element(emitter, index, g, vector_dim, on_gpu && has_short_fold(g));
+  }
+
+  WindowGeometry geometry() const {
     WindowGeometry g;
-    for (size_t d = 0; d < rank; ++d) {
+    for (size_t d = 0; d < root_.operand()->type.shape.size(); ++d) {
       g.axes.push_back({root_.operand()->type.shape[d], root_.ints("window")[d], root_.ints("strides")[d],
                         root_.ints("low")[d], root_.ints("dilations")[d], 1, false, root_.ints("high")[d]});
       WindowAxis& a = g.axes.back();
@@ -113,8 +144,7 @@ class WindowNest {
       if (a.low == 0 && a.extent.is_const() && outputs.is_const())
         a.inside = (outputs.value() - 1) * a.stride + (a.window - 1) * a.dilation < a.extent.value();
     }
-    if (arg_) return arg_element(emitter, index, g, vector_dim);
-    return fold_element(emitter, index, g, vector_dim, on_gpu && has_short_fold(g));
+    return g;
   }
 
   // Few taps over pixels of constant size, none along the innermost axis, which vectors run along.
