@@ -234,28 +234,42 @@ bool is_row_shape(const RowSpace& space, const Shape& shape) {
   return match_rows(space, shape, out);
 }
 
-std::optional<Softmax> softmax_of(const Node& quotient) {
-  const auto map_of = [](const Value* value, scalar::ScalarOp op) -> const Node* {
-    const Node* n = value->def;
-    return n && n->kind == OpKind::kMap && n->scalar_op() == op ? n : nullptr;
-  };
-  const auto reduction_behind = [](const Value* value, scalar::ScalarOp op) -> const Node* {
-    while (value->def && (value->def->kind == OpKind::kBroadcast || value->def->kind == OpKind::kReshape))
-      value = value->def->operand();
-    const Node* n = value->def;
-    return n && n->kind == OpKind::kReduce && n->scalar_op() == op ? n : nullptr;
-  };
-  Softmax s{.quotient = map_of(quotient.result(), scalar::ScalarOp::kDiv)};
-  if (!s.quotient) return std::nullopt;
-  s.exponential = map_of(quotient.operand(0), scalar::ScalarOp::kExp);
-  s.sum = reduction_behind(quotient.operand(1), scalar::ScalarOp::kAdd);
-  if (!s.exponential || !s.sum || s.sum->operand() != s.exponential->result()) return std::nullopt;
+namespace {
+
+const Node* map_of(const Value* value, scalar::ScalarOp op) {
+  const Node* n = value->def;
+  return n && n->kind == OpKind::kMap && n->scalar_op() == op ? n : nullptr;
+}
+
+const Node* reduction_behind(const Value* value, scalar::ScalarOp op) {
+  while (value->def && (value->def->kind == OpKind::kBroadcast || value->def->kind == OpKind::kReshape))
+    value = value->def->operand();
+  const Node* n = value->def;
+  return n && n->kind == OpKind::kReduce && n->scalar_op() == op ? n : nullptr;
+}
+
+}  // namespace
+
+std::optional<Softmax> exponentials_of(const Node& sum) {
+  if (sum.kind != OpKind::kReduce || sum.scalar_op() != scalar::ScalarOp::kAdd) return std::nullopt;
+  Softmax s{.sum = &sum};
+  s.exponential = map_of(sum.operand(), scalar::ScalarOp::kExp);
+  if (!s.exponential) return std::nullopt;
   s.difference = map_of(s.exponential->operand(), scalar::ScalarOp::kSub);
   if (!s.difference) return std::nullopt;
   s.maximum = reduction_behind(s.difference->operand(1), scalar::ScalarOp::kMax);
   const bool same = s.maximum && s.maximum->operand() == s.difference->operand(0) &&
                     s.maximum->ints("axes") == s.sum->ints("axes");
   return same ? std::optional(s) : std::nullopt;
+}
+
+std::optional<Softmax> softmax_of(const Node& quotient) {
+  if (!map_of(quotient.result(), scalar::ScalarOp::kDiv)) return std::nullopt;
+  const Node* sum = reduction_behind(quotient.operand(1), scalar::ScalarOp::kAdd);
+  std::optional<Softmax> s = sum ? exponentials_of(*sum) : std::nullopt;
+  if (!s || s->exponential != quotient.operand(0)->def) return std::nullopt;
+  s->quotient = &quotient;
+  return s;
 }
 
 RowPlan plan_rows(const Region& region) {

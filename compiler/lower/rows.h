@@ -37,11 +37,13 @@ struct RowPlan {
 };
 RowPlan plan_rows(const Region& region);
 
-// exp(x - max x) / sum exp(x - max x), both over the same axes. The sum is 1 at least.
+// exp(x - max x) / sum exp(x - max x), both over the same axes. The sum is 1 at least. exponentials_of: the
+// same without a quotient, as the logarithm of a softmax has it.
 struct Softmax {
   const graph::Node *quotient = nullptr, *sum = nullptr, *exponential = nullptr, *difference = nullptr,
                     *maximum = nullptr;
 };
 std::optional<Softmax> softmax_of(const graph::Node& quotient);
+std::optional<Softmax> exponentials_of(const graph::Node& sum);
 
 }  // namespace tern::lower

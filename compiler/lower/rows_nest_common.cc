@@ -192,7 +192,7 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
   append(out, outputs(emitter, kept));
   for (const Softmax& s : softmaxes_) {
     emitter.unbind(s.exponential->result());
-    emitter.unbind(s.quotient->result());
+    if (s.quotient) emitter.unbind(s.quotient->result());
   }
   unbind_rows(emitter);
   return out;
@@ -204,6 +204,20 @@ void RowsNest::find_softmaxes() {
     if (!s || n->result()->type.dtype != DType::kF32 || n->result()->type.shape != space_.shape) continue;
     const auto inside = [&](const Node* part) { return region_.contains(part); };
     if (inside(s->sum) && inside(s->exponential) && inside(s->difference) && inside(s->maximum))
+      softmaxes_.push_back(*s);
+  }
+  // Exponentials that are only added up.
+  for (const Node* sum : plan_.reductions) {
+    const std::optional<Softmax> s = exponentials_of(*sum);
+    if (!s || s->exponential->result()->type.dtype != DType::kF32 || !region_.contains(s->exponential) ||
+        !region_.contains(s->difference) || !region_.contains(s->maximum))
+      continue;
+    const Value* powers = s->exponential->result();
+    const auto others = [&](const Node* n) {
+      return n != sum && std::ranges::find(n->operands, powers) != n->operands.end();
+    };
+    if (std::ranges::none_of(region_.nodes, others) &&
+        std::ranges::find(region_.outputs, powers) == region_.outputs.end())
       softmaxes_.push_back(*s);
   }
 }
@@ -236,7 +250,7 @@ RowsNest::Stmts RowsNest::softmax_factors(ElementEmitter& emitter, const Node& s
   Stmts out;
   Expr factor;
   for (const Softmax& s : softmaxes_) {
-    if (s.sum != &sum) continue;
+    if (s.sum != &sum || !s.quotient) continue;
     if (!factor) factor = named("factor", kernel::op(ScalarOp::kDiv, {kernel::float_const(1.0), value}), out);
     emitter.bind(s.quotient->result(), [&emitter, n = s.quotient, factor](const Index& at) {
       return kernel::mul(emitter.element(n->operand(0), at), factor);

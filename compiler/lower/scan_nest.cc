@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <optional>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/arg_reduce.h"
 #include "compiler/lower/gpu/flat_nest.h"
 #include "compiler/lower/gpu/scan.h"
+#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/nests.h"
 
@@ -20,51 +22,212 @@ using kernel::int_const;
 using kernel::ScalarOp;
 using kernel::Stmt;
 
-// Loops over all axes of the space but `axis`; body writes the loop along it.
-void serial_axis_kernel(const Region& region, LoweringContext& context, const Value* space_value, size_t axis,
-                        const std::vector<int>& order, const std::vector<AccessStrides>& accesses,
-                        const std::vector<bool>& pinned,
-                        const std::function<std::vector<Stmt>(ElementEmitter&, const Index&)>& body,
-                        std::string_view what) {
-  const Shape& shape = space_value->type.shape;
-  std::vector<int> others;
-  for (const int d : order) {
-    if (d != static_cast<int>(axis)) others.push_back(d);
-  }
-  const std::vector<NestAxis> axes = merge_axes(shape, others, accesses, pinned);
-  DispatchBuilder dispatch(context, region);
-  dispatch.set_flops(product(shape));
-  if (!shape[axis].is_const()) dispatch.check_loops();
-  for (const Level level : variant_levels(context.target())) {
-    ElementEmitter emitter(dispatch);
-    if (is_gpu(level_arch(level))) {
-      gpu::add_flat_variant(
-          dispatch, level, axes, 4 * context.hint(shape[axis]),
-          [&](const std::vector<Expr>& coordinates) {
-            return body(emitter, axis_index(axes, shape.size(), coordinates));
-          },
-          std::string(what));
-      continue;
+// What is carried along the serial axis, each as (name, first value), and what a step makes of it.
+struct Serial {
+  std::vector<std::pair<std::string, Expr>> carried;
+  struct Made {
+    std::vector<Stmt> statements;
+    std::vector<Expr> next;
+    Expr condition = nullptr;  // null: always; else what is carried stays where it does not hold
+  };
+  std::function<Made(ElementEmitter&, const Index&, const Expr& step, const std::vector<Expr>& carried)> step;
+  std::function<std::vector<Stmt>(ElementEmitter&, const Index&, const std::vector<Expr>& carried)> finish;
+  int bits = 0;  // of what a lane carries; 0: the widest type of the region
+  // Instead, where lanes cannot be other lines, one line, if it is no shorter than this.
+  int64_t least_line = 0;
+  std::function<std::vector<Stmt>(ElementEmitter&, const Index&, int lanes)> line;
+};
+
+// Vectors of lines side by side: each step is one operation behind the one before.
+constexpr int kVectorsAtOnce = 8;
+// More lines go step by step, as they lie in memory, with what they carry in L1.
+constexpr int64_t kLinesAtOnce = 512;
+
+class SerialNest {
+ public:
+  SerialNest(const Region& region, LoweringContext& context, const Value* space, size_t axis,
+             const std::vector<int>& order, const std::vector<AccessStrides>& accesses,
+             const std::vector<bool>& pinned, Serial serial)
+      : region_(region),
+        context_(context),
+        shape_(space->type.shape),
+        axis_(axis),
+        serial_(std::move(serial)) {
+    std::vector<int> others;
+    for (const int d : order) {
+      if (d != static_cast<int>(axis)) others.push_back(d);
     }
-    const Tiling tiling = choose_tiling(context, axes, 4 * context.hint(shape[axis]));
-    const size_t body_axes = axes.empty() ? 0 : axes.size() - 1;
-    NestParts parts = build_nest(
-        dispatch, axes, tiling, body_axes,
-        [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
-          if (axes.empty()) return body(emitter, axis_index(axes, shape.size(), coordinates));
-          const kernel::Var v = kernel::make_var("i");
-          coordinates.back() = kernel::var_expr(v);
-          const Stmt loop =
-              kernel::loop(v, ranges.back().begin, ranges.back().extent, kernel::LoopKind::kSerial,
-                           body(emitter, axis_index(axes, shape.size(), coordinates)));
-          // Lanes across rows that are far apart gather; only a contiguous axis gains from them.
-          const bool contiguous = order.back() != static_cast<int>(axis);
-          return contiguous ? vector_loop(loop, nest_lanes(region, level)) : std::vector<Stmt>{loop};
-        });
-    dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body), std::string(what));
+    axes_ = merge_axes(shape_, others, accesses, pinned);
+    // Lanes across lines that are far apart gather; only a contiguous axis gains from them.
+    contiguous_ = order.back() != static_cast<int>(axis) && !axes_.empty();
   }
-  dispatch.finish();
-}
+
+  void run(std::string_view what) {
+    DispatchBuilder dispatch(context_, region_);
+    dispatch.set_flops(product(shape_));
+    if (!shape_[axis_].is_const()) dispatch.check_loops();
+    const int64_t cost = 4 * context_.hint(shape_[axis_]);
+    for (const Level level : variant_levels(context_.target())) {
+      ElementEmitter emitter(dispatch);
+      if (is_gpu(level_arch(level))) {
+        gpu::add_flat_variant(
+            dispatch, level, axes_, cost,
+            [&](const std::vector<Expr>& coordinates) { return line(emitter, index_of(coordinates)); },
+            std::string(what));
+        continue;
+      }
+      const int lanes = serial_.bits > 0 ? std::max(machine(level).vector_bits / serial_.bits, 1)
+                                         : nest_lanes(region_, level);
+      const bool by_steps = contiguous_ && goes_by_steps(lanes);
+      Tiling tiling = choose_tiling(context_, axes_, cost);
+      if (by_steps && static_cast<size_t>(tiling.tiled) + 1 == axes_.size())
+        tiling.chunk = std::max(tiling.chunk, even_lines(axes_.back().extent));
+      const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
+      NestParts parts = build_nest(
+          dispatch, axes_, tiling, body_axes,
+          [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
+            if (axes_.empty()) return one_line(emitter, coordinates, lanes);
+            if (by_steps) return steps(emitter, std::move(coordinates), ranges.back(), lanes);
+            const kernel::Var v = kernel::make_var("i");
+            coordinates.back() = kernel::var_expr(v);
+            const Stmt loop = kernel::loop(
+                v, ranges.back().begin, ranges.back().extent, kernel::LoopKind::kSerial,
+                contiguous_ ? line(emitter, index_of(coordinates)) : one_line(emitter, coordinates, lanes));
+            return contiguous_ ? vector_loop(loop, lanes * vectors_at_once(lanes)) : std::vector<Stmt>{loop};
+          });
+      dispatch.add_variant(level, std::move(parts.grid), std::move(parts.body), std::string(what));
+    }
+    dispatch.finish();
+  }
+
+ private:
+  Index index_of(const std::vector<Expr>& coordinates) const {
+    return axis_index(axes_, shape_.size(), coordinates);
+  }
+  int most_vectors() const { return kVectorsAtOnce / static_cast<int>(serial_.carried.size()); }
+
+  bool goes_by_steps(int lanes) const {
+    const Dim& lines = axes_.back().extent;
+    return lanes > 1 && (!lines.is_const() || lines.value() > int64_t{most_vectors()} * lanes);
+  }
+  // So many that the last ones are about as many as the others, whole cache lines.
+  static int64_t even_lines(const Dim& lines) {
+    constexpr int64_t kLine = 16;
+    if (!lines.is_const() || lines.value() < 1) return kLinesAtOnce;
+    const int64_t parts = (lines.value() + kLinesAtOnce - 1) / kLinesAtOnce;
+    return std::min(((lines.value() + parts - 1) / parts + kLine - 1) / kLine * kLine, lines.value());
+  }
+  int vectors_at_once(int lanes) const {
+    const Dim& lines = axes_.back().extent;
+    for (int vectors = most_vectors(); vectors > 1; vectors /= 2) {
+      if (lines.is_const() && lines.value() % (int64_t{vectors} * lanes) == 0) return vectors;
+    }
+    return 1;
+  }
+
+  std::vector<Stmt> one_line(ElementEmitter& emitter, const std::vector<Expr>& coordinates, int lanes) {
+    const bool is_long = context_.hint(shape_[axis_]) >= serial_.least_line * lanes;
+    return serial_.line && lanes > 1 && is_long ? serial_.line(emitter, index_of(coordinates), lanes)
+                                                : line(emitter, index_of(coordinates));
+  }
+
+  // One line, what it carries in variables.
+  std::vector<Stmt> line(ElementEmitter& emitter, const Index& index) {
+    std::vector<Stmt> out;
+    std::vector<kernel::Var> vars;
+    std::vector<Expr> values;
+    for (const auto& [name, first] : serial_.carried) {
+      vars.push_back(kernel::make_var(name, first->type));
+      out.push_back(kernel::declare(vars.back(), first));
+      values.push_back(kernel::var_expr(vars.back()));
+    }
+    const kernel::Var step = kernel::make_var("step");
+    Serial::Made made = serial_.step(emitter, index, kernel::var_expr(step), values);
+    std::vector<Stmt> body = std::move(made.statements), assigned;
+    for (size_t i = 0; i < vars.size(); ++i) assigned.push_back(kernel::assign(vars[i], made.next[i]));
+    if (made.condition) assigned = {kernel::if_then(made.condition, std::move(assigned))};
+    append(body, std::move(assigned));
+    out.push_back(kernel::loop(step, int_const(0), emitter.dispatch().expr(shape_[axis_]),
+                               kernel::LoopKind::kSerial, std::move(body)));
+    if (serial_.finish) append(out, serial_.finish(emitter, index, values));
+    return out;
+  }
+
+  // Neighbouring lines, step by step, what they carry in scratch.
+  std::vector<Stmt> steps(ElementEmitter& emitter, std::vector<Expr> coordinates, const AxisRange& range,
+                          int lanes) {
+    std::vector<Stmt> out;
+    std::vector<kernel::Buffer> carried;
+    for (const auto& [name, first] : serial_.carried) {
+      carried.push_back(kernel::make_buffer(name, first->type, kernel::Scope::kScratch,
+                                            kernel::Access::kReadWrite, kLinesAtOnce));
+      out.push_back(kernel::alloc(carried.back()));
+    }
+    const kernel::Var part = kernel::make_var("part"), step = kernel::make_var("step");
+    const std::optional<int64_t> lines = kernel::int_value(range.extent);
+    const bool whole = lines && *lines <= kLinesAtOnce;
+    std::vector<Stmt> body;
+    Expr done = int_const(0), count = range.extent;
+    if (!whole) {
+      done = named("done", kernel::mul(kernel::var_expr(part), int_const(kLinesAtOnce)), body);
+      count = named("count", kernel::min(int_const(kLinesAtOnce), kernel::sub(range.extent, done)), body);
+    }
+    const auto each = [&](const std::function<std::vector<Stmt>(const Index&, const Expr& line)>& what) {
+      const kernel::Var v = kernel::make_var("i");
+      coordinates.back() = kernel::add(kernel::add(range.begin, done), kernel::var_expr(v));
+      return vector_loop(kernel::loop(v, int_const(0), count, kernel::LoopKind::kSerial,
+                                      what(index_of(coordinates), kernel::var_expr(v))),
+                         lanes);
+    };
+    append(body, each([&](const Index&, const Expr& at) {
+             std::vector<Stmt> first;
+             for (size_t i = 0; i < carried.size(); ++i)
+               first.push_back(kernel::store(carried[i], at, serial_.carried[i].second));
+             return first;
+           }));
+    const auto values = [&](const Expr& at, std::vector<Stmt>& one) {
+      std::vector<Expr> loads;
+      for (const kernel::Buffer& b : carried) loads.push_back(named(b->name, kernel::load(b, at), one));
+      return loads;
+    };
+    body.push_back(kernel::loop(
+        step, int_const(0), emitter.dispatch().expr(shape_[axis_]), kernel::LoopKind::kSerial,
+        each([&](const Index& index, const Expr& at) {
+          std::vector<Stmt> one;
+          const std::vector<Expr> before = values(at, one);
+          Serial::Made made = serial_.step(emitter, index, kernel::var_expr(step), before);
+          append(one, std::move(made.statements));
+          for (size_t i = 0; i < carried.size(); ++i)
+            one.push_back(kernel::store(
+                carried[i], at,
+                made.condition ? kernel::select(made.condition, made.next[i], before[i]) : made.next[i]));
+          return one;
+        })));
+    if (serial_.finish)
+      append(body, each([&](const Index& index, const Expr& at) {
+               std::vector<Stmt> last;
+               const std::vector<Expr> found = values(at, last);
+               append(last, serial_.finish(emitter, index, found));
+               return last;
+             }));
+    if (whole) {
+      append(out, std::move(body));
+      return out;
+    }
+    const Expr parts =
+        kernel::index_div(kernel::add(range.extent, int_const(kLinesAtOnce - 1)), int_const(kLinesAtOnce));
+    out.push_back(kernel::loop(part, int_const(0), parts, kernel::LoopKind::kSerial, std::move(body)));
+    return out;
+  }
+
+  const Region& region_;
+  LoweringContext& context_;
+  const Shape& shape_;
+  const size_t axis_;
+  const Serial serial_;
+  std::vector<NestAxis> axes_;
+  bool contiguous_ = false;
+};
 
 void arg_reduce_on_gpu(const Region& region, LoweringContext& context, const std::vector<int>& order,
                        const std::vector<AccessStrides>& accesses, const std::vector<bool>& pinned) {
@@ -170,25 +333,23 @@ void lower_scan(const Region& region, LoweringContext& context) {
   for (const Value* v : region.outputs) accesses.push_back({v, context.place(v).strides, true});
   std::vector<bool> pinned = in.pinned;
   for (size_t d = 0; d < pinned.size(); ++d) pinned[d] = pinned[d] || epilogue.pinned[d];
-  const auto body = [&](ElementEmitter& emitter, Index index) -> std::vector<Stmt> {
-    const kernel::Var acc = kernel::make_var("acc", {wide, 1}), step = kernel::make_var("step");
+  Serial serial;
+  serial.carried = {{"acc", kernel::scalar_const(kernel::reduction_identity(op, wide))}};
+  serial.step = [&](ElementEmitter& emitter, Index index, const Expr& step,
+                    const std::vector<Expr>& carried) {
     const Expr n = emitter.dispatch().expr(root.operand()->type.shape[axis]);
-    const Expr s = kernel::var_expr(step);
-    index[axis] = reverse ? kernel::sub(kernel::sub(n, int_const(1)), s) : s;
+    index[axis] = reverse ? kernel::sub(kernel::sub(n, int_const(1)), step) : step;
     const Expr x = kernel::cast(emitter.element(root.operand(), index), wide);
-    std::vector<Stmt> inner = emitter.take_checks();
-    const kernel::Var next = kernel::make_var("next", {wide, 1});
-    inner.push_back(kernel::let(next, kernel::op(op, {kernel::var_expr(acc), x})));
-    emitter.bind(root.result(), kernel::cast(kernel::var_expr(exclusive ? acc : next), dtype));
-    for (Stmt& stmt : store_outputs(emitter, index)) inner.push_back(std::move(stmt));
+    Serial::Made out{emitter.take_checks(), {}};
+    out.next = {named("next", kernel::op(op, {carried[0], x}), out.statements)};
+    emitter.bind(root.result(), kernel::cast(exclusive ? carried[0] : out.next[0], dtype));
+    append(out.statements, store_outputs(emitter, index));
     emitter.unbind(root.result());
-    inner.push_back(kernel::assign(acc, kernel::var_expr(next)));
-    return {kernel::declare(acc, kernel::scalar_const(kernel::reduction_identity(op, wide))),
-            kernel::loop(step, int_const(0), n, kernel::LoopKind::kSerial, std::move(inner))};
+    return out;
   };
   const std::vector<int>& order = context.place(out).layout.order;
   if (is_gpu(context.target().arch) && scan_together(region, context, order, accesses, pinned)) return;
-  serial_axis_kernel(region, context, out, axis, order, accesses, pinned, body, "scan");
+  SerialNest(region, context, out, axis, order, accesses, pinned, std::move(serial)).run("scan");
 }
 
 void lower_arg_reduce(const Region& region, LoweringContext& context) {
@@ -210,33 +371,84 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
     break;
   }
   if (is_gpu(context.target().arch)) return arg_reduce_on_gpu(region, context, order, accesses, reads.pinned);
-  const auto body = [&](ElementEmitter& emitter, Index index) -> std::vector<Stmt> {
-    const DType dtype = in->type.dtype;
-    const kernel::Var best = kernel::make_var("best", {dtype, 1}), where = kernel::make_var("where"),
-                      step = kernel::make_var("step"), x = kernel::make_var("x", {dtype, 1});
-    const Expr n = emitter.dispatch().expr(in->type.shape[axis]);
-    const Expr s = kernel::var_expr(step), xe = kernel::var_expr(x), be = kernel::var_expr(best);
-    std::vector<Stmt> out;
-    index[axis] = s;
-    const Expr value = emitter.element(in, index);
-    std::vector<Stmt> inner = emitter.take_checks();
-    inner.push_back(kernel::let(x, value));
-    const ScalarOp test =
-        largest ? (last ? ScalarOp::kGe : ScalarOp::kGt) : (last ? ScalarOp::kLe : ScalarOp::kLt);
-    Expr better = kernel::op(
-        ScalarOp::kOr, {kernel::compare(test, xe, be), kernel::compare(ScalarOp::kEq, s, int_const(0))});
-    inner.push_back(kernel::if_then(better, {kernel::assign(best, xe), kernel::assign(where, s)}));
-    out.push_back(kernel::declare(
-        best, kernel::scalar_const(largest ? scalar::lowest(dtype) : scalar::highest(dtype))));
-    out.push_back(kernel::declare(where, int_const(0)));
-    out.push_back(kernel::loop(step, int_const(0), n, kernel::LoopKind::kSerial, std::move(inner)));
+  const DType dtype = in->type.dtype;
+  // A position counts as i32: two vectors of a line's state, not three.
+  const auto finish = [&root, axis](ElementEmitter& emitter, Index index, const Expr& where) {
     index.erase(index.begin() + static_cast<std::ptrdiff_t>(axis));
-    emitter.bind(root.result(), kernel::cast(kernel::var_expr(where), root.result()->type.dtype));
-    for (Stmt& stmt : store_outputs(emitter, index)) out.push_back(std::move(stmt));
+    emitter.bind(root.result(), kernel::cast(where, root.result()->type.dtype));
+    std::vector<Stmt> out = store_outputs(emitter, index);
     emitter.unbind(root.result());
     return out;
   };
-  serial_axis_kernel(region, context, in, axis, order, accesses, reads.pinned, body, "arg_reduce");
+  const auto is_nan = [](const Expr& x) { return kernel::op(ScalarOp::kIsNan, {x}); };
+  const Expr worst = kernel::scalar_const(largest ? scalar::lowest(dtype) : scalar::highest(dtype));
+  Serial serial;
+  serial.carried = {{"best", worst}, {"where", int_const(0, DType::kI32)}};
+  serial.bits = std::max(dtype_bits(dtype), 32);
+  serial.least_line = 4;
+  serial.step = [&](ElementEmitter& emitter, Index index, const Expr& step,
+                    const std::vector<Expr>& carried) {
+    index[axis] = step;
+    const Expr value = emitter.element(in, index);
+    Serial::Made out{emitter.take_checks(), {}};
+    const Expr x = named("x", value, out.statements);
+    const ScalarOp test =
+        largest ? (last ? ScalarOp::kGe : ScalarOp::kGt) : (last ? ScalarOp::kLe : ScalarOp::kLt);
+    const auto either = [](const Expr& a, const Expr& b) { return kernel::op(ScalarOp::kOr, {a, b}); };
+    Expr better = kernel::compare(test, x, carried[0]);
+    if (is_float(dtype))  // nothing is better than the first NaN
+      better = both(either(better, is_nan(x)), kernel::op(ScalarOp::kNot, {is_nan(carried[0])}));
+    out.condition = either(better, kernel::compare(ScalarOp::kEq, step, int_const(0)));
+    out.next = {x, kernel::cast(step, DType::kI32)};
+    return out;
+  };
+  serial.finish = [&](ElementEmitter& emitter, const Index& index, const std::vector<Expr>& carried) {
+    return finish(emitter, index, carried[1]);
+  };
+  // The best of a line first, then where it is: both are folds by vectors.
+  if (dtype != DType::kBool && !is_complex(dtype)) {
+    serial.line = [&](ElementEmitter& emitter, Index index, int lanes) -> std::vector<Stmt> {
+      constexpr int kSums = 4;
+      const kernel::Var best = kernel::make_var("best", {dtype, 1}),
+                        where = kernel::make_var("where", {DType::kI32, 1});
+      const Expr n = emitter.dispatch().expr(in->type.shape[axis]);
+      const auto pass = [&](const std::function<Stmt(const Expr& x, const Expr& at)>& fold) {
+        const kernel::Var v = kernel::make_var("i");
+        index[axis] = kernel::var_expr(v);
+        const Expr value = emitter.element(in, index);
+        std::vector<Stmt> body = emitter.take_checks();
+        const Expr x = named("x", value, body);
+        body.push_back(fold(x, kernel::var_expr(v)));
+        return vector_loop(kernel::loop(v, int_const(0), n, kernel::LoopKind::kSerial, std::move(body)),
+                           lanes, kSums);
+      };
+      std::vector<Stmt> out{kernel::declare(best, worst)};
+      append(out, pass([&](const Expr& x, const Expr&) {
+               return kernel::assign(
+                   best, kernel::op(largest ? ScalarOp::kMax : ScalarOp::kMin, {x, kernel::var_expr(best)}));
+             }));
+      // Of the places where `is_here` holds the last one or the first one.
+      const auto find = [&](bool latest, const std::function<Expr(const Expr& x)>& is_here) {
+        const Expr none = int_const(latest ? -1 : INT32_MAX, DType::kI32);
+        std::vector<Stmt> found{kernel::assign(where, none)};
+        append(found, pass([&](const Expr& x, const Expr& at) {
+                 const Expr here = kernel::select(is_here(x), kernel::cast(at, DType::kI32), none);
+                 return kernel::assign(where, kernel::op(latest ? ScalarOp::kMax : ScalarOp::kMin,
+                                                         {kernel::var_expr(where), here}));
+               }));
+        return found;
+      };
+      out.push_back(kernel::declare(where, int_const(0, DType::kI32)));
+      append(out, find(last, [&](const Expr& x) {
+               return kernel::compare(ScalarOp::kEq, x, kernel::var_expr(best));
+             }));
+      if (is_float(dtype))
+        out.push_back(kernel::if_then(is_nan(kernel::var_expr(best)), find(false, is_nan)));
+      append(out, finish(emitter, index, kernel::var_expr(where)));
+      return out;
+    };
+  }
+  SerialNest(region, context, in, axis, order, accesses, reads.pinned, std::move(serial)).run("arg_reduce");
 }
 
 }  // namespace tern::lower
