@@ -425,6 +425,14 @@ Expr IndexForms::simplify(const Expr& e) {
     case ScalarOp::kDiv:
     case ScalarOp::kRem:
       return divide(e);
+    case ScalarOp::kFloorMod: {
+      const Range dividend = range(e->args[0]), divisor = range(e->args[1]);
+      if (dividend.low < 0 || divisor.low <= 0) return nullptr;
+      if (dividend.high < divisor.low) return e->args[0];
+      const Expr rest = index_rem(e->args[0], e->args[1]);
+      const Expr simple = rest->kind == ExprKind::kOp && rest->op == ScalarOp::kRem ? divide(rest) : nullptr;
+      return simple ? simple : rest;
+    }
     default:
       return e->args.size() == 2 ? simplify_compare(e) : nullptr;
   }

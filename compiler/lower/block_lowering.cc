@@ -507,6 +507,37 @@ Value* BlockLowering::copy_with_pitch(Value* value, const gpu::OperandCopy& want
   return copy;
 }
 
+// A reshape that lays several axes in line along the innermost one (repeated elements) is where its operand
+// is stored, so that loops go along those axes and no place is a quotient or a rest.
+bool BlockLowering::end_before_reshape(const Region& region) {
+  if (region.outputs.size() != 1) return false;
+  const Value* out = region.outputs[0];
+  if (out->type.rank() == 0) return false;
+  Node* reshape = out->def;
+  if (!reshape || reshape->kind != OpKind::kReshape || !region.contains(reshape)) return false;
+  Value* from = reshape->operand();
+  const auto used = uses_.find(from);
+  const bool computed = from->def && region.contains(from->def);
+  if (from->type.rank() == 0 || (computed && (used == uses_.end() || used->second.size() != 1))) return false;
+  const Place& whole = context_.place(out);
+  const auto inner = static_cast<size_t>(whole.layout.order.back());
+  const std::optional<Place> below = place_below(*reshape, whole);
+  if (!below || !whole.strides[inner].is_const(1)) return false;
+  const auto last = static_cast<size_t>(below->layout.order.back());
+  if (from->type.shape[last] == out->type.shape[inner]) return false;
+  if (!computed) {
+    copy_to(from, *below, region.copy_for.value_or(FusionReason::kCopyLayout));
+    return true;
+  }
+  context_.set_place(from, *below);
+  Region before = region;
+  before.outputs = {from};
+  before.members.erase(reshape);
+  std::erase(before.nodes, reshape);
+  lower_elementwise(before, context_);
+  return true;
+}
+
 void BlockLowering::emit_region(Region& region) {
   for (const Node* n : region.nodes) {
     if (!check_types(*n)) return;
@@ -521,7 +552,7 @@ void BlockLowering::emit_region(Region& region) {
   }
   switch (region.kind) {
     case RootKind::kNone:
-      lower_elementwise(region, context_);
+      if (is_gpu(context_.target().arch) || !end_before_reshape(region)) lower_elementwise(region, context_);
       return;
     case RootKind::kContraction:
       if (context_.enabled("split_transposed_conv") && lower_transposed_conv(region, context_)) return;

@@ -73,6 +73,7 @@ class BlockLowering {
   void finish_result(graph::Value* value, const Place& to);
   bool has_known_sizes(const graph::Value* value) const;
   void emit_region(Region& region);
+  bool end_before_reshape(const Region& region);
   void arrange_operand(Region& region);
   graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
   void emit_chain(BlockItem& item);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/index_form.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/emitter.h"
@@ -49,13 +50,24 @@ int64_t even_side(const Dim& extent, int64_t most, int64_t square) {
   return ((n + pieces - 1) / pieces + square - 1) / square * square;
 }
 
+// Whether the rows are no vector (three channels): lanes run across them.
+bool is_narrow(const NestAxis& rows) {
+  return rows.extent.is_const() && rows.extent.value() < 8;
+}
+
 // Whether some big input is read across the grain: stride 1 along an axis other than the innermost. Returns
 // that axis, or -1.
 int transposed_axis(const std::vector<NestAxis>& axes, const RegionAccesses& accesses) {
   if (axes.size() < 2) return -1;
   const auto inner = static_cast<size_t>(axes.back().dims.back());
+  const bool narrow = is_narrow(axes.back());
   for (const AccessStrides& a : accesses.loads) {
-    if (a.strides[inner].is_const(0) || a.strides[inner].is_const(1)) continue;
+    if (a.strides[inner].is_const(1)) continue;
+    if (a.strides[inner].is_const(0)) {  // repeated: lanes run along what is
+      if (narrow && a.strides[static_cast<size_t>(axes[axes.size() - 2].dims.back())].is_const(1))
+        return static_cast<int>(axes.size()) - 2;
+      continue;
+    }
     for (size_t k = 0; k + 1 < axes.size(); ++k) {
       if (a.strides[static_cast<size_t>(axes[k].dims.back())].is_const(1)) return static_cast<int>(k);
     }
@@ -90,7 +102,8 @@ bool chains_of_vectors(const Region& region) {
     if (n->kind != graph::OpKind::kMap || !scalar::info(n->scalar_op()).expensive) continue;
     const ScalarOp op = n->scalar_op();
     if (n->result()->type.dtype != DType::kF32 ||
-        (op != ScalarOp::kExp && op != ScalarOp::kErf && op != ScalarOp::kTanh && op != ScalarOp::kLog))
+        (op != ScalarOp::kExp && op != ScalarOp::kErf && op != ScalarOp::kTanh && op != ScalarOp::kLog &&
+         op != ScalarOp::kLog1p))
       return false;
     chains = true;
   }
@@ -267,6 +280,9 @@ class ElementwiseNest {
         dispatch, axes_, tiling, body_axes,
         [&](std::vector<Expr> coordinates, const std::vector<AxisRange>& ranges) -> std::vector<Stmt> {
           if (axes_.empty()) return element(emitter, coordinates);
+          const bool whole_row = inner_known && kernel::int_value(ranges.back().extent) == inner;
+          if (const std::vector<int64_t> cuts = padded_at(); whole_row && !from_memory && cuts.size() > 2)
+            return row_in_parts(emitter, std::move(coordinates), cuts, lanes);
           const kernel::Var v = kernel::make_var("i");
           coordinates.back() = kernel::var_expr(v);
           std::vector<Stmt> body = element(emitter, coordinates);
@@ -305,6 +321,45 @@ class ElementwiseNest {
         level, std::move(parts.grid), std::move(parts.body),
         fmt::format("elementwise, {} axes, {} lanes, chunks of {}{}", axes_.size(), lanes, tiling.chunk,
                     streams > 1 ? fmt::format(", in {} streams", streams) : ""));
+  }
+
+  // Where the operands of pads begin and end in a row, with both ends of it.
+  std::vector<int64_t> padded_at() const {
+    const auto d = static_cast<size_t>(axes_.back().dims.back());
+    std::vector<int64_t> cuts;
+    for (const graph::Node* n : region_.nodes) {
+      if (n->kind != graph::OpKind::kPad || n->result()->type.shape != out_->type.shape) continue;
+      const Dim low = n->dims("low")[d], high = n->dims("high")[d], &row = out_->type.shape[d];
+      if (!low.is_const() || !high.is_const() || !row.is_const()) continue;
+      for (const int64_t at : {low.value(), row.value() - high.value()}) {
+        if (at > 0 && at < row.value()) cuts.push_back(at);
+      }
+    }
+    cuts.push_back(0);
+    cuts.push_back(axes_.back().extent.is_const() ? axes_.back().extent.value() : 0);
+    std::sort(cuts.begin(), cuts.end());
+    cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
+    return cuts;
+  }
+
+  // Inside of a pad's operand nothing asks where an element lies: each part of the row has a loop of its own,
+  // whose places are simplified before they become vectors.
+  std::vector<Stmt> row_in_parts(ElementEmitter& emitter, std::vector<Expr> coordinates,
+                                 const std::vector<int64_t>& cuts, int lanes) {
+    std::vector<Stmt> out;
+    for (size_t part = 0; part + 1 < cuts.size(); ++part) {
+      const int64_t length = cuts[part + 1] - cuts[part];
+      const kernel::Var v = kernel::make_var("i");
+      const Expr begin = int_const(cuts[part]), extent = int_const(length);
+      coordinates.back() = kernel::var_expr(v);
+      kernel::IndexForms forms;
+      forms.define_loop_var(v, begin, extent);
+      const std::vector<Stmt> body =
+          kernel::rewrite(element(emitter, coordinates), [&](const Expr& e) { return forms.simplify(e); });
+      const Stmt loop = kernel::loop(v, begin, extent, kernel::LoopKind::kSerial, body);
+      append(out, length < 8 ? std::vector<Stmt>{loop} : vector_loop(loop, lanes));
+    }
+    return out;
   }
 
   // What is read of one large value and streamed to memory, with little in between (Zen 3: relu 22.7 to 28
@@ -428,11 +483,17 @@ class ElementwiseNest {
             }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);
           }
-          // Where the rows are no vector (three channels), lanes run across them.
-          const Dim& narrow = axes_.back().extent;
-          if (narrow.is_const() && narrow.value() < 8)
-            return narrow_rows(element(emitter, coordinates), s, slow, f, static_cast<int>(narrow.value()),
-                               lanes);
+          if (is_narrow(axes_.back())) {
+            AxisRange whole = slow;
+            // The last block ends with the rows: some are stored again.
+            const Dim& count = axes_[across].extent;
+            if (count.is_const() && count.value() >= kBlock)
+              whole = {
+                  kernel::min(kernel::mul(slow_block, int_const(kBlock)), int_const(count.value() - kBlock)),
+                  int_const(kBlock)};
+            return narrow_rows(element(emitter, coordinates), s, whole, f,
+                               static_cast<int>(axes_.back().extent.value()), lanes);
+          }
           const Stmt inner = kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
                                           element(emitter, coordinates));
           return {

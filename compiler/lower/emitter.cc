@@ -257,7 +257,8 @@ Expr ElementEmitter::checked_index(const Value* indices, Expr index, const Dim& 
   }
   if (index->kind != kernel::ExprKind::kConst || extent.is_const() == false) {
     // Evaluated twice, in the check and in the use: common subexpressions make it one.
-    index = kernel::select(kernel::compare(ScalarOp::kLt, index, int_const(0)), kernel::add(index, n), index);
+    index = kernel::select_both(kernel::compare(ScalarOp::kLt, index, int_const(0)), kernel::add(index, n),
+                                index);
   } else if (index->i < 0) {
     index = int_const(index->i + extent.value());
   }

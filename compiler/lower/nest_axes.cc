@@ -89,7 +89,8 @@ class Collector {
     }
   }
 
-  // Dimensions of extent 1 come and go; everything else is opaque.
+  // Dimensions that stay what they are, those of extent 1 aside, are followed; those that are joined or split
+  // are opaque.
   void reshape(const Node& n, const Coordinates& at) {
     const Shape& from = n.operand()->type.shape;
     const Shape& to = n.result()->type.shape;
@@ -103,14 +104,37 @@ class Collector {
     for (const Dim& d : from) {
       if (!d.is_const(1)) from_real.push_back(d);
     }
-    Coordinates out(from.size());
-    if (from_real == to_real) {
-      size_t next = 0;
-      for (size_t d = 0; d < from.size(); ++d) {
-        if (!from[d].is_const(1)) out[d] = real[next++];
+    Coordinates kept(from_real.size());
+    size_t f = 0, t = 0;
+    // Dimensions of one product; false where that is not known.
+    const auto take_group = [&] {
+      Dim before = from_real[f++], after = to_real[t];
+      pin(real[t++]);
+      while (!(before == after)) {
+        if (!before.is_const() || !after.is_const()) return false;
+        const bool more = before.value() < after.value();
+        if (more ? f == from_real.size() : t == to_real.size()) return false;
+        if (more) {
+          before = before * from_real[f++];
+        } else {
+          after = after * to_real[t];
+          pin(real[t++]);
+        }
       }
-    } else {
-      for (const Coordinate& c : at) pin(c);
+      return true;
+    };
+    while (f < from_real.size() && t < to_real.size()) {
+      if (from_real[f] == to_real[t]) {
+        kept[f++] = real[t++];
+      } else if (!take_group()) {
+        break;
+      }
+    }
+    for (; t < to_real.size(); ++t) pin(real[t]);
+    Coordinates out(from.size());
+    size_t next = 0;
+    for (size_t d = 0; d < from.size(); ++d) {
+      if (!from[d].is_const(1)) out[d] = kept[next++];
     }
     visit(n.operand(), out, false);
   }
