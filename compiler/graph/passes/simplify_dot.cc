@@ -7,6 +7,8 @@
 namespace tern::graph {
 namespace {
 
+using scalar::ScalarOp;
+
 // The shape of v without a spread over batch dims: they become 1, which a dot spreads by itself.
 Shape unspread_shape(const Value* v) {
   const Node* spread = def_of(v, OpKind::kBroadcast);
@@ -39,6 +41,24 @@ Dim batch_of(const Value* v) {
 
 Value* make_dot(const Node& n, Value* x, Value* y, Builder& b) {
   return b.node(OpKind::kDot, {x, y}, n.attrs)->result();
+}
+
+// A row by a column each: a sum along rows, which needs no panels of columns.
+Value* sums_of_rows(Node& n, Builder& b) {
+  const Value *x = n.operand(0), *y = n.operand(1);
+  const Shape& result = n.result()->type.shape;
+  const size_t rank = result.size();
+  if (!result[rank - 1].is_const(1) || !result[rank - 2].is_const(1) || n.find("accumulate")) return nullptr;
+  const DType type = n.result()->type.dtype;
+  if (type != DType::kF32 && type != DType::kF64) return nullptr;
+  const auto same = [&](const Value* v) {
+    return std::equal(result.begin(), result.end() - 2, v->type.shape.begin());
+  };
+  if (!same(x) || !same(y) || batch_of(x) == Dim(1)) return nullptr;
+  Shape rows(result.begin(), result.end() - 2);
+  rows.push_back(x->type.shape[rank - 1]);
+  Value* products = b.mul(b.reshape(n.operand(0), rows), b.reshape(n.operand(1), rows));
+  return b.reshape(b.reduce(ScalarOp::kAdd, products, {static_cast<int64_t>(rank) - 2}), result);
 }
 
 // Taps of a window that meet nothing but zero padding, at either end of an axis (dilated windows that are
@@ -79,6 +99,7 @@ Value* cut_idle_taps(Node& n, Builder& b) {
 }  // namespace
 
 Value* simplify_dot(Node& n, Builder& b) {
+  if (Value* sums = sums_of_rows(n, b)) return sums;
   Value *x = n.operand(0), *y = n.operand(1);
   const Shape &result = n.result()->type.shape, shape_x = unspread_shape(x), shape_y = unspread_shape(y);
   for (const bool both : {true, false}) {

@@ -15,6 +15,22 @@ bool is_all_ones(const ScalarValue& v) {
   return v.dtype == DType::kBool ? v.i == 1 : v.i == scalar::scalar_from_int(v.dtype, -1).i;
 }
 
+// Powers that roots and quotients give, to a rounding each; null: another one. (pow's values at -0 and
+// -infinity, which roots do not have, are not kept.)
+Value* by_roots(Value* x, double power, Builder& b) {
+  const auto root = [&](Value* v) { return b.map(ScalarOp::kSqrt, {v}); };
+  if (power == 0.5) return root(x);
+  if (dtype_bits(x->type.dtype) < 32) return nullptr;
+  if (power == 0.25) return root(root(x));
+  if (power == 0.75) {
+    Value* half = root(x);
+    return b.mul(half, root(half));
+  }
+  if (power == 1.5) return b.mul(x, root(x));
+  if (power == -0.5) return b.div(b.like(x, 1), root(x));
+  return power == -1 ? b.div(b.like(x, 1), x) : nullptr;
+}
+
 // x op c, where every element of the right operand is c.
 Value* with_right_constant(ScalarOp op, Value* x, Value* right, const ScalarValue& c, Builder& b) {
   const bool integer = !is_float(c.dtype) && !is_complex(c.dtype);
@@ -38,7 +54,7 @@ Value* with_right_constant(ScalarOp op, Value* x, Value* right, const ScalarValu
       if (is_number(c, 1)) return x;
       if (is_number(c, 2)) return b.mul(x, x);
       if (is_number(c, 3) && is_float(c.dtype)) return b.mul(b.mul(x, x), x);
-      return is_float(c.dtype) && c.f == 0.5 ? b.map(ScalarOp::kSqrt, {x}) : nullptr;
+      return is_float(c.dtype) ? by_roots(x, c.f, b) : nullptr;
     case ScalarOp::kAnd:
       if (is_all_ones(c)) return x;
       return c.i == 0 ? right : nullptr;
