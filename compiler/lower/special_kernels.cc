@@ -46,7 +46,8 @@ Lines lines_of_tile(const Dim& outer, const Dim& inner, const Dim& updates) {
   const int64_t all = std::max<int64_t>(inner.value(), 1);
   Lines lines;
   const int64_t most = std::clamp<int64_t>(length * all / kWork, 1, kParts);
-  lines.width = most == 1 ? all : std::min(all, (all / most + kLine - 1) / kLine * kLine);
+  lines.width =
+      most == 1 ? all : std::min(all, (std::max<int64_t>(all / most, 1) + kLine - 1) / kLine * kLine);
   lines.rows = std::max<int64_t>(1, kWork / (length * all));
   if (outer.is_const()) lines.rows = std::min(lines.rows, std::max<int64_t>(outer.value(), 1));
   return lines;
@@ -78,6 +79,36 @@ SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n_dim, Dim inner_dim, Dim
   const Expr base =
       w.let("base", kernel::mul(kernel::add(kernel::mul(w.get(o), inner), w.get(l)), kernel::mul(n, w.i(2))));
   const auto at = [&](Expr p) { return w.load(in, kernel::add(first, kernel::mul(p, inner))); };
+  // Neighbouring lines as lanes.
+  constexpr int64_t kMostInLanes = 8, kLines = 256;
+  const bool in_lanes = machine.lanes > 1 && inner_dim.is_const() && inner_dim.value() >= machine.lanes &&
+                        k_dim.is_const() && k_dim.value() <= kMostInLanes && n_dim.is_const() &&
+                        n_dim.value() >= k_dim.value();
+  if (LoopWriter lanes;
+      in_lanes && PositionSort(lanes, dtype, largest, machine.keys, work, base, at).has_keys()) {
+    const Dim tiles = ceildiv(inner_dim, kLines);
+    const kernel::Var tile = kernel::make_var("tile");
+    out.grid = {{o, outer, params.expr(outer)}, {tile, tiles, params.expr(tiles)}};
+    const Expr column = w.get(l);
+    const auto element = [&](const Expr& p) {
+      return lanes.load(in,
+                        kernel::add(kernel::mul(kernel::add(kernel::mul(w.get(o), n), p), inner), column));
+    };
+    PositionSort sort(lanes, dtype, largest, true, work, w.i(0), element);
+    const std::vector<Expr> best = sort.pass_through(n, k_dim.value());
+    for (size_t j = 0; j < best.size(); ++j) {
+      const Expr to = kernel::add(
+          kernel::mul(kernel::add(kernel::mul(w.get(o), k), w.i(static_cast<int64_t>(j))), inner), column);
+      const Expr position = lanes.let("position", sort.position_of(best[j]));
+      lanes.store(indices, to, position);
+      lanes.store(values, to, element(position));
+    }
+    const Expr begin = kernel::mul(w.get(tile), w.i(kLines));
+    const Expr count = tiles.is_const(1) ? inner : kernel::min(w.i(kLines), kernel::sub(inner, begin));
+    out.body =
+        vector_loop(kernel::loop(l, begin, count, kernel::LoopKind::kSerial, lanes.take()), machine.lanes);
+    return out;
+  }
   PositionSort sort(w, dtype, largest, machine.keys, work, base, at);
   PositionSort::VectorAt vector;
   if (dtype == DType::kF32 && inner_dim.is_const(1) && machine.lanes > 1)

@@ -26,10 +26,14 @@ int32_t run(SpecialKernel special, const kernel::ParamTable& params,
 
 TEST_CASE("top_k is a stable selection, NaN greatest") {
   for (const int64_t n : {1, 2, 7, 16, 33, 300, 777}) {
-    for (const int way : {0, 1, 2, 3, 4, 5, 6, 7}) {
+    for (const int way : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {  // from 8 on lines are lanes
       const bool largest = way % 2 == 1;
       const SpecialMachine machine{way > 3 ? 8 : 1, way > 1};
-      const int64_t outer = 2, inner = way > 3 ? 1 : 3, k = way > 5 ? std::min<int64_t>(n, 5) : (n + 1) / 2;
+      const int64_t outer = 2,
+                    inner = way > 7   ? 11
+                            : way > 3 ? 1
+                                      : 3,
+                    k = way > 5 ? std::min<int64_t>(n, 5) : (n + 1) / 2;
       std::vector<float> in(static_cast<size_t>(outer * n * inner)),
           values(static_cast<size_t>(outer * k * inner));
       std::vector<int64_t> indices(values.size()), work(static_cast<size_t>(outer * inner * 2 * n));
@@ -131,6 +135,21 @@ TEST_CASE("scatters of many updates are shared between tiles, in the order of th
       CHECK(data == wanted);
     }
   }
+}
+
+TEST_CASE("scatters of many scalars, which a tile does not share by columns") {
+  constexpr int64_t kUpdates = 20000, kTargets = 50;
+  std::vector<float> data(kTargets, 1.5f), updates(kUpdates), wanted = data;
+  std::vector<int64_t> rows(kUpdates);
+  for (size_t j = 0; j < rows.size(); ++j) {
+    rows[j] = static_cast<int64_t>(j * j % kTargets);
+    updates[j] = static_cast<float>(j % 7);
+    wanted[static_cast<size_t>(rows[j])] += updates[j];
+  }
+  kernel::ParamTable params;
+  CHECK(run(scatter_nd_kernel(DType::kF32, DType::kI64, {kTargets}, {kUpdates, 1}, "add", {8, true}, params),
+            params, {bytes(data), bytes(rows), bytes(updates)}) == 0);
+  CHECK(data == wanted);
 }
 
 TEST_CASE("unique, sorted and in order of appearance") {

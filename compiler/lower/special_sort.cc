@@ -8,6 +8,8 @@ using kernel::ScalarOp;
 
 constexpr int64_t kDigits = 4, kBuckets = 256;
 constexpr int64_t kFewBest = 32;       // so many are kept in order as they come
+constexpr int64_t kFewestBest = 4;     // so many in variables, without a branch
+constexpr int64_t kShortRow = 32;      // of a row that is no longer, whose vectors are not compared first
 constexpr int64_t kLeastHeld = 256;    // of more, so many candidates are sorted at once
 constexpr int64_t kManyEntries = 192;  // below, clearing and adding up buckets costs more than merging
 
@@ -57,8 +59,7 @@ void PositionSort::put_all(const Expr& count) {
 }
 
 Expr PositionSort::position(const Expr& sorted, const Expr& rank) {
-  const Expr entry = w_.load(work_, kernel::add(sorted, rank));
-  return keys_ ? bits_and(entry, 0x7fffffff) : entry;
+  return position_of(w_.load(work_, kernel::add(sorted, rank)));
 }
 
 // Whether the entry `right`, which stands behind `left`, belongs before it.
@@ -223,6 +224,28 @@ Expr PositionSort::insert_first(const Expr& count, int64_t most, const VectorAt&
   return kernel::add(base_, w.i(1));
 }
 
+// The best in variables: each candidate goes down their order and the worse of two goes on.
+std::vector<Expr> PositionSort::pass_through(const Expr& count, int64_t most) {
+  LoopWriter& w = w_;
+  std::vector<kernel::Var> best;
+  for (int64_t j = 0; j < most; ++j) best.push_back(w.declare("best", w.i(INT64_MAX)));
+  w.loop("p", count, [&](Expr p) {
+    Expr own = w.let("entry", entry(p));
+    for (const kernel::Var& held : best) {
+      const Expr worse = w.let("worse", kernel::max(own, w.get(held)));
+      w.set(held, kernel::min(own, w.get(held)));
+      own = worse;
+    }
+  });
+  std::vector<Expr> out;
+  for (const kernel::Var& held : best) out.push_back(w.get(held));
+  return out;
+}
+
+Expr PositionSort::position_of(const Expr& entry) const {
+  return keys_ ? bits_and(entry, 0x7fffffff) : entry;
+}
+
 Expr PositionSort::run_first(const Expr& count, const Expr& most, const VectorAt& vector) {
   LoopWriter& w = w_;
   const bool few = most->kind == kernel::ExprKind::kConst && most->i > 0 && most->i <= kFewBest;
@@ -230,6 +253,12 @@ Expr PositionSort::run_first(const Expr& count, const Expr& most, const VectorAt
   if (!keys_ || (known && !few && count->i <= kLeastHeld)) {
     put_all(count);
     return run(count);
+  }
+  if (few && most->i <= kFewestBest && known && count->i <= kShortRow && count->i >= most->i) {
+    const std::vector<Expr> best = pass_through(count, most->i);
+    for (int64_t j = 0; j < most->i; ++j)
+      w.store(work_, kernel::add(base_, w.i(j)), best[static_cast<size_t>(j)]);
+    return base_;
   }
   next_ = w.declare("next", w.i(0));
   held_ = w.declare("held", w.i(0));

@@ -41,6 +41,11 @@ class PositionSort {
   // only compared with the last of the best that were seen so far.
   Expr run_first(const Expr& count, const Expr& most, const VectorAt& vector);
   Expr position(const Expr& sorted, const Expr& rank);
+  // The entries of the first `most` of all positions, kept in variables: no work memory, and nothing but
+  // loops that lanes can share. Where there are as many, with keys.
+  std::vector<Expr> pass_through(const Expr& count, int64_t most);
+  Expr position_of(const Expr& entry) const;
+  bool has_keys() const { return keys_; }
 
  private:
   Expr entry(const Expr& position);
