@@ -1,12 +1,17 @@
 #include "compiler/kernel/common_subexpressions.h"
 
+#include <algorithm>
+
 #include "compiler/kernel/expr_util.h"
 
 namespace tern::kernel {
 
 namespace {
 
-bool worth_a_name(const Expr& e) {
+// Of an index that is written out wherever it is used.
+constexpr int kMostNodes = 512;
+
+bool worth_a_name(const Expr& e, int nodes) {
   switch (e->kind) {
     case ExprKind::kConst:
     case ExprKind::kVar:
@@ -22,7 +27,7 @@ bool worth_a_name(const Expr& e) {
     }
     case ExprKind::kOp:
       // Clang sees sums and products of indices well enough by itself.
-      if (e->type == VType{DType::kI64, 1}) {
+      if (e->type == VType{DType::kI64, 1} && nodes <= kMostNodes) {
         return e->op != ScalarOp::kAdd && e->op != ScalarOp::kSub && e->op != ScalarOp::kMul;
       }
       return true;
@@ -44,12 +49,25 @@ class Extractor {
     bool unconditional = false;
     bool has_load = false;
   };
+  // Of the expression as a tree, up to kMostNodes + 1: those that share their parts may have any number.
+  int nodes(const Expr& e);
+  bool worth_a_name(const Expr& e) { return kernel::worth_a_name(e, nodes(e)); }
+
   std::vector<Stmt>& lets_;
+  std::unordered_map<const ExprNode*, int> nodes_;
   std::unordered_map<Expr, Uses, ExprHash, ExprEqual> uses_;
   std::unordered_map<Expr, Var, ExprHash, ExprEqual> named_;
   std::unordered_map<const ExprNode*, Expr> done_;
   bool repeated_ = false;
 };
+
+int Extractor::nodes(const Expr& e) {
+  if (e->args.empty()) return 1;
+  if (auto it = nodes_.find(e.get()); it != nodes_.end()) return it->second;
+  int sum = 1;
+  for (const Expr& a : e->args) sum = std::min(sum + nodes(a), kMostNodes + 1);
+  return nodes_[e.get()] = sum;
+}
 
 void Extractor::count(const Expr& e, bool conditional) {
   if (e->args.empty()) return;

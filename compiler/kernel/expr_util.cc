@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <set>
+#include <unordered_map>
 
 #include "compiler/kernel/text.h"
 
@@ -31,32 +33,67 @@ uint64_t bits(double v) {
 
 }  // namespace
 
+namespace {
+
+// Expressions share their parts, and one of n nodes may stand for 2^n of a tree: from this many steps on,
+// what is known of a node is kept.
+constexpr int kFewSteps = 64;
+
+struct Comparison {
+  std::set<std::pair<const ExprNode*, const ExprNode*>> known;  // to be equal
+  int steps = 0;
+
+  bool equal(const Expr& a, const Expr& b) {
+    if (a == b) return true;
+    if (a == nullptr || b == nullptr) return false;
+    if (a->kind != b->kind || a->type != b->type || a->op != b->op || a->intrinsic != b->intrinsic ||
+        a->saturate != b->saturate || a->is_index != b->is_index || a->both_arms != b->both_arms ||
+        a->i != b->i || bits(a->f) != bits(b->f) || bits(a->imaginary) != bits(b->imaginary) ||
+        a->var != b->var || a->buffer != b->buffer || a->lanes != b->lanes ||
+        a->args.size() != b->args.size()) {
+      return false;
+    }
+    if (a->args.empty()) return true;
+    const bool keeps = ++steps > kFewSteps;
+    if (keeps && known.contains({a.get(), b.get()})) return true;
+    for (size_t k = 0; k < a->args.size(); ++k) {
+      if (!equal(a->args[k], b->args[k])) return false;
+    }
+    if (keeps) known.insert({a.get(), b.get()});
+    return true;
+  }
+};
+
+struct Hashing {
+  std::unordered_map<const ExprNode*, size_t> known;
+  int steps = 0;
+
+  size_t hash(const Expr& e) {
+    const bool keeps = !e->args.empty() && ++steps > kFewSteps;
+    if (keeps) {
+      if (auto it = known.find(e.get()); it != known.end()) return it->second;
+    }
+    size_t h = static_cast<size_t>(e->kind) * 31 + static_cast<size_t>(e->op);
+    auto mix = [&h](uint64_t v) { h = (h ^ v) * 0x9e3779b97f4a7c15ull + (h >> 29); };
+    mix(static_cast<uint64_t>(e->type.dtype) * 64 + static_cast<uint64_t>(e->type.lanes));
+    mix(static_cast<uint64_t>(e->i));
+    mix(bits(e->f));
+    mix(reinterpret_cast<uintptr_t>(e->var.get()));
+    mix(reinterpret_cast<uintptr_t>(e->buffer.get()));
+    for (const Expr& a : e->args) mix(hash(a));
+    if (keeps) known.emplace(e.get(), h);
+    return h;
+  }
+};
+
+}  // namespace
+
 bool equal(const Expr& a, const Expr& b) {
-  if (a == b) return true;
-  if (a == nullptr || b == nullptr) return false;
-  if (a->kind != b->kind || a->type != b->type || a->op != b->op || a->intrinsic != b->intrinsic ||
-      a->saturate != b->saturate || a->is_index != b->is_index || a->both_arms != b->both_arms ||
-      a->i != b->i || bits(a->f) != bits(b->f) || bits(a->imaginary) != bits(b->imaginary) ||
-      a->var != b->var || a->buffer != b->buffer || a->lanes != b->lanes ||
-      a->args.size() != b->args.size()) {
-    return false;
-  }
-  for (size_t k = 0; k < a->args.size(); ++k) {
-    if (!equal(a->args[k], b->args[k])) return false;
-  }
-  return true;
+  return Comparison().equal(a, b);
 }
 
 size_t hash(const Expr& e) {
-  size_t h = static_cast<size_t>(e->kind) * 31 + static_cast<size_t>(e->op);
-  auto mix = [&h](uint64_t v) { h = (h ^ v) * 0x9e3779b97f4a7c15ull + (h >> 29); };
-  mix(static_cast<uint64_t>(e->type.dtype) * 64 + static_cast<uint64_t>(e->type.lanes));
-  mix(static_cast<uint64_t>(e->i));
-  mix(bits(e->f));
-  mix(reinterpret_cast<uintptr_t>(e->var.get()));
-  mix(reinterpret_cast<uintptr_t>(e->buffer.get()));
-  for (const Expr& a : e->args) mix(hash(a));
-  return h;
+  return Hashing().hash(e);
 }
 
 Expr with_args(const Expr& e, std::vector<Expr> args) {
@@ -147,8 +184,8 @@ int64_t constant_iterations(const std::vector<Stmt>& body) {
   int64_t total = 0;
   for (const Stmt& s : body) {
     const int64_t inside = std::max(constant_iterations(s->body), constant_iterations(s->else_body));
-    const bool serial = s->kind == StmtKind::kWhile ||
-                        (s->kind == StmtKind::kFor && s->loop == LoopKind::kSerial);
+    const bool serial =
+        s->kind == StmtKind::kWhile || (s->kind == StmtKind::kFor && s->loop == LoopKind::kSerial);
     const bool copied = s->kind == StmtKind::kFor && s->loop == LoopKind::kUnroll;
     const bool counted = (serial || copied) && s->kind == StmtKind::kFor && is_const(s->extent);
     const int64_t times = counted ? std::clamp<int64_t>(s->extent->i, 0, kMostIterations) : 1;

@@ -32,7 +32,9 @@ class Hoister {
       } else {
         reached_ |= behind_ == Behind::kWaits && waits(node);
         for (Expr* e : {&node.value, &node.index, &node.count}) {
-          if (*e != nullptr && !may_have_ended_ && reached_) *e = expr(*e);
+          if (*e == nullptr || may_have_ended_ || !reached_) continue;
+          done_.clear();
+          *e = expr(*e);
         }
         if (s->kind == StmtKind::kIf && behind_ && reached_ && s->else_body.empty())
           node.body = branch(s->value, s->body);
@@ -89,13 +91,15 @@ class Hoister {
     if (e->kind == ExprKind::kLoad && e->args.size() == 1 && is_known(e->args[0]) &&
         !contains_load(e->args[0]) && may_move(e))
       return hoisted(e);
+    if (e->args.empty()) return e;
+    if (const auto it = done_.find(e.get()); it != done_.end()) return it->second;
     std::vector<Expr> args;
     bool changed = false;
     for (const Expr& a : e->args) {
       args.push_back(expr(a));
       changed |= args.back() != a;
     }
-    return changed ? with_args(e, std::move(args)) : e;
+    return done_[e.get()] = changed ? with_args(e, std::move(args)) : e;
   }
 
   Expr hoisted(const Expr& e) {
@@ -113,6 +117,7 @@ class Hoister {
 
   const Elements elements_;
   std::unordered_map<const VarNode*, Expr> known_;
+  std::unordered_map<const ExprNode*, Expr> done_;  // of one expression of a statement
   std::vector<Stmt> hoisted_;
   const size_t most_;
   const std::optional<Behind> behind_;

@@ -9,7 +9,7 @@ namespace tern::kernel {
 
 namespace {
 
-constexpr size_t kMaxTerms = 24;
+constexpr size_t kMaxTerms = 24, kMaxFactors = 16;
 
 bool is_i64(const Expr& e) {
   return e->type == VType{DType::kI64, 1};
@@ -158,6 +158,8 @@ std::optional<Poly> IndexForms::poly(const Expr& e, bool through_lets) {
   if (e->op == ScalarOp::kMul && a->terms.size() * b->terms.size() > kMaxTerms) return std::nullopt;
   out = e->op == ScalarOp::kMul ? product(*a, *b) : combine(*a, *b, e->op == ScalarOp::kAdd ? 1 : -1);
   if (out.terms.size() > kMaxTerms) return std::nullopt;
+  for (const auto& [m, c] : out.terms)
+    if (m.size() > kMaxFactors) return std::nullopt;  // data: powers that no index has
   return out;
 }
 

@@ -38,14 +38,24 @@ bool is_compare(const Expr& e) {
 
 // Calls f for each i64 scalar inside e that is data: the source of a conversion that wants its value. In a
 // comparison lanes are indices, as scalars are.
-void visit_data(const Expr& e, const std::function<void(const Expr&)>& f, bool compared = false) {
-  const bool converts =
-      e->kind == ExprKind::kBitcast || (e->kind == ExprKind::kBroadcast && !compared) ||
-      (e->kind == ExprKind::kCast && !(is_int(e->type.dtype) && dtype_bits(e->type.dtype) <= 32));
-  if (converts && e->args[0]->type == kIndex) f(e->args[0]);
-  const bool ring = compared && e->kind == ExprKind::kOp && is_ring_op(e->op);
-  for (const Expr& arg : e->args) visit_data(arg, f, is_compare(e) || ring);
-}
+class DataVisitor {
+ public:
+  explicit DataVisitor(const std::function<void(const Expr&)>& f) : f_(f) {}
+
+  void visit(const Expr& e, bool compared = false) {
+    if (e->args.empty() || !seen_[compared].insert(e.get()).second) return;
+    const bool converts =
+        e->kind == ExprKind::kBitcast || (e->kind == ExprKind::kBroadcast && !compared) ||
+        (e->kind == ExprKind::kCast && !(is_int(e->type.dtype) && dtype_bits(e->type.dtype) <= 32));
+    if (converts && e->args[0]->type == kIndex) f_(e->args[0]);
+    const bool ring = compared && e->kind == ExprKind::kOp && is_ring_op(e->op);
+    for (const Expr& arg : e->args) visit(arg, is_compare(e) || ring);
+  }
+
+ private:
+  const std::function<void(const Expr&)>& f_;
+  std::unordered_set<const ExprNode*> seen_[2];
+};
 
 }  // namespace
 
@@ -116,7 +126,7 @@ void NarrowIndices::widen_data(const Kernel& kernel) {
   };
   visit(kernel.body, [&](const Stmt& s) {
     if (s->kind == StmtKind::kStore && s->value->type == kIndex) widen(s->value);
-    visit_exprs(s, [&](const Expr& e) { visit_data(e, widen); });
+    visit_exprs(s, [&](const Expr& e) { DataVisitor(widen).visit(e); });
   });
 }
 

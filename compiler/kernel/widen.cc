@@ -25,6 +25,12 @@ bool Widener::varying(const Expr& e) {
 
 std::optional<Widener::Affine> Widener::affine(const Expr& e) {
   if (e->type != VType{DType::kI64, 1}) return std::nullopt;
+  if (e->args.empty()) return find_affine(e);
+  if (auto it = affine_done_.find(e); it != affine_done_.end()) return it->second;
+  return affine_done_[e] = find_affine(e);
+}
+
+std::optional<Widener::Affine> Widener::find_affine(const Expr& e) {
   if (e->kind == ExprKind::kVar) {
     if (e->var == var_) return Affine{begin_, 1};
     if (auto it = affine_.find(e->var.get()); it != affine_.end()) return it->second;
@@ -63,6 +69,13 @@ Expr Widener::vector_expr(const Expr& e) {
 }
 
 Expr Widener::expr(const Expr& e) {
+  if (e->args.empty()) return widen(e);
+  const auto key = std::pair(e, mask_);
+  if (auto it = done_.find(key); it != done_.end()) return it->second;
+  return done_[key] = widen(e);
+}
+
+Expr Widener::widen(const Expr& e) {
   if (!varying(e)) return e;
   if (auto a = affine(e)) return ramp(a->base, a->stride, lanes_);
   switch (e->kind) {
@@ -227,6 +240,7 @@ bool Widener::mark_varying(const std::vector<Stmt>& in, bool under_condition) {
 void Widener::analyse(const std::vector<Stmt>& in) {
   while (mark_varying(in, false)) {
   }
+  forget();
 }
 
 std::vector<Stmt> Widener::body(const std::vector<Stmt>& in) {
@@ -364,6 +378,7 @@ void Widener::alloc_stmt(const Stmt& s, std::vector<Stmt>& out) {
 
 void Widener::stmt(const Stmt& s, std::vector<Stmt>& out) {
   if (!problem_.empty()) return;
+  forget();
   switch (s->kind) {
     case StmtKind::kBlock:
       out.push_back(block(body(s->body)));

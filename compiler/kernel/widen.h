@@ -1,6 +1,7 @@
 // The machinery of vectorize: rewrites expressions and statements of one loop body into vector form.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -24,9 +25,15 @@ class Widener {
   // Lane l stands for var = begin + l. count: lanes from there on are off (null: all on).
   Widener(const Var& var, Expr begin, int lanes, Expr count);
 
-  void set_widened(const VarNode* var, Expr vector) { widened_[var] = std::move(vector); }
+  void set_widened(const VarNode* var, Expr vector) {
+    widened_[var] = std::move(vector);
+    forget();
+  }
   // The vector that stands for an outer variable's partial results.
-  void set_accumulator(const VarNode* var, const Var& vector) { accumulators_[var] = vector; }
+  void set_accumulator(const VarNode* var, const Var& vector) {
+    accumulators_[var] = vector;
+    forget();
+  }
   Expr expr(const Expr& e);         // scalar when the same in every lane
   Expr vector_expr(const Expr& e);  // always lanes wide
   std::vector<Stmt> body(const std::vector<Stmt>& in);
@@ -40,6 +47,8 @@ class Widener {
   };
   bool varying(const Expr& e);
   std::optional<Affine> affine(const Expr& e);
+  std::optional<Affine> find_affine(const Expr& e);
+  Expr widen(const Expr& e);
   Expr widen_load(const Expr& e);
   Expr widen_select(const Expr& e);
   Expr limit(bool consecutive);  // count or mask for an access, or null
@@ -52,6 +61,10 @@ class Widener {
   void if_stmt(const Stmt& s, std::vector<Stmt>& out);
   void alloc_stmt(const Stmt& s, std::vector<Stmt>& out);
   bool mark_varying(const std::vector<Stmt>& in, bool under_condition);
+  void forget() {
+    done_.clear();
+    affine_done_.clear();
+  }
   void fail(std::string text) {
     if (problem_.empty()) problem_ = std::move(text);
   }
@@ -66,6 +79,9 @@ class Widener {
   std::unordered_map<const BufferNode*, Buffer> private_;
   std::unordered_set<const VarNode*> varying_, defined_;
   std::unordered_set<const BufferNode*> inside_;
+  // Expressions share their parts: what one has become under a mask, until a variable gets another form.
+  std::map<std::pair<Expr, Expr>, Expr> done_;
+  std::unordered_map<Expr, std::optional<Affine>> affine_done_;
   std::string problem_;
 };
 

@@ -32,6 +32,8 @@ RootKind root_kind(const Node& node) {
   }
 }
 
+constexpr int kMostPlaces = 64;
+
 int node_cost(const Node& node) {
   if (node.kind == OpKind::kMap) return scalar::info(node.scalar_op()).expensive ? 10 : 1;
   if (node.kind == OpKind::kGather || node.kind == OpKind::kGatherElements || node.kind == OpKind::kGatherNd)
@@ -231,6 +233,7 @@ class Former {
       for (const Node* owner : r.owners) ++sizes_[owner];
       return;
     }
+    places_.erase(node);
     stored_[node] = *refused;
     fate(node) = node->kind == OpKind::kConcat ? Fate::kConcat : Fate::kStore;
   }
@@ -253,11 +256,36 @@ class Former {
     // Each lane of a vector gathers alone: a third gather of gathered indices multiplies the code.
     if (!free && gathers_above(node.result()) > 1 && computes_by_gather(node))
       return FusionReason::kGatherChain;
+    if (!free && cost > 0 && places_of(node) > kMostPlaces) return FusionReason::kRepeatedly;
     if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) return FusionReason::kLargeReader;
     // Checked indices need statements of their own; a contraction's epilogue has room for expressions only.
     const auto no_room = [&](const Node* owner) { return is_gather(node) && is_contraction(*owner); };
     if (std::any_of(r.owners.begin(), r.owners.end(), no_room)) return FusionReason::kCheckedIndex;
     return std::nullopt;
+  }
+
+  // At how many places one element of a region reads the node's result, at most: where a chain of nodes reads
+  // each at two, they double with every node.
+  int places_of(const Node& node) { return places_[&node] = places_of(node.result()); }
+
+  int places_of(const Value* v, int depth = 0) {
+    const auto uses = uses_.find(v);
+    if (uses == uses_.end() || depth > 32) return 1;
+    int same = 0, others = 0;
+    for (const Use& use : uses->second) {
+      if (!use.node) continue;
+      int here = 1;
+      if (const auto known = places_.find(use.node); known != places_.end())
+        here = known->second;
+      else if (is_view(*use.node))
+        here = places_of(use.node->result(), depth + 1);
+      const bool elsewhere = is_view(*use.node) || (is_gather(*use.node) && use.operand == 0);
+      if (elsewhere)
+        others = std::min(others + here, 2 * kMostPlaces);
+      else
+        same = std::max(same, here);
+    }
+    return same + others;
   }
 
   // Gathers on the longest way from the value to the region that computes it, by way of indices.
@@ -440,6 +468,7 @@ class Former {
   std::unordered_map<const Node*, std::vector<const Node*>> owners_;
   std::unordered_map<const Node*, int> sizes_;
   std::unordered_map<const Node*, int> above_;
+  std::unordered_map<const Node*, int> places_;           // of nodes that are not stored
   std::unordered_map<const Node*, FusionReason> stored_;  // why, of each kStore and kConcat
   BlockPlan plan_;
 };

@@ -119,6 +119,9 @@ Value* join_slices(Value* x, Value* y, size_t axis, Builder& b) {
 
 }  // namespace
 
+// A chain of concatenations of a value with itself doubles with each.
+constexpr size_t kMostParts = 1024;
+
 Value* simplify_concat(Node& n, Builder& b) {
   const int64_t axis = n.int_attr("axis");
   const size_t a = static_cast<size_t>(axis);
@@ -128,7 +131,8 @@ Value* simplify_concat(Node& n, Builder& b) {
     const Node* inner = def_of(v, OpKind::kConcat);
     if (v->type.shape[a] == Dim(0) && n.operands.size() > 1) {
       changed = true;
-    } else if (inner && inner->int_attr("axis") == axis) {
+    } else if (inner && inner->int_attr("axis") == axis &&
+               parts.size() + inner->operands.size() <= kMostParts) {
       parts.insert(parts.end(), inner->operands.begin(), inner->operands.end());
       changed = true;
     } else {
