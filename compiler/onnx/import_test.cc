@@ -347,13 +347,16 @@ TEST_CASE("files that are no models") {
   Diagnostics empty, garbage, missing, newer;
   import_bytes("", empty);
   CHECK(contains(empty.text(), "is empty."));
-  import_bytes("this is not a model at all", garbage);
+  import_bytes("\x01 is no model at all", garbage);
   CHECK(contains(garbage.text(), "is not an ONNX model, or it is truncated."));
   for (auto [bytes, text] : {
            std::pair{std::string("PK\x03\x04"), "It is a zip archive, as PyTorch's"},
            {std::string("\x02\0\0\0\0\0\0\0{\"w\":", 13), "It holds weights alone (safetensors)"},
            {std::string("\x1c\0\0\0TFL3", 8), "It is a LiteRT (TFLite) model"},
            {std::string("version https:"), "It is Git LFS's note"},
+           {std::string("\x80\x05\x95"), "It is a Python pickle"},
+           {std::string("ir_version: 8\ngraph {\n"), "It is text. If it is ONNX's own"},
+           {std::string("{\"irVersion\": \"8\"}"), "It is text. If it is ONNX's own"},
        }) {
     Diagnostics other;
     import_bytes(bytes, other);

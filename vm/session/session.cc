@@ -103,7 +103,10 @@ tern_status_t renew_semaphore(Session& s) {
 tern_status_t invoke(Session& s, const tern_invoke_t& args) {
   if (!s.semaphore) TERN_RETURN_IF_ERROR(renew_semaphore(s));
   TERN_RETURN_IF_ERROR(bind_arguments(s, args));
-  s.deadline = args.timeout_ns ? tern_hal_now() + static_cast<int64_t>(args.timeout_ns) : 0;
+  // 2^62 ns are 146 years.
+  s.deadline = args.timeout_ns >> 62 ? TERN_HAL_NEVER
+               : args.timeout_ns     ? tern_hal_now() + static_cast<int64_t>(args.timeout_ns)
+                                     : 0;
   if (s.event_log) tern_hal_event_log_clear(s.event_log);
   tern_status_t status = run_routine(s, s.program->entries[s.function_index].main());
   s.deadline = 0;
