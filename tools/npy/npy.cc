@@ -157,6 +157,7 @@ bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std
   const int major = bytes[6];
   if (major < 1 || major > 3) return fail(error, "its format version is not 1, 2 or 3");
   const size_t length_bytes = major == 1 ? 2 : 4;
+  if (bytes.size() < 8 + length_bytes) return fail(error, "it is truncated");
   size_t header_size = 0;
   for (size_t i = length_bytes; i-- > 0;) header_size = header_size << 8 | bytes[8 + i];
   const size_t begin = 8 + length_bytes;

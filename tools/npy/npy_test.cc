@@ -69,6 +69,12 @@ TEST_CASE("damaged files are refused with a reason") {
   std::string error;
   CHECK_FALSE(decode({1, 2, 3}, 0, &tensor, &error));
   CHECK(error == "it does not begin as a .npy file does");
+  for (size_t size : {10, 11}) {  // the length of the header has four bytes from version 2 on
+    std::vector<uint8_t> cut = {0x93, 'N', 'U', 'M', 'P', 'Y', 3, 0, 0, 0, 0};
+    cut.resize(size);
+    CHECK_FALSE(decode(cut, 0, &tensor, &error));
+    CHECK(error == "it is truncated");
+  }
   CHECK_FALSE(
       decode(file("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", {0, 0}), 0, &tensor, &error));
   CHECK(error == "it is truncated: 16 bytes of data expected, 2 there");
