@@ -189,10 +189,7 @@ bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
   for (const std::string& name : options_.disabled_passes) {
     if (is_graph_pass(name)) options.disabled.push_back(name);
   }
-  // Vulkan has no kernels for contractions of bytes, CUDA those with constant weights: the rest of quantised
-  // models computes in floats there.
-  if (target.arch == lower::Arch::kVulkan)
-    options.disabled.insert(options.disabled.end(), {"integer_contractions", "requantize", "tabulate"});
+  // GPUs have fast kernels of bytes by constant weights: other products of quantised models are floats there.
   if (lower::is_gpu(target.arch)) options.disabled.emplace_back("integer_products");
   if (!options_.dump_dir.empty()) {
     options.dump_dir = (std::filesystem::path(options_.dump_dir) / target_name(target)).string();

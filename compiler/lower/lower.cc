@@ -2,7 +2,7 @@
 
 #include "compiler/lower/block_lowering.h"
 #include "compiler/lower/gather_rolls.h"
-#include "compiler/lower/gpu/mma_contraction.h"
+#include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/grouped_products.h"
 #include "compiler/lower/merge_quantised.h"
 #include "compiler/lower/nest_concats.h"
@@ -71,7 +71,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   if (is_gpu(target.arch)) {
     const PrecisionPlan precision(graph, options.precision, options.keep_f32);
     absorb_quantised_weights(graph, [&](const graph::Node& dot, const QuantisedWeights& w) {
-      return !precision.requested(dot) && gpu::multiplies_integers(dot, w, options.precision, target);
+      return !precision.requested(dot) && gpu::keeps_integers(dot, w, options.precision, target);
     });
     merge_quantised_products(graph);
   } else {

@@ -52,24 +52,30 @@ std::string window(int64_t stride, int64_t pad, int64_t dilation, int64_t groups
       stride, pad, dilation, groups);
 }
 
+// On CPUs, CUDA, and Vulkan with and without cooperative matrices.
+void check_everywhere(const LowerCase& c, const std::string& what) {
+  Evaluated seen;
+  check_lowering_once(c, what, seen);
+  check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanMatrix}}, what,
+                     seen);
+}
+
 TEST_CASE("convolutions of bytes: windows, padding, few channels, groups") {
-  check_lowering_once({conv_text({{20, 8, 1, 1}, "1,8,6,7", "1,20,6,7", window(1, 0, 1, 1)})}, "pointwise");
-  check_lowering_once({conv_text({{19, 8, 3, 3}, "2,8,6,7", "2,19,6,7", window(1, 1, 1, 1), 130})}, "padded");
-  check_lowering_once({conv_text({{16, 3, 3, 3}, "1,3,9,8", "1,16,5,4", window(2, 1, 1, 1), 7})},
-                      "few channels");
-  check_lowering_once({conv_text({{16, 3, 5, 5}, "1,3,40,37", "1,16,20,19", window(2, 2, 1, 1), 7})},
-                      "few channels, windows with room around them");
-  check_lowering_once(
+  check_everywhere({conv_text({{20, 8, 1, 1}, "1,8,6,7", "1,20,6,7", window(1, 0, 1, 1)})}, "pointwise");
+  check_everywhere({conv_text({{19, 8, 3, 3}, "2,8,6,7", "2,19,6,7", window(1, 1, 1, 1), 130})}, "padded");
+  check_everywhere({conv_text({{16, 3, 3, 3}, "1,3,9,8", "1,16,5,4", window(2, 1, 1, 1), 7})},
+                   "few channels");
+  check_everywhere({conv_text({{16, 3, 5, 5}, "1,3,40,37", "1,16,20,19", window(2, 2, 1, 1), 7})},
+                   "few channels, windows with room around them");
+  check_everywhere(
       {conv_text({{16, 3, 7, 3},
                   "2,3,24,45",
                   "2,16,20,45",
                   "strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1"})},
       "few channels, high windows");
-  check_lowering_once({conv_text({{12, 6, 3, 3}, "1,6,7,7", "1,12,7,7", window(1, 2, 2, 1)})},
-                      "odd channels");
-  check_lowering_once({conv_text({{8, 4, 3, 3}, "1,8,5,5", "1,8,5,5", window(1, 1, 1, 2), 3})}, "groups");
-  check_lowering_once({conv_text({{3, 2, 3, 3}, "1,2,N,5", "1,3,N,5", window(1, 1, 1, 1), 9}), {6}},
-                      "symbolic");
+  check_everywhere({conv_text({{12, 6, 3, 3}, "1,6,7,7", "1,12,7,7", window(1, 2, 2, 1)})}, "odd channels");
+  check_everywhere({conv_text({{8, 4, 3, 3}, "1,8,5,5", "1,8,5,5", window(1, 1, 1, 2), 3})}, "groups");
+  check_everywhere({conv_text({{3, 2, 3, 3}, "1,2,N,5", "1,3,N,5", window(1, 1, 1, 1), 9}), {6}}, "symbolic");
 }
 
 // Two branches that meet: each is quantised, and what lies between dispatches are bytes.
@@ -234,14 +240,27 @@ TEST_CASE("padding that holds a number, on the plain nest") {
 
 TEST_CASE("products of bytes with constant weights") {
   for (const int64_t k : {4, 10, 33}) {
-    check_lowering_once({fmt::format(R"(
+    check_everywhere({fmt::format(R"(
   input %x: u8[M,{}] as "x"
   %w = constant {}
   %s = dot(%x, %w) <accumulate=i32>
   output %s as "y")",
-                                     k, weights({k, 21})),
-                         {7}},
-                        fmt::format("depth {}", k));
+                                  k, weights({k, 21})),
+                      {7}},
+                     fmt::format("depth {}", k));
+  }
+  // Sums that f32 does not hold.
+  for (const int64_t m : {1, 19}) {
+    auto text = fmt::format(R"(
+  input %x: u8[{},1300] as "x"
+  %l = constant u8[] {{250}}
+  %lb = broadcast(%l) <shape=[{},1300]>
+  %h = max(%x, %lb)
+  %w = constant i8[1300,21] splat 127
+  %s = dot(%h, %w) <accumulate=i32>
+  output %s as "y")",
+                            m, m);
+    check_everywhere({text}, fmt::format("{} rows of large sums", m));
   }
 }
 

@@ -364,40 +364,88 @@ Expr QuantisedPanels::parameter_index(const Expr& column, const Expr& at_block) 
   return kernel::add(kernel::mul(row, int_const(kPanelColumns)), inside);
 }
 
-std::vector<Expr> QuantisedPanels::widen(const Expr& n, const Expr& word, int count, int lanes,
-                                         std::vector<kernel::Stmt>& out) const {
-  constexpr int64_t kExponent = 0x4b000000;  // of 2^23, whose lowest bit is worth 1
-  constexpr double kBase = 8388608;
+namespace {
+
+constexpr int64_t kExponent = 0x4b000000;  // of 2^23, whose lowest bit is worth 1
+constexpr double kBase = 8388608;
+
+Expr splat(const Expr& e, int lanes) {
+  return lanes == 1 ? e : kernel::broadcast(e, lanes);
+}
+
+}  // namespace
+
+QuantisedPanels::Parameters QuantisedPanels::parameters(const Expr& n, const Expr& at_block, int lanes,
+                                                        std::vector<kernel::Stmt>& out) const {
   const auto named = [&](const char* name, const Expr& value) {
     const kernel::Var v = kernel::make_var(name, value->type);
     out.push_back(kernel::let(v, value));
     return kernel::var_expr(v);
   };
-  const auto splat = [&](const Expr& e) { return lanes == 1 ? e : kernel::broadcast(e, lanes); };
-  const auto bits_of = [&](int64_t v) { return splat(int_const(v, DType::kU32)); };
-  const Expr at = parameter_index(n, kernel::index_div(word, int_const(block * bits / 32)));
-  const Expr q = named("q", kernel::load(words, word_index(n, word), lanes));
-  const Expr scale = named("scale", kernel::load(scales, at, lanes));
+  const Expr at = parameter_index(n, at_block);
+  Parameters p;
+  p.scale = named("scale", kernel::load(scales, at, lanes));
   // Whole zero points are subtracted with the base, exactly; others after it.
   const bool whole = zeros ? zeros->type.dtype == DType::kU8 : zero == std::floor(zero);
-  Expr base = splat(kernel::float_const(kBase + (whole && !zeros ? zero : 0))), rest;
+  p.base = splat(kernel::float_const(kBase + (whole && !zeros ? zero : 0)), lanes);
   if (zeros) {
     const Expr z = named("zero", kernel::cast(kernel::load(zeros, at, lanes), DType::kF32));
-    if (whole) base = named("base", kernel::add(base, z));
-    if (!whole) rest = z;
+    if (whole) p.base = named("base", kernel::add(p.base, z));
+    if (!whole) p.rest = z;
   } else if (!whole) {
-    rest = splat(kernel::float_const(zero));
+    p.rest = splat(kernel::float_const(zero), lanes);
   }
+  return p;
+}
+
+Expr QuantisedPanels::step_of(const Expr& q, int i, const Parameters& p) const {
+  const int lanes = q->type.lanes;
+  const auto bits_of = [&](int64_t v) { return splat(int_const(v, DType::kU32), lanes); };
+  Expr e = i == 0 ? q : kernel::op(ScalarOp::kShr, {q, bits_of(int64_t{i} * bits)});
+  if ((i + 1) * bits < 32) e = kernel::op(ScalarOp::kAnd, {e, bits_of((int64_t{1} << bits) - 1)});
+  e = kernel::bitcast(kernel::op(ScalarOp::kOr, {e, bits_of(kExponent)}), {DType::kF32, lanes});
+  e = kernel::sub(e, p.base);
+  return p.rest ? kernel::sub(e, p.rest) : e;
+}
+
+std::vector<Expr> QuantisedPanels::widen(const Expr& n, const Expr& word, int count, int lanes,
+                                         std::vector<kernel::Stmt>& out) const {
+  const auto named = [&](const char* name, const Expr& value) {
+    const kernel::Var v = kernel::make_var(name, value->type);
+    out.push_back(kernel::let(v, value));
+    return kernel::var_expr(v);
+  };
+  const Expr q = named("q", kernel::load(words, word_index(n, word), lanes));
+  const Parameters p = parameters(n, kernel::index_div(word, int_const(block * bits / 32)), lanes, out);
   std::vector<Expr> values;
-  for (int i = 0; i < count; ++i) {
-    Expr e = i == 0 ? q : kernel::op(ScalarOp::kShr, {q, bits_of(int64_t{i} * bits)});
-    if ((i + 1) * bits < 32) e = kernel::op(ScalarOp::kAnd, {e, bits_of((int64_t{1} << bits) - 1)});
-    e = kernel::bitcast(kernel::op(ScalarOp::kOr, {e, bits_of(kExponent)}), {DType::kF32, lanes});
-    e = kernel::sub(e, base);
-    if (rest) e = kernel::sub(e, rest);
-    values.push_back(named("w", kernel::mul(e, scale)));
-  }
+  for (int i = 0; i < count; ++i) values.push_back(named("w", kernel::mul(step_of(q, i, p), p.scale)));
   return values;
+}
+
+Expr QuantisedPanels::steps_from(const Expr& k, const Expr& n, int count) const {
+  const int each = 32 / bits;
+  const Expr at = parameter_index(n, kernel::index_div(k, int_const(block)));
+  const Expr scale = kernel::load(scales, at);
+  const Expr least = zeros ? kernel::cast(kernel::load(zeros, at), DType::kF32) : kernel::float_const(zero);
+  const Expr shift = kernel::mul(kernel::index_rem(k, int_const(each)), int_const(bits));
+  const Expr word =
+      kernel::op(ScalarOp::kShr, {kernel::load(words, word_index(n, kernel::index_div(k, int_const(each)))),
+                                  kernel::cast(shift, DType::kU32)});
+  std::vector<Expr> lines;
+  for (int i = 0; i < count; ++i) {
+    const Expr own = kernel::op(ScalarOp::kShr, {word, int_const(int64_t{i} * bits, DType::kU32)});
+    const Expr q = kernel::op(ScalarOp::kAnd, {own, int_const((int64_t{1} << bits) - 1, DType::kU32)});
+    lines.push_back(kernel::mul(kernel::sub(kernel::cast(q, DType::kF32), least), scale));
+  }
+  for (; lines.size() > 1; lines.resize(lines.size() / 2)) {
+    for (size_t i = 0; i < lines.size() / 2; ++i) {
+      const Expr &a = lines[2 * i], &b = lines[2 * i + 1];
+      std::vector<int> lanes;
+      for (int lane = 0; lane < 2 * a->type.lanes; ++lane) lanes.push_back(lane);
+      lines[i] = kernel::shuffle(a, b, lanes);
+    }
+  }
+  return lines.front();
 }
 
 }  // namespace tern::lower

@@ -70,6 +70,16 @@ struct QuantisedPanels {
   // computed once goes to `out`.
   std::vector<kernel::Expr> widen(const kernel::Expr& n, const kernel::Expr& word, int count, int lanes,
                                   std::vector<kernel::Stmt>& out) const;
+
+  // The parameters of a block of columns n..n + lanes - 1, and step i of `q`, words of it, without the scale.
+  struct Parameters {
+    kernel::Expr scale, base, rest;  // rest: of zero points that are no whole numbers, else null
+  };
+  Parameters parameters(const kernel::Expr& n, const kernel::Expr& at_block, int lanes,
+                        std::vector<kernel::Stmt>& out) const;
+  kernel::Expr step_of(const kernel::Expr& q, int i, const Parameters& p) const;
+  // Steps k..k + count - 1 of one column, widened; k is a multiple of count, which divides a word's steps.
+  kernel::Expr steps_from(const kernel::Expr& k, const kernel::Expr& n, int count) const;
 };
 
 }  // namespace tern::lower

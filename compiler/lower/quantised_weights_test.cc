@@ -86,6 +86,30 @@ TEST_CASE("weights in integers: types, blocks, rows, sizes that fill no word, no
   }
 }
 
+TEST_CASE("weights in integers on GPUs: few rows, many, and a number that is known at run time only") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}},
+      vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanMatrix}},
+      parts{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}};
+  struct {
+    const char* type;
+    int64_t k, n, block;
+    bool zeros;
+  } const cases[] = {{"u4", 64, 16, 32, false}, {"u4", 71, 21, 16, true}, {"i8", 96, 33, 32, true}};
+  for (const auto& [type, k, n, block, zeros] : cases) {
+    const std::string w = weights(type, k, n, block, zeros);
+    for (LowerCase c : {LowerCase{product_text(w, "1", k)}, LowerCase{product_text(w, "5", k)},
+                        LowerCase{product_text(w, "M", k), {1}}, LowerCase{product_text(w, "M", k), {20}}}) {
+      const std::string what = fmt::format("{} {} rows", type, k);
+      Evaluated seen;
+      check_lowering_for(c, cuda, what, seen);
+      check_lowering_for(c, vulkan, what, seen);
+      check_lowering_for(c, parts, what, seen);
+      c.precision = DType::kF16;
+      check_lowering_for(c, vulkan, what + " stored as f16");
+    }
+  }
+}
+
 TEST_CASE("weights in integers: a row whose largest elements, scaled, round up") {
   std::string factors;
   for (int i = 0; i < 2048; ++i) factors += fmt::format("{}{:.9f}", i == 0 ? "" : ", ", std::sqrt(2.0 + i));

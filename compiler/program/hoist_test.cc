@@ -27,7 +27,7 @@ std::string dequantised(const std::string& last) {
   std::string bytes;
   for (int i = 0; i < 64 * 72; ++i) bytes += fmt::format("{}{}", i ? ", " : "", i * 37 % 251 - 125);
   return fmt::format(R"(graph "g" {{
-  input %x: f32[8,64] as "x"
+  input %x: f32[24,64] as "x"
   %w = constant i8[64,72] {{{}}}
   %f = cast(%w) <to=f32>
   %s = constant f32[64,72] splat 0.03

@@ -419,8 +419,9 @@ std::string GlslExpr::cast_text(const Expr& e) {
 std::string GlslExpr::raw_load_text(const Expr& e) {
   const Expr& load = e->args[0];
   const int words = e->type.lanes;
-  if (e->type.dtype != DType::kU32 || (words != 2 && words != 4) || load->kind != ExprKind::kLoad ||
-      load->type.lanes <= words || load->args.size() != 1 || !is_multiple(load->args[0], load->type.lanes))
+  if (e->type.dtype != DType::kU32 || (words != 1 && words != 2 && words != 4) ||
+      load->kind != ExprKind::kLoad || load->type.lanes <= words || load->args.size() != 1 ||
+      !is_multiple(load->args[0], load->type.lanes))
     return "";
   return memory_.raw_load(load->buffer.get(), index(load->args[0]), words);
 }
@@ -465,8 +466,40 @@ std::string GlslExpr::bitcast_text(const Expr& e) {
       if (is_int(to.dtype)) return wrapped(to.dtype, fmt::format("{}({})", glsl_type(b, to.lanes), raw));
     }
   }
+  if (from == VType{DType::kF16, 2} && to == VType{DType::kU32, 1}) {
+    if (const std::string pair = halves_text(e->args[0]); !pair.empty())
+      return fmt::format("packFloat2x16({})", pair);
+    const std::string encode = helpers_.function("encode_f16", "");
+    return fmt::format(
+        "{}({})",
+        helpers_.define("pack_halves", "uint", "vec2 x", fmt::format("{0}(x.x) | {0}(x.y) << 16", encode)),
+        x);
+  }
+  if (from == VType{DType::kU32, 1} && to == VType{DType::kF16, 2}) {
+    const std::string decode = helpers_.function("decode_f16", "");
+    return fmt::format("{}({})",
+                       helpers_.define("unpack_halves", "vec2", "uint x",
+                                       fmt::format("vec2({0}(x & 0xffffu), {0}(x >> 16))", decode)),
+                       x);
+  }
   fail(fmt::format("a bitcast from {} to {} has no form", kernel::type_text(from), kernel::type_text(to)));
   return "0";
+}
+
+// Two f16 in the device's own arithmetic, where it has that and what they are made of has such a form; else
+// "".
+std::string GlslExpr::halves_text(const Expr& e) {
+  if (!helpers_.target().narrow || e->type != VType{DType::kF16, 2}) return "";
+  const Expr& first = e->args.empty() ? e : e->args[0];
+  if (e->kind == ExprKind::kBitcast && first->type == VType{DType::kU32, 1})
+    return fmt::format("unpackFloat2x16({})", text(first));
+  if (e->kind == ExprKind::kCast && first->type == VType{DType::kF32, 2})
+    return fmt::format("f16vec2({})", text(first));
+  if (e->kind == ExprKind::kBroadcast && first->kind == ExprKind::kConst)
+    return fmt::format("f16vec2({})", float_literal(first->f, false));
+  if (e->kind != ExprKind::kOp || e->op != ScalarOp::kSub) return "";
+  const std::string a = halves_text(first), b = halves_text(e->args[1]);
+  return a.empty() || b.empty() ? "" : fmt::format("({} - {})", a, b);
 }
 
 std::string GlslExpr::reduce_text(const Expr& e) {

@@ -7,11 +7,13 @@
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
+#include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/simt_kernel.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/weight_encoding.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -24,19 +26,30 @@ using kernel::ScalarOp;
 using kernel::var_expr;
 using Order = TileOperands::Order;
 
+// Of a contraction of bytes: of how many steps the sum is exact in f32 whatever they are. 0: it is of others.
+int64_t exact_steps(const Node& root) {
+  constexpr int64_t kExact = int64_t{1} << 24;
+  const auto largest = [](DType dtype) { return dtype == DType::kU8 ? 255 : dtype == DType::kI8 ? 128 : 0; };
+  const int64_t product =
+      int64_t{largest(root.operand(0)->type.dtype)} * largest(root.operand(1)->type.dtype);
+  return product > 0 && root.result()->type.dtype == DType::kI32 ? kExact / product : 0;
+}
+
 // One contraction region as the operands of a tile kernel.
 class ContractionSource {
  public:
-  // panels: the buffer of the packed weights, -1 as long as there is none.
+  // panels: the buffer of the packed weights, -1 as long as there is none. words: weights in integers, or
+  // null.
   ContractionSource(DispatchBuilder& dispatch, ElementEmitter& emitter, ContractionProblem problem,
-                    int& panels)
+                    int& panels, const QuantisedPanels* words = nullptr)
       : dispatch_(dispatch),
         emitter_(emitter),
         region_(dispatch.region()),
         root_(*region_.root),
         p_(std::move(problem)),
         params_(dispatch.params()),
-        buffer_(panels) {}
+        buffer_(panels),
+        words_(words) {}
 
   TileOperands operands() {
     TileOperands o;
@@ -55,7 +68,23 @@ class ContractionSource {
     const kernel::Var m = kernel::make_var("m"), k = kernel::make_var("k"), n = kernel::make_var("n");
     if (!p_.windows && runs_along(f32(0, p_.a_index(b_, var_expr(m), var_expr(k))), m))
       o.a_order = Order::kOthers;
-    if (LoweringContext::constant_data(root_.operand(1))) {
+    o.exact_steps = exact_steps(root_);
+    if (words_) {
+      o.panels = words_;
+      o.b_order = Order::kFours;
+      o.b = [this](const Expr& step, const Expr& column) { return words_->steps_from(step, column, 1); };
+      o.b_vector = [this](const Expr& step, const Expr& column, int lanes) {
+        return words_->steps_from(step, column, lanes);
+      };
+    } else if (has_byte_panels()) {
+      o.b_order = Order::kFours;
+      o.b = [this](const Expr& step, const Expr& column) {
+        return kernel::cast(kernel::load(panels(), byte_at(step, column)), DType::kF32);
+      };
+      o.b_vector = [this](const Expr& step, const Expr& column, int lanes) {
+        return kernel::cast(kernel::load(panels(), byte_at(step, column), lanes), DType::kF32);
+      };
+    } else if (LoweringContext::constant_data(root_.operand(1))) {
       o.b_order = Order::kPanels;
       o.b = [this](const Expr& step, const Expr& column) {
         return kernel::cast(kernel::load(panels(), panel_at(step, column)), DType::kF32);
@@ -72,7 +101,7 @@ class ContractionSource {
       const DType type = root_.result()->type.dtype;
       return store_epilogue(
           emitter_, [&](const Expr& at) { return p_.out_index(b_, row, at); }, column,
-          type == DType::kF32 ? value : kernel::cast(value, type), lanes, count);
+          type == value->type.dtype ? value : kernel::cast(value, type), lanes, count);
     };
     return o;
   }
@@ -88,6 +117,7 @@ class ContractionSource {
     s.b_panels = LoweringContext::constant_data(root_.operand(1)) != nullptr;
     s.finish_is_long = epilogue_is_long(region_);
     s.windows = root_.kind != OpKind::kDot;
+    s.exact_steps = exact_steps(root_);
     return s;
   }
 
@@ -97,6 +127,11 @@ class ContractionSource {
       const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
       const PanelSource source{p_.b_batches, p_.k.value(), p_.n.value(), p_.b_element};
       LoweringContext& context = dispatch_.context();
+      if (has_byte_panels()) {
+        buffer_ = context.add_constant(root_.operand(1)->name, pack_byte_panels(*weights, source),
+                                       byte_encoding(weights, source));
+        return dispatch_.bind(buffer_);
+      }
       const DType stored = context.stored_type(root_.operand(1));
       buffer_ = context.add_constant(root_.operand(1)->name, pack_panels(*weights, source, stored));
       context.note_stored(root_.operand(1), stored);
@@ -109,6 +144,22 @@ class ContractionSource {
     const Expr e = emitter_.element(root_.operand(static_cast<size_t>(operand)), index);
     TERN_CHECK(emitter_.take_checks().empty(), "a contraction inlines a gather");
     return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
+  }
+
+  bool has_byte_panels() const {
+    const TensorDataPtr weights = LoweringContext::constant_data(root_.operand(1));
+    return weights && weights->dtype() == DType::kI8;
+  }
+  Expr byte_at(const Expr& step, const Expr& column) const {
+    constexpr int kFour = 4;
+    const auto div = [](const Expr& x, int64_t by) { return kernel::index_div(x, int_const(by)); };
+    const auto rem = [](const Expr& x, int64_t by) { return kernel::index_rem(x, int_const(by)); };
+    const int64_t steps = (p_.k.value() + kFour - 1) / kFour,
+                  panels = (p_.n.value() + kPanelColumns - 1) / kPanelColumns;
+    const Expr row = kernel::add(kernel::mul(div(column, kPanelColumns), int_const(steps)), div(step, kFour));
+    const Expr word = kernel::add(kernel::mul(row, int_const(kPanelColumns)), rem(column, kPanelColumns));
+    return kernel::add(p_.b_start(b_, panels * steps * kPanelColumns * kFour),
+                       kernel::add(kernel::mul(word, int_const(kFour)), rem(step, kFour)));
   }
 
   // Step k of output pixel m's window: k = (kz, ky, kx, channel); 0 outside the image.
@@ -138,7 +189,9 @@ class ContractionSource {
     Expr inside = in_range(ix, params_.expr(g.width));
     if (rank > 3) inside = both(in_range(iy, params_.expr(g.height)), inside);
     if (rank > 4) inside = both(in_range(iz, params_.expr(g.depth)), inside);
-    return kernel::select(inside, value, kernel::float_const(0.0));
+    const graph::Attr* padding = root_.find("pad_value");
+    return kernel::select(
+        inside, value, kernel::float_const(padding ? static_cast<double>(std::get<int64_t>(*padding)) : 0.0));
   }
 
   Expr panel_at(const Expr& step, const Expr& column) const { return panel_address(p_, b_, step, column); }
@@ -151,6 +204,7 @@ class ContractionSource {
   kernel::ParamTable& params_;
   Expr b_;
   int& buffer_;
+  const QuantisedPanels* words_;
 };
 
 }  // namespace
@@ -198,6 +252,7 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
       continue;
     }
     if (model.fast_tf32) {
+      if (exact_steps(root) > 0) continue;
       add_tf32x3_variant(dispatch, level, problem, constant ? source.panels() : nullptr);
       continue;
     }
@@ -212,18 +267,100 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
   dispatch.finish();
 }
 
+constexpr int64_t kFewRows = 8;
+
+// A product by weights in integers. Where the number of its rows is a symbol, one row has a dispatch of its
+// own; the grid of one of the two is empty.
+void lower_by_words(const Region& region, LoweringContext& context) {
+  const Node& root = *region.root;
+  const QuantisedWeights w = *quantised_weights(root);
+  const std::string& name = root.operand(1)->name;
+  const int words = context.add_constant(name, pack_quantised_words(w)),
+            scales = context.add_constant(name + ".scale", pack_quantised_scales(w));
+  const TensorDataPtr zeros = pack_quantised_zeros(w);
+  const int zero_points = zeros ? context.add_constant(name + ".zero", zeros) : -1;
+  kernel::ParamTable unused;
+  const Dim rows = dot_problem(root, unused, false).m;
+  const auto lower = [&](int64_t usual, const Dim& factor) {
+    DispatchBuilder dispatch(context, region);
+    dispatch.set_label(region.label());
+    dispatch.set_flops(contraction_flops(root));
+    const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
+    QuantisedPanels panels;
+    panels.bits = w.bits;
+    panels.steps = (w.k() + w.per_word() - 1) / w.per_word();
+    panels.blocks = w.blocks();
+    panels.block = w.block;
+    panels.words = dispatch.bind(words);
+    panels.scales = dispatch.bind(scales);
+    if (zeros) {
+      panels.zeros = dispatch.bind(zero_points);
+    } else {
+      panels.zero = *uniform_zero(w);
+    }
+    std::string before;
+    for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
+      if (gpu_model(level).uses_tiles()) {
+        add_matrix_words_variant(dispatch, level, problem, panels, usual, factor);
+        continue;
+      }
+      ElementEmitter emitter(dispatch);
+      int none = -1;
+      ContractionSource source(dispatch, emitter, problem, none, &panels);
+      SimtShape shape = source.shape();
+      shape.m = usual;
+      shape.m_static = usual <= kFewRows;
+      const TileOperands operands = source.operands();
+      const SimtSchedule schedule = default_simt_schedule(shape, gpu_model(level));
+      const std::string code = code_of(schedule.text(), gpu_model(level));
+      if (code == before) continue;
+      before = code;
+      TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
+                                      : build_simt_kernel(operands, schedule, dispatch.params());
+      if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
+      dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                           fmt::format("{}, {} bits", schedule.text(), w.bits),
+                           {made.threads, made.thread, made.subgroup});
+    }
+    dispatch.finish();
+  };
+  if (rows.is_const()) return lower(rows.value(), 1);
+  constexpr int64_t kPrompt = 256;
+  lower(1, has_at_most(rows, 1));
+  lower(std::max(context.hint(rows), kPrompt), Dim(1) - has_at_most(rows, 1));
+}
+
 }  // namespace
+
+bool keeps_integers(const Node& dot, const QuantisedWeights& w, DType precision, const Target& target) {
+  if (multiplies_integers(dot, w, precision, target)) return true;
+  const DType dtype = dot.result()->type.dtype;
+  if (dot.result()->type.rank() < 1 || !is_float(dtype) || dtype_bits(dtype) > 32) return false;
+  kernel::ParamTable unused;
+  const ContractionProblem p = dot_problem(dot, unused, false);
+  // CUDA multiplies more rows, known to be so many, faster by weights that `init` has widened.
+  return p.batch.is_const(1) && p.n.is_const() && p.k.is_const() &&
+         (target.arch == Arch::kVulkan || !p.m.is_const() || p.m.value() <= kFewRows);
+}
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
-  if (lower_integer_product(region, context)) return true;
+  if (const std::optional<QuantisedWeights> w = quantised_weights(root)) {
+    multiplies_integers(root, *w, context.precision().narrow_type(), context.target())
+        ? lower_integer_product(region, context)
+        : lower_by_words(region, context);
+    return true;
+  }
   if (!contraction_fits(root, LoweringContext::constant_data(root.operand(1)))) return false;
   // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
   // So is a pixel shuffle's.
   if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
 
   if (lower_mma_contraction(region, context)) return true;
-  if (!is_float(root.result()->type.dtype)) return false;
+  if (!is_float(root.result()->type.dtype)) {
+    const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
+    if (exact_steps(root) == 0 || (weights && weights->dtype() != DType::kI8)) return false;
+  }
   lower_products(region, context, nullptr);
   return true;
 }

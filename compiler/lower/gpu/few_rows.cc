@@ -387,6 +387,12 @@ Dim has_at_most(const Dim& rows, int64_t most) {
   return min(1, floordiv(most, max(rows, 1)));
 }
 
+void limit_grid(std::vector<kernel::GridAxis>& grid, const Dim& factor, kernel::ParamTable& params) {
+  kernel::GridAxis& first = grid.front();
+  first.extent = first.extent * factor;
+  first.extent_expr = params.expr(first.extent);
+}
+
 MmaKernel build_few_rows_kernel(const Dim& rows, int64_t most, int64_t n, int64_t k,
                                 const FewRowsSchedule& schedule, const Var& thread,
                                 const MmaOperands& operands, const QuantisedPanels* panels,

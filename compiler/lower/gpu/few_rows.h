@@ -49,6 +49,8 @@ std::optional<FewRowsSchedule> default_few_rows_schedule(int64_t rows, int64_t n
 // 1 where rows are at most `most`, else 0: a factor of the grids of two dispatches, one of which has the
 // work.
 Dim has_at_most(const Dim& rows, int64_t most);
+// The grid of a kernel whose work another dispatch may have: empty where `factor` is 0.
+void limit_grid(std::vector<kernel::GridAxis>& grid, const Dim& factor, kernel::ParamTable& params);
 
 // n and k are constants, rows at most `most`, and that at most kMostRows; where rows are a symbol, the grid
 // is empty if they are more. Of `operands`: A (a_chunk of whole chunks, or a_element), b_buffer and b_first

@@ -25,8 +25,13 @@ constexpr int kSide = 16, kVector = 4, kSubgroup = 32;
 constexpr VType kFloats{DType::kF32, 4};
 constexpr VType kWords{DType::kU32, 4};  // of one access: a chunk of 16-bit elements, half of one of f32
 
-Expr no_chunk() {
-  return kernel::broadcast(int_const(0, DType::kU32), 4);
+Expr splat(const Expr& e, int lanes) {
+  return lanes == 1 ? e : kernel::broadcast(e, lanes);
+}
+Expr joined(const Expr& a, const Expr& b) {
+  std::vector<int> lanes;
+  for (int i = 0; i < a->type.lanes + b->type.lanes; ++i) lanes.push_back(i);
+  return kernel::shuffle(a, b, lanes);
 }
 Buffer registers(const char* name, VType type, int64_t size) {
   return kernel::make_buffer(name, type, Scope::kRegister, kernel::Access::kReadWrite, size);
@@ -45,7 +50,13 @@ class Builder {
     a_rows_ = copiers_ / a_chunks_;
     a_count_ = s.resident_depth ? 0 : (s.block_m + a_rows_ - 1) / a_rows_;
     TERN_CHECK(!s.bf16x6 || (o.dtype == DType::kF32 && !s.resident_depth), "parts of f32 from memory");
-    lanes_ = s.bf16x6 ? kChunk / 2 : kChunk;
+    bytes_ = o.dtype == DType::kI8;
+    TERN_CHECK(!(bytes_ || o.panels) || (s.b_columns && !s.resident_depth), "integers come as columns");
+    lanes_ = s.bf16x6 || (bytes_ && o.a_piece % kChunk != 0) || (bytes_ && !o.a_chunk) ? kChunk / 2 : kChunk;
+    // What lies around a convolution's input, as an access has it.
+    nothing_ = bytes_ ? splat(int_const(o.a_padding * 0x01010101, DType::kU32), lanes_ / 4)
+                      : kernel::broadcast(int_const(0, DType::kU32), 4);
+    if (o.panels || bytes_) b_words_ = kChunk * (bytes_ ? 8 : o.panels->bits) / 32;
     b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
     b_count_ = (b_total_ + copiers_ - 1) / copiers_;
   }
@@ -65,8 +76,12 @@ class Builder {
       copier_ = w.let("copier", rem(t_, copiers_));
     }
     acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
-    w.emit(kernel::alloc(acc_));
-    clear(w, acc_);
+    high_ = registers("high", {DType::kF32, 8}, s_.bytes_planes > 1 ? acc_->size : 0);
+    for (const Buffer& sums : {acc_, high_}) {
+      if (sums->size == 0) continue;
+      w.emit(kernel::alloc(sums));
+      clear(w, sums);
+    }
     w.emit(kernel::block(sums()));
     w.emit(kernel::block(results()));
     out.body = w.take();
@@ -75,19 +90,26 @@ class Builder {
 
  private:
   Stmts sums() {
-    const DType type = s_.bf16x6 ? DType::kBF16 : o_.dtype;
+    const DType type = s_.bf16x6 ? DType::kBF16 : bytes_ ? DType::kF16 : o_.dtype;
     const int64_t slots = int64_t{s_.planes()} * (s_.own && s_.bf16x6 ? s_.block_depth / kSide : 1);
     a_plane_ = int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch();
     b_plane_ = int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch();
     a_stage_ = workgroup("a_stage", type, s_.planes_in_memory() * a_plane_);
     b_stage_ = workgroup("b_stage", type, s_.planes_in_memory() * b_plane_);
-    a_next_ = registers("a_next", kWords, a_count_ * kChunk / lanes_);
-    b_next_ = registers("b_next", kWords, b_count_ * kChunk / lanes_);
+    a_next_ = registers("a_next", nothing_->type, a_count_ * kChunk / lanes_);
+    b_next_ = b_words_ > 0 ? registers("b_next", {DType::kU32, 1}, b_count_ * b_words_)
+                           : registers("b_next", kWords, b_count_ * kChunk / lanes_);
+    const auto parameters = [&](const char* name, bool has) {
+      return registers(name, {DType::kF32, 1}, has ? b_count_ : 0);
+    };
+    b_scale_ = parameters("b_scale", o_.panels != nullptr);
+    b_zero_ = parameters("b_zero", o_.panels && o_.panels->zeros);
     a_tile_ = registers("a_tile", {type, 8}, slots * s_.tiles_m());
     b_tile_ = registers("b_tile", {type, 8}, slots * s_.tiles_n());
     step_acc_ = registers("step_acc", {DType::kF32, 8}, s_.bf16x6 ? s_.tiles_m() : 0);
     LoopWriter w;
-    for (const Buffer& b : {a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_, step_acc_}) {
+    for (const Buffer& b :
+         {a_stage_, b_stage_, a_next_, b_next_, b_scale_, b_zero_, a_tile_, b_tile_, step_acc_}) {
       if (b->size > 0) w.emit(kernel::alloc(b));
     }
     if (!s_.resident_depth) prepare_rows(w);
@@ -124,6 +146,7 @@ class Builder {
         };
         even ? one() : w.when(less(step, int_const(steps_)), one);
       }
+      carry(w, round, int64_t{together} * s_.block_depth / s_.warps_k);
     });
   }
 
@@ -150,8 +173,31 @@ class Builder {
         for (int q = 0; q < s_.block_depth / kSide; ++q) multiply_parts(w, q * s_.planes());
       };
       even ? one() : w.when(less(step, int_const(steps_)), one);
+      carry(w, round, s_.block_depth);
     });
   }
+
+  // Sums of bytes that would grow too large for f32 give their multiples of 4096 to other tiles, after so
+  // many rounds as make no sum inexact. `steps`: of a round, that a warp adds up.
+  void carry(LoopWriter& w, const Expr& round, int64_t steps) {
+    if (high_->size == 0) return;
+    const int64_t rounds = MatrixSchedule::kExactSteps / steps;
+    TERN_CHECK(rounds > 0, "{} steps of bytes between two carries", steps);
+    const auto all = [&] {
+      for (int64_t i = 0; i < acc_->size; ++i) {
+        const Expr slot = int_const(i), sum = kernel::load(acc_, slot, 8);
+        const auto eight = [](double v) { return kernel::broadcast(kernel::float_const(v), 8); };
+        const Expr multiples = kernel::op(ScalarOp::kRoundEven, {kernel::mul(sum, eight(1.0 / kCarry))});
+        w.emit(
+            kernel::tile(TileOp::kFill, high_, slot, kernel::add(kernel::load(high_, slot, 8), multiples)));
+        w.emit(kernel::tile(TileOp::kFill, acc_, slot,
+                            kernel::op(ScalarOp::kFma, {multiples, eight(-kCarry), sum})));
+      }
+    };
+    const Expr turn = rem(plus(round, int_const(1)), rounds);
+    rounds == 1 ? all() : w.when(kernel::compare(ScalarOp::kEq, turn, int_const(0)), all);
+  }
+  static constexpr double kCarry = 4096;
 
   void compute_rows(LoopWriter& w) {
     if (!s_.resident_depth) return;
@@ -182,9 +228,10 @@ class Builder {
                 int64_t count = kChunk) const {
     const Expr exists = given ? w.let("exists", given) : nullptr;
     const Expr known = exists ? kernel::select(exists, index, int_const(0)) : index;
-    Expr words = kernel::bitcast(kernel::load(from, times(div(known, lanes_), lanes_), lanes_), kWords);
+    Expr words =
+        kernel::bitcast(kernel::load(from, times(div(known, lanes_), lanes_), lanes_), nothing_->type);
     if (count < lanes_) words = kernel::op(ScalarOp::kAnd, {words, first_elements(count)});
-    return exists ? kernel::select(exists, w.let("words", words), no_chunk()) : words;
+    return exists ? kernel::select(exists, w.let("words", words), nothing_) : words;
   }
 
   // Ones in the bits of the first `count` elements of a chunk of 16-bit ones.
@@ -212,9 +259,12 @@ class Builder {
       const Expr ke = plus(k, int_const(e));
       Expr value = o_.a_element(rows_[r].state, ke);
       const Expr here = ragged ? less(ke, int_const(k_)) : nullptr;
-      if (here) value = kernel::select(here, value, kernel::float_const(0.0, o_.dtype));
+      if (here)
+        value = kernel::select(here, value,
+                               bytes_ ? int_const(0, DType::kU8) : kernel::float_const(0.0, o_.dtype));
       elements.push_back(w.let("element", value));
     }
+    if (bytes_) return word_of_bytes(elements);
     std::vector<Expr> words;
     if (s_.bf16x6) {
       for (const Expr& e : elements) words.push_back(kernel::bitcast(e, {DType::kU32, 1}));
@@ -224,6 +274,19 @@ class Builder {
     }
     return kernel::shuffle(kernel::shuffle(words[0], words[1], {0, 1}),
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
+  }
+
+  static Expr word_of_bytes(const std::vector<Expr>& bytes) {
+    Expr out;
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      const Expr byte = kernel::cast(bytes[i], DType::kU32);
+      out = i == 0
+                ? byte
+                : kernel::op(ScalarOp::kOr,
+                             {out, kernel::op(ScalarOp::kShl,
+                                              {byte, int_const(8 * static_cast<int64_t>(i), DType::kU32)})});
+    }
+    return out;
   }
 
   void fetch_rows(LoopWriter& w, const Expr& step) {
@@ -256,6 +319,10 @@ class Builder {
     const bool ragged = k_ % s_.block_depth != 0;
     const int64_t accesses = kChunk / lanes_;
     for (int64_t i = 0; i < b_count_; ++i) {
+      if (b_words_ > 0) {
+        fetch_words(w, step, i);
+        continue;
+      }
       if (o_.b_element) {
         for (int64_t part = 0; part < accesses; ++part)
           w.emit(kernel::store(b_next_, int_const(i * accesses + part), from_memory(w, step, i, part)));
@@ -294,11 +361,57 @@ class Builder {
     return {panel, rem(row, s_.block_depth), rem(div(q, 8), 2), exists};
   }
 
-  // B in memory's rows, or columns: neighbouring threads copy neighbours of one of them.
+  // A column or a row of B, and a chunk along it.
   struct BLine {
     Expr line, chunk;
     Expr exists;  // null: always
   };
+
+  // B in integers: words of steps of a column, of which neighbouring threads copy those of neighbouring
+  // columns. Zero past the last step, or what rows of zeros are multiplied by.
+  BLine word_line(int64_t i) const {
+    const Expr q = plus(copier_, int_const(i * copiers_));
+    return {rem(q, s_.block_n), div(q, s_.block_n),
+            (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr};
+  }
+  void fetch_words(LoopWriter& w, const Expr& step, int64_t i) {
+    const BLine at = word_line(i);
+    const Expr k = w.let("b_k", plus(times(step, s_.block_depth), times(at.chunk, kChunk))),
+               n = w.let("b_n", plus(n0_, at.line));
+    const int64_t columns = (n_ + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+    Expr exists = at.exists;
+    if (k_ % s_.block_depth != 0) exists = both(exists, less(k, int_const(k_)));
+    if (columns % s_.block_n != 0) exists = both(exists, less(n, int_const(columns)));
+    if (exists) exists = w.let("b_exists", exists);
+    const auto read = [](const Expr& condition, const Expr& index) {
+      return condition ? kernel::select(condition, index, int_const(0)) : index;
+    };
+    const int steps = kChunk / b_words_;
+    for (int part = 0; part < b_words_; ++part) {
+      const Expr here = plus(k, int_const(part * steps));
+      const Expr known = part > 0 && k_ % kChunk != 0 ? both(exists, less(here, int_const(k_))) : exists;
+      const Expr index = read(known, word_index(n, div(here, steps)));
+      const Expr word = bytes_
+                            ? kernel::bitcast(kernel::load(o_.b_buffer, times(index, 4), 4), {DType::kU32, 1})
+                            : kernel::load(o_.panels->words, index);
+      w.emit(kernel::store(b_next_, int_const(i * b_words_ + part),
+                           known ? kernel::select(known, word, int_const(0, DType::kU32)) : word));
+    }
+    if (bytes_) return;
+    const Expr parameter = read(exists, o_.panels->parameter_index(n, div(k, o_.panels->block)));
+    w.emit(kernel::store(b_scale_, int_const(i), kernel::load(o_.panels->scales, parameter)));
+    if (b_zero_->size > 0)
+      w.emit(kernel::store(b_zero_, int_const(i),
+                           kernel::cast(kernel::load(o_.panels->zeros, parameter), DType::kF32)));
+  }
+  // Of bytes: four steps a word (pack_byte_panels).
+  Expr word_index(const Expr& n, const Expr& word) const {
+    if (!bytes_) return o_.panels->word_index(n, word);
+    const Expr row = plus(times(div(n, kPanelColumns), (k_ + 3) / 4), word);
+    return plus(div(o_.b_first, 4), plus(times(row, kPanelColumns), rem(n, kPanelColumns)));
+  }
+
+  // B in memory's rows, or columns: neighbouring threads copy neighbours of one of them.
   BLine b_line(int64_t i) const {
     const int chunks = (s_.b_columns ? s_.block_depth : s_.block_n) / kChunk;
     const Expr q = plus(copier_, int_const(i * copiers_));
@@ -319,10 +432,11 @@ class Builder {
   // A chunk that the thread puts into a stage.
   struct Put {
     const Buffer &to, &next;
-    int64_t i;     // its first access, in `next`
-    Expr index;    // where its first part lies
-    Expr exists;   // null: always
-    Expr rest[2];  // bf16x6: what is left of its even and its odd elements, f32
+    int64_t i;           // its first access, in `next`
+    Expr index;          // where its first part lies
+    Expr exists;         // null: always
+    Expr rest[2];        // bf16x6: what is left of its even and its odd elements, f32
+    int64_t chunk = -1;  // of B's integers: which of the thread's
   };
   std::vector<Put> puts(const Expr& stage) const {
     std::vector<Put> out;
@@ -335,6 +449,12 @@ class Builder {
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
+      if (b_words_ > 0) {
+        const BLine at = word_line(i);
+        const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk)));
+        out.push_back({b_stage_, b_next_, i * b_words_, index, at.exists, {}, i});
+        continue;
+      }
       const int64_t access = i * kChunk / lanes_;
       if (o_.b_element) {
         const BLine at = b_line(i);
@@ -356,9 +476,65 @@ class Builder {
     put.exists ? w.when(put.exists, one) : one();
   }
 
+  // The eight numbers of a chunk of B's integers.
+  std::vector<Expr> numbers(LoopWriter& w, const Put& put) const {
+    QuantisedPanels::Parameters p;
+    const Expr at = int_const(put.chunk);
+    p.scale = kernel::load(b_scale_, at);
+    p.base = kernel::float_const(8388608);  // 2^23 (QuantisedPanels::step_of)
+    p.rest = b_zero_->size > 0 ? kernel::load(b_zero_, at) : kernel::float_const(o_.panels->zero);
+    std::vector<Expr> out;
+    for (int64_t part = 0; part < b_words_; ++part) {
+      const Expr word = w.let("word", kernel::load(put.next, int_const(put.i + part)));
+      for (int i = 0; i < 32 / o_.panels->bits; ++i)
+        out.push_back(w.let("number", kernel::mul(o_.panels->step_of(word, i, p), p.scale)));
+    }
+    return out;
+  }
+  // They as f16.
+  static Expr halves(LoopWriter& w, const std::vector<Expr>& numbers) {
+    std::vector<Expr> words;
+    for (size_t i = 0; i < numbers.size(); i += 2)
+      words.push_back(w.let(
+          "halves",
+          kernel::bitcast(kernel::cast(joined(numbers[i], numbers[i + 1]), DType::kF16), {DType::kU32, 1})));
+    return joined(joined(words[0], words[1]), joined(words[2], words[3]));
+  }
+  // A chunk of A's bytes or B's as f16, steps 0, 2, 1, 3 of each word: a byte is the end of a number from
+  // 1024 on.
+  Expr halves_of_bytes(LoopWriter& w, const Put& put) const {
+    const auto bits = [](int64_t v) { return int_const(v, DType::kU32); };
+    const auto both = [](const Expr& a, ScalarOp op, const Expr& b) { return kernel::op(op, {a, b}); };
+    const bool is_signed = put.chunk >= 0;
+    std::vector<Expr> words;
+    for (int64_t part = 0; part < 2; ++part) {
+      const bool pair = put.next->type.lanes == 2;
+      Expr word = kernel::load(put.next, int_const(put.i + (pair ? 0 : part)), put.next->type.lanes);
+      if (pair) word = kernel::shuffle(word, nullptr, {static_cast<int>(part)});
+      // Signed bytes with half of their range added.
+      if (is_signed) word = both(word, ScalarOp::kXor, bits(0x80808080));
+      word = w.let("word", word);
+      for (int odd = 0; odd < 2; ++odd) {
+        const Expr even = odd ? both(word, ScalarOp::kShr, bits(8)) : word;
+        const Expr two = both(both(even, ScalarOp::kAnd, bits(0x00ff00ff)), ScalarOp::kOr, bits(0x64006400));
+        const Expr base = kernel::broadcast(kernel::float_const(is_signed ? 1152 : 1024, DType::kF16), 2);
+        words.push_back(w.let(
+            "halves",
+            kernel::bitcast(kernel::sub(kernel::bitcast(two, {DType::kF16, 2}), base), {DType::kU32, 1})));
+      }
+    }
+    return joined(joined(words[0], words[1]), joined(words[2], words[3]));
+  }
+
   // Elements of f32 become three of bf16 whose sum they are, the highest first: what is left, which is
   // rounded to nearest at first, so that the products which are left out have any sign, and cut off then.
-  static void begin_parts(LoopWriter& w, Put& put) {
+  void begin_parts(LoopWriter& w, Put& put) const {
+    if (put.chunk >= 0) {
+      const std::vector<Expr> n = numbers(w, put);
+      for (size_t odd = 0; odd < 2; ++odd)
+        put.rest[odd] = w.let("rest", joined(joined(n[odd], n[odd + 2]), joined(n[odd + 4], n[odd + 6])));
+      return;
+    }
     const Expr front = kernel::load(put.next, int_const(put.i), 4),
                back = kernel::load(put.next, int_const(put.i + 1), 4);
     for (int odd = 0; odd < 2; ++odd) {
@@ -384,7 +560,10 @@ class Builder {
   void put(LoopWriter& w, const Expr& stage) {
     for (Put& put : puts(stage)) {
       if (!s_.bf16x6) {
-        put_words(w, put, put.index, kernel::load(put.next, int_const(put.i), 4));
+        put_words(w, put, put.index,
+                  bytes_           ? halves_of_bytes(w, put)
+                  : put.chunk >= 0 ? halves(w, numbers(w, put))
+                                   : kernel::load(put.next, int_const(put.i), 4));
         continue;
       }
       begin_parts(w, put);
@@ -485,7 +664,8 @@ class Builder {
   Stmts results() {
     const int pitch = s_.partial_pitch(), warps = s_.threads() / kSubgroup;
     const int group = s_.partial_rows();
-    const Buffer partial = workgroup("partial", DType::kF32, int64_t{warps} * group * kSide * pitch);
+    const int64_t plane = int64_t{warps} * group * kSide * pitch;
+    const Buffer partial = workgroup("partial", DType::kF32, s_.bytes_planes * plane);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
     const Expr mine = w.let("mine", times(div(t_, kSubgroup), int64_t{group} * kSide * pitch));
@@ -493,9 +673,12 @@ class Builder {
       if (i > 0) w.emit(kernel::barrier());
       for (int j = 0; j < group * s_.tiles_n(); ++j) {
         const int row = j / s_.tiles_n(), column = j % s_.tiles_n();
-        w.emit(kernel::tile(TileOp::kStore, acc_, int_const(i * s_.tiles_n() + j),
-                            kernel::load(partial, plus(mine, int_const((row * pitch + column) * kSide))),
-                            int_const(pitch)));
+        for (int high = 0; high < s_.bytes_planes; ++high) {
+          const Expr first =
+              plus(mine, int_const(high * plane + int64_t{row} * pitch * kSide + column * kSide));
+          w.emit(kernel::tile(TileOp::kStore, high ? high_ : acc_, int_const(i * s_.tiles_n() + j),
+                              kernel::load(partial, first), int_const(pitch)));
+        }
       }
       w.emit(kernel::barrier());
       const int64_t vectors = int64_t{s_.warps_m} * group * kSide * s_.block_n / kVector;
@@ -525,7 +708,15 @@ class Builder {
         const Expr warp =
             plus(times(plus(int_const(part * s_.warps_m), part_m), s_.warps_n), div(column, width));
         const Expr at = plus(times(plus(times(warp, rows), inner), pitch), rem(column, width));
-        const Expr value = kernel::load(partial, at, kVector);
+        Expr value = kernel::load(partial, at, kVector);
+        if (bytes_) value = kernel::cast(value, DType::kI32);
+        if (s_.bytes_planes > 1) {
+          const int64_t plane = partial->size / s_.bytes_planes;
+          const Expr high =
+              kernel::cast(kernel::load(partial, plus(at, int_const(plane)), kVector), DType::kI32);
+          value = kernel::add(
+              value, kernel::mul(high, splat(int_const(static_cast<int64_t>(kCarry), DType::kI32), kVector)));
+        }
         sum = sum ? kernel::add(sum, value) : value;
       }
       sum = w.let("sum", sum);
@@ -537,7 +728,9 @@ class Builder {
           w, sum, k_ / s_.split,
           [&](const Expr& k, Stmts& lets) { return o_.a_plain(m_read, step(k), lets); },
           [&](const Expr& k, int i) {
-            return kernel::load(o_.b_buffer, b_index(step(k), plus(n, int_const(i))));
+            const Expr column = plus(n, int_const(i));
+            if (o_.panels) return o_.panels->steps_from(step(k), column, 1);
+            return kernel::load(o_.b_buffer, b_index(step(k), column));
           });
     };
     finish_columns(w, o_, exists, m_read, n, n_, kVector, value, kept);
@@ -563,15 +756,20 @@ class Builder {
   const MmaOperands& o_;
   kernel::ParamTable& params_;
   const Expr t_;
-  int lanes_;        // elements of one access to memory
-  int copiers_;      // threads that share a stage's copies
-  Expr copier_;      // which of them
-  Expr group_;       // null: all threads are copiers
-  Expr first_step_;  // null: 0
+  int lanes_;           // elements of one access to memory
+  bool bytes_ = false;  // A's and B's are bytes, which f16 holds
+  int b_words_ = 0;     // of a chunk of B, where that is integers
+  Expr nothing_;        // an access of A where there is nothing
+  int copiers_;         // threads that share a stage's copies
+  Expr copier_;         // which of them
+  Expr group_;          // null: all threads are copiers
+  Expr first_step_;     // null: 0
   int64_t steps_, a_chunks_, a_rows_, a_count_, b_total_, b_count_;
   int64_t a_plane_ = 0, b_plane_ = 0;  // elements from a part to the next one
   Expr m0_, n0_, chunk_;
   WarpPlace warp_;
+  Buffer high_;  // multiples of kCarry that sums have given up
+  Buffer b_scale_, b_zero_;
   Buffer acc_, step_acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
   std::vector<Row> rows_;
 };

@@ -2,8 +2,11 @@
 // be errors; and as a shader that Shaderc takes, where it knows them.
 #include "compiler/lower/gpu/matrix_kernel.h"
 
+#include <algorithm>
+
 #include "compiler/lower/gpu/product_test_util.h"
 #include "compiler/lower/packing.h"
+#include "compiler/lower/quantised_weights.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -129,6 +132,108 @@ TEST_CASE("matrix contraction: what is no number, or close to the largest, by si
   c.element_wise = false;
   c.b_in_memory = c.symbolic = true;
   check(c);
+}
+// u8 by i8, whose sums are whole.
+void check_bytes(const Case& c) {
+  CAPTURE(c.schedule.text());
+  ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
+  test.dtype = DType::kU8;
+  test.weights = DType::kI8;
+  test.result = DType::kI32;
+  test.large = true;
+  test.encode = [&](const TensorDataPtr& b) {
+    auto bytes = TensorData::make(DType::kI8, {c.k, c.n});
+    for (int64_t i = 0; i < bytes->count(); ++i) bytes->set_int(i, static_cast<int64_t>(b->float_at(i)));
+    return pack_byte_panels(*bytes,
+                            {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }});
+  };
+  test.build = [&](const Dim& m, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
+    o.dtype = DType::kI8;
+    o.a_piece = c.k % 16 == 0 ? 16 : c.k % 8 == 0 ? 8 : 4;
+    MatrixSchedule s = c.schedule;
+    s.b_columns = true;
+    return build_matrix_kernel(m, c.n, c.k, {}, s, thread, o, params);
+  };
+  check_product(test);
+}
+TEST_CASE("matrix contraction: bytes") {
+  check_bytes({32, 32, 64, {32, 32, 64, 1, 1, 4, 1}});
+  check_bytes({33, 40, 72, {32, 32, 32, 1, 1, 2, 1}});
+  check_bytes({70, 56, 100, {64, 32, 64, 4, 2, 1, 2}});
+  check_bytes({70, 72, 328, {64, 64, 64, 2, 2, 2, 2, false, false, 2}});
+  check_bytes({33, 24, 27, {32, 32, 32, 1, 1, 2, 1}, true});
+  check_bytes({45, 40, 136, {16, 32, 32, 1, 1, 4, 1, false, true}, false, true});
+}
+TEST_CASE("matrix contraction: bytes whose sums f32 does not hold") {
+  Case c{17, 24, 2064, {16, 32, 128, 1, 1, 2, 2}};
+  c.schedule.bytes_planes = 2;
+  check_bytes(c);
+  c.schedule = {16, 16, 64, 1, 1, 2, 1, false, true};
+  c.schedule.bytes_planes = 2;
+  check_bytes(c);
+}
+
+// Weights in integers.
+void check_integers(const Case& c, int bits, int64_t block, bool zeros) {
+  CAPTURE(c.schedule.text());
+  CAPTURE(bits);
+  const DType dtype = c.schedule.bf16x6 ? DType::kF32 : DType::kF16;
+  ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
+  test.dtype = dtype;
+  test.weights = DType::kU32;
+  if (c.schedule.bf16x6) test.tolerance = 0x1p-23;
+  // B's integers are q - 3 of q up to 6, or less: as the scale and the zero point of each block have it.
+  QuantisedWeights w;
+  w.bits = bits;
+  w.block = block;
+  const int64_t blocks = (c.k + block - 1) / block;
+  w.scale = seeded(DType::kF32, {blocks, c.n}, 5, [](uint64_t random) { return random % 2 ? 0.5 : 1.0; });
+  w.zero =
+      seeded(DType::kF32, {blocks, c.n}, 6, [&](uint64_t random) { return 6.0 + (zeros ? random % 3 : 0); });
+  auto q = TensorData::make(DType::kU8, {c.k, c.n});
+  w.q = q;
+  QuantisedPanels panels;
+  const auto param = [&](const char* name, const TensorDataPtr& data) {
+    const kernel::Buffer b = global_buffer(name, data->dtype(), kernel::Access::kRead);
+    test.more.push_back({b, data});
+    return b;
+  };
+  panels.bits = bits;
+  panels.block = block;
+  panels.blocks = blocks;
+  panels.steps = (c.k + 32 / bits - 1) / (32 / bits);
+  panels.scales = param("scales", pack_quantised_scales(w));
+  panels.zero = 6;
+  if (zeros) panels.zeros = param("zeros", pack_quantised_zeros(w));
+  test.integers = [&](int64_t k, int64_t n, double value) {
+    const int64_t at = k / block * c.n + n;
+    const double scale = w.scale->float_at(at), zero = w.zero->float_at(at);
+    const double step = std::clamp(std::nearbyint(value / scale) + zero, 0.0, 15.0);
+    q->set_int(k * c.n + n, static_cast<int64_t>(step));
+    return (step - zero) * scale;
+  };
+  test.encode = [&](const TensorDataPtr&) { return pack_quantised_words(w); };
+  test.build = [&](const Dim& m, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
+    panels.words = o.b_buffer;
+    o.panels = &panels;
+    MatrixSchedule s = c.schedule;
+    s.b_columns = true;
+    return build_matrix_kernel(m, c.n, c.k, {}, s, thread, o, params);
+  };
+  check_product(test);
+}
+TEST_CASE("matrix contraction: weights in integers") {
+  check_integers({32, 32, 64, {32, 32, 64, 1, 1, 4, 1}}, 4, 32, false);
+  check_integers({33, 40, 72, {32, 32, 32, 1, 1, 2, 1}}, 4, 16, true);
+  check_integers({70, 56, 104, {64, 32, 64, 4, 2, 1, 2}}, 8, 32, true);
+  check_integers({33, 24, 27, {32, 32, 32, 1, 1, 2, 1}, true}, 8, 32, false);
+  check_integers({45, 40, 136, {16, 32, 32, 1, 1, 4, 1, false, true}, false, true}, 4, 32, true);
+  Case c{33, 40, 72, {32, 32, 32, 1, 1, 2, 1}};
+  c.schedule.bf16x6 = true;
+  check_integers(c, 4, 32, true);
+  c.schedule = {16, 32, 32, 1, 1, 2, 1, false, true};
+  c.schedule.bf16x6 = true;
+  check_integers(c, 8, 32, false);
 }
 TEST_CASE("matrix contraction: operands read element by element") {
   check({33, 24, 27, {32, 32, 128, 1, 1, 4, 1}, true});

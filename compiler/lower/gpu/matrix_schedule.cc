@@ -160,6 +160,10 @@ std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachi
     s.b_columns = b_columns;
     s.split = split;
     s.bf16x6 = shape.bf16x6;
+    // Of each warp's part of the depth.
+    if (shape.element_bytes == 1 &&
+        ceil_div(shape.k, s.warps_k) + s.block_depth > MatrixSchedule::kExactSteps)
+      s.bytes_planes = 2;
     if (split > 1 && shape.k % (int64_t{split} * s.block_depth) != 0) continue;
     if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
     const double c = cost(shape, s, machine) + unusual(shape, s, machine);
@@ -223,7 +227,8 @@ std::string MatrixSchedule::text() const {
                      warps_m, warps_n, warps_k, stages, stages == 1 ? "" : "s", own ? " of each" : "",
                      resident_depth ? ", A resident" : "",
                      groups == 1 ? "" : fmt::format(", {} groups copy", groups)) +
-         (split == 1 ? "" : fmt::format(", depth in {} parts", split)) + (bf16x6 ? ", 6xBF16" : "");
+         (split == 1 ? "" : fmt::format(", depth in {} parts", split)) + (bf16x6 ? ", 6xBF16" : "") +
+         (bytes_planes > 1 ? ", carried" : "");
 }
 
 }  // namespace tern::lower::gpu

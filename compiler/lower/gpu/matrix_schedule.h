@@ -14,6 +14,8 @@
 //   split     parts of the depth, an axis of the grid: blocks that are too few for the processors
 //   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
 //             workgroup memory of its own: none waits for another one before the sums are added up
+//   bytes     become f16 on their way into workgroup memory, which holds them exactly, as f32 does sums of
+//             kExactSteps products; longer ones are carried over (bytes_planes)
 //   bf16x6    operands of f32, each element of which becomes three of bf16 on its way into workgroup memory:
 //             high + middle + low is the element itself. Six products of these make its product to 2^-24;
 //             those that are left out are smaller
@@ -37,6 +39,10 @@ struct MatrixSchedule {
   int split = 1;           // parts of the depth, whole stages each; every block is computed in so many parts
   int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
   bool bf16x6 = false;     // not resident
+  int bytes_planes =
+      1;  // of bytes whose sums f32 may not hold: 2, the second one has their multiples of 4096
+
+  static constexpr int64_t kExactSteps = 512;  // 255 * 128 each, and what a carry leaves, are below 2^24
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int copiers() const { return own ? 32 : threads() / groups; }  // threads that share a stage's copies
@@ -63,7 +69,7 @@ struct MatrixSchedule {
     return int64_t{32} * planes() * warps_m * warps_n * (tiles_m() + tiles_n()) * block_depth;
   }
   int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
-  int64_t partial_row_bytes() const { return int64_t{2} * threads() * partial_pitch(); }
+  int64_t partial_row_bytes() const { return int64_t{2} * bytes_planes * threads() * partial_pitch(); }
   std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage, 2 groups copy"
 };
 

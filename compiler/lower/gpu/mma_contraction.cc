@@ -153,13 +153,6 @@ void add_variant(DispatchBuilder& dispatch, Level level, const MmaSchedule& sche
       {.matrix_units = true});
 }
 
-// The grid of a kernel whose work another dispatch may have: empty where `factor` is 0.
-void limit_grid(MmaKernel& made, const Dim& factor, kernel::ParamTable& params) {
-  kernel::GridAxis& first = made.grid.front();
-  first.extent = first.extent * factor;
-  first.extent_expr = params.expr(first.extent);
-}
-
 // How many rows a product usually has where few are another dispatch's: at least those of a prompt.
 int64_t usual_many(const Dim& rows, const LoweringContext& context) {
   constexpr int64_t kPrompt = 256;
@@ -211,7 +204,7 @@ void add_integer_variants(DispatchBuilder& dispatch, const ContractionProblem& p
     o.panels = &panels;
     const kernel::Var thread = kernel::make_var("t");
     MmaKernel made = build_mma_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
-    if (few > 0) limit_grid(made, Dim(1) - has_at_most(problem.m, few), dispatch.params());
+    if (few > 0) limit_grid(made.grid, Dim(1) - has_at_most(problem.m, few), dispatch.params());
     add_variant(dispatch, level, schedule, o, thread, std::move(made));
   }
 }
@@ -234,10 +227,9 @@ bool multiplies_integers(const Node& dot, const QuantisedWeights& w, DType preci
          multiplies_many_rows(problem, w);
 }
 
-bool lower_integer_product(const Region& region, LoweringContext& context) {
+void lower_integer_product(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
   const std::optional<QuantisedWeights> w = quantised_weights(root);
-  if (!w) return false;
   const std::string& name = root.operand(1)->name;
   const int words = context.add_constant(name, pack_fragment_words(*w)),
             scales = context.add_constant(name + ".scale", pack_fragment_scales(*w));
@@ -278,7 +270,6 @@ bool lower_integer_product(const Region& region, LoweringContext& context) {
       add_integer_variants(dispatch, p, panels, few ? few->most : 0);
     });
   }
-  return true;
 }
 
 // A's elements in memory: chunks that follow each other along k, at multiples of their size, for
@@ -452,7 +443,9 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   if (!problem.n.is_const() || !problem.k.is_const() || !has_matrix_form(root)) return;
   LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
-  const DType dtype = model.has_tiles ? DType::kF16 : DType::kF32;
+  const bool bytes = root.result()->type.dtype == DType::kI32;
+  if (bytes && !model.has_tiles) return;
+  const DType dtype = bytes ? DType::kI8 : model.has_tiles ? DType::kF16 : DType::kF32;
   if (dtype == DType::kF32 && !has_bf16x6(model, context)) return;
   const int64_t steps = problem.k.value();
   if (dtype == DType::kF16) pad_channels(root, problem, dtype, context);
@@ -462,11 +455,12 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
     const TensorDataPtr weights = LoweringContext::constant_data(root.operand(1));
     panels = dispatch.bind(context.add_constant(root.operand(1)->name, pack_panels(*weights, source, dtype)));
   }
-  MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, 2, false,
+  MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, bytes ? 1 : 2, false,
                  root.kind == OpKind::kConv};
   shape.bf16x6 = dtype == DType::kF32;
   if ((panels && panels->type.dtype != dtype) || !suits_tiles(shape)) return;
-  const std::optional<bool> columns = panels ? false : columns_of_memory(root, dtype, context);
+  if (bytes && (!panels || root.operand(0)->type.dtype != DType::kU8)) return;
+  const std::optional<bool> columns = panels ? bytes : columns_of_memory(root, dtype, context);
   if (!columns) return;
   const MmaMachine machine = matrix_machine(model);
   const MatrixSchedule schedule =
@@ -474,11 +468,15 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
            : default_matrix_schedule(shape, machine, *columns, dispatch.region().split);
   ElementEmitter emitter(dispatch);
   if (rows) rows->bind(emitter);
-  MmaSource source(dispatch, emitter, problem, dtype, false);
+  MmaSource source(dispatch, emitter, problem, dtype, bytes);
   kernel::GridAxis batch;
   MmaOperands o = source.operands(panels ? panels : dispatch.buffer_of(root.operand(1)), batch);
   const Expr at = batch.var ? kernel::var_expr(batch.var) : int_const(0);
-  if (panels) {
+  if (bytes) {
+    constexpr int kFour = 4;
+    const int64_t padded = round_up(n, kPanelColumns) * round_up(k, kFour);
+    o.b_first = problem.b_start(at, padded);
+  } else if (panels) {
     const int64_t padded = (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
     o.b_first = problem.b_start(at, padded * k);
   } else {
@@ -505,6 +503,33 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
                                    : o.a_chunk ? "copied"
                                                : "gathered"),
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
+}
+
+void add_matrix_words_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
+                              const QuantisedPanels& panels, int64_t rows, const Dim& factor) {
+  LoweringContext& context = dispatch.context();
+  const GpuModel& model = gpu_model(level);
+  const DType dtype = model.has_tiles ? DType::kF16 : DType::kF32;
+  if (context.stored_type(dispatch.region().root->operand(0)) != dtype ||
+      (dtype == DType::kF32 && !has_bf16x6(model, context)))
+    return;
+  const int64_t n = problem.n.value(), k = problem.k.value();
+  MmaShape shape{1, rows, n, k, 2};
+  shape.bf16x6 = dtype == DType::kF32;
+  if (!suits_tiles(shape) || panels.block % kChunk != 0) return;
+  const MatrixSchedule schedule = default_matrix_schedule(shape, matrix_machine(model), true);
+  ElementEmitter emitter(dispatch);
+  MmaSource source(dispatch, emitter, problem, dtype, false);
+  kernel::GridAxis batch;
+  MmaOperands o = source.operands(panels.words, batch);
+  o.panels = &panels;
+  const kernel::Var thread = kernel::make_var("t");
+  MmaKernel made = build_matrix_kernel(problem.m, n, k, batch, schedule, thread, o, dispatch.params());
+  if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
+  dispatch.add_variant(
+      level, std::move(made.grid), std::move(made.body),
+      fmt::format("{}; A {}, B of {} bits", schedule.text(), o.a_chunk ? "copied" : "gathered", panels.bits),
+      {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
 }
 
 void add_tf32x3_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
@@ -666,13 +691,13 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context) {
                          *few_rows(problem, 16, 0, context.target()), nullptr);
   } else {
     add_variants(steps, few, [&](MmaKernel& made, kernel::ParamTable& params) {
-      limit_grid(made, has_at_most(problem.m, few), params);
+      limit_grid(made.grid, has_at_most(problem.m, few), params);
     });
   }
   steps.finish();
   problem = dot_problem(root, dispatch.params(), true);
   add_variants(dispatch, usual_many(problem.m, context), [&](MmaKernel& made, kernel::ParamTable& params) {
-    limit_grid(made, Dim(1) - has_at_most(problem.m, few), params);
+    limit_grid(made.grid, Dim(1) - has_at_most(problem.m, few), params);
   });
   dispatch.finish();
   return true;

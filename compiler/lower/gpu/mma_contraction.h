@@ -15,13 +15,12 @@ class DepthwiseRows;
 // columns are no chunks of memory, no such units.
 bool lower_mma_contraction(const Region& region, LoweringContext& context);
 
-// Whether a product's weights should stay integers (quantised_weights.h): kernels multiply them as they are.
+// Whether matrix units multiply a product's weights as the integers that they are (quantised_weights.h).
 // `precision`: what the program stores f32 as.
 bool multiplies_integers(const graph::Node& dot, const QuantisedWeights& weights, DType precision,
                          const Target& target);
-// Such a product, in two dispatches where the number of its rows is a symbol; false, with nothing added,
-// where its weights are no integers.
-bool lower_integer_product(const Region& region, LoweringContext& context);
+// Such a product, whose weights are absorbed, in two dispatches where the number of its rows is a symbol.
+void lower_integer_product(const Region& region, LoweringContext& context);
 
 // Adds a variant on cooperative matrices for `level` to a contraction that other levels compute otherwise: of
 // f16 (GpuModel::has_tiles), or of f32 in parts (GpuModel::fast_bf16); nothing where they do not suit.
@@ -29,6 +28,11 @@ bool lower_integer_product(const Region& region, LoweringContext& context);
 // constant. `rows`: computes the left operand, where has_resident_form said so, or null.
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,
                         kernel::Buffer panels, const DepthwiseRows* rows = nullptr);
+
+// The same of a product whose weights are integers (quantised_weights.h), of `rows` as a rule; f16 rows on
+// tiles of those, f32 in parts. `factor`: of the grid (few_rows.h: limit_grid).
+void add_matrix_words_variant(DispatchBuilder& dispatch, Level level, const ContractionProblem& problem,
+                              const QuantisedPanels& panels, int64_t rows, const Dim& factor);
 
 // Adds a variant for `level` (GpuModel::fast_tf32) to a contraction of f32 that other levels compute by fused
 // multiply-adds: three products of TF32 each (mma_schedule.h: tf32x3). Nothing where they do not suit.

@@ -38,6 +38,11 @@ struct ProductTest {
     double value;
   };
   std::vector<Special> specials = {};
+  // Bytes: any u8 by any i8, in i32.
+  DType result = DType::kF32;
+  bool large = false;
+  // B's element as it can be stored, of one that is wanted.
+  std::function<double(int64_t step, int64_t column, double wanted)> integers = {};
 };
 
 // A's operands: rows of k elements.
@@ -85,7 +90,9 @@ inline void compare_with_sums(const TensorData& a, const TensorData& b, const Te
         size += std::abs(term);
       }
       if (std::abs(sum) > std::numeric_limits<float>::max()) sum *= std::numeric_limits<double>::infinity();
-      const double got = result.float_at(m * columns + n);
+      const int64_t at = m * columns + n;
+      const double got =
+          is_float(result.dtype()) ? result.float_at(at) : static_cast<double>(result.int_at(at));
       const bool same = got == sum || (std::isnan(got) && std::isnan(sum));
       if (!same && !(std::abs(got - sum) <= tolerance * size && std::isfinite(sum))) {
         FAIL_CHECK("element (" << m << ", " << n << "): want " << sum << ", got " << got);
@@ -108,7 +115,9 @@ inline void check_product(const ProductTest& c) {
                     for (const ProductTest::Special& s : c.specials) {
                       if (s.is_a == is_a && s.at == at && s.step == step) return s.value;
                     }
+                    if (c.large) return static_cast<double>(random % 256) - (is_a ? 0 : 128);
                     const auto integer = static_cast<double>(static_cast<int64_t>(random % 7) - 3);
+                    if (!is_a && c.integers) return c.integers(step, at, integer);
                     return c.tolerance > 0 ? integer + static_cast<double>(random >> 40) * 0x1p-24 : integer;
                   });
   };
@@ -122,7 +131,7 @@ inline void check_product(const ProductTest& c) {
   k.thread = kernel::make_var("t");
   const kernel::Buffer ab = global_buffer("a", c.dtype, kernel::Access::kRead),
                        bb = global_buffer("b", c.weights.value_or(c.dtype), kernel::Access::kRead),
-                       out = global_buffer("out", DType::kF32, kernel::Access::kWrite);
+                       out = global_buffer("out", c.result, kernel::Access::kWrite);
   k.bindings = {ab, bb, out};
   for (const auto& [buffer, data] : c.more) k.bindings.push_back(buffer);
   MmaOperands o = product_operands(c, ab, bb, out);
@@ -142,8 +151,14 @@ inline void check_product(const ProductTest& c) {
   REQUIRE(kernel::verify(k) == "");
 
   auto stored = TensorData::make(c.dtype, {c.m, c.k});
-  for (int64_t i = 0; i < stored->count(); ++i) stored->set_float(i, c.in_memory(a->float_at(i)));
-  auto result = TensorData::make(DType::kF32, {c.m, c.n});
+  for (int64_t i = 0; i < stored->count(); ++i) {
+    if (is_float(c.dtype)) {
+      stored->set_float(i, c.in_memory(a->float_at(i)));
+    } else {
+      stored->set_int(i, static_cast<int64_t>(a->float_at(i)));
+    }
+  }
+  auto result = TensorData::make(c.result, {c.m, c.n});
   const auto rows = [&](const std::string&) { return c.m; };
   std::vector<int64_t> values;
   for (const kernel::Param& p : k.params) values.push_back(p.value.evaluate(rows).value());

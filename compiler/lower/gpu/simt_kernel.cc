@@ -24,7 +24,7 @@ using Stmts = std::vector<Stmt>;
 using Order = TileOperands::Order;
 
 constexpr int kVector = 4;
-constexpr kernel::VType kVec{DType::kF32, kVector};
+constexpr kernel::VType kVec{DType::kF32, kVector}, kWholeVec{DType::kI32, kVector};
 
 Expr zero(int lanes = 1) {
   const Expr z = kernel::float_const(0.0);
@@ -45,6 +45,9 @@ Stmt unrolled(const char* name, int64_t count, const std::function<Stmts(const E
 }
 Stmts when(const Expr& condition, Stmts body) {
   return condition ? Stmts{kernel::if_then(condition, std::move(body))} : body;
+}
+bool has_panels(Order order) {
+  return order == Order::kPanels || order == Order::kFours;
 }
 
 // What both kernels share: the grid, the position of the tile, the stores at the end.
@@ -106,8 +109,15 @@ class Simt : TileWriter {
     }));
     a_lanes_ = lanes_of(true);
     b_lanes_ = lanes_of(false);
-    a_next_ = registers("a_next", {DType::kF32, a_lanes_}, per_thread(s_.rows) / a_lanes_, body);
-    b_next_ = registers("b_next", {DType::kF32, b_lanes_}, per_thread(s_.columns) / b_lanes_, body);
+    a_next_ = registers("a_next", {DType::kF32, a_lanes_}, per_thread(s_.rows, a_lanes_), body);
+    b_next_ = registers("b_next", {DType::kF32, b_lanes_}, per_thread(s_.columns, b_lanes_), body);
+    results_ = sums_;
+    if (o_.exact_steps > 0) {
+      results_ = registers("totals", kWholeVec, sums_->size, body);
+      body.push_back(unrolled("z", sums_->size, [&](const Expr& z) -> Stmts {
+        return {kernel::store(results_, z, kernel::broadcast(int_const(0, DType::kI32), kVector))};
+      }));
+    }
     append(body, fetch(int_const(0)));
     // A scope of their own: the parts of fold_slices take the same bytes afterwards.
     Stmts staged;
@@ -128,6 +138,7 @@ class Simt : TileWriter {
     loop.push_back(kernel::barrier());
     append(loop, fetch(times(plus(var_expr(stage), int_const(1)), stage_depth_)));
     append(loop, multiply(int_const(0)));
+    take_exact_sums(var_expr(stage), loop);
     out.push_back(kernel::loop(stage, int_const(0), params_.expr(ceildiv(o_.k, stage_depth_)),
                                LoopKind::kSerial, std::move(loop)));
   }
@@ -143,9 +154,26 @@ class Simt : TileWriter {
     const Expr more = kernel::compare(ScalarOp::kLt, next, stages);
     loop.push_back(kernel::if_then(more, fetch(times(next, stage_depth_))));
     append(loop, multiply(kernel::index_rem(var_expr(stage), int_const(2))));
+    take_exact_sums(var_expr(stage), loop);
     loop.push_back(kernel::if_then(more, put(kernel::index_rem(next, int_const(2)))));
     loop.push_back(kernel::barrier());
     out.push_back(kernel::loop(stage, int_const(0), stages, LoopKind::kSerial, std::move(loop)));
+  }
+
+  // Sums of whole numbers become i32 before they are too large for f32, and at the end.
+  void take_exact_sums(const Expr& stage, Stmts& out) {
+    if (o_.exact_steps == 0) return;
+    const int64_t stages = o_.exact_steps / s_.depth;  // a slice has `depth` steps of each
+    const Stmts take = {unrolled("z", sums_->size, [&](const Expr& z) -> Stmts {
+      const Expr sum = kernel::add(kernel::load(results_, z, kVector),
+                                   kernel::cast(kernel::load(sums_, z, kVector), DType::kI32));
+      return {kernel::store(results_, z, sum), kernel::store(sums_, z, zero(kVector))};
+    })};
+    const Expr next = named("after", plus(stage, int_const(1)), out);
+    const Expr last = kernel::compare(ScalarOp::kEq, next, params_.expr(ceildiv(o_.k, stage_depth_)));
+    const Expr full =
+        kernel::compare(ScalarOp::kEq, kernel::index_rem(next, int_const(stages)), int_const(0));
+    out.push_back(kernel::if_then(kernel::op(ScalarOp::kOr, {full, last}), take));
   }
 
   // Elements that a thread fetches at once: neighbours in memory, four of them where no end of the operand
@@ -153,6 +181,8 @@ class Simt : TileWriter {
   int lanes_of(bool is_a) {
     const int64_t side = is_a ? s_.rows : s_.columns;
     const bool whole = side * stage_depth_ % (int64_t{s_.threads()} * kVector) == 0;
+    if (!is_a && o_.b_order == Order::kFours)
+      return side % kPanelColumns == 0 && s_.columns * stage_depth_ % kVector == 0 ? kVector : 1;
     if (s_.buffers == 1 || !whole) return 1;
     if (!is_a && o_.b_order == Order::kPanels) return kVector;
     const Order order = is_a ? o_.a_order : o_.b_order;
@@ -174,11 +204,14 @@ class Simt : TileWriter {
 
   int vectors() const { return s_.thread_columns / kVector; }
   int64_t pitch() const { return s_.rows + kTilePadding; }
-  int64_t per_thread(int64_t side) const { return (side * stage_depth_ + s_.threads() - 1) / s_.threads(); }
+  // Accesses.
+  int64_t per_thread(int64_t side, int lanes) const {
+    return (side * stage_depth_ / lanes + s_.threads() - 1) / s_.threads();
+  }
 
-  static Buffer workgroup(const char* name, int64_t size, Stmts& out) {
+  static Buffer workgroup(const char* name, int64_t size, Stmts& out, DType dtype = DType::kF32) {
     const Buffer b =
-        kernel::make_buffer(name, {DType::kF32, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
+        kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
     out.push_back(kernel::alloc(b));
     return b;
   }
@@ -196,7 +229,7 @@ class Simt : TileWriter {
   Spot spot(const Expr& u, int64_t side, Order order, int lanes) const {
     const Expr e = times(plus(times(u, s_.threads()), t_), lanes);
     Spot out;
-    if (side * stage_depth_ % s_.threads() != 0)
+    if (side * stage_depth_ % (int64_t{s_.threads()} * lanes) != 0)
       out.exists = kernel::compare(ScalarOp::kLt, e, int_const(side * stage_depth_));
     const auto div = [](const Expr& x, int64_t by) { return kernel::index_div(x, int_const(by)); };
     const auto rem = [](const Expr& x, int64_t by) { return kernel::index_rem(x, int_const(by)); };
@@ -213,6 +246,12 @@ class Simt : TileWriter {
         const Expr inside = rem(e, kPanelColumns), rest = div(e, kPanelColumns);
         out.step = rem(rest, stage_depth_);
         out.other = plus(times(div(rest, stage_depth_), kPanelColumns), inside);
+        break;
+      }
+      case Order::kFours: {  // panel, four steps, column, step
+        const Expr column = div(e, kVector), rest = div(column, kPanelColumns);
+        out.step = plus(times(rem(rest, stage_depth_ / kVector), kVector), rem(e, kVector));
+        out.other = plus(times(div(rest, stage_depth_ / kVector), kPanelColumns), rem(column, kPanelColumns));
         break;
       }
     }
@@ -235,12 +274,11 @@ class Simt : TileWriter {
         value = lanes > 1 ? along_steps(true, k, m) : o_.a(m, k);
       } else {
         const Expr n = plus(column0_, at.other);
-        const Dim columns =
-            o_.b_order == Order::kPanels ? ceildiv(o_.n, kPanelColumns) * Dim(kPanelColumns) : o_.n;
+        const Dim columns = has_panels(o_.b_order) ? ceildiv(o_.n, kPanelColumns) * Dim(kPanelColumns) : o_.n;
         ok = both(ok, below(n, columns, s_.columns, params_));
-        value = lanes == 1                     ? o_.b(k, n)
-                : o_.b_order == Order::kPanels ? o_.b_vector(k, n, lanes)
-                                               : along_steps(false, k, n);
+        value = lanes == 1               ? o_.b(k, n)
+                : has_panels(o_.b_order) ? o_.b_vector(k, n, lanes)
+                                         : along_steps(false, k, n);
       }
       return {kernel::store(is_a ? a_next_ : b_next_, u, guarded(ok, value))};
     };
@@ -316,7 +354,7 @@ class Simt : TileWriter {
     for (int i = 0; i < s_.thread_rows; ++i) {
       for (int v = 0; v < vectors(); ++v) {
         append(out, finish(plus(row0_, row_in_tile(i)), plus(column0_, column_in_tile(v)),
-                           kernel::load(sums_, int_const(i * vectors() + v))));
+                           kernel::load(results_, int_const(i * vectors() + v))));
       }
     }
     return out;
@@ -328,7 +366,7 @@ class Simt : TileWriter {
     const int64_t tile = int64_t{s_.rows} * s_.columns;
     Stmts out, inner;
     out.push_back(kernel::barrier());
-    const Buffer parts = workgroup("parts", tile * (s_.slices - 1), inner);
+    const Buffer parts = workgroup("parts", tile * (s_.slices - 1), inner, results_->type.dtype);
     const auto at = [&](const Expr& slice, int i, int v) {
       return plus(times(slice, tile), plus(times(row_in_tile(i), s_.columns), column_in_tile(v)));
     };
@@ -337,10 +375,10 @@ class Simt : TileWriter {
       for (int v = 0; v < vectors(); ++v) {
         const Expr slot = int_const(i * vectors() + v);
         give.push_back(
-            kernel::store(parts, at(kernel::sub(slice_, int_const(1)), i, v), kernel::load(sums_, slot)));
+            kernel::store(parts, at(kernel::sub(slice_, int_const(1)), i, v), kernel::load(results_, slot)));
         for (int other = 0; other + 1 < s_.slices; ++other) {
           const Expr part = kernel::load(parts, at(int_const(other), i, v), kVector);
-          take.push_back(kernel::store(sums_, slot, kernel::add(kernel::load(sums_, slot), part)));
+          take.push_back(kernel::store(results_, slot, kernel::add(kernel::load(results_, slot), part)));
         }
       }
     }
@@ -356,6 +394,7 @@ class Simt : TileWriter {
   int a_lanes_ = 1, b_lanes_ = 1;
   Expr tx_, ty_, slice_;
   Buffer a_tile_, b_tile_, sums_, a_next_, b_next_;
+  Buffer results_;  // sums_, or i32 that they are added to
 };
 
 // Few rows: weights are read once, a panel's steps by neighbouring threads; slices of k meet in workgroup
@@ -378,29 +417,99 @@ class Gemv : TileWriter {
     body.push_back(kernel::alloc(sums));
     body.push_back(unrolled("z", s_.rows,
                             [&](const Expr& z) -> Stmts { return {kernel::store(sums, z, zero(kVector))}; }));
-    const Var step = kernel::make_var("step"), k = kernel::make_var("k");
-    Stmts loop = {kernel::let(k, plus(times(var_expr(step), s_.slices), slice))};
-    Stmts work;
-    const Expr b = named("b", o_.b_vector(var_expr(k), lane, kVector), work);
-    for (int i = 0; i < s_.rows; ++i) {
-      const Expr m = plus(row0_, int_const(i));
-      const Expr a = guarded(below(m, o_.m, s_.rows, params_), o_.a(m, var_expr(k)));
-      work.push_back(kernel::store(
-          sums, int_const(i),
-          kernel::op(ScalarOp::kFma, {kernel::broadcast(a, kVector), b, kernel::load(sums, int_const(i))})));
-    }
-    append(loop, when(below(var_expr(k), o_.k, s_.slices, params_), std::move(work)));
-    body.push_back(kernel::loop(step, int_const(0), params_.expr(ceildiv(o_.k, s_.slices)), LoopKind::kSerial,
-                                std::move(loop)));
+    append(body, o_.panels ? sums_of_integers(sums, slice, lane) : sums_of_elements(sums, slice, lane));
     append(body, fold(sums, slice, lane));
     return take(std::move(body));
   }
 
  private:
+  Stmts sums_of_elements(const Buffer& sums, const Expr& slice, const Expr& lane) {
+    const int steps = o_.b_order == Order::kFours ? kVector : 1;
+    const Var step = kernel::make_var("step"), k = kernel::make_var("k");
+    Stmts loop = {kernel::let(k, times(plus(times(var_expr(step), s_.slices), slice), steps))};
+    Stmts work;
+    const std::vector<Expr> b = steps_of_b(var_expr(k), lane, steps, work);
+    for (int i = 0; i < s_.rows; ++i) {
+      const Expr m = plus(row0_, int_const(i));
+      for (int at = 0; at < steps; ++at) {
+        const Expr of_step = plus(var_expr(k), int_const(at));
+        const Expr exists =
+            both(below(m, o_.m, s_.rows, params_), at > 0 ? below(of_step, o_.k, steps, params_) : nullptr);
+        const Expr a = guarded(exists, o_.a(m, of_step));
+        work.push_back(kernel::store(
+            sums, int_const(i),
+            kernel::op(ScalarOp::kFma, {kernel::broadcast(a, kVector), b[static_cast<size_t>(at)],
+                                        kernel::load(sums, int_const(i))})));
+      }
+    }
+    append(loop, when(below(var_expr(k), o_.k, int64_t{s_.slices} * steps, params_), std::move(work)));
+    return {kernel::loop(step, int_const(0), params_.expr(ceildiv(o_.k, int64_t{s_.slices} * steps)),
+                         LoopKind::kSerial, std::move(loop))};
+  }
+
+  // A slice takes units of steps that have a scale in common, which multiplies their sum.
+  Stmts sums_of_integers(const Buffer& sums, const Expr& slice, const Expr& column) {
+    const QuantisedPanels& p = *o_.panels;
+    constexpr int64_t kUnit = 32;  // steps, where blocks have so many
+    const int64_t unit = p.block % kUnit == 0 ? kUnit : kUnit / 2, each = 32 / p.bits, words = unit / each;
+    const Dim units = ceildiv(o_.k, unit);
+    const Buffer part =
+        kernel::make_buffer("part", kVec, Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
+    const Var step = kernel::make_var("step");
+    Stmts work = {kernel::alloc(part)};
+    const Expr at = plus(times(var_expr(step), s_.slices), slice);
+    const Expr own = named("unit", at, work);
+    for (int i = 0; i < s_.rows; ++i) work.push_back(kernel::store(part, int_const(i), zero(kVector)));
+    const auto block =
+        p.parameters(column, kernel::index_div(times(own, unit), int_const(p.block)), kVector, work);
+    for (int64_t word = 0; word < words; ++word) {
+      Expr at_word = plus(times(own, words), int_const(word));
+      // Behind the last step its word again, which is multiplied by zeros.
+      if (p.steps % words != 0 && word > 0) at_word = kernel::min(at_word, int_const(p.steps - 1));
+      const Expr index = p.word_index(column, at_word);
+      // Columns are a multiple of four, which nothing shows of this sum.
+      const Expr four = kernel::index_div(index, int_const(kVector));
+      const Expr q = named("q", kernel::load(p.words, times(four, kVector), kVector), work);
+      for (int i = 0; i < each; ++i) {
+        const Expr k = plus(times(own, unit), int_const(word * each + i));
+        const Expr w = named("w", p.step_of(q, i, block), work);
+        for (int r = 0; r < s_.rows; ++r) {
+          const Expr m = plus(row0_, int_const(r));
+          const Expr a =
+              guarded(both(below(m, o_.m, s_.rows, params_), below(k, o_.k, unit, params_)), o_.a(m, k));
+          work.push_back(kernel::store(part, int_const(r),
+                                       kernel::op(ScalarOp::kFma, {kernel::broadcast(a, kVector), w,
+                                                                   kernel::load(part, int_const(r))})));
+        }
+      }
+    }
+    for (int r = 0; r < s_.rows; ++r)
+      work.push_back(kernel::store(sums, int_const(r),
+                                   kernel::op(ScalarOp::kFma, {kernel::load(part, int_const(r)), block.scale,
+                                                               kernel::load(sums, int_const(r))})));
+    return {kernel::loop(step, int_const(0), params_.expr(ceildiv(units, s_.slices)), LoopKind::kSerial,
+                         when(below(at, units, s_.slices, params_), std::move(work)))};
+  }
+
+  // Four columns of each of so many steps.
+  std::vector<Expr> steps_of_b(const Expr& k, const Expr& column, int steps, Stmts& out) const {
+    if (steps == 1) return {named("b", o_.b_vector(k, column, kVector), out)};
+    std::vector<Expr> columns, all;  // `steps` of each column
+    for (int c = 0; c < kVector; ++c)
+      columns.push_back(named("b", o_.b_vector(k, plus(column, int_const(c)), steps), out));
+    for (int at = 0; at < steps; ++at) {
+      const Expr front = kernel::shuffle(columns[0], columns[1], {at, steps + at});
+      const Expr back = kernel::shuffle(columns[2], columns[3], {at, steps + at});
+      all.push_back(named("b", kernel::shuffle(front, back, {0, 1, 2, 3}), out));
+    }
+    return all;
+  }
+
   // A tree over the slices, eight to one; slice i then stores row i, i + slices, ….
   Stmts fold(const Buffer& sums, const Expr& slice, const Expr& column) {
     const int64_t width = int64_t{s_.rows} * s_.columns;
-    const Buffer parts = kernel::make_buffer("parts", {DType::kF32, 1}, Scope::kWorkgroup,
+    const DType dtype = o_.exact_steps > 0 ? DType::kI32 : DType::kF32;
+    const Buffer parts = kernel::make_buffer("parts", {dtype, 1}, Scope::kWorkgroup,
                                              kernel::Access::kReadWrite, width * s_.slices);
     Stmts out = {kernel::alloc(parts)};
     const Expr inside = named("inside", kernel::sub(column, column0_), out);
@@ -408,7 +517,8 @@ class Gemv : TileWriter {
       return plus(times(s, width), plus(times(row, s_.columns), inside));
     };
     for (int i = 0; i < s_.rows; ++i)
-      out.push_back(kernel::store(parts, at(slice, int_const(i)), kernel::load(sums, int_const(i))));
+      out.push_back(kernel::store(parts, at(slice, int_const(i)),
+                                  kernel::cast(kernel::load(sums, int_const(i)), dtype)));
     for (int left = s_.slices; left > 1;) {
       const int next = left / std::min(left, kFolded);
       out.push_back(kernel::barrier());

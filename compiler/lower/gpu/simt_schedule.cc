@@ -17,8 +17,9 @@ constexpr Candidate kCandidates[] = {
     {64, 64, 16, 4, 4, 0.50},  {32, 64, 16, 4, 4, 0.45}, {32, 32, 16, 4, 4, 0.40},
     {16, 64, 16, 2, 4, 0.28},  {16, 32, 16, 2, 4, 0.25}, {8, 64, 16, 2, 4, 0.24},
 };
-constexpr int64_t kGemvRows = 8;    // most rows of a gemv
-constexpr int64_t kLongSum = 2048;  // of a gemv: more slices (ResNet-50's classifier 8.3 to 6.7 us on an H100, Vulkan, f16)
+constexpr int64_t kGemvRows = 8;  // most rows of a gemv
+constexpr int64_t kLongSum =
+    2048;  // of a gemv: more slices (ResNet-50's classifier 8.3 to 6.7 us on an H100, Vulkan, f16)
 constexpr int kGemvColumns = 16;  // a panel
 constexpr int kVector = 4;
 
@@ -60,7 +61,9 @@ SimtSchedule default_simt_schedule(const SimtShape& shape, const GpuModel& model
     best.slices = std::min(shape.k >= kLongSum ? 128 : 64, model.max_threads / (kGemvColumns / kVector));
     while (best.slices > 8 && (best.slices * 2 > shape.k || best.workgroup_bytes() > model.workgroup_memory))
       best.slices /= 2;
-    return best;
+    // A slice has whole words of steps.
+    if (shape.exact_steps == 0 || shape.k <= (shape.exact_steps - kVector) * best.slices) return best;
+    best = {};
   }
   double best_cost = 0;
   bool found = false;

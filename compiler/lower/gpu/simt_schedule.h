@@ -12,6 +12,8 @@
 // end.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <string>
 
@@ -24,7 +26,8 @@ struct SimtShape {
   bool m_static = true;
   bool b_panels = false;
   bool finish_is_long = false;
-  bool windows = false;  // of a convolution: many steps to each element's address
+  bool windows = false;     // of a convolution: many steps to each element's address
+  int64_t exact_steps = 0;  // of whole numbers (TileOperands)
 };
 
 struct SimtSchedule {
@@ -40,6 +43,11 @@ struct SimtSchedule {
 
 // Room between the columns of A in workgroup memory, which keeps vectors aligned and banks apart.
 inline constexpr int kTilePadding = 4;
+
+// What a level's kernel follows from beside its shape: where it is the same, a later level gains nothing.
+inline std::string code_of(const std::string& schedule, const GpuModel& model) {
+  return fmt::format("{}; {} {}", schedule, model.subgroup, model.narrow_storage);
+}
 
 SimtSchedule default_simt_schedule(const SimtShape& shape, const GpuModel& model);
 

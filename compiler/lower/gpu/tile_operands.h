@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compiler/kernel/ir.h"
+#include "compiler/lower/quantised_weights.h"
 
 namespace tern::lower::gpu {
 
@@ -15,17 +16,22 @@ struct TileOperands {
   using Stmts = std::vector<kernel::Stmt>;
 
   // Which neighbours are neighbours in memory, so that a subgroup's loads are consecutive. kPanels: B as
-  // packed panels of kPanelColumns columns (packing.h), zero past the last column.
-  enum class Order { kSteps, kOthers, kPanels };
+  // packed panels of kPanelColumns columns (packing.h), zero past the last column. kFours: the same with four
+  // steps of a column side by side (pack_byte_panels), zero past the last step.
+  enum class Order { kSteps, kOthers, kPanels, kFours };
 
   Dim m, n, k;
   kernel::GridAxis batch;                               // var null: one
   std::function<Expr(const Expr& m, const Expr& k)> a;  // f32, m < M and k < K
   Order a_order = Order::kSteps;
   std::function<Expr(const Expr& k, const Expr& n)> b;  // f32; kPanels: n < whole panels
-  // kPanels: `lanes` columns from n on, a multiple of lanes.
+  // kPanels: `lanes` columns from n on, a multiple of lanes. kFours: as many steps from k on.
   std::function<Expr(const Expr& k, const Expr& n, int lanes)> b_vector;
   Order b_order = Order::kOthers;
+  // Weights in integers (kFours): what b_vector reads them by, else null.
+  const QuantisedPanels* panels = nullptr;
+  // Of whole numbers: so many steps' sum is exact in f32. Sums of so many become i32, as `finish` has them.
+  int64_t exact_steps = 0;
   // Stores all that the region computes from `lanes` sums at row m, columns n, n+1, …; count (may be null)
   // limits them.
   std::function<Stmts(const Expr& m, const Expr& n, const Expr& value, int lanes, const Expr& count)> finish;
