@@ -131,6 +131,21 @@ TEST_CASE("attention: register tiles, several blocks of queries and keys") {
   check_lowering_for(c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}}, "blocks");
 }
 
+TEST_CASE("attention on Vulkan: keys in parts where queries are few, masks that hide parts, no keys") {
+  const Target vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}};
+  const auto check = [&](const Layer& layer, std::vector<int64_t> symbols = {}) {
+    LowerCase c{graph_of(layer)};
+    c.symbols = std::move(symbols);
+    c.dispatches = 2;
+    check_lowering_for(c, vulkan, "parts");
+  };
+  check({.batch = "2", .queries = "1", .keys = "300"});
+  check({.batch = "1", .queries = "4", .keys = "520", .depth = 20, .width = 13});
+  check({.batch = "2", .queries = "3", .keys = "270", .mask = "1,1,270"});
+  check({.batch = "2", .queries = "3", .keys = "270", .chosen = "2,3,270"});
+  check({.batch = "1", .queries = "4", .keys = "400", .causal = true});
+}
+
 TEST_CASE("attention: keys that are columns, operands computed on the way") {
   check_layer({.queries = "3", .keys = "21", .transposed_keys = true});
   check_layer({.queries = "20", .keys = "21", .transposed_keys = true});

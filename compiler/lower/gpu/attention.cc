@@ -10,6 +10,7 @@
 #include "compiler/lower/gpu/matrix_attention.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/simt_attention.h"
+#include "compiler/lower/gpu/simt_schedule.h"
 #include "compiler/lower/gpu/tile_attention.h"
 #include "compiler/lower/gpu/tile_operands.h"
 #include "compiler/lower/nest_axes.h"
@@ -124,20 +125,40 @@ class Source {
   }
 
   SimtAttentionOperands elements() {
-    SimtAttentionOperands o;
-    o.q = [this](const Expr& m, const Expr& d) { return f32(attention_.q, first_.a_index(b_, m, d)); };
-    o.k = [this](const Expr& n, const Expr& d) { return f32(attention_.k, first_.b_index(b_, d, n)); };
-    o.v = [this](const Expr& n, const Expr& d) { return f32(attention_.v, last_.b_index(b_, n, d)); };
-    const kernel::Var row = kernel::make_var("row"), column = kernel::make_var("column");
-    o.q_across = runs_along(o.q(kernel::var_expr(row), kernel::var_expr(column)), row);
-    o.k_across = runs_along(o.k(kernel::var_expr(row), kernel::var_expr(column)), row);
-    return o;
+    const auto rank = static_cast<size_t>(attention_.q->type.rank());
+    const auto matrix = [this](Value* value, size_t along, const std::function<Index(Expr, Expr)>& index) {
+      SimtAttentionMatrix out;
+      out.element = [=, this](const Expr& row, const Expr& d) { return f32(value, index(row, d)); };
+      const kernel::Var row = kernel::make_var("row"), column = kernel::make_var("column");
+      out.across = runs_along(out.element(kernel::var_expr(row), kernel::var_expr(column)), row);
+      if (!has_fours(value, along)) return out;
+      out.four = [=, this](const Expr& m, const Expr& d) {
+        const Expr at = emitter_.address(value, index(m, d));
+        const auto four = int_const(4);
+        return kernel::cast(
+            kernel::load(dispatch_.buffer_of(value), kernel::mul(kernel::index_div(at, four), four), 4),
+            DType::kF32);
+      };
+      return out;
+    };
+    return {matrix(attention_.q, rank - 1, [this](Expr m, Expr d) { return first_.a_index(b_, m, d); }),
+            matrix(attention_.k, rank - 2, [this](Expr n, Expr d) { return first_.b_index(b_, d, n); }),
+            matrix(attention_.v, rank - 1, [this](Expr n, Expr d) { return last_.b_index(b_, n, d); })};
   }
 
   AttentionShape shape;
   kernel::GridAxis batch;
+  const Expr& which() const { return b_; }
 
  private:
+  // Rows of f32 or f16 in memory, of which four elements can be read in one access.
+  bool has_fours(const Value* value, size_t along) {
+    LoweringContext& context = dispatch_.context();
+    const Dim& width = value->type.shape[along];
+    const DType stored = context.stored_type(value);
+    return (stored == DType::kF32 || stored == DType::kF16) && width.is_const() && context.has_place(value) &&
+           chunks_of(value, along, width.value(), stored, context, 4);
+  }
   Expr f32(Value* value, const Index& index) {
     const Expr e = emitter_.element(value, index);
     TERN_CHECK(emitter_.take_checks().empty(), "attention inlines a gather");
@@ -217,18 +238,91 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
 }
 
-void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level) {
+// `before`: the schedule of the level before, where it has this kernel.
+void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
+                      std::string& before) {
   const LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   Source source(dispatch, attention);
   const AttentionShape& shape = source.shape;
   const SimtAttentionSchedule schedule = default_simt_attention_schedule(
-      context.hint(shape.batch), context.hint(shape.queries), shape.value_depth, model);
+      context.hint(shape.batch), context.hint(shape.queries), shape.depth, shape.value_depth, model);
+  const std::string code = code_of(schedule.text(), model);
+  if (code == before) return;
+  before = code;
   const kernel::Var thread = kernel::make_var("t");
   AttentionKernel made = build_simt_attention(shape, source.batch, schedule, thread, source.elements(),
                                               source.operands(), dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
                        {schedule.threads(), thread, schedule.subgroup});
+}
+
+// Into how many parts keys are cut where few queries would leave most processors idle; 1: they are not.
+int parts_of_keys(const AttentionShape& shape, LoweringContext& context) {
+  constexpr int64_t kMostQueries = 8, kLeastKeys = 128, kMostParts = 32;  // kLeastKeys: of a part
+  const GpuModel& model = gpu_model(context.target().levels.back());
+  const int64_t queries = context.hint(shape.queries), keys = context.hint(shape.keys);
+  if (model.arch != Arch::kVulkan || !shape.queries.is_const() || queries > kMostQueries) return 1;
+  const int64_t workgroups = context.hint(shape.batch);
+  return static_cast<int>(std::clamp<int64_t>(
+      std::min(model.cores / std::max<int64_t>(workgroups, 1), keys / kLeastKeys), 1, kMostParts));
+}
+
+void lower_in_parts(const AttentionChain& attention, int count, LoweringContext& context) {
+  AttentionParts parts;
+  parts.count = count;
+  int outs = -1, state = -1;
+  const auto lower = [&](const char* label, const auto& add) {
+    DispatchBuilder dispatch(context, attention.region);
+    dispatch.set_label(label);
+    for (const Level level : variant_levels(context.target(), Covers::kFolds)) {
+      Source source(dispatch, attention);
+      const AttentionShape& shape = source.shape;
+      if (outs < 0) {
+        const Dim rows = Dim(count) * shape.batch * shape.queries;
+        dispatch.set_flops(shape.batch * shape.queries * shape.keys *
+                           Dim(2 * (shape.depth + shape.value_depth)));
+        outs = context.add_temporary("parts of outputs", DType::kF32, rows * Dim(shape.value_depth));
+        state = context.add_temporary("parts of sums", DType::kF32, rows * Dim(2));
+      }
+      parts.queries = shape.queries;
+      parts.batch = source.which();
+      add(dispatch, source, level);
+    }
+    dispatch.finish();
+  };
+  std::string before;
+  lower("attention", [&](DispatchBuilder& dispatch, Source& source, Level level) {
+    const GpuModel& model = gpu_model(level);
+    const AttentionShape& shape = source.shape;
+    const SimtAttentionSchedule schedule = default_simt_attention_schedule(
+        context.hint(shape.batch), context.hint(shape.queries), shape.depth, shape.value_depth, model);
+    const std::string code = code_of(schedule.text(), model);
+    if (code == before) return;
+    before = code;
+    parts.outs = dispatch.bind(outs, kernel::Access::kWrite);
+    parts.state = dispatch.bind(state, kernel::Access::kWrite);
+    const kernel::Var thread = kernel::make_var("t");
+    AttentionKernel made = build_simt_attention(shape, source.batch, schedule, thread, source.elements(),
+                                                source.operands(), dispatch.params(), &parts);
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                         fmt::format("{}, {} parts of keys", schedule.text(), count),
+                         {schedule.threads(), thread, schedule.subgroup});
+  });
+  before.clear();
+  lower("attention's parts", [&](DispatchBuilder& dispatch, Source& source, Level level) {
+    constexpr int kThreads = 64;
+    const std::string code = code_of("", gpu_model(level));
+    if (code == before) return;
+    before = code;
+    parts.outs = dispatch.bind(outs);
+    parts.state = dispatch.bind(state);
+    const kernel::Var thread = kernel::make_var("t");
+    AttentionKernel made = build_attention_merge(source.shape, source.batch, parts, thread, kThreads,
+                                                 source.operands(), dispatch.params());
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
+                         fmt::format("sums of {} parts", count), {kThreads, thread, 0});
+  });
 }
 
 bool is_short_float(const Value* v) {
@@ -252,6 +346,13 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   const Shape& scores = attention.scores.result()->type.shape;
   const int64_t queries = context.hint(scores[scores.size() - 2]);
   const bool long_rows = queries < kFewQueries && context.hint(scores.back()) > kFewKeys;
+  if (!mma) {
+    DispatchBuilder unused(context, attention.region);
+    if (const int parts = parts_of_keys(Source(unused, attention).shape, context); parts > 1) {
+      lower_in_parts(attention, parts, context);
+      return true;
+    }
+  }
   // CUDA without matrix units: slower than the three products, whose kernels are tuned (GPT-2 decoding: 0.41
   // to 0.71 ms).
   if (!mma && (long_rows || context.target().arch == Arch::kCuda)) return false;
@@ -265,10 +366,10 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   if (mma) {
     add_mma_variants(dispatch, attention, dtype);
   } else {
+    std::string before;
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
-      if (gpu_model(level).fast_bf16) continue;  // products alone
       if (!gpu_model(level).has_tiles) {
-        add_simt_variant(dispatch, attention, level);
+        add_simt_variant(dispatch, attention, level, before);
       } else if (dtype == DType::kF16) {
         add_matrix_variant(dispatch, attention, level);
       }

@@ -120,4 +120,12 @@ void RowSoftmax::end(LoopWriter& w) {
   w.when(kernel::compare(ScalarOp::kEq, lane_, int_const(0)), [&] { w.store(scale_, row_, inverse); });
 }
 
+void RowSoftmax::end_part(
+    LoopWriter& w, const std::function<void(const Expr& row, const Expr& sum, const Expr& base)>& store) {
+  const Expr sum = folded_over_row(w, var_expr(sum_), kernel::add);
+  const Expr top = var_expr(top_);
+  const Expr base = w.let("part_base", factor_.linear ? kernel::mul(top, float_const(factor_.factor)) : top);
+  w.when(kernel::compare(ScalarOp::kEq, lane_, int_const(0)), [&] { store(row_, sum, base); });
+}
+
 }  // namespace tern::lower::gpu

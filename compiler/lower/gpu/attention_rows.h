@@ -4,6 +4,8 @@
 // workgroup memory, for whoever holds them.
 #pragma once
 
+#include <functional>
+
 #include "compiler/lower/gpu/online_softmax.h"
 #include "compiler/lower/loop_writer.h"
 
@@ -31,6 +33,11 @@ class RowSoftmax {
              const Expr& n0);
   // After the last block, in front of a barrier: scale() is the reciprocal of the sums from then on.
   void end(LoopWriter& w);
+  // Instead, where the keys were a part of all: each row's sum, and what its exponents are relative to in
+  // log2
+  // (-inf: the row sees none), by one of its threads.
+  void end_part(LoopWriter& w,
+                const std::function<void(const Expr& row, const Expr& sum, const Expr& base)>& store);
   // What row `row`'s outputs are to be multiplied by: 1 where the maximum was kept.
   Expr scale(const Expr& row) const { return kernel::load(scale_, row); }
 

@@ -5,7 +5,9 @@
 //   grid       batch (heads), blocks of `rows` queries
 //   threads    kAcross neighbours share thread_rows rows; of a block of kKeys keys each has four, of the
 //              outputs every kAcross-th four columns
-//   steps      `depth` steps of either product at a time, in workgroup memory
+//   steps      `depth` steps of scores, then `value_steps` keys of outputs at a time, in workgroup memory;
+//              the next ones are on their way in registers while these are multiplied
+//   queries    come again with each block's keys
 #pragma once
 
 #include "compiler/lower/gpu/attention_kernel.h"
@@ -23,20 +25,38 @@ struct SimtAttentionSchedule {
   std::string text() const;
 };
 
+// A matrix of rows (queries, keys), f32.
+struct SimtAttentionMatrix {
+  using At = std::function<kernel::Expr(const kernel::Expr& row, const kernel::Expr& column)>;
+  At element;           // in range
+  At four;              // of a column that is a multiple of four, in one access; null: they lie otherwise
+  bool across = false;  // neighbours in memory are rows, not columns
+};
 struct SimtAttentionOperands {
-  // f32, everything in range.
-  std::function<kernel::Expr(const kernel::Expr& m, const kernel::Expr& d)> q;
-  std::function<kernel::Expr(const kernel::Expr& n, const kernel::Expr& d)> k, v;
-  bool q_across = false, k_across = false;  // neighbours in memory are rows, not columns
+  SimtAttentionMatrix q, k, v;
 };
 
-SimtAttentionSchedule default_simt_attention_schedule(int64_t batch, int64_t queries, int64_t value_depth,
-                                                      const GpuModel& model);
+// Keys in parts, which few queries behind many keys (decoding) are shared out over: each part's workgroups
+// leave sums that another kernel puts together (Dao et al., "Flash-Decoding", 2023).
+struct AttentionParts {
+  int count = 1;
+  Dim queries;           // at most so many
+  kernel::Buffer outs;   // f32 [count, batch, queries, value_depth], not divided by their sums
+  kernel::Buffer state;  // f32 [count, batch, queries, 2]: sum, and what exponents are relative to in log2
+  kernel::Expr batch;    // which one
+};
+
+SimtAttentionSchedule default_simt_attention_schedule(int64_t batch, int64_t queries, int64_t depth,
+                                                      int64_t value_depth, const GpuModel& model);
 
 // Of `operands` only the functions score and finish are used; depths are any constants.
 AttentionKernel build_simt_attention(const AttentionShape& shape, const kernel::GridAxis& batch_axis,
                                      const SimtAttentionSchedule& schedule, const kernel::Var& thread,
                                      const SimtAttentionOperands& elements, const AttentionOperands& operands,
-                                     kernel::ParamTable& params);
+                                     kernel::ParamTable& params, const AttentionParts* parts = nullptr);
+// What the parts' sums give; `threads` a workgroup.
+AttentionKernel build_attention_merge(const AttentionShape& shape, const kernel::GridAxis& batch_axis,
+                                      const AttentionParts& parts, const kernel::Var& thread, int threads,
+                                      const AttentionOperands& operands, kernel::ParamTable& params);
 
 }  // namespace tern::lower::gpu

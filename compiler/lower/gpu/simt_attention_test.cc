@@ -9,12 +9,19 @@ namespace {
 AttentionKernel build(const AttentionShape& shape, const kernel::GridAxis& batch,
                       const SimtAttentionSchedule& schedule, const kernel::Var& thread, AttentionOperands& o,
                       kernel::ParamTable& params) {
-  const auto element = [](const kernel::Buffer& buffer, const auto& row) {
-    return [=](const kernel::Expr& m, const kernel::Expr& d) {
+  const auto matrix = [](const kernel::Buffer& buffer, const auto& row, int64_t width) {
+    SimtAttentionMatrix out;
+    out.element = [=](const kernel::Expr& m, const kernel::Expr& d) {
       return kernel::load(buffer, kernel::add(row(m), d));
     };
+    if (width % 4 != 0) return out;
+    out.four = [=](const kernel::Expr& m, const kernel::Expr& d) {
+      return kernel::load(buffer, kernel::add(row(m), d), 4);
+    };
+    return out;
   };
-  const SimtAttentionOperands e{element(o.q, o.q_row), element(o.k, o.k_row), element(o.v, o.v_row)};
+  const SimtAttentionOperands e{matrix(o.q, o.q_row, shape.depth), matrix(o.k, o.k_row, shape.depth),
+                                matrix(o.v, o.v_row, shape.value_depth)};
   return build_simt_attention(shape, batch, schedule, thread, e, o, params);
 }
 
@@ -31,6 +38,10 @@ TEST_CASE("attention without matrix units: whole and ragged blocks") {
   check({1, 17, 130, 64, 128, {16, 2, 16, 8}});
   check({1, 9, 70, 7, 13, {8, 1}});
   check({1, 40, 100, 32, 32, {32, 4, 16, 16, 32}});
+  check({2, 64, 128, 64, 64, {32, 4, 64, 64, 32}});
+  check({1, 70, 140, 80, 64, {64, 8, 32, 16, 32}});
+  check({1, 33, 100, 20, 30, {16, 2, 16, 32, 0}});
+  check({1, 33, 100, 10, 128, {16, 2, 16, 32, 32}});
 }
 TEST_CASE("attention without matrix units: masks, maxima that grow") {
   check({1, 70, 70, 64, 64, {32, 4}, true});
