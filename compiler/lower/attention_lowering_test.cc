@@ -144,6 +144,13 @@ TEST_CASE("attention on Vulkan: keys in parts where queries are few, masks that 
   check({.batch = "2", .queries = "3", .keys = "270", .mask = "1,1,270"});
   check({.batch = "2", .queries = "3", .keys = "270", .chosen = "2,3,270"});
   check({.batch = "1", .queries = "4", .keys = "400", .causal = true});
+  // A number that is known at run time only: parts, or three dispatches of which one has an empty grid.
+  for (const auto& [n, k] : std::vector<std::pair<int64_t, int64_t>>{{1, 300}, {8, 70}, {9, 70}, {3, 0}}) {
+    LowerCase c{graph_of({.batch = "2", .queries = "N", .keys = "K", .mask = "1,1,K"})};
+    c.symbols = {n, k};
+    c.dispatches = 3;
+    check_lowering_for(c, vulkan, fmt::format("{} queries, {} keys, not known", n, k));
+  }
 }
 
 TEST_CASE("attention: keys that are columns, operands computed on the way") {

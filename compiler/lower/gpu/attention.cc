@@ -7,6 +7,7 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/gpu/attention_kernel.h"
+#include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/gpu/matrix_attention.h"
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/simt_attention.h"
@@ -214,7 +215,8 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
   }
 }
 
-void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level) {
+void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
+                        const Dim& factor) {
   const LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   Source source(dispatch, attention);
@@ -225,6 +227,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
   if (tiles) {
     AttentionKernel made = build_tile_attention(shape, source.batch, *tiles, thread, source.rows(DType::kF16),
                                                 dispatch.params());
+    if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), tiles->text(),
                          {tiles->threads(), thread, model.subgroup}, {.matrix_units = true});
     return;
@@ -234,13 +237,14 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
                                         context.hint(shape.keys), shape, model.cores, model.workgroup_memory);
   AttentionKernel made = build_matrix_attention(shape, source.batch, schedule, thread,
                                                 source.rows(DType::kF16), dispatch.params());
+  if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
 }
 
 // `before`: the schedule of the level before, where it has this kernel.
 void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
-                      std::string& before) {
+                      const Dim& factor, std::string& before) {
   const LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   Source source(dispatch, attention);
@@ -253,19 +257,28 @@ void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention
   const kernel::Var thread = kernel::make_var("t");
   AttentionKernel made = build_simt_attention(shape, source.batch, schedule, thread, source.elements(),
                                               source.operands(), dispatch.params());
+  if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
                        {schedule.threads(), thread, schedule.subgroup});
 }
 
-// Into how many parts keys are cut where few queries would leave most processors idle; 1: they are not.
+constexpr int64_t kQueriesOfParts = 8;  // at most, of attention whose keys are cut
+
+// Into how many parts keys are cut where few queries would leave most processors idle; 1: they are not. Where
+// numbers are symbols they may turn out to be few queries behind many keys.
 int parts_of_keys(const AttentionShape& shape, LoweringContext& context) {
-  constexpr int64_t kMostQueries = 8, kLeastKeys = 128, kMostParts = 32;  // kLeastKeys: of a part
+  constexpr int64_t kLeastKeys = 128, kMostParts = 32, kPartsOfSymbol = 16;  // kLeastKeys: of a part
   const GpuModel& model = gpu_model(context.target().levels.back());
-  const int64_t queries = context.hint(shape.queries), keys = context.hint(shape.keys);
-  if (model.arch != Arch::kVulkan || !shape.queries.is_const() || queries > kMostQueries) return 1;
-  const int64_t workgroups = context.hint(shape.batch);
-  return static_cast<int>(std::clamp<int64_t>(
-      std::min(model.cores / std::max<int64_t>(workgroups, 1), keys / kLeastKeys), 1, kMostParts));
+  if (model.arch != Arch::kVulkan || (shape.queries.is_const() && shape.queries.value() > kQueriesOfParts))
+    return 1;
+  const int64_t idle = model.cores / std::max<int64_t>(context.hint(shape.batch), 1);
+  const int64_t most = shape.keys.is_const() ? shape.keys.value() / kLeastKeys : kPartsOfSymbol;
+  return static_cast<int>(std::clamp<int64_t>(std::min(idle, most), 1, kMostParts));
+}
+
+void limit_to_few(AttentionKernel& made, const AttentionShape& shape, DispatchBuilder& dispatch) {
+  if (!shape.queries.is_const())
+    limit_grid(made.grid, has_at_most(shape.queries, kQueriesOfParts), dispatch.params());
 }
 
 void lower_in_parts(const AttentionChain& attention, int count, LoweringContext& context) {
@@ -279,13 +292,13 @@ void lower_in_parts(const AttentionChain& attention, int count, LoweringContext&
       Source source(dispatch, attention);
       const AttentionShape& shape = source.shape;
       if (outs < 0) {
-        const Dim rows = Dim(count) * shape.batch * shape.queries;
+        parts.queries = min(shape.queries, kQueriesOfParts);
+        const Dim rows = Dim(count) * shape.batch * parts.queries;
         dispatch.set_flops(shape.batch * shape.queries * shape.keys *
                            Dim(2 * (shape.depth + shape.value_depth)));
         outs = context.add_temporary("parts of outputs", DType::kF32, rows * Dim(shape.value_depth));
         state = context.add_temporary("parts of sums", DType::kF32, rows * Dim(2));
       }
-      parts.queries = shape.queries;
       parts.batch = source.which();
       add(dispatch, source, level);
     }
@@ -296,7 +309,7 @@ void lower_in_parts(const AttentionChain& attention, int count, LoweringContext&
     const GpuModel& model = gpu_model(level);
     const AttentionShape& shape = source.shape;
     const SimtAttentionSchedule schedule = default_simt_attention_schedule(
-        context.hint(shape.batch), context.hint(shape.queries), shape.depth, shape.value_depth, model);
+        context.hint(shape.batch), context.hint(parts.queries), shape.depth, shape.value_depth, model);
     const std::string code = code_of(schedule.text(), model);
     if (code == before) return;
     before = code;
@@ -305,6 +318,7 @@ void lower_in_parts(const AttentionChain& attention, int count, LoweringContext&
     const kernel::Var thread = kernel::make_var("t");
     AttentionKernel made = build_simt_attention(shape, source.batch, schedule, thread, source.elements(),
                                                 source.operands(), dispatch.params(), &parts);
+    limit_to_few(made, shape, dispatch);
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                          fmt::format("{}, {} parts of keys", schedule.text(), count),
                          {schedule.threads(), thread, schedule.subgroup});
@@ -320,6 +334,7 @@ void lower_in_parts(const AttentionChain& attention, int count, LoweringContext&
     const kernel::Var thread = kernel::make_var("t");
     AttentionKernel made = build_attention_merge(source.shape, source.batch, parts, thread, kThreads,
                                                  source.operands(), dispatch.params());
+    limit_to_few(made, source.shape, dispatch);
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
                          fmt::format("sums of {} parts", count), {kThreads, thread, 0});
   });
@@ -346,16 +361,19 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   const Shape& scores = attention.scores.result()->type.shape;
   const int64_t queries = context.hint(scores[scores.size() - 2]);
   const bool long_rows = queries < kFewQueries && context.hint(scores.back()) > kFewKeys;
+  Dim rest = 1;  // factor of the grids of what has all keys
   if (!mma) {
     DispatchBuilder unused(context, attention.region);
-    if (const int parts = parts_of_keys(Source(unused, attention).shape, context); parts > 1) {
+    const AttentionShape shape = Source(unused, attention).shape;
+    if (const int parts = parts_of_keys(shape, context); parts > 1) {
       lower_in_parts(attention, parts, context);
-      return true;
+      if (shape.queries.is_const()) return true;
+      rest = rest - has_at_most(shape.queries, kQueriesOfParts);
     }
   }
   // CUDA without matrix units: slower than the three products, whose kernels are tuned (GPT-2 decoding: 0.41
   // to 0.71 ms).
-  if (!mma && (long_rows || context.target().arch == Arch::kCuda)) return false;
+  if (!mma && rest.is_const(1) && (long_rows || context.target().arch == Arch::kCuda)) return false;
 
   DispatchBuilder dispatch(context, attention.region);
   dispatch.set_label("attention");
@@ -369,9 +387,9 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
     std::string before;
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
       if (!gpu_model(level).has_tiles) {
-        add_simt_variant(dispatch, attention, level, before);
+        add_simt_variant(dispatch, attention, level, rest, before);
       } else if (dtype == DType::kF16) {
-        add_matrix_variant(dispatch, attention, level);
+        add_matrix_variant(dispatch, attention, level, rest);
       }
     }
   }
