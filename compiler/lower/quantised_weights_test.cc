@@ -110,6 +110,20 @@ TEST_CASE("weights in integers on GPUs: few rows, many, and a number that is kno
   }
 }
 
+TEST_CASE("weights in integers on CUDA: rows of f32 are multiplied as they are") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}};
+  auto g = graph::parse_graph("graph \"g\" {\n" + product_text(weights("u4", 128, 160, 32, true), "M", 128) +
+                              "\n}");
+  REQUIRE(g.ok());
+  Diagnostics diagnostics;
+  const auto program = lower(**g, cuda, {}, diagnostics);
+  REQUIRE(program);
+  for (const BufferDef& b : program->buffers) CHECK(b.dtype != DType::kF16);
+  LowerCase c{product_text(weights("u4", 128, 160, 32, true), "M", 128), {70}};
+  c.dispatches = 2;
+  check_lowering_for(c, cuda, "many columns");
+}
+
 TEST_CASE("weights in integers: a row whose largest elements, scaled, round up") {
   std::string factors;
   for (int i = 0; i < 2048; ++i) factors += fmt::format("{}{:.9f}", i == 0 ? "" : ", ", std::sqrt(2.0 + i));

@@ -333,8 +333,11 @@ bool reads_in_place(const Node& root, const LoweringContext& context) {
 
 std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& context) {
   if (!has_matrix_form(root) || reads_in_place(root, context)) return std::nullopt;
-  const std::optional<DType> dtype =
-      root.find("weight_bits") && has_mma(context.target()) ? DType::kF16 : matrix_type(root, context);
+  const std::optional<QuantisedWeights> integers = quantised_weights(root);
+  // Other kernels of integers read what they multiply element by element, as it is.
+  if (integers && !multiplies_integers(root, *integers, context.precision().narrow_type(), context.target()))
+    return std::nullopt;
+  const std::optional<DType> dtype = integers ? DType::kF16 : matrix_type(root, context);
   if (!dtype) {
     if (!has_few_channels(root, DType::kF16) || !has_tile_variant(root, context)) return std::nullopt;
     return OperandCopy{DType::kF16, kChunk};
@@ -343,8 +346,7 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
   const Shape& shape = x->type.shape;
   const DType stored = *dtype == DType::kI8 ? DType::kU8 : *dtype;
   if (root.kind == OpKind::kDot) {
-    if (root.find("weight_bits") ? are_few(rows_of(root)) : has_few_rows(root, *dtype, context))
-      return std::nullopt;
+    if (integers ? are_few(rows_of(root)) : has_few_rows(root, *dtype, context)) return std::nullopt;
     // Read once a block of columns: converting it there again and again, or collecting its elements one by
     // one, would cost more than a copy.
     constexpr int64_t kManyRows = 64;
