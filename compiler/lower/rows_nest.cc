@@ -5,6 +5,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/jam.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/gpu/rows.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/read_ahead.h"
@@ -22,6 +23,9 @@ constexpr int64_t kScratchElements = 1 << 16;  // longest row kept in scratch
 constexpr int kRowsAtOnce = 2;
 constexpr int64_t kLongRowBytes = 65536;
 constexpr int kLineBits = 512;
+// A long sum whose terms come one by one is a sum of sums of so many: each term is rounded to the sum's last
+// place, which is 64 where 640,000 terms of 2,000 have been added (means of pictures, decisions.md 88).
+constexpr int64_t kLongSum = 4096, kPartOfSum = 1024;
 
 // A tile computes whole rows. When the innermost memory axis is reduced, the row loops are vectorised; when
 // it is kept, neighbouring rows are the lanes. Stored elements wait in scratch.
@@ -146,6 +150,39 @@ class CpuRows : public RowsNest {
     return n.value() >= 4 * lanes ? 2 : 1;
   }
 
+  Stmts fold_loop(ElementEmitter& emitter, const std::vector<Expr>& kept, kernel::ScalarOp op,
+                  const kernel::Var& acc, const FoldElement& body) override {
+    const DType type = acc->type.dtype;
+    if (!lanes_are_rows_ || op != kernel::ScalarOp::kAdd || !is_float(type) || reduced_.empty() ||
+        (row_length().is_const() && row_length().value() <= kLongSum))
+      return RowsNest::fold_loop(emitter, kept, op, acc, body);
+    const kernel::Var part = kernel::make_var("part", {type, 1});
+    in_parts_ = [&](Stmts loop) {
+      Stmts out;
+      out.push_back(kernel::declare(part, kernel::scalar_const(kernel::reduction_identity(op, type))));
+      append(out, std::move(loop));
+      out.push_back(kernel::assign(acc, kernel::add(kernel::var_expr(acc), kernel::var_expr(part))));
+      return out;
+    };
+    Stmts loop = row_loop(emitter, kept,
+                          [&](const Index& at, const Expr& position) { return body(part, at, position); });
+    in_parts_ = nullptr;
+    return loop;
+  }
+
+  // The loop over one axis in parts of `most` iterations.
+  Stmts loop_in_parts(ElementEmitter& emitter, const kernel::Var& v, const Dim& extent, int64_t most,
+                      Stmts body) const {
+    const kernel::Var part = kernel::make_var("p");
+    const Expr begin = kernel::mul(kernel::var_expr(part), int_const(most));
+    const Expr rest = kernel::sub(emitter.dispatch().expr(extent), begin);
+    const bool even = extent.is_const() && extent.value() % most == 0;
+    const Expr count = even ? int_const(most) : kernel::op(kernel::ScalarOp::kMin, {rest, int_const(most)});
+    Stmts inner = {kernel::loop(v, begin, count, kernel::LoopKind::kSerial, std::move(body))};
+    return {kernel::loop(part, int_const(0), emitter.dispatch().expr(ceildiv(extent, Dim(most))),
+                         kernel::LoopKind::kSerial, in_parts_(std::move(inner)))};
+  }
+
   Stmts row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
                  const std::function<Stmts(const Index&, const Expr&)>& body) override {
     std::vector<kernel::Var> vars;
@@ -167,7 +204,18 @@ class CpuRows : public RowsNest {
       const Expr last = kernel::sub(emitter.dispatch().expr(reduced_.back().extent), int_const(1));
       append(inner, read_ahead(inner, {vars.back(), last, false, ahead_, lanes_, false}));
     }
+    int64_t inside = 1;  // iterations of the loops so far
+    bool parted = !in_parts_;
     for (size_t a = reduced_.size(); a-- > 0;) {
+      const int64_t count = context_.hint(reduced_[a].extent);
+      const bool open = !reduced_[a].extent.is_const();  // as long as it likes, whatever its usual size
+      if (!parted && (a == 0 || open || inside * count >= kPartOfSum)) {
+        parted = true;
+        const int64_t most = std::max<int64_t>(kPartOfSum / inside, 1);
+        inner = loop_in_parts(emitter, vars[a], reduced_[a].extent, most, std::move(inner));
+        continue;
+      }
+      inside *= count;
       const Stmt loop = kernel::loop(vars[a], int_const(0), emitter.dispatch().expr(reduced_[a].extent),
                                      kernel::LoopKind::kSerial, std::move(inner));
       const bool vector = a + 1 == reduced_.size() && !lanes_are_rows_;
@@ -275,7 +323,8 @@ class CpuRows : public RowsNest {
   size_t loop_ = 0;        // of the row
   int64_t next_rows_ = 0;  // how far ahead the last loop reads; 0: it does not
   FirstLoop first_;
-  kernel::Var ahead_;  // lanes that are rows, whose elements come from memory
+  std::function<Stmts(Stmts)> in_parts_;  // around each part of a long sum; empty: it has none
+  kernel::Var ahead_;                     // lanes that are rows, whose elements come from memory
   std::unordered_map<const Value*, kernel::Buffer> scratch_;
 };
 

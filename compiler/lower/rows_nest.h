@@ -31,6 +31,13 @@ class RowsNest {
   // A loop over the row around body(space index, position in the row).
   virtual Stmts row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
                          const std::function<Stmts(const Index&, const Expr&)>& body) = 0;
+  // Such a loop around what folds one element into a sum, whose total is then `acc`.
+  using FoldElement = std::function<Stmts(const kernel::Var& sum, const Index&, const Expr&)>;
+  virtual Stmts fold_loop(ElementEmitter& emitter, const std::vector<Expr>& kept, kernel::ScalarOp,
+                          const kernel::Var& acc, const FoldElement& body) {
+    return row_loop(emitter, kept,
+                    [&](const Index& at, const Expr& position) { return body(acc, at, position); });
+  }
   // The row's sum from what the loop has left in `acc`.
   virtual Expr fold(const kernel::Var& acc, kernel::ScalarOp, Stmts&) { return kernel::var_expr(acc); }
   // Stores of a row's scalar outputs, and of its elements inside row_loop.

@@ -179,13 +179,14 @@ RowsNest::Stmts RowsNest::row(ElementEmitter& emitter, const std::vector<Expr>& 
   for (size_t stage = 0; stage < plan_.reductions.size(); ++stage) {
     const kernel::Var acc = kernel::make_var(fmt::format("acc{}", stage), {sum_type(stage), 1});
     out.push_back(kernel::declare(acc, sum_start(stage)));
-    append(out, row_loop(emitter, kept, [&](const Index& at, const Expr& position) {
-             Stmts body;
-             compute_stored(emitter, stage, at, position, body);
-             const Expr sum = with_element(emitter, stage, at, kernel::var_expr(acc), body);
-             body.push_back(kernel::assign(acc, sum));
-             return body;
-           }));
+    append(out, fold_loop(emitter, kept, plan_.reductions[stage]->scalar_op(), acc,
+                          [&](const kernel::Var& sum, const Index& at, const Expr& position) {
+                            Stmts body;
+                            compute_stored(emitter, stage, at, position, body);
+                            const Expr next = with_element(emitter, stage, at, kernel::var_expr(sum), body);
+                            body.push_back(kernel::assign(sum, next));
+                            return body;
+                          }));
     load_stored_from_now(emitter, stage);
     bind_total(emitter, stage, kept, fold(acc, plan_.reductions[stage]->scalar_op(), out), out);
   }

@@ -86,8 +86,8 @@ void import_swish(Op& op) {
 void import_shrink(Op& op) {
   Value* x = op.tensor(0);
   double bias = op.f("bias", 0.0), lambda = op.f("lambd", 0.5);
-  Value* low = op.b.select(op.b.compare(ScalarOp::kLt, x, -lambda), op.b.add(x, bias), op.b.like(x, 0));
-  op.output(0, op.b.select(op.b.compare(ScalarOp::kGt, x, lambda), op.b.sub(x, bias), low));
+  Value* high = op.b.select(op.b.compare(ScalarOp::kGt, x, lambda), op.b.sub(x, bias), op.b.like(x, 0));
+  op.output(0, op.b.select(op.b.compare(ScalarOp::kLt, x, -lambda), op.b.add(x, bias), high));
 }
 
 // Until opset 12 all axes from `axis` on are one; from 13 on it is the axis alone.

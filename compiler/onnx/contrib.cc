@@ -116,7 +116,54 @@ void import_parametric_softplus(Op& op) {
   op.output(0, b.mul(softplus(b, b.mul(op.tensor(0), op.f("beta", 1))), op.f("alpha", 1)));
 }
 
+// ONNX had these before its opset 10; ONNX Runtime still has them for what WinMLTools and others made.
+void import_scale(Op& op) {
+  op.output(0, op.b.mul(op.tensor(0), op.f("scale", 1)));
+}
+
+Value* image(Op& op) {
+  Value* x = op.tensor(0);
+  if (x->type.rank() != 4) fail("The picture ({}) does not have four dimensions.", x->type.text());
+  return x;
+}
+
+void import_image_scaler(Op& op) {
+  Emit& b = op.b;
+  Value* x = image(op);
+  const std::vector<double> bias = op.floats("bias");
+  Value* offsets = b.floats(x->type.dtype, bias, {1, static_cast<int64_t>(bias.size()), 1, 1});
+  x = b.adapt(x, 1, dimension(offsets, 1));
+  op.output(0, b.add(b.mul(x, op.f("scale", 1)), offsets));
+}
+
+// Lines and columns are cut off at the left, the top, the right and the bottom; with `scale`, so many are
+// left behind those at the top and the left.
+void import_crop(Op& op) {
+  Emit& b = op.b;
+  Value* x = image(op);
+  const std::vector<int64_t> border = op.ints("border"), scale = op.ints("scale");
+  if (border.size() != 4 || (!scale.empty() && scale.size() != 2))
+    fail("Attributes 'border' and 'scale' have {} and {} numbers instead of 4 and 2.", border.size(),
+         scale.size());
+  for (const auto* numbers : {&border, &scale})
+    for (const int64_t n : *numbers)
+      if (n < 0 || n > (int64_t{1} << 31)) fail("The picture is cut by {} lines.", n);
+  for (size_t side = 0; side < 2; ++side) {  // lines, columns
+    const auto axis = static_cast<int64_t>(2 + side);
+    const Dim first(border[1 - side]), have = dimension(x, axis);
+    const Dim last = scale.empty() ? have - Dim(border[3 - side]) : first + Dim(scale[side]);
+    b.require(ScalarOp::kLe, scale.empty() ? first : last, scale.empty() ? last : have,
+              fmt::format("Dimension {} ({}) of the picture is smaller than what is cut off it.", axis,
+                          have.text()));
+    x = b.slice_axis(x, axis, first, last - first);
+  }
+  op.output(0, x);
+}
+
 constexpr OpRow kRows[] = {
+    {kOnnx, "Scale", 1, kLatest, import_scale},
+    {kOnnx, "ImageScaler", 1, kLatest, import_image_scaler},
+    {kOnnx, "Crop", 1, kLatest, import_crop},
     {kMicrosoft, "EmbedLayerNormalization", 1, kLatest, import_embed_norm},
     {kMicrosoft, "QEmbedLayerNormalization", 1, kLatest, import_quantised_embed_norm},
     {kOnnx, "ScaledTanh", 1, kLatest, import_scaled_tanh},

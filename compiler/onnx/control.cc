@@ -129,6 +129,13 @@ void import_if(Op& op) {
   for (int i = 0; i < op.output_count(); ++i) op.output(i, results[static_cast<size_t>(i)]);
 }
 
+// The number of the iteration and the condition have one dimension in bodies that say so (keras2onnx's do).
+Value* as_stated(Emit& b, const pb::GraphProto& body, int input, Value* scalar) {
+  const pb::TypeProto& type = body.input(input).type();
+  const bool list = type.has_tensor_type() && type.tensor_type().shape().dim_size() == 1;
+  return list ? b.reshape(scalar, {Dim(1)}) : scalar;
+}
+
 void import_loop(Op& op) {
   Emit& b = op.b;
   Value* trip = op.has(0) ? b.reshape(b.cast(op.tensor(0), DType::kI64), {}) : b.i64(-1);
@@ -143,7 +150,8 @@ void import_loop(Op& op) {
   auto results = build_loop(
       op, trip, condition, carried,
       [&](Importer::Region& region, Value* number, Value* again, const std::vector<Value*>& inside) {
-        std::vector<Value*> arguments = {number, again};
+        std::vector<Value*> arguments = {as_stated(*region.emit, body, 0, number),
+                                         as_stated(*region.emit, body, 1, again)};
         arguments.insert(arguments.end(), inside.begin(), inside.end());
         auto outputs = op.importer.import_into(op.scope, *region.emit, body, arguments);
         LoopResult result;

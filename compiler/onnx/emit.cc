@@ -384,6 +384,12 @@ Dim Emit::canonical(const Dim& dim) const {
   }
 }
 
+std::optional<int64_t> Emit::only_size(const std::string& symbol) const {
+  auto found = facts_.find(Dim::symbol(symbol).text());
+  if (found == facts_.end() || !found->second.is_const()) return std::nullopt;
+  return found->second.value();
+}
+
 // a == b from here on. One atom that occurs with the factor 1 or -1 is stated by the rest: the longest one,
 // so that expressions become shorter.
 void Emit::learn(const Dim& a, const Dim& b) {

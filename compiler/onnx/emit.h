@@ -147,6 +147,8 @@ class Emit {
   // The dimension as the checks made so far allow to state it: dimensions that must be equal become the same
   // expression.
   Dim canonical(const Dim& dim) const;
+  // The size that checks of this block leave for a symbol, if it is one number.
+  std::optional<int64_t> only_size(const std::string& symbol) const;
   // v broadcast to the shape, dimensions adapted.
   Value* expand_to(Value* v, const Shape& shape);
 

@@ -223,6 +223,19 @@ void Importer::add_inputs(Scope& scope) {
   for (const auto& [name, bounds] : options_.symbol_bounds) check_dim(name);
 }
 
+// Dimensions of inputs that the model leaves open and its operators do not: they are said, planned for, and
+// what `tern run` takes where it is not told a size.
+void Importer::settle_symbols(const Emit& emit) {
+  for (graph::SymbolInfo& info : graph_->symbols) {
+    const auto size = emit.only_size(info.name);
+    if (!size || info.origin != graph::SymbolInfo::Origin::kInput) continue;
+    info.hint = *size;  // the check says which node needs it
+    diagnostics_.warn(
+        fmt::format("Dimension {} of the input '{}' ({}) can only be {}: the model's operators need it.",
+                    info.axis, graph_->input_names[static_cast<size_t>(info.input)], info.name, *size));
+  }
+}
+
 std::unique_ptr<graph::Graph> Importer::run() {
   if (!check_model()) return nullptr;
   report_unsupported();
@@ -236,6 +249,7 @@ std::unique_ptr<graph::Graph> Importer::run() {
     add_graph_names(scope, proto);
     add_inputs(scope);
     import_nodes(scope, proto.node());
+    if (diagnostics_.ok()) settle_symbols(emit);
     if (diagnostics_.ok()) {
       graph_->body.results = graph_outputs(scope, proto);
       for (const auto& info : proto.output()) graph_->output_names.push_back(info.name());

@@ -37,6 +37,20 @@ TEST_CASE("a product of small constants is a constant") {
   CHECK(graph->body.results[0]->type.text() == "f32[2*N]");
 }
 
+TEST_CASE("a dimension that the operators leave no choice is the usual one, and said") {
+  Model m;
+  m.floats("w", {2, 3})->mutable_raw_data()->resize(24);
+  m.node("Add", {"x", "w"}, {"y"});
+  Diagnostics diagnostics;
+  auto graph = import_bytes(m.proto.SerializeAsString(), diagnostics);
+  REQUIRE(graph);
+  REQUIRE(graph->symbols.size() == 1);
+  CHECK(graph->symbols[0].hint == 3);
+  REQUIRE(diagnostics.warnings().size() == 1);
+  CHECK(diagnostics.warnings()[0] ==
+        "Dimension 1 of the input 'x' (N) can only be 3: the model's operators need it.");
+}
+
 TEST_CASE("a dimension that does not fit into 64 bits is the model's mistake") {
   Model m;
   m.ints("repeats", {1, int64_t{1} << 40});

@@ -182,6 +182,7 @@ class Importer {
   bool check_model();
   void report_unsupported();
   void add_inputs(Scope& scope);
+  void settle_symbols(const Emit& emit);
   Type input_type(const pb::ValueInfoProto& info, int index);
   Dim input_dim(const std::string& input, int index, int axis, const std::string& param);
   void add_graph_names(Scope& scope, const pb::GraphProto& graph);

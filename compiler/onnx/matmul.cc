@@ -50,6 +50,7 @@ class Einsum {
     parse();
     const DType type = operands_[0].value->type.dtype;
     for (Labelled& operand : operands_) operand = diagonal(operand);
+    for (Labelled& operand : operands_) drop_spread(operand);
     if (has_inner_sums())
       for (Labelled& operand : operands_) operand.value = b_.wide(operand.value);
     Labelled result = operands_[0];
@@ -124,6 +125,21 @@ class Einsum {
       }
     }
     return x;
+  }
+
+  // An axis of size 1 that another operand has more of is spread over that one's elements: it is none.
+  void drop_spread(Labelled& x) const {
+    for (size_t i = x.labels.size(); i-- > 0;) {
+      const char label = x.labels[i];
+      if (!dimension(x.value, i).is_const(1)) continue;
+      const bool spread = std::any_of(operands_.begin(), operands_.end(), [&](const Labelled& other) {
+        const size_t at = other.labels.find(label);
+        return at != std::string::npos && !dimension(other.value, at).is_const(1);
+      });
+      if (!spread) continue;
+      x.value = b_.squeeze(x.value, {static_cast<int64_t>(i)});
+      x.labels.erase(i, 1);
+    }
   }
 
   // Whether a sum is an operand of a product, which may be beyond the operands' type.

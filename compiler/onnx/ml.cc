@@ -255,14 +255,44 @@ void import_category_mapper(Op& op) {
   op.ignore({"default_int64", "default_string"});
 }
 
+// Before version 2: strings to their places in a list, or back.
+void import_label_encoder_of_classes(Op& op) {
+  Value* x = op.tensor(0);
+  std::vector<std::string> names = op.strings("classes_strings");
+  const auto count = static_cast<int64_t>(names.size());
+  auto places = TensorData::make(DType::kI64, {count});
+  for (int64_t i = 0; i < count; ++i) places->set_int(i, i);
+  auto texts = TensorData::strings({count}, std::move(names));
+  const bool text = x->type.dtype == DType::kString;
+  op.output(0, looked_up(op, x, text ? *texts : *places, text ? *places : *texts, false));
+  op.ignore({"default_int64", "default_string"});
+}
+
+// A row of numbers for each element of axis 0, `width` of them: what is more is left out, what is less is 0.
+Value* feature_row(Emit& b, Value* x, std::optional<int64_t> width) {
+  x = b.cast(x, DType::kF32);
+  if (x->type.rank() < 2) x = b.reshape(x, {Dim(1), x->type.rank() == 1 ? dimension(x, 0) : Dim(1)});
+  Dim have(1);
+  for (int64_t a = 1; a < x->type.rank(); ++a) have = have * dimension(x, a);
+  x = b.reshape(x, {dimension(x, 0), have});
+  if (!width) return x;
+  if (!have.is_const()) return b.adapt(x, 1, Dim(*width));
+  if (have.value() >= *width) return b.slice_axis(x, 1, Dim(0), Dim(*width));
+  return b.pad(x, {Dim(0), Dim(0)}, {Dim(0), Dim(*width) - have}, b.like(x, 0));
+}
+
 void import_feature_vectorizer(Op& op) {
-  op.ignore({"inputdimensions"});
-  std::vector<Value*> parts;
+  const std::vector<int64_t> widths = op.ints("inputdimensions");
+  if (!widths.empty() && static_cast<int>(widths.size()) != op.input_count())
+    fail("Attribute 'inputdimensions' has {} sizes for {} inputs.", widths.size(), op.input_count());
+  std::vector<Value*> rows;
   for (int i = 0; i < op.input_count(); ++i) {
-    Value* x = op.b.cast(op.tensor(i), DType::kF32);
-    parts.push_back(x->type.rank() == 1 ? op.b.unsqueeze(x, {1}) : x);
+    std::optional<int64_t> width;
+    if (!widths.empty()) width = widths[static_cast<size_t>(i)];
+    if (width && *width < 0) fail("Attribute 'inputdimensions' has a negative size ({}).", *width);
+    rows.push_back(feature_row(op.b, op.tensor(i), width));
   }
-  op.output(0, op.b.concat(parts, 1));
+  op.output(0, op.b.concat(rows, 1));
 }
 
 // Maps from classes to scores, one a row, are nothing that compiled programs hold: they have the scores, in
@@ -282,6 +312,7 @@ constexpr OpRow kRows[] = {
     {kMl, "Normalizer", 1, kLatest, import_normalizer},
     {kMl, "Imputer", 1, kLatest, import_imputer},
     {kMl, "OneHotEncoder", 1, kLatest, import_one_hot_encoder},
+    {kMl, "LabelEncoder", 1, 1, import_label_encoder_of_classes},
     {kMl, "LabelEncoder", 2, kLatest, import_label_encoder},
     {kMl, "FeatureVectorizer", 1, kLatest, import_feature_vectorizer},
     {kMl, "CategoryMapper", 1, kLatest, import_category_mapper},

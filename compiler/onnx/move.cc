@@ -100,16 +100,10 @@ void slice_at_run_time(Op& op, Value* x, Value* starts, Value* ends, Value* axes
                                spread(b, steps, axes, fill(1))));
 }
 
-void import_slice(Op& op) {
+void slice(Op& op, Value* starts, Value* ends, Value* axes_value, Value* steps_value) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
   int64_t rank = x->type.rank();
-  bool attributes = op.version < 10;
-  Value* starts = attributes ? b.i64s(op.ints("starts")) : as_i64(b, op.tensor(1));
-  Value* ends = attributes ? b.i64s(op.ints("ends")) : as_i64(b, op.tensor(2));
-  Value* axes_value = attributes ? (op.has_attr("axes") ? b.i64s(op.ints("axes")) : nullptr)
-                                 : (op.has(3) ? as_i64(b, op.tensor(3)) : nullptr);
-  Value* steps_value = attributes || !op.has(4) ? nullptr : as_i64(b, op.tensor(4));
   // As many as there are axes, where the sizes of starts and ends are computed.
   if (axes_value && dimension(axes_value, 0).is_const()) {
     for (Value** places : {&starts, &ends})
@@ -142,6 +136,17 @@ void import_slice(Op& op) {
     if (axis.size.is_const(1) || axis.size.is_const(0)) by[a] = 1;
   }
   op.output(0, b.slice(x, from, sizes, by));
+}
+
+// DynamicSlice, which old exporters wrote, has had them as inputs since before Slice did.
+void import_slice(Op& op) {
+  Emit& b = op.b;
+  if (op.version < 10 && op.node.op_type() == "Slice") {
+    Value* axes = op.has_attr("axes") ? b.i64s(op.ints("axes")) : nullptr;
+    return slice(op, b.i64s(op.ints("starts")), b.i64s(op.ints("ends")), axes, nullptr);
+  }
+  const auto optional = [&](int i) { return op.has(i) ? as_i64(b, op.tensor(i)) : nullptr; };
+  slice(op, as_i64(b, op.tensor(1)), as_i64(b, op.tensor(2)), optional(3), optional(4));
 }
 
 Shape split_sizes(Op& op, const Dim& extent, int64_t count, int64_t axis) {
@@ -381,6 +386,7 @@ void import_reverse_sequence(Op& op) {
 constexpr OpRow kRows[] = {
     {kOnnx, "Concat", 1, kLatest, import_concat},
     {kOnnx, "Slice", 1, kLatest, import_slice},
+    {kOnnx, "DynamicSlice", 1, kLatest, import_slice},
     {kOnnx, "Split", 1, kLatest, import_split},
     {kOnnx, "Tile", 6, kLatest, import_tile},
     {kOnnx, "Pad", 1, kLatest, import_pad},

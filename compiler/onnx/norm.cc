@@ -122,12 +122,18 @@ void import_lp_norm(Op& op) {
   op.output(0, b.cast(b.div(x, b.select(nothing, b.like(size, 1), size)), given->type.dtype));
 }
 
+// Before version 9 attributes say which axes, and whether there is a division at all.
 void import_mean_variance_norm(Op& op) {
   Emit& b = op.b;
   Value* given = op.tensor(0);
   Value* x = b.wide(given);
-  std::vector<int64_t> axes = op.axes(op.ints("axes", {0, 2, 3}), x->type.rank());
+  std::vector<int64_t> axes = {0, 2, 3};
+  if (op.version >= 9) axes = op.ints("axes", axes);
+  if (op.version < 9 && op.i("across_channels", 0) != 0) axes = {0, 1, 2, 3};
+  axes = op.axes(axes, x->type.rank());
   Value* centred = b.sub(x, b.mean(x, axes, true));
+  if (op.version < 9 && op.i("normalize_variance", 1) == 0)
+    return op.output(0, b.cast(centred, given->type.dtype));
   Value* deviation = b.unary(ScalarOp::kSqrt, b.mean(b.mul(centred, centred), axes, true));
   op.output(0, b.cast(b.div(centred, b.add(deviation, 1e-9)), given->type.dtype));
 }
@@ -163,7 +169,7 @@ constexpr OpRow kRows[] = {
     {kOnnx, "RMSNormalization", 23, kLatest, import_rms_norm},
     {kOnnx, "GroupNormalization", 18, kLatest, import_group_norm},
     {kOnnx, "LpNormalization", 1, kLatest, import_lp_norm},
-    {kOnnx, "MeanVarianceNormalization", 9, kLatest, import_mean_variance_norm},
+    {kOnnx, "MeanVarianceNormalization", 1, kLatest, import_mean_variance_norm},
     {kOnnx, "LRN", 1, kLatest, import_lrn},
 };
 

@@ -131,6 +131,22 @@ Shape declared_shape(Op& op) {
   return Shape(dims->begin(), dims->end());
 }
 
+// Axes that are known at run time only: `sizes` ([rank]) are 1 there, and each is another axis.
+void check_axes(Op& op, Value* sizes) {
+  Emit& b = op.b;
+  const Dim rank = dimension(sizes, 0);
+  Value* axes = b.cast(op.tensor(1), DType::kI64);
+  if (axes->type.rank() > 1) fail("The axes ({}) are no list.", axes->type.text());
+  axes = b.reshape(axes, {axes->type.rank() == 0 ? Dim(1) : dimension(axes, 0), Dim(1)});
+  axes = b.select(b.compare(ScalarOp::kLt, axes, 0.0), b.add(axes, b.dim(rank)), axes);
+  Value* here = b.reduce(ScalarOp::kOr, b.compare(ScalarOp::kEq, axes, b.iota({rank}, 0, DType::kI64)), {0});
+  Value* ones = b.map(ScalarOp::kAnd, {here, b.compare(ScalarOp::kEq, sizes, 1.0)});
+  Value* count = b.reduce(ScalarOp::kAdd, b.cast(ones, DType::kI64), {0});
+  b.check(b.compare(ScalarOp::kEq, count, b.dim(dimension(axes, 0))),
+          fmt::format("The output '{}' does not have the dimensions that the model states for it.",
+                      op.node.output(0)));
+}
+
 // What Squeeze without axes takes away. The result's rank cannot change with sizes: what may turn out to be 1
 // goes if the model states a result of so few dimensions, stays if it states them, and is else checked to be
 // another size.
@@ -170,7 +186,11 @@ void import_squeeze(Op& op) {
   Value* x = op.tensor(0);
   bool given = op.version < 13 ? op.has_attr("axes") : op.has(1);
   std::optional<std::vector<int64_t>> known;
-  if (given && !(known = squeeze_axes(op))) return op.output(0, op.b.reshape(x, declared_shape(op)));
+  if (given && !(known = squeeze_axes(op))) {
+    const Shape stated = declared_shape(op);
+    check_axes(op, op.b.shape_of(x));
+    return op.output(0, op.b.reshape(x, stated));
+  }
   const bool listed = known && !known->empty();
   std::vector<int64_t> axes = listed ? op.axes(*known, x->type.rank()) : axes_of_size_one(op, x);
   for (int64_t a : axes) x = op.b.adapt(x, a, Dim(1));
@@ -180,7 +200,11 @@ void import_squeeze(Op& op) {
 void import_unsqueeze(Op& op) {
   Value* x = op.tensor(0);
   auto known = squeeze_axes(op);
-  if (!known) return op.output(0, op.b.reshape(x, declared_shape(op)));
+  if (!known) {
+    const Shape stated = declared_shape(op);
+    check_axes(op, op.b.from_dims(stated, {Dim(static_cast<int64_t>(stated.size()))}));
+    return op.output(0, op.b.reshape(x, stated));
+  }
   int64_t rank = x->type.rank() + static_cast<int64_t>(known->size());
   op.output(0, op.b.unsqueeze(x, op.axes(*known, rank)));
 }

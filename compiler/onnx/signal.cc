@@ -10,32 +10,34 @@ namespace tern::onnx {
 namespace {
 
 // cos or sin of 2 pi j k / n as [rows, columns]: a constant up to 2^20 elements, else computed at run time.
-Value* trigonometric(Emit& b, ScalarOp op, int64_t n, int64_t rows, int64_t columns, DType type) {
-  double step = 2 * std::numbers::pi / static_cast<double>(n);
-  if (rows * columns <= (1 << 20)) {
+Value* trigonometric(Emit& b, ScalarOp op, const Dim& n, const Dim& rows, const Dim& columns, DType type) {
+  if (n.is_const() && rows.is_const() && columns.is_const() && rows.value() * columns.value() <= (1 << 20)) {
+    const double step = 2 * std::numbers::pi / static_cast<double>(n.value());
     std::vector<double> values;
-    for (int64_t j = 0; j < rows; ++j) {
-      for (int64_t k = 0; k < columns; ++k) {
-        double angle = step * static_cast<double>(j * k % n);
+    for (int64_t j = 0; j < rows.value(); ++j) {
+      for (int64_t k = 0; k < columns.value(); ++k) {
+        double angle = step * static_cast<double>(j * k % n.value());
         values.push_back(op == ScalarOp::kCos ? std::cos(angle) : std::sin(angle));
       }
     }
-    return b.floats(type, values, {rows, columns});
+    return b.floats(type, values, {rows.value(), columns.value()});
   }
-  Shape shape = {Dim(rows), Dim(columns)};
+  Shape shape = {rows, columns};
   Value* turns = b.map(ScalarOp::kFloorMod,
-                       {b.mul(b.iota(shape, 0, DType::kI64), b.iota(shape, 1, DType::kI64)), b.i64(n)});
-  return b.unary(op, b.mul(b.cast(turns, type), step));
+                       {b.mul(b.iota(shape, 0, DType::kI64), b.iota(shape, 1, DType::kI64)), b.dim(n)});
+  const DType wide = type == DType::kF64 ? type : DType::kF32;
+  Value* step = b.div(b.scalar(wide, 2 * std::numbers::pi), b.cast(b.dim(n), wide));
+  return b.cast(b.unary(op, b.mul(b.cast(turns, wide), step)), type);
 }
 
 struct Complex {
   Value *real, *imaginary;  // imaginary: null for a real signal
 };
 
-// The transform along the last axis of length n (a constant) to its first `bins` results.
-Complex transform(Emit& b, Complex x, int64_t n, int64_t bins, bool inverse) {
+// The transform along the last axis of length n to its first `bins` results.
+Complex transform(Emit& b, Complex x, const Dim& n, const Dim& bins, bool inverse) {
   DType type = x.real->type.dtype;
-  int64_t rows = last_dimension(x.real).value();
+  const Dim rows = last_dimension(x.real);
   Value* cosine = trigonometric(b, ScalarOp::kCos, n, rows, bins, type);
   Value* sine = trigonometric(b, ScalarOp::kSin, n, rows, bins, type);
   double sign = inverse ? 1 : -1;
@@ -45,8 +47,9 @@ Complex transform(Emit& b, Complex x, int64_t n, int64_t bins, bool inverse) {
     y.imaginary = b.add(y.imaginary, matmul(b, x.imaginary, cosine));
   }
   if (inverse) {
-    y.real = b.div(y.real, static_cast<double>(n));
-    y.imaginary = b.div(y.imaginary, static_cast<double>(n));
+    Value* count = b.cast(b.dim(n), type);
+    y.real = b.div(y.real, count);
+    y.imaginary = b.div(y.imaginary, count);
   }
   return y;
 }
@@ -67,42 +70,49 @@ Value* interleave(Emit& b, const Complex& x) {
 }
 
 // x cut or padded with zeros to n along the axis.
-Value* fit(Emit& b, Value* x, int64_t axis, int64_t n) {
-  const Dim have = dimension(x, axis);
-  if (!have.is_const()) fail("A transform's length ({}) must be known while compiling.", have.text());
-  if (have.value() > n) return b.slice_axis(x, axis, Dim(0), Dim(n));
+Value* fit(Emit& b, Value* x, int64_t axis, const Dim& n) {
+  const Dim have = dimension(x, axis), kept = b.min_dim(have, n);
+  x = b.slice_axis(x, axis, Dim(0), kept);
   Shape low(x->type.shape.size(), Dim(0)), high = low;
-  high[static_cast<size_t>(axis)] = Dim(n) - have;
-  return b.pad(x, low, high, b.like(x, 0));
+  high[static_cast<size_t>(axis)] = n - kept;
+  return kept == n ? x : b.pad(x, low, high, b.like(x, 0));
+}
+
+// How many results of n a one-sided spectrum has.
+Dim one_side(const Dim& n) {
+  return floordiv(n, Dim(2)) + Dim(1);
 }
 
 // A one-sided spectrum mirrored to its full length: x[n - k] is the conjugate of x[k].
-Complex mirrored(Emit& b, const Complex& x, int64_t n) {
-  int64_t axis = x.real->type.rank() - 1, have = last_dimension(x.real).value();
-  int64_t missing = n - have;
-  if (missing <= 0) return x;
-  auto mirror = [&](Value* v) { return b.slice_axis(v, axis, Dim(missing), Dim(missing), -1); };
+Complex mirrored(Emit& b, const Complex& x, const Dim& n) {
+  const int64_t axis = x.real->type.rank() - 1;
+  const Dim missing = n - last_dimension(x.real);
+  if (missing.is_const() && missing.value() <= 0) return x;
+  auto mirror = [&](Value* v) { return b.slice_axis(v, axis, missing, missing, -1); };
   return {b.concat({x.real, mirror(x.real)}, axis),
           b.concat({x.imaginary, b.unary(ScalarOp::kNeg, mirror(x.imaginary))}, axis)};
 }
 
 struct DftMode {
   bool inverse, one_sided;
-  int64_t length;  // 0: the axis's own
+  std::optional<Dim> length;  // none: the axis's own
   bool to_real() const { return inverse && one_sided; }
+  Dim bins(const Dim& n) const { return one_sided && !inverse ? one_side(n) : n; }
 };
 
-int64_t dft_length(const DftMode& mode, const Dim& extent) {
-  if (mode.length > 0) return mode.length;
-  if (!extent.is_const()) fail("A transform's length ({}) must be known while compiling.", extent.text());
-  return mode.to_real() ? 2 * (extent.value() - 1) : extent.value();
+Dim dft_length(const DftMode& mode, const Dim& extent) {
+  if (mode.length) return *mode.length;
+  return mode.to_real() ? Dim(2) * (extent - Dim(1)) : extent;
 }
 
 Value* dft(Emit& b, Value* x, const DftMode& mode, int64_t axis) {
   int64_t part_rank = x->type.rank() - 1;
-  int64_t n = dft_length(mode, dimension(x, axis));
-  if (n < 1 || n > (1 << 24)) fail("A transform of length {} is not supported.", n);
-  x = fit(b, x, axis, mode.to_real() ? n / 2 + 1 : n);
+  const Dim n = dft_length(mode, dimension(x, axis));
+  if (n.is_const() && (n.value() < 1 || n.value() > (1 << 24)))
+    fail("A transform of length {} is not supported.", n.value());
+  b.require(ScalarOp::kGe, n, Dim(1),
+            fmt::format("A transform's length ({}) is less than 1 for these input shapes.", n.text()));
+  x = fit(b, x, axis, mode.to_real() ? one_side(n) : n);
   Complex signal = parts(b, x);
   for (Value** v : {&signal.real, &signal.imaginary})
     if (*v) *v = b.transpose(*v, axis_to_end(part_rank, axis, false));
@@ -110,7 +120,7 @@ Value* dft(Emit& b, Value* x, const DftMode& mode, int64_t axis) {
     if (!signal.imaginary) signal.imaginary = b.full(signal.real->type.shape, b.like(signal.real, 0));
     signal = mirrored(b, signal, n);
   }
-  Complex spectrum = transform(b, signal, n, mode.one_sided && !mode.inverse ? n / 2 + 1 : n, mode.inverse);
+  Complex spectrum = transform(b, signal, n, mode.bins(n), mode.inverse);
   spectrum.real = b.transpose(spectrum.real, axis_to_end(part_rank, axis, true));
   spectrum.imaginary = b.transpose(spectrum.imaginary, axis_to_end(part_rank, axis, true));
   return mode.to_real() ? b.unsqueeze(spectrum.real, {part_rank}) : interleave(b, spectrum);
@@ -121,15 +131,15 @@ Value* dft_at_run_time(Op& op, Value* x, const DftMode& mode) {
   Emit& b = op.b;
   int64_t rank = x->type.rank();
   auto stated = op.declared_dims(0);
-  if (!stated || !is_static(x->type.shape)) op.constant_ints(2, "axis");
+  if (!stated || !is_static(x->type.shape) || (mode.length && !mode.length->is_const()))
+    op.constant_ints(2, "axis");
   Value* axis = as_i64(b, op.tensor(2));
   axis = b.select(b.compare(ScalarOp::kLt, axis, 0.0), b.add(axis, b.i64(rank)), axis);
   std::vector<SwitchCase> cases;
   for (int64_t a = 0; a + 1 < rank; ++a) {
     auto at = static_cast<size_t>(a);
     Shape result = x->type.shape;
-    int64_t n = dft_length(mode, result[at]);
-    result[at] = Dim(mode.one_sided && !mode.inverse ? n / 2 + 1 : n);
+    result[at] = mode.bins(dft_length(mode, result[at]));
     result.back() = Dim(mode.to_real() ? 1 : 2);
     if (static_dims(result) == *stated)
       cases.push_back({{a}, [=](Emit& e) { return std::vector<Value*>{dft(e, x, mode, a)}; }});
@@ -141,11 +151,12 @@ void import_dft(Op& op) {
   Value* x = op.tensor(0);
   int64_t rank = x->type.rank();
   if (rank < 2) fail("The operand ({}) has less than two dimensions.", x->type.text());
-  DftMode mode{op.i("inverse", 0) != 0, op.i("onesided", 0) != 0, 0};
+  DftMode mode{op.i("inverse", 0) != 0, op.i("onesided", 0) != 0, std::nullopt};
   if (op.has(1)) {
-    const std::vector<int64_t> length = op.constant_ints(1, "dft_length");
-    if (length.size() != 1) fail("The length ({}) is not one number.", op.tensor(1)->type.text());
-    mode.length = length[0];
+    Value* length = op.tensor(1);
+    if (!product(length->type.shape).is_const(1))
+      fail("The length ({}) is not one number.", length->type.text());
+    mode.length = op.b.dims(op.b.reshape(length, {Dim(1)}))[0];
   }
   int64_t axis = op.version >= 20 ? -2 : op.i("axis", 1);
   if (op.version >= 20 && op.has(2)) {
@@ -167,7 +178,7 @@ Value* stft(Emit& b, Value* x, Value* step, Value* window, int64_t length, const
     signal.real = b.mul(signal.real, window);
     if (signal.imaginary) signal.imaginary = b.mul(signal.imaginary, window);
   }
-  return interleave(b, transform(b, signal, length, one_sided ? length / 2 + 1 : length, false));
+  return interleave(b, transform(b, signal, Dim(length), Dim(one_sided ? length / 2 + 1 : length), false));
 }
 
 // The frame's length: the window's, the input's, or what the stated number of bins allows (one or two
@@ -284,8 +295,8 @@ void import_rfft(Op& op) {
   Emit& b = op.b;
   Value* x = op.tensor(0);
   const int64_t rank = x->type.rank(), count = signal_axes(op, rank);
-  Value* y = dft(b, b.unsqueeze(x, {rank}), {false, true, 0}, rank - 1);
-  for (int64_t a = rank - 2; a >= rank - count; --a) y = dft(b, y, {false, false, 0}, a);
+  Value* y = dft(b, b.unsqueeze(x, {rank}), {false, true, {}}, rank - 1);
+  for (int64_t a = rank - 2; a >= rank - count; --a) y = dft(b, y, {false, false, {}}, a);
   op.output(0, y);
 }
 
@@ -294,8 +305,8 @@ void import_irfft(Op& op) {
   Value* x = op.tensor(0);
   const int64_t rank = x->type.rank() - 1;  // without the pairs
   const int64_t count = signal_axes(op, rank);
-  for (int64_t a = rank - count; a < rank - 1; ++a) x = dft(b, x, {true, false, 0}, a);
-  op.output(0, b.squeeze(dft(b, x, {true, true, 0}, rank - 1), {rank}));
+  for (int64_t a = rank - count; a < rank - 1; ++a) x = dft(b, x, {true, false, {}}, a);
+  op.output(0, b.squeeze(dft(b, x, {true, true, {}}, rank - 1), {rank}));
 }
 
 constexpr OpRow kRows[] = {

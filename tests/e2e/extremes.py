@@ -79,6 +79,9 @@ ONES, ZEROS = full(1, 3), full(0, 3)
 BESIDE = ramp(1, 2, 30, 40, most=9)
 BESIDE[0, 0, 3, 4], BESIDE[0, 1, 20, 30] = np.inf, np.nan
 LONG = full(0.1, 1000000, 3)
+# A picture whose channels lie beside each other, nearly of one colour: the terms are as large as the sum's last places.
+PLAIN = np.random.default_rng(0).normal(2044.17, 0.5, (600, 600, 8)).astype(np.float32)
+PLAIN_NORMALISED = ((PLAIN - PLAIN.mean((0, 1), dtype=np.float64)) / PLAIN.std((0, 1), dtype=np.float64)).astype(np.float32)
 CASES = {
     "average_pool": Case("AveragePool", full(30000, 1, 2, 8, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
     "average_pool_padding": Case("AveragePool", full(30000, 1, 2, 8, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
@@ -120,6 +123,7 @@ CASES = {
     "roi_align": Case("RoiAlign", full(60000, 1, 1, 8, 8), np.array([[0, 0, 7, 7]], np.float32), np.zeros(1, np.int64), sizes=STATIC, output_height=2, output_width=2, sampling_ratio=2),
     "long_sum": Case("ReduceSum", LONG, AXIS0, types=("f32",), wanted=[full(100000, 1, 3)]),
     "long_sum_middle": Case("ReduceSum", LONG.reshape(2, 300000, 5), AXIS1, types=("f32",), sizes=SYMBOLIC, wanted=[full(30000, 2, 1, 5)]),
+    "long_columns": Case("MeanVarianceNormalization", PLAIN, types=("f32",), wanted=[PLAIN_NORMALISED], axes=[0, 1]),
     "long_row": Case("ReduceSum", LONG.reshape(3, 1000000), AXIS1, types=("f32",), wanted=[full(100000, 3, 1)]),
 }
 

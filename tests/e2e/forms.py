@@ -37,6 +37,13 @@ def loop(carried, signature, body, results="y"):
 
 
 CASES = {
+    # The body's number of the iteration has a dimension (keras2onnx's Range).
+    "loop_listed_number": text(
+        "(float[3] x) => (float[3] y) <int64 n = {4}, int64[1] zero = {0}> { "
+        "t = Constant<value = bool {1}>() y = Loop(n, t, x)<body = b (int64[1] i, bool c, float[3] v) => (bool k, float[3] w) "
+        "{ k = Identity(c) s = Squeeze(i, zero) a = Cast<to = 1>(s) w = Add(v, a) }> }",
+        {"x": f(3)},
+    ),
     # Few iterations, each of which takes a part of its own length (tf2onnx's Cumprod).
     "loop_shifts": text(
         "(float[3,6] x) => (float[3,6] y) <int64[1] zero = {0}, int64[1] one = {1}, int64 m = {5}, float unit = {1.0}>"

@@ -227,6 +227,18 @@ CASES = {
         [({"x": rows(n), "t": np.arange(m) % 3}, [-rows(n)[np.arange(n), np.arange(n) % 3].sum()] if n == m else "The dimensions M and N are equal in this model's operators")
          for n, m in ((4, 4), (4, 5), (4, 3), (0, 4), (300, 301))],
     ),
+    "squeeze_axes": (  # which are known at run time only: the model states what is left
+        model("Squeeze", {"x": (FLOAT, [1, 2, 1, 3]), "a": (INT, [1])}, {"y": (FLOAT, [2, 1, 3])}),
+        [({"x": rows(2).reshape(1, 2, 1, 3), "a": ints(a)}, [rows(2).reshape(2, 1, 3)] if a in (0, -4) else "that the model states for it") for a in (0, -4, 1, 3, 4, -5)],
+    ),
+    "unsqueeze_axes": (
+        model("Unsqueeze", {"x": (FLOAT, [2, 3]), "a": (INT, [1])}, {"y": (FLOAT, [2, 1, 3])}),
+        [({"x": rows(2), "a": ints(a)}, [rows(2).reshape(2, 1, 3)] if a in (1, -2) else "that the model states for it") for a in (1, -2, 0, 2, 3)],
+    ),
+    "needed_size": (  # a size that the operators leave no choice
+        model("Add", {"x": (FLOAT, ["N", "M"])}, Y, {"c": rows(4)}),
+        [({"x": rows(n)}, [rows(n) + rows(4)] if n == 4 else "N") for n in (4, 1, 5)],
+    ),
     "squeeze": (  # the result's rank is the model's, and cannot follow N
         model("Squeeze", {"x": (FLOAT, ["N", 1, 3])}, {"y": (FLOAT, None)}),
         [({"x": rows(n).reshape(n, 1, 3)}, [rows(n)] if n != 1 else "Squeeze without axes") for n in (4, 0, 1)],

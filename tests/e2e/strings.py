@@ -72,6 +72,27 @@ def label_of_number():
     return [ml("LabelEncoder", ["x"], ["y"], keys_int64s=[0, 1, 2], values_strings=PETS)], CODES, [("y", TEXT)]
 
 
+def of_ml(version):
+    def mark(build):
+        build.ml = version
+        return build
+
+    return mark
+
+
+@case
+@of_ml(1)
+def label_of_class():
+    """As ML.NET writes it."""
+    return [ml("LabelEncoder", ["x"], ["y"], classes_strings=PETS, default_int64=7)], GIVEN, [("y", I64)]
+
+
+@case
+@of_ml(1)
+def class_of_label():
+    return [ml("LabelEncoder", ["x"], ["y"], classes_strings=PETS)], CODES, [("y", TEXT)]
+
+
 @case
 def category_to_number():
     return [ml("CategoryMapper", ["x"], ["y"], cats_strings=PETS, cats_int64s=[4, 5, 6], default_int64=9)], GIVEN, [("y", I64)]
@@ -134,14 +155,14 @@ def label_looked_up():
     return nodes, NUMBERS, [("label", TEXT), ("is", TensorProto.BOOL)], constants
 
 
-def model_of(nodes, given, outputs, constants=None):
+def model_of(nodes, given, outputs, constants=None, ml=2):
     type_of = lambda a: TEXT if a.dtype == object else helper.np_dtype_to_tensor_dtype(a.dtype)  # noqa: E731
     tensor = lambda n, a: helper.make_tensor(n, type_of(a), a.shape, [s.encode() for s in a.flat] if a.dtype == object else a.flatten())  # noqa: E731
     maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TEXT, helper.make_tensor_type_proto(F32, [])))
     info = [helper.make_tensor_sequence_value_info(n, F32, None) if t == "list" else helper.make_tensor_value_info(n, t, None) if t else helper.make_value_info(n, maps) for n, t in outputs]
     x = helper.make_tensor_value_info("x", type_of(given), ["N", *given.shape[1:]])
     graph = helper.make_graph(nodes, "g", [x], info, [tensor(n, a) for n, a in (constants or {}).items()])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19), helper.make_opsetid("ai.onnx.ml", 2)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19), helper.make_opsetid("ai.onnx.ml", ml)], ir_version=9)
 
 
 def tables(said):
@@ -153,7 +174,7 @@ def tables(said):
 def problems(build, folder, args):
     nodes, given, outputs, *constants = build()
     path, module = folder / "m.onnx", folder / "m.tern"
-    onnx.save(model_of(nodes, given, outputs, *constants), path)
+    onnx.save(model_of(nodes, given, outputs, *constants, ml=getattr(build, "ml", 2)), path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     wanted = session.run(None, {"x": given})
     command = [tools.TERNC, path, "-o", module, *([f"--targets={args.targets}"] if args.targets else [])]

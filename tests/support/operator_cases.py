@@ -42,9 +42,9 @@ class Graph:
     def output(self, name, shape, kind=FLOAT):
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
-    def model(self, opset=21):
+    def model(self, opset=21, ml=3):
         graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.initializers)
-        opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.ml", 3)]
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.ml", ml)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
