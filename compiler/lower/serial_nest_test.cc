@@ -45,7 +45,7 @@ TEST_CASE("CPU: the position of a line's extreme is found by vectors, the first 
   }
 }
 
-TEST_CASE("CPU: the first NaN is the extreme") {
+TEST_CASE("the first NaN is the extreme") {
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   struct {
     int64_t rows, length;
@@ -70,16 +70,19 @@ TEST_CASE("CPU: the first NaN is the extreme") {
       set(2, c.length - 1, nan);
       CAPTURE(c.axis);
       CAPTURE(c.length);
-      check_lowering_for({fmt::format(R"(
+      const LowerCase made{fmt::format(R"(
   input %x: f32[{0},{1}] as "x"
   %c = arg_reduce(%x) <largest={2}, axis={3}, last=false, dtype=i64>
   %d = arg_reduce(%x) <largest={2}, axis={3}, last=true, dtype=i64>
   output %c as "c"
   output %d as "d")",
-                                      x->shape()[0], x->shape()[1], largest, c.axis),
-                          {},
-                          {x}},
-                         {Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4}}, "NaN");
+                                       x->shape()[0], x->shape()[1], largest, c.axis),
+                           {},
+                           {x}};
+      for (const Target& target : {Target{Arch::kX86_64, {Level::kX86V2, Level::kX86V3, Level::kX86V4}},
+                                   Target{Arch::kCuda, {Level::kCudaSm80}},
+                                   Target{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}}})
+        check_lowering_for(made, target, "NaN");
     }
   }
 }

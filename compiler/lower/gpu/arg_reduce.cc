@@ -19,6 +19,13 @@ Expr either(const Expr& a, const Expr& b) {
   return kernel::op(ScalarOp::kOr, {a, b});
 }
 
+Expr no(const Expr& a) {
+  return kernel::op(ScalarOp::kNot, {a});
+}
+Expr is_nan(const Expr& a) {
+  return kernel::op(ScalarOp::kIsNan, {a});
+}
+
 class Finder {
  public:
   Finder(DispatchBuilder& dispatch, Level level, const std::vector<NestAxis>& axes, const ArgReduce& what)
@@ -43,8 +50,8 @@ class Finder {
   }
 
  private:
-  // A thread's own elements, in ascending order, of which it asks for some at once. Position 0 counts
-  // whatever it is; a NaN elsewhere never does.
+  // A thread's own elements, in ascending order, of which it asks for some at once. Nothing is better than
+  // the first NaN.
   Stmts scan(const RowThreads& threads) {
     const int64_t lanes = threads.schedule().lanes;
     const bool together = !w_.length.is_const() || w_.length.value() >= 2 * kTogether * lanes;
@@ -59,13 +66,10 @@ class Finder {
       body.push_back(kernel::let(at, kernel::add(kernel::mul(number, int_const(lanes)), threads.lane())));
       const Expr value = w_.element(threads.row(), kernel::min(position, last), body);
       body.push_back(kernel::let(x, value));
-      Expr first = kernel::compare(ScalarOp::kLt, var_expr(where_), int_const(0));
-      if (is_float(w_.dtype)) {
-        const Expr number_or_first = either(kernel::op(ScalarOp::kNot, {kernel::op(ScalarOp::kIsNan, {xe})}),
-                                            kernel::compare(ScalarOp::kEq, position, int_const(0)));
-        first = both(first, number_or_first);
-      }
-      const Expr better = either(first, kernel::compare(test(), xe, var_expr(best_)));
+      const Expr first = kernel::compare(ScalarOp::kLt, var_expr(where_), int_const(0));
+      Expr better = kernel::compare(test(), xe, var_expr(best_));
+      if (is_float(w_.dtype)) better = both(either(better, is_nan(xe)), no(is_nan(var_expr(best_))));
+      better = either(first, better);
       updates.push_back(kernel::if_then(both(kernel::compare(ScalarOp::kLt, position, n), better),
                                         {kernel::assign(best_, xe), kernel::assign(where_, position)}));
     }
@@ -97,9 +101,13 @@ class Finder {
       const Expr be = var_expr(b), ae = var_expr(at), best = var_expr(best_), where = var_expr(where_);
       const Expr tie = both(kernel::compare(ScalarOp::kEq, be, best),
                             kernel::compare(w_.last ? ScalarOp::kGt : ScalarOp::kLt, ae, where));
-      const Expr better = both(kernel::compare(ScalarOp::kGe, ae, int_const(0)),
-                               either(kernel::compare(ScalarOp::kLt, where, int_const(0)),
-                                      either(kernel::compare(strictly, be, best), tie)));
+      Expr better = either(kernel::compare(strictly, be, best), tie);
+      if (is_float(w_.dtype)) {
+        const Expr earlier = either(no(is_nan(best)), kernel::compare(ScalarOp::kLt, ae, where));
+        better = either(both(is_nan(be), earlier), both(better, no(is_nan(best))));
+      }
+      better = both(kernel::compare(ScalarOp::kGe, ae, int_const(0)),
+                    either(kernel::compare(ScalarOp::kLt, where, int_const(0)), better));
       Stmts merge = {
           kernel::let(b, kernel::load(bests, other)), kernel::let(at, kernel::load(wheres, other)),
           kernel::if_then(better, {kernel::assign(best_, be), kernel::assign(where_, ae),
