@@ -28,11 +28,6 @@ constexpr VType kWords{DType::kU32, 4};  // of one access: a chunk of 16-bit ele
 Expr splat(const Expr& e, int lanes) {
   return lanes == 1 ? e : kernel::broadcast(e, lanes);
 }
-Expr joined(const Expr& a, const Expr& b) {
-  std::vector<int> lanes;
-  for (int i = 0; i < a->type.lanes + b->type.lanes; ++i) lanes.push_back(i);
-  return kernel::shuffle(a, b, lanes);
-}
 Buffer registers(const char* name, VType type, int64_t size) {
   return kernel::make_buffer(name, type, Scope::kRegister, kernel::Access::kReadWrite, size);
 }

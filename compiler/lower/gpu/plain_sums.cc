@@ -1,17 +1,13 @@
 #include "compiler/lower/gpu/plain_sums.h"
 
+#include "compiler/lower/gpu/tile_ops.h"
+
 namespace tern::lower::gpu {
 namespace {
 
 using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
-
-Expr joined(const Expr& a, const Expr& b) {
-  std::vector<int> lanes;
-  for (int i = 0; i < a->type.lanes + b->type.lanes; ++i) lanes.push_back(i);
-  return kernel::shuffle(a, b, lanes);
-}
 
 // Whether a lane of an f32 vector is infinite or NaN: by its bits, since compilers may take either for
 // impossible.

@@ -12,6 +12,13 @@ namespace tern::lower::gpu {
 
 inline constexpr kernel::VType kChunkWords{DType::kU32, 4};  // a chunk as it is copied
 
+// Lanes of `a`, then those of `b`.
+inline kernel::Expr joined(const kernel::Expr& a, const kernel::Expr& b) {
+  std::vector<int> lanes;
+  for (int i = 0; i < a->type.lanes + b->type.lanes; ++i) lanes.push_back(i);
+  return kernel::shuffle(a, b, lanes);
+}
+
 inline kernel::Buffer tiles(const char* name, DType dtype, int64_t count) {
   return kernel::make_buffer(name, {dtype, 8}, kernel::Scope::kRegister, kernel::Access::kReadWrite, count);
 }
