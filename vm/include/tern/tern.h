@@ -403,7 +403,7 @@ typedef struct tern_invoke_t {
   tern_tensor_t* outputs;       // in the function's order
   uint32_t input_count;         // must be the function's
   uint32_t output_count;        // must be the function's
-  uint64_t timeout_ns;          // 0: none. Looked at between dispatches and in loops.
+  uint64_t timeout_ns;          // 0, or 2^62 and more: none. Looked at between dispatches and in loops.
 } tern_invoke_t;
 
 // Runs the function once and waits for it. Outputs: with data null (or owner TERN_OWNER_SESSION from an
