@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/loop_writer.h"
 #include "compiler/lower/regions.h"
 #include "compiler/lower/strided_constant.h"
 #include "compiler/support/rounding.h"
@@ -377,20 +378,15 @@ Expr splat(const Expr& e, int lanes) {
 
 QuantisedPanels::Parameters QuantisedPanels::parameters(const Expr& n, const Expr& at_block, int lanes,
                                                         std::vector<kernel::Stmt>& out) const {
-  const auto named = [&](const char* name, const Expr& value) {
-    const kernel::Var v = kernel::make_var(name, value->type);
-    out.push_back(kernel::let(v, value));
-    return kernel::var_expr(v);
-  };
   const Expr at = parameter_index(n, at_block);
   Parameters p;
-  p.scale = named("scale", kernel::load(scales, at, lanes));
+  p.scale = named("scale", kernel::load(scales, at, lanes), out);
   // Whole zero points are subtracted with the base, exactly; others after it.
   const bool whole = zeros ? zeros->type.dtype == DType::kU8 : zero == std::floor(zero);
   p.base = splat(kernel::float_const(kBase + (whole && !zeros ? zero : 0)), lanes);
   if (zeros) {
-    const Expr z = named("zero", kernel::cast(kernel::load(zeros, at, lanes), DType::kF32));
-    if (whole) p.base = named("base", kernel::add(p.base, z));
+    const Expr z = named("zero", kernel::cast(kernel::load(zeros, at, lanes), DType::kF32), out);
+    if (whole) p.base = named("base", kernel::add(p.base, z), out);
     if (!whole) p.rest = z;
   } else if (!whole) {
     p.rest = splat(kernel::float_const(zero), lanes);
@@ -410,15 +406,10 @@ Expr QuantisedPanels::step_of(const Expr& q, int i, const Parameters& p) const {
 
 std::vector<Expr> QuantisedPanels::widen(const Expr& n, const Expr& word, int count, int lanes,
                                          std::vector<kernel::Stmt>& out) const {
-  const auto named = [&](const char* name, const Expr& value) {
-    const kernel::Var v = kernel::make_var(name, value->type);
-    out.push_back(kernel::let(v, value));
-    return kernel::var_expr(v);
-  };
-  const Expr q = named("q", kernel::load(words, word_index(n, word), lanes));
+  const Expr q = named("q", kernel::load(words, word_index(n, word), lanes), out);
   const Parameters p = parameters(n, kernel::index_div(word, int_const(block * bits / 32)), lanes, out);
   std::vector<Expr> values;
-  for (int i = 0; i < count; ++i) values.push_back(named("w", kernel::mul(step_of(q, i, p), p.scale)));
+  for (int i = 0; i < count; ++i) values.push_back(named("w", kernel::mul(step_of(q, i, p), p.scale), out));
   return values;
 }
 

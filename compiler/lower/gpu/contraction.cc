@@ -325,9 +325,8 @@ void lower_by_words(const Region& region, LoweringContext& context) {
     dispatch.finish();
   };
   if (rows.is_const()) return lower(rows.value(), 1);
-  constexpr int64_t kPrompt = 256;
   lower(1, has_at_most(rows, 1));
-  lower(std::max(context.hint(rows), kPrompt), Dim(1) - has_at_most(rows, 1));
+  lower(usual_many(rows, context), Dim(1) - has_at_most(rows, 1));
 }
 
 }  // namespace

@@ -153,12 +153,6 @@ void add_variant(DispatchBuilder& dispatch, Level level, const MmaSchedule& sche
       {.matrix_units = true});
 }
 
-// How many rows a product usually has where few are another dispatch's: at least those of a prompt.
-int64_t usual_many(const Dim& rows, const LoweringContext& context) {
-  constexpr int64_t kPrompt = 256;
-  return std::max(context.hint(rows), kPrompt);
-}
-
 // Where the number of rows is a symbol and may be small: up to how many rows a dispatch of its own has; else
 // 0.
 int64_t few_of_symbol(const Node& root, const ContractionProblem& p, DType dtype,
@@ -210,6 +204,11 @@ void add_integer_variants(DispatchBuilder& dispatch, const ContractionProblem& p
 }
 
 }  // namespace
+
+int64_t usual_many(const Dim& rows, const LoweringContext& context) {
+  constexpr int64_t kPrompt = 256;
+  return std::max(context.hint(rows), kPrompt);
+}
 
 bool multiplies_integers(const Node& dot, const QuantisedWeights& w, DType precision, const Target& target) {
   constexpr double kMostZero = 1023;  // of whole numbers whose bits are an f16 below the smallest normal one

@@ -19,6 +19,8 @@ bool lower_mma_contraction(const Region& region, LoweringContext& context);
 // `precision`: what the program stores f32 as.
 bool multiplies_integers(const graph::Node& dot, const QuantisedWeights& weights, DType precision,
                          const Target& target);
+// How many rows a product usually has where few are another dispatch's: at least those of a prompt.
+int64_t usual_many(const Dim& rows, const LoweringContext& context);
 // Such a product, whose weights are absorbed, in two dispatches where the number of its rows is a symbol.
 void lower_integer_product(const Region& region, LoweringContext& context);
 
