@@ -58,7 +58,12 @@ Result<lower::Target> target_for_device(const lower::Target& all, const std::str
           return holds(c, capability(device, c.capability()));
         }))
       continue;
-    if (lower::gpu_model(level).covers == lower::Covers::kAll) out.levels.clear();
+    // Nothing is left of a level whose dispatches all have variants of a later one.
+    const lower::Covers covers = lower::gpu_model(level).covers;
+    if (covers == lower::Covers::kAll) out.levels.clear();
+    if (covers == lower::Covers::kBytes)
+      std::erase_if(out.levels,
+                    [&](lower::Level earlier) { return lower::gpu_model(earlier).covers == covers; });
     out.levels.push_back(level);
   }
   if (out.levels.empty()) return error("no kernels are for such a device");

@@ -33,6 +33,10 @@ std::string levels(const std::string& json) {
 TEST_CASE("device targets: the levels that a saved device runs") {
   CHECK(levels(device("\"vulkan_api_version\": 101")) == "vulkan_1_1 ");
   CHECK(levels(device(kNarrow + "\"vulkan_subgroup_size\": 8")) == "vulkan_f16 ");
+  const std::string dots = kNarrow + "\"vulkan_integer_dot_product\": ";
+  CHECK(levels(device(dots + "1")) == "vulkan_f16 ");
+  CHECK(levels(device(dots + "2")) == "vulkan_f16 vulkan_dot4_signed ");
+  CHECK(levels(device(dots + "3, \"vulkan_subgroup_size\": 64")) == "vulkan_f16 vulkan_dot4 ");
   const std::string shuffles = kNarrow + "\"vulkan_subgroup_size\": 32, \"vulkan_subgroup_shuffle\": 1";
   CHECK(levels(device(shuffles)) == "vulkan_f16 vulkan_subgroup_32 ");
   CHECK(levels(device(shuffles + ", \"vulkan_cooperative_matrix\": 1")) ==

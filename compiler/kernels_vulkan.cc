@@ -31,7 +31,8 @@ toolchain::ShaderEnvironment environment_of(lower::Level level) {
 }  // namespace
 
 render::GlslTarget glsl_target(lower::Level level) {
-  return {lower::gpu_model(level).narrow_storage};
+  const lower::GpuModel& model = lower::gpu_model(level);
+  return {model.narrow_storage, model.byte_products != lower::ByteProducts::kPairs};
 }
 
 Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::LevelKernels& level,

@@ -52,12 +52,15 @@ std::string window(int64_t stride, int64_t pad, int64_t dilation, int64_t groups
       stride, pad, dilation, groups);
 }
 
-// On CPUs, CUDA, and Vulkan with and without cooperative matrices.
+// On CPUs, CUDA, and Vulkan with and without cooperative matrices and dot products.
 void check_everywhere(const LowerCase& c, const std::string& what) {
   Evaluated seen;
   check_lowering_once(c, what, seen);
-  check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanMatrix}}, what,
-                     seen);
+  check_lowering_for(c,
+                     {Arch::kVulkan,
+                      {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanDot4Signed, Level::kVulkanDot4,
+                       Level::kVulkanMatrix}},
+                     what, seen);
 }
 
 TEST_CASE("convolutions of bytes: windows, padding, few channels, groups") {
@@ -419,28 +422,40 @@ TEST_CASE("products of bytes whose right operand is computed") {
   for (const char* sizes : {"2,5,8;2,8,19", "2,5,10;2,10,32", "1,3,M;1,M,16"}) {
     const std::string text = sizes, left = text.substr(0, text.find(';')),
                       right = text.substr(text.find(';') + 1);
-    check_lowering_once({fmt::format(R"(
+    check_everywhere({fmt::format(R"(
   input %x: u8[{}] as "x"
   input %w: i8[{}] as "w"
   %s = dot(%x, %w) <accumulate=i32>
   output %s as "y")",
-                                     left, right),
-                         {6}},
-                        text);
+                                  left, right),
+                      {6}},
+                     text);
   }
   for (const char* sizes : {"2,5,8;2,19,8", "1,3,M;1,16,M"}) {
     const std::string text = sizes, left = text.substr(0, text.find(';')),
                       right = text.substr(text.find(';') + 1);
-    check_lowering_once({fmt::format(R"(
+    check_everywhere({fmt::format(R"(
   input %x: u8[{}] as "x"
   input %w: i8[{}] as "w"
   %t = transpose(%w) <perm=[0,2,1]>
   %s = dot(%x, %t) <accumulate=i32>
   output %s as "y")",
-                                     left, right),
-                         {6}},
-                        text + " transposed");
+                                  left, right),
+                      {6}},
+                     text + " transposed");
   }
+  // K of an attention: u8 of its quantisation, read as i8.
+  check_everywhere({R"(
+  input %x: u8[2,5,8] as "x"
+  input %u: u8[2,19,8] as "w"
+  %h = constant u8[] {128}
+  %hb = broadcast(%h) <shape=[2,19,8]>
+  %f = xor(%u, %hb)
+  %w = bitcast(%f) <to=i8>
+  %t = transpose(%w) <perm=[0,2,1]>
+  %s = dot(%x, %t) <accumulate=i32>
+  output %s as "y")"},
+                   "read as the other kind");
 }
 
 TEST_CASE("tables: by themselves, behind a convolution, in front of a sum") {

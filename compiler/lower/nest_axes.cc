@@ -329,7 +329,9 @@ std::vector<Level> variant_levels(const Target& target, Covers nest) {
   std::vector<Level> out;
   for (const Level level : target.levels) {
     const Covers covers = gpu_model(level).covers;
-    if (out.empty() || covers == Covers::kAll || covers == nest) out.push_back(level);
+    const bool covered = covers == Covers::kAll || covers == nest ||
+                         (nest == Covers::kBytes && covers == Covers::kContractions);
+    if (out.empty() || covered) out.push_back(level);
   }
   return out;
 }

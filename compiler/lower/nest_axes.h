@@ -64,7 +64,7 @@ Index axis_index(const std::vector<NestAxis>& axes, size_t rank,
                  const std::vector<kernel::Expr>& coordinates);
 
 // The levels that get a variant of a nest's own: all of a CPU; of a GPU its first one, whose kernels serve
-// the others, and those after it that cover such nests.
+// the others, and those after it that cover such nests (contractions of bytes: and those of contractions).
 std::vector<Level> variant_levels(const Target& target, Covers nest = Covers::kAll);
 // Lanes for a nest over values of these types on a level.
 int nest_lanes(const Region& region, Level level);

@@ -31,7 +31,7 @@ constexpr std::array<MachineModel, 10> kMachines = {{
 
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
 // GPU.
-constexpr std::array<GpuModel, 7> kGpus = {{
+constexpr std::array<GpuModel, 9> kGpus = {{
     {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12, 312e12,
      2e-6},
     {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12, 989e12, 1e-6,
@@ -41,6 +41,28 @@ constexpr std::array<GpuModel, 7> kGpus = {{
      Covers::kAll, true},
     {"vulkan_subgroup_32", Arch::kVulkan, 512, 32, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0,
      3e-6, Covers::kFolds, true},
+    {"vulkan_dot4_signed",
+     Arch::kVulkan,
+     512,
+     0,
+     32 * kKiB,
+     255,
+     false,
+     false,
+     false,
+     100,
+     20e12,
+     1e12,
+     0,
+     3e-6,
+     Covers::kBytes,
+     true,
+     false,
+     false,
+     false,
+     ByteProducts::kDot4Signed},
+    {"vulkan_dot4", Arch::kVulkan, 512, 0,    32 * kKiB,      255,  false, false, false, 100,
+     20e12,         1e12,          0,   3e-6, Covers::kBytes, true, false, false, false, ByteProducts::kDot4},
     {"vulkan_matrix", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
      3e-6, Covers::kContractions, true, true},
     {"vulkan_bf16", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
@@ -52,7 +74,7 @@ struct LevelImage {
   ImageKind kind;
 };
 // Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
-constexpr std::array<LevelImage, 19> kImages = {{
+constexpr std::array<LevelImage, 21> kImages = {{
     {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
     {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
     {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
@@ -70,6 +92,8 @@ constexpr std::array<LevelImage, 19> kImages = {{
     {Level::kVulkan11, {"vulkan_1_1", ImageFormat::kSpirv, "vulkan1.1"}},
     {Level::kVulkanF16, {"vulkan_f16", ImageFormat::kSpirv, "vulkan1.2"}},
     {Level::kVulkanSubgroup, {"vulkan_subgroup_32", ImageFormat::kSpirv, "vulkan1.2"}},
+    {Level::kVulkanDot4Signed, {"vulkan_dot4_signed", ImageFormat::kSpirv, "vulkan1.2"}},
+    {Level::kVulkanDot4, {"vulkan_dot4", ImageFormat::kSpirv, "vulkan1.2"}},
     {Level::kVulkanMatrix, {"vulkan_matrix", ImageFormat::kSpirv, "vulkan1.3"}},
     {Level::kVulkanBf16, {"vulkan_bf16", ImageFormat::kSpirv, "vulkan1.3"}},
 }};
@@ -106,8 +130,8 @@ std::vector<GpuWord> gpu_words() {
       {"cuda:sm_80", {Level::kCudaSm80}, {"sm_80", "compute_80"}},
       {"cuda:sm_90a", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_90a"}},
       {"vulkan",
-       {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup, Level::kVulkanMatrix,
-        Level::kVulkanBf16},
+       {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup, Level::kVulkanDot4Signed,
+        Level::kVulkanDot4, Level::kVulkanMatrix, Level::kVulkanBf16},
        {"vulkan1.1", "vulkan1.2", "vulkan1.3"}},
       {"vulkan:1.1", {Level::kVulkan11}, {"vulkan1.1"}},
   };

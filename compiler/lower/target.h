@@ -30,6 +30,9 @@ enum class Level : uint8_t {
   kVulkan11,        // what every Vulkan 1.1 device has
   kVulkanF16,       // 16- and 8-bit storage, 16-bit float arithmetic, 512 threads, 32 KB
   kVulkanSubgroup,  // kVulkanF16 and shuffles in subgroups of 32: variants of folds only
+  // kVulkanF16 and dot products of packed bytes, i8 with i8 or u8 with i8: variants of products of bytes only
+  kVulkanDot4Signed,
+  kVulkanDot4,
   kVulkanMatrix,  // kVulkanSubgroup and cooperative matrices of 16 x 16 x 16 f16, 48 KB: of contractions only
   kVulkanBf16,    // kVulkanSubgroup and those of bf16, many times as fast as f32: of contractions of f32 only
 };
@@ -68,8 +71,8 @@ struct MachineModel {
 const MachineModel& machine(Level level);  // of a CPU level
 
 // What has variants of a GPU level, where its target has earlier ones: any dispatch; what folds over threads;
-// contractions.
-enum class Covers : uint8_t { kAll, kFolds, kContractions };
+// contractions; those of bytes.
+enum class Covers : uint8_t { kAll, kFolds, kContractions, kBytes };
 
 // What kernels of a GPU level may use, and figures of a typical device for cost models.
 struct GpuModel {
@@ -94,6 +97,7 @@ struct GpuModel {
   bool fast_tf32 = false;
   // So do six products of bf16 on tiles (gpu/matrix_schedule.h: bf16x6).
   bool fast_bf16 = false;
+  ByteProducts byte_products = ByteProducts::kPairs;  // Vulkan; kPairs: none, bytes are multiplied as floats
 
   bool uses_tiles() const { return has_tiles || fast_bf16; }
 };

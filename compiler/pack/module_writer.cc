@@ -47,6 +47,11 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
     conditions.emplace_back(32, k_vulkan_subgroup_size, module::ConditionOp::Equal);
     return with(std::move(conditions), k_vulkan_subgroup_shuffle);
   };
+  const auto dot_products = [&](int64_t at_least) {
+    auto conditions = vulkan_f16;
+    conditions.emplace_back(at_least, k_vulkan_integer_dot_product, module::ConditionOp::AtLeast);
+    return conditions;
+  };
   switch (level) {
     case lower::Level::kX86V2:
       return x86(2);
@@ -80,6 +85,10 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return vulkan_f16;
     case lower::Level::kVulkanSubgroup:
       return subgroup_32(vulkan_f16);
+    case lower::Level::kVulkanDot4Signed:
+      return dot_products(2);
+    case lower::Level::kVulkanDot4:
+      return dot_products(3);
     case lower::Level::kVulkanMatrix:
       return with(subgroup_32(vulkan_f16), k_vulkan_cooperative_matrix, 48 * 1024);
     case lower::Level::kVulkanBf16: {

@@ -17,6 +17,7 @@ namespace tern::render {
 
 struct GlslNeeds {
   bool int64 = false, float64 = false, shuffle = false;
+  bool dots = false;   // GlslTarget::dots
   bool tiles = false;  // cooperative matrices, a newer Shaderc (toolchain/shaderc.h)
 };
 
@@ -24,6 +25,8 @@ struct GlslNeeds {
 struct GlslTarget {
   // 16- and 8-bit elements in storage buffers, 16-bit float arithmetic that rounds to nearest even.
   bool narrow = false;
+  // Integer dot products of four bytes in a word (VK_KHR_shader_integer_dot_product).
+  bool dots = false;
 };
 
 struct GlslKernel {

@@ -482,8 +482,20 @@ std::string GlslExpr::bitcast_text(const Expr& e) {
                                        fmt::format("vec2({0}(x & 0xffffu), {0}(x >> 16))", decode)),
                        x);
   }
+  const bool to_bytes = from == VType{DType::kU32, 1} && to.lanes == 4, to_word = to == VType{DType::kU32, 1};
+  const DType byte = to_bytes ? to.dtype : from.dtype;
+  if ((to_bytes || (to_word && from.lanes == 4)) && (byte == DType::kU8 || byte == DType::kI8)) {
+    if (to_word) return call("pack_bytes", "", 1, {byte == DType::kU8 ? x : fmt::format("uvec4({})", x)});
+    return call(byte == DType::kU8 ? "unpack_u8" : "unpack_i8", "", 1, {x});
+  }
   fail(fmt::format("a bitcast from {} to {} has no form", kernel::type_text(from), kernel::type_text(to)));
   return "0";
+}
+
+// The words that bytes were, or "".
+std::string GlslExpr::words_text(const Expr& e) {
+  const Expr& words = e->args.empty() ? e : e->args[0];
+  return e->kind == ExprKind::kBitcast && words->type.dtype == DType::kU32 ? text(words) : "";
 }
 
 // Two f16 in the device's own arithmetic, where it has that and what they are made of has such a form; else
@@ -576,6 +588,9 @@ std::string GlslExpr::intrinsic_text(const Expr& e) {
       return shuffled("subgroupShuffle");
     case Intrinsic::kDot4U8I8:
     case Intrinsic::kDot4I8I8:
+      if (const std::string a = words_text(e->args[1]), b = words_text(e->args[2]); !a.empty() && !b.empty())
+        return call(fmt::format("{}_words", kernel::intrinsic_name(e->intrinsic)), "int", e->type.lanes,
+                    {text(e->args[0]), a, b});
       if (e->type.lanes == 1)
         return call(kernel::intrinsic_name(e->intrinsic), "int", 1,
                     {text(e->args[0]), text(e->args[1]), text(e->args[2])});

@@ -56,6 +56,7 @@ class GlslExpr {
   std::string cast_from_float(const kernel::Expr& e, std::string_view from, const std::string& x);
   std::string cast_complex(const kernel::Expr& e);
   std::string bitcast_text(const kernel::Expr& e);
+  std::string words_text(const kernel::Expr& e);
   std::string halves_text(const kernel::Expr& e);
   std::string reduce_text(const kernel::Expr& e);
   std::string shuffle_text(const kernel::Expr& e);

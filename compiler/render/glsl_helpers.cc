@@ -115,8 +115,14 @@ std::string GlslHelpers::type(std::string_view scalar, int lanes) {
 bool GlslHelpers::emit(const std::string& name) {
   auto at = instances().find(name);
   if (at == instances().end()) return false;
-  if (const auto narrow = instances().find(name + "_narrow"); target_.narrow && narrow != instances().end())
-    at = narrow;
+  const auto prefer = [&](bool usable, const char* suffix) {
+    const auto other = instances().find(name + suffix);
+    if (!usable || other == instances().end()) return false;
+    at = other;
+    return true;
+  };
+  prefer(target_.narrow, "_narrow");
+  needs_.dots |= prefer(target_.dots, "_dots");
   if (!known_.insert(name).second) return true;
   const Instance& row = at->second;
   for (const std::string& called : calls(row.body)) emit(called);

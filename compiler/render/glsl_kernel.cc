@@ -337,6 +337,16 @@ std::string GlslPrinter::interface_text() const {
   return text;
 }
 
+// OpSDot and OpSUDot, whose first operand is the signed one, for shader compilers that do not know
+// GL_EXT_integer_dot_product. The last operand: four bytes in a word.
+constexpr std::string_view kDotProducts =
+    "spirv_instruction(extensions = [\"SPV_KHR_integer_dot_product\"], capabilities = [6018, 6019], id = "
+    "4450)\n"
+    "int dot_i8i8(uint a, uint b, spirv_literal int format);\n"
+    "spirv_instruction(extensions = [\"SPV_KHR_integer_dot_product\"], capabilities = [6018, 6019], id = "
+    "4452)\n"
+    "int dot_i8u8(uint a, uint b, spirv_literal int format);\n";
+
 Result<GlslKernel> GlslPrinter::run() {
   kernel::visit(kernel_.body, [&](const Stmt& s) {
     kernel::visit_exprs(s, [&](const kernel::Expr& whole) {
@@ -380,12 +390,14 @@ Result<GlslKernel> GlslPrinter::run() {
   extension("KHR_cooperative_matrix", tiles_.any());
   extension("EXT_bfloat16", tiles_.any_of(DType::kBF16));
   extension("EXT_control_flow_attributes", stays_loop_);
+  extension("EXT_spirv_intrinsics", out.needs.dots);
   out.text += fmt::format("// kernel {}\n", kernel_.name);
   for (const std::string& source : kernel_.source)
     out.text += fmt::format("// {}\n", kernel::plain_text(source));
   if (!kernel_.schedule.empty())
     out.text += fmt::format("// schedule: {}\n", kernel::plain_text(kernel_.schedule));
   out.text += fmt::format("layout(local_size_x = {}) in;\n", std::max(kernel_.threads, 1));
+  if (out.needs.dots) out.text += kDotProducts;
   out.text += interface_text() + memory_.declarations() + helpers_.text() + memory_.functions();
   out.text += "void main() {\n" + out_ + "}\n";
   return out;

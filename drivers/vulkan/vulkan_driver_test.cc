@@ -282,6 +282,19 @@ TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing
   CHECK_EQ(f.values(second)[0], in[1]);
 }
 
+TEST_CASE("integer dot products count as fast where the device says so, or the quirk does") {
+  const auto row = [](tern_vulkan_options_t options) -> int64_t {
+    const Fixture f(options);
+    int64_t value = -1;
+    constexpr uint32_t kDotProducts = 26;
+    if (f.device) REQUIRE_OK(tern_hal_device_query_capability(f.device, kDotProducts, &value));
+    return value;
+  };
+  constexpr uint32_t kQuirk = TERN_VULKAN_QUIRK_emulated_dot_products;
+  const int64_t own = row({.quirks_off = kQuirk}), with = row({.quirks_on = kQuirk});
+  CHECK(with == (own > 0 ? 3 : own));
+}
+
 TEST_CASE("a lost device is a status, from then on everywhere, and goes without waiting") {
   const PFN_vkQueueSubmit refuse = [](VkQueue, uint32_t, const VkSubmitInfo*, VkFence) {
     return VK_ERROR_DEVICE_LOST;

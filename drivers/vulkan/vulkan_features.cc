@@ -153,6 +153,18 @@ bool has_matrix(Device* device, uint32_t element) {
   return false;
 }
 
+// Row vulkan_integer_dot_product.
+int64_t dot_products(Device* device, const Found& found) {
+  if (!found.features.dot_product.shaderIntegerDotProduct) return 0;
+  if (device->quirks & TERN_VULKAN_QUIRK_emulated_dot_products) return 3;
+  VkPhysicalDeviceShaderIntegerDotProductProperties fast = {};
+  fast.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
+  (void)vulkan_properties(device->symbols, device->physical, &fast);
+  return fast.integerDotProduct4x8BitPackedMixedSignednessAccelerated ? 3
+         : fast.integerDotProduct4x8BitPackedSignedAccelerated        ? 2
+                                                                      : 1;
+}
+
 // How many multiplications of 16-bit matrices NVIDIA's processors make in the time of one of f32: those of
 // data centres (A100, H100, B200), which hold 64 subgroups, 16 and more; others (GeForce, with f32 sums)
 // some 2.
@@ -222,7 +234,7 @@ void fill_capabilities(Device* device, const Found& found) {
   set(vulkan_float16, f.float16.shaderFloat16);
   set(vulkan_storage_16bit, f.storage16.storageBuffer16BitAccess);
   set(vulkan_storage_8bit, f.storage8.storageBuffer8BitAccess);
-  set(vulkan_integer_dot_product, f.dot_product.shaderIntegerDotProduct);
+  set(vulkan_integer_dot_product, dot_products(device, found));
   set(vulkan_buffer_device_address, f.device_address.bufferDeviceAddress);
   const bool matrices = f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel;
   set(vulkan_cooperative_matrix, matrices && has_matrix(device, kComponentFloat16));

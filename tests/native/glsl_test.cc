@@ -9,6 +9,8 @@
 
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/eval_memory.h"
+#include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/text.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/toolchain/shaderc.h"
 #include "drivers/vulkan/vulkan_driver.h"
@@ -180,6 +182,20 @@ bool has_narrow(const Results& results) {
   });
 }
 
+// Whether instructions for dot products change its text.
+bool has_dots(const Results& results) {
+  bool found = false;
+  visit(results.kernel.body, [&](const Stmt& s) {
+    visit_exprs(s, [&](const Expr& whole) {
+      visit(whole, [&](const Expr& e) {
+        found |= e->kind == ExprKind::kIntrinsic &&
+                 (e->intrinsic == Intrinsic::kDot4U8I8 || e->intrinsic == Intrinsic::kDot4I8I8);
+      });
+    });
+  });
+  return found;
+}
+
 // For the floor, and what is narrow for devices with 16- and 8-bit storage too.
 void compile_and_check(const std::vector<Results>& each) {
   std::vector<toolchain::Shader> shaders;
@@ -190,11 +206,13 @@ void compile_and_check(const std::vector<Results>& each) {
     REQUIRE_MESSAGE(rendered.ok(), (rendered.ok() ? "" : rendered.error().text()));
     shaders.push_back({results.kernel.name, rendered->text, environment});
     all.push_back(results);
-    for (std::string& what : all.back().what) what += target.narrow ? ", 16-bit storage" : "";
+    for (std::string& what : all.back().what)
+      what += target.dots ? ", dot products" : target.narrow ? ", 16-bit storage" : "";
   };
   for (const Results& results : each) {
     add(results, {}, toolchain::ShaderEnvironment::kVulkan11);
     if (has_narrow(results)) add(results, {true}, toolchain::ShaderEnvironment::kVulkan12);
+    if (has_dots(results)) add(results, {true, true}, toolchain::ShaderEnvironment::kVulkan12);
   }
   // The optimiser takes long over kernels that have many functions in them.
   toolchain::CompileOptions options;
@@ -319,6 +337,31 @@ TEST_CASE("glsl: conversions") {
       all.finish();
     }
   }
+  compile_and_check(results);
+}
+
+TEST_CASE("glsl: dot products of bytes in words, and bytes that become words") {
+  std::vector<Results> results;
+  Collector all("dots", 1, results);
+  const Expr sum = all.operand(DType::kI32, 0), a = all.operand(DType::kU32, 0),
+             b = all.operand(DType::kU32, 1);
+  const auto bytes = [](const Expr& words, DType dtype) {
+    return bitcast(words, {dtype, 4 * words->type.lanes});
+  };
+  for (const auto which : {Intrinsic::kDot4U8I8, Intrinsic::kDot4I8I8}) {
+    const DType left = which == Intrinsic::kDot4U8I8 ? DType::kU8 : DType::kI8;
+    const std::string name(intrinsic_name(which));
+    all.result(intrinsic(which, {sum, bytes(a, left), bytes(b, DType::kI8)}, {DType::kI32, 1}), name);
+    const Expr turns = shuffle(a, b, {0, 1, 0, 1}), halves = shuffle(a, b, {1, 1, 0, 0});
+    const Expr four = intrinsic(which, {broadcast(sum, 4), bytes(turns, left), bytes(halves, DType::kI8)},
+                                {DType::kI32, 4});
+    all.result(op(ScalarOp::kXor, {shuffle(four, nullptr, {1}), shuffle(four, nullptr, {2})}), name + " x 4");
+  }
+  for (const DType dtype : {DType::kU8, DType::kI8}) {
+    const Expr four = add(bytes(a, dtype), bytes(b, dtype));
+    all.result(bitcast(four, {DType::kU32, 1}), fmt::format("sums of {}", dtype_name(dtype)));
+  }
+  all.finish();
   compile_and_check(results);
 }
 

@@ -1,5 +1,6 @@
 #include "compiler/lower/gpu/contraction.h"
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/contraction_body.h"
@@ -106,6 +107,49 @@ class ContractionSource {
     return o;
   }
 
+  // Whether words() has a form: B's bytes are i8.
+  bool has_words() const { return exact_steps(root_) > 0 && root_.operand(1)->type.dtype == DType::kI8; }
+  // Operands for dot products.
+  TileOperands words(ByteProducts how) {
+    TileOperands o = operands();
+    const bool is_signed = how == ByteProducts::kDot4Signed,
+               fits = (root_.operand(0)->type.dtype == DType::kI8) == is_signed;
+    o.dots = {is_signed ? kernel::Intrinsic::kDot4I8I8 : kernel::Intrinsic::kDot4U8I8, fits        ? 0
+                                                                                       : is_signed ? kFlip
+                                                                                                   : -kFlip};
+    o.exact_steps = 0;
+    o.k = ceildiv(p_.k, kFour);
+    o.a = [this, fits](const Expr& m, const Expr& at) {
+      const Expr first = kernel::mul(at, int_const(kFour));
+      const Expr bytes = p_.windows
+                             ? window_word(m, first)
+                             : word(first, [&](const Expr& k) { return element(0, p_.a_index(b_, m, k)); });
+      return fits ? bytes : kernel::op(ScalarOp::kXor, {bytes, every_byte(kFlip)});
+    };
+    if (has_byte_panels()) {
+      o.b_order = Order::kPanels;
+      o.b_vector = [this](const Expr& at, const Expr& column, int columns) {
+        // Of whose columns nothing else shows that they are a multiple of so many.
+        const Expr first = byte_at(kernel::mul(at, int_const(kFour)), column);
+        const int64_t bytes = int64_t{kFour} * columns;
+        const Expr aligned = kernel::mul(kernel::index_div(first, int_const(bytes)), int_const(bytes));
+        return kernel::bitcast(kernel::load(panels(), aligned, static_cast<int>(bytes)),
+                               {DType::kU32, columns});
+      };
+      o.b = [wide = o.b_vector](const Expr& at, const Expr& column) { return wide(at, column, 1); };
+    } else {
+      o.b = [this](const Expr& at, const Expr& column) {
+        return word(kernel::mul(at, int_const(kFour)),
+                    [&](const Expr& k) { return element(1, p_.b_index(b_, k, column)); });
+      };
+      const kernel::Var n = kernel::make_var("n");
+      const bool along =
+          four_from([&](const Expr& k) { return element(1, p_.b_index(b_, k, var_expr(n))); }) != nullptr;
+      o.b_order = along ? Order::kSteps : Order::kOthers;
+    }
+    return o;
+  }
+
   SimtShape shape() const {
     const LoweringContext& context = dispatch_.context();
     SimtShape s;
@@ -140,9 +184,16 @@ class ContractionSource {
   }
 
  private:
-  Expr f32(int operand, const Index& index) {
+  static constexpr int kFour = 4;  // bytes of a word
+  static constexpr int kFlip = 128;
+
+  Expr element(int operand, const Index& index) {
     const Expr e = emitter_.element(root_.operand(static_cast<size_t>(operand)), index);
     TERN_CHECK(emitter_.take_checks().empty(), "a contraction inlines a gather");
+    return e;
+  }
+  Expr f32(int operand, const Index& index) {
+    const Expr e = element(operand, index);
     return e->type.dtype == DType::kF32 ? e : kernel::cast(e, DType::kF32);
   }
 
@@ -151,7 +202,6 @@ class ContractionSource {
     return weights && weights->dtype() == DType::kI8;
   }
   Expr byte_at(const Expr& step, const Expr& column) const {
-    constexpr int kFour = 4;
     const auto div = [](const Expr& x, int64_t by) { return kernel::index_div(x, int_const(by)); };
     const auto rem = [](const Expr& x, int64_t by) { return kernel::index_rem(x, int_const(by)); };
     const int64_t steps = (p_.k.value() + kFour - 1) / kFour,
@@ -162,8 +212,71 @@ class ContractionSource {
                        kernel::add(kernel::mul(word, int_const(kFour)), rem(step, kFour)));
   }
 
-  // Step k of output pixel m's window: k = (kz, ky, kx, channel); 0 outside the image.
+  static Expr every_byte(int64_t byte) { return int_const((byte & 0xff) * 0x01010101, DType::kU32); }
+  // Steps first to first + 3 of what has such bytes; zeros behind the last step.
+  Expr word(const Expr& first, const std::function<Expr(const Expr& step)>& byte_of) const {
+    const bool whole = p_.k.is_const() && p_.k.value() % kFour == 0;
+    if (whole) {
+      const Expr four = four_from([&](const Expr& lane) { return byte_of(kernel::add(first, lane)); });
+      if (four) return four;
+    }
+    Expr all;
+    for (int i = 0; i < kFour; ++i) {
+      const Expr step = kernel::add(first, int_const(i));
+      Expr byte = kernel::cast(kernel::bitcast(byte_of(step), {DType::kU8, 1}), DType::kU32);
+      if (!whole && i > 0)
+        byte = kernel::select(kernel::compare(ScalarOp::kLt, step, params_.expr(p_.k)), byte,
+                              int_const(0, DType::kU32));
+      constexpr int kBits = 8;
+      const Expr moved = kernel::op(ScalarOp::kShl, {byte, int_const(kBits * i, DType::kU32)});
+      all = i == 0 ? byte : kernel::op(ScalarOp::kOr, {all, moved});
+    }
+    return all;
+  }
+  // Four neighbours in memory as a word; null where they are none.
+  static Expr four_from(const std::function<Expr(const Expr& lane)>& byte_of) {
+    const kernel::Var lane = kernel::make_var("lane");
+    return four_of(byte_of(var_expr(lane)), lane);
+  }
+  static Expr four_of(const Expr& byte, const kernel::Var& lane) {
+    if (byte->kind == kernel::ExprKind::kBitcast) return four_of(byte->args[0], lane);
+    if (byte->kind == kernel::ExprKind::kOp && byte->op == ScalarOp::kXor) {  // the other kind of bytes
+      const std::optional<int64_t> flips = kernel::int_value(byte->args[1]);
+      const Expr four = flips ? four_of(byte->args[0], lane) : nullptr;
+      return four ? kernel::op(ScalarOp::kXor, {four, every_byte(*flips)}) : nullptr;
+    }
+    if (byte->kind != kernel::ExprKind::kLoad || !runs_along(byte, lane)) return nullptr;
+    const Expr bytes = kernel::substitute(kernel::vectorize(byte, lane, kFour), {{lane.get(), int_const(0)}});
+    return kernel::bitcast(bytes, {DType::kU32, 1});
+  }
+
+  // Step k of output pixel m's window: k = (kz, ky, kx, channel).
+  struct WindowStep {
+    std::function<Index(const Expr& more)> index;  // of the channel so many further
+    Expr inside;                                   // the image
+  };
   Expr window_element(const Expr& m, const Expr& k) {
+    const WindowStep step = window_step(m, k);
+    const Expr value = f32(0, step.index(int_const(0)));
+    return kernel::select(step.inside, value, kernel::float_const(static_cast<double>(padding())));
+  }
+  Expr window_word(const Expr& m, const Expr& first) {
+    if (p_.geometry.channels % kFour == 0) {
+      const WindowStep step = window_step(m, first);
+      const Expr four = four_from([&](const Expr& lane) { return element(0, step.index(lane)); });
+      if (four) return kernel::select(step.inside, four, every_byte(padding()));
+    }
+    return word(first, [&](const Expr& k) {
+      const WindowStep step = window_step(m, k);
+      const DType dtype = root_.operand(0)->type.dtype;
+      return kernel::select(step.inside, element(0, step.index(int_const(0))), int_const(padding(), dtype));
+    });
+  }
+  int64_t padding() const {
+    const graph::Attr* padding = root_.find("pad_value");
+    return padding ? std::get<int64_t>(*padding) : 0;
+  }
+  WindowStep window_step(const Expr& m, const Expr& k) const {
     const ConvGeometry& g = p_.geometry;
     const auto div = [&](const Expr& x, const Dim& by) { return kernel::index_div(x, params_.expr(by)); };
     const auto rem = [&](const Expr& x, const Dim& by) { return kernel::index_rem(x, params_.expr(by)); };
@@ -185,13 +298,13 @@ class ContractionSource {
     const Expr ix =
         position(rem(pixel, g.out_width), g.stride_w, rem(flat, g.window_w), g.dilation_w, g.pad_left);
     const Expr c = kernel::add(kernel::mul(b_, int_const(g.channels)), channel);
-    const Expr value = f32(0, spatial_index(rank, image, c, iz, iy, ix));
     Expr inside = in_range(ix, params_.expr(g.width));
     if (rank > 3) inside = both(in_range(iy, params_.expr(g.height)), inside);
     if (rank > 4) inside = both(in_range(iz, params_.expr(g.depth)), inside);
-    const graph::Attr* padding = root_.find("pad_value");
-    return kernel::select(
-        inside, value, kernel::float_const(padding ? static_cast<double>(std::get<int64_t>(*padding)) : 0.0));
+    const auto index = [=](const Expr& more) {
+      return spatial_index(rank, image, kernel::add(c, more), iz, iy, ix);
+    };
+    return {index, inside};
   }
 
   Expr panel_at(const Expr& step, const Expr& column) const { return panel_address(p_, b_, step, column); }
@@ -241,12 +354,15 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
   if (rows) flops = flops + problem.m * problem.k * Dim(2 * rows->taps());
   dispatch.set_flops(flops);
   int panels = -1;
-  for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
+  const bool bytes = exact_steps(root) > 0;
+  for (const Level level : variant_levels(context.target(), bytes ? Covers::kBytes : Covers::kContractions)) {
     const GpuModel& model = gpu_model(level);
     ElementEmitter emitter(dispatch);
     if (rows) rows->bind(emitter);
     ContractionSource source(dispatch, emitter, problem, panels);
-    const TileOperands operands = source.operands();
+    const bool dots = model.byte_products != ByteProducts::kPairs;
+    if (dots && !source.has_words()) continue;
+    const TileOperands operands = dots ? source.words(model.byte_products) : source.operands();
     if (model.uses_tiles()) {
       add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr, rows);
       continue;
@@ -256,12 +372,18 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
       add_tf32x3_variant(dispatch, level, problem, constant ? source.panels() : nullptr);
       continue;
     }
-    SimtSchedule schedule = default_simt_schedule(source.shape(), model);
+    SimtShape shape = source.shape();
+    if (dots) {
+      shape.k = context.hint(operands.k);
+      shape.exact_steps = 0;
+    }
+    SimtSchedule schedule = default_simt_schedule(shape, model);
     // The first of two stages is read whatever k is.
     if (!operands.k.is_const() || operands.k.is_const(0)) schedule.buffers = 1;
     TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
                                     : build_simt_kernel(operands, schedule, dispatch.params());
-    dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
+    const std::string text = schedule.text() + (dots ? ", dot products of four" : "");
+    dispatch.add_variant(level, std::move(made.grid), std::move(made.body), text,
                          {made.threads, made.thread, made.subgroup});
   }
   dispatch.finish();

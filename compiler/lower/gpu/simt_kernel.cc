@@ -23,16 +23,21 @@ using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
 using Order = TileOperands::Order;
 
-constexpr int kVector = 4;
-constexpr kernel::VType kVec{DType::kF32, kVector}, kWholeVec{DType::kI32, kVector};
+constexpr int kVector = 4, kBytes = 4;  // lanes; of a word
+constexpr kernel::VType kWholeVec{DType::kI32, kVector};
 
-Expr zero(int lanes = 1) {
-  const Expr z = kernel::float_const(0.0);
-  return lanes == 1 ? z : kernel::broadcast(z, lanes);
+Expr zero(kernel::VType type) {
+  const Expr z = is_float(type.dtype) ? kernel::float_const(0.0) : int_const(0, type.dtype);
+  return type.lanes == 1 ? z : kernel::broadcast(z, type.lanes);
 }
 Expr guarded(const Expr& condition, const Expr& value) {
-  const int lanes = value->type.lanes;
-  return condition ? kernel::select(kernel::broadcast(condition, lanes), value, zero(lanes)) : value;
+  return condition ? kernel::select(kernel::broadcast(condition, value->type.lanes), value, zero(value->type))
+                   : value;
+}
+Stmts set_to_zero(const Buffer& sums) {
+  const Var z = kernel::make_var("z");
+  return {kernel::loop(z, int_const(0), int_const(sums->size), LoopKind::kUnroll,
+                       {kernel::store(sums, var_expr(z), zero(sums->type))})};
 }
 // at < extent, or null when `extent` is a multiple of `granule`, by which `at` goes.
 Expr below(const Expr& at, const Dim& extent, int64_t granule, kernel::ParamTable& params) {
@@ -79,6 +84,34 @@ class TileWriter {
     if (!column_ok) count = nullptr;
     return when(both(row_ok, column_ok), o_.finish(row, column, value, kVector, count));
   }
+  DType element() const { return o_.dots ? DType::kU32 : DType::kF32; }
+  kernel::VType sum_type() const { return {o_.dots ? DType::kI32 : DType::kF32, kVector}; }
+  // sum + a * b, of four columns.
+  Expr product(const Expr& a, const Expr& b, const Expr& sum) const {
+    const Expr row = kernel::broadcast(a, kVector);
+    if (!o_.dots) return kernel::op(ScalarOp::kFma, {row, b, sum});
+    const bool is_signed = o_.dots->product == kernel::Intrinsic::kDot4I8I8;
+    const auto bytes = [](const Expr& words, DType dtype) {
+      return kernel::bitcast(words, {dtype, kBytes * kVector});
+    };
+    return kernel::intrinsic(o_.dots->product,
+                             {sum, bytes(row, is_signed ? DType::kI8 : DType::kU8), bytes(b, DType::kI8)},
+                             sum_type());
+  }
+  // What the products lack is 128 times the sums of B's columns. Those are taken 64 times, which is an i8 as
+  // well as a u8.
+  int lacks() const { return o_.dots ? o_.dots->lacks : 0; }
+  Stmt add_to_column_sum(const Buffer& column_sums, int at, const Expr& b) const {
+    constexpr int64_t kFours = 0x40404040;
+    return kernel::store(
+        column_sums, int_const(at),
+        product(int_const(kFours, DType::kU32), b, kernel::load(column_sums, int_const(at))));
+  }
+  Stmt add_lacking(const Buffer& sums, int at, const Expr& column_sums) const {
+    const Expr twice =
+        kernel::mul(column_sums, kernel::broadcast(int_const(lacks() / 64, DType::kI32), kVector));
+    return kernel::store(sums, int_const(at), kernel::add(kernel::load(sums, int_const(at)), twice));
+  }
   TileKernel take(Stmts body) { return {std::move(grid_), std::move(body), s_.threads(), thread_, 0}; }
 
   const TileOperands& o_;
@@ -103,28 +136,30 @@ class Simt : TileWriter {
     const Expr above = kernel::index_div(t_, int_const(across));
     ty_ = named("ty", s_.slices == 1 ? above : kernel::index_rem(above, int_const(down)), body);
     slice_ = s_.slices == 1 ? int_const(0) : named("slice", kernel::index_div(above, int_const(down)), body);
-    sums_ = registers("sums", kVec, s_.thread_rows * vectors(), body);
-    body.push_back(unrolled("z", s_.thread_rows * vectors(), [&](const Expr& z) -> Stmts {
-      return {kernel::store(sums_, z, zero(kVector))};
-    }));
+    sums_ = registers("sums", sum_type(), s_.thread_rows * vectors(), body);
+    append(body, set_to_zero(sums_));
+    if (lacks() != 0) {
+      column_sums_ = registers("column_sums", sum_type(), vectors(), body);
+      append(body, set_to_zero(column_sums_));
+    }
     a_lanes_ = lanes_of(true);
     b_lanes_ = lanes_of(false);
-    a_next_ = registers("a_next", {DType::kF32, a_lanes_}, per_thread(s_.rows, a_lanes_), body);
-    b_next_ = registers("b_next", {DType::kF32, b_lanes_}, per_thread(s_.columns, b_lanes_), body);
+    a_next_ = registers("a_next", {element(), a_lanes_}, per_thread(s_.rows, a_lanes_), body);
+    b_next_ = registers("b_next", {element(), b_lanes_}, per_thread(s_.columns, b_lanes_), body);
     results_ = sums_;
     if (o_.exact_steps > 0) {
       results_ = registers("totals", kWholeVec, sums_->size, body);
-      body.push_back(unrolled("z", sums_->size, [&](const Expr& z) -> Stmts {
-        return {kernel::store(results_, z, kernel::broadcast(int_const(0, DType::kI32), kVector))};
-      }));
+      append(body, set_to_zero(results_));
     }
     append(body, fetch(int_const(0)));
     // A scope of their own: the parts of fold_slices take the same bytes afterwards.
     Stmts staged;
-    a_tile_ = workgroup("a_tile", stage_depth_ * pitch() * s_.buffers, staged);
-    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns * s_.buffers, staged);
+    a_tile_ = workgroup("a_tile", stage_depth_ * pitch() * s_.buffers, staged, element());
+    b_tile_ = workgroup("b_tile", stage_depth_ * s_.columns * s_.buffers, staged, element());
     s_.buffers > 1 ? two_stages(staged) : one_stage(staged);
     body.push_back(kernel::block(std::move(staged)));
+    for (int z = 0; lacks() != 0 && z < sums_->size; ++z)
+      body.push_back(add_lacking(sums_, z, kernel::load(column_sums_, int_const(z % vectors()))));
     append(body, s_.slices == 1 ? store_all() : fold_slices());
     return take(std::move(body));
   }
@@ -167,7 +202,7 @@ class Simt : TileWriter {
     const Stmts take = {unrolled("z", sums_->size, [&](const Expr& z) -> Stmts {
       const Expr sum = kernel::add(kernel::load(results_, z, kVector),
                                    kernel::cast(kernel::load(sums_, z, kVector), DType::kI32));
-      return {kernel::store(results_, z, sum), kernel::store(sums_, z, zero(kVector))};
+      return {kernel::store(results_, z, sum), kernel::store(sums_, z, zero(sum_type()))};
     })};
     const Expr next = named("after", plus(stage, int_const(1)), out);
     const Expr last = kernel::compare(ScalarOp::kEq, next, params_.expr(ceildiv(o_.k, stage_depth_)));
@@ -185,6 +220,7 @@ class Simt : TileWriter {
       return side % kPanelColumns == 0 && s_.columns * stage_depth_ % kVector == 0 ? kVector : 1;
     if (s_.buffers == 1 || !whole) return 1;
     if (!is_a && o_.b_order == Order::kPanels) return kVector;
+    if (o_.dots) return 1;
     const Order order = is_a ? o_.a_order : o_.b_order;
     if (order != Order::kSteps || stage_depth_ % kVector != 0 || !o_.k.is_const() ||
         o_.k.value() % kVector != 0)
@@ -209,7 +245,7 @@ class Simt : TileWriter {
     return (side * stage_depth_ / lanes + s_.threads() - 1) / s_.threads();
   }
 
-  static Buffer workgroup(const char* name, int64_t size, Stmts& out, DType dtype = DType::kF32) {
+  static Buffer workgroup(const char* name, int64_t size, Stmts& out, DType dtype) {
     const Buffer b =
         kernel::make_buffer(name, {dtype, 1}, Scope::kWorkgroup, kernel::Access::kReadWrite, size);
     out.push_back(kernel::alloc(b));
@@ -336,13 +372,14 @@ class Simt : TileWriter {
       for (int v = 0; v < vectors(); ++v) {
         const Expr at = plus(times(step, s_.columns), column_in_tile(v));
         b.push_back(named("b", kernel::load(b_tile_, at, kVector), out));
+        if (lacks() != 0) out.push_back(add_to_column_sum(column_sums_, v, b.back()));
       }
       for (int i = 0; i < s_.thread_rows; ++i) {
         for (int v = 0; v < vectors(); ++v) {
           const Expr slot = int_const(i * vectors() + v);
-          const Expr sum = kernel::op(ScalarOp::kFma, {kernel::broadcast(a[static_cast<size_t>(i)], kVector),
-                                                       b[static_cast<size_t>(v)], kernel::load(sums_, slot)});
-          out.push_back(kernel::store(sums_, slot, sum));
+          out.push_back(kernel::store(
+              sums_, slot,
+              product(a[static_cast<size_t>(i)], b[static_cast<size_t>(v)], kernel::load(sums_, slot))));
         }
       }
       return out;
@@ -394,7 +431,8 @@ class Simt : TileWriter {
   int a_lanes_ = 1, b_lanes_ = 1;
   Expr tx_, ty_, slice_;
   Buffer a_tile_, b_tile_, sums_, a_next_, b_next_;
-  Buffer results_;  // sums_, or i32 that they are added to
+  Buffer results_;      // sums_, or i32 that they are added to
+  Buffer column_sums_;  // where products lack something
 };
 
 // Few rows: weights are read once, a panel's steps by neighbouring threads; slices of k meet in workgroup
@@ -413,10 +451,9 @@ class Gemv : TileWriter {
         named("column", plus(column0_, times(kernel::index_rem(t_, int_const(across)), kVector)), body);
     const Expr slice = named("slice", kernel::index_div(t_, int_const(across)), body);
     const Buffer sums =
-        kernel::make_buffer("sums", kVec, Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
+        kernel::make_buffer("sums", sum_type(), Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
     body.push_back(kernel::alloc(sums));
-    body.push_back(unrolled("z", s_.rows,
-                            [&](const Expr& z) -> Stmts { return {kernel::store(sums, z, zero(kVector))}; }));
+    append(body, set_to_zero(sums));
     append(body, o_.panels ? sums_of_integers(sums, slice, lane) : sums_of_elements(sums, slice, lane));
     append(body, fold(sums, slice, lane));
     return take(std::move(body));
@@ -425,10 +462,15 @@ class Gemv : TileWriter {
  private:
   Stmts sums_of_elements(const Buffer& sums, const Expr& slice, const Expr& lane) {
     const int steps = o_.b_order == Order::kFours ? kVector : 1;
+    Buffer column_sums;
+    if (lacks() != 0)
+      column_sums =
+          kernel::make_buffer("column_sums", sum_type(), Scope::kRegister, kernel::Access::kReadWrite, 1);
     const Var step = kernel::make_var("step"), k = kernel::make_var("k");
     Stmts loop = {kernel::let(k, times(plus(times(var_expr(step), s_.slices), slice), steps))};
     Stmts work;
     const std::vector<Expr> b = steps_of_b(var_expr(k), lane, steps, work);
+    if (column_sums) work.push_back(add_to_column_sum(column_sums, 0, b[0]));
     for (int i = 0; i < s_.rows; ++i) {
       const Expr m = plus(row0_, int_const(i));
       for (int at = 0; at < steps; ++at) {
@@ -437,14 +479,20 @@ class Gemv : TileWriter {
             both(below(m, o_.m, s_.rows, params_), at > 0 ? below(of_step, o_.k, steps, params_) : nullptr);
         const Expr a = guarded(exists, o_.a(m, of_step));
         work.push_back(kernel::store(
-            sums, int_const(i),
-            kernel::op(ScalarOp::kFma, {kernel::broadcast(a, kVector), b[static_cast<size_t>(at)],
-                                        kernel::load(sums, int_const(i))})));
+            sums, int_const(i), product(a, b[static_cast<size_t>(at)], kernel::load(sums, int_const(i)))));
       }
     }
     append(loop, when(below(var_expr(k), o_.k, int64_t{s_.slices} * steps, params_), std::move(work)));
-    return {kernel::loop(step, int_const(0), params_.expr(ceildiv(o_.k, int64_t{s_.slices} * steps)),
-                         LoopKind::kSerial, std::move(loop))};
+    Stmts out;
+    if (column_sums) {
+      out.push_back(kernel::alloc(column_sums));
+      append(out, set_to_zero(column_sums));
+    }
+    out.push_back(kernel::loop(step, int_const(0), params_.expr(ceildiv(o_.k, int64_t{s_.slices} * steps)),
+                               LoopKind::kSerial, std::move(loop)));
+    for (int i = 0; column_sums && i < s_.rows; ++i)
+      out.push_back(add_lacking(sums, i, kernel::load(column_sums, int_const(0))));
+    return out;
   }
 
   // A slice takes units of steps that have a scale in common, which multiplies their sum.
@@ -454,12 +502,12 @@ class Gemv : TileWriter {
     const int64_t unit = p.block % kUnit == 0 ? kUnit : kUnit / 2, each = 32 / p.bits, words = unit / each;
     const Dim units = ceildiv(o_.k, unit);
     const Buffer part =
-        kernel::make_buffer("part", kVec, Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
+        kernel::make_buffer("part", sum_type(), Scope::kRegister, kernel::Access::kReadWrite, s_.rows);
     const Var step = kernel::make_var("step");
     Stmts work = {kernel::alloc(part)};
     const Expr at = plus(times(var_expr(step), s_.slices), slice);
     const Expr own = named("unit", at, work);
-    for (int i = 0; i < s_.rows; ++i) work.push_back(kernel::store(part, int_const(i), zero(kVector)));
+    for (int i = 0; i < s_.rows; ++i) work.push_back(kernel::store(part, int_const(i), zero(sum_type())));
     const auto block =
         p.parameters(column, kernel::index_div(times(own, unit), int_const(p.block)), kVector, work);
     for (int64_t word = 0; word < words; ++word) {
@@ -508,7 +556,7 @@ class Gemv : TileWriter {
   // A tree over the slices, eight to one; slice i then stores row i, i + slices, ….
   Stmts fold(const Buffer& sums, const Expr& slice, const Expr& column) {
     const int64_t width = int64_t{s_.rows} * s_.columns;
-    const DType dtype = o_.exact_steps > 0 ? DType::kI32 : DType::kF32;
+    const DType dtype = o_.exact_steps > 0 ? DType::kI32 : sum_type().dtype;
     const Buffer parts = kernel::make_buffer("parts", {dtype, 1}, Scope::kWorkgroup,
                                              kernel::Access::kReadWrite, width * s_.slices);
     Stmts out = {kernel::alloc(parts)};

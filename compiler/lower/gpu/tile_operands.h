@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "compiler/kernel/ir.h"
@@ -22,12 +23,20 @@ struct TileOperands {
 
   Dim m, n, k;
   kernel::GridAxis batch;                               // var null: one
-  std::function<Expr(const Expr& m, const Expr& k)> a;  // f32, m < M and k < K
+  std::function<Expr(const Expr& m, const Expr& k)> a;  // f32 (or see `dots`), m < M and k < K
   Order a_order = Order::kSteps;
   std::function<Expr(const Expr& k, const Expr& n)> b;  // f32; kPanels: n < whole panels
   // kPanels: `lanes` columns from n on, a multiple of lanes. kFours: as many steps from k on.
   std::function<Expr(const Expr& k, const Expr& n, int lanes)> b_vector;
   Order b_order = Order::kOthers;
+  // Products of bytes by dot products: elements are words (u32) of four steps each, k counts words, and sums
+  // are i32. B's bytes are i8, A's what the intrinsic takes. Where that is not what the network's are, they
+  // lack 128, or have 128 too much: sums lack so many times the sum of B's column.
+  struct Dots {
+    kernel::Intrinsic product;
+    int lacks = 0;  // 0, 128 or -128
+  };
+  std::optional<Dots> dots;
   // Weights in integers (kFours): what b_vector reads them by, else null.
   const QuantisedPanels* panels = nullptr;
   // Of whole numbers: so many steps' sum is exact in f32. Sums of so many become i32, as `finish` has them.
