@@ -122,6 +122,33 @@ void main() {
 )");
 }
 
+TEST_CASE("glsl: dot products of bytes in words, with the device's instructions and without") {
+  constexpr std::string_view kText = R"(kernel dots {
+  bind a: u8 read
+  bind b: u32 read
+  bind y: i32 read_write
+  threads t < 32
+  let row: u32 = bitcast.u32(a[(t * 4); 4])
+  y[(t * 4)] = dot4_u8i8.i32x4(y[(t * 4); 4], bitcast.u8x16(broadcast(row, 4)), bitcast.i8x16(b[0; 4]))
+  y[t] = dot4_i8i8.i32(y[t], bitcast.i8x4(row), bitcast.i8x4(b[t]))
+}
+)";
+  const render::GlslKernel kernel = rendered(kText, {true, true}), plain = rendered(kText);
+  CHECK(kernel.needs.dots);
+  CHECK_FALSE(plain.needs.dots);
+  for (const char* line :
+       {"#extension GL_EXT_spirv_intrinsics : require\n",
+        "capabilities = [6018, 6019], id = 4452)\nint dot_i8u8(uint a, uint b, spirv_literal int format);\n",
+        "  return c + dot_i8u8(b, a, 0);\n", "  return c + dot_i8i8(a, b, 0);\n",
+        "  const uint v_row = v_a_uint[((v_t * 4)) >> 2];\n",
+        "  st_v_y(v_t, dot4_i8i8_words_int(ld_v_y(v_t), v_row, ld_v_b(v_t)));\n"})
+    CHECK_MESSAGE(kernel.text.find(line) != std::string::npos, kernel.text);
+  CHECK(kernel.text.find("dot4_u8i8_words_int(ld4a_v_y((v_t * 4)), uvec4(v_row), ld4a_v_b(0))") !=
+        std::string::npos);
+  CHECK(plain.text.find("spirv_instruction") == std::string::npos);
+  CHECK(plain.text.find("return dot4_u8i8_int(c, unpack_u8(a), unpack_i8(b));") != std::string::npos);
+}
+
 TEST_CASE("elements of tiles are computed one by one, and a subgroup's barrier orders workgroup memory") {
   const std::string text = rendered(R"(kernel tile {
   threads t < 32

@@ -13,6 +13,7 @@
 
 #include "drivers/vulkan/testdata/test_kernels.spv.inc"
 #include "drivers/vulkan/vulkan_command_buffer.h"
+#include "drivers/vulkan/vulkan_executable.h"
 #include "drivers/vulkan/vulkan_spirv.h"
 #include "drivers/vulkan/vulkan_status.h"
 #include "tests/support/status_matchers.h"
@@ -54,7 +55,8 @@ struct Fixture {
     tern_hal_device_release(device);
   }
 
-  tern_status_t make_executable(std::vector<uint32_t> size, tern_hal_executable_t** out) {
+  tern_status_t make_executable(std::vector<uint32_t> size, tern_hal_executable_t** out,
+                                uint32_t bindings = 1) {
     std::vector<uint32_t> code(std::begin(spirv_twenty), std::end(spirv_twenty));
     tern_hal_entry_t entries[4] = {{tern_string_view("twenty"), 0, nullptr, 1, 20, {}},
                                    {tern_string_view("count"), 0, nullptr, 1, 0, {}},
@@ -68,6 +70,7 @@ struct Fixture {
     entries[kFar].offset = code.size() * 4;
     code.insert(code.end(), std::begin(spirv_far), std::end(spirv_far));
     for (auto& entry : entries) {
+      entry.binding_count = bindings;
       for (size_t i = 0; i < 3; ++i) entry.launch.workgroup_size[i] = size[i];
     }
     const tern_hal_executable_desc_t desc = {
@@ -181,6 +184,25 @@ TEST_CASE("entries that the module contradicts are refused") {
   tern_hal_executable_t* made = nullptr;
   CHECK_CODE(f.make_executable({64, 1, 1}, &made), MALFORMED);
   CHECK_CODE(f.make_executable({1 << 20, 1 << 20, 1 << 20}, &made), MALFORMED);
+}
+
+TEST_CASE(
+    "entries that bind nothing, as those that the program has other variants of, are compiled when asked "
+    "for") {
+  Fixture f;
+  if (!f.device) return;
+  const uint32_t compiled = vulkan::cast_device(f.device)->pipelines.compiled;
+  tern_hal_executable_t* used = f.executable;
+  REQUIRE_OK(f.make_executable({1, 1, 1}, &f.executable, 0));
+  const uint32_t& now = vulkan::cast_device(f.device)->pipelines.compiled;
+  CHECK_EQ(now, compiled);
+  VkPipeline pipeline = VK_NULL_HANDLE, again = VK_NULL_HANDLE;
+  REQUIRE_OK(vulkan::vulkan_executable_pipeline(f.executable, kTwenty, 0, &pipeline));
+  REQUIRE_OK(vulkan::vulkan_executable_pipeline(f.executable, kTwenty, 0, &again));
+  CHECK(pipeline != VK_NULL_HANDLE);
+  CHECK_EQ(pipeline, again);
+  CHECK_EQ(now, compiled + 1);
+  tern_hal_executable_release(used);
 }
 
 TEST_CASE("parameters that are too many to push arrive in a buffer, each submission's own") {

@@ -30,7 +30,7 @@ struct Entry {
 struct Executable {
   tern_hal_executable_t head;  // must be first
   Device* device;              // the front sets head.device only after creation
-  tern_mutex_t mutex;          // guards variants
+  tern_mutex_t mutex;          // guards variants, and pipelines that are made late
   Entry* entries;
   uint32_t entry_count;
 };
@@ -184,7 +184,9 @@ tern_status_t load_entry(Executable* executable, const tern_hal_executable_desc_
     TERN_VULKAN_TRY(device, CreateShaderModule, device->handle, &info, nullptr, &entry.module);
     entry.owns_module = true;
   }
-  return make_pipeline(device, entry, 0, &entry.pipeline);
+  // An entry that binds nothing is mostly one that the program has another variant of (vm/session/code.cc),
+  // which no dispatch asks for.
+  return given.binding_count == 0 ? TERN_OK : make_pipeline(device, entry, 0, &entry.pipeline);
 }
 
 // The API wants words: modules from unaligned memory are copied.
@@ -253,8 +255,12 @@ tern_status_t vulkan_executable_pipeline(tern_hal_executable_t* base, uint32_t i
   Executable* executable = cast(base);
   Device* device = executable->device;
   Entry& entry = executable->entries[index];
-  *out_pipeline = entry.pipeline;
-  if (scratch == 0) return TERN_OK;
+  if (scratch == 0) {
+    MutexLock lock(&executable->mutex);
+    if (!entry.pipeline) TERN_RETURN_IF_ERROR(make_pipeline(device, entry, 0, &entry.pipeline));
+    *out_pipeline = entry.pipeline;
+    return TERN_OK;
+  }
   const uint64_t room = device->limits.workgroup_memory - entry.workgroup_memory;
   if (scratch > room) {
     return tern_status_make(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,60 @@ def test_vulkan_module(folder):
     assert code == 0 and "add1 (Add)" in text, text
     code, text = invoke(tools.TERN, "run", compiled(folder), "--driver", "vulkan")
     assert code == 3 and "no program for this device (driver 'vulkan')" in text, text
+
+
+def bytes_model():
+    """Convolutions of few, 16 and 20 channels and a product of few rows, of u8 with i8 in i32."""
+    def weights(*shape):
+        numbers = ", ".join(str(i * 37 % 255 - 127) for i in range(int(np.prod(shape))))
+        return f"i8[{','.join(map(str, shape))}] {{{numbers}}}"
+
+    def layer(number, x, kernel, stride, pad, shape):
+        both = lambda n: f"[{n},{n}]"
+        return f"""  %w{number} = constant {kernel}
+  %s{number} = conv(%{x}, %w{number}) <strides={both(stride)}, low={both(pad)}, high={both(pad)}, dilations=[1,1], lhs_dilations=[1,1], groups=1, accumulate=i32, pad_value=7>
+  %c{number} = constant i32[] {{255}}
+  %m{number} = broadcast(%c{number}) <shape=[{shape}]>
+  %a{number} = and(%s{number}, %m{number})
+  %u{number} = cast(%a{number}) <to=u8>
+"""
+    return ('graph "bytes" {\n  input %x: u8[1,3,17,15] as "x"\n' + layer(0, "x", weights(16, 3, 3, 3), 2, 1, "1,16,9,8")
+            + layer(1, "u0", weights(20, 16, 3, 3), 1, 1, "1,20,9,8") + layer(2, "u1", weights(24, 20, 1, 1), 1, 0, "1,24,9,8")
+            + f"""  %r = reshape(%u2) <shape=[2,864]>
+  %w3 = constant {weights(864, 10)}
+  %y = dot(%r, %w3) <accumulate=i32>
+  output %y as "y"
+}}
+""")
+
+
+def test_bytes_on_vulkan(folder):
+    """Bytes as floats and by dot products of both kinds: the CPU's numbers, and no message of the validation layers."""
+    folder = Path(folder)
+    code, devices = invoke(tools.TERN, "devices", "--json")
+    assert code == 0, devices
+    row = r'("vulkan_integer_dot_product": )[1-9]'
+    if not re.search(row, devices):  # no Vulkan device here that has them, or a build without the driver
+        return
+    (folder / "m.tg").write_text(bytes_model())
+    x = save(folder, np.arange(3 * 17 * 15, dtype=np.int64).reshape(1, 3, 17, 15).astype(np.uint8))
+    want = None
+    for fast, targets in ((0, "cpu"), (0, "device"), (2, "device"), (3, "device"), (3, "vulkan")):
+        (folder / "device.json").write_text(re.sub(row, rf"\g<1>{fast}", devices))
+        targets = f"vulkan:{folder}/device.json" if targets == "device" else targets
+        module = folder / "m.tern"
+        code, text = invoke(tools.TERNC, folder / "m.tg", "-o", module, f"--targets={targets}")
+        assert code == 0, text
+        run = [tools.TERN, "run", module, "--driver", "cpu" if targets == "cpu" else "vulkan", "-i", f"x={x}", "-o", folder]
+        if targets != "cpu":
+            code, text = invoke(tools.TERN, "inspect", module)
+            assert code == 0 and ("dot products of four" in text) == (fast > 0), text
+            if fast == 2 or targets == "vulkan":
+                code, text = invoke(sys.executable, tools.ROOT / "tests/hal_cts/vulkan_validation.py", *run)
+                assert code == 77 or text.count(" 0 validation messages") == 2, text
+        code, text = invoke(*run)
+        assert code == 0, text
+        y = np.load(folder / "y.npy")
+        if want is None:
+            want = y
+        assert (y == want).all(), (targets, fast, y, want)
