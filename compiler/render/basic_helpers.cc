@@ -61,24 +61,156 @@ std::span<const HelperRow> basic_rows() {
       {"sign.unsigned", "static inline $V $F($V x) { return x > ($V)(0) ? ($V)(1) : ($V)(0); }\n"},
       {"abs.signed", "static inline $V $F($V x) { return x < ($V)(0) ? ($V)(-x) : x; }\n"},
       {"abs.unsigned", "static inline $V $F($V x) { return x; }\n"},
+      // Division by what is not 0 (nor -1 where that overflows). x86-64 has none for vectors of integers: f32
+      // divides those of 16 bits, f64 those of 52, so exactly that what is cut off is the quotient.
+      {"quotient",
+       R"c(static inline $V $F($V a, $V b) {
+#if $N > 1 && defined(__SSE4_2__)
+  if (sizeof($E) <= 2) return CVT($V, CVT($T{i32}, CVT($T{f32}, a) / CVT($T{f32}, b)));
+#endif
+  return a / b;
+}
+)c"},
+      {"quotient.i32",
+       R"c(static inline $V $F($V a, $V b) {
+#if $N > 1 && defined(__SSE4_2__)
+  return CVT($V, CVT($T{f64}, a) / CVT($T{f64}, b));
+#else
+  return a / b;
+#endif
+}
+)c"},
+      {"quotient.u32",
+       R"c(static inline $V $F($V a, $V b) {
+#if $N > 1 && defined(__SSE4_2__)
+  const $T{f64} q = __builtin_elementwise_trunc(CVT($T{f64}, a) / CVT($T{f64}, b));
+  return CVT($V, @f64:bits(q + ($T{f64})(0x1p52)));
+#else
+  return a / b;
+#endif
+}
+)c"},
+      {"quotient.i64",
+       R"c(static inline $V $F($V a, $V b) {
+#if $N > 1 && defined(__SSE4_2__)
+  const $V bias = ($V)(0x4338000000000000ll);
+  const $T{f64} one = ($T{f64})(0x1.8p52), x = @i64:from_bits(a + bias) - one, y = @i64:from_bits(b + bias) - one;
+  const ${U} room = (${U})(1ull << 51), far = (((${U})a + room) | ((${U})b + room)) >> (${U})(52);
+  $V r = @f64:bits(__builtin_elementwise_trunc(x / y) + one) - bias;
+  if (__builtin_reduce_or(far) == 0) return r;
+  for (i32 k = 0; k < $N; ++k)
+    if (far[k]) r[k] = a[k] / b[k];
+  return r;
+#else
+  return a / b;
+#endif
+}
+)c"},
+      {"quotient.u64",
+       R"c(static inline $V $F($V a, $V b) {
+#if $N > 1 && defined(__SSE4_2__)
+  const $T{i64} bias = ($T{i64})(0x4330000000000000ll);
+  const $T{f64} one = ($T{f64})(0x1p52), x = @i64:from_bits(($T{i64})a | bias) - one;
+  const $T{f64} y = @i64:from_bits(($T{i64})b | bias) - one;
+  const $V far = (a | b) >> ($V)(52);
+  $V r = ($V)(@f64:bits(__builtin_elementwise_trunc(x / y) + one) - bias);
+  if (__builtin_reduce_or(far) == 0) return r;
+  for (i32 k = 0; k < $N; ++k)
+    if (far[k]) r[k] = a[k] / b[k];
+  return r;
+#else
+  return a / b;
+#endif
+}
+)c"},
+      // What is left, with the sign of a or (floored) of b.
+      {"plain_modulo",
+       R"c(static inline $V $F($V a, $V b, i32 floored) {
+  $V r = a % b;
+  return floored ? (((r != ($V)(0)) & ((r < ($V)(0)) ^ (b < ($V)(0)))) ? ($V)(r + b) : r) : r;
+}
+)c"},
+      {"modulo.signed",
+       R"c(static inline $V $F($V a, $V b, i32 floored) {
+#if $N > 1 && defined(__SSE4_2__)
+  if (sizeof($E) <= 2) {
+    const $T{f32} x = CVT($T{f32}, a), y = CVT($T{f32}, b), q = x / y;
+    const $T{f32} whole = floored ? __builtin_elementwise_floor(q) : __builtin_elementwise_trunc(q);
+    return CVT($V, CVT($T{i32}, x - whole * y));
+  }
+#endif
+  return @plain_modulo(a, b, floored);
+}
+)c"},
+      {"modulo.i32",
+       R"c(static inline $V $F($V a, $V b, i32 floored) {
+#if $N > 1 && defined(__SSE4_2__)
+  const $T{f64} x = CVT($T{f64}, a), y = CVT($T{f64}, b), q = x / y;
+  return CVT($V, x - (floored ? __builtin_elementwise_floor(q) : __builtin_elementwise_trunc(q)) * y);
+#else
+  return @plain_modulo(a, b, floored);
+#endif
+}
+)c"},
+      {"modulo.i64",
+       R"c(static inline $V $F($V a, $V b, i32 floored) {
+#if $N > 1 && defined(__SSE4_2__)
+  const $V bias = ($V)(0x4338000000000000ll);
+  const $T{f64} one = ($T{f64})(0x1.8p52), x = @i64:from_bits(a + bias) - one, y = @i64:from_bits(b + bias) - one;
+  const ${U} room = (${U})(1ull << 51), far = (((${U})a + room) | ((${U})b + room)) >> (${U})(52);
+  $V r = @f64:bits(x - (floored ? __builtin_elementwise_floor(x / y) : __builtin_elementwise_trunc(x / y)) * y + one) - bias;
+  if (__builtin_reduce_or(far) == 0) return r;
+  for (i32 k = 0; k < $N; ++k)
+    if (far[k]) r[k] = @1:plain_modulo(a[k], b[k], floored);
+  return r;
+#else
+  return @plain_modulo(a, b, floored);
+#endif
+}
+)c"},
+      {"modulo.unsigned",
+       R"c(static inline $V $F($V a, $V b, i32 floored) {
+#if $N > 1 && defined(__SSE4_2__)
+  if (sizeof($E) <= 4) return a - @quotient(a, b) * b;
+#endif
+  return a % b;
+}
+)c"},
+      {"modulo.u64",
+       R"c(static inline $V $F($V a, $V b, i32 floored) {
+#if $N > 1 && defined(__SSE4_2__)
+  const $T{i64} bias = ($T{i64})(0x4330000000000000ll);
+  const $T{f64} one = ($T{f64})(0x1p52), x = @i64:from_bits(($T{i64})a | bias) - one;
+  const $T{f64} y = @i64:from_bits(($T{i64})b | bias) - one;
+  const $V far = (a | b) >> ($V)(52);
+  $V r = ($V)(@f64:bits(x - __builtin_elementwise_trunc(x / y) * y + one) - bias);
+  if (__builtin_reduce_or(far) == 0) return r;
+  for (i32 k = 0; k < $N; ++k)
+    if (far[k]) r[k] = @1:plain_modulo(a[k], b[k], floored);
+  return r;
+#else
+  return a % b;
+#endif
+}
+)c"},
       {"div.signed",
        "static inline $V $F($V a, $V b) {\n"
        "  $V safe = ((b == ($V)(0)) | (b == ($V)(-1))) ? ($V)(1) : b;\n"
-       "  $V q = a / safe;\n  q = b == ($V)(-1) ? ($V)(-a) : q;\n  return b == ($V)(0) ? ($V)(0) : q;\n}\n"},
+       "  $V q = @quotient(a, safe);\n  q = b == ($V)(-1) ? ($V)(-a) : q;\n  return b == ($V)(0) ? ($V)(0) : "
+       "q;\n}\n"},
       {"div.unsigned",
        "static inline $V $F($V a, $V b) {\n"
-       "  $V safe = b == ($V)(0) ? ($V)(1) : b;\n  $V q = a / safe;\n  return b == ($V)(0) ? ($V)(0) : "
-       "q;\n}\n"},
+       "  $V safe = b == ($V)(0) ? ($V)(1) : b;\n  $V q = @quotient(a, safe);\n"
+       "  return b == ($V)(0) ? ($V)(0) : q;\n}\n"},
       {"rem.signed",
        "static inline $V $F($V a, $V b) {\n"
-       "  $V safe = ((b == ($V)(0)) | (b == ($V)(-1))) ? ($V)(1) : b;\n  return a % safe;\n}\n"},
+       "  $V safe = ((b == ($V)(0)) | (b == ($V)(-1))) ? ($V)(1) : b;\n  return @modulo(a, safe, 0);\n}\n"},
       {"rem.unsigned",
-       "static inline $V $F($V a, $V b) {\n  $V safe = b == ($V)(0) ? ($V)(1) : b;\n  return a % safe;\n}\n"},
+       "static inline $V $F($V a, $V b) {\n  $V safe = b == ($V)(0) ? ($V)(1) : b;\n  return @modulo(a, "
+       "safe, 0);\n}\n"},
       {"floor_mod.signed",
        "static inline $V $F($V a, $V b) {\n"
-       "  $V r = @rem(a, b);\n"
-       "  return ((r != ($V)(0)) & (b != ($V)(0)) & ((r < ($V)(0)) ^ (b < ($V)(0)))) ? ($V)(r + b) : "
-       "r;\n}\n"},
+       "  $V safe = ((b == ($V)(0)) | (b == ($V)(-1))) ? ($V)(1) : b;\n  return @modulo(a, safe, 1);\n}\n"},
       {"floor_mod.unsigned", "static inline $V $F($V a, $V b) { return @rem(a, b); }\n"},
       {"floor_mod.float",
        "static inline $V $F($V x, $V y) {\n"

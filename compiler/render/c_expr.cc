@@ -1,5 +1,6 @@
 #include "compiler/render/c_expr.h"
 
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -368,7 +369,11 @@ std::string CExpr::int_op(const Expr& e, std::string_view scalar, const std::vec
                 : fmt::format("({}){}", u, dialect_.min_max("max", type, a[1], fmt::format("({})(1)", type)));
         return fmt::format("(({})(({}){} {} {}))", type, u, a[0], sign, d);
       }
-      if (kernel::is_const(divisor) && divisor->i != 0 && divisor->i != -1) {
+      // Clang multiplies 64 bits lane by lane, a helper divides vectors.
+      const bool by_lanes = lanes > 1 && dtype_bits(dtype) == 64 &&
+                            !std::has_single_bit(static_cast<uint64_t>(divisor->i)) &&
+                            helpers_.target().arch == CArch::kX86_64;
+      if (kernel::is_const(divisor) && divisor->i != 0 && divisor->i != -1 && !by_lanes) {
         return narrow(fmt::format("({} {} {})", a[0], sign, a[1]));
       }
       return narrow(call(e->op == ScalarOp::kDiv ? "div" : "rem", scalar, lanes, a));

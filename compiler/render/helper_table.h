@@ -6,6 +6,7 @@
 //   $T{u16}      a vector of another element type with the same lanes; ${I} ${U}: integer types of the
 //   element's width
 //   @name        this element type's helper; @f64:name  another element type's helper, same lanes
+//   @1:name      this element type's helper for one lane
 //   $F           the function's own name
 //   CVT(T, x)    converts numerically; FMA(a, b, c) fused where the target has it, else two roundings
 //

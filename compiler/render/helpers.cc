@@ -221,8 +221,10 @@ std::string HelperSet::expand(std::string_view text, std::string_view scalar, in
     if (c == '@') {
       std::string_view word = word_at(k + 1);
       size_t colon = word.find(':');
-      out += colon == std::string_view::npos ? function(word, scalar, lanes)
-                                             : function(word.substr(colon + 1), word.substr(0, colon), lanes);
+      const std::string_view prefix = colon == std::string_view::npos ? "" : word.substr(0, colon);
+      const std::string_view helper = colon == std::string_view::npos ? word : word.substr(colon + 1);
+      out += prefix == "1" ? function(helper, scalar, 1)
+                           : function(helper, prefix.empty() ? scalar : prefix, lanes);
       k += word.size();
     } else if (c == '$' && text[k + 1] == 'T') {
       size_t end = text.find('}', k);

@@ -223,14 +223,10 @@ static inline $V $F($V x, $V n) {
   return x < ($V)(-126.0f) ? ($V)(0.0f) : p * @i32:pow2(@bits(z) - (${I})(0x4b400000));
 }
 )c"},
-      {"log.f32",
-       R"c(static inline $V $F($V x) {
-  // x = 2^e m, m in [sqrt(1/2), sqrt(2)).
-  ${I} tiny = x < ($V)(0x1p-126f);
-  $V scaled = tiny ? x * ($V)(0x1p23f) : x;
-  ${I} i = @bits(scaled) - (${I})(0x3f3504f3), e = i >> (${I})(23);
-  $V f = @i32:from_bits((i & (${I})(0x7fffff)) + (${I})(0x3f3504f3)) - ($V)(1.0f), z = f * f;
-  $V k = CVT($V, tiny ? e - (${I})(23) : e);
+      // log(1 + f) + k ln 2, f in [sqrt(1/2) - 1, sqrt(2) - 1).
+      {"log_near_1.f32",
+       R"c(static inline $V $F($V f, $V k) {
+  const $V z = f * f;
   $V p = ($V)(7.0376836292e-2f);
   p = FMA(p, f, ($V)(-1.1514610310e-1f));
   p = FMA(p, f, ($V)(1.1676998740e-1f));
@@ -243,7 +239,18 @@ static inline $V $F($V x, $V n) {
   $V y = f * z * p;
   y = FMA(k, ($V)(-2.12194440e-4f), y);
   y = FMA(z, ($V)(-0.5f), y);
-  $V r = FMA(k, ($V)(0.693359375f), f + y);
+  return FMA(k, ($V)(0.693359375f), f + y);
+}
+)c"},
+      {"log.f32",
+       R"c(static inline $V $F($V x) {
+  // x = 2^e m, m in [sqrt(1/2), sqrt(2)).
+  ${I} tiny = x < ($V)(0x1p-126f);
+  $V scaled = tiny ? x * ($V)(0x1p23f) : x;
+  ${I} i = @bits(scaled) - (${I})(0x3f3504f3), e = i >> (${I})(23);
+  $V f = @i32:from_bits((i & (${I})(0x7fffff)) + (${I})(0x3f3504f3)) - ($V)(1.0f);
+  $V k = CVT($V, tiny ? e - (${I})(23) : e);
+  $V r = @log_near_1(f, k);
   r = x == ($V)(__builtin_inff()) ? x : r;
   r = x == ($V)(0.0f) ? ($V)(-__builtin_inff()) : r;
   return ((x < ($V)(0.0f)) | (x != x)) ? ($V)(__builtin_nanf("")) : r;
@@ -251,15 +258,29 @@ static inline $V $F($V x, $V n) {
 )c"},
       {"tanh.f32",
        R"c(static inline $V $F($V x) {
-  $V a = __builtin_elementwise_abs(x), z = x * x;
-  $V p = ($V)(-5.70498872745e-3f);
-  p = FMA(p, z, ($V)(2.06390887954e-2f));
-  p = FMA(p, z, ($V)(-5.37397155531e-2f));
-  p = FMA(p, z, ($V)(1.33314422036e-1f));
-  p = FMA(p, z, ($V)(-3.33332819422e-1f));
-  $V small = FMA(p * z, x, x);
-  $V big = ($V)(1.0f) - ($V)(2.0f) / (@exp(a + a) + ($V)(1.0f));
-  return a < ($V)(0.625f) ? small : __builtin_elementwise_copysign(big, x);
+  // (1 - e^-2a) / (1 + e^-2a), both halved, of w = 2^-n and p = (e^2r - 1) / 2, n = round(2a / ln 2): small arguments
+  // have n = 0 and lose nothing, and each half is rounded once.
+  $V a = __builtin_elementwise_abs(x);
+  a = a > ($V)(9.02f) ? ($V)(9.02f) : a;
+  const $V z = FMA(a, ($V)(-2.88539008f), ($V)(12583039.0f)), n = z - ($V)(12583039.0f);
+#ifdef TERN_FMA
+  const $V r = FMA(n, ($V)(-0.346573591f), -a);
+  $V p = FMA(r, ($V)(4.4383835e-2f), ($V)(0.133860052f));
+  p = FMA(p, r, ($V)(0.333339542f));
+  p = FMA(p, r, ($V)(0.666661859f));
+  p = FMA(p, r, ($V)(0.99999994f));
+#else
+  const $V r = FMA(n, ($V)(1.06097220e-4f), FMA(n, ($V)(-0.3466796875f), -a));
+  $V p = FMA(r, ($V)(1.26469014e-2f), ($V)(4.45834249e-2f));
+  p = FMA(p, r, ($V)(0.133336753f));
+  p = FMA(p, r, ($V)(0.333331943f));
+  p = FMA(p, r, ($V)(0.666666627f));
+  p = FMA(p, r, ($V)(1.0f));
+#endif
+  p = FMA(p, r * r, r);
+  // z's low bits are 127 - n.
+  const $V w = @i32:from_bits(@bits(z) << (${I})(23)), half = FMA(w, ($V)(-0.5f), ($V)(0.5f));
+  return __builtin_elementwise_copysign(FMA(-w, p, half) / FMA(w, p, ($V)(1.0f) - half), x);
 }
 )c"},
       {"erf_pieces.f32",
@@ -364,10 +385,16 @@ static inline $V $F($V x, $V n) {
 )c"},
       {"log1p.f32",
        R"c(static inline $V $F($V x) {
-  // log u of u = 1 + x as it is rounded, and what rounding took off, which is small beside u.
-  $V u = x + ($V)(1.0f), lost = (x - (u - ($V)(1.0f))) / u, r = @log(u);
-  r = u < ($V)(__builtin_inff()) & u > ($V)(0.0f) ? r + lost : r;
-  return u == ($V)(1.0f) ? x : r;
+  // As log of u = 1 + x, but f = (1 + x) / 2^e - 1 comes from x, so that nothing is lost beside the 1.
+  const $V u = x + ($V)(1.0f);
+  const ${I} e = (@bits(u) - (${I})(0x3f3504f3)) >> (${I})(23);
+  // 2^-e times 4, which is a normal number for the largest e, too.
+  const $V scale = @i32:pow2((${I})(2) - e), f = FMA(x * ($V)(0.25f), scale, FMA(scale, ($V)(0.25f), ($V)(-1.0f)));
+  $V r = @log_near_1(f, CVT($V, e));
+  r = u == ($V)(1.0f) ? x : r;
+  r = x == ($V)(__builtin_inff()) ? x : r;
+  r = u == ($V)(0.0f) ? ($V)(-__builtin_inff()) : r;
+  return ((u < ($V)(0.0f)) | (x != x)) ? ($V)(__builtin_nanf("")) : r;
 }
 )c"},
       {"expm1.f32",
@@ -398,14 +425,63 @@ static inline $V $F($V x, $V n) {
       {"tan.f32",
        R"c(static inline $V $F($V x) { return CVT($V, @f64:tan(CVT($T{f64}, x))); }
 )c"},
+      // pi / 2 - (t + q), |q| well below t, as if pi / 2 were exact.
+      {"half_pi_less.f32",
+       R"c(static inline $V $F($V t, $V q) {
+#ifdef TERN_FMA
+  return FMA(($V)(1.09205174f), ($V)(1.43839002f), -(t + q));
+#else
+  return ($V)(1.57079637f) - (t + (q + ($V)(4.37113883e-8f)));
+#endif
+}
+)c"},
+      // asin(t) - t, z = t^2 <= 1/4.
+      {"asin_rest.f32",
+       R"c(static inline $V $F($V t, $V z) {
+  const $V even = FMA(z, ($V)(4.21584062e-2f), ($V)(2.41847392e-2f));
+  const $V odd = FMA(z, ($V)(4.54691537e-2f), ($V)(7.49530941e-2f));
+  return FMA(FMA(even, z * z, odd), z, ($V)(0.166667521f)) * (t * z);
+}
+)c"},
       {"asin.f32",
-       R"c(static inline $V $F($V x) { return CVT($V, @f64:asin(CVT($T{f64}, x))); }
+       R"c(static inline $V $F($V x) {
+  // Beyond 1/2: pi / 2 - 2 asin(sqrt((1 - |x|) / 2)).
+  const $V a = __builtin_elementwise_abs(x);
+  const ${I} far = a > ($V)(0.5f);
+  const $V z = far ? FMA(a, ($V)(-0.5f), ($V)(0.5f)) : a * a, t = far ? __builtin_elementwise_sqrt(z) : a;
+  const $V q = @asin_rest(t, z);
+  return __builtin_elementwise_copysign(far ? @half_pi_less(t + t, q + q) : t + q, x);
+}
 )c"},
       {"acos.f32",
-       R"c(static inline $V $F($V x) { return CVT($V, @f64:acos(CVT($T{f64}, x))); }
+       R"c(static inline $V $F($V x) {
+  const $V a = __builtin_elementwise_abs(x);
+  const ${I} far = a > ($V)(0.5f);
+  const $V z = far ? FMA(a, ($V)(-0.5f), ($V)(0.5f)) : a * a;
+  const $V t = __builtin_elementwise_copysign(far ? __builtin_elementwise_sqrt(z) : a, x), y = t + @asin_rest(t, z);
+  const $V end = x < ($V)(0.0f) ? ($V)(3.14159265f) : ($V)(0.0f);
+  return FMA(y, far ? ($V)(2.0f) : ($V)(-1.0f), far ? end : ($V)(1.57079633f));
+}
 )c"},
       {"atan.f32",
-       R"c(static inline $V $F($V x) { return CVT($V, @f64:atan(CVT($T{f64}, x))); }
+       R"c(static inline $V $F($V x) {
+  // |x| or its reciprocal (pi / 2 less that); from 1/2 on pi / 4 less what the sum of angles leaves.
+  const $V a = __builtin_elementwise_abs(x), one = ($V)(1.0f), low = one < a ? one : a, high = one > a ? one : a;
+  const ${I} far = a > one, mid = low > high * ($V)(0.5f);
+  const $V u = (mid ? low - high : low) / (mid ? low + high : high), t = far ? -u : u, s = t * t;
+  // Times 1.09205174: pi / 4 or pi / 2, as if they were exact.
+  const $V from = mid ? ($V)(0.719195008f) : far ? ($V)(1.43839002f) : ($V)(0.0f);
+  $V p = FMA(s, ($V)(-5.12505136e-2f), ($V)(0.101557992f));
+  p = FMA(p, s, ($V)(-0.14174211f));
+  p = FMA(p, s, ($V)(0.19994168f));
+  p = FMA(p, s, ($V)(-0.33333233f));
+#ifdef TERN_FMA
+  const $V y = FMA(($V)(1.09205174f), from, FMA(p, t * s, t));
+#else
+  const $V y = from * ($V)(1.09205174f) + (t + FMA(p, t * s, from * ($V)(-3.03890942e-8f)));
+#endif
+  return __builtin_elementwise_copysign(y, x);
+}
 )c"},
       {"sinh.f32",
        R"c(static inline $V $F($V x) { return CVT($V, @f64:sinh(CVT($T{f64}, x))); }

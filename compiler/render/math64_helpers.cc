@@ -404,36 +404,60 @@ static inline $V $F($V x, $V y) {
   return x != x ? x : __builtin_elementwise_copysign(y, x);
 }
 )c"},
-      {"rem.f64",
-       R"c(LANES f64 f64 f64
-// Exact: long division of the mantissas, one bit at a time.
+      {"rem_lane.f64",
+       R"c(// Exact: long division of the mantissas, one bit at a time.
 static f64 $F(f64 x, f64 y) {
   union { f64 f; u64 u; } ux = {x}, uy = {y};
   u64 sign = ux.u & 0x8000000000000000ull, a = ux.u & ~0x8000000000000000ull, b = uy.u & ~0x8000000000000000ull;
   if (b == 0 || a >= 0x7ff0000000000000ull || b > 0x7ff0000000000000ull) return __builtin_nan("");
   if (a < b) return x;
   i32 ea = (i32)(a >> 52), eb = (i32)(b >> 52);
-  u64 ma = a & 0xfffffffffffffull, mb = b & 0xfffffffffffffull;
-  if (ea) ma |= 0x10000000000000ull; else ea = 1;
-  if (eb) mb |= 0x10000000000000ull; else eb = 1;
+  const u64 one = 0x10000000000000ull;
+  u64 ma = a & (one - 1), mb = b & (one - 1);
+  if (ea) ma |= one; else ea = 1;
+  if (eb) mb |= one; else eb = 1;
+  for (; ma < one; --ea) ma <<= 1;
+  for (; mb < one; --eb) mb <<= 1;
   for (; ea > eb; --ea) { if (ma >= mb) ma -= mb; ma <<= 1; }
   if (ma >= mb) ma -= mb;
   if (ma == 0) { ux.u = sign; return ux.f; }
-  while (ma < 0x10000000000000ull && ea > 1) { ma <<= 1; --ea; }
-  ux.u = ma >= 0x10000000000000ull ? sign | (ma & 0xfffffffffffffull) | (u64)ea << 52 : sign | ma;
+  for (; ma < one; --ea) ma <<= 1;
+  ux.u = sign | (ea < 1 ? ma >> (1 - ea) : (ma & (one - 1)) | (u64)ea << 52);
   return ux.f;
 }
 )c"},
-      {"rem.f32",
-       R"c(LANES f32 f32 f32
-static f32 $F(f32 x, f32 y) {
+      {"rem_lane.f32",
+       R"c(static f32 $F(f32 x, f32 y) {
   // The quotient times y is exact in f64 while the quotient has at most 29 bits.
   f64 a = __builtin_elementwise_abs(x), b = __builtin_elementwise_abs(y), q = __builtin_elementwise_trunc(a / b);
-  if (!(q < 0x1p29)) return (f32)@f64:rem(x, y);
+  if (!(q < 0x1p29)) return (f32)@f64:rem_lane(x, y);
   f64 r = b == __builtin_inf() ? a : a - q * b;
   if (r < 0) r += b;
   if (r >= b) r -= b;
   return (f32)__builtin_elementwise_copysign(r, (f64)x);
+}
+)c"},
+      {"rem.float",
+       R"c(static inline $V $F($V x, $V y) {
+#if $N > 1
+#ifdef TERN_FMA
+  // A quotient below 2^23 (f64: 2^52) is one too large at most, by rounding, and then what is left is exact.
+  const $V a = __builtin_elementwise_abs(x), b = __builtin_elementwise_abs(y), q = __builtin_elementwise_trunc(a / b);
+  const ${I} far = (q < ($V)(sizeof($E) == 4 ? 0x1p23 : 0x1p52)) == (${I})(0);
+  $V r = FMA(-q, b, a);
+  r = r < ($V)(0) ? r + b : r;
+  r = __builtin_elementwise_copysign(q == ($V)(0) ? a : r, x);
+  if (__builtin_reduce_or(far) == 0) return r;
+#else
+  const ${I} far = (${I})(-1);
+  $V r = ($V)(0);
+#endif
+  for (i32 k = 0; k < $N; ++k)
+    if (far[k]) r[k] = @1:rem_lane(x[k], y[k]);
+  return r;
+#else
+  return @1:rem_lane(x, y);
+#endif
 }
 )c"},
   };
