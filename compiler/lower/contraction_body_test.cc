@@ -348,6 +348,11 @@ TEST_CASE("conv of small groups: members spread over lanes, or shared by a vecto
     check_conv({1, 24, 5, 19, 24, 3, 1, 1, 1, 3}, level);    // of 8
     check_conv({1, 10, 5, 12, 16, 5, 2, 2, 1, 2}, level);    // 5 inputs, 8 outputs
     check_conv({1, 9, 5, 12, 12, 3, 1, 1, 1, 3}, level);     // 3 inputs, 4 outputs
+    check_conv({1, 15, 5, 13, 30, 3, 1, 1, 1, 15}, level);   // 1 input, 2 outputs; the last vector is 6
+    check_conv({2, 9, 5, 9, 36, 3, 2, 1, 1, 9}, level);      // 1 input, 4 outputs
+    check_conv({1, 14, 4, 11, 28, 3, 1, 1, 1, 7}, level);    // 2 inputs, 4 outputs
+    check_conv({1, 16, 3, 6, 16, 1, 1, 0, 1, 2}, level);     // of 8, no windows
+    check_conv({1, 12, 3, 6, 24, 1, 1, 0, 1, 3}, level);     // 4 inputs, 8 outputs, no windows
     check_conv({1, 512, 3, 5, 512, 3, 1, 1, 1, 64}, level);  // one vector of channels after the other
     check_conv({1, 64, 3, 5, 64, 3, 1, 1, 1, 4}, level);     // of 16: a product
   }

@@ -1,5 +1,7 @@
 #include "compiler/lower/depthwise_body.h"
 
+#include <bit>
+
 #include "compiler/kernel/expr_util.h"
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_problem.h"
@@ -124,8 +126,10 @@ bool suits_small_groups(const ContractionRequest& r) {
   const int64_t lanes = r.machine->vector_bits / 32;
   const bool windows = geometry.window_h * geometry.window_w > 1,
              shared = g.outputs % lanes == 0,  // a vector is of one group
-      spread = g.inputs == g.outputs && g.inputs < lanes && lanes % g.inputs == 0;
-  return g.inputs <= kMost && g.outputs <= kMost && (spread || (shared && windows));
+      spread = (bytes ? g.inputs == g.outputs
+                      : g.inputs <= g.outputs && std::has_single_bit(static_cast<uint64_t>(g.inputs))) &&
+               g.outputs < lanes && lanes % g.outputs == 0;
+  return g.inputs <= kMost && g.outputs <= kMost && (spread || (shared && (windows || !bytes)));
 }
 
 namespace {
@@ -211,11 +215,18 @@ ContractionBody build_small_groups(const ContractionRequest& r) {
       const Expr from = kernel::add(kernel::mul(group, int_const(g.inputs)), member);
       return kernel::broadcast(access.scalar(0, pixel_index(one, image, from, iy, ix)), lanes);
     }
-    const Expr all =
-        access.vector(0, pixel_index(one, image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes, count);
+    // Whole groups, as channels of a vector and what is left of them are.
+    const auto inputs = [&](const Expr& outputs) {
+      return g.inputs == g.outputs
+                 ? outputs
+                 : kernel::mul(kernel::index_div(outputs, int_const(g.outputs)), int_const(g.inputs));
+    };
+    const int loaded = static_cast<int>(lanes / g.outputs * g.inputs);
+    const Expr all = access.vector(0, pixel_index(one, image, kernel::add(inputs(c), var_expr(lane)), iy, ix),
+                                   lane, loaded, count ? inputs(count) : nullptr);
     std::vector<int> from;
     for (int l = 0; l < lanes; ++l)
-      from.push_back(static_cast<int>(l / g.inputs * g.inputs + *kernel::int_value(member)));
+      from.push_back(static_cast<int>(l / g.outputs * g.inputs + *kernel::int_value(member)));
     return kernel::shuffle(all, nullptr, from);
   };
   o.members->weight = [&](const Expr& tap, const Expr& member, const Expr& c, int lanes) {

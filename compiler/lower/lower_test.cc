@@ -512,6 +512,34 @@ TEST_CASE("scan, arg_reduce") {
                   {7}});
 }
 
+TEST_CASE("arg_reduce of short lines") {
+  for (const char* extent : {"7", "9", "20", "32"}) {
+    check_lowering({std::string("  input %x: f32[13,") + extent + "] as \"x\"\n  input %z: i32[13," + extent +
+                    R"(] as "z"
+  %a = arg_reduce(%x) <largest=true, axis=1, last=false, dtype=i64>
+  %b = arg_reduce(%z) <largest=false, axis=1, last=true, dtype=i64>
+  output %a as "a"
+  output %b as "b")"});
+  }
+}
+
+TEST_CASE("rows by one column") {
+  check_lowering({R"(
+  input %x: f32[3,5,24] as "x"
+  input %v: f32[1,24,1] as "v"
+  input %w: f32[7,1,40] as "w"
+  input %u: f32[7,40,1] as "u"
+  input %a: f32[M,K] as "a"
+  input %b: f32[K,1] as "b"
+  %y = dot(%x, %v)
+  %z = dot(%w, %u)
+  %c = dot(%a, %b)
+  output %y as "y"
+  output %z as "z"
+  output %c as "c")",
+                  {9, 33}});
+}
+
 TEST_CASE("contractions with epilogue") {
   check_lowering({R"(
   input %x: f32[2,5,24] as "x"

@@ -385,7 +385,7 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
   Serial serial;
   serial.carried = {{"best", worst}, {"where", int_const(0, DType::kI32)}};
   serial.bits = std::max(dtype_bits(dtype), 32);
-  serial.least_line = 4;
+  serial.least_line = 1;
   serial.step = [&](ElementEmitter& emitter, Index index, const Expr& step,
                     const std::vector<Expr>& carried) {
     index[axis] = step;
@@ -409,7 +409,9 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
   if (dtype != DType::kBool && !is_complex(dtype)) {
     serial.line = [&](ElementEmitter& emitter, Index index, int lanes) -> std::vector<Stmt> {
       constexpr int kSums = 4;
-      const kernel::Var best = kernel::make_var("best", {dtype, 1}),
+      const DType wide =
+          is_float(dtype) && dtype_bits(dtype) < 32 ? DType::kF32 : dtype;  // lanes are folded in
+      const kernel::Var best = kernel::make_var("best", {wide, 1}),
                         where = kernel::make_var("where", {DType::kI32, 1});
       const Expr n = emitter.dispatch().expr(in->type.shape[axis]);
       const auto pass = [&](const std::function<Stmt(const Expr& x, const Expr& at)>& fold) {
@@ -417,12 +419,12 @@ void lower_arg_reduce(const Region& region, LoweringContext& context) {
         index[axis] = kernel::var_expr(v);
         const Expr value = emitter.element(in, index);
         std::vector<Stmt> body = emitter.take_checks();
-        const Expr x = named("x", value, body);
+        const Expr x = named("x", kernel::cast(value, wide), body);
         body.push_back(fold(x, kernel::var_expr(v)));
         return vector_loop(kernel::loop(v, int_const(0), n, kernel::LoopKind::kSerial, std::move(body)),
                            lanes, kSums);
       };
-      std::vector<Stmt> out{kernel::declare(best, worst)};
+      std::vector<Stmt> out{kernel::declare(best, kernel::cast(worst, wide))};
       append(out, pass([&](const Expr& x, const Expr&) {
                return kernel::assign(
                    best, kernel::op(largest ? ScalarOp::kMax : ScalarOp::kMin, {x, kernel::var_expr(best)}));

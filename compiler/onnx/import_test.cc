@@ -84,6 +84,25 @@ TEST_CASE("amounts beyond an axis are refused: at once when both are known, else
   CHECK(contains(errors(m), "More elements are to be kept (9) than axis 0 has (2)."));
 }
 
+TEST_CASE("the largest one is an extreme and its place; the smallest one only where nothing is NaN") {
+  for (const int largest : {0, 1}) {
+    Model m(11);
+    m.ints("k", {1});
+    auto* attribute = m.node("TopK", {"x", "k"}, {"y", "i"})->add_attribute();
+    attribute->set_name("largest");
+    attribute->set_i(largest);
+    auto graph = import(m);
+    REQUIRE(graph);
+    int choices = 0, places = 0;
+    graph::walk(graph->body, [&](graph::Node& n) {
+      choices += n.kind == graph::OpKind::kTopK;
+      places += n.kind == graph::OpKind::kArgReduce;
+    });
+    CHECK(choices == 1 - largest);
+    CHECK(places == largest);
+  }
+}
+
 TEST_CASE("two classes that share one score have no PROBIT, nor a transform that nobody knows") {
   Model m;
   auto* node = m.node("LinearClassifier", {"x"}, {"label", "y"});

@@ -38,6 +38,14 @@ void import_top_k(Op& op) {
   op.b.require(
       ScalarOp::kLe, k, extent,
       fmt::format("More elements are to be kept ({}) than axis {} has ({}).", k.text(), axis, extent.text()));
+  // One is the extreme and its place. (Among the smallest a NaN is the last choice, of a minimum the first.)
+  if (k.is_const(1) && (largest || !is_float(x->type.dtype))) {
+    Value* place = op.b.emit(OpKind::kArgReduce, {x},
+                             {{"largest", largest}, {"axis", axis}, {"last", false}, {"dtype", DType::kI64}});
+    op.output(0, op.b.reduce(largest ? ScalarOp::kMax : ScalarOp::kMin, x, {axis}, true));
+    op.output(1, op.b.unsqueeze(place, {axis}));
+    return;
+  }
   graph::Node* node =
       op.b.emit_node(OpKind::kTopK, {x},
                      {{"axis", axis}, {"k", std::vector<Dim>{k}}, {"largest", largest}, {"sorted", sorted}});

@@ -65,6 +65,7 @@ def cases():
         "Mod of floats": ("Mod", [x, y], [], {"fmod": 1}),
         "Clip": ("Clip", [FLOATS, np.array(-1, np.float32), np.array(1, np.float32)], [], {}),
         "Clip to nothing": ("Clip", [FLOATS, np.array(5, np.float32), np.array(1, np.float32)], [], {}),
+        "ArgMax of f16": ("ArgMax", [matrix.astype(np.float16)], [], {"axis": 1}),
         "CumSum": ("CumSum", [matrix], [np.array([1])], {}),
         "Where": ("Where", [np.isnan(x), x, y], [], {}),
         "MaxPool": ("MaxPool", [matrix[None]], [], {"kernel_shape": [3]}, max_pool),

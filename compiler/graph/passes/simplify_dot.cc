@@ -43,22 +43,25 @@ Value* make_dot(const Node& n, Value* x, Value* y, Builder& b) {
   return b.node(OpKind::kDot, {x, y}, n.attrs)->result();
 }
 
-// A row by a column each: a sum along rows, which needs no panels of columns.
+// Rows by one column: sums along rows, which need no panels of columns.
 Value* sums_of_rows(Node& n, Builder& b) {
-  const Value *x = n.operand(0), *y = n.operand(1);
+  Value *x = n.operand(0), *y = n.operand(1);
   const Shape& result = n.result()->type.shape;
   const size_t rank = result.size();
-  if (!result[rank - 1].is_const(1) || !result[rank - 2].is_const(1) || n.find("accumulate")) return nullptr;
+  if (!result[rank - 1].is_const(1) || n.find("accumulate") || n.find("weight_bits")) return nullptr;
   const DType type = n.result()->type.dtype;
   if (type != DType::kF32 && type != DType::kF64) return nullptr;
-  const auto same = [&](const Value* v) {
-    return std::equal(result.begin(), result.end() - 2, v->type.shape.begin());
-  };
-  if (!same(x) || !same(y) || batch_of(x) == Dim(1)) return nullptr;
-  Shape rows(result.begin(), result.end() - 2);
-  rows.push_back(x->type.shape[rank - 1]);
-  Value* products = b.mul(b.reshape(n.operand(0), rows), b.reshape(n.operand(1), rows));
-  return b.reshape(b.reduce(ScalarOp::kAdd, products, {static_cast<int64_t>(rank) - 2}), result);
+  constexpr int64_t kShort = 8;  // panels of one column are faster then
+  const Dim& depth = x->type.shape[rank - 1];
+  if (depth.is_const() && depth.value() < kShort) return nullptr;
+  const bool one_row = result[rank - 2].is_const(1);
+  if (one_row && batch_of(n.result()) == Dim(1)) return nullptr;
+  Shape column = y->type.shape, rows = result;
+  std::swap(column[rank - 1], column[rank - 2]);
+  rows[rank - 1] = depth;
+  const auto spread = [&](Value* v) { return v->type.shape == rows ? v : b.broadcast(v, rows); };
+  Value* products = b.mul(spread(x), spread(b.reshape(y, column)));
+  return b.reshape(b.reduce(ScalarOp::kAdd, products, {static_cast<int64_t>(rank) - 1}), result);
 }
 
 // Taps of a window that meet nothing but zero padding, at either end of an axis (dilated windows that are
