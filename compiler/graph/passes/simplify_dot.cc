@@ -53,8 +53,8 @@ Value* sums_of_rows(Node& n, Builder& b) {
   if (type != DType::kF32 && type != DType::kF64) return nullptr;
   constexpr int64_t kShort = 8;  // panels of one column are faster then
   const Dim& depth = x->type.shape[rank - 1];
-  if (depth.is_const() && depth.value() < kShort) return nullptr;
   const bool one_row = result[rank - 2].is_const(1);
+  if (!one_row && depth.is_const() && depth.value() < kShort) return nullptr;
   if (one_row && batch_of(n.result()) == Dim(1)) return nullptr;
   Shape column = y->type.shape, rows = result;
   std::swap(column[rank - 1], column[rank - 2]);
