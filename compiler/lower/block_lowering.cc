@@ -1,6 +1,7 @@
 #include "compiler/lower/block_lowering.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "compiler/lower/attention.h"
 #include "compiler/lower/attention_chain.h"
@@ -486,12 +487,21 @@ void BlockLowering::arrange_operand(Region& region) {
   } else if (wanted) {
     copy = copy_in_layout(x, Layout::dense(x->type.rank()), stored);
   }
-  if (!copy) return;
-  region.root->operands[0] = copy;
-  std::replace(region.inputs.begin(), region.inputs.end(), x, copy);
-  if (std::find(region.root->operands.begin() + 1, region.root->operands.end(), x) !=
-      region.root->operands.end())
-    region.inputs.push_back(x);
+  if (copy) read_instead(region, 0, copy);
+}
+
+void BlockLowering::arrange_filters(Region& region) {
+  if (!takes_computed_filters(region, context_) || lies_in_steps(*region.root, context_)) return;
+  Value* filters = region.root->operand(1);
+  const Layout layout = Layout::channels_last(filters->type.rank());
+  read_instead(region, 1, copy_in_layout(filters, layout, context_.stored_type(filters)));
+}
+
+void BlockLowering::read_instead(Region& region, size_t operand, Value* copy) {
+  std::vector<Value*>& operands = region.root->operands;
+  Value* value = std::exchange(operands[operand], copy);
+  std::replace(region.inputs.begin(), region.inputs.end(), value, copy);
+  if (std::find(operands.begin(), operands.end(), value) != operands.end()) region.inputs.push_back(value);
 }
 
 // Channels last, a pixel `channel_pitch` elements from the next: what lies between is never read.
@@ -546,7 +556,10 @@ void BlockLowering::emit_region(Region& region) {
   for (Value* v : region.inputs) {
     if (!LoweringContext::splat(v)) ensure_place(v);
   }
-  if (region.kind == RootKind::kContraction) arrange_operand(region);
+  if (region.kind == RootKind::kContraction) {
+    arrange_operand(region);
+    arrange_filters(region);
+  }
   for (const Value* v : region.outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate_planes(v, region.split));
   }

@@ -75,6 +75,8 @@ class BlockLowering {
   void emit_region(Region& region);
   bool end_before_reshape(const Region& region);
   void arrange_operand(Region& region);
+  void arrange_filters(Region& region);
+  static void read_instead(Region& region, size_t operand, graph::Value* copy);
   graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
   void emit_chain(BlockItem& item);
   void emit_depthwise_product(std::vector<std::unique_ptr<Region>>& chain);

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
@@ -30,6 +31,36 @@ Dim contraction_flops(const graph::Node& root) {
   const Shape& rhs = root.operand(1)->type.shape;
   if (root.kind == graph::OpKind::kDot) return product(out) * rhs[rhs.size() - 2] * 2;
   return product(out) * product(Shape(rhs.begin() + 1, rhs.end())) * 2;
+}
+
+bool takes_computed_filters(const Region& region, const LoweringContext& context) {
+  constexpr int64_t kLeastColumns = 4;  // a group of fewer leaves most of a tile idle
+  const graph::Node& conv = *region.root;
+  if (conv.kind != graph::OpKind::kConv || is_depthwise(conv) || !context.enabled("channels_last"))
+    return false;
+  const graph::Value *x = conv.operand(0), *filters = conv.operand(1);
+  const auto all_ones = [](const std::vector<int64_t>& v) {
+    return std::all_of(v.begin(), v.end(), [](int64_t step) { return step == 1; });
+  };
+  const bool floats = is_contraction_float(x->type.dtype) && is_contraction_float(filters->type.dtype);
+  const bool read = std::find(region.inputs.begin(), region.inputs.end(), filters) != region.inputs.end();
+  return floats && read && !LoweringContext::constant_data(filters) && !LoweringContext::splat(filters) &&
+         is_static(filters->type.shape) && x->type.rank() >= 3 && x->type.rank() <= 5 &&
+         all_ones(conv.ints("lhs_dilations")) &&
+         filters->type.shape[0].value() >= kLeastColumns * conv.int_attr("groups");
+}
+
+bool lies_in_steps(const graph::Node& conv, LoweringContext& context) {
+  const graph::Value* filters = conv.operand(1);
+  if (!context.has_place(filters)) return false;
+  const Place& place = context.place(filters);
+  Dim step = 1;
+  for (const size_t d : step_dimensions(filters->type.shape.size())) {
+    const Dim& extent = filters->type.shape[d];
+    if (!extent.is_const(1) && !(place.strides[d] == step)) return false;
+    step = step * extent;
+  }
+  return place.planes == 1;
 }
 
 namespace {
@@ -126,7 +157,9 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
   const graph::Value* rhs = root.operand(1);
   // Through a transpose of a constant and the like, the folder has made a constant already.
   const TensorDataPtr constant = LoweringContext::constant_data(rhs);
-  if (!contraction_fits(root, constant)) return false;
+  if (!contraction_fits(root, constant) &&
+      !(takes_computed_filters(region, context) && lies_in_steps(root, context)))
+    return false;
 
   DispatchBuilder dispatch(context, region);
   dispatch.set_label(region.label());
@@ -135,7 +168,7 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
   std::array<int, 2> parameters = {-1, -1};
   // Points are f32. Not for bf16, which some levels multiply in pairs twice as fast.
   const DType weights = context.stored_type(rhs);
-  if (context.enabled("winograd") && (weights == DType::kF32 || weights == DType::kF16)) {
+  if (constant && context.enabled("winograd") && (weights == DType::kF32 || weights == DType::kF16)) {
     std::vector<const MachineModel*> machines;
     for (const Level level : context.target().levels) machines.push_back(&machine(level));
     winograd = winograd_outputs(root, machines, [&](const Dim& d) { return context.hint(d); });

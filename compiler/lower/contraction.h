@@ -12,6 +12,11 @@ bool lower_contraction(const Region& region, LoweringContext& context);
 // computes its rows into worker scratch, epilogue included. False: nothing was added.
 bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context);
 
+// Whether a convolution by computed filters is a product that fast kernels know, once `lies_in_steps`:
+// filters lie channels last.
+bool takes_computed_filters(const Region& region, const LoweringContext& context);
+bool lies_in_steps(const graph::Node& conv, LoweringContext& context);
+
 // Any contraction, as the plain loop nest, vectorised over output channels where their memory allows.
 void lower_contraction_naive(const Region& region, LoweringContext& context);
 

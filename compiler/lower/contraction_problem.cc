@@ -47,6 +47,12 @@ Index spatial_index(size_t rank, const Expr& image, const Expr& channel, const E
   return {image, channel, z, y, x};
 }
 
+std::vector<size_t> step_dimensions(size_t rank) {
+  std::vector<size_t> out{1};
+  for (size_t d = rank; d-- > 2;) out.push_back(d);
+  return out;
+}
+
 bool is_depthwise(const Node& conv) {
   const Shape& w = conv.operand(1)->type.shape;
   const int64_t groups = conv.int_attr("groups");
@@ -85,7 +91,8 @@ ContractionProblem dot_problem(const Node& dot, kernel::ParamTable& param_table,
         const Index index = delinearize(at, batch, *params);
         Expr which = int_const(0);
         for (size_t d = 0; d < own.size(); ++d)
-          if (!own[d].is_const(1)) which = kernel::add(kernel::mul(which, int_const(own[d].value())), index[d]);
+          if (!own[d].is_const(1))
+            which = kernel::add(kernel::mul(which, int_const(own[d].value())), index[d]);
         return which;
       };
     }
@@ -144,6 +151,19 @@ ContractionProblem conv_problem(const Node& conv, kernel::ParamTable& param_tabl
                 all_are(conv.ints("high"), 0));
   p.a_index = [=](const Expr& b, const Expr& m, const Expr& k) {
     return at_pixel(m, kernel::add(kernel::mul(b, int_const(g.channels)), k));
+  };
+  // Steps follow each other in memory: counting on along the innermost dimension is counting all of them. (An
+  // index into a dimension of extent 1 is taken for 0.)
+  size_t innermost = 1;
+  for (const size_t d : step_dimensions(rank)) {
+    innermost = d;
+    if (!w[d].is_const(1)) break;
+  }
+  p.b_index = [=](const Expr& b, const Expr& k, const Expr& n) {
+    Index index(rank, int_const(0));
+    index[0] = kernel::add(kernel::mul(b, int_const(columns)), n);
+    index[innermost] = k;
+    return index;
   };
   // w[o, c, tap]; k = (tap, c).
   p.b_batches = groups;

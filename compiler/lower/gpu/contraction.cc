@@ -472,7 +472,9 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
         : lower_by_words(region, context);
     return true;
   }
-  if (!contraction_fits(root, LoweringContext::constant_data(root.operand(1)))) return false;
+  if (!contraction_fits(root, LoweringContext::constant_data(root.operand(1))) &&
+      !(takes_computed_filters(region, context) && lies_in_steps(root, context)))
+    return false;
   // Depthwise: every output is a short sum of its own, and neighbouring threads have neighbouring channels.
   // So is a pixel shuffle's.
   if (root.kind == OpKind::kConv && (is_depthwise(root) || is_pixel_shuffle(root))) return false;
