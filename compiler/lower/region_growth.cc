@@ -49,6 +49,25 @@ FusionReason not_elementwise(const Node& node) {
 
 }  // namespace
 
+const Value* read_behind_views(const Value* v) {
+  if (LoweringContext::splat(v)) return nullptr;
+  while (v->def && is_view(*v->def)) v = v->def->operand();
+  return v;
+}
+
+std::unordered_set<const Value*> values_read(const std::vector<const Node*>& members) {
+  std::unordered_set<const Value*> out;
+  for (const Node* n : members) {
+    for (const Value* v : n->operands) {
+      if (const Value* read = read_behind_views(v)) out.insert(read);
+    }
+  }
+  for (const Node* n : members) {
+    for (const Value* v : n->results) out.erase(v);
+  }
+  return out;
+}
+
 void RegionGrower::queue_users(const Value* value, std::vector<Node*>& queue) const {
   auto it = uses_.find(value);
   if (it == uses_.end()) return;
@@ -78,8 +97,8 @@ size_t RegionGrower::open_values(const std::vector<Node*>& members, Value** last
 }
 
 // Whether `out` is no more than a few cheap steps from the narrower `stored`, for one elementwise reader,
-// which can take these steps itself: a dequantisation; or 16-bit floats that a softmax, say, reads as f32. The
-// narrow ones are stored then.
+// which can take these steps itself: a dequantisation; or 16-bit floats that a softmax, say, reads as f32.
+// The narrow ones are stored then.
 bool RegionGrower::widens_again(const Value* stored, const std::vector<Node*>& members,
                                 const Value* out) const {
   constexpr int kSteps = 6;
@@ -132,6 +151,11 @@ Growth RegionGrower::grow(Node* root, const Refuse& refuse, const std::vector<No
       continue;
     }
     members.push_back(node);
+    if (values_read({members.begin(), members.end()}).size() > most_reads_) {
+      members.pop_back();
+      refused.push_back({node, FusionReason::kReadsMuch});
+      continue;
+    }
     inside.insert(node->result());
     queue_users(node->result(), queue);
     if (is_view(*node)) continue;  // views at the end are places

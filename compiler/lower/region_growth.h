@@ -25,11 +25,16 @@ struct Growth {
 
 class RegionGrower {
  public:
-  // `positions`: of the block's nodes; `taken`: nodes that belong to another region.
+  // `positions`: of the block's nodes; `taken`: nodes that belong to another region. `most_reads`: of a
+  // region's values that others compute.
   RegionGrower(const graph::UseMap& uses, const std::unordered_map<const graph::Node*, size_t>& positions,
                const std::unordered_set<const graph::Node*>& taken,
-               const std::unordered_set<const graph::Value*>& memory_values)
-      : uses_(uses), positions_(positions), taken_(taken), memory_values_(memory_values) {}
+               const std::unordered_set<const graph::Value*>& memory_values, size_t most_reads)
+      : uses_(uses),
+        positions_(positions),
+        taken_(taken),
+        memory_values_(memory_values),
+        most_reads_(most_reads) {}
 
   // Elementwise nodes of the root result's shape.
   Growth epilogue(graph::Node* root);
@@ -56,6 +61,13 @@ class RegionGrower {
   const std::unordered_map<const graph::Node*, size_t>& positions_;
   const std::unordered_set<const graph::Node*>& taken_;
   const std::unordered_set<const graph::Value*>& memory_values_;
+  const size_t most_reads_;
 };
+
+// What a region that reads the value reads from memory, whatever views lie between; null for a number that
+// all elements share.
+const graph::Value* read_behind_views(const graph::Value* v);
+// The values that such nodes read and do not compute.
+std::unordered_set<const graph::Value*> values_read(const std::vector<const graph::Node*>& members);
 
 }  // namespace tern::lower

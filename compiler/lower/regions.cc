@@ -1,6 +1,7 @@
 #include "compiler/lower/regions.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "compiler/lower/place.h"
 #include "compiler/lower/region_growth.h"
@@ -33,6 +34,9 @@ RootKind root_kind(const Node& node) {
 }
 
 constexpr int kMostPlaces = 64;
+// Of a region on Vulkan. Devices bind 24 buffers (Adreno), 31 (over Metal), 32 (lavapipe), others thousands;
+// results, parameters and the fault word need some.
+constexpr size_t kMostReads = 20;
 
 int node_cost(const Node& node) {
   if (node.kind == OpKind::kMap) return scalar::info(node.scalar_op()).expensive ? 10 : 1;
@@ -66,7 +70,7 @@ class Former {
   Fate& fate(const Node* n) { return plan_.fates[n]; }
 
   void claim_roots() {
-    RegionGrower grower(uses_, positions_, taken_, memory_values_);
+    RegionGrower grower(uses_, positions_, taken_, memory_values_, most_reads());
     for (const auto& owned : block_.nodes) {
       Node* node = owned.get();
       if (taken_.contains(node)) continue;
@@ -230,7 +234,10 @@ class Former {
     if (!refused) {
       fate(node) = Fate::kInline;
       owners_[node] = r.owners;
-      for (const Node* owner : r.owners) ++sizes_[owner];
+      for (const Node* owner : r.owners) {
+        ++sizes_[owner];
+        reads_[owner] = reads_with(*node, owner);
+      }
       return;
     }
     places_.erase(node);
@@ -258,10 +265,37 @@ class Former {
       return FusionReason::kGatherChain;
     if (!free && cost > 0 && places_of(node) > kMostPlaces) return FusionReason::kRepeatedly;
     if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) return FusionReason::kLargeReader;
+    for (const Node* owner : r.owners) {
+      if (reads_with(node, owner).size() > most_reads()) return FusionReason::kReaderReadsMuch;
+    }
     // Checked indices need statements of their own; a contraction's epilogue has room for expressions only.
     const auto no_room = [&](const Node* owner) { return is_gather(node) && is_contraction(*owner); };
     if (std::any_of(r.owners.begin(), r.owners.end(), no_room)) return FusionReason::kCheckedIndex;
     return std::nullopt;
+  }
+
+  size_t most_reads() const {
+    return context_.target().arch == Arch::kVulkan ? kMostReads : std::numeric_limits<size_t>::max();
+  }
+
+  // What the owner's region reads once it has taken the node in. (On Vulkan: others may read what they like.)
+  std::unordered_set<const Value*> reads_with(const Node& node, const Node* owner) {
+    if (context_.target().arch != Arch::kVulkan) return {};
+    auto at = reads_.find(owner);
+    if (at == reads_.end()) {
+      std::vector<const Node*> members{owner};
+      if (fate(owner) == Fate::kClaimed) {
+        const Growth& growth = claim_of(owner).growth;
+        members.assign(growth.members.begin(), growth.members.end());
+      }
+      at = reads_.emplace(owner, values_read(members)).first;
+    }
+    std::unordered_set<const Value*> reads = at->second;
+    reads.erase(node.result());
+    for (const Value* v : node.operands) {
+      if (const Value* read = read_behind_views(v)) reads.insert(read);
+    }
+    return reads;
   }
 
   // At how many places one element of a region reads the node's result, at most: where a chain of nodes reads
@@ -467,6 +501,8 @@ class Former {
   std::vector<Claim> claims_;
   std::unordered_map<const Node*, std::vector<const Node*>> owners_;
   std::unordered_map<const Node*, int> sizes_;
+  std::unordered_map<const Node*, std::unordered_set<const Value*>>
+      reads_;  // of regions that took something in
   std::unordered_map<const Node*, int> above_;
   std::unordered_map<const Node*, int> places_;           // of nodes that are not stored
   std::unordered_map<const Node*, FusionReason> stored_;  // why, of each kStore and kConcat
