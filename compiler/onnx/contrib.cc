@@ -53,7 +53,9 @@ void import_skip_norm(Op& op) {
   Value* y = b.mul(n.value, op.tensor(2));
   if (kCentre && op.has(3)) y = b.add(y, op.tensor(3));
   op.output(0, y);
-  if (n.mean) op.output(1, n.mean);
+  // Without a mean in the schema's formula, what ONNX Runtime leaves empty: who names it does not read it.
+  if (op.wants(1))
+    op.output(1, n.mean ? n.mean : b.mean(b.cast(sum, DType::kF32), {sum->type.rank() - 1}, true));
   op.output(2, n.inverse_deviation);
   op.output(3, sum);
 }

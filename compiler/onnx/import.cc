@@ -7,6 +7,7 @@
 #include <cctype>
 
 #include "compiler/onnx/importer.h"
+#include "compiler/onnx/reader_dims.h"
 
 namespace tern::onnx {
 
@@ -153,6 +154,18 @@ Type Importer::input_type(const pb::ValueInfoProto& info, int index) {
     for (int i = 0; i < shape->dim_size(); ++i) {
       int64_t value = given->second[static_cast<size_t>(i)];
       if (value >= 0) shape->mutable_dim(i)->set_dim_value(value);
+    }
+  }
+  if (proto.has_tensor_type() && !proto.tensor_type().has_shape()) {
+    if (const auto dims = dims_from_readers(file_->model().graph(), info.name())) {
+      auto* shape = proto.mutable_tensor_type()->mutable_shape();
+      for (const int64_t d : *dims) {
+        auto* dim = shape->add_dim();
+        if (d >= 0) dim->set_dim_value(d);
+      }
+      diagnostics_.warn(
+          fmt::format("The input '{}' has no shape in the model; the nodes that read it want {} dimensions.",
+                      info.name(), dims->size()));
     }
   }
   if (proto.has_tensor_type() && !proto.tensor_type().has_shape())
