@@ -18,6 +18,7 @@
 #include "compiler/graph/passes/number_strings.h"
 #include "compiler/graph/passes/raise_slices.h"
 #include "compiler/graph/passes/requantize.h"
+#include "compiler/graph/passes/settle_loops.h"
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/tabulate.h"
 #include "compiler/graph/passes/unroll_loops.h"
@@ -32,6 +33,9 @@ constexpr Pass kPasses[] = {
     {"apply_bounds", "min and max in dimensions are decided by the symbols' bounds", apply_bounds},
     {"checks_of_sizes", "checks of what sizes decide hold an expression", checks_of_sizes},
     {"inline_if", "an if with a constant condition becomes its branch", inline_if},
+    {"settle_loops",
+     "what loops only pass on or count is no carried value, a condition that constants decide a count",
+     settle_loops},
     {"unroll_loops", "short loops with a constant trip count become copies of their body", unroll_loops},
     {"hoist_invariants", "what a loop computes anew though it never changes moves in front of it",
      hoist_invariants},
@@ -55,11 +59,13 @@ constexpr Pass kPasses[] = {
 // between their operations; folding before algebra, whose rules ask for constants; scales after common
 // subexpressions, since they want weights with one user; the dead go, and products are merged when those that
 // are left have their biases next to them. Rounds repeat until none of them changes anything.
-constexpr std::string_view kRound[] = {
-    "apply_bounds",   "eliminate_dead", "integer_contractions", "integer_products", "requantize",
-    "fold_constants", "inline_if",      "unroll_loops",         "hoist_invariants", "hoist_products",
-    "simplify",       "raise_slices",   "fold_constants",       "eliminate_common", "fold_scale",
-    "requantize",     "tabulate",       "checks_of_sizes",      "eliminate_dead",   "merge_products"};
+constexpr std::string_view kRound[] = {"apply_bounds",     "eliminate_dead", "integer_contractions",
+                                       "integer_products", "requantize",     "fold_constants",
+                                       "inline_if",        "settle_loops",   "unroll_loops",
+                                       "hoist_invariants", "hoist_products", "simplify",
+                                       "raise_slices",     "fold_constants", "eliminate_common",
+                                       "fold_scale",       "requantize",     "tabulate",
+                                       "checks_of_sizes",  "eliminate_dead", "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {
