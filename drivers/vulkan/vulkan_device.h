@@ -53,6 +53,7 @@ struct Limits {
   uint32_t workgroup_memory;
   uint32_t workgroup_invocations;
   uint32_t workgroup_size[3];
+  uint32_t whole_subgroups;  // their size in kernels that rely on it; 0: as the device does it
   uint32_t storage_buffers;
   uint32_t timestamp_bits;  // 0: none
   float timestamp_ns;

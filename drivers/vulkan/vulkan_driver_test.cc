@@ -131,12 +131,21 @@ tern_hal_range_t whole(tern_hal_buffer_t* buffer) {
 }
 
 constexpr size_t kWords = sizeof(spirv_count) / 4;
+constexpr uint32_t kSubgroupSize = 15;  // its capability's row
 
 tern_status_code_t find(const std::vector<uint32_t>& words, const char* name = "count") {
   TestAllocator allocator;
   vulkan::SpirvEntry entry;
   return take_code(vulkan::vulkan_spirv_find(allocator.get(), words.data(), words.size(), 0x10300,
                                              tern_string_view(name), &entry));
+}
+
+bool uses_subgroups(const std::vector<uint32_t>& words) {
+  TestAllocator allocator;
+  vulkan::SpirvEntry entry;
+  REQUIRE_OK(vulkan::vulkan_spirv_find(allocator.get(), words.data(), words.size(), 0x10300,
+                                       tern_string_view("main"), &entry));
+  return entry.subgroups;
 }
 
 }  // namespace
@@ -165,6 +174,12 @@ TEST_CASE("a SPIR-V container is checked, whatever its words") {
       (void)find(damaged);
     }
   }
+  CHECK_FALSE(uses_subgroups(whole_module));
+  CHECK(uses_subgroups({std::begin(spirv_sizes), std::end(spirv_sizes)}));
+  std::vector<uint32_t> matrices = whole_module;
+  REQUIRE_EQ(matrices[5], 0x00020011);  // OpCapability
+  matrices[6] = 6022;                   // CooperativeMatrixKHR
+  CHECK(uses_subgroups(matrices));
   std::vector<uint32_t> later = whole_module;
   later[1] = 0x00010600;
   CHECK_EQ(find(later), TERN_STATUS_INCOMPATIBLE);
@@ -223,6 +238,37 @@ TEST_CASE("parameters that are too many to push arrive in a buffer, each submiss
   }
   CHECK_CODE(f.submit(commands, {whole(target)}, {-1}), DATA_ERROR);
   CHECK_OK(f.submit(commands, {whole(target)}, {1}));
+}
+
+TEST_CASE("subgroups are whole, as large as the device says, and in the order of the threads") {
+  Fixture f;
+  if (!f.device) return;
+  constexpr uint32_t kThreads = 64;
+  int64_t told = 0;
+  REQUIRE_OK(tern_hal_device_query_capability(f.device, kSubgroupSize, &told));
+  REQUIRE_GT(told, 0);
+  const auto size = static_cast<uint32_t>(told);
+  tern_hal_entry_t entry = {tern_string_view("sizes"), 0, nullptr, 1, 0, {}};
+  entry.launch.workgroup_size[0] = kThreads;
+  const tern_hal_executable_desc_t desc = {TERN_HAL_EXECUTABLE_SPIRV,
+                                           1,
+                                           tern_const_bytes(spirv_sizes, sizeof(spirv_sizes)),
+                                           &entry,
+                                           1,
+                                           nullptr,
+                                           0};
+  tern_hal_executable_release(f.executable);
+  f.executable = nullptr;
+  REQUIRE_OK(tern_hal_executable_create(f.device, &desc, &f.executable));
+  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 0);
+  REQUIRE_OK(f.dispatch(commands, 0, 0, (2 + kThreads) * 4, {}));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  tern_hal_buffer_t* target = f.buffer(std::vector<uint32_t>(2 + kThreads));
+  REQUIRE_OK(f.submit(commands, {whole(target)}, {}));
+  const std::vector<uint32_t> values = f.values(target);
+  CHECK_EQ(values[0], size);
+  CHECK_EQ(values[1], (kThreads + size - 1) / size);
+  for (uint32_t i = 0; i < kThreads; ++i) CHECK_EQ(values[2 + i], i);
 }
 
 TEST_CASE("grids larger than a dimension are folded; each tile runs once") {

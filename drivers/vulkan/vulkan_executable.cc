@@ -19,7 +19,8 @@ struct Variant {
 struct Entry {
   const Layout* layout;
   VkShaderModule module;
-  bool owns_module;  // the first entry of its module does
+  bool owns_module;      // the first entry of its module does
+  bool whole_subgroups;  // of the device's size for that
   uint32_t workgroup_memory;
   char* name;  // of the entry point
   size_t name_size;
@@ -77,6 +78,15 @@ tern_status_t make_pipeline(Device* device, const Entry& entry, uint32_t scratch
   info.stage.module = entry.module;
   info.stage.pName = entry.name;
   info.stage.pSpecializationInfo = scratch ? &special : nullptr;
+  // Without these an implementation may cut workgroups into subgroups of other sizes (from SPIR-V 1.6 on) or
+  // leave some incomplete.
+  VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroups = {};
+  subgroups.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO;
+  subgroups.requiredSubgroupSize = device->limits.whole_subgroups;
+  if (entry.whole_subgroups) {
+    info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
+    info.stage.pNext = &subgroups;
+  }
   info.layout = entry.layout->pipeline;
   info.basePipelineIndex = -1;
   VkPipelineCreationFeedback feedback = {}, stage_feedback = {};
@@ -169,6 +179,8 @@ tern_status_t load_entry(Executable* executable, const tern_hal_executable_desc_
   TERN_RETURN_IF_ERROR(check_launch(device, given.launch, found));
   TERN_RETURN_IF_ERROR(choose_layout(device, given, &entry.layout));
   entry.workgroup_memory = given.launch.workgroup_memory;
+  const uint32_t subgroup = device->limits.whole_subgroups;
+  entry.whole_subgroups = found.subgroups && subgroup && found.local_size[0] % subgroup == 0;
   entry.name_size = strlen(found.name) + 1;
   entry.name = static_cast<char*>(tern_allocate(device->head.allocator, entry.name_size, 1));
   if (!entry.name) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);

@@ -21,6 +21,7 @@ enum Extension : uint32_t {
   kStorage8,
   kFloat16Int8,
   kDotProduct,
+  kSubgroupSize,
   kDeviceAddress,
   kExternalMemoryHost,
   kMatrices,
@@ -38,6 +39,7 @@ constexpr ExtensionRow kExtensions[kExtensionCount] = {
     {VK_KHR_8BIT_STORAGE_EXTENSION_NAME, VK_API_VERSION_1_2},
     {VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, VK_API_VERSION_1_2},
     {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, VK_API_VERSION_1_3},
+    {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
     {VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME, VK_API_VERSION_1_2},
     {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, 0},
     {kCooperativeMatrix, 0},
@@ -54,6 +56,7 @@ struct Features {
   VkPhysicalDevice8BitStorageFeatures storage8;
   VkPhysicalDeviceShaderFloat16Int8Features float16;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
+  VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
   VkPhysicalDeviceBufferDeviceAddressFeatures device_address;
   CooperativeMatrixFeatures matrices;
   ShaderBfloat16Features bfloat16;
@@ -63,6 +66,7 @@ struct Features {
 struct Found {
   VkPhysicalDeviceProperties properties;
   VkPhysicalDeviceSubgroupProperties subgroup;
+  VkPhysicalDeviceSubgroupSizeControlProperties subgroup_size;
   bool listed[kExtensionCount];
   bool usable[kExtensionCount];  // listed, or in the core of the device's version
   Features features;
@@ -108,6 +112,8 @@ void query_features(Device* device, Found* found) {
     chain(&f, &f.float16, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES);
   if (found->usable[kDotProduct])
     chain(&f, &f.dot_product, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+  if (found->usable[kSubgroupSize])
+    chain(&f, &f.subgroup_size, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
   if (found->usable[kDeviceAddress])
     chain(&f, &f.device_address, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
   if (found->usable[kMemoryModel])
@@ -177,6 +183,24 @@ int64_t matrix_rate(Device* device, const Found& found) {
   return processors.shaderWarpsPerSM >= kSubgroupsOfDataCentres ? 16 : 2;
 }
 
+// How many invocations each subgroup of a kernel is told to have: what kernels rely on where the device can,
+// else what it says of itself. 0: it cannot be told, or not of workgroups as large as it runs.
+uint32_t whole_subgroups(const Found& found, const Limits& limits) {
+  constexpr uint32_t kReliedOn = 32;
+  const Features& f = found.features;
+  const VkPhysicalDeviceSubgroupSizeControlProperties& sizes = found.subgroup_size;
+  const auto runs = [&](uint32_t size) {
+    return size >= sizes.minSubgroupSize && size <= sizes.maxSubgroupSize &&
+           limits.workgroup_invocations / size <= sizes.maxComputeWorkgroupSubgroups;
+  };
+  if (!f.subgroup_size.subgroupSizeControl || !f.subgroup_size.computeFullSubgroups ||
+      !(sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) {
+    return 0;
+  }
+  if (runs(kReliedOn)) return kReliedOn;
+  return runs(found.subgroup.subgroupSize) ? found.subgroup.subgroupSize : 0;
+}
+
 // The longest VkBuffer: known from Vulkan 1.3 on.
 uint64_t buffer_size_of(Device* device, const Found& found) {
   if (device->quirks & TERN_VULKAN_QUIRK_small_buffers) return 256 << 10;
@@ -201,6 +225,7 @@ void fill_limits(Device* device, const Found& found, uint32_t import_alignment) 
   limits.workgroup_memory = given.maxComputeSharedMemorySize;
   limits.workgroup_invocations = given.maxComputeWorkGroupInvocations;
   for (int i = 0; i < 3; ++i) limits.workgroup_size[i] = given.maxComputeWorkGroupSize[i];
+  limits.whole_subgroups = whole_subgroups(found, limits);
   limits.storage_buffers = given.maxPerStageDescriptorStorageBuffers;
   if (given.maxDescriptorSetStorageBuffers < limits.storage_buffers)
     limits.storage_buffers = given.maxDescriptorSetStorageBuffers;
@@ -223,7 +248,7 @@ void fill_capabilities(Device* device, const Found& found) {
   const bool subgroups = found.subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
   const VkSubgroupFeatureFlags operations = subgroups ? found.subgroup.supportedOperations : 0;
   set(vulkan_api_version, VK_API_VERSION_MAJOR(version) * 100 + VK_API_VERSION_MINOR(version));
-  set(vulkan_subgroup_size, found.subgroup.subgroupSize);
+  set(vulkan_subgroup_size, limits.whole_subgroups ? limits.whole_subgroups : found.subgroup.subgroupSize);
   set(vulkan_subgroup_arithmetic, (operations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0);
   set(vulkan_subgroup_shuffle, (operations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0);
   set(vulkan_subgroup_ballot, (operations & VK_SUBGROUP_FEATURE_BALLOT_BIT) != 0);
@@ -396,6 +421,11 @@ tern_status_t vulkan_features_open(Device* device) {
   VkPhysicalDeviceExternalMemoryHostPropertiesEXT external = {};
   external.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT;
   if (found.usable[kExternalMemoryHost]) found.subgroup.pNext = &external;
+  if (found.usable[kSubgroupSize]) {
+    found.subgroup_size.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
+    found.subgroup_size.pNext = found.subgroup.pNext;
+    found.subgroup.pNext = &found.subgroup_size;
+  }
   (void)vulkan_properties(device->symbols, device->physical, &found.subgroup);
   query_features(device, &found);
   device->tells_cache_hits = found.properties.apiVersion >= VK_API_VERSION_1_3;

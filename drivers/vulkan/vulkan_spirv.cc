@@ -7,8 +7,9 @@ namespace {
 
 constexpr uint32_t kMagic = 0x07230203, kHeadWords = 5;
 constexpr uint32_t kMostIds = 0x3fffff;  // the universal limit
-constexpr uint32_t kOpEntryPoint = 15, kOpExecutionMode = 16;
+constexpr uint32_t kOpEntryPoint = 15, kOpExecutionMode = 16, kOpCapability = 17;
 constexpr uint32_t kGlCompute = 5, kLocalSize = 17;
+constexpr uint32_t kGroupNonUniform = 61, kGroupNonUniformQuad = 68, kCooperativeMatrixKHR = 6022;
 
 struct Instruction {
   uint32_t op;
@@ -56,11 +57,15 @@ tern_status_t vulkan_spirv_find(tern_allocator_t allocator, const uint32_t* word
   TERN_RETURN_IF_ERROR(check_head(allocator, words, count, most_version));
   uint32_t found = 0, id = 0;
   bool exact = false;
-  *out_entry = {nullptr, {1, 1, 1}};
+  *out_entry = {nullptr, {1, 1, 1}, false};
   Instruction instruction;
   for (size_t at = kHeadWords; at < count; at += instruction.size) {
     if (!read(words, count, at, &instruction)) return malformed(allocator, "an instruction is cut off", at);
-    if (instruction.op == kOpEntryPoint) {
+    if (instruction.op == kOpCapability && instruction.size == 2) {
+      const uint32_t capability = instruction.words[1];
+      out_entry->subgroups |= (capability >= kGroupNonUniform && capability <= kGroupNonUniformQuad) ||
+                              capability == kCooperativeMatrixKHR;
+    } else if (instruction.op == kOpEntryPoint) {
       const char* its_name = name_of(instruction);
       if (!its_name) return malformed(allocator, "an entry point has no name", at);
       if (instruction.words[1] != kGlCompute) continue;

@@ -8,6 +8,7 @@ namespace tern::vulkan {
 struct SpirvEntry {
   const char* name;  // inside the module; terminated
   uint32_t local_size[3];
+  bool subgroups;  // the module uses operations of subgroups, or their matrices
 };
 
 // Finds the entry point `name`, or the only one if none is called so. MALFORMED: the words are no whole

@@ -1,7 +1,12 @@
 // Kernels of vulkan_driver_test (schemas/abi/kernel_abi.h). tests/support/make_spirv.py makes test_kernels.spv.inc of this.
 #version 450
 
+#if defined(KERNEL_sizes)
+#extension GL_KHR_shader_subgroup_basic : require
+layout(local_size_x = 64) in;
+#else
 layout(local_size_x = 1) in;
+#endif
 layout(push_constant) uniform Push {
   uint tiles;
   uint reserved;
@@ -39,6 +44,17 @@ void kernel(uint tile) {
 layout(set = 0, binding = 0) buffer Buffer0 { uint target[]; };
 void kernel(uint tile) {
   target[0] = 3 * target[0] + pushed[0].x;
+}
+
+#elif defined(KERNEL_sizes)
+// How many invocations a subgroup has, and how many subgroups the workgroup; then where each invocation is.
+layout(set = 0, binding = 0) buffer Buffer0 { uint target[]; };
+void kernel(uint tile) {
+  if (gl_LocalInvocationIndex == 0) {
+    target[0] = gl_SubgroupSize;
+    target[1] = gl_NumSubgroups;
+  }
+  target[2 + gl_LocalInvocationIndex] = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
 }
 #endif
 
