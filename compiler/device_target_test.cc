@@ -43,9 +43,11 @@ TEST_CASE("device targets: the levels that a saved device runs") {
         "vulkan_f16 vulkan_subgroup_32 vulkan_matrix ");
   const std::string bf16 = ", \"vulkan_cooperative_matrix\": 1, \"vulkan_bfloat16_matrix\": 1, ";
   CHECK(levels(device(shuffles + bf16 + "\"vulkan_matrix_rate\": 2")) ==
-        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix ");
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix vulkan_matrix_bf16 ");
+  CHECK(levels(device(shuffles + ", \"vulkan_int8\": 1, \"vulkan_int8_matrix\": 1")) ==
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix_i8 ");
   CHECK(levels(device(shuffles + bf16 + "\"vulkan_matrix_rate\": 16")) ==
-        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix vulkan_bf16 ");
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix vulkan_matrix_bf16 vulkan_bf16 ");
   CHECK(levels("[]") == "it has no device of the driver 'vulkan'");
 }
 

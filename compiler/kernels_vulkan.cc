@@ -23,9 +23,9 @@ std::vector<module::Condition> conditions_of(const render::GlslNeeds& needs, int
 
 toolchain::ShaderEnvironment environment_of(lower::Level level) {
   const lower::GpuModel& model = lower::gpu_model(level);
-  return model.uses_tiles()     ? toolchain::ShaderEnvironment::kVulkan13
-         : model.narrow_storage ? toolchain::ShaderEnvironment::kVulkan12
-                                : toolchain::ShaderEnvironment::kVulkan11;
+  return model.tiles != DType::kNone ? toolchain::ShaderEnvironment::kVulkan13
+         : model.narrow_storage      ? toolchain::ShaderEnvironment::kVulkan12
+                                     : toolchain::ShaderEnvironment::kVulkan11;
 }
 
 }  // namespace

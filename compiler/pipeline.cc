@@ -172,7 +172,7 @@ std::unique_ptr<graph::Graph> Compilation::import() const {
 lower::Target Compilation::without_matrices(lower::Target target) {
   if (toolchain::shaders_have_matrices()) return target;
   if (std::erase_if(target.levels, [](lower::Level level) {
-        return lower::is_gpu(lower::level_arch(level)) && lower::gpu_model(level).uses_tiles();
+        return lower::is_gpu(lower::level_arch(level)) && lower::gpu_model(level).tiles != DType::kNone;
       }))
     diagnostics_.warn(
         "kernels for Vulkan's cooperative matrices are left out: this ternc was built with a Shaderc that "

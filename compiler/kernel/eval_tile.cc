@@ -1,5 +1,5 @@
-// Tiles: 16 x 16 matrices over the registers of a subgroup, element e in thread e / 8, lane e % 8. That
-// layout is the evaluator's own.
+// Tiles: 16 x 16 matrices over the registers of a subgroup, element e in thread e / 8, lane e % 8, and tiles
+// of bytes: 16 lines of 32 steps, step by step. That layout is the evaluator's own.
 #include "compiler/kernel/eval_memory.h"
 #include "compiler/kernel/evaluator.h"
 #include "compiler/kernel/text.h"
@@ -8,7 +8,12 @@ namespace tern::kernel {
 
 namespace {
 
-constexpr int kSide = 16, kLanes = 8, kSubgroup = 32;
+constexpr int kSide = 16, kSubgroup = 32;
+
+// Of bytes each line has all of its steps; of other types lines are rows.
+int64_t line_of(const Buffer& tiles) {
+  return tiles->type.lanes * kSubgroup / kSide;
+}
 
 }  // namespace
 
@@ -19,7 +24,8 @@ scalar::ScalarValue* Evaluator::tile_elements(const Expr& index, const Buffer& b
   if (memory == nullptr) return nullptr;
   const int64_t slot = std::as_const(*expr(index, mask)).of(first_thread)[0].i;
   if (!in_bounds(buffer, slot, *memory, "tile")) return nullptr;
-  return &memory->registers[static_cast<size_t>((first_thread * memory->elements + slot) * kLanes)];
+  return &memory
+              ->registers[static_cast<size_t>((first_thread * memory->elements + slot) * buffer->type.lanes)];
 }
 
 void Evaluator::tile_memory(const Stmt& s, scalar::ScalarValue* elements, int first_thread,
@@ -38,14 +44,15 @@ void Evaluator::tile_memory(const Stmt& s, scalar::ScalarValue* elements, int fi
   if (first * dtype_bits(dtype) % 128 != 0 || pitch * dtype_bits(dtype) % 128 != 0)
     return fault("A tile of '{}' begins at element {} with a pitch of {}: no multiples of 16 bytes.",
                  buffer->name, first, pitch);
-  const int64_t step =
-      memory_.at(s->buffer.get()).elements * kLanes;  // from a thread's registers to the next one's
+  const int64_t lanes = s->buffer->type.lanes, line = line_of(s->buffer),
+                step = memory_.at(s->buffer.get()).elements *
+                       lanes;  // from a thread's registers to the next one's
+  const bool turned = s->tile == TileOp::kLoadColumns && line == kSide;
   for (int64_t row = 0; row < kSide; ++row) {
-    for (int64_t column = 0; column < kSide && !failed_; ++column) {
-      const int64_t e = row * kSide + column;
-      scalar::ScalarValue& element = elements[e / kLanes * step + e % kLanes];
-      const int64_t i =
-          first + (s->tile == TileOp::kLoadColumns ? column * pitch + row : row * pitch + column);
+    for (int64_t column = 0; column < line && !failed_; ++column) {
+      const int64_t e = row * line + column;
+      scalar::ScalarValue& element = elements[e / lanes * step + e % lanes];
+      const int64_t i = first + (turned ? column * pitch + row : row * pitch + column);
       if (!in_bounds(buffer, i, *memory, "tile")) return;
       touch(buffer, *memory, i, s->tile == TileOp::kStore, first_thread);
       if (s->tile == TileOp::kStore) {
@@ -69,14 +76,16 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
     if (out == nullptr) return;
     const auto element = [&](scalar::ScalarValue* tile, const Buffer& buffer,
                              int64_t e) -> scalar::ScalarValue& {
-      return tile[e / kLanes * memory_.at(buffer.get()).elements * kLanes + e % kLanes];
+      const int64_t lanes = buffer->type.lanes;
+      return tile[e / lanes * memory_.at(buffer.get()).elements * lanes + e % lanes];
     };
     if (s->tile == TileOp::kFill) {
       const ValueRef value = expr(s->value, mask);
       const bool same = s->value->type.lanes == 1;
-      for (int e = 0; e < kSide * kSide; ++e)
+      const int lanes = s->buffer->type.lanes;
+      for (int e = 0; e < lanes * kSubgroup; ++e)
         element(out, s->buffer, e) =
-            std::as_const(*value).of(same ? first : first + e / kLanes)[same ? 0 : e % kLanes];
+            std::as_const(*value).of(same ? first : first + e / lanes)[same ? 0 : e % lanes];
       continue;
     }
     if (s->tile != TileOp::kMultiply) {
@@ -86,12 +95,22 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
     scalar::ScalarValue* a = tile_elements(s->value->args[0], s->value->buffer, first, mask);
     scalar::ScalarValue* b = tile_elements(s->begin->args[0], s->begin->buffer, first, mask);
     if (a == nullptr || b == nullptr) return;
+    const Buffer &a_tiles = s->value->buffer, &b_tiles = s->begin->buffer;
+    const int64_t steps = line_of(a_tiles);
     for (int64_t e = 0; e < kSide * kSide; ++e) {
-      double sum = element(out, s->buffer, e).f;
-      for (int64_t k = 0; k < kSide; ++k)
-        sum += element(a, s->value->buffer, e / kSide * kSide + k).f *
-               element(b, s->begin->buffer, k * kSide + e % kSide).f;
-      element(out, s->buffer, e) = scalar::scalar_from_double(DType::kF32, sum);
+      scalar::ScalarValue& sum = element(out, s->buffer, e);
+      const int64_t row = e / kSide, column = e % kSide;
+      if (a_tiles->type.dtype == DType::kI8) {
+        int64_t exact = sum.i;
+        for (int64_t k = 0; k < steps; ++k)
+          exact += element(a, a_tiles, row * steps + k).i * element(b, b_tiles, column * steps + k).i;
+        sum = scalar::scalar_from_int(DType::kI32, exact);
+        continue;
+      }
+      double exact = sum.f;
+      for (int64_t k = 0; k < steps; ++k)
+        exact += element(a, a_tiles, row * steps + k).f * element(b, b_tiles, k * kSide + column).f;
+      sum = scalar::scalar_from_double(DType::kF32, exact);
     }
   }
 }

@@ -79,7 +79,9 @@
 // - Tiles are 16 x 16 matrices that a subgroup of 32 threads holds together (cooperative matrices): an
 // element of eight lanes of a register buffer, whose layout is opaque. Only kTile touches such a buffer; all
 // threads of the subgroup reach it together with the same operands. A buffer's tiles have one part in
-// products: A, B or sums. In memory a tile's first element and its pitch are multiples of 16 bytes.
+// products: A, B or sums. In memory a tile's first element and its pitch are multiples of 16 bytes. Elements
+// of 16 lanes are of i8: as A, 16 rows of 32 steps, which come from rows; as B, 16 columns of as many, which
+// come from columns; their sums are 16 x 16 of i32.
 // - A dispatch may start before the dispatches that it depends on have ended: kGridWait waits for them.
 // Before it, a kernel touches nothing but constants (weights). A kernel without one waits at its start.
 // - kFail ends the thread; the dispatch gets one of the codes.
@@ -235,8 +237,8 @@ enum class TileOp : uint8_t {
   kLoad,  // from rows, `count` elements apart, of the memory that begins at the element `value`, a load
   kLoadColumns,  // the same from columns
   kStore,        // to rows, likewise; workgroup memory
-  kMultiply,     // += tile `value` (16-bit floats) * tile `begin`, two loads; exact products, f32 sums in any
-                 // order
+  kMultiply,  // += tile `value` * tile `begin`, two loads: of 16-bit floats, exact products, f32 sums in any
+              // order; or of i8
 };
 // Whose threads meet, as numbers in StmtNode::code.
 enum class BarrierScope : uint8_t { kWorkgroup, kCluster, kSubgroup };

@@ -89,6 +89,61 @@ TEST_CASE("tiles: elements of others, and one column for all") {
   CHECK(problem("row[0; 8]").find("computed of what is no tile") != std::string::npos);
 }
 
+// c = a * b + 1: 16 rows by 16 columns of 32 bytes.
+const char* const kBytes = R"(kernel product {
+  bind a: i8 read
+  bind b: i8 read
+  bind c: i32 write
+  threads t < 32
+  subgroup 32
+  alloc x: i8x16[1] register
+  alloc y: i8x16[2] register
+  alloc sums: i32x8[1] register
+  alloc out: i32[320] workgroup
+  tile_fill sums[0], 1:i32
+  tile_load x[0], a[0], 32
+  tile_load_columns y[1], b[0], 48
+  tile_multiply sums[0], x[0], y[1]
+  tile_store sums[0], out[0], 20
+  barrier
+  serial i = 0 .. +8 {
+    c[((i * 32) + t)] = out[((idiv(((i * 32) + t), 16) * 20) + irem(t, 16))]
+  }
+}
+)";
+
+TEST_CASE("tiles: bytes, 32 steps at a time, in whole numbers") {
+  Kernel k = parsed(kBytes);
+  CHECK(print_kernel(k) == kBytes);
+  simplify(k);
+  assign_workgroup(k);
+  REQUIRE(verify(k) == "");
+  std::vector<int8_t> a(512), b(768);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<int8_t>(i * 37);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = static_cast<int8_t>(i * 53 + 11);
+  std::vector<int32_t> c(256);
+  const auto bytes = [](auto& v) {
+    return EvalBinding{reinterpret_cast<uint8_t*>(v.data()), static_cast<int64_t>(v.size() * sizeof(v[0]))};
+  };
+  auto code = evaluate(k, {bytes(a), bytes(b), bytes(c)}, {}, 0, 1);
+  REQUIRE(code.ok());
+  for (size_t row = 0; row < 16; ++row) {
+    for (size_t column = 0; column < 16; ++column) {
+      int sum = 1;
+      for (size_t i = 0; i < 32; ++i) sum += a[row * 32 + i] * b[column * 48 + i];
+      CHECK(c[row * 16 + column] == sum);
+    }
+  }
+  const auto problem = [&](const std::string& what, const std::string& with) {
+    auto wrong = parse_kernel(replaced(kBytes, what, with));
+    return wrong.ok() ? verify(*wrong) : wrong.error().message;
+  };
+  CHECK(problem("alloc x: i8x16[1]", "alloc x: i8x8[1]").find("no register buffer of eight floats or 16") !=
+        std::string::npos);
+  CHECK(problem("tile_multiply sums[0], x[0], y[1]", "tile_multiply x[0], x[0], y[1]")
+            .find("none of 16-bit floats into f32, or of i8 into i32") != std::string::npos);
+}
+
 TEST_CASE("tiles: what is wrong is said") {
   CHECK(run(parsed(replaced(kProduct, "a[0], 16", "a[4], 16"))) ==
         "A tile of 'a' begins at element 4 with a pitch of 16: no multiples of 16 bytes.");

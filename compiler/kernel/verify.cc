@@ -313,11 +313,14 @@ void Verifier::tile(const Stmt& s) {
   if (kernel_.subgroup != 32)
     problem("A tile stands in a kernel that relies on subgroups of {}.", kernel_.subgroup);
   const auto is_tiles = [](const BufferNode& buffer) {
-    return buffer.scope == Scope::kRegister && buffer.type.lanes == 8 && is_float(buffer.type.dtype) &&
-           dtype_bits(buffer.type.dtype) <= 32;
+    const DType dtype = buffer.type.dtype;
+    const bool eight = (is_float(dtype) && dtype_bits(dtype) <= 32) || dtype == DType::kI32;
+    return buffer.scope == Scope::kRegister &&
+           ((buffer.type.lanes == 8 && eight) || (buffer.type.lanes == 16 && dtype == DType::kI8));
   };
-  if (!is_tiles(b)) problem("The tiles '{}' are no register buffer of eight floats each.", b.name);
-  access(s->buffer, s->index, nullptr, 8, true);
+  if (!is_tiles(b))
+    problem("The tiles '{}' are no register buffer of eight floats or 16 bytes each.", b.name);
+  access(s->buffer, s->index, nullptr, b.type.lanes, true);
   if (s->tile == TileOp::kFill) {
     if (s->value->type.dtype != b.type.dtype || (s->value->type.lanes != 1 && s->value->type.lanes != 8))
       problem("The tile '{}' is filled with another type.", b.name);
@@ -332,9 +335,10 @@ void Verifier::tile(const Stmt& s) {
   const BufferNode& from = *s->value->buffer;
   if (s->tile == TileOp::kMultiply) {
     const bool loads = s->begin->kind == ExprKind::kLoad && is_tiles(from) && is_tiles(*s->begin->buffer);
-    if (!loads || dtype_bits(from.type.dtype) != 16 || s->begin->type != s->value->type ||
-        b.type.dtype != DType::kF32)
-      problem("The product into tile '{}' is none of 16-bit floats into f32.", b.name);
+    const DType sums = from.type.dtype == DType::kI8 ? DType::kI32 : DType::kF32;
+    if (!loads || dtype_bits(from.type.dtype) > 16 || s->begin->type != s->value->type ||
+        b.type.dtype != sums)
+      problem("The product into tile '{}' is none of 16-bit floats into f32, or of i8 into i32.", b.name);
     return;
   }
   const bool memory =

@@ -23,7 +23,7 @@ void finish_gpu_kernel(kernel::Kernel& k, const KernelFacts& facts) {
   // What a row's elements are scaled and shifted by: a thread's few of them.
   if (facts.root == RootKind::kRows && arch == Arch::kVulkan)
     kernel::hoist_last_loads(k, facts.elements, kernel::kMostHoisted, kernel::Behind::kWaits);
-  if (is_gpu(arch) && gpu_model(facts.level).uses_tiles()) {
+  if (is_gpu(arch) && gpu_model(facts.level).tiles != DType::kNone) {
     constexpr size_t kMostEarly = 8;  // vectors of four: bias and residual of a thread's results
     kernel::hoist_last_loads(k, facts.elements, kMostEarly);
   }

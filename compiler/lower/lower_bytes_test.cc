@@ -59,7 +59,7 @@ void check_everywhere(const LowerCase& c, const std::string& what) {
   check_lowering_for(c,
                      {Arch::kVulkan,
                       {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanDot4Signed, Level::kVulkanDot4,
-                       Level::kVulkanMatrix}},
+                       Level::kVulkanMatrix, Level::kVulkanMatrixI8}},
                      what, seen);
 }
 

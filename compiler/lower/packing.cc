@@ -90,6 +90,21 @@ TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& s) 
   return out;
 }
 
+TensorDataPtr pack_byte_sums(const TensorData& weights, const PanelSource& s, int64_t factor) {
+  const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns;
+  auto out = TensorData::make(DType::kI32, {s.batch, panels * kPanelColumns});  // zero-filled
+  auto* to = out->mutable_as<int32_t>();
+  const auto* from = weights.as<int8_t>();
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t n = 0; n < s.n; ++n) {
+      int64_t sum = 0;
+      for (int64_t k = 0; k < s.k; ++k) sum += from[s.element(b, k, n)];
+      to[b * panels * kPanelColumns + n] = static_cast<int32_t>(sum * factor);
+    }
+  }
+  return out;
+}
+
 namespace {
 
 template <typename T, typename Element>

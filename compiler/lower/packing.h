@@ -28,6 +28,9 @@ TensorDataPtr pack_bf16_pairs(const TensorData& weights, const PanelSource& sour
 //   out[(((batch * panels + n / 16) * steps + kk / 4) * 16 + n % 16) * 4 + kk % 4] = B[batch][kk][n]
 TensorDataPtr pack_byte_panels(const TensorData& weights, const PanelSource& source);
 
+// What the steps of each of its columns add up to, times `factor`, i32: panels * 16 a batch, zero past n.
+TensorDataPtr pack_byte_sums(const TensorData& weights, const PanelSource& source, int64_t factor);
+
 // B of a contraction as matrix units read it: blocks of 128 bytes of steps (W = 64 of f16 and bf16, 128 of
 // i8, 32 of f32, which is rounded to TF32), in each a row of W steps a column (zero rows up to a multiple of
 // 8, zero steps up to one of W; zero where `element` is negative), its chunks of C = W / 8 steps swizzled so

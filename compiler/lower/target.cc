@@ -31,42 +31,28 @@ constexpr std::array<MachineModel, 10> kMachines = {{
 
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
 // GPU.
-constexpr std::array<GpuModel, 9> kGpus = {{
+constexpr std::array<GpuModel, 11> kGpus = {{
     {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12, 312e12,
      2e-6},
     {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12, 989e12, 1e-6,
-     Covers::kContractions, false, false, true},
+     Covers::kContractions, false, DType::kNone, true},
     {"vulkan_1_1", Arch::kVulkan, 128, 0, 16 * kKiB, 64, false, false, false, 16, 4e12, 0.2e12, 0, 5e-6},
     {"vulkan_f16", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0, 3e-6,
      Covers::kAll, true},
     {"vulkan_subgroup_32", Arch::kVulkan, 512, 32, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0,
      3e-6, Covers::kFolds, true},
-    {"vulkan_dot4_signed",
-     Arch::kVulkan,
-     512,
-     0,
-     32 * kKiB,
-     255,
-     false,
-     false,
-     false,
-     100,
-     20e12,
-     1e12,
-     0,
-     3e-6,
-     Covers::kBytes,
-     true,
-     false,
-     false,
-     false,
-     ByteProducts::kDot4Signed},
-    {"vulkan_dot4", Arch::kVulkan, 512, 0,    32 * kKiB,      255,  false, false, false, 100,
-     20e12,         1e12,          0,   3e-6, Covers::kBytes, true, false, false, false, ByteProducts::kDot4},
+    {"vulkan_dot4_signed", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0,
+     3e-6, Covers::kBytes, true, DType::kNone, false, ByteProducts::kDot4Signed},
+    {"vulkan_dot4", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0, 3e-6,
+     Covers::kBytes, true, DType::kNone, false, ByteProducts::kDot4},
     {"vulkan_matrix", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
-     3e-6, Covers::kContractions, true, true},
+     3e-6, Covers::kContractions, true, DType::kF16},
+    {"vulkan_matrix_i8", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12,
+     989e12, 3e-6, Covers::kContractions, true, DType::kI8},
+    {"vulkan_matrix_bf16", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12,
+     989e12, 3e-6, Covers::kContractions, true, DType::kBF16},
     {"vulkan_bf16", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
-     3e-6, Covers::kContractions, true, false, false, true},
+     3e-6, Covers::kContractions, true, DType::kF32},
 }};
 
 struct LevelImage {
@@ -74,7 +60,7 @@ struct LevelImage {
   ImageKind kind;
 };
 // Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
-constexpr std::array<LevelImage, 21> kImages = {{
+constexpr std::array<LevelImage, 23> kImages = {{
     {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
     {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
     {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
@@ -95,6 +81,8 @@ constexpr std::array<LevelImage, 21> kImages = {{
     {Level::kVulkanDot4Signed, {"vulkan_dot4_signed", ImageFormat::kSpirv, "vulkan1.2"}},
     {Level::kVulkanDot4, {"vulkan_dot4", ImageFormat::kSpirv, "vulkan1.2"}},
     {Level::kVulkanMatrix, {"vulkan_matrix", ImageFormat::kSpirv, "vulkan1.3"}},
+    {Level::kVulkanMatrixI8, {"vulkan_matrix_i8", ImageFormat::kSpirv, "vulkan1.3"}},
+    {Level::kVulkanMatrixBf16, {"vulkan_matrix_bf16", ImageFormat::kSpirv, "vulkan1.3"}},
     {Level::kVulkanBf16, {"vulkan_bf16", ImageFormat::kSpirv, "vulkan1.3"}},
 }};
 
@@ -131,7 +119,8 @@ std::vector<GpuWord> gpu_words() {
       {"cuda:sm_90a", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_90a"}},
       {"vulkan",
        {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup, Level::kVulkanDot4Signed,
-        Level::kVulkanDot4, Level::kVulkanMatrix, Level::kVulkanBf16},
+        Level::kVulkanDot4, Level::kVulkanMatrix, Level::kVulkanMatrixI8, Level::kVulkanMatrixBf16,
+        Level::kVulkanBf16},
        {"vulkan1.1", "vulkan1.2", "vulkan1.3"}},
       {"vulkan:1.1", {Level::kVulkan11}, {"vulkan1.1"}},
   };

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "compiler/support/dtype.h"
 #include "compiler/support/result.h"
 
 namespace tern::lower {
@@ -34,7 +35,9 @@ enum class Level : uint8_t {
   kVulkanDot4Signed,
   kVulkanDot4,
   kVulkanMatrix,  // kVulkanSubgroup and cooperative matrices of 16 x 16 x 16 f16, 48 KB: of contractions only
-  kVulkanBf16,    // kVulkanSubgroup and those of bf16, many times as fast as f32: of contractions of f32 only
+  kVulkanMatrixI8,    // kVulkanSubgroup and those of 16 x 16 x 32 i8: of contractions of bytes only
+  kVulkanMatrixBf16,  // kVulkanSubgroup and those of 16 x 16 x 16 bf16: of contractions of bf16 only
+  kVulkanBf16,        // these many times as fast as f32: of contractions of f32 only
 };
 
 // How a level multiplies 8-bit integers exactly.
@@ -91,15 +94,14 @@ struct GpuModel {
   double launch_seconds;  // of one dispatch behind another
   Covers covers = Covers::kAll;
   bool narrow_storage = false;  // Vulkan: 16- and 8-bit elements in memory, 16-bit floats rounded in hardware
-  bool has_tiles = false;       // 16 x 16 matrices of a subgroup (kernel/ir.h)
+  // What matrices of a subgroup (kernel/ir.h) multiply, as it lies in memory; kNone: there are none. kF16:
+  // bytes, too, which f16 holds. kF32: in parts of bf16 (gpu/matrix_schedule.h: bf16x6), whose six products
+  // take less time than one by fused multiply-adds.
+  DType tiles = DType::kNone;
   // Three products of TF32 take less time than one of f32 by fused multiply-adds (gpu/mma_schedule.h:
   // tf32x3). Not on the GeForce cards of sm_86 and sm_89, which run sm_80's cubins.
   bool fast_tf32 = false;
-  // So do six products of bf16 on tiles (gpu/matrix_schedule.h: bf16x6).
-  bool fast_bf16 = false;
   ByteProducts byte_products = ByteProducts::kPairs;  // Vulkan; kPairs: none, bytes are multiplied as floats
-
-  bool uses_tiles() const { return has_tiles || fast_bf16; }
 };
 // Vulkan: kernels whose threads make more iterations are checked (kernel/ir.h, checks_loops).
 inline constexpr int64_t kSafeIterations = 60'000;

@@ -91,6 +91,10 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return dot_products(3);
     case lower::Level::kVulkanMatrix:
       return with(subgroup_32(vulkan_f16), k_vulkan_cooperative_matrix, 48 * 1024);
+    case lower::Level::kVulkanMatrixI8:
+      return with(with(subgroup_32(vulkan_f16), k_vulkan_int8_matrix, 48 * 1024), k_vulkan_int8);
+    case lower::Level::kVulkanMatrixBf16:
+      return with(subgroup_32(vulkan_f16), k_vulkan_bfloat16_matrix, 48 * 1024);
     case lower::Level::kVulkanBf16: {
       // Six products for one, at some 60 % of the rate that the device says.
       constexpr int64_t kLeastRate = 12;

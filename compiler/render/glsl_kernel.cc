@@ -389,6 +389,7 @@ Result<GlslKernel> GlslPrinter::run() {
   extension("KHR_memory_scope_semantics", tiles_.any());
   extension("KHR_cooperative_matrix", tiles_.any());
   extension("EXT_bfloat16", tiles_.any_of(DType::kBF16));
+  extension("EXT_shader_explicit_arithmetic_types_int8", tiles_.any_of(DType::kI8));
   extension("EXT_control_flow_attributes", stays_loop_);
   extension("EXT_spirv_intrinsics", out.needs.dots);
   out.text += fmt::format("// kernel {}\n", kernel_.name);

@@ -149,6 +149,46 @@ TEST_CASE("glsl: dot products of bytes in words, with the device's instructions 
   CHECK(plain.text.find("return dot4_u8i8_int(c, unpack_u8(a), unpack_i8(b));") != std::string::npos);
 }
 
+TEST_CASE("tiles of bytes: 32 steps of A's rows and of B's columns") {
+  const char* const text = R"(kernel tile {
+  bind x: i8 read
+  threads t < 32
+  subgroup 32
+  alloc s: i8[768] workgroup
+  alloc a: i8x16[1] register
+  alloc b: i8x16[1] register
+  alloc c: i32x8[1] register
+  s[(t * 16)] = bitcast.i8x16(bitcast.u32x4(x[(t * 16); 16]))
+  tile_fill c[0], 0:i32
+  tile_load a[0], s[0], 48
+  tile_load_columns b[0], x[512], 32
+  tile_multiply c[0], a[0], b[0]
+}
+)";
+  const render::GlslKernel kernel = rendered(text, {true});
+  CHECK(kernel.text.find("#extension GL_EXT_shader_explicit_arithmetic_types_int8 : require") !=
+        std::string::npos);
+  CHECK("\n" + kernel.text.substr(kernel.text.find("  coopmat")) == R"(
+  coopmat<int8_t, gl_ScopeSubgroup, 16, 32, gl_MatrixUseA> v_a[1];
+  coopmat<int8_t, gl_ScopeSubgroup, 32, 16, gl_MatrixUseB> v_b[1];
+  coopmat<int, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> v_c[1];
+  workgroup_pool[uint(0 + (((v_t * 16)) >> 4))] = v_x_uvec4[uint(((v_t * 16)) >> 4)];
+  v_c[0] = coopmat<int, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0);
+  coopMatLoad(v_a[0], workgroup_pool, uint(0 + ((0) >> 4)), uint((48) >> 4), gl_CooperativeMatrixLayoutRowMajor);
+  coopMatLoad(v_b[0], v_x_uvec4, uint((512) >> 4), uint((32) >> 4), gl_CooperativeMatrixLayoutColumnMajor);
+  v_c[0] = coopMatMulAdd(v_a[0], v_b[0], v_c[0]);
+}
+)");
+  std::string turned = text;
+  turned.replace(turned.find("tile_load_columns"), 17, "tile_load");
+  const auto parsed = kernel::parse_kernel(turned);
+  REQUIRE(parsed.ok());
+  const auto refused = render::render_glsl(parsed.value(), {true});
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("tiles of bytes come from rows of A and from columns of B") !=
+        std::string::npos);
+}
+
 TEST_CASE("elements of tiles are computed one by one, and a subgroup's barrier orders workgroup memory") {
   const std::string text = rendered(R"(kernel tile {
   threads t < 32

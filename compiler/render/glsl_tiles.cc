@@ -37,13 +37,27 @@ bool GlslTiles::any_of(DType dtype) const {
                      [&](const auto& part) { return part.first->type.dtype == dtype; });
 }
 
+std::string_view GlslTiles::element_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return "float16_t";
+    case DType::kBF16:
+      return "bfloat16_t";
+    case DType::kI8:
+      return "int8_t";
+    case DType::kI32:
+      return "int";
+    default:
+      return "float";
+  }
+}
+
 std::string GlslTiles::type(const BufferNode* buffer) const {
   const std::string_view part = parts_.at(buffer);
-  return fmt::format("coopmat<{}, gl_ScopeSubgroup, 16, 16, gl_MatrixUse{}>",
-                     buffer->type.dtype == DType::kF16    ? "float16_t"
-                     : buffer->type.dtype == DType::kBF16 ? "bfloat16_t"
-                                                          : "float",
-                     part.empty() ? "Accumulator" : part);
+  const bool bytes = buffer->type.dtype == DType::kI8;
+  return fmt::format("coopmat<{}, gl_ScopeSubgroup, {}, {}, gl_MatrixUse{}>",
+                     element_type(buffer->type.dtype), bytes && part == "B" ? 32 : 16,
+                     bytes && part == "A" ? 32 : 16, part.empty() ? "Accumulator" : part);
 }
 
 std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
@@ -52,8 +66,6 @@ std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
   };
   const std::string here = slot(s->buffer.get(), s->index);
   if (s->tile == TileOp::kFill) {
-    // No arithmetic of theirs is asked of devices.
-    if (s->buffer->type.dtype == DType::kBF16) fail("tiles of bf16 that are computed have no form");
     if (s->value->type.lanes > 1) return map_text(s, here);
     return fmt::format("{} = {}({});", here, tiles.type(s->buffer.get()), text(s->value));
   }
@@ -61,6 +73,9 @@ std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
     return fmt::format("{0} = coopMatMulAdd({1}, {2}, {0});", here,
                        slot(s->value->buffer.get(), s->value->args[0]),
                        slot(s->begin->buffer.get(), s->begin->args[0]));
+  const bool bytes = s->buffer->type.dtype == DType::kI8;
+  if (bytes && (tiles.type(s->buffer.get()).ends_with("B>")) != (s->tile == TileOp::kLoadColumns))
+    fail("tiles of bytes come from rows of A and from columns of B");
   const GlslMemory::Tile memory = memory_.tile(s->value->buffer.get(), index(s->value->args[0]));
   const int per_vector = 128 / dtype_bits(s->value->type.dtype);
   return fmt::format("coopMat{}({}, {}, {}, uint(({}) >> {}), gl_CooperativeMatrixLayout{}Major);",
@@ -98,9 +113,10 @@ std::string GlslExpr::map_text(const kernel::Stmt& s, const std::string& here) {
   for (const auto& [var, load] : loads)
     out += fmt::format("const float {} = float({}[{}][e]); ", name_(var),
                        memory_.register_name(load->buffer.get()), index(load->args[0]));
-  const bool narrow = value->type.dtype == DType::kF16;
+  const DType dtype = value->type.dtype;
+  const bool narrow = dtype == DType::kF16 || dtype == DType::kBF16;
   const kernel::Expr result = narrow && value->kind == kernel::ExprKind::kCast ? value->args[0] : value;
-  return out + fmt::format("{}[e] = {}({}); }}", here, narrow ? "float16_t" : "float", text(result));
+  return out + fmt::format("{}[e] = {}({}); }}", here, GlslTiles::element_type(dtype), text(result));
 }
 
 }  // namespace tern::render

@@ -16,6 +16,7 @@ class GlslTiles {
   bool any_of(DType dtype) const;
   bool has(const kernel::BufferNode* buffer) const { return parts_.contains(buffer); }
   std::string type(const kernel::BufferNode* buffer) const;
+  static std::string_view element_type(DType dtype);
   const std::string& problem() const { return problem_; }  // what has no form in GLSL, or ""
 
  private:

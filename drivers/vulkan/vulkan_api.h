@@ -11,8 +11,8 @@ namespace tern::vulkan {
 constexpr char kCooperativeMatrix[] = "VK_KHR_cooperative_matrix";
 constexpr auto kCooperativeMatrixFeaturesType = static_cast<VkStructureType>(1000506000);
 constexpr auto kCooperativeMatrixPropertiesType = static_cast<VkStructureType>(1000506001);
-constexpr uint32_t kComponentFloat16 = 0, kComponentFloat32 = 1, kComponentBfloat16 = 1000141000,
-                   kScopeSubgroup = 3;
+constexpr uint32_t kComponentFloat16 = 0, kComponentFloat32 = 1, kComponentSint8 = 3, kComponentSint32 = 5,
+                   kComponentBfloat16 = 1000141000, kScopeSubgroup = 3;
 
 struct CooperativeMatrixFeatures {
   VkStructureType type;

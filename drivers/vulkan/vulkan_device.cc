@@ -31,7 +31,6 @@ void destroy(tern_hal_device_t* base) {
     vulkan_queue_destroy(device);
     device->symbols.DestroyDevice(device->handle, nullptr);
   }
-  vulkan_symbols_unload(&device->symbols);
   tern_release(allocator, device, sizeof(Device));
 }
 

@@ -14,7 +14,7 @@
 namespace tern::vulkan {
 
 // Rows of schemas/abi/capabilities.def that are this driver's.
-constexpr uint32_t kFirstCapability = 14, kCapabilityCount = 25;
+constexpr uint32_t kFirstCapability = 14, kCapabilityCount = 26;
 
 // Two halves of mapped memory through which host transfers go. Made with the first transfer.
 constexpr uint64_t kStagingHalf = 2 << 20;

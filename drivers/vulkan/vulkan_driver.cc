@@ -34,9 +34,7 @@ tern_status_t enumerate(tern_allocator_t allocator, tern_hal_device_info_t* out_
     tern_status_free(status);
     return TERN_OK;
   }
-  status = list(allocator, symbols, out_infos, capacity, out_count);
-  vulkan_symbols_unload(&symbols);
-  return status;
+  return list(allocator, symbols, out_infos, capacity, out_count);
 }
 
 constexpr tern_hal_driver_t kDriver = {

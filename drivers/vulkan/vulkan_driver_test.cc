@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -408,6 +409,30 @@ TEST_CASE("a lost device is a status, from then on everywhere, and goes without 
     (void)symbols.DeviceWaitIdle(vulkan::cast_device(f.device)->handle);
     tern_hal_semaphore_release(semaphore);
   }
+}
+
+TEST_CASE("devices come and go as often as one likes") {
+  for (int i = 0; i < 50; ++i) {
+    Fixture f;
+    if (i > 0) REQUIRE(f.device);
+    if (!f.device) return;
+  }
+}
+
+TEST_CASE("a forked process finds the devices too") {
+  if (const Fixture f; !f.device) return;
+  const pid_t child = fork();
+  if (child == 0) {
+    tern_hal_driver_registry_t registry = {};
+    TestAllocator allocator;
+    uint32_t count = 0;
+    bool found = tern_status_is_ok(tern_vulkan_driver_register(&registry));
+    found = found && tern_status_is_ok(registry.drivers[0]->enumerate(allocator.get(), nullptr, 0, &count));
+    _exit(found && count > 0 ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE_EQ(waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
 }
 
 TEST_CASE("buffers of many sizes come from few blocks and do not overlap") {

@@ -13,7 +13,7 @@ enum CapabilityId : uint32_t {
 #undef TERN_CAPABILITY
 };
 static_assert(vulkan_api_version == kFirstCapability &&
-                  vulkan_matrix_rate == kFirstCapability + kCapabilityCount - 1,
+                  vulkan_int8_matrix == kFirstCapability + kCapabilityCount - 1,
               "the rows of this driver");
 
 // Extensions that are used where the device has them.
@@ -139,8 +139,8 @@ void query_features(Device* device, Found* found) {
   f.device_address.bufferDeviceAddressMultiDevice = VK_FALSE;
 }
 
-// Whether 16x16x16 matrices of `element` with f32 sums are among the device's.
-bool has_matrix(Device* device, uint32_t element) {
+// Whether 16 x 16 x `depth` matrices of `element` with sums of type `sum` are among the device's.
+bool has_matrix(Device* device, uint32_t element, uint32_t depth, uint32_t sum) {
   using Query = VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*, CooperativeMatrixProperties*);
   const auto query = reinterpret_cast<Query>(device->symbols.GetInstanceProcAddr(
       device->symbols.instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
@@ -150,9 +150,8 @@ bool has_matrix(Device* device, uint32_t element) {
   if (!query || query(device->physical, &count, rows) < 0) return false;
   for (uint32_t i = 0; i < count; ++i) {
     const CooperativeMatrixProperties& row = rows[i];
-    if (row.m == 16 && row.n == 16 && row.k == 16 && row.a_type == element && row.b_type == element &&
-        row.c_type == kComponentFloat32 && row.result_type == kComponentFloat32 &&
-        row.scope == kScopeSubgroup) {
+    if (row.m == 16 && row.n == 16 && row.k == depth && row.a_type == element && row.b_type == element &&
+        row.c_type == sum && row.result_type == sum && !row.saturating && row.scope == kScopeSubgroup) {
       return true;
     }
   }
@@ -262,9 +261,10 @@ void fill_capabilities(Device* device, const Found& found) {
   set(vulkan_integer_dot_product, dot_products(device, found));
   set(vulkan_buffer_device_address, f.device_address.bufferDeviceAddress);
   const bool matrices = f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel;
-  set(vulkan_cooperative_matrix, matrices && has_matrix(device, kComponentFloat16));
-  set(vulkan_bfloat16_matrix,
-      matrices && f.bfloat16.cooperative_matrix && has_matrix(device, kComponentBfloat16));
+  set(vulkan_cooperative_matrix, matrices && has_matrix(device, kComponentFloat16, 16, kComponentFloat32));
+  set(vulkan_bfloat16_matrix, matrices && f.bfloat16.cooperative_matrix &&
+                                  has_matrix(device, kComponentBfloat16, 16, kComponentFloat32));
+  set(vulkan_int8_matrix, matrices && has_matrix(device, kComponentSint8, 32, kComponentSint32));
   set(vulkan_matrix_rate, matrices ? matrix_rate(device, found) : 0);
   set(vulkan_workgroup_memory, limits.workgroup_memory);
   set(vulkan_workgroup_invocations, limits.workgroup_invocations);

@@ -2,8 +2,10 @@
 
 #include <dlfcn.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "drivers/vulkan/vulkan_status.h"
+#include "hal/base/host_sync.h"
 
 namespace tern::vulkan {
 namespace {
@@ -76,29 +78,43 @@ tern_status_t make_instance(tern_allocator_t allocator, Symbols* symbols) {
   return fill(allocator, symbols, kInstance, kInstance, nullptr);
 }
 
-}  // namespace
-
-tern_status_t vulkan_symbols_load(tern_allocator_t allocator, Symbols* out_symbols) {
-  *out_symbols = {};
-  out_symbols->library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (!out_symbols->library) {
+tern_status_t load(tern_allocator_t allocator, Symbols* symbols) {
+  *symbols = {};
+  symbols->library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  if (!symbols->library) {
     [[maybe_unused]] const char* reason = dlerror();
     return tern_status_make(allocator, TERN_STATUS_NOT_FOUND, "The Vulkan library could not be loaded (%s).",
                             reason ? reason : kLibrary);
   }
-  tern_status_t status = make_instance(allocator, out_symbols);
-  if (!tern_status_is_ok(status)) vulkan_symbols_unload(out_symbols);
+  tern_status_t status = make_instance(allocator, symbols);
+  if (tern_status_is_ok(status)) return status;
+  if (symbols->instance && symbols->DestroyInstance) symbols->DestroyInstance(symbols->instance, nullptr);
+  dlclose(symbols->library);
+  *symbols = {};
   return status;
+}
+
+// The process's instance, which stays until the process ends: with the last one the loader unloads the
+// drivers, and NVIDIA's takes static thread storage that it does not get back each time that it is loaded (30
+// times, then there is "no driver"). A process that was forked needs one of its own.
+tern_mutex_t kept_mutex;
+Symbols kept;
+pid_t kept_process;
+
+}  // namespace
+
+tern_status_t vulkan_symbols_load(tern_allocator_t allocator, Symbols* out_symbols) {
+  MutexLock lock(&kept_mutex);
+  if (!kept.instance || kept_process != getpid()) {
+    TERN_RETURN_IF_ERROR(load(allocator, &kept));
+    kept_process = getpid();
+  }
+  *out_symbols = kept;
+  return TERN_OK;
 }
 
 tern_status_t vulkan_symbols_load_device(tern_allocator_t allocator, Symbols* symbols, VkDevice device) {
   return fill(allocator, symbols, kDevice, kOptional, device);
-}
-
-void vulkan_symbols_unload(Symbols* symbols) {
-  if (symbols->instance && symbols->DestroyInstance) symbols->DestroyInstance(symbols->instance, nullptr);
-  if (symbols->library) dlclose(symbols->library);
-  *symbols = {};
 }
 
 }  // namespace tern::vulkan

@@ -22,12 +22,11 @@ struct Symbols {
 #undef TERN_VULKAN_OPTIONAL
 };
 
-// Loads the library and makes an instance. NOT_FOUND: there is no library or no driver behind it;
-// INCOMPATIBLE: it is older than Vulkan 1.1.
+// Loads the library and makes an instance, once a process, which keeps them. NOT_FOUND: there is no library
+// or no driver behind it; INCOMPATIBLE: it is older than Vulkan 1.1.
 TERN_MUST_USE tern_status_t vulkan_symbols_load(tern_allocator_t allocator, Symbols* out_symbols);
 // Fills in the device's functions.
 TERN_MUST_USE tern_status_t vulkan_symbols_load_device(tern_allocator_t allocator, Symbols* symbols,
                                                        VkDevice device);
-void vulkan_symbols_unload(Symbols* symbols);
 
 }  // namespace tern::vulkan

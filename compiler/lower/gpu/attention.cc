@@ -225,7 +225,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
   const std::optional<TileAttentionSchedule> tiles = tile_attention_schedule(
       context.hint(shape.batch), context.hint(shape.queries), shape, model.cores, model.workgroup_memory);
   if (tiles) {
-    AttentionKernel made = build_tile_attention(shape, source.batch, *tiles, thread, source.rows(DType::kF16),
+    AttentionKernel made = build_tile_attention(shape, source.batch, *tiles, thread, source.rows(model.tiles),
                                                 dispatch.params());
     if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), tiles->text(),
@@ -236,7 +236,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
       default_matrix_attention_schedule(context.hint(shape.batch), context.hint(shape.queries),
                                         context.hint(shape.keys), shape, model.cores, model.workgroup_memory);
   AttentionKernel made = build_matrix_attention(shape, source.batch, schedule, thread,
-                                                source.rows(DType::kF16), dispatch.params());
+                                                source.rows(model.tiles), dispatch.params());
   if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
@@ -386,9 +386,10 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   } else {
     std::string before;
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
-      if (!gpu_model(level).has_tiles) {
+      const DType tiles = gpu_model(level).tiles;
+      if (tiles == DType::kNone || tiles == DType::kF32) {
         add_simt_variant(dispatch, attention, level, rest, before);
-      } else if (dtype == DType::kF16) {
+      } else if (tiles == dtype) {
         add_matrix_variant(dispatch, attention, level, rest);
       }
     }

@@ -40,7 +40,7 @@ std::string sized(std::string text, const std::string& n, const std::string& k) 
 }
 
 const Target kCudaTarget{Arch::kCuda, {Level::kCudaSm80}},
-    kVulkanTarget{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}};
+    kVulkanTarget{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix, Level::kVulkanMatrixBf16}};
 
 int dispatches(const std::string& text, std::vector<std::string> disabled, const Target& target = kCudaTarget,
                DType precision = DType::kF16) {
@@ -132,7 +132,7 @@ TEST_CASE("attention on GPUs: a symbolic number of keys, and none") {
   LowerCase c{sized(kAttention, "20", "K")};
   for (const int64_t keys : {37, 150, 0}) {
     c.symbols = {keys};
-    for (const DType precision : {DType::kF32, DType::kF16}) {
+    for (const DType precision : {DType::kF32, DType::kF16, DType::kBF16}) {
       c.precision = precision;
       check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, "cuda");
       check_lowering_for(c, kVulkanTarget, "vulkan");

@@ -363,7 +363,7 @@ void lower_products(const Region& region, LoweringContext& context, const Depthw
     const bool dots = model.byte_products != ByteProducts::kPairs;
     if (dots && !source.has_words()) continue;
     const TileOperands operands = dots ? source.words(model.byte_products) : source.operands();
-    if (model.uses_tiles()) {
+    if (model.tiles != DType::kNone) {
       add_matrix_variant(dispatch, level, problem, constant ? source.panels() : nullptr, rows);
       continue;
     }
@@ -422,7 +422,7 @@ void lower_by_words(const Region& region, LoweringContext& context) {
     }
     std::string before;
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
-      if (gpu_model(level).uses_tiles()) {
+      if (gpu_model(level).tiles != DType::kNone) {
         add_matrix_words_variant(dispatch, level, problem, panels, usual, factor);
         continue;
       }

@@ -40,19 +40,26 @@ class Builder {
     steps_ = (k / s.split + s.block_depth - 1) / s.block_depth;
     TERN_CHECK(s.split == 1 || (o.part && k % (int64_t{s.split} * s.block_depth) == 0),
                "parts of a depth are whole stages");
-    a_chunks_ = s.block_depth / kChunk;
+    chunk_of_stage_ = s.chunk();
+    a_chunks_ = s.block_depth / chunk_of_stage_;
     copiers_ = s.copiers();
     a_rows_ = copiers_ / a_chunks_;
     a_count_ = s.resident_depth ? 0 : (s.block_m + a_rows_ - 1) / a_rows_;
     TERN_CHECK(!s.bf16x6 || (o.dtype == DType::kF32 && !s.resident_depth), "parts of f32 from memory");
     bytes_ = o.dtype == DType::kI8;
     TERN_CHECK(!(bytes_ || o.panels) || (s.b_columns && !s.resident_depth), "integers come as columns");
-    lanes_ = s.bf16x6 || (bytes_ && o.a_piece % kChunk != 0) || (bytes_ && !o.a_chunk) ? kChunk / 2 : kChunk;
+    TERN_CHECK(!s.int8 || (bytes_ && o.b_sums && s.bytes_planes == 1), "bytes and what they add up to");
+    // Bytes come in pieces of half a chunk or a quarter of one where no more of them lie together.
+    lanes_ = s.bf16x6 ? kChunk / 2 : kChunk;
+    if (bytes_) {
+      lanes_ = chunk_of_stage_;
+      while (lanes_ > 4 && (!o.a_chunk || o.a_piece % lanes_ != 0)) lanes_ /= 2;
+    }
     // What lies around a convolution's input, as an access has it.
     nothing_ = bytes_ ? splat(int_const(o.a_padding * 0x01010101, DType::kU32), lanes_ / 4)
                       : kernel::broadcast(int_const(0, DType::kU32), 4);
-    if (o.panels || bytes_) b_words_ = kChunk * (bytes_ ? 8 : o.panels->bits) / 32;
-    b_total_ = int64_t{s.block_depth} * s.block_n / kChunk;
+    if (o.panels || bytes_) b_words_ = chunk_of_stage_ * (bytes_ ? 8 : o.panels->bits) / 32;
+    b_total_ = int64_t{s.block_depth} * s.block_n / chunk_of_stage_;
     b_count_ = (b_total_ + copiers_ - 1) / copiers_;
   }
 
@@ -70,8 +77,8 @@ class Builder {
       group_ = w.let("group", div(t_, copiers_));
       copier_ = w.let("copier", rem(t_, copiers_));
     }
-    acc_ = registers("acc", {DType::kF32, 8}, int64_t{s_.tiles_m()} * s_.tiles_n());
-    high_ = registers("high", {DType::kF32, 8}, s_.bytes_planes > 1 ? acc_->size : 0);
+    acc_ = tiles("acc", s_.int8 ? DType::kI32 : DType::kF32, int64_t{s_.tiles_m()} * s_.tiles_n());
+    high_ = tiles("high", DType::kF32, s_.bytes_planes > 1 ? acc_->size : 0);
     for (const Buffer& sums : {acc_, high_}) {
       if (sums->size == 0) continue;
       w.emit(kernel::alloc(sums));
@@ -85,23 +92,23 @@ class Builder {
 
  private:
   Stmts sums() {
-    const DType type = s_.bf16x6 ? DType::kBF16 : bytes_ ? DType::kF16 : o_.dtype;
+    const DType type = s_.bf16x6 ? DType::kBF16 : bytes_ && !s_.int8 ? DType::kF16 : o_.dtype;
     const int64_t slots = int64_t{s_.planes()} * (s_.own && s_.bf16x6 ? s_.block_depth / kSide : 1);
     a_plane_ = int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch();
     b_plane_ = int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch();
     a_stage_ = workgroup("a_stage", type, s_.planes_in_memory() * a_plane_);
     b_stage_ = workgroup("b_stage", type, s_.planes_in_memory() * b_plane_);
-    a_next_ = registers("a_next", nothing_->type, a_count_ * kChunk / lanes_);
+    a_next_ = registers("a_next", nothing_->type, a_count_ * chunk_of_stage_ / lanes_);
     b_next_ = b_words_ > 0 ? registers("b_next", {DType::kU32, 1}, b_count_ * b_words_)
-                           : registers("b_next", kWords, b_count_ * kChunk / lanes_);
+                           : registers("b_next", kWords, b_count_ * chunk_of_stage_ / lanes_);
     const auto parameters = [&](const char* name, bool has) {
       return registers(name, {DType::kF32, 1}, has ? b_count_ : 0);
     };
     b_scale_ = parameters("b_scale", o_.panels != nullptr);
     b_zero_ = parameters("b_zero", o_.panels && o_.panels->zeros);
-    a_tile_ = registers("a_tile", {type, 8}, slots * s_.tiles_m());
-    b_tile_ = registers("b_tile", {type, 8}, slots * s_.tiles_n());
-    step_acc_ = registers("step_acc", {DType::kF32, 8}, s_.bf16x6 ? s_.tiles_m() : 0);
+    a_tile_ = tiles("a_tile", type, slots * s_.tiles_m());
+    b_tile_ = tiles("b_tile", type, slots * s_.tiles_n());
+    step_acc_ = tiles("step_acc", DType::kF32, s_.bf16x6 ? s_.tiles_m() : 0);
     LoopWriter w;
     for (const Buffer& b :
          {a_stage_, b_stage_, a_next_, b_next_, b_scale_, b_zero_, a_tile_, b_tile_, step_acc_}) {
@@ -285,9 +292,9 @@ class Builder {
   }
 
   void fetch_rows(LoopWriter& w, const Expr& step) {
-    const Expr first = w.let("k", plus(times(step, s_.block_depth), times(chunk_, kChunk)));
+    const Expr first = w.let("k", plus(times(step, s_.block_depth), times(chunk_, chunk_of_stage_)));
     const bool ragged = k_ % s_.block_depth != 0;
-    const int64_t accesses = kChunk / lanes_;
+    const int64_t accesses = chunk_of_stage_ / lanes_;
     for (int64_t part = 0; part < accesses; ++part) {
       const Expr k = part == 0 ? first : w.let("k", plus(first, int_const(part * lanes_)));
       const Expr in_depth = ragged ? w.let("in_depth", less(k, int_const(k_))) : nullptr;
@@ -312,7 +319,7 @@ class Builder {
     const Expr step = first_step_ ? plus(first_step_, own_step) : own_step;
     if (!s_.resident_depth) fetch_rows(w, step);
     const bool ragged = k_ % s_.block_depth != 0;
-    const int64_t accesses = kChunk / lanes_;
+    const int64_t accesses = chunk_of_stage_ / lanes_;
     for (int64_t i = 0; i < b_count_; ++i) {
       if (b_words_ > 0) {
         fetch_words(w, step, i);
@@ -371,7 +378,7 @@ class Builder {
   }
   void fetch_words(LoopWriter& w, const Expr& step, int64_t i) {
     const BLine at = word_line(i);
-    const Expr k = w.let("b_k", plus(times(step, s_.block_depth), times(at.chunk, kChunk))),
+    const Expr k = w.let("b_k", plus(times(step, s_.block_depth), times(at.chunk, chunk_of_stage_))),
                n = w.let("b_n", plus(n0_, at.line));
     const int64_t columns = (n_ + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
     Expr exists = at.exists;
@@ -381,10 +388,11 @@ class Builder {
     const auto read = [](const Expr& condition, const Expr& index) {
       return condition ? kernel::select(condition, index, int_const(0)) : index;
     };
-    const int steps = kChunk / b_words_;
+    const int steps = chunk_of_stage_ / b_words_;
     for (int part = 0; part < b_words_; ++part) {
       const Expr here = plus(k, int_const(part * steps));
-      const Expr known = part > 0 && k_ % kChunk != 0 ? both(exists, less(here, int_const(k_))) : exists;
+      const Expr known =
+          part > 0 && k_ % chunk_of_stage_ != 0 ? both(exists, less(here, int_const(k_))) : exists;
       const Expr index = read(known, word_index(n, div(here, steps)));
       const Expr word = bytes_
                             ? kernel::bitcast(kernel::load(o_.b_buffer, times(index, 4), 4), {DType::kU32, 1})
@@ -438,15 +446,15 @@ class Builder {
     const Expr a_base = times(stage, int64_t{s_.block_m} * s_.a_pitch());
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr& row = rows_[static_cast<size_t>(r)].row;
-      const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, kChunk)));
+      const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, chunk_of_stage_)));
       const Expr exists = s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr;
-      out.push_back({a_stage_, a_next_, r * kChunk / lanes_, index, exists, {}});
+      out.push_back({a_stage_, a_next_, r * chunk_of_stage_ / lanes_, index, exists, {}});
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
       if (b_words_ > 0) {
         const BLine at = word_line(i);
-        const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk)));
+        const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, chunk_of_stage_)));
         out.push_back({b_stage_, b_next_, i * b_words_, index, at.exists, {}, i});
         continue;
       }
@@ -466,7 +474,8 @@ class Builder {
   }
   static void put_words(LoopWriter& w, const Put& put, const Expr& index, const Expr& words) {
     const auto one = [&] {
-      w.emit(kernel::store(put.to, index, kernel::bitcast(words, {put.to->type.dtype, kChunk})));
+      w.emit(kernel::store(put.to, index,
+                           kernel::bitcast(words, {put.to->type.dtype, chunk_of(put.to->type.dtype)})));
     };
     put.exists ? w.when(put.exists, one) : one();
   }
@@ -521,6 +530,19 @@ class Builder {
     return joined(joined(words[0], words[1]), joined(words[2], words[3]));
   }
 
+  // A chunk of A's bytes, which get a sign, or B's as they are.
+  static Expr signed_bytes(LoopWriter& w, const Put& put) {
+    const auto words_from = [&](auto& self, int part, int count) -> Expr {
+      const int lanes = put.next->type.lanes;
+      if (count == lanes) return kernel::load(put.next, int_const(put.i + part / lanes), lanes);
+      return joined(self(self, part, count / 2), self(self, part + count / 2, count / 2));
+    };
+    Expr words = words_from(words_from, 0, 4);
+    const bool is_signed = put.chunk >= 0;
+    if (!is_signed) words = kernel::op(ScalarOp::kXor, {words, splat(int_const(0x80808080, DType::kU32), 4)});
+    return w.let("bytes", words);
+  }
+
   // Elements of f32 become three of bf16 whose sum they are, the highest first: what is left, which is
   // rounded to nearest at first, so that the products which are left out have any sign, and cut off then.
   void begin_parts(LoopWriter& w, Put& put) const {
@@ -556,7 +578,8 @@ class Builder {
     for (Put& put : puts(stage)) {
       if (!s_.bf16x6) {
         put_words(w, put, put.index,
-                  bytes_           ? halves_of_bytes(w, put)
+                  s_.int8          ? signed_bytes(w, put)
+                  : bytes_         ? halves_of_bytes(w, put)
                   : put.chunk >= 0 ? halves(w, numbers(w, put))
                                    : kernel::load(put.next, int_const(put.i), 4));
         continue;
@@ -619,9 +642,9 @@ class Builder {
   void products(LoopWriter& w, const Expr& stage, const Expr& step) {
     const TileSource from = tile_source(w, stage, step);
     const int parts = s_.own ? 1 : s_.warps_k;
-    for (int q = 0; q < s_.block_depth / kSide / parts; ++q) {
+    for (int q = 0; q < s_.block_depth / s_.tile_depth() / parts; ++q) {
       const Expr part = int_const(int64_t{q} * parts);
-      const Expr at = w.let("at", times(s_.own ? part : plus(part, warp_.k), kSide));
+      const Expr at = w.let("at", times(s_.own ? part : plus(part, warp_.k), s_.tile_depth()));
       for (int plane = 0; plane < s_.planes(); ++plane) read_tiles(w, from, at, plane, plane);
       s_.bf16x6 ? multiply_parts(w, 0) : multiply_tiles(w);
     }
@@ -660,7 +683,7 @@ class Builder {
     const int pitch = s_.partial_pitch(), warps = s_.threads() / kSubgroup;
     const int group = s_.partial_rows();
     const int64_t plane = int64_t{warps} * group * kSide * pitch;
-    const Buffer partial = workgroup("partial", DType::kF32, s_.bytes_planes * plane);
+    const Buffer partial = workgroup("partial", acc_->type.dtype, s_.bytes_planes * plane);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
     const Expr mine = w.let("mine", times(div(t_, kSubgroup), int64_t{group} * kSide * pitch));
@@ -704,7 +727,7 @@ class Builder {
             plus(times(plus(int_const(part * s_.warps_m), part_m), s_.warps_n), div(column, width));
         const Expr at = plus(times(plus(times(warp, rows), inner), pitch), rem(column, width));
         Expr value = kernel::load(partial, at, kVector);
-        if (bytes_) value = kernel::cast(value, DType::kI32);
+        if (bytes_ && !s_.int8) value = kernel::cast(value, DType::kI32);
         if (s_.bytes_planes > 1) {
           const int64_t plane = partial->size / s_.bytes_planes;
           const Expr high =
@@ -714,6 +737,7 @@ class Builder {
         }
         sum = sum ? kernel::add(sum, value) : value;
       }
+      if (s_.int8) sum = kernel::add(sum, o_.b_sums(n, kVector));
       sum = w.let("sum", sum);
       if (!s_.bf16x6) return sum;
       const auto step = [&](const Expr& k) {
@@ -752,6 +776,7 @@ class Builder {
   kernel::ParamTable& params_;
   const Expr t_;
   int lanes_;           // elements of one access to memory
+  int chunk_of_stage_;  // elements of one access to workgroup memory
   bool bytes_ = false;  // A's and B's are bytes, which f16 holds
   int b_words_ = 0;     // of a chunk of B, where that is integers
   Expr nothing_;        // an access of A where there is nothing

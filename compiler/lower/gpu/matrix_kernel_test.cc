@@ -141,20 +141,38 @@ void check_bytes(const Case& c) {
   test.weights = DType::kI8;
   test.result = DType::kI32;
   test.large = true;
+  const kernel::Buffer sums = global_buffer("sums", DType::kI32, kernel::Access::kRead);
+  if (c.schedule.int8) test.more = {{sums, TensorData::make(DType::kI32, {(c.n + 15) / 16 * 16})}};
   test.encode = [&](const TensorDataPtr& b) {
     auto bytes = TensorData::make(DType::kI8, {c.k, c.n});
     for (int64_t i = 0; i < bytes->count(); ++i) bytes->set_int(i, static_cast<int64_t>(b->float_at(i)));
-    return pack_byte_panels(*bytes,
-                            {1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }});
+    const PanelSource source{1, c.k, c.n, [&](int64_t, int64_t k, int64_t n) { return k * c.n + n; }};
+    if (c.schedule.int8) test.more[0].second = pack_byte_sums(*bytes, source, MatrixSchedule::kSignedLess);
+    return pack_byte_panels(*bytes, source);
   };
   test.build = [&](const Dim& m, const kernel::Var& thread, MmaOperands& o, kernel::ParamTable& params) {
     o.dtype = DType::kI8;
     o.a_piece = c.k % 16 == 0 ? 16 : c.k % 8 == 0 ? 8 : 4;
     MatrixSchedule s = c.schedule;
     s.b_columns = true;
+    if (s.int8) o.b_sums = [&](const Expr& n, int lanes) { return kernel::load(sums, n, lanes); };
     return build_matrix_kernel(m, c.n, c.k, {}, s, thread, o, params);
   };
   check_product(test);
+}
+TEST_CASE("matrix contraction: bytes as they are") {
+  const auto as_they_are = [](Case c) {
+    c.schedule.int8 = true;
+    check_bytes(c);
+  };
+  as_they_are({32, 32, 128, {32, 32, 128, 1, 1, 4, 1}});
+  as_they_are({33, 40, 72, {32, 32, 64, 1, 1, 2, 1}});
+  as_they_are({70, 56, 100, {64, 32, 64, 4, 2, 1, 2}});
+  as_they_are({70, 72, 656, {64, 64, 64, 2, 2, 2, 2, false, false, 2}});
+  as_they_are({33, 24, 27, {32, 32, 64, 1, 1, 2, 1}, true});
+  as_they_are({45, 40, 136, {16, 32, 32, 1, 1, 4, 1, false, true}, false, true});
+  as_they_are({17, 24, 4112, {16, 32, 256, 1, 1, 2, 2}});
+  as_they_are({130, 72, 96, {128, 96, 128, 4, 2, 1, 1, false, false, 2}});
 }
 TEST_CASE("matrix contraction: bytes") {
   check_bytes({32, 32, 64, {32, 32, 64, 1, 1, 4, 1}});

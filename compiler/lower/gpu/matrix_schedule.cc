@@ -63,7 +63,8 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
   const int64_t steps = ceil_div(shape.k / s.split, s.block_depth);
   const int64_t together = s.own ? std::min<int64_t>(s.warps_k, steps) : 1;  // stages that come at a time
   const int copied = (s.resident_depth ? 0 : s.block_m) + s.block_n;
-  const double kib = copied * s.block_depth * (shape.bf16x6 ? 2 : 1) / 512.0, sums = s.block_m * s.block_n;
+  const double kib = copied * s.block_depth * s.element_bytes() * (shape.bf16x6 ? 2 : 1) / 1024.0,
+               sums = s.block_m * s.block_n;
   const double even = blocks / machine.processors;
   const double share = std::ceil(even) <= 4 ? std::ceil(even) : std::max(4.0, even);
   const int64_t memory = std::max(s.stage_bytes(), s.partial_bytes()) + 1024;
@@ -81,7 +82,7 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
                      static_cast<double>(s.tiles_m() / s.partial_rows()) * row.passes +
                      static_cast<double>(turns) * kRowsTurn;
   const double serial = one * (1 + row.hidden * (resident - 1)) * share / resident;
-  const double depth = static_cast<double>(steps * s.block_depth);
+  const double depth = static_cast<double>(steps * s.block_depth * s.element_bytes()) / 2;
   return row.start + std::max({serial, blocks * static_cast<double>(steps) * kib / row.bytes,
                                share * 2 * depth * sums / row.flops});
 }
@@ -156,18 +157,25 @@ std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachi
   const Rows rows = shape.bf16x6 ? (shape.pixels ? Rows(kBf16x6ConvolutionRows) : kBf16x6ProductRows)
                                  : (shape.pixels ? Rows(kConvolutionRows) : kProductRows);
   std::pair<MatrixSchedule, double> best{rows[0], 0};
-  for (MatrixSchedule s : rows) {
+  const auto consider = [&](MatrixSchedule s) {
     s.b_columns = b_columns;
     s.split = split;
     s.bf16x6 = shape.bf16x6;
+    s.int8 = shape.int8;
+    if (s.block_depth % (s.tile_depth() * (s.own ? 1 : s.warps_k)) != 0) return;
     // Of each warp's part of the depth.
-    if (shape.element_bytes == 1 &&
+    if (shape.element_bytes == 1 && !s.int8 &&
         ceil_div(shape.k, s.warps_k) + s.block_depth > MatrixSchedule::kExactSteps)
       s.bytes_planes = 2;
-    if (split > 1 && shape.k % (int64_t{split} * s.block_depth) != 0) continue;
-    if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
+    if (split > 1 && shape.k % (int64_t{split} * s.block_depth) != 0) return;
+    if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) return;
     const double c = cost(shape, s, machine) + unusual(shape, s, machine);
     if (best.second == 0 || c < best.second) best = {s, c};
+  };
+  for (MatrixSchedule s : rows) {
+    consider(s);
+    s.block_depth *= 2;  // the same bytes
+    if (shape.int8) consider(s);
   }
   return best;
 }
@@ -228,7 +236,7 @@ std::string MatrixSchedule::text() const {
                      resident_depth ? ", A resident" : "",
                      groups == 1 ? "" : fmt::format(", {} groups copy", groups)) +
          (split == 1 ? "" : fmt::format(", depth in {} parts", split)) + (bf16x6 ? ", 6xBF16" : "") +
-         (bytes_planes > 1 ? ", carried" : "");
+         (int8 ? ", bytes" : "") + (bytes_planes > 1 ? ", carried" : "");
 }
 
 }  // namespace tern::lower::gpu

@@ -16,6 +16,8 @@
 //             workgroup memory of its own: none waits for another one before the sums are added up
 //   bytes     become f16 on their way into workgroup memory, which holds them exactly, as f32 does sums of
 //             kExactSteps products; longer ones are carried over (bytes_planes)
+//   int8      or stay bytes: A's, which have no sign, less 128 each, what B's columns add up to 128 times put
+//             back at the end
 //   bf16x6    operands of f32, each element of which becomes three of bf16 on its way into workgroup memory:
 //             high + middle + low is the element itself. Six products of these make its product to 2^-24;
 //             those that are left out are smaller
@@ -39,18 +41,23 @@ struct MatrixSchedule {
   int split = 1;           // parts of the depth, whole stages each; every block is computed in so many parts
   int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
   bool bf16x6 = false;     // not resident
+  bool int8 = false;       // needs b_columns, and steps in multiples of 32
   int bytes_planes =
       1;  // of bytes whose sums f32 may not hold: 2, the second one has their multiples of 4096
 
+  static constexpr int64_t kSignedLess = 128;  // int8: of each of A's bytes
   static constexpr int64_t kExactSteps = 512;  // 255 * 128 each, and what a carry leaves, are below 2^24
 
   int threads() const { return 32 * warps_m * warps_n * warps_k; }
   int copiers() const { return own ? 32 : threads() / groups; }  // threads that share a stage's copies
   int tiles_m() const { return block_m / warps_m / 16; }
   int tiles_n() const { return block_n / warps_n / 16; }
-  // Elements from a row to the next one: eight more than it has, against bank conflicts.
-  int a_pitch() const { return (resident_depth ? resident_depth : block_depth) + 8; }
-  int b_pitch() const { return (b_columns ? block_depth : block_n) + 8; }
+  int element_bytes() const { return int8 ? 1 : 2; }  // in workgroup memory
+  int chunk() const { return 16 / element_bytes(); }  // elements of 16 bytes
+  int tile_depth() const { return 2 * chunk(); }      // steps of a tile
+  // Elements from a row to the next one: 16 bytes more than it has, against bank conflicts.
+  int a_pitch() const { return (resident_depth ? resident_depth : block_depth) + chunk(); }
+  int b_pitch() const { return (b_columns ? block_depth : block_n) + chunk(); }
   int b_rows() const { return b_columns ? block_n : block_depth; }
   // Partial sums of a warp's tiles: a row's pitch, and how many rows of tiles are added up at a time, so that
   // they take no more memory than the stages.
@@ -61,12 +68,13 @@ struct MatrixSchedule {
   int in_memory() const { return own ? warps_k : stages; }     // stages at a time
   int a_in_memory() const { return resident_depth ? 1 : in_memory(); }
   int64_t stage_bytes() const {
-    return int64_t{2} * planes_in_memory() *
+    return int64_t{element_bytes()} * planes_in_memory() *
            (a_in_memory() * block_m * a_pitch() + in_memory() * b_rows() * b_pitch());
   }
   // Of A's and B's tiles that the warps read of a stage.
   int64_t tile_bytes() const {
-    return int64_t{32} * planes() * warps_m * warps_n * (tiles_m() + tiles_n()) * block_depth;
+    return int64_t{16} * element_bytes() * planes() * warps_m * warps_n * (tiles_m() + tiles_n()) *
+           block_depth;
   }
   int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
   int64_t partial_row_bytes() const { return int64_t{2} * bytes_planes * threads() * partial_pitch(); }

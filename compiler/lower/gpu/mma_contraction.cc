@@ -309,14 +309,18 @@ bool has_matrix_form(const Node& root) {
   return root.kind == OpKind::kDot || root.operand(0)->type.rank() <= 5;
 }
 
-// Whether a level has a variant of the contraction on cooperative matrices that reads constant weights.
-bool has_tile_variant(const Node& root, const LoweringContext& context) {
-  const auto& levels = context.target().levels;
-  return has_matrix_form(root) && LoweringContext::constant_data(root.operand(1)) &&
-         context.stored_type(root.operand(1)) == DType::kF16 &&
-         std::any_of(levels.begin(), levels.end(), [&](Level level) {
-           return is_gpu(context.target().arch) && gpu_model(level).has_tiles;
-         });
+// The first level whose cooperative matrices multiply constant weights of the contraction as they are, 16-bit
+// floats; null: there is none.
+const GpuModel* tiles_of_weights(const Node& root, const LoweringContext& context) {
+  if (!is_gpu(context.target().arch) || !has_matrix_form(root) ||
+      !LoweringContext::constant_data(root.operand(1)))
+    return nullptr;
+  const DType dtype = context.stored_type(root.operand(1));
+  for (const Level level : context.target().levels) {
+    const GpuModel& model = gpu_model(level);
+    if (dtype_bits(dtype) == 16 && model.tiles == dtype) return &model;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -324,7 +328,7 @@ bool has_tile_variant(const Node& root, const LoweringContext& context) {
 bool reads_in_place(const Node& root, const LoweringContext& context) {
   constexpr int64_t kMostGathered = 64;  // 27 steps: 7.7 us instead of 12.7 with the copy; 147: 19.4, 16.6
   if (root.kind != OpKind::kConv || matrix_type(root, context) || !has_few_channels(root, DType::kF16) ||
-      !has_tile_variant(root, context))
+      !tiles_of_weights(root, context))
     return false;
   const Shape& filters = root.operand(1)->type.shape;
   return product(Shape(filters.begin() + 1, filters.end())).value() <= kMostGathered;
@@ -338,8 +342,8 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
     return std::nullopt;
   const std::optional<DType> dtype = integers ? DType::kF16 : matrix_type(root, context);
   if (!dtype) {
-    if (!has_few_channels(root, DType::kF16) || !has_tile_variant(root, context)) return std::nullopt;
-    return OperandCopy{DType::kF16, kChunk};
+    const GpuModel* tiles = has_few_channels(root, DType::kF16) ? tiles_of_weights(root, context) : nullptr;
+    return tiles ? std::optional(OperandCopy{tiles->tiles, kChunk}) : std::nullopt;
   }
   const Value* x = root.operand(0);
   const Shape& shape = x->type.shape;
@@ -383,8 +387,10 @@ std::optional<bool> columns_of_memory(const Node& root, DType dtype, LoweringCon
   return std::nullopt;
 }
 
-bool has_bf16x6(const GpuModel& model, const LoweringContext& context) {
-  return model.fast_bf16 && context.enabled("bf16x6");
+// Whether cooperative matrices of the level multiply operands that lie in memory so.
+bool has_tiles(const GpuModel& model, DType dtype, const LoweringContext& context) {
+  if (dtype == DType::kI8) return model.tiles == DType::kI8 || model.tiles == DType::kF16;
+  return model.tiles == dtype && (dtype != DType::kF32 || context.enabled("bf16x6"));
 }
 
 // Whether cooperative matrices suit a product: most of their work would be on zeros where sums are short, or
@@ -402,12 +408,8 @@ MmaMachine matrix_machine(const GpuModel& model) {
 }  // namespace
 
 bool has_resident_form(const Node& product, LoweringContext& context) {
-  if (!has_tile_variant(product, context) || context.stored_type(product.operand(0)) != DType::kF16)
-    return false;
-  const auto& levels = context.target().levels;
-  const auto level =
-      std::find_if(levels.begin(), levels.end(), [](Level l) { return gpu_model(l).has_tiles; });
-  const GpuModel& model = gpu_model(*level);
+  const GpuModel* model = tiles_of_weights(product, context);
+  if (!model || context.stored_type(product.operand(0)) != model->tiles) return false;
   const Shape &filters = product.operand(1)->type.shape, &out = product.result()->type.shape;
   if (!filters[0].is_const() || !filters[1].is_const() || filters[1].value() % kChunk != 0 ||
       filters[0].value() < 16 || filters[1].value() < 16)
@@ -416,7 +418,7 @@ bool has_resident_form(const Node& product, LoweringContext& context) {
   for (size_t d = 2; d < out.size(); ++d) pixels = pixels * out[d];
   const MmaShape shape{1, context.hint(pixels), filters[0].value(), filters[1].value(), 2, false, true};
   if (shape.m < 8) return false;
-  return resident_matrix_schedule(shape, matrix_machine(model)).has_value();
+  return resident_matrix_schedule(shape, matrix_machine(*model)).has_value();
 }
 
 int depth_parts(const Node& root, LoweringContext& context) {
@@ -432,8 +434,7 @@ int depth_parts(const Node& root, LoweringContext& context) {
   if (!suits_tiles(shape) || context.stored_type(root.operand()) != dtype) return 1;
   for (const Level level : context.target().levels) {
     const GpuModel& model = gpu_model(level);
-    if (dtype == DType::kF16 ? model.has_tiles : shape.bf16x6 && has_bf16x6(model, context))
-      return matrix_split(shape, matrix_machine(model));
+    if (has_tiles(model, dtype, context)) return matrix_split(shape, matrix_machine(model));
   }
   return 1;
 }
@@ -445,11 +446,10 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   const bool bytes = root.result()->type.dtype == DType::kI32;
-  if (bytes && !model.has_tiles) return;
-  const DType dtype = bytes ? DType::kI8 : model.has_tiles ? DType::kF16 : DType::kF32;
-  if (dtype == DType::kF32 && !has_bf16x6(model, context)) return;
+  const DType dtype = bytes ? DType::kI8 : model.tiles;
+  if (!has_tiles(model, dtype, context) || (dtype == DType::kI8 && !bytes)) return;
   const int64_t steps = problem.k.value();
-  if (dtype == DType::kF16) pad_channels(root, problem, dtype, context);
+  if (dtype_bits(dtype) == 16) pad_channels(root, problem, dtype, context);
   const int64_t n = problem.n.value(), k = problem.k.value();
   if (k != steps && panels) {
     const PanelSource source{problem.b_batches, k, n, problem.b_element};
@@ -459,6 +459,7 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   MmaShape shape{context.hint(problem.batch), context.hint(problem.m), n, k, bytes ? 1 : 2, false,
                  root.kind == OpKind::kConv};
   shape.bf16x6 = dtype == DType::kF32;
+  shape.int8 = model.tiles == DType::kI8;
   if ((panels && panels->type.dtype != dtype) || !suits_tiles(shape)) return;
   if (bytes && (!panels || root.operand(0)->type.dtype != DType::kU8)) return;
   const std::optional<bool> columns = panels ? bytes : columns_of_memory(root, dtype, context);
@@ -477,6 +478,16 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
     constexpr int kFour = 4;
     const int64_t padded = round_up(n, kPanelColumns) * round_up(k, kFour);
     o.b_first = problem.b_start(at, padded);
+    if (schedule.int8) {
+      const PanelSource source{problem.b_batches, k, n, problem.b_element};
+      const TensorDataPtr sums = pack_byte_sums(*LoweringContext::constant_data(root.operand(1)), source,
+                                                MatrixSchedule::kSignedLess);
+      const kernel::Buffer from = dispatch.bind(context.add_constant(root.operand(1)->name + ".sums", sums));
+      const Expr first = problem.b_start(at, round_up(n, kPanelColumns));
+      o.b_sums = [=](const Expr& column, int lanes) {
+        return kernel::load(from, kernel::add(first, column), lanes);
+      };
+    }
   } else if (panels) {
     const int64_t padded = (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
     o.b_first = problem.b_start(at, padded * k);
@@ -510,9 +521,9 @@ void add_matrix_words_variant(DispatchBuilder& dispatch, Level level, const Cont
                               const QuantisedPanels& panels, int64_t rows, const Dim& factor) {
   LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
-  const DType dtype = model.has_tiles ? DType::kF16 : DType::kF32;
-  if (context.stored_type(dispatch.region().root->operand(0)) != dtype ||
-      (dtype == DType::kF32 && !has_bf16x6(model, context)))
+  const DType dtype = model.tiles;
+  if (context.stored_type(dispatch.region().root->operand(0)) != dtype || !has_tiles(model, dtype, context) ||
+      (dtype != DType::kF16 && dtype != DType::kF32))
     return;
   const int64_t n = problem.n.value(), k = problem.k.value();
   MmaShape shape{1, rows, n, k, 2};

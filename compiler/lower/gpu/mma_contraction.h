@@ -24,8 +24,8 @@ int64_t usual_many(const Dim& rows, const LoweringContext& context);
 // Such a product, whose weights are absorbed, in two dispatches where the number of its rows is a symbol.
 void lower_integer_product(const Region& region, LoweringContext& context);
 
-// Adds a variant on cooperative matrices for `level` to a contraction that other levels compute otherwise: of
-// f16 (GpuModel::has_tiles), or of f32 in parts (GpuModel::fast_bf16); nothing where they do not suit.
+// Adds a variant on cooperative matrices for `level` to a contraction that other levels compute otherwise:
+// GpuModel::tiles; nothing where they do not suit.
 // `panels`: the buffer of its weights (packing.h: pack_panels), whose type they have; null: operand 1 is no
 // constant. `rows`: computes the left operand, where has_resident_form said so, or null.
 void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProblem problem,

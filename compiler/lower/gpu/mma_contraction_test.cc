@@ -1,6 +1,8 @@
 // Contractions on matrix units, from a graph: what the kernels' own tests (mma_kernel_test.cc) do not see.
 #include "compiler/lower/gpu/mma_contraction.h"
 
+#include <set>
+
 #include "compiler/lower/lower_test_util.h"
 #include "compiler/lower/visit_dispatches.h"
 
@@ -10,11 +12,13 @@ namespace {
 // Every target with matrix units, in 16 bits and in TF32, and whether one of its dispatches uses them.
 void check_on_matrix_units(LowerCase c) {
   const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}},
-      vulkan{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}};
+      vulkan{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}},
+      bf16{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix, Level::kVulkanMatrixBf16}};
   for (const DType precision : {DType::kF16, DType::kBF16}) {
     c.precision = precision;
     check_lowering_for(c, cuda, fmt::format("stored as {}", dtype_name(precision)));
-    check_lowering_for(c, vulkan, fmt::format("stored as {}", dtype_name(precision)));
+    check_lowering_for(c, precision == DType::kF16 ? vulkan : bf16,
+                       fmt::format("stored as {}", dtype_name(precision)));
   }
   bool used = false;
   visit_dispatches(lowered(c.text, cuda, {}, DType::kF16)->steps, [&](const DispatchStep& dispatch) {
@@ -93,6 +97,26 @@ TEST_CASE(
     CHECK(in_parts(text));
     check_lowering_for({text}, vulkan, "f32 in parts");
   }
+}
+
+TEST_CASE("Vulkan: products stored as bf16 on its matrices, where f16's are, too") {
+  const std::string text =
+      "  input %x: f32[40,72] as \"x\"\n  %w = constant f32[72,48] splat 0.25\n  %n = neg(%x)\n"
+      "  %d = dot(%n, %w)\n  output %d as \"d\"\n";
+  const Target vulkan{
+      Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix, Level::kVulkanMatrixBf16, Level::kVulkanBf16}};
+  const auto level = [&](DType precision) {
+    std::set<Level> seen;
+    visit_dispatches(lowered(text, vulkan, {}, precision)->steps, [&](const DispatchStep& dispatch) {
+      for (const auto& variant : dispatch.variants) seen.insert(variant.level);
+    });
+    seen.erase(Level::kVulkanF16);
+    REQUIRE(seen.size() == 1);
+    return *seen.begin();
+  };
+  CHECK(level(DType::kF16) == Level::kVulkanMatrix);
+  CHECK(level(DType::kBF16) == Level::kVulkanMatrixBf16);
+  CHECK(level(DType::kF32) == Level::kVulkanBf16);
 }
 
 TEST_CASE("a product's left operand whose rows lie across memory is turned once") {

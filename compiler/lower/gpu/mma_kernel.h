@@ -60,6 +60,8 @@ struct MmaOperands {
   kernel::Buffer b_buffer;
   kernel::Expr b_first;
   int64_t b_batches = 1;  // in all of b_buffer
+  // 128 times what the steps of columns n, n + 1, … add up to, as i32 (MatrixSchedule::int8).
+  std::function<kernel::Expr(const kernel::Expr& n, int lanes)> b_sums;
   // Or rows of memory: where element (k, n) lies. Chunks of elements along n, or along k where the schedule
   // says so (MmaSchedule::b_order, MatrixSchedule::b_columns), follow each other from multiples of their size
   // on.

@@ -78,6 +78,7 @@ struct MmaShape {
   bool pixels = false;   // a convolution's
   bool tf32x3 = false;   // as MmaSchedule::tf32x3
   bool bf16x6 = false;   // as MatrixSchedule::bf16x6
+  bool int8 = false;     // as MatrixSchedule::int8
 };
 // What the cost model knows of the device.
 struct MmaMachine {

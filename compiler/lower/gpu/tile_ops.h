@@ -20,14 +20,17 @@ inline kernel::Expr joined(const kernel::Expr& a, const kernel::Expr& b) {
 }
 
 inline kernel::Buffer tiles(const char* name, DType dtype, int64_t count) {
-  return kernel::make_buffer(name, {dtype, 8}, kernel::Scope::kRegister, kernel::Access::kReadWrite, count);
+  return kernel::make_buffer(name, {dtype, dtype == DType::kI8 ? 16 : 8}, kernel::Scope::kRegister,
+                             kernel::Access::kReadWrite, count);
 }
 inline kernel::Buffer workgroup(const char* name, DType dtype, int64_t size) {
   return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kWorkgroup, kernel::Access::kReadWrite, size);
 }
 inline void clear(LoopWriter& w, const kernel::Buffer& sums) {
+  const DType dtype = sums->type.dtype;
+  const kernel::Expr zero = is_float(dtype) ? kernel::float_const(0.0, dtype) : kernel::int_const(0, dtype);
   for (int64_t i = 0; i < sums->size; ++i)
-    w.emit(kernel::tile(kernel::TileOp::kFill, sums, kernel::int_const(i), kernel::float_const(0.0)));
+    w.emit(kernel::tile(kernel::TileOp::kFill, sums, kernel::int_const(i), zero));
 }
 inline void move(LoopWriter& w, kernel::TileOp op, const kernel::Buffer& tile, int64_t slot,
                  const kernel::Buffer& memory, const kernel::Expr& first, int64_t pitch) {
@@ -37,8 +40,8 @@ inline void move(LoopWriter& w, kernel::TileOp op, const kernel::Buffer& tile, i
 inline void multiply(LoopWriter& w, const kernel::Buffer& sums, int64_t slot, const kernel::Buffer& a,
                      int64_t a_slot, const kernel::Buffer& b, int64_t b_slot) {
   w.emit(kernel::tile(kernel::TileOp::kMultiply, sums, kernel::int_const(slot),
-                      kernel::load(a, kernel::int_const(a_slot), 8),
-                      kernel::load(b, kernel::int_const(b_slot), 8)));
+                      kernel::load(a, kernel::int_const(a_slot), a->type.lanes),
+                      kernel::load(b, kernel::int_const(b_slot), b->type.lanes)));
 }
 
 // Rows of a matrix in chunks, shared out over `threads` threads.
