@@ -385,12 +385,13 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
     add_mma_variants(dispatch, attention, dtype);
   } else {
     std::string before;
+    bool on_matrices = false;  // a device takes the last level that it can run
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
-      const DType tiles = gpu_model(level).tiles;
-      if (tiles == DType::kNone || tiles == DType::kF32) {
-        add_simt_variant(dispatch, attention, level, rest, before);
-      } else if (tiles == dtype) {
+      if (dtype != DType::kNone && gpu_model(level).tiles == dtype) {
         add_matrix_variant(dispatch, attention, level, rest);
+        on_matrices = true;
+      } else if (!on_matrices) {
+        add_simt_variant(dispatch, attention, level, rest, before);
       }
     }
   }

@@ -128,6 +128,22 @@ TEST_CASE("attention is one dispatch on Vulkan, whatever its floats") {
   }
 }
 
+TEST_CASE("attention on Vulkan: the best level's kernel is the one on matrices of its operands' type") {
+  const Target all = parse_targets("vulkan").value().front();
+  const auto best = [&](DType precision) {
+    std::string schedule;
+    visit_dispatches(lowered(sized(kAttention, "20", "37"), all, {}, precision)->steps,
+                     [&](const DispatchStep& dispatch) {
+                       if (dispatch.label == "attention")
+                         schedule = dispatch.variants.back().kernel->schedule;
+                     });
+    return schedule;
+  };
+  CHECK(best(DType::kF16).find("tiles") != std::string::npos);
+  CHECK(best(DType::kBF16).find("tiles") != std::string::npos);
+  CHECK(best(DType::kF32).find("rows a thread") != std::string::npos);
+}
+
 TEST_CASE("attention on GPUs: a symbolic number of keys, and none") {
   LowerCase c{sized(kAttention, "20", "K")};
   for (const int64_t keys : {37, 150, 0}) {
