@@ -9,6 +9,7 @@
 #include "compiler/lower/regions.h"
 #include "compiler/lower/strided_constant.h"
 #include "compiler/support/rounding.h"
+#include "compiler/support/small_float.h"
 
 namespace tern::lower {
 namespace {
@@ -259,11 +260,8 @@ TensorDataPtr parameter_panels(const QuantisedWeights& w, const TensorDataPtr& f
 
 TensorDataPtr zero_panels(const QuantisedWeights& w, int64_t blocks) {
   if (uniform_zero(w)) return nullptr;
-  const auto* z = w.zero->as<float>();
-  const bool bytes =
-      std::all_of(z, z + w.zero->count(), [](float v) { return v >= 0 && v <= 255 && v == std::floor(v); });
-  return bytes ? parameter_panels<uint8_t>(w, w.zero, DType::kU8, blocks)
-               : parameter_panels<float>(w, w.zero, DType::kF32, blocks);
+  return zero_type(w) == DType::kU8 ? parameter_panels<uint8_t>(w, w.zero, DType::kU8, blocks)
+                                    : parameter_panels<float>(w, w.zero, DType::kF32, blocks);
 }
 
 }  // namespace
@@ -310,6 +308,13 @@ std::optional<double> uniform_zero(const QuantisedWeights& w) {
   return z[0];
 }
 
+DType zero_type(const QuantisedWeights& w) {
+  const auto* z = w.zero->as<float>();
+  const bool bytes =
+      std::all_of(z, z + w.zero->count(), [](float v) { return v >= 0 && v <= 255 && v == std::floor(v); });
+  return bytes ? DType::kU8 : DType::kF32;
+}
+
 TensorDataPtr pack_quantised_zeros(const QuantisedWeights& w) {
   return zero_panels(w, w.blocks());
 }
@@ -334,16 +339,21 @@ int64_t fragment_blocks(const QuantisedWeights& w) {
   return ceil_div(round_up(w.k(), kFragmentSteps), w.block);
 }
 
-TensorDataPtr pack_fragment_scales(const QuantisedWeights& w) {
+DType fragment_scale_type(const QuantisedWeights& w) {
   constexpr double kLeastNormal = 0x1p-14;
+  const auto* scales = w.scale->as<float>();
+  const bool halves = std::all_of(scales, scales + w.scale->count(), [](float scale) {
+    const double stored = decode_f16(encode_f16(scale));
+    return stored == scale || (std::isfinite(stored) && std::abs(stored) >= kLeastNormal);
+  });
+  return halves ? DType::kF16 : DType::kF32;
+}
+
+TensorDataPtr pack_fragment_scales(const QuantisedWeights& w) {
   TensorDataPtr panels = parameter_panels<float>(w, w.scale, DType::kF32, fragment_blocks(w));
+  if (fragment_scale_type(w) == DType::kF32) return panels;
   auto half = TensorData::make(DType::kF16, panels->shape());
-  for (int64_t i = 0; i < panels->count(); ++i) {
-    const double scale = panels->float_at(i);
-    half->set_float(i, scale);
-    const double stored = half->float_at(i);
-    if (stored != scale && !(std::isfinite(stored) && std::abs(stored) >= kLeastNormal)) return panels;
-  }
+  for (int64_t i = 0; i < panels->count(); ++i) half->set_float(i, panels->float_at(i));
   return half;
 }
 

@@ -41,8 +41,9 @@ void absorb_quantised_weights(
 // and a parameter of each block at [(panel * blocks + kk / block) * 16 + n % 16], all zero past the end.
 TensorDataPtr pack_quantised_words(const QuantisedWeights& w);
 TensorDataPtr pack_quantised_scales(const QuantisedWeights& w);
-// u8, or f32 where a zero point is no whole number of 8 bits. Null when all are the same: uniform_zero.
+// Of the zero points' type. Null when all are the same: uniform_zero.
 TensorDataPtr pack_quantised_zeros(const QuantisedWeights& w);
+DType zero_type(const QuantisedWeights& w);  // u8, or f32 where one is no whole number of 8 bits
 std::optional<double> uniform_zero(const QuantisedWeights& w);
 
 // For matrix units (NVIDIA's mma, packing.h: W = 64 steps): the same panels with words in the order of
@@ -51,8 +52,9 @@ std::optional<double> uniform_zero(const QuantisedWeights& w);
 // + i and, half a word higher, the second of a pair, so that one shift and one mask give a pair.
 inline constexpr int64_t kFragmentSteps = 64;
 TensorDataPtr pack_fragment_words(const QuantisedWeights& w);
-// f16 where all scales are such numbers, or normal ones once rounded to it; else f32.
 TensorDataPtr pack_fragment_scales(const QuantisedWeights& w);
+// f16 where all scales are such numbers, or normal ones once rounded to it; else f32.
+DType fragment_scale_type(const QuantisedWeights& w);
 TensorDataPtr pack_fragment_zeros(const QuantisedWeights& w);  // as pack_quantised_zeros
 int64_t fragment_blocks(const QuantisedWeights& w);            // of a column, as they are packed
 

@@ -139,8 +139,8 @@ TEST_CASE("attention on Vulkan: the best level's kernel is the one on matrices o
                      });
     return schedule;
   };
-  CHECK(best(DType::kF16).find("tiles") != std::string::npos);
-  CHECK(best(DType::kBF16).find("tiles") != std::string::npos);
+  CHECK(best(DType::kF16).find("warps") != std::string::npos);
+  CHECK(best(DType::kBF16).find("warps") != std::string::npos);
   CHECK(best(DType::kF32).find("rows a thread") != std::string::npos);
 }
 

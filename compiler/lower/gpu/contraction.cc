@@ -10,6 +10,7 @@
 #include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
+#include "compiler/lower/gpu/quantised_constants.h"
 #include "compiler/lower/gpu/simt_kernel.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
@@ -395,12 +396,7 @@ constexpr int64_t kFewRows = 8;
 // own; the grid of one of the two is empty.
 void lower_by_words(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
-  const QuantisedWeights w = *quantised_weights(root);
-  const std::string& name = root.operand(1)->name;
-  const int words = context.add_constant(name, pack_quantised_words(w)),
-            scales = context.add_constant(name + ".scale", pack_quantised_scales(w));
-  const TensorDataPtr zeros = pack_quantised_zeros(w);
-  const int zero_points = zeros ? context.add_constant(name + ".zero", zeros) : -1;
+  const QuantisedConstants constants(root, QuantisedConstants::Order::kSteps, context);
   kernel::ParamTable unused;
   const Dim rows = dot_problem(root, unused, false).m;
   const auto lower = [&](int64_t usual, const Dim& factor) {
@@ -408,18 +404,7 @@ void lower_by_words(const Region& region, LoweringContext& context) {
     dispatch.set_label(region.label());
     dispatch.set_flops(contraction_flops(root));
     const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
-    QuantisedPanels panels;
-    panels.bits = w.bits;
-    panels.steps = (w.k() + w.per_word() - 1) / w.per_word();
-    panels.blocks = w.blocks();
-    panels.block = w.block;
-    panels.words = dispatch.bind(words);
-    panels.scales = dispatch.bind(scales);
-    if (zeros) {
-      panels.zeros = dispatch.bind(zero_points);
-    } else {
-      panels.zero = *uniform_zero(w);
-    }
+    const QuantisedPanels panels = constants.bind(dispatch);
     std::string before;
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
       if (gpu_model(level).tiles != DType::kNone) {
@@ -441,7 +426,7 @@ void lower_by_words(const Region& region, LoweringContext& context) {
                                       : build_simt_kernel(operands, schedule, dispatch.params());
       if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
       dispatch.add_variant(level, std::move(made.grid), std::move(made.body),
-                           fmt::format("{}, {} bits", schedule.text(), w.bits),
+                           fmt::format("{}, {} bits", schedule.text(), panels.bits),
                            {made.threads, made.thread, made.subgroup});
     }
     dispatch.finish();

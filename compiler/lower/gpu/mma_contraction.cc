@@ -14,6 +14,7 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 #include "compiler/lower/gpu/mma_kernel.h"
 #include "compiler/lower/gpu/mma_source.h"
+#include "compiler/lower/gpu/quantised_constants.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/weight_encoding.h"
 #include "compiler/support/rounding.h"
@@ -174,8 +175,7 @@ bool multiplies_many_rows(const ContractionProblem& p, const QuantisedWeights& w
   constexpr int64_t kLeastDepth = 64, kLeastColumns = 16;
   const int64_t unit = w.bits == 4 ? 32 : 16;
   return p.batch.is_const(1) && p.n.is_const() && p.k.is_const() && p.k.value() >= kLeastDepth &&
-         p.n.value() >= kLeastColumns && w.block % unit == 0 &&
-         pack_fragment_scales(w)->dtype() == DType::kF16;
+         p.n.value() >= kLeastColumns && w.block % unit == 0 && fragment_scale_type(w) == DType::kF16;
 }
 
 // `few`: so many rows are another dispatch's.
@@ -217,7 +217,7 @@ bool multiplies_integers(const Node& dot, const QuantisedWeights& w, DType preci
   if (!has_mma(target) || !halves || dot.result()->type.rank() < 1) return false;
   if (const std::optional<double> zero = uniform_zero(w)) {
     if (*zero < 0 || *zero > kMostZero || *zero != std::floor(*zero)) return false;
-  } else if (pack_quantised_zeros(w)->dtype() != DType::kU8) {
+  } else if (zero_type(w) != DType::kU8) {
     return false;
   }
   kernel::ParamTable unused;
@@ -228,42 +228,26 @@ bool multiplies_integers(const Node& dot, const QuantisedWeights& w, DType preci
 
 void lower_integer_product(const Region& region, LoweringContext& context) {
   const Node& root = *region.root;
-  const std::optional<QuantisedWeights> w = quantised_weights(root);
-  const std::string& name = root.operand(1)->name;
-  const int words = context.add_constant(name, pack_fragment_words(*w)),
-            scales = context.add_constant(name + ".scale", pack_fragment_scales(*w));
-  const TensorDataPtr zeros = pack_fragment_zeros(*w);
-  const int zero_points = zeros ? context.add_constant(name + ".zero", zeros) : -1;
+  const QuantisedConstants constants(root, QuantisedConstants::Order::kFragments, context);
+  const QuantisedWeights& w = constants.weights();
   const auto lower = [&](const auto& add_variants) {
     DispatchBuilder dispatch(context, region);
     dispatch.set_label(region.label());
     dispatch.set_flops(contraction_flops(root));
     const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
-    QuantisedPanels panels;
-    panels.bits = w->bits;
-    panels.steps = round_up(w->k(), kFragmentSteps) / w->per_word();
-    panels.blocks = fragment_blocks(*w);
-    panels.block = w->block;
-    panels.words = dispatch.bind(words);
-    panels.scales = dispatch.bind(scales);
-    if (zeros) {
-      panels.zeros = dispatch.bind(zero_points);
-    } else {
-      panels.zero = *uniform_zero(*w);
-    }
-    add_variants(dispatch, problem, panels);
+    add_variants(dispatch, problem, constants.bind(dispatch));
     dispatch.finish();
   };
   kernel::ParamTable unused;
   const ContractionProblem problem = dot_problem(root, unused, false);
-  const std::optional<FewRows> few = few_rows(problem, w->bits, w->block, context.target());
+  const std::optional<FewRows> few = few_rows(problem, w.bits, w.block, context.target());
   if (few) {
     lower([&](DispatchBuilder& dispatch, const ContractionProblem& p, const QuantisedPanels& panels) {
       add_few_rows_variant(dispatch, p, DType::kF16, panels.words, *few, &panels);
     });
   }
   if (!few || !problem.m.is_const()) {
-    TERN_CHECK(multiplies_many_rows(problem, *w),
+    TERN_CHECK(multiplies_many_rows(problem, w),
                "weights in integers in front of a product that no kernel computes");
     lower([&](DispatchBuilder& dispatch, const ContractionProblem& p, const QuantisedPanels& panels) {
       add_integer_variants(dispatch, p, panels, few ? few->most : 0);
