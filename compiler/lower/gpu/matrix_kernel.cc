@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/gpu/chunk_words.h"
 #include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/output_blocks.h"
 #include "compiler/lower/gpu/plain_sums.h"
@@ -236,25 +237,6 @@ class Builder {
     return exists ? kernel::select(exists, w.let("words", words), nothing_) : words;
   }
 
-  // Ones in the bits of the first `count` elements of a chunk of 16-bit ones.
-  static Expr first_elements(int64_t count) {
-    const auto word = [&](int64_t i) {
-      const int64_t bits = std::clamp<int64_t>(count - 2 * i, 0, 2) * 16;
-      return kernel::broadcast(int_const((int64_t{1} << bits) - 1, DType::kU32), 4);
-    };
-    return kernel::shuffle(kernel::shuffle(word(0), word(1), {0, 4}),
-                           kernel::shuffle(word(2), word(3), {0, 4}), {0, 1, 2, 3});
-  }
-
-  // Two scalars of 16 bits as a word.
-  static Expr pair(const Expr& low, const Expr& high) {
-    const auto bits = [](const Expr& e) {
-      return kernel::cast(kernel::bitcast(e, {DType::kU16, 1}), DType::kU32);
-    };
-    return kernel::op(ScalarOp::kOr,
-                      {bits(low), kernel::op(ScalarOp::kShl, {bits(high), int_const(16, DType::kU32)})});
-  }
-
   Expr gathered(LoopWriter& w, size_t r, const Expr& k, bool ragged) {
     std::vector<Expr> elements;
     for (int e = 0; e < lanes_; ++e) {
@@ -272,23 +254,10 @@ class Builder {
       for (const Expr& e : elements) words.push_back(kernel::bitcast(e, {DType::kU32, 1}));
     } else {
       for (size_t e = 0; e < kChunk; e += 2)
-        words.push_back(w.let("word", pair(elements[e], elements[e + 1])));
+        words.push_back(w.let("word", word_of_halves(elements[e], elements[e + 1])));
     }
     return kernel::shuffle(kernel::shuffle(words[0], words[1], {0, 1}),
                            kernel::shuffle(words[2], words[3], {0, 1}), {0, 1, 2, 3});
-  }
-
-  static Expr word_of_bytes(const std::vector<Expr>& bytes) {
-    Expr out;
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      const Expr byte = kernel::cast(bytes[i], DType::kU32);
-      out = i == 0
-                ? byte
-                : kernel::op(ScalarOp::kOr,
-                             {out, kernel::op(ScalarOp::kShl,
-                                              {byte, int_const(8 * static_cast<int64_t>(i), DType::kU32)})});
-    }
-    return out;
   }
 
   void fetch_rows(LoopWriter& w, const Expr& step) {
