@@ -10,6 +10,7 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/conv_gather.h"
 #include "compiler/lower/depthwise_body.h"
+#include "compiler/lower/few_columns.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/turned_squares.h"
@@ -112,8 +113,10 @@ class Contraction {
     find_operands();
     const ContractionShape shape = scheduled_shape();
     ContractionOperands o;
+    const std::optional<FewColumns> few = few_columns_of(shape);
+    if (few) schedule_.block_depth = shape.k;  // what is gathered is whole rows
     take_a(o);
-    const char* how_b = take_b(o, shape);
+    const char* how_b = few ? "packed" : take_b(o, shape);
     o.step = step_;
     o.byte_products = r_.machine->byte_products;
     o.pairs_of_bytes = r_.machine->arch == Arch::kX86_64;
@@ -133,14 +136,11 @@ class Contraction {
 
     const kernel::GridAxis axis =
         batched ? kernel::GridAxis{batch, p_.batch, params_.expr(p_.batch)} : kernel::GridAxis{};
+    if (few) return build_few(*few, axis, o);
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, steps_, axis, schedule_, r_.machine->has_fma, o, params_);
     constexpr std::array<const char*, 3> kSteps = {"", "bf16 pairs, ", "bytes, "};
-    const char* how_a = r_.depthwise     ? "of a depthwise convolution"
-                        : a_load_        ? "in place"
-                        : o.depth_blocks ? "windows gathered, lines inside"
-                        : p_.windows     ? "windows gathered"
-                                         : "gathered";
+    const char* how_a = o.depth_blocks ? "windows gathered, lines inside" : how_a_is_read();
     return {
         std::move(made.grid), std::move(made.body),
         fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
@@ -149,6 +149,33 @@ class Contraction {
   }
 
  private:
+  const char* how_a_is_read() const {
+    return r_.depthwise ? "of a depthwise convolution"
+           : a_load_    ? "in place"
+           : p_.windows ? "windows gathered"
+                        : "gathered";
+  }
+
+  // Few columns of a constant B in f32 (few_columns.h).
+  std::optional<FewColumns> few_columns_of(const ContractionShape& shape) const {
+    if (step_ != StepKind::kFloats || weights_ || words() || !r_.constant_rhs ||
+        panel_type() != DType::kF32 || r_.depthwise || leaves_lines_out())
+      return std::nullopt;
+    return few_columns(shape, schedule_, *r_.machine);
+  }
+
+  ContractionBody build_few(const FewColumns& few, const kernel::GridAxis& axis, ContractionOperands& o) {
+    const int64_t k = p_.k.value(), padded = padded_depth(k);
+    o.b_buffer = r_.pack_parameter(0, [&] { return pack_rows(*r_.constant_rhs, panel_source(), padded); });
+    const Expr first = p_.b_start(b_, p_.n.value() * padded);
+    const auto b_at = [=](int64_t column, const Expr& step) {
+      return kernel::add(first, kernel::add(int_const(column * padded), step));
+    };
+    ContractionKernel made = build_few_columns(p_.m, k, axis, few, r_.machine->has_fma, o, b_at, params_);
+    return {std::move(made.grid), std::move(made.body),
+            fmt::format("{}; A {}, B packed", few.text(), how_a_is_read()), few.cycles};
+  }
+
   // Which operands can be read where they lie: A where k is contiguous, B where n is.
   void find_operands() {
     const bool whole_steps = group_ == 1 || (p_.k.is_const() && p_.k.value() % group_ == 0);

@@ -338,6 +338,22 @@ TEST_CASE("depthwise conv: whole cache lines at once where pixels share sets of 
   }
 }
 
+TEST_CASE("few columns: lanes of the depth, what is left of it and of the rows, batches, groups, windows") {
+  for (const Level level : kLevels) {
+    check_dot({13, 200}, {200, 3}, true, false, level);
+    check_dot({1, 403}, {403, 1}, true, false, level);
+    check_dot({3, 11, 301}, {3, 301, 2}, true, false, level);  // other columns in each batch
+    check_dot({37, 256}, {256, 4}, true, false, level, true);  // A is turned first
+    check_dot({29, 320}, {320, 8}, true, false, level);        // half of a vector of 512 bits
+    check_dot({2, 9000}, {9000, 2}, true, false, level);
+    // images, channels, height, width, outputs, window, stride, pad, dilation, groups
+    check_conv({1, 40, 7, 9, 3, 3, 1, 1, 1, 1}, level);
+    check_conv({2, 13, 6, 8, 4, 5, 2, 2, 1, 1}, level);
+    check_conv({1, 300, 5, 7, 2, 1, 1, 0, 1, 1}, level);
+    check_conv({1, 96, 5, 6, 6, 3, 1, 1, 1, 3}, level);
+  }
+}
+
 TEST_CASE("conv of small groups: members spread over lanes, or shared by a vector") {
   for (const Level level : kLevels) {
     // images, channels, height, width, outputs, window, stride, pad, dilation, groups

@@ -51,6 +51,17 @@ TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s, DType
   return out;
 }
 
+TensorDataPtr pack_rows(const TensorData& weights, const PanelSource& s, int64_t padded) {
+  auto out = TensorData::make(DType::kF32, {s.batch, s.n, padded});  // zero-filled
+  auto* to = out->mutable_as<float>();
+  const FloatReader read(weights);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t n = 0; n < s.n; ++n)
+      for (int64_t k = 0; k < s.k; ++k) to[(b * s.n + n) * padded + k] = read(s.element(b, k, n));
+  }
+  return out;
+}
+
 TensorDataPtr pack_bf16_pairs(const TensorData& weights, const PanelSource& s) {
   const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns, pairs = (s.k + 1) / 2;
   auto out = TensorData::make(DType::kU32, {s.batch, panels, pairs, kPanelColumns});

@@ -20,7 +20,10 @@ struct PanelSource {
 };
 TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& source, DType stored = DType::kF32);
 
-// The same in bf16, two steps in a word: u32, the first one in the lower half, zero past k and n.
+// Columns as rows of `padded` steps, zero past k.
+TensorDataPtr pack_rows(const TensorData& weights, const PanelSource& source, int64_t padded);
+
+// The same as panels in bf16, two steps in a word: u32, the first one in the lower half, zero past k and n.
 //   out[((batch * panels + n / 16) * ceil(k / 2) + kk / 2) * 16 + n % 16] = B[batch][kk][n] << 16 * (kk % 2)
 TensorDataPtr pack_bf16_pairs(const TensorData& weights, const PanelSource& source);
 
