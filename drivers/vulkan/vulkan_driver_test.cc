@@ -352,7 +352,10 @@ TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing
 }
 
 TEST_CASE("integer dot products count as fast where the device says so, or the quirk does") {
-  const auto row = [](tern_vulkan_options_t options) -> int64_t {
+  const auto row = [](uint32_t off, uint32_t on) -> int64_t {
+    tern_vulkan_options_t options = {};
+    options.quirks_off = off;
+    options.quirks_on = on;
     const Fixture f(options);
     int64_t value = -1;
     constexpr uint32_t kDotProducts = 26;
@@ -360,7 +363,7 @@ TEST_CASE("integer dot products count as fast where the device says so, or the q
     return value;
   };
   constexpr uint32_t kQuirk = TERN_VULKAN_QUIRK_emulated_dot_products;
-  const int64_t own = row({.quirks_off = kQuirk}), with = row({.quirks_on = kQuirk});
+  const int64_t own = row(kQuirk, 0), with = row(0, kQuirk);
   CHECK(with == (own > 0 ? 3 : own));
 }
 

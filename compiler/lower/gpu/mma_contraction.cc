@@ -411,7 +411,8 @@ int depth_parts(const Node& root, LoweringContext& context) {
   const DType dtype = context.stored_type(b);
   const Shape& weights = root.operand(1)->type.shape;
   const Shape& sums = root.result()->type.shape;
-  if (weights.size() != 2 || sums.size() < 2 || !is_static(weights) || !is_static(sums)) return 1;
+  if (!is_float(dtype) || weights.size() != 2 || sums.size() < 2 || !is_static(weights) || !is_static(sums))
+    return 1;
   const int64_t k = weights[0].value(), n = weights[1].value();
   MmaShape shape{1, product(sums).value() / n, n, k};
   shape.bf16x6 = dtype == DType::kF32;
