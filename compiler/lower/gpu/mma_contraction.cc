@@ -464,9 +464,9 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
     const int64_t padded = round_up(n, kPanelColumns) * round_up(k, kFour);
     o.b_first = problem.b_start(at, padded);
     if (schedule.int8) {
-      const PanelSource source{problem.b_batches, k, n, problem.b_element};
-      const TensorDataPtr sums = pack_byte_sums(*LoweringContext::constant_data(root.operand(1)), source,
-                                                MatrixSchedule::kSignedLess);
+      const TensorDataPtr sums =
+          pack_byte_sums(*LoweringContext::constant_data(root.operand(1)),
+                         {problem.b_batches, k, n, problem.b_element}, MatrixSchedule::kSignedLess);
       const kernel::Buffer from = dispatch.bind(context.add_constant(root.operand(1)->name + ".sums", sums));
       const Expr first = problem.b_start(at, round_up(n, kPanelColumns));
       o.b_sums = [=](const Expr& column, int lanes) {
