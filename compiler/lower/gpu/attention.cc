@@ -242,18 +242,15 @@ void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attenti
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
 }
 
-// `before`: the schedule of the level before, where it has this kernel.
 void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
-                      const Dim& factor, std::string& before) {
+                      const Dim& factor, LevelsBefore& before) {
   const LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   Source source(dispatch, attention);
   const AttentionShape& shape = source.shape;
   const SimtAttentionSchedule schedule = default_simt_attention_schedule(
       context.hint(shape.batch), context.hint(shape.queries), shape.depth, shape.value_depth, model);
-  const std::string code = code_of(schedule.text(), model);
-  if (code == before) return;
-  before = code;
+  if (before.repeats(schedule.text(), model)) return;
   const kernel::Var thread = kernel::make_var("t");
   AttentionKernel made = build_simt_attention(shape, source.batch, schedule, thread, source.elements(),
                                               source.operands(), dispatch.params());
@@ -304,15 +301,13 @@ void lower_in_parts(const AttentionChain& attention, int count, LoweringContext&
     }
     dispatch.finish();
   };
-  std::string before;
+  LevelsBefore before, merged_before;
   lower("attention", [&](DispatchBuilder& dispatch, Source& source, Level level) {
     const GpuModel& model = gpu_model(level);
     const AttentionShape& shape = source.shape;
     const SimtAttentionSchedule schedule = default_simt_attention_schedule(
         context.hint(shape.batch), context.hint(parts.queries), shape.depth, shape.value_depth, model);
-    const std::string code = code_of(schedule.text(), model);
-    if (code == before) return;
-    before = code;
+    if (before.repeats(schedule.text(), model)) return;
     parts.outs = dispatch.bind(outs, kernel::Access::kWrite);
     parts.state = dispatch.bind(state, kernel::Access::kWrite);
     const kernel::Var thread = kernel::make_var("t");
@@ -323,12 +318,9 @@ void lower_in_parts(const AttentionChain& attention, int count, LoweringContext&
                          fmt::format("{}, {} parts of keys", schedule.text(), count),
                          {schedule.threads(), thread, schedule.subgroup});
   });
-  before.clear();
   lower("attention's parts", [&](DispatchBuilder& dispatch, Source& source, Level level) {
     constexpr int kThreads = 64;
-    const std::string code = code_of("", gpu_model(level));
-    if (code == before) return;
-    before = code;
+    if (merged_before.repeats("", gpu_model(level))) return;
     parts.outs = dispatch.bind(outs);
     parts.state = dispatch.bind(state);
     const kernel::Var thread = kernel::make_var("t");
@@ -384,7 +376,7 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
   if (mma) {
     add_mma_variants(dispatch, attention, dtype);
   } else {
-    std::string before;
+    LevelsBefore before;
     bool on_matrices = false;  // a device takes the last level that it can run
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
       if (dtype != DType::kNone && gpu_model(level).tiles == dtype) {

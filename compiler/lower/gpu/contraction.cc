@@ -7,6 +7,7 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/gpu/chunk_words.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
 #include "compiler/lower/gpu/few_rows.h"
 #include "compiler/lower/gpu/mma_contraction.h"
@@ -221,18 +222,16 @@ class ContractionSource {
       const Expr four = four_from([&](const Expr& lane) { return byte_of(kernel::add(first, lane)); });
       if (four) return four;
     }
-    Expr all;
+    std::vector<Expr> bytes;
     for (int i = 0; i < kFour; ++i) {
       const Expr step = kernel::add(first, int_const(i));
       Expr byte = kernel::cast(kernel::bitcast(byte_of(step), {DType::kU8, 1}), DType::kU32);
       if (!whole && i > 0)
         byte = kernel::select(kernel::compare(ScalarOp::kLt, step, params_.expr(p_.k)), byte,
                               int_const(0, DType::kU32));
-      constexpr int kBits = 8;
-      const Expr moved = kernel::op(ScalarOp::kShl, {byte, int_const(kBits * i, DType::kU32)});
-      all = i == 0 ? byte : kernel::op(ScalarOp::kOr, {all, moved});
+      bytes.push_back(byte);
     }
-    return all;
+    return word_of_bytes(bytes);
   }
   // Four neighbours in memory as a word; null where they are none.
   static Expr four_from(const std::function<Expr(const Expr& lane)>& byte_of) {
@@ -405,7 +404,7 @@ void lower_by_words(const Region& region, LoweringContext& context) {
     dispatch.set_flops(contraction_flops(root));
     const ContractionProblem problem = dot_problem(root, dispatch.params(), false);
     const QuantisedPanels panels = constants.bind(dispatch);
-    std::string before;
+    LevelsBefore before;
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
       if (gpu_model(level).tiles != DType::kNone) {
         add_matrix_words_variant(dispatch, level, problem, panels, usual, factor);
@@ -419,9 +418,7 @@ void lower_by_words(const Region& region, LoweringContext& context) {
       shape.m_static = usual <= kFewRows;
       const TileOperands operands = source.operands();
       const SimtSchedule schedule = default_simt_schedule(shape, gpu_model(level));
-      const std::string code = code_of(schedule.text(), gpu_model(level));
-      if (code == before) continue;
-      before = code;
+      if (before.repeats(schedule.text(), gpu_model(level))) continue;
       TileKernel made = schedule.gemv ? build_gemv_kernel(operands, schedule, dispatch.params())
                                       : build_simt_kernel(operands, schedule, dispatch.params());
       if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());

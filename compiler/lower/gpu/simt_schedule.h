@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "compiler/lower/target.h"
 
@@ -44,10 +45,18 @@ struct SimtSchedule {
 // Room between the columns of A in workgroup memory, which keeps vectors aligned and banks apart.
 inline constexpr int kTilePadding = 4;
 
-// What a level's kernel follows from beside its shape: where it is the same, a later level gains nothing.
-inline std::string code_of(const std::string& schedule, const GpuModel& model) {
-  return fmt::format("{}; {} {}", schedule, model.subgroup, model.narrow_storage);
-}
+// Of a dispatch's levels, asked in their order: whether one would have the kernel of the level before, and so
+// gains nothing.
+class LevelsBefore {
+ public:
+  bool repeats(const std::string& schedule, const GpuModel& model) {
+    std::string code = fmt::format("{}; {} {}", schedule, model.subgroup, model.narrow_storage);
+    return std::exchange(code_, code) == code;
+  }
+
+ private:
+  std::string code_;  // what the kernel follows from beside its shape
+};
 
 SimtSchedule default_simt_schedule(const SimtShape& shape, const GpuModel& model);
 
