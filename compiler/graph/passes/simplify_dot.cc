@@ -64,6 +64,62 @@ Value* sums_of_rows(Node& n, Builder& b) {
   return b.reshape(b.reduce(ScalarOp::kAdd, products, {static_cast<int64_t>(rank) - 1}), result);
 }
 
+// v once, if it is the same along a dimension of more than one element because a broadcast spread it there.
+Value* once_along(Value* v, size_t dim, Builder& b) {
+  const Node* spread = def_of(v, OpKind::kBroadcast);
+  const Shape& full = v->type.shape;
+  if (!spread || full[dim].is_const(1)) return nullptr;
+  const Shape& small = spread->operand()->type.shape;
+  const size_t added = full.size() - small.size();
+  if (dim >= added && !small[dim - added].is_const(1)) return nullptr;
+  Shape shape = full;
+  shape[dim] = Dim(1);
+  return b.broadcast(spread->operand(), std::move(shape));
+}
+
+// Weights that are a broadcast of constants are constants, to be packed, while they are small. (Larger ones
+// stay broadcasts: the file would have to hold them.)
+Value* small_weights(const Value* v, Builder& b) {
+  constexpr int64_t kMostBytes = 1 << 20;
+  if (!def_of(v, OpKind::kBroadcast)) return nullptr;
+  const TensorDataPtr data = evaluate_constant(v, kMostBytes);
+  return data ? b.constant(data) : nullptr;
+}
+
+// Equal columns of a product, or rows, are computed once: models whose weights were replaced by one number.
+Value* dot_once(Node& n, Builder& b) {
+  Value *x = n.operand(0), *y = n.operand(1);
+  const Shape& result = n.result()->type.shape;
+  const size_t rank = result.size();
+  if (Value* column = once_along(y, rank - 1, b)) return b.broadcast(make_dot(n, x, column, b), result);
+  if (Value* row = once_along(x, rank - 2, b)) return b.broadcast(make_dot(n, row, y, b), result);
+  Value* weights = small_weights(y, b);
+  return weights ? make_dot(n, x, weights, b) : nullptr;
+}
+
+// Equal filters of a convolution, those of each group, likewise.
+Value* conv_once(Node& n, Builder& b) {
+  Value* w = n.operand(1);
+  const Shape& result = n.result()->type.shape;
+  const int64_t groups = n.int_attr("groups");
+  const bool several = w->type.shape[0].is_const() && w->type.shape[0].value() != groups;
+  Value* filter = several ? once_along(w, 0, b) : nullptr;
+  if (!filter) {
+    Value* weights = small_weights(w, b);
+    return weights ? b.node(OpKind::kConv, {n.operand(0), weights}, n.attrs)->result() : nullptr;
+  }
+  Shape shape = filter->type.shape;
+  shape[0] = Dim(groups);
+  Value* sums = b.node(OpKind::kConv, {n.operand(0), b.broadcast(filter, shape)}, n.attrs)->result();
+  if (groups == 1) return b.broadcast(sums, result);
+  Shape apart = result, spread = result;
+  apart[1] = Dim(groups);
+  apart.insert(apart.begin() + 2, Dim(1));
+  spread[1] = Dim(groups);
+  spread.insert(spread.begin() + 2, Dim(result[1].value() / groups));
+  return b.reshape(b.broadcast(b.reshape(sums, std::move(apart)), std::move(spread)), result);
+}
+
 // Taps of a window that meet nothing but zero padding, at either end of an axis (dilated windows that are
 // wider than a small image), are cut off.
 Value* cut_idle_taps(Node& n, Builder& b) {
@@ -102,6 +158,7 @@ Value* cut_idle_taps(Node& n, Builder& b) {
 }  // namespace
 
 Value* simplify_dot(Node& n, Builder& b) {
+  if (Value* once = dot_once(n, b)) return once;
   if (Value* sums = sums_of_rows(n, b)) return sums;
   Value *x = n.operand(0), *y = n.operand(1);
   const Shape &result = n.result()->type.shape, shape_x = unspread_shape(x), shape_y = unspread_shape(y);
@@ -123,6 +180,7 @@ Value* simplify_dot(Node& n, Builder& b) {
 
 // Zero padding before a convolution becomes the convolution's.
 Value* simplify_conv(Node& n, Builder& b) {
+  if (Value* once = conv_once(n, b)) return once;
   if (Value* cut = cut_idle_taps(n, b)) return cut;
   if (Value* conv = narrow_transposed_conv(n, b)) return conv;
   const Node* pad = def_of(n.operand(0), OpKind::kPad);
