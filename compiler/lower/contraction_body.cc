@@ -231,9 +231,12 @@ class Contraction {
       schedule_ = chain_schedule(shape, *r_.machine);
       return shape;
     }
-    // The kernel has a way of its own for a single row (widen_b): the other one is for many.
-    shape.single_row = word_steps() > 1 && group_ == 1 && a_load_ && !shape.m_static;
-    if (shape.single_row) shape.m = std::max<int64_t>(shape.m, 64);
+    // The kernel has a way of its own for a single row. Where words are widened (widen_b) the other one is
+    // for many.
+    const bool widened = word_steps() > 1 && group_ == 1;
+    shape.single_row = !shape.m_static &&
+                       (widened ? a_load_ != nullptr : may_be_one_row() && !shape.packs_b && !shape.words);
+    if (shape.single_row && widened) shape.m = std::max<int64_t>(shape.m, 64);
     shape.integers = weights_.has_value() && group_ == 1;
     if (shape.integers && p_.m.is_const(1)) shape.whole_depth = true;
     schedule_ = default_contraction_schedule(shape, *r_.machine);
@@ -246,6 +249,12 @@ class Contraction {
       if (!leaves_lines_out()) schedule_.block_depth = whole;
     }
     return shape;
+  }
+
+  // Whether a symbolic number of rows is 1 where all symbols are: batches, sequences of one token.
+  bool may_be_one_row() const {
+    const Dim least = p_.m.substitute([](const std::string&) { return std::optional<Dim>(1); });
+    return least.is_const(1) && !p_.windows && !r_.depthwise;
   }
 
   // The depth of a block that is a line of a window, or taps or channels of it.

@@ -57,8 +57,11 @@ class Builder {
   // min(block, extent - start), a constant when the blocks divide a static extent.
   static Expr clipped(int64_t block, const Expr& start, const Dim& extent, const Expr& extent_expr);
 
-  // The block's columns when it has one row: words are widened in registers, a panel would be widened for
-  // that row alone; over the whole depth at once, as memory is read fastest.
+  // The block's columns when it has one row, of an unknown number of rows: more vectors of columns side by
+  // side, since a tile for many rows would wait for the few sums that it has of one; words are widened in
+  // registers, a panel would be widened for that row alone; over the whole depth at once, as memory is read
+  // fastest.
+  bool takes_single_row() const;
   Stmts single_row();
 
   // quantised_row.cc: whether register tiles are a single row by integers; what they read of the row, in
@@ -115,7 +118,7 @@ class Builder {
   Stmts register_tile(const Expr& r_value, const Expr& n, int rows, int vectors, const Expr& valid,
                       const Expr& live_rows);
 
-  bool prefetches() const { return s_.prefetch && o_.b_buffer && o_.b_padded && !o_.gather_b; }
+  bool prefetches() const { return !alone_ && s_.prefetch && o_.b_buffer && o_.b_padded && !o_.gather_b; }
 
   // contraction_prefetch.cc. What comes after this group of columns: the next one, the block's first at the
   // next depth, or the next block's first.
@@ -157,7 +160,7 @@ class Builder {
   Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                     int vectors, const Expr& valid);
 
-  bool b_in_words() const { return (words_in_place_ || !o_.gather_b) && o_.word_steps > 1; }
+  bool b_in_words() const { return (alone_ || !o_.gather_b) && o_.word_steps > 1; }
 
   // Words of two bf16, one a column: vector j of step k.
   Expr words(const Expr& n, const Expr& k, const Expr& k_first, int j) const;
@@ -196,7 +199,7 @@ class Builder {
   int step_ = 1;  // elements of a step along k
   DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
-  bool words_in_place_ = false;          // read words of B though there are panels of it
+  bool alone_ = false;                   // in single_row: words of B are read though there are panels of it
   Expr next_n_, next_k_, tile_, tiles_;  // of plan_prefetch; which row tile this is, of how many
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;

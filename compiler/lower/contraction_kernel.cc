@@ -74,7 +74,7 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
     Stmts chains = chain_block();
     const Expr enough = kernel::compare(ScalarOp::kGe, rows_, int_const(kChainVectors * int64_t{s_.lanes}));
     body.push_back(kernel::if_then(enough, std::move(chains), depth_loop()));
-  } else if (o_.gather_b && o_.widen_words && !o_.gather_a && !m_dim_.is_const()) {
+  } else if (takes_single_row()) {
     Stmts one = single_row();
     body.push_back(
         kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop()));
@@ -104,15 +104,23 @@ Expr Builder::clipped(int64_t block, const Expr& start, const Dim& extent, const
   return kernel::min(int_const(block), kernel::sub(extent_expr, start));
 }
 
+bool Builder::takes_single_row() const {
+  if (m_dim_.is_const()) return false;
+  if (o_.gather_b) return o_.widen_words && !o_.gather_a;
+  return s_.row_vectors > s_.vectors && (!o_.gather_a || one_depth_block_) && !o_.words_of_a &&
+         !o_.words_of_b;
+}
+
 Stmts Builder::single_row() {
   const bool one_block = std::exchange(one_depth_block_, true);
-  words_in_place_ = true;
+  alone_ = true;
   k0_ = int_const(0);
   depth_ = k_;
   Stmts out;
+  if (o_.gather_a) out = o_.gather_a(a_block_, row0_, rows_, k0_, depth_, s_.block_depth * step_);
   if (is_quantised_row()) out = prepare_row();
   append(out, column_groups(s_.row_vectors));
-  words_in_place_ = false;
+  alone_ = false;
   one_depth_block_ = one_block;
   return out;
 }
@@ -209,7 +217,7 @@ Stmts Builder::column_group(const Expr& n_value, int vectors, const Expr& valid)
   const Var nv = kernel::make_var("n");
   const Expr n = var_expr(nv);
   Stmts out{kernel::let(nv, n_value)};
-  if (words_in_place_) {
+  if (alone_) {
     append(out, register_tile(int_const(0), n, 1, vectors, valid, nullptr));
     return out;
   }

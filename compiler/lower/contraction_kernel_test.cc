@@ -174,6 +174,24 @@ TEST_CASE("every edge of the blocked loops computes the product") {
   }
 }
 
+TEST_CASE("one row of an unknown number of rows has more columns side by side") {
+  for (const int64_t m : {1, 2, 7}) {
+    for (const int64_t n : {7, 32, 45}) {
+      Case c{m, n, 10, schedule(4, 3, 2, 6, 16, 4)};
+      c.schedule.row_vectors = 4;
+      c.symbolic = true;
+      for (const bool packed : {false, true}) {
+        c.packed = c.schedule.prefetch = packed;
+        check(c);
+        CHECK(kernel::print_kernel(build(c)).find("f32x4[4] register") != std::string::npos);
+      }
+      c.gather_a = true;  // a block of the depth at a time, as other rows are
+      check(c);
+      CHECK(kernel::print_kernel(build(c)).find("f32x4[4] register") == std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("a last tile of few rows and the one before have as many rows each") {
   for (const int64_t m : {6, 14, 22}) {
     for (const int64_t block_rows : {8, 24}) {

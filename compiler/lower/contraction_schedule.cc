@@ -313,6 +313,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   if (shape.single_row) {
     ContractionShape one = shape;
     one.m = 1;
+    one.m_static = true;
     ContractionSchedule row;
     choose_register_tile(one, machine, row);
     s.row_vectors = shape.integers ? row.vectors : round_up(row.vectors, s.vectors);

@@ -15,7 +15,7 @@ constexpr int64_t kMostUnrolled = 8;  // words of a block
 }  // namespace
 
 bool Builder::is_quantised_row() const {
-  return o_.quantised && one_depth_block_ && (words_in_place_ || m_dim_.is_const(1));
+  return o_.quantised && one_depth_block_ && (alone_ || m_dim_.is_const(1));
 }
 
 Stmts Builder::prepare_row() {
