@@ -4,11 +4,14 @@
 
 namespace {
 
-// The value is guarded by the mutex; `version` changes with each signal and failure, and sleepers wait on it.
+// The value is guarded by the mutex, and so is the number of sleepers: without any, nobody asks the system to
+// wake them, which would cost a small model a tenth of its time. `version` changes with each signal and
+// failure, and sleepers wait on it.
 struct HostSemaphore {
   tern_hal_semaphore_t head;
   tern_mutex_t mutex;
   int32_t version;
+  int32_t sleepers;
   uint64_t value;
   tern_status_code_t failure;
 };
@@ -40,7 +43,7 @@ tern_status_t query(tern_hal_semaphore_t* base, uint64_t* out_value) {
 // semaphore.
 void wake(HostSemaphore* semaphore) {
   __atomic_fetch_add(&semaphore->version, 1, __ATOMIC_RELEASE);
-  tern_host_wake_all(&semaphore->version);
+  if (semaphore->sleepers != 0) tern_host_wake_all(&semaphore->version);
 }
 
 tern_status_t signal(tern_hal_semaphore_t* base, uint64_t value) {
@@ -67,10 +70,11 @@ void fail(tern_hal_semaphore_t* base, tern_status_code_t code) {
 
 tern_status_t wait(tern_hal_semaphore_t* base, uint64_t value, int64_t deadline) {
   HostSemaphore* semaphore = cast(base);
-  for (;;) {
+  for (int32_t slept = 0;; slept = 1) {
     const int32_t version = __atomic_load_n(&semaphore->version, __ATOMIC_ACQUIRE);
     {
       tern::MutexLock lock(&semaphore->mutex);
+      semaphore->sleepers -= slept;
       TERN_RETURN_IF_ERROR(failure_of(semaphore));
       if (semaphore->value >= value) return TERN_OK;
       if (deadline != TERN_HAL_NEVER && tern_host_now() >= deadline) {
@@ -78,6 +82,7 @@ tern_status_t wait(tern_hal_semaphore_t* base, uint64_t value, int64_t deadline)
                                 "The semaphore's value (%llu) did not reach (%llu) before the deadline.",
                                 (unsigned long long)semaphore->value, (unsigned long long)value);
       }
+      ++semaphore->sleepers;
     }
     tern_host_wait(&semaphore->version, version, deadline);
   }
