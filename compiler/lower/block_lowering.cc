@@ -13,6 +13,7 @@
 #include "compiler/lower/gpu/mma_contraction.h"
 #include "compiler/lower/gpu/recurrence.h"
 #include "compiler/lower/nests.h"
+#include "compiler/lower/plane_conv.h"
 #include "compiler/lower/split_products.h"
 #include "compiler/lower/transposed_conv.h"
 
@@ -556,13 +557,20 @@ void BlockLowering::emit_region(Region& region) {
   for (Value* v : region.inputs) {
     if (!LoweringContext::splat(v)) ensure_place(v);
   }
+  const auto place_outputs = [&] {
+    for (const Value* v : region.outputs) {
+      if (!context_.has_place(v)) context_.set_place(v, allocate_planes(v, region.split));
+    }
+  };
   if (region.kind == RootKind::kContraction) {
+    if (suits_planes(*region.root, context_.target())) {
+      place_outputs();
+      if (lower_plane_conv(region, context_)) return;
+    }
     arrange_operand(region);
     arrange_filters(region);
   }
-  for (const Value* v : region.outputs) {
-    if (!context_.has_place(v)) context_.set_place(v, allocate_planes(v, region.split));
-  }
+  place_outputs();
   switch (region.kind) {
     case RootKind::kNone:
       if (is_gpu(context_.target().arch) || !end_before_reshape(region)) lower_elementwise(region, context_);

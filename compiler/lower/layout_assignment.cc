@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "compiler/lower/plane_conv.h"
 #include "compiler/lower/regions.h"
 
 namespace tern::lower {
@@ -16,10 +17,14 @@ class Assigner {
  public:
   Assigner(LoweringContext& context, LayoutMap& layouts)
       : layouts_(layouts),
+        target_(context.target()),
         channels_last_(context.enabled("channels_last")),
         gpu_(is_gpu(context.target().arch)) {}
 
   void run(const graph::Block& block) {
+    if (channels_last_) {
+      for (const auto& node : block.nodes) follow_convolutions(*node);
+    }
     for (size_t i = block.nodes.size(); i-- > 0;) want(*block.nodes[i]);
     for (const Value* v : block.results) readers_[v].push_back(nullptr);
     graph::walk(block, [this](const Node& n) {
@@ -31,13 +36,26 @@ class Assigner {
   }
 
  private:
+  // Convolutions that may take planes as they lie (plane_conv.h): nothing that they are computed from has its
+  // channels innermost already.
+  void follow_convolutions(const Node& n) {
+    const bool behind = std::any_of(n.operands.begin(), n.operands.end(),
+                                    [&](const Value* v) { return behind_convolution_.contains(v); });
+    if (n.kind == OpKind::kConv && !behind && suits_planes(n, target_)) {
+      by_planes_.insert(&n);
+    } else if (behind || n.kind == OpKind::kConv) {
+      for (const Value* v : n.results) behind_convolution_.insert(v);
+    }
+  }
+
   // Values that a convolution will read, directly or through elementwise work.
   void want(const Node& n) {
     if (!channels_last_) return;
     const bool wanted = !n.results.empty() && wants_.contains(n.result());
     switch (n.kind) {
       case OpKind::kConv:
-        wants_.insert(n.operand());
+        if (wanted) by_planes_.erase(&n);
+        if (!by_planes_.contains(&n)) wants_.insert(n.operand());
         return;
       case OpKind::kMap:
       case OpKind::kCast:
@@ -129,7 +147,8 @@ class Assigner {
     const int rank = n.result()->type.rank();
     switch (n.kind) {
       case OpKind::kConv:
-        if (channels_last_) out = Layout::channels_last(rank);
+        if (channels_last_ && !(by_planes_.contains(&n) && of(n.operand()).is_dense()))
+          out = Layout::channels_last(rank);
         return;
       case OpKind::kDot:
         if (auto it = transposed_.find(n.result()); it != transposed_.end()) out = it->second;
@@ -190,8 +209,10 @@ class Assigner {
   }
 
   LayoutMap& layouts_;
+  const Target& target_;
   const bool channels_last_, gpu_;
-  std::unordered_set<const Value*> wants_;
+  std::unordered_set<const Value*> wants_, behind_convolution_;
+  std::unordered_set<const Node*> by_planes_;
   std::unordered_map<const Value*, Layout> transposed_;
   std::unordered_map<const Value*, std::vector<const Node*>> readers_;  // null: a result of the block
 };

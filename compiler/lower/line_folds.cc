@@ -37,22 +37,6 @@ bool has_phases(const WindowAxis& a, bool columns) {
   return !columns && a.stride > 1 && a.stride <= kMostPhases && a.dilation == 1 && a.window > a.stride;
 }
 
-// A loop over vectors whose last one ends with the loop, so that it computes some elements again instead of
-// masking them.
-Stmts whole_vectors(const Stmt& loop, int lanes) {
-  const std::optional<int64_t> extent = kernel::int_value(loop->extent);
-  if (!extent || *extent <= 1) return vector_loop(loop, lanes);
-  while (lanes > *extent) lanes /= 2;
-  const int64_t full = *extent / lanes * lanes;
-  Stmts out = vector_loop(
-      kernel::loop(loop->var, loop->begin, int_const(full), loop->loop, Stmts(loop->body)), lanes);
-  if (full == *extent) return out;
-  const Expr last = kernel::add(loop->begin, int_const(*extent - lanes));
-  append(out,
-         vector_loop(kernel::loop(loop->var, last, int_const(lanes), loop->loop, Stmts(loop->body)), lanes));
-  return out;
-}
-
 class LineFold {
  public:
   LineFold(ElementEmitter& emitter, const Node& root, const WindowGeometry& geometry,
@@ -156,12 +140,12 @@ class LineFold {
              const std::function<Stmts(const Expr& at, const Expr& column)>& body) const {
     const kernel::Var at = kernel::make_var("p");
     if (!lines_.columns)
-      return whole_vectors(serial(at, begin, extent, body(kernel::var_expr(at), int_const(0))), lanes_);
+      return overlapping_vectors(serial(at, begin, extent, body(kernel::var_expr(at), int_const(0))), lanes_);
     const kernel::Var column = kernel::make_var("c");
     return {serial(at, begin, extent,
-                   whole_vectors(serial(column, int_const(0), int_const(columns_),
-                                        body(kernel::var_expr(at), kernel::var_expr(column))),
-                                 lanes_))};
+                   overlapping_vectors(serial(column, int_const(0), int_const(columns_),
+                                              body(kernel::var_expr(at), kernel::var_expr(column))),
+                                       lanes_))};
   }
   Expr in_line(const Expr& row, const Expr& at, const Expr& column) const {
     return kernel::add(kernel::mul(row, int_const(line_stride_ * columns_)),
@@ -297,11 +281,11 @@ class LineFold {
       const kernel::Var v = kernel::make_var("p");
       const Expr at = kernel::var_expr(v);
       const Expr from = kernel::add(kernel::mul(at, int_const(along_.stride)), int_const(phase));
-      append(out,
-             whole_vectors(serial(v, int_const(0), places,
-                                  {kernel::store(phases_, in_phase(row, at, phase),
-                                                 kernel::load(line_, in_line(row, from, int_const(0))))}),
-                           lanes_));
+      append(out, overlapping_vectors(
+                      serial(v, int_const(0), places,
+                             {kernel::store(phases_, in_phase(row, at, phase),
+                                            kernel::load(line_, in_line(row, from, int_const(0))))}),
+                      lanes_));
     }
     return out;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
 
 namespace tern::lower {
@@ -12,6 +13,7 @@ using graph::OpKind;
 using graph::Value;
 using kernel::Expr;
 using kernel::int_const;
+using kernel::Stmt;
 
 // A coordinate of a value in terms of the space: dimension (or -1) and factor.
 struct Coordinate {
@@ -359,6 +361,22 @@ int nest_lanes(const Region& region, Level level) {
 std::vector<kernel::Stmt> vector_loop(const kernel::Stmt& loop, int lanes, int interleave) {
   if (lanes <= 1 || !kernel::why_not_vectorizable(loop).empty()) return {loop};
   return kernel::vectorize_loop(loop, lanes, interleave);
+}
+
+std::vector<Stmt> overlapping_vectors(const Stmt& loop, int lanes) {
+  const std::optional<int64_t> extent = kernel::int_value(loop->extent);
+  if (!extent || *extent <= 1) return vector_loop(loop, lanes);
+  while (lanes > *extent) lanes /= 2;
+  const int64_t full = *extent / lanes * lanes;
+  std::vector<Stmt> out = vector_loop(
+      kernel::loop(loop->var, loop->begin, int_const(full), loop->loop, std::vector<Stmt>(loop->body)),
+      lanes);
+  if (full == *extent) return out;
+  const Expr last = kernel::add(loop->begin, int_const(*extent - lanes));
+  for (Stmt& s : vector_loop(
+           kernel::loop(loop->var, last, int_const(lanes), loop->loop, std::vector<Stmt>(loop->body)), lanes))
+    out.push_back(std::move(s));
+  return out;
 }
 
 }  // namespace tern::lower

@@ -70,5 +70,8 @@ std::vector<Level> variant_levels(const Target& target, Covers nest = Covers::kA
 int nest_lanes(const Region& region, Level level);
 // A serial loop as vector code when that is possible, else as it is.
 std::vector<kernel::Stmt> vector_loop(const kernel::Stmt& loop, int lanes, int interleave = 1);
+// The same with a last vector that ends with the loop, so that it computes some elements again instead of
+// masking them.
+std::vector<kernel::Stmt> overlapping_vectors(const kernel::Stmt& loop, int lanes);
 
 }  // namespace tern::lower

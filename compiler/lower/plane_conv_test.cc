@@ -1,0 +1,83 @@
+// Convolutions of groups of few channels by planes, on the kernel evaluator, against the graph evaluator.
+#include "compiler/lower/plane_conv.h"
+
+#include "compiler/lower/lower_test_util.h"
+
+namespace tern::lower {
+namespace {
+
+struct Case {
+  std::string what, input, filters;
+  int groups = 1;
+  std::string strides = "1,1", low = "0,0", high = "0,0", dilations = "1,1", dtype = "f32";
+  bool planes = true;
+};
+
+std::string ones(size_t rank) {
+  return rank == 1 ? "1" : "1,1";
+}
+
+std::vector<int64_t> shape_of(const std::string& text) {
+  std::vector<int64_t> out;
+  for (size_t at = 0; at < text.size();) {
+    size_t used = 0;
+    out.push_back(std::stoll(text.substr(at), &used));
+    at += used + 1;
+  }
+  return out;
+}
+
+std::string text_of(const Case& c, const std::string& after = "  output %y as \"y\"") {
+  const size_t rank = static_cast<size_t>(std::count(c.input.begin(), c.input.end(), ',')) - 1;
+  return fmt::format(
+      "  input %x: {}[{}] as \"x\"\n  %w = constant {}\n  %y = conv(%x, %w) <strides=[{}], low=[{}], "
+      "high=[{}], dilations=[{}], "
+      "lhs_dilations=[{}], groups={}>\n{}",
+      c.dtype, c.input, literal(c.dtype, shape_of(c.filters), [](int64_t i) { return i * 7 % 9 - 4; }),
+      c.strides, c.low, c.high, c.dilations, ones(rank), c.groups, after);
+}
+
+TEST_CASE("CPU: convolutions of few channels take planes as they lie") {
+  const Case cases[] = {
+      {"depthwise", "1,12,19,21", "12,1,3,3", 12, "1,1", "1,1", "1,1"},
+      {"images", "2,5,9,33", "5,1,3,3", 5, "1,1", "1,1", "1,1"},
+      {"stride 2", "1,3,17,64", "12,1,3,3", 3, "2,2", "1,1", "1,1"},
+      {"stride 3 along lines, dilated", "1,2,9,96", "16,1,2,3", 2, "1,3", "0,2", "1,2", "1,2"},
+      {"dilated", "1,4,20,24", "4,1,3,3", 4, "1,1", "3,3", "3,3", "3,3"},
+      {"uneven padding", "1,4,11,32", "4,1,4,2", 4, "1,1", "0,1", "2,0"},
+      {"two of a group to four", "1,8,12,32", "16,2,3,3", 4, "1,1", "1,1", "1,1"},
+      {"points of groups", "1,12,7,40", "24,4,1,1", 3},
+      {"one group", "1,5,12,32", "8,5,1,1", 1},
+      {"bands", "1,2,70,130", "2,1,3,3", 2, "1,1", "1,1", "1,1"},
+      {"bands, a row left", "1,2,81,100", "2,1,5,5", 2, "1,1", "2,2", "2,2"},
+      {"bands, stride 2", "1,1,97,128", "4,1,3,3", 1, "2,2", "1,1", "1,1"},
+      {"a line", "2,6,50", "6,1,5", 6, "1", "2", "2", "1"},
+      {"f64", "1,4,10,24", "4,1,3,3", 4, "1,1", "1,1", "1,1", "1,1", "f64"},
+      {"f16", "1,4,10,24", "4,1,3,3", 4, "1,1", "1,1", "1,1", "1,1", "f16"},
+      {"many channels", "1,20,10,24", "20,20,3,3", 1, "1,1", "1,1", "1,1", "1,1", "f32", false},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    const std::string text = text_of(c);
+    check_lowering_once({text}, c.what);
+    CHECK((kernels_of(text, Level::kX86V3).find("planes of groups") != std::string::npos) == c.planes);
+  }
+}
+
+TEST_CASE("CPU: planes meet what follows and what comes before") {
+  const Case c{"", "1,6,13,22", "6,1,3,3", 6, "1,1", "1,1", "1,1"};
+  const auto by_planes = [&](const std::string& text) {
+    check_lowering_once({text}, "neighbours");
+    return kernels_of(text, Level::kX86V3).find("planes of groups") != std::string::npos;
+  };
+  CHECK(by_planes(text_of(c, "  %r = max(%y, %x)\n  output %r as \"r\"")));
+  // What follows wants its channels innermost.
+  const std::string points = fmt::format(
+      "  %v = constant {}\n  %z = conv(%y, %v) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], "
+      "lhs_dilations=[1,1], groups=1>\n  output %z as \"z\"",
+      literal("f32", {16, 6, 1, 1}, [](int64_t i) { return i * 5 % 7 - 3; }));
+  CHECK_FALSE(by_planes(text_of(c, points)));
+}
+
+}  // namespace
+}  // namespace tern::lower
