@@ -157,7 +157,7 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
   const graph::Value* rhs = root.operand(1);
   // Through a transpose of a constant and the like, the folder has made a constant already.
   const TensorDataPtr constant = LoweringContext::constant_data(rhs);
-  if (!contraction_fits(root, constant) &&
+  if (!contraction_fits(root, constant, true) &&
       !(takes_computed_filters(region, context) && lies_in_steps(root, context)))
     return false;
 

@@ -31,6 +31,7 @@ ContractionAccess::ContractionAccess(const ContractionRequest& request, StepKind
 
 DType ContractionAccess::type(int operand) const {
   if (step_ == StepKind::kBytes) return r_.root->operand(operand)->type.dtype;
+  if (step_ == StepKind::kDoubles) return DType::kF64;
   return step_ == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
 }
 
@@ -68,7 +69,7 @@ Expr ContractionAccess::contiguous(int operand, const Index& index, const Var& l
   const Expr e = bytes ? r_.element(operand, index) : load_behind(r_.element(operand, index));
   if (e->kind != kernel::ExprKind::kLoad || e->args.size() != 1) return nullptr;
   const DType wanted = step_ == StepKind::kBf16Pairs ? DType::kBF16 : type(operand);
-  if (any_float ? !is_contraction_float(e->type.dtype) : e->type.dtype != wanted) return nullptr;
+  if (e->type.dtype != wanted && !(any_float && is_contraction_float(e->type.dtype))) return nullptr;
   const Expr v = kernel::vectorize(e, lane, 4);
   if (v->kind != kernel::ExprKind::kLoad || v->args[0]->type.lanes != 1) return nullptr;
   return e;

@@ -38,6 +38,7 @@ bool all_are(const std::vector<int64_t>& values, int64_t v) {
 
 StepKind step_kind(const ContractionRequest& r) {
   if (is_byte_contraction(*r.root)) return StepKind::kBytes;
+  if (r.root->result()->type.dtype == DType::kF64) return StepKind::kDoubles;
   return r.bf16_pairs && r.machine->variants == Variants::kBf16 ? StepKind::kBf16Pairs : StepKind::kFloats;
 }
 
@@ -139,7 +140,7 @@ class Contraction {
     if (few) return build_few(*few, axis, o);
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, steps_, axis, schedule_, r_.machine->has_fma, o, params_);
-    constexpr std::array<const char*, 3> kSteps = {"", "bf16 pairs, ", "bytes, "};
+    constexpr std::array<const char*, 4> kSteps = {"", "f64, ", "bf16 pairs, ", "bytes, "};
     const char* how_a = o.depth_blocks ? "windows gathered, lines inside" : how_a_is_read();
     return {
         std::move(made.grid), std::move(made.body),
@@ -192,6 +193,7 @@ class Contraction {
   ContractionShape shape_of_operands() {
     ContractionShape shape;
     shape.bytes = step_ == StepKind::kBytes;
+    shape.element_bytes = step_ == StepKind::kDoubles ? 8 : 4;
     shape.words = shape.bytes && r_.machine->byte_products == ByteProducts::kPairs;
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);
@@ -218,8 +220,8 @@ class Contraction {
     shape.widens_a = group_ == 1 && !a_load_ && !p_.windows && !r_.depthwise &&
                      access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_, true);
     shape.packs_b = !r_.constant_rhs && !b_load_;
-    shape.widens_b = group_ == 1 && (b_load_ ? b_load_->type.dtype != DType::kF32
-                                             : r_.constant_rhs && (weights_ || panel_type() != DType::kF32));
+    shape.widens_b = group_ == 1 && (b_load_ ? b_load_->type.dtype != wide()
+                                             : r_.constant_rhs && (weights_ || panel_type() != wide()));
     return shape;
   }
 
@@ -321,7 +323,7 @@ class Contraction {
     }
     o.word_steps = group_ == 1 ? word_steps() : 1;
     if (words() && group_ == 1) o.widen_words = widen_bf16(o);
-    if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != DType::kF32) return widen_b(o, shape.m);
+    if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != wide()) return widen_b(o, shape.m);
     return r_.constant_rhs ? "packed" : b_load_ ? "in place" : "transposed";
   }
 
@@ -459,7 +461,7 @@ class Contraction {
                 {kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename))})};
           };
           const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
-          const Stmt rest = kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0)));
+          const Stmt rest = kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0, wide())));
           out.push_back(kernel::loop(j, done, kernel::sub(int_const(columns), done),
                                      kernel::LoopKind::kSerial, {rest}));
           return out;
@@ -503,6 +505,8 @@ class Contraction {
     };
   }
 
+  // In which floats are multiplied.
+  DType wide() const { return step_ == StepKind::kDoubles ? DType::kF64 : DType::kF32; }
   DType panel_type() const { return r_.stored ? r_.stored(1) : DType::kF32; }
 
   // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
@@ -640,11 +644,14 @@ class Contraction {
 
 }  // namespace
 
-bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs) {
+bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs, bool doubles) {
   const bool bytes = is_byte_contraction(root);
+  doubles = doubles && root.result()->type.dtype == DType::kF64;
+  if (doubles && root.kind == OpKind::kConv && is_depthwise(root)) return false;
   for (const graph::Value* v : root.operands) {
     if (v == root.operand(1) && root.find("weight_bits")) continue;
-    if (!bytes && !is_contraction_float(v->type.dtype)) return false;
+    if (!bytes && (doubles ? v->type.dtype != DType::kF64 : !is_contraction_float(v->type.dtype)))
+      return false;
   }
   if (root.kind == OpKind::kDot)
     return !constant_rhs ||

@@ -15,10 +15,13 @@ namespace {
 
 // How elements of A and B wait in scratch, and sums.
 DType a_scratch(StepKind kind) {
-  return kind == StepKind::kBytes ? DType::kU8 : kind == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
+  return kind == StepKind::kBytes       ? DType::kU8
+         : kind == StepKind::kBf16Pairs ? DType::kU16
+         : kind == StepKind::kDoubles   ? DType::kF64
+                                        : DType::kF32;
 }
 DType b_scratch(StepKind kind) {
-  return kind == StepKind::kBytes ? DType::kI8 : kind == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
+  return kind == StepKind::kBytes ? DType::kI8 : a_scratch(kind);
 }
 
 }  // namespace
@@ -400,7 +403,7 @@ Expr Builder::lane_count(const Expr& valid, int j) const {
 }
 
 Expr Builder::zeros() const {
-  return kernel::broadcast(sum_ == DType::kI32 ? int_const(0, DType::kI32) : kernel::float_const(0.0),
+  return kernel::broadcast(sum_ == DType::kI32 ? int_const(0, DType::kI32) : kernel::float_const(0.0, sum_),
                            s_.lanes);
 }
 

@@ -20,6 +20,7 @@ namespace tern::lower {
 // counts groups, the indices of A and B elements, and what is missing of the last group is 0 in B.
 enum class StepKind : uint8_t {
   kFloats,     // one element, in f32
+  kDoubles,    // one element, in f64
   kBf16Pairs,  // two bf16 (as u16 where they wait in scratch), summed in f32; what A lacks is 0 too
   kBytes,      // kByteGroup bytes, u8 and i8, summed in i32; what A lacks is anything
 };

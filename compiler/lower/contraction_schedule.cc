@@ -22,7 +22,7 @@ int64_t even_blocks(double wanted) {
 
 // NEON multiplies by elements of vectors: of floats, four steps of a row of A are one load.
 int elements_of_a(const ContractionShape& shape, const MachineModel& machine) {
-  return machine.arch == Arch::kAArch64 && !shape.bytes ? 4 : 1;
+  return machine.arch == Arch::kAArch64 && !shape.bytes && shape.element_bytes == 4 ? 4 : 1;
 }
 
 // Cycles that one k step of a register tile takes at least: two fused multiply-adds and two loads a cycle,
@@ -124,7 +124,7 @@ double contraction_cycles(const ContractionShape& shape, const ContractionSchedu
 
 void choose_register_tile(const ContractionShape& shape, const MachineModel& machine,
                           ContractionSchedule& s) {
-  s.lanes = machine.vector_bits / 32;
+  s.lanes = machine.vector_bits / (8 * shape.element_bytes);
   s.a_elements = elements_of_a(shape, machine);
   s.byte_halves = takes_halves(shape, machine);
   const int most_vectors = s.byte_halves ? machine.vector_registers / 4 : 8;  // with three sums each
@@ -156,7 +156,7 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
 // the multiply-adds, beside another core that does the same.
 int64_t most_row_blocks(const ContractionShape& shape, const ContractionSchedule& s,
                         const MachineModel& machine) {
-  const int64_t bytes = shape.k * shape.n * 4;
+  const int64_t bytes = shape.k * shape.n * shape.element_bytes;
   const double cycles = cover_cycles(s, shape.m, shape.n, machine) * static_cast<double>(shape.k);
   const double first = static_cast<double>(bytes) / (machine.memory_bytes_a_cycle / 2);
   const double again =
@@ -186,8 +186,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
                                                  const MachineModel& machine) {
   constexpr int64_t kUnknownRows = 48;
   ContractionSchedule s;
-  s.columns_outside =
-      !hinted.m_static && hinted.n_static && hinted.k_static && hinted.k * hinted.n * 4 > machine.l2_bytes;
+  s.columns_outside = !hinted.m_static && hinted.n_static && hinted.k_static &&
+                      hinted.k * hinted.n * hinted.element_bytes > machine.l2_bytes;
   // A symbolic extent may turn out larger than its hint: tiles that also suit more rows and columns cost a
   // small one little (reading B bounds it), tiles for one row would cost a large one most of its speed.
   ContractionShape shape = hinted;
@@ -201,7 +201,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
 
   // Depth: a group's slice of B stays in three quarters of L1 while the rows pass by.
   const int64_t group_columns = int64_t{s.vectors} * s.lanes;
-  int64_t depth = std::max<int64_t>(64, machine.l1_bytes * 3 / 4 / (group_columns * 4));
+  int64_t depth = std::max<int64_t>(64, machine.l1_bytes * 3 / 4 / (group_columns * shape.element_bytes));
   // Bytes: deep ones come from L2 as fast (Zen 5, 2304 and 4608 bytes), and partial sums are saved.
   if (shape.bytes) depth = std::max<int64_t>(depth, 1024);
   if (shape.m <= 2 * s.rows) depth = 4096;  // B is read once anyway
@@ -233,7 +233,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   s.block_columns = std::min<int64_t>(round_up(padded_n, group_columns), round_up(1024, group_columns));
   // Weights larger than L2: a column block's slice of them stays in half of it while all rows pass by (the
   // grid's order below), so they come from memory once.
-  const int64_t b_bytes = shape.widens_b ? 2 : 4;
+  const int64_t b_bytes = shape.widens_b ? 2 : shape.element_bytes;
   if ((!shape.packs_a || shape.widens_a) && shape.k_static && shape.n_static && shape.batch == 1 &&
       shape.m > s.rows && shape.k * shape.n * b_bytes > machine.l2_bytes) {
     const int64_t fitting = machine.l2_bytes / 2 / (shape.k * b_bytes) / group_columns * group_columns;
@@ -242,8 +242,9 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
 
   // Rows: A's block in half of L2; and enough tiles to share: about 32 when the work is there, none below ~1
   // MFLOP (5 us; sharing a dispatch between two workers costs some 0.5 us).
-  int64_t rows = machine.l2_bytes / 2 / (std::min(s.block_depth, shape.k) * 4);
-  if (shape.k > s.block_depth) rows = std::min(rows, machine.l2_bytes / 4 / (s.block_columns * 4));
+  int64_t rows = machine.l2_bytes / 2 / (std::min(s.block_depth, shape.k) * shape.element_bytes);
+  if (shape.k > s.block_depth)
+    rows = std::min(rows, machine.l2_bytes / 4 / (s.block_columns * shape.element_bytes));
   const double total = 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) *
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
   const bool widens = (shape.widens_a || shape.widens_b) && shape.m > 2 * s.rows;
@@ -268,7 +269,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   // Turning it, too: once a block of rows.
   if (shape.packs_b) rows = std::max(rows, 6 * int64_t{s.rows});
   if (shape.packs_a && !shape.bytes && !widens && shape.m_static && shape.n_static && shape.k_static &&
-      shape.k * shape.n * 4 > machine.l2_bytes)
+      shape.k * shape.n * shape.element_bytes > machine.l2_bytes)
     rows = std::max(rows, round_up(ceil_div(shape.m, most_row_blocks(shape, s, machine)), s.rows));
   rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
@@ -321,8 +322,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   }
   // Weights that a run brings in from beyond L2: only the first row tile of a group would wait for them, but
   // for it memory is slower than the multiply-adds.
-  s.prefetch = !shape.packs_b && shape.k_static && shape.n_static && shape.m > s.rows &&
-               shape.k * shape.n * 4 >= machine.l2_bytes / 8;
+  s.prefetch = !shape.packs_b && shape.element_bytes == 4 && shape.k_static && shape.n_static &&
+               shape.m > s.rows && shape.k * shape.n * 4 >= machine.l2_bytes / 8;
   return s;
 }
 

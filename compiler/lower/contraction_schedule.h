@@ -28,6 +28,7 @@ namespace tern::lower {
 struct ContractionShape {
   int64_t batch = 1, m = 1, n = 1, k = 1;
   bool m_static = true, n_static = true, k_static = true;
+  int element_bytes = 4;    // of A, B and sums; 8: f64
   bool bytes = false;       // k counts steps of four bytes
   bool packs_a = false;     // A is gathered into worker scratch (convolution windows, inlined producers)
   int64_t a_row_bytes = 0;  // from row to row of an A that is read in place; 0: not known
@@ -46,7 +47,7 @@ struct ContractionShape {
 };
 
 struct ContractionSchedule {
-  int lanes = 4;              // f32 lanes of a vector
+  int lanes = 4;              // f32 (f64) lanes of a vector
   int rows = 1, vectors = 1;  // register tile
   int64_t block_rows = 1, block_columns = 1, block_depth = 1;
   // Of unknown rows: tiles of all rows follow each other before the next columns, since B is larger than L2.

@@ -140,6 +140,8 @@ Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base,
                            : byte_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kBf16Pairs:
       return pair_loop(acc, row_base, n, rows, vectors, valid);
+    case StepKind::kDoubles:
+      return k_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kFloats:
       if (is_quantised_row()) return quantised_row(acc, n, vectors);
       return b_in_words() ? word_loop(acc, row_base, n, rows, vectors, valid)
@@ -289,12 +291,12 @@ Stmts Builder::k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows,
       value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
                            o_.b_padded ? nullptr : lane_count(valid, j));
     }
-    const Var bv = kernel::make_var(fmt::format("b{}", j), {DType::kF32, s_.lanes});
-    body.push_back(kernel::let(bv, kernel::cast(value, DType::kF32)));
+    const Var bv = kernel::make_var(fmt::format("b{}", j), {sum_, s_.lanes});
+    body.push_back(kernel::let(bv, kernel::cast(value, sum_)));
     b.push_back(var_expr(bv));
   }
   for (int i = 0; i < rows; ++i) {
-    const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, 1});
+    const Var av = kernel::make_var(fmt::format("x{}", i), {sum_, 1});
     body.push_back(kernel::let(av, a(i)));
     for (int j = 0; j < vectors; ++j)
       body.push_back(multiply_add_one(acc, i * vectors + j, var_expr(av), b[static_cast<size_t>(j)]));

@@ -18,17 +18,17 @@ class FloatReader {
   const float* f32_;
 };
 
-template <typename T, typename Encode>
-void fill_panels(T* to, const TensorData& weights, const PanelSource& s, Encode encode) {
+// `element`: what is stored of the weight at a flat index.
+template <typename T, typename Element>
+void fill_panels(T* to, const PanelSource& s, Element element) {
   const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns;
-  const FloatReader read(weights);
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t p = 0; p < panels; ++p) {
       const int64_t columns = std::min<int64_t>(kPanelColumns, s.n - p * kPanelColumns);
       for (int64_t k = 0; k < s.k; ++k, to += kPanelColumns) {
         for (int64_t c = 0; c < columns; ++c) {
           const int64_t at = s.element(b, k, p * kPanelColumns + c);
-          if (at >= 0) to[c] = encode(read(at));
+          if (at >= 0) to[c] = element(at);
         }
       }
     }
@@ -40,13 +40,16 @@ void fill_panels(T* to, const TensorData& weights, const PanelSource& s, Encode 
 TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s, DType stored) {
   const int64_t panels = (s.n + kPanelColumns - 1) / kPanelColumns;
   auto out = TensorData::make(stored, {s.batch, panels, s.k, kPanelColumns});
+  const FloatReader read(weights);
   if (stored == DType::kF16) {
-    fill_panels(out->mutable_as<uint16_t>(), weights, s, encode_f16);
+    fill_panels(out->mutable_as<uint16_t>(), s, [&](int64_t i) { return encode_f16(read(i)); });
   } else if (stored == DType::kBF16) {
-    fill_panels(out->mutable_as<uint16_t>(), weights, s, encode_bf16);
+    fill_panels(out->mutable_as<uint16_t>(), s, [&](int64_t i) { return encode_bf16(read(i)); });
+  } else if (stored == DType::kF64) {
+    fill_panels(out->mutable_as<double>(), s, [&](int64_t i) { return weights.float_at(i); });
   } else {
     TERN_CHECK(stored == DType::kF32, "panels of {}", dtype_name(stored));
-    fill_panels(out->mutable_as<float>(), weights, s, [](float v) { return v; });
+    fill_panels(out->mutable_as<float>(), s, read);
   }
   return out;
 }

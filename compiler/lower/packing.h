@@ -13,7 +13,7 @@ namespace tern::lower {
 //   out[((batch * panels + n / 16) * k + kk) * 16 + n % 16] = B[batch][kk][n]
 // where `element` is not negative, else zero.
 // The inverse is the same formula. `element(batch, kk, n)` gives the flat index in `weights` (any float type,
-// converted to `stored`: f32, f16 or bf16).
+// converted to `stored`: f32, f16, bf16 or f64).
 struct PanelSource {
   int64_t batch = 1, k = 0, n = 0;
   std::function<int64_t(int64_t batch, int64_t kk, int64_t n)> element;
