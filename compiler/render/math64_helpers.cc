@@ -5,37 +5,67 @@ namespace tern::render {
 
 std::span<const HelperRow> math64_rows() {
   static constexpr HelperRow kRows[] = {
+      {"exp_reduced.f64",
+       R"c(// x = n ln 2 + r; what is returned is e^r - 1.
+static inline $V $F($V x, $V* n) {
+  *n = FMA(x, ($V)(1.4426950408889634), ($V)(0x1.8p52)) - ($V)(0x1.8p52);
+  $V r = FMA(*n, ($V)(-6.93147180369123816490e-01), x);
+  r = FMA(*n, ($V)(-1.90821492927058770002e-10), r);
+  $V p = ($V)(2.0914686968086876e-09);
+  p = FMA(p, r, ($V)(2.5105217004720745e-08));
+  p = FMA(p, r, ($V)(2.75572736431103e-07));
+  p = FMA(p, r, ($V)(2.7557255400206422e-06));
+  p = FMA(p, r, ($V)(2.4801587325547743e-05));
+  p = FMA(p, r, ($V)(0.00019841269874820627));
+  p = FMA(p, r, ($V)(0.0013888888888883748));
+  p = FMA(p, r, ($V)(0.008333333333326136));
+  p = FMA(p, r, ($V)(0.04166666666666667));
+  p = FMA(p, r, ($V)(0.1666666666666667));
+  p = FMA(p, r, ($V)(0.5));
+  return FMA(p, r * r, r);
+}
+)c"},
+      {"halves.f64",
+       R"c(// 2^n as 2^h 2^(n - h), of which neither overflows: *half is 2^h, *reciprocal 2^-h. Integers of so many bits are
+// the lower bits of what they are added to.
+static inline $V $F($V n, $V* half, $V* reciprocal) {
+  const $V bias = ($V)(0x1.80000000003ffp52), z = FMA(n, ($V)(0.5), bias), h = z - bias;
+  *half = @i64:from_bits(@bits(z) << (${I})(52));
+  *reciprocal = @i64:from_bits(@bits(bias - h) << (${I})(52));
+  return @i64:from_bits(@bits((n - h) + bias) << (${I})(52));
+}
+)c"},
       {"exp.f64",
        R"c(static inline $V $F($V x) {
   x = x > ($V)(710.0) ? ($V)(710.0) : x;
   x = x < ($V)(-746.0) ? ($V)(-746.0) : x;
-  $V z = FMA(x, ($V)(1.4426950408889634), ($V)(0x1.8p52)), n = z - ($V)(0x1.8p52);
-  $V r = FMA(n, ($V)(-6.93147180369123816490e-01), x);
-  r = FMA(n, ($V)(-1.90821492927058770002e-10), r);
-  $V p = ($V)(1.6059043836821613e-10);
-  p = FMA(p, r, ($V)(2.08767569878681e-09));
-  p = FMA(p, r, ($V)(2.505210838544172e-08));
-  p = FMA(p, r, ($V)(2.755731922398589e-07));
-  p = FMA(p, r, ($V)(2.7557319223985893e-06));
-  p = FMA(p, r, ($V)(2.48015873015873e-05));
-  p = FMA(p, r, ($V)(0.0001984126984126984));
-  p = FMA(p, r, ($V)(0.001388888888888889));
-  p = FMA(p, r, ($V)(0.008333333333333333));
-  p = FMA(p, r, ($V)(0.041666666666666664));
-  p = FMA(p, r, ($V)(0.16666666666666666));
-  p = FMA(p, r, ($V)(0.5));
-  $V y = FMA(p, r * r, r) + ($V)(1.0);
-  ${I} i = @bits(z) - (${I})(0x4338000000000000ll), half = i >> (${I})(1);
-  return y * @i64:pow2(half) * @i64:pow2(i - half);
+  $V n, half, reciprocal, y = @exp_reduced(x, &n) + ($V)(1.0), rest = @halves(n, &half, &reciprocal);
+  return y * half * rest;
 }
 )c"},
-      {"log.f64",
+      {"expm1.f64",
        R"c(static inline $V $F($V x) {
-  ${I} tiny = x < ($V)(0x1p-1022);
-  $V scaled = tiny ? x * ($V)(0x1p54) : x;
-  ${I} i = @bits(scaled) - (${I})(0x3fe6a09e667f3bcdll), e = i >> (${I})(52);
-  $V f = @i64:from_bits((i & (${I})(0xfffffffffffffll)) + (${I})(0x3fe6a09e667f3bcdll)) - ($V)(1.0);
-  $V k = CVT($V, tiny ? e - (${I})(54) : e);
+  $V c = x > ($V)(710.0) ? ($V)(710.0) : x;
+  c = c < ($V)(-746.0) ? ($V)(-746.0) : c;
+  $V n, half, reciprocal, y = @exp_reduced(c, &n), rest = @halves(n, &half, &reciprocal);
+  y = FMA(y, rest, rest - reciprocal) * half;
+  return x == ($V)(0.0) ? x : y;
+}
+)c"},
+      {"exponent.f64",
+       R"c(// Of a positive normal x, 2^k as near to it as sqrt(2): k + 1024.
+static inline ${I} $F($V x) {
+  const $T{u64} i = ($T{u64})(@bits(x) + (${I})(0x4000000000000000ll - 0x3fe6a09e667f3bcdll));
+  return (${I})(i >> ($T{u64})(52));
+}
+)c"},
+      {"small_float.f64",
+       R"c(// An integer of [0, 2^52).
+static inline $V $F(${I} i) { return @i64:from_bits(i | (${I})(0x4330000000000000ll)) - ($V)(0x1p52); }
+)c"},
+      {"log_sum.f64",
+       R"c(// log((1 + f) 2^k), f about 0.
+static inline $V $F($V f, $V k) {
   $V s = f / (($V)(2.0) + f), z = s * s, half = ($V)(0.5) * f * f;
   $V p = ($V)(1.479819860511658591e-01);
   p = FMA(p, z, ($V)(1.531383769920937332e-01));
@@ -45,7 +75,16 @@ std::span<const HelperRow> math64_rows() {
   p = FMA(p, z, ($V)(3.999999999940941908e-01));
   p = FMA(p, z, ($V)(6.666666666666735130e-01));
   $V tail = s * FMA(p, z, half) + k * ($V)(1.90821492927058770002e-10);
-  $V r = k * ($V)(6.93147180369123816490e-01) - ((half - tail) - f);
+  return k * ($V)(6.93147180369123816490e-01) - ((half - tail) - f);
+}
+)c"},
+      {"log.f64",
+       R"c(static inline $V $F($V x) {
+  ${I} tiny = x < ($V)(0x1p-1022);
+  $V scaled = tiny ? x * ($V)(0x1p54) : x;
+  const ${I} k = @exponent(scaled);
+  $V f = @i64:from_bits(@bits(scaled) - ((k - (${I})(1024)) << (${I})(52))) - ($V)(1.0);
+  $V r = @log_sum(f, @small_float(k) - (tiny ? ($V)(1078.0) : ($V)(1024.0)));
   r = x == ($V)(__builtin_inf()) ? x : r;
   r = x == ($V)(0.0) ? ($V)(-__builtin_inf()) : r;
   return ((x < ($V)(0.0)) | (x != x)) ? ($V)(__builtin_nan("")) : r;
@@ -53,35 +92,15 @@ std::span<const HelperRow> math64_rows() {
 )c"},
       {"log1p.f64",
        R"c(static inline $V $F($V x) {
-  $V u = ($V)(1.0) + x, lost = u > ($V)(2.0) ? ($V)(1.0) - (u - x) : x - (u - ($V)(1.0));
-  $V y = @log(u) + lost / u;
-  y = u == ($V)(1.0) ? x : y;
+  // (1 + x) / 2^k - 1 as x / 2^k + (1 / 2^k - 1), where 2^-k is a normal number.
+  const ${I} large = x > ($V)(0x1p1000);
+  const $V c = large ? x * ($V)(0x1p-100) : x;
+  const ${I} k = @exponent(c + ($V)(1.0));
+  const $V scale = @i64:from_bits(((${I})(2047) - k) << (${I})(52));
+  $V y = @log_sum(FMA(c, scale, scale - ($V)(1.0)), @small_float(k) - (large ? ($V)(924.0) : ($V)(1024.0)));
   y = x == ($V)(-1.0) ? ($V)(-__builtin_inf()) : y;
-  return x == ($V)(__builtin_inf()) ? x : y;
-}
-)c"},
-      {"expm1.f64",
-       R"c(static inline $V $F($V x) {
-  $V c = x > ($V)(0.5) ? ($V)(0.5) : x;
-  c = c < ($V)(-0.5) ? ($V)(-0.5) : c;
-  $V p = ($V)(2.8114572543455206e-15);
-  p = FMA(p, c, ($V)(4.779477332387385e-14));
-  p = FMA(p, c, ($V)(7.647163731819816e-13));
-  p = FMA(p, c, ($V)(1.1470745597729725e-11));
-  p = FMA(p, c, ($V)(1.6059043836821613e-10));
-  p = FMA(p, c, ($V)(2.08767569878681e-09));
-  p = FMA(p, c, ($V)(2.505210838544172e-08));
-  p = FMA(p, c, ($V)(2.755731922398589e-07));
-  p = FMA(p, c, ($V)(2.7557319223985893e-06));
-  p = FMA(p, c, ($V)(2.48015873015873e-05));
-  p = FMA(p, c, ($V)(0.0001984126984126984));
-  p = FMA(p, c, ($V)(0.001388888888888889));
-  p = FMA(p, c, ($V)(0.008333333333333333));
-  p = FMA(p, c, ($V)(0.041666666666666664));
-  p = FMA(p, c, ($V)(0.16666666666666666));
-  p = FMA(p, c, ($V)(0.5));
-  $V small = FMA(p, c * c, c);
-  return __builtin_elementwise_abs(x) <= ($V)(0.5) ? (x == ($V)(0.0) ? x : small) : @exp(x) - ($V)(1.0);
+  y = (x == ($V)(__builtin_inf())) | (x == ($V)(0.0)) ? x : y;
+  return ((x < ($V)(-1.0)) | (x != x)) ? ($V)(__builtin_nan("")) : y;
 }
 )c"},
       {"sinh.f64",
@@ -390,17 +409,39 @@ static inline $V $F($V x, $V y) {
 )c"},
       {"erf.f64",
        R"c(static inline $V $F($V x) {
-  $V a = __builtin_elementwise_abs(x), c = a > ($V)(1.25) ? ($V)(1.25) : a, low, z = @two_product(c, c, &low);
-  // Below 5/4: 2/sqrt(pi) x e^(-x^2) (1 + 2x^2/3 (1 + 2x^2/5 (...))).
-  $V sum = ($V)(1.0), t = z + z;
-  for (i32 k = 30; k > 0; --k) sum = FMA(sum, t / ($V)(2.0 * k + 1.0), ($V)(1.0));
-  $V e = @exp(-z);
-  $V near = ($V)(1.12837916709551257390) * c * sum * (e - e * low);
-  // Beyond: 1 - e^(-x^2) / sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ...)))).
-  $V b = a > ($V)(6.0) ? ($V)(6.0) : a < ($V)(1.25) ? ($V)(1.25) : a, f = b;
-  for (i32 k = 120; k > 0; --k) f = b + ($V)(0.5 * k) / f;
-  $V far = ($V)(1.0) - @exp(-(b * b)) * ($V)(0.564189583547756287) / f;
-  $V y = a < ($V)(1.25) ? near : far;
+  // Below 1 a polynomial; beyond, 1 - e^(-t^2) times one of (t - 3) / (t + 3): rounding t^2 changes no more than
+  // t^2 e^(-t^2) of a last place.
+  $V a = __builtin_elementwise_abs(x), c = a > ($V)(1.0) ? ($V)(1.0) : a;
+  $V t = a > ($V)(6.0) ? ($V)(6.0) : a, u = (t - ($V)(3.0)) / (t + ($V)(3.0));
+  const $V s = c * c;
+  $V q = ($V)(-7.795898827002142e-10);
+  q = FMA(q, s, ($V)(1.3720064546777686e-08));
+  q = FMA(q, s, ($V)(-1.6208483801871705e-07));
+  q = FMA(q, s, ($V)(1.6447424703317362e-06));
+  q = FMA(q, s, ($V)(-1.492473690741966e-05));
+  q = FMA(q, s, ($V)(0.00012055294904839707));
+  q = FMA(q, s, ($V)(-0.0008548325975389692));
+  q = FMA(q, s, ($V)(0.0052239776071164225));
+  q = FMA(q, s, ($V)(-0.02686617064323777));
+  q = FMA(q, s, ($V)(0.11283791670945006));
+  q = FMA(q, s, ($V)(-0.37612638903183543));
+  q = FMA(q, s, ($V)(1.1283791670955126));
+  $V p = ($V)(1.269009322866425e-06);
+  p = FMA(p, u, ($V)(2.0134405579721386e-06));
+  p = FMA(p, u, ($V)(-8.005503804429077e-06));
+  p = FMA(p, u, ($V)(-1.284482048858598e-05));
+  p = FMA(p, u, ($V)(6.406180872667078e-05));
+  p = FMA(p, u, ($V)(4.5254078077018745e-05));
+  p = FMA(p, u, ($V)(-0.0005970623874786055));
+  p = FMA(p, u, ($V)(0.000707746495783966));
+  p = FMA(p, u, ($V)(0.004269136350643515));
+  p = FMA(p, u, ($V)(-0.02439249932033269));
+  p = FMA(p, u, ($V)(0.0716658371976565));
+  p = FMA(p, u, ($V)(-0.15011593650075084));
+  p = FMA(p, u, ($V)(0.24560380171233273));
+  p = FMA(p, u, ($V)(-0.3262335600430374));
+  p = FMA(p, u, ($V)(0.17900115118138996));
+  $V y = a < ($V)(1.0) ? c * q : ($V)(1.0) - p * @exp(-(t * t));
   return x != x ? x : __builtin_elementwise_copysign(y, x);
 }
 )c"},
