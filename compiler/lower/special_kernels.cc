@@ -111,6 +111,7 @@ SpecialKernel top_k_kernel(DType dtype, Dim outer, Dim n_dim, Dim inner_dim, Dim
   }
   PositionSort sort(w, dtype, largest, machine.keys, work, base, at);
   PositionSort::VectorAt vector;
+  vector.lanes = machine.lanes;
   if (dtype == DType::kF32 && inner_dim.is_const(1) && machine.lanes > 1)
     vector = {machine.lanes,
               [&](const Expr& p) { return kernel::load(in, kernel::add(first, p), machine.lanes); }};

@@ -64,6 +64,50 @@ TEST_CASE("top_k is a stable selection, NaN greatest") {
   }
 }
 
+template <typename T>
+void check_selection(DType dtype, int64_t n, int64_t k, bool largest, const SpecialMachine& machine,
+                     const std::function<T(int64_t)>& element) {
+  std::vector<T> in(static_cast<size_t>(n)), values(static_cast<size_t>(k));
+  std::vector<int64_t> indices(values.size()), work(static_cast<size_t>(2 * n)), order(in.size());
+  for (int64_t i = 0; i < n; ++i) in[static_cast<size_t>(i)] = element(i);
+  kernel::ParamTable params;
+  CHECK(run(top_k_kernel(dtype, Dim(1), n, Dim(1), k, largest, machine, params), params,
+            {bytes(in), bytes(values), bytes(indices), bytes(work)}) == 0);
+  for (size_t p = 0; p < order.size(); ++p) order[p] = static_cast<int64_t>(p);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
+    const T a = in[static_cast<size_t>(x)], b = in[static_cast<size_t>(y)];
+    return largest ? a > b : a < b;
+  });
+  order.resize(indices.size());
+  CHECK(indices == order);
+}
+
+TEST_CASE("top_k of many selects before it sorts") {
+  const auto mixed = [](int64_t i) { return i * 7919 % 6007 - 3000; };
+  const std::function<int64_t(int64_t)> patterns[] = {
+      mixed, [](int64_t) { return 3; }, [](int64_t i) { return i * 37 % 11 - 5; },
+      [](int64_t i) { return i; }, [](int64_t i) { return -i; }};
+  for (const int64_t n : {70, 500, 3000}) {
+    for (const int64_t k : {n / 10, n / 3}) {
+      if (k < 1) continue;
+      for (const bool largest : {false, true}) {
+        for (const int lanes : {1, 8}) {
+          for (const auto& pattern : patterns) {
+            CAPTURE(n), CAPTURE(k), CAPTURE(lanes);
+            check_selection<float>(DType::kF32, n, k, largest, {lanes, true},
+                                   [&](int64_t i) { return static_cast<float>(pattern(i)) / 8; });
+            check_selection<int64_t>(DType::kI64, n, k, largest, {lanes, true}, pattern);
+            // Too far apart for keys of 32 bits.
+            if (n < 3000)
+              check_selection<int64_t>(DType::kI64, n, k, largest, {lanes, true},
+                                       [&](int64_t i) { return pattern(i) * (int64_t{1} << 40); });
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("nonzero counts and lists coordinates row-major") {
   std::vector<uint8_t> in = {0, 1, 0, 1, 1, 0};
   std::vector<int64_t> count(1), indices(6);

@@ -1,5 +1,7 @@
 #include "compiler/lower/special_sort.h"
 
+#include "compiler/lower/nest_axes.h"
+
 namespace tern::lower {
 namespace {
 
@@ -10,8 +12,10 @@ constexpr int64_t kDigits = 4, kBuckets = 256;
 constexpr int64_t kFewBest = 32;       // so many are kept in order as they come
 constexpr int64_t kFewestBest = 4;     // so many in variables, without a branch
 constexpr int64_t kShortRow = 32;      // of a row that is no longer, whose vectors are not compared first
-constexpr int64_t kLeastHeld = 256;    // of more, so many candidates are sorted at once
+constexpr int64_t kLeastHeld = 1024;   // of more, so many candidates are selected from at once
+constexpr int64_t kFewEntries = 64;    // are sorted without selecting before
 constexpr int64_t kManyEntries = 192;  // below, clearing and adding up buckets costs more than merging
+constexpr int64_t kManyRanks = 176;    // and, by vectors, than comparing each with each
 
 Expr bits_and(const Expr& a, int64_t mask) {
   return kernel::op(ScalarOp::kAnd, {a, kernel::int_const(mask)});
@@ -28,6 +32,7 @@ PositionSort::PositionSort(LoopWriter& w, DType dtype, bool largest, bool keys, 
       dtype_(dtype),
       largest_(largest),
       keys_(keys && dtype_bits(dtype) <= 32 && dtype != DType::kBool),
+      from_least_(keys && dtype == DType::kI64),
       work_(std::move(work)),
       base_(std::move(base)),
       at_(std::move(at)) {}
@@ -37,11 +42,17 @@ Expr PositionSort::entry(const Expr& position) {
   if (!keys_) return position;
   Expr key = at_(position);
   if (is_float(dtype_)) {
+    const auto i32 = [](int64_t v) { return kernel::int_const(v, DType::kI32); };
     const Expr x = w_.let("x", kernel::cast(key, DType::kF32)), zero = kernel::float_const(0.0);
-    const Expr bits = w_.let("bits", kernel::cast(kernel::bitcast(x, {DType::kI32, 1}), DType::kI64));
-    const Expr turned = kernel::op(ScalarOp::kXor, {bits, bits_and(shift_right(bits, 31), 0x7fffffff)});
-    key = kernel::select(kernel::op(ScalarOp::kIsNan, {x}), w_.i(0x7fffffff),
-                         kernel::select(w_.eq(x, zero), w_.i(0), turned));
+    const Expr bits = w_.let("bits", kernel::bitcast(x, {DType::kI32, 1}));
+    const Expr below = kernel::op(ScalarOp::kShr, {bits, i32(31)});
+    const Expr turned =
+        kernel::op(ScalarOp::kXor, {bits, kernel::op(ScalarOp::kAnd, {below, i32(0x7fffffff)})});
+    key = kernel::select(kernel::op(ScalarOp::kIsNan, {x}), i32(0x7fffffff),
+                         kernel::select(w_.eq(x, zero), i32(0), turned));
+    key = kernel::cast(key, DType::kI64);
+  } else if (from_least_) {
+    key = kernel::sub(key, w_.get(least_));
   } else {
     key = kernel::cast(key, DType::kI64);
     if (dtype_ == DType::kU32) key = kernel::sub(key, w_.i(int64_t{1} << 31));
@@ -147,17 +158,34 @@ void PositionSort::by_digits(const Expr& n, const kernel::Var& from, const kerne
   }
 }
 
-Expr PositionSort::run(const Expr& count) {
+// Each entry to the place that as many precede it say: lanes are entries, which meet all of them in turn.
+void PositionSort::by_ranks(const Expr& n, int lanes, const kernel::Var& from, const kernel::Var& to) {
+  LoopWriter one;
+  const kernel::Var e = kernel::make_var("e");
+  const Expr own = one.let("own", one.load(work_, kernel::add(w_.get(from), kernel::var_expr(e))));
+  const kernel::Var rank = one.declare("rank", one.i(0));
+  one.loop("other", n, [&](Expr other) {
+    const Expr before = one.lt(one.load(work_, kernel::add(w_.get(from), other)), own);
+    one.set(rank, kernel::add(one.get(rank), kernel::select(before, one.i(1), one.i(0))));
+  });
+  one.store(work_, kernel::add(w_.get(to), one.get(rank)), own);
+  for (kernel::Stmt& s :
+       vector_loop(kernel::loop(e, w_.i(0), n, kernel::LoopKind::kSerial, one.take()), lanes))
+    w_.emit(std::move(s));
+  w_.set(from, w_.get(to));
+}
+
+Expr PositionSort::run(const Expr& count, int lanes) {
   const kernel::Var from = w_.declare("from", base_), to = w_.declare("to", kernel::add(base_, count));
-  const bool known = count->kind == kernel::ExprKind::kConst;
-  if (!keys_ || (known && count->i < kManyEntries)) {
-    merge(count, from, to);
+  const bool known = count->kind == kernel::ExprKind::kConst, ranks = keys_ && lanes > 1;
+  const int64_t many = ranks ? kManyRanks : kManyEntries;
+  const auto few = [&] { ranks ? by_ranks(count, lanes, from, to) : merge(count, from, to); };
+  if (!keys_ || (known && count->i < many)) {
+    few();
   } else if (known) {
     by_digits(count, from, to);
   } else {
-    w_.when(
-        w_.lt(count, w_.i(kManyEntries)), [&] { merge(count, from, to); },
-        [&] { by_digits(count, from, to); });
+    w_.when(w_.lt(count, w_.i(many)), few, [&] { by_digits(count, from, to); });
   }
   return w_.get(from);
 }
@@ -246,13 +274,93 @@ Expr PositionSort::position_of(const Expr& entry) const {
   return keys_ ? bits_and(entry, 0x7fffffff) : entry;
 }
 
+// The same as put_all, by vectors where elements are loaded so.
+void PositionSort::put_vectors(const Expr& count, const VectorAt& vector) {
+  if (!vector.load) return put_all(count);
+  LoopWriter one;
+  PositionSort sort(one, dtype_, largest_, true, work_, base_, at_);
+  const kernel::Var p = kernel::make_var("p");
+  sort.put(kernel::var_expr(p), kernel::var_expr(p));
+  for (kernel::Stmt& s :
+       vector_loop(kernel::loop(p, w_.i(0), count, kernel::LoopKind::kSerial, one.take()), vector.lanes))
+    w_.emit(std::move(s));
+}
+
+// Moves the first `most` of the entries that are held to the front, and perhaps some more: a key is searched
+// for that so many entries precede, by halving what keys there are.
+void PositionSort::select_first(const Expr& most, const VectorAt& vector) {
+  LoopWriter& w = w_;
+  const Expr enough = w.let("enough", kernel::add(most, kernel::add(shift_right(most, 3), w.i(8))));
+  w.when(w.lt(enough, w.get(held_)), [&] {
+    const kernel::Var low = w.declare("low", w.i(INT32_MIN)), high = w.declare("high", w.i(int64_t{1} << 31)),
+                      before = w.declare("before", w.get(held_));
+    const auto prefix = [&](const Expr& key) { return kernel::op(ScalarOp::kShl, {key, w.i(32)}); };
+    w.while_loop(
+        w.both(w.lt(enough, w.get(before)), w.lt(kernel::add(w.get(low), w.i(1)), w.get(high))), [&] {
+          const Expr middle = w.let("middle", shift_right(kernel::add(w.get(low), w.get(high)), 1)),
+                     bound = w.let("bound", prefix(middle));
+          const kernel::Var found = w.declare("found", w.i(0)), e = kernel::make_var("e");
+          const Expr entry = w.load(work_, kernel::add(base_, kernel::var_expr(e)));
+          const kernel::Stmt count = kernel::assign(
+              found,
+              kernel::add(kernel::var_expr(found), kernel::select(w.lt(entry, bound), w.i(1), w.i(0))));
+          for (kernel::Stmt& s :
+               vector_loop(kernel::loop(e, w.i(0), w.get(held_), kernel::LoopKind::kSerial, {count}),
+                           std::max(vector.lanes / 2, 1), 2))
+            w.emit(std::move(s));
+          w.when(
+              w.le(most, w.get(found)),
+              [&] {
+                w.set(high, middle);
+                w.set(before, w.get(found));
+              },
+              [&] { w.set(low, middle); });
+        });
+    const Expr bound = w.let("bound", prefix(w.get(high)));
+    const kernel::Var kept = w.declare("kept", w.i(0));
+    w.loop("e", w.get(held_), [&](Expr e) {
+      const Expr own = w.let("own", w.load(work_, kernel::add(base_, e)));
+      w.store(work_, kernel::add(base_, w.get(kept)), own);
+      w.set(kept, kernel::add(w.get(kept), kernel::select(w.lt(own, bound), w.i(1), w.i(0))));
+    });
+    w.set(held_, w.get(kept));
+  });
+}
+
 Expr PositionSort::run_first(const Expr& count, const Expr& most, const VectorAt& vector) {
+  if (!from_least_) return run_first_by_keys(count, most, vector);
+  LoopWriter& w = w_;
+  least_ = w.declare("least", w.i(INT64_MAX));
+  const kernel::Var greatest = w.declare("greatest", w.i(INT64_MIN)), sorted = w.declare("sorted_at", base_);
+  w.loop("p", count, [&](Expr p) {
+    const Expr own = w.let("own", at_(p));
+    w.set(least_, kernel::min(w.get(least_), own));
+    w.set(greatest, kernel::max(w.get(greatest), own));
+  });
+  const Expr range = w.let("range", kernel::sub(w.get(greatest), w.get(least_)));
+  w.when(
+      in_range(range, w.i(INT32_MAX)),
+      [&] {
+        keys_ = true;
+        w.set(sorted, run_first_by_keys(count, most, vector));
+      },
+      [&] {
+        keys_ = false;
+        put_all(count);
+        w.set(sorted, run(count));
+      });
+  keys_ = true;  // a position alone is an entry with a key of 0
+  return w.get(sorted);
+}
+
+Expr PositionSort::run_first_by_keys(const Expr& count, const Expr& most, const VectorAt& vector) {
   LoopWriter& w = w_;
   const bool few = most->kind == kernel::ExprKind::kConst && most->i > 0 && most->i <= kFewBest;
   const bool known = count->kind == kernel::ExprKind::kConst;
-  if (!keys_ || (known && !few && count->i <= kLeastHeld)) {
-    put_all(count);
-    return run(count);
+  const bool all = known && most->kind == kernel::ExprKind::kConst && 2 * most->i > count->i;
+  if (!keys_ || all || (known && !few && count->i <= kFewEntries)) {
+    put_vectors(count, vector);
+    return run(count, vector.lanes);
   }
   if (few && most->i <= kFewestBest && known && count->i <= kShortRow && count->i >= most->i) {
     const std::vector<Expr> best = pass_through(count, most->i);
@@ -266,28 +374,38 @@ Expr PositionSort::run_first(const Expr& count, const Expr& most, const VectorAt
   known_ = w.declare("known", w.lt(w.i(0), w.i(0)));
   if (vector.load) bound_ = w.declare("bound", kernel::float_const(0.0));
   if (few) return insert_first(count, most->i, vector);
+  if (known && count->i <= 2 * kLeastHeld) {
+    put_vectors(count, vector);
+    w.set(held_, count);
+    select_first(most, vector);
+    return run(w.let("selected", w.get(held_)), vector.lanes);
+  }
   const Expr limit = w.let(
       "limit", kernel::add(kernel::max(kernel::mul(most, w.i(2)), w.i(kLeastHeld)), w.i(vector.width())));
   const auto room = [&] { return w.le(kernel::add(w.get(held_), w.i(vector.width())), limit); };
-  const kernel::Var sorted = w.declare("sorted_at", base_), more = w.declare("more", w.le(w.i(0), w.i(0)));
+  const kernel::Var more = w.declare("more", w.le(w.i(0), w.i(0)));
   w.while_loop(w.get(more), [&] {
     scan(count, vector, room, [&](const Expr& entry) {
       w.store(work_, kernel::add(base_, w.get(held_)), entry);
       w.bump(held_);
     });
-    const Expr found = w.let("found", w.get(held_)), from = w.let("from", run(found));
-    w.set(sorted, from);
-    w.set(held_, kernel::min(found, most));
-    w.set(more, w.lt(w.get(next_), count));
-    w.when(w.get(more), [&] {
-      w.loop("j", w.get(held_),
+    select_first(most, vector);
+    // Of many with one key there may be no room for others: the first of them by position.
+    w.when(w.lt(kernel::sub(limit, w.i(vector.width())), w.get(held_)), [&] {
+      const Expr from = w.let("from", run(w.let("found", w.get(held_))));
+      w.loop("j", most,
              [&](Expr j) { w.store(work_, kernel::add(base_, j), w.load(work_, kernel::add(from, j))); });
-      w.when(w.both(w.lt(w.i(0), most), w.le(most, found)), [&] {
-        set_threshold(w.let("last", w.load(work_, kernel::add(base_, kernel::sub(most, w.i(1))))), vector);
-      });
+      w.set(held_, most);
+    });
+    w.set(more, w.lt(w.get(next_), count));
+    w.when(w.both(w.get(more), w.both(w.lt(w.i(0), most), w.le(most, w.get(held_)))), [&] {
+      const kernel::Var last = w.declare("last", w.i(INT64_MIN));
+      w.loop("e", w.get(held_),
+             [&](Expr e) { w.set(last, kernel::max(w.get(last), w.load(work_, kernel::add(base_, e)))); });
+      set_threshold(w.let("threshold", w.get(last)), vector);
     });
   });
-  return w.get(sorted);
+  return run(w.let("selected", w.get(held_)), vector.lanes);
 }
 
 }  // namespace tern::lower
