@@ -93,17 +93,18 @@ bool can_share_memory(const Region& region, LoweringContext& context, const Regi
   return true;
 }
 
-// Whether a vector passes through a long chain of f32 operations: several of them side by side fill the
-// processor's units then, where one after the other waits.
+// Whether a vector passes through a long chain of operations on f32 or f64: several of them side by side fill
+// the processor's units then, where one after the other waits.
 bool chains_of_vectors(const Region& region) {
   using scalar::ScalarOp;
   bool chains = false;
   for (const graph::Node* n : region.nodes) {
     if (n->kind != graph::OpKind::kMap || !scalar::info(n->scalar_op()).expensive) continue;
     const ScalarOp op = n->scalar_op();
-    if (n->result()->type.dtype != DType::kF32 ||
+    const bool wide = n->result()->type.dtype == DType::kF64;
+    if ((!wide && n->result()->type.dtype != DType::kF32) ||
         (op != ScalarOp::kExp && op != ScalarOp::kErf && op != ScalarOp::kTanh && op != ScalarOp::kLog &&
-         op != ScalarOp::kLog1p))
+         op != ScalarOp::kLog1p && !(wide && op == ScalarOp::kExpm1)))
       return false;
     chains = true;
   }
@@ -494,6 +495,15 @@ class ElementwiseNest {
             return narrow_rows(element(emitter, coordinates), s, whole, f,
                                static_cast<int>(axes_.back().extent.value()), lanes);
           }
+          if (const Dim &few = axes_[across].extent, &many = axes_.back().extent;
+              few.is_const() && few.value() < lanes && many.is_const() && many.value() >= kBlock) {
+            // The last block ends with the lines, likewise.
+            const Expr begin =
+                kernel::min(kernel::mul(fast_block, int_const(kBlock)), int_const(many.value() - kBlock));
+            std::vector<Stmt> columns = narrow_columns(element(emitter, coordinates), s,
+                                                       static_cast<int>(few.value()), f, begin, lanes);
+            if (!columns.empty()) return columns;
+          }
           const Stmt inner = kernel::loop(f, fast.begin, fast.extent, kernel::LoopKind::kSerial,
                                           element(emitter, coordinates));
           return {
@@ -535,6 +545,46 @@ class ElementwiseNest {
     if (slow.extent->kind == kernel::ExprKind::kConst) return whole;
     return {kernel::if_then(kernel::compare(scalar::ScalarOp::kEq, slow.extent, int_const(kBlock)),
                             std::move(whole), scattered)};
+  }
+
+  // Lines that are columns of rows of `width` elements, kBlock of each from `first` on: whole loads of some
+  // rows, whole stores. Empty where something is computed, or the rows do not lie so.
+  static std::vector<Stmt> narrow_columns(const std::vector<Stmt>& store, const kernel::Var& s, int width,
+                                          const kernel::Var& f, const Expr& first, int lanes) {
+    if (store.size() != 1 || store[0]->kind != kernel::StmtKind::kStore || store[0]->count || width < 2)
+      return {};
+    const Expr& value = store[0]->value;
+    const int bits = dtype_bits(value->type.dtype);
+    if (value->kind != kernel::ExprKind::kLoad || value->args.size() != 1 || bits < 16 || bits > 64 ||
+        value->type.dtype == DType::kBool)
+      return {};
+    kernel::IndexForms forms;
+    const auto step = [&](const Expr& index, const kernel::Var& v) {
+      const Expr next =
+          kernel::substitute(index, {{v.get(), kernel::add(kernel::var_expr(v), int_const(1))}});
+      const Expr difference = kernel::sub(next, index), simple = forms.simplify(difference);
+      return kernel::int_value(simple ? simple : difference);
+    };
+    if (step(value->args[0], s) != 1 || step(value->args[0], f) != width || step(store[0]->index, f) != 1)
+      return {};
+    std::vector<Stmt> out;
+    for (int64_t part = 0; part < kBlock; part += lanes) {
+      std::vector<Stmt> one;
+      const Expr at = kernel::add(first, int_const(part));
+      const Expr from = kernel::substitute(value->args[0], {{s.get(), int_const(0)}, {f.get(), at}});
+      std::vector<Expr> rows;
+      for (int i = 0; i < width; ++i)
+        rows.push_back(
+            named("row", kernel::load(value->buffer, kernel::add(from, int_const(int64_t{i} * lanes)), lanes),
+                  one));
+      rows = separated(std::move(rows), one);
+      for (int i = 0; i < width; ++i)
+        one.push_back(kernel::store(
+            store[0]->buffer, kernel::substitute(store[0]->index, {{s.get(), int_const(i)}, {f.get(), at}}),
+            rows[static_cast<size_t>(i)]));
+      out.push_back(kernel::block(std::move(one)));
+    }
+    return out;
   }
 
   const Region& region_;

@@ -48,6 +48,8 @@ class CpuRows : public RowsNest {
           !(n.is_const() && tiling.chunk == n.value()))
         tiling.chunk = (tiling.chunk + lanes - 1) / lanes * lanes;
     }
+    if (lanes_are_rows_ && (plan_.reductions.size() > 1 || !plan_.stored.empty()))
+      lanes *= vectors_of_line(lanes);
     lanes_ = lanes;
     const int ways = lanes_are_rows_ ? 1 : rows_at_once(level);
     const int streams = from_memory ? streams_of_rows(level, tiling) : 1, together = std::max(ways, streams);
@@ -148,6 +150,15 @@ class CpuRows : public RowsNest {
       if (is_cheap() && (n.value() % width == 0 || n.value() >= 4 * width)) return vectors;
     }
     return n.value() >= 4 * lanes ? 2 : 1;
+  }
+
+  // Several loops over elements that lie whole rows apart: lanes that are a line take each line from memory,
+  // or from L2, once a loop.
+  int vectors_of_line(int lanes) const {
+    constexpr int kBits = 512;
+    const Dim& n = kept_.back().extent;
+    const int vectors = kBits / (lanes * dtype_bits(region_.root->operand()->type.dtype));
+    return vectors > 1 && n.is_const() && n.value() >= 2 * int64_t{vectors} * lanes ? vectors : 1;
   }
 
   Stmts fold_loop(ElementEmitter& emitter, const std::vector<Expr>& kept, kernel::ScalarOp op,

@@ -93,6 +93,40 @@ std::vector<Expr> turned(LoopWriter& w, std::vector<Expr> rows) {
   return rows;
 }
 
+// Even columns from odd ones, then those of an odd number: in each place of a vector, one of the vectors has
+// an element of the column.
+std::vector<Expr> separated(std::vector<Expr> rows, std::vector<Stmt>& out) {
+  const auto columns = static_cast<int>(rows.size());
+  if (columns == 1) return rows;
+  const int lanes = rows[0]->type.lanes;
+  std::vector<Expr> result(rows.size());
+  if (columns % 2 == 0) {
+    for (const int odd : {0, 1}) {
+      std::vector<int> from;
+      for (int l = 0; l < lanes; ++l) from.push_back(2 * l + odd);
+      std::vector<Expr> half;
+      for (size_t i = 0; i < rows.size(); i += 2)
+        half.push_back(named("half", kernel::shuffle(rows[i], rows[i + 1], from), out));
+      half = separated(std::move(half), out);
+      for (size_t i = 0; i < half.size(); ++i) result[2 * i + static_cast<size_t>(odd)] = half[i];
+    }
+    return result;
+  }
+  for (int column = 0; column < columns; ++column) {
+    Expr all = rows[0];
+    for (int i = 1; i < columns; ++i) {
+      std::vector<int> from;
+      for (int l = 0; l < lanes; ++l) from.push_back((i * lanes + l) % columns == column ? lanes + l : l);
+      all = named("some", kernel::shuffle(all, rows[static_cast<size_t>(i)], std::move(from)), out);
+    }
+    std::vector<int> order;
+    for (int l = 0; l < lanes; ++l) order.push_back((l * columns + column) % lanes);
+    result[static_cast<size_t>(column)] =
+        named("column", kernel::shuffle(all, nullptr, std::move(order)), out);
+  }
+  return result;
+}
+
 bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
   if (store.size() != 1 || store[0]->kind != kernel::StmtKind::kStore || store[0]->count) return false;
   const kernel::StmtNode& one = *store[0];

@@ -17,6 +17,10 @@ kernel::Expr interleaved_half(const kernel::Expr& a, const kernel::Expr& b, bool
 // Row j of the result holds lane j of each row: as many rows as lanes, a power of two.
 std::vector<kernel::Expr> turned(LoopWriter& w, std::vector<kernel::Expr> rows);
 
+// `count` vectors that hold rows of so many elements, one behind the other: vector j of the result is column
+// j.
+std::vector<kernel::Expr> separated(std::vector<kernel::Expr> rows, std::vector<kernel::Stmt>& out);
+
 // Whether `store`, one element's store at (slow, fast), is of that kind: neighbours along fast are neighbours
 // where they are stored, and nothing that it loads lies across slow.
 bool turns(const std::vector<kernel::Stmt>& store, const kernel::Var& slow, const kernel::Var& fast);
