@@ -111,12 +111,32 @@ class Einsum {
     return term.substr(0, at) + digits + term.substr(at + 3);
   }
 
+  // The diagonal of two axes of n: of both in one, every element that lies n + 1 behind another.
+  Value* every_next(Value* v, size_t i, size_t j) {
+    const Dim n = v->type.shape[i];
+    std::vector<int64_t> order;
+    Shape joined;
+    for (size_t d = 0; d < v->type.shape.size(); ++d) {
+      if (d == j) continue;
+      order.push_back(static_cast<int64_t>(d));
+      if (d == i) order.push_back(static_cast<int64_t>(j));
+      joined.push_back(d == i ? n * n : v->type.shape[d]);
+    }
+    v = b_.reshape(b_.transpose(v, order), joined);
+    return b_.slice_axis(v, static_cast<int64_t>(i), Dim(0), n, n.value() + 1);
+  }
+
   // Repeated labels in one operand: keep the diagonal.
   Labelled diagonal(Labelled x) {
     for (size_t i = 0; i < x.labels.size(); ++i) {
       for (size_t j = i + 1; j < x.labels.size(); ++j) {
         if (x.labels[i] != x.labels[j]) continue;
         const Shape& shape = x.value->type.shape;
+        if (shape[i].is_const() && shape[i] == shape[j]) {
+          x.value = every_next(x.value, i, j);
+          x.labels.erase(j--, 1);
+          continue;
+        }
         Value* same = b_.compare(ScalarOp::kEq, b_.iota(shape, static_cast<int>(i), DType::kI64),
                                  b_.iota(shape, static_cast<int>(j), DType::kI64));
         Value* kept = b_.select(same, x.value, b_.like(x.value, 0));

@@ -1,4 +1,5 @@
-// Signal processing: DFT as products with cosine and sine matrices, STFT, windows, the mel matrix.
+// Signal processing: DFT as products with cosine and sine matrices (of long signals in two steps), STFT,
+// windows, the mel matrix.
 #include <cmath>
 #include <numbers>
 
@@ -31,20 +32,91 @@ Value* trigonometric(Emit& b, ScalarOp op, const Dim& n, const Dim& rows, const 
 }
 
 struct Complex {
-  Value *real, *imaginary;  // imaginary: null for a real signal
+  Value *real = nullptr, *imaginary = nullptr;  // imaginary: null for a real signal
 };
+
+// What a row of real parts, or of real and imaginary ones behind them, is multiplied by to make n results,
+// real parts first.
+Value* rotations(Emit& b, int64_t n, bool complex, double sign, DType type) {
+  const double step = 2 * std::numbers::pi / static_cast<double>(n);
+  std::vector<double> values;
+  for (int part = 0; part < (complex ? 2 : 1); ++part) {
+    for (int64_t j = 0; j < n; ++j) {
+      for (int to = 0; to < 2; ++to) {
+        for (int64_t k = 0; k < n; ++k) {
+          const double angle = step * static_cast<double>(j * k % n);
+          values.push_back(part == to ? std::cos(angle) : (part == 0 ? sign : -sign) * std::sin(angle));
+        }
+      }
+    }
+  }
+  return b.floats(type, values, {complex ? 2 * n : n, 2 * n});
+}
+
+// The factor of n by which a transform in two steps takes less than half the time: products of p and of n / p
+// terms, and some passes between them. 0: none.
+int64_t first_length(const Dim& n, const Dim& bins, bool complex) {
+  constexpr int64_t kPasses = 96, kMost = 1 << 16;  // multiply-adds' worth an element; longest factor squared
+  if (!n.is_const() || !bins.is_const() || n.value() > kMost) return 0;
+  int64_t p = static_cast<int64_t>(std::sqrt(static_cast<double>(n.value())));
+  while (p > 1 && n.value() % p != 0) --p;
+  const int64_t steps = (complex ? 4 : 2) * p + 4 * (n.value() / p) + kPasses;
+  return p > 1 && 2 * steps <= (complex ? 4 : 2) * bins.value() ? p : 0;
+}
+
+// Of n = p q results (Cooley and Tukey): element j1 q + j2 and result k1 + p k2. Transforms over j1, turned
+// by j2 k1 / n, then transforms over j2.
+Complex transform_in_steps(Emit& b, const Complex& x, int64_t n, int64_t p, double sign) {
+  const int64_t q = n / p, rank = x.real->type.rank() + 1;
+  const DType type = x.real->type.dtype;
+  std::vector<int64_t> turned;
+  for (int64_t d = 0; d < rank; ++d) turned.push_back(d);
+  std::swap(turned[static_cast<size_t>(rank - 1)], turned[static_cast<size_t>(rank - 2)]);
+  Shape split = x.real->type.shape;
+  split.back() = Dim(p);
+  split.push_back(Dim(q));
+  const auto lines = [&](Value* v) { return b.transpose(b.reshape(v, split), turned); };
+  const auto halves = [&](Value* v, int64_t length) {
+    return Complex{b.slice_axis(v, rank - 1, Dim(0), Dim(length)),
+                   b.slice_axis(v, rank - 1, Dim(length), Dim(length))};
+  };
+  Value* rows = x.imaginary ? b.concat({lines(x.real), lines(x.imaginary)}, rank - 1) : lines(x.real);
+  const Complex y = halves(matmul(b, rows, rotations(b, p, x.imaginary != nullptr, sign, type)), p);
+  std::vector<double> cosines, sines;
+  for (int64_t j = 0; j < q; ++j) {
+    for (int64_t k = 0; k < p; ++k) {
+      const double angle = 2 * std::numbers::pi / static_cast<double>(n) * static_cast<double>(j * k);
+      cosines.push_back(std::cos(angle));
+      sines.push_back(sign * std::sin(angle));
+    }
+  }
+  Value *cosine = b.floats(type, cosines, {q, p}), *sine = b.floats(type, sines, {q, p});
+  Value* real = b.sub(b.mul(y.real, cosine), b.mul(y.imaginary, sine));
+  Value* imaginary = b.add(b.mul(y.real, sine), b.mul(y.imaginary, cosine));
+  rows = b.concat({b.transpose(real, turned), b.transpose(imaginary, turned)}, rank - 1);
+  const Complex z = halves(matmul(b, rows, rotations(b, q, true, sign, type)), q);
+  const auto in_line = [&](Value* v) { return b.reshape(b.transpose(v, turned), x.real->type.shape); };
+  return {in_line(z.real), in_line(z.imaginary)};
+}
 
 // The transform along the last axis of length n to its first `bins` results.
 Complex transform(Emit& b, Complex x, const Dim& n, const Dim& bins, bool inverse) {
   DType type = x.real->type.dtype;
   const Dim rows = last_dimension(x.real);
-  Value* cosine = trigonometric(b, ScalarOp::kCos, n, rows, bins, type);
-  Value* sine = trigonometric(b, ScalarOp::kSin, n, rows, bins, type);
-  double sign = inverse ? 1 : -1;
-  Complex y{matmul(b, x.real, cosine), b.mul(matmul(b, x.real, sine), sign)};
-  if (x.imaginary) {
-    y.real = b.sub(y.real, b.mul(matmul(b, x.imaginary, sine), sign));
-    y.imaginary = b.add(y.imaginary, matmul(b, x.imaginary, cosine));
+  const double sign = inverse ? 1 : -1;
+  Complex y;
+  if (const int64_t p = rows == n ? first_length(n, bins, x.imaginary != nullptr) : 0; p > 0) {
+    y = transform_in_steps(b, x, n.value(), p, sign);
+    const auto first = [&](Value* v) { return b.slice_axis(v, v->type.rank() - 1, Dim(0), bins); };
+    if (bins != n) y = {first(y.real), first(y.imaginary)};
+  } else {
+    Value* cosine = trigonometric(b, ScalarOp::kCos, n, rows, bins, type);
+    Value* sine = trigonometric(b, ScalarOp::kSin, n, rows, bins, type);
+    y = {matmul(b, x.real, cosine), b.mul(matmul(b, x.real, sine), sign)};
+    if (x.imaginary) {
+      y.real = b.sub(y.real, b.mul(matmul(b, x.imaginary, sine), sign));
+      y.imaginary = b.add(y.imaginary, matmul(b, x.imaginary, cosine));
+    }
   }
   if (inverse) {
     Value* count = b.cast(b.dim(n), type);
