@@ -74,9 +74,9 @@ void check_selection(DType dtype, int64_t n, int64_t k, bool largest, const Spec
   CHECK(run(top_k_kernel(dtype, Dim(1), n, Dim(1), k, largest, machine, params), params,
             {bytes(in), bytes(values), bytes(indices), bytes(work)}) == 0);
   for (size_t p = 0; p < order.size(); ++p) order[p] = static_cast<int64_t>(p);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
+  std::sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
     const T a = in[static_cast<size_t>(x)], b = in[static_cast<size_t>(y)];
-    return largest ? a > b : a < b;
+    return a == b ? x < y : largest ? a > b : a < b;
   });
   order.resize(indices.size());
   CHECK(indices == order);
@@ -93,7 +93,9 @@ TEST_CASE("top_k of many selects before it sorts") {
       for (const bool largest : {false, true}) {
         for (const int lanes : {1, 8}) {
           for (const auto& pattern : patterns) {
-            CAPTURE(n), CAPTURE(k), CAPTURE(lanes);
+            CAPTURE(n);
+            CAPTURE(k);
+            CAPTURE(lanes);
             check_selection<float>(DType::kF32, n, k, largest, {lanes, true},
                                    [&](int64_t i) { return static_cast<float>(pattern(i)) / 8; });
             check_selection<int64_t>(DType::kI64, n, k, largest, {lanes, true}, pattern);

@@ -113,14 +113,14 @@ class Einsum {
 
   // The diagonal of two axes of n: of both in one, every element that lies n + 1 behind another.
   Value* every_next(Value* v, size_t i, size_t j) {
-    const Dim n = v->type.shape[i];
+    const Dim n = dimension(v, i);
     std::vector<int64_t> order;
     Shape joined;
     for (size_t d = 0; d < v->type.shape.size(); ++d) {
       if (d == j) continue;
       order.push_back(static_cast<int64_t>(d));
       if (d == i) order.push_back(static_cast<int64_t>(j));
-      joined.push_back(d == i ? n * n : v->type.shape[d]);
+      joined.push_back(d == i ? n * n : dimension(v, d));
     }
     v = b_.reshape(b_.transpose(v, order), joined);
     return b_.slice_axis(v, static_cast<int64_t>(i), Dim(0), n, n.value() + 1);
