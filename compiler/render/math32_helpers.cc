@@ -500,7 +500,14 @@ static inline $V $F($V x, $V n) {
 )c"},
       {"pow.f32",
        R"c(static inline $V $F($V x, $V y) {
-  return CVT($V, @f64:pow_fast(CVT($T{f64}, x), CVT($T{f64}, y)));
+  // Zeros, infinities and NaN come out of e^(y log |x|), but for an exponent of 0 and a base of 1.
+  const $V half = ($V)(0.5f) * y, inf = ($V)(__builtin_inff());
+  $V r = CVT($V, @f64:exp(CVT($T{f64}, y) * @f64:log(CVT($T{f64}, __builtin_elementwise_abs(x)))));
+  const ${I} whole = __builtin_elementwise_trunc(y) == y, odd = whole & (__builtin_elementwise_trunc(half) != half);
+  r = ((__builtin_elementwise_copysign(($V)(1.0f), x) < ($V)(0.0f)) & odd) ? -r : r;
+  r = ((x < ($V)(0.0f)) & (x > -inf) & (whole == (${I})(0))) ? ($V)(__builtin_nanf("")) : r;
+  const ${I} one = (x == ($V)(-1.0f)) & (__builtin_elementwise_abs(y) == inf);
+  return ((y == ($V)(0.0f)) | (x == ($V)(1.0f)) | one) ? ($V)(1.0f) : r;
 }
 )c"},
       {"atan2.f32",

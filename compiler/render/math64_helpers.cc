@@ -386,27 +386,6 @@ static inline $V $F($V a, $V y) {
   return ((y == ($V)(0.0)) | (x == ($V)(1.0))) ? ($V)(1.0) : r;
 }
 )c"},
-      {"pow_fast.f64",
-       R"c(// Good for f32 results.
-static inline $V $F($V x, $V y) {
-  $V a = __builtin_elementwise_abs(x), r = @exp(y * @log(a));
-  // y's kind, then the special values of both.
-  $V half = ($V)(0.5) * y;
-  ${I} whole = __builtin_elementwise_trunc(y) == y;
-  ${I} odd = whole & (__builtin_elementwise_trunc(half) != half);
-  $V inf = ($V)(__builtin_inf());
-  r = a == ($V)(0.0) ? (y > ($V)(0.0) ? ($V)(0.0) : inf) : r;
-  r = a == inf ? (y > ($V)(0.0) ? inf : ($V)(0.0)) : r;
-  $V large = a > ($V)(1.0) ? inf : ($V)(0.0), small = a > ($V)(1.0) ? ($V)(0.0) : inf;
-  r = y == inf ? large : y == -inf ? small : r;
-  $V sign = __builtin_elementwise_copysign(($V)(1.0), x);
-  r = ((sign < ($V)(0.0)) & odd) ? -r : r;
-  r = ((x < ($V)(0.0)) & (x > -inf) & (whole == (${I})(0))) ? ($V)(__builtin_nan("")) : r;
-  r = ((a == ($V)(1.0)) & (__builtin_elementwise_abs(y) == inf)) ? ($V)(1.0) : r;
-  r = ((x != x) | (y != y)) ? x + y : r;
-  return ((y == ($V)(0.0)) | (x == ($V)(1.0))) ? ($V)(1.0) : r;
-}
-)c"},
       {"erf.f64",
        R"c(static inline $V $F($V x) {
   // Below 1 a polynomial; beyond, 1 - e^(-t^2) times one of (t - 3) / (t + 3): rounding t^2 changes no more than
