@@ -622,8 +622,10 @@ std::string CExpr::shuffle_text(const Expr& e) {
   }
   if (operand_lanes == 1 && !dialect_.scalar_helpers) fail("shuffle of a scalar");
   std::string out = dialect_.shuffle(a, operand_lanes, e->lanes);
-  // A shuffle of as many lanes has its operand's type, and clang's elementwise builtins take no const one.
-  if (!is_bool && e->type.lanes == operand_lanes && e->args[0]->kind == ExprKind::kLoad)
+  // A shuffle of as many lanes has its operand's type, of other numbers a vector type that clang made up: its
+  // elementwise builtins take neither const nor mixed ones.
+  if (!is_bool && e->type.lanes > 1 &&
+      (e->type.lanes != operand_lanes || e->args[0]->kind == ExprKind::kLoad))
     out = fmt::format("(({}){})", helpers_.named_type(carrier(e->type.dtype), e->type.lanes), out);
   if (!is_bool || e->type.lanes == 1) return out;
   return dialect_.mask(helpers_.named_type("b1", e->type.lanes), out + " != 0");

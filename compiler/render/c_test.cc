@@ -56,6 +56,18 @@ TEST_CASE("c: lanes picked from what is loaded are a value: elementwise builtins
   CHECK_MESSAGE(text.find("((f32x4)__builtin_shufflevector(") != std::string::npos, text);
 }
 
+TEST_CASE("c: lanes repeated from what is loaded are of the type that elementwise builtins were given") {
+  const std::string text = rendered(R"(kernel repeat {
+  bind x: f32 read
+  bind y: f32 write
+  let a: f32x8 = x[16; 8]
+  y[0] = fma(shuffle(x[0; 4], x[0; 4]; 0, 0, 1, 1, 2, 2, 3, 3), x[8; 8], a)
+}
+)",
+                                    "x86_64_v3");
+  CHECK_MESSAGE(text.find("((f32x8)__builtin_shufflevector(") != std::string::npos, text);
+}
+
 TEST_CASE(
     "c: loops of many statements stay loops; few, short rounds and local arrays are clang's to unroll") {
   const auto stays = [](std::string_view loop) {

@@ -544,6 +544,14 @@ def regions_of_unknown_width(g):
     g.node("Neg", [largest])
 
 
+@case(17)
+def each_channel_makes_two(g):
+    """Keras' DepthwiseConv2D with depth_multiplier=2: lanes of the picture, each twice, are multiplied by what is loaded of the filters."""
+    x = g.given(["N", "H", "W", 8], {"N": 1, "H": 9, "W": 7})
+    y = g.node("Conv", [g.node("Transpose", [x], perm=[0, 3, 1, 2]), g.constant(g.array([16, 1, 3, 3], "f4"))], group=8, kernel_shape=[3, 3])
+    g.node("Transpose", [y], perm=[0, 2, 3, 1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
