@@ -17,17 +17,20 @@ const Dim* negated(const Dim& dim) {
   return negative ? &dim.args()[0] : nullptr;
 }
 
-void erase_users(std::unordered_set<Dim>& dims, const std::string& name) {
-  for (auto at = dims.begin(); at != dims.end();)
-    at = uses_symbol(*at, name) ? dims.erase(at) : std::next(at);
-}
-
 }  // namespace
 
 bool uses_symbol(const Dim& dim, const std::string& name) {
   std::vector<std::string> names;
   dim.collect_symbols(names);
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool uses_any(const Dim& dim, const std::unordered_set<std::string>& names) {
+  if (names.empty() || dim.is_const()) return false;
+  std::vector<std::string> used;
+  dim.collect_symbols(used);
+  return std::any_of(used.begin(), used.end(),
+                     [&](const std::string& name) { return names.count(name) > 0; });
 }
 
 uint32_t DimWriter::symbol_register(const std::string& name) {
@@ -42,8 +45,18 @@ void DimWriter::bound(const std::string& name) {
 }
 
 void DimWriter::forget(const std::string& name) {
-  erase_users(state_.computed, name);
-  erase_users(state_.stored, name);
+  const auto users = users_.find(name);
+  if (users == users_.end()) return;
+  for (const Dim& dim : users->second) {
+    state_.computed.erase(dim);
+    state_.stored.erase(dim);
+  }
+}
+
+void DimWriter::note_symbols(const Dim& dim) {
+  std::vector<std::string> names;
+  dim.collect_symbols(names);
+  for (const std::string& name : names) users_[name].insert(dim);
 }
 
 bool DimWriter::known(const Dim& dim) const {
@@ -60,7 +73,10 @@ uint32_t DimWriter::value(const Dim& dim) {
     return symbol_register(dim.symbol_name());
   }
   auto at = registers_.find(dim);
-  if (at == registers_.end()) at = registers_.emplace(dim, writer_.int_register()).first;
+  if (at == registers_.end()) {
+    at = registers_.emplace(dim, writer_.int_register()).first;
+    note_symbols(dim);
+  }
   const uint32_t to = at->second;
   if (!state_.computed.count(dim)) {
     compute(dim, to);
@@ -72,6 +88,7 @@ uint32_t DimWriter::value(const Dim& dim) {
 void DimWriter::store(const Dim& dim, uint32_t block_entry) {
   if (state_.stored.count(dim)) return;
   writer_.emit_wide(VmOp::op_param_store, value(dim), block_entry);
+  if (dim.op() == Dim::Op::kSymbol) note_symbols(dim);
   state_.stored.insert(dim);
 }
 

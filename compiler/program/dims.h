@@ -42,7 +42,11 @@ class DimWriter {
   RoutineWriter& writer_;
   std::unordered_map<std::string, uint32_t> symbol_registers_;
   std::unordered_map<Dim, uint32_t> registers_;
+  std::unordered_map<std::string, std::unordered_set<Dim>>
+      users_;  // of each symbol, among what was ever asked for
   State state_;
+
+  void note_symbols(const Dim& dim);
 
   void compute(const Dim& dim, uint32_t to);
   void add_terms(const Dim& dim, uint32_t to);
@@ -50,5 +54,6 @@ class DimWriter {
 };
 
 bool uses_symbol(const Dim& dim, const std::string& name);
+bool uses_any(const Dim& dim, const std::unordered_set<std::string>& names);
 
 }  // namespace tern::program

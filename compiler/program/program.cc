@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "compiler/lower/donation.h"
 #include "compiler/program/commands.h"
@@ -189,15 +190,13 @@ class MainRoutine {
   void hoist(const Steps& body, bool top) {
     std::vector<std::string> changing;
     collect_bound(body, plan_, changing);
-    hoist_from(body, changing, top);
+    hoist_from(body, {changing.begin(), changing.end()}, top);
   }
-  void hoist_from(const Steps& body, const std::vector<std::string>& changing, bool certain) {
+  void hoist_from(const Steps& body, const std::unordered_set<std::string>& changing, bool certain) {
     for (const Step& step : body) {
       if (const auto list = lists_.find(&step); list != lists_.end()) {
         for (const Dim& dim : list->second.block_dims) {
-          const bool fixed = std::none_of(changing.begin(), changing.end(),
-                                          [&](const std::string& name) { return uses_symbol(dim, name); });
-          if (fixed && dims_.known(dim) && (certain || !may_divide_by_zero(dim)))
+          if (!uses_any(dim, changing) && dims_.known(dim) && (certain || !may_divide_by_zero(dim)))
             dims_.store(dim, commands_.block_entry(dim));
         }
       }
@@ -235,11 +234,10 @@ class MainRoutine {
     writer_.emit(VmOp::op_output_reserve, static_cast<uint32_t>(index), dims_.value(bytes));
   }
   void reserve_known_outputs() {
+    const std::unordered_set<std::string> changing(changing_.begin(), changing_.end());
     for (size_t i = 0; i < lowered_.outputs.size(); ++i) {
       const Dim& bytes = lowered_.buffers[static_cast<size_t>(lowered_.outputs[i].buffer)].bytes;
-      const bool changes = std::any_of(changing_.begin(), changing_.end(),
-                                       [&](const std::string& name) { return uses_symbol(bytes, name); });
-      if (!changes && dims_.known(bytes)) reserve_output(i);
+      if (!uses_any(bytes, changing) && dims_.known(bytes)) reserve_output(i);
     }
   }
   void finish_outputs() {

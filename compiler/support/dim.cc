@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "compiler/support/dim_overflow.h"
 #include "compiler/support/rounding.h"
@@ -294,9 +295,17 @@ std::string Dim::text() const {
 }
 
 void Dim::collect_symbols(std::vector<std::string>& out) const {
-  if (op() == Op::kSymbol && std::find(out.begin(), out.end(), symbol_name()) == out.end())
-    out.push_back(symbol_name());
-  for (const Dim& a : args()) a.collect_symbols(out);
+  const auto given = static_cast<std::ptrdiff_t>(out.size());  // names that other expressions left there
+  std::unordered_set<const Node*> seen;
+  const auto visit = [&](const auto& self, const Dim& dim) -> void {
+    if (dim.is_const()) return;
+    if (dim != *this && !seen.insert(dim.node_).second) return;
+    if (dim.op() == Op::kSymbol &&
+        std::find(out.begin(), out.begin() + given, dim.symbol_name()) == out.begin() + given)
+      out.push_back(dim.symbol_name());
+    for (const Dim& a : dim.args()) self(self, a);
+  };
+  visit(visit, *this);
 }
 
 static Dim rebuild(Dim::Op op, const std::vector<Dim>& args) {
