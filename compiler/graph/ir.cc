@@ -1,6 +1,7 @@
 #include "compiler/graph/ir.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace tern::graph {
 namespace {
@@ -81,13 +82,20 @@ SymbolInfo* Graph::find_symbol(std::string_view symbol) {
 }
 
 SymbolInfo& Graph::new_symbol(std::string_view stem, SymbolInfo info) {
-  for (size_t i = 0;; ++i) {
-    std::string candidate = fmt::format("{}{}", stem, i);
-    if (find_symbol(candidate)) continue;
-    info.name = std::move(candidate);
-    symbols.push_back(std::move(info));
-    return symbols.back();
+  std::vector<bool> taken(symbols.size());  // numbers; of as many names one more is free
+  for (const SymbolInfo& s : symbols) {
+    if (!s.name.starts_with(stem)) continue;
+    const std::string_view digits = std::string_view(s.name).substr(stem.size());
+    size_t number = 0;
+    const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (problem == std::errc() && end == digits.data() + digits.size() && number < taken.size() &&
+        (digits == "0" || digits[0] != '0'))
+      taken[number] = true;
   }
+  const auto number = std::find(taken.begin(), taken.end(), false) - taken.begin();
+  info.name = fmt::format("{}{}", stem, number);
+  symbols.push_back(std::move(info));
+  return symbols.back();
 }
 
 void walk(const Block& block, const std::function<void(Node&)>& f) {

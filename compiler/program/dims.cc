@@ -45,18 +45,13 @@ void DimWriter::bound(const std::string& name) {
 }
 
 void DimWriter::forget(const std::string& name) {
+  state_.stored.erase(Dim::symbol(name));
   const auto users = users_.find(name);
   if (users == users_.end()) return;
   for (const Dim& dim : users->second) {
     state_.computed.erase(dim);
     state_.stored.erase(dim);
   }
-}
-
-void DimWriter::note_symbols(const Dim& dim) {
-  std::vector<std::string> names;
-  dim.collect_symbols(names);
-  for (const std::string& name : names) users_[name].insert(dim);
 }
 
 bool DimWriter::known(const Dim& dim) const {
@@ -75,7 +70,9 @@ uint32_t DimWriter::value(const Dim& dim) {
   auto at = registers_.find(dim);
   if (at == registers_.end()) {
     at = registers_.emplace(dim, writer_.int_register()).first;
-    note_symbols(dim);
+    std::vector<std::string> names;
+    dim.collect_symbols(names);
+    for (const std::string& name : names) users_[name].push_back(dim);
   }
   const uint32_t to = at->second;
   if (!state_.computed.count(dim)) {
@@ -88,7 +85,6 @@ uint32_t DimWriter::value(const Dim& dim) {
 void DimWriter::store(const Dim& dim, uint32_t block_entry) {
   if (state_.stored.count(dim)) return;
   writer_.emit_wide(VmOp::op_param_store, value(dim), block_entry);
-  if (dim.op() == Dim::Op::kSymbol) note_symbols(dim);
   state_.stored.insert(dim);
 }
 

@@ -42,11 +42,8 @@ class DimWriter {
   RoutineWriter& writer_;
   std::unordered_map<std::string, uint32_t> symbol_registers_;
   std::unordered_map<Dim, uint32_t> registers_;
-  std::unordered_map<std::string, std::unordered_set<Dim>>
-      users_;  // of each symbol, among what was ever asked for
+  std::unordered_map<std::string, std::vector<Dim>> users_;  // of each symbol, among what has a register
   State state_;
-
-  void note_symbols(const Dim& dim);
 
   void compute(const Dim& dim, uint32_t to);
   void add_terms(const Dim& dim, uint32_t to);
