@@ -47,16 +47,23 @@ void import_batch_norm(Op& op) {
   op.ignore({"spatial", "is_test", "consumed_inputs"});
   Emit& b = op.b;
   Value* x = op.tensor(0);
-  if (x->type.rank() < 2) fail("The operand ({}) has no channels.", x->type.text());
+  if (x->type.rank() < 1) fail("The operand ({}) has no channels.", x->type.text());
+  // A list has one channel.
+  const Shape shape = x->type.shape;
+  if (x->type.rank() == 1) x = b.unsqueeze(x, {1});
   double epsilon = op.f("epsilon", 1e-5), momentum = op.f("momentum", 0.9);
-  if (op.i("training_mode", 0) != 0) return batch_norm_training(op, x, epsilon, momentum);
+  if (op.i("training_mode", 0) != 0) {
+    if (shape.size() == 1) fail("The operand ({}) of training has no channels.", op.tensor(0)->type.text());
+    return batch_norm_training(op, x, epsilon, momentum);
+  }
   // y = x * a + c with a = scale / sqrt(variance + epsilon), c = shift - mean * a: constants, as a rule.
   Value* variance = op.tensor(4);
   Value* scale = b.cast(op.tensor(1), variance->type.dtype);
   Value* a = b.div(scale, b.unary(ScalarOp::kSqrt, b.add(variance, epsilon)));
   Value* c =
       b.sub(b.cast(op.tensor(2), variance->type.dtype), b.mul(b.cast(op.tensor(3), variance->type.dtype), a));
-  op.output(0, scale_shift(b, x, a, c));
+  Value* y = scale_shift(b, x, a, c);
+  op.output(0, shape.size() == 1 ? b.reshape(y, shape) : y);
 }
 
 void import_instance_norm(Op& op) {
@@ -74,7 +81,9 @@ void import_layer_norm(Op& op) {
   Value* x = op.tensor(0);
   int64_t axis = op.axis_attr(-1, x->type.rank());
   Normalised n = normalise(b, x, axes_from(axis, x->type.rank()), op.f("epsilon", 1e-5), true);
-  Value* y = b.mul(n.value, op.tensor(1));
+  // ONNX Runtime's optimiser leaves 16-bit operands beside gains of f32, whose type the result has.
+  Value* gain = op.tensor(1);
+  Value* y = b.mul(b.cast(n.value, gain->type.dtype), gain);
   if (op.has(2)) y = b.add(y, op.tensor(2));
   op.output(0, y);
   op.output(1, n.mean);
@@ -90,7 +99,8 @@ void import_rms_norm(Op& op) {
   op.output(0, b.mul(n.value, b.cast(op.tensor(1), n.value->type.dtype)));
 }
 
-// Until opset 20 scale and shift are per group, since then per channel.
+// Until opset 20 scale and shift are per group, since then per channel; exporters wrote the latter before,
+// too.
 void import_group_norm(Op& op) {
   Emit& b = op.b;
   op.ignore({"stash_type"});
@@ -102,7 +112,8 @@ void import_group_norm(Op& op) {
   Shape split = {shape[0], Dim(groups), per_group};
   split.append(shape.part(2));
   Normalised n = normalise(b, b.reshape(x, split), axes_from(2, rank + 1), op.f("epsilon", 1e-5), true);
-  if (op.version < 21) {
+  const Dim gains = product(op.tensor(1)->type.shape);
+  if (op.version < 21 && (gains.is_const(groups) || gains != shape[1])) {
     Value* y = scale_shift(b, n.value, op.tensor(1), op.tensor(2));
     return op.output(0, b.reshape(y, shape));
   }

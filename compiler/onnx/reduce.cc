@@ -75,34 +75,48 @@ void choose(int64_t rank, size_t count, std::vector<int64_t>& chosen,
 }
 
 // Axes that are known at run time only: one `if` for each choice that fits the output's stated shape.
-Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, Reduction reduction) {
+// Of a list whose length is known at run time only, too, each number of axes has its choices.
+Value* reduce_at_run_time(Op& op, Value* x, Value* axes_value, bool keep, bool noop, Reduction reduction) {
   Emit& b = op.b;
   int64_t rank = x->type.rank();
   Value* axes = as_i64(b, axes_value);
   if (axes->type.rank() != 1) fail("The axes ({}) are no list of numbers.", axes->type.text());
-  if (!dimension(axes, 0).is_const() || rank > 8) op.constant_ints(1, "axes");
-  auto count = static_cast<size_t>(dimension(axes, 0).value());
+  const Dim count = dimension(axes, 0);
+  if (rank > (count.is_const() ? 8 : 5)) op.constant_ints(1, "axes");
+  const pb::TypeProto* type = op.declared(0);
+  if (!count.is_const() && !keep && !(type && type->has_tensor_type() && type->tensor_type().has_shape()))
+    fail(
+        "How many axes are reduced ({}) is known at run time only, and the model does not state the output's "
+        "rank.",
+        count.text());
   axes = b.select(b.compare(ScalarOp::kLt, axes, 0.0), b.add(axes, b.i64(rank)), axes);
   // The axes as a mask over dimensions do not depend on their order.
   Value* mask =
-      b.emit(OpKind::kScatterElements,
-             {b.full({Dim(rank)}, b.i64(0)), axes, b.full({Dim(static_cast<int64_t>(count))}, b.i64(1))},
+      b.emit(OpKind::kScatterElements, {b.full({Dim(rank)}, b.i64(0)), axes, b.full({count}, b.i64(1))},
              {{"axis", int64_t{0}}, {"reduction", std::string("none")}});
   auto stated = op.declared_dims(0);
   std::vector<std::vector<int64_t>> choices;
   std::vector<int64_t> chosen;
-  choose(rank, count, chosen, choices);
+  for (int64_t n = 0; n <= rank; ++n) {
+    const bool all = n == 0 && !noop;  // no axes are all
+    const int64_t left = n == 0 && noop ? rank : all ? 0 : rank - n;
+    if (count.is_const() ? count.is_const(n) : keep || type->tensor_type().shape().dim_size() == left)
+      choose(rank, static_cast<size_t>(n), chosen, choices);
+  }
   std::vector<SwitchCase> cases;
   for (const auto& choice : choices) {
     Shape result;
     for (int64_t a = 0; a < rank; ++a) {
-      bool gone = std::find(choice.begin(), choice.end(), a) != choice.end();
+      bool gone = choice.empty() ? !noop : std::find(choice.begin(), choice.end(), a) != choice.end();
       if (gone && keep) result.push_back(Dim(1));
       if (!gone) result.push_back(dimension(x, a));
     }
     if (stated && is_static(result) && static_dims(result) != *stated) continue;
-    SwitchCase entry{std::vector<int64_t>(static_cast<size_t>(rank), 0),
-                     [=](Emit& inner) { return std::vector<Value*>{reduction(inner, x, choice, keep)}; }};
+    SwitchCase entry{std::vector<int64_t>(static_cast<size_t>(rank), 0), [=](Emit& inner) {
+                       std::vector<int64_t> over = choice;
+                       for (int64_t a = 0; a < rank && choice.empty() && !noop; ++a) over.push_back(a);
+                       return std::vector<Value*>{reduction(inner, x, over, keep || over.empty())};
+                     }};
     for (int64_t a : choice) entry.key[static_cast<size_t>(a)] = 1;
     cases.push_back(std::move(entry));
   }
@@ -126,7 +140,7 @@ void reduce(Op& op, Reduction reduction, int input_since) {
   } else if (op.has(1)) {
     Value* given = op.tensor(1);
     auto known = op.b.known_ints(given);
-    if (!known) return op.output(0, reduce_at_run_time(op, x, given, keep, reduction));
+    if (!known) return op.output(0, reduce_at_run_time(op, x, given, keep, noop, reduction));
     axes = *known;
   }
   if (axes.empty() && noop) {

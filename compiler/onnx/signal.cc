@@ -198,13 +198,13 @@ Value* dft(Emit& b, Value* x, const DftMode& mode, int64_t axis) {
   return mode.to_real() ? b.unsqueeze(spectrum.real, {part_rank}) : interleave(b, spectrum);
 }
 
-// An axis that is known at run time only: one `if` for each that gives the stated shape.
+// An axis that is known at run time only: one `if` for each that may give the stated shape.
 Value* dft_at_run_time(Op& op, Value* x, const DftMode& mode) {
   Emit& b = op.b;
   int64_t rank = x->type.rank();
   auto stated = op.declared_dims(0);
-  if (!stated || !is_static(x->type.shape) || (mode.length && !mode.length->is_const()))
-    op.constant_ints(2, "axis");
+  if (!product(op.tensor(2)->type.shape).is_const(1))
+    fail("The axis ({}) is not one number.", op.tensor(2)->type.text());
   Value* axis = as_i64(b, op.tensor(2));
   axis = b.select(b.compare(ScalarOp::kLt, axis, 0.0), b.add(axis, b.i64(rank)), axis);
   std::vector<SwitchCase> cases;
@@ -213,9 +213,10 @@ Value* dft_at_run_time(Op& op, Value* x, const DftMode& mode) {
     Shape result = x->type.shape;
     result[at] = mode.bins(dft_length(mode, result[at]));
     result.back() = Dim(mode.to_real() ? 1 : 2);
-    if (static_dims(result) == *stated)
+    if (!stated || !is_static(result) || static_dims(result) == *stated)
       cases.push_back({{a}, [=](Emit& e) { return std::vector<Value*>{dft(e, x, mode, a)}; }});
   }
+  if (cases.empty()) fail("No axis gives the output's stated shape.");
   return switch_over(b, axis, cases)[0];
 }
 

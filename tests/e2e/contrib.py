@@ -362,6 +362,23 @@ case("DynamicSlice", [Given(f(4, 5)), Given(np.array([1]), np.array([0])), Given
 for across, divided in ((0, 1), (1, 1), (0, 0)):
     case("MeanVarianceNormalization", [Given(f(2, 3, 4, 5))], tag=f"{across}{divided}", domain="", version=8, across_channels=across, normalize_variance=divided)
 
+# -- axes of which not even the number is known
+
+LISTS = Given(np.array([1, -1]), np.array([0]), np.array([2, 0, 1]), np.array([], I64), np.array([1]), d0="A")
+for op in ("ReduceSum", "ReduceMax", "ReduceLogSumExp"):
+    case(op, [Given(*[f(3, 4, 5)] * 5), LISTS], tag="any_axes", domain="")
+case("ReduceMean", [Given(*[f(3, 4, 5)] * 5), LISTS], tag="any_axes_or_none", domain="", noop_with_empty_axes=1)
+case("DFT", [Given(*[f(2, 6, 5, 2)] * 3), None, Given(np.array(1), np.array(-2), np.array(0))], tag="any_axis", domain="", version=20)
+case("DFT", [Given(f(2, 4, 1), f(2, 6, 1), d1="T"), Given(np.array(4), np.array(5)), Given(np.array(1), np.array(0))], tag="any_axis_length", domain="", version=20, onesided=1)
+
+# -- normalisations as they are found in models
+
+case("BatchNormalization", [Given(f(9), f(4), d0="N"), f(1), f(1), f(1), np.abs(f(1))], tag="list", domain="", version=15)
+case("LayerNormalization", [Given(f(2, 5, 16).astype(np.float16)), f(16), f(16)], tag="gains_f32", domain="", version=12, steps=1)
+for groups in (2, 4):
+    x, gamma, beta = f(2, 4, 6, 5), f(4), f(4)
+    case("GroupNormalization", [Given(x), gamma, beta], tag=f"channels_{groups}", domain="", version=18, num_groups=groups, expected=lambda x, gamma, beta, groups=groups: [group_norm(x, gamma, beta, groups, False, False)])
+
 # -- what is refused
 
 refused("PagedAttention", "without padding", [Given(f(5, 8))], num_heads=1, kv_num_heads=1)
