@@ -257,6 +257,73 @@ void import_unfold(Op& op) {
   op.output(0, b.transpose(y, axis_to_end(rank + 1, axis + 1)));
 }
 
+// The cheapest way through costs [M, N] from one corner to the other, as pairs [2, T] of row and column. Sums
+// are made by antidiagonals: those of one are a list by rows, each made of the two before it.
+void import_time_warping(Op& op) {
+  Emit& b = op.b;
+  Value* costs = b.cast(op.tensor(0), DType::kF32);
+  if (costs->type.rank() == 3) {
+    costs = b.squeeze(b.adapt(costs, 0, Dim(1)), {0});
+  } else if (costs->type.rank() != 2) {
+    fail("The costs ({}) have neither two nor three dimensions.", costs->type.text());
+  }
+  const Dim rows = dimension(costs, 0), columns = dimension(costs, 1);
+  for (const Dim& d : {rows, columns})
+    b.require(ScalarOp::kGe, d, Dim(1), "There is no way through costs without rows or without columns.");
+  const Dim steps = rows + columns - Dim(1), length = rows + Dim(1);
+  Value* flat = b.reshape(costs, {rows * columns});
+  Value* row = b.iota({length}, 0, DType::kI64);
+  Value* far = b.full({length}, b.scalar(DType::kF32, std::numeric_limits<double>::infinity()));
+  Value* corner = b.select(b.compare(ScalarOp::kEq, row, 0.0), b.like(far, 0), far);
+  auto summed = build_loop(
+      op, b.dim(steps), b.integer(DType::kBool, 1), {corner, far},
+      [&](Importer::Region& region, Value* number, Value*, const std::vector<Value*>& inside) {
+        Emit& l = *region.emit;
+        auto above = [&](Value* v) {  // of the row before
+          return l.concat({l.slice_axis(far, 0, Dim(0), Dim(1)), l.slice_axis(v, 0, Dim(0), rows)}, 0);
+        };
+        Value *both = above(inside[0]), *down = above(inside[1]), *right = inside[1];
+        Value* column = l.sub(l.add(number, 2.0), row);
+        auto less = [&](Value* a, Value* c) { return l.compare(ScalarOp::kLt, a, c); };
+        auto and_of = [&](Value* a, Value* c) { return l.map(ScalarOp::kAnd, {a, c}); };
+        Value* is_both = and_of(less(both, down), less(both, right));
+        Value* is_down = and_of(less(down, both), less(down, right));
+        Value* way = l.select(is_both, l.i64(0), l.select(is_down, l.i64(1), l.i64(2)));
+        Value* least = l.select(is_both, both, l.select(is_down, down, right));
+        auto within = [&](Value* v, const Dim& size) {
+          return and_of(l.compare(ScalarOp::kGe, v, 1.0), l.compare(ScalarOp::kLe, v, l.dim(size)));
+        };
+        auto place = [&](Value* v, const Dim& size) {
+          return l.max(l.min(l.sub(v, 1.0), l.dim(size - Dim(1))), l.i64(0));
+        };
+        Value* at = l.add(l.mul(place(row, rows), l.dim(columns)), place(column, columns));
+        Value* sum = l.select(and_of(within(row, rows), within(column, columns)),
+                              l.add(least, l.gather(flat, at, 0)), far);
+        return LoopResult{l.integer(DType::kBool, 1), {inside[1], sum}, {way}};
+      });
+  Value* ways = b.reshape(summed.back(), {steps * length});
+  auto walked =
+      build_loop(op, b.dim(steps), b.integer(DType::kBool, 1), {b.dim(rows), b.dim(columns)},
+                 [&](Importer::Region& region, Value*, Value*, const std::vector<Value*>& inside) {
+                   Emit& l = *region.emit;
+                   Value* diagonal = l.max(l.sub(l.add(inside[0], inside[1]), 2.0), l.i64(0));
+                   Value* way = l.gather(ways, l.add(l.mul(diagonal, l.dim(length)), inside[0]), 0);
+                   auto next = [&](int64_t i, double stays) {
+                     Value* v = inside[static_cast<size_t>(i)];
+                     return l.select(l.compare(ScalarOp::kEq, way, stays), v, l.sub(v, 1.0));
+                   };
+                   Value *r = next(0, 2), *c = next(1, 1);
+                   Value* more = l.map(ScalarOp::kAnd,
+                                       {l.compare(ScalarOp::kGt, r, 0.0), l.compare(ScalarOp::kGt, c, 0.0)});
+                   Value* here = l.concat({l.unsqueeze(inside[0], {0}), l.unsqueeze(inside[1], {0})}, 0);
+                   return LoopResult{more, {r, c}, {l.sub(here, 1.0)}};
+                 });
+  Value* path = walked.back();  // [T, 2], from the end
+  const Dim found = dimension(path, 0);
+  path = b.slice_axis(path, 0, found - Dim(1), found, -1);
+  op.output(0, b.cast(b.transpose(path, {1, 0}), DType::kI32));
+}
+
 Value* centred(Op& op, int i, int zero) {
   Value* x = op.b.cast(op.tensor(i), DType::kI32);
   return op.has(zero) ? op.b.sub(x, op.b.cast(op.tensor(zero), DType::kI32)) : x;
@@ -379,6 +446,7 @@ constexpr OpRow kRows[] = {
     {kMicrosoft, "IsAllFinite", 1, kLatest, import_is_all_finite},
     {kMicrosoft, "TorchEmbedding", 1, kLatest, import_torch_embedding},
     {kMicrosoft, "UnfoldTensor", 1, kLatest, import_unfold},
+    {kMicrosoft, "DynamicTimeWarping", 1, kLatest, import_time_warping},
     {kMicrosoft, "MulInteger", 1, kLatest, import_mul_integer},
     {kMicrosoft, "MatMulInteger16", 1, kLatest, import_matmul_integer16},
     {kMicrosoft, "ReduceSumInteger", 1, kLatest, import_reduce_sum_integer},

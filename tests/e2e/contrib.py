@@ -371,6 +371,9 @@ case("ReduceMean", [Given(*[f(3, 4, 5)] * 5), LISTS], tag="any_axes_or_none", do
 case("DFT", [Given(*[f(2, 6, 5, 2)] * 3), None, Given(np.array(1), np.array(-2), np.array(0))], tag="any_axis", domain="", version=20)
 case("DFT", [Given(f(2, 4, 1), f(2, 6, 1), d1="T"), Given(np.array(4), np.array(5)), Given(np.array(1), np.array(0))], tag="any_axis_length", domain="", version=20, onesided=1)
 
+case("DynamicTimeWarping", [Given(f(7, 11), f(1, 6), f(5, 1), f(12, 12), d0="M", d1="N")], [I32])
+case("DynamicTimeWarping", [Given(f(1, 9, 30))], [I32], tag="batch")
+
 # -- normalisations as they are found in models
 
 case("BatchNormalization", [Given(f(9), f(4), d0="N"), f(1), f(1), f(1), np.abs(f(1))], tag="list", domain="", version=15)
