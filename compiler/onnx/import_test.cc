@@ -407,6 +407,51 @@ TEST_CASE("files that are no models") {
         "it.");
 }
 
+TEST_CASE("subgraphs nest deeper than protobuf reads unasked, and no deeper than is said") {
+  const auto nested = [](int depth) {
+    pb::GraphProto inner;
+    auto* leaf = inner.add_node();
+    leaf->set_op_type("Neg");
+    leaf->add_input("x");
+    leaf->add_output("leaf");
+    inner.add_output()->set_name("leaf");
+    for (int i = 1; i < depth; ++i) {
+      pb::GraphProto outer;
+      auto* choice = outer.add_node();
+      choice->set_op_type("If");
+      choice->add_input("c");
+      choice->add_output("o" + std::to_string(i));
+      outer.add_output()->set_name(choice->output(0));
+      for (const char* name : {"then_branch", "else_branch"}) {
+        auto* branch = choice->add_attribute();
+        branch->set_name(name);
+        branch->set_type(pb::AttributeProto::GRAPH);
+        *branch->mutable_g() = name[0] == 't' ? inner : pb::GraphProto();
+        if (name[0] == 't') continue;
+        auto* other = branch->mutable_g()->add_node();
+        other->set_op_type("Relu");
+        other->add_input("x");
+        other->add_output("e" + std::to_string(i));
+        branch->mutable_g()->add_output()->set_name(other->output(0));
+      }
+      inner = outer;
+    }
+    Model m;
+    auto* c = m.proto.mutable_graph()->add_input();
+    Model::add_value(c, "c", {});
+    c->mutable_type()->mutable_tensor_type()->set_elem_type(pb::TensorProto::BOOL);
+    for (const auto& node : inner.node()) *m.proto.mutable_graph()->add_node() = node;
+    m.proto.mutable_graph()->mutable_output(0)->set_name(inner.output(0).name());
+    return m.proto.SerializeAsString();
+  };
+  Diagnostics deep, too_deep, absurd;
+  CHECK_MESSAGE(import_bytes(nested(60), deep), deep.text());
+  import_bytes(nested(80), too_deep);
+  CHECK_MESSAGE(contains(too_deep.text(), "nest 79 deep; tern reads them up to 64 deep."), too_deep.text());
+  import_bytes(nested(450), absurd);
+  CHECK_MESSAGE(contains(absurd.text(), "is not an ONNX model, or it is truncated."), absurd.text());
+}
+
 TEST_CASE("damaged files give errors or well-formed graphs") {
   Model m;
   m.ints("target", {-1, 2});

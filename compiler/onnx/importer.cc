@@ -11,8 +11,6 @@ namespace tern::onnx {
 
 namespace {
 
-constexpr int kMaxDepth = 64;
-
 // Thrown for a node whose input comes from a node that failed: nothing more to report.
 ImportFailure skipped() {
   return ImportFailure{Error{}};

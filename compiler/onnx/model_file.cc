@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -72,6 +73,27 @@ std::string folder_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// Protobuf reads messages 100 deep unless it is told otherwise; a subgraph is three (graph, node, attribute).
+// What lies deeper than is compiled is read all the same, to say how deep it is.
+constexpr int kReadDepth = 400, kMessages = 3 * kReadDepth + 16;
+
+bool parse(std::span<const uint8_t> bytes, pb::ModelProto& model) {
+  google::protobuf::io::CodedInputStream in(bytes.data(), static_cast<int>(bytes.size()));
+  in.SetRecursionLimit(kMessages);
+  return model.ParseFromCodedStream(&in) && in.ConsumedEntireMessage();
+}
+
+int depth_of(const google::protobuf::RepeatedPtrField<pb::NodeProto>& nodes) {
+  int deepest = 0;
+  for (const pb::NodeProto& node : nodes) {
+    for (const pb::AttributeProto& a : node.attribute()) {
+      if (a.has_g()) deepest = std::max(deepest, 1 + depth_of(a.g().node()));
+      for (const pb::GraphProto& g : a.graphs()) deepest = std::max(deepest, 1 + depth_of(g.node()));
+    }
+  }
+  return deepest;
+}
+
 }  // namespace
 
 std::vector<std::string> unknown_fields(const std::string& bytes, int number) {
@@ -104,7 +126,7 @@ Result<std::shared_ptr<ModelFile>> ModelFile::open(const std::string& path) {
         path, bytes.size(), INT_MAX);
   }
   auto model = std::make_shared<ModelFile>();
-  bool parsed = model->model_.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  const bool parsed = parse(bytes, model->model_);
   if (!parsed || !model->model_.has_graph()) {
     const char* text = what_else(bytes);
     if (*text) return error("The file '{}' is not an ONNX model. {}", path, text);
@@ -114,6 +136,11 @@ Result<std::shared_ptr<ModelFile>> ModelFile::open(const std::string& path) {
     return error("The file '{}' is not an ONNX model: it has no graph.{}", path,
                  path.ends_with(".pb") ? " If it is TensorFlow's, tf2onnx converts it." : "");
   }
+  int depth = depth_of(model->model_.graph().node());
+  for (const pb::FunctionProto& f : model->model_.functions()) depth = std::max(depth, depth_of(f.node()));
+  if (depth > kMaxDepth)
+    return error("The subgraphs of '{}' nest {} deep; tern reads them up to {} deep.", path, depth,
+                 kMaxDepth);
   if (model->model_.ir_version() <= 0)
     return error("The file '{}' is not an ONNX model: it states no IR version.", path);
   TERN_ASSIGN(model->folder_, canonical(folder_of(path)));

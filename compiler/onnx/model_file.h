@@ -16,6 +16,8 @@ namespace tern::onnx {
 
 namespace pb = ::onnx;
 
+constexpr int kMaxDepth = 64;  // of subgraphs in subgraphs, and of functions that call functions
+
 // A read-only mapping of a whole file.
 class MappedFile {
  public:

@@ -9,7 +9,6 @@ namespace tern::onnx {
 namespace {
 
 using Nodes = google::protobuf::RepeatedPtrField<pb::NodeProto>;
-constexpr int kMaxDepth = 64;
 
 // Names that a node reads, those that its subgraphs capture included.
 void collect_reads(const pb::NodeProto& node, std::set<std::string>& reads, int depth) {
