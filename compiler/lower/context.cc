@@ -451,6 +451,9 @@ Dim DispatchBuilder::bound_bytes(int buffer) const {
 void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> grid,
                                   std::vector<kernel::Stmt> body, std::string schedule,
                                   const Workgroup& workgroup, const ScheduleCost& cost) {
+  TERN_CHECK(!is_gpu(level_arch(level)) || workgroup.threads <= gpu_model(level).max_threads,
+             "{} threads of a workgroup, {} has {}", workgroup.threads, level_name(level),
+             gpu_model(level).max_threads);
   auto k = std::make_shared<kernel::Kernel>();
   k->grid = std::move(grid);
   k->body = std::move(body);

@@ -76,7 +76,9 @@ class RowsNest {
   std::vector<NestAxis> kept_, reduced_;
   int64_t element_cost_ = 0;
   int64_t element_flops_ = 0;
-  bool lanes_are_rows_ = false;                     // the innermost memory axis is kept
+  bool lanes_are_rows_ = false;  // the innermost memory axis is kept
+  bool rows_are_runs_ =
+      false;  // the innermost memory axis is reduced, the next one kept, others are reduced, too
   std::unordered_set<const graph::Value*> stored_;  // those of plan_.stored that have memory in this variant
 
  private:

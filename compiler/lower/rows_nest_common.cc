@@ -77,14 +77,19 @@ void RowsNest::collect() {
   for (const int d : order_) (space_.reduced[static_cast<size_t>(d)] ? reduced : kept).push_back(d);
   kept_ = merge_axes(space_.shape, kept, accesses, pinned);
   reduced_ = merge_axes(space_.shape, reduced, accesses, pinned);
-  lanes_are_rows_ = false;
+  std::vector<int> inside_first;  // dimensions of more than one element
   for (size_t p = order_.size(); p-- > 0;) {
-    const auto d = static_cast<size_t>(order_[p]);
-    if (space_.shape[d].is_const(1)) continue;
-    lanes_are_rows_ = !space_.reduced[d];
-    break;
+    if (!space_.shape[static_cast<size_t>(order_[p])].is_const(1)) inside_first.push_back(order_[p]);
   }
-  if (kept_.empty()) lanes_are_rows_ = false;
+  const auto is_kept = [&](int d) { return !space_.reduced[static_cast<size_t>(d)]; };
+  lanes_are_rows_ = !kept_.empty() && !inside_first.empty() && is_kept(inside_first[0]);
+  rows_are_runs_ = false;
+  if (kept_.empty() || reduced_.size() < 2 || lanes_are_rows_) return;
+  const size_t inner = reduced_.back().dims.size();
+  rows_are_runs_ = inner < inside_first.size() &&
+                   std::none_of(inside_first.begin(),
+                                inside_first.begin() + static_cast<std::ptrdiff_t>(inner), is_kept) &&
+                   is_kept(inside_first[inner]);
 }
 
 // Row outputs limit merging of the kept dimensions.

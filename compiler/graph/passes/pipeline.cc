@@ -21,6 +21,7 @@
 #include "compiler/graph/passes/settle_loops.h"
 #include "compiler/graph/passes/simplify.h"
 #include "compiler/graph/passes/tabulate.h"
+#include "compiler/graph/passes/unmerge_axes.h"
 #include "compiler/graph/passes/unroll_loops.h"
 #include "compiler/support/write_text.h"
 
@@ -48,6 +49,7 @@ constexpr Pass kPasses[] = {
     {"eliminate_common", "equal nodes and equal constants become one", eliminate_common},
     {"fold_scale", "per-channel scales behind conv and dot go into the weights", fold_scale},
     {"merge_products", "products of one value with constant weights side by side become one", merge_products},
+    {"unmerge_axes", "norms of groups keep apart the axes that a reshape would merge", unmerge_axes},
     {"raise_slices", "what nothing but slices of one box reads is computed for that box alone", raise_slices},
     {"requantize", "scales between integer sums and quantised values become one", requantize},
     {"tabulate", "chains from one 8-bit value to another become one table", tabulate},
@@ -59,13 +61,12 @@ constexpr Pass kPasses[] = {
 // between their operations; folding before algebra, whose rules ask for constants; scales after common
 // subexpressions, since they want weights with one user; the dead go, and products are merged when those that
 // are left have their biases next to them. Rounds repeat until none of them changes anything.
-constexpr std::string_view kRound[] = {"apply_bounds",     "eliminate_dead", "integer_contractions",
-                                       "integer_products", "requantize",     "fold_constants",
-                                       "inline_if",        "settle_loops",   "unroll_loops",
-                                       "hoist_invariants", "hoist_products", "simplify",
-                                       "raise_slices",     "fold_constants", "eliminate_common",
-                                       "fold_scale",       "requantize",     "tabulate",
-                                       "checks_of_sizes",  "eliminate_dead", "merge_products"};
+constexpr std::string_view kRound[] = {
+    "apply_bounds",     "eliminate_dead", "integer_contractions", "integer_products", "requantize",
+    "fold_constants",   "inline_if",      "settle_loops",         "unroll_loops",     "hoist_invariants",
+    "hoist_products",   "simplify",       "unmerge_axes",         "raise_slices",     "fold_constants",
+    "eliminate_common", "fold_scale",     "requantize",           "tabulate",         "checks_of_sizes",
+    "eliminate_dead",   "merge_products"};
 constexpr int kMaxRounds = 12;
 
 class Runner {

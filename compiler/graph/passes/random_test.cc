@@ -130,6 +130,17 @@ class Generator {
                {"groups", int64_t{1}}})
         ->result();
   }
+  // x less the sums of groups of its second axis, as exporters write group norms.
+  Value* without_group_sums(Value* x) {
+    const Shape& s = x->type.shape;
+    if (s.size() < 2 || !s[1].is_const() || s[1].value() % 2 != 0 || s[1].value() == 0) return x;
+    Dim rest(s[1].value() / 2);
+    for (size_t i = 2; i < s.size(); ++i) rest = rest * s[i];
+    Value* groups = builder_.reshape(x, {s[0], Dim(2), rest});
+    Value* sums = builder_.reduce(ScalarOp::kAdd, groups, {2}, true);
+    Value* part = builder_.reshape(builder_.sub(groups, sums), s);
+    return pick(2) ? builder_.mul(part, partner(part)) : part;
+  }
   // Keeps values small enough for exact sums.
   Value* clamp(Value* x) {
     return builder_.map(ScalarOp::kMax,
@@ -139,7 +150,7 @@ class Generator {
   Value* step() {
     Value* x = any();
     const std::vector<int64_t> last = {x->type.rank() - 1};
-    switch (pick(14)) {
+    switch (pick(15)) {
       case 0:
         return clamp(builder_.add(x, partner(x)));
       case 1:
@@ -165,6 +176,8 @@ class Generator {
       case 11:
         return clamp(conv(x));
       case 12:
+        return clamp(without_group_sums(x));
+      case 13:
         return builder_.map(pick(2) ? ScalarOp::kNeg : ScalarOp::kAbs, {x});
       default:
         return builder_.select(builder_.map(ScalarOp::kLt, {x, builder_.like(x, 1)}), x,

@@ -31,7 +31,7 @@ Value* apply(Node& n, Builder& b, const SimplifyContext& context) {
     case OpKind::kScatterElements:
       return simplify_scatter(n, b);
     case OpKind::kReduce:
-      return simplify_reduce(n, b);
+      return simplify_reduce(n, b, context);
     case OpKind::kReduceWindow:
       return simplify_window(n, b);
     case OpKind::kDot:

@@ -25,7 +25,9 @@ Value* merge_reduces(const Node& n, const Node& inner, Builder& b) {
   return b.reduce(n.scalar_op(), x, std::move(axes));
 }
 
-// reduce(transpose(x)): reduces x itself; what is left is transposed if its order differs.
+// reduce(transpose(x)): reduces x itself; what is left is transposed if its order differs. Not where others
+// read the transposed value, too: a norm's sums would have another shape than its elements then, and be a
+// region of their own.
 Value* reduce_of_transpose(const Node& n, const Node& transpose, Builder& b) {
   Value* x = transpose.operand();
   const std::vector<int64_t>& perm = transpose.ints("perm");
@@ -40,9 +42,16 @@ Value* reduce_of_transpose(const Node& n, const Node& transpose, Builder& b) {
   return b.transpose(out, std::move(result_perm));
 }
 
+bool only_reduced(const Value* v, const SimplifyContext& context) {
+  const auto users = context.uses.find(v);
+  return users != context.uses.end() &&
+         std::all_of(users->second.begin(), users->second.end(),
+                     [](const auto& use) { return use.node && use.node->kind == OpKind::kReduce; });
+}
+
 }  // namespace
 
-Value* simplify_reduce(Node& n, Builder& b) {
+Value* simplify_reduce(Node& n, Builder& b, const SimplifyContext& context) {
   Value* x = n.operand();
   const std::vector<int64_t>& axes = n.ints("axes");
   // Axes of size 1 fold nothing.
@@ -59,7 +68,8 @@ Value* simplify_reduce(Node& n, Builder& b) {
   if (real.size() != axes.size()) return b.reduce(n.scalar_op(), b.reshape(x, squeezed), std::move(real));
   const Node* inner = def_of(x, OpKind::kReduce);
   if (inner && inner->scalar_op() == n.scalar_op()) return merge_reduces(n, *inner, b);
-  if (const Node* transpose = def_of(x, OpKind::kTranspose)) return reduce_of_transpose(n, *transpose, b);
+  const Node* transpose = def_of(x, OpKind::kTranspose);
+  if (transpose && only_reduced(x, context)) return reduce_of_transpose(n, *transpose, b);
   return nullptr;
 }
 

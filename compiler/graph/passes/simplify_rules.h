@@ -15,21 +15,21 @@ struct SimplifyContext {
   }
 };
 
-Value* simplify_map(Node& n, Builder& b, const SimplifyContext& context);  // simplify_map.cc
-Value* simplify_cast(Node& n, Builder& b);                                 // simplify_map.cc
-Value* simplify_reshape(Node& n, Builder& b);                              // simplify_view.cc
-Value* simplify_broadcast(Node& n, Builder& b);                            // simplify_view.cc
-Value* simplify_transpose(Node& n, Builder& b);                            // simplify_view.cc
-Value* simplify_slice(Node& n, Builder& b);                                // simplify_slice.cc
-Value* simplify_pad(Node& n, Builder& b);                                  // simplify_slice.cc
-Value* simplify_concat(Node& n, Builder& b);                               // simplify_slice.cc
-Value* simplify_gather(Node& n, Builder& b);                               // simplify_slice.cc
-Value* simplify_scatter(Node& n, Builder& b);                               // simplify_slice.cc
-Value* simplify_reduce(Node& n, Builder& b);                               // simplify_reduce.cc
-Value* simplify_window(Node& n, Builder& b);                               // simplify_reduce.cc
-Value* simplify_dot(Node& n, Builder& b);                                  // simplify_dot.cc
-Value* simplify_conv(Node& n, Builder& b);                                 // simplify_dot.cc
-Value* narrow_transposed_conv(Node& n, Builder& b);                        // narrow_transposed_conv.cc
+Value* simplify_map(Node& n, Builder& b, const SimplifyContext& context);     // simplify_map.cc
+Value* simplify_cast(Node& n, Builder& b);                                    // simplify_map.cc
+Value* simplify_reshape(Node& n, Builder& b);                                 // simplify_view.cc
+Value* simplify_broadcast(Node& n, Builder& b);                               // simplify_view.cc
+Value* simplify_transpose(Node& n, Builder& b);                               // simplify_view.cc
+Value* simplify_slice(Node& n, Builder& b);                                   // simplify_slice.cc
+Value* simplify_pad(Node& n, Builder& b);                                     // simplify_slice.cc
+Value* simplify_concat(Node& n, Builder& b);                                  // simplify_slice.cc
+Value* simplify_gather(Node& n, Builder& b);                                  // simplify_slice.cc
+Value* simplify_scatter(Node& n, Builder& b);                                 // simplify_slice.cc
+Value* simplify_reduce(Node& n, Builder& b, const SimplifyContext& context);  // simplify_reduce.cc
+Value* simplify_window(Node& n, Builder& b);                                  // simplify_reduce.cc
+Value* simplify_dot(Node& n, Builder& b);                                     // simplify_dot.cc
+Value* simplify_conv(Node& n, Builder& b);                                    // simplify_dot.cc
+Value* narrow_transposed_conv(Node& n, Builder& b);                           // narrow_transposed_conv.cc
 // Integer tensors whose elements are known expressions of the input sizes.
 Value* simplify_dims(Node& n, Builder& b);  // simplify_dims.cc
 

@@ -20,6 +20,8 @@ using kernel::var_expr;
 
 constexpr int64_t kLongPasses = 256;  // elements of a thread in all loops, some 80 ns each: 20 us
 constexpr int64_t kLeastSteps = 8;    // elements of a thread in a part
+// Rows that are short runs of memory, other rows' between them: whole rows read a fraction of each line.
+constexpr int64_t kShortRun = 32, kLongPassesOfRuns = 64;
 
 class LongRows : public RowsNest {
  public:
@@ -61,17 +63,42 @@ class LongRows : public RowsNest {
     const int64_t groups = (rows + whole.rows - 1) / whole.rows,
                   steps = (length + whole.lanes - 1) / whole.lanes,
                   passes = static_cast<int64_t>(plan_.reductions.size()) + (has_full_outputs() ? 1 : 0);
-    if (groups >= int64_t{2} * model.cores || steps * passes < kLongPasses) return;
-    schedule_.columns = lanes_are_rows_;
-    schedule_.rows = 1;
-    while (lanes_are_rows_ && schedule_.rows < 32 && schedule_.rows * 2 <= rows) schedule_.rows *= 2;
-    schedule_.lanes = model.max_threads / schedule_.rows;
+    are_runs_ = has_short_runs();
+    if (steps * passes < (are_runs_ ? kLongPassesOfRuns : kLongPasses)) return;
+    if (!are_runs_ && groups >= int64_t{2} * model.cores) return;
+    schedule_ = part_schedule(model);
+    most_lanes_ = schedule_.lanes;
     // One workgroup a multiprocessor: each reads all parts of its rows again.
     const int64_t own = (rows + schedule_.rows - 1) / schedule_.rows,
-                  wanted = std::max<int64_t>(model.cores / own, 1), least = kLeastSteps * schedule_.lanes;
+                  wanted = std::max<int64_t>(model.cores / own, 1), least = kLeastSteps * most_lanes_;
     const int64_t part = std::max((length + wanted - 1) / wanted, least);
-    part_ = (part + schedule_.lanes - 1) / schedule_.lanes * schedule_.lanes;
+    part_ = (part + most_lanes_ - 1) / most_lanes_ * most_lanes_;
     if (part_ >= length) part_ = 0;
+  }
+
+  bool has_short_runs() const {
+    return rows_are_runs_ && kept_.back().extent.is_const() && reduced_.back().extent.is_const() &&
+           reduced_.back().extent.value() < kShortRun;
+  }
+
+  // A workgroup's threads for a part: on the runs of neighbouring rows side by side, so that memory is read
+  // as it lies, or on neighbouring rows, or on one. Levels with fewer threads take a divisor of the lanes.
+  RowSchedule part_schedule(const GpuModel& model) const {
+    RowSchedule s;
+    if (!are_runs_) {
+      const int64_t rows = context_.hint(point_count(kept_));
+      s.run = lanes_are_rows_ ? 1 : 0;
+      while (lanes_are_rows_ && s.rows < 32 && s.rows * 2 <= rows) s.rows *= 2;
+      s.lanes = model.max_threads / s.rows;
+      return s;
+    }
+    s.run = static_cast<int>(reduced_.back().extent.value());
+    for (int n = 1; n * s.run <= model.max_threads; ++n) {
+      if (kept_.back().extent.value() % n == 0) s.rows = n;
+    }
+    s.lanes = model.max_threads / (s.rows * s.run) * s.run;
+    while (most_lanes_ > 0 && most_lanes_ % s.lanes != 0) s.lanes -= s.run;
+    return s;
   }
   Dim part_count() const { return ceildiv(row_length(), part_); }
 
@@ -91,9 +118,9 @@ class LongRows : public RowsNest {
     ElementEmitter emitter(dispatch);
     std::vector<NestAxis> axes = kept_;
     axes.insert(axes.begin(), NestAxis{{}, parts_at_once()});
+    schedule_ = part_schedule(model);
     threads_.emplace(dispatch, axes, schedule_);
-    layout_ = {schedule_.lanes,  schedule_.rows,  schedule_.columns,           model.subgroup,
-               threads_->lane(), threads_->own(), var_expr(threads_->thread())};
+    layout_ = threads_->fold_layout(model.subgroup);
     Stmts body = threads_->prologue();
     part_number_ = threads_->row()[0];
     const std::vector<Expr> kept(threads_->row().begin() + 1, threads_->row().end());
@@ -186,7 +213,9 @@ class LongRows : public RowsNest {
   Expr kept_element(const Value*, const Expr&) override { TERN_UNREACHABLE("nothing is kept"); }
 
   RowSchedule schedule_;
-  int64_t part_ = 0;        // elements; 0: rows are not cut
+  int64_t part_ = 0;    // elements, whole steps on every level; 0: rows are not cut
+  int most_lanes_ = 0;  // of the best level, as soon as they are chosen
+  bool are_runs_ = false;
   std::vector<int> parts_;  // temporaries, a reduction each
   size_t stage_ = 0;        // of the dispatch that is being written
   std::optional<RowThreads> threads_;

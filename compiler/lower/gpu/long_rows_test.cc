@@ -44,6 +44,14 @@ int row_dispatches(const std::string& text, const Target& target) {
   return n;
 }
 
+int dispatches_in_runs(const std::string& text, const Target& target) {
+  int n = 0;
+  visit_dispatches(lowered(text, target)->steps, [&](const DispatchStep& dispatch) {
+    n += dispatch.variants[0].kernel->schedule.find(" in runs of ") != std::string::npos ? 1 : 0;
+  });
+  return n;
+}
+
 TEST_CASE("few long rows are cut into parts, a dispatch for each reduction and one for the outputs") {
   const Target cuda{Arch::kCuda, {Level::kCudaSm80}},
       vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}};
@@ -59,6 +67,56 @@ TEST_CASE("few long rows are cut into parts, a dispatch for each reduction and o
     }
   }
   CHECK(row_dispatches(norm("5", "16", "16", true), cuda) == 1);
+}
+
+TEST_CASE("rows that are short runs of memory: threads lie beside each other on the runs of several rows") {
+  // Groups of 3 or 7 channels, channels last.
+  const auto groups = [](int64_t run, const std::string& height) {
+    const std::string split = fmt::format("[2,4,{},{},90]", run, height);
+    return fmt::format(R"(
+  input %x: f32[2,{0},{1},90] as "x"
+  input %w: f32[{0},{0},1,1] as "w"
+  %c = conv(%x, %w) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %g = reshape(%c) <shape={2}>
+  %s = reduce(%g) <op=max, axes=[2,3,4]>
+  %sr = reshape(%s) <shape=[2,4,1,1,1]>
+  %sb = broadcast(%sr) <shape={2}>
+  %d = sub(%g, %sb)
+  %a = abs(%d)
+  %v = reduce(%a) <op=max, axes=[2,3,4]>
+  %vr = reshape(%v) <shape=[2,4,1,1,1]>
+  %vb = broadcast(%vr) <shape={2}>
+  %n = add(%d, %vb)
+  %y = reshape(%n) <shape=[2,{0},{1},90]>
+  %z = neg(%y)
+  output %z as "z")",
+                       4 * run, height, split);
+  };
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80}},
+      vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup}};
+  for (const Target& target : {cuda, vulkan}) {
+    for (const int64_t run : {3, 7}) {
+      const std::string text = groups(run, run == 3 ? "87" : "40");
+      CHECK(dispatches_in_runs(text, target) == 3);
+      check_lowering_for({text}, target, "groups");
+    }
+    // As many rows of as many elements as a workgroup has threads: one run each.
+    const std::string single = R"(
+  input %x: f32[1,30,40,527] as "x"
+  %c = transpose(%x) <perm=[0,3,1,2]>
+  %g = reshape(%c) <shape=[1,17,31,30,40]>
+  %s = reduce(%g) <op=max, axes=[2,3,4]>
+  %sr = reshape(%s) <shape=[1,17,1,1,1]>
+  %sb = broadcast(%sr) <shape=[1,17,31,30,40]>
+  %d = sub(%g, %sb)
+  %y = reshape(%d) <shape=[1,527,30,40]>
+  %z = transpose(%y) <perm=[0,2,3,1]>
+  output %z as "z")";
+    CHECK(dispatches_in_runs(single, target) == 2);
+    check_lowering_for({single}, target, "a run a row");
+    check_lowering_for({groups(3, "H"), {91}}, target, "groups of a height that is only known later");
+    CHECK(row_dispatches(groups(3, "9"), target) == 1);
+  }
 }
 
 TEST_CASE("a mean of long rows, of a size that is only known later") {

@@ -68,8 +68,7 @@ void GpuRows::variant(DispatchBuilder& dispatch, Level level) {
   ElementEmitter emitter(dispatch);
   threads_.emplace(dispatch, kept_, schedule_);
   Stmts body = threads_->prologue();
-  layout_ = {schedule_.lanes,  schedule_.rows,  schedule_.columns,           model.subgroup,
-             threads_->lane(), threads_->own(), var_expr(threads_->thread())};
+  layout_ = threads_->fold_layout(model.subgroup);
   unrolled_ = false;
   stored_.clear();
   memory_.clear();
@@ -129,8 +128,15 @@ RowThreads::RowThreads(DispatchBuilder& dispatch, const std::vector<NestAxis>& a
   };
   const Dim rows = point_count(axes), tiles = ceildiv(rows, schedule.rows);
   const Expr lanes = int_const(schedule.lanes), per_group = int_const(schedule.rows);
-  lane_ = named("lane", schedule.columns ? kernel::index_div(t, per_group) : kernel::index_rem(t, lanes));
-  own_ = named("own", schedule.columns ? kernel::index_rem(t, per_group) : kernel::index_div(t, lanes));
+  if (schedule.run == 0) {
+    lane_ = named("lane", kernel::index_rem(t, lanes));
+    own_ = named("own", kernel::index_div(t, lanes));
+  } else {
+    const Expr run = int_const(schedule.run), runs = kernel::index_div(t, run);
+    lane_ = named(
+        "lane", kernel::add(kernel::mul(kernel::index_div(runs, per_group), run), kernel::index_rem(t, run)));
+    own_ = named("own", kernel::index_rem(runs, per_group));
+  }
   Expr row = own_;
   if (!tiles.is_const(1)) {
     const kernel::Var group = kernel::make_var("group");
@@ -145,6 +151,10 @@ RowThreads::RowThreads(DispatchBuilder& dispatch, const std::vector<NestAxis>& a
   row_ = split_position(dispatch, axes, row, prologue_);
 }
 
+FoldLayout RowThreads::fold_layout(int subgroup) const {
+  return {schedule_.lanes, schedule_.rows, schedule_.run_length(), subgroup, lane_, own_, var_expr(thread_)};
+}
+
 std::vector<Stmt> RowThreads::valid(std::vector<Stmt> stores) const {
   if (!valid_) return stores;
   return {kernel::if_then(valid_, std::move(stores))};
@@ -157,17 +167,20 @@ std::vector<Stmt> RowThreads::once(std::vector<Stmt> stores) const {
 }
 
 Expr RowThreads::slot(const Expr& lane) const {
-  return schedule_.columns ? kernel::add(kernel::mul(lane, int_const(schedule_.rows)), own_)
-                           : kernel::add(kernel::mul(own_, int_const(schedule_.lanes)), lane);
+  return schedule_.run == 1 ? kernel::add(kernel::mul(lane, int_const(schedule_.rows)), own_)
+                            : kernel::add(kernel::mul(own_, int_const(schedule_.lanes)), lane);
 }
 
 std::string RowSchedule::text() const {
-  return fmt::format("{} rows x {} {}threads", rows, lanes, columns ? "distant " : "");
+  return fmt::format("{} rows x {} {}threads", rows, lanes,
+                     run == 0   ? ""
+                     : run == 1 ? "distant "
+                                : fmt::format("in runs of {} ", run));
 }
 
 RowSchedule default_row_schedule(int64_t rows, int64_t length, bool columns, const GpuModel& model) {
   RowSchedule s;
-  s.columns = columns;
+  s.run = columns ? 1 : 0;
   rows = std::max<int64_t>(rows, 1);
   length = std::max<int64_t>(length, 1);
   const int64_t enough = int64_t{model.cores} * 512;  // threads that keep the device busy

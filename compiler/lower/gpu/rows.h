@@ -6,13 +6,15 @@
 #include <string>
 
 #include "compiler/lower/gpu/flat_nest.h"
+#include "compiler/lower/gpu/thread_fold.h"
 
 namespace tern::lower::gpu {
 
 struct RowSchedule {
-  int lanes = 1;         // threads that share a row: a power of two
-  int rows = 1;          // rows of a workgroup
-  bool columns = false;  // neighbouring threads have neighbouring rows; else neighbouring elements of one row
+  int lanes = 1;  // threads that share a row
+  int rows = 1;   // rows of a workgroup
+  int run = 0;  // neighbouring threads that have elements of one row, before those of the next; 0: all lanes
+  int run_length() const { return run == 0 ? lanes : run; }
   int threads() const { return lanes * rows; }
   std::string text() const;
 };
@@ -27,6 +29,7 @@ class RowThreads {
 
   const RowSchedule& schedule() const { return schedule_; }
   const kernel::Var& thread() const { return thread_; }
+  FoldLayout fold_layout(int subgroup) const;  // subgroup: the level's
   const std::vector<kernel::GridAxis>& grid() const { return grid_; }
   // The lets that the expressions below need: first in the body.
   std::vector<kernel::Stmt> prologue() const { return prologue_; }

@@ -77,16 +77,23 @@ class Folder {
                                 {kernel::assign(acc_, kernel::op(op_, {var_expr(acc_), next}))}));
   }
 
+  // Parts of `left` that become one between two barriers: a divisor, all of them where there is no small one.
+  static int folded_at_once(int left) {
+    for (int n = 8; n > 1; --n) {
+      if (left % n == 0) return n;
+    }
+    return left;
+  }
+
   Expr tree() {
     const kernel::Buffer b = workgroup(int64_t{l_.lanes} * l_.rows);
     const auto slot = [&](const Expr& lane) {
-      return l_.columns ? kernel::add(kernel::mul(lane, int_const(l_.rows)), l_.row)
+      return l_.run < 2 ? kernel::add(kernel::mul(lane, int_const(l_.rows)), l_.row)
                         : kernel::add(kernel::mul(l_.row, int_const(l_.lanes)), lane);
     };
     out_.push_back(kernel::store(b, slot(l_.lane), var_expr(acc_)));
-    constexpr int kFolded = 8;  // parts that become one between two barriers
     for (int left = l_.lanes; left > 1;) {
-      const int next = left / std::min(left, kFolded);
+      const int next = left / folded_at_once(left);
       out_.push_back(kernel::barrier());
       Expr all = kernel::load(b, slot(l_.lane));
       for (int part = next; part < left; part += next)

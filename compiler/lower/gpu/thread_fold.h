@@ -9,15 +9,17 @@
 
 namespace tern::lower::gpu {
 
-// Thread t is lane `lane` of group `row`: t = row * lanes + lane, or with `columns` t = lane * rows + row.
+// Thread t is lane `lane` of group `row`. `run` lanes of a row are neighbours, then those of the next row, …:
+// all lanes (t = row * lanes + lane), one (t = lane * rows + row), or a divisor between them.
 struct FoldLayout {
-  int lanes = 1, rows = 1;
-  bool columns = false;
+  int lanes = 1, rows = 1, run = 1;
   int subgroup = 0;  // of the level
   kernel::Expr lane, row, thread;
 
   // Whether shuffles do a part of the folding, so that the kernel relies on the subgroup's width.
-  bool uses_subgroup() const { return subgroup > 0 && !columns && lanes > 1; }
+  bool uses_subgroup() const {
+    return subgroup > 0 && run == lanes && lanes > 1 && (lanes & (lanes - 1)) == 0;
+  }
 };
 
 // The fold of `acc` over the lanes of each row; `op` is associative and commutative.
