@@ -66,8 +66,10 @@ class LongRows : public RowsNest {
     are_runs_ = has_short_runs();
     if (steps * passes < (are_runs_ ? kLongPassesOfRuns : kLongPasses)) return;
     if (!are_runs_ && groups >= int64_t{2} * model.cores) return;
-    schedule_ = part_schedule(model);
-    most_lanes_ = schedule_.lanes;
+    width_ = 1;
+    while (are_runs_ && width_ < 4 && reduced_.back().extent.value() % (width_ * 2) == 0) width_ *= 2;
+    schedule_ = part_schedule(model, width_);
+    most_lanes_ = schedule_.lanes * width_;
     // One workgroup a multiprocessor: each reads all parts of its rows again.
     const int64_t own = (rows + schedule_.rows - 1) / schedule_.rows,
                   wanted = std::max<int64_t>(model.cores / own, 1), least = kLeastSteps * most_lanes_;
@@ -82,8 +84,9 @@ class LongRows : public RowsNest {
   }
 
   // A workgroup's threads for a part: on the runs of neighbouring rows side by side, so that memory is read
-  // as it lies, or on neighbouring rows, or on one. Levels with fewer threads take a divisor of the lanes.
-  RowSchedule part_schedule(const GpuModel& model) const {
+  // as it lies, each with `width` elements, or on neighbouring rows, or on one. Levels with fewer threads
+  // take a divisor of the lanes.
+  RowSchedule part_schedule(const GpuModel& model, int width) const {
     RowSchedule s;
     if (!are_runs_) {
       const int64_t rows = context_.hint(point_count(kept_));
@@ -92,12 +95,12 @@ class LongRows : public RowsNest {
       s.lanes = model.max_threads / s.rows;
       return s;
     }
-    s.run = static_cast<int>(reduced_.back().extent.value());
+    s.run = static_cast<int>(reduced_.back().extent.value()) / width;
     for (int n = 1; n * s.run <= model.max_threads; ++n) {
       if (kept_.back().extent.value() % n == 0) s.rows = n;
     }
     s.lanes = model.max_threads / (s.rows * s.run) * s.run;
-    while (most_lanes_ > 0 && most_lanes_ % s.lanes != 0) s.lanes -= s.run;
+    while (most_lanes_ > 0 && most_lanes_ % (s.lanes * width) != 0) s.lanes -= s.run;
     return s;
   }
   Dim part_count() const { return ceildiv(row_length(), part_); }
@@ -111,6 +114,8 @@ class LongRows : public RowsNest {
     builder.finish();
   }
 
+  // Outputs are stored by vectors: a loop that stores has one load on its way for each thread.
+  int width() const { return is_last() && has_full_outputs() ? width_ : 1; }
   bool is_last() const { return stage_ == plan_.reductions.size(); }
 
   void variant(DispatchBuilder& dispatch, Level level) override {
@@ -118,7 +123,7 @@ class LongRows : public RowsNest {
     ElementEmitter emitter(dispatch);
     std::vector<NestAxis> axes = kept_;
     axes.insert(axes.begin(), NestAxis{{}, parts_at_once()});
-    schedule_ = part_schedule(model);
+    schedule_ = part_schedule(model, width());
     threads_.emplace(dispatch, axes, schedule_);
     layout_ = threads_->fold_layout(model.subgroup);
     Stmts body = threads_->prologue();
@@ -185,22 +190,36 @@ class LongRows : public RowsNest {
   // A loop over the part's elements.
   Stmts row_loop(ElementEmitter& emitter, const std::vector<Expr>& kept,
                  const std::function<Stmts(const Index&, const Expr&)>& body) override {
+    const int width = this->width();
     const kernel::Var step = kernel::make_var("step"), at = kernel::make_var("at");
-    const Expr first = kernel::mul(part_number_, int_const(part_));
+    const Expr first = kernel::mul(part_number_, int_const(part_ / width));
     const Expr inside =
         kernel::add(kernel::mul(var_expr(step), int_const(schedule_.lanes)), threads_->lane());
     Stmts inner{kernel::let(at, kernel::add(first, inside))}, element;
-    const std::vector<Expr> reduced = split_position(emitter.dispatch(), reduced_, var_expr(at), element);
-    append(element, body(space_index(kept, reduced), var_expr(at)));
+    std::vector<NestAxis> units = reduced_;  // of `width` elements
+    if (width > 1) units.back().extent = floordiv(units.back().extent, width);
+    std::vector<Expr> reduced = split_position(emitter.dispatch(), units, var_expr(at), element);
+    if (width == 1) {
+      append(element, body(space_index(kept, reduced), var_expr(at)));
+    } else {
+      const kernel::Var v = kernel::make_var("v");
+      const auto neighbour = [&](const Expr& unit) {
+        return kernel::add(kernel::mul(unit, int_const(width)), var_expr(v));
+      };
+      reduced.back() = neighbour(reduced.back());
+      append(element, vector_loop(kernel::loop(v, int_const(0), int_const(width), kernel::LoopKind::kSerial,
+                                               body(space_index(kept, reduced), neighbour(var_expr(at)))),
+                                  width));
+    }
     const Dim length = row_length();
     if (length.is_const() && length.value() % part_ == 0) {
       append(inner, std::move(element));
     } else {
-      inner.push_back(kernel::if_then(
-          kernel::compare(ScalarOp::kLt, var_expr(at), emitter.dispatch().expr(length)), std::move(element)));
+      const Expr end = emitter.dispatch().expr(width == 1 ? length : floordiv(length, width));
+      inner.push_back(kernel::if_then(kernel::compare(ScalarOp::kLt, var_expr(at), end), std::move(element)));
     }
-    return {kernel::loop(step, int_const(0), int_const(part_ / schedule_.lanes), kernel::LoopKind::kSerial,
-                         std::move(inner))};
+    return {kernel::loop(step, int_const(0), int_const(part_ / (int64_t{schedule_.lanes} * width)),
+                         kernel::LoopKind::kSerial, std::move(inner))};
   }
 
   Stmts row_stores(Stmts stores) override {
@@ -216,6 +235,7 @@ class LongRows : public RowsNest {
   int64_t part_ = 0;    // elements, whole steps on every level; 0: rows are not cut
   int most_lanes_ = 0;  // of the best level, as soon as they are chosen
   bool are_runs_ = false;
+  int width_ = 1;           // neighbouring elements that a thread stores
   std::vector<int> parts_;  // temporaries, a reduction each
   size_t stage_ = 0;        // of the dispatch that is being written
   std::optional<RowThreads> threads_;
