@@ -425,6 +425,25 @@ TEST_CASE("parts of a concatenation and outputs are computed in place through tr
   check_lowering_for(c, {Arch::kVulkan, {Level::kVulkan11}}, "Vulkan");
 }
 
+TEST_CASE("what a convolution gives to groups of channels is turned by a copy, not stored across memory") {
+  LowerCase c{R"(
+  input %x: f32[1,4,6,10] as "x"
+  input %w: f32[8,4,1,1] as "w"
+  input %b: f32[8] as "b"
+  %c = conv(%x, %w) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %b1 = reshape(%b) <shape=[1,8,1,1]>
+  %b2 = broadcast(%b1) <shape=[1,8,6,10]>
+  %y = add(%c, %b2)
+  %g = reshape(%y) <shape=[1,2,240]>
+  %s = reduce(%g) <op=add, axes=[2]>
+  %s1 = reshape(%s) <shape=[1,2,1]>
+  %s2 = broadcast(%s1) <shape=[1,2,240]>
+  %n = sub(%g, %s2)
+  output %n as "n")"};
+  c.dispatches = 4;  // x channels last, the convolution, its copy, the groups
+  check_lowering(c);
+}
+
 TEST_CASE("the norm of a single row of a product is one dispatch") {
   for (const char* const rows : {"1", "3"}) {
     LowerCase c{R"(
