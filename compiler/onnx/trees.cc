@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <numbers>
+#include <numeric>
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
@@ -81,6 +82,40 @@ int64_t depth_of(const Ensemble& e) {
   return std::max<int64_t>(depth - 1, 0);
 }
 
+// The same trees with the two nodes that one leads to side by side, `no` first, so that one number says where
+// both are; nothing where nodes share one. A leaf leads to itself, and nothing is less than its threshold.
+// The last node is nobody's: a number and 1 more is always a node's.
+std::optional<Ensemble> side_by_side(const Ensemble& e) {
+  depth_of(e);  // refuses what has no end
+  const auto node = [&](int64_t i) -> const TreeNode& { return e.nodes[static_cast<size_t>(i)]; };
+  std::vector<int64_t> order = e.roots, number(e.nodes.size(), -1);
+  for (size_t i = 0; i < order.size(); ++i) {
+    const TreeNode& n = node(order[i]);
+    number[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
+    if (n.leaf) continue;
+    if (n.goes_on) return std::nullopt;
+    order.insert(order.end(), {n.no, n.yes});
+  }
+  Ensemble out = e;
+  out.nodes.clear();
+  for (const int64_t i : order) {
+    TreeNode n = node(i);
+    n.no = number[static_cast<size_t>(n.no)];
+    n.yes = number[static_cast<size_t>(n.yes)];
+    if (n.leaf) n.threshold = -HUGE_VAL;
+    if (n.leaf) n.equal = n.missing_is_yes = false;
+    out.nodes.push_back(n);
+  }
+  out.nodes.push_back({0, 0, 0, -HUGE_VAL, true});
+  std::iota(out.roots.begin(), out.roots.end(), 0);
+  out.weights.clear();
+  for (Weight w : e.weights) {
+    w.node = number[static_cast<size_t>(w.node)];
+    if (w.node >= 0) out.weights.push_back(w);
+  }
+  return out;
+}
+
 template <typename Get>
 Value* table(Emit& b, const Ensemble& e, DType type, Get get) {
   auto data = TensorData::make(type, {static_cast<int64_t>(e.nodes.size())});
@@ -94,22 +129,25 @@ Value* table(Emit& b, const Ensemble& e, DType type, Get get) {
   return b.constant(std::move(data));
 }
 
-// The leaf of each tree for each row of x: i64 [N, trees].
-Value* leaves(Op& op, const Ensemble& e, Value* x) {
+// The leaf of each tree for each row of x: i32 [N, trees], so that vectors have as many numbers of nodes as
+// thresholds. `close`: e is what side_by_side made.
+Value* leaves(Op& op, const Ensemble& e, bool close, Value* x) {
   Emit& b = op.b;
   DType type = x->type.dtype;
   int64_t depth = depth_of(e), trees = static_cast<int64_t>(e.roots.size());
   auto any = [&](auto predicate) { return std::any_of(e.nodes.begin(), e.nodes.end(), predicate); };
   bool equal = any([](const TreeNode& n) { return n.equal; });
   bool missing = any([](const TreeNode& n) { return n.missing_is_yes; });
-  Value* feature = table(b, e, DType::kI64, [](const TreeNode& n) { return n.feature; });
+  Value* feature = table(b, e, DType::kI32, [](const TreeNode& n) { return n.feature; });
   Value* threshold = table(b, e, type, [](const TreeNode& n) { return n.threshold; });
-  Value* yes = table(b, e, DType::kI64, [](const TreeNode& n) { return n.yes; });
-  Value* no = table(b, e, DType::kI64, [](const TreeNode& n) { return n.no; });
+  Value* yes = close ? nullptr : table(b, e, DType::kI32, [](const TreeNode& n) { return n.yes; });
+  Value* no = table(b, e, DType::kI32, [](const TreeNode& n) { return n.no; });
   Value* is_equal = equal ? table(b, e, DType::kBool, [](const TreeNode& n) { return n.equal; }) : nullptr;
   Value* nan_is_yes =
       missing ? table(b, e, DType::kBool, [](const TreeNode& n) { return n.missing_is_yes; }) : nullptr;
-  Value* start = b.broadcast(b.i64s(e.roots), {dimension(x, 0), Dim(trees)});
+  auto roots = TensorData::make(DType::kI32, {trees});
+  for (int64_t i = 0; i < trees; ++i) roots->set_int(i, e.roots[static_cast<size_t>(i)]);
+  Value* start = b.broadcast(b.constant(std::move(roots)), {dimension(x, 0), Dim(trees)});
   if (depth == 0) return start;
   return build_loop(
       op, b.i64(depth), b.integer(DType::kBool, 1), {start},
@@ -126,14 +164,16 @@ Value* leaves(Op& op, const Ensemble& e, Value* x) {
                        {goes, l.map(ScalarOp::kAnd, {of(nan_is_yes), l.unary(ScalarOp::kIsNan, value)})});
         LoopResult result;
         result.condition = l.integer(DType::kBool, 1);
-        result.carried = {l.select(goes, of(yes), of(no))};
+        result.carried = {yes ? l.select(goes, of(yes), of(no)) : l.add(of(no), l.cast(goes, DType::kI32))};
         return result;
       })[0];
 }
 
 // The sums (or least, or largest) of the leaves' weights: [N, targets].
-Value* ensemble_scores(Op& op, const Ensemble& e, Value* x, DType type) {
+Value* ensemble_scores(Op& op, const Ensemble& ensemble, Value* x, DType type) {
   Emit& b = op.b;
+  const std::optional<Ensemble> close = side_by_side(ensemble);
+  const Ensemble& e = close ? *close : ensemble;
   auto nodes = static_cast<int64_t>(e.nodes.size());
   if (e.targets < 1 || e.targets > kMostWeights / std::max<int64_t>(nodes, 1))
     fail("{} targets of {} nodes are not supported.", e.targets, nodes);
@@ -147,7 +187,7 @@ Value* ensemble_scores(Op& op, const Ensemble& e, Value* x, DType type) {
     int64_t at = w.node * e.targets + w.target;
     data->set_float(at, least || most ? w.value : data->float_at(at) + w.value);
   }
-  Value* given = b.gather(b.constant(std::move(data)), leaves(op, e, x), 0);
+  Value* given = b.gather(b.constant(std::move(data)), leaves(op, e, close.has_value(), x), 0);
   Value* y = b.reduce(least ? ScalarOp::kMin : most ? ScalarOp::kMax : ScalarOp::kAdd, given, {1});
   if (least || most) y = b.select(b.unary(ScalarOp::kIsInf, y), b.like(y, 0), y);
   if (e.aggregate == "AVERAGE") y = b.div(y, static_cast<double>(e.roots.size()));
@@ -220,7 +260,8 @@ void check_ensemble(const Ensemble& e, Value* x) {
   if (e.roots.empty()) fail("The trees have no root.");
   const Dim& width = dimension(x, 1);
   for (const TreeNode& n : e.nodes)
-    if (n.feature < 0 || (width.is_const() && n.feature >= std::max<int64_t>(width.value(), 1)))
+    if (n.feature < 0 || n.feature > INT32_MAX ||
+        (width.is_const() && n.feature >= std::max<int64_t>(width.value(), 1)))
       fail("A node reads feature {} of {}.", n.feature, x->type.text());
   for (const Weight& w : e.weights)
     if (w.target < 0 || w.target >= e.targets) fail("A leaf adds to target {} of {}.", w.target, e.targets);
