@@ -61,9 +61,11 @@ Result<lower::Target> target_for_device(const lower::Target& all, const std::str
     // Nothing is left of a level whose dispatches all have variants of a later one.
     const lower::Covers covers = lower::gpu_model(level).covers;
     if (covers == lower::Covers::kAll) out.levels.clear();
-    if (covers == lower::Covers::kBytes)
-      std::erase_if(out.levels,
-                    [&](lower::Level earlier) { return lower::gpu_model(earlier).covers == covers; });
+    const DType tiles = lower::gpu_model(level).tiles;
+    if (covers == lower::Covers::kBytes || tiles != DType::kNone)
+      std::erase_if(out.levels, [&](lower::Level earlier) {
+        return lower::gpu_model(earlier).covers == covers && lower::gpu_model(earlier).tiles == tiles;
+      });
     out.levels.push_back(level);
   }
   if (out.levels.empty()) return error("no kernels are for such a device");
@@ -77,11 +79,10 @@ Result<lower::Target> read_device(const std::string& word) {
   const size_t colon = word.find(':');
   if (word.substr(0, colon) != "vulkan")
     return error("Target '{}' is a device, which only vulkan takes: vulkan:FILE.json.", word);
-  TERN_ASSIGN(const std::vector<lower::Target> all, lower::parse_targets("vulkan"));
   const std::string path = word.substr(colon + 1);
   constexpr int64_t kMostBytes = 16 << 20;
   TERN_ASSIGN(const std::string json, read_text(path, "device file", kMostBytes));
-  Result<lower::Target> target = target_for_device(all.front(), json);
+  Result<lower::Target> target = target_for_device(lower::vulkan_with_all_matrices(), json);
   if (!target.ok())
     return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
                  target.error().message);

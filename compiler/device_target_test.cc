@@ -21,9 +21,7 @@ const std::string kNarrow =
     "\"vulkan_workgroup_invocations\": 1024, \"vulkan_workgroup_memory\": 49152,\n";
 
 std::string levels(const std::string& json) {
-  const auto all = lower::parse_targets("vulkan");
-  REQUIRE(all.ok());
-  auto target = target_for_device(all.value().front(), json);
+  auto target = target_for_device(lower::vulkan_with_all_matrices(), json);
   if (!target.ok()) return target.error().text();
   std::string out;
   for (const lower::Level level : target->levels) out += fmt::format("{} ", lower::level_name(level));
@@ -48,6 +46,20 @@ TEST_CASE("device targets: the levels that a saved device runs") {
         "vulkan_f16 vulkan_subgroup_32 vulkan_matrix_i8 ");
   CHECK(levels(device(shuffles + bf16 + "\"vulkan_matrix_rate\": 16")) ==
         "vulkan_f16 vulkan_subgroup_32 vulkan_matrix vulkan_matrix_bf16 vulkan_bf16 ");
+  // The best of each type's shapes.
+  CHECK(levels(device(shuffles + ", \"vulkan_cooperative_matrix\": 1, \"vulkan_f16_16x8x16\": 1, "
+                                 "\"vulkan_f16_16x8x8\": 1")) ==
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix ");
+  CHECK(levels(device(shuffles + ", \"vulkan_f16_16x8x16\": 1, \"vulkan_f16_16x8x8\": 1")) ==
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix_16x8x16 ");
+  CHECK(levels(device(shuffles + ", \"vulkan_int8\": 1, \"vulkan_i8_16x16x16\": 1")) ==
+        "vulkan_f16 vulkan_subgroup_32 vulkan_matrix_i8_16x16x16 ");
+  // Subgroups of other sizes are told to the device.
+  CHECK(
+      levels(device(shuffles + ", \"vulkan_int8\": 1, \"vulkan_f16_8x8x16\": 1, \"vulkan_i8_8x8x32\": 1")) ==
+      "vulkan_f16 vulkan_subgroup_32 vulkan_matrix_8x8x16 vulkan_matrix_i8_8x8x32 ");
+  CHECK(levels(device(kNarrow + "\"vulkan_subgroup_size\": 8, \"vulkan_subgroup_shuffle\": 1, "
+                                "\"vulkan_f16_8x8x8\": 1")) == "vulkan_f16 vulkan_matrix_8x8x8 ");
   CHECK(levels("[]") == "it has no device of the driver 'vulkan'");
 }
 

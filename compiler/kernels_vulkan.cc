@@ -59,7 +59,9 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
   TERN_ASSIGN(toolchain::SpirvImage spirv, toolchain::compile_shaders(shaders, compile));
   image.image = std::move(spirv.bytes);
   image.entry_offsets = std::move(spirv.offsets);
-  image.conditions = conditions_of(needs, subgroup);
+  // Other sizes are told to the device, entry by entry.
+  constexpr int kUsualSubgroup = 32;
+  image.conditions = conditions_of(needs, subgroup == kUsualSubgroup ? subgroup : 0);
   counts.units_compiled += spirv.units_compiled;
   counts.units_cached += spirv.units_cached;
   return image;

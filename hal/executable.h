@@ -27,6 +27,9 @@ enum {
   TERN_HAL_ENTRY_WAITS_FOR_GRID = 2,  // CUDA: waits (griddepcontrol.wait) before it touches memory, so that
                                       // it may start while what it depends on ends
   TERN_HAL_ENTRY_TAKES_TENSORS = 4,   // CUDA: takes its tensors behind its parameters
+  // Vulkan: bits 8 to 15 are the invocations of a subgroup that the kernel relies on; 0: 32, or none.
+  TERN_HAL_ENTRY_SUBGROUP_SHIFT = 8,
+  TERN_HAL_ENTRY_SUBGROUP_MASK = 0xff00,
 };
 
 // A binding of a CUDA entry as a tensor: the driver makes a tensor map (CUtensorMap, tiled) of it for each

@@ -18,6 +18,7 @@ bool EvalMask::any(int thread) const {
 
 Evaluator::Evaluator(const Kernel& kernel)
     : kernel_(kernel),
+      tile_parts_(kernel),
       threads_(std::max(1, kernel.threads * kernel.cluster)),
       copies_(static_cast<size_t>(threads_)),
       subgroup_epochs_(kernel.subgroup > 0 ? static_cast<size_t>(threads_ / kernel.subgroup + 1) : 0) {}

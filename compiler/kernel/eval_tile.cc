@@ -1,21 +1,10 @@
-// Tiles: 16 x 16 matrices over the registers of a subgroup, element e in thread e / 8, lane e % 8, and tiles
-// of bytes: 16 lines of 32 steps, step by step. That layout is the evaluator's own.
+// Tiles: matrices over the registers of a subgroup, row by row, each thread's share after the other's. That
+// layout is the evaluator's own.
 #include "compiler/kernel/eval_memory.h"
 #include "compiler/kernel/evaluator.h"
 #include "compiler/kernel/text.h"
 
 namespace tern::kernel {
-
-namespace {
-
-constexpr int kSide = 16, kSubgroup = 32;
-
-// Of bytes each line has all of its steps; of other types lines are rows.
-int64_t line_of(const Buffer& tiles) {
-  return tiles->type.lanes * kSubgroup / kSide;
-}
-
-}  // namespace
 
 // Where tile buffer[index] begins.
 scalar::ScalarValue* Evaluator::tile_elements(const Expr& index, const Buffer& buffer, int first_thread,
@@ -36,7 +25,7 @@ void Evaluator::tile_memory(const Stmt& s, scalar::ScalarValue* elements, int fi
   const ValueRef at = expr(s->value->args[0], mask), pitches = expr(s->count, mask);
   const int64_t first = std::as_const(*at).of(first_thread)[0].i,
                 pitch = std::as_const(*pitches).of(first_thread)[0].i;
-  for (int t = first_thread + 1; t < first_thread + kSubgroup; ++t) {
+  for (int t = first_thread + 1; t < first_thread + width(); ++t) {
     if (std::as_const(*at).of(t)[0].i != first)
       return fault("The threads of a subgroup name different tiles of '{}'.", buffer->name);
   }
@@ -44,13 +33,14 @@ void Evaluator::tile_memory(const Stmt& s, scalar::ScalarValue* elements, int fi
   if (first * dtype_bits(dtype) % 128 != 0 || pitch * dtype_bits(dtype) % 128 != 0)
     return fault("A tile of '{}' begins at element {} with a pitch of {}: no multiples of 16 bytes.",
                  buffer->name, first, pitch);
-  const int64_t lanes = s->buffer->type.lanes, line = line_of(s->buffer),
+  const TilePart part = tile_parts_.of(s->buffer.get());
+  const int64_t lanes = s->buffer->type.lanes, columns = kernel_.tiles.columns(part),
                 step = memory_.at(s->buffer.get()).elements *
                        lanes;  // from a thread's registers to the next one's
-  const bool turned = s->tile == TileOp::kLoadColumns && line == kSide;
-  for (int64_t row = 0; row < kSide; ++row) {
-    for (int64_t column = 0; column < line && !failed_; ++column) {
-      const int64_t e = row * line + column;
+  const bool turned = s->tile == TileOp::kLoadColumns;
+  for (int64_t row = 0; row < kernel_.tiles.rows(part); ++row) {
+    for (int64_t column = 0; column < columns && !failed_; ++column) {
+      const int64_t e = row * columns + column;
       scalar::ScalarValue& element = elements[e / lanes * step + e % lanes];
       const int64_t i = first + (turned ? column * pitch + row : row * pitch + column);
       if (!in_bounds(buffer, i, *memory, "tile")) return;
@@ -65,13 +55,13 @@ void Evaluator::tile_memory(const Stmt& s, scalar::ScalarValue* elements, int fi
 }
 
 void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
-  for (int first = 0; first < threads_ && !failed_; first += kSubgroup) {
+  for (int first = 0; first < threads_ && !failed_; first += width()) {
     int active = 0;
-    for (int t = first; t < first + kSubgroup; ++t) active += mask.on(t, 0) ? 1 : 0;
+    for (int t = first; t < first + width(); ++t) active += mask.on(t, 0) ? 1 : 0;
     if (active == 0) continue;
-    if (active != kSubgroup)
+    if (active != width())
       return fault("{} is reached by {} of the {} threads of subgroup {}.", tile_op_name(s->tile), active,
-                   kSubgroup, first / kSubgroup);
+                   width(), first / width());
     scalar::ScalarValue* out = tile_elements(s->index, s->buffer, first, mask);
     if (out == nullptr) return;
     const auto element = [&](scalar::ScalarValue* tile, const Buffer& buffer,
@@ -83,7 +73,7 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
       const ValueRef value = expr(s->value, mask);
       const bool same = s->value->type.lanes == 1;
       const int lanes = s->buffer->type.lanes;
-      for (int e = 0; e < lanes * kSubgroup; ++e)
+      for (int e = 0; e < lanes * width(); ++e)
         element(out, s->buffer, e) =
             std::as_const(*value).of(same ? first : first + e / lanes)[same ? 0 : e % lanes];
       continue;
@@ -96,20 +86,20 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
     scalar::ScalarValue* b = tile_elements(s->begin->args[0], s->begin->buffer, first, mask);
     if (a == nullptr || b == nullptr) return;
     const Buffer &a_tiles = s->value->buffer, &b_tiles = s->begin->buffer;
-    const int64_t steps = line_of(a_tiles);
-    for (int64_t e = 0; e < kSide * kSide; ++e) {
+    const auto& [rows, columns, steps] = kernel_.tiles;
+    for (int64_t e = 0; e < int64_t{rows} * columns; ++e) {
       scalar::ScalarValue& sum = element(out, s->buffer, e);
-      const int64_t row = e / kSide, column = e % kSide;
+      const int64_t row = e / columns, column = e % columns;
       if (a_tiles->type.dtype == DType::kI8) {
         int64_t exact = sum.i;
         for (int64_t k = 0; k < steps; ++k)
-          exact += element(a, a_tiles, row * steps + k).i * element(b, b_tiles, column * steps + k).i;
+          exact += element(a, a_tiles, row * steps + k).i * element(b, b_tiles, k * columns + column).i;
         sum = scalar::scalar_from_int(DType::kI32, exact);
         continue;
       }
       double exact = sum.f;
       for (int64_t k = 0; k < steps; ++k)
-        exact += element(a, a_tiles, row * steps + k).f * element(b, b_tiles, k * kSide + column).f;
+        exact += element(a, a_tiles, row * steps + k).f * element(b, b_tiles, k * columns + column).f;
       sum = scalar::scalar_from_double(DType::kF32, exact);
     }
   }

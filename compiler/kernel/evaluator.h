@@ -13,6 +13,7 @@
 #include "compiler/kernel/eval_intrinsics.h"
 #include "compiler/kernel/eval_race.h"
 #include "compiler/kernel/ir.h"
+#include "compiler/kernel/tile_parts.h"
 
 namespace tern::kernel {
 
@@ -196,6 +197,7 @@ class Evaluator {
   }
 
   const Kernel& kernel_;
+  const TileParts tile_parts_;
   const int threads_;  // of a cluster
   std::unordered_map<const VarNode*, ValueRef> vars_;
   std::unordered_map<const BufferNode*, EvalMemory> memory_;

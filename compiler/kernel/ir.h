@@ -76,12 +76,12 @@
 // workgroups that run at the same time and in step: control flow around barriers and collective rows does not
 // depend on which of them it is. A barrier with `cluster` orders the accesses of all of them to workgroup
 // memory; `peer_load` reads another's between two of them, and nobody ends before the last one.
-// - Tiles are 16 x 16 matrices that a subgroup of 32 threads holds together (cooperative matrices): an
-// element of eight lanes of a register buffer, whose layout is opaque. Only kTile touches such a buffer; all
-// threads of the subgroup reach it together with the same operands. A buffer's tiles have one part in
-// products: A, B or sums. In memory a tile's first element and its pitch are multiples of 16 bytes. Elements
-// of 16 lanes are of i8: as A, 16 rows of 32 steps, which come from rows; as B, 16 columns of as many, which
-// come from columns; their sums are 16 x 16 of i32.
+// - Tiles are matrices that a subgroup holds together (cooperative matrices): elements of a register buffer,
+// with as many lanes as each thread has of the matrix, whose layout is opaque. Only kTile touches such a
+// buffer; all threads of the subgroup reach it together with the same operands. A buffer's tiles have one
+// part in products (tile_parts.h), and the kernel's `tiles` says what that is: A m x k, B k x n, sums m x n.
+// In memory a tile's first element and its pitch are multiples of 16 bytes. A and B are of f16 or bf16, with
+// sums of f32, or of i8, with sums of i32.
 // - A dispatch may start before the dispatches that it depends on have ended: kGridWait waits for them.
 // Before it, a kernel touches nothing but constants (weights). A kernel without one waits at its start.
 // - kFail ends the thread; the dispatch gets one of the codes.
@@ -97,6 +97,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "compiler/kernel/tile_shape.h"
 #include "compiler/scalar/scalar.h"
 #include "compiler/support/dim.h"
 #include "compiler/support/dtype.h"
@@ -232,7 +233,7 @@ enum class StmtKind : uint8_t {
 // On tile buffer[index].
 enum class TileOp : uint8_t {
   kNone,
-  kFill,  // every element = value: a scalar, or, of eight lanes, what is computed of the same element of
+  kFill,  // every element = value: a scalar, or, of the tile's lanes, what is computed of the same element of
           // other tiles (loads of sums, constants)
   kLoad,  // from rows, `count` elements apart, of the memory that begins at the element `value`, a load
   kLoadColumns,  // the same from columns
@@ -302,6 +303,7 @@ struct Kernel {
   int threads = 0;            // of a workgroup; 0: a CPU kernel
   Var thread;                 // i64, 0 <= thread < threads
   int subgroup = 0;           // threads of a subgroup, where the kernel relies on it; else 0
+  TileShape tiles;            // of its tiles, where it has any
   // The last threads, which do little but ask for copies: they have code of their own where the level has a
   // form for that, and the others their registers. A hint; whole groups of 128.
   int copiers = 0;

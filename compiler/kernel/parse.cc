@@ -185,6 +185,8 @@ void Parser::header(Kernel& k) {
       k.thread = define(name, {DType::kI64, 1});
     } else if (accept("subgroup")) {
       k.subgroup = static_cast<int>(integer());
+    } else if (accept("tiles")) {
+      for (int* extent : {&k.tiles.m, &k.tiles.n, &k.tiles.k}) *extent = static_cast<int>(integer());
     } else if (accept("copiers")) {
       k.copiers = static_cast<int>(integer());
     } else if (accept("checks_loops")) {

@@ -330,6 +330,7 @@ std::string Printer::kernel(const Kernel& k) {
   }
   if (k.threads != 0) line(fmt::format("threads {} < {}", name(k.thread), k.threads));
   if (k.subgroup != 0) line(fmt::format("subgroup {}", k.subgroup));
+  if (k.tiles != TileShape{}) line(fmt::format("tiles {} {} {}", k.tiles.m, k.tiles.n, k.tiles.k));
   if (k.copiers != 0) line(fmt::format("copiers {}", k.copiers));
   if (k.checks_loops) line("checks_loops");
   if (k.cluster != 1) line(fmt::format("cluster {}", k.cluster));

@@ -1,4 +1,6 @@
 // Tiles of a subgroup: text, meaning, what is refused.
+#include <array>
+
 #include "compiler/kernel/assign_workgroup.h"
 #include "compiler/kernel/eval_memory.h"
 #include "compiler/kernel/simplify.h"
@@ -14,6 +16,7 @@ const char* const kProduct = R"(kernel product {
   bind c: f32 write
   threads t < 32
   subgroup 32
+  tiles 16 16 16
   alloc x: f16x8[1] register
   alloc y: f16x8[1] register
   alloc sums: f32x8[1] register
@@ -96,6 +99,7 @@ const char* const kBytes = R"(kernel product {
   bind c: i32 write
   threads t < 32
   subgroup 32
+  tiles 16 16 32
   alloc x: i8x16[1] register
   alloc y: i8x16[2] register
   alloc sums: i32x8[1] register
@@ -138,10 +142,59 @@ TEST_CASE("tiles: bytes, 32 steps at a time, in whole numbers") {
     auto wrong = parse_kernel(replaced(kBytes, what, with));
     return wrong.ok() ? verify(*wrong) : wrong.error().message;
   };
-  CHECK(problem("alloc x: i8x16[1]", "alloc x: i8x8[1]").find("no register buffer of eight floats or 16") !=
+  CHECK(problem("alloc x: i8x16[1]", "alloc x: i8x8[1]").find("(tiles of 16 x 16 x 32, subgroups of 32)") !=
         std::string::npos);
   CHECK(problem("tile_multiply sums[0], x[0], y[1]", "tile_multiply x[0], x[0], y[1]")
             .find("none of 16-bit floats into f32, or of i8 into i32") != std::string::npos);
+}
+
+// The same in other shapes: m x n of subgroups of s, k steps; each row of c is summed up by the first thread.
+TEST_CASE("tiles: shapes and subgroups of other sizes") {
+  for (const auto& [m, n, k, s] :
+       {std::array{16, 8, 16, 32}, std::array{16, 8, 8, 32}, std::array{8, 8, 16, 8},
+        std::array{8, 16, 16, 16}, std::array{16, 16, 16, 64}}) {
+    CAPTURE(m);
+    CAPTURE(n);
+    CAPTURE(k);
+    const std::string text = fmt::format(R"(kernel product {{
+  bind a: f16 read
+  bind b: f16 read
+  bind c: f32 write
+  threads t < {0}
+  subgroup {0}
+  tiles {1} {2} {3}
+  alloc x: f16x{4}[1] register
+  alloc y: f16x{5}[1] register
+  alloc sums: f32x{6}[1] register
+  alloc out: f32[320] workgroup
+  tile_fill sums[0], 1.0
+  tile_load x[0], a[0], 16
+  tile_load_columns y[0], b[0], 24
+  tile_multiply sums[0], x[0], y[0]
+  tile_fill sums[0], (sums[0] * broadcast(0.5, {6}))
+  tile_store sums[0], out[0], 20
+  barrier
+  serial i = 0 .. +{6} {{
+    c[((i * {0}) + t)] = out[((idiv(((i * {0}) + t), {2}) * 20) + irem(((i * {0}) + t), {2}))]
+  }}
+}}
+)",
+                                         s, m, n, k, m * k / s, n * k / s, m * n / s);
+    Kernel kernel = parsed(text);
+    CHECK(print_kernel(kernel) == text);
+    simplify(kernel);
+    assign_workgroup(kernel);
+    REQUIRE(verify(kernel) == "");
+    std::vector<double> results;
+    REQUIRE(run(kernel, &results) == "");
+    for (int r = 0; r < m; ++r) {
+      for (int c = 0; c < n; ++c) {
+        double sum = 1;
+        for (int i = 0; i < k; ++i) sum += static_cast<double>((r * 16 + i) % 7 * ((c * 24 + i) % 5));
+        CHECK(results[static_cast<size_t>(r * n + c)] == sum * 0.5);
+      }
+    }
+  }
 }
 
 TEST_CASE("tiles: what is wrong is said") {
@@ -157,10 +210,10 @@ TEST_CASE("tiles: what is wrong is said") {
     auto k = parse_kernel(text);
     return k.ok() ? verify(*k) : k.error().message;
   };
-  CHECK(refusal(replaced(kProduct, "x: f16x8", "x: f16x4")).find("no register buffer of eight floats") !=
-        std::string::npos);
-  CHECK(refusal(replaced(kProduct, "subgroup 32", "subgroup 16")).find("relies on subgroups of 16") !=
-        std::string::npos);
+  CHECK(refusal(replaced(kProduct, "x: f16x8", "x: f16x4"))
+            .find("no register buffer of numbers with so many lanes") != std::string::npos);
+  CHECK(refusal(replaced(kProduct, "subgroup 32", "subgroup 16"))
+            .find("(tiles of 16 x 16 x 16, subgroups of 16)") != std::string::npos);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/ir.h"
 #include "compiler/kernel/text.h"
+#include "compiler/kernel/tile_parts.h"
 
 namespace tern::kernel {
 
@@ -24,7 +25,7 @@ bool is_identifier(const std::string& name) {
 
 class Verifier {
  public:
-  explicit Verifier(const Kernel& kernel) : kernel_(kernel) {}
+  explicit Verifier(const Kernel& kernel) : kernel_(kernel), tile_parts_(kernel) {}
   std::string run();
 
  private:
@@ -60,6 +61,7 @@ class Verifier {
   void body(const std::vector<Stmt>& statements);
 
   const Kernel& kernel_;
+  const TileParts tile_parts_;
   std::unordered_set<const VarNode*> vars_, mutable_, ever_;
   std::unordered_set<const BufferNode*> buffers_;
   std::unordered_set<const ExprNode*> checked_;
@@ -310,24 +312,28 @@ void Verifier::tensor_copy(const Stmt& s) {
 void Verifier::tile(const Stmt& s) {
   gpu_only("a tile");
   const BufferNode& b = *s->buffer;
-  if (kernel_.subgroup != 32)
-    problem("A tile stands in a kernel that relies on subgroups of {}.", kernel_.subgroup);
-  const auto is_tiles = [](const BufferNode& buffer) {
+  const auto is_tiles = [&](const BufferNode& buffer) {
     const DType dtype = buffer.type.dtype;
-    const bool eight = (is_float(dtype) && dtype_bits(dtype) <= 32) || dtype == DType::kI32;
-    return buffer.scope == Scope::kRegister &&
-           ((buffer.type.lanes == 8 && eight) || (buffer.type.lanes == 16 && dtype == DType::kI8));
+    const bool held =
+        dtype == DType::kI8 || dtype == DType::kI32 || (is_float(dtype) && dtype_bits(dtype) <= 32);
+    return held && buffer.scope == Scope::kRegister && tile_parts_.has(&buffer) &&
+           buffer.type.lanes == kernel_.tiles.lanes(tile_parts_.of(&buffer), kernel_.subgroup);
   };
   if (!is_tiles(b))
-    problem("The tiles '{}' are no register buffer of eight floats or 16 bytes each.", b.name);
-  access(s->buffer, s->index, nullptr, b.type.lanes, true);
+    problem(
+        "The tiles '{}' are no register buffer of numbers with so many lanes as a thread has of them (tiles "
+        "of "
+        "{} x {} x {}, subgroups of {}).",
+        b.name, kernel_.tiles.m, kernel_.tiles.n, kernel_.tiles.k, kernel_.subgroup);
+  const int lanes = b.type.lanes;
+  access(s->buffer, s->index, nullptr, lanes, true);
   if (s->tile == TileOp::kFill) {
-    if (s->value->type.dtype != b.type.dtype || (s->value->type.lanes != 1 && s->value->type.lanes != 8))
+    if (s->value->type.dtype != b.type.dtype || (s->value->type.lanes != 1 && s->value->type.lanes != lanes))
       problem("The tile '{}' is filled with another type.", b.name);
     if (s->value->type.lanes == 1) return;
     visit(s->value, [&](const Expr& e) {
       const bool other = e->kind == ExprKind::kLoad ? !is_tiles(*e->buffer)
-                                                    : e->kind == ExprKind::kVar && e->type.lanes == 8;
+                                                    : e->kind == ExprKind::kVar && e->type.lanes == lanes;
       if (other) problem("The tile '{}' is computed of what is no tile.", b.name);
     });
     return;
@@ -336,7 +342,7 @@ void Verifier::tile(const Stmt& s) {
   if (s->tile == TileOp::kMultiply) {
     const bool loads = s->begin->kind == ExprKind::kLoad && is_tiles(from) && is_tiles(*s->begin->buffer);
     const DType sums = from.type.dtype == DType::kI8 ? DType::kI32 : DType::kF32;
-    if (!loads || dtype_bits(from.type.dtype) > 16 || s->begin->type != s->value->type ||
+    if (!loads || dtype_bits(from.type.dtype) > 16 || s->begin->type.dtype != s->value->type.dtype ||
         b.type.dtype != sums)
       problem("The product into tile '{}' is none of 16-bit floats into f32, or of i8 into i32.", b.name);
     return;
@@ -514,6 +520,7 @@ std::string Verifier::run() {
   machine();
   for (const Tensor& t : k.tensors) tensor(t);
   body(k.body);
+  if (!tile_parts_.problem().empty()) problem("Of the kernel {}.", tile_parts_.problem());
   return problems_;
 }
 

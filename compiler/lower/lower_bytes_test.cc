@@ -59,7 +59,8 @@ void check_everywhere(const LowerCase& c, const std::string& what) {
   check_lowering_for(c,
                      {Arch::kVulkan,
                       {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanDot4Signed, Level::kVulkanDot4,
-                       Level::kVulkanMatrix, Level::kVulkanMatrixI8}},
+                       Level::kVulkanMatrix, Level::kVulkanI8x16x8x32, Level::kVulkanI8x8x8x32,
+                       Level::kVulkanI8x8x16x32, Level::kVulkanI8x16x16x16, Level::kVulkanMatrixI8}},
                      what, seen);
 }
 

@@ -29,9 +29,48 @@ constexpr std::array<MachineModel, 10> kMachines = {{
      ByteProducts::kPairs, Variants::kBf16},
 }};
 
+// Rows of matrix_shapes.def, named for their capabilities.
+enum Capability : uint16_t {
+#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+};
+enum class MatrixShape : uint8_t {
+#define TERN_MATRIX_SHAPE(capability, element, m, n, k, subgroup) capability,
+#include "schemas/abi/matrix_shapes.def"
+#undef TERN_MATRIX_SHAPE
+};
+struct ShapeRow {
+  uint16_t capability;
+  kernel::TileUnit unit;
+};
+constexpr ShapeRow kShapes[] = {
+#define TERN_MATRIX_SHAPE(capability, element, m, n, k, subgroup) {k_##capability, {{m, n, k}, subgroup}},
+#include "schemas/abi/matrix_shapes.def"
+#undef TERN_MATRIX_SHAPE
+};
+
+struct Figures {
+  int cores;
+  double flops, bandwidth, matrix_flops;
+};
+constexpr GpuModel matrix_level(std::string_view name, DType tiles, MatrixShape shape, int kib,
+                                const Figures& figures) {
+  const ShapeRow& row = kShapes[static_cast<size_t>(shape)];
+  GpuModel model{
+      name,  Arch::kVulkan, 512,           row.unit.subgroup, kib * kKiB,           255, false, false,
+      false, figures.cores, figures.flops, figures.bandwidth, figures.matrix_flops, 3e-6};
+  model.covers = Covers::kContractions;
+  model.narrow_storage = true;
+  model.tiles = tiles;
+  model.tile = row.unit.shape;
+  model.tile_capability = row.capability;
+  return model;
+}
+
 // Workgroup memory: what all devices of the level have, Vulkan's floor. Figures: A100, H100 SXM, a notebook's
 // GPU.
-constexpr std::array<GpuModel, 11> kGpus = {{
+constexpr GpuModel kGpus[] = {
     {"cuda_sm_80", Arch::kCuda, 1024, 32, 99 * kKiB, 255, true, true, false, 108, 19.5e12, 1.5e12, 312e12,
      2e-6},
     {"cuda_sm_90", Arch::kCuda, 1024, 32, 227 * kKiB, 255, true, true, true, 132, 66e12, 3.3e12, 989e12, 1e-6,
@@ -45,22 +84,18 @@ constexpr std::array<GpuModel, 11> kGpus = {{
      3e-6, Covers::kBytes, true, DType::kNone, false, ByteProducts::kDot4Signed},
     {"vulkan_dot4", Arch::kVulkan, 512, 0, 32 * kKiB, 255, false, false, false, 100, 20e12, 1e12, 0, 3e-6,
      Covers::kBytes, true, DType::kNone, false, ByteProducts::kDot4},
-    {"vulkan_matrix", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
-     3e-6, Covers::kContractions, true, DType::kF16},
-    {"vulkan_matrix_i8", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12,
-     989e12, 3e-6, Covers::kContractions, true, DType::kI8},
-    {"vulkan_matrix_bf16", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12,
-     989e12, 3e-6, Covers::kContractions, true, DType::kBF16},
-    {"vulkan_bf16", Arch::kVulkan, 512, 32, 48 * kKiB, 255, false, false, false, 132, 66e12, 3.3e12, 989e12,
-     3e-6, Covers::kContractions, true, DType::kF32},
-}};
+#define TERN_MATRIX_LEVEL(level, name, tiles, capability, kib, cores, flops, bandwidth, matrix_flops, usual) \
+  matrix_level(name, DType::tiles, MatrixShape::capability, kib, {cores, flops, bandwidth, matrix_flops}),
+#include "compiler/lower/matrix_levels.def"
+#undef TERN_MATRIX_LEVEL
+};
 
 struct LevelImage {
   Level level;
   ImageKind kind;
 };
 // Best first. A cubin runs on later minors of its major only, sm_90a code on 9.0 only; PTX serves the rest.
-constexpr std::array<LevelImage, 23> kImages = {{
+constexpr LevelImage kImages[] = {
     {Level::kX86V2, {"x86_64_v2", ImageFormat::kElf, ""}},
     {Level::kX86V3, {"x86_64_v3", ImageFormat::kElf, ""}},
     {Level::kX86V4, {"x86_64_v4", ImageFormat::kElf, ""}},
@@ -80,11 +115,10 @@ constexpr std::array<LevelImage, 23> kImages = {{
     {Level::kVulkanSubgroup, {"vulkan_subgroup_32", ImageFormat::kSpirv, "vulkan1.2"}},
     {Level::kVulkanDot4Signed, {"vulkan_dot4_signed", ImageFormat::kSpirv, "vulkan1.2"}},
     {Level::kVulkanDot4, {"vulkan_dot4", ImageFormat::kSpirv, "vulkan1.2"}},
-    {Level::kVulkanMatrix, {"vulkan_matrix", ImageFormat::kSpirv, "vulkan1.3"}},
-    {Level::kVulkanMatrixI8, {"vulkan_matrix_i8", ImageFormat::kSpirv, "vulkan1.3"}},
-    {Level::kVulkanMatrixBf16, {"vulkan_matrix_bf16", ImageFormat::kSpirv, "vulkan1.3"}},
-    {Level::kVulkanBf16, {"vulkan_bf16", ImageFormat::kSpirv, "vulkan1.3"}},
-}};
+#define TERN_MATRIX_LEVEL(level, name, ...) {Level::level, {name, ImageFormat::kSpirv, "vulkan1.3"}},
+#include "compiler/lower/matrix_levels.def"
+#undef TERN_MATRIX_LEVEL
+};
 
 constexpr std::array<Level, 10> kLevels = {
     Level::kX86V2,     Level::kX86V3,   Level::kX86V4,      Level::kX86V3Vnni,   Level::kX86V4Vnni,
@@ -106,6 +140,17 @@ Arch host_arch() {
 #endif
 }
 
+// With the usual shapes of matrices, or with all.
+std::vector<Level> vulkan_levels(bool all) {
+  std::vector<Level> out = {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup,
+                            Level::kVulkanDot4Signed, Level::kVulkanDot4};
+#define TERN_MATRIX_LEVEL(level, name, tiles, capability, kib, cores, flops, bandwidth, matrix_flops, usual) \
+  if (all || usual) out.push_back(Level::level);
+#include "compiler/lower/matrix_levels.def"
+#undef TERN_MATRIX_LEVEL
+  return out;
+}
+
 // The words of GPUs: levels and architectures that each adds.
 struct GpuWord {
   std::string_view word;
@@ -117,11 +162,7 @@ std::vector<GpuWord> gpu_words() {
       {"cuda", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_80", "sm_90a", "compute_80"}},
       {"cuda:sm_80", {Level::kCudaSm80}, {"sm_80", "compute_80"}},
       {"cuda:sm_90a", {Level::kCudaSm80, Level::kCudaSm90}, {"sm_90a"}},
-      {"vulkan",
-       {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup, Level::kVulkanDot4Signed,
-        Level::kVulkanDot4, Level::kVulkanMatrix, Level::kVulkanMatrixI8, Level::kVulkanMatrixBf16,
-        Level::kVulkanBf16},
-       {"vulkan1.1", "vulkan1.2", "vulkan1.3"}},
+      {"vulkan", vulkan_levels(false), {"vulkan1.1", "vulkan1.2", "vulkan1.3"}},
       {"vulkan:1.1", {Level::kVulkan11}, {"vulkan1.1"}},
   };
 }
@@ -221,6 +262,10 @@ std::vector<ImageKind> Target::images(Level level) const {
   }
   TERN_CHECK(!out.empty(), "no image kind for level {}", level_name(level));
   return out;
+}
+
+Target vulkan_with_all_matrices() {
+  return {Arch::kVulkan, vulkan_levels(true), {}, {"vulkan1.1", "vulkan1.2", "vulkan1.3"}};
 }
 
 Result<std::vector<Target>> parse_targets(const std::string& text) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "compiler/kernel/tile_shape.h"
 #include "compiler/support/dtype.h"
 #include "compiler/support/result.h"
 
@@ -34,10 +35,9 @@ enum class Level : uint8_t {
   // kVulkanF16 and dot products of packed bytes, i8 with i8 or u8 with i8: variants of products of bytes only
   kVulkanDot4Signed,
   kVulkanDot4,
-  kVulkanMatrix,  // kVulkanSubgroup and cooperative matrices of 16 x 16 x 16 f16, 48 KB: of contractions only
-  kVulkanMatrixI8,    // kVulkanSubgroup and those of 16 x 16 x 32 i8: of contractions of bytes only
-  kVulkanMatrixBf16,  // kVulkanSubgroup and those of 16 x 16 x 16 bf16: of contractions of bf16 only
-  kVulkanBf16,        // these many times as fast as f32: of contractions of f32 only
+#define TERN_MATRIX_LEVEL(level, ...) level,  // cooperative matrices: of contractions of their type only
+#include "compiler/lower/matrix_levels.def"
+#undef TERN_MATRIX_LEVEL
 };
 
 // How a level multiplies 8-bit integers exactly.
@@ -102,6 +102,10 @@ struct GpuModel {
   // tf32x3). Not on the GeForce cards of sm_86 and sm_89, which run sm_80's cubins.
   bool fast_tf32 = false;
   ByteProducts byte_products = ByteProducts::kPairs;  // Vulkan; kPairs: none, bytes are multiplied as floats
+  // The shape of those tiles, and the row of schemas/abi/capabilities.def that says that a device has it.
+  kernel::TileShape tile = {};
+  uint16_t tile_capability = 0;
+  kernel::TileUnit unit() const { return {tile, subgroup}; }
 };
 // Vulkan: kernels whose threads make more iterations are checked (kernel/ir.h, checks_loops).
 inline constexpr int64_t kSafeIterations = 60'000;
@@ -132,9 +136,13 @@ struct Target {
   std::vector<ImageKind> images(Level level) const;  // best first, at least one
 };
 
+// Vulkan with a level for every shape of matrices that there are kernels for: what a device's levels are
+// chosen from (device_target.h).
+Target vulkan_with_all_matrices();
+
 // "cpu" (this machine's architecture, every level worth having), "cpu:x86_64_v3", "cpu:aarch64", "cuda"
 // (cubins of all listed architectures and PTX), "cuda:sm_80" (its cubin, and PTX), "cuda:sm_90a", "vulkan"
-// (every level), "vulkan:1.1" (the floor alone);
+// (every usual level), "vulkan:1.1" (the floor alone);
 // comma-separated. Unknown words are errors that list what exists.
 Result<std::vector<Target>> parse_targets(const std::string& text);
 // What those words are, for --help.

@@ -52,6 +52,17 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
     conditions.emplace_back(at_least, k_vulkan_integer_dot_product, module::ConditionOp::AtLeast);
     return conditions;
   };
+  const auto matrices = [&](const lower::GpuModel& model) {
+    auto conditions =
+        model.subgroup == 32 ? subgroup_32(vulkan_f16) : with(vulkan_f16, k_vulkan_subgroup_shuffle);
+    conditions = with(std::move(conditions), model.tile_capability, model.workgroup_memory);
+    if (model.tiles == DType::kI8) conditions = with(std::move(conditions), k_vulkan_int8);
+    // Six products for one, at some 60 % of the rate that the device says.
+    constexpr int64_t kLeastRate = 12;
+    if (model.tiles == DType::kF32)
+      conditions.emplace_back(kLeastRate, k_vulkan_matrix_rate, module::ConditionOp::AtLeast);
+    return conditions;
+  };
   switch (level) {
     case lower::Level::kX86V2:
       return x86(2);
@@ -89,27 +100,21 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return dot_products(2);
     case lower::Level::kVulkanDot4:
       return dot_products(3);
-    case lower::Level::kVulkanMatrix:
-      return with(subgroup_32(vulkan_f16), k_vulkan_cooperative_matrix, 48 * 1024);
-    case lower::Level::kVulkanMatrixI8:
-      return with(with(subgroup_32(vulkan_f16), k_vulkan_int8_matrix, 48 * 1024), k_vulkan_int8);
-    case lower::Level::kVulkanMatrixBf16:
-      return with(subgroup_32(vulkan_f16), k_vulkan_bfloat16_matrix, 48 * 1024);
-    case lower::Level::kVulkanBf16: {
-      // Six products for one, at some 60 % of the rate that the device says.
-      constexpr int64_t kLeastRate = 12;
-      auto conditions = with(subgroup_32(vulkan_f16), k_vulkan_bfloat16_matrix, 48 * 1024);
-      conditions.emplace_back(kLeastRate, k_vulkan_matrix_rate, module::ConditionOp::AtLeast);
-      return conditions;
-    }
+#define TERN_MATRIX_LEVEL(level, ...) case lower::Level::level:
+#include "compiler/lower/matrix_levels.def"
+#undef TERN_MATRIX_LEVEL
+      return matrices(lower::gpu_model(level));
   }
   TERN_UNREACHABLE();
 }
 
 module::EntryLaunch entry_launch(const kernel::Kernel& kernel) {
   constexpr uint32_t kReportsFaults = 1;  // TERN_HAL_ENTRY_REPORTS_FAULTS
-  return {static_cast<uint32_t>(kernel.threads), 1, 1, static_cast<uint32_t>(kernel.workgroup_bytes),
-          kernel::can_fail(kernel) ? kReportsFaults : 0};
+  constexpr int kSubgroupShift = 8;       // TERN_HAL_ENTRY_SUBGROUP_SHIFT
+  constexpr int kUsualSubgroup = 32;
+  uint32_t flags = kernel::can_fail(kernel) ? kReportsFaults : 0;
+  if (kernel.subgroup != kUsualSubgroup) flags |= static_cast<uint32_t>(kernel.subgroup) << kSubgroupShift;
+  return {static_cast<uint32_t>(kernel.threads), 1, 1, static_cast<uint32_t>(kernel.workgroup_bytes), flags};
 }
 
 module::TensorAxis tensor_axis(const kernel::Kernel& kernel, const kernel::TensorAxis& axis) {

@@ -87,6 +87,7 @@ TEST_CASE("glsl: 16-bit storage: elements of their own, words as they are, matri
   bind y: u8 write
   threads t < 32
   subgroup 32
+  tiles 16 16 16
   workgroup 2560
   alloc s: f16[640] workgroup at 1280
   alloc a: f16x8[1] register

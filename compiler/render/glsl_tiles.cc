@@ -1,8 +1,6 @@
 // Tiles as cooperative matrices (GL_KHR_cooperative_matrix).
 #include "compiler/render/glsl_tiles.h"
 
-#include <algorithm>
-
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/text.h"
 #include "compiler/render/glsl_expr.h"
@@ -11,31 +9,8 @@ namespace tern::render {
 
 using kernel::BufferNode;
 using kernel::Stmt;
-using kernel::StmtKind;
 using kernel::TileOp;
-
-GlslTiles::GlslTiles(const kernel::Kernel& kernel) {
-  kernel::visit(kernel.body, [&](const Stmt& s) {
-    if (s->kind != StmtKind::kTile) return;
-    parts_.try_emplace(s->buffer.get(), "");
-    if (s->tile != TileOp::kMultiply) return;
-    note(s->buffer.get(), "Accumulator");
-    note(s->value->buffer.get(), "A");
-    note(s->begin->buffer.get(), "B");
-  });
-}
-
-void GlslTiles::note(const BufferNode* buffer, std::string_view part) {
-  std::string_view& known = parts_[buffer];
-  if (!known.empty() && known != part)
-    problem_ = fmt::format("the tiles '{}' have several parts in products", buffer->name);
-  known = part;
-}
-
-bool GlslTiles::any_of(DType dtype) const {
-  return std::any_of(parts_.begin(), parts_.end(),
-                     [&](const auto& part) { return part.first->type.dtype == dtype; });
-}
+using kernel::TilePart;
 
 std::string_view GlslTiles::element_type(DType dtype) {
   switch (dtype) {
@@ -53,11 +28,12 @@ std::string_view GlslTiles::element_type(DType dtype) {
 }
 
 std::string GlslTiles::type(const BufferNode* buffer) const {
-  const std::string_view part = parts_.at(buffer);
-  const bool bytes = buffer->type.dtype == DType::kI8;
+  const TilePart part = of(buffer);
   return fmt::format("coopmat<{}, gl_ScopeSubgroup, {}, {}, gl_MatrixUse{}>",
-                     element_type(buffer->type.dtype), bytes && part == "B" ? 32 : 16,
-                     bytes && part == "A" ? 32 : 16, part.empty() ? "Accumulator" : part);
+                     element_type(buffer->type.dtype), shape_.rows(part), shape_.columns(part),
+                     part == TilePart::kA   ? "A"
+                     : part == TilePart::kB ? "B"
+                                            : "Accumulator");
 }
 
 std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
@@ -73,9 +49,6 @@ std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
     return fmt::format("{0} = coopMatMulAdd({1}, {2}, {0});", here,
                        slot(s->value->buffer.get(), s->value->args[0]),
                        slot(s->begin->buffer.get(), s->begin->args[0]));
-  const bool bytes = s->buffer->type.dtype == DType::kI8;
-  if (bytes && (tiles.type(s->buffer.get()).ends_with("B>")) != (s->tile == TileOp::kLoadColumns))
-    fail("tiles of bytes come from rows of A and from columns of B");
   const GlslMemory::Tile memory = memory_.tile(s->value->buffer.get(), index(s->value->args[0]));
   const int per_vector = 128 / dtype_bits(s->value->type.dtype);
   return fmt::format("coopMat{}({}, {}, {}, uint(({}) >> {}), gl_CooperativeMatrixLayout{}Major);",
@@ -84,7 +57,7 @@ std::string GlslExpr::tile_text(const Stmt& s, const GlslTiles& tiles) {
                      s->tile == TileOp::kLoadColumns ? "Column" : "Row");
 }
 
-// An expression of tiles, eight lanes, as that of one element; loads of tiles become variables.
+// An expression of tiles as that of one element; loads of tiles become variables.
 kernel::Expr GlslExpr::of_element(const kernel::Expr& e,
                                   std::vector<std::pair<kernel::Var, kernel::Expr>>& loads) {
   using kernel::ExprKind;

@@ -14,7 +14,7 @@
 namespace tern::vulkan {
 
 // Rows of schemas/abi/capabilities.def that are this driver's.
-constexpr uint32_t kFirstCapability = 14, kCapabilityCount = 26;
+constexpr uint32_t kFirstCapability = 14, kCapabilityCount = 38;
 
 // Two halves of mapped memory through which host transfers go. Made with the first transfer.
 constexpr uint64_t kStagingHalf = 2 << 20;
@@ -54,11 +54,20 @@ struct Limits {
   uint32_t workgroup_invocations;
   uint32_t workgroup_size[3];
   uint32_t whole_subgroups;  // their size in kernels that rely on it; 0: as the device does it
+  // Sizes that subgroups can be told to have, and how many a workgroup has then at most; 0: they cannot.
+  uint32_t least_subgroup, most_subgroup, most_subgroups;
   uint32_t storage_buffers;
   uint32_t timestamp_bits;  // 0: none
   float timestamp_ns;
   uint32_t spirv_version;  // word 1 of modules that it takes
 };
+
+constexpr uint32_t kUsualSubgroup = 32;  // what kernels rely on whose entries do not say another size
+// Whether subgroups of workgroups of so many invocations can be told to have this size.
+inline bool vulkan_tells_subgroups(const Limits& limits, uint32_t size, uint32_t invocations) {
+  return size && !(size & (size - 1)) && size >= limits.least_subgroup && size <= limits.most_subgroup &&
+         invocations / size <= limits.most_subgroups;
+}
 
 struct Device {
   tern_hal_device_t head;  // must be first

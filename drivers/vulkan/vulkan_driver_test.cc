@@ -258,18 +258,25 @@ TEST_CASE("subgroups are whole, as large as the device says, and in the order of
                                            1,
                                            nullptr,
                                            0};
-  tern_hal_executable_release(f.executable);
-  f.executable = nullptr;
-  REQUIRE_OK(tern_hal_executable_create(f.device, &desc, &f.executable));
-  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 0);
-  REQUIRE_OK(f.dispatch(commands, 0, 0, (2 + kThreads) * 4, {}));
-  REQUIRE_OK(tern_hal_command_buffer_end(commands));
-  tern_hal_buffer_t* target = f.buffer(std::vector<uint32_t>(2 + kThreads));
-  REQUIRE_OK(f.submit(commands, {whole(target)}, {}));
-  const std::vector<uint32_t> values = f.values(target);
-  CHECK_EQ(values[0], size);
-  CHECK_EQ(values[1], (kThreads + size - 1) / size);
-  for (uint32_t i = 0; i < kThreads; ++i) CHECK_EQ(values[2 + i], i);
+  // The size that kernels rely on, and the same as an entry's flags say it.
+  for (const uint32_t flags : {0u, size << TERN_HAL_ENTRY_SUBGROUP_SHIFT}) {
+    entry.launch.flags = flags;
+    tern_hal_executable_release(f.executable);
+    f.executable = nullptr;
+    REQUIRE_OK(tern_hal_executable_create(f.device, &desc, &f.executable));
+    auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 0);
+    REQUIRE_OK(f.dispatch(commands, 0, 0, (2 + kThreads) * 4, {}));
+    REQUIRE_OK(tern_hal_command_buffer_end(commands));
+    tern_hal_buffer_t* target = f.buffer(std::vector<uint32_t>(2 + kThreads));
+    REQUIRE_OK(f.submit(commands, {whole(target)}, {}));
+    const std::vector<uint32_t> values = f.values(target);
+    CHECK_EQ(values[0], size);
+    CHECK_EQ(values[1], (kThreads + size - 1) / size);
+    for (uint32_t i = 0; i < kThreads; ++i) CHECK_EQ(values[2 + i], i);
+  }
+  entry.launch.flags = 3u << TERN_HAL_ENTRY_SUBGROUP_SHIFT;
+  tern_hal_executable_t* none = nullptr;
+  CHECK_CODE(tern_hal_executable_create(f.device, &desc, &none), INCOMPATIBLE);
 }
 
 TEST_CASE("grids larger than a dimension are folded; each tile runs once") {

@@ -19,8 +19,8 @@ struct Variant {
 struct Entry {
   const Layout* layout;
   VkShaderModule module;
-  bool owns_module;      // the first entry of its module does
-  bool whole_subgroups;  // of the device's size for that
+  bool owns_module;   // the first entry of its module does
+  uint32_t subgroup;  // what its subgroups are told to have; 0: nothing
   uint32_t workgroup_memory;
   char* name;  // of the entry point
   size_t name_size;
@@ -82,8 +82,8 @@ tern_status_t make_pipeline(Device* device, const Entry& entry, uint32_t scratch
   // leave some incomplete.
   VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroups = {};
   subgroups.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO;
-  subgroups.requiredSubgroupSize = device->limits.whole_subgroups;
-  if (entry.whole_subgroups) {
+  subgroups.requiredSubgroupSize = entry.subgroup;
+  if (entry.subgroup) {
     info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
     info.stage.pNext = &subgroups;
   }
@@ -139,6 +139,23 @@ tern_status_t check_launch(Device* device, const tern_hal_launch_t& launch, cons
   return TERN_OK;
 }
 
+// The size that the entry's kernel relies on, else the device's for kernels that rely on one.
+tern_status_t choose_subgroup(Device* device, const tern_hal_launch_t& launch, const SpirvEntry& found,
+                              uint32_t* out_size) {
+  const uint32_t wanted = (launch.flags & TERN_HAL_ENTRY_SUBGROUP_MASK) >> TERN_HAL_ENTRY_SUBGROUP_SHIFT;
+  if (wanted && !(vulkan_tells_subgroups(device->limits, wanted, found.local_size[0]) &&
+                  found.local_size[0] % wanted == 0)) {
+    return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
+                            "The kernel relies on subgroups of (%u) in a workgroup of (%u); the device makes "
+                            "them of %u to %u, at most (%u).",
+                            wanted, found.local_size[0], device->limits.least_subgroup,
+                            device->limits.most_subgroup, device->limits.most_subgroups);
+  }
+  const uint32_t size = wanted ? wanted : device->limits.whole_subgroups;
+  *out_size = found.subgroups && size && found.local_size[0] % size == 0 ? size : 0;
+  return TERN_OK;
+}
+
 tern_status_t choose_layout(Device* device, const tern_hal_entry_t& entry, const Layout** out_layout) {
   const bool pushed = entry.param_count <= TERN_VULKAN_PUSHED_PARAMS;
   const bool reports = entry.launch.flags & TERN_HAL_ENTRY_REPORTS_FAULTS;
@@ -179,8 +196,7 @@ tern_status_t load_entry(Executable* executable, const tern_hal_executable_desc_
   TERN_RETURN_IF_ERROR(check_launch(device, given.launch, found));
   TERN_RETURN_IF_ERROR(choose_layout(device, given, &entry.layout));
   entry.workgroup_memory = given.launch.workgroup_memory;
-  const uint32_t subgroup = device->limits.whole_subgroups;
-  entry.whole_subgroups = found.subgroups && subgroup && found.local_size[0] % subgroup == 0;
+  TERN_RETURN_IF_ERROR(choose_subgroup(device, given.launch, found, &entry.subgroup));
   entry.name_size = strlen(found.name) + 1;
   entry.name = static_cast<char*>(tern_allocate(device->head.allocator, entry.name_size, 1));
   if (!entry.name) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);

@@ -13,7 +13,7 @@ enum CapabilityId : uint32_t {
 #undef TERN_CAPABILITY
 };
 static_assert(vulkan_api_version == kFirstCapability &&
-                  vulkan_int8_matrix == kFirstCapability + kCapabilityCount - 1,
+                  vulkan_i8_8x16x32 == kFirstCapability + kCapabilityCount - 1,
               "the rows of this driver");
 
 // Extensions that are used where the device has them.
@@ -63,6 +63,9 @@ struct Features {
   VkPhysicalDeviceVulkanMemoryModelFeatures memory_model;
 };
 
+// Matrices of a subgroup, as the device lists them.
+constexpr uint32_t kMostMatrices = 64;
+
 struct Found {
   VkPhysicalDeviceProperties properties;
   VkPhysicalDeviceSubgroupProperties subgroup;
@@ -70,6 +73,8 @@ struct Found {
   bool listed[kExtensionCount];
   bool usable[kExtensionCount];  // listed, or in the core of the device's version
   Features features;
+  CooperativeMatrixProperties matrices[kMostMatrices];
+  uint32_t matrix_count;
 };
 
 template <typename T>
@@ -139,19 +144,43 @@ void query_features(Device* device, Found* found) {
   f.device_address.bufferDeviceAddressMultiDevice = VK_FALSE;
 }
 
-// Whether 16 x 16 x `depth` matrices of `element` with sums of type `sum` are among the device's.
-bool has_matrix(Device* device, uint32_t element, uint32_t depth, uint32_t sum) {
+void query_matrices(Device* device, Found* found) {
   using Query = VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*, CooperativeMatrixProperties*);
   const auto query = reinterpret_cast<Query>(device->symbols.GetInstanceProcAddr(
       device->symbols.instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
-  CooperativeMatrixProperties rows[64] = {};
-  for (CooperativeMatrixProperties& row : rows) row.type = kCooperativeMatrixPropertiesType;
-  uint32_t count = 64;
-  if (!query || query(device->physical, &count, rows) < 0) return false;
-  for (uint32_t i = 0; i < count; ++i) {
-    const CooperativeMatrixProperties& row = rows[i];
-    if (row.m == 16 && row.n == 16 && row.k == depth && row.a_type == element && row.b_type == element &&
-        row.c_type == sum && row.result_type == sum && !row.saturating && row.scope == kScopeSubgroup) {
+  for (CooperativeMatrixProperties& row : found->matrices) row.type = kCooperativeMatrixPropertiesType;
+  uint32_t count = kMostMatrices;
+  const Features& f = found->features;
+  if (f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel && query &&
+      query(device->physical, &count, found->matrices) >= 0) {
+    found->matrix_count = count;
+  }
+}
+
+// A row of matrix_shapes.def.
+struct MatrixShape {
+  uint32_t capability, element, m, n, k, subgroup;
+};
+constexpr uint32_t kElementF16 = kComponentFloat16, kElementBF16 = kComponentBfloat16,
+                   kElementI8 = kComponentSint8;
+constexpr MatrixShape kMatrixShapes[] = {
+#define TERN_MATRIX_SHAPE(capability, element, m, n, k, subgroup) \
+  {capability, kElement##element, m, n, k, subgroup},
+#include "schemas/abi/matrix_shapes.def"
+#undef TERN_MATRIX_SHAPE
+};
+
+bool has_matrix(const Found& found, const Limits& limits, const MatrixShape& shape) {
+  if (shape.element == kElementBF16 && !found.features.bfloat16.cooperative_matrix) return false;
+  // Of those of 32 a row of its own tells.
+  if (shape.subgroup != kUsualSubgroup && !vulkan_tells_subgroups(limits, shape.subgroup, shape.subgroup))
+    return false;
+  const uint32_t sums = shape.element == kElementI8 ? kComponentSint32 : kComponentFloat32;
+  for (uint32_t i = 0; i < found.matrix_count; ++i) {
+    const CooperativeMatrixProperties& row = found.matrices[i];
+    if (row.m == shape.m && row.n == shape.n && row.k == shape.k && row.a_type == shape.element &&
+        row.b_type == shape.element && row.c_type == sums && row.result_type == sums && !row.saturating &&
+        row.scope == kScopeSubgroup) {
       return true;
     }
   }
@@ -182,22 +211,25 @@ int64_t matrix_rate(Device* device, const Found& found) {
   return processors.shaderWarpsPerSM >= kSubgroupsOfDataCentres ? 16 : 2;
 }
 
+// Which sizes subgroups can be told to have.
+void find_subgroups(const Found& found, Limits* limits) {
+  const Features& f = found.features;
+  const VkPhysicalDeviceSubgroupSizeControlProperties& sizes = found.subgroup_size;
+  if (!f.subgroup_size.subgroupSizeControl || !f.subgroup_size.computeFullSubgroups ||
+      !(sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) {
+    return;
+  }
+  limits->least_subgroup = sizes.minSubgroupSize;
+  limits->most_subgroup = sizes.maxSubgroupSize;
+  limits->most_subgroups = sizes.maxComputeWorkgroupSubgroups;
+}
+
 // How many invocations each subgroup of a kernel is told to have: what kernels rely on where the device can,
 // else what it says of itself. 0: it cannot be told, or not of workgroups as large as it runs.
 uint32_t whole_subgroups(const Found& found, const Limits& limits) {
-  constexpr uint32_t kReliedOn = 32;
-  const Features& f = found.features;
-  const VkPhysicalDeviceSubgroupSizeControlProperties& sizes = found.subgroup_size;
-  const auto runs = [&](uint32_t size) {
-    return size >= sizes.minSubgroupSize && size <= sizes.maxSubgroupSize &&
-           limits.workgroup_invocations / size <= sizes.maxComputeWorkgroupSubgroups;
-  };
-  if (!f.subgroup_size.subgroupSizeControl || !f.subgroup_size.computeFullSubgroups ||
-      !(sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) {
-    return 0;
-  }
-  if (runs(kReliedOn)) return kReliedOn;
-  return runs(found.subgroup.subgroupSize) ? found.subgroup.subgroupSize : 0;
+  const uint32_t most = limits.workgroup_invocations, own = found.subgroup.subgroupSize;
+  if (vulkan_tells_subgroups(limits, kUsualSubgroup, most)) return kUsualSubgroup;
+  return vulkan_tells_subgroups(limits, own, most) ? own : 0;
 }
 
 // The longest VkBuffer: known from Vulkan 1.3 on.
@@ -224,6 +256,7 @@ void fill_limits(Device* device, const Found& found, uint32_t import_alignment) 
   limits.workgroup_memory = given.maxComputeSharedMemorySize;
   limits.workgroup_invocations = given.maxComputeWorkGroupInvocations;
   for (int i = 0; i < 3; ++i) limits.workgroup_size[i] = given.maxComputeWorkGroupSize[i];
+  find_subgroups(found, &limits);
   limits.whole_subgroups = whole_subgroups(found, limits);
   limits.storage_buffers = given.maxPerStageDescriptorStorageBuffers;
   if (given.maxDescriptorSetStorageBuffers < limits.storage_buffers)
@@ -260,12 +293,8 @@ void fill_capabilities(Device* device, const Found& found) {
   set(vulkan_storage_8bit, f.storage8.storageBuffer8BitAccess);
   set(vulkan_integer_dot_product, dot_products(device, found));
   set(vulkan_buffer_device_address, f.device_address.bufferDeviceAddress);
-  const bool matrices = f.matrices.cooperative_matrix && f.memory_model.vulkanMemoryModel;
-  set(vulkan_cooperative_matrix, matrices && has_matrix(device, kComponentFloat16, 16, kComponentFloat32));
-  set(vulkan_bfloat16_matrix, matrices && f.bfloat16.cooperative_matrix &&
-                                  has_matrix(device, kComponentBfloat16, 16, kComponentFloat32));
-  set(vulkan_int8_matrix, matrices && has_matrix(device, kComponentSint8, 32, kComponentSint32));
-  set(vulkan_matrix_rate, matrices ? matrix_rate(device, found) : 0);
+  for (const MatrixShape& shape : kMatrixShapes) set(shape.capability, has_matrix(found, limits, shape));
+  set(vulkan_matrix_rate, found.matrix_count ? matrix_rate(device, found) : 0);
   set(vulkan_workgroup_memory, limits.workgroup_memory);
   set(vulkan_workgroup_invocations, limits.workgroup_invocations);
   set(vulkan_storage_range, static_cast<int64_t>(limits.storage_range));
@@ -428,6 +457,7 @@ tern_status_t vulkan_features_open(Device* device) {
   }
   (void)vulkan_properties(device->symbols, device->physical, &found.subgroup);
   query_features(device, &found);
+  query_matrices(device, &found);
   device->tells_cache_hits = found.properties.apiVersion >= VK_API_VERSION_1_3;
   device->quirks = quirks_of(found.properties, device->options);
   device->integrated = found.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||

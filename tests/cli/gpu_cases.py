@@ -1,5 +1,6 @@
 """GPU modules on whatever GPUs, or stand-ins for them, are here."""
 
+import json
 import os
 import re
 import sys
@@ -170,3 +171,68 @@ def test_bytes_on_vulkan(folder):
         if want is None:
             want = y
         assert (y == want).all(), (targets, fast, y, want)
+
+
+def attention_model():
+    """A product by constant weights, a convolution, and attention of 40 queries, in f32."""
+    def weights(*shape):
+        numbers = ", ".join(str((i * 5 % 13 - 6) * 0.125) for i in range(int(np.prod(shape))))
+        return f"f32[{','.join(map(str, shape))}] {{{numbers}}}"
+
+    return f"""graph "attention" {{
+  input %x: f32[40,32] as "x"
+  input %i: f32[1,16,6,7] as "i"
+  %w = constant {weights(32, 96)}
+  %p = dot(%x, %w)
+  %q0 = slice(%p) <starts=[0,0], sizes=[40,32], steps=[1,1]>
+  %k0 = slice(%p) <starts=[0,32], sizes=[40,32], steps=[1,1]>
+  %v0 = slice(%p) <starts=[0,64], sizes=[40,32], steps=[1,1]>
+  %q = abs(%q0)
+  %k = neg(%k0)
+  %v = abs(%v0)
+  %kt = transpose(%k) <perm=[1,0]>
+  %s = dot(%q, %kt)
+  %m = reduce(%s) <op=max, axes=[1]>
+  %mr = reshape(%m) <shape=[40,1]>
+  %mb = broadcast(%mr) <shape=[40,40]>
+  %d = sub(%s, %mb)
+  %e = exp(%d)
+  %t = reduce(%e) <op=add, axes=[1]>
+  %tr = reshape(%t) <shape=[40,1]>
+  %tb = broadcast(%tr) <shape=[40,40]>
+  %a = div(%e, %tb)
+  %o = dot(%a, %v)
+  %n = neg(%i)
+  %f = constant {weights(24, 16, 3, 3)}
+  %c = conv(%n, %f) <strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  output %o as "o"
+  output %c as "c"
+}}
+"""
+
+
+def test_shapes_of_matrices(folder):
+    """A device's file with each shape of cooperative matrices: a module of that level, whose shaders the validator takes."""
+    folder = Path(folder)
+    table = (tools.ROOT / "schemas/abi/matrix_shapes.def").read_text()
+    shapes = re.findall(r"^TERN_MATRIX_SHAPE\((\w+), (\w+), (\d+), (\d+), (\d+), (\d+)\)", table, re.M)
+    assert len(shapes) > 10, shapes
+    (folder / "bytes.tg").write_text(bytes_model())
+    (folder / "floats.tg").write_text(attention_model())
+    rows = {"vulkan_api_version": 103, "vulkan_subgroup_size": 32, "vulkan_subgroup_shuffle": 1, "vulkan_int8": 1,
+            "vulkan_float16": 1, "vulkan_storage_16bit": 1, "vulkan_storage_8bit": 1, "vulkan_workgroup_memory": 49152,
+            "vulkan_workgroup_invocations": 1024, "vulkan_matrix_rate": 16}
+    for row, element, m, n, k, subgroup in shapes:
+        device = folder / "device.json"
+        device.write_text(json.dumps([{"driver": "vulkan", "capabilities": rows | {row: 1}}], indent=2))
+        models = {"I8": [("bytes", "f32")], "F16": [("floats", "f16"), ("bytes", "f32")], "BF16": [("floats", "bf16"), ("floats", "f32")]}
+        for model, precision in models[element]:
+            module = folder / "m.tern"
+            code, text = invoke(tools.TERNC, folder / f"{model}.tg", "-o", module, f"--targets=vulkan:{device}", f"--precision={precision}")
+            if "needs a Shaderc that knows" in text or "Shaderc" in text and code == 0:
+                return  # without matrices
+            assert code == 0, (row, text)
+            code, text = invoke(tools.TERN, "inspect", module)
+            usual = subgroup == "32" and (m, n) == ("16", "16")
+            assert code == 0 and (usual or f"tiles {m}x{n}x{k} of {subgroup}" in text), (row, model, precision, text)
+            assert row.startswith("vulkan_bf16") and precision == "f32" or "matrix" in text, (row, model, precision, text)

@@ -12,8 +12,8 @@ namespace {
 
 using namespace module;
 
-constexpr uint32_t kKnownEntryFlags =
-    TERN_HAL_ENTRY_REPORTS_FAULTS | TERN_HAL_ENTRY_WAITS_FOR_GRID | TERN_HAL_ENTRY_TAKES_TENSORS;
+constexpr uint32_t kKnownEntryFlags = TERN_HAL_ENTRY_REPORTS_FAULTS | TERN_HAL_ENTRY_WAITS_FOR_GRID |
+                                      TERN_HAL_ENTRY_TAKES_TENSORS | TERN_HAL_ENTRY_SUBGROUP_MASK;
 
 // Failures that say that the device cannot take this code. Others (damage, missing trust, no memory) are
 // everybody's business.

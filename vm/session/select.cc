@@ -1,5 +1,7 @@
 #include "vm/session/select.h"
 
+#include <string.h>
+
 #include "vm/module/verify.h"
 
 namespace tern::vm {
@@ -8,12 +10,11 @@ using namespace module;
 
 namespace {
 
-constexpr const char* kCapabilities[] = {
-#define TERN_CAPABILITY(id, name, meaning) #name,
+constexpr uint32_t kCapabilityCount = 0
+#define TERN_CAPABILITY(id, name, meaning) +1
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
-};
-constexpr uint32_t kCapabilityCount = sizeof(kCapabilities) / sizeof(kCapabilities[0]);
+    ;
 #define TERN_CAPABILITY(id, name, meaning) \
   static_assert(id < kCapabilityCount, "rows are numbered without gaps");
 #include "schemas/abi/capabilities.def"
@@ -24,6 +25,16 @@ bool is_driver(tern_hal_device_t* device, const char* name) {
 }
 
 #if !TERN_STATUS_NO_MESSAGES
+const char* capability_name(uint32_t id) {
+  const char* name =
+#define TERN_CAPABILITY(row, name, meaning) #name "\0"
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+      ;
+  for (; id; --id) name += strlen(name) + 1;
+  return name;
+}
+
 const char* relation(ConditionOp op) {
   return op == ConditionOp::AtLeast  ? "at least"
          : op == ConditionOp::Equal  ? "exactly"
@@ -76,7 +87,7 @@ tern_status_t Selector::explain(tern_status_t status, [[maybe_unused]] Slice<Con
   if (asked == TERN_OK && unmet) {
     const bool known = unmet->capability() < kCapabilityCount;
     status = tern_status_annotate(status, " needs %s to be %s %lld; it is %lld",
-                                  known ? kCapabilities[unmet->capability()] : "a newer capability",
+                                  known ? capability_name(unmet->capability()) : "a newer capability",
                                   relation(unmet->op()), static_cast<long long>(unmet->value()),
                                   static_cast<long long>(value));
   }

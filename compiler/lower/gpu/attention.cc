@@ -27,6 +27,7 @@ namespace {
 constexpr int64_t kMostColumns = 128;  // of outputs, which registers hold
 // Products of few rows share many keys out instead; few keys cost less than two more dispatches.
 constexpr int64_t kFewQueries = 4, kFewKeys = 512;
+constexpr int kFoldingSubgroup = 32;  // of kernels on register tiles, where they rely on any
 
 // A score of a 16-bit model, over the product `x`, without rounding between its ops: f32 all through.
 Expr widened(const Expr& e, const kernel::Var& x) {
@@ -215,31 +216,36 @@ void add_mma_variants(DispatchBuilder& dispatch, const AttentionChain& attention
   }
 }
 
-void add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
+// False where the level's tiles do not suit.
+bool add_matrix_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
                         const Dim& factor) {
   const LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   Source source(dispatch, attention);
   const AttentionShape& shape = source.shape;
   const kernel::Var thread = kernel::make_var("t");
-  const std::optional<TileAttentionSchedule> tiles = tile_attention_schedule(
-      context.hint(shape.batch), context.hint(shape.queries), shape, model.cores, model.workgroup_memory);
+  const std::optional<TileAttentionSchedule> tiles =
+      tile_attention_schedule(context.hint(shape.batch), context.hint(shape.queries), shape, model.unit(),
+                              model.cores, model.workgroup_memory);
   if (tiles) {
     AttentionKernel made = build_tile_attention(shape, source.batch, *tiles, thread, source.rows(model.tiles),
                                                 dispatch.params());
     if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
     dispatch.add_variant(level, std::move(made.grid), std::move(made.body), tiles->text(),
                          {tiles->threads(), thread, model.subgroup}, {.matrix_units = true});
-    return;
+    return true;
   }
-  const MatrixAttentionSchedule schedule =
-      default_matrix_attention_schedule(context.hint(shape.batch), context.hint(shape.queries),
-                                        context.hint(shape.keys), shape, model.cores, model.workgroup_memory);
+  const std::optional<MatrixAttentionSchedule> found = default_matrix_attention_schedule(
+      context.hint(shape.batch), context.hint(shape.queries), context.hint(shape.keys), shape, model.unit(),
+      model.cores, model.workgroup_memory);
+  if (!found) return false;
+  const MatrixAttentionSchedule& schedule = *found;
   AttentionKernel made = build_matrix_attention(shape, source.batch, schedule, thread,
                                                 source.rows(model.tiles), dispatch.params());
   if (!factor.is_const(1)) limit_grid(made.grid, factor, dispatch.params());
   dispatch.add_variant(level, std::move(made.grid), std::move(made.body), schedule.text(),
                        {schedule.threads(), thread, model.subgroup}, {.matrix_units = true});
+  return true;
 }
 
 void add_simt_variant(DispatchBuilder& dispatch, const AttentionChain& attention, Level level,
@@ -379,10 +385,11 @@ bool lower_attention(const std::vector<std::unique_ptr<Region>>& chain, Lowering
     LevelsBefore before;
     bool on_matrices = false;  // a device takes the last level that it can run
     for (const Level level : variant_levels(context.target(), Covers::kContractions)) {
-      if (dtype != DType::kNone && gpu_model(level).tiles == dtype) {
-        add_matrix_variant(dispatch, attention, level, rest);
+      const GpuModel& model = gpu_model(level);
+      if (dtype != DType::kNone && model.tiles == dtype &&
+          add_matrix_variant(dispatch, attention, level, rest)) {
         on_matrices = true;
-      } else if (!on_matrices) {
+      } else if (!on_matrices && (model.tiles == DType::kNone || model.subgroup == kFoldingSubgroup)) {
         add_simt_variant(dispatch, attention, level, rest, before);
       }
     }

@@ -19,6 +19,7 @@ struct AttentionTest {
   double sharpness = 1;  // of the scores: their maximum grows from block to block by more than is let be
   DType dtype = DType::kF16;
   int threads = 32, subgroup = 32, cluster = 1;
+  kernel::TileShape tiles = {};
   std::function<AttentionKernel(const AttentionShape& shape, const kernel::GridAxis& batch,
                                 const kernel::Var& thread, AttentionOperands& operands,
                                 kernel::ParamTable& params)>
@@ -73,6 +74,7 @@ inline void check_attention(const AttentionTest& c) {
   made.name = "attention";
   made.threads = c.threads;
   made.subgroup = c.subgroup;
+  made.tiles = c.tiles;
   made.cluster = c.cluster;
   made.thread = kernel::make_var("t");
   AttentionOperands o;
@@ -153,6 +155,17 @@ struct AttentionCase {
   bool keyed = false;
 };
 
+// Shapes of tiles, and subgroups, that attention has kernels for beside the usual one.
+inline const std::vector<kernel::TileUnit>& other_units() {
+  static const std::vector<kernel::TileUnit> units = {
+#define TERN_MATRIX_SHAPE(capability, element, m, n, k, subgroup) {{m, n, k}, subgroup},
+#include "schemas/abi/matrix_shapes.def"
+#undef TERN_MATRIX_SHAPE
+      {{16, 16, 16}, 64},
+  };
+  return units;
+}
+
 template <typename Schedule, typename Build>
 void check_attention(const AttentionCase<Schedule>& c, Build build, AttentionTest test = {}) {
   CAPTURE(c.schedule.text());
@@ -167,6 +180,10 @@ void check_attention(const AttentionCase<Schedule>& c, Build build, AttentionTes
   test.keyed = c.keyed;
   test.threads = c.schedule.threads();
   if constexpr (requires { c.schedule.split; }) test.cluster = c.schedule.split;
+  if constexpr (requires { c.schedule.unit; }) {
+    test.subgroup = c.schedule.unit.subgroup;
+    test.tiles = c.schedule.unit.shape;
+  }
   test.build = [&](const AttentionShape& shape, const kernel::GridAxis& batch, const kernel::Var& thread,
                    AttentionOperands& operands, kernel::ParamTable& params) {
     return build(shape, batch, c.schedule, thread, operands, params);

@@ -1,6 +1,7 @@
 #include "compiler/lower/gpu/matrix_attention.h"
 
 #include "compiler/lower/gpu/attention_rows.h"
+#include "compiler/lower/gpu/matrix_schedule.h"
 #include "compiler/lower/gpu/tile_ops.h"
 
 namespace tern::lower::gpu {
@@ -11,11 +12,13 @@ using kernel::Expr;
 using kernel::float_const;
 using kernel::int_const;
 using kernel::TileOp;
+using kernel::TilePart;
+using kernel::TileUnit;
 using kernel::Var;
 using kernel::var_expr;
 using RowOf = std::function<Expr(const Expr&)>;
 
-constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
+constexpr int kVector = 4, kPadding = 8;
 
 // Sizes of workgroup memory, in elements.
 struct Sizes {
@@ -28,7 +31,8 @@ struct Sizes {
         queries(s.rows() * k_pitch),
         stage(s.block_keys * std::max(k_pitch, v_pitch)),
         // Also a tile of each warp, while outputs are scaled.
-        scores(std::max<int64_t>(s.rows() * score_pitch, s.threads() / kSubgroup * kSide * kSide)),
+        scores(std::max<int64_t>(s.rows() * score_pitch,
+                                 s.warps_m * s.warps_n * s.unit.shape.elements(TilePart::kSums))),
         weights(s.rows() * weight_pitch),
         outs(s.rows() * out_pitch) {}
   int64_t bytes() const { return 2 * (queries + stage + weights) + 4 * scores + 1024; }
@@ -46,9 +50,10 @@ class Builder {
         params_(params),
         t_(var_expr(thread)),
         size_(shape, s),
-        steps_(static_cast<int>(shape.depth / kSide)),
-        key_tiles_(s.block_keys / kSide / s.warps_n),
-        value_tiles_(static_cast<int>(shape.value_depth / kSide)),
+        u_(s.unit),
+        steps_(static_cast<int>(shape.depth / u_.shape.k)),
+        key_tiles_(s.block_keys / u_.shape.n / s.warps_n),
+        value_tiles_(static_cast<int>(shape.value_depth / u_.shape.n)),
         own_values_((value_tiles_ + s.warps_n - 1) / s.warps_n) {}
 
   AttentionKernel build(const kernel::GridAxis& batch) {
@@ -59,14 +64,15 @@ class Builder {
     out.grid.push_back({block, blocks, params_.expr(blocks)});
     LoopWriter w;
     m0_ = w.let("m0", times(var_expr(block), s_.rows()));
-    const Expr warp = w.let("warp", div(t_, kSubgroup));
+    const Expr warp = w.let("warp", div(t_, u_.subgroup));
     warp_n_ = w.let("warp_n", rem(warp, s_.warps_n));
-    first_row_ = w.let("first_row", times(div(warp, s_.warps_n), int64_t{kSide} * s_.tiles_m));
+    first_row_ = w.let("first_row", times(div(warp, s_.warps_n), int64_t{u_.shape.m} * s_.tiles_m));
     warp_ = warp;
-    place_ = {s_.rows(), s_.threads(), s_.block_keys, static_cast<int>(size_.score_pitch), kSubgroup};
+    place_ = {s_.rows(), s_.threads(), s_.block_keys, static_cast<int>(size_.score_pitch), u_.subgroup};
+    if (place_.lanes() > place_.subgroup) place_.subgroup = 0;
     RowSoftmax softmax(place_, shape_, o_, params_, t_, m0_);
     softmax.begin(w);
-    out_ = tiles("out", DType::kF32, int64_t{s_.tiles_m} * own_values_);
+    out_ = tiles("out", DType::kF32, u_, TilePart::kSums, int64_t{s_.tiles_m} * own_values_);
     w.emit(kernel::alloc(out_));
     clear(w, out_);
     const auto keys = [&] {
@@ -124,7 +130,7 @@ class Builder {
     stage_ = workgroup("stage", o_.dtype, size_.stage);
     scores_ = workgroup("scores", DType::kF32, size_.scores);
     weights_ = workgroup("weights", o_.dtype, size_.weights);
-    q_tile_ = tiles("q_tile", o_.dtype, int64_t{s_.tiles_m} * steps_);
+    q_tile_ = tiles("q_tile", o_.dtype, u_, TilePart::kA, int64_t{s_.tiles_m} * steps_);
     const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.k_pitch, shape_.queries);
     const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.k_pitch, shape_.keys);
     const Copy v =
@@ -139,7 +145,8 @@ class Builder {
     for (int i = 0; i < s_.tiles_m; ++i) {
       for (int step = 0; step < steps_; ++step)
         move(w, TileOp::kLoad, q_tile_, i * steps_ + step, q_rows_,
-             plus(times(plus(first_row_, int_const(i * kSide)), size_.k_pitch), int_const(step * kSide)),
+             plus(times(plus(first_row_, int_const(i * u_.shape.m)), size_.k_pitch),
+                  int_const(step * u_.shape.k)),
              size_.k_pitch);
     }
     const Expr count = w.let("blocks", blocks_of_keys(shape_, m0_, s_.rows(), s_.block_keys, params_));
@@ -164,16 +171,17 @@ class Builder {
   }
 
   void products_with_keys(LoopWriter& w) {
-    const Buffer sums = tiles("score", DType::kF32, int64_t{s_.tiles_m} * key_tiles_);
-    const Buffer b = tiles("k_tile", o_.dtype, key_tiles_);
+    const Buffer sums = tiles("score", DType::kF32, u_, TilePart::kSums, int64_t{s_.tiles_m} * key_tiles_);
+    const Buffer b = tiles("k_tile", o_.dtype, u_, TilePart::kB, key_tiles_);
     w.emit(kernel::alloc(sums));
     w.emit(kernel::alloc(b));
     clear(w, sums);
-    const auto key = [&](int j) { return plus(times(warp_n_, kSide), int_const(j * kSide * s_.warps_n)); };
+    const int side = u_.shape.n;
+    const auto key = [&](int j) { return plus(times(warp_n_, side), int_const(j * side * s_.warps_n)); };
     for (int step = 0; step < steps_; ++step) {
       for (int j = 0; j < key_tiles_; ++j)
         move(w, TileOp::kLoadColumns, b, j, stage_,
-             plus(times(key(j), size_.k_pitch), int_const(step * kSide)), size_.k_pitch);
+             plus(times(key(j), size_.k_pitch), int_const(step * u_.shape.k)), size_.k_pitch);
       for (int i = 0; i < s_.tiles_m; ++i) {
         for (int j = 0; j < key_tiles_; ++j)
           multiply(w, sums, int64_t{i} * key_tiles_ + j, q_tile_, int64_t{i} * steps_ + step, b, j);
@@ -182,7 +190,7 @@ class Builder {
     for (int i = 0; i < s_.tiles_m; ++i) {
       for (int j = 0; j < key_tiles_; ++j)
         move(w, TileOp::kStore, sums, int64_t{i} * key_tiles_ + j, scores_,
-             plus(times(plus(first_row_, int_const(i * kSide)), size_.score_pitch), key(j)),
+             plus(times(plus(first_row_, int_const(i * u_.shape.m)), size_.score_pitch), key(j)),
              size_.score_pitch);
     }
   }
@@ -191,7 +199,7 @@ class Builder {
   void each_value_tile(LoopWriter& w, const std::function<void(int j, const Expr& column)>& act) {
     for (int j = 0; j < own_values_; ++j) {
       const Expr tile = plus(warp_n_, int_const(j * s_.warps_n));
-      const auto one = [&] { act(j, times(tile, kSide)); };
+      const auto one = [&] { act(j, times(tile, u_.shape.n)); };
       if ((j + 1) * s_.warps_n > value_tiles_) {
         w.when(less(tile, int_const(value_tiles_)), one);
       } else {
@@ -201,16 +209,18 @@ class Builder {
   }
 
   void products_with_values(LoopWriter& w) {
-    const Buffer a = tiles("weight_tile", o_.dtype, s_.tiles_m), b = tiles("v_tile", o_.dtype, own_values_);
+    const Buffer a = tiles("weight_tile", o_.dtype, u_, TilePart::kA, s_.tiles_m),
+                 b = tiles("v_tile", o_.dtype, u_, TilePart::kB, own_values_);
     w.emit(kernel::alloc(a));
     w.emit(kernel::alloc(b));
-    for (int step = 0; step < s_.block_keys / kSide; ++step) {
+    for (int step = 0; step < s_.block_keys / u_.shape.k; ++step) {
       for (int i = 0; i < s_.tiles_m; ++i)
         move(w, TileOp::kLoad, a, i, weights_,
-             plus(times(plus(first_row_, int_const(i * kSide)), size_.weight_pitch), int_const(step * kSide)),
+             plus(times(plus(first_row_, int_const(i * u_.shape.m)), size_.weight_pitch),
+                  int_const(step * u_.shape.k)),
              size_.weight_pitch);
       each_value_tile(w, [&](int j, const Expr& column) {
-        move(w, TileOp::kLoad, b, j, stage_, plus(int_const(step * kSide * size_.v_pitch), column),
+        move(w, TileOp::kLoad, b, j, stage_, plus(int_const(step * u_.shape.k * size_.v_pitch), column),
              size_.v_pitch);
         for (int i = 0; i < s_.tiles_m; ++i) multiply(w, out_, int64_t{i} * own_values_ + j, a, i, b, j);
       });
@@ -220,29 +230,29 @@ class Builder {
   // Outputs so far times what their rows' maxima ask for, where any does: a tile at a time through memory of
   // the warp's own.
   void rescale(LoopWriter& w, const RowSoftmax& softmax) {
-    const Expr lane = w.let("lane", rem(t_, kSubgroup));
-    const Expr patch = w.let("patch", times(warp_, kSide * kSide));
+    const Expr lane = w.let("lane", rem(t_, u_.subgroup));
+    const Expr patch = w.let("patch", times(warp_, u_.shape.elements(TilePart::kSums)));
     for (int i = 0; i < s_.tiles_m; ++i) {
-      const Expr row0 = plus(first_row_, int_const(i * kSide));
-      Expr least = softmax.scale(plus(row0, rem(lane, kSide)));
-      for (int mask = 1; mask < kSide; mask *= 2) {
+      const Expr row0 = plus(first_row_, int_const(i * u_.shape.m));
+      Expr least = softmax.scale(plus(row0, rem(lane, u_.shape.m)));
+      for (int mask = 1; mask < u_.shape.m; mask *= 2) {
         const Expr own = w.let("least", least);
         least = kernel::min(own, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor,
                                                    {own, int_const(mask)}, own->type));
       }
       w.when(less(w.let("least", least), float_const(1.0)), [&] {
-        const Expr scale = w.let("scale", softmax.scale(plus(row0, div(lane, 2))));
+        const Expr scale = w.let("scale", softmax.scale(plus(row0, div(lane, u_.threads_a_row()))));
         each_value_tile(w, [&](int j, const Expr&) {
           const int64_t slot = int64_t{i} * own_values_ + j;
-          move(w, TileOp::kStore, out_, slot, scores_, patch, kSide);
+          move(w, TileOp::kStore, out_, slot, scores_, patch, u_.shape.n);
           w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
-          for (int half = 0; half < 2; ++half) {
-            const Expr at = plus(patch, plus(times(lane, 2 * kVector), int_const(half * kVector)));
+          for (int part = 0; part < u_.run(); part += kVector) {
+            const Expr at = plus(patch, plus(times(lane, u_.run()), int_const(part)));
             w.store(scores_, at,
                     kernel::mul(kernel::load(scores_, at, kVector), kernel::broadcast(scale, kVector)));
           }
           w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
-          move(w, TileOp::kLoad, out_, slot, scores_, patch, kSide);
+          move(w, TileOp::kLoad, out_, slot, scores_, patch, u_.shape.n);
           w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
         });
       });
@@ -256,7 +266,8 @@ class Builder {
     each_value_tile(w, [&](int j, const Expr& column) {
       for (int i = 0; i < s_.tiles_m; ++i)
         move(w, TileOp::kStore, out_, int64_t{i} * own_values_ + j, outs,
-             plus(times(plus(first_row_, int_const(i * kSide)), size_.out_pitch), column), size_.out_pitch);
+             plus(times(plus(first_row_, int_const(i * u_.shape.m)), size_.out_pitch), column),
+             size_.out_pitch);
     });
     w.emit(kernel::barrier());
     const int64_t across = shape_.value_depth / kVector, vectors = s_.rows() * across;
@@ -281,6 +292,7 @@ class Builder {
   kernel::ParamTable& params_;
   const Expr t_;
   const Sizes size_;
+  const TileUnit& u_;
   const int steps_, key_tiles_, value_tiles_, own_values_;  // a warp's tiles of keys, of outputs
   RowSoftmaxPlace place_;
   Expr m0_, warp_, warp_n_, first_row_;
@@ -289,15 +301,21 @@ class Builder {
 
 }  // namespace
 
-MatrixAttentionSchedule default_matrix_attention_schedule(int64_t batch, int64_t queries, int64_t keys,
-                                                          const AttentionShape& shape, int processors,
-                                                          int64_t workgroup_memory) {
+std::optional<MatrixAttentionSchedule> default_matrix_attention_schedule(int64_t batch, int64_t queries,
+                                                                         int64_t keys,
+                                                                         const AttentionShape& shape,
+                                                                         const TileUnit& unit, int processors,
+                                                                         int64_t workgroup_memory) {
   MatrixAttentionSchedule s;
+  s.unit = unit;
+  const int step = unit.shape.n * s.warps_n;
+  if (!unit.has_runs() || step % unit.shape.k != 0 || shape.depth % unit.shape.k != 0 ||
+      shape.value_depth % unit.shape.n != 0)
+    return std::nullopt;
   const auto workgroups = [&](int64_t rows) { return batch * ((queries + rows - 1) / rows); };
-  s.tiles_m = workgroups(32) >= 2 * processors ? 2 : 1;
-  s.warps_m = workgroups(64) >= 2 * processors && s.tiles_m == 2 ? 2 : 1;
+  s.tiles_m = workgroups(2 * unit.shape.m) >= 2 * processors ? 2 : 1;
+  s.warps_m = workgroups(4 * unit.shape.m) >= 2 * processors && s.tiles_m == 2 ? 2 : 1;
   // As many keys at a time as fit, but no more than there are.
-  const int step = kSide * s.warps_n;
   s.block_keys = 4 * step;
   while (s.block_keys > step && (s.block_keys / 2 >= keys || Sizes(shape, s).bytes() > workgroup_memory))
     s.block_keys /= 2;
@@ -311,8 +329,8 @@ AttentionKernel build_matrix_attention(const AttentionShape& shape, const kernel
 }
 
 std::string MatrixAttentionSchedule::text() const {
-  return fmt::format("matrix attention, {} queries x {} keys, warps {}x{}", rows(), block_keys, warps_m,
-                     warps_n);
+  return fmt::format("matrix attention, {} queries x {} keys, warps {}x{}{}", rows(), block_keys, warps_m,
+                     warps_n, unit_text(unit));
 }
 
 }  // namespace tern::lower::gpu

@@ -32,5 +32,21 @@ TEST_CASE("matrix attention: a symbolic number of keys, and none") {
   check({1, 20, 0, 64, 64, {1, 4, 1, 64}});
 }
 
+TEST_CASE("matrix attention: other shapes of tiles, subgroups of other sizes") {
+  for (const kernel::TileUnit& unit : other_units()) {
+    CAPTURE(unit.shape.m);
+    CAPTURE(unit.shape.n);
+    CAPTURE(unit.shape.k);
+    CAPTURE(unit.subgroup);
+    const auto one = [&](AttentionCase<MatrixAttentionSchedule> c) {
+      c.schedule.unit = unit;
+      check(c);
+    };
+    one({1, 20, 100, 64, 64, {1, 4, 1, 64}});
+    one({1, 40, 70, 32, 64, {2, 4, 1, 64}, true});
+    one({1, 40, 150, 64, 96, {1, 4, 2, 64}, false, true, 16});
+  }
+}
+
 }  // namespace
 }  // namespace tern::lower::gpu

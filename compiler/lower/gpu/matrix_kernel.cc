@@ -17,12 +17,13 @@ using kernel::ScalarOp;
 using kernel::Scope;
 using kernel::Stmt;
 using kernel::TileOp;
+using kernel::TilePart;
 using kernel::Var;
 using kernel::var_expr;
 using kernel::VType;
 using Stmts = std::vector<Stmt>;
 
-constexpr int kSide = 16, kVector = 4, kSubgroup = 32;
+constexpr int kVector = 4;
 constexpr VType kFloats{DType::kF32, 4};
 constexpr VType kWords{DType::kU32, 4};  // of one access: a chunk of 16-bit elements, half of one of f32
 
@@ -72,14 +73,15 @@ class Builder {
       first_step_ = w.let("first_step", times(kernel::var_expr(o_.part), steps_));
     }
     std::tie(m0_, n0_) = block_axes(w, out.grid, batch, m_dim_, n_, s_, params_);
-    warp_ = warp_place(w, t_, s_);
-    copier_ = s_.own ? w.let("lane", rem(t_, kSubgroup)) : t_;
+    warp_ = warp_place(w, t_, s_, s_.unit.subgroup);
+    copier_ = s_.own ? w.let("lane", rem(t_, s_.unit.subgroup)) : t_;
     if (s_.groups > 1) {
       group_ = w.let("group", div(t_, copiers_));
       copier_ = w.let("copier", rem(t_, copiers_));
     }
-    acc_ = tiles("acc", s_.int8 ? DType::kI32 : DType::kF32, int64_t{s_.tiles_m()} * s_.tiles_n());
-    high_ = tiles("high", DType::kF32, s_.bytes_planes > 1 ? acc_->size : 0);
+    acc_ = tiles("acc", s_.int8 ? DType::kI32 : DType::kF32, s_.unit, TilePart::kSums,
+                 int64_t{s_.tiles_m()} * s_.tiles_n());
+    high_ = tiles("high", DType::kF32, s_.unit, TilePart::kSums, s_.bytes_planes > 1 ? acc_->size : 0);
     for (const Buffer& sums : {acc_, high_}) {
       if (sums->size == 0) continue;
       w.emit(kernel::alloc(sums));
@@ -94,7 +96,7 @@ class Builder {
  private:
   Stmts sums() {
     const DType type = s_.bf16x6 ? DType::kBF16 : bytes_ && !s_.int8 ? DType::kF16 : o_.dtype;
-    const int64_t slots = int64_t{s_.planes()} * (s_.own && s_.bf16x6 ? s_.block_depth / kSide : 1);
+    const int64_t slots = int64_t{s_.planes()} * (s_.own && s_.bf16x6 ? s_.block_depth / s_.tile_depth() : 1);
     a_plane_ = int64_t{s_.a_in_memory()} * s_.block_m * s_.a_pitch();
     b_plane_ = int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch();
     a_stage_ = workgroup("a_stage", type, s_.planes_in_memory() * a_plane_);
@@ -107,9 +109,9 @@ class Builder {
     };
     b_scale_ = parameters("b_scale", o_.panels != nullptr);
     b_zero_ = parameters("b_zero", o_.panels && o_.panels->zeros);
-    a_tile_ = tiles("a_tile", type, slots * s_.tiles_m());
-    b_tile_ = tiles("b_tile", type, slots * s_.tiles_n());
-    step_acc_ = tiles("step_acc", DType::kF32, s_.bf16x6 ? s_.tiles_m() : 0);
+    a_tile_ = tiles("a_tile", type, s_.unit, TilePart::kA, slots * s_.tiles_m());
+    b_tile_ = tiles("b_tile", type, s_.unit, TilePart::kB, slots * s_.tiles_n());
+    step_acc_ = tiles("step_acc", DType::kF32, s_.unit, TilePart::kSums, s_.bf16x6 ? s_.tiles_m() : 0);
     LoopWriter w;
     for (const Buffer& b :
          {a_stage_, b_stage_, a_next_, b_next_, b_scale_, b_zero_, a_tile_, b_tile_, step_acc_}) {
@@ -173,7 +175,7 @@ class Builder {
         }
         if (rounds > 1) fetch_step(w.let("next", plus(step, int_const(s_.warps_k))), false);
         if (!s_.bf16x6) return products(w, warp_.k, step);
-        for (int q = 0; q < s_.block_depth / kSide; ++q) multiply_parts(w, q * s_.planes());
+        for (int q = 0; q < s_.block_depth / s_.tile_depth(); ++q) multiply_parts(w, q * s_.planes());
       };
       even ? one() : w.when(less(step, int_const(steps_)), one);
       carry(w, round, s_.block_depth);
@@ -188,13 +190,14 @@ class Builder {
     TERN_CHECK(rounds > 0, "{} steps of bytes between two carries", steps);
     const auto all = [&] {
       for (int64_t i = 0; i < acc_->size; ++i) {
-        const Expr slot = int_const(i), sum = kernel::load(acc_, slot, 8);
-        const auto eight = [](double v) { return kernel::broadcast(kernel::float_const(v), 8); };
-        const Expr multiples = kernel::op(ScalarOp::kRoundEven, {kernel::mul(sum, eight(1.0 / kCarry))});
-        w.emit(
-            kernel::tile(TileOp::kFill, high_, slot, kernel::add(kernel::load(high_, slot, 8), multiples)));
+        const int lanes = acc_->type.lanes;
+        const Expr slot = int_const(i), sum = kernel::load(acc_, slot, lanes);
+        const auto all_lanes = [&](double v) { return kernel::broadcast(kernel::float_const(v), lanes); };
+        const Expr multiples = kernel::op(ScalarOp::kRoundEven, {kernel::mul(sum, all_lanes(1.0 / kCarry))});
+        w.emit(kernel::tile(TileOp::kFill, high_, slot,
+                            kernel::add(kernel::load(high_, slot, lanes), multiples)));
         w.emit(kernel::tile(TileOp::kFill, acc_, slot,
-                            kernel::op(ScalarOp::kFma, {multiples, eight(-kCarry), sum})));
+                            kernel::op(ScalarOp::kFma, {multiples, all_lanes(-kCarry), sum})));
       }
     };
     const Expr turn = rem(plus(round, int_const(1)), rounds);
@@ -569,8 +572,8 @@ class Builder {
       if (part > 0) w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
       for (Put& put : chunks) put_part(w, put, part, put.index);
       w.emit(kernel::barrier(kernel::BarrierScope::kSubgroup));
-      for (int q = 0; q < s_.block_depth / kSide; ++q)
-        read_tiles(w, from, int_const(int64_t{q} * kSide), q * s_.planes() + part, 0);
+      for (int q = 0; q < s_.block_depth / s_.tile_depth(); ++q)
+        read_tiles(w, from, int_const(int64_t{q} * s_.tile_depth()), q * s_.planes() + part, 0);
     }
   }
 
@@ -582,16 +585,17 @@ class Builder {
     const Expr a_first =
         s_.resident_depth ? times(step, s_.block_depth) : times(stage, int64_t{s_.block_m} * s_.a_pitch());
     TileSource from;
-    from.a = w.let("a_base", plus(a_first, times(warp_.m, int64_t{kSide} * s_.tiles_m() * s_.a_pitch())));
+    from.a =
+        w.let("a_base", plus(a_first, times(warp_.m, int64_t{s_.tile_rows()} * s_.tiles_m() * s_.a_pitch())));
     from.b = w.let("b_base", plus(times(stage, int64_t{s_.b_rows()} * s_.b_pitch()),
-                                  times(warp_.n, kSide * s_.tiles_n() * across())));
+                                  times(warp_.n, s_.tile_columns() * s_.tiles_n() * across())));
     return from;
   }
   // From a column of B to the next one, from a step to the next one.
   int64_t across() const { return s_.b_columns ? s_.b_pitch() : 1; }
   int64_t along() const { return s_.b_columns ? 1 : s_.b_pitch(); }
 
-  // The tiles of 16 steps from `at` on, as number `slot` of those in registers; `plane`: of the parts that
+  // The tiles of some steps from `at` on, as number `slot` of those in registers; `plane`: of the parts that
   // lie behind each other.
   void read_tiles(LoopWriter& w, const TileSource& from, const Expr& at, int slot, int plane) {
     const auto tile = [&](const Buffer& tiles, int i, const Buffer& stage, const Expr& first, int pitch,
@@ -601,11 +605,11 @@ class Builder {
     const Expr a = plus(from.a, plus(int_const(plane * a_plane_), at)),
                b = plus(from.b, plus(int_const(plane * b_plane_), times(at, along())));
     for (int i = 0; i < s_.tiles_m(); ++i)
-      tile(a_tile_, slot * s_.tiles_m() + i, a_stage_, plus(a, int_const(i * kSide * s_.a_pitch())),
+      tile(a_tile_, slot * s_.tiles_m() + i, a_stage_, plus(a, int_const(i * s_.tile_rows() * s_.a_pitch())),
            s_.a_pitch());
     for (int j = 0; j < s_.tiles_n(); ++j)
-      tile(b_tile_, slot * s_.tiles_n() + j, b_stage_, plus(b, int_const(j * kSide * across())), s_.b_pitch(),
-           s_.b_columns ? TileOp::kLoadColumns : TileOp::kLoad);
+      tile(b_tile_, slot * s_.tiles_n() + j, b_stage_, plus(b, int_const(j * s_.tile_columns() * across())),
+           s_.b_pitch(), s_.b_columns ? TileOp::kLoadColumns : TileOp::kLoad);
   }
 
   void products(LoopWriter& w, const Expr& stage, const Expr& step) {
@@ -630,7 +634,9 @@ class Builder {
   // of it.
   void multiply_parts(LoopWriter& w, int first) {
     constexpr std::pair<int, int> kTerms[] = {{2, 0}, {0, 2}, {1, 1}, {1, 0}, {0, 1}, {0, 0}};
-    const auto load = [](const Buffer& tiles, int64_t i) { return kernel::load(tiles, int_const(i), 8); };
+    const auto load = [](const Buffer& tiles, int64_t i) {
+      return kernel::load(tiles, int_const(i), tiles->type.lanes);
+    };
     for (int j = 0; j < s_.tiles_n(); ++j) {
       clear(w, step_acc_);
       for (const auto& [a, b] : kTerms) {
@@ -649,26 +655,26 @@ class Builder {
   // ---- Results: rows of every warp's tiles, as many at a time as lie where the stages did.
 
   Stmts results() {
-    const int pitch = s_.partial_pitch(), warps = s_.threads() / kSubgroup;
-    const int group = s_.partial_rows();
-    const int64_t plane = int64_t{warps} * group * kSide * pitch;
+    const int pitch = s_.partial_pitch(), warps = s_.threads() / s_.unit.subgroup;
+    const int group = s_.partial_rows(), side = s_.tile_rows();
+    const int64_t plane = int64_t{warps} * group * side * pitch;
     const Buffer partial = workgroup("partial", acc_->type.dtype, s_.bytes_planes * plane);
     LoopWriter w;
     w.emit(kernel::alloc(partial));
-    const Expr mine = w.let("mine", times(div(t_, kSubgroup), int64_t{group} * kSide * pitch));
+    const Expr mine = w.let("mine", times(div(t_, s_.unit.subgroup), int64_t{group} * side * pitch));
     for (int i = 0; i < s_.tiles_m(); i += group) {
       if (i > 0) w.emit(kernel::barrier());
       for (int j = 0; j < group * s_.tiles_n(); ++j) {
         const int row = j / s_.tiles_n(), column = j % s_.tiles_n();
         for (int high = 0; high < s_.bytes_planes; ++high) {
           const Expr first =
-              plus(mine, int_const(high * plane + int64_t{row} * pitch * kSide + column * kSide));
+              plus(mine, int_const(high * plane + int64_t{row} * pitch * side + column * s_.tile_columns()));
           w.emit(kernel::tile(TileOp::kStore, high ? high_ : acc_, int_const(i * s_.tiles_n() + j),
                               kernel::load(partial, first), int_const(pitch)));
         }
       }
       w.emit(kernel::barrier());
-      const int64_t vectors = int64_t{s_.warps_m} * group * kSide * s_.block_n / kVector;
+      const int64_t vectors = int64_t{s_.warps_m} * group * side * s_.block_n / kVector;
       for (int64_t v = 0; v * s_.threads() < vectors; ++v)
         result_vector(w, partial, i, plus(t_, int_const(v * s_.threads())), vectors,
                       (v + 1) * s_.threads() > vectors);
@@ -677,12 +683,13 @@ class Builder {
   }
 
   void result_vector(LoopWriter& w, const Buffer& partial, int i, const Expr& q, int64_t vectors, bool last) {
-    const int width = kSide * s_.tiles_n(), pitch = s_.partial_pitch(), rows = s_.partial_rows() * kSide;
+    const int side = s_.tile_rows(), width = s_.tile_columns() * s_.tiles_n(), pitch = s_.partial_pitch(),
+              rows = s_.partial_rows() * side;
     const Expr row = w.let("row", div(q, s_.block_n / kVector));
     const Expr column = w.let("column", times(rem(q, s_.block_n / kVector), kVector));
     const Expr part_m = div(row, rows), inner = rem(row, rows);
-    const Expr m = w.let("m", plus(m0_, plus(times(part_m, int64_t{kSide} * s_.tiles_m()),
-                                             plus(int_const(i * kSide), inner))));
+    const Expr m = w.let(
+        "m", plus(m0_, plus(times(part_m, int64_t{side} * s_.tiles_m()), plus(int_const(i * side), inner))));
     const Expr n = w.let("n", plus(n0_, column));
     const Expr kept = row_exists(m, m_dim_, s_.block_m, params_);
     Expr exists;

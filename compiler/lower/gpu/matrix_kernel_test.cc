@@ -26,6 +26,7 @@ void check(const Case& c) {
   const DType dtype = c.schedule.bf16x6 ? DType::kF32 : DType::kF16;
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
   test.dtype = dtype;
+  test.unit = c.schedule.unit;
   if (c.schedule.bf16x6) {
     test.tolerance = 0x1p-23;
     test.specials = c.specials;
@@ -138,6 +139,7 @@ void check_bytes(const Case& c) {
   CAPTURE(c.schedule.text());
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
   test.dtype = DType::kU8;
+  test.unit = c.schedule.unit;
   test.weights = DType::kI8;
   test.result = DType::kI32;
   test.large = true;
@@ -163,6 +165,7 @@ void check_bytes(const Case& c) {
 TEST_CASE("matrix contraction: bytes as they are") {
   const auto as_they_are = [](Case c) {
     c.schedule.int8 = true;
+    c.schedule.unit = {{16, 16, 32}, 32};
     check_bytes(c);
   };
   as_they_are({32, 32, 128, {32, 32, 128, 1, 1, 4, 1}});
@@ -199,6 +202,7 @@ void check_integers(const Case& c, int bits, int64_t block, bool zeros) {
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
   test.dtype = dtype;
   test.weights = DType::kU32;
+  test.unit = c.schedule.unit;
   if (c.schedule.bf16x6) test.tolerance = 0x1p-23;
   // B's integers are q - 3 of q up to 6, or less: as the scale and the zero point of each block have it.
   QuantisedWeights w;
@@ -256,6 +260,60 @@ TEST_CASE("matrix contraction: weights in integers") {
 TEST_CASE("matrix contraction: operands read element by element") {
   check({33, 24, 27, {32, 32, 128, 1, 1, 4, 1}, true});
   check({64, 64, 147, {64, 64, 64, 2, 2, 1, 2}, true});
+}
+
+// Every shape of matrix_shapes.def, in schedules that its blocks are whole tiles of.
+struct Shape {
+  DType element;
+  kernel::TileUnit unit;
+};
+const Shape kShapes[] = {
+#define TERN_MATRIX_SHAPE(capability, element, rows, columns, depth, subgroup) \
+  {DType::k##element, {{rows, columns, depth}, subgroup}},
+#include "schemas/abi/matrix_shapes.def"
+#undef TERN_MATRIX_SHAPE
+};
+
+TEST_CASE("matrix contraction: other shapes of tiles, subgroups of other sizes") {
+  const auto f16 = [](const Case& given, const kernel::TileUnit& unit) {
+    for (const bool element_wise : {false, true}) {
+      Case c = given;
+      c.schedule.unit = unit;
+      if (!c.schedule.suits_unit()) continue;
+      c.element_wise = element_wise;
+      check(c);
+      c.schedule.b_columns = c.b_in_memory = !element_wise;
+      if (c.b_in_memory && c.k % 8 == 0) check(c);
+    }
+  };
+  for (const Shape& shape : kShapes) {
+    CAPTURE(shape.unit.shape.m);
+    CAPTURE(shape.unit.shape.n);
+    CAPTURE(shape.unit.shape.k);
+    for (const Case& c :
+         {Case{33, 40, 72, {32, 32, 64, 1, 1, 4, 1}}, Case{40, 56, 104, {64, 32, 64, 4, 2, 1, 2}},
+          Case{45, 40, 136, {16, 32, 32, 1, 1, 4, 1, false, true}, false, true},
+          Case{35, 48, 328, {64, 48, 64, 4, 1, 2, 2, false, false, 2}}}) {
+      if (shape.element == DType::kF16) {
+        f16(c, shape.unit);
+        continue;
+      }
+      Case other = c;
+      other.schedule.unit = shape.unit;
+      other.schedule.int8 = shape.element == DType::kI8;
+      other.schedule.bf16x6 = shape.element == DType::kBF16;
+      if (!other.schedule.suits_unit()) continue;
+      shape.element == DType::kI8 ? check_bytes(other) : check(other);
+    }
+    if (shape.element != DType::kF16) continue;
+    Case c{17, 24, 2064, {16, 32, 64, 1, 1, 2, 2}};
+    c.schedule.unit = shape.unit;
+    c.schedule.bytes_planes = 2;
+    check_bytes(c);
+    c = {33, 40, 72, {32, 32, 32, 1, 1, 2, 1}};
+    c.schedule.unit = shape.unit;
+    check_integers(c, 4, 16, true);
+  }
 }
 
 }  // namespace

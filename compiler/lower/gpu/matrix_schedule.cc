@@ -150,19 +150,20 @@ double unusual(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine&
   return suits || shape.pixels ? 0 : kUnusual;
 }
 
-// The best row and what it costs; a split that no row can have is none.
-std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachine& machine, bool b_columns,
-                                           int split) {
+// The best row and what it costs; nothing: no row can have the split, or the machine's tiles.
+std::optional<std::pair<MatrixSchedule, double>> best_row(const MmaShape& shape, const MmaMachine& machine,
+                                                          bool b_columns, int split) {
   using Rows = std::span<const MatrixSchedule>;
   const Rows rows = shape.bf16x6 ? (shape.pixels ? Rows(kBf16x6ConvolutionRows) : kBf16x6ProductRows)
                                  : (shape.pixels ? Rows(kConvolutionRows) : kProductRows);
-  std::pair<MatrixSchedule, double> best{rows[0], 0};
+  std::optional<std::pair<MatrixSchedule, double>> best;
   const auto consider = [&](MatrixSchedule s) {
     s.b_columns = b_columns;
     s.split = split;
     s.bf16x6 = shape.bf16x6;
     s.int8 = shape.int8;
-    if (s.block_depth % (s.tile_depth() * (s.own ? 1 : s.warps_k)) != 0) return;
+    s.unit = machine.unit;
+    if (!s.suits_unit() || s.threads() > machine.threads) return;
     // Of each warp's part of the depth.
     if (shape.element_bytes == 1 && !s.int8 &&
         ceil_div(shape.k, s.warps_k) + s.block_depth > MatrixSchedule::kExactSteps)
@@ -170,7 +171,7 @@ std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachi
     if (split > 1 && shape.k % (int64_t{split} * s.block_depth) != 0) return;
     if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) return;
     const double c = cost(shape, s, machine) + unusual(shape, s, machine);
-    if (best.second == 0 || c < best.second) best = {s, c};
+    if (!best || c < best->second) best = {s, c};
   };
   for (MatrixSchedule s : rows) {
     consider(s);
@@ -182,9 +183,10 @@ std::pair<MatrixSchedule, double> best_row(const MmaShape& shape, const MmaMachi
 
 }  // namespace
 
-MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine, bool b_columns,
-                                       int split) {
-  return best_row(shape, machine, b_columns, split).first;
+std::optional<MatrixSchedule> default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine,
+                                                      bool b_columns, int split) {
+  const auto best = best_row(shape, machine, b_columns, split);
+  return best ? std::optional(best->first) : std::nullopt;
 }
 
 int matrix_split(const MmaShape& shape, const MmaMachine& machine) {
@@ -192,10 +194,13 @@ int matrix_split(const MmaShape& shape, const MmaMachine& machine) {
   // networks).
   constexpr double kReaders = 0.1, kBytes = 4e6;  // microseconds; bytes a microsecond
   int best = 1;
-  double least = best_row(shape, machine, false, 1).second;
+  const auto whole = best_row(shape, machine, false, 1);
+  if (!whole) return 1;
+  double least = whole->second;
   for (const int split : {2, 3, 4, 6, 8}) {
-    const double c = best_row(shape, machine, false, split).second;
-    if (c == 0) continue;
+    const auto parts = best_row(shape, machine, false, split);
+    if (!parts) continue;
+    const double c = parts->second;
     const double planes = static_cast<double>(split - 1) * static_cast<double>(shape.m * shape.n) * 4 * 2;
     if (c + kReaders + planes / kBytes >= least) continue;
     least = c + kReaders + planes / kBytes;
@@ -211,10 +216,14 @@ std::optional<MatrixSchedule> resident_matrix_schedule(const MmaShape& shape, co
       {16, 16, 32, 1, 1, 8, 1, false, true},
       {16, 16, 32, 1, 1, 16, 1, false, true},
   };
+  const auto apart = best_row(shape, machine, false, 1);
+  if (!apart) return std::nullopt;
   std::optional<MatrixSchedule> best;
-  double best_cost = cost(shape, default_matrix_schedule(shape, machine), machine) + kRowsDispatch;
+  double best_cost = cost(shape, apart->first, machine) + kRowsDispatch;
   for (MatrixSchedule s : kRows) {
     s.resident_depth = static_cast<int>(round_up(shape.k, s.block_depth));
+    s.unit = machine.unit;
+    if (!s.suits_unit() || s.threads() > machine.threads) continue;
     if (std::max(s.stage_bytes(), s.partial_bytes()) > machine.workgroup_memory_limit) continue;
     const double c = cost(shape, s, machine);
     if (c >= best_cost) continue;
@@ -224,10 +233,22 @@ std::optional<MatrixSchedule> resident_matrix_schedule(const MmaShape& shape, co
   return best;
 }
 
+bool MatrixSchedule::suits_unit() const {
+  const bool whole = block_m % (warps_m * tile_rows()) == 0 && block_n % (warps_n * tile_columns()) == 0 &&
+                     block_depth % (tile_depth() * (own ? 1 : warps_k)) == 0;
+  return whole && (resident_depth > 0 || copiers() % (block_depth / chunk()) == 0);
+}
+
 int MatrixSchedule::partial_rows() const {
   int rows = tiles_m();
   while (rows > 1 && (tiles_m() % rows != 0 || rows * partial_row_bytes() > stage_bytes())) --rows;
   return rows;
+}
+
+std::string unit_text(const kernel::TileUnit& unit) {
+  const auto& [m, n, k] = unit.shape;
+  const bool usual = m == 16 && n == 16 && (k == 16 || k == 32) && unit.subgroup == 32;
+  return usual ? "" : fmt::format(", tiles {}x{}x{} of {}", m, n, k, unit.subgroup);
 }
 
 std::string MatrixSchedule::text() const {
@@ -236,7 +257,7 @@ std::string MatrixSchedule::text() const {
                      resident_depth ? ", A resident" : "",
                      groups == 1 ? "" : fmt::format(", {} groups copy", groups)) +
          (split == 1 ? "" : fmt::format(", depth in {} parts", split)) + (bf16x6 ? ", 6xBF16" : "") +
-         (int8 ? ", bytes" : "") + (bytes_planes > 1 ? ", carried" : "");
+         (int8 ? ", bytes" : "") + (bytes_planes > 1 ? ", carried" : "") + unit_text(unit);
 }
 
 }  // namespace tern::lower::gpu

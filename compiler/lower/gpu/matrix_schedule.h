@@ -41,27 +41,31 @@ struct MatrixSchedule {
   int split = 1;           // parts of the depth, whole stages each; every block is computed in so many parts
   int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
   bool bf16x6 = false;     // not resident
-  bool int8 = false;       // needs b_columns, and steps in multiples of 32
+  bool int8 = false;       // needs b_columns
   int bytes_planes =
       1;  // of bytes whose sums f32 may not hold: 2, the second one has their multiples of 4096
+  kernel::TileUnit unit = {};
 
   static constexpr int64_t kSignedLess = 128;  // int8: of each of A's bytes
   static constexpr int64_t kExactSteps = 512;  // 255 * 128 each, and what a carry leaves, are below 2^24
 
-  int threads() const { return 32 * warps_m * warps_n * warps_k; }
-  int copiers() const { return own ? 32 : threads() / groups; }  // threads that share a stage's copies
-  int tiles_m() const { return block_m / warps_m / 16; }
-  int tiles_n() const { return block_n / warps_n / 16; }
+  int threads() const { return unit.subgroup * warps_m * warps_n * warps_k; }
+  // Threads that share a stage's copies.
+  int copiers() const { return own ? unit.subgroup : threads() / groups; }
+  int tile_rows() const { return unit.shape.m; }
+  int tile_columns() const { return unit.shape.n; }
+  int tile_depth() const { return unit.shape.k; }
+  int tiles_m() const { return block_m / warps_m / tile_rows(); }
+  int tiles_n() const { return block_n / warps_n / tile_columns(); }
   int element_bytes() const { return int8 ? 1 : 2; }  // in workgroup memory
   int chunk() const { return 16 / element_bytes(); }  // elements of 16 bytes
-  int tile_depth() const { return 2 * chunk(); }      // steps of a tile
   // Elements from a row to the next one: 16 bytes more than it has, against bank conflicts.
   int a_pitch() const { return (resident_depth ? resident_depth : block_depth) + chunk(); }
   int b_pitch() const { return (b_columns ? block_depth : block_n) + chunk(); }
   int b_rows() const { return b_columns ? block_n : block_depth; }
   // Partial sums of a warp's tiles: a row's pitch, and how many rows of tiles are added up at a time, so that
   // they take no more memory than the stages.
-  int partial_pitch() const { return 16 * tiles_n() + 4; }
+  int partial_pitch() const { return tile_columns() * tiles_n() + 4; }
   int partial_rows() const;
   int planes() const { return bf16x6 ? 3 : 1; }                // parts of an element
   int planes_in_memory() const { return own ? 1 : planes(); }  // at a time
@@ -73,18 +77,25 @@ struct MatrixSchedule {
   }
   // Of A's and B's tiles that the warps read of a stage.
   int64_t tile_bytes() const {
-    return int64_t{16} * element_bytes() * planes() * warps_m * warps_n * (tiles_m() + tiles_n()) *
-           block_depth;
+    return int64_t{element_bytes()} * planes() * warps_m * warps_n *
+           (tile_rows() * tiles_m() + tile_columns() * tiles_n()) * block_depth;
   }
   int64_t partial_bytes() const { return partial_row_bytes() * partial_rows(); }
-  int64_t partial_row_bytes() const { return int64_t{2} * bytes_planes * threads() * partial_pitch(); }
+  int64_t partial_row_bytes() const {
+    return int64_t{4} * bytes_planes * (threads() / unit.subgroup) * tile_rows() * partial_pitch();
+  }
+  // Whether the blocks are whole tiles of the unit, and threads share out what they copy.
+  bool suits_unit() const;
   std::string text() const;  // "matrix 32x32x128, warps 1x1x4, 1 stage, 2 groups copy"
 };
 
-// `split`: of the schedule; the shape is the whole product's. No stages of whole depth may divide into such
-// parts: then the split of the result is 1.
-MatrixSchedule default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine,
-                                       bool b_columns = false, int split = 1);
+// ", tiles 8x8x16 of 8", for schedules' texts; nothing of those that most devices have.
+std::string unit_text(const kernel::TileUnit& unit);
+
+// `split`: of the schedule; the shape is the whole product's. Nothing where no stages of whole depth divide
+// into such parts, or none consists of the machine's tiles.
+std::optional<MatrixSchedule> default_matrix_schedule(const MmaShape& shape, const MmaMachine& machine,
+                                                      bool b_columns = false, int split = 1);
 // Into how many parts the depth is best split where each leaves a plane of sums in memory, which the readers
 // of the product add up (place.h).
 int matrix_split(const MmaShape& shape, const MmaMachine& machine);

@@ -9,11 +9,14 @@ namespace {
 
 constexpr MmaMachine kMachine{132, 200 * 1024, 48 * 1024};
 
-void check_fits(const MatrixSchedule& s) {
+void check_fits(const std::optional<MatrixSchedule>& found, const MmaMachine& machine = kMachine) {
+  REQUIRE(found.has_value());
+  const MatrixSchedule& s = *found;
   CAPTURE(s.text());
-  CHECK(std::max(s.stage_bytes(), s.partial_bytes()) <= kMachine.workgroup_memory_limit);
+  CHECK(std::max(s.stage_bytes(), s.partial_bytes()) <= machine.workgroup_memory_limit);
   CHECK(s.threads() <= 512);
-  CHECK(s.block_depth % 16 == 0);
+  CHECK(s.unit == machine.unit);
+  CHECK(s.suits_unit());
   if (s.own) CHECK(s.warps_m * s.warps_n * s.stages == 1);
 }
 
@@ -28,7 +31,7 @@ TEST_CASE("matrix schedules fit a workgroup, whatever the shape") {
           parts.bf16x6 = true;
           check_fits(default_matrix_schedule(parts, kMachine));
           if (const auto resident = resident_matrix_schedule(shape, kMachine)) {
-            check_fits(*resident);
+            check_fits(resident);
             CHECK(resident->resident_depth >= k);
             CHECK(resident->resident_depth % resident->block_depth == 0);
           }
@@ -38,12 +41,35 @@ TEST_CASE("matrix schedules fit a workgroup, whatever the shape") {
   }
 }
 
+TEST_CASE("matrix schedules of every shape of tiles, and subgroups of every size, in 32 KB") {
+  const auto check_shape = [](bool int8, bool parts, const kernel::TileUnit& unit) {
+    const MmaMachine machine{32, 200 * 1024, 32 * 1024, 0, 512, unit};
+    for (const int64_t m : {8, 49, 784, 12544}) {
+      for (const int64_t n : {16, 64, 512}) {
+        for (const bool pixels : {false, true}) {
+          MmaShape shape{1, m, n, 1152, int8 ? 1 : 2, false, pixels};
+          shape.int8 = int8;
+          shape.bf16x6 = parts;
+          check_fits(default_matrix_schedule(shape, machine, int8), machine);
+        }
+      }
+    }
+  };
+#define TERN_MATRIX_SHAPE(capability, element, rows, columns, depth, subgroup)    \
+  check_shape(DType::k##element == DType::kI8, DType::k##element == DType::kBF16, \
+              {{rows, columns, depth}, subgroup});
+#include "schemas/abi/matrix_shapes.def"
+#undef TERN_MATRIX_SHAPE
+  const MmaMachine strange{32, 200 * 1024, 32 * 1024, 0, 512, {{48, 48, 16}, 32}};
+  CHECK_FALSE(default_matrix_schedule({1, 128, 128, 128}, strange).has_value());
+}
+
 TEST_CASE(
     "six products of bf16: large blocks where there are many, the depth shared out where there are few") {
   const auto chosen = [](int64_t m, int64_t n, int64_t k, bool pixels = false) {
     MmaShape shape{1, m, n, k, 2, false, pixels};
     shape.bf16x6 = true;
-    return default_matrix_schedule(shape, kMachine);
+    return default_matrix_schedule(shape, kMachine).value();
   };
   CHECK(chosen(2048, 2048, 2048).block_m * chosen(2048, 2048, 2048).block_n >= 64 * 64);
   CHECK(chosen(49, 512, 4608, true).warps_k >= 8);

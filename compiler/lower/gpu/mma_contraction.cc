@@ -386,7 +386,7 @@ bool suits_tiles(const MmaShape& shape) {
 }
 
 MmaMachine matrix_machine(const GpuModel& model) {
-  return {model.cores, 200 * 1024, model.workgroup_memory};
+  return {model.cores, 200 * 1024, model.workgroup_memory, 0, model.max_threads, model.unit()};
 }
 
 }  // namespace
@@ -450,9 +450,11 @@ void add_matrix_variant(DispatchBuilder& dispatch, Level level, ContractionProbl
   const std::optional<bool> columns = panels ? bytes : columns_of_memory(root, dtype, context);
   if (!columns) return;
   const MmaMachine machine = matrix_machine(model);
-  const MatrixSchedule schedule =
-      rows ? *resident_matrix_schedule(shape, machine)
+  const std::optional<MatrixSchedule> found =
+      rows ? resident_matrix_schedule(shape, machine)
            : default_matrix_schedule(shape, machine, *columns, dispatch.region().split);
+  if (!found) return;
+  const MatrixSchedule& schedule = *found;
   ElementEmitter emitter(dispatch);
   if (rows) rows->bind(emitter);
   MmaSource source(dispatch, emitter, problem, dtype, bytes);
@@ -514,7 +516,9 @@ void add_matrix_words_variant(DispatchBuilder& dispatch, Level level, const Cont
   MmaShape shape{1, rows, n, k, 2};
   shape.bf16x6 = dtype == DType::kF32;
   if (!suits_tiles(shape) || panels.block % kChunk != 0) return;
-  const MatrixSchedule schedule = default_matrix_schedule(shape, matrix_machine(model), true);
+  const std::optional<MatrixSchedule> found = default_matrix_schedule(shape, matrix_machine(model), true);
+  if (!found) return;
+  const MatrixSchedule& schedule = *found;
   ElementEmitter emitter(dispatch);
   MmaSource source(dispatch, emitter, problem, dtype, false);
   kernel::GridAxis batch;

@@ -119,6 +119,46 @@ TEST_CASE("Vulkan: products stored as bf16 on its matrices, where f16's are, too
   CHECK(level(DType::kF32) == Level::kVulkanBf16);
 }
 
+// Of each level with matrices: the precision whose contractions it has.
+std::vector<std::pair<Level, DType>> matrix_levels() {
+  return {
+#define TERN_MATRIX_LEVEL(level, name, tiles, ...) {Level::level, DType::tiles},
+#include "compiler/lower/matrix_levels.def"
+#undef TERN_MATRIX_LEVEL
+  };
+}
+
+TEST_CASE("Vulkan: contractions on matrices of every shape") {
+  const std::string product = "  input %x: f32[40,72] as \"x\"\n  %w = constant " +
+                              literal("f32", {72, 48}, [](int64_t i) { return (i * 5 % 13 - 6) * 0.5; }) +
+                              "\n  %n = neg(%x)\n  %d = dot(%n, %w)\n  output %d as \"d\"\n";
+  const std::string windows =
+      "  input %x: f32[1,16,6,7] as \"x\"\n  %w = constant " +
+      literal("f32", {24, 16, 3, 3}, [](int64_t i) { return (i * 7 % 11 - 5) * 0.5; }) +
+      "\n  %n = neg(%x)\n  %c = conv(%n, %w) <strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], "
+      "lhs_dilations=[1,1], groups=1>\n  output %c as \"c\"\n";
+  const std::string computed =
+      "  input %x: f32[3,40,64] as \"x\"\n  input %y: f32[3,64,32] as \"y\"\n  %n = neg(%x)\n"
+      "  %m = neg(%y)\n  %d = dot(%n, %m)\n  output %d as \"d\"\n";
+  for (const auto& [level, precision] : matrix_levels()) {
+    if (precision == DType::kI8) continue;
+    CAPTURE(level_name(level));
+    const Target target{Arch::kVulkan, {Level::kVulkanF16, level}};
+    for (const std::string& text : {product, windows, computed}) {
+      LowerCase c{text};
+      c.precision = precision;
+      check_lowering_for(c, target, std::string(level_name(level)));
+      bool used = false;
+      visit_dispatches(lowered(text, target, {}, precision)->steps,
+                       [&, l = level](const DispatchStep& dispatch) {
+                         for (const auto& variant : dispatch.variants)
+                           used |= variant.level == l && variant.kernel->tiles == gpu_model(l).tile;
+                       });
+      CHECK(used);
+    }
+  }
+}
+
 TEST_CASE("a product's left operand whose rows lie across memory is turned once") {
   const std::string text = R"(
   input %x: f32[16,64] as "x"

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <string>
 
+#include "compiler/kernel/tile_shape.h"
 #include "compiler/support/dtype.h"
 
 namespace tern::lower::gpu {
@@ -86,6 +87,8 @@ struct MmaMachine {
   int64_t workgroup_memory = 164 * 1024;        // of one processor, shared by the workgroups on it
   int64_t workgroup_memory_limit = 160 * 1024;  // of one workgroup
   double l2_bytes_per_ns = 9200;                // to all processors together
+  int threads = 512;                            // of a workgroup; of tiles (matrix_schedule.h), as
+  kernel::TileUnit unit = {};                   // subgroups multiply them
 };
 
 // `group`: the device has products of 128 threads, and clusters. Other orders of B than kPacked have neither,

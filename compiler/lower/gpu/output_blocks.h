@@ -26,11 +26,11 @@ struct WarpPlace {
   kernel::Expr m, n, k;
 };
 template <typename Schedule>
-WarpPlace warp_place(LoopWriter& w, const kernel::Expr& thread, const Schedule& s) {
+WarpPlace warp_place(LoopWriter& w, const kernel::Expr& thread, const Schedule& s, int subgroup = 32) {
   using kernel::index_div;
   using kernel::index_rem;
   using kernel::int_const;
-  const kernel::Expr warp = w.let("warp", index_div(thread, int_const(32)));
+  const kernel::Expr warp = w.let("warp", index_div(thread, int_const(subgroup)));
   WarpPlace at;
   at.n = w.let("warp_n", index_rem(warp, int_const(s.warps_n)));
   at.m = w.let("warp_m", index_rem(index_div(warp, int_const(s.warps_n)), int_const(s.warps_m)));

@@ -41,6 +41,7 @@ struct ProductTest {
   // Bytes: any u8 by any i8, in i32.
   DType result = DType::kF32;
   bool large = false;
+  kernel::TileUnit unit = {};  // of its tiles
   // B's element as it can be stored, of one that is wanted.
   std::function<double(int64_t step, int64_t column, double wanted)> integers = {};
 };
@@ -126,7 +127,8 @@ inline void check_product(const ProductTest& c) {
   kernel::Kernel k;
   k.name = "product";
   k.threads = c.threads;
-  k.subgroup = 32;
+  k.subgroup = c.unit.subgroup;
+  k.tiles = c.unit.shape;
   k.cluster = c.cluster;
   k.thread = kernel::make_var("t");
   const kernel::Buffer ab = global_buffer("a", c.dtype, kernel::Access::kRead),

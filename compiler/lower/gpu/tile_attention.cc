@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "compiler/lower/gpu/matrix_schedule.h"
 #include "compiler/lower/gpu/online_softmax.h"
 #include "compiler/lower/gpu/tile_ops.h"
 #include "compiler/support/rounding.h"
@@ -16,38 +17,42 @@ using kernel::float_const;
 using kernel::int_const;
 using kernel::ScalarOp;
 using kernel::TileOp;
+using kernel::TilePart;
+using kernel::TileUnit;
 using kernel::Var;
 using kernel::var_expr;
 using RowOf = std::function<Expr(const Expr&)>;
 
-constexpr int kSide = 16, kVector = 4, kSubgroup = 32, kPadding = 8;
-constexpr int kPatchPitch = 20;  // of a warp's 16 x 16 floats in workgroup memory
+constexpr int kVector = 4, kPadding = 8;
 
 // Sizes of workgroup memory, in elements.
 struct Sizes {
   Sizes(const AttentionShape& shape, const TileAttentionSchedule& s)
-      : k_pitch(shape.depth + kPadding),
+      : columns(s.unit.shape.n),
+        patch_pitch(columns + kVector),
+        k_pitch(shape.depth + kPadding),
         v_pitch(shape.value_depth + kPadding),
         weight_pitch(s.block_keys + kPadding),
         part(s.block_keys * std::max(k_pitch, v_pitch)),
         q_rows(s.rows() * k_pitch),
         q_first(q_rows <= kSmallQueries ? s.warps_n * part : 0),
         stage(std::max(s.warps_n * part, q_first + q_rows)),
-        patches(s.warps() * s.tiles_m * kSide * kPatchPitch),
-        weights(s.warps() * s.tiles_m * kSide * weight_pitch),
-        rows(s.warps() * s.tiles_m * kSide),
+        patches(s.warps() * s.tiles_m * s.unit.shape.m * patch_pitch),
+        weights(s.warps() * s.tiles_m * s.unit.shape.m * weight_pitch),
+        rows(s.warps() * s.tiles_m * s.unit.shape.m),
         keys(s.warps() * s.block_keys) {
     // As many columns of outputs at a time as take no more memory than the rest.
-    together = shape.value_depth / kSide;
+    together = shape.value_depth / columns;
     while (together > 1 && out_bytes(s) > kOuts && out_bytes(s) > bytes_of_keys()) --together;
     outs = s.warps_n * s.rows() * out_pitch();
   }
   static constexpr int64_t kOuts = 16384;
   static constexpr int64_t kSmallQueries = 3072;  // elements that have a place of their own beside the keys
-  int64_t out_pitch() const { return together * kSide + kVector; }
+  int64_t out_pitch() const { return together * columns + kVector; }
   int64_t out_bytes(const TileAttentionSchedule& s) const { return 4 * s.warps_n * s.rows() * out_pitch(); }
   int64_t bytes_of_keys() const { return 2 * (stage + weights) + 4 * patches; }
   int64_t bytes() const { return std::max(bytes_of_keys(), 4 * outs) + 16 * rows + 4 * keys + 64; }
+  int64_t columns, patch_pitch;  // of a tile of floats, in workgroup memory
   int64_t k_pitch, v_pitch, weight_pitch;
   int64_t part, q_rows, q_first, stage, patches, weights, rows, keys;
   int64_t together, outs;  // tiles of outputs at a time
@@ -63,9 +68,10 @@ class Builder {
         params_(params),
         t_(var_expr(thread)),
         size_(shape, s),
-        steps_(static_cast<int>(shape.depth / kSide)),
-        key_tiles_(s.block_keys / kSide),
-        value_tiles_(static_cast<int>(shape.value_depth / kSide)),
+        u_(s.unit),
+        steps_(static_cast<int>(shape.depth / u_.shape.k)),
+        key_tiles_(s.block_keys / u_.shape.n),
+        value_tiles_(static_cast<int>(shape.value_depth / u_.shape.n)),
         whole_(shape.keys.is_const() && shape.keys.value() % (s.block_keys * s.warps_n) == 0) {}
 
   AttentionKernel build(const kernel::GridAxis& batch) {
@@ -76,18 +82,18 @@ class Builder {
     out.grid.push_back({block, blocks, params_.expr(blocks)});
     LoopWriter w;
     m0_ = w.let("m0", times(var_expr(block), s_.rows()));
-    warp_ = w.let("warp", div(t_, kSubgroup));
+    warp_ = w.let("warp", div(t_, u_.subgroup));
     warp_n_ = w.let("warp_n", rem(warp_, s_.warps_n));
-    lane_ = w.let("lane", rem(t_, kSubgroup));
-    first_row_ = w.let("first_row", times(div(warp_, s_.warps_n), int64_t{kSide} * s_.tiles_m));
+    lane_ = w.let("lane", rem(t_, u_.subgroup));
+    first_row_ = w.let("first_row", times(div(warp_, s_.warps_n), int64_t{u_.shape.m} * s_.tiles_m));
     // Of the threads that copy a part's keys: those of all its warps.
     copier_ =
-        s_.warps_m == 1 ? lane_ : w.let("copier", plus(times(div(warp_, s_.warps_n), kSubgroup), lane_));
+        s_.warps_m == 1 ? lane_ : w.let("copier", plus(times(div(warp_, s_.warps_n), u_.subgroup), lane_));
     keys_ = params_.expr(shape_.keys);
     scale_ = score_scale(o_, m0_);
     if (!scale_.linear) keyed_ = keyed_score(o_);
-    out_ = tiles("out", DType::kF32, int64_t{s_.tiles_m} * value_tiles_);
-    sum_ = tiles("sum", DType::kF32, s_.tiles_m);
+    out_ = sums_tiles("out", int64_t{s_.tiles_m} * value_tiles_);
+    sum_ = sums_tiles("sum", s_.tiles_m);
     factors_ = workgroup("factors", DType::kF32, size_.rows);
     tops_ = workgroup("tops", DType::kF32, size_.rows);
     sums_ = workgroup("sums", DType::kF32, size_.rows);
@@ -114,8 +120,11 @@ class Builder {
   }
 
  private:
+  Buffer sums_tiles(const char* name, int64_t count) const {
+    return tiles(name, DType::kF32, u_, TilePart::kSums, count);
+  }
   static Expr element(const Buffer& tile, int64_t slot) {
-    return kernel::load(tile, int_const(slot), kChunk);
+    return kernel::load(tile, int_const(slot), tile->type.lanes);
   }
   static void compute(LoopWriter& w, const Buffer& tile, int64_t slot, const Expr& value) {
     w.emit(kernel::tile(TileOp::kFill, tile, int_const(slot), value));
@@ -155,8 +164,8 @@ class Builder {
     const bool one_block = blocks.is_const(1);
     stage_ = workgroup("stage", o_.dtype, size_.stage);
     weights_ = workgroup("weights", o_.dtype, size_.weights);
-    q_tile_ = tiles("q_tile", o_.dtype, int64_t{s_.tiles_m} * steps_);
-    const int copiers = kSubgroup * s_.warps_m;
+    q_tile_ = tiles("q_tile", o_.dtype, u_, TilePart::kA, int64_t{s_.tiles_m} * steps_);
+    const int copiers = u_.subgroup * s_.warps_m;
     const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.k_pitch, shape_.queries,
                            s_.threads(), t_, s_.rows());
     const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.k_pitch, shape_.keys,
@@ -177,7 +186,7 @@ class Builder {
       for (int step = 0; step < steps_; ++step)
         move(w, TileOp::kLoad, q_tile_, i * steps_ + step, stage_,
              plus(times(first_row_, size_.k_pitch),
-                  int_const(size_.q_first + i * kSide * size_.k_pitch + step * kSide)),
+                  int_const(size_.q_first + i * u_.shape.m * size_.k_pitch + step * u_.shape.k)),
              size_.k_pitch);
     }
     if (size_.q_first == 0) {
@@ -208,15 +217,15 @@ class Builder {
   }
 
   void products_with_keys(LoopWriter& w) {
-    score_ = tiles("score", DType::kF32, int64_t{s_.tiles_m} * key_tiles_);
-    const Buffer b = tiles("k_tile", o_.dtype, key_tiles_);
+    score_ = sums_tiles("score", int64_t{s_.tiles_m} * key_tiles_);
+    const Buffer b = tiles("k_tile", o_.dtype, u_, TilePart::kB, key_tiles_);
     w.emit(kernel::alloc(score_));
     w.emit(kernel::alloc(b));
     clear(w, score_);
     for (int step = 0; step < steps_; ++step) {
       for (int j = 0; j < key_tiles_; ++j)
         move(w, TileOp::kLoadColumns, b, j, stage_,
-             plus(base_, int_const(j * kSide * size_.k_pitch + step * kSide)), size_.k_pitch);
+             plus(base_, int_const(j * u_.shape.n * size_.k_pitch + step * u_.shape.k)), size_.k_pitch);
       for (int i = 0; i < s_.tiles_m; ++i) {
         for (int j = 0; j < key_tiles_; ++j)
           multiply(w, score_, int64_t{i} * key_tiles_ + j, q_tile_, int64_t{i} * steps_ + step, b, j);
@@ -224,56 +233,60 @@ class Builder {
     }
   }
 
-  // The warp's i-th patch: 16 x 16 floats, of which the thread has half a row.
+  // The warp's i-th patch: a tile of floats, of which the thread has a run of a row.
   Expr patch(int i) const {
-    return plus(times(warp_, int64_t{s_.tiles_m} * kSide * kPatchPitch),
-                int_const(int64_t{i} * kSide * kPatchPitch));
+    const int64_t size = u_.shape.m * size_.patch_pitch;
+    return plus(times(warp_, s_.tiles_m * size), int_const(i * size));
   }
-  Expr half_row(int i) const {
-    return plus(patch(i), plus(times(div(lane_, 2), kPatchPitch), times(rem(lane_, 2), kChunk)));
+  Expr own_row() const { return div(lane_, u_.threads_a_row()); }
+  Expr own_part() const { return rem(lane_, u_.threads_a_row()); }
+  Expr run(int i) const {
+    return plus(patch(i), plus(times(own_row(), size_.patch_pitch), times(own_part(), u_.run())));
   }
   // Rows of the warp's i-th tiles, in factors and the like.
   Expr rows_of(int i) const {
-    return plus(times(warp_, int64_t{s_.tiles_m} * kSide), int_const(int64_t{i} * kSide));
+    return plus(times(warp_, int64_t{s_.tiles_m} * u_.shape.m), int_const(int64_t{i} * u_.shape.m));
   }
-  std::vector<Expr> half_row_of(LoopWriter& w, int i) const {
+  std::vector<Expr> run_of(LoopWriter& w, int i) const {
     std::vector<Expr> out;
-    for (int half = 0; half < 2; ++half) {
-      const Expr four =
-          w.let("four", kernel::load(patches_, plus(half_row(i), int_const(half * kVector)), kVector));
+    for (int part = 0; part < u_.run(); part += kVector) {
+      const Expr four = w.let("four", kernel::load(patches_, plus(run(i), int_const(part)), kVector));
       for (int e = 0; e < kVector; ++e) out.push_back(w.let("x", kernel::shuffle(four, nullptr, {e})));
     }
     return out;
   }
-  // Of both threads of a row.
-  static Expr of_row(LoopWriter& w, const Expr& own, Expr (*fold)(Expr, Expr)) {
-    const Expr one = w.let("one", own);
-    return w.let("both", fold(one, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor,
-                                                     {one, int_const(1)}, one->type)));
+  // Of all threads of a row.
+  Expr of_row(LoopWriter& w, const Expr& own, Expr (*fold)(Expr, Expr)) const {
+    Expr all = w.let("one", own);
+    for (int mask = 1; mask < u_.threads_a_row(); mask *= 2)
+      all = w.let("both", fold(all, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor,
+                                                      {all, int_const(mask)}, all->type)));
+    return all;
   }
   // A row's value to all elements of the row, through `memory`, for each of the warp's rows of tiles.
   Buffer spread(LoopWriter& w, const Buffer& memory, const std::vector<Expr>& values) const {
     for (int i = 0; i < s_.tiles_m; ++i)
-      w.when(kernel::compare(ScalarOp::kEq, rem(lane_, 2), int_const(0)),
-             [&] { w.store(memory, plus(rows_of(i), div(lane_, 2)), values[static_cast<size_t>(i)]); });
+      w.when(kernel::compare(ScalarOp::kEq, own_part(), int_const(0)),
+             [&] { w.store(memory, plus(rows_of(i), own_row()), values[static_cast<size_t>(i)]); });
     together(w);
-    const Buffer out = tiles("spread", DType::kF32, s_.tiles_m);
+    const Buffer out = sums_tiles("spread", s_.tiles_m);
     w.emit(kernel::alloc(out));
     for (int i = 0; i < s_.tiles_m; ++i) move(w, TileOp::kLoadColumns, out, i, memory, rows_of(i), 0);
     return out;
   }
 
-  // What the step's keys add to their scores, of which the thread has every 32nd.
+  // What the step's keys add to their scores, of which the thread has one of each subgroup's.
   std::vector<Expr> biases_of(LoopWriter& w, const Expr& n0) const {
     std::vector<Expr> out;
-    for (int k = 0; k < s_.block_keys; k += kSubgroup) {
+    for (int k = 0; k < s_.block_keys; k += u_.subgroup) {
       const Expr n = w.let("n", plus(n0, plus(lane_, int_const(k))));
       if (keyed_.factor == 0) {
         out.push_back(
             w.let("bias", kernel::select(less(n, keys_), float_const(0.0), float_const(-INFINITY))));
         continue;
       }
-      const Expr read = whole_ ? n : w.let("n_read", kernel::min(n, kernel::sub(keys_, int_const(1))));
+      const bool all = whole_ && s_.block_keys % u_.subgroup == 0;
+      const Expr read = all ? n : w.let("n_read", kernel::min(n, kernel::sub(keys_, int_const(1))));
       Expr bias = score_in_log2(w.let("bias", keyed_.bias(read)));
       if (!whole_) bias = kernel::select(less(n, keys_), bias, float_const(-INFINITY));
       out.push_back(w.let("bias", bias));
@@ -284,20 +297,20 @@ class Builder {
   void add_biases(LoopWriter& w, const std::vector<Expr>& biases) {
     const Expr first = times(warp_, s_.block_keys);
     for (size_t k = 0; k < biases.size(); ++k) {
-      const Expr at = plus(lane_, int_const(static_cast<int64_t>(k) * kSubgroup));
+      const Expr at = plus(lane_, int_const(static_cast<int64_t>(k) * u_.subgroup));
       const auto one = [&] { w.store(of_keys_, plus(first, at), biases[k]); };
-      if (static_cast<int>(k + 1) * kSubgroup > s_.block_keys) {
+      if (static_cast<int>(k + 1) * u_.subgroup > s_.block_keys) {
         w.when(less(at, int_const(s_.block_keys)), one);
       } else {
         one();
       }
     }
     together(w);
-    const Buffer bias = tiles("bias_tile", DType::kF32, key_tiles_);
+    const Buffer bias = sums_tiles("bias_tile", key_tiles_);
     w.emit(kernel::alloc(bias));
     for (int j = 0; j < key_tiles_; ++j)
-      move(w, TileOp::kLoad, bias, j, of_keys_, plus(first, int_const(j * kSide)), 0);
-    const Expr factor = kernel::broadcast(float_const(keyed_.factor * std::numbers::log2e), kChunk);
+      move(w, TileOp::kLoad, bias, j, of_keys_, plus(first, int_const(j * size_.columns)), 0);
+    const Expr factor = kernel::broadcast(float_const(keyed_.factor * std::numbers::log2e), u_.run());
     for (int64_t slot = 0; slot < score_->size; ++slot) {
       const Expr x = element(score_, slot), b = element(bias, slot % key_tiles_);
       compute(w, score_, slot,
@@ -316,55 +329,55 @@ class Builder {
     // What depends on both places passes through memory.
     for (int j = 0; j < key_tiles_; ++j) {
       for (int i = 0; i < s_.tiles_m; ++i)
-        move(w, TileOp::kStore, score_, int64_t{i} * key_tiles_ + j, patches_, patch(i), kPatchPitch);
+        move(w, TileOp::kStore, score_, int64_t{i} * key_tiles_ + j, patches_, patch(i), size_.patch_pitch);
       together(w);
-      for (int i = 0; i < s_.tiles_m; ++i) scores_of_half_row(w, i, plus(n0, int_const(j * kSide)));
+      for (int i = 0; i < s_.tiles_m; ++i) scores_of_run(w, i, plus(n0, int_const(j * size_.columns)));
       together(w);
       for (int i = 0; i < s_.tiles_m; ++i)
-        move(w, TileOp::kLoad, score_, int64_t{i} * key_tiles_ + j, patches_, patch(i), kPatchPitch);
+        move(w, TileOp::kLoad, score_, int64_t{i} * key_tiles_ + j, patches_, patch(i), size_.patch_pitch);
       together(w);
     }
   }
-  void scores_of_half_row(LoopWriter& w, int i, const Expr& n0) {
-    const Expr row = plus(plus(m0_, first_row_), plus(int_const(i * kSide), div(lane_, 2)));
+  void scores_of_run(LoopWriter& w, int i, const Expr& n0) {
+    const Expr row = plus(plus(m0_, first_row_), plus(int_const(i * u_.shape.m), own_row()));
     const Expr m = w.let("m", kernel::min(row, kernel::sub(params_.expr(shape_.queries), int_const(1))));
-    std::vector<Expr> v = half_row_of(w, i);
-    for (int e = 0; e < kChunk; ++e) {
-      const Expr n = w.let("n", plus(n0, plus(times(rem(lane_, 2), kChunk), int_const(e))));
+    std::vector<Expr> v = run_of(w, i);
+    for (int e = 0; e < u_.run(); ++e) {
+      const Expr n = w.let("n", plus(n0, plus(times(own_part(), u_.run()), int_const(e))));
       Expr& x = v[static_cast<size_t>(e)];
       x = o_.score(m, n, x);
       if (!whole_) x = kernel::select(less(n, keys_), x, float_const(-INFINITY));
       x = w.let("score", score_in_log2(w.let("score", x)));
     }
-    for (int half = 0; half < 2; ++half) {
-      const Expr* x = &v[static_cast<size_t>(half * kVector)];
-      w.store(patches_, plus(half_row(i), int_const(half * kVector)), quad(w, x[0], x[1], x[2], x[3]));
+    for (int part = 0; part < u_.run(); part += kVector) {
+      const Expr* x = &v[static_cast<size_t>(part)];
+      w.store(patches_, plus(run(i), int_const(part)), quad(w, x[0], x[1], x[2], x[3]));
     }
   }
 
   // Scores to weights, and what was summed so far scaled where a row's maximum has grown by much.
   void make_weights(LoopWriter& w, const Expr& n0, const std::vector<Expr>& biases, const Expr& block) {
     scores_of_places(w, n0, biases);
-    const Buffer most = tiles("most", DType::kF32, 1);
+    const Buffer most = sums_tiles("most", 1);
     w.emit(kernel::alloc(most));
     for (int i = 0; i < s_.tiles_m; ++i) {
       Expr x = element(score_, int64_t{i} * key_tiles_);
       for (int j = 1; j < key_tiles_; ++j) x = kernel::max(x, element(score_, int64_t{i} * key_tiles_ + j));
       compute(w, most, 0, x);
-      move(w, TileOp::kStore, most, 0, patches_, patch(i), kPatchPitch);
+      move(w, TileOp::kStore, most, 0, patches_, patch(i), size_.patch_pitch);
     }
     together(w);
     std::vector<Expr> bases, shrinks;
     for (int i = 0; i < s_.tiles_m; ++i) {
       const Var& top = top_[static_cast<size_t>(i)];
-      const Expr seen = of_row(w, folded(half_row_of(w, i), kernel::max), kernel::max);
+      const Expr seen = of_row(w, folded(run_of(w, i), kernel::max), kernel::max);
       const OnlineMaximum maximum(w, scale_, var_expr(top), seen);
       w.set(top, maximum.top);
       bases.push_back(maximum.base());
       shrinks.push_back(maximum.shrink);
     }
     const Buffer base = spread(w, factors_, bases);
-    const Buffer weight = tiles("weight", o_.dtype, 1), exact = tiles("exact", DType::kF32, 1);
+    const Buffer weight = tiles("weight", o_.dtype, u_, TilePart::kSums, 1), exact = sums_tiles("exact", 1);
     w.emit(kernel::alloc(weight));
     w.emit(kernel::alloc(exact));
     if (block) w.when(less(int_const(0), block), [&] { rescale(w, shrinks); });
@@ -373,25 +386,25 @@ class Builder {
         const Expr x = element(score_, int64_t{i} * key_tiles_ + j), b = element(base, i);
         const Expr power =
             scale_.linear
-                ? kernel::op(ScalarOp::kFma, {x, kernel::broadcast(float_const(scale_.factor), kChunk),
+                ? kernel::op(ScalarOp::kFma, {x, kernel::broadcast(float_const(scale_.factor), u_.run()),
                                               kernel::op(ScalarOp::kNeg, {b})})
                 : kernel::sub(x, b);
         compute(w, exact, 0, exp2(power));
         compute(w, sum_, i, kernel::add(element(sum_, i), element(exact, 0)));
         compute(w, weight, 0, kernel::cast(element(exact, 0), o_.dtype));
-        move(w, TileOp::kStore, weight, 0, weights_, weight_at(i, j), size_.weight_pitch);
+        move(w, TileOp::kStore, weight, 0, weights_, weight_at(i, j * size_.columns), size_.weight_pitch);
       }
     }
   }
-  Expr weight_at(int i, int j) const {
-    return plus(times(plus(times(warp_, s_.tiles_m), int_const(i)), kSide * size_.weight_pitch),
-                int_const(j * kSide));
+  Expr weight_at(int i, int64_t key) const {
+    return plus(times(plus(times(warp_, s_.tiles_m), int_const(i)), u_.shape.m * size_.weight_pitch),
+                int_const(key));
   }
 
   void rescale(LoopWriter& w, const std::vector<Expr>& shrinks) {
     Expr least = shrinks[0];
     for (const Expr& s : shrinks) least = kernel::min(least, s);
-    for (int mask = 2; mask < kSubgroup; mask *= 2) {
+    for (int mask = u_.threads_a_row(); mask < u_.subgroup; mask *= 2) {
       const Expr own = w.let("least", least);
       least = kernel::min(
           own, kernel::intrinsic(kernel::Intrinsic::kSubgroupShuffleXor, {own, int_const(mask)}, own->type));
@@ -409,15 +422,16 @@ class Builder {
   }
 
   void products_with_values(LoopWriter& w) {
-    const Buffer a = tiles("weight_tile", o_.dtype, s_.tiles_m), b = tiles("v_tile", o_.dtype, value_tiles_);
+    const Buffer a = tiles("weight_tile", o_.dtype, u_, TilePart::kA, s_.tiles_m),
+                 b = tiles("v_tile", o_.dtype, u_, TilePart::kB, value_tiles_);
     w.emit(kernel::alloc(a));
     w.emit(kernel::alloc(b));
-    for (int step = 0; step < key_tiles_; ++step) {
+    for (int step = 0; step < s_.block_keys / u_.shape.k; ++step) {
       for (int i = 0; i < s_.tiles_m; ++i)
-        move(w, TileOp::kLoad, a, i, weights_, weight_at(i, step), size_.weight_pitch);
+        move(w, TileOp::kLoad, a, i, weights_, weight_at(i, step * u_.shape.k), size_.weight_pitch);
       for (int j = 0; j < value_tiles_; ++j)
-        move(w, TileOp::kLoad, b, j, stage_, plus(base_, int_const(step * kSide * size_.v_pitch + j * kSide)),
-             size_.v_pitch);
+        move(w, TileOp::kLoad, b, j, stage_,
+             plus(base_, int_const(step * u_.shape.k * size_.v_pitch + j * size_.columns)), size_.v_pitch);
       for (int i = 0; i < s_.tiles_m; ++i) {
         for (int j = 0; j < value_tiles_; ++j) multiply(w, out_, int64_t{i} * value_tiles_ + j, a, i, b, j);
       }
@@ -428,17 +442,18 @@ class Builder {
 
   // Each row's maximum and sum, of this warp's keys.
   void totals(LoopWriter& w) {
-    for (int i = 0; i < s_.tiles_m; ++i) move(w, TileOp::kStore, sum_, i, patches_, patch(i), kPatchPitch);
+    for (int i = 0; i < s_.tiles_m; ++i)
+      move(w, TileOp::kStore, sum_, i, patches_, patch(i), size_.patch_pitch);
     together(w);
     for (int i = 0; i < s_.tiles_m; ++i) {
-      const Expr sum = of_row(w, folded(half_row_of(w, i), kernel::add), kernel::add);
+      const Expr sum = of_row(w, folded(run_of(w, i), kernel::add), kernel::add);
       w.set(total_[static_cast<size_t>(i)], sum);
     }
   }
   // Of warp n of this warp's rows.
   Expr place(int i, const Expr& n) const {
     const Expr warp = plus(kernel::sub(warp_, warp_n_), n);
-    return plus(times(warp, int64_t{s_.tiles_m} * kSide), plus(int_const(i * kSide), div(lane_, 2)));
+    return plus(times(warp, int64_t{s_.tiles_m} * u_.shape.m), plus(int_const(i * u_.shape.m), own_row()));
   }
 
   std::vector<Expr> shares(LoopWriter& w) {
@@ -449,7 +464,7 @@ class Builder {
       return out;
     }
     for (int i = 0; i < s_.tiles_m; ++i) {
-      w.when(kernel::compare(ScalarOp::kEq, rem(lane_, 2), int_const(0)), [&] {
+      w.when(kernel::compare(ScalarOp::kEq, own_part(), int_const(0)), [&] {
         w.store(tops_, place(i, warp_n_), var_expr(top_[static_cast<size_t>(i)]));
         w.store(sums_, place(i, warp_n_), var_expr(total_[static_cast<size_t>(i)]));
       });
@@ -498,13 +513,13 @@ class Builder {
       for (int i = 0; i < s_.tiles_m; ++i) {
         for (int64_t j = 0; j < count; ++j)
           move(w, TileOp::kStore, out_, int64_t{i} * value_tiles_ + j0 + j, outs,
-               plus(times(plus(times(warp_n_, s_.rows()), plus(first_row_, int_const(i * kSide))),
+               plus(times(plus(times(warp_n_, s_.rows()), plus(first_row_, int_const(i * u_.shape.m))),
                           size_.out_pitch()),
-                    int_const(j * kSide)),
+                    int_const(j * size_.columns)),
                size_.out_pitch());
       }
       w.emit(kernel::barrier());
-      store_columns(w, outs, j0 * kSide, count * kSide);
+      store_columns(w, outs, j0 * size_.columns, count * size_.columns);
     }
   }
 
@@ -537,6 +552,7 @@ class Builder {
   kernel::ParamTable& params_;
   const Expr t_;
   const Sizes size_;
+  const TileUnit& u_;
   const int steps_, key_tiles_, value_tiles_;
   ScoreScale scale_;
   KeyedScore keyed_;
@@ -549,14 +565,20 @@ class Builder {
 }  // namespace
 
 std::optional<TileAttentionSchedule> tile_attention_schedule(int64_t batch, int64_t queries,
-                                                             const AttentionShape& shape, int processors,
+                                                             const AttentionShape& shape,
+                                                             const TileUnit& unit, int processors,
                                                              int64_t workgroup_memory) {
   TileAttentionSchedule s;
+  s.unit = unit;
   s.warps_m = 4;
   s.warps_n = 1;
   s.block_keys = shape.depth > 64 ? 64 : 32;
+  const int step = std::max(unit.shape.n, unit.shape.k);
+  if (!unit.has_runs() || shape.depth % unit.shape.k != 0 || shape.value_depth % unit.shape.n != 0 ||
+      s.block_keys % step != 0 || step % unit.shape.n != 0 || step % unit.shape.k != 0)
+    return std::nullopt;
   if (batch * ceil_div(queries, s.rows()) < processors) return std::nullopt;
-  while (s.block_keys > kSide && Sizes(shape, s).bytes() > workgroup_memory) s.block_keys -= kSide;
+  while (s.block_keys > step && Sizes(shape, s).bytes() > workgroup_memory) s.block_keys -= step;
   if (Sizes(shape, s).bytes() > workgroup_memory) return std::nullopt;
   return s;
 }
@@ -568,8 +590,8 @@ AttentionKernel build_tile_attention(const AttentionShape& shape, const kernel::
 }
 
 std::string TileAttentionSchedule::text() const {
-  return fmt::format("attention on tiles, {} queries x {} keys, warps {}x{}", rows(), block_keys, warps_m,
-                     warps_n);
+  return fmt::format("attention on tiles, {} queries x {} keys, warps {}x{}{}", rows(), block_keys, warps_m,
+                     warps_n, unit_text(unit));
 }
 
 }  // namespace tern::lower::gpu

@@ -4,7 +4,7 @@
 // comes back to all elements of the row as a tile whose columns are one (a pitch of 0). Weights pass through
 // memory of their warp to become operands.
 //
-//   grid     batch (heads), blocks of 16 * tiles_m * warps_m queries
+//   grid     batch (heads), blocks of tiles_m * warps_m tiles of queries
 //   warps    warps_n parts of each step's keys, merged at the end; warps_m warps of different queries share a
 //            part. A part of one warp waits for nobody until the end.
 //   keys     block_keys of each part a step; the values of a step, then the keys of the next one, are on
@@ -20,17 +20,20 @@ namespace tern::lower::gpu {
 
 struct TileAttentionSchedule {
   int warps_m = 1, warps_n = 4, tiles_m = 1;
-  int block_keys = 32;  // a multiple of 16
-  int rows() const { return 16 * tiles_m * warps_m; }
+  int block_keys = 32;         // a multiple of tiles' columns and depth
+  kernel::TileUnit unit = {};  // with runs
+  int rows() const { return unit.shape.m * tiles_m * warps_m; }
   int warps() const { return warps_m * warps_n; }
-  int threads() const { return 32 * warps(); }
+  int threads() const { return unit.subgroup * warps(); }
   std::string text() const;
 };
 
-// For f16 operands with depths that are multiples of 16; nothing where matrix_attention.h's kernel is faster:
-// few queries, whose networks wait for a kernel's code as long as for its work, and this one's is longer.
+// For f16 operands with depths that are multiples of tiles; nothing elsewhere, and where matrix_attention.h's
+// kernel is faster: few queries, whose networks wait for a kernel's code as long as for its work, and this
+// one's is longer.
 std::optional<TileAttentionSchedule> tile_attention_schedule(int64_t batch, int64_t queries,
-                                                             const AttentionShape& shape, int processors,
+                                                             const AttentionShape& shape,
+                                                             const kernel::TileUnit& unit, int processors,
                                                              int64_t workgroup_memory);
 
 AttentionKernel build_tile_attention(const AttentionShape& shape, const kernel::GridAxis& batch_axis,

@@ -37,5 +37,22 @@ TEST_CASE("attention on tiles: a symbolic number of keys, and none") {
   check({1, 20, 0, 64, 64, {1, 4, 1, 16}});
 }
 
+TEST_CASE("attention on tiles: other shapes of tiles, subgroups of other sizes") {
+  for (const kernel::TileUnit& unit : other_units()) {
+    CAPTURE(unit.shape.m);
+    CAPTURE(unit.shape.n);
+    CAPTURE(unit.shape.k);
+    CAPTURE(unit.subgroup);
+    const auto one = [&](AttentionCase<TileAttentionSchedule> c) {
+      c.schedule.unit = unit;
+      check(c);
+    };
+    one({1, 20, 100, 64, 64, {1, 4, 1, 32}});
+    one({1, 40, 70, 32, 64, {2, 4, 1, 32}, true});
+    one({1, 40, 150, 64, 96, {1, 4, 2, 32}, false, true, 16});
+    one({1, 40, 128, 64, 64, {2, 1, 2, 32}, false, false, 16, true});
+  }
+}
+
 }  // namespace
 }  // namespace tern::lower::gpu

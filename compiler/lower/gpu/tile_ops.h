@@ -19,8 +19,9 @@ inline kernel::Expr joined(const kernel::Expr& a, const kernel::Expr& b) {
   return kernel::shuffle(a, b, lanes);
 }
 
-inline kernel::Buffer tiles(const char* name, DType dtype, int64_t count) {
-  return kernel::make_buffer(name, {dtype, dtype == DType::kI8 ? 16 : 8}, kernel::Scope::kRegister,
+inline kernel::Buffer tiles(const char* name, DType dtype, const kernel::TileUnit& unit,
+                            kernel::TilePart part, int64_t count) {
+  return kernel::make_buffer(name, {dtype, unit.lanes(part)}, kernel::Scope::kRegister,
                              kernel::Access::kReadWrite, count);
 }
 inline kernel::Buffer workgroup(const char* name, DType dtype, int64_t size) {
