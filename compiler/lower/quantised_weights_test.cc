@@ -89,7 +89,8 @@ TEST_CASE("weights in integers: types, blocks, rows, sizes that fill no word, no
 TEST_CASE("weights in integers on GPUs: few rows, many, and a number that is known at run time only") {
   const Target cuda{Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}},
       vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanMatrix}},
-      parts{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}};
+      parts{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanBf16}},
+      bf16{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanMatrixBf16}};
   struct {
     const char* type;
     int64_t k, n, block;
@@ -106,6 +107,8 @@ TEST_CASE("weights in integers on GPUs: few rows, many, and a number that is kno
       check_lowering_for(c, parts, what, seen);
       c.precision = DType::kF16;
       check_lowering_for(c, vulkan, what + " stored as f16");
+      c.precision = DType::kBF16;
+      check_lowering_for(c, bf16, what + " stored as bf16");
     }
   }
 }

@@ -467,13 +467,24 @@ class Builder {
     }
     return out;
   }
-  // They as f16.
-  static Expr halves(LoopWriter& w, const std::vector<Expr>& numbers) {
+  // They as f16, or as bf16 rounded to nearest, ties to even.
+  Expr halves(LoopWriter& w, const std::vector<Expr>& numbers) const {
+    const auto bits = [](int64_t v) { return int_const(v, DType::kU32); };
+    const auto rounded = [&](const Expr& number) {
+      const Expr word = w.let("bits", kernel::bitcast(number, {DType::kU32, 1}));
+      const Expr odd = kernel::op(ScalarOp::kAnd, {kernel::op(ScalarOp::kShr, {word, bits(16)}), bits(1)});
+      return kernel::add(word, kernel::add(odd, bits(0x7fff)));
+    };
     std::vector<Expr> words;
-    for (size_t i = 0; i < numbers.size(); i += 2)
-      words.push_back(w.let(
-          "halves",
-          kernel::bitcast(kernel::cast(joined(numbers[i], numbers[i + 1]), DType::kF16), {DType::kU32, 1})));
+    for (size_t i = 0; i < numbers.size(); i += 2) {
+      Expr word =
+          kernel::bitcast(kernel::cast(joined(numbers[i], numbers[i + 1]), DType::kF16), {DType::kU32, 1});
+      if (o_.dtype == DType::kBF16)
+        word = kernel::op(ScalarOp::kOr,
+                          {kernel::op(ScalarOp::kShr, {rounded(numbers[i]), bits(16)}),
+                           kernel::op(ScalarOp::kAnd, {rounded(numbers[i + 1]), bits(0xffff0000)})});
+      words.push_back(w.let("halves", word));
+    }
     return joined(joined(words[0], words[1]), joined(words[2], words[3]));
   }
   // A chunk of A's bytes or B's as f16, steps 0, 2, 1, 3 of each word: a byte is the end of a number from

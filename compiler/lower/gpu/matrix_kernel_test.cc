@@ -195,10 +195,10 @@ TEST_CASE("matrix contraction: bytes whose sums f32 does not hold") {
 }
 
 // Weights in integers.
-void check_integers(const Case& c, int bits, int64_t block, bool zeros) {
+void check_integers(const Case& c, int bits, int64_t block, bool zeros, DType narrow = DType::kF16) {
   CAPTURE(c.schedule.text());
   CAPTURE(bits);
-  const DType dtype = c.schedule.bf16x6 ? DType::kF32 : DType::kF16;
+  const DType dtype = c.schedule.bf16x6 ? DType::kF32 : narrow;
   ProductTest test{c.m, c.n, c.k, c.element_wise, c.symbolic, c.schedule.threads(), 1, {}, {}};
   test.dtype = dtype;
   test.weights = DType::kU32;
@@ -250,6 +250,8 @@ TEST_CASE("matrix contraction: weights in integers") {
   check_integers({70, 56, 104, {64, 32, 64, 4, 2, 1, 2}}, 8, 32, true);
   check_integers({33, 24, 27, {32, 32, 32, 1, 1, 2, 1}, true}, 8, 32, false);
   check_integers({45, 40, 136, {16, 32, 32, 1, 1, 4, 1, false, true}, false, true}, 4, 32, true);
+  check_integers({33, 40, 72, {32, 32, 32, 1, 1, 2, 1}}, 4, 16, true, DType::kBF16);
+  check_integers({70, 56, 104, {64, 32, 64, 4, 2, 1, 2}}, 8, 32, true, DType::kBF16);
   Case c{33, 40, 72, {32, 32, 32, 1, 1, 2, 1}};
   c.schedule.bf16x6 = true;
   check_integers(c, 4, 32, true);

@@ -509,8 +509,8 @@ void add_matrix_words_variant(DispatchBuilder& dispatch, Level level, const Cont
   LoweringContext& context = dispatch.context();
   const GpuModel& model = gpu_model(level);
   const DType dtype = model.tiles;
-  if (context.stored_type(dispatch.region().root->operand(0)) != dtype || !has_tiles(model, dtype, context) ||
-      (dtype != DType::kF16 && dtype != DType::kF32))
+  if (!is_float(dtype) || context.stored_type(dispatch.region().root->operand(0)) != dtype ||
+      !has_tiles(model, dtype, context))
     return;
   const int64_t n = problem.n.value(), k = problem.k.value();
   MmaShape shape{1, rows, n, k, 2};
