@@ -155,6 +155,7 @@ TEST_CASE("tiles of bytes: 32 steps of A's rows and of B's columns") {
   bind x: i8 read
   threads t < 32
   subgroup 32
+  tiles 16 16 32
   alloc s: i8[768] workgroup
   alloc a: i8x16[1] register
   alloc b: i8x16[1] register
@@ -180,20 +181,26 @@ TEST_CASE("tiles of bytes: 32 steps of A's rows and of B's columns") {
   v_c[0] = coopMatMulAdd(v_a[0], v_b[0], v_c[0]);
 }
 )");
-  std::string turned = text;
-  turned.replace(turned.find("tile_load_columns"), 17, "tile_load");
-  const auto parsed = kernel::parse_kernel(turned);
-  REQUIRE(parsed.ok());
-  const auto refused = render::render_glsl(parsed.value(), {true});
-  REQUIRE_FALSE(refused.ok());
-  CHECK(refused.error().message.find("tiles of bytes come from rows of A and from columns of B") !=
+  // Other shapes, of subgroups of another size.
+  std::string other = text;
+  const auto put = [&](const std::string& from, const std::string& to) {
+    other.replace(other.find(from), from.size(), to);
+  };
+  put("threads t < 32\n  subgroup 32\n  tiles 16 16 32", "threads t < 32\n  subgroup 16\n  tiles 8 16 32");
+  put("b: i8x16[1]", "b: i8x32[1]");
+  const std::string wide = rendered(other, {true}).text;
+  CHECK(wide.find("coopmat<int8_t, gl_ScopeSubgroup, 8, 32, gl_MatrixUseA> v_a[1];") != std::string::npos);
+  CHECK(wide.find("coopmat<int8_t, gl_ScopeSubgroup, 32, 16, gl_MatrixUseB> v_b[1];") != std::string::npos);
+  CHECK(wide.find("coopmat<int, gl_ScopeSubgroup, 8, 16, gl_MatrixUseAccumulator> v_c[1];") !=
         std::string::npos);
+  CHECK(wide.find("gl_SubgroupID * 16u + gl_SubgroupInvocationID") != std::string::npos);
 }
 
 TEST_CASE("elements of tiles are computed one by one, and a subgroup's barrier orders workgroup memory") {
   const std::string text = rendered(R"(kernel tile {
   threads t < 32
   subgroup 32
+  tiles 16 16 16
   alloc s: f32[256] workgroup
   alloc a: f32x8[1] register
   alloc b: f16x8[1] register
@@ -216,6 +223,7 @@ TEST_CASE("barriers of a kernel on tiles order stores to what it reads, wherever
   bind z: f32 write
   threads t < 32
   subgroup 32
+  tiles 16 16 16
   alloc c: f32x8[1] register
   tile_fill c[0], 0.0
   y[t] = 1.0
@@ -237,6 +245,7 @@ TEST_CASE("a long loop of a kernel on tiles stays one, a short one may be unroll
   bind x: f16 read
   threads t < 32
   subgroup 32
+  tiles 16 16 16
   workgroup 512
   alloc s: f16[256] workgroup at 0
   alloc a: f16x8[1] register
