@@ -62,6 +62,8 @@ constexpr GpuModel matrix_level(std::string_view name, DType tiles, MatrixShape 
       false, figures.cores, figures.flops, figures.bandwidth, figures.matrix_flops, 3e-6};
   model.covers = Covers::kContractions;
   model.narrow_storage = true;
+  // Intel's: 4 or 8 KB a subgroup.
+  if (row.unit.subgroup < 32) model.registers = 128;
   model.tiles = tiles;
   model.tile = row.unit.shape;
   model.tile_capability = row.capability;

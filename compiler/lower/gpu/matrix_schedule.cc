@@ -163,7 +163,7 @@ std::optional<std::pair<MatrixSchedule, double>> best_row(const MmaShape& shape,
     s.bf16x6 = shape.bf16x6;
     s.int8 = shape.int8;
     s.unit = machine.unit;
-    if (!s.suits_unit() || s.threads() > machine.threads) return;
+    if (!s.suits_unit() || s.threads() > machine.threads || s.sums() > machine.registers / 2) return;
     // Of each warp's part of the depth.
     if (shape.element_bytes == 1 && !s.int8 &&
         ceil_div(shape.k, s.warps_k) + s.block_depth > MatrixSchedule::kExactSteps)

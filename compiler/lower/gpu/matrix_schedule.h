@@ -57,8 +57,9 @@ struct MatrixSchedule {
   int tile_depth() const { return unit.shape.k; }
   int tiles_m() const { return block_m / warps_m / tile_rows(); }
   int tiles_n() const { return block_n / warps_n / tile_columns(); }
-  int element_bytes() const { return int8 ? 1 : 2; }  // in workgroup memory
-  int chunk() const { return 16 / element_bytes(); }  // elements of 16 bytes
+  int sums() const { return tiles_m() * tiles_n() * unit.run(); }  // of a thread
+  int element_bytes() const { return int8 ? 1 : 2; }               // in workgroup memory
+  int chunk() const { return 16 / element_bytes(); }               // elements of 16 bytes
   // Elements from a row to the next one: 16 bytes more than it has, against bank conflicts.
   int a_pitch() const { return (resident_depth ? resident_depth : block_depth) + chunk(); }
   int b_pitch() const { return (b_columns ? block_depth : block_n) + chunk(); }

@@ -16,6 +16,7 @@ void check_fits(const std::optional<MatrixSchedule>& found, const MmaMachine& ma
   CHECK(std::max(s.stage_bytes(), s.partial_bytes()) <= machine.workgroup_memory_limit);
   CHECK(s.threads() <= 512);
   CHECK(s.unit == machine.unit);
+  CHECK(s.sums() <= machine.registers / 2);
   CHECK(s.suits_unit());
   if (s.own) CHECK(s.warps_m * s.warps_n * s.stages == 1);
 }
@@ -43,7 +44,7 @@ TEST_CASE("matrix schedules fit a workgroup, whatever the shape") {
 
 TEST_CASE("matrix schedules of every shape of tiles, and subgroups of every size, in 32 KB") {
   const auto check_shape = [](bool int8, bool parts, const kernel::TileUnit& unit) {
-    const MmaMachine machine{32, 200 * 1024, 32 * 1024, 0, 512, unit};
+    const MmaMachine machine{32, 200 * 1024, 32 * 1024, 0, 512, unit, 128};
     for (const int64_t m : {8, 49, 784, 12544}) {
       for (const int64_t n : {16, 64, 512}) {
         for (const bool pixels : {false, true}) {

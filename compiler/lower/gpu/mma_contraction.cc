@@ -386,7 +386,8 @@ bool suits_tiles(const MmaShape& shape) {
 }
 
 MmaMachine matrix_machine(const GpuModel& model) {
-  return {model.cores, 200 * 1024, model.workgroup_memory, 0, model.max_threads, model.unit()};
+  return {model.cores,       200 * 1024,   model.workgroup_memory, 0,
+          model.max_threads, model.unit(), model.registers};
 }
 
 }  // namespace

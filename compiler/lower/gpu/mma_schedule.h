@@ -89,6 +89,7 @@ struct MmaMachine {
   double l2_bytes_per_ns = 9200;                // to all processors together
   int threads = 512;                            // of a workgroup; of tiles (matrix_schedule.h), as
   kernel::TileUnit unit = {};                   // subgroups multiply them
+  int registers = 255;                          // of a thread
 };
 
 // `group`: the device has products of 128 threads, and clusters. Other orders of B than kPacked have neither,
