@@ -35,7 +35,8 @@ TEST_CASE("targets: one a class, levels ascending, images best first") {
       described("vulkan,cuda:sm_80,cpu:aarch64") ==
       "vulkan: vulkan_1_1 ( vulkan_1_1 ) vulkan_f16 ( vulkan_f16 ) vulkan_subgroup_32 ( vulkan_subgroup_32 ) "
       "vulkan_dot4_signed ( vulkan_dot4_signed ) vulkan_dot4 ( vulkan_dot4 ) vulkan_matrix ( vulkan_matrix ) "
-      "vulkan_matrix_i8 ( vulkan_matrix_i8 ) vulkan_matrix_bf16 ( vulkan_matrix_bf16 ) "
+      "vulkan_matrix_i8_16x16x16 ( vulkan_matrix_i8_16x16x16 ) vulkan_matrix_i8 ( vulkan_matrix_i8 ) "
+      "vulkan_matrix_bf16 ( vulkan_matrix_bf16 ) "
       "vulkan_bf16 ( vulkan_bf16 )\ncuda: cuda_sm_80 ( cuda_sm_80 "
       "cuda_ptx_80 )\naarch64: aarch64 ( "
       "aarch64 )\n");
