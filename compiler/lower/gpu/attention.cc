@@ -42,11 +42,11 @@ Expr widened(const Expr& e, const kernel::Var& x) {
   return kernel::op(e->op, std::move(args));
 }
 
-// Rows of it as matrix units read them; CUDA's kernels put zeros behind half a step.
+// Rows of it as matrix units read them; kernels put zeros behind half a step.
 bool has_rows(const Value* v, size_t along, DType dtype, LoweringContext& context) {
   const Dim& width = v->type.shape[along];
-  const int64_t unit = context.target().arch == Arch::kCuda ? 8 : 16;
-  return width.is_const() && width.value() % unit == 0 && width.value() > 0 &&
+  constexpr int64_t kUnit = 8;
+  return width.is_const() && width.value() % kUnit == 0 && width.value() > 0 &&
          width.value() <= kMostColumns && context.has_place(v) &&
          chunks_of(v, along, width.value(), dtype, context);
 }

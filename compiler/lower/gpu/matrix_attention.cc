@@ -3,6 +3,7 @@
 #include "compiler/lower/gpu/attention_rows.h"
 #include "compiler/lower/gpu/matrix_schedule.h"
 #include "compiler/lower/gpu/tile_ops.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -23,11 +24,13 @@ constexpr int kVector = 4, kPadding = 8;
 // Sizes of workgroup memory, in elements.
 struct Sizes {
   Sizes(const AttentionShape& shape, const MatrixAttentionSchedule& s)
-      : k_pitch(shape.depth + kPadding),
-        v_pitch(shape.value_depth + kPadding),
+      : depth(round_up(shape.depth, s.unit.shape.k)),
+        value_depth(round_up(shape.value_depth, s.unit.shape.n)),
+        k_pitch(depth + kPadding),
+        v_pitch(value_depth + kPadding),
         score_pitch(s.block_keys + kVector),
         weight_pitch(s.block_keys + kPadding),
-        out_pitch(shape.value_depth + kVector),
+        out_pitch(value_depth + kVector),
         queries(s.rows() * k_pitch),
         stage(s.block_keys * std::max(k_pitch, v_pitch)),
         // Also a tile of each warp, while outputs are scaled.
@@ -36,6 +39,7 @@ struct Sizes {
         weights(s.rows() * weight_pitch),
         outs(s.rows() * out_pitch) {}
   int64_t bytes() const { return 2 * (queries + stage + weights) + 4 * scores + 1024; }
+  int64_t depth, value_depth;  // of whole tiles
   int64_t k_pitch, v_pitch, score_pitch, weight_pitch, out_pitch;
   int64_t queries, stage, scores, weights, outs;
 };
@@ -51,9 +55,9 @@ class Builder {
         t_(var_expr(thread)),
         size_(shape, s),
         u_(s.unit),
-        steps_(static_cast<int>(shape.depth / u_.shape.k)),
+        steps_(static_cast<int>(size_.depth / u_.shape.k)),
         key_tiles_(s.block_keys / u_.shape.n / s.warps_n),
-        value_tiles_(static_cast<int>(shape.value_depth / u_.shape.n)),
+        value_tiles_(static_cast<int>(size_.value_depth / u_.shape.n)),
         own_values_((value_tiles_ + s.warps_n - 1) / s.warps_n) {}
 
   AttentionKernel build(const kernel::GridAxis& batch) {
@@ -100,15 +104,16 @@ class Builder {
     bool whole;  // all rows exist
   };
   Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
-               int64_t pitch, const Dim& extent) const {
-    return {RowCopy(name, from, row_of, rows, width, pitch, s_.threads(), t_), extent,
+               int64_t padded, int64_t pitch, const Dim& extent) const {
+    return {RowCopy(name, from, row_of, rows, width, padded, pitch, s_.threads(), t_), extent,
             extent.is_const() && extent.value() % rows == 0};
   }
 
   void fetch(LoopWriter& w, const Copy& c, const Expr& first) {
     c.each_chunk(w, [&](int64_t i, const Expr& row, const Expr& chunk) {
       const Expr source = w.let("source", plus(first, row));
-      const Expr exists = c.whole ? nullptr : w.let("exists", less(source, params_.expr(c.extent)));
+      Expr exists = c.whole ? nullptr : w.let("exists", less(source, params_.expr(c.extent)));
+      if (const Expr has = c.has(chunk)) exists = w.let("has", exists ? both(exists, has) : has);
       Expr at = plus(c.row_of(source), times(chunk, kChunk));
       // Where there is no row the first elements are read, so that no load waits for a branch.
       if (exists) at = kernel::select(exists, at, int_const(0));
@@ -131,10 +136,12 @@ class Builder {
     scores_ = workgroup("scores", DType::kF32, size_.scores);
     weights_ = workgroup("weights", o_.dtype, size_.weights);
     q_tile_ = tiles("q_tile", o_.dtype, u_, TilePart::kA, int64_t{s_.tiles_m} * steps_);
-    const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.k_pitch, shape_.queries);
-    const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.k_pitch, shape_.keys);
-    const Copy v =
-        copy_of("v_next", o_.v, o_.v_row, s_.block_keys, shape_.value_depth, size_.v_pitch, shape_.keys);
+    const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.depth, size_.k_pitch,
+                           shape_.queries);
+    const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.depth, size_.k_pitch,
+                           shape_.keys);
+    const Copy v = copy_of("v_next", o_.v, o_.v_row, s_.block_keys, shape_.value_depth, size_.value_depth,
+                           size_.v_pitch, shape_.keys);
     for (const Buffer& b : {q_rows_, stage_, scores_, weights_, q_tile_, q.next, k.next, v.next})
       w.emit(kernel::alloc(b));
     fetch(w, q, m0_);
@@ -309,9 +316,7 @@ std::optional<MatrixAttentionSchedule> default_matrix_attention_schedule(int64_t
   MatrixAttentionSchedule s;
   s.unit = unit;
   const int step = unit.shape.n * s.warps_n;
-  if (!unit.has_runs() || step % unit.shape.k != 0 || shape.depth % unit.shape.k != 0 ||
-      shape.value_depth % unit.shape.n != 0)
-    return std::nullopt;
+  if (!unit.has_runs() || step % unit.shape.k != 0) return std::nullopt;
   const auto workgroups = [&](int64_t rows) { return batch * ((queries + rows - 1) / rows); };
   s.tiles_m = workgroups(2 * unit.shape.m) >= 2 * processors ? 2 : 1;
   s.warps_m = workgroups(4 * unit.shape.m) >= 2 * processors && s.tiles_m == 2 ? 2 : 1;

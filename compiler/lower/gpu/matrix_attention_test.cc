@@ -16,6 +16,10 @@ TEST_CASE("matrix attention: whole and ragged blocks of queries and keys") {
   check({1, 40, 130, 64, 64, {2, 4, 1, 64}});
   check({1, 70, 100, 16, 128, {2, 2, 2, 64}});
   check({1, 33, 40, 128, 16, {1, 1, 1, 16}});
+  // Depths that end inside of a tile.
+  check({2, 20, 70, 40, 40, {1, 4, 1, 64}});
+  check({1, 40, 130, 8, 56, {2, 2, 1, 32}, true});
+  check({1, 17, 64, 72, 24, {1, 2, 2, 32}, false, true, 16});
 }
 TEST_CASE("matrix attention: masks") {
   check({1, 70, 70, 64, 64, {1, 4, 2, 64}, true});

@@ -350,10 +350,11 @@ std::optional<OperandCopy> wanted_copy(const Node& root, LoweringContext& contex
 
 namespace {
 
+constexpr int64_t kLongWindow = 64;  // steps
+
 // Whether matrix units would work on zeros most of the time: sums shorter than one product, or hardly any
 // columns. Long windows of few columns (a picture's three colours) are bound by what gathers them.
 bool most_is_zeros(const ContractionProblem& p) {
-  constexpr int64_t kLongWindow = 64;
   return p.k.value() < 16 || (p.n.value() < 8 && (!p.windows || p.k.value() < kLongWindow));
 }
 
@@ -379,10 +380,12 @@ bool has_tiles(const GpuModel& model, DType dtype, const LoweringContext& contex
 
 // Whether cooperative matrices suit a product: most of their work would be on zeros where sums are short, or
 // columns or rows few. In f32 so few rows are bound by the weights' bytes, and so short sums by everything
-// else (12544 x 16 x 96 takes 9.7 us for 7.3).
+// else (12544 x 16 x 96 takes 9.7 us for 7.3). Long windows of few columns are bound by what gathers them.
 bool suits_tiles(const MmaShape& shape) {
   const int64_t least_rows = shape.bf16x6 ? 9 : 8, least_depth = shape.bf16x6 ? 24 : 16;
-  return shape.k >= least_depth && shape.n >= 16 && shape.m >= least_rows;
+  const bool long_windows =
+      shape.pixels && shape.k >= kLongWindow && shape.element_bytes == 2 && !shape.bf16x6;
+  return shape.k >= least_depth && (shape.n >= 16 || long_windows) && shape.m >= least_rows;
 }
 
 MmaMachine matrix_machine(const GpuModel& model) {

@@ -99,6 +99,23 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("windows of hundreds of elements for a picture's three colours are multiplied on matrix units") {
+  const std::string text = "  input %x: f32[1,16,9,10] as \"x\"\n  %w = constant " +
+                           literal("f32", {3, 16, 3, 3}, [](int64_t i) { return (i * 5 % 13 - 6) * 0.5; }) +
+                           R"(
+  %c = conv(%x, %w) <strides=[1,1], low=[1,1], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  output %c as "c")";
+  check_on_matrix_units({text});
+  int on_matrices = 0;
+  visit_dispatches(
+      lowered(text, {Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanMatrix}}, {}, DType::kF16)->steps,
+      [&](const DispatchStep& dispatch) {
+        for (const auto& variant : dispatch.variants)
+          on_matrices += variant.level == Level::kVulkanMatrix ? 1 : 0;
+      });
+  CHECK(on_matrices == 1);
+}
+
 TEST_CASE("Vulkan: products stored as bf16 on its matrices, where f16's are, too") {
   const std::string text =
       "  input %x: f32[40,72] as \"x\"\n  %w = constant f32[72,48] splat 0.25\n  %n = neg(%x)\n"

@@ -28,10 +28,12 @@ constexpr int kVector = 4, kPadding = 8;
 // Sizes of workgroup memory, in elements.
 struct Sizes {
   Sizes(const AttentionShape& shape, const TileAttentionSchedule& s)
-      : columns(s.unit.shape.n),
+      : depth(round_up(shape.depth, s.unit.shape.k)),
+        value_depth(round_up(shape.value_depth, s.unit.shape.n)),
+        columns(s.unit.shape.n),
         patch_pitch(columns + kVector),
-        k_pitch(shape.depth + kPadding),
-        v_pitch(shape.value_depth + kPadding),
+        k_pitch(depth + kPadding),
+        v_pitch(value_depth + kPadding),
         weight_pitch(s.block_keys + kPadding),
         part(s.block_keys * std::max(k_pitch, v_pitch)),
         q_rows(s.rows() * k_pitch),
@@ -42,7 +44,7 @@ struct Sizes {
         rows(s.warps() * s.tiles_m * s.unit.shape.m),
         keys(s.warps() * s.block_keys) {
     // As many columns of outputs at a time as take no more memory than the rest.
-    together = shape.value_depth / columns;
+    together = value_depth / columns;
     while (together > 1 && out_bytes(s) > kOuts && out_bytes(s) > bytes_of_keys()) --together;
     outs = s.warps_n * s.rows() * out_pitch();
   }
@@ -52,6 +54,7 @@ struct Sizes {
   int64_t out_bytes(const TileAttentionSchedule& s) const { return 4 * s.warps_n * s.rows() * out_pitch(); }
   int64_t bytes_of_keys() const { return 2 * (stage + weights) + 4 * patches; }
   int64_t bytes() const { return std::max(bytes_of_keys(), 4 * outs) + 16 * rows + 4 * keys + 64; }
+  int64_t depth, value_depth;    // of whole tiles
   int64_t columns, patch_pitch;  // of a tile of floats, in workgroup memory
   int64_t k_pitch, v_pitch, weight_pitch;
   int64_t part, q_rows, q_first, stage, patches, weights, rows, keys;
@@ -69,9 +72,9 @@ class Builder {
         t_(var_expr(thread)),
         size_(shape, s),
         u_(s.unit),
-        steps_(static_cast<int>(shape.depth / u_.shape.k)),
+        steps_(static_cast<int>(size_.depth / u_.shape.k)),
         key_tiles_(s.block_keys / u_.shape.n),
-        value_tiles_(static_cast<int>(shape.value_depth / u_.shape.n)),
+        value_tiles_(static_cast<int>(size_.value_depth / u_.shape.n)),
         whole_(shape.keys.is_const() && shape.keys.value() % (s.block_keys * s.warps_n) == 0) {}
 
   AttentionKernel build(const kernel::GridAxis& batch) {
@@ -141,8 +144,9 @@ class Builder {
     bool whole;  // all rows exist
   };
   static Copy copy_of(const char* name, const Buffer& from, const RowOf& row_of, int64_t rows, int64_t width,
-                      int64_t pitch, const Dim& extent, int threads, const Expr& thread, int64_t granule) {
-    return {RowCopy(name, from, row_of, rows, width, pitch, threads, thread), extent,
+                      int64_t padded, int64_t pitch, const Dim& extent, int threads, const Expr& thread,
+                      int64_t granule) {
+    return {RowCopy(name, from, row_of, rows, width, padded, pitch, threads, thread), extent,
             extent.is_const() && extent.value() % granule == 0};
   }
 
@@ -150,8 +154,13 @@ class Builder {
     c.each_chunk(w, [&](int64_t i, const Expr& row, const Expr& chunk) {
       Expr source = plus(first, row);
       if (!c.whole) source = kernel::min(source, kernel::sub(params_.expr(c.extent), int_const(1)));
-      const Expr at = plus(c.row_of(w.let("source", source)), times(chunk, kChunk));
-      w.emit(kernel::store(c.next, int_const(i), c.words(at)));
+      Expr at = plus(c.row_of(w.let("source", source)), times(chunk, kChunk));
+      const Expr has = c.has(chunk);
+      if (has) at = kernel::select(has, at, int_const(0));  // no load waits for a branch
+      Expr words = c.words(at);
+      if (has)
+        words = kernel::select(has, w.let("words", words), kernel::broadcast(int_const(0, DType::kU32), 4));
+      w.emit(kernel::store(c.next, int_const(i), words));
     });
   }
   void put(LoopWriter& w, const Copy& c, const Expr& base) { c.put(w, stage_, base); }
@@ -166,12 +175,12 @@ class Builder {
     weights_ = workgroup("weights", o_.dtype, size_.weights);
     q_tile_ = tiles("q_tile", o_.dtype, u_, TilePart::kA, int64_t{s_.tiles_m} * steps_);
     const int copiers = u_.subgroup * s_.warps_m;
-    const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.k_pitch, shape_.queries,
-                           s_.threads(), t_, s_.rows());
-    const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.k_pitch, shape_.keys,
-                           copiers, copier_, keys_at_once);
-    const Copy v = copy_of("v_next", o_.v, o_.v_row, s_.block_keys, shape_.value_depth, size_.v_pitch,
+    const Copy q = copy_of("q_next", o_.q, o_.q_row, s_.rows(), shape_.depth, size_.depth, size_.k_pitch,
+                           shape_.queries, s_.threads(), t_, s_.rows());
+    const Copy k = copy_of("k_next", o_.k, o_.k_row, s_.block_keys, shape_.depth, size_.depth, size_.k_pitch,
                            shape_.keys, copiers, copier_, keys_at_once);
+    const Copy v = copy_of("v_next", o_.v, o_.v_row, s_.block_keys, shape_.value_depth, size_.value_depth,
+                           size_.v_pitch, shape_.keys, copiers, copier_, keys_at_once);
     for (const Buffer& b : {stage_, weights_, q_tile_, q.next, k.next, v.next}) w.emit(kernel::alloc(b));
     const Expr own = w.let("own", times(warp_n_, s_.block_keys));  // keys, among those of a step
     base_ = w.let("base", times(warp_n_, size_.part));
@@ -519,7 +528,8 @@ class Builder {
                size_.out_pitch());
       }
       w.emit(kernel::barrier());
-      store_columns(w, outs, j0 * size_.columns, count * size_.columns);
+      store_columns(w, outs, j0 * size_.columns,
+                    std::min(count * size_.columns, shape_.value_depth - j0 * size_.columns));
     }
   }
 
@@ -574,8 +584,7 @@ std::optional<TileAttentionSchedule> tile_attention_schedule(int64_t batch, int6
   s.warps_n = 1;
   s.block_keys = shape.depth > 64 ? 64 : 32;
   const int step = std::max(unit.shape.n, unit.shape.k);
-  if (!unit.has_runs() || shape.depth % unit.shape.k != 0 || shape.value_depth % unit.shape.n != 0 ||
-      s.block_keys % step != 0 || step % unit.shape.n != 0 || step % unit.shape.k != 0)
+  if (!unit.has_runs() || s.block_keys % step != 0 || step % unit.shape.n != 0 || step % unit.shape.k != 0)
     return std::nullopt;
   if (batch * ceil_div(queries, s.rows()) < processors) return std::nullopt;
   while (s.block_keys > step && Sizes(shape, s).bytes() > workgroup_memory) s.block_keys -= step;

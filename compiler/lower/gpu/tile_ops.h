@@ -49,13 +49,14 @@ inline void multiply(LoopWriter& w, const kernel::Buffer& sums, int64_t slot, co
 struct RowCopy {
   RowCopy(const char* name, const kernel::Buffer& matrix,
           std::function<kernel::Expr(const kernel::Expr&)> place, int64_t row_count, int64_t row_width,
-          int64_t row_pitch, int thread_count, kernel::Expr own_thread)
+          int64_t padded_width, int64_t row_pitch, int thread_count, kernel::Expr own_thread)
       : next(kernel::make_buffer(name, kChunkWords, kernel::Scope::kRegister, kernel::Access::kReadWrite,
-                                 (row_count * row_width / kChunk + thread_count - 1) / thread_count)),
+                                 (row_count * padded_width / kChunk + thread_count - 1) / thread_count)),
         from(matrix),
         row_of(std::move(place)),
         rows(row_count),
         width(row_width),
+        padded(padded_width),
         pitch(row_pitch),
         threads(thread_count),
         thread(std::move(own_thread)) {}
@@ -63,7 +64,7 @@ struct RowCopy {
   // act(i, row, chunk) for the thread's i-th chunk.
   template <typename Act>
   void each_chunk(LoopWriter& w, const Act& act) const {
-    const int64_t chunks = width / kChunk, total = rows * chunks;
+    const int64_t chunks = padded / kChunk, total = rows * chunks;
     for (int64_t i = 0; i < next->size; ++i) {
       const kernel::Expr q = plus(thread, kernel::int_const(i * threads));
       const auto one = [&] { act(i, div(q, chunks), rem(q, chunks)); };
@@ -73,6 +74,10 @@ struct RowCopy {
         one();
       }
     }
+  }
+  // Whether a chunk of a row is one of the matrix; zeros follow. Null: all are.
+  kernel::Expr has(const kernel::Expr& chunk) const {
+    return width == padded ? nullptr : less(chunk, kernel::int_const(width / kChunk));
   }
   // The chunk that holds element `at` of the matrix.
   kernel::Expr words(const kernel::Expr& at) const {
@@ -90,7 +95,7 @@ struct RowCopy {
 
   kernel::Buffer next, from;  // `next`: the thread's chunks in registers
   std::function<kernel::Expr(const kernel::Expr&)> row_of;
-  int64_t rows, width, pitch;
+  int64_t rows, width, padded, pitch;
   int threads;
   kernel::Expr thread;
 };
