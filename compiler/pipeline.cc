@@ -191,6 +191,8 @@ bool Compilation::optimize(graph::Graph& graph, const lower::Target& target) {
   }
   // GPUs have fast kernels of bytes by constant weights: other products of quantised models are floats there.
   if (lower::is_gpu(target.arch)) options.disabled.emplace_back("integer_products");
+  // CPUs' rows are vectors along their runs, which groups of few channels do not fill (decision 119).
+  if (!lower::is_gpu(target.arch)) options.disabled.emplace_back("unmerge_axes");
   if (!options_.dump_dir.empty()) {
     options.dump_dir = (std::filesystem::path(options_.dump_dir) / target_name(target)).string();
     if (!dump(target_name(target) + "/00-import.tg", graph::print_graph(graph))) return false;
