@@ -233,7 +233,7 @@ def test_shapes_of_matrices(folder):
         for model, precision in models[tiles]:
             module = folder / "m.tern"
             code, text = invoke(tools.TERNC, folder / f"{model}.tg", "-o", module, f"--targets=vulkan:{device}", f"--precision={precision}")
-            if "needs a Shaderc that knows" in text:
+            if "cooperative matrices are left out" in text:  # Debian's Shaderc does not know them
                 return
             assert code == 0, (level, text)
             code, text = invoke(tools.TERN, "inspect", module)
