@@ -22,6 +22,8 @@ constexpr int64_t kLongPasses = 256;  // elements of a thread in all loops, some
 constexpr int64_t kLeastSteps = 8;    // elements of a thread in a part
 // Rows that are short runs of memory, other rows' between them: whole rows read a fraction of each line.
 constexpr int64_t kShortRun = 32, kLongPassesOfRuns = 64;
+// Where runs are less than a sector of 16-bit elements, and memory bounds the kernel rather than latency.
+constexpr int64_t kRunOfSector = 16, kScatteredElements = int64_t{4} << 20, kLeastPasses = 12;
 
 class LongRows : public RowsNest {
  public:
@@ -64,7 +66,9 @@ class LongRows : public RowsNest {
                   steps = (length + whole.lanes - 1) / whole.lanes,
                   passes = static_cast<int64_t>(plan_.reductions.size()) + (has_full_outputs() ? 1 : 0);
     are_runs_ = has_short_runs();
-    if (steps * passes < (are_runs_ ? kLongPassesOfRuns : kLongPasses)) return;
+    const bool scattered = are_runs_ && reduced_.back().extent.value() < kRunOfSector &&
+                           rows * length * passes >= kScatteredElements && steps * passes >= kLeastPasses;
+    if (!scattered && steps * passes < (are_runs_ ? kLongPassesOfRuns : kLongPasses)) return;
     if (!are_runs_ && groups >= int64_t{2} * model.cores) return;
     width_ = 1;
     while (are_runs_ && width_ < 4 && reduced_.back().extent.value() % (width_ * 2) == 0) width_ *= 2;
