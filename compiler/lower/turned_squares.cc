@@ -131,7 +131,7 @@ bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
   if (store.size() != 1 || store[0]->kind != kernel::StmtKind::kStore || store[0]->count) return false;
   const kernel::StmtNode& one = *store[0];
   const DType type = one.value->type.dtype;
-  if (type == DType::kBool || dtype_bits(type) < 8 || dtype_bits(type) > 32) return false;
+  if (type != DType::kBool && (dtype_bits(type) < 8 || dtype_bits(type) > 32)) return false;
   const Expr next =
       kernel::substitute(one.index, {{fast.get(), kernel::add(kernel::var_expr(fast), int_const(1))}});
   const Expr difference = kernel::sub(next, one.index);
@@ -221,6 +221,7 @@ using PutVector = std::function<void(int64_t along_slow, int64_t along_fast, con
 // read at once, and so is stored what makes a line.
 void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
              const Expr& f, int lanes, int64_t along_slow, int64_t along_fast, const PutVector& put) {
+  const bool is_bool = store.value->type.dtype == DType::kBool;  // masks: bytes are turned
   std::vector<std::vector<Expr>> all;
   for (int64_t c = 0; c < along_fast; ++c) {
     for (int64_t d = 0; d < along_slow; ++d) {
@@ -228,16 +229,20 @@ void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, cons
       for (int i = 0; i < lanes; ++i) {
         const Expr row =
             kernel::substitute(store.value, {{fast.get(), kernel::add(f, int_const(c * lanes + i))}});
-        const Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes),
-                                              {{slow.get(), kernel::add(s, int_const(d * lanes))}});
-        rows.push_back(w.let("row", along->type.lanes == lanes ? along : kernel::broadcast(along, lanes)));
+        Expr along = kernel::substitute(kernel::vectorize(row, slow, lanes),
+                                        {{slow.get(), kernel::add(s, int_const(d * lanes))}});
+        if (along->type.lanes != lanes) along = kernel::broadcast(along, lanes);
+        if (is_bool) along = kernel::cast(along, DType::kU8);
+        rows.push_back(w.let("row", along));
       }
       all.push_back(turned(w, std::move(rows)));
     }
   }
   for (int64_t j = 0; j < along_slow * lanes; ++j) {
     for (int64_t c = 0; c < along_fast; ++c) {
-      put(j, c * lanes, all[static_cast<size_t>(c * along_slow + j / lanes)][static_cast<size_t>(j % lanes)]);
+      const Expr& value =
+          all[static_cast<size_t>(c * along_slow + j / lanes)][static_cast<size_t>(j % lanes)];
+      put(j, c * lanes, is_bool ? kernel::cast(value, DType::kBool) : value);
     }
   }
 }
@@ -246,6 +251,11 @@ void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, cons
 void put_at(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
             const Expr& f, const Expr& value) {
   w.store(store.buffer, kernel::substitute(store.index, {{slow.get(), s}, {fast.get(), f}}), value);
+}
+
+// A number of elements that squares divide.
+bool is_whole(const AxisRange& range, int lanes) {
+  return range.extent->kind == kernel::ExprKind::kConst && range.extent->i % lanes == 0;
 }
 
 }  // namespace
@@ -332,6 +342,48 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
     w.loop_from("single", done, kernel::sub(counted(fast_range.extent, 1), done),
                 [&](Expr single) { turn(w.let("f0", part(fast_range, single)), 1); });
   };
+  const auto element_rows = [&](const Expr& slow_begin, const Expr& slow_extent, const Expr& fast_begin,
+                                const Expr& fast_extent) {
+    const Var s = kernel::make_var("s"), f = kernel::make_var("f");
+    const Stmt one =
+        kernel::clone_fresh(store, {{slow.get(), kernel::var_expr(s)}, {fast.get(), kernel::var_expr(f)}})[0];
+    const Stmt row = kernel::loop(f, fast_begin, fast_extent, kernel::LoopKind::kSerial, {one});
+    return kernel::loop(s, slow_begin, slow_extent, kernel::LoopKind::kSerial, vector_loop(row, lanes));
+  };
+  if (together == 1 && !runs && !(is_whole(slow_range, lanes) && is_whole(fast_range, lanes))) {
+    // The last squares end where the ranges do, and are partly stored again.
+    const auto square_at = [&](const AxisRange& range, const Expr& number) {
+      const Expr at = kernel::mul(number, width);
+      if (is_whole(range, lanes)) return kernel::add(range.begin, at);
+      return kernel::add(range.begin, kernel::min(at, kernel::sub(range.extent, width)));
+    };
+    const auto number = [&](const AxisRange& range) {
+      return kernel::index_div(kernel::add(range.extent, int_const(lanes - 1)), width);
+    };
+    LoopWriter inside;
+    const Expr acrosses = number(fast_range);
+    inside.loop("down", number(slow_range), [&](const Expr& down) {
+      const Expr s0 = inside.let("s0", square_at(slow_range, down));
+      inside.loop("across", acrosses, [&](const Expr& across) {
+        if (ahead)
+          prefetch_share(inside, store[0]->value, slow, fast, *ahead,
+                         kernel::add(kernel::mul(down, acrosses), across),
+                         ahead->slow_side / lanes * (ahead->fast_side / lanes));
+        const Expr f0 = inside.let("f0", square_at(fast_range, across));
+        squares(inside, *store[0], slow, s0, fast, f0, lanes, 1, 1,
+                [&](int64_t j, int64_t f, const Expr& value) {
+                  put_at(inside, *store[0], slow, kernel::add(s0, int_const(j)), fast,
+                         kernel::add(f0, int_const(f)), value);
+                });
+      });
+    });
+    const auto enough = [&](const AxisRange& range) {
+      return kernel::compare(scalar::ScalarOp::kGe, range.extent, width);
+    };
+    const Stmt rows = element_rows(slow_range.begin, slow_range.extent, fast_range.begin, fast_range.extent);
+    return {kernel::if_then(kernel::op(scalar::ScalarOp::kAnd, {enough(slow_range), enough(fast_range)}),
+                            inside.take(), {rows})};
+  }
   const Expr downs = counted(slow_range.extent, together);
   if (runs && ahead->touched > 0)
     touch(w, store[0]->value, slow, slow_range, fast, fast_range, ahead->touched);
@@ -350,11 +402,7 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
   const auto rest = [&](const Expr& slow_begin, const Expr& slow_extent, const Expr& fast_begin,
                         const Expr& fast_extent) {
     if (kernel::is_int(slow_extent, 0) || kernel::is_int(fast_extent, 0)) return;
-    const Var s = kernel::make_var("s"), f = kernel::make_var("f");
-    const Stmt one =
-        kernel::clone_fresh(store, {{slow.get(), kernel::var_expr(s)}, {fast.get(), kernel::var_expr(f)}})[0];
-    const Stmt row = kernel::loop(f, fast_begin, fast_extent, kernel::LoopKind::kSerial, {one});
-    w.emit(kernel::loop(s, slow_begin, slow_extent, kernel::LoopKind::kSerial, vector_loop(row, lanes)));
+    w.emit(element_rows(slow_begin, slow_extent, fast_begin, fast_extent));
   };
   rest(slow_range.begin, slow_whole, kernel::add(fast_range.begin, fast_whole),
        kernel::sub(fast_range.extent, fast_whole));
