@@ -113,6 +113,7 @@ class Former {
     std::optional<FusionReason> memory = {};  // something needs it in memory
     bool reshaped = false;                    // through a reshape that is more than unit dimensions
     bool repeated = false;                    // through a broadcast, or several times by one element
+    int64_t gathered = 0;                     // elements, by all gathers
     std::vector<const Node*> owners;          // distinct regions, named by their store or root node
   };
 
@@ -138,6 +139,7 @@ class Former {
     if (depth > 32) r.memory = FusionReason::kDeepViews;
     for (const Use& use : it->second) {
       if (r.memory) return;
+      if (use.node && use.operand == 0 && is_gather(*use.node)) r.gathered += elements(use.node->result());
       if (!use.node || !positions_.contains(use.node)) {
         r.memory = use.node ? FusionReason::kOtherBlock : FusionReason::kBlockResult;
         return;
@@ -205,10 +207,9 @@ class Former {
   // Whether a gather reads more elements than its table has; few rows of a large table are computed where
   // they are read.
   bool reads_repeatedly(const Node& n) {
-    if (!is_gather(n)) return false;
-    const auto elements = [&](const Value* v) { return context_.hint(product(v->type.shape)); };
-    return elements(n.result()) > elements(n.operand(0));
+    return is_gather(n) && elements(n.result()) > elements(n.operand(0));
   }
+  int64_t elements(const Value* v) const { return context_.hint(product(v->type.shape)); }
 
   // Cost of an element with everything that will be inlined below it, as far as it is known.
   int chain_cost(const Node& n, int depth = 0) {
@@ -259,7 +260,9 @@ class Former {
         read_in_place(node.result(), *r.owners[0], 1) && r.owners[0]->operand(1) == node.result())
       return std::nullopt;
     if (r.owners.size() > 1 && !cheap) return FusionReason::kSeveralReaders;
-    if (r.repeated && !free && cost > 2) return FusionReason::kRepeatedly;
+    // Several gathers (the taps of a filter) read an element several times together.
+    const bool repeated = r.repeated || r.gathered > 2 * elements(node.result());
+    if (repeated && !free && cost > 2) return FusionReason::kRepeatedly;
     // Each lane of a vector gathers alone: a third gather of gathered indices multiplies the code.
     if (!free && gathers_above(node.result()) > 1 && computes_by_gather(node))
       return FusionReason::kGatherChain;
