@@ -175,7 +175,7 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
   }
   if (depthwise) dispatch.set_flops(contraction_flops(root) + contraction_flops(*depthwise));
   if (winograd != 0) dispatch.set_flops(winograd_flops(root, winograd));
-  const bool bytes = root.result()->type.dtype == DType::kI32;
+  const bool bytes = is_byte_contraction(root);
   const bool bf16 = !bytes && multiplies_bf16(root, context);
   const std::vector<Level> more =
       product_levels(context.target(), bytes || may_be_row_by_integers(root) ? Variants::kBytes
@@ -259,7 +259,7 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
 
 bool lower_contraction(const Region& region, LoweringContext& context) {
   if (is_gpu(context.target().arch)) return gpu::lower_contraction(region, context);
-  const bool bytes = region.root->result()->type.dtype == DType::kI32;
+  const bool bytes = is_byte_contraction(*region.root);
   return lower_product(region, context, nullptr, epilogue_is_long(region, bytes ? 16 : 6));
 }
 

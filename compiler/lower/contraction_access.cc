@@ -15,6 +15,10 @@ bool is_contraction_float(DType d) {
   return d == DType::kF32 || d == DType::kF16 || d == DType::kBF16;
 }
 
+bool is_contraction_integer(DType d) {
+  return d == DType::kI32 || d == DType::kU32 || d == DType::kI64 || d == DType::kU64;
+}
+
 bool is_byte_contraction(const graph::Node& root) {
   return root.operand(0)->type.dtype == DType::kU8 && root.operand(1)->type.dtype == DType::kI8 &&
          root.result()->type.dtype == DType::kI32;
@@ -31,7 +35,7 @@ ContractionAccess::ContractionAccess(const ContractionRequest& request, StepKind
 
 DType ContractionAccess::type(int operand) const {
   if (step_ == StepKind::kBytes) return r_.root->operand(operand)->type.dtype;
-  if (step_ == StepKind::kDoubles) return DType::kF64;
+  if (step_ == StepKind::kOwn) return r_.root->result()->type.dtype;
   return step_ == StepKind::kBf16Pairs ? DType::kU16 : DType::kF32;
 }
 

@@ -11,6 +11,7 @@
 namespace tern::lower {
 
 bool is_contraction_float(DType d);
+bool is_contraction_integer(DType d);  // of products of one type, on CPUs
 // Sums in i32 of u8 (operand 0) with i8 (operand 1).
 bool is_byte_contraction(const graph::Node& root);
 // What a widening of a stored element widens.

@@ -38,7 +38,8 @@ bool all_are(const std::vector<int64_t>& values, int64_t v) {
 
 StepKind step_kind(const ContractionRequest& r) {
   if (is_byte_contraction(*r.root)) return StepKind::kBytes;
-  if (r.root->result()->type.dtype == DType::kF64) return StepKind::kDoubles;
+  if (const DType d = r.root->result()->type.dtype; d == DType::kF64 || is_contraction_integer(d))
+    return StepKind::kOwn;
   return r.bf16_pairs && r.machine->variants == Variants::kBf16 ? StepKind::kBf16Pairs : StepKind::kFloats;
 }
 
@@ -119,6 +120,7 @@ class Contraction {
     take_a(o);
     const char* how_b = few ? "packed" : take_b(o, shape);
     o.step = step_;
+    o.own = wide();
     o.byte_products = r_.machine->byte_products;
     o.pairs_of_bytes = r_.machine->arch == Arch::kX86_64;
     o.few_registers = r_.machine->vector_registers <= 16;
@@ -140,13 +142,15 @@ class Contraction {
     if (few) return build_few(*few, axis, o);
     ContractionKernel made =
         build_contraction_kernel(p_.m, p_.n, steps_, axis, schedule_, r_.machine->has_fma, o, params_);
-    constexpr std::array<const char*, 4> kSteps = {"", "f64, ", "bf16 pairs, ", "bytes, "};
+    const std::string kind = step_ == StepKind::kOwn         ? fmt::format("{}, ", dtype_name(wide()))
+                             : step_ == StepKind::kBf16Pairs ? "bf16 pairs, "
+                             : step_ == StepKind::kBytes     ? "bytes, "
+                                                             : "";
     const char* how_a = o.depth_blocks ? "windows gathered, lines inside" : how_a_is_read();
-    return {
-        std::move(made.grid), std::move(made.body),
-        fmt::format("{}{}; A {}, B {}", kSteps[static_cast<size_t>(step_)], schedule_.text(), how_a, how_b),
-        schedule_.chain_vectors > 0 ? chain_cycles(shape, schedule_, r_.chains->cycles_a_step)
-                                    : contraction_cycles(shape, schedule_, *r_.machine) * product_cost()};
+    return {std::move(made.grid), std::move(made.body),
+            fmt::format("{}{}; A {}, B {}", kind, schedule_.text(), how_a, how_b),
+            schedule_.chain_vectors > 0 ? chain_cycles(shape, schedule_, r_.chains->cycles_a_step)
+                                        : contraction_cycles(shape, schedule_, *r_.machine) * product_cost()};
   }
 
  private:
@@ -193,7 +197,7 @@ class Contraction {
   ContractionShape shape_of_operands() {
     ContractionShape shape;
     shape.bytes = step_ == StepKind::kBytes;
-    shape.element_bytes = step_ == StepKind::kDoubles ? 8 : 4;
+    shape.element_bytes = dtype_bits(wide()) / 8;
     shape.words = shape.bytes && r_.machine->byte_products == ByteProducts::kPairs;
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);
@@ -353,6 +357,7 @@ class Contraction {
   // Instructions' worth that one step of the register tile takes beside a fused multiply-add.
   double product_cost() const {
     if (step_ == StepKind::kBytes) return r_.machine->byte_products == ByteProducts::kPairs ? 3 : 1;
+    if (!is_float(wide())) return dtype_bits(wide()) == 64 && r_.machine->vector_bits < 512 ? 8 : 2;
     return r_.machine->has_fma || step_ == StepKind::kBf16Pairs ? 1 : 2;
   }
 
@@ -461,7 +466,9 @@ class Contraction {
                 {kernel::store(panel, kernel::substitute(to, rename), kernel::substitute(value, rename))})};
           };
           const Expr exists = kernel::compare(kernel::ScalarOp::kLt, column, params_.expr(p_.n));
-          const Stmt rest = kernel::if_then(exists, steps(from), steps(kernel::float_const(0.0, wide())));
+          const Stmt rest = kernel::if_then(
+              exists, steps(from),
+              steps(kernel::scalar_const(kernel::reduction_identity(kernel::ScalarOp::kAdd, wide()))));
           out.push_back(kernel::loop(j, done, kernel::sub(int_const(columns), done),
                                      kernel::LoopKind::kSerial, {rest}));
           return out;
@@ -505,8 +512,8 @@ class Contraction {
     };
   }
 
-  // In which floats are multiplied.
-  DType wide() const { return step_ == StepKind::kDoubles ? DType::kF64 : DType::kF32; }
+  // In which elements are multiplied, if not bytes.
+  DType wide() const { return step_ == StepKind::kOwn ? r_.root->result()->type.dtype : DType::kF32; }
   DType panel_type() const { return r_.stored ? r_.stored(1) : DType::kF32; }
 
   // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
@@ -644,14 +651,14 @@ class Contraction {
 
 }  // namespace
 
-bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs, bool doubles) {
+bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs, bool own) {
   const bool bytes = is_byte_contraction(root);
-  doubles = doubles && root.result()->type.dtype == DType::kF64;
-  if (doubles && root.kind == OpKind::kConv && is_depthwise(root)) return false;
+  const DType type = root.result()->type.dtype;
+  own = own && (type == DType::kF64 || (is_contraction_integer(type) && root.kind == OpKind::kDot));
+  if (own && root.kind == OpKind::kConv && is_depthwise(root)) return false;
   for (const graph::Value* v : root.operands) {
     if (v == root.operand(1) && root.find("weight_bits")) continue;
-    if (!bytes && (doubles ? v->type.dtype != DType::kF64 : !is_contraction_float(v->type.dtype)))
-      return false;
+    if (!bytes && (own ? v->type.dtype != type : !is_contraction_float(v->type.dtype))) return false;
   }
   if (root.kind == OpKind::kDot)
     return !constant_rhs ||

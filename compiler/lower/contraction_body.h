@@ -84,9 +84,9 @@ struct ContractionBody {
   double cycles = 0;  // predicted, on one core; 0: not known
 };
 
-// Nothing when no algorithm here fits (`doubles`: or takes f64). The same answer for every level of a target:
-// a dispatch's levels share their bindings.
-bool contraction_fits(const graph::Node& root, const TensorDataPtr& constant_rhs, bool doubles = false);
+// Nothing when no algorithm here fits (`own`: or takes f64, and products of integers of 32 and 64 bits). The
+// same answer for every level of a target: a dispatch's levels share their bindings.
+bool contraction_fits(const graph::Node& root, const TensorDataPtr& constant_rhs, bool own = false);
 // The side of the output tile (2, 4) when a convolution that fits should run by Winograd's algorithm on these
 // machines, the levels of one dispatch; 0 when not.
 int winograd_outputs(const graph::Node& root, const std::vector<const MachineModel*>& machines,

@@ -40,9 +40,7 @@ class Builder {
       : m_dim_(m), n_dim_(n), k_dim_(k), s_(s), has_fma_(has_fma), o_(o), params_(params) {
     group_ = int64_t{s.vectors} * s.lanes;
     step_ = step_group(o.step);
-    sum_ = o.step == StepKind::kBytes     ? DType::kI32
-           : o.step == StepKind::kDoubles ? DType::kF64
-                                          : DType::kF32;
+    sum_ = o.step == StepKind::kBytes ? DType::kI32 : o.step == StepKind::kOwn ? o.own : DType::kF32;
     m_ = params.expr(m);
     n_ = params.expr(n);
     k_ = params.expr(k);

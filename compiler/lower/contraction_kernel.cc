@@ -14,14 +14,14 @@ namespace contraction {
 namespace {
 
 // How elements of A and B wait in scratch, and sums.
-DType a_scratch(StepKind kind) {
-  return kind == StepKind::kBytes       ? DType::kU8
-         : kind == StepKind::kBf16Pairs ? DType::kU16
-         : kind == StepKind::kDoubles   ? DType::kF64
-                                        : DType::kF32;
+DType a_scratch(const ContractionOperands& o) {
+  return o.step == StepKind::kBytes       ? DType::kU8
+         : o.step == StepKind::kBf16Pairs ? DType::kU16
+         : o.step == StepKind::kOwn       ? o.own
+                                          : DType::kF32;
 }
-DType b_scratch(StepKind kind) {
-  return kind == StepKind::kBytes ? DType::kI8 : a_scratch(kind);
+DType b_scratch(const ContractionOperands& o) {
+  return o.step == StepKind::kBytes ? DType::kI8 : a_scratch(o);
 }
 
 }  // namespace
@@ -48,11 +48,11 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
   body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
   if (o_.gather_a) {
     const int64_t elements = s_.block_rows * s_.block_depth * step_ + kGatherSlack;
-    a_block_ = scratch("a_block", elements, a_scratch(o_.step));
+    a_block_ = scratch("a_block", elements, a_scratch(o_));
     body.push_back(kernel::alloc(a_block_));
   }
   if (o_.gather_b) {
-    b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_.step));
+    b_panel_ = scratch("b_panel", s_.block_depth * group_ * step_, b_scratch(o_));
     body.push_back(kernel::alloc(b_panel_));
   }
   if (o_.chains && m_dim_.is_const()) {
@@ -403,8 +403,7 @@ Expr Builder::lane_count(const Expr& valid, int j) const {
 }
 
 Expr Builder::zeros() const {
-  return kernel::broadcast(sum_ == DType::kI32 ? int_const(0, DType::kI32) : kernel::float_const(0.0, sum_),
-                           s_.lanes);
+  return kernel::broadcast(is_float(sum_) ? kernel::float_const(0.0, sum_) : int_const(0, sum_), s_.lanes);
 }
 
 bool Builder::finishes_pair(int j, int vectors, const Expr& valid) const {

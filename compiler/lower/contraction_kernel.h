@@ -20,7 +20,7 @@ namespace tern::lower {
 // counts groups, the indices of A and B elements, and what is missing of the last group is 0 in B.
 enum class StepKind : uint8_t {
   kFloats,     // one element, in f32
-  kDoubles,    // one element, in f64
+  kOwn,        // one element, in the result's own type: f64, integers of 32 and 64 bits
   kBf16Pairs,  // two bf16 (as u16 where they wait in scratch), summed in f32; what A lacks is 0 too
   kBytes,      // kByteGroup bytes, u8 and i8, summed in i32; what A lacks is anything
 };
@@ -31,6 +31,7 @@ kernel::Expr bf16_of_word(const kernel::Expr& word, int which);
 
 struct ContractionOperands {
   StepKind step = StepKind::kFloats;
+  DType own = DType::kF64;  // kOwn: the type
   ByteProducts byte_products = ByteProducts::kPairs;
   bool words_of_a = false, words_of_b = false;  // kPairs: widened in scratch (byte_words.h), not in registers
   // Words that are there already, for contraction_columns: of the block's rows, and of its columns.

@@ -140,7 +140,7 @@ Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base,
                            : byte_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kBf16Pairs:
       return pair_loop(acc, row_base, n, rows, vectors, valid);
-    case StepKind::kDoubles:
+    case StepKind::kOwn:
       return k_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kFloats:
       if (is_quantised_row()) return quantised_row(acc, n, vectors);
@@ -231,9 +231,9 @@ void Builder::multiply_add(const Buffer& acc, const std::vector<Expr>& row_base,
 
 Stmt Builder::multiply_add_one(const Buffer& acc, int64_t index, const Expr& a, const Expr& b) const {
   const Expr at = int_const(index), old = kernel::load(acc, at), wide = kernel::broadcast(a, s_.lanes);
-  return kernel::store(
-      acc, at,
-      has_fma_ ? kernel::op(ScalarOp::kFma, {wide, b, old}) : kernel::add(kernel::mul(wide, b), old));
+  return kernel::store(acc, at,
+                       has_fma_ && is_float(sum_) ? kernel::op(ScalarOp::kFma, {wide, b, old})
+                                                  : kernel::add(kernel::mul(wide, b), old));
 }
 
 Stmts Builder::k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
@@ -255,7 +255,7 @@ Stmts Builder::k_loop(const Buffer& acc, const std::vector<Expr>& row_base, cons
     const Expr first = kernel::mul(var_expr(block), int_const(steps));
     std::vector<Expr> elements;
     for (int i = 0; i < rows; ++i) {
-      const Var av = kernel::make_var(fmt::format("x{}", i), {DType::kF32, steps});
+      const Var av = kernel::make_var(fmt::format("x{}", i), {sum_, steps});
       body.push_back(kernel::let(av, a(i, first, steps)));
       elements.push_back(var_expr(av));
     }

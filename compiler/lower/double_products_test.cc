@@ -1,4 +1,4 @@
-// Products of f64 by register tiles, on the kernel evaluator, against the graph evaluator.
+// Products of f64 and of integers by register tiles, on the kernel evaluator, against the graph evaluator.
 #include "compiler/lower/lower_test_util.h"
 
 namespace tern::lower {
@@ -30,6 +30,36 @@ TEST_CASE("CPU: products of f64 are register tiles of f64") {
     CAPTURE(text);
     CHECK(by_tiles(text));
     check_lowering_once({text, {11}}, "f64");
+  }
+}
+
+TEST_CASE("CPU: products of integers are register tiles of their type") {
+  const auto small = [](int64_t i) { return i * 7 % 9; };
+  for (const char* type : {"i32", "u32", "i64", "u64"}) {
+    const std::string columns = literal(type, {37, 21}, small);
+    const std::string texts[] = {
+        fmt::format(
+            "  input %x: {0}[19,37] as \"x\"\n  %w = constant {1}\n  %y = dot(%x, %w)\n  output %y as \"y\"",
+            type, columns),
+        fmt::format("  input %x: {0}[M,37] as \"x\"\n  %w = constant {1}\n  %y = dot(%x, %w)\n  %z = add(%y, "
+                    "%y)\n  output "
+                    "%z as \"z\"",
+                    type, columns),
+        fmt::format("  input %x: {0}[3,7,20] as \"x\"\n  input %w: {0}[3,20,13] as \"w\"\n  %y = dot(%x, "
+                    "%w)\n  output "
+                    "%y as \"y\"",
+                    type),
+        // Both are turned.
+        fmt::format("  input %x: {0}[20,7] as \"x\"\n  input %w: {0}[13,20] as \"w\"\n  %a = transpose(%x) "
+                    "<perm=[1,0]>\n"
+                    "  %b = transpose(%w) <perm=[1,0]>\n  %y = dot(%a, %b)\n  output %y as \"y\"",
+                    type)};
+    for (const std::string& text : texts) {
+      CAPTURE(text);
+      CHECK(kernels_of(text, Level::kX86V3).find(fmt::format("{}, tile", type)) != std::string::npos);
+      check_lowering_once({text, {11}}, type);
+      check_lowering_for({text, {11}}, {Arch::kAArch64, {Level::kAArch64}}, type);
+    }
   }
 }
 

@@ -47,6 +47,11 @@ TensorDataPtr pack_panels(const TensorData& weights, const PanelSource& s, DType
     fill_panels(out->mutable_as<uint16_t>(), s, [&](int64_t i) { return encode_bf16(read(i)); });
   } else if (stored == DType::kF64) {
     fill_panels(out->mutable_as<double>(), s, [&](int64_t i) { return weights.float_at(i); });
+  } else if (!is_float(stored) && dtype_bits(stored) == 64) {
+    fill_panels(out->mutable_as<int64_t>(), s, [&](int64_t i) { return weights.int_at(i); });
+  } else if (!is_float(stored) && dtype_bits(stored) == 32) {
+    fill_panels(out->mutable_as<int32_t>(), s,
+                [&](int64_t i) { return static_cast<int32_t>(weights.int_at(i)); });
   } else {
     TERN_CHECK(stored == DType::kF32, "panels of {}", dtype_name(stored));
     fill_panels(out->mutable_as<float>(), s, read);
