@@ -42,9 +42,9 @@ int64_t pitch_of_few(DType dtype) {
 }
 
 // A convolution over pixels of few channels that lie so far apart is one over as many channels, the last of
-// which have zero weights and are not read.
+// which have zero weights and are not read. Behind those of a group lie the next one's.
 void pad_channels(const Node& root, ContractionProblem& p, DType dtype, LoweringContext& context) {
-  if (root.kind != OpKind::kConv || !p.windows) return;
+  if (root.kind != OpKind::kConv || !p.windows || root.int_attr("groups") != 1) return;
   const Place& place = context.place(root.operand(0));
   const int64_t channels = p.geometry.channels, chunk = pitch_of_few(dtype);
   if (channels >= chunk || !place.strides.back().is_const(chunk)) return;

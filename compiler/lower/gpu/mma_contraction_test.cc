@@ -60,6 +60,21 @@ TEST_CASE("convolutions of volumes: whole chunks of channels, gathered ones, few
   output %c as "c")"});
 }
 
+TEST_CASE("pixels of as many channels as one copy brings, in groups") {
+  for (const int groups : {2, 4, 8}) {
+    CAPTURE(groups);
+    check_on_matrix_units({fmt::format(
+        R"(
+  input %x: f32[1,8,6,7] as "x"
+  %a = abs(%x)
+  %w = constant {}
+  %c = conv(%a, %w) <strides=[1,1], low=[2,2], high=[2,2], dilations=[1,1], lhs_dilations=[1,1], groups={}>
+  output %c as "c")",
+        literal("f32", {groups * 16, 8 / groups, 5, 5}, [](int64_t i) { return (i * 5 % 13 - 6) * 0.5; }),
+        groups)});
+  }
+}
+
 // Whether a kernel of the graph multiplies parts of f32.
 bool in_parts(const std::string& text, std::vector<std::string> disabled = {}) {
   const Target vulkan{Arch::kVulkan, {Level::kVulkanF16, Level::kVulkanBf16}};
