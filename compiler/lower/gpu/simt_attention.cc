@@ -121,6 +121,7 @@ class Builder {
   struct Stage {
     const SimtAttentionMatrix& from;
     Dim row_extent;
+    int64_t row_block;      // rows are read in whole blocks of so many
     int64_t extent;         // columns of the matrix
     int64_t rows, columns;  // of a stage
     int lanes;              // columns of one access
@@ -129,12 +130,12 @@ class Builder {
     std::function<Expr(const Expr& row, const Expr& column)> place;
     bool columns_together;
   };
-  Stage stage_of(const char* name, const SimtAttentionMatrix& from, const Dim& row_extent, int64_t extent,
-                 int64_t rows, int64_t columns, bool columns_together,
+  Stage stage_of(const char* name, const SimtAttentionMatrix& from, const Dim& row_extent, int64_t row_block,
+                 int64_t extent, int64_t rows, int64_t columns, bool columns_together,
                  const std::function<Expr(const Expr& row, const Expr& column)>& place) const {
     const int lanes = from.four && columns % kVector == 0 && extent % kVector == 0 ? kVector : 1;
     const int64_t accesses = (rows * columns / lanes + s_.threads() - 1) / s_.threads();
-    return {from,  row_extent,      extent, rows, columns, lanes, registers(name, lanes, accesses),
+    return {from,  row_extent,      row_block, extent, rows, columns, lanes, registers(name, lanes, accesses),
             place, columns_together};
   }
   // act(u, row, column) for the thread's u-th access. Neighbouring threads have neighbours in memory.
@@ -156,7 +157,7 @@ class Builder {
   void fetch(LoopWriter& w, const Stage& s, const Expr& row0, const Expr& column0) {
     each_access(w, s, [&](LoopWriter& u, const Expr& at, const Expr& row, const Expr& column) {
       const Expr m = u.let("m", plus(row0, row)), d = u.let("d", plus(column0, column));
-      Expr exists = both(below(d, Dim(s.extent), s.columns), below(m, s.row_extent, s.rows));
+      Expr exists = both(below(d, Dim(s.extent), s.columns), below(m, s.row_extent, s.row_block));
       if (exists) exists = u.let("exists", exists);
       // Elsewhere the first elements are read, so that no load waits for a branch.
       const auto read = [&](const Expr& index) {
@@ -198,11 +199,12 @@ class Builder {
     q_tile_ = workgroup("q_tile", s_.depth * q_pitch_);
     // Keys and values in turn.
     stage_ = workgroup("stage", std::max<int64_t>(int64_t{s_.depth} * kKeys, s_.value_steps * width));
-    const Stage q = stage_of("q_next", e_.q, shape_.queries, shape_.depth, s_.rows, s_.depth, false,
+    const Stage q = stage_of("q_next", e_.q, shape_.queries, s_.rows, shape_.depth, s_.rows, s_.depth, false,
                              [&](const Expr& row, const Expr& d) { return plus(times(d, q_pitch_), row); });
-    const Stage k = stage_of("k_next", e_.k, shape_.keys, shape_.depth, kKeys, s_.depth, false, key_place);
-    const Stage v = stage_of("v_next", e_.v, shape_.keys, shape_.value_depth, s_.value_steps, width, true,
-                             [&](const Expr& n, const Expr& d) { return plus(times(n, width), d); });
+    const Stage k =
+        stage_of("k_next", e_.k, shape_.keys, kKeys, shape_.depth, kKeys, s_.depth, false, key_place);
+    const Stage v = stage_of("v_next", e_.v, shape_.keys, kKeys, shape_.value_depth, s_.value_steps, width,
+                             true, [&](const Expr& n, const Expr& d) { return plus(times(n, width), d); });
     for (const Buffer& b : {scores_, q_tile_, stage_, q.next, k.next, v.next}) w.emit(kernel::alloc(b));
     const Expr all = w.let("blocks", blocks_of_keys(shape_, m0_, s_.rows, kKeys, params_));
     if (!parts_) return blocks(w, softmax, {q, k, v}, int_const(0), all);

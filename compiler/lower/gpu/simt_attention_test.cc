@@ -42,6 +42,9 @@ TEST_CASE("attention without matrix units: whole and ragged blocks") {
   check({1, 70, 140, 80, 64, {64, 8, 32, 16, 32}});
   check({1, 33, 100, 20, 30, {16, 2, 16, 32, 0}});
   check({1, 33, 100, 10, 128, {16, 2, 16, 32, 32}});
+  // Whole stages of values, but no whole blocks of keys.
+  check({2, 17, 144, 24, 40, {16, 2, 16, 16}});
+  check({1, 40, 32, 64, 64, {32, 4, 64, 32, 32}});
 }
 TEST_CASE("attention without matrix units: masks, maxima that grow") {
   check({1, 70, 70, 64, 64, {32, 4}, true});
