@@ -1,12 +1,14 @@
 #include "compiler/lower/gpu/long_rows.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "compiler/lower/gpu/rows.h"
 #include "compiler/lower/gpu/thread_fold.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/rows_nest.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower::gpu {
 namespace {
@@ -71,14 +73,15 @@ class LongRows : public RowsNest {
     if (!scattered && steps * passes < (are_runs_ ? kLongPassesOfRuns : kLongPasses)) return;
     if (!are_runs_ && groups >= int64_t{2} * model.cores) return;
     width_ = 1;
-    while (are_runs_ && width_ < 4 && reduced_.back().extent.value() % (width_ * 2) == 0) width_ *= 2;
+    while (are_runs_ && has_full_outputs() && width_ < 4 &&
+           reduced_.back().extent.value() % (width_ * 2) == 0)
+      width_ *= 2;
     schedule_ = part_schedule(model, width_);
-    most_lanes_ = schedule_.lanes * width_;
+    const int64_t whole_steps = elements_of_whole_steps();
     // One workgroup a multiprocessor: each reads all parts of its rows again.
     const int64_t own = (rows + schedule_.rows - 1) / schedule_.rows,
-                  wanted = std::max<int64_t>(model.cores / own, 1), least = kLeastSteps * most_lanes_;
-    const int64_t part = std::max((length + wanted - 1) / wanted, least);
-    part_ = (part + most_lanes_ - 1) / most_lanes_ * most_lanes_;
+                  wanted = std::max<int64_t>(model.cores / own, 1), least = kLeastSteps * whole_steps;
+    part_ = round_up(std::max(ceil_div(length, wanted), least), whole_steps);
     if (part_ >= length) part_ = 0;
   }
 
@@ -88,8 +91,7 @@ class LongRows : public RowsNest {
   }
 
   // A workgroup's threads for a part: on the runs of neighbouring rows side by side, so that memory is read
-  // as it lies, each with `width` elements, or on neighbouring rows, or on one. Levels with fewer threads
-  // take a divisor of the lanes.
+  // as it lies, each with `width` elements, or on neighbouring rows, or on one.
   RowSchedule part_schedule(const GpuModel& model, int width) const {
     RowSchedule s;
     if (!are_runs_) {
@@ -103,9 +105,24 @@ class LongRows : public RowsNest {
     for (int n = 1; n * s.run <= model.max_threads; ++n) {
       if (kept_.back().extent.value() % n == 0) s.rows = n;
     }
-    s.lanes = model.max_threads / (s.rows * s.run) * s.run;
-    while (most_lanes_ > 0 && most_lanes_ % (s.lanes * width) != 0) s.lanes -= s.run;
+    s.lanes = s.run * runs_of_row(model.max_threads / (s.rows * s.run));
     return s;
+  }
+  // Runs of a row that a workgroup has at a time: a power of two or three times one, so that few barriers
+  // fold them, and steps of all levels and widths end together soon.
+  static int runs_of_row(int most) {
+    int runs = 1;
+    while (runs * 2 <= most) runs *= 2;
+    return runs > 1 && runs / 2 * 3 <= most ? runs / 2 * 3 : runs;
+  }
+  // Elements of a row that are whole steps of every dispatch on every level.
+  int64_t elements_of_whole_steps() const {
+    int64_t elements = 1;
+    for (const Level level : variant_levels(context_.target(), Covers::kFolds)) {
+      for (const int width : {1, width_})
+        elements = std::lcm(elements, int64_t{part_schedule(gpu_model(level), width).lanes} * width);
+    }
+    return elements;
   }
   Dim part_count() const { return ceildiv(row_length(), part_); }
 
@@ -119,7 +136,7 @@ class LongRows : public RowsNest {
   }
 
   // Outputs are stored by vectors: a loop that stores has one load on its way for each thread.
-  int width() const { return is_last() && has_full_outputs() ? width_ : 1; }
+  int width() const { return is_last() ? width_ : 1; }
   bool is_last() const { return stage_ == plan_.reductions.size(); }
 
   void variant(DispatchBuilder& dispatch, Level level) override {
@@ -236,8 +253,7 @@ class LongRows : public RowsNest {
   Expr kept_element(const Value*, const Expr&) override { TERN_UNREACHABLE("nothing is kept"); }
 
   RowSchedule schedule_;
-  int64_t part_ = 0;    // elements, whole steps on every level; 0: rows are not cut
-  int most_lanes_ = 0;  // of the best level, as soon as they are chosen
+  int64_t part_ = 0;  // elements, whole steps on every level; 0: rows are not cut
   bool are_runs_ = false;
   int width_ = 1;           // neighbouring elements that a thread stores
   std::vector<int> parts_;  // temporaries, a reduction each

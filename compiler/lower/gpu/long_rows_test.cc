@@ -100,22 +100,61 @@ TEST_CASE("rows that are short runs of memory: threads lie beside each other on 
       CHECK(dispatches_in_runs(text, target) == (run == 4 ? 2 : 3));  // of 4 a thread stores all
       check_lowering_for({text}, target, "groups");
     }
-    // As many rows of as many elements as a workgroup has threads: one run each.
-    const std::string single = R"(
-  input %x: f32[1,30,40,527] as "x"
+    // About as many rows of as many elements as a workgroup has threads: one run each. 31 of 16 are no whole
+    // number of subgroups.
+    for (const auto& [count, run] : {std::pair{17, 31}, std::pair{31, 16}}) {
+      const std::string split = fmt::format("[1,{},{},30,40]", count, run),
+                        single = fmt::format(R"(
+  input %x: f32[1,30,40,{0}] as "x"
   %c = transpose(%x) <perm=[0,3,1,2]>
-  %g = reshape(%c) <shape=[1,17,31,30,40]>
+  %g = reshape(%c) <shape={1}>
   %s = reduce(%g) <op=max, axes=[2,3,4]>
-  %sr = reshape(%s) <shape=[1,17,1,1,1]>
-  %sb = broadcast(%sr) <shape=[1,17,31,30,40]>
+  %sr = reshape(%s) <shape=[1,{2},1,1,1]>
+  %sb = broadcast(%sr) <shape={1}>
   %d = sub(%g, %sb)
-  %y = reshape(%d) <shape=[1,527,30,40]>
+  %y = reshape(%d) <shape=[1,{0},30,40]>
   %z = transpose(%y) <perm=[0,2,3,1]>
-  output %z as "z")";
-    CHECK(dispatches_in_runs(single, target) == 2);
-    check_lowering_for({single}, target, "a run a row");
+  output %z as "z")",
+                                             count * run, split, count);
+      CHECK(dispatches_in_runs(single, target) == (run == 31 || target.arch == Arch::kVulkan ? 2 : 0));
+      check_lowering_for({single}, target, "a run a row");
+    }
     check_lowering_for({groups(3, "H"), {91}}, target, "groups of a height that is only known later");
     CHECK(row_dispatches(groups(3, "9"), target) == 1);
+  }
+}
+
+TEST_CASE("workgroups of parts of short runs have most threads of the level") {
+  const Target cuda{Arch::kCuda, {Level::kCudaSm80}},
+      vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanF16, Level::kVulkanSubgroup}};
+  for (const Target& target : {cuda, vulkan}) {
+    for (const int64_t groups : {1, 2, 3, 5, 7, 12, 32}) {
+      for (const int64_t run : {2, 3, 4, 5, 8, 10, 12, 14, 20, 31}) {
+        if (groups * run > 256) continue;
+        const std::string channels = std::to_string(groups * run),
+                          split = fmt::format("[1,{},{},400,400]", groups, run);
+        const std::string text = fmt::format(R"(
+  input %x: f32[1,400,400,{0}] as "x"
+  %c = transpose(%x) <perm=[0,3,1,2]>
+  %g = reshape(%c) <shape={1}>
+  %s = reduce(%g) <op=max, axes=[2,3,4]>
+  %sr = reshape(%s) <shape=[1,{2},1,1,1]>
+  %sb = broadcast(%sr) <shape={1}>
+  %d = sub(%g, %sb)
+  %y = reshape(%d) <shape=[1,{0},400,400]>
+  %z = transpose(%y) <perm=[0,2,3,1]>
+  output %z as "z")",
+                                             channels, split, groups);
+        CAPTURE(groups);
+        CAPTURE(run);
+        visit_dispatches(lowered(text, target)->steps, [&](const DispatchStep& dispatch) {
+          for (const auto& variant : dispatch.variants) {
+            CAPTURE(variant.kernel->schedule);
+            CHECK(variant.kernel->threads * 2 > gpu_model(variant.level).max_threads);
+          }
+        });
+      }
+    }
   }
 }
 

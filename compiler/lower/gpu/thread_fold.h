@@ -16,9 +16,11 @@ struct FoldLayout {
   int subgroup = 0;  // of the level
   kernel::Expr lane, row, thread;
 
-  // Whether shuffles do a part of the folding, so that the kernel relies on the subgroup's width.
+  // Whether shuffles do a part of the folding, so that the kernel relies on the subgroup's width: on whole
+  // subgroups.
   bool uses_subgroup() const {
-    return subgroup > 0 && run == lanes && lanes > 1 && (lanes & (lanes - 1)) == 0;
+    return subgroup > 0 && run == lanes && lanes > 1 && (lanes & (lanes - 1)) == 0 &&
+           lanes * rows % subgroup == 0;
   }
 };
 
