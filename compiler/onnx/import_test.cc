@@ -131,6 +131,92 @@ TEST_CASE("two classes that share one score have no PROBIT, nor a transform that
   CHECK(contains(errors(m), "Attribute 'post_transform' ('CUBIC') must be NONE"));
 }
 
+TEST_CASE("a long transform takes two steps, unless a factor's matrix would be large") {
+  const auto largest_matrix = [](int64_t n) {
+    Model m;
+    auto* input = m.proto.mutable_graph()->mutable_input(0);
+    input->Clear();
+    Model::add_value(input, "x", {"2", std::to_string(n), "2"});
+    m.node("DFT", {"x"}, {"y"});
+    auto graph = import(m);
+    REQUIRE(graph);
+    int64_t dots = 0, largest = 0;
+    graph::walk(graph->body, [&](graph::Node& node) {
+      dots += node.kind == graph::OpKind::kDot;
+      if (node.kind == graph::OpKind::kConstant)
+        largest = std::max(largest, product(node.result()->type.shape).value());
+    });
+    CHECK(dots == (largest > n ? 2 : 4));
+    return largest;
+  };
+  CHECK(largest_matrix(4096) == 128 * 128);
+  CHECK(largest_matrix(441) == 42 * 42);
+  CHECK(largest_matrix(10 * 1009) <= 1);
+}
+
+TEST_CASE("a diagonal is a slice: nothing is compared or added up") {
+  Model m;
+  auto* equation = m.node("Einsum", {"x"}, {"y"})->add_attribute();
+  equation->set_name("equation");
+  equation->set_type(pb::AttributeProto::STRING);
+  equation->set_s("ii->i");
+  ImportOptions options;
+  options.shapes["x"] = {6, 6};
+  const auto kinds = [&] {
+    auto graph = import(m, options);
+    REQUIRE(graph);
+    int slices = 0, sums = 0;
+    graph::walk(graph->body, [&](graph::Node& n) {
+      slices += n.kind == graph::OpKind::kSlice;
+      sums += n.kind == graph::OpKind::kReduce;
+    });
+    return std::pair(slices, sums);
+  };
+  CHECK(kinds() == std::pair(1, 0));
+}
+
+TEST_CASE("a level of trees is four gathers: both ways of a node are side by side") {
+  Model m;
+  auto* opset = m.proto.add_opset_import();
+  opset->set_domain("ai.onnx.ml");
+  opset->set_version(3);
+  auto* node = m.node("TreeEnsembleRegressor", {"x"}, {"y"});
+  node->set_domain("ai.onnx.ml");
+  const auto ints = [&](const char* name, std::initializer_list<int64_t> values) {
+    auto* a = node->add_attribute();
+    a->set_name(name);
+    a->set_type(pb::AttributeProto::INTS);
+    for (int64_t v : values) a->add_ints(v);
+  };
+  const auto floats = [&](const char* name, std::initializer_list<float> values) {
+    auto* a = node->add_attribute();
+    a->set_name(name);
+    a->set_type(pb::AttributeProto::FLOATS);
+    for (float v : values) a->add_floats(v);
+  };
+  ints("nodes_treeids", {0, 0, 0, 0, 0});
+  ints("nodes_nodeids", {0, 1, 2, 3, 4});
+  ints("nodes_featureids", {0, 0, 1, 0, 0});
+  ints("nodes_truenodeids", {1, 0, 3, 0, 0});
+  ints("nodes_falsenodeids", {2, 0, 4, 0, 0});
+  floats("nodes_values", {0.5f, 0, 1.5f, 0, 0});
+  auto* modes = node->add_attribute();
+  modes->set_name("nodes_modes");
+  modes->set_type(pb::AttributeProto::STRINGS);
+  for (const char* s : {"BRANCH_LEQ", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF"}) modes->add_strings(s);
+  ints("target_treeids", {0, 0, 0});
+  ints("target_nodeids", {1, 3, 4});
+  ints("target_ids", {0, 0, 0});
+  floats("target_weights", {1, 2, 3});
+  auto graph = import(m);
+  REQUIRE(graph);
+  int gathers = 0;
+  graph::walk(graph->body, [&](graph::Node& n) {
+    gathers += n.kind == graph::OpKind::kGather || n.kind == graph::OpKind::kGatherElements;
+  });
+  CHECK(gathers == 5);  // and the leaves' weights
+}
+
 TEST_CASE("a dimension given by --shape replaces the symbol everywhere") {
   Model m;
   m.node("Relu", {"x"}, {"y"});

@@ -56,10 +56,13 @@ Value* rotations(Emit& b, int64_t n, bool complex, double sign, DType type) {
 // The factor of n by which a transform in two steps takes less than half the time: products of p and of n / p
 // terms, and some passes between them. 0: none.
 int64_t first_length(const Dim& n, const Dim& bins, bool complex) {
-  constexpr int64_t kPasses = 96, kMost = 1 << 16;  // multiply-adds' worth an element; longest factor squared
+  constexpr int64_t kPasses = 96;  // multiply-adds' worth an element
+  // The file holds the factors' matrices: 4 MB, of f32, of the longest factor.
+  constexpr int64_t kMost = 1 << 16, kLongestFactor = 512;
   if (!n.is_const() || !bins.is_const() || n.value() > kMost) return 0;
   int64_t p = static_cast<int64_t>(std::sqrt(static_cast<double>(n.value())));
   while (p > 1 && n.value() % p != 0) --p;
+  if (n.value() > p * kLongestFactor) return 0;
   const int64_t steps = (complex ? 4 : 2) * p + 4 * (n.value() / p) + kPasses;
   return p > 1 && 2 * steps <= (complex ? 4 : 2) * bins.value() ? p : 0;
 }

@@ -382,6 +382,61 @@ for groups in (2, 4):
     x, gamma, beta = f(2, 4, 6, 5), f(4), f(4)
     case("GroupNormalization", [Given(x), gamma, beta], tag=f"channels_{groups}", domain="", version=18, num_groups=groups, expected=lambda x, gamma, beta, groups=groups: [group_norm(x, gamma, beta, groups, False, False)])
 
+# -- transforms in two steps (of odd lengths, of other axes, one side of them, back), diagonals
+
+for n in (400, 441, 1155, 2048):
+    signal, spectrum = f(2, n, 1), f(2, n, 3, 2)
+    parts = lambda y: [np.stack([y.real, y.imag], -1).astype(F32)]
+    case("DFT", [Given(signal, signal[:1], d0="B")], tag=f"steps_{n}", domain="", version=17, axis=1, onesided=1,
+         expected=lambda x, parts=parts: parts(np.fft.rfft(x[..., 0].astype("f8"), axis=1)))  # fmt: skip
+    case("DFT", [Given(spectrum)], tag=f"steps_back_{n}", domain="", version=17, axis=1, inverse=1,
+         expected=lambda x, parts=parts: parts(np.fft.ifft(x[..., 0].astype("f8") + 1j * x[..., 1], axis=1)))  # fmt: skip
+for equation, shape in {"ii->i": (5, 5), "iji->ji": (3, 4, 3), "iii->i": (4, 4, 4), "jiki->kj": (2, 3, 4, 3), "iijj->ij": (2, 2, 3, 3), "...ii->...i": (2, 1, 4, 4)}.items():
+    case("Einsum", [Given(f(*shape))], tag="diagonal_" + equation.replace("->", "_to_").replace("...", "any_"), domain="", equation=equation)
+case("Einsum", [Given(f(3, 3, 2)), Given(f(2, 2))], tag="diagonals", domain="", equation="iij,jj->ij")
+case("Einsum", [Given(f(4, 4), f(2, 2), d0="N", d1="N")], tag="diagonal_open", domain="", equation="ii->i")
+
+# -- trees whose nodes lie in any order
+
+
+def forest(count, depth, features, modes, prefix, targets):
+    """Trees of random shapes; their roots come first, as ONNX Runtime has it, and the other nodes in any order."""
+    nodes, weights = {}, {}
+    for tree in range(count):
+        rows, open_nodes, made = [], [(0, 0)], 1
+        while open_nodes:
+            at, level = open_nodes.pop(int(RANDOM.integers(len(open_nodes))))
+            leaf = level == depth or RANDOM.random() < 0.15
+            if leaf:
+                rows.append((at, 0, 0.0, "LEAF", 0, 0, 0))
+                continue
+            mode = str(RANDOM.choice(modes))
+            value = float(np.float32(RANDOM.integers(-2, 3) if mode.endswith("EQ") else np.round(RANDOM.standard_normal(), 1)))
+            rows.append((at, int(RANDOM.integers(features)), value, mode, made, made + 1, int(RANDOM.integers(2))))
+            open_nodes += [(made, level + 1), (made + 1, level + 1)]
+            made += 2
+        numbers = RANDOM.permutation(made).tolist()
+        for i in [0, *(1 + RANDOM.permutation(len(rows) - 1))]:
+            at, feature, value, mode, yes, no, missing = rows[i]
+            ways = (0, 0) if mode == "LEAF" else (numbers[yes], numbers[no])
+            keys = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing_value_tracks_true")
+            for key, v in zip(keys, (tree, numbers[at], feature, value, mode, *ways, missing)):
+                nodes.setdefault(f"nodes_{key}", []).append(v)
+            for target in range(targets) if mode == "LEAF" else ():
+                for key, v in zip(("treeids", "nodeids", "ids", "weights"), (tree, numbers[at], target, float(f()))):
+                    weights.setdefault(f"{prefix}_{key}", []).append(v)
+    return nodes | weights
+
+
+COLUMNS = np.round(f(33, 5), 1)
+COLUMNS[::4] = np.round(COLUMNS[::4])
+COLUMNS[3::7, 1], COLUMNS[5::9, 2], COLUMNS[6::9, 2] = np.nan, np.inf, -np.inf
+for tag, modes in (("leq", ["BRANCH_LEQ"]), ("mixed", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"])):
+    case("TreeEnsembleRegressor", [Given(COLUMNS, COLUMNS[:1], d0="N")], tag=tag, domain="ai.onnx.ml", n_targets=1, **forest(20, 5, 5, modes, "target", 1))
+    case("TreeEnsembleRegressor", [Given(COLUMNS.astype("f8"))], tag=f"{tag}_f64", domain="ai.onnx.ml", n_targets=2, **forest(6, 4, 5, modes, "target", 2))
+case("TreeEnsembleClassifier", [Given(COLUMNS)], [I64, F32], domain="ai.onnx.ml", classlabels_int64s=[5, 7, 9], post_transform="SOFTMAX", **forest(9, 4, 5, ["BRANCH_LEQ"], "class", 3))
+case("TreeEnsembleRegressor", [Given(COLUMNS)], tag="leaf", domain="ai.onnx.ml", n_targets=1, **forest(2, 0, 5, ["BRANCH_LEQ"], "target", 1))
+
 # -- what is refused
 
 refused("PagedAttention", "without padding", [Given(f(5, 8))], num_heads=1, kv_num_heads=1)
