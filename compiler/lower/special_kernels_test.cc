@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace tern::lower {
 namespace {
@@ -74,9 +75,10 @@ void check_selection(DType dtype, int64_t n, int64_t k, bool largest, const Spec
   CHECK(run(top_k_kernel(dtype, Dim(1), n, Dim(1), k, largest, machine, params), params,
             {bytes(in), bytes(values), bytes(indices), bytes(work)}) == 0);
   for (size_t p = 0; p < order.size(); ++p) order[p] = static_cast<int64_t>(p);
+  const auto less = [](T a, T b) { return a < b || (b != b && a == a); };  // NaN greatest
   std::sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
     const T a = in[static_cast<size_t>(x)], b = in[static_cast<size_t>(y)];
-    return a == b ? x < y : largest ? a > b : a < b;
+    return less(a, b) ? !largest : less(b, a) ? largest : x < y;
   });
   order.resize(indices.size());
   CHECK(indices == order);
@@ -104,6 +106,28 @@ TEST_CASE("top_k of many selects before it sorts") {
               check_selection<int64_t>(DType::kI64, n, k, largest, {lanes, true},
                                        [&](int64_t i) { return pattern(i) * (int64_t{1} << 40); });
           }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("top_k of more than there are below the greatest key") {
+  for (const int64_t n : {70, 500, 3000}) {
+    for (const int64_t others : {int64_t{0}, n / 10}) {
+      for (const bool largest : {false, true}) {
+        for (const int lanes : {1, 8}) {
+          CAPTURE(n);
+          CAPTURE(others);
+          CAPTURE(largest);
+          CAPTURE(lanes);
+          const auto some = [&](int64_t i) { return i % 11 < 5 && i < 2 * others; };
+          check_selection<float>(DType::kF32, n, n / 3, largest, {lanes, true}, [&](int64_t i) {
+            return some(i) ? static_cast<float>(i % 7) : std::numeric_limits<float>::quiet_NaN();
+          });
+          check_selection<int32_t>(DType::kI32, n, n / 3, largest, {lanes, true}, [&](int64_t i) {
+            return some(i) ? static_cast<int32_t>(i % 7) : largest ? INT32_MIN : INT32_MAX;
+          });
         }
       }
     }

@@ -287,23 +287,26 @@ void PositionSort::put_vectors(const Expr& count, const VectorAt& vector) {
 }
 
 // Moves the first `most` of the entries that are held to the front, and perhaps some more: a key is searched
-// for that so many entries precede, by halving what keys there are.
+// for that so many entries do not exceed, by halving what keys there are. (The greatest key has none behind
+// it.)
 void PositionSort::select_first(const Expr& most, const VectorAt& vector) {
   LoopWriter& w = w_;
   const Expr enough = w.let("enough", kernel::add(most, kernel::add(shift_right(most, 3), w.i(8))));
   w.when(w.lt(enough, w.get(held_)), [&] {
-    const kernel::Var low = w.declare("low", w.i(INT32_MIN)), high = w.declare("high", w.i(int64_t{1} << 31)),
-                      before = w.declare("before", w.get(held_));
-    const auto prefix = [&](const Expr& key) { return kernel::op(ScalarOp::kShl, {key, w.i(32)}); };
+    const kernel::Var low = w.declare("low", w.i(int64_t{INT32_MIN} - 1)),
+                      high = w.declare("high", w.i(INT32_MAX)), before = w.declare("before", w.get(held_));
+    const auto last_with = [&](const Expr& key) {
+      return kernel::add(kernel::op(ScalarOp::kShl, {key, w.i(32)}), w.i(UINT32_MAX));
+    };
     w.while_loop(
         w.both(w.lt(enough, w.get(before)), w.lt(kernel::add(w.get(low), w.i(1)), w.get(high))), [&] {
           const Expr middle = w.let("middle", shift_right(kernel::add(w.get(low), w.get(high)), 1)),
-                     bound = w.let("bound", prefix(middle));
+                     bound = w.let("bound", last_with(middle));
           const kernel::Var found = w.declare("found", w.i(0)), e = kernel::make_var("e");
           const Expr entry = w.load(work_, kernel::add(base_, kernel::var_expr(e)));
           const kernel::Stmt count = kernel::assign(
               found,
-              kernel::add(kernel::var_expr(found), kernel::select(w.lt(entry, bound), w.i(1), w.i(0))));
+              kernel::add(kernel::var_expr(found), kernel::select(w.le(entry, bound), w.i(1), w.i(0))));
           for (kernel::Stmt& s :
                vector_loop(kernel::loop(e, w.i(0), w.get(held_), kernel::LoopKind::kSerial, {count}),
                            std::max(vector.lanes / 2, 1), 2))
@@ -316,12 +319,12 @@ void PositionSort::select_first(const Expr& most, const VectorAt& vector) {
               },
               [&] { w.set(low, middle); });
         });
-    const Expr bound = w.let("bound", prefix(w.get(high)));
+    const Expr bound = w.let("bound", last_with(w.get(high)));
     const kernel::Var kept = w.declare("kept", w.i(0));
     w.loop("e", w.get(held_), [&](Expr e) {
       const Expr own = w.let("own", w.load(work_, kernel::add(base_, e)));
       w.store(work_, kernel::add(base_, w.get(kept)), own);
-      w.set(kept, kernel::add(w.get(kept), kernel::select(w.lt(own, bound), w.i(1), w.i(0))));
+      w.set(kept, kernel::add(w.get(kept), kernel::select(w.le(own, bound), w.i(1), w.i(0))));
     });
     w.set(held_, w.get(kept));
   });
