@@ -288,7 +288,7 @@ void PositionSort::put_vectors(const Expr& count, const VectorAt& vector) {
 
 // Moves the first `most` of the entries that are held to the front, and perhaps some more: a key is searched
 // for that so many entries do not exceed, by halving what keys there are. (The greatest key has none behind
-// it.)
+// it: no position is as large as its last.)
 void PositionSort::select_first(const Expr& most, const VectorAt& vector) {
   LoopWriter& w = w_;
   const Expr enough = w.let("enough", kernel::add(most, kernel::add(shift_right(most, 3), w.i(8))));
@@ -306,7 +306,7 @@ void PositionSort::select_first(const Expr& most, const VectorAt& vector) {
           const Expr entry = w.load(work_, kernel::add(base_, kernel::var_expr(e)));
           const kernel::Stmt count = kernel::assign(
               found,
-              kernel::add(kernel::var_expr(found), kernel::select(w.le(entry, bound), w.i(1), w.i(0))));
+              kernel::add(kernel::var_expr(found), kernel::select(w.lt(entry, bound), w.i(1), w.i(0))));
           for (kernel::Stmt& s :
                vector_loop(kernel::loop(e, w.i(0), w.get(held_), kernel::LoopKind::kSerial, {count}),
                            std::max(vector.lanes / 2, 1), 2))
@@ -324,7 +324,7 @@ void PositionSort::select_first(const Expr& most, const VectorAt& vector) {
     w.loop("e", w.get(held_), [&](Expr e) {
       const Expr own = w.let("own", w.load(work_, kernel::add(base_, e)));
       w.store(work_, kernel::add(base_, w.get(kept)), own);
-      w.set(kept, kernel::add(w.get(kept), kernel::select(w.le(own, bound), w.i(1), w.i(0))));
+      w.set(kept, kernel::add(w.get(kept), kernel::select(w.lt(own, bound), w.i(1), w.i(0))));
     });
     w.set(held_, w.get(kept));
   });
