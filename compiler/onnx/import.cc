@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "compiler/onnx/fixed_input.h"
 #include "compiler/onnx/importer.h"
 #include "compiler/onnx/reader_dims.h"
 
@@ -125,6 +126,9 @@ Dim Importer::input_dim(const std::string& input, int index, int axis, const std
   dim_names_.insert(info.name);
   auto fixed = options_.symbol_values.find(info.name);
   if (fixed != options_.symbol_values.end()) return Dim(fixed->second);
+  if (options_.values.contains(input))
+    fail("--value names the input '{0}', whose dimension {1}{2} is open; fix it with --shape {0}=….", input,
+         axis, param.empty() ? "" : fmt::format(" ({})", param));
   info.origin = graph::SymbolInfo::Origin::kInput;
   info.input = index;
   info.axis = axis;
@@ -186,6 +190,29 @@ Type Importer::input_type(const pb::ValueInfoProto& info, int index) {
   });
 }
 
+void Importer::add_input(Scope& scope, const pb::ValueInfoProto& info) {
+  int index = static_cast<int>(graph_->body.args.size());
+  const Type type = input_type(info, index);
+  check_size(type);
+  Value* value = graph_->new_value(type, info.name());
+  value->block = &graph_->body;
+  value->index = index;
+  graph_->body.args.push_back(value);
+  graph_->input_names.push_back(info.name());
+  bind(scope, info.name(), value);
+}
+
+void Importer::fix_input(Scope& scope, const pb::ValueInfoProto& info,
+                         const std::vector<std::string>& words) {
+  const Type type = input_type(info, -1);
+  check_size(type);
+  Value* value = scope.emit->constant(fixed_value(info.name(), type, words));
+  value->name = info.name();
+  scope.tensors.erase(info.name());  // --value goes before the model's default
+  scope.sparse_tensors.erase(info.name());
+  bind(scope, info.name(), value);
+}
+
 void Importer::add_inputs(Scope& scope) {
   const pb::GraphProto& proto = file_->model().graph();
   for (const auto& [param, value] : options_.symbol_values) param_values_[param] = value;
@@ -202,30 +229,28 @@ void Importer::add_inputs(Scope& scope) {
   std::set<std::string> known;
   for (const auto& info : proto.input()) {
     known.insert(info.name());
-    if (scope.tensors.count(info.name()) || scope.sparse_tensors.count(info.name()))
-      continue;  // a default value
+    const auto fixed = options_.values.find(info.name());
+    const bool by_default = scope.tensors.count(info.name()) || scope.sparse_tensors.count(info.name());
+    if (fixed == options_.values.end() && by_default) continue;
     try {
-      int index = static_cast<int>(graph_->body.args.size());
-      const Type type = input_type(info, index);
-      check_size(type);
-      Value* value = graph_->new_value(type, info.name());
-      value->block = &graph_->body;
-      value->index = index;
-      graph_->body.args.push_back(value);
-      graph_->input_names.push_back(info.name());
-      bind(scope, info.name(), value);
+      if (fixed == options_.values.end()) {
+        add_input(scope, info);
+      } else {
+        fix_input(scope, info, fixed->second);
+      }
     } catch (ImportFailure& failure) {
       diagnostics_.add(
           std::move(failure.error).note(fmt::format("While importing the input '{}'", info.name())));
       scope.values[info.name()] = nullptr;
     }
   }
-  for (const auto& [name, dims] : options_.shapes) {
-    if (!known.count(name))
-      diagnostics_.add(
-          error("--shape names the input '{}', which the model does not have; its inputs are '{}'.", name,
-                fmt::join(known, "', '")));
-  }
+  const auto check_input = [&](const char* option, const std::string& name) {
+    if (known.count(name)) return;
+    diagnostics_.add(error("{} names the input '{}', which the model does not have; its inputs are '{}'.",
+                           option, name, fmt::join(known, "', '")));
+  };
+  for (const auto& [name, dims] : options_.shapes) check_input("--shape", name);
+  for (const auto& [name, words] : options_.values) check_input("--value", name);
   const auto check_dim = [&](const std::string& name) {
     if (dim_names_.count(name)) return;
     diagnostics_.add(error("--dim names the symbol '{}', which no input has; {}.", name,
@@ -283,7 +308,8 @@ std::unique_ptr<graph::Graph> import_model(const std::string& path, const Import
     return nullptr;
   }
   (*file)->set_written(options.written);
-  return Importer(std::move(file).value(), options, diagnostics).run();
+  const ImportOptions all = with_lengths_of_values(options, (*file)->model().graph());
+  return Importer(std::move(file).value(), all, diagnostics).run();
 }
 
 Result<std::vector<OpUse>> survey_model(const std::string& path) {

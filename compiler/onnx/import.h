@@ -30,6 +30,8 @@ struct ImportOptions {
   // Symbol (dim_param as the model spells it, or as the graph prints it) → a constant for it.
   std::map<std::string, int64_t> symbol_values;
   std::map<std::string, SymbolBounds> symbol_bounds;
+  // Input name → its value, as words: one for each element, or one for all of them.
+  std::map<std::string, std::vector<std::string>> values;
   // Files that will be written: external data in one of them would be lost.
   std::vector<std::string> written;
 };

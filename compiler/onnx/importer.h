@@ -184,6 +184,8 @@ class Importer {
   void add_inputs(Scope& scope);
   void settle_symbols(const Emit& emit);
   Type input_type(const pb::ValueInfoProto& info, int index);
+  void add_input(Scope& scope, const pb::ValueInfoProto& info);
+  void fix_input(Scope& scope, const pb::ValueInfoProto& info, const std::vector<std::string>& words);
   Dim input_dim(const std::string& input, int index, int axis, const std::string& param);
   void add_graph_names(Scope& scope, const pb::GraphProto& graph);
   void import_nodes(Scope& scope, const google::protobuf::RepeatedPtrField<pb::NodeProto>& nodes);

@@ -18,7 +18,7 @@ constexpr long long kMostJobs = 1024;
 // Values that are words of their own: read when all options are known.
 struct Words {
   std::string targets = "cpu", required, precision = "f32";
-  std::vector<std::string> shapes, dims;
+  std::vector<std::string> shapes, dims, values;
   std::string cache_room;
   bool no_cache = false;
 };
@@ -57,6 +57,20 @@ Status parse_shape(const std::string& option, onnx::ImportOptions& import) {
   const std::string name = option.substr(0, equals);
   if (!import.shapes.emplace(name, std::move(dims)).second)
     return error("--shape gives the shape of '{}' more than once ('{}').", name, option);
+  return Ok{};
+}
+
+// NAME=8 or NAME=0.5,2: the importer knows the input's type.
+Status parse_value(const std::string& option, onnx::ImportOptions& import) {
+  const size_t equals = option.rfind('=');
+  if (equals == std::string::npos || equals == 0)
+    return error("--value takes NAME=8 or NAME=0.5,2,…; '{}' is not of that form.", option);
+  std::vector<std::string> words;
+  for (std::string_view word : split(std::string_view(option).substr(equals + 1), ","))
+    words.emplace_back(word);
+  const std::string name = option.substr(0, equals);
+  if (!import.values.emplace(name, std::move(words)).second)
+    return error("--value gives the value of '{}' more than once ('{}').", name, option);
   return Ok{};
 }
 
@@ -174,6 +188,7 @@ void read_targets(const Words& words, CompileOptions& compile, Problems& problem
 
 void read_words(const Words& words, CompileOptions& compile, Problems& problems) {
   for (const std::string& shape : words.shapes) take_problem(parse_shape(shape, compile.import), problems);
+  for (const std::string& value : words.values) take_problem(parse_value(value, compile.import), problems);
   if (!words.cache_room.empty()) read_cache_room(words.cache_room, compile, problems);
   for (const std::string& dim : words.dims) take_problem(parse_dim(dim, compile.import), problems);
   const std::vector<std::string> passes = pass_names();
@@ -197,6 +212,9 @@ void add_model_options(command_line::Options& options, Words& words, CompileOpti
                "missing is listed. Adds them to the targets");
   options.list("--shape", words.shapes, "NAME=DIMS",
                "Fix an input's dimensions: NAME=1x3x224x224 (? keeps the model's own)");
+  options.list("--value", words.values, "NAME=VALUE",
+               "Fix an input's value: NAME=8 (each of its elements), NAME=0.5,2,1 (one after the other); the "
+               "module has no such input then");
   options.list("--dim", words.dims, "SYMBOL=N",
                "A symbolic dimension: SYMBOL=8 fixes it, SYMBOL=1:512 bounds it, SYMBOL=1:512:128 says the "
                "usual value");

@@ -143,6 +143,20 @@ def test_no_such_file(folder):
     assert code != 0 and "absent.onnx" in text, text
 
 
+def test_value_fixes_an_input(folder):
+    g = Graph("scaled", seed=1)
+    x, scale = g.input("x", FLOAT, [2, 3]), g.input("scale", FLOAT, ["K"])
+    g.output(g.op("Mul", x, scale), "y", FLOAT, [2, 3])
+    model, module = Path(folder) / "scaled.onnx", Path(folder) / "m.tern"
+    g.save(model)
+    tools.compile_model(model, module, "--value", "scale=2,0.5,-1")
+    x = np.ones((2, 3), np.float32)
+    (y,) = tools.run_module(module, {"x": x}, ["y"], folder)
+    assert np.array_equal(y, x * np.array([2, 0.5, -1], np.float32))
+    code, text = invoke(tools.TERNC, model, "-o", module, "--value", "scale=2,1.5e39,-1")
+    assert code == 1 and "--value gives the input 'scale' (f32[3]) '1.5e39', which is no value of f32." in text, text
+
+
 def test_shape_fixes_a_dimension(folder):
     model, module = small(folder, batch="N"), Path(folder) / "m.tern"
     tools.compile_model(model, module, "--shape", "x=2x3x16x16")

@@ -32,6 +32,7 @@ def test_help(folder):
 def test_all_problems_of_a_command_line(folder):
     model, module = small(folder), Path(folder) / "m.tern"
     wrong = ["--targets=tpu,cpu,npu", "--precision=f9", "--shape", "x=3xx", "--shape", "x", "--dim", "N=3", "--dim", "N=4"]
+    wrong += ["--value", "k", "--value", "k=1", "--value", "k=2"]
     wrong += ["--disable-pass=foo", "--frob", "--chek", "-j", "0", "-o", ""]
     text = refused(2, tools.TERNC, model, *wrong)
     for said in (
@@ -40,6 +41,8 @@ def test_all_problems_of_a_command_line(folder):
         "--shape 'x=3xx' must be",
         "--shape takes NAME=1x3x224x224; 'x' is not",
         "--dim says what 'N' is more than once",
+        "--value takes NAME=8 or NAME=0.5,2,…; 'k' is not of that form.",
+        "--value gives the value of 'k' more than once ('k=2').",
         "There is no pass 'foo'",
         "There is no option '--frob'",
         "--check is the nearest",
