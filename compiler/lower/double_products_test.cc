@@ -10,7 +10,8 @@ bool by_tiles(const std::string& text) {
 
 TEST_CASE("CPU: products of f64 are register tiles of f64") {
   const auto small = [](int64_t i) { return i * 7 % 9 - 4; };
-  const std::string columns = literal("f64", {37, 21}, small), filters = literal("f64", {10, 4, 3, 3}, small);
+  const std::string columns = literal("f64", {37, 21}, small),
+                    filters = literal("f64", {10, 36, 3, 3}, small);
   const std::string texts[] = {"  input %x: f64[19,37] as \"x\"\n  %w = constant " + columns +
                                    "\n  %y = dot(%x, %w)\n  output %y as \"y\"",
                                "  input %x: f64[M,37] as \"x\"\n  %w = constant " + columns +
@@ -22,7 +23,7 @@ TEST_CASE("CPU: products of f64 are register tiles of f64") {
                                "  input %x: f64[20,7] as \"x\"\n  input %w: f64[13,20] as \"w\"\n  %a = "
                                "transpose(%x) <perm=[1,0]>\n  %b = "
                                "transpose(%w) <perm=[1,0]>\n  %y = dot(%a, %b)\n  output %y as \"y\"",
-                               "  input %x: f64[1,4,9,8] as \"x\"\n  %w = constant " + filters +
+                               "  input %x: f64[1,36,9,8] as \"x\"\n  %w = constant " + filters +
                                    "\n  %y = conv(%x, %w) <strides=[1,1], low=[1,1], high=[1,1], "
                                    "dilations=[1,1], lhs_dilations=[1,1], "
                                    "groups=1>\n  output %y as \"y\""};

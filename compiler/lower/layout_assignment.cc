@@ -38,10 +38,15 @@ class Assigner {
   void follow_convolutions(const Node& n) {
     const bool behind = std::any_of(n.operands.begin(), n.operands.end(),
                                     [&](const Value* v) { return behind_convolution_.contains(v); });
-    if (n.kind == OpKind::kConv && !behind && suits_planes(n, target_)) {
-      by_planes_.insert(&n);
+    const bool chosen = std::any_of(n.operands.begin(), n.operands.end(),
+                                    [&](const Value* v) { return behind_planes_.contains(v); });
+    if (n.kind == OpKind::kConv && !behind && suits_planes(n, target_, {chosen, false})) {
+      by_planes_.emplace(&n, chosen);
+      for (const Value* v : n.results) behind_planes_.insert(v);
     } else if (behind || n.kind == OpKind::kConv) {
       for (const Value* v : n.results) behind_convolution_.insert(v);
+    } else if (chosen) {
+      for (const Value* v : n.results) behind_planes_.insert(v);
     }
   }
 
@@ -51,7 +56,9 @@ class Assigner {
     const bool wanted = !n.results.empty() && wants_.contains(n.result());
     switch (n.kind) {
       case OpKind::kConv:
-        if (wanted) by_planes_.erase(&n);
+        if (auto it = by_planes_.find(&n);
+            wanted && it != by_planes_.end() && !suits_planes(n, target_, {it->second, true}))
+          by_planes_.erase(it);
         if (!by_planes_.contains(&n)) wants_.insert(n.operand());
         return;
       case OpKind::kMap:
@@ -209,7 +216,8 @@ class Assigner {
   const Target& target_;
   const bool channels_last_;
   std::unordered_set<const Value*> wants_, behind_convolution_;
-  std::unordered_set<const Node*> by_planes_;
+  std::unordered_map<const Node*, bool> by_planes_;  // whether its operand comes from one, too
+  std::unordered_set<const Value*> behind_planes_;
   std::unordered_map<const Value*, Layout> transposed_;
   std::unordered_map<const Value*, std::vector<const Node*>> readers_;  // null: a result of the block
 };

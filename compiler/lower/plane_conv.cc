@@ -8,8 +8,10 @@
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/few_columns.h"
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/nest_axes.h"
+#include "compiler/lower/winograd_schedule.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower {
@@ -28,10 +30,12 @@ using kernel::Var;
 using kernel::var_expr;
 using Stmts = std::vector<Stmt>;
 
-constexpr int64_t kMostMembers = 8;           // channels of a group, taken or made
-constexpr int64_t kMostPlanes = 64;           // taken by points, which wait in no scratch
-constexpr int64_t kMostProducts = 576;        // of an output: they are written out
-constexpr int64_t kPlaneElements = 4096;      // of scratch, a share of L1, as long as one plane is smaller
+constexpr int64_t kMostInputs = 32, kMostOutputs = 64;  // channels of a group
+constexpr int64_t kMostPlanes = 64;                     // taken by points, which wait in no scratch
+constexpr int64_t kMostTaps = 100;                      // of a channel: they are written out
+constexpr int64_t kMostWritten = 640;     // multiply-adds of a tile; of more, channels are a loop
+constexpr int64_t kPlaneElements = 4096;  // of scratch, a share of L1, as long as one plane is smaller
+constexpr int64_t kMostInL1 = 6144;
 constexpr int64_t kMostElements = 64 * 1024;  // of scratch, of L2: a few long lines
 
 struct PlaneShape {
@@ -72,8 +76,8 @@ std::optional<PlaneShape> plane_shape(const Node& conv) {
   s.dilation_h = g.dilation_h, s.dilation_w = g.dilation_w;
   s.top = g.pad_top, s.left = g.pad_left;
   const auto known = {s.height, s.width, s.out_height, s.out_width};
-  if (s.inputs > (s.is_pointwise() ? kMostPlanes : kMostMembers) || s.outputs > kMostMembers ||
-      s.products() > kMostProducts || s.top < 0 || s.left < 0 ||
+  if (s.inputs > (s.is_pointwise() ? kMostPlanes : kMostInputs) || s.outputs > kMostOutputs ||
+      s.window_h * s.window_w > kMostTaps || s.top < 0 || s.left < 0 ||
       std::any_of(known.begin(), known.end(), [](int64_t v) { return v < 1; }))
     return std::nullopt;
   return s;
@@ -141,22 +145,63 @@ double plane_cycles(const PlaneShape& s, const PlaneSchedule& t) {
   const int64_t lines = std::min(lines_of(s, t.rows), t.rows * s.window_h);
   const double loads = real(s.inputs * s.window_w * lines) * t.vectors + taps * t.outputs;
   const double pieces = s.out_width % t.lanes == 0 ? 0 : 2.0 * t.rows * t.outputs;
-  const double tile = std::max(taps * sums / 2, loads * 3 / 4) + sums + pieces;
+  const double a_load = !s.is_pointwise() && t.elements(s) > kMostInL1 ? 1.25 : 0.75;
+  const double tile = std::max(taps * sums / 2, loads * a_load) + sums + pieces;
   const int64_t bands = ceil_div(s.out_height, t.band), line = ceil_div(s.width, int64_t{t.lanes}) + 1;
   const double vector = s.stride_w > 1 ? 2 * real(s.stride_w) : 1.5;
   return tiles * tile + (s.is_pointwise() ? 0 : real(bands * s.inputs * t.lines * line) * vector);
 }
 
-// The same with channels innermost, operand and result turned around. Pixels whole pages apart share sets of
-// the caches.
-double turned_cycles(const PlaneShape& s, const PlaneSchedule& t) {
+// What part of all windows' lines products multiply: those that lie outside of the picture for all rows of a
+// block are left out where the depth goes line by line (`leaves_lines_out` in contraction_body.cc).
+double lines_multiplied(const PlaneShape& s, const ContractionSchedule& schedule) {
+  constexpr double kWorth = 7.0 / 8;
+  constexpr int64_t kLeastDepth = 64;
+  const bool by_lines = std::min(s.window_w * s.inputs, schedule.block_depth) >= kLeastDepth &&
+                        2 * schedule.block_rows <= s.out_height * s.out_width;
+  if (!by_lines) return 1;
+  int64_t inside = 0, all = 0;
+  for (int64_t row = 0; row < s.out_height * s.out_width; row += schedule.block_rows) {
+    const int64_t rows = std::min(schedule.block_rows, s.out_height * s.out_width - row);
+    const int64_t first = row / s.out_width, last = (row + rows - 1) / s.out_width;
+    for (int64_t ky = 0; ky < s.window_h; ++ky) {
+      const int64_t above = ky * s.dilation_h - s.top;
+      all += rows;
+      if (last * s.stride_h + above >= 0 && first * s.stride_h + above < s.height) inside += rows;
+    }
+  }
+  const double share = static_cast<double>(inside) / static_cast<double>(all);
+  return share > kWorth ? 1 : share;
+}
+
+// The same with channels innermost, operand and result in that order.
+double products_cycles(const PlaneShape& s, const MachineModel& machine, int lanes) {
+  const int64_t pixels = s.out_height * s.out_width, images = s.images.is_const() ? s.images.value() : 1;
+  if (s.groups > 1)
+    return static_cast<double>(pixels * s.outputs) / lanes * (static_cast<double>(s.products()) / 2 + 2);
+  ContractionShape shape;
+  shape.m = images * pixels, shape.n = s.outputs, shape.k = s.products();
+  shape.packs_a = !s.is_pointwise();
+  shape.depth_granule = s.inputs;
+  shape.whole_depth = s.inputs < lanes;
+  const ContractionSchedule schedule = default_contraction_schedule(shape, machine);
+  double cycles = contraction_cycles(shape, schedule, machine) * lines_multiplied(s, schedule);
+  if (const auto few = few_columns(shape, schedule, machine)) cycles = std::min(cycles, few->cycles);
+  if (s.window_h == 3 && s.window_w == 3 && s.dilation_h == 1 && s.dilation_w == 1 &&
+      s.stride_h == s.stride_w && s.stride_h <= 2) {
+    const WinogradShape points{
+        images, s.out_height, s.out_width, s.inputs, s.outputs, true, static_cast<int>(s.stride_h)};
+    if (const int outputs = choose_winograd(points, {&machine}))
+      cycles = std::min(cycles, winograd_schedule(points, outputs, machine)->cycles);
+  }
+  return cycles / static_cast<double>(images);
+}
+
+// Bringing so many elements into the other order. Pixels whole pages apart share sets of the caches.
+double turn_cycles(int64_t channels, int64_t pixels) {
   constexpr int64_t kInL2 = 1 << 17, kPage = 1024;  // elements
-  const int64_t outputs = s.outputs * s.out_height * s.out_width,
-                moved = s.inputs * s.height * s.width + outputs;
-  const double turn = (s.groups * moved <= kInL2 ? 0.45 : 0.7) +
-                      (s.groups * s.outputs % kPage == 0 ? 0.5 : 0.0);  // an element
-  return static_cast<double>(outputs) / t.lanes * (static_cast<double>(s.products()) / 2 + 2) +
-         turn * static_cast<double>(moved);
+  return static_cast<double>(channels * pixels) *
+         ((channels * pixels <= kInL2 ? 0.45 : 1.2) + (channels % kPage == 0 ? 0.5 : 0.0));
 }
 
 class PlaneConv {
@@ -206,6 +251,16 @@ class PlaneConv {
     const Var tile = kernel::make_var("tile"), first = kernel::make_var("first"),
               part = kernel::make_var("part");
     const Dim tiles = ceildiv(planes, each);
+    // Bands of one large group are shared, too.
+    const int64_t bands = ceil_div(s_.out_height, t_.band);
+    bands_each_ = bands;
+    if (each == 1 && bands > 1)
+      bands_each_ = std::clamp<int64_t>(
+          static_cast<int64_t>(kTileCycles / cycles * static_cast<double>(bands)), 1, bands);
+    const int64_t shares = ceil_div(bands, bands_each_);
+    bands_each_ = ceil_div(bands, shares);
+    const Var share = kernel::make_var("share");
+    first_band_ = shares > 1 ? kernel::mul(var_expr(share), int_const(bands_each_)) : int_const(0);
     Stmts body;
     if (!s_.is_pointwise()) {
       scratch_ = kernel::make_buffer("planes", {sum_, 1}, Scope::kScratch, kernel::Access::kReadWrite,
@@ -233,8 +288,10 @@ class PlaneConv {
         serial(part, int_const(0),
                kernel::index_div(kernel::add(here, int_const(t_.together - 1)), int_const(t_.together)),
                std::move(inside)));
+    std::vector<kernel::GridAxis> grid{{tile, tiles, dispatch.expr(tiles)}};
+    if (shares > 1) grid.push_back({share, Dim(shares), int_const(shares)});
     dispatch.add_variant(
-        level, {{tile, tiles, dispatch.expr(tiles)}}, std::move(body),
+        level, std::move(grid), std::move(body),
         fmt::format("planes of groups of {} to {}, {} rows, {} vectors x {} lanes, {} outputs{}", s_.inputs,
                     s_.outputs, t_.rows, t_.vectors, t_.lanes, t_.outputs,
                     t_.band < s_.out_height ? fmt::format(", bands of {}", t_.band) : std::string()),
@@ -281,9 +338,13 @@ class PlaneConv {
       each_of("g", count, out, [&](const Expr& i) {
         return at(i, [&](const Group& g, const Expr& base) {
           Stmts all;
-          each_of("band", int_const(ceil_div(s_.out_height, t_.band)), all, [&](const Expr& band) {
+          const int64_t last = ceil_div(s_.out_height, t_.band);
+          const Expr here = last % bands_each_ == 0 ? int_const(bands_each_)
+                                                    : kernel::min(int_const(bands_each_),
+                                                                  kernel::sub(int_const(last), first_band_));
+          each_of("band", here, all, [&](const Expr& band) {
             Stmts one;
-            const Expr y = named("y", kernel::mul(band, int_const(t_.band)), one);
+            const Expr y = named("y", kernel::mul(kernel::add(first_band_, band), int_const(t_.band)), one);
             append(one, fill(g, base, y));
             append(one, products(g, base, y));
             return one;
@@ -437,11 +498,11 @@ class PlaneConv {
                    "w", kernel::mul(kernel::add(kernel::mul(g.number, int_const(s_.outputs)), output), taps),
                    out);
     // Elements that line `line` of the tile gives vector v at tap kx.
-    const auto input = [&](int64_t member, int64_t line, int64_t kx, int v) {
+    const auto input = [&](const Expr& member, int64_t line, int64_t kx, int v) {
       const Expr at = kernel::add(x, int_const(int64_t{v} * t_.lanes));
       if (s_.is_pointwise()) {
         const Var lane = kernel::make_var("lane");
-        const Expr channel = kernel::add(kernel::mul(g.number, int_const(s_.inputs)), int_const(member));
+        const Expr channel = kernel::add(kernel::mul(g.number, int_const(s_.inputs)), member);
         const Expr e = kernel::cast(
             emitter_->element(root_.operand(), index(g.image, channel, kernel::add(row, int_const(line)),
                                                      kernel::add(at, var_expr(lane)))),
@@ -453,11 +514,12 @@ class PlaneConv {
       const int64_t shift = kx * s_.dilation_w;
       const Expr number = kernel::add(kernel::mul(row, int_const(s_.stride_h)), int_const(line));
       const Expr begin = kernel::add(
-          base, kernel::mul(kernel::add(int_const(member * t_.lines), number), int_const(t_.line())));
+          base,
+          kernel::mul(kernel::add(kernel::mul(member, int_const(t_.lines)), number), int_const(t_.line())));
       const int64_t skip = shift % s_.stride_w * t_.phase + shift / s_.stride_w;
       return kernel::load(scratch_, kernel::add(kernel::add(begin, at), int_const(skip)), t_.lanes);
     };
-    for (int64_t member = 0; member < s_.inputs; ++member) {
+    const auto products_of = [&](const Expr& member, Stmts& body) {
       for (int64_t kx = 0; kx < s_.window_w; ++kx) {
         std::vector<Expr> weights(static_cast<size_t>(s_.window_h * t_.outputs));
         for (int64_t line = 0; line < lines_of(s_, height); ++line) {
@@ -468,25 +530,33 @@ class PlaneConv {
             for (int o = 0; o < t_.outputs; ++o) {
               Expr& w = weights[static_cast<size_t>(ky * t_.outputs + o)];
               if (!w) {
-                const int64_t tap =
-                    (o * s_.inputs + member) * s_.window_h * s_.window_w + ky * s_.window_w + kx;
-                w = named(
-                    "f",
-                    kernel::broadcast(kernel::load(weights_, kernel::add(filter, int_const(tap))), t_.lanes),
-                    out);
+                const int64_t of_channel = s_.window_h * s_.window_w,
+                              tap = o * s_.inputs * of_channel + ky * s_.window_w + kx;
+                const Expr at = kernel::add(kernel::add(filter, kernel::mul(member, int_const(of_channel))),
+                                            int_const(tap));
+                w = named("f", kernel::broadcast(kernel::load(weights_, at), t_.lanes), body);
               }
               for (int v = 0; v < vectors; ++v) {
                 Expr& from = loaded[static_cast<size_t>(v)];
-                if (!from) from = named("i", input(member, line, kx, v), out);
+                if (!from) from = named("i", input(member, line, kx, v), body);
                 const Expr at = place(r, v, o), old = kernel::load(acc, at);
-                out.push_back(kernel::store(acc, at,
-                                            has_fma_ ? kernel::op(ScalarOp::kFma, {w, from, old})
-                                                     : kernel::add(kernel::mul(w, from), old)));
+                body.push_back(kernel::store(acc, at,
+                                             has_fma_ ? kernel::op(ScalarOp::kFma, {w, from, old})
+                                                      : kernel::add(kernel::mul(w, from), old)));
               }
             }
           }
         }
       }
+    };
+    if (s_.products() * sums > kMostWritten) {
+      each_of("member", int_const(s_.inputs), out, [&](const Expr& member) {
+        Stmts one;
+        products_of(member, one);
+        return one;
+      });
+    } else {
+      for (int64_t member = 0; member < s_.inputs; ++member) products_of(int_const(member), out);
     }
     for (int o = 0; o < t_.outputs; ++o) {
       const Expr channel =
@@ -513,19 +583,29 @@ class PlaneConv {
   ElementEmitter* emitter_ = nullptr;
   bool has_fma_ = false;
   Buffer scratch_, weights_;
+  int64_t bands_each_ = 1;  // of a tile of the grid, from first_band_ on
+  Expr first_band_;
 };
 
 }  // namespace
 
-bool suits_planes(const Node& conv, const Target& target) {
+bool suits_planes(const Node& conv, const Target& target, const PlaneNeighbours& around) {
   if (is_gpu(target.arch)) return false;
   const std::optional<PlaneShape> s = plane_shape(conv);
   if (!s || !LoweringContext::constant_data(conv.operand(1))) return false;
+  constexpr double kClearly = 0.8;  // one more dispatch
+  constexpr double kOne = 1.15;     // of one group the count of products is the closer one
   const DType sum = sum_type(conv.operand()->type.dtype);
+  const double before = around.chosen ? 0 : turn_cycles(s->groups * s->inputs, s->height * s->width),
+               after = turn_cycles(s->groups * s->outputs, s->out_height * s->out_width);
   return std::all_of(target.levels.begin(), target.levels.end(), [&](Level level) {
     const PlaneSchedule t = plane_schedule(*s, machine(level), sum);
+    const auto groups = static_cast<double>(s->groups);
+    const double planes = groups * plane_cycles(*s, t) * (s->groups > 1 ? 1 : kOne),
+                 products = groups * products_cycles(*s, machine(level), t.lanes);
     return (s->is_pointwise() || t.elements(*s) <= kMostElements) &&
-           plane_cycles(*s, t) < turned_cycles(*s, t);
+           (around.wanted ? planes + after < kClearly * (products + before)
+                          : planes < products + before + after);
   });
 }
 

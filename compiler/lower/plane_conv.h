@@ -8,9 +8,14 @@
 
 namespace tern::lower {
 
-// Whether the convolution should run so where operand and result have channels outside: on all these levels
-// it takes less time than the two transpositions and the products between them. From its shape alone.
-bool suits_planes(const graph::Node& conv, const Target& target);
+// Whether the convolution should run so where its operand has channels outside: on all these levels it takes
+// less time than turning the operand, products with channels innermost, and turning their result. From its
+// shape, and from what is around it.
+struct PlaneNeighbours {
+  bool chosen = false;  // the operand comes from a convolution by planes, which could give the other order
+  bool wanted = false;  // a reader wants channels innermost: the planes are turned instead
+};
+bool suits_planes(const graph::Node& conv, const Target& target, const PlaneNeighbours& around = {});
 
 // Lowers a convolution that suits if its operand lies so, and its results shall; false: nothing was done.
 bool lower_plane_conv(const Region& region, LoweringContext& context);

@@ -52,9 +52,13 @@ TEST_CASE("CPU: convolutions of few channels take planes as they lie") {
       {"bands, a row left", "1,2,81,100", "2,1,5,5", 2, "1,1", "2,2", "2,2"},
       {"bands, stride 2", "1,1,97,128", "4,1,3,3", 1, "2,2", "1,1", "1,1"},
       {"a line", "2,6,50", "6,1,5", 6, "1", "2", "2", "1"},
+      {"channels in a loop", "1,20,12,12", "10,20,5,5", 1, "1,1", "4,4", "4,4"},
+      {"to one channel", "2,10,24,24", "1,10,5,5", 1, "1,1", "4,4", "4,4"},
+      {"shares of bands", "1,8,64,64", "8,8,5,5", 1, "1,1", "2,2", "2,2"},
+      {"uneven shares, stride 2", "1,3,99,101", "12,3,7,7", 1, "2,2", "3,3", "3,3"},
       {"f64", "1,4,10,24", "4,1,3,3", 4, "1,1", "1,1", "1,1", "1,1", "f64"},
       {"f16", "1,4,10,24", "4,1,3,3", 4, "1,1", "1,1", "1,1", "1,1", "f16"},
-      {"many channels", "1,20,10,24", "20,20,3,3", 1, "1,1", "1,1", "1,1", "1,1", "f32", false},
+      {"many channels", "1,40,10,24", "40,40,3,3", 1, "1,1", "1,1", "1,1", "1,1", "f32", false},
   };
   for (const Case& c : cases) {
     CAPTURE(c.what);
@@ -77,6 +81,19 @@ TEST_CASE("CPU: planes meet what follows and what comes before") {
       "lhs_dilations=[1,1], groups=1>\n  output %z as \"z\"",
       literal("f32", {16, 6, 1, 1}, [](int64_t i) { return i * 5 % 7 - 3; }));
   CHECK_FALSE(by_planes(text_of(c, points)));
+  // Unless that is worth turning the planes.
+  const auto filters = [](std::vector<int64_t> shape) {
+    return literal("f32", shape, [](int64_t i) { return i * 5 % 7 - 3; });
+  };
+  const std::string chain = fmt::format(
+      "  input %x: f32[1,1,48,48] as \"x\"\n  %w = constant {}\n  %v = constant {}\n"
+      "  %y = conv(%x, %w) <strides=[1,1], low=[3,3], high=[3,3], dilations=[1,1], lhs_dilations=[1,1], "
+      "groups=1>\n"
+      "  %r = abs(%y)\n"
+      "  %z = conv(%r, %v) <strides=[1,1], low=[0,0], high=[0,0], dilations=[1,1], lhs_dilations=[1,1], "
+      "groups=1>\n  output %z as \"z\"",
+      filters({4, 1, 7, 7}), filters({32, 4, 3, 3}));
+  CHECK(by_planes(chain));
 }
 
 }  // namespace
