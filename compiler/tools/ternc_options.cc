@@ -186,6 +186,18 @@ void read_targets(const Words& words, CompileOptions& compile, Problems& problem
   }
 }
 
+// What is fixed while ONNX is imported; a graph as text says all of it itself.
+void refuse_import_options(const Words& words, const std::string& input, Problems& problems) {
+  const std::pair<const char*, bool> given[] = {
+      {"--shape", !words.shapes.empty()}, {"--value", !words.values.empty()}, {"--dim", !words.dims.empty()}};
+  for (const auto& [name, is_given] : given) {
+    if (is_given)
+      take_problem(
+          error("{} is for ONNX models; '{}' is a graph as text, which says its own inputs.", name, input),
+          problems);
+  }
+}
+
 void read_words(const Words& words, CompileOptions& compile, Problems& problems) {
   for (const std::string& shape : words.shapes) take_problem(parse_shape(shape, compile.import), problems);
   for (const std::string& value : words.values) take_problem(parse_value(value, compile.import), problems);
@@ -268,6 +280,7 @@ int read_command_line(int argc, const char* const* argv, TerncOptions& out, Prob
   const int done = command_line::parse(app, argc, argv, problems);
   if (done >= 0) return done;
   read_words(words, out.compile, problems);
+  if (out.input.ends_with(".tg")) refuse_import_options(words, out.input, problems);
   out.compile.input = out.input;
   out.compile.explain = !out.explain.empty();
   return -1;

@@ -145,11 +145,12 @@ tern_status_t choose_subgroup(Device* device, const tern_hal_launch_t& launch, c
   const uint32_t wanted = (launch.flags & TERN_HAL_ENTRY_SUBGROUP_MASK) >> TERN_HAL_ENTRY_SUBGROUP_SHIFT;
   if (wanted && !(vulkan_tells_subgroups(device->limits, wanted, found.local_size[0]) &&
                   found.local_size[0] % wanted == 0)) {
-    return tern_status_make(device->head.allocator, TERN_STATUS_INCOMPATIBLE,
-                            "The kernel relies on subgroups of (%u) in a workgroup of (%u); the device makes "
-                            "them of %u to %u, at most (%u).",
-                            wanted, found.local_size[0], device->limits.least_subgroup,
-                            device->limits.most_subgroup, device->limits.most_subgroups);
+    return tern_status_make(
+        device->head.allocator, TERN_STATUS_INCOMPATIBLE,
+        "The kernel relies on subgroups of (%u) in a workgroup of (%u); the device can be "
+        "told sizes from %u to %u (0: none), and makes at most (%u) of a workgroup.",
+        wanted, found.local_size[0], device->limits.least_subgroup, device->limits.most_subgroup,
+        device->limits.most_subgroups);
   }
   const uint32_t size = wanted ? wanted : device->limits.whole_subgroups;
   *out_size = found.subgroups && size && found.local_size[0] % size == 0 ? size : 0;

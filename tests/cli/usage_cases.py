@@ -55,6 +55,9 @@ def test_all_problems_of_a_command_line(folder):
     assert "--output is given 2 times" in refused(2, tools.TERNC, model, "-o", module, "-o", module)
     assert "The option -o has no value." in refused(2, tools.TERNC, model, "-o")
     assert "No model is given" in refused(2, tools.TERNC)
+    text = refused(2, tools.TERNC, "g.tg", "-o", module, "--shape", "x=3", "--dim", "N=3", "--value", "k=1")
+    for option in ("--shape", "--dim", "--value"):
+        assert f"{option} is for ONNX models; 'g.tg' is a graph as text" in text, text
     assert "'b' is one too many" in refused(2, tools.TERNC, model, "b")
     assert not module.exists(), "a command line that makes no sense left an output file"
 
