@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/lower/gpu/tile_ops.h"
+
 namespace tern::lower::gpu {
 namespace {
 
@@ -38,6 +40,26 @@ Expr word_of_bytes(const std::vector<Expr>& bytes) {
     out = out ? kernel::op(ScalarOp::kOr, {out, byte}) : byte;
   }
   return out;
+}
+
+Expr chunk_of_numbers(LoopWriter& w, const std::vector<Expr>& numbers, DType dtype) {
+  const auto bits = [](int64_t v) { return int_const(v, DType::kU32); };
+  const auto rounded = [&](const Expr& number) {
+    const Expr word = w.let("bits", kernel::bitcast(number, {DType::kU32, 1}));
+    const Expr odd = kernel::op(ScalarOp::kAnd, {kernel::op(ScalarOp::kShr, {word, bits(16)}), bits(1)});
+    return kernel::add(word, kernel::add(odd, bits(0x7fff)));
+  };
+  std::vector<Expr> words;
+  for (size_t i = 0; i < numbers.size(); i += 2) {
+    Expr word =
+        kernel::bitcast(kernel::cast(joined(numbers[i], numbers[i + 1]), DType::kF16), {DType::kU32, 1});
+    if (dtype == DType::kBF16)
+      word = kernel::op(ScalarOp::kOr,
+                        {kernel::op(ScalarOp::kShr, {rounded(numbers[i]), bits(16)}),
+                         kernel::op(ScalarOp::kAnd, {rounded(numbers[i + 1]), bits(0xffff0000)})});
+    words.push_back(w.let("halves", word));
+  }
+  return joined(joined(words[0], words[1]), joined(words[2], words[3]));
 }
 
 }  // namespace tern::lower::gpu

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "compiler/kernel/ir.h"
+#include "compiler/lower/loop_writer.h"
 
 namespace tern::lower::gpu {
 
@@ -12,5 +12,7 @@ kernel::Expr first_elements(int64_t count);
 // Two scalars of 16 bits, and up to four of 8 without sign, as a word, the first one lowest.
 kernel::Expr word_of_halves(const kernel::Expr& low, const kernel::Expr& high);
 kernel::Expr word_of_bytes(const std::vector<kernel::Expr>& bytes);
+// Eight scalars of f32 as a chunk of f16, or of bf16 rounded to nearest, ties to even.
+kernel::Expr chunk_of_numbers(LoopWriter& w, const std::vector<kernel::Expr>& numbers, DType dtype);
 
 }  // namespace tern::lower::gpu

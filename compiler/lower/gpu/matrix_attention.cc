@@ -109,22 +109,20 @@ class Builder {
             extent.is_const() && extent.value() % rows == 0};
   }
 
+  // Whether there is such a chunk of a row of those from `first` on; null: all are.
+  Expr exists(const Copy& c, const Expr& first, const Expr& row, const Expr& chunk) const {
+    return both(c.whole ? nullptr : less(plus(first, row), params_.expr(c.extent)), c.has(chunk));
+  }
   void fetch(LoopWriter& w, const Copy& c, const Expr& first) {
     c.each_chunk(w, [&](int64_t i, const Expr& row, const Expr& chunk) {
       const Expr source = w.let("source", plus(first, row));
-      Expr exists = c.whole ? nullptr : w.let("exists", less(source, params_.expr(c.extent)));
-      if (const Expr has = c.has(chunk)) exists = w.let("has", exists ? both(exists, has) : has);
-      Expr at = plus(c.row_of(source), times(chunk, kChunk));
-      // Where there is no row the first elements are read, so that no load waits for a branch.
-      if (exists) at = kernel::select(exists, at, int_const(0));
-      Expr words = c.words(at);
-      if (exists)
-        words =
-            kernel::select(exists, w.let("words", words), kernel::broadcast(int_const(0, DType::kU32), 4));
-      w.emit(kernel::store(c.next, int_const(i), words));
+      const Expr given = exists(c, first, row, chunk);
+      c.fetch(w, i, plus(c.row_of(source), times(chunk, kChunk)), given ? w.let("exists", given) : nullptr);
     });
   }
-  static void put(LoopWriter& w, const Copy& c, const Buffer& to) { c.put(w, to, nullptr); }
+  void put(LoopWriter& w, const Copy& c, const Expr& first, const Buffer& to) const {
+    c.put(w, to, nullptr, [&](const Expr& row, const Expr& chunk) { return exists(c, first, row, chunk); });
+  }
 
   // ---- Keys
 
@@ -146,8 +144,8 @@ class Builder {
       w.emit(kernel::alloc(b));
     fetch(w, q, m0_);
     fetch(w, k, int_const(0));
-    put(w, q, q_rows_);
-    put(w, k, stage_);
+    put(w, q, m0_, q_rows_);
+    put(w, k, int_const(0), stage_);
     w.emit(kernel::barrier());
     for (int i = 0; i < s_.tiles_m; ++i) {
       for (int step = 0; step < steps_; ++step)
@@ -162,7 +160,7 @@ class Builder {
       fetch(w, v, n0);
       products_with_keys(w);
       w.emit(kernel::barrier());
-      put(w, v, stage_);
+      put(w, v, n0, stage_);
       const Expr next = w.let("next", plus(block, int_const(1)));
       const Expr more = one_block ? nullptr : w.let("more", less(next, count));
       if (more) w.when(more, [&] { fetch(w, k, times(next, s_.block_keys)); });
@@ -172,7 +170,7 @@ class Builder {
       products_with_values(w);
       w.emit(kernel::barrier());
       if (!more) return;
-      w.when(more, [&] { put(w, k, stage_); });
+      w.when(more, [&] { put(w, k, times(next, s_.block_keys), stage_); });
       w.emit(kernel::barrier());
     });
   }

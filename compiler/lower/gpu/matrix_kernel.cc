@@ -1,10 +1,14 @@
 #include "compiler/lower/gpu/matrix_kernel.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/gpu/chunk_words.h"
 #include "compiler/lower/gpu/index_math.h"
 #include "compiler/lower/gpu/output_blocks.h"
 #include "compiler/lower/gpu/plain_sums.h"
+#include "compiler/lower/gpu/stage_registers.h"
 #include "compiler/lower/gpu/tile_ops.h"
 
 namespace tern::lower::gpu {
@@ -94,6 +98,9 @@ class Builder {
   }
 
  private:
+  StageRegisters& a_next() { return a_sets_[set_]; }
+  StageRegisters& b_next() { return b_sets_[set_]; }
+
   Stmts sums() {
     const DType type = s_.bf16x6 ? DType::kBF16 : bytes_ && !s_.int8 ? DType::kF16 : o_.dtype;
     const int64_t slots = int64_t{s_.planes()} * (s_.own && s_.bf16x6 ? s_.block_depth / s_.tile_depth() : 1);
@@ -101,9 +108,17 @@ class Builder {
     b_plane_ = int64_t{s_.in_memory()} * s_.b_rows() * s_.b_pitch();
     a_stage_ = workgroup("a_stage", type, s_.planes_in_memory() * a_plane_);
     b_stage_ = workgroup("b_stage", type, s_.planes_in_memory() * b_plane_);
-    a_next_ = registers("a_next", nothing_->type, a_count_ * chunk_of_stage_ / lanes_);
-    b_next_ = b_words_ > 0 ? registers("b_next", {DType::kU32, 1}, b_count_ * b_words_)
-                           : registers("b_next", kWords, b_count_ * chunk_of_stage_ / lanes_);
+    TERN_CHECK(s_.ahead == 1 || (s_.groups == 1 && !s_.own && b_words_ == 0),
+               "sets of registers for all threads' stages");
+    for (int i = 0; i < s_.ahead; ++i) {
+      // A subgroup with stages of its own has few products.
+      const auto add = [&](std::vector<StageRegisters>& sets, const char* of, VType type, int64_t accesses) {
+        sets.emplace_back(of, type, accesses, nothing_, s_.own);
+      };
+      add(a_sets_, "a", nothing_->type, a_count_ * chunk_of_stage_ / lanes_);
+      b_words_ > 0 ? add(b_sets_, "b", {DType::kU32, 1}, b_count_ * b_words_)
+                   : add(b_sets_, "b", kWords, b_count_ * chunk_of_stage_ / lanes_);
+    }
     const auto parameters = [&](const char* name, bool has) {
       return registers(name, {DType::kF32, 1}, has ? b_count_ : 0);
     };
@@ -113,38 +128,53 @@ class Builder {
     b_tile_ = tiles("b_tile", type, s_.unit, TilePart::kB, slots * s_.tiles_n());
     step_acc_ = tiles("step_acc", DType::kF32, s_.unit, TilePart::kSums, s_.bf16x6 ? s_.tiles_m() : 0);
     LoopWriter w;
-    for (const Buffer& b :
-         {a_stage_, b_stage_, a_next_, b_next_, b_scale_, b_zero_, a_tile_, b_tile_, step_acc_}) {
+    LoopWriter steps;
+    if (!s_.resident_depth) prepare_rows(steps);
+    s_.own ? own_steps(steps) : common_steps(steps);
+    std::vector<Buffer> used{a_stage_, b_stage_, b_scale_, b_zero_, a_tile_, b_tile_, step_acc_};
+    for (const auto* sets : {&a_sets_, &b_sets_}) {
+      for (const StageRegisters& next : *sets) {
+        for (const Buffer& b : next.used()) used.push_back(b);
+      }
+    }
+    for (const Buffer& b : used) {
       if (b->size > 0) w.emit(kernel::alloc(b));
     }
-    if (!s_.resident_depth) prepare_rows(w);
-    s_.own ? own_steps(w) : common_steps(w);
+    for (Stmt& step : steps.take()) w.emit(std::move(step));
     return w.take();
   }
 
-  // Step s lies in stage s % stages, and group s % groups copies it.
+  // Step s lies in stage s % stages, and group s % groups copies it, from set s % ahead of registers.
   void common_steps(LoopWriter& w) {
     // A round's steps know whose turn they are: dividing by the round would have the loop unrolled (GLSL).
-    const int together = s_.groups % s_.stages == 0 ? s_.groups : s_.stages;
+    const int together = s_.ahead > 1                 ? std::lcm(s_.ahead, s_.stages)
+                         : s_.groups % s_.stages == 0 ? s_.groups
+                                                      : s_.stages;
+    const int64_t later = std::max(s_.groups, s_.ahead);  // steps from a fetch to the one that it is for
     const bool even = steps_ % together == 0;
     const auto fetch_step = [&](const Expr& step, const Expr& when) {
       when ? w.when(when, [&] { fetch(w, step); }) : fetch(w, step);
     };
-    fetch_step(group_ ? group_ : int_const(0),
-               steps_ < s_.groups ? less(group_, int_const(steps_)) : nullptr);
+    if (group_) {
+      fetch_step(group_, steps_ < s_.groups ? less(group_, int_const(steps_)) : nullptr);
+    } else {
+      for (set_ = 0; set_ < a_sets_.size() && static_cast<int64_t>(set_) < steps_; ++set_)
+        fetch(w, int_const(static_cast<int64_t>(set_)));
+    }
     compute_rows(w);
     w.loop("round", int_const((steps_ + together - 1) / together), [&](Expr round) {
       for (int part = 0; part < together; ++part) {
         const int stage = part % s_.stages;
         const Expr step = w.let("step", plus(times(round, together), int_const(part)));
         const auto one = [&] {
+          set_ = static_cast<size_t>(part % s_.ahead);
           const Expr turn = together % s_.groups == 0 ? int_const(part % s_.groups) : rem(step, s_.groups);
           const Expr mine = group_ ? w.let("mine", kernel::compare(ScalarOp::kEq, turn, group_)) : nullptr;
           if (s_.stages == 1 && steps_ > 1) w.emit(kernel::barrier());
           mine ? w.when(mine, [&] { put(w, int_const(stage)); }) : put(w, int_const(stage));
           w.emit(kernel::barrier());
-          if (steps_ > s_.groups) {
-            const Expr next = w.let("next", plus(step, int_const(s_.groups)));
+          if (steps_ > later) {
+            const Expr next = w.let("next", plus(step, int_const(later)));
             fetch_step(next, both(mine, less(next, int_const(steps_))));
           }
           products(w, int_const(stage), step);
@@ -227,19 +257,6 @@ class Builder {
     }
   }
 
-  // The elements of one access, where `exists` says so, from an index that is a multiple of their number.
-  // Elsewhere the first ones are read, so that no load waits for a branch.
-  // Of them the first `count` are read; the others are zero, whatever lies there.
-  Expr elements(LoopWriter& w, const Buffer& from, const Expr& index, const Expr& given,
-                int64_t count = kChunk) const {
-    const Expr exists = given ? w.let("exists", given) : nullptr;
-    const Expr known = exists ? kernel::select(exists, index, int_const(0)) : index;
-    Expr words =
-        kernel::bitcast(kernel::load(from, times(div(known, lanes_), lanes_), lanes_), nothing_->type);
-    if (count < lanes_) words = kernel::op(ScalarOp::kAnd, {words, first_elements(count)});
-    return exists ? kernel::select(exists, w.let("words", words), nothing_) : words;
-  }
-
   Expr gathered(LoopWriter& w, size_t r, const Expr& k, bool ragged) {
     std::vector<Expr> elements;
     for (int e = 0; e < lanes_; ++e) {
@@ -274,14 +291,14 @@ class Builder {
       const MmaOperands::State depth = o_.a_depth(k, lets);
       for (Stmt& let : lets) w.emit(std::move(let));
       for (size_t r = 0; r < rows_.size(); ++r) {
-        Expr value;
+        const int64_t slot = static_cast<int64_t>(r) * accesses + part;
         if (o_.a_chunk) {
           const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
-          value = elements(w, o_.a_buffer, at.index, both(in_depth, at.exists), at.read_of(lanes_));
+          a_next().read(w, slot, o_.a_buffer, at.index, lanes_, both(in_depth, at.exists),
+                        at.read_of(lanes_));
         } else {
-          value = gathered(w, r, k, ragged);
+          w.emit(kernel::store(a_next().words(), int_const(slot), gathered(w, r, k, ragged)));
         }
-        w.emit(kernel::store(a_next_, int_const(static_cast<int64_t>(r) * accesses + part), value));
       }
     }
   }
@@ -299,7 +316,7 @@ class Builder {
       }
       if (o_.b_element) {
         for (int64_t part = 0; part < accesses; ++part)
-          w.emit(kernel::store(b_next_, int_const(i * accesses + part), from_memory(w, step, i, part)));
+          read_from_memory(w, step, i, part, i * accesses + part);
         continue;
       }
       const BChunk at = b_chunk(i);
@@ -313,8 +330,8 @@ class Builder {
       const Expr index = plus(o_.b_first, plus(times(row, kPanelColumns), times(at.half, kChunk)));
       if (exists && accesses > 1) exists = w.let("exists", exists);
       for (int64_t part = 0; part < accesses; ++part)
-        w.emit(kernel::store(b_next_, int_const(i * accesses + part),
-                             elements(w, o_.b_buffer, plus(index, int_const(part * lanes_)), exists)));
+        b_next().read(w, i * accesses + part, o_.b_buffer, plus(index, int_const(part * lanes_)), lanes_,
+                      exists, lanes_);
     }
   }
 
@@ -369,7 +386,7 @@ class Builder {
       const Expr word = bytes_
                             ? kernel::bitcast(kernel::load(o_.b_buffer, times(index, 4), 4), {DType::kU32, 1})
                             : kernel::load(o_.panels->words, index);
-      w.emit(kernel::store(b_next_, int_const(i * b_words_ + part),
+      w.emit(kernel::store(b_next().words(), int_const(i * b_words_ + part),
                            known ? kernel::select(known, word, int_const(0, DType::kU32)) : word));
     }
     if (bytes_) return;
@@ -393,7 +410,7 @@ class Builder {
     return {div(q, chunks), rem(q, chunks),
             (i + 1) * copiers_ > b_total_ ? less(q, int_const(b_total_)) : nullptr};
   }
-  Expr from_memory(LoopWriter& w, const Expr& step, int64_t i, int64_t part) {
+  void read_from_memory(LoopWriter& w, const Expr& step, int64_t i, int64_t part, int64_t slot) {
     const BLine at = b_line(i);
     const Expr k0 = times(step, s_.block_depth),
                along = plus(times(at.chunk, kChunk), int_const(part * lanes_));
@@ -401,12 +418,13 @@ class Builder {
     Expr exists = at.exists;
     if (k_ % s_.block_depth != 0) exists = both(exists, less(k, int_const(k_)));
     if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
-    return elements(w, o_.b_buffer, o_.b_element(k, n), exists);
+    b_next().read(w, slot, o_.b_buffer, o_.b_element(k, n), lanes_, exists, lanes_);
   }
 
   // A chunk that the thread puts into a stage.
   struct Put {
-    const Buffer &to, &next;
+    const Buffer& to;
+    const StageRegisters& next;
     int64_t i;           // its first access, in `next`
     Expr index;          // where its first part lies
     Expr exists;         // null: always
@@ -420,27 +438,27 @@ class Builder {
       const Expr& row = rows_[static_cast<size_t>(r)].row;
       const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, chunk_of_stage_)));
       const Expr exists = s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr;
-      out.push_back({a_stage_, a_next_, r * chunk_of_stage_ / lanes_, index, exists, {}});
+      out.push_back({a_stage_, a_sets_[set_], r * chunk_of_stage_ / lanes_, index, exists, {}});
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
       if (b_words_ > 0) {
         const BLine at = word_line(i);
         const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, chunk_of_stage_)));
-        out.push_back({b_stage_, b_next_, i * b_words_, index, at.exists, {}, i});
+        out.push_back({b_stage_, b_sets_[set_], i * b_words_, index, at.exists, {}, i});
         continue;
       }
       const int64_t access = i * kChunk / lanes_;
       if (o_.b_element) {
         const BLine at = b_line(i);
         const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk)));
-        out.push_back({b_stage_, b_next_, access, index, at.exists, {}});
+        out.push_back({b_stage_, b_sets_[set_], access, index, at.exists, {}});
         continue;
       }
       const BChunk at = b_chunk(i);
       const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
       const Expr index = plus(b_base, plus(times(at.depth, s_.b_pitch()), column));
-      out.push_back({b_stage_, b_next_, access, index, at.exists, {}});
+      out.push_back({b_stage_, b_sets_[set_], access, index, at.exists, {}});
     }
     return out;
   }
@@ -461,31 +479,11 @@ class Builder {
     p.rest = b_zero_->size > 0 ? kernel::load(b_zero_, at) : kernel::float_const(o_.panels->zero);
     std::vector<Expr> out;
     for (int64_t part = 0; part < b_words_; ++part) {
-      const Expr word = w.let("word", kernel::load(put.next, int_const(put.i + part)));
+      const Expr word = w.let("word", kernel::load(put.next.words(), int_const(put.i + part)));
       for (int i = 0; i < 32 / o_.panels->bits; ++i)
         out.push_back(w.let("number", kernel::mul(o_.panels->step_of(word, i, p), p.scale)));
     }
     return out;
-  }
-  // They as f16, or as bf16 rounded to nearest, ties to even.
-  Expr halves(LoopWriter& w, const std::vector<Expr>& numbers) const {
-    const auto bits = [](int64_t v) { return int_const(v, DType::kU32); };
-    const auto rounded = [&](const Expr& number) {
-      const Expr word = w.let("bits", kernel::bitcast(number, {DType::kU32, 1}));
-      const Expr odd = kernel::op(ScalarOp::kAnd, {kernel::op(ScalarOp::kShr, {word, bits(16)}), bits(1)});
-      return kernel::add(word, kernel::add(odd, bits(0x7fff)));
-    };
-    std::vector<Expr> words;
-    for (size_t i = 0; i < numbers.size(); i += 2) {
-      Expr word =
-          kernel::bitcast(kernel::cast(joined(numbers[i], numbers[i + 1]), DType::kF16), {DType::kU32, 1});
-      if (o_.dtype == DType::kBF16)
-        word = kernel::op(ScalarOp::kOr,
-                          {kernel::op(ScalarOp::kShr, {rounded(numbers[i]), bits(16)}),
-                           kernel::op(ScalarOp::kAnd, {rounded(numbers[i + 1]), bits(0xffff0000)})});
-      words.push_back(w.let("halves", word));
-    }
-    return joined(joined(words[0], words[1]), joined(words[2], words[3]));
   }
   // A chunk of A's bytes or B's as f16, steps 0, 2, 1, 3 of each word: a byte is the end of a number from
   // 1024 on.
@@ -495,8 +493,8 @@ class Builder {
     const bool is_signed = put.chunk >= 0;
     std::vector<Expr> words;
     for (int64_t part = 0; part < 2; ++part) {
-      const bool pair = put.next->type.lanes == 2;
-      Expr word = kernel::load(put.next, int_const(put.i + (pair ? 0 : part)), put.next->type.lanes);
+      const bool pair = put.next.words()->type.lanes == 2;
+      Expr word = put.next.arrived(w, put.i + (pair ? 0 : part));
       if (pair) word = kernel::shuffle(word, nullptr, {static_cast<int>(part)});
       // Signed bytes with half of their range added.
       if (is_signed) word = both(word, ScalarOp::kXor, bits(0x80808080));
@@ -516,8 +514,8 @@ class Builder {
   // A chunk of A's bytes, which get a sign, or B's as they are.
   static Expr signed_bytes(LoopWriter& w, const Put& put) {
     const auto words_from = [&](auto& self, int part, int count) -> Expr {
-      const int lanes = put.next->type.lanes;
-      if (count == lanes) return kernel::load(put.next, int_const(put.i + part / lanes), lanes);
+      const int lanes = put.next.words()->type.lanes;
+      if (count == lanes) return put.next.arrived(w, put.i + part / lanes);
       return joined(self(self, part, count / 2), self(self, part + count / 2, count / 2));
     };
     Expr words = words_from(words_from, 0, 4);
@@ -535,8 +533,7 @@ class Builder {
         put.rest[odd] = w.let("rest", joined(joined(n[odd], n[odd + 2]), joined(n[odd + 4], n[odd + 6])));
       return;
     }
-    const Expr front = kernel::load(put.next, int_const(put.i), 4),
-               back = kernel::load(put.next, int_const(put.i + 1), 4);
+    const Expr front = put.next.arrived(w, put.i), back = put.next.arrived(w, put.i + 1);
     for (int odd = 0; odd < 2; ++odd) {
       const Expr half = kernel::shuffle(front, back, {odd, odd + 2, odd + 4, odd + 6});
       put.rest[odd] = w.let("rest", kernel::bitcast(half, kFloats));
@@ -563,8 +560,8 @@ class Builder {
         put_words(w, put, put.index,
                   s_.int8          ? signed_bytes(w, put)
                   : bytes_         ? halves_of_bytes(w, put)
-                  : put.chunk >= 0 ? halves(w, numbers(w, put))
-                                   : kernel::load(put.next, int_const(put.i), 4));
+                  : put.chunk >= 0 ? chunk_of_numbers(w, numbers(w, put), o_.dtype)
+                                   : put.next.arrived(w, put.i));
         continue;
       }
       begin_parts(w, put);
@@ -777,8 +774,10 @@ class Builder {
   WarpPlace warp_;
   Buffer high_;  // multiples of kCarry that sums have given up
   Buffer b_scale_, b_zero_;
-  Buffer acc_, step_acc_, a_stage_, b_stage_, a_next_, b_next_, a_tile_, b_tile_;
+  Buffer acc_, step_acc_, a_stage_, b_stage_, a_tile_, b_tile_;
   std::vector<Row> rows_;
+  std::vector<StageRegisters> a_sets_, b_sets_;
+  size_t set_ = 0;
 };
 
 }  // namespace

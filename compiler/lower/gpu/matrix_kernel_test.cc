@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "compiler/kernel/expr_util.h"
 #include "compiler/lower/gpu/product_test_util.h"
 #include "compiler/lower/packing.h"
 #include "compiler/lower/quantised_weights.h"
@@ -20,6 +21,18 @@ struct Case {
   bool element_wise = false, symbolic = false, b_in_memory = false;
   std::vector<ProductTest::Special> specials = {};
 };
+
+// What is on its way to a stage is not computed with before its turn: that would wait for it.
+void check_waits(const std::vector<kernel::Stmt>& body) {
+  int loads = 0;
+  kernel::visit(body, [&](const kernel::Stmt& s) {
+    if (s->kind != kernel::StmtKind::kStore || !s->buffer->name.ends_with("_next")) return;
+    CHECK(s->value->kind == kernel::ExprKind::kBitcast);
+    CHECK(s->value->args[0]->kind == kernel::ExprKind::kLoad);
+    ++loads;
+  });
+  CHECK(loads > 0);
+}
 
 void check(const Case& c) {
   CAPTURE(c.schedule.text());
@@ -47,7 +60,9 @@ void check(const Case& c) {
                                     : kernel::add(kernel::mul(at, int_const(c.n)), n);
       };
     }
-    return build_matrix_kernel(m, c.n, c.k, {}, c.schedule, thread, o, params);
+    MmaKernel built = build_matrix_kernel(m, c.n, c.k, {}, c.schedule, thread, o, params);
+    if (!c.element_wise && !c.schedule.own) check_waits(built.body);
+    return built;
   };
   check_product(test);
 }
@@ -87,6 +102,15 @@ TEST_CASE("matrix contraction: groups of subgroups that copy in turn") {
   check({130, 64, 168, {128, 64, 32, 4, 2, 1, 2, false, false, 8}});
   check({64, 64, 147, {64, 64, 64, 2, 2, 1, 2, false, false, 4}, true});
   check({33, 40, 136, {32, 64, 32, 1, 2, 2, 2, true, false, 4}, false, false, true});
+}
+TEST_CASE("matrix contraction: several stages on their way in registers") {
+  check({130, 120, 200, {128, 128, 32, 2, 4, 1, 2, false, false, 1, 2}});  // an odd number of stages
+  check({65, 80, 320, {64, 80, 32, 4, 1, 1, 2, false, false, 1, 3}});
+  check({64, 64, 64, {64, 64, 64, 2, 2, 1, 2, false, false, 1, 2}});  // fewer stages than sets
+  check({70, 72, 328, {64, 64, 64, 1, 1, 4, 1, false, false, 1, 2}});
+  check({64, 64, 147, {64, 64, 32, 2, 2, 2, 2, false, false, 1, 2}, true});
+  check({70, 72, 200, {64, 64, 64, 2, 2, 1, 2, true, false, 1, 2}, false, false, true});
+  check({45, 32, 136, {32, 32, 32, 1, 1, 2, 2, false, false, 1, 3}, false, true});
 }
 TEST_CASE("matrix contraction: a symbolic number of rows") {
   check({45, 32, 128, {32, 32, 128, 1, 1, 4, 1}, false, true});

@@ -24,20 +24,35 @@ struct CostRow {
   double read;          // KiB a microsecond of tiles from workgroup memory; 0: not looked at
   double single = 0;    // of a stage that is the only one in memory: its second barrier
   double passes = 0;    // of each time that a part of the sums passes through workgroup memory
+  // Of a thread beside its sums and what it copies: what a processor has for its threads bounds the
+  // workgroups on it, and threads_of_processor is not looked at. 0: the other way round.
+  double registers = 0;
 };
 struct Fit {
   CostRow own, common;
+  double large_from = 0;  // multiplications of a shape whose common schedules `large` tells of; 0: none
+  CostRow large = {};
 };
 // Stages of each subgroup: to 493 times of 40 schedules over 28 shapes on an H100 (to 14 %; the chosen
 // schedule is 4 % slower than the best one on average). Of all: to 90 times of 21 schedules over 12 products
 // of 128 to 384 rows on an H100, inside their networks (to 5 %; the chosen ones take as long as the best).
+// Large: to 290 times of 16 schedules over 9 products of 1e9 multiplications and more on an H200 (the chosen
+// ones take 2 % more than the best).
 constexpr Fit kProducts = {
     {1.67, 51.8, 20700, 0.098, 0.73e6, 1.04, 0.384, 0.007, 0.8, 2048, 0, 0, 0},
-    {1.85, 67.8, 4041, 0.1238, 1.773e6, 0.2224, 0.034, 0, 0.778, 1176, 0, 0, 1035, 0.0838, 0.138}};
+    {1.85, 67.8, 4041, 0.1238, 1.773e6, 0.2224, 0.034, 0, 0.778, 1176, 0, 0, 1035, 0.0838, 0.138},
+    1.5e9,
+    {2.559, 19.69, 4900, 0.09879, 1.863e6, 0.205, 0.01981, 0, 0.4528, 0, 0.3996, 0.4249, 1764, 0.009578,
+     0.05816, 79.63}};
 // To 1,200 times of 24 schedules over ResNet-50's convolutions on an H200, in their network, where weights
 // and code come from memory (to 13 %; the chosen schedules take 4 % more than the best ones together).
+// Large: to 300 times of 16 schedules over 18 of 3e8 multiplications and more on an H200 (4 % more than the
+// best; what was fitted to small ones took 12 %).
 constexpr Fit kConvolutions = {{1.73, 45.6, 11170, 0.105, 0.506e6, 0.911, 0.158, 0.002, 0.59, 1141, 0, 0, 0},
-                               {1.1, 24.2, 3185, 0.205, 5.8e6, 0.324, 0.1, 0.5, 0.373, 1881, 0.13, 0.13, 0}};
+                               {1.1, 24.2, 3185, 0.205, 5.8e6, 0.324, 0.1, 0.5, 0.373, 1881, 0.13, 0.13, 0},
+                               3e8,
+                               {2.558, 22.06, 1.803e4, 0.1302, 1.989e6, 0.2872, 0, 0, 0.3433, 0, 0.3488,
+                                0.2685, 2238, 0, 0.02901, 76.2}};
 
 // Six products of bf16: to 500 times of 40 schedules over 20 shapes in chains on an H100 (over 31 shapes the
 // chosen ones take 4 % more than the best; what was fitted to all of those chose worse inside networks), and
@@ -53,11 +68,19 @@ constexpr Fit kBf16x6Convolutions = {
 // own costs (H200).
 constexpr double kRowsTurn = 1.9, kRowsDispatch = 3.6;
 
+const Fit& fit_of(const MmaShape& shape) {
+  if (shape.bf16x6) return shape.pixels ? kBf16x6Convolutions : kBf16x6Products;
+  return shape.pixels ? kConvolutions : kProducts;
+}
+bool is_large(const MmaShape& shape) {
+  const double from = fit_of(shape).large_from;
+  return from > 0 && shape.element_bytes == 2 &&
+         static_cast<double>(shape.batch * shape.m * shape.n) * static_cast<double>(shape.k) >= from;
+}
+
 double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& machine) {
-  const Fit& fit_of = shape.bf16x6   ? (shape.pixels ? kBf16x6Convolutions : kBf16x6Products)
-                      : shape.pixels ? kConvolutions
-                                     : kProducts;
-  const CostRow& row = s.own ? fit_of.own : fit_of.common;
+  const Fit& of = fit_of(shape);
+  const CostRow& row = s.own ? of.own : is_large(shape) ? of.large : of.common;
   const auto blocks = static_cast<double>(s.split * shape.batch * ceil_div(shape.m, s.block_m) *
                                           ceil_div(shape.n, s.block_n));
   const int64_t steps = ceil_div(shape.k / s.split, s.block_depth);
@@ -68,8 +91,11 @@ double cost(const MmaShape& shape, const MatrixSchedule& s, const MmaMachine& ma
   const double even = blocks / machine.processors;
   const double share = std::ceil(even) <= 4 ? std::ceil(even) : std::max(4.0, even);
   const int64_t memory = std::max(s.stage_bytes(), s.partial_bytes()) + 1024;
-  const int64_t fit =
-      std::min<int64_t>(machine.workgroup_memory / memory, row.threads_of_processor / s.threads());
+  constexpr int kRegisters = 65536;  // of a processor
+  const double thread = std::min<double>(machine.registers, s.sums() + s.copied() + row.registers);
+  const int64_t threads =
+      row.registers > 0 ? static_cast<int64_t>(kRegisters / thread) : row.threads_of_processor;
+  const int64_t fit = std::min<int64_t>(machine.workgroup_memory / memory, threads / s.threads());
   const double resident = std::min(static_cast<double>(std::max<int64_t>(fit, 1)), share);
   const double rate =
       row.rate * (1 + row.parts * std::log2(s.warps_k) + row.tiles * std::log2(s.warps_m * s.warps_n));
@@ -113,6 +139,28 @@ constexpr MatrixSchedule kConvolutionRows[] = {
     {64, 64, 64, 2, 2, 2, 2},
     {128, 128, 32, 2, 4, 1, 2},
     {128, 128, 32, 2, 4, 2, 2},
+};
+
+// For large shapes beside these, and in front of them.
+constexpr MatrixSchedule kLargeProductRows[] = {
+    {128, 128, 64, 2, 2, 1, 1},
+    {128, 128, 64, 2, 4, 1, 1},
+    {128, 128, 32, 2, 2, 1, 2},
+    {128, 64, 64, 2, 2, 1, 1},
+    {128, 80, 32, 4, 1, 1, 2, false, false, 1, 2},
+    {128, 96, 32, 2, 2, 1, 2, false, false, 1, 2},
+    {64, 64, 64, 2, 2, 1, 2, false, false, 1, 2},
+};
+constexpr MatrixSchedule kLargeConvolutionRows[] = {
+    {128, 128, 64, 2, 4, 1, 1},
+    {128, 128, 32, 2, 2, 1, 2},
+    {128, 128, 64, 2, 2, 1, 1},
+    {128, 64, 64, 2, 2, 1, 1},
+    {64, 96, 64, 2, 2, 2, 2},
+    {64, 64, 64, 2, 2, 1, 2, false, false, 1, 2},
+    {64, 64, 64, 1, 1, 4, 2, false, false, 1, 2},
+    {128, 80, 32, 4, 1, 1, 2, false, false, 1, 2},
+    {128, 96, 32, 2, 2, 1, 2, false, false, 1, 2},
 };
 
 // Of those that multiplication bounds alike the first one is taken. Products and convolutions have those that
@@ -163,7 +211,8 @@ std::optional<std::pair<MatrixSchedule, double>> best_row(const MmaShape& shape,
     s.bf16x6 = shape.bf16x6;
     s.int8 = shape.int8;
     s.unit = machine.unit;
-    if (!s.suits_unit() || s.threads() > machine.threads || s.sums() > machine.registers / 2) return;
+    if (!s.suits_unit() || s.threads() > machine.threads || s.sums() > (machine.registers + 1) / 2) return;
+    if (s.ahead > 1 && b_columns) return;
     // Of each warp's part of the depth.
     if (shape.element_bytes == 1 && !s.int8 &&
         ceil_div(shape.k, s.warps_k) + s.block_depth > MatrixSchedule::kExactSteps)
@@ -173,6 +222,10 @@ std::optional<std::pair<MatrixSchedule, double>> best_row(const MmaShape& shape,
     const double c = cost(shape, s, machine) + unusual(shape, s, machine);
     if (!best || c < best->second) best = {s, c};
   };
+  if (is_large(shape)) {
+    const Rows large = shape.pixels ? Rows(kLargeConvolutionRows) : kLargeProductRows;
+    std::for_each(large.begin(), large.end(), consider);
+  }
   for (MatrixSchedule s : rows) {
     consider(s);
     s.block_depth *= 2;  // the same bytes
@@ -256,6 +309,7 @@ std::string MatrixSchedule::text() const {
                      warps_m, warps_n, warps_k, stages, stages == 1 ? "" : "s", own ? " of each" : "",
                      resident_depth ? ", A resident" : "",
                      groups == 1 ? "" : fmt::format(", {} groups copy", groups)) +
+         (ahead == 1 ? "" : fmt::format(", {} on their way", ahead)) +
          (split == 1 ? "" : fmt::format(", depth in {} parts", split)) + (bf16x6 ? ", 6xBF16" : "") +
          (int8 ? ", bytes" : "") + (bytes_planes > 1 ? ", carried" : "") + unit_text(unit);
 }

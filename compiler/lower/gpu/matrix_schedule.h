@@ -11,6 +11,7 @@
 //   groups    parts of the subgroups that copy stages in turn, so that as many stages are on their way: a
 //             subgroup waits for all of its loads at once, and would wait for the stages after the next one
 //             too
+//   ahead     stages that are on their way in registers, where all subgroups copy; B not from integers
 //   split     parts of the depth, an axis of the grid: blocks that are too few for the processors
 //   own       each of warps_k subgroups, which all have the whole block, takes every warps_k-th stage through
 //             workgroup memory of its own: none waits for another one before the sums are added up
@@ -38,6 +39,7 @@ struct MatrixSchedule {
   bool b_columns = false;  // B lies in workgroup memory by columns, as in memory: neighbours along k
   bool own = false;        // needs warps_m = warps_n = stages = groups = 1
   int groups = 1;          // divides the subgroups
+  int ahead = 1;           // 1 where groups are several, or own, or B comes from integers
   int split = 1;           // parts of the depth, whole stages each; every block is computed in so many parts
   int resident_depth = 0;  // resident: steps in memory, a multiple of block_depth; else 0
   bool bf16x6 = false;     // not resident
@@ -60,6 +62,10 @@ struct MatrixSchedule {
   int sums() const { return tiles_m() * tiles_n() * unit.run(); }  // of a thread
   int element_bytes() const { return int8 ? 1 : 2; }               // in workgroup memory
   int chunk() const { return 16 / element_bytes(); }               // elements of 16 bytes
+  // Registers of a copier for the stages that are on their way.
+  int copied() const {
+    return ahead * ((resident_depth ? 0 : block_m) + block_n) * block_depth * element_bytes() / 4 / copiers();
+  }
   // Elements from a row to the next one: 16 bytes more than it has, against bank conflicts.
   int a_pitch() const { return (resident_depth ? resident_depth : block_depth) + chunk(); }
   int b_pitch() const { return (b_columns ? block_depth : block_n) + chunk(); }

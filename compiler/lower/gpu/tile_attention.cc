@@ -154,16 +154,12 @@ class Builder {
     c.each_chunk(w, [&](int64_t i, const Expr& row, const Expr& chunk) {
       Expr source = plus(first, row);
       if (!c.whole) source = kernel::min(source, kernel::sub(params_.expr(c.extent), int_const(1)));
-      Expr at = plus(c.row_of(w.let("source", source)), times(chunk, kChunk));
-      const Expr has = c.has(chunk);
-      if (has) at = kernel::select(has, at, int_const(0));  // no load waits for a branch
-      Expr words = c.words(at);
-      if (has)
-        words = kernel::select(has, w.let("words", words), kernel::broadcast(int_const(0, DType::kU32), 4));
-      w.emit(kernel::store(c.next, int_const(i), words));
+      c.fetch(w, i, plus(c.row_of(w.let("source", source)), times(chunk, kChunk)), c.has(chunk));
     });
   }
-  void put(LoopWriter& w, const Copy& c, const Expr& base) { c.put(w, stage_, base); }
+  void put(LoopWriter& w, const Copy& c, const Expr& base) {
+    c.put(w, stage_, base, [&](const Expr&, const Expr& chunk) { return c.has(chunk); });
+  }
 
   // ---- Keys
 

@@ -83,13 +83,23 @@ struct RowCopy {
   kernel::Expr words(const kernel::Expr& at) const {
     return kernel::bitcast(kernel::load(from, times(div(at, kChunk), kChunk), kChunk), kChunkWords);
   }
-  // What was fetched, to `to` from `base` on.
-  void put(LoopWriter& w, const kernel::Buffer& to, const kernel::Expr& base) const {
+  // The i-th chunk goes on its way: the one that holds element `at`, or, so that no load waits for a branch,
+  // the first one where there is none (`exists`; null: there is). put() looks at it, nothing before that
+  // does: it would wait for the load.
+  void fetch(LoopWriter& w, int64_t i, const kernel::Expr& at, const kernel::Expr& exists) const {
+    w.store(next, kernel::int_const(i),
+            words(exists ? kernel::select(exists, at, kernel::int_const(0)) : at));
+  }
+  // What was fetched, to `to` from `base` on (null: 0); zeros where exists(row, chunk) is given and false.
+  template <typename Exists>
+  void put(LoopWriter& w, const kernel::Buffer& to, const kernel::Expr& base, const Exists& exists) const {
     each_chunk(w, [&](int64_t i, const kernel::Expr& row, const kernel::Expr& chunk) {
-      const kernel::Expr value =
-          kernel::bitcast(kernel::load(next, kernel::int_const(i), 4), {to->type.dtype, kChunk});
+      kernel::Expr words = kernel::load(next, kernel::int_const(i), 4);
+      if (const kernel::Expr given = exists(row, chunk))
+        words = kernel::select(w.let("exists", given), w.let("words", words),
+                               kernel::broadcast(kernel::int_const(0, DType::kU32), 4));
       const kernel::Expr place = plus(times(row, pitch), times(chunk, kChunk));
-      w.store(to, base ? plus(base, place) : place, value);
+      w.store(to, base ? plus(base, place) : place, kernel::bitcast(words, {to->type.dtype, kChunk}));
     });
   }
 
