@@ -62,7 +62,7 @@ Status parse_shape(const std::string& option, onnx::ImportOptions& import) {
 
 // NAME=8 or NAME=0.5,2: the importer knows the input's type.
 Status parse_value(const std::string& option, onnx::ImportOptions& import) {
-  const size_t equals = option.rfind('=');
+  const size_t equals = option.find('=');
   if (equals == std::string::npos || equals == 0)
     return error("--value takes NAME=8 or NAME=0.5,2,…; '{}' is not of that form.", option);
   std::vector<std::string> words;
