@@ -276,10 +276,8 @@ class Contraction {
   // Whether lines of windows that lie outside of the picture for all rows of a block are worth leaving out
   // (convolutions of large dilations): so many that blocks of the depth are lines, or parts of them.
   bool leaves_lines_out() const {
-    constexpr double kWorth = 0.125;
-    constexpr int64_t kLeastDepth = 64;
     if (!p_.windows || step_ != StepKind::kFloats || word_steps() > 1 || !r_.constant_rhs || r_.depthwise ||
-        share_outside(p_.geometry) < kWorth || schedule_.block_depth < kLeastDepth ||
+        share_outside(p_.geometry) < kOutsideWorth || schedule_.block_depth < kLeastLineDepth ||
         line_steps() % schedule_.block_depth != 0)
       return false;
     const Dim picture = p_.geometry.out_height * p_.geometry.out_width;

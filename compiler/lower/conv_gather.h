@@ -52,6 +52,10 @@ WindowLines lines_inside(const ConvGeometry& geometry, const kernel::Expr& row0,
                          kernel::ParamTable& params);
 // The share of lines of all windows that lie outside: of pictures of known size, else 0.
 double share_outside(const ConvGeometry& geometry);
+// Lines of windows that lie outside of the picture for all rows of a block are left out where so large a
+// share of them does, and blocks of the depth are so long.
+inline constexpr double kOutsideWorth = 0.125;
+inline constexpr int64_t kLeastLineDepth = 64;
 
 // Statements that call emit(offset, lanes) for runs covering 0..count-1: whole vectors, then halves down to
 // single elements.

@@ -7,6 +7,7 @@
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_problem.h"
+#include "compiler/lower/conv_gather.h"
 #include "compiler/lower/emitter.h"
 #include "compiler/lower/few_columns.h"
 #include "compiler/lower/loop_writer.h"
@@ -155,9 +156,7 @@ double plane_cycles(const PlaneShape& s, const PlaneSchedule& t) {
 // What part of all windows' lines products multiply: those that lie outside of the picture for all rows of a
 // block are left out where the depth goes line by line (`leaves_lines_out` in contraction_body.cc).
 double lines_multiplied(const PlaneShape& s, const ContractionSchedule& schedule) {
-  constexpr double kWorth = 7.0 / 8;
-  constexpr int64_t kLeastDepth = 64;
-  const bool by_lines = std::min(s.window_w * s.inputs, schedule.block_depth) >= kLeastDepth &&
+  const bool by_lines = std::min(s.window_w * s.inputs, schedule.block_depth) >= kLeastLineDepth &&
                         2 * schedule.block_rows <= s.out_height * s.out_width;
   if (!by_lines) return 1;
   int64_t inside = 0, all = 0;
@@ -171,7 +170,7 @@ double lines_multiplied(const PlaneShape& s, const ContractionSchedule& schedule
     }
   }
   const double share = static_cast<double>(inside) / static_cast<double>(all);
-  return share > kWorth ? 1 : share;
+  return share > 1 - kOutsideWorth ? 1 : share;
 }
 
 // The same with channels innermost, operand and result in that order.

@@ -77,9 +77,7 @@ TEST_CASE("amounts beyond an axis are refused: at once when both are known, else
   axis->set_i(1);
   auto graph = import(m);
   REQUIRE(graph);
-  int checks = 0;
-  graph::walk(graph->body, [&](graph::Node& n) { checks += n.kind == graph::OpKind::kCheck; });
-  CHECK(checks == 1);
+  CHECK(count_of(*graph, graph::OpKind::kCheck) == 1);
   axis->set_i(0);
   CHECK(contains(errors(m), "More elements are to be kept (9) than axis 0 has (2)."));
 }
@@ -93,13 +91,8 @@ TEST_CASE("the largest one is an extreme and its place; the smallest one only wh
     attribute->set_i(largest);
     auto graph = import(m);
     REQUIRE(graph);
-    int choices = 0, places = 0;
-    graph::walk(graph->body, [&](graph::Node& n) {
-      choices += n.kind == graph::OpKind::kTopK;
-      places += n.kind == graph::OpKind::kArgReduce;
-    });
-    CHECK(choices == 1 - largest);
-    CHECK(places == largest);
+    CHECK(count_of(*graph, graph::OpKind::kTopK) == 1 - largest);
+    CHECK(count_of(*graph, graph::OpKind::kArgReduce) == largest);
   }
 }
 
@@ -140,13 +133,12 @@ TEST_CASE("a long transform takes two steps, unless a factor's matrix would be l
     m.node("DFT", {"x"}, {"y"});
     auto graph = import(m);
     REQUIRE(graph);
-    int64_t dots = 0, largest = 0;
+    int64_t largest = 0;
     graph::walk(graph->body, [&](graph::Node& node) {
-      dots += node.kind == graph::OpKind::kDot;
       if (node.kind == graph::OpKind::kConstant)
         largest = std::max(largest, product(node.result()->type.shape).value());
     });
-    CHECK(dots == (largest > n ? 2 : 4));
+    CHECK(count_of(*graph, graph::OpKind::kDot) == (largest > n ? 2 : 4));
     return largest;
   };
   CHECK(largest_matrix(4096) == 128 * 128);
@@ -162,17 +154,10 @@ TEST_CASE("a diagonal is a slice: nothing is compared or added up") {
   equation->set_s("ii->i");
   ImportOptions options;
   options.shapes["x"] = {6, 6};
-  const auto kinds = [&] {
-    auto graph = import(m, options);
-    REQUIRE(graph);
-    int slices = 0, sums = 0;
-    graph::walk(graph->body, [&](graph::Node& n) {
-      slices += n.kind == graph::OpKind::kSlice;
-      sums += n.kind == graph::OpKind::kReduce;
-    });
-    return std::pair(slices, sums);
-  };
-  CHECK(kinds() == std::pair(1, 0));
+  auto graph = import(m, options);
+  REQUIRE(graph);
+  CHECK(count_of(*graph, graph::OpKind::kSlice) == 1);
+  CHECK(count_of(*graph, graph::OpKind::kReduce) == 0);
 }
 
 TEST_CASE("a level of trees is four gathers: both ways of a node are side by side") {
@@ -210,10 +195,8 @@ TEST_CASE("a level of trees is four gathers: both ways of a node are side by sid
   floats("target_weights", {1, 2, 3});
   auto graph = import(m);
   REQUIRE(graph);
-  int gathers = 0;
-  graph::walk(graph->body, [&](graph::Node& n) {
-    gathers += n.kind == graph::OpKind::kGather || n.kind == graph::OpKind::kGatherElements;
-  });
+  const int gathers =
+      count_of(*graph, graph::OpKind::kGather) + count_of(*graph, graph::OpKind::kGatherElements);
   CHECK(gathers == 5);  // and the leaves' weights
 }
 
@@ -240,9 +223,7 @@ TEST_CASE("dimensions that an operator needs to be equal are checked at run time
   m.node("Add", {"x", "z"}, {"y"});
   auto graph = import(m);
   REQUIRE(graph);
-  int checks = 0;
-  graph::walk(graph->body, [&](graph::Node& n) { checks += n.kind == graph::OpKind::kCheck; });
-  CHECK(checks == 1);
+  CHECK(count_of(*graph, graph::OpKind::kCheck) == 1);
 }
 
 TEST_CASE("all problems come in one report") {

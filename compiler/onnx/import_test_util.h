@@ -104,6 +104,13 @@ inline std::string errors(const Model& model, const ImportOptions& options = {})
   return diagnostics.text();
 }
 
+// Nodes of a kind, in subgraphs too.
+inline int count_of(graph::Graph& graph, graph::OpKind kind) {
+  int count = 0;
+  graph::walk(graph.body, [&](const graph::Node& n) { count += n.kind == kind; });
+  return count;
+}
+
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }

@@ -52,6 +52,22 @@ int dispatches_in_runs(const std::string& text, const Target& target) {
   return n;
 }
 
+// What is left of each group of channels, which lie last, without its maximum.
+std::string without_maxima(int64_t groups, int64_t run, int64_t height, int64_t width) {
+  return fmt::format(R"(
+  input %x: f32[1,{2},{3},{0}] as "x"
+  %c = transpose(%x) <perm=[0,3,1,2]>
+  %g = reshape(%c) <shape=[1,{1},{4},{2},{3}]>
+  %s = reduce(%g) <op=max, axes=[2,3,4]>
+  %sr = reshape(%s) <shape=[1,{1},1,1,1]>
+  %sb = broadcast(%sr) <shape=[1,{1},{4},{2},{3}]>
+  %d = sub(%g, %sb)
+  %y = reshape(%d) <shape=[1,{0},{2},{3}]>
+  %z = transpose(%y) <perm=[0,2,3,1]>
+  output %z as "z")",
+                     groups * run, groups, height, width, run);
+}
+
 TEST_CASE("few long rows are cut into parts, a dispatch for each reduction and one for the outputs") {
   const Target cuda{Arch::kCuda, {Level::kCudaSm80}},
       vulkan{Arch::kVulkan, {Level::kVulkan11, Level::kVulkanSubgroup}};
@@ -103,19 +119,7 @@ TEST_CASE("rows that are short runs of memory: threads lie beside each other on 
     // About as many rows of as many elements as a workgroup has threads: one run each. 31 of 16 are no whole
     // number of subgroups.
     for (const auto& [count, run] : {std::pair{17, 31}, std::pair{31, 16}}) {
-      const std::string split = fmt::format("[1,{},{},30,40]", count, run),
-                        single = fmt::format(R"(
-  input %x: f32[1,30,40,{0}] as "x"
-  %c = transpose(%x) <perm=[0,3,1,2]>
-  %g = reshape(%c) <shape={1}>
-  %s = reduce(%g) <op=max, axes=[2,3,4]>
-  %sr = reshape(%s) <shape=[1,{2},1,1,1]>
-  %sb = broadcast(%sr) <shape={1}>
-  %d = sub(%g, %sb)
-  %y = reshape(%d) <shape=[1,{0},30,40]>
-  %z = transpose(%y) <perm=[0,2,3,1]>
-  output %z as "z")",
-                                             count * run, split, count);
+      const std::string single = without_maxima(count, run, 30, 40);
       CHECK(dispatches_in_runs(single, target) == (run == 31 || target.arch == Arch::kVulkan ? 2 : 0));
       check_lowering_for({single}, target, "a run a row");
     }
@@ -131,28 +135,15 @@ TEST_CASE("workgroups of parts of short runs have most threads of the level") {
     for (const int64_t groups : {1, 2, 3, 5, 7, 12, 32}) {
       for (const int64_t run : {2, 3, 4, 5, 8, 10, 12, 14, 20, 31}) {
         if (groups * run > 256) continue;
-        const std::string channels = std::to_string(groups * run),
-                          split = fmt::format("[1,{},{},400,400]", groups, run);
-        const std::string text = fmt::format(R"(
-  input %x: f32[1,400,400,{0}] as "x"
-  %c = transpose(%x) <perm=[0,3,1,2]>
-  %g = reshape(%c) <shape={1}>
-  %s = reduce(%g) <op=max, axes=[2,3,4]>
-  %sr = reshape(%s) <shape=[1,{2},1,1,1]>
-  %sb = broadcast(%sr) <shape={1}>
-  %d = sub(%g, %sb)
-  %y = reshape(%d) <shape=[1,{0},400,400]>
-  %z = transpose(%y) <perm=[0,2,3,1]>
-  output %z as "z")",
-                                             channels, split, groups);
         CAPTURE(groups);
         CAPTURE(run);
-        visit_dispatches(lowered(text, target)->steps, [&](const DispatchStep& dispatch) {
-          for (const auto& variant : dispatch.variants) {
-            CAPTURE(variant.kernel->schedule);
-            CHECK(variant.kernel->threads * 2 > gpu_model(variant.level).max_threads);
-          }
-        });
+        visit_dispatches(lowered(without_maxima(groups, run, 400, 400), target)->steps,
+                         [&](const DispatchStep& dispatch) {
+                           for (const auto& variant : dispatch.variants) {
+                             CAPTURE(variant.kernel->schedule);
+                             CHECK(variant.kernel->threads * 2 > gpu_model(variant.level).max_threads);
+                           }
+                         });
       }
     }
   }

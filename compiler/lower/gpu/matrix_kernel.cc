@@ -18,7 +18,6 @@ using kernel::Buffer;
 using kernel::Expr;
 using kernel::int_const;
 using kernel::ScalarOp;
-using kernel::Scope;
 using kernel::Stmt;
 using kernel::TileOp;
 using kernel::TilePart;
@@ -33,9 +32,6 @@ constexpr VType kWords{DType::kU32, 4};  // of one access: a chunk of 16-bit ele
 
 Expr splat(const Expr& e, int lanes) {
   return lanes == 1 ? e : kernel::broadcast(e, lanes);
-}
-Buffer registers(const char* name, VType type, int64_t size) {
-  return kernel::make_buffer(name, type, Scope::kRegister, kernel::Access::kReadWrite, size);
 }
 
 class Builder {
@@ -127,7 +123,6 @@ class Builder {
     a_tile_ = tiles("a_tile", type, s_.unit, TilePart::kA, slots * s_.tiles_m());
     b_tile_ = tiles("b_tile", type, s_.unit, TilePart::kB, slots * s_.tiles_n());
     step_acc_ = tiles("step_acc", DType::kF32, s_.unit, TilePart::kSums, s_.bf16x6 ? s_.tiles_m() : 0);
-    LoopWriter w;
     LoopWriter steps;
     if (!s_.resident_depth) prepare_rows(steps);
     s_.own ? own_steps(steps) : common_steps(steps);
@@ -137,11 +132,12 @@ class Builder {
         for (const Buffer& b : next.used()) used.push_back(b);
       }
     }
+    Stmts out;
     for (const Buffer& b : used) {
-      if (b->size > 0) w.emit(kernel::alloc(b));
+      if (b->size > 0) out.push_back(kernel::alloc(b));
     }
-    for (Stmt& step : steps.take()) w.emit(std::move(step));
-    return w.take();
+    append(out, steps.take());
+    return out;
   }
 
   // Step s lies in stage s % stages, and group s % groups copies it, from set s % ahead of registers.
@@ -294,8 +290,7 @@ class Builder {
         const int64_t slot = static_cast<int64_t>(r) * accesses + part;
         if (o_.a_chunk) {
           const MmaChunk at = o_.a_chunk(rows_[r].state, depth);
-          a_next().read(w, slot, o_.a_buffer, at.index, lanes_, both(in_depth, at.exists),
-                        at.read_of(lanes_));
+          a_next().read(w, slot, o_.a_buffer, at.index, both(in_depth, at.exists), at.count);
         } else {
           w.emit(kernel::store(a_next().words(), int_const(slot), gathered(w, r, k, ragged)));
         }
@@ -330,8 +325,7 @@ class Builder {
       const Expr index = plus(o_.b_first, plus(times(row, kPanelColumns), times(at.half, kChunk)));
       if (exists && accesses > 1) exists = w.let("exists", exists);
       for (int64_t part = 0; part < accesses; ++part)
-        b_next().read(w, i * accesses + part, o_.b_buffer, plus(index, int_const(part * lanes_)), lanes_,
-                      exists, lanes_);
+        b_next().read(w, i * accesses + part, o_.b_buffer, plus(index, int_const(part * lanes_)), exists);
     }
   }
 
@@ -418,7 +412,7 @@ class Builder {
     Expr exists = at.exists;
     if (k_ % s_.block_depth != 0) exists = both(exists, less(k, int_const(k_)));
     if (n_ % s_.block_n != 0) exists = both(exists, less(n, int_const(n_)));
-    b_next().read(w, slot, o_.b_buffer, o_.b_element(k, n), lanes_, exists, lanes_);
+    b_next().read(w, slot, o_.b_buffer, o_.b_element(k, n), exists);
   }
 
   // A chunk that the thread puts into a stage.
@@ -431,34 +425,34 @@ class Builder {
     Expr rest[2];        // bf16x6: what is left of its even and its odd elements, f32
     int64_t chunk = -1;  // of B's integers: which of the thread's
   };
-  std::vector<Put> puts(const Expr& stage) const {
+  std::vector<Put> puts(const Expr& stage) {
     std::vector<Put> out;
     const Expr a_base = times(stage, int64_t{s_.block_m} * s_.a_pitch());
     for (int64_t r = 0; r < a_count_; ++r) {
       const Expr& row = rows_[static_cast<size_t>(r)].row;
       const Expr index = plus(a_base, plus(times(row, s_.a_pitch()), times(chunk_, chunk_of_stage_)));
       const Expr exists = s_.block_m % a_rows_ != 0 ? less(row, int_const(s_.block_m)) : nullptr;
-      out.push_back({a_stage_, a_sets_[set_], r * chunk_of_stage_ / lanes_, index, exists, {}});
+      out.push_back({a_stage_, a_next(), r * chunk_of_stage_ / lanes_, index, exists, {}});
     }
     const Expr b_base = times(stage, int64_t{s_.b_rows()} * s_.b_pitch());
     for (int64_t i = 0; i < b_count_; ++i) {
       if (b_words_ > 0) {
         const BLine at = word_line(i);
         const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, chunk_of_stage_)));
-        out.push_back({b_stage_, b_sets_[set_], i * b_words_, index, at.exists, {}, i});
+        out.push_back({b_stage_, b_next(), i * b_words_, index, at.exists, {}, i});
         continue;
       }
       const int64_t access = i * kChunk / lanes_;
       if (o_.b_element) {
         const BLine at = b_line(i);
         const Expr index = plus(b_base, plus(times(at.line, s_.b_pitch()), times(at.chunk, kChunk)));
-        out.push_back({b_stage_, b_sets_[set_], access, index, at.exists, {}});
+        out.push_back({b_stage_, b_next(), access, index, at.exists, {}});
         continue;
       }
       const BChunk at = b_chunk(i);
       const Expr column = plus(times(at.panel, kPanelColumns), times(at.half, kChunk));
       const Expr index = plus(b_base, plus(times(at.depth, s_.b_pitch()), column));
-      out.push_back({b_stage_, b_sets_[set_], access, index, at.exists, {}});
+      out.push_back({b_stage_, b_next(), access, index, at.exists, {}});
     }
     return out;
   }

@@ -5,6 +5,7 @@
 
 #include "compiler/lower/gpu/chunk_words.h"
 #include "compiler/lower/gpu/index_math.h"
+#include "compiler/lower/gpu/tile_ops.h"
 
 namespace tern::lower::gpu {
 
@@ -14,9 +15,6 @@ using kernel::ScalarOp;
 
 namespace {
 
-kernel::Buffer registers(const std::string& name, kernel::VType type, int64_t size) {
-  return kernel::make_buffer(name, type, kernel::Scope::kRegister, kernel::Access::kReadWrite, size);
-}
 Expr flag(bool value) {
   return int_const(value ? 1 : 0, DType::kU32);
 }
@@ -32,16 +30,18 @@ StageRegisters::StageRegisters(const std::string& of, kernel::VType type, int64_
       accesses_(static_cast<size_t>(accesses)) {}
 
 void StageRegisters::read(LoopWriter& w, int64_t slot, const kernel::Buffer& from, const Expr& index,
-                          int lanes, const Expr& given, int64_t count) {
+                          const Expr& given, int64_t count) {
+  const int lanes = words_->type.lanes * 32 / dtype_bits(from->type.dtype);
+  if (count >= lanes) count = 0;
   const Expr exists = given ? w.let("exists", given) : nullptr;
   const Expr known = exists ? kernel::select(exists, index, int_const(0)) : index;
   const Expr words =
       kernel::bitcast(kernel::load(from, times(div(known, lanes), lanes), lanes), words_->type);
-  const Access access{true, exists && !at_once_, !at_once_ && count < lanes ? count : 0};
+  const Access access{true, exists && !at_once_, at_once_ ? 0 : count};
   Access& before = accesses_[static_cast<size_t>(slot)];
   TERN_CHECK(!before.is_read || before == access, "all reads of an access are chosen between alike");
   before = access;
-  w.store(words_, int_const(slot), at_once_ ? chosen(w, words, exists, count < lanes ? count : 0) : words);
+  w.store(words_, int_const(slot), at_once_ ? chosen(w, words, exists, count) : words);
   if (access.masked) w.store(exists_, int_const(slot), kernel::select(exists, flag(true), flag(false)));
 }
 

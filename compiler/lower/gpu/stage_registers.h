@@ -18,11 +18,11 @@ class StageRegisters {
   StageRegisters(const std::string& of, kernel::VType type, int64_t accesses, kernel::Expr nothing,
                  bool at_once);
 
-  // The access of `lanes` elements at `index`, a multiple of them, where `given` says that there is one
-  // (null: there is); elsewhere the first one is read, so that no load waits for a branch. Of its elements,
-  // of 16 bits, the first `count` are read and the others are zero (lanes: all are).
-  void read(LoopWriter& w, int64_t slot, const kernel::Buffer& from, const kernel::Expr& index, int lanes,
-            const kernel::Expr& given, int64_t count);
+  // As many elements as an access holds, at `index`, a multiple of their number, where `given` says that
+  // there are any (null: there are); elsewhere the first ones are read, so that no load waits for a branch.
+  // Of those of 16 bits the first `count` are read and the others are zero (0: all are).
+  void read(LoopWriter& w, int64_t slot, const kernel::Buffer& from, const kernel::Expr& index,
+            const kernel::Expr& given, int64_t count = 0);
   // What read() fetched there, or what was stored to words().
   kernel::Expr arrived(LoopWriter& w, int64_t slot) const;
 

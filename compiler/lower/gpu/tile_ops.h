@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "compiler/lower/gpu/chunks.h"
 #include "compiler/lower/gpu/index_math.h"
@@ -19,10 +20,12 @@ inline kernel::Expr joined(const kernel::Expr& a, const kernel::Expr& b) {
   return kernel::shuffle(a, b, lanes);
 }
 
+inline kernel::Buffer registers(const std::string& name, kernel::VType type, int64_t size) {
+  return kernel::make_buffer(name, type, kernel::Scope::kRegister, kernel::Access::kReadWrite, size);
+}
 inline kernel::Buffer tiles(const char* name, DType dtype, const kernel::TileUnit& unit,
                             kernel::TilePart part, int64_t count) {
-  return kernel::make_buffer(name, {dtype, unit.lanes(part)}, kernel::Scope::kRegister,
-                             kernel::Access::kReadWrite, count);
+  return registers(name, {dtype, unit.lanes(part)}, count);
 }
 inline kernel::Buffer workgroup(const char* name, DType dtype, int64_t size) {
   return kernel::make_buffer(name, {dtype, 1}, kernel::Scope::kWorkgroup, kernel::Access::kReadWrite, size);
@@ -50,8 +53,8 @@ struct RowCopy {
   RowCopy(const char* name, const kernel::Buffer& matrix,
           std::function<kernel::Expr(const kernel::Expr&)> place, int64_t row_count, int64_t row_width,
           int64_t padded_width, int64_t row_pitch, int thread_count, kernel::Expr own_thread)
-      : next(kernel::make_buffer(name, kChunkWords, kernel::Scope::kRegister, kernel::Access::kReadWrite,
-                                 (row_count * padded_width / kChunk + thread_count - 1) / thread_count)),
+      : next(registers(name, kChunkWords,
+                       (row_count * padded_width / kChunk + thread_count - 1) / thread_count)),
         from(matrix),
         row_of(std::move(place)),
         rows(row_count),
