@@ -23,10 +23,6 @@
 #include "tests/support/test_allocator.h"
 #include "tools/tern/random_data.h"
 
-#ifdef TERN_HAS_VULKAN
-extern "C" tern_status_t tern_vulkan_driver_register(struct tern_hal_driver_registry_t* drivers);
-#endif
-
 namespace tern::abuse {
 namespace {
 
@@ -140,6 +136,7 @@ struct Runtime {
     if (tern_status_t status = tern_instance_create(&instance_desc, &instance)) return status;
     tern_hal_driver_registry_t* drivers = tern_instance_drivers(instance);
     if (tern_status_t status = tern_cpu_driver_register(drivers)) return status;
+    if (tern_status_t status = tern_cuda_driver_register(drivers)) return status;
 #ifdef TERN_HAS_VULKAN
     if (tern_status_t status = tern_vulkan_driver_register(drivers)) return status;
 #endif
