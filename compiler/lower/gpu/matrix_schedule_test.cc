@@ -88,6 +88,8 @@ TEST_CASE(
     return default_matrix_schedule(shape, kMachine).value();
   };
   CHECK(chosen(2048, 2048, 2048).block_m * chosen(2048, 2048, 2048).block_n >= 64 * 64);
+  CHECK(chosen(384, 2304, 768).block_m * chosen(384, 2304, 768).block_n >= 64 * 64);
+  CHECK(chosen(16384, 128, 1152, true).sums() >= 64);
   CHECK(chosen(49, 512, 4608, true).warps_k >= 8);
   CHECK(chosen(128, 768, 768).bf16x6);
   MmaShape late{1, 128, 768, 3072};
