@@ -183,15 +183,17 @@ static inline $V $F($V x, $V n) {
       {"gelu.f32",
        R"c(static inline $V $F($V x) {
 #if defined(TERN_FMA) && !defined(__AVX512F__)
-  // max(x, 0) - |x| p^4 for a polynomial p of t = |x|: p^4 is normal_cdf(-t) within 5e-8. At t's end p is 7e-13,
-  // whose power is 0: of -inf that makes NaN, as the definition does, and inf of inf, which keeps to t. No
-  // division, no comparison, and two short chains.
-  static const $E constants[10] = {0.84089643f, -0.167733639f, -0.0502000786f, 4.65552136e-3f, 3.7884058e-3f,
-      -3.03956476e-5f, -3.09151743e-4f, 5.87270188e-5f, -3.42210205e-6f, 5.63430834f};
+  // max(x, 0) + t p^4 for a polynomial p of t = -|x|: p^4 is normal_cdf(t) within 5e-8. At t's end p is 7e-13,
+  // whose power is 0: of -inf, which is kept beside it, that makes NaN, as the definition does, and inf of inf.
+  // No division, no comparison, and two short chains. Signs and limits by integers: as floats clang makes
+  // comparisons and choices of them.
+  static const $E constants[10] = {0.84089643f, 0.167733639f, -0.0502000786f, -4.65552136e-3f, 3.7884058e-3f,
+      3.03956476e-5f, -3.09151743e-4f, -5.87270188e-5f, -3.42210205e-6f, -5.63430834f};
   const $E* c = constants;
   __asm__ volatile("" : "+r"(c));
-  $V t = __builtin_elementwise_abs(x);
-  t = ($V)(c[9]) < t ? ($V)(c[9]) : t;
+  const $T{i32} bits = @bits(x);
+  const $T{u32} magnitude = ($T{u32})bits | ($T{u32})(0x80000000u), end = ($T{u32})@bits(($V)(c[9]));
+  const $V t = @i32:from_bits(($T{i32})__builtin_elementwise_min(magnitude, end));
   const $V s = t * t;
   $V e = FMA(s, ($V)(c[8]), ($V)(c[6])), o = FMA(s, ($V)(c[7]), ($V)(c[5]));
   e = FMA(e, s, ($V)(c[4]));
@@ -201,8 +203,10 @@ static inline $V $F($V x, $V n) {
   $V p = FMA(FMA(e, t, o), t, ($V)(c[0]));
   p = p * p;
   p = p * p;
-  const $V n = -x;
-  return FMA(-(n > t ? n : t), p, x > ($V)(0.0f) ? x : ($V)(0.0f));
+  // As unsigned bits negative numbers are above positive ones, and those farther from 0 above others.
+  const $V below = @i32:from_bits(($T{i32})__builtin_elementwise_max(($T{u32})bits, ($T{u32})@bits(t)));
+  const $V above = @i32:from_bits(__builtin_elementwise_max(bits, ($T{i32})(0)));
+  return FMA(below, p, above);
 #else
   return x * @normal_cdf(x);
 #endif
