@@ -34,9 +34,10 @@ constexpr int64_t kPagedRun = 128, kPagedRunsAtOnce = 48, kPage = 4096;
 // Of blocks whose rows are whole and wait in L1 before they are stored, the next one asked for (Zen 3: 131072
 // x 256 in blocks of 32 rows 12.8 GB/s, of 64 10, of 128, all of them waiting, 8).
 constexpr int64_t kNearElements = 8192, kNearRuns = 32;
-// Shorter rows: so many elements are loaded in streams before they are turned, stored in runs of a KB or two
-// (Zen 3: 524288 x 64 11.3 to 16.5 GB/s; 131072 x 256 no faster).
-constexpr int64_t kTouchedElements = 16384, kLeastTouchedRuns = 128, kMostTouchedRuns = 512;
+// But where two blocks of so many bytes of each stored row fit L2, the next one is loaded while one is stored
+// (Zen 3: 32 columns 23 to 33 GB/s, 64 22 to 32, 128 21 to 30, 256 19 to 29, 512 20 to 22; other runs 18 to
+// 30).
+constexpr int64_t kLoadedRunBytes = 512;
 // Rows that wait until all of a block are turned: long runs, whose restarts cost most, so many at once (Zen
 // 3, 4096 x 8192: 128 x 256 11.9 GB/s, 128 x 1024 and more 14, 64 x 1024 11.8, 256 x 1024 13.2).
 constexpr int64_t kWaitingRun = 1024, kWaitingRunsAtOnce = 128;
@@ -383,7 +384,7 @@ class ElementwiseNest {
     bool near = false;        // the next one fits L1
     bool along_runs = false;  // the next one goes on along the runs
     bool stores_runs = false;
-    int touched = 0;  // streams in which a block is loaded before it is turned
+    int loaded = 0;  // streams in which the next one is loaded while one is stored
   };
   Blocks blocks_from_memory(Level level, size_t across, int lanes) {
     const Dim &runs = axes_[across].extent, &rows = axes_.back().extent;
@@ -406,10 +407,14 @@ class ElementwiseNest {
       out.fast =
           std::clamp<int64_t>(kNearElements / out.slow / kNearRuns * kNearRuns, kNearRuns, kSquaresBlock);
       out.near = true;
-      if (out.slow * kLeastTouchedRuns <= kTouchedElements && machine(level).read_streams > 1) {
-        out.touched = machine(level).read_streams;
-        out.fast = std::min(kTouchedElements / out.slow / kNearRuns * kNearRuns, kMostTouchedRuns);
-      }
+    }
+    const int64_t run = kLoadedRunBytes * 8 / bits;
+    if (stores_runs && whole_rows && machine(level).copy_streams > 1 && runs.is_const(out.slow) &&
+        rows.is_const() && rows.value() % run == 0 &&
+        out.slow * run * bits / 8 * 2 <= machine(level).l2_bytes) {
+      out.fast = run;
+      out.near = true;
+      out.loaded = machine(level).copy_streams;
     }
     if (out.near || (paged && whole_rows)) return out;
     // Two squares of half lines that are stored together (AVX-512: 1.1 to 1.2 times as fast as whole lines).
@@ -479,7 +484,8 @@ class ElementwiseNest {
               const int64_t line = lanes * squares_of_line(out_->type.dtype, lanes);
               ahead->near = sides.near;
               ahead->runs = sides.stores_runs;
-              ahead->touched = sides.touched;
+              ahead->loaded = sides.loaded;
+              ahead->last = dispatch.expr(axes_.back().extent - Dim(1));
               ahead->whole_lines = !sides.near && row.is_const() && row.value() % line == 0;
             }
             return turned_squares(element(emitter, coordinates), s, slow, f, fast, lanes, ahead);

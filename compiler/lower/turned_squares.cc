@@ -181,40 +181,6 @@ void prefetch_share(LoopWriter& w, const Expr& value, const Var& slow, const Var
   });
 }
 
-// Loads every line of the two ranges, `streams` rows far from each other in turns: where processors foresee
-// streams of loads, but not of prefetches, these bring a block from memory fastest. What is loaded is added
-// up and kept, so that it is not left out.
-void touch(LoopWriter& w, const Expr& value, const Var& slow, const AxisRange& slow_range, const Var& fast,
-           const AxisRange& fast_range, int streams) {
-  kernel::visit(value, [&](const Expr& e) {
-    if (e->kind != kernel::ExprKind::kLoad || e->buffer->scope != kernel::Scope::kGlobal ||
-        e->type.dtype == DType::kBool || !kernel::uses_var(e->args[0], slow.get()) ||
-        kernel::contains_load(e->args[0]))
-      return;
-    const int64_t line = elements_of_line(e->type.dtype);
-    const kernel::Buffer kept = kernel::make_buffer("touched", {DType::kF32, 1}, kernel::Scope::kScratch,
-                                                    kernel::Access::kReadWrite, streams);
-    w.emit(kernel::alloc(kept));
-    std::vector<Var> sums;
-    for (int k = 0; k < streams; ++k) sums.push_back(w.declare("sum", kernel::float_const(0)));
-    const Expr part = kernel::index_div(fast_range.extent, int_const(streams));
-    const Expr lines =
-        kernel::index_div(kernel::add(slow_range.extent, int_const(line - 1)), int_const(line));
-    w.loop("row", part, [&](const Expr& row) {
-      w.loop("line", lines, [&](const Expr& at) {
-        for (int k = 0; k < streams; ++k) {
-          const Expr s = kernel::add(slow_range.begin, kernel::mul(at, int_const(line)));
-          const Expr f = kernel::add(fast_range.begin, kernel::add(row, kernel::mul(part, int_const(k))));
-          const Expr loaded = kernel::substitute(e, {{slow.get(), s}, {fast.get(), f}});
-          const Var& sum = sums[static_cast<size_t>(k)];
-          w.set(sum, kernel::add(w.get(sum), kernel::cast(loaded, DType::kF32)));
-        }
-      });
-    });
-    for (int k = 0; k < streams; ++k) w.store(kept, int_const(k), w.get(sums[static_cast<size_t>(k)]));
-  });
-}
-
 using PutVector = std::function<void(int64_t along_slow, int64_t along_fast, const Expr& value)>;
 
 // Squares side by side from (s, f) on: so many along slow, so many along fast. What they read of a line is
@@ -258,6 +224,117 @@ bool is_whole(const AxisRange& range, int lanes) {
   return range.extent->kind == kernel::ExprKind::kConst && range.extent->i % lanes == 0;
 }
 
+// Loads one element of each line of a block, where processors foresee streams of loads, but not of
+// prefetches. What is loaded is added up and kept, so that it is not left out.
+class LoadedBlock {
+ public:
+  LoadedBlock(LoopWriter& w, const Expr& value, const Var& slow, const Expr& slow_begin, const Var& fast,
+              const BlockAhead& block)
+      : w_(w), slow_(slow), slow_begin_(slow_begin), fast_(fast), block_(block) {
+    kernel::visit(value, [&](const Expr& e) {
+      if (e->kind == kernel::ExprKind::kLoad && e->buffer->scope == kernel::Scope::kGlobal &&
+          kernel::uses_var(e->args[0], slow.get()) && !kernel::contains_load(e->args[0]))
+        loads_.push_back(e);
+    });
+    kept_ = kernel::make_buffer("touched", {DType::kF32, 1}, kernel::Scope::kScratch,
+                                kernel::Access::kReadWrite, block.loaded);
+    w.emit(kernel::alloc(kept_));
+    for (int k = 0; k < block.loaded; ++k) sums_.push_back(w.declare("sum", kernel::float_const(0)));
+  }
+  // Whether all that is loaded has elements of that many bits.
+  static bool fits(const Expr& value, const Var& slow, int bits) {
+    bool same = true;
+    kernel::visit(value, [&](const Expr& e) {
+      if (e->kind == kernel::ExprKind::kLoad && kernel::uses_var(e->args[0], slow.get()))
+        same &= dtype_bits(e->type.dtype) == bits && e->type.dtype != DType::kBool;
+    });
+    return same;
+  }
+  // How many lines are loaded for each that is stored: more than one where rows end inside lines.
+  int64_t share(int64_t line) const {
+    return (lines_of_row(line) * line + block_.slow_side - 1) / block_.slow_side;
+  }
+  // The `number`th line of a stream's part of the block.
+  void line(const Expr& number, int stream) {
+    for (const Expr& e : loads_) {
+      const int64_t line = elements_of_line(e->type.dtype), of_row = lines_of_row(line);
+      const Expr row = kernel::index_div(number, int_const(of_row)),
+                 piece = kernel::index_rem(number, int_const(of_row));
+      const Expr f = kernel::add(block_.fast, kernel::add(row, int_const(stream * part_of(block_))));
+      const Expr loaded =
+          kernel::substitute(e, {{slow_.get(), kernel::add(slow_begin_, kernel::mul(piece, int_const(line)))},
+                                 {fast_.get(), kernel::min(f, block_.last)}});
+      const Var& sum = sums_[static_cast<size_t>(stream)];
+      w_.set(sum, kernel::add(w_.get(sum), kernel::cast(loaded, DType::kF32)));
+    }
+  }
+  void keep() {
+    for (size_t k = 0; k < sums_.size(); ++k)
+      w_.store(kept_, int_const(static_cast<int64_t>(k)), w_.get(sums_[k]));
+  }
+  int64_t lines_of_row(int64_t line) const { return (block_.slow_side + line - 1) / line; }
+  static int64_t part_of(const BlockAhead& block) { return block.fast_side / block.loaded; }
+
+ private:
+  LoopWriter& w_;
+  Var slow_;
+  Expr slow_begin_;
+  Var fast_;
+  const BlockAhead& block_;
+  kernel::Buffer kept_;
+  std::vector<Expr> loads_;
+  std::vector<Var> sums_;
+};
+
+// Columns that are a line of what is read (or a vector, where rows are no lines) are turned into rows that
+// wait in L1; these are stored line by line, each beside a line of the next block. Nothing where sides are no
+// whole squares and lines.
+std::vector<Stmt> turned_beside_loads(const kernel::StmtNode& store, const Var& slow,
+                                      const AxisRange& slow_range, const Var& fast,
+                                      const AxisRange& fast_range, int lanes, const BlockAhead& block) {
+  const DType type = store.value->type.dtype;
+  const int64_t line = elements_of_line(type), step = line * block.loaded;
+  if (!kernel::is_int(slow_range.extent, block.slow_side) ||
+      !kernel::is_int(fast_range.extent, block.fast_side) || block.slow_side % lanes != 0 ||
+      block.fast_side % step != 0 || line % lanes != 0 ||
+      !LoadedBlock::fits(store.value, slow, dtype_bits(type)))
+    return {};
+  const int64_t wide = block.slow_side % line == 0 ? line : lanes;
+  LoopWriter w;
+  LoadedBlock next(w, store.value, slow, slow_range.begin, fast, block);
+  const int64_t pitch = block.fast_side + line, steps = block.fast_side / step, share = next.share(line);
+  const kernel::Buffer waiting = kernel::make_buffer("waiting", {type, 1}, kernel::Scope::kScratch,
+                                                     kernel::Access::kReadWrite, wide * pitch);
+  w.emit(kernel::alloc(waiting));
+  w.loop("down", int_const(block.slow_side / wide), [&](const Expr& down) {
+    const Expr s0 = w.let("s0", kernel::add(slow_range.begin, kernel::mul(down, int_const(wide))));
+    w.loop("across", int_const(block.fast_side / lanes), [&](const Expr& across) {
+      const Expr f = kernel::mul(across, int_const(lanes));
+      squares(w, store, slow, s0, fast, w.let("f0", kernel::add(fast_range.begin, f)), lanes, wide / lanes, 1,
+              [&](int64_t j, int64_t, const Expr& value) {
+                w.store(waiting, kernel::add(f, int_const(j * pitch)), value);
+              });
+    });
+    w.loop("row", int_const(wide), [&](const Expr& row) {
+      w.loop("lines", int_const(steps), [&](const Expr& lines) {
+        const Expr stored = kernel::add(kernel::mul(down, int_const(wide)), row);
+        const Expr number = w.let("number", kernel::add(kernel::mul(stored, int_const(steps)), lines));
+        for (int stream = 0; stream < block.loaded; ++stream) {
+          for (int64_t i = 0; i < share; ++i)
+            next.line(kernel::add(kernel::mul(number, int_const(share)), int_const(i)), stream);
+          for (int64_t at = stream * line; at < (stream + 1) * line; at += lanes) {
+            const Expr f = kernel::add(kernel::mul(lines, int_const(step)), int_const(at));
+            put_at(w, store, slow, kernel::add(s0, row), fast, kernel::add(fast_range.begin, f),
+                   kernel::load(waiting, kernel::add(kernel::mul(row, int_const(pitch)), f), lanes));
+          }
+        }
+      });
+    });
+  });
+  next.keep();
+  return w.take();
+}
+
 }  // namespace
 
 std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow, const AxisRange& slow_range,
@@ -266,6 +343,11 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
   LoopWriter w;
   const Expr width = int_const(lanes);
   const bool runs = ahead && ahead->runs;
+  if (runs && ahead->loaded > 0) {
+    std::vector<Stmt> beside =
+        turned_beside_loads(*store[0], slow, slow_range, fast, fast_range, lanes, *ahead);
+    if (!beside.empty()) return beside;
+  }
   // Squares that are turned together along each axis: from memory whole lines are read at once and streamed
   // as wholes, since parts that other stores come between go to memory alone.
   const int64_t together =
@@ -321,7 +403,7 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
     });
   };
   const auto band = [&](const Expr& s0, int64_t tall, const Expr& number) {
-    if (runs) return stored_in_runs(s0, int_const(1), 1, ahead->touched > 0 ? nullptr : number);
+    if (runs) return stored_in_runs(s0, int_const(1), 1, number);
     const auto turn = [&](const Expr& f0, int64_t wide) {
       squares(w, *store[0], slow, s0, fast, f0, lanes, tall, wide,
               [&](int64_t j, int64_t f, const Expr& value) {
@@ -385,8 +467,6 @@ std::vector<Stmt> turned_squares(const std::vector<Stmt>& store, const Var& slow
                             inside.take(), {rows})};
   }
   const Expr downs = counted(slow_range.extent, together);
-  if (runs && ahead->touched > 0)
-    touch(w, store[0]->value, slow, slow_range, fast, fast_range, ahead->touched);
   if (runs && !ahead->near) {
     stored_in_runs(slow_range.begin, downs, ahead->slow_side / lanes, nullptr);
   } else {

@@ -35,9 +35,10 @@ struct BlockAhead {
   // Rows along fast wait in scratch and are stored one after the other: those of a square at a time if near,
   // else all of a block, which is read without asking ahead then (in long runs the processor sees them).
   bool runs = false;
-  // The block itself is loaded from end to end before it is turned, in so many streams, instead of
-  // prefetching the next one. 0: it is not.
-  int touched = 0;
+  // With runs and near, on whole squares only: while a block's rows are stored, the lines of the next one are
+  // loaded, in so many streams, a line for each that is stored, instead of prefetching them. 0: they are not.
+  int loaded = 0;
+  kernel::Expr last = {};  // then: the last row along fast that there is
 };
 
 // Squares of so many lanes whose rows make a cache line, at least 1.
