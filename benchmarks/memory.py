@@ -6,7 +6,9 @@ and loops alike: of 96 MB a last cache of 32 answers so much that plain loops re
     benchmarks/memory.py [--only softmax,add] [--threads 1,2] [--where memory,l2] [--level x86_64_v3] [--modules FOLDER]
 
 The limit of a kernel that reads R bytes and writes W: what both share goes as fast as the fastest of the copies, the rest
-as the fastest reads or writes do. --modules keeps what was compiled there, so that a second run only measures.
+as the fastest reads or writes do; a gather's as copies of shuffled rows do. What a kernel can reach besides is what it takes
+for as many bytes out of L2, where its operations bind it: the last column says which of the two takes longer, and the share of
+that. --modules keeps what was compiled there, so that a second run only measures.
 """
 
 import argparse
@@ -187,6 +189,11 @@ def limit_seconds(read, written, rates):
     return (2 * both / copy + (read - both) / read_rate + (written - both) / write) * 1e-9
 
 
+def measured(module, threads, seconds):
+    """The least ms of a run."""
+    return json.loads(tools.call([tools.TERN, "bench", module, "--threads", threads, "--seconds", str(seconds), "--json"], 60))["min_ms"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help=f"of {', '.join(CASES)}")
@@ -210,7 +217,7 @@ def main():
         tools.call(["clang-19", "-O2", "-march=native", HERE / "memory_peak.c", "-o", program, "-lpthread"], 60)
         wheres = args.where.split(",")
         sizes = {}
-        for where in wheres:
+        for where in ("memory", "l2") if "memory" in wheres else wheres:
             for name in names:
                 model, module = folder / f"{name}_{where}.onnx", folder / f"{name}_{where}{args.level or ''}.tern"
                 g = Graph(name, seed=1)
@@ -222,19 +229,22 @@ def main():
                 model.unlink()
         if args.compile_only:
             return
-        print("| kernel | operands | threads | ms | GB/s | share |\n|---|---|---:|---:|---:|---:|")
+        print("| kernel | operands | threads | ms | GB/s | share | bound, share of it |\n|---|---|---:|---:|---:|---:|---|")
         for where in wheres:
             for threads in args.threads.split(","):
                 size = MEMORY if where == "memory" else L2 * int(threads)
                 rates = peak(program, size, threads, 2)
-                took = {n: json.loads(tools.call([tools.TERN, "bench", folder / f"{n}_{where}{args.level or ''}.tern", "--threads", threads, "--seconds", str(args.seconds), "--json"], 60))["min_ms"] for n in names}
+                took, near = ({n: measured(folder / f"{n}_{w}{args.level or ''}.tern", threads, args.seconds) for n in names} for w in (where, "l2"))
                 again = peak(program, size, threads, 2)
                 rates = {k: max(v, again[k]) for k, v in rates.items()}
                 for name in names:
                     read, written = sizes[where, name]
                     limit = limit_seconds(read, written, rates) * 1e3
-                    print(f"| {name} | {where} | {threads} | {took[name]:.4g} | {(read + written) / took[name] * 1e-6:.1f} | {limit / took[name]:.0%} |")
-                print(f"| (plain loops) | {where} | {threads} | | {', '.join(f'{k} {v:.0f}' for k, v in rates.items())} | |".replace("_", " "))
+                    bytes_limit = (read + written) / rates["rows_shuffled"] * 1e-6 if name == "gather" else limit
+                    operations = near[name] * (read + written) / sum(sizes["l2", name])
+                    bound = "" if where == "l2" else f"{'bytes' if bytes_limit > operations else 'operations'}, {max(bytes_limit, operations) / took[name]:.0%}"
+                    print(f"| {name} | {where} | {threads} | {took[name]:.4g} | {(read + written) / took[name] * 1e-6:.1f} | {limit / took[name]:.0%} | {bound} |")
+                print(f"| (plain loops) | {where} | {threads} | | {', '.join(f'{k} {v:.0f}' for k, v in rates.items())} | | |".replace("_", " "))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 // and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores. *_ahead: lines are
 // asked for before they are read: of four streams at once, or (copies, with non-temporal stores) a run of them before a run is written.
 // *_streams: four places at once are read, or two copied (with non-temporal stores), and nothing is asked for.
+// rows_shuffled: copies of rows of 2 KB read in a shuffled order, the next but one asked for: what a gather can reach.
 //   memory_peak BYTES THREADS SECONDS
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -21,9 +22,9 @@ enum { kBytes = 16 };
 #endif
 typedef float vector __attribute__((vector_size(kBytes)));
 enum { kUnroll = 8, kMaxThreads = 256 };
-enum { kRead, kReadAhead, kReadStreams, kWrite, kWriteStreaming, kCopy, kCopyStreaming, kCopyAhead, kCopyStreams, kModes };
-static const char* const kNames[kModes] = {"read", "read_ahead", "read_streams", "write", "write_streaming", "copy", "copy_streaming", "copy_ahead", "copy_streams"};
-enum { kStreams = 4, kCopyPlaces = 2, kPiece = 65536, kLine = 64, kStreamAhead = 2048, kRun = 4096, kRunAhead = 8192 };  // the last three in bytes
+enum { kRead, kReadAhead, kReadStreams, kWrite, kWriteStreaming, kCopy, kCopyStreaming, kCopyAhead, kCopyStreams, kRowsShuffled, kModes };
+static const char* const kNames[kModes] = {"read", "read_ahead", "read_streams", "write", "write_streaming", "copy", "copy_streaming", "copy_ahead", "copy_streams", "rows_shuffled"};
+enum { kStreams = 4, kCopyPlaces = 2, kPiece = 65536, kLine = 64, kStreamAhead = 2048, kRun = 4096, kRunAhead = 8192, kRow = 2048 };  // the last four in bytes
 
 static double seconds(void) {
   struct timespec now;
@@ -104,6 +105,17 @@ static void copy_ahead(vector* to, const vector* from, size_t count) {
   __sync_synchronize();
 }
 
+static void copy_shuffled(vector* to, const vector* from, size_t count) {
+  const size_t row = kRow / kBytes, rows = count / row, step = 7919 * 13;  // odd: visits all of a power of two
+  for (size_t r = 0; r < rows; ++r) {
+    const vector* source = from + r * step % rows * row;
+    const char* later = (const char*)(from + (r + 2) * step % rows * row);
+    for (int b = 0; b < kRow; b += kLine) __builtin_prefetch(later + b);
+    for (size_t j = 0; j < row; ++j) __builtin_nontemporal_store(source[j], to + r * row + j);
+  }
+  __sync_synchronize();
+}
+
 static void move_all(vector* to, const vector* from, size_t count, int streaming) {
   const vector constant = {1.5f, 0.7f};
   if (streaming) {
@@ -138,6 +150,7 @@ static void* work(void* argument) {
       case kReadStreams: p->sink += read_streams(p->from, p->count); break;
       case kCopyStreams: copy_streams(p->to, p->from, p->count); break;
       case kCopyAhead: copy_ahead(p->to, p->from, p->count); break;
+      case kRowsShuffled: copy_shuffled(p->to, p->from, p->count); break;
       default: move_all(p->to, p->mode >= kCopy ? p->from : NULL, p->count, p->mode == kWriteStreaming || p->mode == kCopyStreaming);
     }
     __asm__ volatile("" ::: "memory");
