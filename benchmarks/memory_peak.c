@@ -1,9 +1,12 @@
-// Prints, as JSON, how many GB/s this machine's memory (or a cache) gives plain loops of the widest vectors: so many bytes in
-// all (an array; two halves for copies), each thread on its own part, the best of many rounds. Bytes are those that a loop asks for: a copy counts what it reads
-// and what it writes, not the lines that an ordinary store fetches first. *_streaming: with non-temporal stores. *_ahead: lines are
-// asked for before they are read: of four streams at once, or (copies, with non-temporal stores) a run of them before a run is written.
-// *_streams: four places at once are read, or two copied (with non-temporal stores), and nothing is asked for.
-// rows_shuffled: copies of rows of 2 KB read in a shuffled order, the next but one asked for: what a gather can reach.
+// Prints, as JSON, how many GB/s this machine's memory (or a cache) gives plain loops of the widest vectors:
+// so many bytes in all (an array; two halves for copies), each thread on its own part, the best of many
+// rounds. Bytes are those that a loop asks for: a copy counts what it reads and what it writes, not the lines
+// that an ordinary store fetches first. *_streaming: with non-temporal stores. *_ahead: lines are asked for
+// before they are read: of four streams at once, or (copies, with non-temporal stores) a run of them before a
+// run is written.
+// *_streams: four places at once are read, or two copied (with non-temporal stores), and nothing is asked
+// for. rows_shuffled: copies of rows of 2 KB read in a shuffled order, the next but one asked for: what a
+// gather can reach.
 //   memory_peak BYTES THREADS SECONDS
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -22,9 +25,32 @@ enum { kBytes = 16 };
 #endif
 typedef float vector __attribute__((vector_size(kBytes)));
 enum { kUnroll = 8, kMaxThreads = 256 };
-enum { kRead, kReadAhead, kReadStreams, kWrite, kWriteStreaming, kCopy, kCopyStreaming, kCopyAhead, kCopyStreams, kRowsShuffled, kModes };
-static const char* const kNames[kModes] = {"read", "read_ahead", "read_streams", "write", "write_streaming", "copy", "copy_streaming", "copy_ahead", "copy_streams", "rows_shuffled"};
-enum { kStreams = 4, kCopyPlaces = 2, kPiece = 65536, kLine = 64, kStreamAhead = 2048, kRun = 4096, kRunAhead = 8192, kRow = 2048 };  // the last four in bytes
+enum {
+  kRead,
+  kReadAhead,
+  kReadStreams,
+  kWrite,
+  kWriteStreaming,
+  kCopy,
+  kCopyStreaming,
+  kCopyAhead,
+  kCopyStreams,
+  kRowsShuffled,
+  kModes
+};
+static const char* const kNames[kModes] = {
+    "read", "read_ahead",     "read_streams", "write",        "write_streaming",
+    "copy", "copy_streaming", "copy_ahead",   "copy_streams", "rows_shuffled"};
+enum {
+  kStreams = 4,
+  kCopyPlaces = 2,
+  kPiece = 65536,
+  kLine = 64,
+  kStreamAhead = 2048,
+  kRun = 4096,
+  kRunAhead = 8192,
+  kRow = 2048
+};  // the last four in bytes
 
 static double seconds(void) {
   struct timespec now;
@@ -50,7 +76,8 @@ static vector read_ahead(const vector* from, size_t count) {
     for (size_t s = 0; s < kStreams; ++s) {
       const vector* at = from + s * part + i;
 #pragma clang loop unroll(full)
-      for (int b = 0; b < kUnroll * kBytes; b += kLine) __builtin_prefetch((const char*)at + kStreamAhead + b);
+      for (int b = 0; b < kUnroll * kBytes; b += kLine)
+        __builtin_prefetch((const char*)at + kStreamAhead + b);
 #pragma clang loop unroll(full)
       for (int j = 0; j < kUnroll; ++j) sum[j] += at[j];
     }
@@ -86,7 +113,8 @@ static void copy_streams(vector* to, const vector* from, size_t count) {
 #pragma clang loop unroll(full)
       for (size_t s = 0; s < kCopyPlaces; ++s) {
 #pragma clang loop unroll(full)
-        for (size_t v = j + s * piece; v < j + s * piece + step; ++v) __builtin_nontemporal_store(from[v], to + v);
+        for (size_t v = j + s * piece; v < j + s * piece + step; ++v)
+          __builtin_nontemporal_store(from[v], to + v);
       }
     }
   }
@@ -106,7 +134,8 @@ static void copy_ahead(vector* to, const vector* from, size_t count) {
 }
 
 static void copy_shuffled(vector* to, const vector* from, size_t count) {
-  const size_t row = kRow / kBytes, rows = count / row, step = 7919 * 13;  // odd: visits all of a power of two
+  const size_t row = kRow / kBytes, rows = count / row,
+               step = 7919 * 13;  // odd: visits all of a power of two
   for (size_t r = 0; r < rows; ++r) {
     const vector* source = from + r * step % rows * row;
     const char* later = (const char*)(from + (r + 2) * step % rows * row);
@@ -145,13 +174,27 @@ static void* work(void* argument) {
   const double start = seconds();
   for (long r = 0; r < p->rounds; ++r) {
     switch (p->mode) {
-      case kRead: p->sink += read_all(p->from, p->count); break;
-      case kReadAhead: p->sink += read_ahead(p->from, p->count); break;
-      case kReadStreams: p->sink += read_streams(p->from, p->count); break;
-      case kCopyStreams: copy_streams(p->to, p->from, p->count); break;
-      case kCopyAhead: copy_ahead(p->to, p->from, p->count); break;
-      case kRowsShuffled: copy_shuffled(p->to, p->from, p->count); break;
-      default: move_all(p->to, p->mode >= kCopy ? p->from : NULL, p->count, p->mode == kWriteStreaming || p->mode == kCopyStreaming);
+      case kRead:
+        p->sink += read_all(p->from, p->count);
+        break;
+      case kReadAhead:
+        p->sink += read_ahead(p->from, p->count);
+        break;
+      case kReadStreams:
+        p->sink += read_streams(p->from, p->count);
+        break;
+      case kCopyStreams:
+        copy_streams(p->to, p->from, p->count);
+        break;
+      case kCopyAhead:
+        copy_ahead(p->to, p->from, p->count);
+        break;
+      case kRowsShuffled:
+        copy_shuffled(p->to, p->from, p->count);
+        break;
+      default:
+        move_all(p->to, p->mode >= kCopy ? p->from : NULL, p->count,
+                 p->mode == kWriteStreaming || p->mode == kCopyStreaming);
     }
     __asm__ volatile("" ::: "memory");
   }
