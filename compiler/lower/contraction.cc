@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "compiler/lower/arithmetic_cost.h"
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_body.h"
 #include "compiler/lower/contraction_problem.h"
@@ -64,6 +65,18 @@ bool lies_in_steps(const graph::Node& conv, LoweringContext& context) {
 }
 
 namespace {
+
+// Of the whole dispatch: the products, by their schedule where it counts them, a depthwise convolution in
+// front of them, and the elementwise nodes around them.
+double predicted_cycles(const Region& region, const graph::Node* depthwise, double products,
+                        const LoweringContext& context, Level level) {
+  const MachineModel& m = machine(level);
+  const auto plain = [&](const graph::Node& node) {
+    return plain_cycles(m, static_cast<double>(context.hint(contraction_flops(node))), true);
+  };
+  return (products > 0 ? products : plain(*region.root)) + (depthwise ? plain(*depthwise) : 0) +
+         elementwise_cycles(region, context, m);
+}
 
 std::vector<Level> product_levels(const Target& target, Variants variants) {
   std::vector<Level> out;
@@ -249,7 +262,7 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
     }
     ContractionBody body = build_contraction(request);
     dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
-                         {.cycles = body.cycles});
+                         {.cycles = predicted_cycles(region, depthwise, body.cycles, context, level)});
   }
   dispatch.finish();
   return true;

@@ -4,6 +4,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/lower/arithmetic_cost.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_problem.h"
@@ -294,7 +295,9 @@ class PlaneConv {
         fmt::format("planes of groups of {} to {}, {} rows, {} vectors x {} lanes, {} outputs{}", s_.inputs,
                     s_.outputs, t_.rows, t_.vectors, t_.lanes, t_.outputs,
                     t_.band < s_.out_height ? fmt::format(", bands of {}", t_.band) : std::string()),
-        {}, {.cycles = cycles * static_cast<double>(context_.hint(planes))});
+        {},
+        {.cycles = cycles * static_cast<double>(context_.hint(planes)) +
+                   elementwise_cycles(region_, context_, machine(level))});
   }
 
   static Stmt serial(const Var& v, const Expr& begin, const Expr& extent, Stmts body) {

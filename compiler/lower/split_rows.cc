@@ -37,13 +37,15 @@ class SplitRows : public RowsNest {
         comes_from_memory(context_.target().levels.front(), context_.hint(product(space_.shape)) * 4);
     choose_parts();
     if (!is_cut() && !(lanes_are_rows_ && from_memory_)) return false;
+    const Dim flops = product(space_.shape) * Dim(element_flops_);
     if (!is_cut()) {
-      dispatch([&](DispatchBuilder& d, Level level) { sums(d, level, nullptr); });
+      dispatch(flops, [&](DispatchBuilder& d, Level level) { sums(d, level, nullptr); });
       return true;
     }
     const int parts = context_.add_temporary("parts of rows", sum_type(0), parts_ * row_count());
-    dispatch([&](DispatchBuilder& d, Level level) { sums(d, level, d.bind(parts, kernel::Access::kWrite)); });
-    dispatch([&](DispatchBuilder& d, Level level) { totals(d, level, d.bind(parts)); });
+    dispatch(flops,
+             [&](DispatchBuilder& d, Level level) { sums(d, level, d.bind(parts, kernel::Access::kWrite)); });
+    dispatch(parts_ * row_count(), [&](DispatchBuilder& d, Level level) { totals(d, level, d.bind(parts)); });
     return true;
   }
 
@@ -112,9 +114,9 @@ class SplitRows : public RowsNest {
     return !bound || !bound->is_const() || bound->value() > most;
   }
 
-  void dispatch(const std::function<void(DispatchBuilder&, Level)>& variant) {
+  void dispatch(const Dim& flops, const std::function<void(DispatchBuilder&, Level)>& variant) {
     DispatchBuilder builder(context_, region_);
-    builder.set_flops(product(space_.shape) * Dim(element_flops_));
+    builder.set_flops(flops);
     for (const Level level : variant_levels(context_.target(), Covers::kFolds)) variant(builder, level);
     builder.finish();
   }

@@ -1,0 +1,24 @@
+#include "compiler/lower/arithmetic_cost.h"
+
+#include "compiler/scalar/scalar.h"
+
+namespace tern::lower {
+
+double plain_cycles(const MachineModel& machine, double operations, bool multiply_adds) {
+  constexpr double kShare = 0.5;  // of the peak: loops have loads, stores and bounds too
+  const double vectors = machine.vector_bits / 32.0 * 2;  // two a cycle
+  return operations / (vectors * (multiply_adds && machine.has_fma ? 2 : 1) * kShare);
+}
+
+double elementwise_cycles(const Region& region, const LoweringContext& context, const MachineModel& machine) {
+  constexpr double kExpensive = 10;
+  double operations = 0;
+  for (const graph::Node* node : region.nodes) {
+    if (node->kind != graph::OpKind::kMap) continue;
+    operations += static_cast<double>(context.hint(product(node->result()->type.shape))) *
+                  (scalar::info(node->scalar_op()).expensive ? kExpensive : 1);
+  }
+  return plain_cycles(machine, operations, false);
+}
+
+}  // namespace tern::lower

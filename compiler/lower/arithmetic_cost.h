@@ -1,0 +1,18 @@
+// What arithmetic that no schedule counts costs on a CPU level: loops of a plain kind, and the elementwise
+// nodes that a region has beside its root (activations behind a convolution, requantisation, what is computed
+// on the way into a product). For predicted times (cost_model.h).
+#pragma once
+
+#include "compiler/lower/context.h"
+#include "compiler/lower/region.h"
+
+namespace tern::lower {
+
+// Cycles of one core: so many operations of f32, as multiply-adds (two each) or one by one.
+double plain_cycles(const MachineModel& machine, double operations, bool multiply_adds);
+
+// Of the elementwise nodes of a region, each element of each result computed once, at usual sizes: an
+// expensive function is ten operations.
+double elementwise_cycles(const Region& region, const LoweringContext& context, const MachineModel& machine);
+
+}  // namespace tern::lower
