@@ -1,6 +1,7 @@
 #include "compiler/graph/passes/fold_constants.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "compiler/graph/passes/constants.h"
 #include "compiler/graph/passes/rewrite.h"
@@ -29,8 +30,32 @@ TensorDataPtr operand_data(const Value* v, int64_t& stored) {
   return evaluate_constant(v, INT64_MAX);
 }
 
+// Nodes that lead to the filters of a transposed convolution: one that takes no integers, and that has no
+// fast kernel for filters that are not constants.
+class Filters {
+ public:
+  explicit Filters(const Block& block) { look(block); }
+  bool contains(const Node& node) const { return nodes_.contains(&node); }
+
+ private:
+  void look(const Block& block) {
+    for (const auto& node : block.nodes) {
+      for (const auto& region : node->regions) look(*region);
+      if (node->kind != OpKind::kConv) continue;
+      const std::vector<int64_t>& steps = node->ints("lhs_dilations");
+      if (std::any_of(steps.begin(), steps.end(), [](int64_t s) { return s != 1; })) add(node->operand(1));
+    }
+  }
+  void add(const Value* v) {
+    if (!v->def || v->def->kind == OpKind::kConstant || is_spread(v) || !nodes_.insert(v->def).second) return;
+    for (const Value* operand : v->def->operands) add(operand);
+  }
+
+  std::unordered_set<const Node*> nodes_;
+};
+
 // Looked at before anything is evaluated: whether the operands can be had at all, and at what size.
-bool may_fold(const Node& node) {
+bool may_fold(const Node& node, const Filters& filters) {
   int64_t stored = 0, largest = 0;
   for (const Value* v : node.operands) {
     if (!v->type.is_tensor()) return false;
@@ -45,7 +70,9 @@ bool may_fold(const Node& node) {
   for (const Value* v : node.results)
     if (v->type.is_tensor() && is_static(v->type.shape) && v->type.dtype != DType::kString)
       largest = std::max(largest, bytes_of(v->type));
-  return largest <= std::max(kFreeBytes, 2 * stored);
+  // From four bits to f32.
+  const int64_t growth = filters.contains(node) ? 8 : 2;
+  return largest <= std::max(kFreeBytes, growth * stored);
 }
 
 bool is_countable(OpKind kind) {
@@ -54,6 +81,7 @@ bool is_countable(OpKind kind) {
 
 class Folder {
  public:
+  explicit Folder(const Graph& graph) : filters_(graph.body) {}
   bool run(Graph& graph) {
     Rewriter rewriter(graph, [this](Node& n, Builder& b) { return fold(n, b); });
     rewriter_ = &rewriter;
@@ -70,7 +98,7 @@ class Folder {
     for (const auto& [key, attr] : node.attrs)
       if (const auto* dims = std::get_if<std::vector<Dim>>(&attr))
         if (!is_static(*dims)) return std::nullopt;
-    if (!may_fold(node)) return std::nullopt;
+    if (!may_fold(node, filters_)) return std::nullopt;
     std::vector<EvalValue> operands;
     int64_t stored = 0;
     for (const Value* v : node.operands) {
@@ -93,13 +121,14 @@ class Folder {
     return values;
   }
 
+  Filters filters_;
   Rewriter* rewriter_ = nullptr;
 };
 
 }  // namespace
 
 bool fold_constants(Graph& graph) {
-  return Folder().run(graph);
+  return Folder(graph).run(graph);
 }
 
 }  // namespace tern::graph

@@ -59,7 +59,10 @@ class Requantizer {
   explicit Requantizer(Graph& graph) : uses_(compute_uses(graph)) {}
 
   std::optional<std::vector<Value*>> rewrite(Node& n, Builder& b) {
-    if (n.kind == OpKind::kCast) return replace_with(undo(n, b));
+    if (n.kind == OpKind::kCast) {
+      Value* before = undo(n, b);
+      return replace_with(before ? before : part_by_part(n, b));
+    }
     if (n.kind != OpKind::kMap) return std::nullopt;
     switch (n.scalar_op()) {
       case ScalarOp::kAdd:
@@ -250,6 +253,38 @@ class Requantizer {
       return nullptr;
     const bool same = std::fabs(from->scale.at(0, 1) / divisor - 1) < 1e-5 && from->zero.at(0, 0) == q->zero;
     return same ? from->q : nullptr;
+  }
+
+  // ---- Quantising what was joined
+
+  // A concatenation that only a quantisation reads becomes one of quantised parts: its floats were stored,
+  // four bytes each, to be read once. What makes a part quantises it now, and a part that was dequantised in
+  // the same scale is its bytes.
+  Value* part_by_part(const Node& n, Builder& b) {
+    if (n.result()->type.dtype != DType::kU8 || !quantisation(n.operand())) return nullptr;
+    std::vector<const Node*> maps, views;  // from the last to the first
+    Value* v = n.operand();
+    for (; used_once(v); v = v->def->operand(0)) {
+      const bool steps = v->def && v->def->kind == OpKind::kMap && v->def->operands.size() <= 2 &&
+                         (v->def->operands.size() == 1 || splat_of(v->def->operand(1)));
+      if (!steps && !is_moved(v)) break;
+      (steps ? maps : views).push_back(v->def);
+    }
+    const Node* joined = def_of(v, OpKind::kConcat);
+    if (!joined || !used_once(v) || v->type.dtype != DType::kF32) return nullptr;
+    std::vector<Value*> parts;
+    for (Value* part : joined->operands) {
+      for (auto step = maps.rbegin(); step != maps.rend(); ++step) {
+        std::vector<Value*> operands = {part};
+        if ((*step)->operands.size() == 2) operands.push_back(b.like(part, splat_of((*step)->operand(1))->f));
+        part = b.map((*step)->scalar_op(), std::move(operands));
+      }
+      parts.push_back(b.node(OpKind::kCast, {part}, n.attrs)->result());
+    }
+    Value* whole = b.node(OpKind::kConcat, std::move(parts), joined->attrs)->result();
+    for (auto view = views.rbegin(); view != views.rend(); ++view)
+      whole = b.node((*view)->kind, {whole}, (*view)->attrs)->result();
+    return whole;
   }
 
   UseMap uses_;

@@ -6,6 +6,8 @@
 //   z, h), l)        bounds that quantisation's own bounds imply quantise(dequantise(q))               q with
 //   one scale and zero point
 //
+// A quantisation behind a concatenation that nobody else reads is done part by part.
+//
 // x / s becomes x * (1 / s): a value that lies within a float's rounding of the middle between two steps may
 // take the other one.
 #pragma once
