@@ -87,11 +87,13 @@ SlotTable::SlotTable(const lower::LoweredProgram& lowered, const MemoryPlan& pla
         break;
       }
       case BufferKind::kDerived: {
-        if (derived == kNone) derived = add(0, 0, module::SlotKind::Persistent);
+        const ConstantPool& pool = parts.constants;
+        const int64_t bytes = buffer.bytes.value();
+        if (derived == kNone || pool.is_full(slots[derived].bytes(), bytes))
+          derived = add(0, 0, module::SlotKind::Persistent);
         slot_of_[i] = derived;
         base_[i] = slots[derived].bytes();
-        const int64_t alignment = parts.constants.alignment(), bytes = buffer.bytes.value();
-        slots[derived].mutate_bytes(base_[i] + (bytes + alignment - 1) / alignment * alignment);
+        slots[derived].mutate_bytes(base_[i] + pool.aligned(bytes));
         break;
       }
       case BufferKind::kInput:

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <map>
 
 #include "compiler/support/parallel.h"
 
@@ -77,21 +78,21 @@ int64_t binding_alignment(lower::Arch arch) {
   return arch == lower::Arch::kVulkan ? 256 : ConstantPool::kAlignment;
 }
 
-void ConstantPool::layout(int64_t alignment) {
+void ConstantPool::layout(int64_t alignment, int64_t most) {
   alignment_ = alignment;
-  std::vector<std::pair<uint64_t, uint64_t>> users;  // of each segment
+  most_ = most;
+  std::map<std::pair<uint64_t, uint64_t>, uint32_t> open;  // users → the segment that theirs go to
   segment_bytes_.clear();
   for (Entry& entry : entries_) {
-    const std::pair<uint64_t, uint64_t> key{entry.programs, entry.running};
-    const auto at = std::find(users.begin(), users.end(), key);
-    entry.segment = static_cast<uint32_t>(at - users.begin());
-    if (at == users.end()) {
-      users.push_back(key);
+    const auto bytes = static_cast<int64_t>(entry.data->bytes().size());
+    const auto [at, fresh] = open.try_emplace({entry.programs, entry.running}, 0);
+    if (fresh || is_full(segment_bytes_[at->second], bytes)) {
+      at->second = static_cast<uint32_t>(segment_bytes_.size());
       segment_bytes_.push_back(0);
     }
-    int64_t& bytes = segment_bytes_[entry.segment];
-    entry.offset = bytes;
-    bytes += (static_cast<int64_t>(entry.data->bytes().size()) + alignment - 1) / alignment * alignment;
+    entry.segment = at->second;
+    entry.offset = segment_bytes_[entry.segment];
+    segment_bytes_[entry.segment] += aligned(bytes);
   }
 }
 

@@ -19,6 +19,9 @@ namespace tern::program {
 class ConstantPool {
  public:
   static constexpr int64_t kAlignment = 64;  // the least
+  // What every Vulkan device allocates at once (maxMemoryAllocationSize is no less). Weights beyond it lie in
+  // several segments, and what init makes of them in several slots: a buffer each.
+  static constexpr int64_t kMostBytes = int64_t{1} << 30;
   struct Entry {
     TensorDataPtr data;
     std::string name;       // of the first value with these bytes
@@ -30,9 +33,12 @@ class ConstantPool {
   // Returns the entry's index.
   size_t add(const TensorDataPtr& data, const std::string& name, int program, bool for_init = false);
   std::optional<size_t> find(const TensorData& data) const;  // the entry with these bytes
-  // `alignment`: of each constant's place, for all programs.
-  void layout(int64_t alignment = kAlignment);
+  // `alignment`: of each constant's place, for all programs. `most`: bytes of a segment of more than one.
+  void layout(int64_t alignment = kAlignment, int64_t most = kMostBytes);
   int64_t alignment() const { return alignment_; }
+  int64_t aligned(int64_t bytes) const { return (bytes + alignment_ - 1) / alignment_ * alignment_; }
+  // Whether `more` bytes behind the first `bytes` begin a segment or slot of their own.
+  bool is_full(int64_t bytes, int64_t more) const { return bytes > 0 && aligned(more) > most_ - bytes; }
   const Entry& entry(size_t index) const { return entries_[index]; }
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<int64_t>& segment_bytes() const { return segment_bytes_; }
@@ -44,7 +50,7 @@ class ConstantPool {
   std::unordered_multimap<uint64_t, size_t> by_hash_;
   std::unordered_map<const TensorData*, size_t> by_pointer_;
   std::vector<int64_t> segment_bytes_;
-  int64_t alignment_ = kAlignment;
+  int64_t alignment_ = kAlignment, most_ = kMostBytes;
 };
 
 // What the offsets of a device's bindings are multiples of: the devices with the strictest rule decide.

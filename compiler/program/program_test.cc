@@ -165,6 +165,37 @@ TEST_CASE("identical kernels and constants are stored once") {
   CHECK(built.program->kernels.size() == 1);
 }
 
+TEST_CASE("constants, and what init makes, lie in as many buffers as their limit wants") {
+  TestProgram test;
+  const int in = test.input("x", {16}), out = test.output("y", {16});
+  std::vector<int> weights, derived;
+  for (int i = 0; i < 3; ++i) {
+    auto data = TensorData::make(DType::kF32, {20});
+    data->set_float(0, i + 1);
+    weights.push_back(test.constant(data, "w"));
+    derived.push_back(test.buffer(lower::BufferKind::kDerived, 80));
+    test.program.init_steps.push_back(test.dispatch({{weights[i]}, {derived[i], kWrite}}));
+  }
+  auto large = TensorData::make(DType::kF32, {128});  // longer than the limit: alone
+  const int alone = test.constant(large, "large");
+  test.program.steps = {test.dispatch({{in}, {derived[0]}, {derived[1]}, {derived[2]}, {out, kWrite}}),
+                        test.dispatch({{alone}, {out, kWrite}})};
+  for (const int w : weights) test.program.buffers[w].for_init = true;
+  ModuleParts parts;
+  add_constants(test.program, 0, parts.constants);
+  parts.constants.layout(64, 256);
+  CHECK(parts.constants.segment_bytes() == std::vector<int64_t>{256, 128, 512});
+  const BuiltProgram built = build_program(test.program, lower::Target{}, 0, parts).value();
+  std::vector<int64_t> persistent;
+  int constants = 0;
+  for (const module::Slot& slot : built.program->slots) {
+    if (slot.kind() == module::SlotKind::Persistent) persistent.push_back(slot.bytes());
+    constants += slot.kind() == module::SlotKind::Constants || slot.kind() == module::SlotKind::InitConstants;
+  }
+  CHECK(persistent == std::vector<int64_t>{256, 128});
+  CHECK(constants == 3);
+}
+
 TEST_CASE("no barrier between dispatches that touch nothing in common") {
   TestProgram test;
   const int in = test.input("x", {64}), out = test.output("y", {64});

@@ -320,6 +320,36 @@ TEST_CASE("kernels reach the end of the longest range, and longer ones are refus
   CHECK_CODE(f.submit(longer, {whole(target)}, {0}), OUT_OF_RANGE);
 }
 
+TEST_CASE("kernels and transfers reach what lies beyond 4 GiB: several buffers, each at its end") {
+  Fixture f;
+  if (!f.device) return;
+  constexpr int64_t kSize = int64_t{1} << 30, kLength = 4096, kAt = kSize - kLength;
+  std::vector<tern_hal_buffer_t*> targets;
+  for (uint32_t i = 0; i < 5; ++i) {
+    tern_hal_buffer_t* target = nullptr;
+    const tern_status_t made = tern_hal_device_allocate_buffer(f.device, 0, kSize, &target);
+    if (!tern_status_is_ok(made)) {  // the device has not so much
+      CHECK_CODE(made, OUT_OF_MEMORY);
+      return;
+    }
+    f.buffers.push_back(target);
+    targets.push_back(target);
+  }
+  auto* commands = f.recording({TERN_HAL_SLOT_EXTERNAL}, 1);
+  REQUIRE_OK(f.dispatch(commands, kFar, 0, kLength, {tern_hal_parameter(0)}));
+  REQUIRE_OK(tern_hal_command_buffer_end(commands));
+  for (uint32_t i = 0; i < 5; ++i) {
+    REQUIRE_OK(tern_hal_buffer_write(targets[i], kAt + 8, &i, 4));
+    REQUIRE_OK(f.submit(commands, {{targets[i], kAt, kLength}}, {3}));
+  }
+  for (uint32_t i = 0; i < 5; ++i) {
+    uint32_t values[2] = {};
+    REQUIRE_OK(tern_hal_buffer_read(targets[i], kAt + 8, values, 8));
+    CHECK_EQ(values[0], i);
+    CHECK_EQ(values[1], 7);
+  }
+}
+
 TEST_CASE("submissions with ever new arguments overtake nothing and lose nothing") {
   Fixture f;
   if (!f.device) return;
