@@ -2,6 +2,7 @@
 #include "compiler/kernel/evaluator.h"
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/text.h"
+#include "compiler/scalar/scalars.h"
 
 namespace tern::kernel {
 
@@ -25,22 +26,33 @@ ValueRef Evaluator::make(VType type, bool uniform, const EvalMask& mask, F&& f) 
 }
 
 ValueRef Evaluator::op_value(const Expr& e, const EvalMask& mask) {
-  std::vector<ValueRef> args;
+  ValueRef args[3];
+  scalar::ScalarOperand operands[3];
+  const size_t count = e->args.size();
   bool uniform = true;
-  for (const Expr& a : e->args) {
-    args.push_back(expr(a, mask));
-    uniform &= args.back()->uniform;
+  for (size_t a = 0; a < count; ++a) {
+    args[a] = expr(e->args[a], mask);
+    uniform &= args[a]->uniform;
   }
-  ScalarValue operands[4];
-  const std::span<const ScalarValue> given(operands, args.size());
+  const auto lanes = static_cast<size_t>(e->type.lanes);
+  // From thread t on, of so many threads: of vectors one at a time.
+  const auto operate = [&](int t, size_t threads, ScalarValue* out) {
+    for (size_t a = 0; a < count; ++a)
+      operands[a] = {std::as_const(*args[a]).of(t).data(), threads > 1 && args[a]->uniform ? 0u : 1u};
+    scalar::eval_scalars(e->op, std::span(operands).first(count), threads * lanes, out);
+  };
+  if (lanes == 1 && !uniform && !e->is_index && mask.lanes == 1 && is_full(mask)) {
+    auto out = std::make_shared<EvalValue>(EvalValue{e->type, false, {}});
+    out->data.resize(static_cast<size_t>(threads_));
+    operate(0, static_cast<size_t>(threads_), out->data.data());
+    return out;
+  }
   return make(e->type, uniform, mask, [&](int t, std::span<ScalarValue> out) {
-    for (size_t k = 0; k < out.size(); ++k) {
-      for (size_t a = 0; a < args.size(); ++a) operands[a] = std::as_const(*args[a]).of(t)[k];
-      if (e->is_index && out.size() == 1 && (operands[0].i < 0 || operands[1].i <= 0)) {
-        fault("An index division of {} by {} breaks its contract.", operands[0].i, operands[1].i);
-      }
-      out[k] = scalar::eval_scalar(e->op, given);
+    if (e->is_index && lanes == 1) {
+      const int64_t x = std::as_const(*args[0]).of(t)[0].i, y = std::as_const(*args[1]).of(t)[0].i;
+      if (x < 0 || y <= 0) fault("An index division of {} by {} breaks its contract.", x, y);
     }
+    operate(t, 1, out.data());
   });
 }
 
@@ -185,8 +197,14 @@ ValueRef Evaluator::expr(const Expr& e, const EvalMask& given) {
   }
   const EvalMask& mask = fits ? given : threads;
   switch (e->kind) {
-    case ExprKind::kConst:
-      return std::make_shared<EvalValue>(EvalValue{e->type, true, {const_value(e)}});
+    case ExprKind::kConst: {
+      auto& [kept, value] = constants_[e.get()];
+      if (value == nullptr) {
+        kept = e;
+        value = std::make_shared<EvalValue>(EvalValue{e->type, true, {const_value(e)}});
+      }
+      return value;
+    }
     case ExprKind::kVar: {
       auto it = vars_.find(e->var.get());
       if (it != vars_.end()) return it->second;

@@ -87,19 +87,26 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
     if (a == nullptr || b == nullptr) return;
     const Buffer &a_tiles = s->value->buffer, &b_tiles = s->begin->buffer;
     const auto& [rows, columns, steps] = kernel_.tiles;
+    // Each operand's elements are found once, not for each product.
+    const auto gather = [&](scalar::ScalarValue* tile, const Buffer& buffer, int64_t count) {
+      std::vector<const scalar::ScalarValue*> found;
+      for (int64_t e = 0; e < count; ++e) found.push_back(&element(tile, buffer, e));
+      return found;
+    };
+    const auto left = gather(a, a_tiles, int64_t{rows} * steps),
+               right = gather(b, b_tiles, int64_t{steps} * columns);
     for (int64_t e = 0; e < int64_t{rows} * columns; ++e) {
       scalar::ScalarValue& sum = element(out, s->buffer, e);
-      const int64_t row = e / columns, column = e % columns;
+      const scalar::ScalarValue *const *x = &left[static_cast<size_t>(e / columns * steps)],
+                                       *const *y = &right[static_cast<size_t>(e % columns)];
       if (a_tiles->type.dtype == DType::kI8) {
         int64_t exact = sum.i;
-        for (int64_t k = 0; k < steps; ++k)
-          exact += element(a, a_tiles, row * steps + k).i * element(b, b_tiles, k * columns + column).i;
+        for (int64_t k = 0; k < steps; ++k) exact += x[k]->i * y[k * columns]->i;
         sum = scalar::scalar_from_int(DType::kI32, exact);
         continue;
       }
       double exact = sum.f;
-      for (int64_t k = 0; k < steps; ++k)
-        exact += element(a, a_tiles, row * steps + k).f * element(b, b_tiles, k * columns + column).f;
+      for (int64_t k = 0; k < steps; ++k) exact += x[k]->f * y[k * columns]->f;
       sum = scalar::scalar_from_double(DType::kF32, exact);
     }
   }

@@ -200,6 +200,7 @@ class Evaluator {
   const TileParts tile_parts_;
   const int threads_;  // of a cluster
   std::unordered_map<const VarNode*, ValueRef> vars_;
+  std::unordered_map<const ExprNode*, std::pair<Expr, ValueRef>> constants_;
   std::unordered_map<const BufferNode*, EvalMemory> memory_;
   EvalMemory workgroup_;  // all of it, once buffers have their offsets
   std::vector<CopyGroups> copies_;

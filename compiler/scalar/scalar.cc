@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "compiler/scalar/apply.h"
+#include "compiler/scalar/scalars.h"
 #include "compiler/support/check.h"
 #include "compiler/support/small_float.h"
 #include "compiler/support/tensor_data.h"
@@ -69,36 +70,58 @@ ScalarValue make_bool(bool b) {
   return v;
 }
 
+// `count` results of one operation: which one it is gets found once.
 template <typename T>
-ScalarValue eval_float(ScalarOp op, DType dtype, T x, T y, T z) {
-  ScalarValue out;
-  out.dtype = dtype;
-  const auto rounded = [&](double r) {
-    out.f = dtype == DType::kF64   ? r
-            : dtype == DType::kF32 ? static_cast<double>(static_cast<float>(r))
-                                   : decode_small_float(dtype, encode_small_float(dtype, r));
+void eval_floats(ScalarOp op, DType dtype, const ScalarOperand (&in)[3], size_t count, ScalarValue* out) {
+  const auto at = [&](size_t operand, size_t i) {
+    return static_cast<T>(in[operand].first[i * in[operand].step].f);
   };
-  if (visit_float_unary<T>(op, [&](auto f) { rounded(static_cast<double>(f(x))); })) return out;
-  if (visit_float_binary<T>(op, [&](auto f) { rounded(static_cast<double>(f(x, y))); })) return out;
-  if (op == ScalarOp::kFma) {
-    rounded(static_cast<double>(std::fma(x, y, z)));
-    return out;
-  }
-  if (visit_float_test<T>(op, [&](auto f) { out = make_bool(f(x)); })) return out;
-  if (visit_compare<T>(op, [&](auto f) { out = make_bool(f(x, y)); })) return out;
+  const auto rounded = [&](size_t i, double r) {
+    out[i] = {dtype, 0,
+              dtype == DType::kF64   ? r
+              : dtype == DType::kF32 ? static_cast<double>(static_cast<float>(r))
+                                     : decode_small_float(dtype, encode_small_float(dtype, r)),
+              0};
+  };
+  const auto each = [&](auto&& f) {
+    for (size_t i = 0; i < count; ++i) f(i);
+  };
+  if (visit_float_unary<T>(
+          op, [&](auto f) { each([&](size_t i) { rounded(i, static_cast<double>(f(at(0, i)))); }); }))
+    return;
+  if (visit_float_binary<T>(op, [&](auto f) {
+        each([&](size_t i) { rounded(i, static_cast<double>(f(at(0, i), at(1, i)))); });
+      }))
+    return;
+  if (op == ScalarOp::kFma)
+    return each([&](size_t i) { rounded(i, static_cast<double>(std::fma(at(0, i), at(1, i), at(2, i)))); });
+  if (visit_float_test<T>(op, [&](auto f) { each([&](size_t i) { out[i] = make_bool(f(at(0, i))); }); }))
+    return;
+  if (visit_compare<T>(op,
+                       [&](auto f) { each([&](size_t i) { out[i] = make_bool(f(at(0, i), at(1, i))); }); }))
+    return;
   TERN_UNREACHABLE("{} on {}", info(op).name, dtype_name(dtype));
 }
 
 template <typename T>
-ScalarValue eval_int(ScalarOp op, DType dtype, int64_t xi, int64_t yi) {
-  ScalarValue out;
-  out.dtype = dtype;
-  const T x = static_cast<T>(xi), y = static_cast<T>(yi);
+void eval_ints(ScalarOp op, DType dtype, const ScalarOperand (&in)[3], size_t count, ScalarValue* out) {
   const int bits = dtype_bits(dtype);
-  const auto wrapped = [&](T r) { out.i = wrap_to(dtype, static_cast<int64_t>(r)); };
-  if (visit_int_unary<T>(op, bits, [&](auto f) { wrapped(f(x)); })) return out;
-  if (visit_int_binary<T>(op, bits, [&](auto f) { wrapped(f(x, y)); })) return out;
-  if (visit_compare<T>(op, [&](auto f) { out = make_bool(f(x, y)); })) return out;
+  const auto at = [&](size_t operand, size_t i) {
+    return static_cast<T>(in[operand].first[i * in[operand].step].i);
+  };
+  const auto wrapped = [&](size_t i, T r) {
+    out[i] = {dtype, wrap_to(dtype, static_cast<int64_t>(r)), 0, 0};
+  };
+  const auto each = [&](auto&& f) {
+    for (size_t i = 0; i < count; ++i) f(i);
+  };
+  if (visit_int_unary<T>(op, bits, [&](auto f) { each([&](size_t i) { wrapped(i, f(at(0, i))); }); })) return;
+  if (visit_int_binary<T>(op, bits,
+                          [&](auto f) { each([&](size_t i) { wrapped(i, f(at(0, i), at(1, i))); }); }))
+    return;
+  if (visit_compare<T>(op,
+                       [&](auto f) { each([&](size_t i) { out[i] = make_bool(f(at(0, i), at(1, i))); }); }))
+    return;
   TERN_UNREACHABLE("{} on {}", info(op).name, dtype_name(dtype));
 }
 
@@ -170,32 +193,50 @@ Result<DType> result_type(ScalarOp op, std::span<const DType> operands) {
   return is_test ? DType::kBool : operands[first];
 }
 
-ScalarValue eval_scalar(ScalarOp op, std::span<const ScalarValue> operands) {
-  if (op == ScalarOp::kSelect) return operands[0].i ? operands[1] : operands[2];
-  const DType dtype = operands[0].dtype;
-  const ScalarValue& x = operands[0];
-  const ScalarValue& y = operands.size() > 1 ? operands[1] : x;
-  const ScalarValue& z = operands.size() > 2 ? operands[2] : x;
+void eval_scalars(ScalarOp op, std::span<const ScalarOperand> operands, size_t count, ScalarValue* out) {
+  if (count == 0) return;
+  ScalarOperand in[3] = {operands[0], operands[0], operands[0]};
+  std::copy(operands.begin(), operands.end(), in);
+  const auto at = [&](size_t operand, size_t i) -> const ScalarValue& {
+    return in[operand].first[i * in[operand].step];
+  };
+  if (op == ScalarOp::kSelect) {
+    for (size_t i = 0; i < count; ++i) out[i] = at(at(0, i).i != 0 ? 1 : 2, i);
+    return;
+  }
+  const DType dtype = in[0].first->dtype;
   switch (dtype_kind(dtype)) {
     case DTypeKind::kFloat:
-      if (dtype == DType::kF64) return eval_float<double>(op, dtype, x.f, y.f, z.f);
-      return eval_float<float>(op, dtype, static_cast<float>(x.f), static_cast<float>(y.f),
-                               static_cast<float>(z.f));
+      if (dtype == DType::kF64) return eval_floats<double>(op, dtype, in, count, out);
+      return eval_floats<float>(op, dtype, in, count, out);
     case DTypeKind::kInt:
-      return eval_int<int64_t>(op, dtype, x.i, y.i);
+      return eval_ints<int64_t>(op, dtype, in, count, out);
     case DTypeKind::kUint:
-      return eval_int<uint64_t>(op, dtype, x.i, y.i);
+      return eval_ints<uint64_t>(op, dtype, in, count, out);
     case DTypeKind::kBool: {
-      ScalarValue out;
-      const bool known = visit_bool(op, [&](auto f) { out = make_bool(f(x.i != 0, y.i != 0)); });
+      const bool known = visit_bool(op, [&](auto f) {
+        for (size_t i = 0; i < count; ++i) out[i] = make_bool(f(at(0, i).i != 0, at(1, i).i != 0));
+      });
       TERN_CHECK(known, "{} on bool", info(op).name);
-      return out;
+      return;
     }
     case DTypeKind::kComplex:
-      return eval_complex(op, operands);
+      for (size_t i = 0; i < count; ++i) {
+        const ScalarValue pair[] = {at(0, i), at(1, i)};
+        out[i] = eval_complex(op, std::span(pair).first(std::min<size_t>(operands.size(), 2)));
+      }
+      return;
     default:
       TERN_UNREACHABLE("{} on {}", info(op).name, dtype_name(dtype));
   }
+}
+
+ScalarValue eval_scalar(ScalarOp op, std::span<const ScalarValue> operands) {
+  ScalarOperand in[3];
+  for (size_t k = 0; k < operands.size(); ++k) in[k] = {&operands[k], 0};
+  ScalarValue out;
+  eval_scalars(op, std::span(in).first(operands.size()), 1, &out);
+  return out;
 }
 
 ScalarValue scalar_from_double(DType dtype, double value) {

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "compiler/kernel/assign_workgroup.h"
@@ -156,13 +157,23 @@ struct AttentionCase {
 };
 
 // Shapes of tiles, and subgroups, that attention has kernels for beside the usual one.
-inline const std::vector<kernel::TileUnit>& other_units() {
-  static const std::vector<kernel::TileUnit> units = {
-#define TERN_MATRIX_SHAPE(capability, element, m, n, k, subgroup) {{m, n, k}, subgroup},
+inline std::vector<kernel::TileUnit> other_units() {
+  static const std::pair<DType, kernel::TileUnit> shapes[] = {
+#define TERN_MATRIX_SHAPE(capability, type, rows, columns, depth, subgroup) \
+  {DType::k##type, {{rows, columns, depth}, subgroup}},
 #include "schemas/abi/matrix_shapes.def"
 #undef TERN_MATRIX_SHAPE
-      {{16, 16, 16}, 64},
+      {DType::kF16, {{16, 16, 16}, 64}},
   };
+  // Attention multiplies floats; f16 and bf16 have most shapes in common.
+  std::vector<kernel::TileUnit> units;
+  for (const auto& [element, unit] : shapes) {
+    const bool known = std::any_of(units.begin(), units.end(), [&](const kernel::TileUnit& u) {
+      return u.shape.m == unit.shape.m && u.shape.n == unit.shape.n && u.shape.k == unit.shape.k &&
+             u.subgroup == unit.subgroup;
+    });
+    if (is_float(element) && !known) units.push_back(unit);
+  }
   return units;
 }
 
