@@ -188,6 +188,25 @@ class Contraction {
       a_load_ = access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_);
     if (!r_.constant_rhs && group_ == 1)
       b_load_ = access_.contiguous(1, p_.b_index(b_, var_expr(k_), var_expr(n_)), n_, true);
+    crowds_ = b_load_ && crowds_caches();
+  }
+
+  // Whether rows of a B in place lie so that a panel's lines share too few sets of L1 to stay while the rows
+  // of A pass by (rows of 1,024 floats share one, so eight lines stay), and B is more than L2 gives back as
+  // fast.
+  bool crowds_caches() const {
+    constexpr int64_t kWay = 4096, kLine = 64;
+    if (step_ != StepKind::kFloats || wide() != DType::kF32 || b_load_->type.dtype != DType::kF32 ||
+        !p_.m.is_const() || !p_.k.is_const() || !p_.n.is_const() ||
+        p_.k.value() * p_.n.value() * 4 <= r_.machine->l2_bytes / 4)
+      return false;
+    const auto at = [this](int64_t k) {
+      return kernel::substitute(b_load_->args[0], {{n_.get(), int_const(0)}, {k_.get(), int_const(k)}});
+    };
+    const Expr step = kernel::sub(at(1), at(0));
+    if (step->kind != kernel::ExprKind::kConst || step->i == 0) return false;
+    const int64_t sets = kWay / std::max(std::gcd(std::abs(step->i) * 4, kWay), kLine);
+    return p_.k.value() > sets * (r_.machine->l1_bytes / kWay);
   }
 
   Expr a_at(const Expr& row) const {
@@ -224,7 +243,7 @@ class Contraction {
     shape.widens_a = group_ == 1 && !a_load_ && !p_.windows && !r_.depthwise &&
                      access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_, true);
     shape.packs_b = !r_.constant_rhs && !b_load_;
-    shape.widens_b = group_ == 1 && (b_load_ ? b_load_->type.dtype != wide()
+    shape.widens_b = group_ == 1 && (b_load_ ? crowds_ || b_load_->type.dtype != wide()
                                              : r_.constant_rhs && (weights_ || panel_type() != wide()));
     return shape;
   }
@@ -325,7 +344,8 @@ class Contraction {
     }
     o.word_steps = group_ == 1 ? word_steps() : 1;
     if (words() && group_ == 1) o.widen_words = widen_bf16(o);
-    if (group_ == 1 && o.b_buffer && o.b_buffer->type.dtype != wide()) return widen_b(o, shape.m);
+    if (group_ == 1 && o.b_buffer && (crowds_ || o.b_buffer->type.dtype != wide()))
+      return widen_b(o, shape.m);
     return r_.constant_rhs ? "packed" : b_load_ ? "in place" : "transposed";
   }
 
@@ -514,12 +534,15 @@ class Contraction {
   DType wide() const { return step_ == StepKind::kOwn ? r_.root->result()->type.dtype : DType::kF32; }
   DType panel_type() const { return r_.stored ? r_.stored(1) : DType::kF32; }
 
-  // B in a narrow type. Few rows: widened in registers, each element once or twice. Many: a panel at a time
-  // is widened into scratch, where all row tiles of the block find it.
+  // B in a narrow type, or in place where its rows crowd the caches. Few rows: widened in registers, each
+  // element once or twice. Many: a panel at a time is widened into scratch, where all row tiles of the block
+  // find it.
   const char* widen_b(ContractionOperands& o, int64_t m) {
     const bool either = o.widen_words && !o.gather_a && !p_.m.is_const();  // the kernel has both ways
     if (!either && m <= 2 * int64_t{schedule_.rows})
-      return weights_ ? "integers, widened in registers" : "narrow, widened in registers";
+      return weights_  ? "integers, widened in registers"
+             : crowds_ ? "in place"
+                       : "narrow, widened in registers";
     const Buffer from = o.b_buffer;
     const auto index = o.b_index;
     const bool padded = o.b_padded;
@@ -552,7 +575,9 @@ class Contraction {
       }
       return out;
     };
-    return weights_ ? "integers, widened by panels" : "narrow, widened by panels";
+    return weights_  ? "integers, widened by panels"
+           : crowds_ ? "copied by panels"
+                     : "narrow, widened by panels";
   }
 
   // `count` rows of a panel from `row` on; `load` gives as many vectors from a column on.
@@ -645,6 +670,7 @@ class Contraction {
   ContractionSchedule schedule_;
   Expr b_;
   Expr a_load_, b_load_;  // of element (m_, k_) and (k_, n_) where they are read in place; else null
+  bool crowds_ = false;   // whether B in place is better copied by panels
 };
 
 }  // namespace

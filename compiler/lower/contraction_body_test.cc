@@ -288,6 +288,13 @@ TEST_CASE("dot: packed, in place and transposed right operands, shared and separ
   }
 }
 
+TEST_CASE("dot: a right operand whose rows crowd the caches is copied by panels") {
+  for (const Level level : kLevels) {
+    check_dot({31, 36}, {36, 1024}, false, false, level);
+    check_dot({31, 36}, {36, 1008}, false, false, level);  // other rows: in place
+  }
+}
+
 TEST_CASE("dot: a transposed left operand is turned in squares, rows and steps left over") {
   for (const Level level : kLevels) {
     check_dot({37, 21}, {21, 17}, true, false, level, true);
