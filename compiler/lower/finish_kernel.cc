@@ -28,6 +28,9 @@ void finish_gpu_kernel(kernel::Kernel& k, const KernelFacts& facts) {
     kernel::hoist_last_loads(k, facts.elements, kMostEarly);
   }
   kernel::assign_workgroup(k);
+  TERN_CHECK(k.workgroup_bytes <= gpu_model(facts.level).workgroup_memory,
+             "{} bytes of workgroup memory in the kernel of {}, {} has {}", k.workgroup_bytes, facts.label,
+             level_name(facts.level), gpu_model(facts.level).workgroup_memory);
 }
 
 }  // namespace
