@@ -17,6 +17,9 @@ constexpr std::string_view kNames[] = {
 
 // The part of what `tern devices --json` wrote that describes the driver's first device.
 Result<std::string> device_of(const std::string& json, std::string_view driver) {
+  const size_t begin = json.find_first_not_of(" \t\r\n");
+  if (begin == std::string::npos || (json[begin] != '[' && json[begin] != '{'))
+    return error("it is not what `tern devices --json` writes");
   const size_t at = json.find(fmt::format("\"driver\": \"{}\"", driver));
   if (at == std::string::npos) return error("it has no device of the driver '{}'", driver);
   return json.substr(at, json.find("\"driver\"", at + 1) - at);

@@ -61,6 +61,8 @@ TEST_CASE("device targets: the levels that a saved device runs") {
   CHECK(levels(device(kNarrow + "\"vulkan_subgroup_size\": 8, \"vulkan_subgroup_shuffle\": 1, "
                                 "\"vulkan_f16_8x8x8\": 1")) == "vulkan_f16 vulkan_matrix_8x8x8 ");
   CHECK(levels("[]") == "it has no device of the driver 'vulkan'");
+  CHECK(levels("levels: vulkan") == "it is not what `tern devices --json` writes");
+  CHECK(levels("") == "it is not what `tern devices --json` writes");
 }
 
 TEST_CASE("device targets: words and files") {
