@@ -236,15 +236,17 @@ def main():
                 rates = peak(program, size, threads, 2)
                 took = {n: measured(folder / f"{n}_{where}{args.level or ''}.tern", threads, args.seconds) for n in names}
                 # On one thread, as kernels of so few elements run anyway.
-                near = {n: measured(folder / f"{n}_l2{args.level or ''}.tern", "1", args.seconds) / int(threads) for n in names}
+                near = {n: measured(folder / f"{n}_l2{args.level or ''}.tern", "1", args.seconds) / int(threads) for n in names if where == "memory"}
                 again = peak(program, size, threads, 2)
                 rates = {k: max(v, again[k]) for k, v in rates.items()}
                 for name in names:
                     read, written = sizes[where, name]
                     limit = limit_seconds(read, written, rates) * 1e3
-                    bytes_limit = (read + written) / rates["rows_shuffled"] * 1e-6 if name == "gather" else limit
-                    operations = near[name] * (read + written) / sum(sizes["l2", name])
-                    bound = "" if where == "l2" else f"{'bytes' if bytes_limit > operations else 'operations'}, {max(bytes_limit, operations) / took[name]:.0%}"
+                    bound = ""
+                    if where == "memory":
+                        bytes_limit = (read + written) / rates["rows_shuffled"] * 1e-6 if name == "gather" else limit
+                        operations = near[name] * (read + written) / sum(sizes["l2", name])
+                        bound = f"{'bytes' if bytes_limit > operations else 'operations'}, {max(bytes_limit, operations) / took[name]:.0%}"
                     print(f"| {name} | {where} | {threads} | {took[name]:.4g} | {(read + written) / took[name] * 1e-6:.1f} | {limit / took[name]:.0%} | {bound} |")
                 print(f"| (plain loops) | {where} | {threads} | | {', '.join(f'{k} {v:.0f}' for k, v in rates.items())} | | |".replace("_", " "))
 

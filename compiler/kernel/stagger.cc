@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::kernel {
 namespace {
@@ -38,6 +39,19 @@ bool reads(const std::vector<Stmt>& body, const VarNode* var) {
 bool assigns(const std::vector<Stmt>& body, const VarNode* var) {
   bool found = false;
   visit(body, [&](const Stmt& s) { found |= s->kind == StmtKind::kAssign && s->var.get() == var; });
+  return found;
+}
+
+bool stores(const std::vector<Stmt>& body, const BufferNode* buffer) {
+  bool found = false;
+  visit(body, [&](const Stmt& s) { found |= s->kind == StmtKind::kStore && s->buffer.get() == buffer; });
+  return found;
+}
+
+bool loads(const std::vector<Stmt>& body, const BufferNode* buffer) {
+  bool found = false;
+  const auto look = [&](const Expr& e) { found |= e->kind == ExprKind::kLoad && e->buffer.get() == buffer; };
+  visit(body, [&](const Stmt& s) { visit_exprs(s, [&](const Expr& e) { visit(e, look); }); });
   return found;
 }
 
@@ -160,12 +174,12 @@ class Stagger {
       std::optional<size_t> by;
       bool handed_on = false;
       for (size_t k = 0; k < stages_.size(); ++k) {
-        if (stored(stages_[k].all(), buffer).empty()) continue;
+        if (!stores(stages_[k].all(), buffer)) continue;
         if (by) return false;
         by = k;
       }
       for (size_t k = 0; k < stages_.size(); ++k) {
-        if (loaded(stages_[k].all(), buffer).empty()) continue;
+        if (!loads(stages_[k].all(), buffer)) continue;
         if (!by || k < *by || k > *by + 1) return false;
         handed_on |= k > *by;
       }
@@ -176,7 +190,7 @@ class Stagger {
       if (a->buffer->scope != Scope::kScratch || a->buffer->type.lanes > 1) return false;
       const int64_t size = std::max(dtype_bits(a->buffer->type.dtype) / 8, 1);
       const int64_t bytes = a->buffer->size * size;
-      const int64_t half = ((bytes + kHalf - 1) / kHalf | 1) * kHalf / size;
+      const int64_t half = (ceil_div(bytes, kHalf) | 1) * kHalf / size;
       Halves halves{buffer, *by, half, make_var("half"), nullptr};
       halves.both =
           make_buffer(a->buffer->name, a->buffer->type, Scope::kScratch, a->buffer->access, 2 * half);
@@ -185,24 +199,6 @@ class Stagger {
     }
     allocs_ = std::move(allocs);
     return true;
-  }
-  static std::vector<Stmt> stored(const std::vector<Stmt>& body, const BufferNode* buffer) {
-    std::vector<Stmt> out;
-    visit(body, [&](const Stmt& s) {
-      if (s->kind == StmtKind::kStore && s->buffer.get() == buffer) out.push_back(s);
-    });
-    return out;
-  }
-  static std::vector<Expr> loaded(const std::vector<Stmt>& body, const BufferNode* buffer) {
-    std::vector<Expr> out;
-    visit(body, [&](const Stmt& s) {
-      visit_exprs(s, [&](const Expr& root) {
-        visit(root, [&](const Expr& e) {
-          if (e->kind == ExprKind::kLoad && e->buffer.get() == buffer) out.push_back(e);
-        });
-      });
-    });
-    return out;
   }
   bool find_carried() {
     for (size_t k = 0; k < stages_.size(); ++k) {

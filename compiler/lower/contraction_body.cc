@@ -5,6 +5,7 @@
 
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/byte_columns.h"
+#include "compiler/lower/cache_sets.h"
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/contraction_problem.h"
@@ -195,7 +196,6 @@ class Contraction {
   // of A pass by (rows of 1,024 floats share one, so eight lines stay), and B is more than L2 gives back as
   // fast.
   bool crowds_caches() const {
-    constexpr int64_t kWay = 4096, kLine = 64;
     if (step_ != StepKind::kFloats || wide() != DType::kF32 || b_load_->type.dtype != DType::kF32 ||
         !p_.m.is_const() || !p_.k.is_const() || !p_.n.is_const() ||
         p_.k.value() * p_.n.value() * 4 <= r_.machine->l2_bytes / 4)
@@ -205,8 +205,7 @@ class Contraction {
     };
     const Expr step = kernel::sub(at(1), at(0));
     if (step->kind != kernel::ExprKind::kConst || step->i == 0) return false;
-    const int64_t sets = kWay / std::max(std::gcd(std::abs(step->i) * 4, kWay), kLine);
-    return p_.k.value() > sets * (r_.machine->l1_bytes / kWay);
+    return lines_of_set(p_.k.value(), std::abs(step->i) * 4) > l1_ways(*r_.machine);
   }
 
   Expr a_at(const Expr& row) const {

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "compiler/lower/byte_chains.h"
+#include "compiler/lower/cache_sets.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::lower {
@@ -49,13 +50,9 @@ bool fits(int rows, int vectors, int a_elements, const MachineModel& machine) {
   return rows * vectors + vectors + a <= machine.vector_registers;
 }
 
-// Rows that lie a multiple of 4 KB apart share one set of an L1 cache whose ways have 4 KB (the usual kind):
-// more rows than ways would evict each other at every step. Two ways are left to B and the rest.
+// More lines in a set than ways would evict each other at every step. Two ways are left to B and the rest.
 bool rows_stay_in_l1(int rows, int64_t row_bytes, const MachineModel& machine) {
-  constexpr int64_t kWay = 4096, kLine = 64;
-  if (row_bytes == 0) return true;
-  const int64_t sets = kWay / std::max(std::gcd(row_bytes, kWay), kLine);
-  return ceil_div(rows, sets) <= machine.l1_bytes / kWay - 2;
+  return row_bytes == 0 || lines_of_set(rows, row_bytes) <= l1_ways(machine) - 2;
 }
 
 // A single row does not share the widening of B's bytes with others (Zen 3, 256 x 1024: 7.5 to 5.5 us).

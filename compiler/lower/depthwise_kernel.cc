@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <utility>
 
+#include "compiler/lower/cache_sets.h"
 #include "compiler/lower/depthwise_bytes.h"
 #include "compiler/lower/depthwise_words.h"
 #include "compiler/lower/loop_writer.h"
@@ -161,13 +161,11 @@ class Builder {
   // every pixel from memory, a page each. There a register tile takes whole cache lines at once: two vectors,
   // of fewer columns.
   bool takes_whole_lines() const {
-    constexpr int64_t kWay = 4096, kLine = 64;
-    if (o_.bytes || o_.members || 2 * machine_.vector_bits != 8 * kLine || !s_.channels.is_const() ||
+    if (o_.bytes || o_.members || 2 * machine_.vector_bits != 8 * kCacheLine || !s_.channels.is_const() ||
         !s_.width.is_const() || s_.channels.value() < 2 * lanes_ || pixels_stay_in_l1())
       return false;
-    const int64_t pixel = s_.channels.value() * 4, pixels = s_.width.value() * s_.window_h,
-                  sets = kWay / std::max(std::gcd(pixel, kWay), kLine);
-    return ceil_div(pixels, sets) > machine_.l1_bytes / kWay || pixels * pixel > machine_.l2_bytes / 2;
+    const int64_t pixel = s_.channels.value() * 4, pixels = s_.width.value() * s_.window_h;
+    return lines_of_set(pixels, pixel) > l1_ways(machine_) || pixels * pixel > machine_.l2_bytes / 2;
   }
 
   // Then all channels of a tile of pixels pass, in the order in which they lie, while L2 has room for the

@@ -7,6 +7,7 @@
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/index_form.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/support/rounding.h"
 
 namespace tern::lower {
 
@@ -251,9 +252,7 @@ class LoadedBlock {
     return same;
   }
   // How many lines are loaded for each that is stored: more than one where rows end inside lines.
-  int64_t share(int64_t line) const {
-    return (lines_of_row(line) * line + block_.slow_side - 1) / block_.slow_side;
-  }
+  int64_t share(int64_t line) const { return ceil_div(lines_of_row(line) * line, block_.slow_side); }
   // The `number`th line of a stream's part of the block.
   void line(const Expr& number, int stream) {
     for (const Expr& e : loads_) {
@@ -272,7 +271,7 @@ class LoadedBlock {
     for (size_t k = 0; k < sums_.size(); ++k)
       w_.store(kept_, int_const(static_cast<int64_t>(k)), w_.get(sums_[k]));
   }
-  int64_t lines_of_row(int64_t line) const { return (block_.slow_side + line - 1) / line; }
+  int64_t lines_of_row(int64_t line) const { return ceil_div(block_.slow_side, line); }
   static int64_t part_of(const BlockAhead& block) { return block.fast_side / block.loaded; }
 
  private:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "compiler/lower/program_ir.h"
+#include "compiler/support/rounding.h"
 #include "schemas/module/module_generated.h"
 
 namespace tern::program {
@@ -36,7 +37,7 @@ class ConstantPool {
   // `alignment`: of each constant's place, for all programs. `most`: bytes of a segment of more than one.
   void layout(int64_t alignment = kAlignment, int64_t most = kMostBytes);
   int64_t alignment() const { return alignment_; }
-  int64_t aligned(int64_t bytes) const { return (bytes + alignment_ - 1) / alignment_ * alignment_; }
+  int64_t aligned(int64_t bytes) const { return round_up(bytes, alignment_); }
   // Whether `more` bytes behind the first `bytes` begin a segment or slot of their own.
   bool is_full(int64_t bytes, int64_t more) const { return bytes > 0 && aligned(more) > most_ - bytes; }
   const Entry& entry(size_t index) const { return entries_[index]; }

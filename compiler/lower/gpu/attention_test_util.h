@@ -168,11 +168,8 @@ inline std::vector<kernel::TileUnit> other_units() {
   // Attention multiplies floats; f16 and bf16 have most shapes in common.
   std::vector<kernel::TileUnit> units;
   for (const auto& [element, unit] : shapes) {
-    const bool known = std::any_of(units.begin(), units.end(), [&](const kernel::TileUnit& u) {
-      return u.shape.m == unit.shape.m && u.shape.n == unit.shape.n && u.shape.k == unit.shape.k &&
-             u.subgroup == unit.subgroup;
-    });
-    if (is_float(element) && !known) units.push_back(unit);
+    if (is_float(element) && std::find(units.begin(), units.end(), unit) == units.end())
+      units.push_back(unit);
   }
   return units;
 }
