@@ -1,24 +1,108 @@
 #include "compiler/kernels_vulkan.h"
 
+#include <algorithm>
+#include <span>
+
+#include "compiler/kernel/expr_util.h"
 #include "compiler/render/glsl.h"
+#include "compiler/support/rounding.h"
 #include "compiler/toolchain/shaderc.h"
+#include "schemas/abi/kernel_abi.h"
 
 namespace tern {
 namespace {
 
-// Capabilities that the kernels use beyond what every Vulkan 1.1 device has.
-std::vector<module::Condition> conditions_of(const render::GlslNeeds& needs, int subgroup) {
-  enum Capability : uint16_t {
+// What the kernels of an image take together.
+struct Needs {
+  render::GlslNeeds glsl;
+  int subgroup = 0;
+  int64_t storage_buffers = 0;  // the driver's among them
+  int64_t storage_range = 0;    // bytes of the longest binding whose length is known
+
+  void add(const kernel::Kernel& kernel, const render::GlslNeeds& of_text) {
+    glsl.int64 |= of_text.int64;
+    glsl.float64 |= of_text.float64;
+    glsl.shuffle |= of_text.shuffle;
+    subgroup = std::max(subgroup, kernel.subgroup);
+    const bool unpushed = kernel.params.size() > TERN_VULKAN_PUSHED_PARAMS;
+    storage_buffers = std::max(
+        storage_buffers, static_cast<int64_t>(kernel.bindings.size()) + unpushed + kernel::can_fail(kernel));
+    for (const kernel::Buffer& b : kernel.bindings)
+      storage_range = std::max(storage_range, ceil_div(b->size * dtype_bits(b->type.dtype), 8));
+  }
+
+  // Beyond what every Vulkan 1.1 device has.
+  std::vector<module::Condition> conditions() const {
+    enum Capability : uint16_t {
 #define TERN_CAPABILITY(id, name, meaning) k_##name = id,
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
-  };
-  std::vector<module::Condition> out;
-  if (needs.int64) out.emplace_back(1, k_vulkan_int64, module::ConditionOp::AtLeast);
-  if (needs.float64) out.emplace_back(1, k_vulkan_float64, module::ConditionOp::AtLeast);
-  if (needs.shuffle) out.emplace_back(1, k_vulkan_subgroup_shuffle, module::ConditionOp::AtLeast);
-  if (subgroup) out.emplace_back(subgroup, k_vulkan_subgroup_size, module::ConditionOp::Equal);
-  return out;
+    };
+    constexpr int64_t kStorageBuffers = 4, kStorageRange = int64_t{1} << 27;  // of every device
+    // Other sizes are told to the device, entry by entry.
+    constexpr int kUsualSubgroup = 32;
+    std::vector<module::Condition> out;
+    const auto at_least = [&](int64_t value, uint16_t capability) {
+      out.emplace_back(value, capability, module::ConditionOp::AtLeast);
+    };
+    if (glsl.int64) at_least(1, k_vulkan_int64);
+    if (glsl.float64) at_least(1, k_vulkan_float64);
+    if (glsl.shuffle) at_least(1, k_vulkan_subgroup_shuffle);
+    if (subgroup == kUsualSubgroup)
+      out.emplace_back(subgroup, k_vulkan_subgroup_size, module::ConditionOp::Equal);
+    if (storage_buffers > kStorageBuffers) at_least(storage_buffers, k_vulkan_storage_buffers);
+    if (storage_range > kStorageRange) at_least(storage_range, k_vulkan_storage_range);
+    return out;
+  }
+};
+
+// Whether devices that meet an image's conditions have what a SPIR-V module declares.
+bool covered(uint32_t capability, const lower::GpuModel& model, const render::GlslNeeds& needs) {
+  const bool tiles = model.tiles != DType::kNone;
+  switch (capability) {  // SPIR-V 1.6, section 3.31
+    case 0:              // Matrix
+    case 1:              // Shader
+      return true;
+    case 10:  // Float64
+      return needs.float64;
+    case 11:  // Int64
+      return needs.int64;
+    case 61:  // GroupNonUniform
+      return needs.shuffle || model.subgroup > 0;
+    case 65:  // GroupNonUniformShuffle
+      return needs.shuffle;
+    case 9:     // Float16
+    case 4433:  // StorageBuffer16BitAccess
+    case 4448:  // StorageBuffer8BitAccess
+      return model.narrow_storage;
+    case 39:  // Int8
+      return model.tiles == DType::kI8;
+    case 6018:  // DotProductInput4x8BitPacked
+    case 6019:  // DotProduct
+      return model.byte_products != lower::ByteProducts::kPairs;
+    case 5345:  // VulkanMemoryModel
+    case 6022:  // CooperativeMatrixKHR
+      return tiles;
+    case 5116:  // BFloat16TypeKHR
+    case 5118:  // BFloat16CooperativeMatrixKHR
+      return model.tiles == DType::kBF16 || model.tiles == DType::kF32;
+    default:
+      return false;
+  }
+}
+
+// An image must not be chosen for devices that cannot run it.
+void check_capabilities(const toolchain::SpirvImage& image, const std::vector<toolchain::Shader>& shaders,
+                        const lower::GpuModel& model, const render::GlslNeeds& needs) {
+  for (size_t k = 0; k < shaders.size(); ++k) {
+    const size_t end = k + 1 < shaders.size() ? image.offsets[k + 1] : image.bytes.size();
+    const auto code = std::span(image.bytes).subspan(image.offsets[k], end - image.offsets[k]);
+    for (const uint32_t capability : toolchain::spirv_capabilities(code)) {
+      TERN_CHECK(covered(capability, model, needs),
+                 "kernel {} declares SPIR-V's capability {}, for which no condition of level {} asks",
+                 shaders[k].name, capability, model.name);
+    }
+  }
 }
 
 toolchain::ShaderEnvironment environment_of(lower::Level level) {
@@ -40,14 +124,10 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
                                                    KernelBuildResult& counts) {
   pack::ExecutableImage image{level.level, {}, {}, {}};
   std::vector<toolchain::Shader> shaders;
-  render::GlslNeeds needs;
-  int subgroup = 0;
+  Needs needs;
   for (const auto& kernel : level.kernels) {
     TERN_ASSIGN(render::GlslKernel rendered, render::render_glsl(*kernel, glsl_target(level.level)));
-    needs.int64 |= rendered.needs.int64;
-    needs.float64 |= rendered.needs.float64;
-    needs.shuffle |= rendered.needs.shuffle;
-    subgroup = std::max(subgroup, kernel->subgroup);
+    needs.add(*kernel, rendered.needs);
     shaders.push_back({kernel->name, std::move(rendered.text), environment_of(level.level)});
     image.entry_names.push_back(kernel->name);
   }
@@ -57,11 +137,10 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
   if (!options.dump_dir.empty())
     compile.dump_dir = fmt::format("{}/{}", options.dump_dir, lower::level_name(level.level));
   TERN_ASSIGN(toolchain::SpirvImage spirv, toolchain::compile_shaders(shaders, compile));
+  check_capabilities(spirv, shaders, lower::gpu_model(level.level), needs.glsl);
   image.image = std::move(spirv.bytes);
   image.entry_offsets = std::move(spirv.offsets);
-  // Other sizes are told to the device, entry by entry.
-  constexpr int kUsualSubgroup = 32;
-  image.conditions = conditions_of(needs, subgroup == kUsualSubgroup ? subgroup : 0);
+  image.conditions = needs.conditions();
   counts.units_compiled += spirv.units_compiled;
   counts.units_cached += spirv.units_cached;
   return image;

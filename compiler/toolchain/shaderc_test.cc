@@ -18,6 +18,8 @@ void main() { y[gl_GlobalInvocationID.x] = uint8_t(1u); }
   const Result<SpirvImage> image = compile_shaders({shader}, options);
   REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
   CHECK(!image.value().bytes.empty());
+  constexpr uint32_t kShader = 1, kStorageBuffer8BitAccess = 4448;
+  CHECK(spirv_capabilities(image.value().bytes) == std::vector<uint32_t>{kShader, kStorageBuffer8BitAccess});
 }
 
 }  // namespace
