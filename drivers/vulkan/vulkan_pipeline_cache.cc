@@ -1,7 +1,8 @@
 // Compiled pipelines on disk, one file a device and driver version, and the layouts that pipelines share.
 //
 // The file is ours: a head with the length and a checksum, then Vulkan's own data. What is damaged or of
-// another driver is ignored. It is written beside itself and renamed, so that nobody reads half of one.
+// another driver is ignored, and written anew. It is written beside itself and renamed, so that nobody reads
+// half of one.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,18 @@ uint8_t* read_file(Device* device, size_t* out_size) {
   return data;
 }
 
+// Whether the data's own head names this device and driver: not all drivers look.
+bool is_own(Device* device, const uint8_t* data, size_t size) {
+  VkPipelineCacheHeaderVersionOne head;
+  if (size < sizeof(head)) return false;
+  memcpy(&head, data, sizeof(head));
+  const VkPhysicalDeviceProperties p = vulkan_properties(device->symbols, device->physical);
+  return head.headerSize >= sizeof(head) && head.headerSize <= size &&
+         head.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE && head.vendorID == p.vendorID &&
+         head.deviceID == p.deviceID &&
+         memcmp(head.pipelineCacheUUID, p.pipelineCacheUUID, VK_UUID_SIZE) == 0;
+}
+
 void write_file(const char* path, const uint8_t* data, size_t size, uint64_t hash) {
   char temporary[600];
   snprintf(temporary, sizeof(temporary), "%s.%d", path, static_cast<int>(getpid()));
@@ -143,6 +156,10 @@ void vulkan_pipeline_cache_open(Device* device) {
   find_path(device);
   size_t size = 0;
   uint8_t* data = cache.path[0] ? read_file(device, &size) : nullptr;
+  if (data && !is_own(device, data, size)) {
+    tern_release(device->head.allocator, data, size);
+    data = nullptr;
+  }
   VkPipelineCacheCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO;
   info.initialDataSize = data ? size : 0;
