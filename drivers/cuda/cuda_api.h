@@ -22,6 +22,7 @@ typedef struct CUgraph_st* CUgraph;
 typedef struct CUgraphNode_st* CUgraphNode;
 typedef struct CUgraphExec_st* CUgraphExec;
 typedef struct CUmemPoolHandle_st* CUmemoryPool;
+typedef struct CUlinkState_st* CUlinkState;
 
 enum : CUresult {
   CUDA_SUCCESS = 0,
@@ -81,6 +82,7 @@ enum : int {  // CUjit_option
   CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6,
 };
 
+constexpr int CU_JIT_INPUT_PTX = 1;
 constexpr int CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9;
 constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
 constexpr unsigned CU_EVENT_BLOCKING_SYNC = 1;

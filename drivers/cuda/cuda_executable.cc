@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "drivers/cuda/cuda_cache.h"
 #include "drivers/cuda/cuda_container.h"
 
 namespace tern::cuda {
@@ -56,7 +57,8 @@ tern_status_t load_text(Device* device, tern_const_bytes_t code, CUmodule* out_m
   if (!text) return tern_status_from_code(TERN_STATUS_OUT_OF_MEMORY);
   if (code.size) memcpy(text, code.data, code.size);
   text[code.size] = 0;
-  tern_status_t status = load_module(device, text, out_module);
+  tern_status_t status = TERN_OK;
+  if (!cuda_cache_load(device, text, code.size, out_module)) status = load_module(device, text, out_module);
   tern_release(allocator, text, code.size + 1);
   return status;
 }

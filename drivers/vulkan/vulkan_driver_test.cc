@@ -11,9 +11,9 @@
 
 #include "drivers/vulkan/vulkan_command_buffer.h"
 #include "drivers/vulkan/vulkan_executable.h"
-#include "drivers/vulkan/vulkan_fixture.h"
 #include "drivers/vulkan/vulkan_spirv.h"
 #include "drivers/vulkan/vulkan_status.h"
+#include "tests/support/vulkan_fixture.h"
 
 using namespace tern;
 using namespace tern::test;

@@ -1,94 +1,30 @@
 // Compiled pipelines on disk, one file a device and driver version, and the layouts that pipelines share.
 //
-// The file is ours: a head with the length and a checksum, then Vulkan's own data. What is damaged or of
-// another driver is ignored, and written anew. It is written beside itself and renamed, so that nobody reads
-// half of one.
-#include <fcntl.h>
+// What is another driver's in a file is ignored, as what is damaged is (hal/base/cache_file.h), and written
+// anew.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "drivers/vulkan/vulkan_device.h"
+#include "hal/base/cache_file.h"
 
 namespace tern::vulkan {
 namespace {
-
-constexpr uint64_t kMagic = 0x31434c5056524554;  // "TERVPLC1"
-constexpr uint64_t kLargestFile = uint64_t{1} << 30;
-
-struct FileHead {
-  uint64_t magic;
-  uint64_t size;  // bytes behind the head
-  uint64_t hash;  // of them
-};
-
-// FNV-1a.
-uint64_t hash_of(const void* data, size_t size, uint64_t hash = 0xcbf29ce484222325) {
-  for (size_t i = 0; i < size; ++i) {
-    hash = (hash ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001b3;
-  }
-  return hash;
-}
-
-// The folder, made if need be; false: there is none to use.
-bool find_folder(const tern_vulkan_options_t& options, char* out, size_t size) {
-  int written = 0;
-  if (options.cache_dir) {
-    written = snprintf(out, size, "%s", options.cache_dir);
-  } else if (const char* folder = getenv("TERN_CACHE_DIR"); folder && *folder) {
-    written = snprintf(out, size, "%s", folder);
-  } else if (const char* base = getenv("XDG_CACHE_HOME"); base && *base) {
-    written = snprintf(out, size, "%s/tern", base);
-  } else if (const char* home = getenv("HOME"); home && *home) {
-    written = snprintf(out, size, "%s/.cache/tern", home);
-  }
-  if (written <= 0 || static_cast<size_t>(written) >= size) return false;
-  for (char* slash = out + 1; *slash; ++slash) {
-    if (*slash != '/') continue;
-    *slash = 0;
-    (void)mkdir(out, 0755);
-    *slash = '/';
-  }
-  (void)mkdir(out, 0755);
-  return access(out, W_OK) == 0;
-}
 
 // Named for what makes the data unusable elsewhere.
 void find_path(Device* device) {
   PipelineCache& cache = device->pipelines;
   char folder[sizeof(cache.path) - 64];
-  if (!find_folder(device->options, folder, sizeof(folder))) return;
+  if (!cache_folder(device->options.cache_dir, folder, sizeof(folder))) return;
   VkPhysicalDeviceIDProperties ids = {};
   ids.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
   const VkPhysicalDeviceProperties p = vulkan_properties(device->symbols, device->physical, &ids);
   const uint32_t numbers[] = {p.vendorID, p.deviceID, p.driverVersion, p.apiVersion};
-  uint64_t hash = hash_of(numbers, sizeof(numbers));
-  hash = hash_of(p.pipelineCacheUUID, VK_UUID_SIZE, hash);
-  hash = hash_of(ids.deviceUUID, VK_UUID_SIZE, hash);
-  hash = hash_of(ids.driverUUID, VK_UUID_SIZE, hash);
+  uint64_t hash = cache_hash(numbers, sizeof(numbers));
+  hash = cache_hash(p.pipelineCacheUUID, VK_UUID_SIZE, hash);
+  hash = cache_hash(ids.deviceUUID, VK_UUID_SIZE, hash);
+  hash = cache_hash(ids.driverUUID, VK_UUID_SIZE, hash);
   snprintf(cache.path, sizeof(cache.path), "%s/vulkan-%016llx.pipelines", folder, (unsigned long long)hash);
-}
-
-// The file's data, if it is whole: *out_size bytes to be released; null if not.
-uint8_t* read_file(Device* device, size_t* out_size) {
-  FILE* file = fopen(device->pipelines.path, "rb");
-  if (!file) return nullptr;
-  FileHead head;
-  uint8_t* data = nullptr;
-  if (fread(&head, sizeof(head), 1, file) == 1 && head.magic == kMagic && head.size &&
-      head.size < kLargestFile) {
-    const auto size = static_cast<size_t>(head.size);
-    data = static_cast<uint8_t*>(tern_allocate(device->head.allocator, size, 16));
-    if (data && (fread(data, 1, size, file) != size || hash_of(data, size) != head.hash)) {
-      tern_release(device->head.allocator, data, size);
-      data = nullptr;
-    }
-    *out_size = size;
-  }
-  fclose(file);
-  return data;
 }
 
 // Whether the data's own head names this device and driver: not all drivers look.
@@ -101,16 +37,6 @@ bool is_own(Device* device, const uint8_t* data, size_t size) {
          head.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE && head.vendorID == p.vendorID &&
          head.deviceID == p.deviceID &&
          memcmp(head.pipelineCacheUUID, p.pipelineCacheUUID, VK_UUID_SIZE) == 0;
-}
-
-void write_file(const char* path, const uint8_t* data, size_t size, uint64_t hash) {
-  char temporary[600];
-  snprintf(temporary, sizeof(temporary), "%s.%d", path, static_cast<int>(getpid()));
-  FILE* file = fopen(temporary, "wb");
-  if (!file) return;
-  const FileHead head = {kMagic, size, hash};
-  const bool written = fwrite(&head, sizeof(head), 1, file) == 1 && fwrite(data, 1, size, file) == size;
-  if (fclose(file) != 0 || !written || rename(temporary, path) != 0) (void)unlink(temporary);
 }
 
 tern_status_t make_layout(Device* device, Layout* layout) {
@@ -155,7 +81,7 @@ void vulkan_pipeline_cache_open(Device* device) {
   PipelineCache& cache = device->pipelines;
   find_path(device);
   size_t size = 0;
-  uint8_t* data = cache.path[0] ? read_file(device, &size) : nullptr;
+  uint8_t* data = cache.path[0] ? cache_read(device->head.allocator, cache.path, &size) : nullptr;
   if (data && !is_own(device, data, size)) {
     tern_release(device->head.allocator, data, size);
     data = nullptr;
@@ -166,7 +92,7 @@ void vulkan_pipeline_cache_open(Device* device) {
   info.pInitialData = data;
   if (device->symbols.CreatePipelineCache(device->handle, &info, nullptr, &cache.handle) < 0)
     cache.handle = nullptr;
-  if (data) cache.hash = hash_of(data, size);
+  if (data) cache.hash = cache_hash(data, size);
   tern_release(device->head.allocator, data, size);
 }
 
@@ -185,8 +111,8 @@ void vulkan_pipeline_cache_save(Device* device) {
   if (!data) return;
   size_t filled = size;
   if (device->symbols.GetPipelineCacheData(device->handle, cache.handle, &filled, data) == VK_SUCCESS) {
-    const uint64_t hash = hash_of(data, filled);
-    if (hash != cache.hash) write_file(cache.path, data, filled, hash);
+    const uint64_t hash = cache_hash(data, filled);
+    if (hash != cache.hash) cache_write(cache.path, data, filled);
     cache.hash = hash;
   }
   tern_release(device->head.allocator, data, size);

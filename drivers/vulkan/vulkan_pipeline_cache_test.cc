@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "drivers/vulkan/vulkan_executable.h"
-#include "drivers/vulkan/vulkan_fixture.h"
+#include "tests/support/vulkan_fixture.h"
 
 using namespace tern;
 using namespace tern::test;

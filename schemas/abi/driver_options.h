@@ -25,6 +25,9 @@ typedef struct tern_cuda_options_t {
   uint32_t spin_ns;
   // Plain edges between dependent kernels, even where both sides can overlap.
   uint32_t no_dependent_launch;
+  // Folder for the code that PTX was compiled to, made if it is missing. Null: TERN_CACHE_DIR, else
+  // XDG_CACHE_HOME/tern, else ~/.cache/tern; empty: none.
+  const char* cache_dir;
 } tern_cuda_options_t;
 
 // "vulkan"

@@ -66,11 +66,12 @@ def test_gpu_module(folder):
         assert code == 3 and "no cuda device" in text and "no program for this device (driver 'cpu')" in text, text
     fake = next(tools.BUILD.glob("drivers/cuda/fake/*tern_fake_cuda*.so"))
     (folder / "libcuda.so.1").symlink_to(fake)
-    gpu = {"env": {**os.environ, "LD_LIBRARY_PATH": str(folder)}}
+    gpu = {"env": {**os.environ, "LD_LIBRARY_PATH": str(folder), "TERN_CACHE_DIR": str(folder / "cache")}}
     x = save(folder, np.array([1, 2, 3, 4], np.int32))
     code, text = invoke(tools.TERN, "run", module, "--driver", "auto", "-i", f"x={x}", "-o", folder, **gpu)
     assert code == 0 and "on cuda:0" in text and "code cuda_ptx" in text, text
     assert np.load(folder / "y.npy").tolist() == [11, 22, 33, 44]
+    assert [file.suffix for file in (folder / "cache").iterdir()] == [".cubin"]
     code, text = invoke(tools.TERN, "bench", module, "--driver", "cuda", "--runs", "5", "--dispatches", **gpu)
     assert code == 0 and "without copying inputs and outputs" in text and "add1 (Add)" in text, text
     code, text = invoke(tools.TERN, "run", compiled(folder), "--driver", "auto", **gpu)

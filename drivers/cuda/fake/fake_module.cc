@@ -14,8 +14,15 @@ struct tern::cuda::CUmod_st {
   std::map<std::string, std::unique_ptr<CUfunc_st>> functions;
 };
 
+// What a text becomes is a container with the text behind its head.
+struct tern::cuda::CUlinkState_st {
+  std::vector<char> cubin;
+};
+
 namespace tern::cuda {
 namespace fake {
+
+constexpr size_t kCubinHead = 64;
 
 long long live_modules = 0;
 
@@ -57,11 +64,8 @@ CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count,
                             void** values) {
   FAKE_ENTER("cuModuleLoadDataEx");
   const char* text = static_cast<const char*>(image);
-  if (memcmp(image,
-             "\x7f"
-             "ELF",
-             4) != 0 &&
-      !strstr(text, ".version")) {
+  const bool is_cubin = memcmp(image, "\x7f\x45LF", 4) == 0;
+  if (!is_cubin && !strstr(text, ".version")) {
     for (unsigned i = 0; i < count; ++i) {
       if (options[i] == CU_JIT_ERROR_LOG_BUFFER)
         strcpy(static_cast<char*>(values[i]), "fake ptxas: no .version");
@@ -69,8 +73,39 @@ CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count,
     return CUDA_ERROR_INVALID_PTX;
   }
   *module = new CUmod_st;
-  (*module)->text = text;
+  (*module)->text = is_cubin && memcmp(text + 8, "fakecuda", 8) == 0 ? text + kCubinHead : text;
   ++live_modules;
+  return CUDA_SUCCESS;
+}
+CUresult cuLinkCreate_v2(unsigned, int*, void**, CUlinkState* state) {
+  FAKE_ENTER("cuLinkCreate");
+  *state = new CUlinkState_st;
+  ++live_modules;
+  return CUDA_SUCCESS;
+}
+CUresult cuLinkAddData_v2(CUlinkState state, int type, void* data, size_t size, const char*, unsigned, int*,
+                          void**) {
+  FAKE_ENTER("cuLinkAddData");
+  const char* text = static_cast<const char*>(data);
+  if (type != CU_JIT_INPUT_PTX || size == 0 || text[size - 1] != 0) return CUDA_ERROR_INVALID_VALUE;
+  if (!strstr(text, ".version")) return CUDA_ERROR_INVALID_PTX;
+  state->cubin.assign(kCubinHead, 0);
+  memcpy(state->cubin.data(), "\x7f\x45LF\x02", 5);
+  memcpy(state->cubin.data() + 8, "fakecuda", 8);
+  state->cubin[18] = static_cast<char>(190);  // machine
+  state->cubin.insert(state->cubin.end(), text, text + size);
+  return CUDA_SUCCESS;
+}
+CUresult cuLinkComplete(CUlinkState state, void** cubin, size_t* size) {
+  FAKE_ENTER("cuLinkComplete");
+  *cubin = state->cubin.data();
+  *size = state->cubin.size();
+  return CUDA_SUCCESS;
+}
+CUresult cuLinkDestroy(CUlinkState state) {
+  FAKE_ENTER("cuLinkDestroy");
+  --live_modules;
+  delete state;
   return CUDA_SUCCESS;
 }
 CUresult cuModuleUnload(CUmodule module) {
