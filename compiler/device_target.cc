@@ -15,6 +15,12 @@ constexpr std::string_view kNames[] = {
 #undef TERN_CAPABILITY
 };
 
+enum Capability : uint16_t {
+#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+};
+
 // The part of what `tern devices --json` wrote that describes the driver's first device.
 Result<std::string> device_of(const std::string& json, std::string_view driver) {
   const size_t begin = json.find_first_not_of(" \t\r\n");
@@ -71,6 +77,12 @@ Result<lower::Target> target_for_device(const lower::Target& all, const std::str
       });
     out.levels.push_back(level);
   }
+  // Where fewer buffers are bound than the usual levels' kernels may have (lower/regions.cc): what is made
+  // for the floor alone has few. (0: the file does not say.)
+  constexpr int64_t kUsualBuffers = 24;
+  const int64_t buffers = capability(device, k_vulkan_storage_buffers);
+  if (all.arch == lower::Arch::kVulkan && buffers > 0 && buffers < kUsualBuffers)
+    out.levels = {lower::Level::kVulkan11};
   if (out.levels.empty()) return error("no kernels are for such a device");
   return out;
 }

@@ -60,6 +60,9 @@ TEST_CASE("device targets: the levels that a saved device runs") {
       "vulkan_f16 vulkan_subgroup_32 vulkan_matrix_8x8x16 vulkan_matrix_i8_8x8x32 ");
   CHECK(levels(device(kNarrow + "\"vulkan_subgroup_size\": 8, \"vulkan_subgroup_shuffle\": 1, "
                                 "\"vulkan_f16_8x8x8\": 1")) == "vulkan_f16 vulkan_matrix_8x8x8 ");
+  // Fewer buffers than the usual levels' kernels may have.
+  CHECK(levels(device(shuffles + ", \"vulkan_storage_buffers\": 24")) == "vulkan_f16 vulkan_subgroup_32 ");
+  CHECK(levels(device(shuffles + ", \"vulkan_storage_buffers\": 16")) == "vulkan_1_1 ");
   CHECK(levels("[]") == "it has no device of the driver 'vulkan'");
   CHECK(levels("levels: vulkan") == "it is not what `tern devices --json` writes");
   CHECK(levels("") == "it is not what `tern devices --json` writes");

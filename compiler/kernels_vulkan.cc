@@ -5,8 +5,8 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/render/glsl.h"
-#include "compiler/support/rounding.h"
 #include "compiler/toolchain/shaderc.h"
+#include "compiler/toolchain/spirv_facts.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern {
@@ -17,7 +17,6 @@ struct Needs {
   render::GlslNeeds glsl;
   int subgroup = 0;
   int64_t storage_buffers = 0;  // the driver's among them
-  int64_t storage_range = 0;    // bytes of the longest binding whose length is known
 
   void add(const kernel::Kernel& kernel, const render::GlslNeeds& of_text) {
     glsl.int64 |= of_text.int64;
@@ -27,8 +26,6 @@ struct Needs {
     const bool unpushed = kernel.params.size() > TERN_VULKAN_PUSHED_PARAMS;
     storage_buffers = std::max(
         storage_buffers, static_cast<int64_t>(kernel.bindings.size()) + unpushed + kernel::can_fail(kernel));
-    for (const kernel::Buffer& b : kernel.bindings)
-      storage_range = std::max(storage_range, ceil_div(b->size * dtype_bits(b->type.dtype), 8));
   }
 
   // Beyond what every Vulkan 1.1 device has.
@@ -38,7 +35,7 @@ struct Needs {
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
     };
-    constexpr int64_t kStorageBuffers = 4, kStorageRange = int64_t{1} << 27;  // of every device
+    constexpr int64_t kStorageBuffers = 4;  // of every device
     // Other sizes are told to the device, entry by entry.
     constexpr int kUsualSubgroup = 32;
     std::vector<module::Condition> out;
@@ -51,7 +48,6 @@ struct Needs {
     if (subgroup == kUsualSubgroup)
       out.emplace_back(subgroup, k_vulkan_subgroup_size, module::ConditionOp::Equal);
     if (storage_buffers > kStorageBuffers) at_least(storage_buffers, k_vulkan_storage_buffers);
-    if (storage_range > kStorageRange) at_least(storage_range, k_vulkan_storage_range);
     return out;
   }
 };
@@ -91,17 +87,46 @@ bool covered(uint32_t capability, const lower::GpuModel& model, const render::Gl
   }
 }
 
+// What every Vulkan 1.1 device takes without being asked (table 'Required Limits' of its specification),
+// which is what the first level's shaders keep to; what they need more of is in the image's conditions.
+void check_floor(const toolchain::SpirvFacts& facts, const Needs& needs, const std::string& kernel) {
+  const auto check = [&](bool good, std::string_view what, int64_t value, int64_t most) {
+    TERN_CHECK(good && value <= most, "kernel {}: {} ({}) is beyond the floor of Vulkan 1.1 ({})", kernel,
+               what, value, most);
+  };
+  const uint32_t* size = facts.local_size;
+  check(true, "the SPIR-V version", facts.version, 0x00010300);
+  check(true, "the workgroup's width", size[0], 128);
+  check(true, "the workgroup's height", size[1], 128);
+  check(true, "the workgroup's depth", size[2], 64);
+  check(true, "invocations of a workgroup", int64_t{size[0]} * size[1] * size[2], 128);
+  check(true, "bytes of workgroup memory", facts.workgroup_bytes, 16384);
+  check(true, "bytes of push constants", facts.push_bytes, 128);
+  check(true, "storage buffers", facts.storage_buffers, needs.storage_buffers);
+  for (const std::string& extension : facts.extensions)
+    check(extension == "SPV_KHR_storage_buffer_storage_class", extension, 1, 1);
+  constexpr uint32_t kInput = 1, kWorkgroup = 4, kPrivate = 6, kFunction = 7, kPushConstant = 9,
+                     kStorageBuffer = 12;
+  for (const uint32_t c : facts.storage_classes)
+    check(c == kInput || c == kWorkgroup || c == kPrivate || c == kFunction || c == kPushConstant ||
+              c == kStorageBuffer,
+          "a variable's storage class", c, kStorageBuffer);
+}
+
 // An image must not be chosen for devices that cannot run it.
-void check_capabilities(const toolchain::SpirvImage& image, const std::vector<toolchain::Shader>& shaders,
-                        const lower::GpuModel& model, const render::GlslNeeds& needs) {
+void check_shaders(const toolchain::SpirvImage& image, const std::vector<toolchain::Shader>& shaders,
+                   const lower::GpuModel& model, const Needs& needs) {
   for (size_t k = 0; k < shaders.size(); ++k) {
     const size_t end = k + 1 < shaders.size() ? image.offsets[k + 1] : image.bytes.size();
     const auto code = std::span(image.bytes).subspan(image.offsets[k], end - image.offsets[k]);
-    for (const uint32_t capability : toolchain::spirv_capabilities(code)) {
-      TERN_CHECK(covered(capability, model, needs),
+    const toolchain::SpirvFacts facts = toolchain::spirv_facts(code);
+    for (const uint32_t capability : facts.capabilities) {
+      TERN_CHECK(covered(capability, model, needs.glsl),
                  "kernel {} declares SPIR-V's capability {}, for which no condition of level {} asks",
                  shaders[k].name, capability, model.name);
     }
+    if (shaders[k].environment == toolchain::ShaderEnvironment::kVulkan11)
+      check_floor(facts, needs, shaders[k].name);
   }
 }
 
@@ -137,7 +162,7 @@ Result<pack::ExecutableImage> build_vulkan_kernels(const program::KernelPool::Le
   if (!options.dump_dir.empty())
     compile.dump_dir = fmt::format("{}/{}", options.dump_dir, lower::level_name(level.level));
   TERN_ASSIGN(toolchain::SpirvImage spirv, toolchain::compile_shaders(shaders, compile));
-  check_capabilities(spirv, shaders, lower::gpu_model(level.level), needs.glsl);
+  check_shaders(spirv, shaders, lower::gpu_model(level.level), needs);
   image.image = std::move(spirv.bytes);
   image.entry_offsets = std::move(spirv.offsets);
   image.conditions = needs.conditions();

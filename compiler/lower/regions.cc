@@ -35,8 +35,9 @@ RootKind root_kind(const Node& node) {
 
 constexpr int kMostPlaces = 64;
 // Of a region on Vulkan. Devices bind 24 buffers (Adreno), 31 (over Metal), 32 (lavapipe), others thousands;
-// results, parameters and the fault word need some.
-constexpr size_t kMostReads = 20;
+// results, parameters and the fault word need some. What is compiled for the floor alone keeps to the four
+// buffers that every device binds.
+constexpr size_t kMostReads = 20, kFloorReads = 3;
 
 int node_cost(const Node& node) {
   if (node.kind == OpKind::kMap) return scalar::info(node.scalar_op()).expensive ? 10 : 1;
@@ -278,7 +279,9 @@ class Former {
   }
 
   size_t most_reads() const {
-    return context_.target().arch == Arch::kVulkan ? kMostReads : std::numeric_limits<size_t>::max();
+    const Target& target = context_.target();
+    if (target.arch != Arch::kVulkan) return std::numeric_limits<size_t>::max();
+    return target.levels == std::vector<Level>{Level::kVulkan11} ? kFloorReads : kMostReads;
   }
 
   // What the owner's region reads once it has taken the node in. (On Vulkan: others may read what they like.)

@@ -17,14 +17,15 @@ namespace {
 
 constexpr const char* kProducer = "ternc 0.1.0";
 
-}  // namespace
-
-std::vector<module::Condition> image_conditions(lower::Level level, const lower::ImageKind& kind) {
-  enum Capability : uint16_t {
+enum Capability : uint16_t {
 #define TERN_CAPABILITY(id, name, meaning) k_##name = id,
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
-  };
+};
+
+}  // namespace
+
+std::vector<module::Condition> image_conditions(lower::Level level, const lower::ImageKind& kind) {
   constexpr int64_t kX86 = 1, kArm = 2;  // the values of cpu_arch
   const auto x86 = [&](int64_t at_least) {
     return std::vector<module::Condition>{{kX86, k_cpu_arch, module::ConditionOp::Equal},
@@ -221,12 +222,35 @@ uint64_t ModuleFile::add_constants(module::ModuleT& module) {
   return offset;
 }
 
+namespace {
+
+// The longest range that a dispatch binds, of those whose length is known, if not every Vulkan device takes
+// it: told when a program is chosen, not by its first submission.
+void add_range_condition(module::ProgramT& program) {
+  constexpr int64_t kEveryDevice = int64_t{1} << 27;
+  int64_t longest = 0;
+  for (const module::Command& command : program.commands) {
+    if (command.kind() != module::CommandKind::Dispatch) continue;
+    for (uint32_t i = 0; i < command.binding_count(); ++i) {
+      const uint32_t length = program.bindings[command.first_binding() + i].length();
+      const bool known = length >> 31 == 0;  // else a parameter
+      if (known) longest = std::max(longest, program.numbers[length]);
+    }
+  }
+  if (longest > kEveryDevice)
+    program.conditions.emplace_back(longest, k_vulkan_storage_range, module::ConditionOp::AtLeast);
+}
+
+}  // namespace
+
 ModuleFile::ModuleFile(ModuleInput input) : input_(std::move(input)) {
   module::ModuleT module;
   module.producer = kProducer;
   module.symbols = std::move(input_.symbols);
   module.functions = std::move(input_.functions);
   module.programs = std::move(input_.programs);
+  for (auto& program : module.programs)
+    if (program->target == module::TargetClass::Vulkan) add_range_condition(*program);
   module.sources = std::move(input_.sources);
   uint64_t offset = add_constants(module);
   for (const ExecutableImage& image : input_.executables) {

@@ -118,22 +118,6 @@ Status dump(const std::string& folder, const Shader& shader, const std::vector<u
 
 }  // namespace
 
-std::vector<uint32_t> spirv_capabilities(std::span<const uint8_t> module) {
-  constexpr size_t kHead = 5;  // words; the capabilities come first behind them
-  constexpr uint32_t kOpCapability = 17;
-  const auto word = [&](size_t at) {
-    uint32_t value;
-    std::memcpy(&value, module.data() + at * sizeof(value), sizeof(value));
-    return value;
-  };
-  std::vector<uint32_t> out;
-  for (size_t at = kHead; (at + 1) * sizeof(uint32_t) < module.size(); at += 2) {
-    if (word(at) != (2u << 16 | kOpCapability)) break;
-    out.push_back(word(at + 1));
-  }
-  return out;
-}
-
 std::shared_ptr<void> keep_shader_tables() {
   auto compiler = std::make_shared<ShaderCompiler>(false);
   for (size_t e = 0; e < std::size(kEnvironments); ++e)

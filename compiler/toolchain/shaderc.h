@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -37,9 +36,6 @@ struct SpirvImage {
 // Optimises unless options.optimization is "-O0". Compiles options.jobs shaders at once; each is cached by
 // its text. An Error names the kernel, with the compiler's words.
 Result<SpirvImage> compile_shaders(const std::vector<Shader>& shaders, const CompileOptions& options);
-
-// What a SPIR-V module declares with OpCapability, in its order. `module`: a valid one.
-std::vector<uint32_t> spirv_capabilities(std::span<const uint8_t> module);
 
 // Makes the tables of GLSL's built-in functions, which the process keeps as long as the result lives: else
 // they are made for each module, and take a small one longer than its shaders.

@@ -241,3 +241,37 @@ def test_shapes_of_matrices(folder):
             usual = subgroup == "32" and (m, n) == ("16", "16")
             assert code == 0 and f"code {level}:" in text, (level, model, precision, text)
             assert usual or f"tiles {m}x{n}x{k} of {subgroup}" in text, (level, model, precision, text)
+
+
+def test_floor(folder):
+    """What is compiled for the floor of Vulkan alone binds four buffers, and what a device lacks is said by name and value."""
+    folder = Path(folder)
+    names = "abcdef"
+    shape = "f32[3,50]"
+    lines = [f'  input %{n}: {shape} as "{n}"' for n in names]
+    lines += [f"  %s{i} = {'add' if i % 2 else 'mul'}(%{f's{i - 1}' if i > 1 else 'a'}, %{names[i]})" for i in range(1, 6)]
+    (folder / "m.tg").write_text('graph "sums" {\n' + "\n".join(lines) + '\n  output %s5 as "y"\n}\n')
+    (folder / "few.json").write_text(json.dumps([{"driver": "vulkan", "capabilities": {"vulkan_api_version": 103, "vulkan_storage_buffers": 4}}], indent=2))
+    inputs = {n: np.random.default_rng(i).standard_normal((3, 50)).astype(np.float32) for i, n in enumerate(names)}
+    for n, x in inputs.items():
+        np.save(folder / f"{n}.npy", x)
+    given = [word for n in names for word in ("-i", f"{n}={folder}/{n}.npy")]
+    want = inputs["a"]
+    for i in range(1, 6):
+        want = want + inputs[names[i]] if i % 2 else want * inputs[names[i]]
+    code, devices = invoke(tools.TERN, "devices")
+    for targets, few in ("vulkan:1.1", True), (f"vulkan:{folder}/few.json", True), ("vulkan", False):
+        code, text = invoke(tools.TERNC, folder / "m.tg", "-o", folder / "m.tern", f"--targets={targets}")
+        assert code == 0, text
+        code, text = invoke(tools.TERN, "inspect", folder / "m.tern")
+        assert code == 0 and ("vulkan_storage_buffers >= 7" not in text) == few, (targets, text)
+        assert not few or "vulkan_storage_buffers" not in text, text
+        if "vulkan:0" in devices:
+            code, text = invoke(tools.TERN, "run", folder / "m.tern", "--driver", "vulkan", *given, "-o", folder)
+            assert code == 0, text
+            assert np.allclose(np.load(folder / "y.npy"), want, rtol=1e-6), targets
+    (folder / "m.tg").write_text('graph "long" {\n  input %x: f32[40000000] as "x"\n  %y = neg(%x)\n  output %y as "y"\n}\n')
+    code, text = invoke(tools.TERNC, folder / "m.tg", "-o", folder / "m.tern", "--targets=vulkan:1.1")
+    assert code == 0, text
+    code, text = invoke(tools.TERN, "inspect", folder / "m.tern")
+    assert code == 0 and "vulkan_storage_range >= 160000000" in text, text
