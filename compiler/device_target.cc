@@ -14,6 +14,11 @@ constexpr std::string_view kNames[] = {
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
 };
+constexpr std::string_view kMeanings[] = {
+#define TERN_CAPABILITY(id, name, meaning) meaning,
+#include "schemas/abi/capabilities.def"
+#undef TERN_CAPABILITY
+};
 
 enum Capability : uint16_t {
 #define TERN_CAPABILITY(id, name, meaning) k_##name = id,
@@ -87,10 +92,26 @@ Result<lower::Target> target_for_device(const lower::Target& all, const std::str
   return out;
 }
 
+std::vector<std::string> unmet_conditions(const TargetDevice& device,
+                                          const std::vector<module::Condition>& conditions) {
+  std::vector<std::string> out;
+  const Result<std::string> rows = device_of(device.json, lower::arch_name(device.arch));
+  for (const module::Condition& c : conditions) {
+    const int64_t value = rows.ok() ? capability(rows.value(), c.capability()) : 0;
+    if (holds(c, value)) continue;
+    const char* how = c.op() == module::ConditionOp::AtLeast  ? "at least "
+                      : c.op() == module::ConditionOp::AtMost ? "at most "
+                                                              : "";
+    out.push_back(fmt::format("{} must be {}{} and is {} ({})", kNames[c.capability()], how, c.value(), value,
+                              kMeanings[c.capability()]));
+  }
+  return out;
+}
+
 namespace {
 
-// Of "vulkan:device.json".
-Result<lower::Target> read_device(const std::string& word) {
+// Of "vulkan:device.json": adds the target and its device.
+Status add_device(const std::string& word, DeviceTargets& out) {
   const size_t colon = word.find(':');
   if (word.substr(0, colon) != "vulkan")
     return error("Target '{}' is a device, which only vulkan takes: vulkan:FILE.json.", word);
@@ -101,14 +122,16 @@ Result<lower::Target> read_device(const std::string& word) {
   if (!target.ok())
     return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
                  target.error().message);
-  return target;
+  out.devices.push_back({target->arch, path, json});
+  out.targets.push_back(std::move(target).value());
+  return Ok{};
 }
 
 }  // namespace
 
-Result<std::vector<lower::Target>> parse_device_targets(const std::string& text) {
+Result<DeviceTargets> parse_device_targets(const std::string& text) {
   std::string plain, problems;
-  std::vector<lower::Target> devices;
+  DeviceTargets devices;
   const auto add_problem = [&](const Error& e) { problems += (problems.empty() ? "" : "\n") + e.text(); };
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
@@ -118,15 +141,11 @@ Result<std::vector<lower::Target>> parse_device_targets(const std::string& text)
       plain += (plain.empty() ? "" : ",") + word;
       continue;
     }
-    Result<lower::Target> target = read_device(word);
-    if (target.ok()) {
-      devices.push_back(std::move(target).value());
-    } else {
-      add_problem(target.error());
-    }
+    Status added = add_device(word, devices);
+    if (!added.ok()) add_problem(added.take_error());
   }
   std::vector<lower::Target> out;
-  if (!plain.empty() || (devices.empty() && problems.empty())) {
+  if (!plain.empty() || (devices.targets.empty() && problems.empty())) {
     Result<std::vector<lower::Target>> targets = lower::parse_targets(plain);
     if (targets.ok()) {
       out = std::move(targets).value();
@@ -134,14 +153,14 @@ Result<std::vector<lower::Target>> parse_device_targets(const std::string& text)
       add_problem(targets.error());
     }
   }
-  for (lower::Target& device : devices) {
+  for (lower::Target& device : devices.targets) {
     const bool twice =
         std::any_of(out.begin(), out.end(), [&](const lower::Target& t) { return t.arch == device.arch; });
     if (twice) add_problem(error("The targets '{}' name {} twice.", text, lower::arch_name(device.arch)));
     out.push_back(std::move(device));
   }
   if (!problems.empty()) return Error{problems, {}};
-  return out;
+  return DeviceTargets{std::move(out), std::move(devices.devices)};
 }
 
 }  // namespace tern

@@ -68,13 +68,30 @@ TEST_CASE("device targets: the levels that a saved device runs") {
   CHECK(levels("") == "it is not what `tern devices --json` writes");
 }
 
+TEST_CASE("device targets: what a device lacks of a module's conditions") {
+  const TargetDevice phone = {lower::Arch::kVulkan, "phone.json", device("\"vulkan_storage_buffers\": 4")};
+  constexpr uint16_t kInt64 = 19, kStorageBuffers = 32;
+  const auto unmet = [&](int64_t buffers) {
+    return unmet_conditions(phone, {{buffers, kStorageBuffers, module::ConditionOp::AtLeast}});
+  };
+  CHECK(unmet(4).empty());
+  REQUIRE(unmet(5).size() == 1);
+  CHECK(
+      unmet(5)[0].starts_with("vulkan_storage_buffers must be at least 5 and is 4 (Vulkan: storage buffers"));
+  const auto none = unmet_conditions(phone, {{1, kInt64, module::ConditionOp::AtLeast}});
+  REQUIRE(none.size() == 1);
+  CHECK(none[0] == "vulkan_int64 must be at least 1 and is 0 (Vulkan: 64-bit integers in shaders)");
+}
+
 TEST_CASE("device targets: words and files") {
   const std::string path = (std::filesystem::temp_directory_path() / "tern_device_target_test.json").string();
   std::ofstream(path) << device(kNarrow);
   auto both = parse_device_targets("cpu,vulkan:" + path);
   REQUIRE_MESSAGE(both.ok(), both.error().text());
-  REQUIRE(both->size() == 2);
-  CHECK(both->back().levels == std::vector{lower::Level::kVulkanF16});
+  REQUIRE(both->targets.size() == 2);
+  CHECK(both->targets.back().levels == std::vector{lower::Level::kVulkanF16});
+  REQUIRE(both->devices.size() == 1);
+  CHECK(both->devices[0].path == path);
   CHECK(parse_device_targets("vulkan,vulkan:" + path).error().text().find("name vulkan twice") !=
         std::string::npos);
   CHECK(parse_device_targets("cuda:" + path).error().text().find("which only vulkan takes") !=

@@ -87,6 +87,10 @@ class Compilation {
   lower::Target without_matrices(lower::Target target);
   bool build_programs();
   bool compile_kernels();
+  bool suits_devices();
+  bool is_required(lower::Arch arch) const {
+    return std::find(options_.required.begin(), options_.required.end(), arch) != options_.required.end();
+  }
 };
 
 // The table of contents.
@@ -264,10 +268,8 @@ bool Compilation::leave_out(const lower::Target& target, const std::vector<std::
     for (const Error& problem : found.errors()) diagnostics_.add(problem);
     return false;
   }
-  const bool required =
-      std::find(options_.required.begin(), options_.required.end(), target.arch) != options_.required.end();
   const std::string name = target_name(target);
-  if (required || options_.targets.size() == 1) {
+  if (is_required(target.arch) || options_.targets.size() == 1) {
     Error whole = error("The model cannot run on {}; what it lacks ({}):", name, problems.size());
     for (const std::string& problem : problems) whole.message += "\n - " + problem;
     diagnostics_.add(std::move(whole));
@@ -345,6 +347,33 @@ bool Compilation::dump_kernels(const std::string& folder) {
   return true;
 }
 
+// The kernels of a device's first level are those of every dispatch: it must have what they ask for. What
+// later levels ask for and it lacks leaves their dispatches to the first.
+bool Compilation::suits_devices() {
+  bool suits = true;
+  for (const TargetDevice& device : options_.devices) {
+    const auto target = std::find_if(targets_.begin(), targets_.end(),
+                                     [&](const lower::Target& t) { return t.arch == device.arch; });
+    if (target == targets_.end()) continue;
+    for (const pack::ExecutableImage& image : module_.executables) {
+      if (image.level != target->levels.front()) continue;
+      const std::vector<std::string> unmet = unmet_conditions(device, image.conditions);
+      if (unmet.empty()) continue;
+      Error whole =
+          error("The model's kernels do not run on the device of '{}'; what it lacks ({}):", device.path,
+                unmet.size());
+      for (const std::string& condition : unmet) whole.message += "\n - " + condition;
+      if (is_required(device.arch) || options_.targets.size() == 1) {
+        diagnostics_.add(std::move(whole));
+        suits = false;
+      } else {
+        diagnostics_.warn(whole.message);
+      }
+    }
+  }
+  return suits;
+}
+
 bool Compilation::compile_kernels() {
   phase("compiling kernels", 0.35);
   KernelBuildOptions options;
@@ -372,6 +401,7 @@ bool Compilation::compile_kernels() {
   }
   TERN_CHECK(image == module_.executables.size(), "{} images were not asked for",
              module_.executables.size() - image);
+  if (!suits_devices()) return false;
   result_.report.units_compiled = built->units_compiled;
   result_.report.units_cached = built->units_cached;
   return true;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "compiler/device_target.h"
 #include "compiler/graph/ir.h"
 #include "compiler/lower/program_ir.h"
 #include "compiler/lower/target.h"
@@ -22,6 +23,7 @@ struct CompileOptions {
   std::string input;  // .onnx, or graph IR as text (.tg)
   onnx::ImportOptions import;
   std::vector<lower::Target> targets;
+  std::vector<TargetDevice> devices;  // those of the targets that are devices
   // GPUs: the model must run on them as a whole, or the compilation fails with the list of what they cannot
   // do. A target that is not required is left out then, with a warning.
   std::vector<lower::Arch> required;

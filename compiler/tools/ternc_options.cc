@@ -162,10 +162,10 @@ void read_targets(const Words& words, CompileOptions& compile, Problems& problem
   const size_t before = problems.sentences().size();
   const std::string readable = readable_targets(words.targets, problems);
   const bool none = readable.empty() && problems.sentences().size() > before;
-  Result<std::vector<lower::Target>> targets =
-      none ? std::vector<lower::Target>() : parse_device_targets(readable);
+  Result<DeviceTargets> targets = none ? DeviceTargets() : parse_device_targets(readable);
   if (targets.ok()) {
-    compile.targets = std::move(targets).value();
+    compile.targets = std::move(targets->targets);
+    compile.devices = std::move(targets->devices);
   } else {
     const std::string text = targets.error().text();
     for (std::string_view line : split(text, "\n")) problems.add(std::string(line));

@@ -212,6 +212,22 @@ def attention_model():
 """
 
 
+def test_device_lacks(folder):
+    """Kernels that a device's file says it cannot run: an error with what it lacks, or a warning beside another target."""
+    folder = Path(folder)
+    (folder / "m.tg").write_text('graph "m" {\n  input %x: i64[8] as "x"\n  %y = mul(%x, %x)\n  output %y as "y"\n}\n')
+    (folder / "phone.json").write_text(json.dumps([{"driver": "vulkan", "capabilities": {"vulkan_api_version": 101}}], indent=2))
+    module = folder / "m.tern"
+    targets = f"vulkan:{folder}/phone.json"
+    lacks = "vulkan_int64 must be at least 1 and is 0 (Vulkan: 64-bit integers in shaders)"
+    code, text = invoke(tools.TERNC, folder / "m.tg", "-o", module, f"--targets={targets}")
+    assert code == 1 and "do not run on the device of" in text and lacks in text and not module.exists(), (code, text)
+    code, text = invoke(tools.TERNC, folder / "m.tg", "-o", module, f"--targets=cpu,{targets}", "--require=vulkan")
+    assert code == 1 and lacks in text and not module.exists(), (code, text)
+    code, text = invoke(tools.TERNC, folder / "m.tg", "-o", module, f"--targets=cpu,{targets}")
+    assert code == 0 and "warning: " in text and lacks in text, (code, text)
+
+
 def test_shapes_of_matrices(folder):
     """A device's file with each shape of cooperative matrices: a module of that level, whose shaders the validator takes."""
     folder = Path(folder)
@@ -224,7 +240,7 @@ def test_shapes_of_matrices(folder):
     (folder / "floats.tg").write_text(attention_model())
     rows = {"vulkan_api_version": 103, "vulkan_subgroup_size": 32, "vulkan_subgroup_shuffle": 1, "vulkan_int8": 1,
             "vulkan_float16": 1, "vulkan_storage_16bit": 1, "vulkan_storage_8bit": 1, "vulkan_workgroup_memory": 49152,
-            "vulkan_workgroup_invocations": 1024, "vulkan_matrix_rate": 16}
+            "vulkan_workgroup_invocations": 1024, "vulkan_matrix_rate": 16, "vulkan_int64": 1, "vulkan_storage_buffers": 24}
     models = {"kI8": [("bytes", "f32")], "kF16": [("floats", "f16"), ("bytes", "f32")], "kBF16": [("floats", "bf16")],
               "kF32": [("floats", "f32")]}
     for level, tiles, row in levels:
