@@ -50,6 +50,41 @@ static inline $V $F($V x, $V n) {
 }
 #endif
 )c"},
+      // e^x = the result * 2^n. n is in sixteenths, whose 2^n is picked out of a register.
+      {"exp_in_parts.f32",
+       R"c(#if defined(__AVX512F__) && $N % 16 == 0
+static inline $V $F($V x, $V* exponent) {
+  typedef $E table __attribute__((ext_vector_type(16)));
+  const table roots = {1.0f, 1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f,
+      1.35425555f, 1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f, 1.68179283f, 1.75625216f,
+      1.83400809f, 1.91520656f};
+  const $V z = FMA(x, ($V)(1.44269504f), ($V)(786432.0f)), n = z - ($V)(786432.0f);
+  *exponent = n;
+  $V r = FMA(n, ($V)(-0.693359375f), x);
+  r = FMA(n, ($V)(2.12194440e-4f), r);
+  const $V root = @pick(roots, @bits(z));
+  $V p = FMA(r, ($V)(0.16666667f), ($V)(0.5f));
+  p = FMA(p, r * r, r);
+  return FMA(root, p, root);
+}
+#endif
+)c"},
+      // x * 2^n where e^of is a normal number, or `of` is none; else 0.
+      {"scale_normal.f32",
+       R"c(#if defined(__AVX512F__) && $N % 16 == 0
+typedef $E $F_part __attribute__((ext_vector_type(16)));
+static inline $V $F($V x, $V n, $V of) {
+  union { $V all; $F_part part[$N / 16]; } a = {x}, b = {n}, c = {of};
+#pragma clang loop unroll(full)
+  for (int k = 0; k < $N / 16; ++k) {
+    const $F_part least = ($F_part)(-87.3365402f), zero = ($F_part)(0.0f);
+    const unsigned short normal = __builtin_ia32_cmpps512_mask(c.part[k], least, 5, -1, 4);  // not less than
+    a.part[k] = __builtin_ia32_scalefps512_mask(a.part[k], b.part[k], zero, normal, 4);
+  }
+  return a.all;
+}
+#endif
+)c"},
       {"exp.f32",
        R"c(static inline $V $F($V x) {
   return @exp_to_89(x > ($V)(89.0f) ? ($V)(89.0f) : x);
@@ -57,7 +92,13 @@ static inline $V $F($V x, $V n) {
 )c"},
       {"exp_below.f32",
        R"c(static inline $V $F($V x) {
-#if !(defined(__AVX512F__) && $N % 16 == 0) && defined(__AVX2__) && $N % 8 == 0
+#if defined(__AVX512F__) && $N % 16 == 0
+  // 0 instead of numbers below the least normal one, which take 100 cycles and more where something multiplies by
+  // them.
+  $V n;
+  const $V part = @exp_in_parts(x, &n);
+  return @scale_normal(part, n, x);
+#elif defined(__AVX2__) && $N % 8 == 0
   // n is added to the root's bits (without their eighths, which n counts too): -127 makes 0 of the first one, and
   // of the others less than the least normal number. n times ln 2 is off by 2e-9 n.
   typedef $E table __attribute__((ext_vector_type(8)));
@@ -81,18 +122,9 @@ static inline $V $F($V x, $V n) {
   // e^x = 2^n e^r, n = round(x / ln 2); below the clamp the result is 0, from 89 on infinity.
   x = x < ($V)(-104.0f) ? ($V)(-104.0f) : x;
 #if defined(__AVX512F__) && $N % 16 == 0
-  typedef $E table __attribute__((ext_vector_type(16)));
-  // n in sixteenths, whose 2^n is picked out of a register.
-  const table roots = {1.0f, 1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f,
-      1.35425555f, 1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f, 1.68179283f, 1.75625216f,
-      1.83400809f, 1.91520656f};
-  const $V z = FMA(x, ($V)(1.44269504f), ($V)(786432.0f)), n = z - ($V)(786432.0f);
-  $V r = FMA(n, ($V)(-0.693359375f), x);
-  r = FMA(n, ($V)(2.12194440e-4f), r);
-  const $V root = @pick(roots, @bits(z));
-  $V p = FMA(r, ($V)(0.16666667f), ($V)(0.5f));
-  p = FMA(p, r * r, r);
-  return @scale(FMA(root, p, root), n);
+  $V n;
+  const $V part = @exp_in_parts(x, &n);
+  return @scale(part, n);
 #elif defined(__AVX2__) && $N % 8 == 0
   typedef $E table __attribute__((ext_vector_type(8)));
   const table roots = {1.0f, 1.09050773f, 1.18920712f, 1.29683955f, 1.41421356f, 1.54221083f, 1.68179283f,
