@@ -48,6 +48,7 @@ def main():
     parser.add_argument("names", nargs="*", default=list(LEVELS), metavar="NAME")
     parser.add_argument("--cpu", default="max", help="of qemu-aarch64")
     options = parser.parse_args()
+    tools.need_aarch64()
     print("| model | level | instructions, millions | multiply-adds | of inner loops | loads of inner loops |")
     print("|---|---|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:

@@ -162,6 +162,8 @@ def main():
     parser.add_argument("-j", type=int, help="models at once; by default two where each runs on one thread, else 1")
     parser.add_argument("--bless", action="store_true", help="rewrite expected_failures.txt from what this run finds")
     args = parser.parse_args()
+    if args.aarch64:
+        tools.need_aarch64()
     every = list(networks.NETWORKS if args.networks else zoo.MODELS)
     zoo.MODELS.update(networks.NETWORKS)
     unknown = [n for n in args.names if n not in zoo.MODELS and not args.files]

@@ -1,6 +1,7 @@
 """What the Python tests and benchmarks share: finding the built programs, calling them, comparing tensors."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +19,14 @@ TERNC = BUILD / "bin" / "ternc"
 GUARDED = "_guarded" if os.environ.get("TERN_GUARDED") else ""
 TERN = BUILD / "bin" / f"tern{GUARDED}"
 AARCH64 = ROOT / "build" / "aarch64" / "bin" / "tern"
+
+
+def need_aarch64():
+    """Ends the program with a sentence where what runs aarch64's tern is not there."""
+    if not AARCH64.exists():
+        sys.exit(f"The tern of aarch64 ({AARCH64.relative_to(ROOT)}) is not built: cmake --preset aarch64 && cmake --build --preset aarch64 --target tern")
+    if not shutil.which("qemu-aarch64"):
+        sys.exit("The program qemu-aarch64, which runs aarch64's tern, is not installed.")
 
 
 class ToolError(Exception):
