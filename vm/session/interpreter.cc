@@ -114,7 +114,7 @@ bool pop_frame(Session& s) {
 tern_status_t run_routine(Session& s, uint32_t routine) {
   Machine& m = s.machine;
   m.status = TERN_OK;
-  m.back_edges = 0;
+  m.steps = 0;
   push_frame(s, routine, kNone16);
   for (;;) {
     const Instruction in = decode(m.code[m.pc++]);

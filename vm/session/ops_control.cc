@@ -6,20 +6,25 @@
 namespace tern::vm {
 namespace {
 
-// Jumps; a back edge looks at cancellation, the deadline and the budget.
+// What may be done without end looks at cancellation, the deadline and the budget: a back edge, and a call,
+// since routines that each call the one before them twice run for ever without a loop.
+bool spend_step(Session& s) {
+  Machine& m = s.machine;
+  if (++m.steps > s.step_limit) {
+    return FAIL(OUT_OF_RANGE, "The program went over its budget of %llu loop iterations and calls.",
+                static_cast<unsigned long long>(s.step_limit));
+  }
+  if (__atomic_load_n(&s.cancel.requested, __ATOMIC_ACQUIRE))
+    return FAIL(CANCELLED, "The invocation was cancelled.");
+  if (s.deadline && (m.steps & 63) == 0 && tern_hal_now() > s.deadline) {
+    return FAIL(DEADLINE_EXCEEDED, "The invocation ran past its timeout.");
+  }
+  return true;
+}
+
 bool jump_to(Session& s, uint32_t target) {
   Machine& m = s.machine;
-  if (target < m.pc) {
-    if (++m.back_edges > s.step_limit) {
-      return FAIL(OUT_OF_RANGE, "The program went over its budget of %llu loop iterations.",
-                  static_cast<unsigned long long>(s.step_limit));
-    }
-    if (__atomic_load_n(&s.cancel.requested, __ATOMIC_ACQUIRE))
-      return FAIL(CANCELLED, "The invocation was cancelled.");
-    if (s.deadline && (m.back_edges & 63) == 0 && tern_hal_now() > s.deadline) {
-      return FAIL(DEADLINE_EXCEEDED, "The invocation ran past its timeout.");
-    }
-  }
+  if (target < m.pc && !spend_step(s)) return false;
   m.pc = target;
   return true;
 }
@@ -68,6 +73,7 @@ OP(jump_unless) {
 }
 
 OP(call) {
+  if (!spend_step(s)) return false;
   int64_t* from_i = s.machine.i;
   double* from_f = s.machine.f;
   Ref** from_r = s.machine.r;

@@ -79,7 +79,7 @@ struct Machine {
   Ref** r;
   Frame* frames;
   uint32_t depth;  // running frames; frames[depth - 1] is the innermost
-  uint64_t back_edges;
+  uint64_t steps;  // back edges and calls
   tern_status_t status;
   int64_t* stack_i;
   double* stack_f;

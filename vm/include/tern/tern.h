@@ -364,7 +364,7 @@ typedef struct tern_session_desc_t {
   uint32_t profile_capacity;  // commands to keep times of for each invocation; 0: no profiling
   uint64_t arena_limit;       // most bytes of the arena; 0: no limit but the device's
   uint64_t dynamic_limit;  // most bytes of buffers whose size depends on data; 0: no limit but the device's
-  uint64_t step_limit;     // most back edges (loop iterations) of one invocation; 0: 2^40
+  uint64_t step_limit;     // most loop iterations and calls of one invocation; 0: 2^40
   const tern_static_kernel_t* static_kernels;  // read at creation only
   uint32_t static_kernel_count;
 } tern_session_desc_t;
