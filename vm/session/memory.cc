@@ -150,12 +150,13 @@ tern_status_t create_list(Session& s, List** out_list) {
 }
 
 tern_status_t list_reserve(Session& s, List* list, uint32_t capacity) {
-  enum { kMaxListLength = 1 << 20 };
-  if (capacity > kMaxListLength) {
-    return tern_status_make(s.allocator, TERN_STATUS_OUT_OF_MEMORY, "A sequence has more than %d elements.",
-                            kMaxListLength);
-  }
   if (capacity <= list->capacity) return TERN_OK;
+  // Of all lists together: so many references to a buffer cannot wrap its count either.
+  enum { kMaxListItems = 1 << 24 };
+  if (s.list_items - list->capacity + capacity > kMaxListItems) {
+    return tern_status_make(s.allocator, TERN_STATUS_OUT_OF_MEMORY,
+                            "The sequences of a session have more than %d elements.", kMaxListItems);
+  }
   const uint32_t grown = capacity < 8 ? 8 : capacity + capacity / 2;
   Buffer** items =
       static_cast<Buffer**>(tern_allocate(s.allocator, grown * sizeof(Buffer*), alignof(Buffer*)));
@@ -163,11 +164,13 @@ tern_status_t list_reserve(Session& s, List* list, uint32_t capacity) {
   if (list->size) memcpy(items, list->items, list->size * sizeof(Buffer*));
   tern_release(s.allocator, list->items, list->capacity * sizeof(Buffer*));
   list->items = items;
+  s.list_items += grown - list->capacity;
   list->capacity = grown;
   return TERN_OK;
 }
 
 static void free_list(Session& s, List* list) {
+  s.list_items -= list->capacity;
   tern_release(s.allocator, list->items, list->capacity * sizeof(Buffer*));
   tern_release(s.allocator, list, sizeof(*list));
 }

@@ -125,6 +125,7 @@ struct tern_session_t {
   tern::vm::Buffer* free_buffers;
   uint64_t dynamic_bytes;
   tern::vm::List* spare_list;
+  uint32_t list_items;  // that lists have room for
 
   tern::vm::Machine machine;
   tern_hal_semaphore_t* semaphore;  // signalled by each submission

@@ -256,6 +256,36 @@ TEST_CASE("sessions of one module run at once from several threads") {
   CHECK(wrong == std::vector<int>(4, 0));
 }
 
+TEST_CASE("sequences of a session together have a limit") {
+  std::string text = R"(
+function main
+program any
+  routine main i 3 refs buffer list
+)";
+  std::string refs, clones;
+  for (int i = 0; i < 20; ++i) {
+    refs += " list";
+    clones += "    list_clone r" + std::to_string(i + 2) + ", r1\n";
+  }
+  text.replace(text.rfind('\n'), 1, refs + R"( {
+    list_create r1
+    buffer_alloc r0, i0
+    const_i i1, 1000000
+  again:
+    list_append r1, r0
+    add_imm i2, i2, 1
+    lt i0, i2, i1
+    jump_if i0, again
+)" + clones + "    return\n  }\n  entry main\n");
+  Loaded loaded(text);
+  std::vector<tern_tensor_t> none;
+  for (int turn = 0; turn < 2; ++turn) {
+    const Outcome outcome = loaded.invoke({}, none);
+    CHECK(outcome.code == TERN_STATUS_OUT_OF_MEMORY);
+    CHECK(outcome.message.find("The sequences of a session have more than 16777216 elements.") == 0);
+  }
+}
+
 TEST_CASE("profile names the dispatches' nodes") {
   tern_session_desc_t desc = {};
   desc.profile_capacity = 16;
