@@ -283,6 +283,10 @@ std::unique_ptr<graph::Graph> Importer::run() {
   Scope scope;
   scope.emit = &emit;
   scope.opsets = &opsets_;
+  // A node may be imported often: a function's for each call, a body's for each element and for each of the
+  // types that a loop carries. Nested, a few nodes would become more than any memory holds.
+  const int64_t nodes = node_count(file_->model()), most = 1024 * nodes + (1 << 18);
+  left_ = most;
   try {
     add_graph_names(scope, proto);
     add_inputs(scope);
@@ -295,6 +299,11 @@ std::unique_ptr<graph::Graph> Importer::run() {
     }
   } catch (ImportFailure& failure) {
     if (!failure.error.message.empty()) diagnostics_.add(std::move(failure.error));
+  } catch (const TooMuchMade&) {
+    diagnostics_.add(
+        error("The model's {} nodes become more than {} where functions are called, and bodies are there for "
+              "each element or type.",
+              nodes, most));
   }
   if (!diagnostics_.ok()) return nullptr;
   return std::move(graph_);

@@ -443,6 +443,123 @@ TEST_CASE("a model function is inlined, with its attribute references") {
   CHECK(contains(errors(m), "Functions and subgraphs nest deeper than 64."));
 }
 
+TEST_CASE("functions that call one another twice are refused before they fill the memory") {
+  const auto chain = [](int length, bool ends) {
+    Model m;
+    auto* domain = m.proto.add_opset_import();
+    domain->set_domain("local");
+    domain->set_version(1);
+    for (int i = 0; i < length; ++i) {
+      auto* f = m.proto.add_functions();
+      f->set_name("f" + std::to_string(i));
+      f->set_domain("local");
+      f->add_input("a");
+      f->add_output("c");
+      *f->add_opset_import() = m.proto.opset_import(0);
+      for (const char* step : {"ab", "bc"}) {
+        auto* node = f->add_node();
+        node->add_input(std::string(1, step[0]));
+        node->add_output(std::string(1, step[1]));
+        node->set_op_type(i || !ends ? "f" + std::to_string(i ? i - 1 : length - 1) : "Neg");
+        if (i || !ends) node->set_domain("local");
+      }
+    }
+    m.node("f" + std::to_string(length - 1), {"x"}, {"y"})->set_domain("local");
+    Diagnostics diagnostics;
+    import_bytes(m.proto.SerializeAsString(), diagnostics);
+    return diagnostics.text();
+  };
+  CHECK(chain(5, true) == "");
+  CHECK(
+      contains(chain(50, true), "The model's 101 nodes become more than 365568 where functions are called"));
+  CHECK(contains(chain(80, true), "nest deeper than 64."));
+  CHECK(contains(chain(50, false), "nest deeper than 64."));
+}
+
+TEST_CASE("a sparse tensor of a few bytes does not become one that fills the memory") {
+  Model m;
+  auto* sparse = m.proto.mutable_graph()->add_sparse_initializer();
+  sparse->add_dims(1 << 16);
+  sparse->add_dims(1 << 16);
+  auto* values = sparse->mutable_values();
+  values->set_name("w");
+  values->set_data_type(pb::TensorProto::FLOAT);
+  values->add_dims(1);
+  values->add_float_data(1);
+  auto* indices = sparse->mutable_indices();
+  indices->set_data_type(pb::TensorProto::INT64);
+  indices->add_dims(1);
+  indices->add_int64_data(5);
+  m.node("Neg", {"w"}, {"y"});
+  CHECK(contains(errors(m),
+                 "The sparse tensor 'w' is made dense, which takes 17179869184 bytes; at most "
+                 "2147483647 are possible."));
+}
+
+TEST_CASE("bodies of sequences in bodies are refused before they fill the memory") {
+  constexpr int kDepth = 6;
+  Model m(18);
+  pb::GraphProto inner;
+  const auto values = [](pb::GraphProto& graph, const std::string& in, const std::string& out, int rank) {
+    Model::add_value(graph.add_input(), in, std::vector<std::string>(static_cast<size_t>(rank), "64"));
+    graph.add_output()->set_name(out);
+  };
+  for (int i = 0; i < kDepth; ++i) {
+    const std::string n = std::to_string(i);
+    pb::GraphProto graph;
+    values(graph, "x" + n, "y" + n, i);
+    const auto node = [&](const char* op, const std::string& in, const std::string& out) {
+      auto* made = graph.add_node();
+      made->set_op_type(op);
+      made->add_input(in);
+      made->add_output(out);
+      return made;
+    };
+    if (i == 0) {
+      node("Neg", "x0", "y0");
+    } else {
+      auto* keep = node("SplitToSequence", "x" + n, "s" + n)->add_attribute();
+      keep->set_name("keepdims");
+      keep->set_type(pb::AttributeProto::INT);
+      auto* body = node("SequenceMap", "s" + n, "m" + n)->add_attribute();
+      body->set_name("body");
+      body->set_type(pb::AttributeProto::GRAPH);
+      *body->mutable_g() = inner;
+      for (const char* name : {"axis", "new_axis"}) {
+        auto* attribute = name[0] == 'a' ? node("ConcatFromSequence", "m" + n, "y" + n)->add_attribute()
+                                         : graph.mutable_node(2)->add_attribute();
+        attribute->set_name(name);
+        attribute->set_type(pb::AttributeProto::INT);
+        attribute->set_i(name[0] == 'n');
+      }
+    }
+    inner = graph;
+  }
+  *m.proto.mutable_graph() = inner;
+  m.proto.mutable_graph()->set_name("test");
+  CHECK(contains(errors(m), "become more than"));
+}
+
+TEST_CASE("a sequence of more parts than memory holds nodes is split in a loop") {
+  for (const int64_t size : {1, 3}) {
+    Model m;
+    m.ints("size", {size});
+    m.proto.mutable_graph()->mutable_initializer(0)->clear_dims();
+    m.ints("at", {5});
+    m.proto.mutable_graph()->mutable_initializer(1)->clear_dims();
+    auto* axis = m.node("SplitToSequence", {"x", "size"}, {"s"})->add_attribute();
+    axis->set_name("axis");
+    axis->set_type(pb::AttributeProto::INT);
+    axis->set_i(1);
+    m.node("SequenceAt", {"s", "at"}, {"y"});
+    ImportOptions options;
+    options.shapes["x"] = {2, int64_t{1} << 40};
+    auto graph = import(m, options);
+    REQUIRE(graph);
+    CHECK(count_of(*graph, graph::OpKind::kSlice) < 100);
+  }
+}
+
 TEST_CASE("files that are no models") {
   Diagnostics empty, garbage, missing, newer;
   import_bytes("", empty);

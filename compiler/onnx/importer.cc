@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "compiler/support/dim_overflow.h"
 
@@ -132,6 +133,7 @@ Error too_large() {
 }  // namespace
 
 void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
+  spend(1);
   int64_t version = opset_of(scope, node.domain());
   CheckContext context("importing " + node_text(node, version));
   auto source = scope.emit->source();
@@ -157,6 +159,11 @@ void Importer::import_node(Scope& scope, const pb::NodeProto& node) {
     failed(too_large());
   }
   scope.emit->set_source(source);
+  for (const std::string& output : node.output()) {
+    const auto made = scope.values.find(output);
+    if (made == scope.values.end() || !made->second || made->second->id <= newest_) continue;
+    spend(made->second->id - std::exchange(newest_, made->second->id));
+  }
 }
 
 void Importer::import_operator(Scope& scope, const pb::NodeProto& node) {

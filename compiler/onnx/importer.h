@@ -190,6 +190,9 @@ class Importer {
   void add_graph_names(Scope& scope, const pb::GraphProto& graph);
   void import_nodes(Scope& scope, const google::protobuf::RepeatedPtrField<pb::NodeProto>& nodes);
   void import_node(Scope& scope, const pb::NodeProto& node);
+  void spend(int64_t count) {
+    if ((left_ -= count) < 0) throw TooMuchMade{};
+  }
   void import_operator(Scope& scope, const pb::NodeProto& node);
   void call_function(Scope& scope, const pb::NodeProto& node, const Function& function);
   const Function* find_function(const pb::NodeProto& node) const;
@@ -209,6 +212,9 @@ class Importer {
   std::set<const Value*> untyped_sequences_;
   std::map<const Value*, std::vector<SequencePart>> sequence_parts_;
   int depth_ = 0;
+  struct TooMuchMade {};
+  int64_t left_ = 0;    // imports of nodes and values that there may still be
+  int64_t newest_ = 0;  // the latest value's number, as far as a node's output tells
 };
 
 // The order in which nodes can be imported: the given order when it is sorted, else a stable topological one.
@@ -216,6 +222,8 @@ class Importer {
 std::vector<int> sorted_nodes(const google::protobuf::RepeatedPtrField<pb::NodeProto>& nodes);
 // How often each operator is used, in the graph, its subgraphs and the model's functions.
 std::vector<OpUse> survey(const pb::ModelProto& model);
+// Nodes of the graph, its subgraphs and the model's functions, each once.
+int64_t node_count(const pb::ModelProto& model);
 std::string domain_text(const std::string& domain);
 inline std::string normal_domain(const std::string& domain) {
   return domain == "ai.onnx" ? "" : domain;

@@ -115,4 +115,21 @@ std::vector<OpUse> survey(const pb::ModelProto& model) {
   return out;
 }
 
+static int64_t nodes_in(const Nodes& nodes) {
+  int64_t count = nodes.size();
+  for (const pb::NodeProto& node : nodes) {
+    for (const auto& a : node.attribute()) {
+      count += nodes_in(a.g().node());
+      for (const auto& g : a.graphs()) count += nodes_in(g.node());
+    }
+  }
+  return count;
+}
+
+int64_t node_count(const pb::ModelProto& model) {
+  int64_t count = nodes_in(model.graph().node());
+  for (const auto& f : model.functions()) count += nodes_in(f.node());
+  return count;
+}
+
 }  // namespace tern::onnx

@@ -265,6 +265,8 @@ void import_concat_from(Op& op) {
   op.output(0, op.b.concat(values, axis));
 }
 
+constexpr int64_t kMostParts = 1 << 14;  // that are known one by one
+
 Shape part_sizes(Op& op, const Dim& extent) {
   auto chunks = [&](int64_t size) {
     Shape sizes;
@@ -324,15 +326,17 @@ void import_split(Op& op) {
   int64_t axis = op.axis_attr(0, x->type.rank());
   bool keep = op.i("keepdims", 1) != 0 || op.has(1);
   const Dim extent = dimension(x, axis);
-  if (op.has(1) ? op.tensor(1)->type.rank() == 0 : !extent.is_const()) {
+  if (!op.has(1) || op.tensor(1)->type.rank() == 0) {
     const auto known = op.has(1) ? op.b.known_ints(op.tensor(1)) : std::vector<int64_t>{1};
     if (known && (*known)[0] < 1) fail("The size ({}) of a part is below 1.", (*known)[0]);
-    if (known && (*known)[0] == 1 && !extent.is_const())
+    // A node a part is more than memory holds where a constant says so.
+    const bool many = known && extent.is_const() && extent.value() / (*known)[0] > kMostParts;
+    if (known && (*known)[0] == 1 && (many || !extent.is_const()))
       return op.output(0, split_in_ones(op, x, axis, keep));
     if (known && !extent.is_const())
       fail("An axis of unknown size ({}) cannot be split into a sequence of parts of {}.", extent.text(),
            (*known)[0]);
-    if (!known) return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
+    if (!known || many) return op.output(0, split_at_run_time(op, x, axis, op.tensor(1)));
   }
   std::vector<Value*> parts;
   const Shape sizes = part_sizes(op, extent);

@@ -163,8 +163,12 @@ Result<TensorDataPtr> ModelFile::sparse_tensor(const pb::SparseTensorProto& prot
   int64_t count = 0;
   TERN_ASSIGN(std::vector<int64_t> dims, checked_dims(shape, count));
   int bits = dtype_bits(values->dtype());
-  if (bits < 8 || count > (int64_t{1} << 32))
+  if (bits < 8)
     return error("The sparse tensor '{}' ({}) cannot be made dense.", name, dtype_name(values->dtype()));
+  const int64_t bytes = dtype_storage_bytes(values->dtype(), count);
+  if (bytes > INT32_MAX)
+    return error("The sparse tensor '{}' is made dense, which takes {} bytes; at most {} are possible.", name,
+                 bytes, INT32_MAX);
   bool flat = indices->shape().size() == 1;
   auto rank = static_cast<int64_t>(dims.size());
   if (indices->dtype() != DType::kI64 || indices->count() != values->count() * (flat ? 1 : rank))
