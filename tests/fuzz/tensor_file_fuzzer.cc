@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check(good, tensor, error);
   std::vector<tern::npy::Member> members;
   error.clear();
-  if (!tern::npy::read_archive(bytes, &members, &error)) {
+  if (!tern::npy::read_archive(bytes, 64 << 20, &members, &error)) {
     if (error.empty()) std::abort();
     return 0;
   }

@@ -81,7 +81,8 @@ bool read_far_numbers(const Bytes& zip, size_t extra, size_t size, std::initiali
 }
 
 // The member whose entry is at `at`, which moves on to the next.
-bool read_member(const Bytes& zip, size_t* at, Member* out, std::string* error) {
+// *left: bytes that it may have.
+bool read_member(const Bytes& zip, size_t* at, uint64_t* left, Member* out, std::string* error) {
   const size_t entry = *at;
   *error = "it is no .npz file, or it is damaged";
   if (!zip.has(entry, kEntrySize) || zip.u32(entry) != kEntryMark) return false;
@@ -95,6 +96,13 @@ bool read_member(const Bytes& zip, size_t* at, Member* out, std::string* error) 
   const size_t data = local + kLocalSize + zip.u16(local + 26) + zip.u16(local + 28);
   if (!zip.has(data, stored)) return false;
   out->name = zip.text(entry + kEntrySize, name_size);
+  // A few bytes can stand for many, and any number of arrays for the same ones.
+  const uint64_t needed = method == kStored ? stored : size;
+  if (needed > *left) {
+    *error = "its arrays need more memory than may be used for them (from '" + out->name + "' on)";
+    return false;
+  }
+  *left -= needed;
   if (method == kStored) {
     out->bytes.assign(zip.part(data), zip.part(data) + stored);
   } else if (method != kDeflated) {
@@ -115,7 +123,8 @@ bool read_member(const Bytes& zip, size_t* at, Member* out, std::string* error) 
 
 }  // namespace
 
-bool read_archive(const std::vector<uint8_t>& bytes, std::vector<Member>* out, std::string* error) {
+bool read_archive(const std::vector<uint8_t>& bytes, uint64_t most, std::vector<Member>* out,
+                  std::string* error) {
   const Bytes zip(bytes);
   size_t end = 0;
   *error = "it is no .npz file, or it is damaged";
@@ -125,7 +134,7 @@ bool read_archive(const std::vector<uint8_t>& bytes, std::vector<Member>* out, s
   if (!read_end(zip, end, &at, &count)) return false;
   for (uint64_t i = 0; i < count; ++i) {
     Member member;
-    if (!read_member(zip, &at, &member, error)) return false;
+    if (!read_member(zip, &at, &most, &member, error)) return false;
     out->push_back(std::move(member));
   }
   error->clear();

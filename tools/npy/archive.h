@@ -13,7 +13,8 @@ struct Member {
   std::vector<uint8_t> bytes;
 };
 
-// False with what is wrong: no zip, damaged, compressed by what NumPy does not use.
-bool read_archive(const std::vector<uint8_t>& bytes, std::vector<Member>* out, std::string* error);
+// False with what is wrong: no zip, damaged, compressed by what NumPy does not use, more than `most` bytes.
+bool read_archive(const std::vector<uint8_t>& bytes, uint64_t most, std::vector<Member>* out,
+                  std::string* error);
 
 }  // namespace tern::npy

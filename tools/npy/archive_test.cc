@@ -93,7 +93,7 @@ const std::vector<uint8_t> kZip64 = {
 TEST_CASE("archives: numbers of 64 bits, for what is larger than 4 GB") {
   std::vector<Member> members;
   std::string error;
-  REQUIRE(read_archive(kZip64, &members, &error));
+  REQUIRE(read_archive(kZip64, SIZE_MAX, &members, &error));
   REQUIRE(members.size() == 2);
   CHECK(members[0].name == "a");
   CHECK(std::string(members[0].bytes.begin(), members[0].bytes.end()) == "tern");
@@ -104,23 +104,31 @@ TEST_CASE("archives: numbers of 64 bits, for what is larger than 4 GB") {
     std::vector<uint8_t> other = kZip64;
     other[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
     members.clear();
-    if (!read_archive(other, &members, &error)) CHECK(!error.empty());
+    if (!read_archive(other, SIZE_MAX, &members, &error)) CHECK(!error.empty());
     other.resize(bit / 8);
     members.clear();
-    read_archive(other, &members, &error);
+    read_archive(other, SIZE_MAX, &members, &error);
   }
+}
+
+TEST_CASE("archives: small ones of large arrays are refused before they fill the memory") {
+  std::vector<Member> members;
+  std::string error;
+  CHECK(read_archive(kZip64, 8, &members, &error));
+  CHECK_FALSE(read_archive(kZip64, 7, &members, &error));
+  CHECK(error == "its arrays need more memory than may be used for them (from 'b.npy' on)");
 }
 
 TEST_CASE("archives: damaged ones are refused") {
   std::vector<Member> members;
   std::string error;
-  CHECK_FALSE(read_archive({}, &members, &error));
+  CHECK_FALSE(read_archive({}, SIZE_MAX, &members, &error));
   std::vector<uint8_t> end(22);
   const uint8_t mark[] = {0x50, 0x4b, 5, 6};
   std::copy(mark, mark + 4, end.begin());
-  CHECK(read_archive(end, &members, &error));
+  CHECK(read_archive(end, SIZE_MAX, &members, &error));
   end[10] = 1;  // an entry that is not there
-  CHECK_FALSE(read_archive(end, &members, &error));
+  CHECK_FALSE(read_archive(end, SIZE_MAX, &members, &error));
   CHECK(error == "it is no .npz file, or it is damaged");
 }
 

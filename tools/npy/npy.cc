@@ -191,6 +191,10 @@ bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std
   return true;
 }
 
+uint64_t most_bytes() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 2 * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string* error) {
   const File file(std::fopen(path.c_str(), "rb"));
   out->clear();
@@ -198,9 +202,8 @@ bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string*
   const bool known = file && fstat(fileno(file.get()), &info) == 0;
   if (known && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)))
     return fail(error, "The file '" + path + "' is a device, which may have no end.");
-  // A tensor is there twice, as the file has it and as its numbers: more would have the process killed.
-  const int64_t most = int64_t{sysconf(_SC_PHYS_PAGES)} / 2 * sysconf(_SC_PAGESIZE);
-  if (known && S_ISREG(info.st_mode) && info.st_size > most)
+  const uint64_t most = most_bytes();
+  if (known && S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) > most)
     return fail(error, "The file '" + path + "' has " + std::to_string(info.st_size) +
                            " bytes; at most half of this machine's memory (" + std::to_string(most) +
                            " bytes) can be read.");

@@ -23,6 +23,9 @@ struct Tensor {
 // width. False with a sentence that names the file.
 bool read(const std::string& path, uint32_t wanted, Tensor* out, std::string* error);
 bool decode(const std::vector<uint8_t>& bytes, uint32_t wanted, Tensor* out, std::string* error);
+// How many bytes are read at most: half of this machine's memory, since a tensor is there twice, as the file
+// has it and as its numbers, and more would have the process killed.
+uint64_t most_bytes();
 // The plain bytes of any file.
 bool read_bytes(const std::string& path, std::vector<uint8_t>* out, std::string* error);
 

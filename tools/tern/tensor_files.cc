@@ -128,7 +128,7 @@ class Collector {
     std::vector<npy::Member> members;
     std::string why;
     if (!read(path, &bytes)) return;
-    if (!npy::read_archive(bytes, &members, &why))
+    if (!npy::read_archive(bytes, npy::most_bytes(), &members, &why))
       return problems_.add("The file '" + path + "' cannot be used: " + why + ".", kIo);
     for (npy::Member& member : members) {
       const size_t index = index_of(member.name);
