@@ -31,6 +31,8 @@ WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const
   s.is_static =
       g.images.is_const() && g.out_depth.is_const() && g.out_height.is_const() && g.out_width.is_const();
   s.stride = static_cast<int>(g.stride_h);
+  s.dilation_h = g.dilation_h, s.dilation_w = g.dilation_w;
+  if (const double outside = share_outside(g); outside >= kOutsideWorth) s.multiplied = 1 - outside;
   return s;
 }
 
@@ -43,9 +45,7 @@ std::optional<WinogradSchedule> byte_winograd(const ContractionRequest& r) {
       conv.operand(0)->type.rank() != 4 || conv.int_attr("groups") != 1)
     return std::nullopt;
   const ConvGeometry g = conv_geometry(conv);
-  if (g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
-      g.dilation_w != 1)
-    return std::nullopt;
+  if (g.window_h != 3 || g.window_w != 3 || g.stride_h != 1 || g.stride_w != 1) return std::nullopt;
   double direct = kDots;
   if (r.machine->byte_products != ByteProducts::kDot4) {
     const ContractionProblem p = conv_problem(conv, *r.params);
@@ -134,7 +134,7 @@ int winograd_outputs(const Node& root, const std::vector<const MachineModel*>& m
   }
   const ConvGeometry g = conv_geometry(root);
   if (g.channels == 0 || g.window_h != 3 || g.window_w != 3 || g.stride_h != g.stride_w || g.stride_h > 2 ||
-      g.dilation_h != 1 || g.dilation_w != 1)
+      (g.stride_h > 1 && (g.dilation_h > 1 || g.dilation_w > 1)))
     return 0;
   return choose_winograd(winograd_shape(root, hint), machines);
 }
@@ -145,7 +145,10 @@ Dim winograd_flops(const Node& root, int outputs) {
   const WinogradOperations operations = winograd_operations(transform);
   const int64_t points = int64_t{transform.size()} * transform.size(), channels = g.window_d * g.channels,
                 columns = root.operand(1)->type.shape[0].value();
-  return g.images * g.out_depth * ceildiv(g.out_height, outputs) * ceildiv(g.out_width, outputs) *
+  const auto along = [&](const Dim& extent, int64_t dilation) {
+    return winograd_phases(extent, dilation) * ceildiv(ceildiv(extent, dilation), outputs);
+  };
+  return g.images * g.out_depth * along(g.out_height, g.dilation_h) * along(g.out_width, g.dilation_w) *
          Dim(2 * points * channels * columns + operations.input * channels + operations.output * columns);
 }
 

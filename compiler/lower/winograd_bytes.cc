@@ -93,8 +93,7 @@ double cycles_of(const WinogradShape& shape, const WinogradSchedule& schedule, i
 std::optional<WinogradSchedule> best_blocks(const WinogradShape& shape, int outputs, double most,
                                             const MachineModel& machine) {
   const int64_t points = int64_t{outputs + 2} * (outputs + 2);
-  const int64_t patches =
-      shape.images * ceil_div(shape.out_height, outputs) * ceil_div(shape.out_width, outputs);
+  const int64_t patches = shape.patches(outputs);
   std::optional<WinogradSchedule> best;
   for (int64_t blocks = 1; blocks <= patches; blocks += std::max<int64_t>(1, blocks / 8)) {
     ContractionShape product;
@@ -147,7 +146,8 @@ std::optional<WinogradSchedule> winograd_bytes_schedule(const WinogradShape& sha
   if (machine.arch != Arch::kX86_64 || shape.stride != 1 || !shape.is_static ||
       shape.channels % kByteGroup != 0 || shape.channels < 4 * lanes || shape.columns % kPanelColumns != 0)
     return std::nullopt;
-  const double direct = direct_step * static_cast<double>(shape.images * shape.out_height * shape.out_width) *
+  const double direct = direct_step * shape.multiplied *
+                        static_cast<double>(shape.images * shape.out_height * shape.out_width) *
                         static_cast<double>(ceil_div(shape.columns, lanes)) *
                         static_cast<double>(9 * shape.channels / kByteGroup);
   double most = kLeastGain * direct;

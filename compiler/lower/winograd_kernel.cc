@@ -42,8 +42,11 @@ class Builder {
         lanes_(s.product.lanes),
         group_(int64_t{s.product.vectors} * s.product.lanes),
         depth_(g.window_d * g.channels) {
-    tiles_y_ = ceildiv(g.out_height, s.outputs);
-    tiles_x_ = ceildiv(g.out_width, s.outputs);
+    const auto tiles = [&](const Dim& outputs, int64_t dilation) {
+      return winograd_phases(outputs, dilation) * ceildiv(ceildiv(outputs, dilation), s.outputs);
+    };
+    tiles_y_ = tiles(g.out_height, g.dilation_h);
+    tiles_x_ = tiles(g.out_width, g.dilation_w);
     all_tiles_ = g.images * g.out_depth * tiles_y_ * tiles_x_;
   }
 
@@ -102,6 +105,14 @@ class Builder {
   // Words of a point's weights for a group of columns, a line apart modulo the cache's sets.
   int64_t weight_stride() const { return g_.channels * group_ + 2 * kPanelColumns; }
 
+  // Where that patch along an axis begins; patches of all phases lie side by side.
+  Expr first_output(const Expr& patch, const Dim& outputs, int64_t dilation) const {
+    if (dilation == 1) return kernel::mul(patch, int_const(s_.outputs));
+    const Expr phases = params_.expr(winograd_phases(outputs, dilation));
+    return kernel::add(kernel::mul(kernel::index_div(patch, phases), int_const(s_.outputs * dilation)),
+                       kernel::index_rem(patch, phases));
+  }
+
   Stmts for_each_patch(const std::function<Stmts(const Patch&)>& body) {
     const Var i = kernel::make_var("i"), t = kernel::make_var("t"), image = kernel::make_var("image"),
               ozv = kernel::make_var("oz"), oy = kernel::make_var("oy"), ox = kernel::make_var("ox");
@@ -115,8 +126,8 @@ class Builder {
     }
     Stmts out{kernel::let(t, kernel::add(tile0_, var_expr(i))), kernel::let(image, plane),
               kernel::let(ozv, oz),
-              kernel::let(oy, kernel::mul(kernel::index_div(inside, across), int_const(s_.outputs))),
-              kernel::let(ox, kernel::mul(kernel::index_rem(inside, across), int_const(s_.outputs)))};
+              kernel::let(oy, first_output(kernel::index_div(inside, across), g_.out_height, g_.dilation_h)),
+              kernel::let(ox, first_output(kernel::index_rem(inside, across), g_.out_width, g_.dilation_w))};
     append(out, body({var_expr(i), var_expr(image), var_expr(ozv), var_expr(oy), var_expr(ox)}));
     return {kernel::loop(i, int_const(0), tiles_count_, LoopKind::kSerial, std::move(out))};
   }
@@ -156,26 +167,29 @@ class Builder {
   Stmts input_plane(const Patch& p, const Expr& iz, const Expr& from) {
     const Var iy0 = kernel::make_var("iy0"), ix0 = kernel::make_var("ix0");
     const Expr height = params_.expr(g_.height), width = params_.expr(g_.width);
-    const auto fits = [&](const Expr& first, const Expr& extent) {
+    const auto fits = [&](const Expr& first, int64_t dilation, const Expr& extent) {
+      const Expr end = kernel::add(first, int_const((size_ - 1) * dilation + 1));
       return both(kernel::compare(ScalarOp::kGe, first, int_const(0)),
-                  kernel::compare(ScalarOp::kLe, kernel::add(first, int_const(size_)), extent));
+                  kernel::compare(ScalarOp::kLe, end, extent));
+    };
+    const auto below = [&](int row) { return kernel::add(var_expr(iy0), int_const(row * g_.dilation_h)); };
+    const auto beside = [&](const Expr& x) {
+      return kernel::add(var_expr(ix0), kernel::mul(x, int_const(g_.dilation_w)));
     };
     Stmts guards;
     std::vector<Expr> rows;
     for (int i = 0; i < size_; ++i) {
       const Var row = kernel::make_var("row_exists", {DType::kBool, 1});
-      guards.push_back(kernel::let(row, in_range(kernel::add(var_expr(iy0), int_const(i)), height)));
+      guards.push_back(kernel::let(row, in_range(below(i), height)));
       rows.push_back(var_expr(row));
     }
     const auto pixel = [&](int y, const Expr& x, const Expr& c, int lanes) {
-      return o_.pixel(p.image, iz, kernel::add(var_expr(iy0), int_const(y)), kernel::add(var_expr(ix0), x), c,
-                      lanes);
+      return o_.pixel(p.image, iz, below(y), beside(x), c, lanes);
     };
     const auto guarded = [&](int y, const Expr& x, const Expr& c, int lanes) {
       const Expr zero = o_.bytes ? int_const(o_.bytes->padding, DType::kU8) : kernel::float_const(0.0);
-      return kernel::select(
-          both(rows[static_cast<size_t>(y)], in_range(kernel::add(var_expr(ix0), x), width)),
-          pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
+      return kernel::select(both(rows[static_cast<size_t>(y)], in_range(beside(x), width)),
+                            pixel(y, x, c, lanes), lanes == 1 ? zero : kernel::broadcast(zero, lanes));
     };
     const auto channels = [&](const auto& of) {
       return o_.bytes ? input_bytes(p, of) : input_channels(p, from, of);
@@ -183,8 +197,9 @@ class Builder {
     append(guards, channels(guarded));
     return {kernel::let(iy0, kernel::sub(kernel::mul(p.oy, int_const(g_.stride_h)), int_const(g_.pad_top))),
             kernel::let(ix0, kernel::sub(kernel::mul(p.ox, int_const(g_.stride_w)), int_const(g_.pad_left))),
-            kernel::if_then(both(fits(var_expr(iy0), height), fits(var_expr(ix0), width)), channels(pixel),
-                            std::move(guards))};
+            kernel::if_then(
+                both(fits(var_expr(iy0), g_.dilation_h, height), fits(var_expr(ix0), g_.dilation_w, width)),
+                channels(pixel), std::move(guards))};
   }
 
   using Pixel = std::function<Expr(int y, const Expr& x, const Expr& c, int lanes)>;
@@ -443,9 +458,15 @@ class Builder {
   Stmts finish_patch(const Patch& p, const Expr& n, int64_t columns, int vectors, const Buffer& stage) {
     const int64_t width = int64_t{vectors} * lanes_;
     const Var y = kernel::make_var("y"), x = kernel::make_var("x");
-    const auto clipped = [&](const Expr& first, const Dim& extent) {
-      if (extent.is_const() && extent.value() % s_.outputs == 0) return int_const(s_.outputs);
-      return kernel::min(int_const(s_.outputs), kernel::sub(params_.expr(extent), first));
+    const auto clipped = [&](const Expr& first, const Dim& extent, int64_t dilation) {
+      if (extent.is_const() && extent.value() % (s_.outputs * dilation) == 0) return int_const(s_.outputs);
+      const Expr left = kernel::sub(params_.expr(extent), first);
+      if (dilation == 1) return kernel::min(int_const(s_.outputs), left);
+      const Expr rounded = kernel::add(left, int_const(dilation - 1));
+      return kernel::min(int_const(s_.outputs), kernel::index_div(rounded, int_const(dilation)));
+    };
+    const auto along = [](const Expr& first, const Var& i, int64_t dilation) {
+      return kernel::add(first, kernel::mul(var_expr(i), int_const(dilation)));
     };
     Stmts pixel;
     for (int j = 0; j < vectors; ++j) {
@@ -455,14 +476,14 @@ class Builder {
                              int_const(width)));
       const int64_t left = columns - int64_t{j} * lanes_;
       const int lanes = o_.finish_in_pairs && left >= int64_t{2} * lanes_ ? 2 * lanes_ : lanes_;
-      append(pixel, o_.finish(p.image, p.oz, kernel::add(p.oy, var_expr(y)), kernel::add(p.ox, var_expr(x)),
+      append(pixel, o_.finish(p.image, p.oz, along(p.oy, y, g_.dilation_h), along(p.ox, x, g_.dilation_w),
                               kernel::add(n, lane0), kernel::load(stage, at, lanes), lanes,
                               left >= lanes ? nullptr : int_const(left)));
       if (lanes > lanes_) ++j;
     }
-    return {kernel::loop(
-        y, int_const(0), clipped(p.oy, g_.out_height), LoopKind::kSerial,
-        {kernel::loop(x, int_const(0), clipped(p.ox, g_.out_width), LoopKind::kSerial, std::move(pixel))})};
+    return {kernel::loop(y, int_const(0), clipped(p.oy, g_.out_height, g_.dilation_h), LoopKind::kSerial,
+                         {kernel::loop(x, int_const(0), clipped(p.ox, g_.out_width, g_.dilation_w),
+                                       LoopKind::kSerial, std::move(pixel))})};
   }
 
   const ConvGeometry& g_;

@@ -47,7 +47,7 @@ struct WinogradKernel {
   std::vector<kernel::Stmt> body;
 };
 
-// `geometry` has a 3 x 3 window (of any depth), one stride of 1 or 2 and dilations of 1 in the plane;
+// `geometry` has a 3 x 3 window (of any depth), in the plane strides of 1, or of 2 and dilations of 1;
 // `columns`: output channels.
 WinogradKernel build_winograd_kernel(const ConvGeometry& geometry, int64_t columns,
                                      const WinogradSchedule& schedule, bool has_fma,

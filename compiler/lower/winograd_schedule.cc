@@ -41,7 +41,7 @@ double direct_cycles(const WinogradShape& shape, const MachineModel& machine) {
   c.depth_granule = shape.channels;
   const ContractionSchedule s = default_contraction_schedule(c, machine);
   const double weights = static_cast<double>(c.k * c.n) * 4 / machine.memory_bytes_a_cycle;
-  return with_idle(contraction_cycles(c, s, machine) + weights, 16);
+  return with_idle(contraction_cycles(c, s, machine) * shape.multiplied + weights, 16);
 }
 
 double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, int64_t patches,
@@ -78,11 +78,21 @@ double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, in
 
 }  // namespace
 
+Dim winograd_phases(const Dim& outputs, int64_t dilation) {
+  return outputs.is_const() ? Dim(std::min(outputs.value(), dilation)) : Dim(dilation);
+}
+
+int64_t WinogradShape::patches(int side) const {
+  const auto along = [&](int64_t outputs, int64_t dilation) {
+    return winograd_phases(outputs, dilation).value() * ceil_div(ceil_div(outputs, dilation), int64_t{side});
+  };
+  return images * along(out_height, dilation_h) * along(out_width, dilation_w);
+}
+
 std::optional<WinogradSchedule> winograd_schedule(const WinogradShape& shape, int outputs,
                                                   const MachineModel& machine) {
   const int64_t size = winograd_transform(outputs, shape.stride).size(), points = size * size;
-  const int64_t patches =
-      shape.images * ceil_div(shape.out_height, outputs) * ceil_div(shape.out_width, outputs);
+  const int64_t patches = shape.patches(outputs);
   // A symbolic size may turn out larger than its hint.
   const int64_t most = shape.is_static ? patches : std::max<int64_t>(patches, 64);
   std::optional<WinogradSchedule> best;

@@ -16,7 +16,16 @@ struct WinogradShape {
   int64_t images = 1, out_height = 1, out_width = 1, channels = 1, columns = 1;
   bool is_static = true;  // all of them
   int stride = 1;
+  int64_t dilation_h = 1, dilation_w = 1;
+  double multiplied = 1;  // the part of all taps that the direct way multiplies
+
+  // Patches: those of one phase of a dilation, then of the next. A dilated convolution is so many of
+  // neighbouring pixels as it has phases.
+  int64_t patches(int side) const;
 };
+
+// Phases of a line of so many outputs.
+Dim winograd_phases(const Dim& outputs, int64_t dilation);
 
 struct WinogradSchedule {
   int outputs = 4;              // a patch gives outputs x outputs pixels

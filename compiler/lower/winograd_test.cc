@@ -60,7 +60,8 @@ TEST_CASE("blocks of Winograd's algorithm fit the L2 cache") {
 }
 
 // A convolution's graph: x [N, channels, H, W], constant weights and bias, residual, activation.
-std::string conv_text(const std::string& batch, const std::string& side, int64_t channels, int64_t outputs) {
+std::string conv_text(const std::string& batch, const std::string& side, int64_t channels, int64_t outputs,
+                      int64_t down = 1, int64_t across = 1) {
   std::string weights, biases;
   for (int64_t i = 0; i < outputs * channels * 9; ++i)
     weights += fmt::format("{}{}", i > 0 ? ", " : "", static_cast<double>(i * 7 % 11 - 5) / 64);
@@ -70,7 +71,7 @@ std::string conv_text(const std::string& batch, const std::string& side, int64_t
   input %r: f32[{0},{3},{1},14] as "r"
   %w = constant f32[{3},{2},3,3] {{{4}}}
   %u = constant f32[{3}] {{{5}}}
-  %c = conv(%x, %w) <strides=[1,1], low=[1,2], high=[1,1], dilations=[1,1], lhs_dilations=[1,1], groups=1>
+  %c = conv(%x, %w) <strides=[1,1], low=[{6},{8}], high=[{6},{7}], dilations=[{6},{7}], lhs_dilations=[1,1], groups=1>
   %uk = reshape(%u) <shape=[1,{3},1,1]>
   %ub = broadcast(%uk) <shape=[{0},{3},{1},14]>
   %b = add(%c, %ub)
@@ -79,7 +80,7 @@ std::string conv_text(const std::string& batch, const std::string& side, int64_t
   %zb = broadcast(%z) <shape=[{0},{3},{1},14]>
   %y = max(%q, %zb)
   output %y as "y")",
-                     batch, side, channels, outputs, weights, biases);
+                     batch, side, channels, outputs, weights, biases, down, across, across + 1);
 }
 
 // Which dispatches of the lowered graph run by Winograd's algorithm.
@@ -105,6 +106,16 @@ TEST_CASE("convolutions by Winograd's algorithm with bias, residual and activati
     CAPTURE(c.batch + c.side);
     CHECK(winograd_dispatches(text) == 1);
     check_lowering_once({text, c.symbols}, "default");
+  }
+  // Dilated: as many convolutions of neighbouring pixels as there are phases, of lines and columns.
+  CHECK(winograd_dispatches(conv_text("1", "21", 64, 24, 7, 1)) == 0);
+  for (const auto& [side, down, across] : {std::tuple{"21", 2, 1}, {"20", 3, 2}, {"H", 4, 3}}) {
+    const std::string text = conv_text("2", side, 24, 24, down, across);
+    CAPTURE(down);
+    CHECK(winograd_dispatches(text) == 1);
+    const bool symbolic = side == std::string("H");
+    for (const int64_t h : symbolic ? std::vector<int64_t>{1, 11} : std::vector<int64_t>{0})
+      check_lowering_once({text, symbolic ? std::vector{h} : std::vector<int64_t>{}}, "dilated");
   }
   check_lowering_once({conv_text("1", "21", 16, 16), {}, {}, {"winograd"}}, "without winograd");
   LowerCase narrow{conv_text("2", "21", 16, 24)};
