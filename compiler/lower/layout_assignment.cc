@@ -13,23 +13,14 @@ using graph::Node;
 using graph::OpKind;
 using graph::Value;
 
-class Assigner {
+class Orders {
  public:
-  Assigner(LoweringContext& context, LayoutMap& layouts)
-      : layouts_(layouts), target_(context.target()), channels_last_(context.enabled("channels_last")) {}
+  explicit Orders(const Target& target) : target_(target) {}
 
-  void run(const graph::Block& block) {
-    if (channels_last_) {
-      for (const auto& node : block.nodes) follow_convolutions(*node);
-    }
+  ConvolutionOrders of(const graph::Block& block) {
+    for (const auto& node : block.nodes) follow_convolutions(*node);
     for (size_t i = block.nodes.size(); i-- > 0;) want(*block.nodes[i]);
-    for (const Value* v : block.results) readers_[v].push_back(nullptr);
-    graph::walk(block, [this](const Node& n) {
-      for (const Value* v : n.operands) readers_[v].push_back(&n);
-    });
-    for (const auto& node : block.nodes) note_transpose(*node);
-    for (const Value* v : block.args) layouts_[v] = Layout::dense(v->type.rank());
-    for (const auto& node : block.nodes) assign(*node);
+    return std::move(orders_);
   }
 
  private:
@@ -41,7 +32,7 @@ class Assigner {
     const bool chosen = std::any_of(n.operands.begin(), n.operands.end(),
                                     [&](const Value* v) { return behind_planes_.contains(v); });
     if (n.kind == OpKind::kConv && !behind && suits_planes(n, target_, {chosen, false})) {
-      by_planes_.emplace(&n, chosen);
+      orders_.by_planes.emplace(&n, chosen);
       for (const Value* v : n.results) behind_planes_.insert(v);
     } else if (behind || n.kind == OpKind::kConv) {
       for (const Value* v : n.results) behind_convolution_.insert(v);
@@ -52,14 +43,13 @@ class Assigner {
 
   // Values that a convolution will read, directly or through elementwise work.
   void want(const Node& n) {
-    if (!channels_last_) return;
-    const bool wanted = !n.results.empty() && wants_.contains(n.result());
+    const bool wanted = !n.results.empty() && orders_.wanted.contains(n.result());
     switch (n.kind) {
       case OpKind::kConv:
-        if (auto it = by_planes_.find(&n);
-            wanted && it != by_planes_.end() && !suits_planes(n, target_, {it->second, true}))
-          by_planes_.erase(it);
-        if (!by_planes_.contains(&n)) wants_.insert(n.operand());
+        if (auto it = orders_.by_planes.find(&n);
+            wanted && it != orders_.by_planes.end() && !suits_planes(n, target_, {it->second, true}))
+          orders_.by_planes.erase(it);
+        if (!orders_.by_planes.contains(&n)) orders_.wanted.insert(n.operand());
         return;
       case OpKind::kMap:
       case OpKind::kCast:
@@ -70,7 +60,7 @@ class Assigner {
       case OpKind::kReduceWindow:
         if (!wanted) return;
         for (const Value* v : n.operands) {
-          if (v->type.rank() == n.result()->type.rank()) wants_.insert(v);
+          if (v->type.rank() == n.result()->type.rank()) orders_.wanted.insert(v);
         }
         return;
       default:
@@ -78,6 +68,28 @@ class Assigner {
     }
   }
 
+  const Target& target_;
+  ConvolutionOrders orders_;
+  std::unordered_set<const Value*> behind_convolution_, behind_planes_;
+};
+
+class Assigner {
+ public:
+  Assigner(LoweringContext& context, LayoutMap& layouts)
+      : layouts_(layouts), target_(context.target()), channels_last_(context.enabled("channels_last")) {}
+
+  void run(const graph::Block& block) {
+    if (channels_last_) orders_ = convolution_orders(block, target_);
+    for (const Value* v : block.results) readers_[v].push_back(nullptr);
+    graph::walk(block, [this](const Node& n) {
+      for (const Value* v : n.operands) readers_[v].push_back(&n);
+    });
+    for (const auto& node : block.nodes) note_transpose(*node);
+    for (const Value* v : block.args) layouts_[v] = Layout::dense(v->type.rank());
+    for (const auto& node : block.nodes) assign(*node);
+  }
+
+ private:
   Layout of(const Value* v) {
     auto it = layouts_.find(v);
     return it == layouts_.end() ? Layout::dense(v->type.rank()) : it->second;
@@ -113,7 +125,7 @@ class Assigner {
       const Layout l = of(v);
       if (!l.is_dense()) return l;
     }
-    if (wants_.contains(result) && channels_last_) return Layout::channels_last(result->type.rank());
+    if (orders_.wanted.contains(result)) return Layout::channels_last(result->type.rank());
     return out;
   }
 
@@ -151,7 +163,7 @@ class Assigner {
     const int rank = n.result()->type.rank();
     switch (n.kind) {
       case OpKind::kConv:
-        if (channels_last_ && !(by_planes_.contains(&n) && of(n.operand()).is_dense()))
+        if (channels_last_ && !(orders_.by_planes.contains(&n) && of(n.operand()).is_dense()))
           out = Layout::channels_last(rank);
         return;
       case OpKind::kDot:
@@ -186,7 +198,7 @@ class Assigner {
         const Value* from = n.operand();
         const auto view = view_place(n, dense_place(0, of(from), from->type.shape));
         if (view) out = view->layout;
-        if (view || !channels_last_ || !wants_.contains(n.result())) return;
+        if (view || !orders_.wanted.contains(n.result())) return;
         if (is_repeat(n) || layout_below(n, Layout::channels_last(rank))) out = Layout::channels_last(rank);
         return;
       }
@@ -215,14 +227,16 @@ class Assigner {
   LayoutMap& layouts_;
   const Target& target_;
   const bool channels_last_;
-  std::unordered_set<const Value*> wants_, behind_convolution_;
-  std::unordered_map<const Node*, bool> by_planes_;  // whether its operand comes from one, too
-  std::unordered_set<const Value*> behind_planes_;
+  ConvolutionOrders orders_;
   std::unordered_map<const Value*, Layout> transposed_;
   std::unordered_map<const Value*, std::vector<const Node*>> readers_;  // null: a result of the block
 };
 
 }  // namespace
+
+ConvolutionOrders convolution_orders(const graph::Block& block, const Target& target) {
+  return Orders(target).of(block);
+}
 
 void assign_layouts(const graph::Block& block, LoweringContext& context, LayoutMap& layouts) {
   Assigner(context, layouts).run(block);

@@ -4,12 +4,22 @@
 #pragma once
 
 #include <unordered_map>
+#include <unordered_set>
 
 #include "compiler/lower/context.h"
 
 namespace tern::lower {
 
 using LayoutMap = std::unordered_map<const graph::Value*, Layout>;
+
+// Convolutions of a block that take planes as they lie (plane_conv.h), each with whether its operand comes
+// from another one; values that the others will read, directly or through elementwise work: channels
+// innermost.
+struct ConvolutionOrders {
+  std::unordered_map<const graph::Node*, bool> by_planes;
+  std::unordered_set<const graph::Value*> wanted;
+};
+ConvolutionOrders convolution_orders(const graph::Block& block, const Target& target);
 
 // Adds the layouts of the block's values to `layouts` (which holds those of enclosing blocks).
 void assign_layouts(const graph::Block& block, LoweringContext& context, LayoutMap& layouts);

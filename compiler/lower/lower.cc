@@ -5,6 +5,7 @@
 #include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/grouped_products.h"
 #include "compiler/lower/merge_quantised.h"
+#include "compiler/lower/narrow_transposed_conv.h"
 #include "compiler/lower/nest_concats.h"
 #include "compiler/lower/patch_products.h"
 #include "compiler/lower/quantised_weights.h"
@@ -64,6 +65,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   }
   const bool narrow = options.precision == DType::kF16 || options.precision == DType::kBF16;
   if (narrow && is_gpu(target.arch) && context.enabled("patch_products")) patch_products(graph);
+  narrow_transposed_convs(graph, context);
   group_products(graph);
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);
   if (is_gpu(target.arch)) gather_rolls(graph);

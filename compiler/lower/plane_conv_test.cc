@@ -11,10 +11,11 @@ struct Case {
   int groups = 1;
   std::string strides = "1,1", low = "0,0", high = "0,0", dilations = "1,1", dtype = "f32";
   bool planes = true;
+  std::string up = {};  // empty: ones
 };
 
 std::string ones(size_t rank) {
-  return rank == 1 ? "1" : "1,1";
+  return rank == 1 ? "1" : rank == 2 ? "1,1" : "1,1,1";
 }
 
 std::vector<int64_t> shape_of(const std::string& text) {
@@ -34,7 +35,7 @@ std::string text_of(const Case& c, const std::string& after = "  output %y as \"
       "high=[{}], dilations=[{}], "
       "lhs_dilations=[{}], groups={}>\n{}",
       c.dtype, c.input, literal(c.dtype, shape_of(c.filters), [](int64_t i) { return i * 7 % 9 - 4; }),
-      c.strides, c.low, c.high, c.dilations, ones(rank), c.groups, after);
+      c.strides, c.low, c.high, c.dilations, c.up.empty() ? ones(rank) : c.up, c.groups, after);
 }
 
 TEST_CASE("CPU: convolutions of few channels take planes as they lie") {
@@ -65,6 +66,66 @@ TEST_CASE("CPU: convolutions of few channels take planes as they lie") {
     const std::string text = text_of(c);
     check_lowering_once({text}, c.what);
     CHECK((kernels_of(text, Level::kX86V3).find("planes of groups") != std::string::npos) == c.planes);
+  }
+}
+
+// Phases of each axis, and what pads or crops the dilated inputs.
+Case spread(std::string what, std::string input, std::string filters, std::string up, std::string low,
+            std::string high, int groups = 1, std::string dtype = "f32") {
+  const std::string one = ones(static_cast<size_t>(std::count(up.begin(), up.end(), ',')) + 1);
+  return {std::move(what),
+          std::move(input),
+          std::move(filters),
+          groups,
+          one,
+          std::move(low),
+          std::move(high),
+          one,
+          std::move(dtype),
+          true,
+          std::move(up)};
+}
+
+TEST_CASE("CPU: transposed convolutions of few channels take planes as they lie") {
+  const Case cases[] = {
+      spread("side by side", "1,8,10,24", "1,8,2,2", "2,2", "1,1", "1,1"),
+      spread("to more channels, a rest of places", "2,6,9,37", "3,6,2,2", "2,2", "1,1", "1,1"),
+      spread("overlapping", "1,6,9,21", "3,6,4,4", "2,2", "2,2", "2,2"),
+      spread("one more output", "1,5,8,19", "2,5,3,3", "2,2", "1,1", "2,2"),
+      spread("cut off", "1,5,8,19", "1,5,2,2", "2,2", "-1,0", "0,-1"),
+      spread("outputs without a tap", "1,5,7,20", "2,5,2,1", "3,2", "1,0", "1,1"),
+      spread("five and three", "1,4,7,26", "1,4,5,7", "5,3", "4,4", "4,5"),
+      spread("lines alone", "1,4,9,17", "2,4,3,3", "1,2", "1,1", "1,2"),
+      spread("columns alone", "1,4,9,27", "2,4,3,3", "2,1", "1,1", "2,1"),
+      spread("sound", "2,2,145", "1,2,16", "8", "11", "11"),
+      spread("ten", "1,6,31", "1,6,20", "10", "19", "19"),
+      spread("depthwise", "2,6,7,19", "6,1,4,4", "2,2", "2,2", "2,2", 6),
+      spread("groups", "1,12,7,19", "6,4,3,3", "2,2", "1,1", "2,2", 3),
+      spread("bands and strips", "1,100,11,70", "1,100,4,4", "2,2", "2,2", "2,2"),
+      spread("volumes side by side", "1,4,3,5,12", "1,4,2,2,2", "2,2,2", "1,1,1", "1,1,1"),
+      spread("volumes", "1,2,4,5,16", "2,2,4,3,4", "2,2,2", "2,1,2", "2,2,2"),
+      spread("an odd depth", "1,3,3,5,9", "2,3,3,3,3", "2,2,2", "1,1,1", "1,1,1"),
+      spread("f64", "1,4,6,11", "1,4,4,4", "2,2", "2,2", "2,2", 1, "f64"),
+      spread("f16", "1,4,6,19", "2,4,4,4", "2,2", "2,2", "2,2", 1, "f16"),
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    const std::string text = text_of(c);
+    check_lowering_once({text}, c.what);
+    CHECK(kernels_of(text, Level::kX86V3).find("phases") != std::string::npos);
+  }
+}
+
+TEST_CASE("CPU: volumes of few channels take planes as they lie") {
+  const Case cases[] = {
+      {"five lines, columns and planes", "1,1,7,9,20", "4,1,5,5,5", 1, "1,1,1", "2,2,2", "2,2,2", "1,1,1"},
+      {"uneven", "2,2,6,7,17", "3,2,3,2,4", 1, "2,1,1", "1,0,2", "0,1,1", "1,2,1"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    const std::string text = text_of(c);
+    check_lowering_once({text}, c.what);
+    CHECK(kernels_of(text, Level::kX86V3).find("planes of groups") != std::string::npos);
   }
 }
 

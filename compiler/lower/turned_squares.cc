@@ -128,6 +128,41 @@ std::vector<Expr> separated(std::vector<Expr> rows, std::vector<Stmt>& out) {
   return result;
 }
 
+std::vector<Expr> interleaved_columns(std::vector<Expr> columns, std::vector<Stmt>& out) {
+  const auto count = static_cast<int>(columns.size());
+  if (count == 1) return columns;
+  const int lanes = columns[0]->type.lanes;
+  std::vector<Expr> rows;
+  if (count % 2 == 0) {
+    std::vector<std::vector<Expr>> halves(2);
+    for (size_t i = 0; i < columns.size(); ++i) halves[i % 2].push_back(columns[i]);
+    for (std::vector<Expr>& half : halves) half = interleaved_columns(std::move(half), out);
+    for (size_t i = 0; i < halves[0].size(); ++i) {
+      for (const bool upper : {false, true})
+        rows.push_back(named("mixed", interleaved_half(halves[0][i], halves[1][i], upper), out));
+    }
+    return rows;
+  }
+  // Element l of row i is element (i lanes + l) / count of column (i lanes + l) % count: of each column one
+  // element for each lane.
+  for (int c = 0; c < count; ++c) {
+    std::vector<int> order(static_cast<size_t>(lanes));
+    for (int p = 0; p < lanes; ++p) order[static_cast<size_t>((p * count + c) % lanes)] = p;
+    columns[static_cast<size_t>(c)] =
+        named("column", kernel::shuffle(columns[static_cast<size_t>(c)], nullptr, std::move(order)), out);
+  }
+  for (int i = 0; i < count; ++i) {
+    Expr row = columns[0];
+    for (int c = 1; c < count; ++c) {
+      std::vector<int> from;
+      for (int l = 0; l < lanes; ++l) from.push_back((i * lanes + l) % count == c ? lanes + l : l);
+      row = named("some", kernel::shuffle(row, columns[static_cast<size_t>(c)], std::move(from)), out);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
 bool turns(const std::vector<Stmt>& store, const Var& slow, const Var& fast) {
   if (store.size() != 1 || store[0]->kind != kernel::StmtKind::kStore || store[0]->count) return false;
   const kernel::StmtNode& one = *store[0];

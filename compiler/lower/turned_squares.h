@@ -20,6 +20,9 @@ std::vector<kernel::Expr> turned(LoopWriter& w, std::vector<kernel::Expr> rows);
 // `count` vectors that hold rows of so many elements, one behind the other: vector j of the result is column
 // j.
 std::vector<kernel::Expr> separated(std::vector<kernel::Expr> rows, std::vector<kernel::Stmt>& out);
+// The other way.
+std::vector<kernel::Expr> interleaved_columns(std::vector<kernel::Expr> columns,
+                                              std::vector<kernel::Stmt>& out);
 
 // Whether `store`, one element's store at (slow, fast), is of that kind: neighbours along fast are neighbours
 // where they are stored, and nothing that it loads lies across slow.

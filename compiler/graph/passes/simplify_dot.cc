@@ -182,7 +182,6 @@ Value* simplify_dot(Node& n, Builder& b) {
 Value* simplify_conv(Node& n, Builder& b) {
   if (Value* once = conv_once(n, b)) return once;
   if (Value* cut = cut_idle_taps(n, b)) return cut;
-  if (Value* conv = narrow_transposed_conv(n, b)) return conv;
   const Node* pad = def_of(n.operand(0), OpKind::kPad);
   if (!pad || pad->str("mode") != "constant") return nullptr;
   const auto fill = splat_of(pad->operand(1));

@@ -29,7 +29,6 @@ Value* simplify_reduce(Node& n, Builder& b, const SimplifyContext& context);  //
 Value* simplify_window(Node& n, Builder& b);                                  // simplify_reduce.cc
 Value* simplify_dot(Node& n, Builder& b);                                     // simplify_dot.cc
 Value* simplify_conv(Node& n, Builder& b);                                    // simplify_dot.cc
-Value* narrow_transposed_conv(Node& n, Builder& b);                           // narrow_transposed_conv.cc
 // Integer tensors whose elements are known expressions of the input sizes.
 Value* simplify_dims(Node& n, Builder& b);  // simplify_dims.cc
 

@@ -1,20 +1,22 @@
-// A transposed convolution of few output channels as an ordinary one. Outputs at one distance from a multiple
-// of the step read the same inputs whatever the distance, so each distance and output channel is a channel of
-// a convolution of steps 1 over the inputs; side by side they are the outputs:
-//
-//   steps [s, ...], weights [O, C, k, ...]  ->  conv with weights [s*...*O, C, ceil(k / s), ...], their
-//   places brought in order, cut to the result's extents
-//
-// Vectors run along channels: one channel of sound takes as long as sixteen. Phase by phase (lower/
-// transposed_conv.h) fewer taps are multiplied, which is faster where a phase has channels enough.
+#include "compiler/lower/narrow_transposed_conv.h"
+
 #include <algorithm>
 
 #include "compiler/graph/passes/constants.h"
-#include "compiler/graph/passes/simplify_rules.h"
+#include "compiler/graph/passes/eliminate_dead.h"
+#include "compiler/graph/passes/fold_constants.h"
+#include "compiler/graph/passes/rewrite.h"
+#include "compiler/graph/passes/simplify.h"
+#include "compiler/lower/layout_assignment.h"
 #include "compiler/support/rounding.h"
 
-namespace tern::graph {
+namespace tern::lower {
 namespace {
+
+using graph::Builder;
+using graph::Node;
+using graph::OpKind;
+using graph::Value;
 
 constexpr int64_t kLanes = 16;         // columns that a product has for the price of one
 constexpr double kLeastGain = 0.75;    // of the products: the order of the places may cost a copy
@@ -76,16 +78,14 @@ Value* column_weights(Value* w, const std::vector<Axis>& axes, Builder& b) {
   return b.reshape(b.slice(out, starts, out->type.shape, steps), columns);
 }
 
-}  // namespace
-
-Value* narrow_transposed_conv(Node& n, Builder& b) {
+Value* narrowed(Node& n, Builder& b) {
   Value *x = n.operand(0), *w = n.operand(1);
   const auto is_one = [](int64_t v) { return v == 1; };
   const auto ones = [&](const char* name) {
     return std::all_of(n.ints(name).begin(), n.ints(name).end(), is_one);
   };
   if (ones("lhs_dilations") || !ones("strides") || !ones("dilations") || n.int_attr("groups") != 1 ||
-      n.find("pad_value") || !def_of(w, OpKind::kConstant) || !is_float(w->type.dtype))
+      n.find("pad_value") || !graph::constant_data(w) || !is_float(w->type.dtype))
     return nullptr;
   const std::vector<Axis> axes = axes_of(n);
   const int64_t outputs = w->type.shape[0].value();
@@ -122,4 +122,27 @@ Value* narrow_transposed_conv(Node& n, Builder& b) {
   return b.slice(out, starts, n.result()->type.shape, std::vector<int64_t>(starts.size(), 1));
 }
 
-}  // namespace tern::graph
+// Of all blocks of the graph.
+void find_planes(const graph::Block& block, const Target& target, std::unordered_set<const Node*>& found) {
+  for (const auto& [conv, chosen] : convolution_orders(block, target).by_planes) found.insert(conv);
+  for (const auto& node : block.nodes) {
+    for (const auto& region : node->regions) find_planes(*region, target, found);
+  }
+}
+
+}  // namespace
+
+void narrow_transposed_convs(graph::Graph& graph, const LoweringContext& context) {
+  std::unordered_set<const Node*> planes;
+  if (context.enabled("channels_last")) find_planes(graph.body, context.target(), planes);
+  const bool changed = graph::Rewriter(graph, [&](Node& n, Builder& b) {
+                         const bool stays = n.kind != OpKind::kConv || planes.contains(&n);
+                         return graph::replace_with(stays ? nullptr : narrowed(n, b));
+                       }).run();
+  if (!changed) return;
+  graph::fold_constants(graph);
+  graph::simplify(graph);
+  graph::eliminate_dead(graph);
+}
+
+}  // namespace tern::lower
