@@ -16,6 +16,8 @@ namespace {
 // Passes over k between requests, which are at most as many at a time: the end of a loop costs some cycles,
 // and a burst more than the processor keeps track of.
 constexpr int kPasses = 64, kRequests = 4;
+// Passes are for a multiple of so many lines, so that loops of four at a time have no rest.
+constexpr int kEvenLines = 16;
 // With so few row tiles each of them asks for all lines, one a pass.
 constexpr int kFewTiles = 2;
 
@@ -76,10 +78,11 @@ Stmts Builder::step_loop(const Var& k, const Expr& count, Stmts body, int vector
     return {kernel::loop(k, int_const(0), count, LoopKind::kSerial, std::move(pass))};
   }
   // In `parts` parts of `passes` passes, each of which begins with `requests` requests.
-  const Expr part_lines =
+  const Expr wanted =
       kernel::max(tiles_, kernel::min(kernel::mul(tiles_, int_const(kRequests)), int_const(kPasses)));
-  const Expr parts = kernel::max(blocks_of(all_lines, part_lines), int_const(1));
-  const Expr passes = blocks_of(count, parts);
+  const Expr even = int_const(std::max(1, kEvenLines / lines));
+  const Expr passes = kernel::mul(blocks_of(wanted, kernel::mul(even, int_const(lines))), even);
+  const Expr parts = blocks_of(count, passes);
   const Expr requests = blocks_of(kernel::mul(passes, int_const(lines)), tiles_);
   const Var part = kernel::make_var("part"), request = kernel::make_var("request"),
             first = kernel::make_var("first"), at = kernel::make_var("line");

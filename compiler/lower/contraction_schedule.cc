@@ -21,6 +21,11 @@ int64_t even_blocks(double wanted) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::ceil(wanted))));
 }
 
+// x86-64 up to AVX2.
+bool has_few_registers(const MachineModel& machine) {
+  return machine.arch == Arch::kX86_64 && machine.vector_registers <= 16;
+}
+
 // NEON multiplies by elements of vectors: of floats, four steps of a row of A are one load.
 int elements_of_a(const ContractionShape& shape, const MachineModel& machine) {
   return machine.arch == Arch::kAArch64 && !shape.bytes && shape.element_bytes == 4 ? 4 : 1;
@@ -57,8 +62,7 @@ bool rows_stay_in_l1(int rows, int64_t row_bytes, const MachineModel& machine) {
 
 // A single row does not share the widening of B's bytes with others (Zen 3, 256 x 1024: 7.5 to 5.5 us).
 bool takes_halves(const ContractionShape& shape, const MachineModel& machine) {
-  return shape.words && shape.m == 1 && shape.m_static && machine.arch == Arch::kX86_64 &&
-         machine.vector_registers <= 16;
+  return shape.words && shape.m == 1 && shape.m_static && has_few_registers(machine);
 }
 
 // Panels of B that a register tile reads side by side. Weights of few rows come from memory, which feeds up
@@ -167,9 +171,8 @@ int64_t most_row_blocks(const ContractionShape& shape, const ContractionSchedule
 int64_t columns_for_more_rows(const ContractionShape& shape, const ContractionSchedule& s, double per_tile,
                               const MachineModel& machine) {
   constexpr int kTiles = 4;
-  const bool narrow = machine.arch == Arch::kX86_64 && machine.vector_registers <= 16;
-  if (!narrow || shape.packs_a || shape.packs_b || shape.bytes || shape.integers || !shape.m_static ||
-      !shape.n_static || !shape.k_static || shape.m < kTiles * s.rows)
+  if (!has_few_registers(machine) || shape.packs_a || shape.packs_b || shape.bytes || shape.integers ||
+      !shape.m_static || !shape.n_static || !shape.k_static || shape.m < kTiles * s.rows)
     return 0;
   const double per_column = 2.0 * static_cast<double>(shape.k) * s.rows;
   if (per_tile >= 2 * per_column * static_cast<double>(std::min(s.block_columns, shape.n))) return 0;
@@ -199,8 +202,9 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   // Depth: a group's slice of B stays in three quarters of L1 while the rows pass by.
   const int64_t group_columns = int64_t{s.vectors} * s.lanes;
   int64_t depth = std::max<int64_t>(64, machine.l1_bytes * 3 / 4 / (group_columns * shape.element_bytes));
-  // Bytes: deep ones come from L2 as fast (Zen 5, 2304 and 4608 bytes), and partial sums are saved.
-  if (shape.bytes) depth = std::max<int64_t>(depth, 1024);
+  // Deep ones come from L2 as fast, and partial sums are saved: of bytes (Zen 5, 2304 and 4608 bytes), and of
+  // what takes six cycles a line of B (Zen 3, 1024 cubed: 352 steps 22.8, 1024 steps 22.1 ms).
+  if (shape.bytes || has_few_registers(machine)) depth = std::max<int64_t>(depth, 1024);
   if (shape.m <= 2 * s.rows) depth = 4096;  // B is read once anyway
   if (shape.whole_depth && shape.k_static) {
     s.block_depth = shape.k;
