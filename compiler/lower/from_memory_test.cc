@@ -50,7 +50,8 @@ TEST_CASE("from memory: in several places at once, where the level's processors 
   } const cases[] = {
       {"%y = neg(%x)", true, false},
       {"%y = reduce(%x) <op=add, axes=[0]>", true, false},
-      {"%y = reduce(%x) <op=add, axes=[1]>", false, true},  // six rows are too few to share out
+      {"%y = reduce(%x) <op=add, axes=[1]>", true,
+       false},  // six rows are too few to share out: others beside them
       {"%y = reduce(%x) <op=max, axes=[2]>", true, false},
       {"%y = reduce(%x) <op=add, axes=[0,1]>", true, false},
       {"%y = reduce(%x) <op=add, axes=[1,2]>", true, false},
@@ -65,6 +66,33 @@ TEST_CASE("from memory: in several places at once, where the level's processors 
     CHECK((kernels.find("prefetch") != std::string::npos) == c.asks);
     CHECK(kernels_of(with("8192,6,128"), Level::kX86V4).find("streams") == std::string::npos);
     check_lowering({"  symbol N: input 0 axis 0, hint 100000\n" + with("N,6,20"), {11}});
+  }
+}
+
+TEST_CASE(
+    "from memory: windows that lie side by side read all lines of a row's run, in several places at once") {
+  const auto pool = [](const char* shape, const char* window, const char* strides) {
+    return fmt::format(R"(
+  input %x: f32[{}] as "x"
+  %p = reduce_window(%x) <op=add, window=[1,1,{}], strides=[1,1,{}], low=[0,0,0,0], high=[0,0,0,0], dilations=[1,1,1,1]>
+  output %p as "p")",
+                       shape, window, strides);
+  };
+  struct {
+    const char *window, *strides;
+    bool streams;
+  } const cases[] = {
+      {"2,2", "2,2", true}, {"1,2", "1,2", true}, {"2,2", "1,2", false}, {"2,3", "2,2", false}};
+  for (const auto& c : cases) {
+    CAPTURE(c.window);
+    const auto says = [&](Level level) {
+      return kernels_of(pool("1,64,914,914", c.window, c.strides), level).find("in 4 streams") !=
+             std::string::npos;
+    };
+    CHECK(says(Level::kX86V3) == c.streams);
+    CHECK(!says(Level::kX86V4));
+    check_lowering(
+        {"  symbol N: input 0 axis 0, hint 100000\n" + pool("N,3,32,22", c.window, c.strides), {2}});
   }
 }
 
