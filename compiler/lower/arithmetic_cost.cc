@@ -4,6 +4,11 @@
 
 namespace tern::lower {
 
+int operations_of(const graph::Node& node) {
+  constexpr int kExpensive = 10;
+  return scalar::info(node.scalar_op()).expensive ? kExpensive : 1;
+}
+
 double plain_cycles(const MachineModel& machine, double operations, bool multiply_adds) {
   constexpr double kShare = 0.5;  // of the peak: loops have loads, stores and bounds too
   const double vectors = machine.vector_bits / 32.0 * 2;  // two a cycle
@@ -11,12 +16,11 @@ double plain_cycles(const MachineModel& machine, double operations, bool multipl
 }
 
 double elementwise_cycles(const Region& region, const LoweringContext& context, const MachineModel& machine) {
-  constexpr double kExpensive = 10;
   double operations = 0;
   for (const graph::Node* node : region.nodes) {
     if (node->kind != graph::OpKind::kMap) continue;
-    operations += static_cast<double>(context.hint(product(node->result()->type.shape))) *
-                  (scalar::info(node->scalar_op()).expensive ? kExpensive : 1);
+    operations +=
+        static_cast<double>(context.hint(product(node->result()->type.shape))) * operations_of(*node);
   }
   return plain_cycles(machine, operations, false);
 }

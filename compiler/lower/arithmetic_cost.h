@@ -8,11 +8,14 @@
 
 namespace tern::lower {
 
+// Operations that an elementwise node (kMap) makes of an element; those of an expensive function are an
+// average.
+int operations_of(const graph::Node& node);
+
 // Cycles of one core: so many operations of f32, as multiply-adds (two each) or one by one.
 double plain_cycles(const MachineModel& machine, double operations, bool multiply_adds);
 
-// Of the elementwise nodes of a region, each element of each result computed once, at usual sizes: an
-// expensive function is ten operations.
+// Of the elementwise nodes of a region, each element of each result computed once, at usual sizes.
 double elementwise_cycles(const Region& region, const LoweringContext& context, const MachineModel& machine);
 
 }  // namespace tern::lower

@@ -19,12 +19,13 @@
 namespace tern::lower {
 
 bool epilogue_is_long(const Region& region, int limit) {
-  int cost = 0;
+  int operations = 0;
   for (const graph::Node* node : region.nodes) {
     if (node->kind != graph::OpKind::kMap || node == region.root) continue;
-    cost += scalar::info(node->scalar_op()).expensive ? 17 : 1;
+    if (scalar::info(node->scalar_op()).expensive) return true;
+    ++operations;
   }
-  return cost > limit;
+  return operations > limit;
 }
 
 Dim contraction_flops(const graph::Node& root) {

@@ -343,8 +343,7 @@ class Contraction {
     }
     o.word_steps = group_ == 1 ? word_steps() : 1;
     if (words() && group_ == 1) o.widen_words = widen_bf16(o);
-    if (group_ == 1 && o.b_buffer && (crowds_ || o.b_buffer->type.dtype != wide()))
-      return widen_b(o, shape.m);
+    if (shape.widens_b) return widen_b(o, shape.m);
     return r_.constant_rhs ? "packed" : b_load_ ? "in place" : "transposed";
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "compiler/lower/arithmetic_cost.h"
 #include "compiler/lower/place.h"
 #include "compiler/lower/region_growth.h"
 #include "compiler/lower/value_range.h"
@@ -40,7 +41,7 @@ constexpr int kMostPlaces = 64;
 constexpr size_t kMostReads = 20, kFloorReads = 3;
 
 int node_cost(const Node& node) {
-  if (node.kind == OpKind::kMap) return scalar::info(node.scalar_op()).expensive ? 10 : 1;
+  if (node.kind == OpKind::kMap) return operations_of(node);
   if (node.kind == OpKind::kGather || node.kind == OpKind::kGatherElements || node.kind == OpKind::kGatherNd)
     return 3;
   return is_view(node) ? 0 : 1;

@@ -4,6 +4,8 @@
 #include <set>
 #include <unordered_set>
 
+#include "compiler/lower/arithmetic_cost.h"
+
 namespace tern::lower {
 namespace {
 
@@ -16,7 +18,7 @@ constexpr int kWorthStoring = 5;  // cost of recomputing an element against a lo
 int own_cost(const Node& node) {
   switch (node.kind) {
     case OpKind::kMap:
-      return scalar::info(node.scalar_op()).expensive ? 12 : 1;
+      return operations_of(node);
     case OpKind::kCast:
     case OpKind::kLookup:
       return 1;
