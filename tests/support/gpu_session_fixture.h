@@ -84,7 +84,10 @@ struct Fake {
   F* function(const char* name) {
     return reinterpret_cast<F*>(dlsym(library, name));
   }
-  Fake() { function<void()>("fake_cuda_reset")(); }
+  Fake() {
+    REQUIRE_MESSAGE(library, "The fake libcuda cannot be opened: " TERN_FAKE_CUDA);
+    function<void()>("fake_cuda_reset")();
+  }
   ~Fake() { dlclose(library); }
   void fail(const char* name, int n, int error) {
     function<void(const char*, int, int)>("fake_cuda_fail")(name, n, error);
@@ -102,6 +105,9 @@ class Gpu {
     TERN_REQUIRE_OK(tern_null_driver_register(tern_instance_drivers(instance)));
     tern_device_desc_t device_desc = {};
     device_desc.driver = driver;
+    tern_cuda_options_t options = {};
+    options.cache_dir = "";  // what the fake links is for nobody else
+    if (std::string_view(driver) == "cuda") device_desc.driver_options = &options;
     TERN_REQUIRE_OK(tern_device_create(instance, &device_desc, &device));
   }
   ~Gpu() {
