@@ -14,9 +14,12 @@ bool defines(const Stmt& s) {
   return s->kind == StmtKind::kLet || s->kind == StmtKind::kDeclare || s->kind == StmtKind::kAssign;
 }
 
-// Ops whose result is no further from zero than their operands.
+// Ops whose result fits the bits that their operands fit.
 bool never_grows(const Expr& e) {
   switch (e->op) {
+    case ScalarOp::kAnd:
+    case ScalarOp::kOr:
+    case ScalarOp::kXor:
     case ScalarOp::kMin:
     case ScalarOp::kMax:
     case ScalarOp::kSelect:

@@ -1,9 +1,9 @@
 // narrow_indices: which i64 scalars of a GPU kernel may be computed in 32 bits, where 64-bit division is slow
 // and GLSL may have no 64-bit integers at all. Rests on the contract of GPU kernels (ir.h): parameters,
 // extents and element counts fit 31 bits, so all index arithmetic does (values made of constants, parameters,
-// grid, thread and loop variables with + - * min max select and index division, as far as they are used as
-// indices, bounds, counts and in comparisons). Values that are data (stored, or converted to floats) keep 64
-// bits unless they are one of those variables. See narrow_indices_test.cc.
+// grid, thread and loop variables with + - * min max select, index division and bitwise and, or, xor, as far
+// as they are used as indices, bounds, counts and in comparisons). Values that are data (stored, or converted
+// to floats) keep 64 bits unless they are one of those variables. See narrow_indices_test.cc.
 #pragma once
 
 #include <unordered_set>

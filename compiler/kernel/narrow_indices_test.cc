@@ -30,6 +30,7 @@ TEST_CASE("narrow_indices: index arithmetic is narrow, data and what it is made 
   let loaded: i64 = x[position]
   let scaled: i64 = (r * 1000000)
   let small: i64 = min(r, t)
+  let swizzled: i64 = xor((r + 1), and(t, 7))
   let from_data: i64 = (loaded + 1)
   var counter: i64 = 0
   serial i = position .. +n {
@@ -38,6 +39,7 @@ TEST_CASE("narrow_indices: index arithmetic is narrow, data and what it is made 
   }
   y[position] = (scaled + loaded)
   y[from_data] = small
+  z[swizzled] = 0.0
 }
 )");
   CHECK(wide(k) == "loaded scaled from_data ");

@@ -173,6 +173,10 @@ std::string GlslExpr::narrow_text(const Expr& e) {
     case ScalarOp::kMin:
     case ScalarOp::kMax:
       return fmt::format("{}({}, {})", e->op == ScalarOp::kMin ? "min" : "max", a[0], a[1]);
+    case ScalarOp::kAnd:
+    case ScalarOp::kOr:
+    case ScalarOp::kXor:
+      return int_op(e, "int", a);
     case ScalarOp::kDiv:
     case ScalarOp::kRem:
       if (!e->is_index) return call(e->op == ScalarOp::kDiv ? "div" : "rem", "int", 1, a);
@@ -394,9 +398,11 @@ std::string GlslExpr::cast_text(const Expr& e) {
   const DType from = e->args[0]->type.dtype, to = e->type.dtype;
   const int lanes = e->type.lanes;
   if (is_complex(from) || is_complex(to)) return cast_complex(e);
-  // An index that becomes a narrower number need not be 64 bits wide first.
-  const bool narrow =
-      is_index_type(e->args[0]) && narrow_.narrow(e->args[0]) && is_int(to) && dtype_bits(to) <= 32;
+  // An index that becomes a narrower number need not be 64 bits wide first, nor one whose value fits 32 bits
+  // that becomes a float.
+  const bool narrow = is_index_type(e->args[0]) &&
+                      (is_int(to) && dtype_bits(to) <= 32 ? narrow_.narrow(e->args[0])
+                                                          : to == DType::kF32 && narrow_.fits(e->args[0]));
   const std::string x = narrow ? narrow_text(e->args[0]) : text(e->args[0]);
   const std::string type = helpers_.type(glsl_carrier(to), lanes);
   if (to == DType::kBool) {

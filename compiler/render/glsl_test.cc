@@ -285,6 +285,18 @@ TEST_CASE("glsl: masks of lanes and loops over indices need no 64-bit integers, 
   CHECK_FALSE(masked.needs.int64);
   CHECK(masked.text.find("lessThan((ivec4((v_t * 4)) + ivec4(0, 1, 2, 3)), ivec4((v_n + (-1)))") !=
         std::string::npos);
+  // Indices of swizzled places, and sizes as floats.
+  const render::GlslKernel swizzled = rendered(R"(kernel swizzled {
+  bind y: f32 write
+  param n = "N"
+  threads t < 32
+  let place: i64 = (xor(t, 5) + (and(n, 7) * 32))
+  y[place] = cast.f32(n)
+}
+)");
+  CHECK_FALSE(swizzled.needs.int64);
+  CHECK(swizzled.text.find("const int v_place = ((v_t ^ 5) + ((v_n & 7) * 32));") != std::string::npos);
+  CHECK(swizzled.text.find("float(v_n)") != std::string::npos);
   const render::GlslKernel stored = rendered(R"(kernel stored {
   bind x: i64 read
   bind y: i64 write
