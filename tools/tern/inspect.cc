@@ -4,6 +4,7 @@
 
 #include "schemas/abi/dtypes.h"
 #include "tools/tern/commands.h"
+#include "vm/module/module.h"
 #include "vm/text/text.h"
 
 namespace tern::cli {
@@ -18,8 +19,9 @@ std::string count(uint64_t number, const char* one, const char* many) {
 
 class Inspector {
  public:
-  Inspector(const vm::ModuleFile& file, size_t file_size)
-      : file_(file), module_(file.module), file_size_(file_size) {}
+  // newer: how many programs more there are, which this reader does not know.
+  Inspector(const vm::ModuleFile& file, size_t file_size, int newer)
+      : file_(file), module_(file.module), file_size_(file_size), newer_(newer) {}
 
   void print(const InspectOptions& options) const {
     std::printf("%s by %s\n", bytes_text(static_cast<double>(file_size_)).c_str(),
@@ -40,6 +42,9 @@ class Inspector {
       std::printf("\n");
     }
     for (const auto& program : module_.programs) print_program(*program, options);
+    if (newer_)
+      std::printf("\n%s more for a newer tern\n",
+                  count(static_cast<uint64_t>(newer_), "program", "programs").c_str());
     std::printf("\n%s\n", bold("sizes").c_str());
     for (const auto& executable : module_.executables) {
       std::printf("  code %s: %s, %s, %s%s\n", printable(executable->name).c_str(),
@@ -55,7 +60,7 @@ class Inspector {
   std::string json(const InspectOptions& options) const {
     Json out;
     out.open('{').text("producer", module_.producer).integer("file_bytes", static_cast<int64_t>(file_size_));
-    out.integer("weight_bytes", weight_bytes());
+    out.integer("weight_bytes", weight_bytes()).integer("newer_programs", newer_);
     out.open('[', "functions");
     for (const auto& function : module_.functions) {
       out.open('{').text("name", function->name);
@@ -86,6 +91,7 @@ class Inspector {
   const vm::ModuleFile& file_;
   const ModuleT& module_;
   size_t file_size_;
+  int newer_;
 
   int64_t segment_bytes(uint32_t segment) const {
     return segment < file_.segments.size() ? static_cast<int64_t>(file_.segments[segment].size()) : 0;
@@ -269,8 +275,14 @@ int inspect_command(const InspectOptions& options) {
   const Handle<tern_instance_t> instance = make_instance();
   const Handle<tern_module_t> module = load_module(instance.get(), options.module);
   size_t bytes = 0;
-  const vm::ModuleFile file = read_module_file(options.module, &bytes);
-  const Inspector inspector(file, bytes);
+  vm::ModuleFile file = read_module_file(options.module, &bytes);
+  const size_t all = file.module.programs.size();
+  // What is newer than the reader was verified as far as that alone.
+  for (size_t i = all; i-- > 0;) {
+    if (i < module.get()->program_count && module.get()->programs[i].unusable == TERN_STATUS_OK) continue;
+    file.module.programs.erase(file.module.programs.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  const Inspector inspector(file, bytes, static_cast<int>(all - file.module.programs.size()));
   if (options.json) {
     std::fputs(inspector.json(options).c_str(), stdout);
   } else {

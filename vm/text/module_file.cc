@@ -3,6 +3,7 @@
 #include <elf.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "schemas/module/file_header.h"
 #include "vm/module/flatbuffer_check.h"
@@ -50,20 +51,29 @@ std::vector<uint8_t> pack_module(ModuleFile& file) {
 }
 
 static bool find_elf_symbol(const std::vector<uint8_t>& elf, const std::string& name, uint64_t* out) {
+  const auto has = [&](uint64_t at, uint64_t size) { return at <= elf.size() && size <= elf.size() - at; };
   Elf64_Ehdr header;
-  if (elf.size() < sizeof(header)) return false;
+  if (!has(0, sizeof(header))) return false;
   std::memcpy(&header, elf.data(), sizeof(header));
+  const auto section = [&](uint64_t index, Elf64_Shdr* to) {
+    const uint64_t at = header.e_shoff + index * sizeof(*to);
+    if (!has(header.e_shoff, 0) || !has(at, sizeof(*to))) return false;
+    std::memcpy(to, elf.data() + at, sizeof(*to));
+    return to->sh_type == SHT_NOBITS || has(to->sh_offset, to->sh_size);
+  };
   for (uint16_t i = 0; i < header.e_shnum; ++i) {
     Elf64_Shdr table, strings;
-    const uint64_t at = header.e_shoff + i * sizeof(table);
-    if (at + sizeof(table) > elf.size()) return false;
-    std::memcpy(&table, elf.data() + at, sizeof(table));
-    if (table.sh_type != SHT_DYNSYM || table.sh_offset + table.sh_size > elf.size()) continue;
-    std::memcpy(&strings, elf.data() + header.e_shoff + table.sh_link * sizeof(strings), sizeof(strings));
+    if (!section(i, &table)) return false;
+    if (table.sh_type != SHT_DYNSYM) continue;
+    if (!section(table.sh_link, &strings) || strings.sh_type != SHT_STRTAB) return false;
+    const std::string_view names(reinterpret_cast<const char*>(elf.data() + strings.sh_offset),
+                                 strings.sh_size);
     for (uint64_t k = 0; k + sizeof(Elf64_Sym) <= table.sh_size; k += sizeof(Elf64_Sym)) {
       Elf64_Sym symbol;
       std::memcpy(&symbol, elf.data() + table.sh_offset + k, sizeof(symbol));
-      if (name != reinterpret_cast<const char*>(elf.data() + strings.sh_offset + symbol.st_name)) continue;
+      if (symbol.st_name >= names.size()) return false;
+      const std::string_view rest = names.substr(symbol.st_name);
+      if (rest.substr(0, rest.find('\0')) != name) continue;
       *out = symbol.st_value;
       return true;
     }
