@@ -139,16 +139,10 @@ tern_status_t run_routine(Session& s, uint32_t routine) {
   return status;
 }
 
-Buffer* buffer_in(Session& s, uint16_t number) {
+Ref* ref_in(Session& s, uint16_t number) {
   Ref* ref = reg_r(s, number);
   if (!ref) FAIL(FAILED_PRECONDITION, "Reference register r%u is empty.", number);
-  return static_cast<Buffer*>(ref);
-}
-
-List* list_in(Session& s, uint16_t number) {
-  Ref* ref = reg_r(s, number);
-  if (!ref) FAIL(FAILED_PRECONDITION, "Reference register r%u is empty.", number);
-  return static_cast<List*>(ref);
+  return ref;
 }
 
 void put_ref(Session& s, uint16_t number, Ref* ref) {

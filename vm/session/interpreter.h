@@ -39,9 +39,14 @@ inline Ref*& reg_r(Session& s, uint16_t number) {
   return s.machine.r[number];
 }
 
-// The buffer or list of a register; null after failing when it is empty.
-Buffer* buffer_in(Session& s, uint16_t number);
-List* list_in(Session& s, uint16_t number);
+// What a register refers to; null after failing when it is empty.
+Ref* ref_in(Session& s, uint16_t number);
+inline Buffer* buffer_in(Session& s, uint16_t number) {
+  return static_cast<Buffer*>(ref_in(s, number));
+}
+inline List* list_in(Session& s, uint16_t number) {
+  return static_cast<List*>(ref_in(s, number));
+}
 // Puts a reference (with its count) into a register, releasing what was there.
 void put_ref(Session& s, uint16_t number, Ref* ref);
 

@@ -68,17 +68,16 @@ OP(buffer_copy_ref) {
   return true;
 }
 
-static bool move_ref(Session& s, Instruction in, Ref* ref) {
+// Registers know what kind they refer to; references are moved and dropped alike.
+OP(buffer_move) {
+  Ref* ref = ref_in(s, in.b);
   if (!ref) return false;
   reg_r(s, in.b) = nullptr;
   put_ref(s, in.a, ref);
   return true;
 }
-OP(buffer_move) {
-  return move_ref(s, in, buffer_in(s, in.b));
-}
 OP(list_move) {
-  return move_ref(s, in, list_in(s, in.b));
+  return op_buffer_move(s, in);
 }
 
 OP(buffer_drop) {
@@ -86,8 +85,7 @@ OP(buffer_drop) {
   return true;
 }
 OP(list_drop) {
-  put_ref(s, in.a, nullptr);
-  return true;
+  return op_buffer_drop(s, in);
 }
 
 OP(slot_set) {
