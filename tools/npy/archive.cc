@@ -81,7 +81,7 @@ bool read_far_numbers(const Bytes& zip, size_t extra, size_t size, std::initiali
 }
 
 // The member whose entry is at `at`, which moves on to the next.
-// *left: bytes that it may have.
+// *left: bytes that it may have. Without `out` only these are counted.
 bool read_member(const Bytes& zip, size_t* at, uint64_t* left, Member* out, std::string* error) {
   const size_t entry = *at;
   *error = "it is no .npz file, or it is damaged";
@@ -95,14 +95,19 @@ bool read_member(const Bytes& zip, size_t* at, uint64_t* left, Member* out, std:
     return false;
   const size_t data = local + kLocalSize + zip.u16(local + 26) + zip.u16(local + 28);
   if (!zip.has(data, stored)) return false;
-  out->name = zip.text(entry + kEntrySize, name_size);
+  const std::string name = zip.text(entry + kEntrySize, name_size);
+  *at += kEntrySize + name_size + extra_size + zip.u16(entry + 32);
   // A few bytes can stand for many, and any number of arrays for the same ones.
   const uint64_t needed = method == kStored ? stored : size;
-  if (needed > *left) {
-    *error = "its arrays need more memory than may be used for them (from '" + out->name + "' on)";
+  if (!out && needed > *left) {
+    *error = "its arrays need more memory than may be used for them (from '" + name + "' on)";
     return false;
   }
-  *left -= needed;
+  if (!out) {
+    *left -= needed;
+    return true;
+  }
+  out->name = name;
   if (method == kStored) {
     out->bytes.assign(zip.part(data), zip.part(data) + stored);
   } else if (method != kDeflated) {
@@ -117,7 +122,6 @@ bool read_member(const Bytes& zip, size_t* at, uint64_t* left, Member* out, std:
     return false;
   }
   if (out->name.ends_with(".npy")) out->name.resize(out->name.size() - 4);
-  *at += kEntrySize + name_size + extra_size + zip.u16(entry + 32);
   return true;
 }
 
@@ -132,6 +136,9 @@ bool read_archive(const std::vector<uint8_t>& bytes, uint64_t most, std::vector<
   size_t at = 0;
   uint64_t count = 0;
   if (!read_end(zip, end, &at, &count)) return false;
+  for (size_t next = at, i = 0; i < count; ++i) {
+    if (!read_member(zip, &next, &most, nullptr, error)) return false;
+  }
   for (uint64_t i = 0; i < count; ++i) {
     Member member;
     if (!read_member(zip, &at, &most, &member, error)) return false;
