@@ -315,6 +315,24 @@ TEST_CASE("blocks of rows in place have two row tiles and more rather than many 
   }
 }
 
+TEST_CASE("up to AVX2 a block takes 1,024 steps of a depth, where B is read as it lies") {
+  ContractionShape shape;
+  shape.m = shape.n = shape.k = 1024;
+  const auto depth = [](const ContractionShape& of, Level level) {
+    return default_contraction_schedule(of, machine(level)).block_depth;
+  };
+  CHECK(depth(shape, Level::kX86V2) == 1024);
+  CHECK(depth(shape, Level::kX86V3) == 1024);
+  CHECK(depth(shape, Level::kX86V4) < 1024);
+  shape.k = 3072;
+  CHECK(depth(shape, Level::kX86V3) == 1024);
+  ContractionShape widened = shape, turned = shape;
+  widened.widens_b = true;
+  turned.packs_b = true;
+  CHECK(depth(widened, Level::kX86V3) < 512);
+  CHECK(depth(turned, Level::kX86V3) < 512);
+}
+
 TEST_CASE("unknown rows pass by weights in blocks of many, and by large ones column by column") {
   ContractionShape shape;
   shape.m = 64;  // a hint
