@@ -30,25 +30,32 @@ void Evaluator::tile_memory(const Stmt& s, scalar::ScalarValue* elements, int fi
       return fault("The threads of a subgroup name different tiles of '{}'.", buffer->name);
   }
   const DType dtype = buffer->type.dtype;
-  if (first * dtype_bits(dtype) % 128 != 0 || pitch * dtype_bits(dtype) % 128 != 0)
+  const bool aligned = first * dtype_bits(dtype) % 128 == 0 && pitch * dtype_bits(dtype) % 128 == 0;
+  if (kernel_.threads > 0 && !aligned)
     return fault("A tile of '{}' begins at element {} with a pitch of {}: no multiples of 16 bytes.",
                  buffer->name, first, pitch);
   const TilePart part = tile_parts_.of(s->buffer.get());
   const int64_t lanes = s->buffer->type.lanes, columns = kernel_.tiles.columns(part),
                 step = memory_.at(s->buffer.get()).elements *
                        lanes;  // from a thread's registers to the next one's
+  // Memory of words has several of the tile's elements in each.
+  const DType own = s->buffer->type.dtype;
+  const int64_t a_word = dtype_bits(dtype) / dtype_bits(own),
+                group = s->tile == TileOp::kLoadGroups ? kCpuGroupBytes * 8 / dtype_bits(own) : 1;
   const bool turned = s->tile == TileOp::kLoadColumns;
   for (int64_t row = 0; row < kernel_.tiles.rows(part); ++row) {
     for (int64_t column = 0; column < columns && !failed_; ++column) {
       const int64_t e = row * columns + column;
       scalar::ScalarValue& element = elements[e / lanes * step + e % lanes];
-      const int64_t i = first + (turned ? column * pitch + row : row * pitch + column);
-      if (!in_bounds(buffer, i, *memory, "tile")) return;
-      touch(buffer, *memory, i, s->tile == TileOp::kStore, first_thread);
+      const int64_t i =
+          first * a_word + (turned ? column * pitch * a_word + row
+                                   : row / group * pitch * a_word + column * group + row % group);
+      if (!in_bounds(buffer, i / a_word, *memory, "tile")) return;
+      touch(buffer, *memory, i / a_word, s->tile == TileOp::kStore, first_thread);
       if (s->tile == TileOp::kStore) {
-        write_element(dtype, memory->data, i, element);
+        write_element(own, memory->data, i, element);
       } else {
-        element = read_element(dtype, memory->data, i);
+        element = read_element(own, memory->data, i);
       }
     }
   }
@@ -99,7 +106,7 @@ void Evaluator::tile(const Stmt& s, const EvalMask& mask) {
       scalar::ScalarValue& sum = element(out, s->buffer, e);
       const scalar::ScalarValue *const *x = &left[static_cast<size_t>(e / columns * steps)],
                                        *const *y = &right[static_cast<size_t>(e % columns)];
-      if (a_tiles->type.dtype == DType::kI8) {
+      if (b_tiles->type.dtype == DType::kI8) {
         int64_t exact = sum.i;
         for (int64_t k = 0; k < steps; ++k) exact += x[k]->i * y[k * columns]->i;
         sum = scalar::scalar_from_int(DType::kI32, exact);

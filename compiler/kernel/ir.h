@@ -82,6 +82,10 @@
 // part in products (tile_parts.h), and the kernel's `tiles` says what that is: A m x k, B k x n, sums m x n.
 // In memory a tile's first element and its pitch are multiples of 16 bytes. A and B are of f16 or bf16, with
 // sums of f32, or of i8, with sums of i32.
+// A CPU kernel has tiles, too: registers of 16 rows of 64 bytes (cpu_tile), whose elements are the lanes of a
+// buffer's element. A is of u8, B of i8, sums of i32, or bf16, bf16 and f32 (to be multiplied in pairs: each
+// sum is rounded several times). B is loaded by groups: a row of memory has for each column the next 4 bytes
+// of elements along k. A kernel has eight at a time.
 // - A dispatch may start before the dispatches that it depends on have ended: kGridWait waits for them.
 // Before it, a kernel touches nothing but constants (weights). A kernel without one waits at its start.
 // - kFail ends the thread; the dispatch gets one of the codes.
@@ -237,6 +241,7 @@ enum class TileOp : uint8_t {
           // other tiles (loads of sums, constants)
   kLoad,  // from rows, `count` elements apart, of the memory that begins at the element `value`, a load
   kLoadColumns,  // the same from columns
+  kLoadGroups,   // the same, of B on CPUs: rows of groups of 4 bytes along k, a group a column
   kStore,        // to rows, likewise; workgroup memory
   kMultiply,  // += tile `value` * tile `begin`, two loads: of 16-bit floats, exact products, f32 sums in any
               // order; or of i8

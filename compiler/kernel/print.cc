@@ -83,7 +83,7 @@ std::string_view arrival_op_name(ArrivalOp op) {
 
 std::string_view tile_op_name(TileOp op) {
   static constexpr std::string_view kNames[] = {
-      "", "tile_fill", "tile_load", "tile_load_columns", "tile_store", "tile_multiply"};
+      "", "tile_fill", "tile_load", "tile_load_columns", "tile_load_groups", "tile_store", "tile_multiply"};
   return kNames[static_cast<size_t>(op)];
 }
 

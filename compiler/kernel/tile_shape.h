@@ -19,6 +19,14 @@ struct TileShape {
   }
 };
 
+// Tiles of CPUs (x86-64's AMX): registers of so many rows of so many bytes, of elements of those bits.
+inline constexpr int kCpuTileRows = 16, kCpuTileBytes = 64, kCpuTiles = 8;
+// Elements along k that lie side by side in a row of B take so many bytes.
+inline constexpr int kCpuGroupBytes = 4;
+constexpr TileShape cpu_tile(int element_bits) {
+  return {kCpuTileRows, kCpuTileBytes / 4, kCpuTileBytes * 8 / element_bits};
+}
+
 // How subgroups of a device multiply: the shape of their tiles, and their size.
 struct TileUnit {
   TileShape shape = {16, 16, 16};

@@ -95,7 +95,8 @@ void Verifier::access(const Buffer& buffer, const Expr& index, const Expr& count
 void Verifier::expr(const Expr& root) {
   visit(root, [&](const Expr& e) {
     if (e->kind != ExprKind::kVar && e->kind != ExprKind::kLoad && !checked_.insert(e.get()).second) return;
-    if (!valid_lanes(e->type.lanes)) problem("An expression has {} lanes.", e->type.lanes);
+    const bool tile = e->kind == ExprKind::kLoad && tile_parts_.has(e->buffer.get());
+    if (!tile && !valid_lanes(e->type.lanes)) problem("An expression has {} lanes.", e->type.lanes);
     switch (e->kind) {
       case ExprKind::kVar:
         if (!vars_.contains(e->var.get())) {
@@ -310,21 +311,21 @@ void Verifier::tensor_copy(const Stmt& s) {
 }
 
 void Verifier::tile(const Stmt& s) {
-  gpu_only("a tile");
   const BufferNode& b = *s->buffer;
+  const int holders = gpu() ? kernel_.subgroup : 1;
   const auto is_tiles = [&](const BufferNode& buffer) {
     const DType dtype = buffer.type.dtype;
-    const bool held =
-        dtype == DType::kI8 || dtype == DType::kI32 || (is_float(dtype) && dtype_bits(dtype) <= 32);
+    const bool held = dtype == DType::kI8 || dtype == DType::kI32 ||
+                      (is_float(dtype) && dtype_bits(dtype) <= 32) || (dtype == DType::kU8 && !gpu());
     return held && buffer.scope == Scope::kRegister && tile_parts_.has(&buffer) &&
-           buffer.type.lanes == kernel_.tiles.lanes(tile_parts_.of(&buffer), kernel_.subgroup);
+           buffer.type.lanes == kernel_.tiles.lanes(tile_parts_.of(&buffer), holders);
   };
   if (!is_tiles(b))
     problem(
         "The tiles '{}' are no register buffer of numbers with so many lanes as a thread has of them (tiles "
         "of "
         "{} x {} x {}, subgroups of {}).",
-        b.name, kernel_.tiles.m, kernel_.tiles.n, kernel_.tiles.k, kernel_.subgroup);
+        b.name, kernel_.tiles.m, kernel_.tiles.n, kernel_.tiles.k, holders);
   const int lanes = b.type.lanes;
   access(s->buffer, s->index, nullptr, lanes, true);
   if (s->tile == TileOp::kFill) {
@@ -341,15 +342,26 @@ void Verifier::tile(const Stmt& s) {
   const BufferNode& from = *s->value->buffer;
   if (s->tile == TileOp::kMultiply) {
     const bool loads = s->begin->kind == ExprKind::kLoad && is_tiles(from) && is_tiles(*s->begin->buffer);
-    const DType sums = from.type.dtype == DType::kI8 ? DType::kI32 : DType::kF32;
-    if (!loads || dtype_bits(from.type.dtype) > 16 || s->begin->type.dtype != s->value->type.dtype ||
-        b.type.dtype != sums)
-      problem("The product into tile '{}' is none of 16-bit floats into f32, or of i8 into i32.", b.name);
+    const DType right = s->begin->type.dtype, sums = right == DType::kI8 ? DType::kI32 : DType::kF32;
+    const DType left = right == DType::kI8 && !gpu() ? DType::kU8 : right;
+    const bool multiplied = gpu() ? dtype_bits(right) <= 16 : right == DType::kI8 || right == DType::kBF16;
+    if (!loads || !multiplied || s->value->type.dtype != left || b.type.dtype != sums)
+      problem("The product into tile '{}' is none of {}.", b.name,
+              gpu() ? "16-bit floats into f32, or of i8 into i32" : "bf16 into f32, or of u8 by i8 into i32");
     return;
   }
-  const bool memory =
-      from.scope == Scope::kWorkgroup || (from.scope == Scope::kGlobal && s->tile != TileOp::kStore);
-  if (!memory || s->value->type != VType{b.type.dtype, 1} || s->count->type != VType{DType::kI64, 1})
+  const bool memory = from.scope == (gpu() ? Scope::kWorkgroup : Scope::kScratch) ||
+                      (from.scope == Scope::kGlobal && s->tile != TileOp::kStore);
+  if (s->tile == TileOp::kLoadGroups && (gpu() || tile_parts_.of(&b) != TilePart::kB))
+    problem("The tile '{}' is loaded by groups, and is no right operand of a CPU's product.", b.name);
+  if (s->tile == TileOp::kLoadColumns && !gpu())
+    problem("The tile '{}' is loaded from columns by a CPU.", b.name);
+  const DType in_memory = s->value->type.dtype;
+  const bool bits =
+      !gpu() && s->tile != TileOp::kStore && b.type.dtype == DType::kBF16 &&
+      (in_memory == DType::kU16 || (in_memory == DType::kU32 && s->tile == TileOp::kLoadGroups));
+  if (!memory || s->value->type.lanes != 1 || (in_memory != b.type.dtype && !bits) ||
+      s->count->type != VType{DType::kI64, 1})
     problem("The tile '{}' is loaded from or stored to '{}', which is no such memory.", b.name, from.name);
 }
 

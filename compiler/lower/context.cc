@@ -462,6 +462,7 @@ void DispatchBuilder::add_variant(Level level, std::vector<kernel::GridAxis> gri
   k->thread = workgroup.thread;
   k->subgroup = workgroup.subgroup;
   if (cost.matrix_units && level_arch(level) == Arch::kVulkan) k->tiles = gpu_model(level).tile;
+  if (!is_gpu(level_arch(level))) k->tiles = cost.tiles;
   k->cluster = workgroup.cluster;
   k->tensors = workgroup.tensors;
   k->copiers = workgroup.copiers;

@@ -82,7 +82,8 @@ double predicted_cycles(const Region& region, const graph::Node* depthwise, doub
 std::vector<Level> product_levels(const Target& target, Variants variants) {
   std::vector<Level> out;
   for (const Level level : target.product_levels) {
-    if (machine(level).variants == variants) out.push_back(level);
+    const Variants has = machine(level).variants;
+    if (has == variants || (has == Variants::kTiles && variants != Variants::kAll)) out.push_back(level);
   }
   return out;
 }
@@ -262,8 +263,10 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
       };
     }
     ContractionBody body = build_contraction(request);
-    dispatch.add_variant(level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
-                         {.cycles = predicted_cycles(region, depthwise, body.cycles, context, level)});
+    if (body.body.empty()) continue;  // the level below is as fast
+    dispatch.add_variant(
+        level, std::move(body.grid), std::move(body.body), std::move(body.schedule), {},
+        {.cycles = predicted_cycles(region, depthwise, body.cycles, context, level), .tiles = body.tiles});
   }
   dispatch.finish();
   return true;

@@ -3,6 +3,8 @@
 #include <numeric>
 #include <utility>
 
+#include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/index_form.h"
 #include "compiler/kernel/vectorize.h"
 #include "compiler/lower/byte_columns.h"
 #include "compiler/lower/cache_sets.h"
@@ -41,7 +43,8 @@ StepKind step_kind(const ContractionRequest& r) {
   if (is_byte_contraction(*r.root)) return StepKind::kBytes;
   if (const DType d = r.root->result()->type.dtype; d == DType::kF64 || is_contraction_integer(d))
     return StepKind::kOwn;
-  return r.bf16_pairs && r.machine->variants == Variants::kBf16 ? StepKind::kBf16Pairs : StepKind::kFloats;
+  const bool pairs = r.machine->variants == Variants::kBf16 || r.machine->variants == Variants::kTiles;
+  return r.bf16_pairs && pairs ? StepKind::kBf16Pairs : StepKind::kFloats;
 }
 
 using Access = ContractionAccess;
@@ -115,6 +118,7 @@ class Contraction {
     b_ = batched ? var_expr(batch) : int_const(0);
     find_operands();
     const ContractionShape shape = scheduled_shape();
+    if (only_tiles() && schedule_.tile_rows == 0) return {};
     ContractionOperands o;
     const std::optional<FewColumns> few = few_columns_of(shape);
     if (few) schedule_.block_depth = shape.k;  // what is gathered is whole rows
@@ -148,10 +152,13 @@ class Contraction {
                              : step_ == StepKind::kBytes     ? "bytes, "
                                                              : "";
     const char* how_a = o.depth_blocks ? "windows gathered, lines inside" : how_a_is_read();
-    return {std::move(made.grid), std::move(made.body),
-            fmt::format("{}{}; A {}, B {}", kind, schedule_.text(), how_a, how_b),
-            schedule_.chain_vectors > 0 ? chain_cycles(shape, schedule_, r_.chains->cycles_a_step)
-                                        : contraction_cycles(shape, schedule_, *r_.machine) * product_cost()};
+    return {
+        std::move(made.grid), std::move(made.body),
+        fmt::format("{}{}; A {}, B {}", kind, schedule_.text(), how_a, how_b),
+        schedule_.chain_vectors > 0 ? chain_cycles(shape, schedule_, r_.chains->cycles_a_step)
+        : schedule_.tile_rows > 0   ? tile_cycles(shape, schedule_)
+                                    : contraction_cycles(shape, schedule_, *r_.machine) * product_cost(),
+        schedule_.tile_rows > 0 ? kernel::cpu_tile(step_ == StepKind::kBytes ? 8 : 16) : kernel::TileShape{}};
   }
 
  private:
@@ -187,6 +194,7 @@ class Contraction {
     const bool whole_steps = group_ == 1 || (p_.k.is_const() && p_.k.value() % group_ == 0);
     if (!p_.windows && whole_steps && !r_.depthwise)
       a_load_ = access_.contiguous(0, p_.a_index(b_, var_expr(m_), var_expr(k_)), k_);
+    if (a_load_ && only_tiles() && !row_pitch()) a_load_ = nullptr;
     if (!r_.constant_rhs && group_ == 1)
       b_load_ = access_.contiguous(1, p_.b_index(b_, var_expr(k_), var_expr(n_)), n_, true);
     crowds_ = b_load_ && crowds_caches();
@@ -206,6 +214,16 @@ class Contraction {
     const Expr step = kernel::sub(at(1), at(0));
     if (step->kind != kernel::ExprKind::kConst || step->i == 0) return false;
     return lines_of_set(p_.k.value(), std::abs(step->i) * 4) > l1_ways(*r_.machine);
+  }
+
+  bool only_tiles() const { return r_.machine->variants == Variants::kTiles; }
+
+  // Elements from each row of an A in place to the next one, where that is the same for all.
+  std::optional<int64_t> row_pitch() const {
+    kernel::IndexForms forms;
+    const Expr next = kernel::sub(a_at(kernel::add(var_expr(m_), int_const(1))), a_at(var_expr(m_)));
+    const Expr simple = forms.simplify(next);
+    return kernel::int_value(simple ? simple : next);
   }
 
   Expr a_at(const Expr& row) const {
@@ -251,6 +269,12 @@ class Contraction {
   ContractionShape scheduled_shape() {
     ContractionShape shape = shape_of_operands();
     shape.b_lines = r_.constant_rhs && !weights_ && (group_ != 1 || words() || panel_type() == DType::kF32);
+    if (only_tiles()) {
+      if (step_ != StepKind::kBytes && step_ != StepKind::kBf16Pairs) return shape;
+      shape.single_row = !shape.m_static && may_be_one_row() && !shape.packs_b;
+      if (const auto tiles = tile_schedule(shape, *r_.machine)) schedule_ = *tiles;
+      return shape;
+    }
     if (shape.words && uses_chains(shape)) {
       schedule_ = chain_schedule(shape, *r_.machine);
       return shape;
@@ -318,6 +342,7 @@ class Contraction {
     }
     o.a_buffer = a_load_->buffer;
     o.a_row = [this](const Expr& row) { return a_at(row); };
+    if (schedule_.tile_rows > 0) o.a_pitch = *row_pitch();
   }
 
   // B: packed at compile time, in place, or transposed block by block. Returns which, in words.
@@ -710,6 +735,10 @@ ContractionBody build_contraction(const ContractionRequest& request) {
         .build();
   if (!all_are(request.root->ints("lhs_dilations"), 1))
     return Contraction(request, pixel_shuffle_problem(*request.root, *request.params)).build();
+  if (request.machine->variants == Variants::kTiles) {
+    if (is_depthwise(*request.root)) return {};
+    return Contraction(request, conv_problem(*request.root, *request.params)).build();
+  }
   if (is_depthwise(*request.root)) return build_depthwise(request);
   if (suits_small_groups(request)) return build_small_groups(request);
   if (request.winograd != 0) return build_winograd(request);

@@ -82,6 +82,7 @@ struct ContractionBody {
   std::vector<kernel::Stmt> body;
   std::string schedule;
   double cycles = 0;  // predicted, on one core; 0: not known
+  kernel::TileShape tiles = {};  // of the kernel, if it has any
 };
 
 // Nothing when no algorithm here fits (`own`: or takes f64, and products of integers of 32 and 64 bits). The
@@ -93,6 +94,7 @@ int winograd_outputs(const graph::Node& root, const std::vector<const MachineMod
                      const std::function<int64_t(const Dim&)>& hint);
 // What such a convolution computes: products and transforms.
 Dim winograd_flops(const graph::Node& root, int outputs);
+// Of a level that has tiles and nothing else: empty where it would not use them.
 ContractionBody build_contraction(const ContractionRequest& request);
 // Whether the rows of a product along channels may be computed while they are multiplied: each once.
 bool computes_rows_once(const graph::Node& root, const MachineModel& machine,

@@ -157,6 +157,18 @@ class Builder {
   // The same for a single row of halves.
   Stmts byte_half_loop(const Buffer& acc, const Expr& row_base, const Expr& n, int vectors) const;
 
+  // contraction_tiles.cc: the block by the machine's tiles; all its rows for a group of columns; such a tile,
+  // of which the first `done` rows are finished; what becomes of its sums.
+  Stmts tile_block();
+  Stmts tile_rows(const Expr& n, int vectors, const Expr& valid);
+  Stmts tile_products(const Expr& r, const Expr& done, const Expr& n, int rows, int vectors,
+                      const Expr& valid);
+  Stmts finish_tiles(const Buffer& acc, const Expr& r, const Expr& done, const Expr& n, int rows, int vectors,
+                     const Expr& valid);
+  Expr tile_of_b(const Expr& n, const Expr& step, int j) const;
+  int64_t tile_steps() const;
+  int64_t rest_steps() const;
+
   Stmts depth_steps(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
                     int vectors, const Expr& valid);
 
@@ -199,12 +211,14 @@ class Builder {
   int step_ = 1;  // elements of a step along k
   DType sum_ = DType::kF32;
   bool one_depth_block_ = false;
+  bool by_tiles_ = false;                // in tile_block
   bool alone_ = false;                   // in single_row: words of B are read though there are panels of it
   Expr next_n_, next_k_, tile_, tiles_;  // of plan_prefetch; which row tile this is, of how many
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
   Buffer a_block_, b_panel_, partial_;
   Buffer row_steps_, row_sums_;      // of prepare_row
   Buffer row_digits_, row_factors_;  // of prepare_digits, with row_sums_
+  Buffer a_rest_, b_rest_;           // of tile_block: steps behind the last whole tile
   WordRows a_words_;
   WordPanel b_words_;
 };

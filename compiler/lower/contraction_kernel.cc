@@ -73,16 +73,24 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
     partial_ = scratch("partial", s_.block_rows * s_.block_columns, sum_);
     body.push_back(kernel::alloc(partial_));
   }
-  if (o_.chains) {  // a few rows would fill vectors of rows badly
+  const auto by_vectors = [this] {
+    if (!takes_single_row()) return depth_loop();
+    Stmts one = single_row();
+    return Stmts{
+        kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop())};
+  };
+  if (s_.tile_rows > 0 && m_dim_.is_const()) {
+    append(body, tile_block());
+  } else if (s_.tile_rows > 0) {
+    Stmts tiles = tile_block();
+    const Expr enough = kernel::compare(ScalarOp::kGe, rows_, int_const(kernel::kCpuTileRows));
+    body.push_back(kernel::if_then(enough, std::move(tiles), by_vectors()));
+  } else if (o_.chains) {  // a few rows would fill vectors of rows badly
     Stmts chains = chain_block();
     const Expr enough = kernel::compare(ScalarOp::kGe, rows_, int_const(kChainVectors * int64_t{s_.lanes}));
     body.push_back(kernel::if_then(enough, std::move(chains), depth_loop()));
-  } else if (takes_single_row()) {
-    Stmts one = single_row();
-    body.push_back(
-        kernel::if_then(kernel::compare(ScalarOp::kEq, rows_, int_const(1)), std::move(one), depth_loop()));
   } else {
-    append(body, depth_loop());
+    append(body, by_vectors());
   }
   return out;
 }
@@ -224,7 +232,7 @@ Stmts Builder::column_group(const Expr& n_value, int vectors, const Expr& valid)
     append(out, register_tile(int_const(0), n, 1, vectors, valid, nullptr));
     return out;
   }
-  append(out, row_tiles(n, vectors, valid));
+  append(out, by_tiles_ ? tile_rows(n, vectors, valid) : row_tiles(n, vectors, valid));
   return out;
 }
 

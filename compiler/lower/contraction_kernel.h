@@ -42,6 +42,7 @@ struct ContractionOperands {
   // - k0] for `rows` rows from row0 and `depth` steps from k0 (row_stride in elements).
   kernel::Buffer a_buffer;
   std::function<kernel::Expr(const kernel::Expr& m)> a_row;
+  int64_t a_pitch = 0;  // of rows that tiles read in place: a_row(m + 1) - a_row(m)
   std::function<std::vector<kernel::Stmt>(const kernel::Buffer& block, const kernel::Expr& row0,
                                           const kernel::Expr& rows, const kernel::Expr& k0,
                                           const kernel::Expr& depth, int64_t row_stride)>

@@ -44,10 +44,11 @@ void Builder::plan_prefetch(const Expr& n, Stmts& out) {
   out.push_back(kernel::let(step, next_k));
   next_n_ = var_expr(column);
   next_k_ = var_expr(step);
+  const int64_t rows = by_tiles_ ? s_.tile_rows : s_.rows;
   if (m_dim_.is_const()) {  // the last block of rows may have fewer, and ask for less
-    tiles_ = int_const(tern::ceil_div(std::min(s_.block_rows, m_dim_.value()), int64_t{s_.rows}));
+    tiles_ = int_const(tern::ceil_div(std::min(s_.block_rows, m_dim_.value()), rows));
   } else {
-    out.push_back(kernel::let(tiles, kernel::max(blocks_of(rows_, int_const(s_.rows)), int_const(1))));
+    out.push_back(kernel::let(tiles, kernel::max(blocks_of(rows_, int_const(rows)), int_const(1))));
     tiles_ = var_expr(tiles);
   }
 }

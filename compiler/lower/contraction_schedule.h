@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "compiler/lower/target.h"
@@ -57,6 +58,7 @@ struct ContractionSchedule {
   int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply
   bool byte_halves = false;  // one row of bytes is multiplied by halves (byte_words.h)
   int chain_vectors = 0;     // of rows, in a tile along chains (byte_chains.h); 0: no chains
+  int tile_rows = 0;         // of sums by the machine's tiles, 32 or 16; 0: no tiles
   std::string text() const;  // "tile 12x2x16, block 192x64x256"
 };
 
@@ -76,6 +78,9 @@ double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n, const Ma
 double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s,
                           const MachineModel& machine);
 
+// Of bytes by the machine's tiles; nothing where vectors take about as long.
+std::optional<ContractionSchedule> tile_schedule(const ContractionShape& shape, const MachineModel& machine);
+double tile_cycles(const ContractionShape& shape, const ContractionSchedule& s);
 ContractionSchedule default_contraction_schedule(const ContractionShape& shape, const MachineModel& machine);
 // Of bytes along chains, whose steps take so many cycles each.
 ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineModel& machine);

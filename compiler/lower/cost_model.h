@@ -13,6 +13,7 @@ namespace tern::lower {
 struct ScheduleCost {
   double cycles = 0;          // of one core, without dispatch; 0: not known
   bool matrix_units = false;  // GPUs: products run on them
+  kernel::TileShape tiles = {};  // CPUs: of the kernel's tiles
 };
 
 struct DispatchCost {

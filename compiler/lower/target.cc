@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kKiB = 1024, kMiB = 1024 * 1024;
 
-constexpr std::array<MachineModel, 10> kMachines = {{
+constexpr std::array<MachineModel, 11> kMachines = {{
     {"x86_64_v2", Arch::kX86_64, 128, 16, false, false, 32 * kKiB, 256 * kKiB, 1 * kMiB, 256, 4, 2},
     {"x86_64_v3", Arch::kX86_64, 256, 16, true, false, 32 * kKiB, 512 * kKiB, 2 * kMiB, 256, 4, 2},
     {"x86_64_v4", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64, 1, 1},
@@ -20,6 +20,8 @@ constexpr std::array<MachineModel, 10> kMachines = {{
      ByteProducts::kDot4, Variants::kBytes},
     {"x86_64_v4+bf16", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 1 * kMiB, 2 * kMiB, 64, 1, 1,
      ByteProducts::kPairs, Variants::kBf16},
+    {"x86_64_v4+amx", Arch::kX86_64, 512, 32, true, true, 48 * kKiB, 2 * kMiB, 2 * kMiB, 64, 1, 1,
+     ByteProducts::kDot4, Variants::kTiles},
     {"aarch64", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64, 1, 1},
     {"aarch64+dotprod", Arch::kAArch64, 128, 32, true, false, 64 * kKiB, 512 * kKiB, 1 * kMiB, 64, 1, 1,
      ByteProducts::kDot4Signed, Variants::kBytes},
@@ -104,6 +106,7 @@ constexpr LevelImage kImages[] = {
     {Level::kX86V3Vnni, {"x86_64_v3+vnni", ImageFormat::kElf, ""}},
     {Level::kX86V4Vnni, {"x86_64_v4+vnni", ImageFormat::kElf, ""}},
     {Level::kX86V4Bf16, {"x86_64_v4+bf16", ImageFormat::kElf, ""}},
+    {Level::kX86V4Amx, {"x86_64_v4+amx", ImageFormat::kElf, ""}},
     {Level::kAArch64Bf16, {"aarch64+bf16", ImageFormat::kElf, ""}},
     {Level::kAArch64I8mm, {"aarch64+i8mm", ImageFormat::kElf, ""}},
     {Level::kAArch64Dot, {"aarch64+dotprod", ImageFormat::kElf, ""}},
@@ -122,9 +125,10 @@ constexpr LevelImage kImages[] = {
 #undef TERN_MATRIX_LEVEL
 };
 
-constexpr std::array<Level, 10> kLevels = {
-    Level::kX86V2,     Level::kX86V3,   Level::kX86V4,      Level::kX86V3Vnni,   Level::kX86V4Vnni,
-    Level::kX86V4Bf16, Level::kAArch64, Level::kAArch64Dot, Level::kAArch64I8mm, Level::kAArch64Bf16};
+constexpr std::array<Level, 11> kLevels = {Level::kX86V2,       Level::kX86V3,      Level::kX86V4,
+                                           Level::kX86V3Vnni,   Level::kX86V4Vnni,  Level::kX86V4Bf16,
+                                           Level::kX86V4Amx,    Level::kAArch64,    Level::kAArch64Dot,
+                                           Level::kAArch64I8mm, Level::kAArch64Bf16};
 
 std::vector<Level> levels_of(Arch arch) {
   std::vector<Level> out;
@@ -223,6 +227,7 @@ Level base_level(Level level) {
       return Level::kX86V3;
     case Level::kX86V4Vnni:
     case Level::kX86V4Bf16:
+    case Level::kX86V4Amx:
       return Level::kX86V4;
     case Level::kAArch64Dot:
     case Level::kAArch64I8mm:

@@ -23,6 +23,7 @@ enum class Level : uint8_t {
   kX86V3Vnni,       // kX86V3 and AVX-VNNI: variants of integer contractions only
   kX86V4Vnni,       // kX86V4 and AVX-512 VNNI: likewise
   kX86V4Bf16,       // kX86V4 and AVX-512 BF16: variants of contractions of bf16 only
+  kX86V4Amx,        // kX86V4Vnni, kX86V4Bf16 and AMX: variants of contractions by tiles only
   kAArch64,         // ARMv8.0 NEON: 32 of 128
   kAArch64Dot,      // kAArch64 and the dot products of ARMv8.2: variants of integer contractions only
   kAArch64I8mm,     // kAArch64 and the mixed dot products of ARMv8.6: likewise
@@ -48,8 +49,8 @@ enum class ByteProducts : uint8_t {
 };
 
 // What a level has variants of: of every dispatch, or of contractions of such operands only, while its base
-// level has everything else.
-enum class Variants : uint8_t { kAll, kBytes, kBf16 };
+// level has everything else. kTiles: of both, where matrix tiles (kernel/tile_shape.h) multiply them.
+enum class Variants : uint8_t { kAll, kBytes, kBf16, kTiles };
 
 struct MachineModel {
   std::string_view name;  // "x86_64_v3", as in --targets and reports

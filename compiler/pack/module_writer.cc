@@ -77,6 +77,8 @@ std::vector<module::Condition> image_conditions(lower::Level level, const lower:
       return with(x86(4), k_x86_avx512_vnni);
     case lower::Level::kX86V4Bf16:
       return with(x86(4), k_x86_avx512_bf16);
+    case lower::Level::kX86V4Amx:
+      return with(x86(4), k_x86_amx);
     case lower::Level::kAArch64:
       return {{kArm, k_cpu_arch, module::ConditionOp::Equal}};
     case lower::Level::kAArch64Dot:

@@ -5,6 +5,37 @@ namespace tern::render {
 
 std::span<const HelperRow> basic_rows() {
   static constexpr HelperRow kRows[] = {
+      // Tiles (c_tiles.h) where they are arrays of 16 rows of 64 bytes.
+      {"tile_zero", "static inline void $F(i32* t) { for (i32 e = 0; e < 256; ++e) t[e] = 0; }\n"},
+      {"tile_move",
+       R"c(static inline void $F(u8* to, i64 to_pitch, const u8* from, i64 from_pitch) {
+  for (i32 row = 0; row < 16; ++row) {
+    for (i32 e = 0; e < 64; ++e) to[row * to_pitch + e] = from[row * from_pitch + e];
+  }
+}
+)c"},
+      {"tile_multiply.i8",
+       R"c(static inline void $F(i32* sums, const u8* a, const $E* b) {
+  for (i32 e = 0; e < 256; ++e) {
+    i32 sum = sums[e];
+    for (i32 k = 0; k < 64; ++k) sum += a[e / 16 * 64 + k] * b[k / 4 * 64 + e % 16 * 4 + k % 4];
+    sums[e] = sum;
+  }
+}
+)c"},
+      {"tile_multiply.u16",
+       R"c(static inline void $F(f32* sums, const $E* a, const $E* b) {
+  for (i32 e = 0; e < 256; ++e) {
+    f32 sum = sums[e];
+    for (i32 k = 0; k < 32; ++k) {
+      const union { u32 bits; f32 number; } x = {(u32)a[e / 16 * 32 + k] << 16},
+                                            y = {(u32)b[k / 2 * 32 + e % 16 * 2 + k % 2] << 16};
+      sum += x.number * y.number;
+    }
+    sums[e] = sum;
+  }
+}
+)c"},
       // b where one of them is no number, so that only a is looked at: of a running maximum, which is passed
       // as b,
       // the next one waits for an instruction and a choice. As C, clang would compare both.

@@ -1,6 +1,7 @@
 // The frame of a CPU kernel: schemas/abi/kernel_abi.h's function, its bindings, and the loop over tiles.
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/stream_stores.h"
+#include "compiler/render/c_tiles.h"
 #include "compiler/render/kernel_printer.h"
 #include "schemas/abi/kernel_abi.h"
 
@@ -14,7 +15,8 @@ namespace {
 
 class CKernelPrinter : public KernelPrinter {
  public:
-  using KernelPrinter::KernelPrinter;
+  CKernelPrinter(const kernel::Kernel& kernel, const CTarget& target)
+      : KernelPrinter(kernel, target), tiles_(kernel, helpers_) {}
 
  private:
   void frame(std::string& head) override;
@@ -34,16 +36,39 @@ class CKernelPrinter : public KernelPrinter {
     fail("an asynchronous copy has no C form");
     return "";
   }
+  bool tile_alloc(const Buffer& buffer, const std::string& name) override;
+  void tile_stmt(const Stmt& s) override;
   void bindings();
   void tile_loop();
   void fence();
+
+  CTiles tiles_;
 };
+
+bool CKernelPrinter::tile_alloc(const Buffer& buffer, const std::string& name) {
+  if (!tiles_.has(buffer)) return false;
+  if (tiles_held_ + buffer->size > kernel::kCpuTiles)
+    fail(fmt::format("more than {} tiles are held at a time", kernel::kCpuTiles));
+  const std::string declared = tiles_.declare(buffer, name, tiles_held_);
+  if (!declared.empty()) line(declared);
+  tiles_held_ += static_cast<int>(buffer->size);
+  return true;
+}
+
+void CKernelPrinter::tile_stmt(const Stmt& s) {
+  const std::string text = tiles_.text(
+      s, [this](const kernel::Expr& e) { return expr_.text(e); },
+      [this](const Buffer& b) { return buffers_.at(b.get()).name; });
+  if (text.empty()) return fail("tiles of such a shape, or of such an operation, have no form");
+  line(text);
+}
 
 // x86's streaming stores are ordered by nothing else, not by the release with which a worker says that it is
 // done.
 void CKernelPrinter::fence() {
   if (helpers_.target().arch == CArch::kX86_64 && kernel::has_streaming_stores(kernel_.body))
     line("__builtin_ia32_sfence();");
+  if (const std::string release = tiles_.release(); !release.empty()) line(release);
 }
 
 void CKernelPrinter::bindings() {
@@ -85,6 +110,7 @@ void CKernelPrinter::tile_loop() {
     }
     linef("i64 {} = {};", counters[0], rest);
   }
+  if (const std::string configure = tiles_.configure(); !configure.empty()) line(configure);
   line(dialect_.stays_loop);
   line("for (i64 tile = tile_begin; tile < tile_end; ++tile) {");
   ++depth_;

@@ -120,7 +120,9 @@ void KernelPrinter::find_arrays() {
 
 void KernelPrinter::body(const std::vector<Stmt>& statements) {
   ++depth_;
+  const int tiles = tiles_held_;
   for (const Stmt& s : statements) stmt(s);
+  tiles_held_ = tiles;
   --depth_;
 }
 
@@ -152,6 +154,7 @@ void KernelPrinter::alloc_stmt(const Stmt& s) {
     linef("{}* const {} = ({}*)((u8*)scratch + {});", element, name, element, s->code);
     return;
   }
+  if (b->scope == Scope::kRegister && tile_alloc(b, name)) return;
   if (b->scope == Scope::kRegister && !arrays_.contains(b.get())) return register_stmt(b, name);
   buffers_[b.get()] = {name, false};
   if (b->scope == Scope::kWorkgroup) return line(workgroup_text(element, name, s));
@@ -262,7 +265,7 @@ void KernelPrinter::stmt(const Stmt& s) {
     case StmtKind::kBarrier:
       return line(barrier_text(s));
     case StmtKind::kTile:
-      return fail("cooperative tiles have no form");
+      return tile_stmt(s);
     case StmtKind::kArrival:
     case StmtKind::kTensorCopy:
     case StmtKind::kAsyncCopy:

@@ -21,6 +21,7 @@ struct CTarget {
   bool avx512 = false;   // F, BW, DQ, VL
   bool vnni = false;     // vpdpbusd, vpdpwssd: in the AVX-512 form if avx512, else in AVX-VNNI's
   bool bf16 = false;     // vdpbf16ps
+  bool tiles = false;    // AMX
   bool dotprod = false;  // sdot, udot
   bool usdot = false;    // usdot
 };

@@ -25,6 +25,9 @@ class KernelPrinter {
                                      const kernel::Stmt& s) = 0;
   virtual std::string barrier_text(const kernel::Stmt& s) = 0;
   virtual std::string async_text(const kernel::Stmt& s) = 0;
+  virtual void tile_stmt(const kernel::Stmt&) { fail("cooperative tiles have no form"); }
+  // Declares a register buffer that holds tiles; false: it holds none.
+  virtual bool tile_alloc(const kernel::Buffer&, const std::string&) { return false; }
 
   std::string name_of(const kernel::Var& var) { return name_of(var.get(), var->name); }
   std::string name_of(const void* node, const std::string& base);
@@ -49,6 +52,7 @@ class KernelPrinter {
   CExpr expr_;
   std::string out_;
   int depth_ = 0;
+  int tiles_held_ = 0;  // by the blocks around the statement at hand
 
  private:
   bool is_reserved(const std::string& name) const;

@@ -45,6 +45,10 @@ const LevelFlags* level_flags(std::string_view name) {
        {"--target=x86_64-unknown-linux-gnu", "-march=x86-64-v4", "-mavx512bf16", "-mprefer-vector-width=512",
         "-DTERN_FMA"},
        "elf_x86_64"},
+      {"x86_64_v4+amx",
+       {"--target=x86_64-unknown-linux-gnu", "-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16", "-mamx-tile",
+        "-mamx-int8", "-mamx-bf16", "-mprefer-vector-width=512", "-DTERN_FMA"},
+       "elf_x86_64"},
       {"aarch64+dotprod",
        {"--target=aarch64-unknown-linux-gnu", "-march=armv8.2-a+dotprod", "-DTERN_FMA"},
        "aarch64linux"},
@@ -287,7 +291,8 @@ Result<std::vector<KernelImage>> compile_kernels(const std::vector<LevelUnits>& 
     if (flags.back() == nullptr)
       return error(
           "The level '{}' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
-          "x86_64_v4+vnni, x86_64_v4+bf16, aarch64, aarch64+dotprod, aarch64+i8mm, aarch64+bf16.",
+          "x86_64_v4+vnni, x86_64_v4+bf16, x86_64_v4+amx, aarch64, aarch64+dotprod, aarch64+i8mm, "
+          "aarch64+bf16.",
           level.level);
   }
   TERN_ASSIGN(const Tools tools, find_tools());

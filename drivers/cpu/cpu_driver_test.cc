@@ -49,6 +49,9 @@ TEST_CASE("capabilities agree with each other and with the compiler's view of th
                                                         : 1));
   CHECK(ask(device, x86_avx512_vnni) == (__builtin_cpu_supports("avx512vnni") ? 1 : 0));
   CHECK(ask(device, x86_avx512_bf16) == (__builtin_cpu_supports("avx512bf16") ? 1 : 0));
+  // What the processor says may be more than what the system allows.
+  CHECK(ask(device, x86_amx) <=
+        (__builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16") ? 1 : 0));
   CHECK(ask(device, arm_dotprod) == 0);
 #elif defined(__aarch64__)
   CHECK(ask(device, cpu_arch) == 2);
@@ -69,6 +72,7 @@ TEST_CASE("the level can be limited, to test variants for older machines") {
     REQUIRE_OK(f.make(desc, &device));
     CHECK(ask(device, x86_level) <= limit);
     CHECK(ask(device, x86_avx512_vnni) == 0);
+    CHECK(ask(device, x86_amx) == 0);
     tern_hal_device_release(device);
   }
 }

@@ -24,59 +24,61 @@ enum Capability : uint32_t {
 
 #if defined(__x86_64__)
 
-struct Leaf {
-  uint32_t a = 0, b = 0, c = 0, d = 0;
+// What CPUID gives for each of these leaves, four words a leaf, and XCR0 behind them: the register state that
+// the operating system saves. Only leaf 7 has parts: 0, then 1.
+constexpr uint32_t kLeaves[] = {1, 7, 7, 0x80000001};
+enum Word : uint8_t { k1C = 2, k7B = 5, k7C = 6, k7D = 7, k7A1 = 8, kExtendedC = 14, kState = 16, kWords };
+
+void read_words(uint32_t* words) {
+  for (uint32_t k = 0; k < 4; ++k, words += 4)
+    __get_cpuid_count(kLeaves[k], k / 2, &words[0], &words[1], &words[2], &words[3]);
+  uint32_t upper;
+  if (has(words[k1C - 16], bit(27))) __asm__ volatile("xgetbv" : "=a"(*words), "=d"(upper) : "c"(0));
+}
+
+// Bits that a row of capabilities.def, or a level (its number behind those), takes.
+struct __attribute__((packed)) Need {
+  uint32_t bits;
+  uint8_t word, row;
+};
+constexpr uint8_t kLevels = 56;  // level 2 is 58
+constexpr uint32_t bits_of(auto... indices) {
+  return (0u | ... | (1u << indices));
+}
+constexpr Need kNeeds[] = {
+    {bits_of(0, 9, 13, 19, 20, 23), k1C, kLevels + 2},  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT
+    {bits_of(0), kExtendedC, kLevels + 2},              // LAHF
+    {bits_of(12, 22, 28, 29), k1C, kLevels + 3},        // FMA, MOVBE, AVX, F16C
+    {bits_of(3, 5, 8), k7B, kLevels + 3},               // BMI1, AVX2, BMI2
+    {bits_of(5), kExtendedC, kLevels + 3},              // LZCNT
+    {bits_of(1, 2), kState, kLevels + 3},               // XMM, YMM
+    {bits_of(16, 17, 28, 30, 31), k7B, kLevels + 4},    // AVX-512 F, DQ, CD, BW, VL
+    {bits_of(5, 6, 7), kState, kLevels + 4},            // opmask, upper halves of ZMM, ZMM16-31
+    {bits_of(11), k7C, x86_avx512_vnni},
+    {bits_of(5), k7A1, x86_avx512_bf16},
+    {bits_of(4), k7A1, x86_avx_vnni},
+    {bits_of(11), k7C, x86_amx},
+    {bits_of(5), k7A1, x86_amx},
+    {bits_of(22, 24, 25), k7D, x86_amx},  // AMX-BF16, AMX-TILE, AMX-INT8
+    {bits_of(17, 18), kState, x86_amx},   // tiles' configuration and data
 };
 
-Leaf read_leaf(uint32_t leaf, uint32_t subleaf) {
-  Leaf r;
-  if (!__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d)) return {};
-  return r;
-}
-
-// Register state that the operating system saves: XCR0, or 0 where it does not say.
-uint64_t saved_state(const Leaf& leaf1) {
-  if (!has(leaf1.c, bit(27))) return 0;  // OSXSAVE
-  uint32_t low, high;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return static_cast<uint64_t>(high) << 32 | low;
-}
-
-constexpr uint64_t kAvxState = 0x06;     // XMM, YMM
-constexpr uint64_t kAvx512State = 0xe6;  // and opmask, upper halves of ZMM, ZMM16-31
-
-int x86_level_of(const Leaf& leaf1, const Leaf& leaf7, const Leaf& extended, uint64_t state) {
-  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF.
-  if (!has(leaf1.c, bit(0) | bit(9) | bit(13) | bit(19) | bit(20) | bit(23)) || !has(extended.c, bit(0)))
-    return 1;
-  // FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT.
-  if (!has(leaf1.c, bit(12) | bit(22) | bit(28) | bit(29)) || !has(leaf7.b, bit(3) | bit(5) | bit(8)) ||
-      !has(extended.c, bit(5)) || !has(state, kAvxState)) {
-    return 2;
-  }
-  // AVX-512 F, DQ, CD, BW, VL.
-  if (!has(leaf7.b, bit(16) | bit(17) | bit(28) | bit(30) | bit(31)) || !has(state, kAvx512State)) return 3;
-  return 4;
-}
-
 int64_t x86_capability(uint32_t id, uint32_t level_limit) {
-  const Leaf leaf1 = read_leaf(1, 0), leaf7 = read_leaf(7, 0), leaf7_1 = read_leaf(7, 1);
-  int64_t level = x86_level_of(leaf1, leaf7, read_leaf(0x80000001, 0), saved_state(leaf1));
-  if (level_limit && level > level_limit) level = level_limit;
-  switch (id) {
-    case cpu_arch:
-      return 1;
-    case x86_level:
-      return level;
-    case x86_avx512_vnni:
-      return level >= 4 && has(leaf7.c, bit(11));
-    case x86_avx512_bf16:
-      return level >= 4 && has(leaf7_1.a, bit(5));
-    case x86_avx_vnni:
-      return level >= 3 && has(leaf7_1.a, bit(4));
-    default:
-      return 0;
+  uint32_t words[kWords] = {};
+  read_words(words);
+  uint64_t missing = 0;
+  for (const Need& need : kNeeds) {
+    if (!has(words[need.word], need.bits)) missing |= bit(need.row);
   }
+  uint32_t level = 1;
+  while (level < 4 && level != level_limit && !has(missing, bit(static_cast<int>(kLevels + 1 + level))))
+    ++level;
+  if (id == cpu_arch) return 1;
+  if (id == x86_level) return level;
+  constexpr uint64_t kFeatures =
+      bit(x86_avx_vnni) | bit(x86_avx512_vnni) | bit(x86_avx512_bf16) | bit(x86_amx);
+  if (id >= kLevels || !has(kFeatures & ~missing, bit(static_cast<int>(id)))) return 0;
+  return level >= (id == x86_avx_vnni ? 3 : 4) && (id != x86_amx || host_allows_tiles());
 }
 
 #endif

@@ -42,4 +42,7 @@ void host_processor_name(char* out_name, size_t capacity);
 // aarch64: the system's feature words (AT_HWCAP, AT_HWCAP2); 0 elsewhere.
 uint64_t host_feature_word(int index);
 
+// x86-64: whether this process may use the registers of AMX, for which it asks.
+bool host_allows_tiles();
+
 }  // namespace tern::cpu

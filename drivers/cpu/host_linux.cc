@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "drivers/cpu/host.h"
@@ -52,6 +53,15 @@ uint64_t host_feature_word([[maybe_unused]] int index) {
   return getauxval(index == 0 ? AT_HWCAP : AT_HWCAP2);
 #else
   return 0;
+#endif
+}
+
+bool host_allows_tiles() {
+#if defined(__x86_64__)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
 #endif
 }
 

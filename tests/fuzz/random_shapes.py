@@ -402,7 +402,7 @@ def problems(g, names, folder, options):
     return found
 
 
-LEVELS = ("cpu:x86_64_v2,cpu:x86_64_v3,cpu:x86_64_v4,cpu:x86_64_v3+vnni,cpu:x86_64_v4+vnni,cpu:x86_64_v4+bf16", "cpu:aarch64,cpu:aarch64+dotprod,cpu:aarch64+i8mm,cpu:aarch64+bf16")
+LEVELS = ("cpu:x86_64_v2,cpu:x86_64_v3,cpu:x86_64_v4,cpu:x86_64_v3+vnni,cpu:x86_64_v4+vnni,cpu:x86_64_v4+bf16,cpu:x86_64_v4+amx", "cpu:aarch64,cpu:aarch64+dotprod,cpu:aarch64+i8mm,cpu:aarch64+bf16")
 
 
 GPUS = ("cuda", "vulkan")
