@@ -75,6 +75,18 @@ class Parser {
     return v;
   }
 
+  // One level of expressions or bodies, so that text cannot use up the stack.
+  struct Deeper {
+    explicit Deeper(Parser& of) : parser(of) {
+      if (++parser.depth_ > kMostDepth) parser.fail("more than {} levels are nested.", kMostDepth);
+    }
+    ~Deeper() { --parser.depth_; }
+    Deeper(const Deeper&) = delete;
+    Deeper& operator=(const Deeper&) = delete;
+    Parser& parser;
+  };
+  static constexpr int kMostDepth = 1000;
+
   void header(Kernel& k);
   std::vector<Stmt> body();
   Stmt stmt();
@@ -109,6 +121,7 @@ class Parser {
   std::unordered_map<std::string, Var> vars_;
   std::unordered_map<std::string, Buffer> buffers_;
   std::unordered_map<std::string, Tensor> tensors_;
+  int depth_ = 0;  // of expressions and bodies
   bool failed_ = false;
   Error problem_;
 };
@@ -418,6 +431,7 @@ Stmt Parser::tile_stmt(TileOp op) {
 }
 
 Stmt Parser::stmt() {
+  const Deeper deeper(*this);
   if (peek().kind == TokenKind::kComment) return comment(next().text);
   for (LoopKind kind : {LoopKind::kSerial, LoopKind::kUnroll, LoopKind::kVector, LoopKind::kThread}) {
     // A variable may have such a name: `serial = …` sets it.
@@ -644,6 +658,7 @@ Expr Parser::call_with(const std::string& stem, const std::string& suffix, std::
 }
 
 Expr Parser::expr() {
+  const Deeper deeper(*this);
   if (failed_) return nothing();
   if (accept("(")) return parenthesised();
   const Token& t = peek();

@@ -48,6 +48,24 @@ TEST_CASE("text: problems name the line") {
   CHECK(message("kernel a {\n") == "Line 1: a '}' is missing.");
 }
 
+TEST_CASE("text: what nests deeper than a stack is refused") {
+  const auto parse = [](const std::string& line) {
+    const auto k = parse_kernel("kernel k {\n  bind x: f32 read\n  bind y: f32 write\n" + line + "\n}\n");
+    return k.ok() ? std::string("parsed") : k.error().message;
+  };
+  const auto times = [](int count, const std::string& part) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += part;
+    return out;
+  };
+  CHECK(parse("  y[0] = " + times(900, "(") + "x[0]" + times(900, " + x[0])")) == "parsed");
+  CHECK(parse("  y[0] = " + times(200000, "(") + "x[0]" + times(200000, " + x[0])")) ==
+        "Line 4: more than 1000 levels are nested.");
+  CHECK(parse(times(200000, "  if (x[0] < x[1]) {") + times(200000, "}")) ==
+        "Line 4: more than 1000 levels are nested.");
+  CHECK(parse(times(200000, "{") + times(200000, "}")) == "Line 4: more than 1000 levels are nested.");
+}
+
 TEST_CASE("verify: what is not well-formed is said") {
   Kernel k;
   k.name = "k";
