@@ -45,8 +45,8 @@ Result<std::vector<Token>> tokenize(std::string_view text) {
       ++k;
       continue;
     }
-    size_t end_of_line = std::min(text.find('\n', k), text.size());
     if (c == '#' || (c == ';' && line_start)) {
+      const size_t end_of_line = std::min(text.find('\n', k), text.size());
       if (c == '#') {
         size_t from = k + 1 < end_of_line && text[k + 1] == ' ' ? k + 2 : k + 1;
         out.push_back({TokenKind::kComment, std::string(text.substr(from, end_of_line - from)), line});
