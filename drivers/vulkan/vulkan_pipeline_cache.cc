@@ -101,7 +101,7 @@ void vulkan_pipeline_cache_save(Device* device) {
   if (!__atomic_load_n(&cache.stale, __ATOMIC_ACQUIRE)) return;
   MutexLock lock(&cache.mutex);
   if (!cache.stale) return;
-  cache.stale = false;
+  __atomic_store_n(&cache.stale, false, __ATOMIC_RELAXED);  // others look without the lock
   size_t size = 0;
   if (!cache.handle || !cache.path[0] ||
       device->symbols.GetPipelineCacheData(device->handle, cache.handle, &size, nullptr) < 0 || !size) {
