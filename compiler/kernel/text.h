@@ -18,7 +18,7 @@ inline bool reads_buffer(IntrinsicTrait trait) {
 std::string type_text(VType type);  // "f32", "f32x16"
 std::string_view scope_name(Scope scope);
 std::string_view loop_kind_name(LoopKind kind);
-inline constexpr TileOp kTileOps[] = {TileOp::kFill, TileOp::kLoad, TileOp::kLoadColumns,
+inline constexpr TileOp kTileOps[] = {TileOp::kFill,       TileOp::kLoad,  TileOp::kLoadColumns,
                                       TileOp::kLoadGroups, TileOp::kStore, TileOp::kMultiply};
 inline constexpr ArrivalOp kArrivalOps[] = {ArrivalOp::kStart, ArrivalOp::kArrive, ArrivalOp::kCopied,
                                             ArrivalOp::kWait};

@@ -81,7 +81,7 @@ struct ContractionBody {
   std::vector<kernel::GridAxis> grid;
   std::vector<kernel::Stmt> body;
   std::string schedule;
-  double cycles = 0;  // predicted, on one core; 0: not known
+  double cycles = 0;             // predicted, on one core; 0: not known
   kernel::TileShape tiles = {};  // of the kernel, if it has any
 };
 

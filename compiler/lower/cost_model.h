@@ -11,8 +11,8 @@ namespace tern::lower {
 
 // What a schedule knows of itself.
 struct ScheduleCost {
-  double cycles = 0;          // of one core, without dispatch; 0: not known
-  bool matrix_units = false;  // GPUs: products run on them
+  double cycles = 0;             // of one core, without dispatch; 0: not known
+  bool matrix_units = false;     // GPUs: products run on them
   kernel::TileShape tiles = {};  // CPUs: of the kernel's tiles
 };
 

@@ -51,7 +51,8 @@ TEST_CASE("targets: the words of --help say what goes with which level") {
   CHECK(
       target_words() ==
       "cpu (this machine's architecture, every level worth having), cpu:x86_64_v2, cpu:x86_64_v3 (also with "
-      "+vnni), cpu:x86_64_v4 (also with +vnni or +bf16 or +amx), cpu:aarch64 (also with +dotprod or +i8mm or +bf16); "
+      "+vnni), cpu:x86_64_v4 (also with +vnni or +bf16 or +amx), cpu:aarch64 (also with +dotprod or +i8mm or "
+      "+bf16); "
       "cuda (all architectures), vulkan (all levels), cuda:sm_80, cuda:sm_90a, vulkan:1.1");
   CHECK(described("cpu:x86_64_v2+vnni").find("Target 'cpu:x86_64_v2+vnni' is unknown") == 0);
 }

@@ -60,9 +60,10 @@ TEST_CASE("toolchain: what an image may not hold is refused") {
   CHECK(message("int g(void) { return 1; }\n") == "The compiled kernels lack the function 'f'.");
   CHECK(message("int f(void) { return x; }\n")
             .starts_with("Clang refuses the generated code of level x86_64_v3 (exit code 1):"));
-  CHECK(message(kGood, "x86_64_v9") ==
-        "The level 'x86_64_v9' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
-        "x86_64_v4+vnni, x86_64_v4+bf16, x86_64_v4+amx, aarch64, aarch64+dotprod, aarch64+i8mm, aarch64+bf16.");
+  CHECK(
+      message(kGood, "x86_64_v9") ==
+      "The level 'x86_64_v9' is unknown; there are x86_64_v2, x86_64_v3, x86_64_v3+vnni, x86_64_v4, "
+      "x86_64_v4+vnni, x86_64_v4+bf16, x86_64_v4+amx, aarch64, aarch64+dotprod, aarch64+i8mm, aarch64+bf16.");
 }
 
 TEST_CASE("toolchain: units come from the cache the second time; a damaged entry is compiled again") {
