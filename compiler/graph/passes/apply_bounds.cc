@@ -40,6 +40,8 @@ Range multiply(const Range& a, const Range& b) {
     if (known_low(r)) out.high = clamp(-Wide(r.low));
     return out;
   };
+  const auto is_zero = [](const Range& r) { return r.low == 0 && r.high == 0; };
+  if (is_zero(a) || is_zero(b)) return {0, 0};
   if (known_high(b) && b.high <= 0) return negate(multiply(a, negate(b)));
   if (known_high(a) && a.high <= 0) return negate(multiply(negate(a), b));
   Range out;
