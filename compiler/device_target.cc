@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "compiler/pack/module_writer.h"
+#include "compiler/support/capability_ids.h"
 #include "compiler/support/read_text.h"
 
 namespace tern {
@@ -16,12 +17,6 @@ constexpr std::string_view kNames[] = {
 };
 constexpr std::string_view kMeanings[] = {
 #define TERN_CAPABILITY(id, name, meaning) meaning,
-#include "schemas/abi/capabilities.def"
-#undef TERN_CAPABILITY
-};
-
-enum Capability : uint16_t {
-#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
 #include "schemas/abi/capabilities.def"
 #undef TERN_CAPABILITY
 };
@@ -95,9 +90,8 @@ Result<lower::Target> target_for_device(const lower::Target& all, const std::str
 std::vector<std::string> unmet_conditions(const TargetDevice& device,
                                           const std::vector<module::Condition>& conditions) {
   std::vector<std::string> out;
-  const Result<std::string> rows = device_of(device.json, lower::arch_name(device.arch));
   for (const module::Condition& c : conditions) {
-    const int64_t value = rows.ok() ? capability(rows.value(), c.capability()) : 0;
+    const int64_t value = capability(device.rows, c.capability());
     if (holds(c, value)) continue;
     const char* how = c.op() == module::ConditionOp::AtLeast  ? "at least "
                       : c.op() == module::ConditionOp::AtMost ? "at most "
@@ -122,7 +116,8 @@ Status add_device(const std::string& word, DeviceTargets& out) {
   if (!target.ok())
     return error("The device file '{}' (of `tern devices --json`) does not do: {}.", path,
                  target.error().message);
-  out.devices.push_back({target->arch, path, json});
+  TERN_ASSIGN(std::string rows, device_of(json, lower::arch_name(target->arch)));
+  out.devices.push_back({target->arch, path, std::move(rows)});
   out.targets.push_back(std::move(target).value());
   return Ok{};
 }

@@ -14,7 +14,7 @@ namespace tern {
 // A device that is a target.
 struct TargetDevice {
   lower::Arch arch;
-  std::string path, json;
+  std::string path, rows;  // of the file, its device's part
 };
 struct DeviceTargets {
   std::vector<lower::Target> targets;

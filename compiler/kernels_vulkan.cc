@@ -5,6 +5,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/render/glsl.h"
+#include "compiler/support/capability_ids.h"
 #include "compiler/toolchain/shaderc.h"
 #include "compiler/toolchain/spirv_facts.h"
 #include "schemas/abi/kernel_abi.h"
@@ -30,11 +31,6 @@ struct Needs {
 
   // Beyond what every Vulkan 1.1 device has.
   std::vector<module::Condition> conditions() const {
-    enum Capability : uint16_t {
-#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
-#include "schemas/abi/capabilities.def"
-#undef TERN_CAPABILITY
-    };
     constexpr int64_t kStorageBuffers = 4;  // of every device
     // Other sizes are told to the device, entry by entry.
     constexpr int kUsualSubgroup = 32;
@@ -90,27 +86,28 @@ bool covered(uint32_t capability, const lower::GpuModel& model, const render::Gl
 // What every Vulkan 1.1 device takes without being asked (table 'Required Limits' of its specification),
 // which is what the first level's shaders keep to; what they need more of is in the image's conditions.
 void check_floor(const toolchain::SpirvFacts& facts, const Needs& needs, const std::string& kernel) {
-  const auto check = [&](bool good, std::string_view what, int64_t value, int64_t most) {
-    TERN_CHECK(good && value <= most, "kernel {}: {} ({}) is beyond the floor of Vulkan 1.1 ({})", kernel,
-               what, value, most);
+  const auto check = [&](std::string_view what, int64_t value, int64_t most) {
+    TERN_CHECK(value <= most, "kernel {}: {} ({}) is beyond the floor of Vulkan 1.1 ({})", kernel, what,
+               value, most);
   };
   const uint32_t* size = facts.local_size;
-  check(true, "the SPIR-V version", facts.version, 0x00010300);
-  check(true, "the workgroup's width", size[0], 128);
-  check(true, "the workgroup's height", size[1], 128);
-  check(true, "the workgroup's depth", size[2], 64);
-  check(true, "invocations of a workgroup", int64_t{size[0]} * size[1] * size[2], 128);
-  check(true, "bytes of workgroup memory", facts.workgroup_bytes, 16384);
-  check(true, "bytes of push constants", facts.push_bytes, 128);
-  check(true, "storage buffers", facts.storage_buffers, needs.storage_buffers);
+  check("the SPIR-V version", facts.version, 0x00010300);
+  check("the workgroup's width", size[0], 128);
+  check("the workgroup's height", size[1], 128);
+  check("the workgroup's depth", size[2], 64);
+  check("invocations of a workgroup", int64_t{size[0]} * size[1] * size[2], 128);
+  check("bytes of workgroup memory", facts.workgroup_bytes, 16384);
+  check("bytes of push constants", facts.push_bytes, 128);
+  check("storage buffers", facts.storage_buffers, needs.storage_buffers);
   for (const std::string& extension : facts.extensions)
-    check(extension == "SPV_KHR_storage_buffer_storage_class", extension, 1, 1);
+    TERN_CHECK(extension == "SPV_KHR_storage_buffer_storage_class",
+               "kernel {}: {} is beyond the floor of Vulkan 1.1", kernel, extension);
   constexpr uint32_t kInput = 1, kWorkgroup = 4, kPrivate = 6, kFunction = 7, kPushConstant = 9,
                      kStorageBuffer = 12;
   for (const uint32_t c : facts.storage_classes)
-    check(c == kInput || c == kWorkgroup || c == kPrivate || c == kFunction || c == kPushConstant ||
-              c == kStorageBuffer,
-          "a variable's storage class", c, kStorageBuffer);
+    TERN_CHECK(c == kInput || c == kWorkgroup || c == kPrivate || c == kFunction || c == kPushConstant ||
+                   c == kStorageBuffer,
+               "kernel {}: a variable's storage class {} is beyond the floor of Vulkan 1.1", kernel, c);
 }
 
 // An image must not be chosen for devices that cannot run it.

@@ -88,8 +88,10 @@ class Compilation {
   bool build_programs();
   bool compile_kernels();
   bool suits_devices();
-  bool is_required(lower::Arch arch) const {
-    return std::find(options_.required.begin(), options_.required.end(), arch) != options_.required.end();
+  // Else a model is compiled for the other targets, with a warning.
+  bool must_suit(lower::Arch arch) const {
+    return options_.targets.size() == 1 ||
+           std::find(options_.required.begin(), options_.required.end(), arch) != options_.required.end();
   }
 };
 
@@ -269,7 +271,7 @@ bool Compilation::leave_out(const lower::Target& target, const std::vector<std::
     return false;
   }
   const std::string name = target_name(target);
-  if (is_required(target.arch) || options_.targets.size() == 1) {
+  if (must_suit(target.arch)) {
     Error whole = error("The model cannot run on {}; what it lacks ({}):", name, problems.size());
     for (const std::string& problem : problems) whole.message += "\n - " + problem;
     diagnostics_.add(std::move(whole));
@@ -363,7 +365,7 @@ bool Compilation::suits_devices() {
           error("The model's kernels do not run on the device of '{}'; what it lacks ({}):", device.path,
                 unmet.size());
       for (const std::string& condition : unmet) whole.message += "\n - " + condition;
-      if (is_required(device.arch) || options_.targets.size() == 1) {
+      if (must_suit(device.arch)) {
         diagnostics_.add(std::move(whole));
         suits = false;
       } else {

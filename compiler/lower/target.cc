@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "compiler/support/capability_ids.h"
 #include "compiler/support/check.h"
 
 namespace tern::lower {
@@ -32,11 +33,6 @@ constexpr std::array<MachineModel, 11> kMachines = {{
 }};
 
 // Rows of matrix_shapes.def, named for their capabilities.
-enum Capability : uint16_t {
-#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
-#include "schemas/abi/capabilities.def"
-#undef TERN_CAPABILITY
-};
 enum class MatrixShape : uint8_t {
 #define TERN_MATRIX_SHAPE(capability, element, m, n, k, subgroup) capability,
 #include "schemas/abi/matrix_shapes.def"

@@ -9,6 +9,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/pack/atomic_file.h"
+#include "compiler/support/capability_ids.h"
 #include "compiler/support/rounding.h"
 #include "schemas/module/file_header.h"
 
@@ -16,12 +17,6 @@ namespace tern::pack {
 namespace {
 
 constexpr const char* kProducer = "ternc 0.1.0";
-
-enum Capability : uint16_t {
-#define TERN_CAPABILITY(id, name, meaning) k_##name = id,
-#include "schemas/abi/capabilities.def"
-#undef TERN_CAPABILITY
-};
 
 }  // namespace
 

@@ -7,6 +7,14 @@
 namespace tern::toolchain {
 namespace {
 
+SpirvImage compiled(const Shader& shader) {
+  CompileOptions options;
+  options.use_cache = false;
+  Result<SpirvImage> image = compile_shaders({shader}, options);
+  REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
+  return std::move(image).value();
+}
+
 TEST_CASE("a constant of a type that only storage has") {
   const Shader shader = {"flags", R"(#version 450
 #extension GL_EXT_shader_8bit_storage : require
@@ -15,14 +23,10 @@ layout(std430, set = 0, binding = 0) buffer Bytes { uint8_t y[]; };
 void main() { y[gl_GlobalInvocationID.x] = uint8_t(1u); }
 )",
                          ShaderEnvironment::kVulkan11};
-  CompileOptions options;
-  options.use_cache = false;
-  const Result<SpirvImage> image = compile_shaders({shader}, options);
-  REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
-  CHECK(!image.value().bytes.empty());
+  const SpirvImage image = compiled(shader);
+  CHECK(!image.bytes.empty());
   constexpr uint32_t kShader = 1, kStorageBuffer8BitAccess = 4448;
-  CHECK(spirv_facts(image.value().bytes).capabilities ==
-        std::vector<uint32_t>{kShader, kStorageBuffer8BitAccess});
+  CHECK(spirv_facts(image.bytes).capabilities == std::vector<uint32_t>{kShader, kStorageBuffer8BitAccess});
 }
 
 TEST_CASE("what a shader asks of a device is read from its words") {
@@ -44,11 +48,8 @@ void main() {
 }
 )",
                          ShaderEnvironment::kVulkan11};
-  CompileOptions options;
-  options.use_cache = false;
-  const Result<SpirvImage> image = compile_shaders({shader}, options);
-  REQUIRE_MESSAGE(image.ok(), (image.ok() ? "" : image.error().text()));
-  const SpirvFacts facts = spirv_facts(image.value().bytes);
+  const SpirvImage image = compiled(shader);
+  const SpirvFacts facts = spirv_facts(image.bytes);
   CHECK(facts.version == 0x00010300);
   CHECK(facts.capabilities == std::vector<uint32_t>{1});
   CHECK(facts.extensions.empty());

@@ -30,10 +30,12 @@ constexpr uint32_t kLeaves[] = {1, 7, 7, 0x80000001};
 enum Word : uint8_t { k1C = 2, k7B = 5, k7C = 6, k7D = 7, k7A1 = 8, kExtendedC = 14, kState = 16, kWords };
 
 void read_words(uint32_t* words) {
-  for (uint32_t k = 0; k < 4; ++k, words += 4)
-    __get_cpuid_count(kLeaves[k], k / 2, &words[0], &words[1], &words[2], &words[3]);
+  for (uint32_t k = 0; k < 4; ++k) {
+    uint32_t* leaf = words + k * 4;
+    __get_cpuid_count(kLeaves[k], k / 2, &leaf[0], &leaf[1], &leaf[2], &leaf[3]);
+  }
   uint32_t upper;
-  if (has(words[k1C - 16], bit(27))) __asm__ volatile("xgetbv" : "=a"(*words), "=d"(upper) : "c"(0));
+  if (has(words[k1C], bit(27))) __asm__ volatile("xgetbv" : "=a"(words[kState]), "=d"(upper) : "c"(0));
 }
 
 // Bits that a row of capabilities.def, or a level (its number behind those), takes.
