@@ -7,6 +7,7 @@
 #include "compiler/graph/passes/checks_of_sizes.h"
 #include "compiler/graph/passes/eliminate_common.h"
 #include "compiler/graph/passes/eliminate_dead.h"
+#include "compiler/graph/passes/flush_subnormals.h"
 #include "compiler/graph/passes/fold_constants.h"
 #include "compiler/graph/passes/fold_scale.h"
 #include "compiler/graph/passes/hoist_invariants.h"
@@ -54,6 +55,7 @@ constexpr Pass kPasses[] = {
     {"requantize", "scales between integer sums and quantised values become one", requantize},
     {"tabulate", "chains from one 8-bit value to another become one table", tabulate},
     {"eliminate_dead", "what nobody uses goes", eliminate_dead},
+    {"flush_subnormals", "subnormal weights of products are 0", flush_subnormals},
 };
 
 // One round. Bounds and control flow first, since they uncover the most; integers while quantised weights
@@ -68,6 +70,8 @@ constexpr std::string_view kRound[] = {
     "eliminate_common", "fold_scale",     "requantize",           "tabulate",         "checks_of_sizes",
     "eliminate_dead",   "merge_products"};
 constexpr int kMaxRounds = 12;
+// Once, when all weights are what they stay.
+constexpr std::string_view kLast[] = {"flush_subnormals"};
 
 class Runner {
  public:
@@ -142,6 +146,8 @@ Status optimize(Graph& graph, const PassOptions& options) {
     for (const std::string_view name : kRound) TERN_TRY(runner.run(*find_pass(name), changed));
     if (!changed) break;
   }
+  for (bool changed = false; const std::string_view name : kLast)
+    TERN_TRY(runner.run(*find_pass(name), changed));
   return Ok{};
 }
 
