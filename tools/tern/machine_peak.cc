@@ -12,6 +12,10 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace tern::cli {
@@ -74,6 +78,44 @@ TERN_BYTE_LOOP(pairs_512, "avx512f,avx512bw", __m512i,
                _mm512_add_epi32(chain[i], _mm512_madd_epi16(chain[i], x)))
 TERN_BYTE_LOOP(pairs_256, "avx2", __m256i, _mm256_add_epi32(chain[i], _mm256_madd_epi16(chain[i], x)))
 
+// Four tiles of sums, since a product of tiles begins every 16 cycles and ends after 52.
+TERN_TARGET("amx-tile,amx-int8") float tiles(long count, float factor) {
+  struct {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+  } const shape;
+  alignas(64) int8_t data[16 * 64];
+  for (int8_t& element : data) element = static_cast<int8_t>(factor * 100);
+  _tile_loadconfig(&shape);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, data, 64);
+  _tile_loadd(5, data, 64);
+  for (long n = 0; n < count; ++n) {
+    _tile_dpbusd(0, 4, 5);
+    _tile_dpbusd(1, 4, 5);
+    _tile_dpbusd(2, 4, 5);
+    _tile_dpbusd(3, 4, 5);
+  }
+  alignas(64) int32_t sums[16 * 16];
+  _tile_stored(0, sums, 64);
+  _tile_release();
+  return static_cast<float>(sums[0]);
+}
+
+// Whether the processor has tiles and the system lets this process use them.
+bool has_tiles() {
+#if defined(__linux__)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return __builtin_cpu_supports("amx-int8") && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 Loop fma_loop() {
   if (__builtin_cpu_supports("avx512f")) return {fma_512, 2.0 * 16 * 12};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {fma_256, 2.0 * 8 * 12};
@@ -81,6 +123,7 @@ Loop fma_loop() {
 }
 
 Loop byte_loop() {
+  if (has_tiles()) return {tiles, 2.0 * 16 * 16 * 64 * 4};
   if (__builtin_cpu_supports("avx512vnni")) return {dot_512, 2.0 * 64 * 12};
   if (__builtin_cpu_supports("avxvnni")) return {dot_256, 2.0 * 32 * 12};
   if (__builtin_cpu_supports("avx512bw")) return {pairs_512, 2.0 * 32 * 12};
