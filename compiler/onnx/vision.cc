@@ -177,9 +177,16 @@ void import_affine_grid(Op& op) {
   std::vector<Value*> columns;
   for (size_t a = axes; a-- > 0;) {  // x, y, then z
     Value* count = b.cast(b.dim(extents[a]), type);
-    Value* step = b.div(b.like(count, 2), align ? b.sub(count, 1.0) : count);
-    Value* at = b.sub(b.mul(b.iota(extents, static_cast<int>(a), type), step), 1.0);
-    if (!align) at = b.add(at, b.mul(step, 0.5));
+    Value *step, *start;
+    if (align) {  // a single position lies in the middle, as PyTorch has it; ONNX's function divides by 0
+      Value *gaps = b.sub(count, 1.0), *one = b.like(count, 1);
+      step = b.div(b.like(count, 2), b.max(gaps, one));
+      start = b.min(gaps, one);
+    } else {
+      step = b.div(b.like(count, 2), count);
+      start = b.sub(b.like(count, 1), b.mul(step, 0.5));
+    }
+    Value* at = b.sub(b.mul(b.iota(extents, static_cast<int>(a), type), step), start);
     columns.push_back(b.reshape(at, {points, Dim(1)}));
   }
   columns.push_back(b.full({points, Dim(1)}, b.scalar(type, 1)));

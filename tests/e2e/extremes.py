@@ -82,7 +82,11 @@ LONG = full(0.1, 1000000, 3)
 # A picture whose channels lie beside each other, nearly of one colour: the terms are as large as the sum's last places.
 PLAIN = np.random.default_rng(0).normal(2044.17, 0.5, (600, 600, 8)).astype(np.float32)
 PLAIN_NORMALISED = ((PLAIN - PLAIN.mean((0, 1), dtype=np.float64)) / PLAIN.std((0, 1), dtype=np.float64)).astype(np.float32)
+# A line of pixels lies in the middle, as PyTorch has it: ONNX Runtime puts it at the end, ONNX's evaluator at the start, its function divides by 0.
+PLACES, LINE = np.array([[[1, 2, 3], [4, 5, 6]]], np.float32), np.array([[[[2, 2], [3, 6], [4, 10]]]], np.float32)
 CASES = {
+    "affine_grid_line": Case("AffineGrid", PLACES, (np.array([1, 1, 1, 3], np.int64),), sizes=STATIC, wanted=[LINE], align_corners=1),
+    "affine_grid_line_at_run_time": Case("AffineGrid", PLACES, np.array([1, 1, 1, 3], np.int64), sizes=STATIC, wanted=[LINE], align_corners=1),
     "average_pool": Case("AveragePool", full(30000, 1, 2, 8, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
     "average_pool_padding": Case("AveragePool", full(30000, 1, 2, 8, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     "average_pool_long": Case("AveragePool", full(3, 1, 2, 50000), kernel_shape=[40000], strides=[1000]),

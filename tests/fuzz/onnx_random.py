@@ -21,15 +21,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
+import opinions  # noqa: E402
 import random_exports  # noqa: E402, F401
 import random_layers  # noqa: E402, F401
 import random_ops  # noqa: E402
 import random_recent  # noqa: E402, F401
 import random_types  # noqa: E402
 import tern_tools as tools  # noqa: E402
-from onnx import helper  # noqa: E402
-from onnx.reference import ReferenceEvaluator  # noqa: E402
-from random_graph import Graph, Refused, info, session  # noqa: E402
+from random_graph import Graph, Refused, info, outer_names, session  # noqa: E402
 
 
 REFUSED = (  # legal, and not supported; each says so
@@ -72,8 +71,8 @@ def tolerance(model):
 
 
 def compare(names, got, wanted, limit):
-    """The outputs that differ. What is below a part of 1 is measured by that: roundings of sums whose terms cancel."""
-    found = []
+    """The outputs that differ, and how. What is below a part of 1 is measured by that: roundings of sums whose terms cancel."""
+    found = {}
     for name, g, w in zip(names, got, wanted):
         if w.dtype.kind in "iu" and g.shape == w.shape:  # what infinity is as an integer, nobody says
             least = np.iinfo(w.dtype).min
@@ -85,22 +84,13 @@ def compare(names, got, wanted, limit):
             moved = np.abs(g.astype("f8") - w) > 2e-3 * max(np.abs(w[np.isfinite(w)]).max(initial=0), 1e-3)
             problem = f"{moved.sum()} of {w.size} values are off by a step" if moved.sum() > max(3, 0.1 * w.size) else None
         if problem:
-            found.append(f"{name}: {problem}")
+            found[name] = problem
     return found
 
 
 def child_time():
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def definition(data, inputs):
-    """What ONNX's own evaluator computes, where it can: the last word when ONNX Runtime differs (cubic samples outside an image, corners aligned by
-    a size that is no whole number)."""
-    try:
-        return ReferenceEvaluator(onnx.load_from_string(data)).run(None, inputs)
-    except Exception:
-        return None
 
 
 def reference(data, inputs, limit):
@@ -166,32 +156,16 @@ def run(module, data, inputs, known, folder, options, limit, kind):
             continue
         got = random_types.as_floats(got, kind, wanted)
         found = compare(names, got, wanted, limit)
-        if found and kind == "f32" and not compare(names, got, session(data).run(None, inputs), limit):
-            found = []
-        if found and (last := definition(data, inputs)) and not compare(names, got, last, limit):
-            found = []
+        if found and kind == "f32":
+            found = opinions.disagreeing(found, names, got, lambda *three: compare(*three, limit), data, inputs)
         if found:
-            return f"{threads} threads: " + "; ".join(found)
+            return f"{threads} threads: " + "; ".join(f"{n}: {p}" for n, p in found.items())
     return None
-
-
-def deep(node):
-    class Walk(Graph):
-        def __init__(self):
-            pass
-
-    return Walk().outer_names(node)
 
 
 def shrink(model, runs, folder, options):
     """A smaller model that fails as well: nodes are dropped, and what they computed becomes inputs. Sizes that differ between the runs are symbols."""
-    names = list(dict.fromkeys(o for n in model.graph.node if n.op_type != "Constant" for o in n.output if o))
-    wide = onnx.ModelProto()
-    wide.CopyFrom(model)
-    have = {o.name for o in wide.graph.output}
-    wide.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names if n not in have)
-    every = session(wide.SerializeToString(), False)
-    values = [dict(zip([o.name for o in wide.graph.output], every.run(None, inputs))) | inputs for inputs in runs]
+    values = [opinions.Steps(model).run(inputs) for inputs in runs]
     constants = {t.name for t in model.graph.initializer}
     symbols = {}
 
@@ -202,12 +176,12 @@ def shrink(model, runs, folder, options):
 
     def build(nodes, outputs):
         made = {o for n in nodes for o in n.output}
-        needed = list(dict.fromkeys(i for n in nodes for i in deep(n) if i not in made and i not in constants))
+        needed = list(dict.fromkeys(i for n in nodes for i in outer_names(n) if i not in made and i not in constants))
         old = {i.name: i for i in model.graph.input}
         small = onnx.ModelProto()
         small.CopyFrom(model)
         graph = small.graph
-        used = {i for n in nodes for i in deep(n)}
+        used = {i for n in nodes for i in outer_names(n)}
         tensors = [t for t in model.graph.initializer if t.name in used]
         del graph.node[:], graph.input[:], graph.output[:], graph.initializer[:]
         graph.node.extend(nodes)
@@ -239,7 +213,7 @@ def shrink(model, runs, folder, options):
         for node in list(nodes):
             rest = [n for n in nodes if n is not node]
             made = {o for n in rest for o in n.output}
-            used = {i for n in rest for i in deep(n)}
+            used = {i for n in rest for i in outer_names(n)}
             if node.op_type == "Constant":
                 if node.output[0] in used:
                     continue

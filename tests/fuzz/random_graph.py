@@ -29,6 +29,17 @@ def info(name, array, shape=None):
     return helper.make_tensor_value_info(name, ELEMENT[array.dtype], array.shape if shape is None else shape)
 
 
+def outer_names(node):
+    """What a node reads, its subgraphs included."""
+    names = [n for n in node.input if n]
+    for attribute in node.attribute:
+        for graph in [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else []:
+            made = {i.name for i in graph.input} | {o for n in graph.node for o in n.output} | {t.name for t in graph.initializer}
+            names += [n for inner in graph.node for n in outer_names(inner) if n not in made]
+            names += [o.name for o in graph.output if o.name not in made]
+    return list(dict.fromkeys(names))
+
+
 class Graph:
     def __init__(self, rng, opset):
         self.rng, self.opset = rng, opset
@@ -148,15 +159,6 @@ class Graph:
 
     # -- nodes
 
-    def outer_names(self, node):
-        names = [n for n in node.input if n]
-        for attribute in node.attribute:
-            for graph in [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else []:
-                made = {i.name for i in graph.input} | {o for n in graph.node for o in n.output} | {t.name for t in graph.initializer}
-                names += [n for inner in graph.node for n in self.outer_names(inner) if n not in made]
-                names += [o.name for o in graph.output if o.name not in made]
-        return list(dict.fromkeys(names))
-
     def node(self, op, inputs, outputs=1, domain="", keep=None, **attributes):
         """Adds a node if ONNX Runtime runs it; its outputs' names."""
         names = [self.fresh() if keep is None or keep[i] else "" for i in range(outputs)]
@@ -180,7 +182,7 @@ class Graph:
     def add(self, nodes, names):
         """Adds nodes with these results if ONNX Runtime runs them."""
         made = {o for n in nodes for o in n.output}
-        needed = list(dict.fromkeys(i for n in nodes for i in self.outer_names(n) if i not in made))
+        needed = list(dict.fromkeys(i for n in nodes for i in outer_names(n) if i not in made))
         graph = helper.make_graph(nodes, "one", [info(n, self.values[n]) for n in needed], [helper.make_empty_tensor_value_info(n) for n in names])
         try:
             results = session(self.proto(graph).SerializeToString(), optimise=False).run(None, {n: self.values[n] for n in needed})
@@ -236,7 +238,7 @@ class Graph:
 
     def model(self):
         """The model, and its inputs' values."""
-        used = {n for node in self.nodes for n in self.outer_names(node)}
+        used = {n for node in self.nodes for n in outer_names(node)}
         made = [o for node in self.nodes if node.op_type != "Constant" for o in node.output if o]
         outputs = [n for n in made if n in self.values and (n not in used or self.chance(0.05))]
         kept = [(n, dims) for n, dims in self.inputs if n in used]

@@ -84,8 +84,8 @@ def regions(g):
         axes = sorted(int(a) for a in g.rng.permutation(g.get(x).ndim)[:2])
         g.node(op, [x, g.ints(*[int(g.of(1, 3, 6, 9)) for _ in axes])], axes=axes)
     elif op == "AffineGrid" and g.opset >= 20:
-        n = g.of(1, 2)
-        g.node(op, [g.input(g.array([n, 2, 3])), g.ints(n, 1, g.of(1, 4), g.of(3, 5))], align_corners=g.of(0, 1))
+        n, align = g.of(1, 2), g.of(0, 1)  # where one pixel lies that is both corners, everybody has an answer of his own
+        g.node(op, [g.input(g.array([n, 2, 3])), g.ints(n, 1, g.of(2 if align else 1, 4), g.of(3, 5))], align_corners=align)
     elif op == "DeformConv" and g.opset >= 19:
         n, groups, per, k = g.of(1, 2), g.of(1, 2), g.of(1, 2), g.of(1, 3)
         offsets = g.of(1, groups * per)
