@@ -3,6 +3,7 @@ crosses, or which of two nearly equal values is first; and ONNX Runtime's optimi
 
 import numpy as np
 import onnx
+import ort_reference
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from random_graph import ELEMENT, info, outer_names, session
@@ -56,12 +57,32 @@ class Steps:
         """Every value by its name. `moved`, a random generator: results of floats are off by some roundings."""
         values = {t.name: onnx.numpy_helper.to_array(t) for t in self.graph.initializer} | dict(inputs)
         for node in self.graph.node:
+            node, own = exact_product(node, values)
             needed = outer_names(node)
-            results = self.session(node, needed, values).run(None, {n: values[n] for n in needed})
+            results = self.session(node, needed, own).run(None, {n: own[n] for n in needed})
             for name, result in zip([o for o in node.output if o], results):
                 result = result if isinstance(result, list) else np.asarray(result)
                 values[name] = rounded(node, result, moved) if moved is not None and not isinstance(result, list) else result
         return values
+
+# Where a product of quantised values has its weights; their zero points are two inputs on.
+WEIGHTS = {"MatMulInteger": 1, "ConvInteger": 1, "QLinearMatMul": 3, "QLinearConv": 3, "QGemm": 3}
+
+
+def exact_product(node, values):
+    """The node with unsigned weights where ONNX Runtime's signed ones saturate (ort_reference.py), and the values that it reads."""
+    at = WEIGHTS.get(node.op_type)
+    if at is None or not ort_reference.SATURATES or values[node.input[at]].dtype != np.int8:
+        return node, values
+    changed, own = onnx.NodeProto(), dict(values)
+    changed.CopyFrom(node)
+    changed.input.extend([""] * (at + 3 - len(node.input)))
+    zero = node.input[at + 2] if at + 2 < len(node.input) else ""
+    for i, signed in ((at, values[node.input[at]]), (at + 2, values[zero] if zero else np.int8(0))):
+        changed.input[i] = f"unsigned {i}"
+        own[changed.input[i]] = (np.asarray(signed) ^ np.int8(-128)).view(np.uint8)
+    return changed, own
+
 
 def rounded(node, value, rng):
     if value.dtype.kind != "f" or node.op_type in EXACT or not value.size:
