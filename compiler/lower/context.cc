@@ -13,6 +13,7 @@
 #include "compiler/lower/fitting_variants.h"
 #include "compiler/lower/regions.h"
 #include "compiler/support/dim_overflow.h"
+#include "compiler/support/dim_sum.h"
 
 namespace tern::lower {
 namespace {
@@ -33,7 +34,7 @@ class Bounder {
       case Dim::Op::kSymbol:
         return symbol(d, upper);
       case Dim::Op::kAdd:
-        return fold(d, upper, false, [](Dim a, Dim b) { return a + b; });
+        return terms(d, upper);
       case Dim::Op::kMin:
         return fold(d, upper, upper, [](Dim a, Dim b) { return min(a, b); });
       case Dim::Op::kMax:
@@ -83,6 +84,16 @@ class Bounder {
   // What importers hold data to so that sums of it stay within 64 bits says nothing about memory.
   static bool is_far(const Dim& d) {
     return d.is_const() && (d.value() >= int64_t{1} << 40 || d.value() <= -(int64_t{1} << 40));
+  }
+
+  std::optional<Dim> terms(const Dim& d, bool upper) {
+    std::vector<Dim> limits;
+    for (const Dim& a : d.args()) {
+      const auto b = bound(a, upper);
+      if (!b) return std::nullopt;
+      limits.push_back(*b);
+    }
+    return within([&] { return sum(limits); });
   }
 
   // `any`: one operand's limit is one of the whole, as an upper one of a minimum.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/support/dim_sum.h"
+
 namespace tern::onnx {
 
 using graph::Node;
@@ -368,9 +370,9 @@ Dim Emit::canonical(const Dim& dim) const {
   if (facts_.empty() || dim.is_const()) return dim;
   switch (dim.op()) {
     case Dim::Op::kAdd: {
-      Dim sum(0);
-      for (const Dim& a : dim.args()) sum = sum + canonical(a);
-      return sum;
+      std::vector<Dim> terms;
+      for (const Dim& a : dim.args()) terms.push_back(canonical(a));
+      return sum(terms);
     }
     case Dim::Op::kMul: {
       Dim result(1);

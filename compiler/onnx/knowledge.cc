@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "compiler/support/dim_sum.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::onnx {
@@ -290,13 +291,13 @@ Dim Knowledge::at_most(const Dim& dim) const {
     return term;
   };
   if (dim.op() != Dim::Op::kAdd) return last(dim).value_or(dim);
-  Dim sum(0);
+  std::vector<Dim> terms;
   for (const Dim& term : dim.args()) {
     const auto most = last(term);
     if (!most) return dim;
-    sum = sum + *most;
+    terms.push_back(*most);
   }
-  return sum;
+  return sum(terms);
 }
 
 void Knowledge::roll_back(size_t symbols) {

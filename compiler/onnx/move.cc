@@ -3,6 +3,7 @@
 
 #include "compiler/onnx/common.h"
 #include "compiler/onnx/families.h"
+#include "compiler/support/dim_sum.h"
 
 namespace tern::onnx {
 
@@ -184,11 +185,10 @@ void import_split(Op& op) {
   Shape sizes = split_sizes(op, extent, count, axis);
   if (static_cast<int>(sizes.size()) < op.output_count())
     fail("{} sizes are given for {} outputs.", sizes.size(), op.output_count());
-  Dim sum(0);
-  for (const Dim& size : sizes) sum = sum + size;
+  const Dim all = sum(sizes);
   op.b.require(
-      ScalarOp::kEq, sum, extent,
-      fmt::format("The parts ({}) of axis {} are not what it has ({}).", sum.text(), axis, extent.text()));
+      ScalarOp::kEq, all, extent,
+      fmt::format("The parts ({}) of axis {} are not what it has ({}).", all.text(), axis, extent.text()));
   op.b.require(ScalarOp::kGe, sizes.back(), Dim(0),
                fmt::format("Axis {} ({}) is too short for {} parts.", axis, extent.text(), sizes.size()));
   Dim start(0);

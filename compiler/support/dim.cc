@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "compiler/support/dim_overflow.h"
+#include "compiler/support/dim_sum.h"
 #include "compiler/support/rounding.h"
 
 namespace tern {
@@ -135,13 +136,17 @@ void add_monomial(Polynomial& p, const Dim& d, int64_t scale) {
   add_term(p, atoms, scale);
 }
 
+void add(Polynomial& p, const Dim& d, int64_t scale = 1) {
+  if (d.op() == Dim::Op::kAdd) {
+    for (const Dim& a : d.args()) add_monomial(p, a, scale);
+  } else {
+    add_monomial(p, d, scale);
+  }
+}
+
 Polynomial polynomial(const Dim& d) {
   Polynomial p;
-  if (d.op() == Dim::Op::kAdd) {
-    for (const Dim& a : d.args()) add_monomial(p, a, 1);
-  } else {
-    add_monomial(p, d, 1);
-  }
+  add(p, d);
   return p;
 }
 
@@ -309,12 +314,10 @@ void Dim::collect_symbols(std::vector<std::string>& out) const {
 }
 
 static Dim rebuild(Dim::Op op, const std::vector<Dim>& args) {
+  if (op == Dim::Op::kAdd) return sum(args);
   Dim out = args[0];
   for (size_t i = 1; i < args.size(); ++i) {
     switch (op) {
-      case Dim::Op::kAdd:
-        out = out + args[i];
-        break;
       case Dim::Op::kMul:
         out = out * args[i];
         break;
@@ -421,14 +424,24 @@ static std::optional<Dim> whole_multiples(const Polynomial& p) {
   return std::nullopt;
 }
 
+static Dim sum_of(const Polynomial& p) {
+  if (std::optional<Dim> shorter = whole_multiples(p)) return *shorter;
+  return from_polynomial(p);
+}
+
 Dim operator+(Dim a, Dim b) {
   if (a.is_const() && b.is_const()) return Dim(checked_add(a.value(), b.value()));
   if (a.is_const(0)) return b;
   if (b.is_const(0)) return a;
   Polynomial p = polynomial(a);
-  for (const auto& [atoms, c] : polynomial(b)) add_term(p, atoms, c);
-  if (std::optional<Dim> shorter = whole_multiples(p)) return *shorter;
-  return from_polynomial(p);
+  add(p, b);
+  return sum_of(p);
+}
+
+Dim sum(std::span<const Dim> terms) {
+  Polynomial p;
+  for (const Dim& term : terms) add(p, term);
+  return sum_of(p);
 }
 
 Dim operator-(Dim a, Dim b) {
@@ -489,7 +502,7 @@ Dim ceildiv(Dim a, Dim b) {
 
 // Where only the remainder by b counts, mod(x, b) is x: mod(b - mod(x, b), b) is mod(-x, b).
 static std::optional<Dim> without_inner_mods(const Polynomial& p, const Dim& b) {
-  Dim out(0);
+  Polynomial plain;
   bool changed = false;
   for (const auto& [atoms, c] : p) {
     Dim term(c);
@@ -498,9 +511,9 @@ static std::optional<Dim> without_inner_mods(const Polynomial& p, const Dim& b) 
       term = term * (inner ? atom.args()[0] : atom);
       changed = changed || inner;
     }
-    out = out + term;
+    add(plain, term);
   }
-  return changed ? std::optional<Dim>(out) : std::nullopt;
+  return changed ? std::optional<Dim>(sum_of(plain)) : std::nullopt;
 }
 
 Dim mod(Dim a, Dim b) {
@@ -560,21 +573,14 @@ class Parser {
     return true;
   }
   Result<Dim> expression() {
-    const bool negative = eat('-');
-    TERN_ASSIGN(Dim out, term());
-    if (negative) out = Dim(0) - out;
-    for (;;) {
-      if (eat('+')) {
-        TERN_ASSIGN(Dim t, term());
-        out = out + t;
-      } else if (eat('-')) {
-        TERN_ASSIGN(Dim t, term());
-        out = out - t;
-      } else {
-        skip();
-        return out;
-      }
-    }
+    Polynomial p;
+    int64_t sign = eat('-') ? -1 : 1;
+    do {
+      TERN_ASSIGN(Dim t, term());
+      add(p, t, sign);
+      sign = eat('+') ? 1 : eat('-') ? -1 : 0;
+    } while (sign);
+    return sum_of(p);
   }
   Result<Dim> term() {
     TERN_ASSIGN(Dim out, factor());

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Models of many nodes: values that are read twice by each of a long chain (as expressions they would double with every node), chains of
-concatenations, subgraphs in subgraphs. Compiled within SECONDS of a processor and MEMORY, for CPUs and GPUs; on the CPU the result is ONNX Runtime's.
+concatenations, subgraphs in subgraphs, sizes of thousands of terms. Compiled within SECONDS of a processor and MEMORY, for CPUs and GPUs; on the CPU the result is ONNX Runtime's.
 
     deep.py [NAME…]
 """
@@ -88,6 +88,20 @@ def branches():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def sizes():
+    """Two dimensions of 3,840 terms, products of sums of unknown sizes."""
+    inputs, nodes = [], []
+    for k in "ab":
+        rows, columns = [f"{k}r{i}" for i in range(64)], [f"{k}c{i}" for i in range(60)]
+        inputs += [value(n, FLOAT, [n.upper(), 1]) for n in rows] + [value(n, FLOAT, [1, n.upper()]) for n in columns]
+        nodes += [helper.make_node("Concat", rows, [f"{k}r"], axis=0), helper.make_node("Concat", columns, [f"{k}c"], axis=1)]
+        nodes += [helper.make_node("Add", [f"{k}r", f"{k}c"], [f"{k}s"]), helper.make_node("Reshape", [f"{k}s", "line"], [f"{k}l"])]
+        nodes += [helper.make_node("Relu", [f"{k}l"], [f"{k}p"]), helper.make_node("ReduceMax", [f"{k}p"], [k])]
+    nodes.append(helper.make_node("Add", ["a", "b"], ["y"]))
+    line = numpy_helper.from_array(np.array([-1]), "line")
+    return helper.make_model(helper.make_graph(nodes, "g", inputs, [value("y", FLOAT, None)], [line]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 CASES = {
     "relus": lambda: chain(10000, lambda i, v: [("Relu", [v], f"v{i}", {})]),
     "sums": lambda: chain(100, lambda i, v: [("Add", [v, v], f"v{i}", {})]),
@@ -101,6 +115,7 @@ CASES = {
     "rolls": rolls,
     "doublings": doublings,
     "branches": branches,
+    "sizes": sizes,
 }
 TARGETS = ("cpu:x86_64_v3", "vulkan:1.1", "cuda:sm_80")
 

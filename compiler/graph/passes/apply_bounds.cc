@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "compiler/support/dim_sum.h"
 #include "compiler/support/rounding.h"
 
 namespace tern::graph {
@@ -112,14 +113,13 @@ class Bounds {
   }
 
   Dim rebuild(const Dim& d) {
-    const std::vector<Dim>& args = d.args();
-    Dim out = decide(args[0]);
+    std::vector<Dim> args;
+    for (const Dim& a : d.args()) args.push_back(decide(a));
+    if (d.op() == Dim::Op::kAdd) return sum(args);
+    Dim out = args[0];
     for (size_t i = 1; i < args.size(); ++i) {
-      const Dim next = decide(args[i]);
+      const Dim next = args[i];
       switch (d.op()) {
-        case Dim::Op::kAdd:
-          out = out + next;
-          break;
         case Dim::Op::kMul:
           out = out * next;
           break;
