@@ -83,7 +83,7 @@ class RowsNest {
 
  private:
   void collect();
-  void limit_merging(std::vector<AccessStrides>& accesses);
+  void limit_merging(std::vector<AccessStrides>& accesses, std::vector<bool>& pinned);
   Index row_index(const graph::Value* v, const Index& space) const;
   void compute_stored(ElementEmitter& emitter, size_t stage, const Index& at, const Expr& position,
                       Stmts& body);

@@ -72,7 +72,7 @@ void RowsNest::collect() {
       break;
     }
   }
-  limit_merging(accesses);
+  limit_merging(accesses, pinned);
   std::vector<int> kept, reduced;
   for (const int d : order_) (space_.reduced[static_cast<size_t>(d)] ? reduced : kept).push_back(d);
   kept_ = merge_axes(space_.shape, kept, accesses, pinned);
@@ -93,7 +93,7 @@ void RowsNest::collect() {
 }
 
 // Row outputs limit merging of the kept dimensions.
-void RowsNest::limit_merging(std::vector<AccessStrides>& accesses) {
+void RowsNest::limit_merging(std::vector<AccessStrides>& accesses, std::vector<bool>& pinned) {
   const size_t rank = space_.shape.size();
   for (const Value* v : region_.outputs) {
     if (!plan_.is_row_value(v)) continue;
@@ -102,7 +102,11 @@ void RowsNest::limit_merging(std::vector<AccessStrides>& accesses) {
     for (size_t d = 0; d < dims.size(); ++d) {
       if (dims[d] >= 0) a.strides[static_cast<size_t>(dims[d])] = context_.place(v).strides[d];
     }
-    for (const AccessStrides& load : collect_accesses(region_, context_, v, plan_.results).loads) {
+    const RegionAccesses behind = collect_accesses(region_, context_, v, plan_.results);
+    for (size_t d = 0; d < dims.size(); ++d) {
+      if (dims[d] >= 0 && behind.pinned[d]) pinned[static_cast<size_t>(dims[d])] = true;
+    }
+    for (const AccessStrides& load : behind.loads) {
       AccessStrides moved{load.value, std::vector<Dim>(rank, Dim(0)), false};
       for (size_t d = 0; d < dims.size(); ++d) {
         if (dims[d] >= 0) moved.strides[static_cast<size_t>(dims[d])] = load.strides[d];

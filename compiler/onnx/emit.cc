@@ -370,7 +370,7 @@ Dim Emit::canonical(const Dim& dim) const {
   if (facts_.empty() || dim.is_const()) return dim;
   switch (dim.op()) {
     case Dim::Op::kAdd: {
-      std::vector<Dim> terms;
+      Shape terms;
       for (const Dim& a : dim.args()) terms.push_back(canonical(a));
       return sum(terms);
     }

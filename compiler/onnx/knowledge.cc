@@ -291,7 +291,7 @@ Dim Knowledge::at_most(const Dim& dim) const {
     return term;
   };
   if (dim.op() != Dim::Op::kAdd) return last(dim).value_or(dim);
-  std::vector<Dim> terms;
+  Shape terms;
   for (const Dim& term : dim.args()) {
     const auto most = last(term);
     if (!most) return dim;

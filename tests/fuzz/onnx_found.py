@@ -552,6 +552,16 @@ def each_channel_makes_two(g):
     g.node("Transpose", [y], perm=[0, 2, 3, 1])
 
 
+@case(17)
+def numbers_of_columns_behind_a_sum(g):
+    """Sums of rows plus where each stands in its line: kept axes that are joined to one index have no place of their own."""
+    x, n = g.given([9, "N", 9, 11], {"N": 2}), g.given(["N"], {"N": 2})
+    numbers = g.node("Range", [g.constant(np.int64(0)), g.node("Gather", [g.node("Shape", [n]), g.constant(np.int64(0))], axis=0), g.constant(np.int64(1))])
+    g.node("Add", [g.node("ReduceL1", [x], axes=[2, 3], keepdims=0), g.node("Cast", [numbers], to=1)])
+    lines = g.node("ReduceMax", [g.given([4, 6, 9, 11])], axes=[3], keepdims=0)
+    g.node("Pad", [lines, g.ints(0, 0, 1, 0, 0, 2)])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
