@@ -35,7 +35,7 @@ def by_definition(data, inputs):
 def typed(name, value):
     if isinstance(value, list):
         return helper.make_tensor_sequence_value_info(name, ELEMENT[value[0].dtype], None)
-    return info(name, value)
+    return info(name, value, [None] * value.ndim)
 
 
 class Steps:
@@ -65,22 +65,25 @@ class Steps:
                 values[name] = rounded(node, result, moved) if moved is not None and not isinstance(result, list) else result
         return values
 
-# Where a product of quantised values has its weights; their zero points are two inputs on.
+# Where a product of quantised values has its weights; operands' zero points are two inputs on.
 WEIGHTS = {"MatMulInteger": 1, "ConvInteger": 1, "QLinearMatMul": 3, "QLinearConv": 3, "QGemm": 3}
 
 
 def exact_product(node, values):
-    """The node with unsigned weights where ONNX Runtime's signed ones saturate (ort_reference.py), and the values that it reads."""
-    at = WEIGHTS.get(node.op_type)
-    if at is None or not ort_reference.SATURATES or values[node.input[at]].dtype != np.int8:
+    """The node with unsigned operands where ONNX Runtime's signed ones saturate (ort_reference.py), and the values that it reads."""
+    if node.op_type not in WEIGHTS or not ort_reference.SATURATES:
         return node, values
     changed, own = onnx.NodeProto(), dict(values)
     changed.CopyFrom(node)
-    changed.input.extend([""] * (at + 3 - len(node.input)))
-    zero = node.input[at + 2] if at + 2 < len(node.input) else ""
-    for i, signed in ((at, values[node.input[at]]), (at + 2, values[zero] if zero else np.int8(0))):
-        changed.input[i] = f"unsigned {i}"
-        own[changed.input[i]] = (np.asarray(signed) ^ np.int8(-128)).view(np.uint8)
+    for at in (0, WEIGHTS[node.op_type]):
+        zero_at = at + 2
+        if values[node.input[at]].dtype != np.int8:
+            continue
+        changed.input.extend([""] * (zero_at + 1 - len(changed.input)))
+        zero = changed.input[zero_at]
+        for i, signed in ((at, values[node.input[at]]), (zero_at, values[zero] if zero else np.int8(0))):
+            changed.input[i] = f"unsigned {i}"
+            own[changed.input[i]] = np.asarray(np.bitwise_xor(signed, np.int8(-128)).view(np.uint8))
     return changed, own
 
 
@@ -104,7 +107,12 @@ def disagreeing(found, names, got, compare, data, inputs):
     def left(found, wanted):
         return {n: p for n, p in found.items() if n in compare(names, got, wanted)} if found and wanted is not None else found
 
-    found = left(found, session(data).run(None, inputs))
+    optimised = session(data).run(None, inputs)
+    # A size that is 0 copies another one where Reshape is asked for it. tern takes what Shape gave as a size, as exporters mean it.
+    if any(n.op_type == "Reshape" for n in onnx.load_from_string(data).graph.node):
+        empty = {n for n, g, w in zip(names, got, optimised) if g.size == 0 and w.size == 0 and g.ndim == w.ndim}
+        found = {n: p for n, p in found.items() if n not in empty}
+    found = left(found, optimised)
     found = left(found, session(data, optimise=False).run(None, inputs))
     found = left(found, by_definition(data, inputs))
     if not found:
