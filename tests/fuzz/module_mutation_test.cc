@@ -74,6 +74,24 @@ TEST_CASE("each truncation and each flipped bit is refused") {
   }
 }
 
+// Times its elements' size, or with what stands before it, such a length is a small one where size_t has 32
+// bits.
+TEST_CASE("no length is small again behind 32 bits") {
+  Runtime runtime;
+  const std::vector<uint8_t> module = corpus()[0];
+  tern_file_header_t header;
+  std::memcpy(&header, module.data(), sizeof(header));
+  for (const uint32_t length : {0x40000000u, 0x20000001u, 0x15555556u, 0x10000000u, 0x08000001u, 0xfffffff8u,
+                                0xfffffffbu, 0xffffffffu}) {
+    for (size_t at = 0; at + 4 <= header.metadata_length; at += 4) {
+      std::vector<uint8_t> damaged = module;
+      std::memcpy(damaged.data() + TERN_FILE_METADATA_OFFSET + at, &length, 4);
+      repair_hashes(damaged);
+      run_hostile_module(runtime.instance, runtime.device, damaged);
+    }
+  }
+}
+
 TEST_CASE("each kind of wrong file has its sentence") {
   Runtime runtime;
   const std::vector<std::vector<uint8_t>> modules = corpus();

@@ -31,7 +31,7 @@ struct Checker {
     memcpy(&value, data + at, sizeof(T));
     return value;
   }
-  bool fits(size_t at, size_t length, size_t alignment) const {
+  bool fits(size_t at, uint64_t length, size_t alignment) const {  // a length may be beyond 32 bits
     return at <= size && length <= size - at && at % alignment == 0;
   }
 
@@ -87,7 +87,7 @@ struct Checker {
     if (!follow(at, &target)) return false;
     if (!fits(target, 4, 4)) return fail("a string is cut off");
     const size_t length = read<uint32_t>(target);
-    if (!fits(target, 5 + length, 4)) return fail("a string is cut off");
+    if (!fits(target, uint64_t{length} + 5, 4)) return fail("a string is cut off");
     return data[target + 4 + length] == 0 || fail("a string is not terminated");
   }
 
@@ -97,7 +97,8 @@ struct Checker {
     if (!fits(target, 4, 4)) return fail("a vector is cut off");
     const size_t count = read<uint32_t>(target);
     layout(type, code, &element_size, &alignment);
-    if (!fits(target + 4, count * element_size, alignment)) return fail("a vector is cut off or misaligned");
+    if (!fits(target + 4, uint64_t{count} * element_size, alignment))
+      return fail("a vector is cut off or misaligned");
     const TypeTable* element = sequence(type, code);
     const bool tables = element && element->st == flatbuffers::ST_TABLE;
     if (!tables && code.base_type != flatbuffers::ET_STRING) return true;
