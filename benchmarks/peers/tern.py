@@ -118,4 +118,8 @@ def load(prepared, inputs, threads):
     outputs = (Tensor * LIBRARY.tern_module_output_count(module, 0))()
     mine = [place(module, i, t) for i, t in enumerate(outputs)]
     call = Invoke(given, outputs, count, len(outputs))
-    return lambda: must("tern_session_invoke", session, byref(call)), lambda: [m if m is not None else copied(t) for m, t in zip(mine, outputs)]
+
+    def run(kept=(arrays, mine)):  # their memory is the call's, also when nobody asks for outputs any more
+        must("tern_session_invoke", session, byref(call))
+
+    return run, lambda: [m if m is not None else copied(t) for m, t in zip(mine, outputs)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,9 @@ def test_library_from_python(folder):
     run()
     (wanted,) = tools.run_module(module, {"x": x}, ["y"], folder)
     assert np.array_equal(outputs()[0], wanted), f"{outputs()[0]} is not {wanted}"
+    result = weakref.ref(outputs()[0])
+    del outputs
+    assert result() is not None, "run() writes into memory that nothing keeps"
 
 
 def test_check_writes_nothing(folder):
