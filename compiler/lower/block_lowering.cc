@@ -494,8 +494,8 @@ void BlockLowering::arrange_operand(Region& region) {
 void BlockLowering::arrange_filters(Region& region) {
   if (!takes_computed_filters(region, context_) || lies_in_steps(*region.root, context_)) return;
   Value* filters = region.root->operand(1);
-  const Layout layout = Layout::channels_last(filters->type.rank());
-  read_instead(region, 1, copy_in_layout(filters, layout, context_.stored_type(filters)));
+  read_instead(region, 1,
+               copy_in_layout(filters, filter_layout(*region.root), context_.stored_type(filters)));
 }
 
 void BlockLowering::read_instead(Region& region, size_t operand, Value* copy) {

@@ -38,18 +38,30 @@ Dim contraction_flops(const graph::Node& root) {
 bool takes_computed_filters(const Region& region, const LoweringContext& context) {
   constexpr int64_t kLeastColumns = 4;  // a group of fewer leaves most of a tile idle
   const graph::Node& conv = *region.root;
-  if (conv.kind != graph::OpKind::kConv || is_depthwise(conv) || !context.enabled("channels_last"))
-    return false;
+  if (conv.kind != graph::OpKind::kConv || !context.enabled("channels_last")) return false;
   const graph::Value *x = conv.operand(0), *filters = conv.operand(1);
   const auto all_ones = [](const std::vector<int64_t>& v) {
     return std::all_of(v.begin(), v.end(), [](int64_t step) { return step == 1; });
   };
   const bool floats = is_contraction_float(x->type.dtype) && is_contraction_float(filters->type.dtype);
   const bool read = std::find(region.inputs.begin(), region.inputs.end(), filters) != region.inputs.end();
-  return floats && read && !LoweringContext::constant_data(filters) && !LoweringContext::splat(filters) &&
-         is_static(filters->type.shape) && x->type.rank() >= 3 && x->type.rank() <= 5 &&
-         all_ones(conv.ints("lhs_dilations")) &&
-         filters->type.shape[0].value() >= kLeastColumns * conv.int_attr("groups");
+  if (!floats || !read || LoweringContext::constant_data(filters) || LoweringContext::splat(filters) ||
+      !is_static(filters->type.shape) || x->type.rank() < 3 || x->type.rank() > 5 ||
+      !all_ones(conv.ints("lhs_dilations")))
+    return false;
+  if (is_depthwise(conv))  // whole vectors of channels of every level
+    return !is_gpu(context.target().arch) && x->type.rank() <= 4 && x->type.dtype == DType::kF32 &&
+           filters->type.shape[0].value() % kPanelColumns == 0;
+  return filters->type.shape[0].value() >= kLeastColumns * conv.int_attr("groups");
+}
+
+Layout filter_layout(const graph::Node& conv) {
+  const int rank = conv.operand(1)->type.rank();
+  if (!is_depthwise(conv)) return Layout::channels_last(rank);
+  Layout out;  // channels innermost
+  for (int d = 1; d < rank; ++d) out.order.push_back(d);
+  out.order.push_back(0);
+  return out;
 }
 
 bool lies_in_steps(const graph::Node& conv, LoweringContext& context) {
@@ -57,7 +69,10 @@ bool lies_in_steps(const graph::Node& conv, LoweringContext& context) {
   if (!context.has_place(filters)) return false;
   const Place& place = context.place(filters);
   Dim step = 1;
-  for (const size_t d : step_dimensions(filters->type.shape.size())) {
+  const Layout layout = filter_layout(conv);
+  const size_t dimensions = is_depthwise(conv) ? layout.order.size() : layout.order.size() - 1;
+  for (size_t i = 0; i < dimensions; ++i) {
+    const auto d = static_cast<size_t>(layout.order[layout.order.size() - 1 - i]);
     const Dim& extent = filters->type.shape[d];
     if (!extent.is_const(1) && !(place.strides[d] == step)) return false;
     step = step * extent;
@@ -229,6 +244,9 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
       int& buffer = parameters[static_cast<size_t>(number)];
       if (buffer < 0) buffer = context.add_constant(fmt::format("{}.{}", rhs->name, number), make());
       return dispatch.bind(buffer);
+    };
+    request.constant = [&](const char* name, const TensorDataPtr& data) {
+      return dispatch.bind(context.add_constant(fmt::format("{}.{}", rhs->name, name), data));
     };
     request.finish = [&](const std::function<Index(const kernel::Expr&)>& index_at, const kernel::Expr& n,
                          const kernel::Expr& value, int lanes, const kernel::Expr& count) {

@@ -16,6 +16,8 @@ bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, 
 // filters lie channels last.
 bool takes_computed_filters(const Region& region, const LoweringContext& context);
 bool lies_in_steps(const graph::Node& conv, LoweringContext& context);
+// The order in which its filters lie in steps.
+Layout filter_layout(const graph::Node& conv);
 
 // Any contraction, as the plain loop nest, vectorised over output channels where their memory allows.
 void lower_contraction_naive(const Region& region, LoweringContext& context);

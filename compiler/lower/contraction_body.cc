@@ -18,6 +18,7 @@
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/turned_squares.h"
 #include "compiler/lower/weight_encoding.h"
+#include "compiler/lower/window_parts.h"
 #include "compiler/lower/winograd_body.h"
 #include "compiler/support/rounding.h"
 
@@ -121,6 +122,8 @@ class Contraction {
     if (only_tiles() && schedule_.tile_rows == 0) return {};
     ContractionOperands o;
     const std::optional<FewColumns> few = few_columns_of(shape);
+    if (const auto windows = windows_of(few ? few->cycles : gathered_cycles(shape)))
+      return build_windows(*windows);
     if (few) schedule_.block_depth = shape.k;  // what is gathered is whole rows
     take_a(o);
     const char* how_b = few ? "packed" : take_b(o, shape);
@@ -187,6 +190,145 @@ class Contraction {
     ContractionKernel made = build_few_columns(p_.m, k, axis, few, r_.machine->has_fma, o, b_at, params_);
     return {std::move(made.grid), std::move(made.body),
             fmt::format("{}; A {}, B packed", few.text(), how_a_is_read()), few.cycles};
+  }
+
+  // What products cost whose windows are gathered.
+  double gathered_cycles(const ContractionShape& shape) const {
+    const double cycles = contraction_cycles(shape, schedule_, *r_.machine);
+    return leaves_lines_out() ? cycles * (1 - share_outside(p_.geometry)) : cycles;
+  }
+
+  // Pixels of the operand as they lie, channels side by side: where one begins, from line to line, and from
+  // pixel to pixel.
+  struct PixelPlaces {
+    Buffer buffer;
+    std::function<Expr(const Expr& image, const Expr& iy, const Expr& ix)> at;
+    int64_t line = 0, pixel = 0;
+  };
+  std::optional<PixelPlaces> pixel_places() const {
+    const Var image = kernel::make_var("image"), iy = kernel::make_var("iy"), ix = kernel::make_var("ix");
+    const Expr load = access_.contiguous(
+        0, channel_index(var_expr(image), var_expr(lane_), int_const(0), var_expr(iy), var_expr(ix)), lane_);
+    if (!load) return std::nullopt;
+    PixelPlaces out;
+    out.buffer = load->buffer;
+    out.at = [=, index = load->args[0], lane = lane_](const Expr& i, const Expr& y, const Expr& x) {
+      return kernel::substitute(index,
+                                {{lane.get(), int_const(0)}, {image.get(), i}, {iy.get(), y}, {ix.get(), x}});
+    };
+    kernel::IndexForms forms;
+    const auto distance = [&](int64_t y, int64_t x) {
+      const Expr zero = int_const(0),
+                 next = kernel::sub(out.at(zero, int_const(y), int_const(x)), out.at(zero, zero, zero));
+      const Expr simple = forms.simplify(next);
+      return kernel::int_value(simple ? simple : next);
+    };
+    const auto line = distance(1, 0), pixel = distance(0, 1);
+    if (!line || !pixel) return std::nullopt;
+    out.line = *line, out.pixel = *pixel;
+    return out;
+  }
+
+  // Windows in parts that have the same taps inside, where that takes less time than `otherwise`.
+  std::optional<WindowSchedule> windows_of(double otherwise) const {
+    constexpr double kWorth = 0.95;
+    const Dim& images = p_.geometry.images;
+    if (!p_.windows || step_ != StepKind::kFloats || !r_.constant_rhs || word_steps() > 1 || r_.depthwise ||
+        panel_type() != DType::kF32 || p_.geometry.channels < r_.machine->vector_bits / 32 ||
+        (!p_.batch.is_const(1) && !images.is_const(1)) || !pixel_places())
+      return std::nullopt;
+    auto windows =
+        window_schedule(p_.geometry, p_.n.value(), r_.hint(p_.batch) * r_.hint(images), *r_.machine);
+    if (windows && windows->cycles > kWorth * otherwise) windows.reset();
+    return windows;
+  }
+
+  ContractionBody build_windows(const WindowSchedule& windows) {
+    const ConvGeometry& g = p_.geometry;
+    schedule_ = windows.product;
+    const PixelPlaces places = *pixel_places();
+    const Buffer table = r_.constant("windows", window_table(windows.blocks));
+    const bool grouped = !p_.batch.is_const(1);
+    const Var image = kernel::make_var("image");
+    const kernel::GridAxis axis = grouped ? kernel::GridAxis{b_->var, p_.batch, params_.expr(p_.batch)}
+                                  : g.images.is_const(1)
+                                      ? kernel::GridAxis{}
+                                      : kernel::GridAxis{image, g.images, params_.expr(g.images)};
+    const Expr at_image = axis.var == image ? var_expr(image) : int_const(0);
+    const auto rows_scratch = [&](const char* name) {
+      return kernel::make_buffer(name, {DType::kI64, 1}, kernel::Scope::kScratch, kernel::Access::kReadWrite,
+                                 schedule_.block_rows);
+    };
+    const Buffer bases = rows_scratch("bases"), pixels = rows_scratch("pixels");
+    std::vector<Expr> word(kWindowWords);
+
+    ContractionOperands o;
+    take_packed(o);
+    o.a_buffer = places.buffer;
+    o.a_row = [=](const Expr& row) { return kernel::load(bases, row); };
+    o.begin_block = [=, this, &word](const Expr& block, Stmts& out) {
+      for (int i = 0; i < kWindowWords; ++i) {
+        const Var v = kernel::make_var("block");
+        const Expr at = kernel::add(kernel::mul(block, int_const(kWindowWords)), int_const(i));
+        out.push_back(kernel::let(v, kernel::load(table, at)));
+        word[static_cast<size_t>(i)] = var_expr(v);
+      }
+      const Var rows = kernel::make_var("rows"), i = kernel::make_var("i"),
+                number = kernel::make_var("number"), y = kernel::make_var("y"), x = kernel::make_var("x");
+      const Expr tile = int_const(schedule_.rows), one = int_const(1);
+      out.push_back(kernel::let(
+          rows, kernel::mul(kernel::index_div(kernel::add(word[kWindowRows], kernel::sub(tile, one)), tile),
+                            tile)));
+      out.push_back(kernel::alloc(bases));
+      out.push_back(kernel::alloc(pixels));
+      // Rows of the last tile that there are none of are the last one once more.
+      const Expr last = kernel::sub(word[kWindowRows], one), width = word[kWindowWidth];
+      Stmts body{kernel::let(number, kernel::add(word[kWindowFirst], kernel::min(var_expr(i), last))),
+                 kernel::let(y, kernel::add(word[kWindowTop], kernel::index_div(var_expr(number), width))),
+                 kernel::let(x, kernel::add(word[kWindowLeft], kernel::index_rem(var_expr(number), width)))};
+      const auto begins = [](const Var& v, int64_t stride, int64_t pad) {
+        return kernel::sub(kernel::mul(var_expr(v), int_const(stride)), int_const(pad));
+      };
+      body.push_back(kernel::store(
+          bases, var_expr(i),
+          places.at(at_image, begins(y, g.stride_h, g.pad_top), begins(x, g.stride_w, g.pad_left))));
+      const Expr line = kernel::add(kernel::mul(at_image, params_.expr(g.out_height)), var_expr(y));
+      body.push_back(kernel::store(pixels, var_expr(i),
+                                   kernel::add(kernel::mul(line, params_.expr(g.out_width)), var_expr(x))));
+      out.push_back(
+          kernel::loop(i, int_const(0), var_expr(rows), kernel::LoopKind::kSerial, std::move(body)));
+      return var_expr(rows);
+    };
+    o.for_taps = [=, &word](const ContractionOperands::Pass& pass) -> Stmts {
+      const Var ky = kernel::make_var("ky"), kx = kernel::make_var("kx"), a = kernel::make_var("tap_a"),
+                b = kernel::make_var("tap_b");
+      const Expr down = kernel::add(word[kWindowTapY], var_expr(ky)),
+                 across = kernel::add(word[kWindowTapX], var_expr(kx));
+      Stmts one{kernel::let(a, kernel::add(kernel::mul(down, int_const(g.dilation_h * places.line)),
+                                           kernel::mul(across, int_const(g.dilation_w * places.pixel)))),
+                kernel::let(b, kernel::mul(kernel::add(kernel::mul(down, int_const(g.window_w)), across),
+                                           int_const(g.channels)))};
+      for (Stmt& s : pass(var_expr(a), var_expr(b))) one.push_back(std::move(s));
+      return {kernel::loop(
+          ky, int_const(0), word[kWindowTapsY], kernel::LoopKind::kSerial,
+          {kernel::loop(kx, int_const(0), word[kWindowTapsX], kernel::LoopKind::kSerial, std::move(one))})};
+    };
+    o.finish_is_long = r_.finish_is_long;
+    o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
+                         const Expr& count) {
+      const Var pixel = kernel::make_var("pixel");
+      Stmts out{kernel::let(pixel, kernel::load(pixels, row))};
+      for (Stmt& s :
+           access_.finish([=, this](const Expr& at) { return p_.out_index(b_, var_expr(pixel), at); }, column,
+                          value, width, count))
+        out.push_back(std::move(s));
+      return out;
+    };
+    const Dim rows(static_cast<int64_t>(windows.blocks.size()) * schedule_.block_rows);
+    ContractionKernel made = build_contraction_kernel(rows, p_.n, Dim(g.channels), axis, schedule_,
+                                                      r_.machine->has_fma, o, params_);
+    return {std::move(made.grid), std::move(made.body),
+            fmt::format("{}; A in place, B packed", windows.text()), windows.cycles * product_cost()};
   }
 
   // Which operands can be read where they lie: A where k is contiguous, B where n is.

@@ -45,6 +45,9 @@ struct ContractionRequest {
   // Constants beside the weights that they need, in the same way: number 0, 1.
   std::function<kernel::Buffer(int number, const std::function<TensorDataPtr()>& make)> pack_parameter;
 
+  // Binds a constant of this level alone.
+  std::function<kernel::Buffer(const char* name, const TensorDataPtr& data)> constant;
+
   // Stores everything that the region computes from `lanes` elements of the root's result: those at
   // index_at(n), index_at(n+1), …; `value` holds them (a vector of the root's type), `count` (may be null)
   // limits them.

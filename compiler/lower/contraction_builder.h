@@ -133,6 +133,11 @@ class Builder {
 
   Expr partial_index(const Expr& r, int i, const Expr& n, int j) const;
 
+  // Step k along the rows of A that lie in place, and along B.
+  Expr step_of_a(const Expr& k) const { return further(kernel::add(k0_, k), tap_a_); }
+  Expr step_of_b(const Expr& k) const { return further(kernel::add(k0_, k), tap_b_); }
+  static Expr further(const Expr& k, const Expr& by) { return by ? kernel::add(k, by) : k; }
+
   // Columns of vector j that exist, or null for all of them.
   Expr lane_count(const Expr& valid, int j) const;
 
@@ -215,6 +220,7 @@ class Builder {
   bool alone_ = false;                   // in single_row: words of B are read though there are panels of it
   Expr next_n_, next_k_, tile_, tiles_;  // of plan_prefetch; which row tile this is, of how many
   Expr m_, n_, k_, row0_, rows_, n0_, k0_, depth_, first_, last_;
+  Expr tap_a_, tap_b_;  // in ContractionOperands::for_taps
   Buffer a_block_, b_panel_, partial_;
   Buffer row_steps_, row_sums_;      // of prepare_row
   Buffer row_digits_, row_factors_;  // of prepare_digits, with row_sums_

@@ -43,8 +43,13 @@ ContractionKernel Builder::build(const kernel::GridAxis& batch) {
   rows_ = var_expr(rows);
   n0_ = var_expr(n0);
   Stmts& body = out.body;
-  body.push_back(kernel::let(row0, kernel::mul(var_expr(row_block), int_const(s_.block_rows))));
-  body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
+  if (o_.begin_block) {
+    row0_ = int_const(0);
+    rows_ = o_.begin_block(var_expr(row_block), body);
+  } else {
+    body.push_back(kernel::let(row0, kernel::mul(var_expr(row_block), int_const(s_.block_rows))));
+    body.push_back(kernel::let(rows, clipped(s_.block_rows, row0_, m_dim_, m_)));
+  }
   body.push_back(kernel::let(n0, kernel::mul(var_expr(column_block), int_const(s_.block_columns))));
   if (o_.gather_a) {
     const int64_t elements = s_.block_rows * s_.block_depth * step_ + kGatherSlack;
@@ -263,7 +268,7 @@ Stmts Builder::row_tiles(const Expr& n, int vectors, const Expr& valid) {
     append(out, b_words_.fill(depth_, [&](const Expr& step, int j) { return b_bytes(n, step, j); }, vectors));
   }
   if (prefetches() && !valid) plan_prefetch(n, out);
-  const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows;
+  const bool rows_known = m_dim_.is_const() && m_dim_.value() <= s_.block_rows && !o_.begin_block;
   const bool overlap = rows_overlap();
   const auto tiles = [&](const Expr& first_tile, const Expr& count, const Expr& first_row, int rows) {
     const Var t = kernel::make_var("tile");
@@ -375,7 +380,14 @@ Stmts Builder::register_tile(const Expr& r_value, const Expr& n, int rows, int v
   } else {
     out.push_back(kernel::if_then(first_, std::move(clear), std::move(reload)));
   }
-  append(out, depth_steps(acc, bases, n, rows, vectors, valid));
+  if (o_.for_taps) {
+    append(out, o_.for_taps([&](const Expr& a, const Expr& b) {
+      tap_a_ = a, tap_b_ = b;
+      return depth_steps(acc, bases, n, rows, vectors, valid);
+    }));
+  } else {
+    append(out, depth_steps(acc, bases, n, rows, vectors, valid));
+  }
 
   Stmts finish = finish_tile(acc, r, n, rows, vectors, valid, live_rows);
   if (one_depth_block_) {

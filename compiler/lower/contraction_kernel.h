@@ -48,6 +48,14 @@ struct ContractionOperands {
                                           const kernel::Expr& depth, int64_t row_stride)>
       gather_a;
 
+  // Rows in blocks of their own (window_parts.h), m being block_rows for each of them; null: rows follow each
+  // other. Prepares a block, whose rows count from 0 on for a_row and finish, and gives their number, whole
+  // tiles.
+  std::function<kernel::Expr(const kernel::Expr& block, std::vector<kernel::Stmt>& out)> begin_block;
+  // With them: a register tile's steps, which pass once for each tap, so much further along rows of A and B.
+  using Pass = std::function<std::vector<kernel::Stmt>(const kernel::Expr& a, const kernel::Expr& b)>;
+  std::function<std::vector<kernel::Stmt>(const Pass& pass)> for_taps;
+
   // Blocks of the depth [begin, end) beside which those rows of A are 0, at least one; null: all.
   std::function<WindowLines(const kernel::Expr& row0, const kernel::Expr& rows)> depth_blocks;
 

@@ -57,8 +57,8 @@ Stmts Builder::prefetch_line(const Expr& line, int vectors) const {
   Stmts out;
   for (int j = 0; j < vectors; ++j) {
     if (j * s_.lanes % kPanelColumns != 0) continue;
-    const Expr at =
-        o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)), kernel::add(next_k_, line));
+    const Expr at = o_.b_index(kernel::add(next_n_, int_const(int64_t{j} * s_.lanes)),
+                               further(kernel::add(next_k_, line), tap_b_));
     const bool bytes = o_.step == StepKind::kBytes;
     out.push_back(kernel::prefetch(o_.b_buffer, bytes ? kernel::mul(at, int_const(kByteGroup)) : at));
   }

@@ -240,7 +240,7 @@ Stmts Builder::k_loop(const Buffer& acc, const std::vector<Expr>& row_base, cons
                       int vectors, const Expr& valid) {
   const Var kv = kernel::make_var("k");
   const auto a = [&](int i, const Expr& k, int lanes) {
-    const Expr offset = o_.gather_a ? k : kernel::add(k0_, k);
+    const Expr offset = o_.gather_a ? k : step_of_a(k);
     return kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
                         kernel::add(row_base[static_cast<size_t>(i)], offset), lanes);
   };
@@ -288,7 +288,7 @@ Stmts Builder::k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows,
                            kernel::add(kernel::mul(k, int_const(group_)), int_const(int64_t{j} * s_.lanes)),
                            s_.lanes);
     } else {
-      value = kernel::load(o_.b_buffer, o_.b_index(column, kernel::add(k0_, k)), s_.lanes,
+      value = kernel::load(o_.b_buffer, o_.b_index(column, step_of_b(k)), s_.lanes,
                            o_.b_padded ? nullptr : lane_count(valid, j));
     }
     const Var bv = kernel::make_var(fmt::format("b{}", j), {sum_, s_.lanes});

@@ -83,7 +83,7 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
     return bytes ? pack_depthwise_bytes(*r.constant_rhs, s)
                  : pack_depthwise(*r.constant_rhs, channels, taps, granule);
   };
-  const Buffer weights = r.pack(packed, nullptr);
+  const Buffer weights = r.constant_rhs ? r.pack(packed, nullptr) : nullptr;
   const Access access(r);
   const Var lane = kernel::make_var("lane");
   const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
@@ -95,6 +95,13 @@ ContractionBody build_depthwise(const ContractionRequest& r) {
     return access.vector(0, index(image, kernel::add(c, var_expr(lane)), iy, ix), lane, lanes, count);
   };
   o.weight = [&](const Expr& tap, const Expr& c, int lanes) {
+    if (!weights) {
+      const Expr line = int_const(s.window_w);
+      return access.vector(1,
+                           index(kernel::add(c, var_expr(lane)), int_const(0), kernel::index_div(tap, line),
+                                 kernel::index_rem(tap, line)),
+                           lane, lanes);
+    }
     return kernel::load(weights, kernel::add(kernel::mul(tap, int_const(padded)), c), lanes);
   };
   if (bytes) {

@@ -52,8 +52,11 @@ class PlaneConv {
     dispatch.set_flops(contraction_flops(root_));
     const graph::Value* filters = root_.operand(1);
     const TensorDataPtr data = LoweringContext::constant_data(filters);
-    const int weights = context_.add_constant(filters->name, in_sum_type(data));
-    context_.note_stored(filters, sum_);
+    int weights = -1;  // computed filters are read where they lie
+    if (data) {
+      weights = context_.add_constant(filters->name, in_sum_type(data));
+      context_.note_stored(filters, sum_);
+    }
     for (const Level level : context_.target().levels) variant(dispatch, level, weights);
     dispatch.finish();
   }
@@ -71,7 +74,7 @@ class PlaneConv {
     emitter_ = &emitter;
     has_fma_ = machine(level).has_fma;
     t_ = plane_schedule(s_, machine(level), sum_);
-    weights_ = dispatch.bind(weights);
+    if (weights >= 0) weights_ = dispatch.bind(weights);
     const double cycles = t_.cycles / static_cast<double>(s_.d.places());
     constexpr double kTileCycles = 1 << 16;
     const Dim planes = s_.images * Dim(s_.groups * s_.d.places());
@@ -244,6 +247,15 @@ class PlaneConv {
 
   Index index(const Group& g, const Expr& channel, const Expr& z, const Expr& y, const Expr& x) const {
     return spatial_index(root_.operand()->type.shape.size(), g.image, channel, z, y, x);
+  }
+
+  // Of an output channel of the group.
+  Expr computed_weight(const Group& g, const Expr& output, const Expr& member, const Expr& z, int64_t ky,
+                       int64_t kx) {
+    const Expr channel = kernel::add(kernel::mul(g.number, int_const(s_.outputs)), output);
+    const Index at =
+        spatial_index(root_.operand(1)->type.shape.size(), channel, member, z, int_const(ky), int_const(kx));
+    return kernel::cast(emitter_->element(root_.operand(1), at), sum_);
   }
 
   // Elements of a line that outputs read.
@@ -518,11 +530,12 @@ class PlaneConv {
                 for (int o = 0; o < t_.outputs && kx >= 0; ++o) {
                   const int64_t tap = o * s_.inputs * s_.d.window * of_plane + ky * s_.w.window + kx;
                   Expr& w = weights[tap];
-                  if (!w)
-                    w = named("f",
-                              kernel::broadcast(kernel::load(weights_, kernel::add(first, int_const(tap))),
-                                                t_.lanes),
-                              body);
+                  if (!w) {
+                    const Expr one = weights_ ? kernel::load(weights_, kernel::add(first, int_const(tap)))
+                                              : computed_weight(g, kernel::add(rows.output, int_const(o)),
+                                                                member, z, ky, kx);
+                    w = named("f", kernel::broadcast(one, t_.lanes), body);
+                  }
                   for (int v = 0; v < vectors; ++v) {
                     Expr& from = loaded[static_cast<size_t>(v)];
                     if (!from) from = named("i", input(member, plane, line, shift, v), body);
@@ -623,7 +636,7 @@ class PlaneConv {
 bool suits_planes(const Node& conv, const Target& target, const PlaneNeighbours& around) {
   if (is_gpu(target.arch)) return false;
   const std::optional<PlaneShape> s = plane_shape(conv);
-  if (!s || !LoweringContext::constant_data(conv.operand(1))) return false;
+  if (!s || LoweringContext::splat(conv.operand(1))) return false;
   constexpr double kClearly = 0.8;  // one more dispatch
   constexpr double kOne = 1.15;     // of one group the count of products is the closer one
   const DType sum = sum_type(conv.operand()->type.dtype);
@@ -643,6 +656,10 @@ bool suits_planes(const Node& conv, const Target& target, const PlaneNeighbours&
 
 bool lower_plane_conv(const Region& region, LoweringContext& context) {
   const Node& conv = *region.root;
+  const graph::Value* filters = conv.operand(1);
+  if (!LoweringContext::constant_data(filters) &&
+      std::find(region.inputs.begin(), region.inputs.end(), filters) == region.inputs.end())
+    return false;
   if (!context.enabled("channels_last") || !suits_planes(conv, context.target())) return false;
   const auto lies_so = [&](const graph::Value* v) {
     const Place& place = context.place(v);

@@ -33,6 +33,7 @@ WinogradShape winograd_shape(const Node& conv, const std::function<int64_t(const
   s.stride = static_cast<int>(g.stride_h);
   s.dilation_h = g.dilation_h, s.dilation_w = g.dilation_w;
   if (const double outside = share_outside(g); outside >= kOutsideWorth) s.multiplied = 1 - outside;
+  s.windows = g;
   return s;
 }
 

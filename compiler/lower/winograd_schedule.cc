@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compiler/lower/window_parts.h"
 #include "compiler/lower/winograd_transform.h"
 #include "compiler/support/rounding.h"
 
@@ -41,7 +42,12 @@ double direct_cycles(const WinogradShape& shape, const MachineModel& machine) {
   c.depth_granule = shape.channels;
   const ContractionSchedule s = default_contraction_schedule(c, machine);
   const double weights = static_cast<double>(c.k * c.n) * 4 / machine.memory_bytes_a_cycle;
-  return with_idle(contraction_cycles(c, s, machine) * shape.multiplied + weights, 16);
+  double products = contraction_cycles(c, s, machine) * shape.multiplied;
+  if (shape.windows) {
+    if (const auto w = window_schedule(*shape.windows, c.n, shape.images, machine))
+      products = std::min(products, w->cycles);
+  }
+  return with_idle(products + weights, 16);
 }
 
 double winograd_cycles(const WinogradShape& shape, const WinogradSchedule& s, int64_t patches,

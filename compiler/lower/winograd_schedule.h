@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/conv_gather.h"
 
 namespace tern::lower {
 
@@ -17,7 +18,8 @@ struct WinogradShape {
   bool is_static = true;  // all of them
   int stride = 1;
   int64_t dilation_h = 1, dilation_w = 1;
-  double multiplied = 1;  // the part of all taps that the direct way multiplies
+  double multiplied = 1;                               // the part of all taps that the direct way multiplies
+  std::optional<ConvGeometry> windows = std::nullopt;  // where it may leave the others out (window_parts.h)
 
   // Patches: those of one phase of a dilation, then of the next. A dilated convolution is so many of
   // neighbouring pixels as it has phases.
