@@ -81,6 +81,23 @@ TEST_CASE("vectorize: an index through a let stays affine") {
 TEST_CASE("vectorize: division of the variable gathers") {
   check_same("    y[v] = a[idiv(v, 3)]\n");
 }
+TEST_CASE("vectorize: neighbours that repeat an element are a whole load and a shuffle") {
+  for (const char* each : {"2", "4"}) {
+    check_same(fmt::format("    y[v] = (a[(idiv(v, {}) + 3)] + b[v])\n", each));
+    const Kernel k = vectorized(parsed(fmt::format("kernel k {{\n  bind a: f32 read\n  bind y: f32 write\n"
+                                                   "  serial v = 0 .. +61 {{\n    y[v] = a[(idiv(v, {}) + "
+                                                   "3)]\n  }}\n}}\n",
+                                                   each)),
+                                8, 1);
+    const std::string text = print_kernel(k);
+    CAPTURE(text);
+    CHECK(text.find("ramp") == std::string::npos);
+    CHECK(text.find("shuffle(a[") != std::string::npos);
+  }
+  // A mask counts lanes, not elements; the loop does not begin with a first repetition.
+  check_same("    y[v] = select((v < 11), a[idiv(v, 2)], 7.0)\n");
+  check_same("    y[v] = a[idiv((v + 1), 2)]\n");
+}
 TEST_CASE("vectorize: padded reads stay inside") {
   check_same("    y[v] = select(((v < 190) == (v > 4)), a[(v - 5)], 7.0)\n");
 }

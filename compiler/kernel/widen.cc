@@ -169,6 +169,36 @@ constexpr int64_t kMostStrided = 4;
 
 }  // namespace
 
+namespace {
+
+// Whether a number is a multiple of n wherever it is used.
+bool is_multiple(const Expr& e, int64_t n) {
+  if (e->kind == ExprKind::kConst) return e->i % n == 0;
+  if (e->kind != ExprKind::kOp) return false;
+  if (e->op == ScalarOp::kMul) return is_multiple(e->args[0], n) || is_multiple(e->args[1], n);
+  const bool sum = e->op == ScalarOp::kAdd || e->op == ScalarOp::kSub;
+  return sum && is_multiple(e->args[0], n) && is_multiple(e->args[1], n);
+}
+
+}  // namespace
+
+std::optional<Widener::Repeated> Widener::repeated(const Expr& e) {
+  if (e->type != VType{DType::kI64, 1} || e->kind != ExprKind::kOp) return std::nullopt;
+  if (e->op == ScalarOp::kDiv && e->is_index) {
+    const auto each = int_value(e->args[1]);
+    if (!each || *each < 2 || *each > lanes_ || lanes_ % *each != 0) return std::nullopt;
+    const auto a = affine(e->args[0]);
+    if (!a || a->stride != 1 || !is_multiple(a->base, *each)) return std::nullopt;
+    return Repeated{index_div(a->base, int_const(*each)), static_cast<int>(*each)};
+  }
+  if (e->op != ScalarOp::kAdd) return std::nullopt;
+  for (const size_t side : {0u, 1u}) {
+    if (varying(e->args[1 - side])) continue;
+    if (auto r = repeated(e->args[side])) return Repeated{add(r->base, e->args[1 - side]), r->each};
+  }
+  return std::nullopt;
+}
+
 Expr Widener::widen_load(const Expr& e) {
   if (e->type.lanes != 1) {
     fail("a vector load differs between iterations");
@@ -188,7 +218,16 @@ Expr Widener::widen_load(const Expr& e) {
     result = load(it->second, vectors ? index : mul(index, int_const(lanes_)), lanes_);
   } else {
     auto a = affine(e->args[0]);
-    if (a && a->stride == 1) {
+    const auto r = a || mask_ != nullptr || e->buffer->type.lanes != 1 ? std::nullopt : repeated(e->args[0]);
+    if (r && r->each == lanes_) {
+      result = load(e->buffer, r->base);
+    } else if (r) {
+      const Expr each = int_const(r->each);
+      const Expr count = count_ ? index_div(add(count_, int_const(r->each - 1)), each) : nullptr;
+      std::vector<int> from;
+      for (int l = 0; l < lanes_; ++l) from.push_back(l / r->each);
+      result = shuffle(load(e->buffer, r->base, lanes_ / r->each, count), nullptr, std::move(from));
+    } else if (a && a->stride == 1) {
       result = load(e->buffer, a->base, lanes_, limit(true));
     } else if (a && a->stride == 0) {
       result = load(e->buffer, a->base);

@@ -50,6 +50,12 @@ class Widener {
   std::optional<Affine> find_affine(const Expr& e);
   Expr widen(const Expr& e);
   Expr widen_load(const Expr& e);
+  // Lane l is `base` + l / each: neighbours repeat an element.
+  struct Repeated {
+    Expr base;
+    int each = 1;
+  };
+  std::optional<Repeated> repeated(const Expr& e);
   Expr widen_select(const Expr& e);
   Expr limit(bool consecutive);  // count or mask for an access, or null
   Expr full_mask();              // mask and count together, or null

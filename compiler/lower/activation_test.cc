@@ -6,12 +6,12 @@
 namespace tern::lower {
 namespace {
 
-// The only kernel of a graph, for AVX-512.
-std::string kernel_of(const std::string& body) {
+// The only kernel of a graph.
+std::string kernel_of(const std::string& body, Level level = Level::kX86V4) {
   auto g = graph::parse_graph("graph \"g\" {\n" + body + "\n}");
   REQUIRE_MESSAGE(g.ok(), g.error().text());
   Diagnostics diagnostics;
-  auto program = lower(**g, Target{Arch::kX86_64, {Level::kX86V4}}, {}, diagnostics);
+  auto program = lower(**g, Target{Arch::kX86_64, {level}}, {}, diagnostics);
   REQUIRE(diagnostics.ok());
   REQUIRE(program->steps.size() == 1);
   return kernel::print_kernel(*program->steps[0].dispatch->variants[0].kernel);
@@ -70,6 +70,57 @@ TEST_CASE("logistic functions and GELU: one operation for a function and the add
     const std::string statements = kernel.substr(kernel.find("{"));
     CHECK(statements.find(c.has_not) == std::string::npos);
     check_lowering({text});
+  }
+}
+
+int count_of(const std::string& text, const std::string& part) {
+  int n = 0;
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++n;
+  return n;
+}
+
+TEST_CASE("f16 and bf16 are computed in f32 up to where they are stored") {
+  for (const std::string type : {"f16", "bf16"}) {
+    const std::string begin = fmt::format(R"(
+  input %a: {0}[4,512] as "a"
+  %one = constant {0}[] {{1.0}}
+  %ones = broadcast(%one) <shape=[4,512]>)",
+                                          type);
+    const std::string gelu = begin + fmt::format(R"(
+  %half = constant {0}[] {{0.5}}
+  %halves = broadcast(%half) <shape=[4,512]>
+  %root = constant {0}[] {{0.70703125}}
+  %roots = broadcast(%root) <shape=[4,512]>
+  %s = mul(%a, %roots)
+  %e = erf(%s)
+  %d = add(%e, %ones)
+  %x = mul(%a, %d)
+  %y = mul(%x, %halves)
+  output %y as "y")",
+                                                 type);
+    const std::string chain = begin + R"(
+  %e = exp(%a)
+  %d = add(%e, %ones)
+  %q = div(%a, %d)
+  %y = tanh(%q)
+  output %y as "y")";
+    // An integer is what the rounded quotient gives.
+    const std::string steps = begin + R"(
+  %e = exp(%a)
+  %q = div(%e, %a)
+  %f = floor(%q)
+  output %f as "y")";
+    const std::string rounded = "cast." + type + "(";
+    // Whole vectors and what is left of them.
+    CHECK(kernel_of(gelu, Level::kX86V3).find("gelu.f32x") != std::string::npos);
+    const std::string one = kernel_of(chain, Level::kX86V3), two = kernel_of(steps, Level::kX86V3);
+    CAPTURE(one);
+    CAPTURE(two);
+    const auto stores = [](const std::string& text) { return count_of(text, "\n    b1["); };
+    CHECK(count_of(one, rounded) == stores(one));
+    CHECK(count_of(two, rounded) == stores(two));
+    CHECK(two.find("floor(" + rounded) != std::string::npos);
+    for (const std::string& text : {gelu, chain}) check_lowering({text});
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/lower/emitter.h"
+#include "compiler/lower/wide_arithmetic.h"
 
 namespace tern::lower {
 namespace {
@@ -39,7 +40,8 @@ const Value* ElementEmitter::normal_argument(const Value* value) const {
     const Node* scaled = erf ? only_for_reader(erf->operand(), ScalarOp::kMul) : nullptr;
     if (!scaled || !is_splat(sum->operand(1 - side), 1.0)) continue;
     for (size_t k : {0u, 1u}) {
-      if (is_splat(scaled->operand(k), std::sqrt(0.5), 0x1p-23)) return scaled->operand(1 - k);
+      if (is_splat(scaled->operand(k), std::sqrt(0.5), half_unit(value->type.dtype)))
+        return scaled->operand(1 - k);
     }
   }
   return nullptr;
@@ -69,14 +71,16 @@ Expr ElementEmitter::gelu(const Node& node, const Index& index) {
   const bool whole = again != factors.end();
   if (whole) factors.erase(again);
   Expr out = kernel::intrinsic(whole ? kernel::Intrinsic::kGelu : kernel::Intrinsic::kNormalCdf,
-                               {element(x, index)}, {DType::kF32, 1});
-  for (const Value* v : factors) out = kernel::op(ScalarOp::kMul, {element(v, index), out});
-  return out;
+                               {unrounded(element(x, index))}, {DType::kF32, 1});
+  for (const Value* v : factors) out = kernel::op(ScalarOp::kMul, {unrounded(element(v, index)), out});
+  return kernel::cast(out, node.result()->type.dtype);
 }
 
 Expr ElementEmitter::activation(const Node& node, const Index& index) {
   const bool sum = node.scalar_op() == ScalarOp::kAdd;
-  if (is_gpu(dispatch_.context().target().arch) || node.result()->type.dtype != DType::kF32 ||
+  const Arch arch = dispatch_.context().target().arch;
+  const DType type = node.result()->type.dtype;
+  if (is_gpu(arch) || (type != DType::kF32 && !is_computed_wide(type, arch)) ||
       (!sum && node.scalar_op() != ScalarOp::kMul))
     return nullptr;
   const auto one_more = [&](const Value* value) -> Expr {  // than what a function gives
@@ -86,14 +90,14 @@ Expr ElementEmitter::activation(const Node& node, const Index& index) {
     if (const Node* n = only_for_reader(value, ScalarOp::kExp)) {
       const Node* less = only_for_reader(n->operand(), ScalarOp::kNeg);
       return call(kernel::Intrinsic::kLogisticDivisor,
-                  less ? element(less->operand(), index)
-                       : kernel::op(ScalarOp::kNeg, {element(n->operand(), index)}));
+                  less ? unrounded(element(less->operand(), index))
+                       : kernel::op(ScalarOp::kNeg, {unrounded(element(n->operand(), index))}));
     }
     if (const Node* n = only_for_reader(value, ScalarOp::kErf))
-      return call(kernel::Intrinsic::kErfPlusOne, element(n->operand(), index));
+      return call(kernel::Intrinsic::kErfPlusOne, unrounded(element(n->operand(), index)));
     const Node* n = only_for_reader(value, ScalarOp::kTanh);
     if (!n) return nullptr;
-    const Expr x = element(n->operand(), index);
+    const Expr x = unrounded(element(n->operand(), index));
     return kernel::op(ScalarOp::kDiv, {kernel::float_const(2.0), call(kernel::Intrinsic::kLogisticDivisor,
                                                                       kernel::op(ScalarOp::kAdd, {x, x}))});
   };
@@ -104,7 +108,7 @@ Expr ElementEmitter::activation(const Node& node, const Index& index) {
     const Value *value = node.operand(side), *other = node.operand(1 - side);
     if (sum) {
       if (!is_splat(other, 1.0)) continue;
-      if (Expr e = one_more(value)) return e;
+      if (Expr e = one_more(value)) return kernel::cast(e, type);
       continue;
     }
     const Node* quotient = only_for_reader(value, ScalarOp::kDiv);
@@ -112,7 +116,9 @@ Expr ElementEmitter::activation(const Node& node, const Index& index) {
     const Node* below = only_for_reader(quotient->operand(1), ScalarOp::kAdd);
     if (below && (only_for_reader(below->operand(), ScalarOp::kExp) ||
                   only_for_reader(below->operand(1), ScalarOp::kExp)))
-      return kernel::op(ScalarOp::kDiv, {element(other, index), element(below->result(), index)});
+      return kernel::cast(kernel::op(ScalarOp::kDiv, {unrounded(element(other, index)),
+                                                      unrounded(element(below->result(), index))}),
+                          type);
   }
   return nullptr;
 }

@@ -376,6 +376,7 @@ class Contraction {
     ContractionShape shape;
     shape.bytes = step_ == StepKind::kBytes;
     shape.element_bytes = dtype_bits(wide()) / 8;
+    shape.wide_integers = !is_float(wide()) && shape.element_bytes == 8;
     shape.words = shape.bytes && r_.machine->byte_products == ByteProducts::kPairs;
     shape.batch = r_.hint(p_.batch);
     shape.m = r_.hint(p_.m);

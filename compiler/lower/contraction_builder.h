@@ -200,6 +200,13 @@ class Builder {
   Stmts k_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows, int vectors,
                const Expr& valid);
 
+  // Vector j of B at step k.
+  Expr b_vector(const Expr& n, const Expr& k, int j, const Expr& valid) const;
+
+  // k_loop on integers of 64 bits, by products of halves.
+  Stmts two_sum_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                     int vectors, const Expr& valid);
+
   // Step k of a register tile; `a(row)` is what multiplies it.
   Stmts k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows, int vectors, const Expr& valid,
                const std::function<Expr(int)>& a);

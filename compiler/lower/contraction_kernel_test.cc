@@ -315,6 +315,25 @@ TEST_CASE("blocks of rows in place have two row tiles and more rather than many 
   }
 }
 
+TEST_CASE("what brings B into scratch does it once where all rows are a block") {
+  ContractionShape shape;
+  shape.m = 64;
+  shape.n = 1024;
+  shape.k = 128;
+  shape.widens_b = true;
+  const auto chosen = [&] { return default_contraction_schedule(shape, machine(Level::kX86V3)); };
+  CHECK(chosen().block_rows == 64);
+  CHECK(chosen().block_columns * 8 <= shape.n);
+  shape.widens_b = false;
+  shape.packs_b = true;
+  CHECK(chosen().block_rows == 64);
+  shape.n = 64;  // nothing would be left to share
+  CHECK(chosen().block_rows < 64);
+  shape.n = 1024;
+  shape.m = 4096;  // more than L2 has
+  CHECK(chosen().block_rows < 4096);
+}
+
 TEST_CASE("up to AVX2 a block takes 1,024 steps of a depth, where B is read as it lies") {
   ContractionShape shape;
   shape.m = shape.n = shape.k = 1024;

@@ -31,10 +31,19 @@ int elements_of_a(const ContractionShape& shape, const MachineModel& machine) {
   return machine.arch == Arch::kAArch64 && !shape.bytes && shape.element_bytes == 4 ? 4 : 1;
 }
 
+// Vectors of 64 bits are multiplied by halves: two products of two parts each, where there is no instruction
+// for the whole (two_sum_loop).
+bool takes_two_sums(const ContractionShape& shape, const MachineModel& machine) {
+  return shape.wide_integers && has_few_registers(machine);
+}
+
 // Cycles that one k step of a register tile takes at least: two fused multiply-adds and two loads a cycle,
 // and the latency of a dependent fused multiply-add (4 cycles) when there are too few accumulators to hide
 // it. Where A's elements are loaded by instructions of their own: three instructions a cycle.
-double step_cycles(int rows, int vectors, int a_elements, const MachineModel& machine) {
+double step_cycles(int rows, int vectors, const ContractionSchedule& s, const MachineModel& machine) {
+  const int a_elements = s.a_elements;
+  // Two products and two sums, of which a core fetches four a cycle with what loads the rest.
+  if (s.two_sums) return (4 * rows * vectors + rows + 2 * vectors + 2) / 4.0;
   const double fma = rows * vectors / 2.0;
   const double loads = (rows + vectors) / 2.0;
   double issue = 0;
@@ -50,7 +59,9 @@ double step_cycles(int rows, int vectors, int a_elements, const MachineModel& ma
 
 // Registers: the accumulators, one row of B and what multiplies it must fit: one broadcast, or elements of A
 // (clang spills without two to spare).
-bool fits(int rows, int vectors, int a_elements, const MachineModel& machine) {
+bool fits(int rows, int vectors, const ContractionSchedule& s, const MachineModel& machine) {
+  const int a_elements = s.a_elements;
+  if (s.two_sums) return 2 * rows * vectors + 2 * vectors + 2 <= machine.vector_registers;
   const int a = machine.arch != Arch::kAArch64 ? 1 : a_elements > 1 ? rows + 2 : 6;
   return rows * vectors + vectors + a <= machine.vector_registers;
 }
@@ -82,8 +93,9 @@ int most_panels(const ContractionShape& shape, const MachineModel& machine) {
 
 // Cycles that a k step of covering m rows and n columns with such tiles costs; partial tiles cost what they
 // are.
-double cover_cost(int rows, int vectors, int lanes, int a_elements, int64_t m, int64_t n,
+double cover_cost(int rows, int vectors, const ContractionSchedule& s, int64_t m, int64_t n,
                   const MachineModel& machine) {
+  const int lanes = s.lanes;
   const int64_t groups = n / (vectors * lanes);
   const int64_t rest_vectors = ceil_div(n % (vectors * lanes), lanes);
   const int64_t tiles = ceil_div(m, rows);
@@ -93,11 +105,9 @@ double cover_cost(int rows, int vectors, int lanes, int a_elements, int64_t m, i
     const int64_t count = t == 0 ? m - (big - 1) * tiles : tiles - (m - (big - 1) * tiles);
     const int r = static_cast<int>(big - t);
     if (count <= 0 || r <= 0) continue;
-    cost += static_cast<double>(count) * static_cast<double>(groups) *
-            step_cycles(r, vectors, a_elements, machine);
+    cost += static_cast<double>(count) * static_cast<double>(groups) * step_cycles(r, vectors, s, machine);
     if (rest_vectors > 0)
-      cost +=
-          static_cast<double>(count) * step_cycles(r, static_cast<int>(rest_vectors), a_elements, machine);
+      cost += static_cast<double>(count) * step_cycles(r, static_cast<int>(rest_vectors), s, machine);
   }
   return cost;
 }
@@ -105,7 +115,7 @@ double cover_cost(int rows, int vectors, int lanes, int a_elements, int64_t m, i
 }  // namespace
 
 double cover_cycles(const ContractionSchedule& s, int64_t m, int64_t n, const MachineModel& machine) {
-  return cover_cost(s.rows, s.vectors, s.lanes, s.a_elements, m, n, machine);
+  return cover_cost(s.rows, s.vectors, s, m, n, machine);
 }
 
 double contraction_cycles(const ContractionShape& shape, const ContractionSchedule& s,
@@ -127,6 +137,7 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
                           ContractionSchedule& s) {
   s.lanes = machine.vector_bits / (8 * shape.element_bytes);
   s.a_elements = elements_of_a(shape, machine);
+  s.two_sums = takes_two_sums(shape, machine);
   s.byte_halves = takes_halves(shape, machine);
   const int most_vectors = s.byte_halves ? machine.vector_registers / 4 : 8;  // with three sums each
   const int panel_vectors = std::max(1, kPanelColumns / s.lanes);
@@ -137,10 +148,9 @@ void choose_register_tile(const ContractionShape& shape, const MachineModel& mac
     // Whole panels, or a part of one: groups of vectors must not straddle panels unevenly.
     if (vectors % panel_vectors != 0 && panel_vectors % vectors != 0) continue;
     if (vectors / panel_vectors > panels) break;
-    for (int rows = 1; rows <= 24 && fits(rows, vectors, s.a_elements, machine); ++rows) {
+    for (int rows = 1; rows <= 24 && fits(rows, vectors, s, machine); ++rows) {
       if (rows > 1 && (rows > shape.m || !rows_stay_in_l1(rows, shape.a_row_bytes, machine))) break;
-      double cost = cover_cost(rows, vectors, s.lanes, s.a_elements, std::min<int64_t>(shape.m, 4096),
-                               shape.n, machine);
+      double cost = cover_cost(rows, vectors, s, std::min<int64_t>(shape.m, 4096), shape.n, machine);
       cost *= 1.0 + 0.002 * vectors;  // on ties, fewer streams of B
       cost *= 1.0 - 0.0005 * rows;    // and fewer, larger tiles
       if (best == 0 || cost < best) {
@@ -252,7 +262,18 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
   const bool widens = (shape.widens_a || shape.widens_b) && shape.m > 2 * s.rows;
   const double per_tile = std::max(total / (widens ? 16.0 : 32.0), 1e6);
-  if (widens) {
+  // Where all rows are one block, B alone is brought into scratch, and once: as many columns as leave blocks
+  // to share.
+  constexpr int64_t kFewBlocksOfColumns = 8;
+  bool all_rows = false;
+  if ((shape.widens_b || shape.packs_b) && !shape.packs_a && !shape.words && !shape.bytes && shape.m_static &&
+      shape.n_static && shape.k_static && shape.m > 2 * s.rows && shape.m <= rows) {
+    const auto fitting = static_cast<int64_t>(per_tile / (2.0 * static_cast<double>(shape.k * shape.m)));
+    const int64_t columns = std::max(group_columns, fitting / group_columns * group_columns);
+    all_rows = ceil_div(shape.n, columns) * shape.batch >= kFewBlocksOfColumns;
+    if (all_rows) s.block_columns = std::min(s.block_columns, columns);
+  }
+  if (widens && !all_rows) {
     // A is widened once a column block, B once a row block: square tiles do both least often.
     const double side = std::sqrt(per_tile / (2.0 * static_cast<double>(shape.k)));
     const int64_t least = shape.packs_a && !shape.widens_a ? 128 : 2 * group_columns;
@@ -263,7 +284,8 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
     s.block_columns = columns;
   const double per_row =
       2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
-  rows = std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
+  rows = all_rows ? shape.m
+                  : std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
   if (widens && shape.widens_b) rows = std::max(rows, 4 * int64_t{s.rows});
   // Unknown rows may be many: each block reads all of B then, and there are enough of them to share.
   if (!shape.m_static) rows = std::max(rows, round_up(kUnknownRows, s.rows));
@@ -274,7 +296,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   if (shape.packs_a && !shape.bytes && !widens && shape.m_static && shape.n_static && shape.k_static &&
       shape.k * shape.n * shape.element_bytes > machine.l2_bytes)
     rows = std::max(rows, round_up(ceil_div(shape.m, most_row_blocks(shape, s, machine)), s.rows));
-  rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
+  if (!all_rows) rows = std::max<int64_t>(s.rows, rows / s.rows * s.rows);
   if (shape.m_static) {
     rows = std::min(rows, shape.m);
     int64_t blocks = ceil_div(shape.m, rows);

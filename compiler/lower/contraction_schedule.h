@@ -39,8 +39,9 @@ struct ContractionShape {
   bool words = false;  // of bytes: both are widened in scratch, A for all columns, B for all rows of a block
   // A is gathered only to widen it, row by row; B is widened a panel at a time, for each block of rows again.
   bool widens_a = false, widens_b = false;
-  bool integers = false;    // B is words of integers (quantised_weights.h), a panel of them one stream
-  bool single_row = false;  // a single row of a symbolic m is done by tiles of its own
+  bool wide_integers = false;  // A, B and sums are integers of 64 bits
+  bool integers = false;       // B is words of integers (quantised_weights.h), a panel of them one stream
+  bool single_row = false;     // a single row of a symbolic m is done by tiles of its own
   int64_t depth_granule =
       1;  // block_depth must be a multiple of this, or a divisor of it (input channels of a convolution)
   bool whole_depth = false;  // block_depth must be k
@@ -57,6 +58,7 @@ struct ContractionSchedule {
   int row_vectors = 1;       // of the tiles of a single row (ContractionShape::single_row)
   int a_elements = 1;        // steps of A that are loaded at once, as a vector whose elements multiply
   bool byte_halves = false;  // one row of bytes is multiplied by halves (byte_words.h)
+  bool two_sums = false;     // of 64 bits: what the lower halves make, and the upper half of the rest
   int chain_vectors = 0;     // of rows, in a tile along chains (byte_chains.h); 0: no chains
   int tile_rows = 0;         // of sums by the machine's tiles, 32 or 16; 0: no tiles
   std::string text() const;  // "tile 12x2x16, block 192x64x256"

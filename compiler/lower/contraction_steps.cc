@@ -141,6 +141,7 @@ Stmts Builder::depth_steps(const Buffer& acc, const std::vector<Expr>& row_base,
     case StepKind::kBf16Pairs:
       return pair_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kOwn:
+      if (s_.two_sums) return two_sum_loop(acc, row_base, n, rows, vectors, valid);
       return k_loop(acc, row_base, n, rows, vectors, valid);
     case StepKind::kFloats:
       if (is_quantised_row()) return quantised_row(acc, n, vectors);
@@ -276,23 +277,75 @@ Stmts Builder::k_loop(const Buffer& acc, const std::vector<Expr>& row_base, cons
   return out;
 }
 
+Expr Builder::b_vector(const Expr& n, const Expr& k, int j, const Expr& valid) const {
+  const Expr offset = int_const(int64_t{j} * s_.lanes);
+  const Expr value =
+      o_.gather_b ? kernel::load(b_panel_, kernel::add(kernel::mul(k, int_const(group_)), offset), s_.lanes)
+                  : kernel::load(o_.b_buffer, o_.b_index(kernel::add(n, offset), step_of_b(k)), s_.lanes,
+                                 o_.b_padded ? nullptr : lane_count(valid, j));
+  return kernel::cast(value, sum_);
+}
+
+// Modulo 2^64 a product is low(a) low(b) + 2^32 (low(a) high(b) + high(a) low(b)). The first part is an
+// instruction (vpmuludq), the two others are lanes of a product of 32 bits with b's halves exchanged
+// (vpmulld), of which only the lower 32 bits count: they are added up as such, and to the sums at the end.
+Stmts Builder::two_sum_loop(const Buffer& acc, const std::vector<Expr>& row_base, const Expr& n, int rows,
+                            int vectors, const Expr& valid) {
+  const VType whole{DType::kU64, s_.lanes}, halves{DType::kU32, 2 * s_.lanes};
+  const auto splat = [&](uint64_t v) {
+    return kernel::broadcast(int_const(static_cast<int64_t>(v), DType::kU64), s_.lanes);
+  };
+  const auto low = [&](const Expr& e) { return kernel::op(ScalarOp::kAnd, {e, splat(0xffffffff)}); };
+  std::vector<int> exchanged;
+  for (int lane = 0; lane < 2 * s_.lanes; ++lane) exchanged.push_back(lane ^ 1);
+  const Buffer cross =
+      kernel::make_buffer("cross", halves, Scope::kRegister, kernel::Access::kReadWrite, rows * vectors);
+  Stmts out{kernel::alloc(cross)};
+  for (int i = 0; i < rows * vectors; ++i)
+    out.push_back(
+        kernel::store(cross, int_const(i), kernel::broadcast(int_const(0, DType::kU32), 2 * s_.lanes)));
+
+  const Var kv = kernel::make_var("k");
+  const Expr k = var_expr(kv);
+  Stmts body;
+  std::vector<Expr> b, b_exchanged;
+  for (int j = 0; j < vectors; ++j) {
+    b.push_back(named("b", kernel::bitcast(b_vector(n, k, j, valid), whole), body));
+    b_exchanged.push_back(
+        named("b_exchanged", kernel::shuffle(kernel::bitcast(b.back(), halves), nullptr, exchanged), body));
+  }
+  for (int i = 0; i < rows; ++i) {
+    const Expr at = kernel::add(row_base[static_cast<size_t>(i)], o_.gather_a ? k : kernel::add(k0_, k));
+    const Expr element = kernel::cast(kernel::load(o_.gather_a ? a_block_ : o_.a_buffer, at), sum_);
+    const Expr a = named("x", kernel::bitcast(kernel::broadcast(element, s_.lanes), whole), body);
+    for (int j = 0; j < vectors; ++j) {
+      const Expr sum = int_const(int64_t{i} * vectors + j);
+      const Expr first = kernel::mul(low(a), low(b[static_cast<size_t>(j)]));
+      body.push_back(kernel::store(
+          acc, sum, kernel::add(kernel::load(acc, sum), kernel::bitcast(first, {sum_, s_.lanes}))));
+      const Expr second = kernel::mul(kernel::bitcast(a, halves), b_exchanged[static_cast<size_t>(j)]);
+      body.push_back(kernel::store(cross, sum, kernel::add(kernel::load(cross, sum), second)));
+    }
+  }
+  append(out, step_loop(kv, depth_, std::move(body), vectors, valid));
+  for (int i = 0; i < rows * vectors; ++i) {
+    const Expr two = named("two", kernel::bitcast(kernel::load(cross, int_const(i)), whole), out);
+    const Expr sum = kernel::add(two, kernel::op(ScalarOp::kShl, {two, splat(32)}));  // in the upper half
+    const Expr upper = kernel::op(ScalarOp::kAnd, {sum, splat(0xffffffff00000000)});
+    out.push_back(kernel::store(
+        acc, int_const(i),
+        kernel::add(kernel::load(acc, int_const(i)), kernel::bitcast(upper, {sum_, s_.lanes}))));
+  }
+  return out;
+}
+
 Stmts Builder::k_step(const Buffer& acc, const Expr& k, const Expr& n, int rows, int vectors,
                       const Expr& valid, const std::function<Expr(int)>& a) {
   Stmts body;
   std::vector<Expr> b;
   for (int j = 0; j < vectors; ++j) {
-    const Expr column = kernel::add(n, int_const(int64_t{j} * s_.lanes));
-    Expr value;
-    if (o_.gather_b) {
-      value = kernel::load(b_panel_,
-                           kernel::add(kernel::mul(k, int_const(group_)), int_const(int64_t{j} * s_.lanes)),
-                           s_.lanes);
-    } else {
-      value = kernel::load(o_.b_buffer, o_.b_index(column, step_of_b(k)), s_.lanes,
-                           o_.b_padded ? nullptr : lane_count(valid, j));
-    }
     const Var bv = kernel::make_var(fmt::format("b{}", j), {sum_, s_.lanes});
-    body.push_back(kernel::let(bv, kernel::cast(value, sum_)));
+    body.push_back(kernel::let(bv, b_vector(n, k, j, valid)));
     b.push_back(var_expr(bv));
   }
   for (int i = 0; i < rows; ++i) {

@@ -64,5 +64,29 @@ TEST_CASE("CPU: products of integers are register tiles of their type") {
   }
 }
 
+TEST_CASE("CPU: integers of 64 bits are multiplied by halves, modulo 2^64, up to AVX2") {
+  // Halves of all signs, and such as carry.
+  const auto large = [](int64_t i) {
+    return static_cast<int64_t>(static_cast<uint64_t>(i + 1) * 0x9e3779b97f4a7c15) >> (i % 5 * 8);
+  };
+  const std::string numbers = literal("i64", {37, 21}, large),
+                    factor = literal("i64", {}, [&](int64_t) { return large(3); });
+  const std::string texts[] = {
+      "  input %x: i64[19,37] as \"x\"\n  %f = constant " + factor +
+          "\n  %b = broadcast(%f) <shape=[19,37]>\n  %m = mul(%x, %b)\n  %w = constant " + numbers +
+          "\n  %y = dot(%m, %w)\n  output %y as \"y\"",
+      // In place, many rows and one.
+      "  %x = constant " + literal("i64", {23, 300}, large) + "\n  input %w: i64[300,9] as \"w\"\n  " +
+          "%y = dot(%x, %w)\n  output %y as \"y\"",
+      "  input %x: i64[1,37] as \"x\"\n  %w = constant " + numbers +
+          "\n  %y = dot(%x, %w)\n  output %y as \"y\""};
+  for (const std::string& text : texts) {
+    CAPTURE(text);
+    CHECK(kernels_of(text, Level::kX86V3).find("exchanged") != std::string::npos);
+    CHECK(kernels_of(text, Level::kX86V4).find("exchanged") == std::string::npos);
+    check_lowering_once({text, {}}, "i64");
+  }
+}
+
 }  // namespace
 }  // namespace tern::lower

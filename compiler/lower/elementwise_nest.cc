@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/index_form.h"
@@ -14,6 +15,7 @@
 #include "compiler/lower/read_ahead.h"
 #include "compiler/lower/streams.h"
 #include "compiler/lower/turned_squares.h"
+#include "compiler/lower/wide_arithmetic.h"
 
 namespace tern::lower {
 namespace {
@@ -96,14 +98,15 @@ bool can_share_memory(const Region& region, LoweringContext& context, const Regi
 
 // Whether a vector passes through a long chain of operations on f32 or f64: several of them side by side fill
 // the processor's units then, where one after the other waits.
-bool chains_of_vectors(const Region& region) {
+bool chains_of_vectors(const Region& region, Arch arch) {
   using scalar::ScalarOp;
   bool chains = false;
   for (const graph::Node* n : region.nodes) {
     if (n->kind != graph::OpKind::kMap || !scalar::info(n->scalar_op()).expensive) continue;
     const ScalarOp op = n->scalar_op();
     const bool wide = n->result()->type.dtype == DType::kF64;
-    if ((!wide && n->result()->type.dtype != DType::kF32) ||
+    if ((!wide && n->result()->type.dtype != DType::kF32 &&
+         !is_computed_wide(n->result()->type.dtype, arch)) ||
         (op != ScalarOp::kExp && op != ScalarOp::kErf && op != ScalarOp::kTanh && op != ScalarOp::kLog &&
          op != ScalarOp::kLog1p && !(wide && op == ScalarOp::kExpm1)))
       return false;
@@ -269,7 +272,7 @@ class ElementwiseNest {
     const int64_t inner = inner_known ? axes_.back().extent.value() : 0;
     // Two vectors a step hide latency in cheap bodies; narrow rows take what fits.
     if (cheap_ && (!inner_known || inner >= 4 * lanes)) lanes *= 2;
-    if (chains_of_vectors(region_) && inner_known && inner >= 16 * lanes)
+    if (chains_of_vectors(region_, level_arch(level)) && inner_known && inner >= 16 * lanes)
       lanes *= machine(level).vector_registers > 16 ? 4 : 2;
     while (inner_known && lanes > 4 && lanes / 2 >= inner) lanes /= 2;
     const Tiling tiling = choose_tiling(context_, axes_, cost);
@@ -441,8 +444,10 @@ class ElementwiseNest {
     const bool squares = turns_in_registers(emitter, across, lanes);
     const bool from_memory =
         squares && comes_from_memory(level, context_.hint(product(out_->type.shape)) * 4);
-    const int64_t side = squares ? kSquaresBlock : kBlock;
-    const Blocks sides = from_memory ? blocks_from_memory(level, across, lanes) : Blocks{lanes, side, side};
+    const int64_t side = squares ? kSquaresBlock : kBlock, narrow = narrow_side(across);
+    if (!squares) lanes = std::min(lanes, static_cast<int>(narrow));
+    const Blocks sides =
+        from_memory ? blocks_from_memory(level, across, lanes) : Blocks{lanes, squares ? side : narrow, side};
     if (sides.lanes < lanes) dispatch.stream_halves();
     lanes = sides.lanes;
     const int64_t slow_side = sides.slow, fast_side = sides.fast;
@@ -494,11 +499,11 @@ class ElementwiseNest {
             AxisRange whole = slow;
             // The last block ends with the rows: some are stored again.
             const Dim& count = axes_[across].extent;
-            if (count.is_const() && count.value() >= kBlock)
+            if (count.is_const() && count.value() >= narrow)
               whole = {
-                  kernel::min(kernel::mul(slow_block, int_const(kBlock)), int_const(count.value() - kBlock)),
-                  int_const(kBlock)};
-            return narrow_rows(element(emitter, coordinates), s, whole, f,
+                  kernel::min(kernel::mul(slow_block, int_const(narrow)), int_const(count.value() - narrow)),
+                  int_const(narrow)};
+            return narrow_rows(element(emitter, coordinates), s, whole, narrow, f,
                                static_cast<int>(axes_.back().extent.value()), lanes);
           }
           if (const Dim &few = axes_[across].extent, &many = axes_.back().extent;
@@ -534,22 +539,33 @@ class ElementwiseNest {
     return turns(element(emitter, coordinates), at[across], at.back());
   }
 
-  // Rows of `width` elements: whole loads along s, and whole stores where rows follow each other; else stores
-  // scatter.
+  // How many narrow rows make a block: as many as there are in whole vectors, where they are few (13 pixels
+  // that become 26).
+  int64_t narrow_side(size_t across) const {
+    constexpr int64_t kLeast = 4;
+    const Dim& rows = axes_[across].extent;
+    if (!is_narrow(axes_.back()) || !rows.is_const() || rows.value() < kLeast || rows.value() >= kBlock)
+      return kBlock;
+    return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(rows.value())));
+  }
+
+  // Rows of `width` elements, in blocks of `side`: whole loads along s, and whole stores where rows follow
+  // each other; else stores scatter.
   static std::vector<Stmt> narrow_rows(const std::vector<Stmt>& store, const kernel::Var& s,
-                                       const AxisRange& slow, const kernel::Var& f, int width, int lanes) {
+                                       const AxisRange& slow, int64_t side, const kernel::Var& f, int width,
+                                       int lanes) {
     const Stmt line = kernel::loop(s, slow.begin, slow.extent, kernel::LoopKind::kSerial, store);
     const std::vector<Stmt> scattered{
         kernel::loop(f, int_const(0), int_const(width), kernel::LoopKind::kSerial, vector_loop(line, lanes))};
     std::vector<Stmt> whole;
-    for (int64_t part = 0; part < kBlock; part += lanes) {
+    for (int64_t part = 0; part < side; part += lanes) {
       std::vector<Stmt> stores =
           interleaved(store, s, f, kernel::add(slow.begin, int_const(part)), width, lanes);
       if (stores.empty()) return scattered;
       whole.push_back(kernel::block(std::move(stores)));
     }
     if (slow.extent->kind == kernel::ExprKind::kConst) return whole;
-    return {kernel::if_then(kernel::compare(scalar::ScalarOp::kEq, slow.extent, int_const(kBlock)),
+    return {kernel::if_then(kernel::compare(scalar::ScalarOp::kEq, slow.extent, int_const(side)),
                             std::move(whole), scattered)};
   }
 

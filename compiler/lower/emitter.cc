@@ -8,6 +8,7 @@
 #include "compiler/lower/loop_writer.h"
 #include "compiler/lower/put_rows.h"
 #include "compiler/lower/value_range.h"
+#include "compiler/lower/wide_arithmetic.h"
 #include "schemas/abi/kernel_abi.h"
 
 namespace tern::lower {
@@ -171,6 +172,11 @@ Expr ElementEmitter::compute(const Node& node, const Value* value, const Index& 
         const bool computed = bound_.contains(v) || (v->def && dispatch_.region().contains(v->def));
         const auto splat = bounds && !computed ? LoweringContext::splat(v) : std::nullopt;
         args.push_back(splat ? kernel::scalar_const(*splat) : element(v, index));
+      }
+      const DType type = value->type.dtype;
+      if (is_computed_wide(type, dispatch_.context().target().arch) && is_smooth(node.scalar_op())) {
+        for (Expr& arg : args) arg = unrounded(arg);
+        return kernel::cast(kernel::op(node.scalar_op(), std::move(args)), type);
       }
       // A graph computes both arms.
       if (node.scalar_op() == ScalarOp::kSelect && !guard_)

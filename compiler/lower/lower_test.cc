@@ -337,6 +337,37 @@ TEST_CASE("nearest neighbours twice as large are read where they are used") {
                   {1, 2, 3}});
 }
 
+TEST_CASE("nearest neighbours are whole loads and stores, whatever is computed behind them") {
+  const std::string twice = R"(
+  input %x: u8[2,5,13,13] as "x"
+  %1 = reshape(%x) <shape=[2,5,13,1,13]>
+  %2 = broadcast(%1) <shape=[2,5,13,2,13]>
+  %3 = reshape(%2) <shape=[2,5,26,13,1]>
+  %4 = broadcast(%3) <shape=[2,5,26,13,2]>
+  %5 = reshape(%4) <shape=[2,5,26,26]>
+)";
+  for (const std::string& text :
+       {twice + "  output %5 as \"y\"", twice + "  %f = cast(%5) <to=f32>\n  output %f as \"y\""}) {
+    const std::string kernels = kernels_of(text, Level::kX86V3);
+    CAPTURE(kernels);
+    CHECK(kernels.find("ramp") == std::string::npos);
+    CHECK(kernels.find("shuffle(") != std::string::npos);
+    check_lowering_once({text}, "u8");
+  }
+}
+
+TEST_CASE("CPU: a transposition of 16 bits turns squares of whole vectors") {
+  for (const char* type : {"f16", "i16"}) {
+    const std::string text = fmt::format(
+        "  input %x: {}[3,40,50] as \"x\"\n  %y = transpose(%x) <perm=[0,2,1]>\n  output %y as "
+        "\"y\"",
+        type);
+    CHECK(kernels_of(text, Level::kX86V3).find(type == std::string("i16") ? "i16x16" : "u16x16") !=
+          std::string::npos);
+    check_lowering_once({text}, type);
+  }
+}
+
 TEST_CASE("reductions over any axes, with both sides fused") {
   for (const char* axes : {"[0]", "[1]", "[2]", "[0,2]", "[1,2]", "[0,1,2]"}) {
     check_lowering({fmt::format(R"(

@@ -4,6 +4,7 @@
 
 #include "compiler/kernel/expr_util.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/lower/regions.h"
 
 namespace tern::lower {
 namespace {
@@ -343,6 +344,7 @@ constexpr int kWideShare = 4;
 
 int nest_lanes(const Region& region, Level level) {
   int bits = 8, wide = 0, others = 0;
+  bool moves = true;
   const auto see = [&](const Value* v) {
     bits = std::max(bits, dtype_bits(v->type.dtype));
     ++(dtype_bits(v->type.dtype) > 32 ? wide : others);
@@ -350,11 +352,13 @@ int nest_lanes(const Region& region, Level level) {
   for (const Value* v : region.inputs) see(v);
   for (const Node* n : region.nodes) {
     for (const Value* v : n->results) see(v);
+    const bool copies = n->kind == OpKind::kCast && n->operand()->type.dtype == n->result()->type.dtype;
+    moves &= copies || is_view(*n);
   }
   // A mask of integers before a softmax is two vectors then, and the softmax is not halves.
   if (bits > 32 && wide * kWideShare <= others) bits = 32;
   // 16-bit floats compute in f32.
-  if (bits == 16) bits = 32;
+  if (bits == 16 && !moves) bits = 32;
   return std::max(machine(level).vector_bits / std::min(bits, 64), 1);
 }
 

@@ -223,7 +223,9 @@ using PutVector = std::function<void(int64_t along_slow, int64_t along_fast, con
 // read at once, and so is stored what makes a line.
 void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, const Expr& s, const Var& fast,
              const Expr& f, int lanes, int64_t along_slow, int64_t along_fast, const PutVector& put) {
-  const bool is_bool = store.value->type.dtype == DType::kBool;  // masks: bytes are turned
+  // Masks: bytes are turned; floats of 16 bits are f32 to shuffles, so their bits are.
+  const DType type = store.value->type.dtype;
+  const bool is_bool = type == DType::kBool, is_half = type == DType::kF16 || type == DType::kBF16;
   std::vector<std::vector<Expr>> all;
   for (int64_t c = 0; c < along_fast; ++c) {
     for (int64_t d = 0; d < along_slow; ++d) {
@@ -235,6 +237,7 @@ void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, cons
                                         {{slow.get(), kernel::add(s, int_const(d * lanes))}});
         if (along->type.lanes != lanes) along = kernel::broadcast(along, lanes);
         if (is_bool) along = kernel::cast(along, DType::kU8);
+        if (is_half) along = kernel::bitcast(along, {DType::kU16, lanes});
         rows.push_back(w.let("row", along));
       }
       all.push_back(turned(w, std::move(rows)));
@@ -244,7 +247,10 @@ void squares(LoopWriter& w, const kernel::StmtNode& store, const Var& slow, cons
     for (int64_t c = 0; c < along_fast; ++c) {
       const Expr& value =
           all[static_cast<size_t>(c * along_slow + j / lanes)][static_cast<size_t>(j % lanes)];
-      put(j, c * lanes, is_bool ? kernel::cast(value, DType::kBool) : value);
+      put(j, c * lanes,
+          is_bool   ? kernel::cast(value, DType::kBool)
+          : is_half ? kernel::bitcast(value, {type, lanes})
+                    : value);
     }
   }
 }

@@ -13,7 +13,7 @@ Value* apply(Node& n, Builder& b, const SimplifyContext& context) {
     case OpKind::kMap:
       return simplify_map(n, b, context);
     case OpKind::kCast:
-      return simplify_cast(n, b);
+      return simplify_cast(n, b, context);
     case OpKind::kReshape:
       return simplify_reshape(n, b);
     case OpKind::kBroadcast:
@@ -35,7 +35,7 @@ Value* apply(Node& n, Builder& b, const SimplifyContext& context) {
     case OpKind::kReduceWindow:
       return simplify_window(n, b);
     case OpKind::kDot:
-      return simplify_dot(n, b);
+      return simplify_dot(n, b, context);
     case OpKind::kConv:
       return simplify_conv(n, b);
     default:

@@ -64,6 +64,56 @@ Value* sums_of_rows(Node& n, Builder& b) {
   return b.reshape(b.reduce(ScalarOp::kAdd, products, {static_cast<int64_t>(rank) - 1}), result);
 }
 
+// Whether something is computed over what v becomes by maps and views: a softmax's maximum, as a rule.
+bool feeds_reduction(const Value* v, const SimplifyContext& context, int depth = 4) {
+  const auto uses = context.uses.find(v);
+  if (uses == context.uses.end() || depth == 0) return false;
+  return std::any_of(uses->second.begin(), uses->second.end(), [&](const Use& use) {
+    return use.node &&
+           (use.node->kind == OpKind::kReduce ||
+            (use.node->results.size() == 1 && feeds_reduction(use.node->result(), context, depth - 1)));
+  });
+}
+
+// Whether maps and views make v of sums: a softmax's weights.
+bool comes_of_reduction(const Value* v, int depth = 4) {
+  const Node* n = v->def;
+  if (!n || depth == 0) return false;
+  return n->kind == OpKind::kReduce ||
+         std::any_of(n->operands.begin(), n->operands.end(),
+                     [&](const Value* o) { return comes_of_reduction(o, depth - 1); });
+}
+
+// Whether v is computed from constants alone (weights that are unpacked where they are used).
+bool is_of_constants(const Value* v, int depth = 16) {
+  const Node* n = v->def;
+  if (!n) return false;
+  return depth == 0 || std::all_of(n->operands.begin(), n->operands.end(),
+                                   [&](const Value* o) { return is_of_constants(o, depth - 1); });
+}
+
+// One row by a matrix that is no constant, which would be packed: sums down its columns, or along rows where
+// its depth lies innermost. Either reads it once, in long runs. (Attention's products stay products.)
+Value* sums_of_one_row(Node& n, Builder& b, const SimplifyContext& context) {
+  Value *x = n.operand(0), *y = n.operand(1);
+  const Shape& result = n.result()->type.shape;
+  const size_t rank = result.size();
+  const DType type = n.result()->type.dtype;
+  if (product(result) != result[rank - 1] || n.find("accumulate") || n.find("weight_bits") ||
+      (type != DType::kF32 && type != DType::kF64) || is_of_constants(y) || comes_of_reduction(x) ||
+      feeds_reduction(n.result(), context))
+    return nullptr;
+  const Dim &depth = x->type.shape[rank - 1], &columns = result[rank - 1];
+  const Node* turned = def_of(y, OpKind::kTranspose);
+  const bool along = turned && turned->operand()->type.shape[rank - 1] == depth &&
+                     turned->operand()->type.shape[rank - 2] == columns;
+  if (turned && !along) return nullptr;
+  const Shape matrix = along ? Shape{columns, depth} : Shape{depth, columns};
+  Value* row = b.reshape(x, along ? Shape{depth} : Shape{depth, Dim(1)});
+  Value* products = b.mul(b.reshape(along ? turned->operand() : y, matrix), b.broadcast(row, matrix));
+  return b.reshape(b.reduce(ScalarOp::kAdd, products, {along ? 1 : 0}), result);
+}
+
 // v once, if it is the same along a dimension of more than one element because a broadcast spread it there.
 Value* once_along(Value* v, size_t dim, Builder& b) {
   const Node* spread = def_of(v, OpKind::kBroadcast);
@@ -157,9 +207,10 @@ Value* cut_idle_taps(Node& n, Builder& b) {
 
 }  // namespace
 
-Value* simplify_dot(Node& n, Builder& b) {
+Value* simplify_dot(Node& n, Builder& b, const SimplifyContext& context) {
   if (Value* once = dot_once(n, b)) return once;
   if (Value* sums = sums_of_rows(n, b)) return sums;
+  if (Value* sums = sums_of_one_row(n, b, context)) return sums;
   Value *x = n.operand(0), *y = n.operand(1);
   const Shape &result = n.result()->type.shape, shape_x = unspread_shape(x), shape_y = unspread_shape(y);
   for (const bool both : {true, false}) {

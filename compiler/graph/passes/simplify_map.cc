@@ -229,6 +229,51 @@ Value* map_of_broadcasts(const Node& n, Builder& b) {
   return b.broadcast(b.map(n.scalar_op(), small), n.result()->type.shape);
 }
 
+// Views between v and what it repeats (nearest neighbours), outermost first; empty: v repeats nothing in
+// line, or others read it, too.
+std::vector<const Node*> repeats_of(Value* v, const SimplifyContext& context) {
+  const auto uses = context.uses.find(v);
+  if (!def_of(v, OpKind::kReshape) || (uses != context.uses.end() && uses->second.size() > 1)) return {};
+  std::vector<const Node*> views;
+  size_t last = 0;  // of those that repeat, counted from 1
+  for (; v->def && (v->def->kind == OpKind::kReshape || v->def->kind == OpKind::kBroadcast);
+       v = v->def->operand()) {
+    views.push_back(v->def);
+    const bool repeats = v->def->kind == OpKind::kBroadcast &&
+                         product(v->type.shape) != product(v->def->operand()->type.shape);
+    if (repeats) last = views.size();
+  }
+  views.resize(last);
+  return views;
+}
+
+Value* repeated(Value* v, const std::vector<const Node*>& views, Builder& b) {
+  for (size_t i = views.size(); i-- > 0;) {
+    const Shape& shape = views[i]->dims("shape");
+    v = views[i]->kind == OpKind::kReshape ? b.reshape(v, shape) : b.broadcast(v, shape);
+  }
+  return v;
+}
+
+// A map of one operand that repeats elements: compute on what is repeated. Spreads of one number go along.
+Value* map_of_repeats(const Node& n, Builder& b, const SimplifyContext& context) {
+  std::vector<const Node*> views;
+  size_t at = 0;
+  for (size_t i = 0; i < n.operands.size(); ++i) {
+    const Node* spread = def_of(n.operand(i), OpKind::kBroadcast);
+    if (spread && product(spread->operand()->type.shape) == Dim(1)) continue;
+    if (!views.empty()) return nullptr;
+    views = repeats_of(n.operand(i), context);
+    if (views.empty()) return nullptr;
+    at = i;
+  }
+  if (views.empty()) return nullptr;
+  std::vector<Value*> operands;
+  for (size_t i = 0; i < n.operands.size(); ++i)
+    operands.push_back(i == at ? views.back()->operand() : b.reshape(n.operand(i)->def->operand(), {}));
+  return repeated(b.map(n.scalar_op(), operands), views, b);
+}
+
 // The permutation that all operands share that are not spreads of something small; null: there is none.
 const std::vector<int64_t>* shared_perm(const Node& n) {
   const std::vector<int64_t>* perm = nullptr;
@@ -282,6 +327,7 @@ Value* simplify_map(Node& n, Builder& b, const SimplifyContext& context) {
     if (Value* v = simplify_select(n, b)) return v;
   if (Value* v = with_itself(n, b)) return v;
   if (Value* v = map_of_broadcasts(n, b)) return v;
+  if (Value* v = map_of_repeats(n, b, context)) return v;
   return map_of_transposes(n, b, context);
 }
 
@@ -303,7 +349,7 @@ bool holds_all(DType from, DType to) {
 
 }  // namespace
 
-Value* simplify_cast(Node& n, Builder& b) {
+Value* simplify_cast(Node& n, Builder& b, const SimplifyContext& context) {
   Value* x = n.operand();
   const DType to = n.attr<DType>("to");
   if (x->type.dtype == to) return x;
@@ -319,6 +365,10 @@ Value* simplify_cast(Node& n, Builder& b) {
   }
   if (const Node* spread = def_of(x, OpKind::kBroadcast))
     return b.broadcast(b.cast(spread->operand(), to, saturate), n.result()->type.shape);
+  // As many bytes or fewer: what is repeated is stored.
+  if (dtype_bits(to) > dtype_bits(x->type.dtype)) return nullptr;
+  if (const auto views = repeats_of(x, context); !views.empty())
+    return repeated(b.cast(views.back()->operand(), to, saturate), views, b);
   return nullptr;
 }
 

@@ -16,7 +16,7 @@ struct SimplifyContext {
 };
 
 Value* simplify_map(Node& n, Builder& b, const SimplifyContext& context);     // simplify_map.cc
-Value* simplify_cast(Node& n, Builder& b);                                    // simplify_map.cc
+Value* simplify_cast(Node& n, Builder& b, const SimplifyContext& context);    // simplify_map.cc
 Value* simplify_reshape(Node& n, Builder& b);                                 // simplify_view.cc
 Value* simplify_broadcast(Node& n, Builder& b);                               // simplify_view.cc
 Value* simplify_transpose(Node& n, Builder& b);                               // simplify_view.cc
@@ -27,7 +27,7 @@ Value* simplify_gather(Node& n, Builder& b);                                  //
 Value* simplify_scatter(Node& n, Builder& b);                                 // simplify_slice.cc
 Value* simplify_reduce(Node& n, Builder& b, const SimplifyContext& context);  // simplify_reduce.cc
 Value* simplify_window(Node& n, Builder& b);                                  // simplify_reduce.cc
-Value* simplify_dot(Node& n, Builder& b);                                     // simplify_dot.cc
+Value* simplify_dot(Node& n, Builder& b, const SimplifyContext& context);     // simplify_dot.cc
 Value* simplify_conv(Node& n, Builder& b);                                    // simplify_dot.cc
 // Integer tensors whose elements are known expressions of the input sizes.
 Value* simplify_dims(Node& n, Builder& b);  // simplify_dims.cc
