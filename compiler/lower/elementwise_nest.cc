@@ -96,23 +96,25 @@ bool can_share_memory(const Region& region, LoweringContext& context, const Regi
   return true;
 }
 
-// Whether a vector passes through a long chain of operations on f32 or f64: several of them side by side fill
-// the processor's units then, where one after the other waits.
-bool chains_of_vectors(const Region& region, Arch arch) {
+// How many vectors pass side by side through a long chain of operations on floats, where one after the other
+// waits; 1: there is no such chain. Few registers hold two; four of a tanh, whose chain ends with a division,
+// are faster all the same (Zen 3: 3.2 to 2.8 ns a vector).
+int vectors_at_once(const Region& region, const MachineModel& machine) {
   using scalar::ScalarOp;
-  bool chains = false;
+  bool chains = false, tanh = false;
   for (const graph::Node* n : region.nodes) {
     if (n->kind != graph::OpKind::kMap || !scalar::info(n->scalar_op()).expensive) continue;
     const ScalarOp op = n->scalar_op();
-    const bool wide = n->result()->type.dtype == DType::kF64;
-    if ((!wide && n->result()->type.dtype != DType::kF32 &&
-         !is_computed_wide(n->result()->type.dtype, arch)) ||
+    const DType type = n->result()->type.dtype;
+    const bool wide = type == DType::kF64;
+    if ((!wide && type != DType::kF32 && !is_computed_wide(type, machine.arch)) ||
         (op != ScalarOp::kExp && op != ScalarOp::kErf && op != ScalarOp::kTanh && op != ScalarOp::kLog &&
          op != ScalarOp::kLog1p && !(wide && op == ScalarOp::kExpm1)))
-      return false;
+      return 1;
     chains = true;
+    tanh |= op == ScalarOp::kTanh && !wide;
   }
-  return chains;
+  return !chains ? 1 : tanh || machine.vector_registers > 16 ? 4 : 2;
 }
 
 // Vectors of equal length one after the other.
@@ -272,8 +274,7 @@ class ElementwiseNest {
     const int64_t inner = inner_known ? axes_.back().extent.value() : 0;
     // Two vectors a step hide latency in cheap bodies; narrow rows take what fits.
     if (cheap_ && (!inner_known || inner >= 4 * lanes)) lanes *= 2;
-    if (chains_of_vectors(region_, level_arch(level)) && inner_known && inner >= 16 * lanes)
-      lanes *= machine(level).vector_registers > 16 ? 4 : 2;
+    if (inner_known && inner >= 16 * lanes) lanes *= vectors_at_once(region_, machine(level));
     while (inner_known && lanes > 4 && lanes / 2 >= inner) lanes /= 2;
     const Tiling tiling = choose_tiling(context_, axes_, cost);
     const size_t body_axes = axes_.empty() ? 0 : axes_.size() - 1;
