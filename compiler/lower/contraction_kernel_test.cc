@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tuple>
+
 #include "compiler/kernel/assign_scratch.h"
 #include "compiler/kernel/text.h"
 #include "compiler/support/rounding.h"
@@ -391,6 +393,29 @@ TEST_CASE("small products of bytes make powers of two of blocks, as wide as each
   CAPTURE(columns);
   CHECK(columns >= 80);
   CHECK(columns < 128);
+}
+
+TEST_CASE("products of bytes that take some 15 us and more without dot products are two blocks") {
+  const MachineModel& avx2 = machine(Level::kX86V3);
+  ContractionShape shape;
+  shape.bytes = true;
+  for (const auto& [m, n, k] : {std::tuple{12544, 8, 4}, {3136, 16, 12}, {784, 48, 6}, {196, 112, 20}}) {
+    CAPTURE(m);
+    shape.words = true;
+    shape.m = m;
+    shape.n = n;
+    shape.k = k;
+    const ContractionSchedule s = default_contraction_schedule(shape, avx2);
+    CHECK(s.block_rows <= round_up((m + 1) / 2, s.rows));
+    CHECK(s.block_rows >= m / 4);
+  }
+  shape.words = false;  // chains
+  shape.m = 49;
+  shape.n = 128;
+  shape.k = 144;
+  CHECK(chain_schedule(shape, avx2).block_columns == 64);
+  shape.k = 16;  // 3 us
+  CHECK(chain_schedule(shape, avx2).block_columns == 128);
 }
 
 TEST_CASE("the default schedules are valid for every level") {

@@ -258,10 +258,15 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   int64_t rows = machine.l2_bytes / 2 / (std::min(s.block_depth, shape.k) * shape.element_bytes);
   if (shape.k > s.block_depth)
     rows = std::min(rows, machine.l2_bytes / 4 / (s.block_columns * shape.element_bytes));
-  const double total = 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) *
-                       static_cast<double>(shape.n) * static_cast<double>(shape.k);
+  // Bytes that are widened: a step is four products in four instructions, and sums are made bytes again.
+  const double per_sum =
+      shape.words ? 3 * (2.0 * static_cast<double>(shape.k) + 10) : 2.0 * static_cast<double>(shape.k);
+  const double total = per_sum * static_cast<double>(shape.batch) * static_cast<double>(shape.m) *
+                       static_cast<double>(shape.n);
   const bool widens = (shape.widens_a || shape.widens_b) && shape.m > 2 * s.rows;
-  const double per_tile = std::max(total / (widens ? 16.0 : 32.0), 1e6);
+  // Each block widens all of B: little work becomes two of them.
+  const double least_work = shape.words ? std::clamp(total / 2, 1e6, 3e6) : 1e6;
+  const double per_tile = std::max(total / (widens ? 16.0 : 32.0), least_work);
   // Where all rows are one block, B alone is brought into scratch, and once: as many columns as leave blocks
   // to share.
   constexpr int64_t kFewBlocksOfColumns = 8;
@@ -282,8 +287,7 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   }
   if (const int64_t columns = columns_for_more_rows(shape, s, per_tile, machine); columns > 0)
     s.block_columns = columns;
-  const double per_row =
-      2.0 * static_cast<double>(std::min(s.block_columns, shape.n)) * static_cast<double>(shape.k);
+  const double per_row = per_sum * static_cast<double>(std::min(s.block_columns, shape.n));
   rows = all_rows ? shape.m
                   : std::min(rows, std::max<int64_t>(s.rows, static_cast<int64_t>(per_tile / per_row)));
   if (widens && shape.widens_b) rows = std::max(rows, 4 * int64_t{s.rows});
@@ -316,15 +320,19 @@ ContractionSchedule default_contraction_schedule(const ContractionShape& hinted,
   constexpr double kOperationsPerByte = 6;
   const double reading = kOperationsPerByte * 4 * static_cast<double>(shape.batch * shape.k * shape.n);
   const double work = std::max(total, reading);
-  if (row_blocks < 16 && work > 4e6 && shape.n_static) {
+  // A is widened for each part: little work becomes two of them.
+  const bool by_words = shape.words && total > reading;
+  const int64_t shares = by_words && total < 16e6 ? 2 : 16;
+  if (row_blocks < shares && work > 4e6 && shape.n_static) {
     constexpr int64_t kRowIsPrepared = 256;  // which takes as long as some 16 columns
     // What is gathered costs some 3 / columns of the multiply-adds.
     const int64_t wide = row_blocks * ceil_div(shape.n, 128) < 8 ? 64 : 128;
     const int64_t least = shape.packs_a || shape.words     ? wide
                           : shape.integers && shape.m == 1 ? round_up(kRowIsPrepared, group_columns)
                                                            : group_columns;
-    const int64_t wanted = std::min<int64_t>(
-        ceil_div(16, row_blocks), static_cast<int64_t>(work / static_cast<double>(row_blocks) / 1e6) + 1);
+    const double each = static_cast<double>(row_blocks) * (by_words ? 3e6 : 1e6);
+    const int64_t wanted =
+        std::min<int64_t>(ceil_div(shares, row_blocks), static_cast<int64_t>(work / each) + 1);
     const int64_t columns = std::max(least, round_up(ceil_div(padded_n, wanted), group_columns));
     s.block_columns = std::min(s.block_columns, round_up(columns, group_columns));
   }
@@ -430,7 +438,6 @@ std::optional<ContractionSchedule> tile_schedule(const ContractionShape& shape, 
 
 ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineModel& machine) {
   constexpr int64_t kVectors = 8;  // of sums, beside three of weights and what is on the way
-  constexpr int64_t kLeastColumns = 128;
   ContractionSchedule s;
   if (!shape.m_static) {  // there may be few rows: those are widened
     ContractionShape few = shape;
@@ -445,8 +452,11 @@ ContractionSchedule chain_schedule(const ContractionShape& shape, const MachineM
   const int64_t side = int64_t{s.chain_vectors} * s.lanes, tiles = ceil_div(shape.m, side) * shape.batch;
   const double total = 2.0 * kByteGroup * static_cast<double>(shape.batch * shape.m) *
                        static_cast<double>(shape.n) * static_cast<double>(shape.k);
-  const int64_t wanted = even_blocks(std::clamp(total / 4e6, 1.0, 32.0));
-  const int64_t wide = std::max(kLeastColumns, ceil_div(shape.n, ceil_div(wanted, tiles)));
+  // Some 25 us each on a Zen 3; what takes half as long is shared by two. Rows are turned for each block of
+  // columns, which takes as long as two columns.
+  const int64_t wanted = even_blocks(std::clamp(total / 4e6, total > 2e6 ? 2.0 : 1.0, 32.0));
+  const int64_t least = tiles * ceil_div(shape.n, int64_t{128}) < 2 ? 64 : 128;
+  const int64_t wide = std::max(least, ceil_div(shape.n, ceil_div(wanted, tiles)));
   const int64_t columns = ceil_div(shape.n, ceil_div(shape.n, wide));  // 160 are 96 and 64, not 128 and 32
   s.block_columns = round_up(std::min(columns, round_up(shape.n, kPanelColumns)),
                              std::lcm(chain_sorted_columns(shape.k), int64_t{s.vectors} * s.lanes));
