@@ -161,14 +161,18 @@ class Explanation {
   static std::string neighbour(const Neighbour& n) {
     const std::string name = source_text(n.source.get(), n.op);
     const lower::ReasonRow row = reason_row(n.reason);
+    const std::string sentence =
+        n.predicted ? fmt::format("{} (would take {} together, {} apart)", row.sentence,
+                                  time_text(n.predicted->together), time_text(n.predicted->apart))
+                    : std::string(row.sentence);
     if (n.before) {
       return row.subject == ReasonSubject::kBefore
-                 ? fmt::format("{} is not taken in: it {}", name, row.sentence)
-                 : fmt::format("{} does not take this in: this {}", name, row.sentence);
+                 ? fmt::format("{} is not taken in: it {}", name, sentence)
+                 : fmt::format("{} does not take this in: this {}", name, sentence);
     }
     return row.subject == ReasonSubject::kAfter
-               ? fmt::format("{} does not join: it {}", name, row.sentence)
-               : fmt::format("{} does not take this in: this {}", name, row.sentence);
+               ? fmt::format("{} does not join: it {}", name, sentence)
+               : fmt::format("{} does not take this in: this {}", name, sentence);
   }
 
   const lower::LoweredProgram& program_;

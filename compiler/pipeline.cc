@@ -243,6 +243,7 @@ bool Compilation::lower_target(const lower::Target& target) {
   }
   options.precision = options_.precision;
   options.tf32 = options_.tf32;
+  options.fusion = options_.fusion;
   options.keep_f32 = options_.keep_f32;
   Diagnostics found;
   std::unique_ptr<lower::LoweredProgram> program;

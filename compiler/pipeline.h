@@ -11,6 +11,7 @@
 
 #include "compiler/device_target.h"
 #include "compiler/graph/ir.h"
+#include "compiler/lower/lower.h"
 #include "compiler/lower/program_ir.h"
 #include "compiler/lower/target.h"
 #include "compiler/onnx/import.h"
@@ -30,6 +31,7 @@ struct CompileOptions {
   std::vector<std::string> disabled_passes;     // of graph passes and of lowering's steps
   DType precision = DType::kF32;                // how f32 values are stored: kF32, kF16 or kBF16
   bool tf32 = false;                            // products of f32 in TF32 where the target has it (lower.h)
+  lower::Fusion fusion = lower::Fusion::kPredicted;
   std::vector<std::string> keep_f32;            // ONNX nodes that are left out of it
   std::string dump_dir;                         // every stage as text goes here, when set
   int jobs = 0;                                 // processes of the C compiler at once; 0: the cores

@@ -4,7 +4,49 @@
 
 namespace tern::lower {
 
-int operations_of(const graph::Node& node) {
+double operations_of(const graph::Node& node) {
+  using scalar::ScalarOp;
+  const bool is_integer = !is_float(node.operand()->type.dtype);
+  switch (node.scalar_op()) {
+    case ScalarOp::kDiv:
+      return is_integer ? 12 : 3;
+    case ScalarOp::kSqrt:
+      return 5;
+    case ScalarOp::kRem:
+    case ScalarOp::kFloorMod:
+      return 12;
+    case ScalarOp::kExp:
+    case ScalarOp::kTanh:
+      return 9;
+    case ScalarOp::kExpm1:
+    case ScalarOp::kErf:
+    case ScalarOp::kAsin:
+    case ScalarOp::kAcos:
+    case ScalarOp::kAtan:
+    case ScalarOp::kAtan2:
+      return 13;
+    case ScalarOp::kLog:
+    case ScalarOp::kLog1p:
+      return 18;
+    case ScalarOp::kSin:
+    case ScalarOp::kCos:
+    case ScalarOp::kTan:
+      return 50;
+    case ScalarOp::kAtanh:
+      return 80;
+    case ScalarOp::kSinh:
+    case ScalarOp::kCosh:
+    case ScalarOp::kPow:
+      return is_integer ? 40 : 115;
+    case ScalarOp::kAsinh:
+    case ScalarOp::kAcosh:
+      return 150;
+    default:
+      return 0.5;
+  }
+}
+
+int rough_operations_of(const graph::Node& node) {
   constexpr int kExpensive = 10;
   return scalar::info(node.scalar_op()).expensive ? kExpensive : 1;
 }

@@ -7,6 +7,7 @@
 #include "compiler/lower/attention_chain.h"
 #include "compiler/lower/contraction.h"
 #include "compiler/lower/depthwise_chain.h"
+#include "compiler/lower/fusion_cost.h"
 #include "compiler/lower/gpu/attention.h"
 #include "compiler/lower/gpu/contraction.h"
 #include "compiler/lower/gpu/depthwise_rows.h"
@@ -426,25 +427,35 @@ void BlockLowering::emit_chain(BlockItem& item) {
   for (const Value* v : chain.back()->outputs) {
     if (!context_.has_place(v)) context_.set_place(v, allocate(v));
   }
-  if (item.chain_kind == ChainKind::kDepthwiseProduct) return emit_depthwise_product(chain);
   const bool on_gpu = is_gpu(context_.target().arch);
-  if (on_gpu ? gpu::lower_attention(chain, context_) : lower_attention(chain, context_)) return;
-  const FusionReason refused = on_gpu ? FusionReason::kGpuAttention : FusionReason::kCpuAttention;
+  const bool depthwise = item.chain_kind == ChainKind::kDepthwiseProduct;
+  if (depthwise) arrange_operand(*chain[0]);
+  std::optional<FusionReason> refused;
+  std::optional<Prediction> predicted;
+  if (!on_gpu) {
+    const FusionCost cost(context_);
+    predicted = cost.chain(chain, depthwise ? computations_of_rows(*chain[1]->root, context_) : 1);
+    if (!cost.join(*predicted)) refused = FusionReason::kSlowerBehind;
+  }
+  if (!refused) {
+    predicted.reset();
+    if (depthwise) {
+      if (on_gpu ? gpu::lower_depthwise_product(chain, context_) : lower_depthwise_product(chain, context_))
+        return;
+    } else {
+      if (on_gpu ? gpu::lower_attention(chain, context_) : lower_attention(chain, context_)) return;
+      refused = on_gpu ? FusionReason::kGpuAttention : FusionReason::kCpuAttention;
+    }
+  }
   for (const auto& part : chain) {
     for (Neighbour& n : part->neighbours) {
       const auto joined = [&](const auto& other) { return other->contains(n.node); };
-      if (std::any_of(chain.begin(), chain.end(), joined)) n.reason = refused;
+      if (!refused || std::none_of(chain.begin(), chain.end(), joined)) continue;
+      n.reason = *refused;
+      n.predicted = predicted;
     }
     emit_region(*part);
   }
-}
-
-void BlockLowering::emit_depthwise_product(std::vector<std::unique_ptr<Region>>& chain) {
-  arrange_operand(*chain[0]);
-  const bool on_gpu = is_gpu(context_.target().arch);
-  if (on_gpu ? gpu::lower_depthwise_product(chain, context_) : lower_depthwise_product(chain, context_))
-    return;
-  for (const auto& part : chain) emit_region(*part);
 }
 
 void BlockLowering::emit(BlockItem& item) {

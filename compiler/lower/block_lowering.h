@@ -79,7 +79,6 @@ class BlockLowering {
   static void read_instead(Region& region, size_t operand, graph::Value* copy);
   graph::Value* copy_with_pitch(graph::Value* value, const gpu::OperandCopy& wanted);
   void emit_chain(BlockItem& item);
-  void emit_depthwise_product(std::vector<std::unique_ptr<Region>>& chain);
   void emit_concat(graph::Node& node);
   void emit_node(graph::Node& node);
   void keep_requested();

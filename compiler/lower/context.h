@@ -30,6 +30,8 @@ class LoweringContext {
   Diagnostics& diagnostics() { return diagnostics_; }
   bool enabled(std::string_view step) const;  // not in LowerOptions::disabled
 
+  Fusion fusion() const { return options_.fusion; }
+
   // A likely value of a dimension: its constant, or with each symbol at its hint (or a guess). For cost
   // models only.
   int64_t hint(const Dim& dim) const;

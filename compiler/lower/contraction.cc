@@ -298,17 +298,21 @@ bool lower_contraction(const Region& region, LoweringContext& context) {
   return lower_product(region, context, nullptr, epilogue_is_long(region, bytes ? 16 : 6));
 }
 
+int64_t computations_of_rows(const graph::Node& root, const LoweringContext& context) {
+  int64_t most = 1;
+  for (const Level level : context.target().levels)
+    most = std::max(most,
+                    blocks_of_columns(root, machine(level), [&](const Dim& d) { return context.hint(d); }));
+  return most;
+}
+
 bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context) {
   const graph::Node &conv = *chain[0]->root, &root = *chain[1]->root;
   const auto is_f32 = [&](const graph::Node& n) {
     return n.result()->type.dtype == DType::kF32 && context.stored_type(n.operand(1)) == DType::kF32;
   };
-  const auto hint = [&](const Dim& d) { return context.hint(d); };
-  const std::vector<Level>& levels = context.target().levels;
   if (!is_f32(conv) || !is_f32(root) || conv.operand()->type.rank() > 4 ||
-      !contraction_fits(root, LoweringContext::constant_data(root.operand(1))) ||
-      !std::all_of(levels.begin(), levels.end(),
-                   [&](Level level) { return computes_rows_once(root, machine(level), hint); }))
+      !contraction_fits(root, LoweringContext::constant_data(root.operand(1))))
     return false;
   return lower_product(joined(chain), context, &conv, epilogue_is_long(*chain[1], 6));
 }

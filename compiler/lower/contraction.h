@@ -11,6 +11,8 @@ bool lower_contraction(const Region& region, LoweringContext& context);
 // A depthwise convolution and the product that reads its rows (depthwise_chain.h) as one dispatch: a tile
 // computes its rows into worker scratch, epilogue included. False: nothing was added.
 bool lower_depthwise_product(const std::vector<std::unique_ptr<Region>>& chain, LoweringContext& context);
+// How often such rows are then computed, at the level that does so most often: once a block of columns.
+int64_t computations_of_rows(const graph::Node& root, const LoweringContext& context);
 
 // Whether a convolution by computed filters is a product that fast kernels know, once `lies_in_steps`:
 // filters lie channels last.

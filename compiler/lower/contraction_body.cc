@@ -859,8 +859,8 @@ bool contraction_fits(const Node& root, const TensorDataPtr& constant_rhs, bool 
          (all_are(root.ints("lhs_dilations"), 1) || (!bytes && is_pixel_shuffle(root)));
 }
 
-bool computes_rows_once(const Node& root, const MachineModel& machine,
-                        const std::function<int64_t(const Dim&)>& hint) {
+int64_t blocks_of_columns(const Node& root, const MachineModel& machine,
+                          const std::function<int64_t(const Dim&)>& hint) {
   kernel::ParamTable unused;
   const Problem p = conv_problem(root, unused);
   ContractionShape shape;
@@ -869,7 +869,7 @@ bool computes_rows_once(const Node& root, const MachineModel& machine,
   shape.k = p.k.value();
   shape.m_static = p.m.is_const();
   shape.packs_a = true;
-  return default_contraction_schedule(shape, machine).block_columns >= shape.n;
+  return ceil_div(shape.n, default_contraction_schedule(shape, machine).block_columns);
 }
 
 ContractionBody build_contraction(const ContractionRequest& request) {

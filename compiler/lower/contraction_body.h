@@ -99,8 +99,8 @@ int winograd_outputs(const graph::Node& root, const std::vector<const MachineMod
 Dim winograd_flops(const graph::Node& root, int outputs);
 // Of a level that has tiles and nothing else: empty where it would not use them.
 ContractionBody build_contraction(const ContractionRequest& request);
-// Whether the rows of a product along channels may be computed while they are multiplied: each once.
-bool computes_rows_once(const graph::Node& root, const MachineModel& machine,
-                        const std::function<int64_t(const Dim&)>& hint);
+// How many blocks of columns the result of a convolution of one pixel is computed in.
+int64_t blocks_of_columns(const graph::Node& root, const MachineModel& machine,
+                          const std::function<int64_t(const Dim&)>& hint);
 
 }  // namespace tern::lower

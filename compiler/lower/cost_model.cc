@@ -18,12 +18,9 @@ double cpu_cycles(const MachineModel& m, const DispatchCost& cost) {
                                 ? cost.schedule.cycles
                                 : plain_cycles(m, static_cast<double>(cost.work.usual_flops), cost.products);
   const int64_t passing = cost.work.usual_read - cost.usual_constants + cost.work.usual_written;
-  const double rate = passing <= m.l2_bytes         ? m.l2_bytes_a_cycle
-                      : passing <= m.l3_share_bytes ? m.l3_bytes_a_cycle
-                                                    : m.memory_bytes_a_cycle;
-  const double values = static_cast<double>(passing) / rate;
-  const double constants = static_cast<double>(cost.usual_constants) / m.memory_bytes_a_cycle;
-  return std::max(arithmetic, values + constants) + kDispatchCycles;
+  return cpu_dispatch_cycles(m, arithmetic,
+                             {static_cast<double>(passing), static_cast<double>(cost.usual_constants),
+                              static_cast<double>(passing)});
 }
 
 double gpu_seconds(const GpuModel& m, const DispatchCost& cost) {
@@ -37,6 +34,20 @@ double gpu_seconds(const GpuModel& m, const DispatchCost& cost) {
 }
 
 }  // namespace
+
+double cpu_dispatch_cycles(const MachineModel& m, double arithmetic, const Traffic& traffic) {
+  const double footprint = traffic.footprint;
+  double rate = m.memory_bytes_a_cycle;
+  if (footprint <= static_cast<double>(m.l2_bytes)) {
+    rate = m.l2_bytes_a_cycle;
+  } else if (footprint <= static_cast<double>(m.l3_share_bytes)) {
+    rate = m.l3_bytes_a_cycle;
+  } else if (footprint <= static_cast<double>(m.last_cache_bytes) / 2) {
+    rate = m.l3_bytes_a_cycle / 2;  // beside others (decision 132)
+  }
+  const double moved = traffic.values / rate + traffic.constants / m.memory_bytes_a_cycle;
+  return std::max(arithmetic, moved) + kDispatchCycles;
+}
 
 bool outgrows_caches(Level level, int64_t written) {
   return !is_gpu(level_arch(level)) && written > machine(level).last_cache_bytes / 2;

@@ -29,6 +29,13 @@ struct DispatchCost {
 // stores and streaming ones: 40 and 64 GB/s with one thread, 55 and 108 with two.
 bool outgrows_caches(Level level, int64_t written);
 
+struct Traffic {
+  double values = 0, constants = 0;  // bytes that a dispatch moves
+  double footprint = 0;              // of the values that have to stay in a cache to come from it
+};
+// Cycles of one core: arithmetic and traffic beside each other, and the dispatch.
+double cpu_dispatch_cycles(const MachineModel& machine, double arithmetic, const Traffic& traffic);
+
 double predict_seconds(Level level, const DispatchCost& cost);
 
 }  // namespace tern::lower

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,12 +30,18 @@ constexpr ReasonRow reason_row(FusionReason reason) {
   return rows[static_cast<size_t>(reason)];
 }
 
+// Seconds of a choice that region forming had, at usual sizes (fusion_cost.h).
+struct Prediction {
+  double together = 0, apart = 0;
+};
+
 // A node next to a region that is no part of it.
 struct Neighbour {
   bool before = false;                          // the region reads its result; else it reads the region's
   std::string op;                               // core op: "conv", "max"
   std::shared_ptr<const graph::Source> source;  // null: made by the compiler
   FusionReason reason = FusionReason::kOwnRoot;
+  std::optional<Prediction> predicted = {};  // where that decided
   const graph::Node* node = nullptr;  // while the graph lives
 };
 

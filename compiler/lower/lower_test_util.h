@@ -117,6 +117,7 @@ struct LowerCase {
   // False: the graph has steps (floor_mod of sums), which make of a rounding any difference. Stored in 16
   // bits, it is only compared between levels.
   bool continuous = true;
+  Fusion fusion = Fusion::kPredicted;
 };
 
 inline int count_dispatches(const std::vector<Step>& steps) {
@@ -184,6 +185,7 @@ inline void check_lowering_for(const LowerCase& c, const Target& target, const s
 
   LowerOptions options;
   options.disabled = c.disabled;
+  options.fusion = c.fusion;
   options.precision = c.precision;
   options.tf32 = c.tf32;
   Diagnostics diagnostics;
@@ -255,6 +257,12 @@ inline void check_lowering(LowerCase c) {
     check_lowering_once(c, fmt::format("without {}", step), seen);
   }
   c.disabled = {};
+  for (const Fusion fusion : {Fusion::kTogether, Fusion::kApart}) {
+    c.fusion = fusion;
+    check_lowering_for(c, {Arch::kX86_64, {Level::kX86V2, Level::kX86V4}},
+                       fusion == Fusion::kTogether ? "together" : "apart", seen);
+  }
+  c.fusion = Fusion::kPredicted;
   c.tf32 = true;
   check_lowering_for(c, {Arch::kCuda, {Level::kCudaSm80, Level::kCudaSm90}}, "in TF32", seen);
   c.tf32 = false;

@@ -130,6 +130,40 @@ bool RegionGrower::widens_again(const Value* stored, const std::vector<Node*>& m
   return true;
 }
 
+namespace {
+
+std::vector<Node*> beyond(const Growth& region, const std::vector<Node*>& members) {
+  std::vector<Node*> out;
+  for (Node* n : members) {
+    if (std::find(region.members.begin(), region.members.end(), n) == region.members.end()) out.push_back(n);
+  }
+  return out;
+}
+
+}  // namespace
+
+Prediction RegionGrower::predict(const Growth& region, const std::vector<Node*>& members, Value* out) const {
+  return {cost_->seconds({cost_->work_of(members, {out})}),
+          cost_->seconds({cost_->work_of(region.members, {region.output}),
+                          cost_->work_of(beyond(region, members), {out})})};
+}
+
+Prediction RegionGrower::predict_widening(const Growth& region, const std::vector<Node*>& members,
+                                          Value* out) const {
+  const std::vector<Node*> steps = beyond(region, members);
+  std::vector<DispatchWork> together{cost_->work_of(members, {out})},
+      apart{cost_->work_of(region.members, {region.output})};
+  std::vector<Node*> readers;
+  queue_users(out, readers);
+  for (Node* reader : readers) {
+    together.push_back(cost_->work_of({reader}, reader->results));
+    std::vector<Node*> both = steps;
+    both.push_back(reader);
+    apart.push_back(cost_->work_of(both, reader->results));
+  }
+  return {cost_->seconds(together), cost_->seconds(apart)};
+}
+
 Growth RegionGrower::grow(Node* root, const Refuse& refuse, const std::vector<Node*>& seeds) {
   Growth best{{root}, root->result()};
   std::vector<Node*> members{root};
@@ -138,8 +172,8 @@ Growth RegionGrower::grow(Node* root, const Refuse& refuse, const std::vector<No
   queue_users(root->result(), queue);
   std::unordered_set<const Node*> seen;
   std::vector<Refusal> refused;
-  std::unordered_set<const Node*> widened;
-  FusionReason end = FusionReason::kManyMembers;  // of what is still in the queue
+  std::unordered_map<const Node*, Refusal> decided;  // what a prediction keeps out
+  FusionReason end = FusionReason::kManyMembers;     // of what is still in the queue
   while (!queue.empty() && members.size() < kMaxMembers) {
     const auto next = std::min_element(queue.begin(), queue.end(),
                                        [&](Node* a, Node* b) { return positions_.at(a) < positions_.at(b); });
@@ -168,10 +202,16 @@ Growth RegionGrower::grow(Node* root, const Refuse& refuse, const std::vector<No
       end = FusionReason::kLongExpression;
       break;
     }
+    const auto is_slower = [&](FusionReason reason, const Prediction& predicted) {
+      if (cost_->join(predicted)) return false;
+      decided.insert({node, {node, reason, predicted}});
+      return true;
+    };
     if (widens_again(best.output, members, out)) {
-      widened.insert(node);
-      continue;
+      if (!cost_) decided.insert({node, {node, FusionReason::kWidensAgain}});
+      if (!cost_ || is_slower(FusionReason::kWidensAgain, predict_widening(best, sorted, out))) continue;
     }
+    if (cost_ && is_slower(FusionReason::kSlowerBehind, predict(best, sorted, out))) continue;
     best = {std::move(sorted), out};
   }
   best.refused = std::move(refused);
@@ -182,10 +222,12 @@ Growth RegionGrower::grow(Node* root, const Refuse& refuse, const std::vector<No
   const bool too_long = end == FusionReason::kLongExpression;
   for (const Node* node : members) {
     if (std::find(best.members.begin(), best.members.end(), node) != best.members.end()) continue;
+    if (const auto at = decided.find(node); at != decided.end()) {
+      best.refused.push_back(at->second);
+      continue;
+    }
     const bool last = too_long && node == members.back();
-    const FusionReason cut = is_view(*node)           ? FusionReason::kView
-                             : widened.contains(node) ? FusionReason::kWidensAgain
-                                                      : FusionReason::kSeveralLeave;
+    const FusionReason cut = is_view(*node) ? FusionReason::kView : FusionReason::kSeveralLeave;
     best.refused.push_back({node, last ? end : cut});
   }
   // Seeds that were refused read nothing of the region.

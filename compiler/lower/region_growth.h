@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compiler/lower/context.h"
+#include "compiler/lower/fusion_cost.h"
 
 namespace tern::lower {
 
@@ -15,6 +16,7 @@ namespace tern::lower {
 struct Refusal {
   const graph::Node* node;
   FusionReason reason;
+  std::optional<Prediction> predicted = {};
 };
 
 struct Growth {
@@ -26,15 +28,17 @@ struct Growth {
 class RegionGrower {
  public:
   // `positions`: of the block's nodes; `taken`: nodes that belong to another region. `most_reads`: of a
-  // region's values that others compute.
+  // region's values that others compute. `cost`: what decides where there is a choice; null: joining does.
   RegionGrower(const graph::UseMap& uses, const std::unordered_map<const graph::Node*, size_t>& positions,
                const std::unordered_set<const graph::Node*>& taken,
-               const std::unordered_set<const graph::Value*>& memory_values, size_t most_reads)
+               const std::unordered_set<const graph::Value*>& memory_values, size_t most_reads,
+               const FusionCost* cost)
       : uses_(uses),
         positions_(positions),
         taken_(taken),
         memory_values_(memory_values),
-        most_reads_(most_reads) {}
+        most_reads_(most_reads),
+        cost_(cost) {}
 
   // Elementwise nodes of the root result's shape.
   Growth epilogue(graph::Node* root);
@@ -53,6 +57,12 @@ class RegionGrower {
                                       const Refuse& refuse) const;
   bool widens_again(const graph::Value* stored, const std::vector<graph::Node*>& members,
                     const graph::Value* out) const;
+  // `region` with the nodes of `members` beside its own, which stores `out`, against the region and, as a
+  // dispatch of their own, these nodes.
+  Prediction predict(const Growth& region, const std::vector<graph::Node*>& members, graph::Value* out) const;
+  // The same against readers of `out` that take these nodes in themselves.
+  Prediction predict_widening(const Growth& region, const std::vector<graph::Node*>& members,
+                              graph::Value* out) const;
   void queue_users(const graph::Value* value, std::vector<graph::Node*>& queue) const;
   // Values of members that are used outside of them.
   size_t open_values(const std::vector<graph::Node*>& members, graph::Value** last) const;
@@ -62,6 +72,7 @@ class RegionGrower {
   const std::unordered_set<const graph::Node*>& taken_;
   const std::unordered_set<const graph::Value*>& memory_values_;
   const size_t most_reads_;
+  const FusionCost* const cost_;
 };
 
 // What a region that reads the value reads from memory, whatever views lie between; null for a number that

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "compiler/lower/arithmetic_cost.h"
+#include "compiler/lower/fusion_cost.h"
 #include "compiler/lower/place.h"
 #include "compiler/lower/region_growth.h"
 #include "compiler/lower/value_range.h"
@@ -34,14 +35,15 @@ RootKind root_kind(const Node& node) {
   }
 }
 
-constexpr int kMostPlaces = 64;
+// Limits of one kernel's text, which clang compiles in time and keeps in registers (docs/lowering.md).
+constexpr int kMostPlaces = 64, kMostInlined = 40;
 // Of a region on Vulkan. Devices bind 24 buffers (Adreno), 31 (over Metal), 32 (lavapipe), others thousands;
 // results, parameters and the fault word need some. What is compiled for the floor alone keeps to the four
 // buffers that every device binds.
 constexpr size_t kMostReads = 20, kFloorReads = 3;
 
 int node_cost(const Node& node) {
-  if (node.kind == OpKind::kMap) return operations_of(node);
+  if (node.kind == OpKind::kMap) return rough_operations_of(node);
   if (node.kind == OpKind::kGather || node.kind == OpKind::kGatherElements || node.kind == OpKind::kGatherNd)
     return 3;
   return is_view(node) ? 0 : 1;
@@ -57,7 +59,7 @@ class Former {
  public:
   Former(graph::Block& block, const graph::UseMap& uses, LoweringContext& context,
          const std::unordered_set<const Value*>& memory_values)
-      : block_(block), uses_(uses), context_(context), memory_values_(memory_values) {
+      : block_(block), uses_(uses), context_(context), memory_values_(memory_values), cost_(context) {
     for (size_t i = 0; i < block.nodes.size(); ++i) positions_[block.nodes[i].get()] = i;
   }
 
@@ -69,10 +71,17 @@ class Former {
   }
 
  private:
+  // Why two nodes are not in one region.
+  struct Why {
+    FusionReason reason;
+    std::optional<Prediction> predicted = {};
+  };
+
   Fate& fate(const Node* n) { return plan_.fates[n]; }
 
   void claim_roots() {
-    RegionGrower grower(uses_, positions_, taken_, memory_values_, most_reads());
+    RegionGrower grower(uses_, positions_, taken_, memory_values_, most_reads(),
+                        is_gpu(context_.target().arch) ? nullptr : &cost_);
     for (const auto& owned : block_.nodes) {
       Node* node = owned.get();
       if (taken_.contains(node)) continue;
@@ -110,13 +119,17 @@ class Former {
 
   // ---- Step 2
 
+  // How often an element is evaluated in each region that reads it; regions are named by their store or root
+  // node.
+  using Evaluations = std::vector<std::pair<const Node*, double>>;
+
   // What reads a value, seen through views.
   struct Readers {
     std::optional<FusionReason> memory = {};  // something needs it in memory
     bool reshaped = false;                    // through a reshape that is more than unit dimensions
     bool repeated = false;                    // through a broadcast, or several times by one element
     int64_t gathered = 0;                     // elements, by all gathers
-    std::vector<const Node*> owners;          // distinct regions, named by their store or root node
+    Evaluations owners;
   };
 
   static bool unit_reshape(const Node& n) {
@@ -130,58 +143,86 @@ class Former {
     return real(n.operand()->type.shape) == real(n.result()->type.shape);
   }
 
-  void add_owner(Readers& r, const Node* owner) {
-    if (std::find(r.owners.begin(), r.owners.end(), owner) == r.owners.end()) r.owners.push_back(owner);
-  }
-
-  void look(const Value* v, Readers& r, int depth = 0) {
-    if (memory_values_.contains(v)) r.memory = FusionReason::kSizeValue;
-    auto it = uses_.find(v);
-    if (it == uses_.end()) return;
-    if (depth > 32) r.memory = FusionReason::kDeepViews;
-    for (const Use& use : it->second) {
-      if (r.memory) return;
-      if (use.node && use.operand == 0 && is_gather(*use.node)) r.gathered += elements(use.node->result());
-      if (!use.node || !positions_.contains(use.node)) {
-        r.memory = use.node ? FusionReason::kOtherBlock : FusionReason::kBlockResult;
-        return;
-      }
-      look_at_user(v, *use.node, use.operand, r, depth);
+  static void combine(Evaluations& into, const Evaluations& more, bool add) {
+    for (const auto& reader : more) {
+      const auto at = std::find_if(into.begin(), into.end(),
+                                   [&](const auto& known) { return known.first == reader.first; });
+      if (at == into.end())
+        into.push_back(reader);
+      else
+        at->second = add ? at->second + reader.second : std::max(at->second, reader.second);
     }
   }
 
-  void look_at_user(const Value* v, const Node& user, int operand, Readers& r, int depth) {
+  // Readers of an element at its own place evaluate it once together, those at others (views, gathers) each.
+  Evaluations look(const Value* v, Readers& r, int depth = 0) {
+    Evaluations same, others;
+    if (memory_values_.contains(v)) r.memory = FusionReason::kSizeValue;
+    auto it = uses_.find(v);
+    if (it == uses_.end()) return same;
+    if (depth > 32) r.memory = FusionReason::kDeepViews;
+    for (const Use& use : it->second) {
+      if (r.memory) break;
+      const bool gathers = use.node && use.operand == 0 && is_gather(*use.node);
+      if (gathers) r.gathered += elements(use.node->result());
+      if (!use.node || !positions_.contains(use.node)) {
+        r.memory = use.node ? FusionReason::kOtherBlock : FusionReason::kBlockResult;
+        break;
+      }
+      const bool elsewhere = gathers || is_view(*use.node);
+      combine(elsewhere ? others : same, look_at_user(v, *use.node, use.operand, r, depth), elsewhere);
+    }
+    combine(same, others, true);
+    return same;
+  }
+
+  Evaluations look_at_user(const Value* v, const Node& user, int operand, Readers& r, int depth) {
+    const double read = operand == 0 && is_gather(user) ? cost_.elements(user.result()) * gathered_cost(user)
+                                                        : cost_.elements(v);
     switch (plan_.fates.at(&user)) {
-      case Fate::kView:
+      case Fate::kView: {
         if (user.kind == OpKind::kReshape && !unit_reshape(user)) r.reshaped = true;
         if (user.kind == OpKind::kBroadcast) r.repeated = true;
-        look(user.result(), r, depth + 1);
-        return;
+        Evaluations out = look(user.result(), r, depth + 1);
+        for (auto& [owner, count] : out) count /= lanes_alike(user);
+        return out;
+      }
       case Fate::kSpecial:
         r.memory = FusionReason::kSpecialReader;
-        return;
+        return {};
       case Fate::kConcat:
         r.memory = FusionReason::kConcat;
-        return;
+        return {};
       case Fate::kClaimed: {
         const Claim& claim = claim_of(&user);
         const bool contraction = claim.kind == RootKind::kContraction || claim.kind == RootKind::kWindow;
         if (&user == claim.root && contraction && !read_in_place(v, user, operand))
           r.memory = FusionReason::kContractionOperand;
-        add_owner(r, claim.root);
-        return;
+        return {{claim.root, read}};
       }
       case Fate::kStore:
         if ((operand == 0 && reads_repeatedly(user)) || is_repeat(user)) r.repeated = true;
-        add_owner(r, &user);
-        return;
-      case Fate::kInline:
+        return {{&user, read}};
+      case Fate::kInline: {
         if ((operand == 0 && reads_repeatedly(user)) || is_repeat(user)) r.repeated = true;
-        for (const Node* owner : owners_[&user]) add_owner(r, owner);
-        return;
+        Evaluations out = evaluations_.at(&user);
+        for (auto& [owner, count] : out) count *= read / cost_.elements(user.result());
+        return out;
+      }
       case Fate::kNothing:
-        return;
+        return {};
     }
+    TERN_UNREACHABLE("a fate that no reader has");
+  }
+
+  // So many neighbouring elements are one: a vector of them is evaluated once.
+  static double lanes_alike(const Node& view) {
+    constexpr int64_t kLanes = 8;
+    if (view.kind != OpKind::kBroadcast || view.result()->type.rank() == 0) return 1;
+    const Dim& after = view.result()->type.shape.back();
+    const Shape& from = view.operand()->type.shape;
+    if (!from.empty() && !from.back().is_const(1)) return 1;
+    return static_cast<double>(after.is_const() ? std::min(after.value(), kLanes) : kLanes);
   }
 
   static bool is_contraction(const Node& n) { return n.kind == OpKind::kDot || n.kind == OpKind::kConv; }
@@ -227,20 +268,21 @@ class Former {
   void decide(Node* node) {
     if (plan_.fates.contains(node)) return;
     Readers r;
-    look(node->result(), r);
+    r.owners = look(node->result(), r);
     const bool used = r.memory || !r.owners.empty();
     if (!used) {
       fate(node) = Fate::kNothing;  // dead: inlined nowhere
       return;
     }
-    const std::optional<FusionReason> refused = why_stored(*node, r);
+    const std::optional<Why> refused = why_stored(*node, r);
     if (!refused) {
       fate(node) = Fate::kInline;
-      owners_[node] = r.owners;
-      for (const Node* owner : r.owners) {
+      for (const auto& [owner, count] : r.owners) {
         ++sizes_[owner];
         reads_[owner] = reads_with(*node, owner);
+        if (!is_gpu(context_.target().arch)) cost_.take(work_of(owner), *node, count);
       }
+      evaluations_[node] = std::move(r.owners);
       return;
     }
     places_.erase(node);
@@ -249,34 +291,101 @@ class Former {
   }
 
   // Why a node is not computed inside the regions that read it, if it is not.
-  std::optional<FusionReason> why_stored(const Node& node, const Readers& r) {
-    if (r.memory) return r.memory;
-    if (r.reshaped) return FusionReason::kReshaped;
-    if (!context_.enabled("fuse_producers")) return FusionReason::kProducersOff;
+  std::optional<Why> why_stored(const Node& node, const Readers& r) {
+    if (r.memory) return Why{*r.memory};
+    if (r.reshaped) return Why{FusionReason::kReshaped};
+    if (!context_.enabled("fuse_producers")) return Why{FusionReason::kProducersOff};
     if (node.kind == OpKind::kConcat)
-      return is_tiny(node.result()) ? std::nullopt : std::optional(FusionReason::kConcatResult);
-    const int cost = chain_cost(node);
+      return is_tiny(node.result()) ? std::nullopt : std::optional(Why{FusionReason::kConcatResult});
     const bool free = node.kind == OpKind::kIota || node.kind == OpKind::kFromDims;
-    const bool cheap = free || (cost <= 1 && r.owners.size() <= 3);
-    if (r.owners.size() == 1 && r.owners[0]->kind == OpKind::kDot && r.owners[0]->operands.size() == 2 &&
-        read_in_place(node.result(), *r.owners[0], 1) && r.owners[0]->operand(1) == node.result())
+    const Node* only = r.owners.size() == 1 ? r.owners[0].first : nullptr;
+    if (only && only->kind == OpKind::kDot && only->operands.size() == 2 &&
+        read_in_place(node.result(), *only, 1) && only->operand(1) == node.result())
       return std::nullopt;
-    if (r.owners.size() > 1 && !cheap) return FusionReason::kSeveralReaders;
-    // Several gathers (the taps of a filter) read an element several times together.
-    const bool repeated = r.repeated || r.gathered > 2 * elements(node.result());
-    if (repeated && !free && cost > 2) return FusionReason::kRepeatedly;
+    const std::optional<Why> slower =
+        is_gpu(context_.target().arch) ? beyond_limits(node, r, free) : slower_together(node, r);
+    if (slower) return slower;
     // Each lane of a vector gathers alone: a third gather of gathered indices multiplies the code.
     if (!free && gathers_above(node.result()) > 1 && computes_by_gather(node))
-      return FusionReason::kGatherChain;
-    if (!free && cost > 0 && places_of(node) > kMostPlaces) return FusionReason::kRepeatedly;
-    if (r.owners.size() == 1 && sizes_[r.owners[0]] > 40) return FusionReason::kLargeReader;
-    for (const Node* owner : r.owners) {
-      if (reads_with(node, owner).size() > most_reads()) return FusionReason::kReaderReadsMuch;
+      return Why{FusionReason::kGatherChain};
+    if (!free && node_cost(node) > 0 && places_of(node) > kMostPlaces) return Why{FusionReason::kManyPlaces};
+    if (only && sizes_[only] > kMostInlined) return Why{FusionReason::kLargeReader};
+    for (const auto& [owner, count] : r.owners) {
+      if (reads_with(node, owner).size() > most_reads()) return Why{FusionReason::kReaderReadsMuch};
     }
     // Checked indices need statements of their own; a contraction's epilogue has room for expressions only.
-    const auto no_room = [&](const Node* owner) { return is_gather(node) && is_contraction(*owner); };
-    if (std::any_of(r.owners.begin(), r.owners.end(), no_room)) return FusionReason::kCheckedIndex;
+    const auto no_room = [&](const auto& reader) { return is_gather(node) && is_contraction(*reader.first); };
+    if (std::any_of(r.owners.begin(), r.owners.end(), no_room)) return Why{FusionReason::kCheckedIndex};
     return std::nullopt;
+  }
+
+  // GPUs, whose choices were timed as limits.
+  std::optional<Why> beyond_limits(const Node& node, const Readers& r, bool free) {
+    if (free) return std::nullopt;
+    const RecomputeLimits& limits = kGpuRecomputes;
+    const int cost = chain_cost(node);
+    if (r.owners.size() > 1 && (cost > limits.operations_each_reader || r.owners.size() > limits.readers))
+      return Why{FusionReason::kSeveralReaders};
+    // Several gathers (the taps of a filter) read an element several times together.
+    const bool repeated = r.repeated || r.gathered > 2 * elements(node.result());
+    if (repeated && cost > limits.operations_repeated) return Why{FusionReason::kRepeatedly};
+    return std::nullopt;
+  }
+
+  // Computed inside each region that reads it, or once, stored, and read by each.
+  std::optional<Why> slower_together(const Node& node, const Readers& r) {
+    const Value* v = node.result();
+    DispatchWork alone;
+    const bool gathers_join = std::none_of(r.owners.begin(), r.owners.end(),
+                                           [](const auto& reader) { return is_contraction(*reader.first); });
+    compute(node, cost_.elements(v), alone, gathers_join);
+    // A number that follows from sizes stands in front of all loops.
+    const bool is_number = alone.read.empty() && product(v->type.shape).is_const(1);
+    std::vector<DispatchWork> together, apart{alone};
+    cost_.write(apart[0], v);
+    for (const auto& [owner, count] : r.owners) {
+      const DispatchWork& work = work_of(owner);
+      together.push_back(work);
+      together.back().read.erase(v);
+      together.back().add(alone, is_number ? 1 : count / cost_.elements(v));
+      apart.push_back(work);
+      cost_.read(apart.back(), v, count);
+    }
+    const Prediction predicted{cost_.seconds(together), cost_.seconds(apart)};
+    if (cost_.join(predicted)) return std::nullopt;
+    return Why{FusionReason::kFasterApart, predicted};
+  }
+
+  // So many evaluations of the node, with all that will be inlined below it, as far as that is known.
+  void compute(const Node& node, double evaluations, DispatchWork& work, bool gathers_join, int depth = 0) {
+    constexpr int kDeep = 6;
+    cost_.evaluate(work, node, evaluations);
+    for (const Value* v : node.operands) {
+      const Value* base = read_behind_views(v);
+      if (!base) continue;
+      const Node* below = base->def;
+      const double read = std::min(evaluations, cost_.elements(base));
+      if (below && depth < kDeep && (gathers_join || !is_gather(*below)) && positions_.contains(below) &&
+          is_inlinable(*below) && !taken_.contains(below) && !memory_values_.contains(base) &&
+          uses_.at(base).size() == 1)
+        compute(*below, read, work, gathers_join, depth + 1);
+      else
+        cost_.read(work, v, read);
+    }
+  }
+
+  // What a region does with all that it has taken in so far.
+  DispatchWork& work_of(const Node* owner) {
+    const auto [at, fresh] = work_.try_emplace(owner);
+    if (!fresh) return at->second;
+    DispatchWork& work = at->second;
+    if (fate(owner) == Fate::kClaimed) {
+      const Growth& growth = claim_of(owner).growth;
+      work = cost_.work_of(growth.members, {growth.output});
+    } else {
+      work = cost_.work_of({owner->results[0]->def}, owner->results);
+    }
+    return work;
   }
 
   size_t most_reads() const {
@@ -449,21 +558,21 @@ class Former {
     for (const Value* v : region.outputs) note_after(region, *v->def, v);
   }
 
-  static void note(Region& region, bool before, const Node& node, FusionReason reason) {
+  static void note(Region& region, bool before, const Node& node, const Why& why) {
     for (const Neighbour& known : region.neighbours) {
       if (known.before == before && known.node == &node) return;
     }
-    region.neighbours.push_back({before, op_word(node), node.source, reason, &node});
+    region.neighbours.push_back({before, op_word(node), node.source, why.reason, why.predicted, &node});
   }
 
   // Why what begins with `user` is not in the region that computes `made`.
-  FusionReason edge(const Node& made, const Node& user) {
+  Why edge(const Node& made, const Node& user) {
     if (auto it = stored_.find(&made); it != stored_.end()) return it->second;
-    if (fate(&made) == Fate::kSpecial) return FusionReason::kSpecialResult;
+    if (fate(&made) == Fate::kSpecial) return {FusionReason::kSpecialResult};
     for (const Refusal& r : claim_of(&made).growth.refused) {
-      if (r.node == &user) return r.reason;
+      if (r.node == &user) return {r.reason, r.predicted};
     }
-    return is_view(user) ? FusionReason::kView : FusionReason::kTaken;
+    return {is_view(user) ? FusionReason::kView : FusionReason::kTaken};
   }
 
   void note_before(Region& region, Value* v) {
@@ -506,13 +615,15 @@ class Former {
   std::unordered_map<const Node*, size_t> positions_;
   std::unordered_set<const Node*> taken_;
   std::vector<Claim> claims_;
-  std::unordered_map<const Node*, std::vector<const Node*>> owners_;
+  const FusionCost cost_;
+  std::unordered_map<const Node*, Evaluations> evaluations_;  // of what is inlined
+  std::unordered_map<const Node*, DispatchWork> work_;        // of regions that something was asked for
   std::unordered_map<const Node*, int> sizes_;
   std::unordered_map<const Node*, std::unordered_set<const Value*>>
       reads_;  // of regions that took something in
   std::unordered_map<const Node*, int> above_;
-  std::unordered_map<const Node*, int> places_;           // of nodes that are not stored
-  std::unordered_map<const Node*, FusionReason> stored_;  // why, of each kStore and kConcat
+  std::unordered_map<const Node*, int> places_;  // of nodes that are not stored
+  std::unordered_map<const Node*, Why> stored_;  // of each kStore and kConcat
   BlockPlan plan_;
 };
 

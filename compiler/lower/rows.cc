@@ -18,7 +18,7 @@ constexpr int kWorthStoring = 5;  // cost of recomputing an element against a lo
 int own_cost(const Node& node) {
   switch (node.kind) {
     case OpKind::kMap:
-      return operations_of(node);
+      return rough_operations_of(node);
     case OpKind::kCast:
     case OpKind::kLookup:
       return 1;

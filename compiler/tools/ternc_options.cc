@@ -17,7 +17,7 @@ constexpr long long kMostJobs = 1024;
 
 // Values that are words of their own: read when all options are known.
 struct Words {
-  std::string targets = "cpu", required, precision = "f32";
+  std::string targets = "cpu", required, precision = "f32", fusion = "predicted";
   std::vector<std::string> shapes, dims, values;
   std::string cache_room;
   bool no_cache = false;
@@ -141,6 +141,15 @@ void read_precision(const std::string& word, CompileOptions& compile, Problems& 
     problems.add("--keep-f32 makes exceptions to --precision=tf32, f16 or bf16; with f32 there are none.");
 }
 
+void read_fusion(const std::string& word, CompileOptions& compile, Problems& problems) {
+  if (word == "together")
+    compile.fusion = lower::Fusion::kTogether;
+  else if (word == "apart")
+    compile.fusion = lower::Fusion::kApart;
+  else if (word != "predicted")
+    problems.add(fmt::format("--fusion is predicted, together or apart, not '{}'.", word));
+}
+
 // The targets whose device files can be read.
 std::string readable_targets(const std::string& words, Problems& problems) {
   std::vector<std::string_view> readable;
@@ -210,6 +219,7 @@ void read_words(const Words& words, CompileOptions& compile, Problems& problems)
           fmt::format("There is no pass '{}'; --disable-pass knows {}.", name, fmt::join(passes, ", ")));
   }
   read_precision(words.precision, compile, problems);
+  read_fusion(words.fusion, compile, problems);
   read_targets(words, compile, problems);
   compile.use_cache = !words.no_cache;
 }
@@ -244,6 +254,9 @@ void add_model_options(command_line::Options& options, Words& words, CompileOpti
                "which is multiplied in f32); repeatable");
   options.list("--disable-pass", compile.disabled_passes, "PASS",
                "Leave out a pass or a step of lowering; repeatable");
+  options.text("--fusion", words.fusion, "HOW",
+               "Which nodes share a dispatch where several ways are possible: predicted (what should be "
+               "faster), or, to measure that, together or apart");
 }
 
 }  // namespace
