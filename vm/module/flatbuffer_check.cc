@@ -9,6 +9,8 @@ using flatbuffers::TypeCode;
 using flatbuffers::TypeTable;
 
 constexpr int kMaxDepth = 8;  // module.fbs nests four tables deep
+// So that a count of what it has, times what a host keeps for each, is no more than a size_t.
+constexpr size_t kMostBytes = sizeof(size_t) < 8 ? size_t{1} << 24 : size_t{INT32_MAX};
 
 struct Checker {
   const uint8_t* data;
@@ -149,7 +151,7 @@ struct Checker {
 }  // namespace
 
 const char* check_flatbuffer(const uint8_t* data, size_t size, const TypeTable* root) {
-  if (size < 12 || size > INT32_MAX) return "its length is impossible";
+  if (size < 12 || size > kMostBytes) return "its length is impossible";
   Checker checker{data, size, size};
   if (checker.read<uint32_t>(0) != size - 4) return "its size prefix is wrong";
   checker.table_at(4, root, 0);
