@@ -195,7 +195,9 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
   dispatch.set_label(region.label());
   dispatch.set_flops(contraction_flops(root), root.result()->type.dtype == DType::kI32);
   int packed_buffer = -1, winograd = 0, winograd_weights = -1;
-  std::array<int, 2> parameters = {-1, -1};
+  std::array<int, static_cast<size_t>(ContractionRequest::Parameter::kCount)> parameters;
+  parameters.fill(-1);
+  int parameter_count = 0;
   // Points are f32. Not for bf16, which some levels multiply in pairs twice as fast.
   const DType weights = context.stored_type(rhs);
   if (constant && context.enabled("winograd") && (weights == DType::kF32 || weights == DType::kF16)) {
@@ -240,9 +242,11 @@ bool lower_product(const Region& region, LoweringContext& context, const graph::
       }
       return dispatch.bind(packed_buffer);
     };
-    request.pack_parameter = [&](int number, const std::function<TensorDataPtr()>& make) {
-      int& buffer = parameters[static_cast<size_t>(number)];
-      if (buffer < 0) buffer = context.add_constant(fmt::format("{}.{}", rhs->name, number), make());
+    request.pack_parameter = [&](ContractionRequest::Parameter parameter,
+                                 const std::function<TensorDataPtr()>& make) {
+      int& buffer = parameters[static_cast<size_t>(parameter)];
+      if (buffer < 0)
+        buffer = context.add_constant(fmt::format("{}.{}", rhs->name, parameter_count++), make());
       return dispatch.bind(buffer);
     };
     request.constant = [&](const char* name, const TensorDataPtr& data) {

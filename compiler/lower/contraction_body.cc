@@ -59,8 +59,9 @@ decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionReques
   const DepthwiseShape s = depthwise_shape(conv);
   const int64_t channels = conv.int_attr("groups"), taps = s.window_h * s.window_w, granule = kPanelColumns,
                 padded = (channels + granule - 1) / granule * granule;
-  const Buffer weights =
-      r.pack_parameter(0, [&] { return pack_depthwise(*r.depthwise_filters, channels, taps, granule); });
+  const Buffer weights = r.pack_parameter(ContractionRequest::Parameter::kFilters, [&] {
+    return pack_depthwise(*r.depthwise_filters, channels, taps, granule);
+  });
   const bool one = conv.operand(0)->type.rank() == 3;
   const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
     return one ? Index{image, c, x} : Index{image, c, y, x};
@@ -182,7 +183,8 @@ class Contraction {
 
   ContractionBody build_few(const FewColumns& few, const kernel::GridAxis& axis, ContractionOperands& o) {
     const int64_t k = p_.k.value(), padded = padded_depth(k);
-    o.b_buffer = r_.pack_parameter(0, [&] { return pack_rows(*r_.constant_rhs, panel_source(), padded); });
+    o.b_buffer = r_.pack_parameter(ContractionRequest::Parameter::kRows,
+                                   [&] { return pack_rows(*r_.constant_rhs, panel_source(), padded); });
     const Expr first = p_.b_start(b_, p_.n.value() * padded);
     const auto b_at = [=](int64_t column, const Expr& step) {
       return kernel::add(first, kernel::add(int_const(column * padded), step));
@@ -562,8 +564,9 @@ class Contraction {
 
   ChainOperands chain_operands() {
     ChainOperands out;
-    out.entries = r_.pack_parameter(0, [&] { return r_.chains->entries; });
-    out.codes = r_.pack_parameter(1, [&] { return r_.chains->codes; });
+    out.entries =
+        r_.pack_parameter(ContractionRequest::Parameter::kEntries, [&] { return r_.chains->entries; });
+    out.codes = r_.pack_parameter(ContractionRequest::Parameter::kCodes, [&] { return r_.chains->codes; });
     const int columns = chain_columns(steps_.value());
     out.lists = (p_.n.value() + columns - 1) / columns;
     out.first_list = p_.b_start(b_, out.lists);
@@ -669,12 +672,14 @@ class Contraction {
   QuantisedPanels quantised_panels() {
     QuantisedPanels p;
     p.words = r_.pack([&] { return pack_quantised_words(*weights_); }, nullptr);
-    p.scales = r_.pack_parameter(0, [&] { return pack_quantised_scales(*weights_); });
+    p.scales = r_.pack_parameter(ContractionRequest::Parameter::kScales,
+                                 [&] { return pack_quantised_scales(*weights_); });
     const std::optional<double> zero = uniform_zero(*weights_);
     if (zero) {
       p.zero = *zero;
     } else {
-      p.zeros = r_.pack_parameter(1, [&] { return pack_quantised_zeros(*weights_); });
+      p.zeros = r_.pack_parameter(ContractionRequest::Parameter::kZeros,
+                                  [&] { return pack_quantised_zeros(*weights_); });
     }
     p.bits = weights_->bits;
     p.steps = (weights_->k() + weights_->per_word() - 1) / weights_->per_word();

@@ -42,8 +42,21 @@ struct ContractionRequest {
   std::function<kernel::Buffer(const std::function<TensorDataPtr()>& make,
                                const std::function<Encoding()>& encoding)>
       pack;
-  // Constants beside the weights that they need, in the same way: number 0, 1.
-  std::function<kernel::Buffer(int number, const std::function<TensorDataPtr()>& make)> pack_parameter;
+  // Other constants that come of the weights, in the same way: levels that need the same one share it.
+  enum class Parameter : uint8_t {
+    kRows,
+    kFilters,
+    kEntries,
+    kCodes,
+    kScales,
+    kZeros,
+    kGroups,
+    kGroupPairs,
+    kChannelSums,
+    kCount
+  };
+  std::function<kernel::Buffer(Parameter parameter, const std::function<TensorDataPtr()>& make)>
+      pack_parameter;
 
   // Binds a constant of this level alone.
   std::function<kernel::Buffer(const char* name, const TensorDataPtr& data)> constant;

@@ -111,7 +111,7 @@ std::vector<float> run(const graph::Node& root, Operand& a, Operand& b, bool con
     packed = make_packed();
     return bb;
   };
-  r.pack_parameter = [&](int, const std::function<TensorDataPtr()>& make_packed) {
+  r.pack_parameter = [&](ContractionRequest::Parameter, const std::function<TensorDataPtr()>& make_packed) {
     packed = make_packed();
     return bb;
   };

@@ -152,8 +152,9 @@ void byte_groups(const ContractionRequest& r, const Access& access, DepthwiseSha
   const graph::Attr* fill = conv.find("pad_value");
   const int64_t around = fill ? std::get<int64_t>(*fill) : 0;
   s.members = g.inputs / 2;
-  const Buffer weights =
-      r.pack_parameter(0, [&] { return pack_group_pairs(*r.constant_rhs, channels, g.inputs, taps); });
+  const Buffer weights = r.pack_parameter(ContractionRequest::Parameter::kGroupPairs, [&] {
+    return pack_group_pairs(*r.constant_rhs, channels, g.inputs, taps);
+  });
   o.members.emplace();
   o.members->pairs = o.members->unrolled = true;
   o.members->input = [=, &access](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c,
@@ -183,8 +184,8 @@ void byte_groups(const ContractionRequest& r, const Access& access, DepthwiseSha
   o.begin =
       access.begin([one](const Expr& row, const Expr& c) { return pixel_index(one, row, c, row, row); });
   if (around == 0) return;
-  const Buffer sums =
-      r.pack_parameter(1, [&] { return pack_channel_sums(*r.constant_rhs, channels, around); });
+  const Buffer sums = r.pack_parameter(ContractionRequest::Parameter::kChannelSums,
+                                       [&] { return pack_channel_sums(*r.constant_rhs, channels, around); });
   o.begin = [=, begin = o.begin](const Expr& c, int lanes, const Expr& count) {
     const Expr sum = kernel::load(sums, c, lanes);
     return begin ? kernel::add(begin(c, lanes, count), sum) : sum;
@@ -211,8 +212,9 @@ ContractionBody build_small_groups(const ContractionRequest& r) {
     return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
   }
   s.members = g.inputs;
-  const Buffer weights =
-      r.pack_parameter(0, [&] { return pack_groups(*r.constant_rhs, channels, g.inputs, taps); });
+  const Buffer weights = r.pack_parameter(ContractionRequest::Parameter::kGroups, [&] {
+    return pack_groups(*r.constant_rhs, channels, g.inputs, taps);
+  });
   o.members.emplace();
   o.members->unrolled = g.outputs < r.machine->vector_bits / 32;
   o.members->input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, const Expr& member,
