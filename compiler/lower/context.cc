@@ -8,6 +8,7 @@
 #include "compiler/graph/passes/constants.h"
 #include "compiler/graph/suggest_sizes.h"
 #include "compiler/kernel/expr_util.h"
+#include "compiler/lower/arithmetic_cost.h"
 #include "compiler/lower/cost_model.h"
 #include "compiler/lower/finish_kernel.h"
 #include "compiler/lower/fitting_variants.h"
@@ -587,8 +588,11 @@ void DispatchBuilder::finish() {
     k.bytes_written = work_.written;
     Dim tiles = 1;
     for (const kernel::GridAxis& axis : k.grid) tiles = tiles * axis.extent;
+    ScheduleCost schedule = v.cost;
+    if (schedule.cycles == 0 && region_.kind == RootKind::kNone && k.threads == 0)
+      schedule.cycles = elementwise_cycles(region_, context_, machine(v.level));
     const DispatchCost cost{work_, usual_constants_, context_.hint(tiles),
-                            region_.kind == RootKind::kContraction, v.cost};
+                            region_.kind == RootKind::kContraction, schedule};
     dispatch->variants.push_back({v.level, v.kernel, tiles, predict_seconds(v.level, cost)});
     facts.level = v.level;
     if (k.threads == 0) facts.outgrows_caches = outgrowing(v.level);
