@@ -9,38 +9,38 @@ double operations_of(const graph::Node& node) {
   const bool is_integer = !is_float(node.operand()->type.dtype);
   switch (node.scalar_op()) {
     case ScalarOp::kDiv:
-      return is_integer ? 12 : 3;
+      return is_integer ? 15 : 4;
     case ScalarOp::kSqrt:
-      return 5;
+      return 6;
     case ScalarOp::kRem:
     case ScalarOp::kFloorMod:
-      return 12;
+      return 15;
     case ScalarOp::kExp:
     case ScalarOp::kTanh:
-      return 9;
+      return 11;
     case ScalarOp::kExpm1:
     case ScalarOp::kErf:
     case ScalarOp::kAsin:
     case ScalarOp::kAcos:
     case ScalarOp::kAtan:
     case ScalarOp::kAtan2:
-      return 13;
+      return 16;
     case ScalarOp::kLog:
     case ScalarOp::kLog1p:
-      return 18;
+      return 22;
     case ScalarOp::kSin:
     case ScalarOp::kCos:
     case ScalarOp::kTan:
-      return 50;
+      return 62;
     case ScalarOp::kAtanh:
-      return 80;
+      return 100;
     case ScalarOp::kSinh:
     case ScalarOp::kCosh:
     case ScalarOp::kPow:
-      return is_integer ? 40 : 115;
+      return is_integer ? 50 : 140;
     case ScalarOp::kAsinh:
     case ScalarOp::kAcosh:
-      return 150;
+      return 190;
     default:
       return 0.5;
   }

@@ -8,8 +8,8 @@
 
 namespace tern::lower {
 
-// What an elementwise node (kMap) makes of an element, in cycles of a vector of f32 (Zen 3, values in L2,
-// each function of 16,384 elements; decision 152): 1/2 where it is one instruction.
+// What an elementwise node (kMap) makes of an element, in cycles of a vector of f32 at 4 GHz (Zen 3, values
+// in L2, each function of 16,384 elements; decision 152): 1/2 where it is one instruction.
 double operations_of(const graph::Node& node);
 // Those of any expensive function alike: what choices were timed with that no prediction decides (GPUs, what
 // a loop over rows keeps in scratch).

@@ -51,12 +51,6 @@ bool fetches_lanes(const Node& node) {
 
 }  // namespace
 
-double gathered_cost(const Node& gather) {
-  // Zen 3, 393,216 elements in any order: exp, and relu, of them 1.6 and 1.5 times what they take in line.
-  constexpr double kInLanes = 1.6;
-  return fetches_lanes(gather) ? kInLanes : 1;
-}
-
 void DispatchWork::add(const DispatchWork& more, double times) {
   operations += more.operations * times;
   multiply_adds += more.multiply_adds * times;

@@ -15,9 +15,6 @@
 
 namespace tern::lower {
 
-// How much longer an element takes that a gather evaluates: fetched lane by lane, it fills no vectors.
-double gathered_cost(const graph::Node& gather);
-
 // What a dispatch does, as far as that is known before it has a schedule.
 struct DispatchWork {
   double operations = 0;     // in units of one on vectors of f32 (operations_of)

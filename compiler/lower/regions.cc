@@ -177,8 +177,7 @@ class Former {
   }
 
   Evaluations look_at_user(const Value* v, const Node& user, int operand, Readers& r, int depth) {
-    const double read = operand == 0 && is_gather(user) ? cost_.elements(user.result()) * gathered_cost(user)
-                                                        : cost_.elements(v);
+    const double read = cost_.elements(operand == 0 && is_gather(user) ? user.result() : v);
     switch (plan_.fates.at(&user)) {
       case Fate::kView: {
         if (user.kind == OpKind::kReshape && !unit_reshape(user)) r.reshaped = true;
