@@ -182,16 +182,21 @@ class Contraction {
   }
 
   ContractionBody build_few(const FewColumns& few, const kernel::GridAxis& axis, ContractionOperands& o) {
-    const int64_t k = p_.k.value(), padded = padded_depth(k);
+    ContractionKernel made =
+        build_few_columns(p_.m, p_.k.value(), axis, few, r_.machine->has_fma, o, take_rows_of_b(o), params_);
+    return {std::move(made.grid), std::move(made.body),
+            fmt::format("{}; A {}, B packed", few.text(), how_a_is_read()), few.cycles};
+  }
+
+  // A constant B as rows, and where they lie.
+  std::function<Expr(int64_t column, const Expr& k)> take_rows_of_b(ContractionOperands& o) const {
+    const int64_t padded = padded_depth(p_.k.value());
     o.b_buffer = r_.pack_parameter(ContractionRequest::Parameter::kRows,
                                    [&] { return pack_rows(*r_.constant_rhs, panel_source(), padded); });
     const Expr first = p_.b_start(b_, p_.n.value() * padded);
-    const auto b_at = [=](int64_t column, const Expr& step) {
+    return [=](int64_t column, const Expr& step) {
       return kernel::add(first, kernel::add(int_const(column * padded), step));
     };
-    ContractionKernel made = build_few_columns(p_.m, k, axis, few, r_.machine->has_fma, o, b_at, params_);
-    return {std::move(made.grid), std::move(made.body),
-            fmt::format("{}; A {}, B packed", few.text(), how_a_is_read()), few.cycles};
   }
 
   // What products cost whose windows are gathered.
@@ -235,8 +240,8 @@ class Contraction {
   std::optional<WindowSchedule> windows_of(double otherwise) const {
     constexpr double kWorth = 0.95;
     const Dim& images = p_.geometry.images;
-    if (!p_.windows || step_ != StepKind::kFloats || !r_.constant_rhs || word_steps() > 1 || r_.depthwise ||
-        panel_type() != DType::kF32 || p_.geometry.channels < r_.machine->vector_bits / 32 ||
+    if (!p_.windows || step_ != StepKind::kFloats || !r_.constant_rhs || !r_.constant || word_steps() > 1 ||
+        r_.depthwise || panel_type() != DType::kF32 || p_.geometry.channels < r_.machine->vector_bits / 32 ||
         (!p_.batch.is_const(1) && !images.is_const(1)) || !pixel_places())
       return std::nullopt;
     auto windows =
@@ -265,7 +270,7 @@ class Contraction {
     std::vector<Expr> word(kWindowWords);
 
     ContractionOperands o;
-    take_packed(o);
+    if (!windows.few) take_packed(o);
     o.a_buffer = places.buffer;
     o.a_row = [=](const Expr& row) { return kernel::load(bases, row); };
     o.begin_block = [=, this, &word](const Expr& block, Stmts& out) {
@@ -327,8 +332,11 @@ class Contraction {
       return out;
     };
     const Dim rows(static_cast<int64_t>(windows.blocks.size()) * schedule_.block_rows);
-    ContractionKernel made = build_contraction_kernel(rows, p_.n, Dim(g.channels), axis, schedule_,
-                                                      r_.machine->has_fma, o, params_);
+    ContractionKernel made = windows.few
+                                 ? build_few_columns(rows, g.channels, axis, *windows.few,
+                                                     r_.machine->has_fma, o, take_rows_of_b(o), params_)
+                                 : build_contraction_kernel(rows, p_.n, Dim(g.channels), axis, schedule_,
+                                                            r_.machine->has_fma, o, params_);
     return {std::move(made.grid), std::move(made.body),
             fmt::format("{}; A in place, B packed", windows.text()), windows.cycles * product_cost()};
   }

@@ -40,11 +40,16 @@ class Tiles {
     row0_ = var_expr(row0);
     rows_ = var_expr(rows);
     Stmts& body = out.body;
-    body.push_back(kernel::let(row0, kernel::mul(var_expr(block), int_const(s_.block_rows))));
-    const bool whole = m_.is_const() && m_.value() % s_.block_rows == 0;
-    body.push_back(kernel::let(
-        rows, whole ? int_const(s_.block_rows)
-                    : kernel::min(int_const(s_.block_rows), kernel::sub(params_.expr(m_), row0_))));
+    if (o_.begin_block) {
+      row0_ = int_const(0);
+      rows_ = o_.begin_block(var_expr(block), body);
+    } else {
+      body.push_back(kernel::let(row0, kernel::mul(var_expr(block), int_const(s_.block_rows))));
+      const bool whole = m_.is_const() && m_.value() % s_.block_rows == 0;
+      body.push_back(kernel::let(
+          rows, whole ? int_const(s_.block_rows)
+                      : kernel::min(int_const(s_.block_rows), kernel::sub(params_.expr(m_), row0_))));
+    }
     if (o_.gather_a) {
       a_block_ = kernel::make_buffer("a_block", {DType::kF32, 1}, Scope::kScratch, kernel::Access::kReadWrite,
                                      s_.block_rows * k_ + kGatherSlack);
@@ -54,7 +59,7 @@ class Tiles {
     const Expr tiles = kernel::index_div(rows_, int_const(s_.rows)),
                done = kernel::mul(tiles, int_const(s_.rows));
     if (!m_.is_const() || m_.value() >= s_.rows) body.push_back(loop_of_tiles(int_const(0), tiles, s_.rows));
-    const bool rest = !m_.is_const() || m_.value() % s_.rows != 0;
+    const bool rest = !o_.begin_block && (!m_.is_const() || m_.value() % s_.rows != 0);
     if (s_.rows > 1 && rest) body.push_back(loop_of_tiles(done, kernel::sub(rows_, done), 1));
     return out;
   }
@@ -81,13 +86,14 @@ class Tiles {
     out.push_back(kernel::alloc(acc));
     const Expr zero = kernel::broadcast(kernel::float_const(0.0), s_.lanes);
     for (int i = 0; i < sums; ++i) out.push_back(kernel::store(acc, int_const(i), zero));
-    const int64_t steps = k_ / s_.lanes, rest = k_ % s_.lanes;
-    const Var step = kernel::make_var("step");
-    if (steps > 0)
-      out.push_back(
-          kernel::loop(step, int_const(0), int_const(steps), LoopKind::kSerial,
-                       products(acc, bases, kernel::mul(var_expr(step), int_const(s_.lanes)), nullptr)));
-    if (rest > 0) append(out, products(acc, bases, int_const(steps * s_.lanes), int_const(rest)));
+    if (o_.for_taps) {
+      append(out, o_.for_taps([&](const Expr& a, const Expr& b) {
+        tap_a_ = a, tap_b_ = b;
+        return all_products(acc, bases);
+      }));
+    } else {
+      append(out, all_products(acc, bases));
+    }
     for (int i = 0; i < rows; ++i) {
       Stmts one;
       const Expr value = whole_sums(acc, i * s_.columns, one);
@@ -95,6 +101,18 @@ class Tiles {
                             int_const(s_.columns)));
       out.push_back(kernel::block(std::move(one)));
     }
+    return out;
+  }
+
+  Stmts all_products(const Buffer& acc, const std::vector<Expr>& bases) {
+    const int64_t steps = k_ / s_.lanes, rest = k_ % s_.lanes;
+    const Var step = kernel::make_var("step");
+    Stmts out;
+    if (steps > 0)
+      out.push_back(
+          kernel::loop(step, int_const(0), int_const(steps), LoopKind::kSerial,
+                       products(acc, bases, kernel::mul(var_expr(step), int_const(s_.lanes)), nullptr)));
+    if (rest > 0) append(out, products(acc, bases, int_const(steps * s_.lanes), int_const(rest)));
     return out;
   }
 
@@ -107,11 +125,13 @@ class Tiles {
       a[static_cast<size_t>(i)] =
           named("x",
                 kernel::load(o_.gather_a ? a_block_ : o_.a_buffer,
-                             kernel::add(bases[static_cast<size_t>(i)], k), s_.lanes, count),
+                             kernel::add(bases[static_cast<size_t>(i)], tap_a_ ? kernel::add(k, tap_a_) : k),
+                             s_.lanes, count),
                 out);
     };
     const auto load_b = [&](int j) {
-      b[static_cast<size_t>(j)] = named("b", kernel::load(o_.b_buffer, b_at_(j, k), s_.lanes), out);
+      b[static_cast<size_t>(j)] =
+          named("b", kernel::load(o_.b_buffer, b_at_(j, tap_b_ ? kernel::add(k, tap_b_) : k), s_.lanes), out);
     };
     const auto multiply = [&](int i, int j) {
       const Expr at = int_const(int64_t{i} * s_.columns + j), old = kernel::load(acc, at),
@@ -170,6 +190,7 @@ class Tiles {
   const std::function<Expr(int64_t, const Expr&)>& b_at_;
   kernel::ParamTable& params_;
   Expr row0_, rows_;
+  Expr tap_a_, tap_b_;  // in ContractionOperands::for_taps
   Buffer a_block_;
 };
 
@@ -184,14 +205,30 @@ int64_t padded_depth(int64_t k) {
   return ceil_div(k, kGranule) * kGranule;
 }
 
-std::optional<FewColumns> few_columns(const ContractionShape& shape, const ContractionSchedule& panels,
-                                      const MachineModel& machine) {
+std::optional<FewColumns> few_columns_tile(int64_t columns, const MachineModel& machine) {
   FewColumns s;
   s.lanes = machine.vector_bits / 32;
-  if (!shape.n_static || !shape.k_static || shape.n < 1 || 2 * shape.n > s.lanes) return std::nullopt;
-  s.columns = static_cast<int>(shape.n);
+  if (columns < 1 || 2 * columns > s.lanes) return std::nullopt;
+  s.columns = static_cast<int>(columns);
   const int registers = machine.vector_registers > 16 ? 24 : 12;  // for sums
   s.rows = std::clamp(registers / s.columns, 1, 8);
+  return s;
+}
+
+double few_columns_cycles(const FewColumns& s, int64_t steps, int64_t runs) {
+  // Two multiply-adds a cycle, or two loads; four cycles for each. A row's sums are added up at the end by
+  // some three operations a column and three more.
+  constexpr double kRun = 18;  // the end of its loop is not foreseen
+  const double each = std::max({s.rows * s.columns / 2.0, (s.rows + s.columns) / 2.0, 4.0}),
+               vectors = static_cast<double>(runs * ceil_div(steps, std::max<int64_t>(runs, 1) * s.lanes));
+  return vectors * each + static_cast<double>(runs) * kRun + s.rows * (3 * s.columns + 3);
+}
+
+std::optional<FewColumns> few_columns(const ContractionShape& shape, const ContractionSchedule& panels,
+                                      const MachineModel& machine) {
+  const auto tile = few_columns_tile(shape.n, machine);
+  if (!tile || !shape.n_static || !shape.k_static) return std::nullopt;
+  FewColumns s = *tile;
   // Rows that are gathered, or pass by, stay in half of L2 beside the columns.
   const int64_t most = machine.l2_bytes / 2 / 4 / std::max<int64_t>(shape.k, 1);
   if (most < 2 * s.rows) return std::nullopt;

@@ -16,6 +16,11 @@ struct FewColumns {
   std::string text() const;
 };
 
+// The register tile of so many columns, at most half a vector; nothing of more.
+std::optional<FewColumns> few_columns_tile(int64_t columns, const MachineModel& machine);
+// Cycles of a tile over so many steps, `runs` of them that follow each other in memory.
+double few_columns_cycles(const FewColumns& tile, int64_t steps, int64_t runs);
+
 // Where that takes less time than panels, whose schedule is `panels`; B is a constant in f32.
 std::optional<FewColumns> few_columns(const ContractionShape& shape, const ContractionSchedule& panels,
                                       const MachineModel& machine);

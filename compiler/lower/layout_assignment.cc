@@ -31,6 +31,7 @@ class Orders {
                                     [&](const Value* v) { return behind_convolution_.contains(v); });
     const bool chosen = std::any_of(n.operands.begin(), n.operands.end(),
                                     [&](const Value* v) { return behind_planes_.contains(v); });
+    if (n.kind == OpKind::kConv && !behind) orders_.outside.insert(&n);
     if (n.kind == OpKind::kConv && !behind && suits_planes(n, target_, {chosen, false})) {
       orders_.by_planes.emplace(&n, chosen);
       for (const Value* v : n.results) behind_planes_.insert(v);
@@ -240,6 +241,15 @@ ConvolutionOrders convolution_orders(const graph::Block& block, const Target& ta
 
 void assign_layouts(const graph::Block& block, LoweringContext& context, LayoutMap& layouts) {
   Assigner(context, layouts).run(block);
+}
+
+void find_outer_convolutions(const graph::Block& block, const Target& target, OuterConvolutions& found) {
+  const ConvolutionOrders orders = convolution_orders(block, target);
+  found.outside.insert(orders.outside.begin(), orders.outside.end());
+  for (const auto& [conv, chosen] : orders.by_planes) found.by_planes.insert(conv);
+  for (const auto& node : block.nodes) {
+    for (const auto& region : node->regions) find_outer_convolutions(*region, target, found);
+  }
 }
 
 }  // namespace tern::lower

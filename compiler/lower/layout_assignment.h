@@ -12,10 +12,12 @@ namespace tern::lower {
 
 using LayoutMap = std::unordered_map<const graph::Value*, Layout>;
 
-// Convolutions of a block that take planes as they lie (plane_conv.h), each with whether its operand comes
-// from another one; values that the others will read, directly or through elementwise work: channels
+// Convolutions of a block whose operand has channels outside, since no convolution is before them that has
+// them innermost; of these, what takes planes as they lie (plane_conv.h), each with whether its operand comes
+// from another one of them; values that the others will read, directly or through elementwise work: channels
 // innermost.
 struct ConvolutionOrders {
+  std::unordered_set<const graph::Node*> outside;
   std::unordered_map<const graph::Node*, bool> by_planes;
   std::unordered_set<const graph::Value*> wanted;
 };
@@ -23,5 +25,11 @@ ConvolutionOrders convolution_orders(const graph::Block& block, const Target& ta
 
 // Adds the layouts of the block's values to `layouts` (which holds those of enclosing blocks).
 void assign_layouts(const graph::Block& block, LoweringContext& context, LayoutMap& layouts);
+
+// Convolutions of either kind in a block, and in blocks inside of it.
+struct OuterConvolutions {
+  std::unordered_set<const graph::Node*> outside, by_planes;
+};
+void find_outer_convolutions(const graph::Block& block, const Target& target, OuterConvolutions& found);
 
 }  // namespace tern::lower

@@ -11,6 +11,7 @@
 #include "compiler/lower/pixel_products.h"
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/sink_reshapes.h"
+#include "compiler/lower/spread_products.h"
 #include "compiler/lower/step_order.h"
 
 namespace tern::lower {
@@ -67,6 +68,7 @@ std::unique_ptr<LoweredProgram> lower(graph::Graph& graph, const Target& target,
   const bool narrow = options.precision == DType::kF16 || options.precision == DType::kBF16;
   if (narrow && is_gpu(target.arch) && context.enabled("patch_products")) patch_products(graph);
   if (!is_gpu(target.arch)) pixel_products(graph);  // not timed there
+  spread_products(graph, context);
   narrow_transposed_convs(graph, context);
   group_products(graph);
   if (context.enabled("fuse_epilogue")) sink_reshapes(graph);

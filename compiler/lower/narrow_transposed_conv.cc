@@ -122,21 +122,13 @@ Value* narrowed(Node& n, Builder& b) {
   return b.slice(out, starts, n.result()->type.shape, std::vector<int64_t>(starts.size(), 1));
 }
 
-// Of all blocks of the graph.
-void find_planes(const graph::Block& block, const Target& target, std::unordered_set<const Node*>& found) {
-  for (const auto& [conv, chosen] : convolution_orders(block, target).by_planes) found.insert(conv);
-  for (const auto& node : block.nodes) {
-    for (const auto& region : node->regions) find_planes(*region, target, found);
-  }
-}
-
 }  // namespace
 
 void narrow_transposed_convs(graph::Graph& graph, const LoweringContext& context) {
-  std::unordered_set<const Node*> planes;
-  if (context.enabled("channels_last")) find_planes(graph.body, context.target(), planes);
+  OuterConvolutions outer;
+  if (context.enabled("channels_last")) find_outer_convolutions(graph.body, context.target(), outer);
   const bool changed = graph::Rewriter(graph, [&](Node& n, Builder& b) {
-                         const bool stays = n.kind != OpKind::kConv || planes.contains(&n);
+                         const bool stays = n.kind != OpKind::kConv || outer.by_planes.contains(&n);
                          return graph::replace_with(stays ? nullptr : narrowed(n, b));
                        }).run();
   if (!changed) return;

@@ -7,6 +7,7 @@
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/few_columns.h"
+#include "compiler/lower/window_parts.h"
 #include "compiler/lower/winograd_schedule.h"
 #include "compiler/support/rounding.h"
 
@@ -66,7 +67,7 @@ int64_t PlaneAxis::tap(int64_t phase, int64_t offset) const {
   return from < 0 || from % dilation != 0 || from / dilation >= t.count ? -1 : t.first + from / dilation * up;
 }
 
-std::optional<PlaneShape> plane_shape(const graph::Node& conv) {
+std::optional<PlaneShape> any_plane_shape(const graph::Node& conv) {
   if (conv.kind != graph::OpKind::kConv || conv.find("pad_value")) return std::nullopt;
   const Shape &x = conv.operand()->type.shape, &w = conv.operand(1)->type.shape,
               &y = conv.result()->type.shape;
@@ -94,11 +95,19 @@ std::optional<PlaneShape> plane_shape(const graph::Node& conv) {
     if (a.extent < 1 || a.outputs < 1 || a.before < 0 || (spread && (a.stride > 1 || a.dilation > 1)))
       return std::nullopt;
   }
+  return s;
+}
+
+std::optional<PlaneShape> plane_shape(const graph::Node& conv) {
+  std::optional<PlaneShape> shape = any_plane_shape(conv);
+  if (!shape) return std::nullopt;
+  const PlaneShape& s = *shape;
+  const bool spread = s.ups() > 1;
   const int64_t most = spread ? kMostSpread : s.is_pointwise() ? kMostPlanes : kMostInputs;
   if (s.inputs > most || s.outputs > kMostOutputs || s.w.up > kMostUp ||
       s.h.window * s.w.window > (spread ? kMostSpreadTaps : kMostTaps))
     return std::nullopt;
-  return s;
+  return shape;
 }
 
 int64_t lines_of(const PlaneShape& s, int64_t rows) {
@@ -333,6 +342,23 @@ double spread_products(const PlaneShape& s, const MachineModel& machine, int lan
 
 }  // namespace
 
+namespace {
+
+ConvGeometry geometry_of(const PlaneShape& s) {
+  ConvGeometry g;
+  g.images = s.images;
+  g.channels = s.inputs;
+  g.depth = s.d.extent, g.height = s.h.extent, g.width = s.w.extent;
+  g.out_depth = s.d.outputs, g.out_height = s.h.outputs, g.out_width = s.w.outputs;
+  g.window_d = s.d.window, g.window_h = s.h.window, g.window_w = s.w.window;
+  g.stride_d = s.d.stride, g.stride_h = s.h.stride, g.stride_w = s.w.stride;
+  g.dilation_d = s.d.dilation, g.dilation_h = s.h.dilation, g.dilation_w = s.w.dilation;
+  g.pad_front = s.d.low, g.pad_top = s.h.low, g.pad_left = s.w.low;
+  return g;
+}
+
+}  // namespace
+
 double products_cycles(const PlaneShape& s, const MachineModel& machine, int lanes) {
   const int64_t pixels = s.d.outputs * s.h.outputs * s.w.outputs,
                 images = s.images.is_const() ? s.images.value() : 1;
@@ -347,6 +373,8 @@ double products_cycles(const PlaneShape& s, const MachineModel& machine, int lan
   const ContractionSchedule schedule = default_contraction_schedule(shape, machine);
   double cycles = contraction_cycles(shape, schedule, machine) * lines_multiplied(s, schedule);
   if (const auto few = few_columns(shape, schedule, machine)) cycles = std::min(cycles, few->cycles);
+  if (const auto windows = window_schedule(geometry_of(s), s.outputs, images, machine))
+    cycles = std::min(cycles, windows->cycles);
   const bool dense = s.h.dilation == 1 && s.w.dilation == 1;
   if (s.h.window == 3 && s.w.window == 3 && s.h.stride == s.w.stride &&
       (s.h.stride == 1 || (s.h.stride == 2 && dense))) {

@@ -44,7 +44,9 @@ struct PlaneShape {
   int64_t ups() const { return d.up * h.up * w.up; }
   bool is_pointwise() const { return d.is_pointwise() && h.is_pointwise() && w.is_pointwise(); }
 };
+// Nothing of what has too many channels or taps to take planes; any_plane_shape: of those, too.
 std::optional<PlaneShape> plane_shape(const graph::Node& conv);
+std::optional<PlaneShape> any_plane_shape(const graph::Node& conv);
 
 // How a group's planes lie in scratch, and the tile of outputs in registers.
 struct PlaneSchedule {

@@ -30,8 +30,10 @@ int64_t inputs_read(const ConvGeometry& g, const AxisPart& y, const AxisPart& x,
 
 class Chooser {
  public:
-  Chooser(const ConvGeometry& g, int64_t columns, int64_t batch, const MachineModel& machine)
+  Chooser(const ConvGeometry& g, int64_t columns, int64_t batch, const MachineModel& machine,
+          const std::optional<FewColumns>& few)
       : g_(g), columns_(columns), batch_(batch), machine_(machine) {
+    schedule_.few = few;
     rows_ =
         axis_parts(g.height.value(), g.out_height.value(), g.window_h, g.stride_h, g.dilation_h, g.pad_top);
     lines_ =
@@ -39,12 +41,20 @@ class Chooser {
   }
 
   WindowSchedule choose() {
+    ContractionSchedule& s = schedule_.product;
+    if (schedule_.few) {
+      s.lanes = schedule_.few->lanes, s.rows = schedule_.few->rows;
+      s.block_depth = g_.channels;
+      schedule_.cycles = all_cycles();
+      cut();
+      schedule_.few->block_rows = s.block_rows;
+      return std::move(schedule_);
+    }
     ContractionShape shape;
     shape.m = g_.out_height.value() * g_.out_width.value();
     shape.n = columns_;
     shape.k = g_.channels * g_.window_h * g_.window_w;
     shape.a_row_bytes = g_.channels * g_.stride_w * 4;
-    ContractionSchedule& s = schedule_.product;
     choose_register_tile(shape, machine_, s);
     s.block_depth = depth();
     s.block_columns = round_up(columns_, int64_t{s.vectors} * s.lanes);
@@ -75,8 +85,9 @@ class Chooser {
 
   // A tile of rows of all columns: its steps, and what is around them.
   double tile_cycles(int64_t taps) const {
-    constexpr double kMultiplyShare = 0.93, kTile = 25, kTap = 6;
+    constexpr double kMultiplyShare = 0.93, kTile = 25, kTap = 12;
     const ContractionSchedule& s = schedule_.product;
+    if (schedule_.few) return few_columns_cycles(*schedule_.few, taps * g_.channels, taps);
     const double groups = real(ceil_div(columns_, int64_t{s.vectors} * s.lanes)),
                  parts = real(ceil_div(g_.channels, s.block_depth));
     const double steps =
@@ -175,13 +186,18 @@ std::vector<AxisPart> axis_parts(int64_t inputs, int64_t outputs, int64_t window
 
 std::optional<WindowSchedule> window_schedule(const ConvGeometry& g, int64_t columns, int64_t batch,
                                               const MachineModel& machine) {
-  constexpr int64_t kMostTaps = 49;
+  constexpr int64_t kMostTaps = 128;
   for (const Dim& d : {g.height, g.width, g.out_height, g.out_width})
     if (!d.is_const() || d.value() < 1) return std::nullopt;
   if (!g.depth.is_const(1) || !g.out_depth.is_const(1) || g.window_d != 1 || g.pad_front != 0 ||
       g.channels < 1 || columns < 1 || g.window_h * g.window_w > kMostTaps)
     return std::nullopt;
-  return Chooser(g, columns, batch, machine).choose();
+  WindowSchedule panels = Chooser(g, columns, batch, machine, std::nullopt).choose();
+  if (const auto tile = few_columns_tile(columns, machine)) {
+    WindowSchedule few = Chooser(g, columns, batch, machine, tile).choose();
+    if (few.cycles < panels.cycles) return few;
+  }
+  return panels;
 }
 
 TensorDataPtr window_table(const std::vector<WindowBlock>& blocks) {
@@ -198,7 +214,7 @@ TensorDataPtr window_table(const std::vector<WindowBlock>& blocks) {
 }
 
 std::string WindowSchedule::text() const {
-  return fmt::format("{}, {} blocks of windows", product.text(), blocks.size());
+  return fmt::format("{}, {} blocks of windows", few ? few->text() : product.text(), blocks.size());
 }
 
 }  // namespace tern::lower

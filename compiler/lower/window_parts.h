@@ -14,6 +14,7 @@
 
 #include "compiler/lower/contraction_schedule.h"
 #include "compiler/lower/conv_gather.h"
+#include "compiler/lower/few_columns.h"
 #include "compiler/support/tensor_data.h"
 
 namespace tern::lower {
@@ -34,8 +35,9 @@ struct WindowBlock {
 struct WindowSchedule {
   // The register tile, and blocks: rows of the largest one, columns, and the depth, channels of a tap.
   ContractionSchedule product;
-  std::vector<WindowBlock> blocks;  // of one image
-  double cycles = 0;                // of all images and groups
+  std::optional<FewColumns> few = std::nullopt;  // its tiles instead of panels'
+  std::vector<WindowBlock> blocks;               // of one image
+  double cycles = 0;                             // of all images and groups
   std::string text() const;
 };
 

@@ -105,5 +105,13 @@ TEST_CASE("parts of the picture: a number of images that is not known, channels 
   check_lowering_once({text_of({1, 600, 5, 5, 8, 3, 1, 3, 3})}, "long");
 }
 
+TEST_CASE("parts of the picture: few columns, whose lanes run along the channels of a tap") {
+  const std::string last = text_of({1, 40, 12, 13, 3, 7, 1, 3, 1});
+  CHECK(takes_parts(last, Level::kX86V3));
+  check_lowering({last});
+  check_lowering({text_of({2, 19, 6, 7, 1, 5, 1, 2, 1})});
+  check_lowering({text_of({1, 24, 9, 8, 2, 3, 2, 1, 1})});
+}
+
 }  // namespace
 }  // namespace tern::lower
