@@ -324,7 +324,7 @@ double spread_products(const PlaneShape& s, const MachineModel& machine, int lan
     pixels *= a.extent, outputs *= a.outputs;
     blocks &= a.window == a.up && a.outputs == a.extent * a.up;
   }
-  const double together = products_cycles(ordinary(s, s.outputs * s.ups(), all), machine, lanes);
+  const double together = products_cycles(ordinary(s, s.outputs * s.ups(), all), machine, lanes, false);
   if (blocks) return together + kBlock * real(pixels * s.ups() * ceil_div(s.outputs, int64_t{4 * lanes}));
   const double narrow = kNarrow * together + turn_cycles(s.outputs, outputs);
   if (s.outputs < 3) return narrow;
@@ -334,7 +334,7 @@ double spread_products(const PlaneShape& s, const MachineModel& machine, int lan
                                          s.h.taps(phase / s.w.up % s.h.up).count,
                                          s.w.taps(phase % s.w.up).count};
     if (taps[0] * taps[1] * taps[2] > 0)
-      phases += products_cycles(ordinary(s, s.outputs, taps), machine, lanes);
+      phases += products_cycles(ordinary(s, s.outputs, taps), machine, lanes, false);
     phases += kDispatch;
   }
   return std::min(narrow, phases);
@@ -359,7 +359,7 @@ ConvGeometry geometry_of(const PlaneShape& s) {
 
 }  // namespace
 
-double products_cycles(const PlaneShape& s, const MachineModel& machine, int lanes) {
+double products_cycles(const PlaneShape& s, const MachineModel& machine, int lanes, bool parts) {
   const int64_t pixels = s.d.outputs * s.h.outputs * s.w.outputs,
                 images = s.images.is_const() ? s.images.value() : 1;
   const double taps = real(s.inputs * s.taps()) / real(s.ups()), vectors = real(pixels * s.outputs) / lanes;
@@ -373,8 +373,8 @@ double products_cycles(const PlaneShape& s, const MachineModel& machine, int lan
   const ContractionSchedule schedule = default_contraction_schedule(shape, machine);
   double cycles = contraction_cycles(shape, schedule, machine) * lines_multiplied(s, schedule);
   if (const auto few = few_columns(shape, schedule, machine)) cycles = std::min(cycles, few->cycles);
-  if (const auto windows = window_schedule(geometry_of(s), s.outputs, images, machine))
-    cycles = std::min(cycles, windows->cycles);
+  const auto windows = parts ? window_schedule(geometry_of(s), s.outputs, images, machine) : std::nullopt;
+  if (windows) cycles = std::min(cycles, windows->cycles);
   const bool dense = s.h.dilation == 1 && s.w.dilation == 1;
   if (s.h.window == 3 && s.w.window == 3 && s.h.stride == s.w.stride &&
       (s.h.stride == 1 || (s.h.stride == 2 && dense))) {

@@ -72,7 +72,8 @@ PlaneSchedule plane_schedule(const PlaneShape& s, const MachineModel& machine, D
 bool fits_scratch(const PlaneShape& s, const PlaneSchedule& t);
 
 // The same with channels innermost, operand and result in that order: cycles of a group of one image.
-double products_cycles(const PlaneShape& s, const MachineModel& machine, int lanes);
+// `parts`: they may go by parts of the picture (window_parts.h).
+double products_cycles(const PlaneShape& s, const MachineModel& machine, int lanes, bool parts = true);
 // Bringing so many elements into the other order. Pixels whole pages apart share sets of the caches.
 double turn_cycles(int64_t channels, int64_t pixels);
 
