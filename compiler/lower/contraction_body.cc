@@ -1,11 +1,10 @@
 #include "compiler/lower/contraction_body.h"
 
-#include <numeric>
 #include <utility>
 
 #include "compiler/kernel/expr_util.h"
-#include "compiler/kernel/index_form.h"
 #include "compiler/kernel/vectorize.h"
+#include "compiler/kernel/index_form.h"
 #include "compiler/lower/byte_columns.h"
 #include "compiler/lower/cache_sets.h"
 #include "compiler/lower/contraction_access.h"
@@ -18,7 +17,7 @@
 #include "compiler/lower/quantised_weights.h"
 #include "compiler/lower/turned_squares.h"
 #include "compiler/lower/weight_encoding.h"
-#include "compiler/lower/window_parts.h"
+#include "compiler/lower/window_body.h"
 #include "compiler/lower/winograd_body.h"
 #include "compiler/support/rounding.h"
 
@@ -51,56 +50,6 @@ StepKind step_kind(const ContractionRequest& r) {
 using Access = ContractionAccess;
 
 using Problem = ContractionProblem;
-
-// Rows of A that the depthwise convolution in front of the product computes, epilogue included.
-decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r, int64_t block_rows,
-                                                         kernel::ParamTable& params) {
-  const Node& conv = *r.depthwise;
-  const DepthwiseShape s = depthwise_shape(conv);
-  const int64_t channels = conv.int_attr("groups"), taps = s.window_h * s.window_w, granule = kPanelColumns,
-                padded = (channels + granule - 1) / granule * granule;
-  const Buffer weights = r.pack_parameter(ContractionRequest::Parameter::kFilters, [&] {
-    return pack_depthwise(*r.depthwise_filters, channels, taps, granule);
-  });
-  const bool one = conv.operand(0)->type.rank() == 3;
-  const auto index = [one](const Expr& image, const Expr& c, const Expr& y, const Expr& x) {
-    return one ? Index{image, c, x} : Index{image, c, y, x};
-  };
-  return [=, &r, &params](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
-                          const Expr& depth, int64_t stride) {
-    const Var lane = kernel::make_var("lane");
-    const auto along = [&](const Expr& e, int lanes, const Expr& count, const Var* sum, const Expr& value) {
-      std::unordered_map<const kernel::VarNode*, Expr> widened;
-      if (sum) widened[sum->get()] = value;
-      const Expr wide = kernel::vectorize(e, lane, lanes, widened, count);
-      return kernel::broadcast(kernel::substitute(wide, {{lane.get(), int_const(0)}}), lanes);
-    };
-    DepthwiseOperands o;
-    o.input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes,
-                  const Expr& count) {
-      const Expr e = r.depthwise_element(index(image, kernel::add(c, var_expr(lane)), iy, ix));
-      return along(kernel::cast(e, DType::kF32), lanes, count, nullptr, nullptr);
-    };
-    o.weight = [&](const Expr& tap, const Expr& c, int lanes) {
-      return kernel::load(weights, kernel::add(kernel::mul(tap, int_const(padded)), c), lanes);
-    };
-    o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
-                   int lanes, const Expr& count) {
-      const Var sum = kernel::make_var("sum", {DType::kF32, 1});
-      const Expr e = r.depthwise_result(index(image, kernel::add(c, var_expr(lane)), oy, ox), sum);
-      const Expr line = kernel::add(kernel::mul(image, params.expr(s.out_height)), oy);
-      const Expr row = kernel::sub(kernel::add(kernel::mul(line, params.expr(s.out_width)), ox), row0);
-      const Expr at = kernel::add(kernel::mul(row, int_const(stride)), kernel::sub(c, k0));
-      const Expr vector = along(kernel::cast(e, DType::kF32), lanes, count, &sum, value);
-      return Stmts{kernel::store(block, at, vector, count)};
-    };
-    const bool all = stride >= channels,
-               lines = s.out_width.is_const() && block_rows % std::max<int64_t>(s.out_width.value(), 1) == 0;
-    return depthwise_rows(s, *r.machine, o,
-                          {row0, rows, k0, depth, Dim(all ? channels : std::gcd(channels, stride)), lines},
-                          params);
-  };
-}
 
 class Contraction {
  public:
@@ -205,35 +154,10 @@ class Contraction {
     return leaves_lines_out() ? cycles * (1 - share_outside(p_.geometry)) : cycles;
   }
 
-  // Pixels of the operand as they lie, channels side by side: where one begins, from line to line, and from
-  // pixel to pixel.
-  struct PixelPlaces {
-    Buffer buffer;
-    std::function<Expr(const Expr& image, const Expr& iy, const Expr& ix)> at;
-    int64_t line = 0, pixel = 0;
-  };
-  std::optional<PixelPlaces> pixel_places() const {
-    const Var image = kernel::make_var("image"), iy = kernel::make_var("iy"), ix = kernel::make_var("ix");
-    const Expr load = access_.contiguous(
-        0, channel_index(var_expr(image), var_expr(lane_), int_const(0), var_expr(iy), var_expr(ix)), lane_);
-    if (!load) return std::nullopt;
-    PixelPlaces out;
-    out.buffer = load->buffer;
-    out.at = [=, index = load->args[0], lane = lane_](const Expr& i, const Expr& y, const Expr& x) {
-      return kernel::substitute(index,
-                                {{lane.get(), int_const(0)}, {image.get(), i}, {iy.get(), y}, {ix.get(), x}});
-    };
-    kernel::IndexForms forms;
-    const auto distance = [&](int64_t y, int64_t x) {
-      const Expr zero = int_const(0),
-                 next = kernel::sub(out.at(zero, int_const(y), int_const(x)), out.at(zero, zero, zero));
-      const Expr simple = forms.simplify(next);
-      return kernel::int_value(simple ? simple : next);
-    };
-    const auto line = distance(1, 0), pixel = distance(0, 1);
-    if (!line || !pixel) return std::nullopt;
-    out.line = *line, out.pixel = *pixel;
-    return out;
+  std::optional<PixelPlaces> pixels_in_place() const {
+    return pixel_places(access_, lane_, [this](const Expr& image, const Expr& iy, const Expr& ix) {
+      return channel_index(image, var_expr(lane_), int_const(0), iy, ix);
+    });
   }
 
   // Windows in parts that have the same taps inside, where that takes less time than `otherwise`.
@@ -242,7 +166,7 @@ class Contraction {
     const Dim& images = p_.geometry.images;
     if (!p_.windows || step_ != StepKind::kFloats || !r_.constant_rhs || !r_.constant || word_steps() > 1 ||
         r_.depthwise || panel_type() != DType::kF32 || p_.geometry.channels < r_.machine->vector_bits / 32 ||
-        (!p_.batch.is_const(1) && !images.is_const(1)) || !pixel_places())
+        (!p_.batch.is_const(1) && !images.is_const(1)) || !pixels_in_place())
       return std::nullopt;
     auto windows =
         window_schedule(p_.geometry, p_.n.value(), r_.hint(p_.batch) * r_.hint(images), *r_.machine);
@@ -253,7 +177,6 @@ class Contraction {
   ContractionBody build_windows(const WindowSchedule& windows) {
     const ConvGeometry& g = p_.geometry;
     schedule_ = windows.product;
-    const PixelPlaces places = *pixel_places();
     const Buffer table = r_.constant("windows", window_table(windows.blocks));
     const bool grouped = !p_.batch.is_const(1);
     const Var image = kernel::make_var("image");
@@ -262,69 +185,15 @@ class Contraction {
                                       ? kernel::GridAxis{}
                                       : kernel::GridAxis{image, g.images, params_.expr(g.images)};
     const Expr at_image = axis.var == image ? var_expr(image) : int_const(0);
-    const auto rows_scratch = [&](const char* name) {
-      return kernel::make_buffer(name, {DType::kI64, 1}, kernel::Scope::kScratch, kernel::Access::kReadWrite,
-                                 schedule_.block_rows);
-    };
-    const Buffer bases = rows_scratch("bases"), pixels = rows_scratch("pixels");
-    std::vector<Expr> word(kWindowWords);
 
     ContractionOperands o;
     if (!windows.few) take_packed(o);
-    o.a_buffer = places.buffer;
-    o.a_row = [=](const Expr& row) { return kernel::load(bases, row); };
-    o.begin_block = [=, this, &word](const Expr& block, Stmts& out) {
-      for (int i = 0; i < kWindowWords; ++i) {
-        const Var v = kernel::make_var("block");
-        const Expr at = kernel::add(kernel::mul(block, int_const(kWindowWords)), int_const(i));
-        out.push_back(kernel::let(v, kernel::load(table, at)));
-        word[static_cast<size_t>(i)] = var_expr(v);
-      }
-      const Var rows = kernel::make_var("rows"), i = kernel::make_var("i"),
-                number = kernel::make_var("number"), y = kernel::make_var("y"), x = kernel::make_var("x");
-      const Expr tile = int_const(schedule_.rows), one = int_const(1);
-      out.push_back(kernel::let(
-          rows, kernel::mul(kernel::index_div(kernel::add(word[kWindowRows], kernel::sub(tile, one)), tile),
-                            tile)));
-      out.push_back(kernel::alloc(bases));
-      out.push_back(kernel::alloc(pixels));
-      // Rows of the last tile that there are none of are the last one once more.
-      const Expr last = kernel::sub(word[kWindowRows], one), width = word[kWindowWidth];
-      Stmts body{kernel::let(number, kernel::add(word[kWindowFirst], kernel::min(var_expr(i), last))),
-                 kernel::let(y, kernel::add(word[kWindowTop], kernel::index_div(var_expr(number), width))),
-                 kernel::let(x, kernel::add(word[kWindowLeft], kernel::index_rem(var_expr(number), width)))};
-      const auto begins = [](const Var& v, int64_t stride, int64_t pad) {
-        return kernel::sub(kernel::mul(var_expr(v), int_const(stride)), int_const(pad));
-      };
-      body.push_back(kernel::store(
-          bases, var_expr(i),
-          places.at(at_image, begins(y, g.stride_h, g.pad_top), begins(x, g.stride_w, g.pad_left))));
-      const Expr line = kernel::add(kernel::mul(at_image, params_.expr(g.out_height)), var_expr(y));
-      body.push_back(kernel::store(pixels, var_expr(i),
-                                   kernel::add(kernel::mul(line, params_.expr(g.out_width)), var_expr(x))));
-      out.push_back(
-          kernel::loop(i, int_const(0), var_expr(rows), kernel::LoopKind::kSerial, std::move(body)));
-      return var_expr(rows);
-    };
-    o.for_taps = [=, &word](const ContractionOperands::Pass& pass) -> Stmts {
-      const Var ky = kernel::make_var("ky"), kx = kernel::make_var("kx"), a = kernel::make_var("tap_a"),
-                b = kernel::make_var("tap_b");
-      const Expr down = kernel::add(word[kWindowTapY], var_expr(ky)),
-                 across = kernel::add(word[kWindowTapX], var_expr(kx));
-      Stmts one{kernel::let(a, kernel::add(kernel::mul(down, int_const(g.dilation_h * places.line)),
-                                           kernel::mul(across, int_const(g.dilation_w * places.pixel)))),
-                kernel::let(b, kernel::mul(kernel::add(kernel::mul(down, int_const(g.window_w)), across),
-                                           int_const(g.channels)))};
-      for (Stmt& s : pass(var_expr(a), var_expr(b))) one.push_back(std::move(s));
-      return {kernel::loop(
-          ky, int_const(0), word[kWindowTapsY], kernel::LoopKind::kSerial,
-          {kernel::loop(kx, int_const(0), word[kWindowTapsX], kernel::LoopKind::kSerial, std::move(one))})};
-    };
+    const auto pixel_of = take_windows(windows, *pixels_in_place(), g, table, at_image, params_, o);
     o.finish_is_long = r_.finish_is_long;
     o.finish = [=, this](const Expr& row, const Expr& column, const Expr& value, int width,
                          const Expr& count) {
       const Var pixel = kernel::make_var("pixel");
-      Stmts out{kernel::let(pixel, kernel::load(pixels, row))};
+      Stmts out{kernel::let(pixel, pixel_of(row))};
       for (Stmt& s :
            access_.finish([=, this](const Expr& at) { return p_.out_index(b_, var_expr(pixel), at); }, column,
                           value, width, count))

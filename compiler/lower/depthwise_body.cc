@@ -1,8 +1,11 @@
 #include "compiler/lower/depthwise_body.h"
 
+#include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "compiler/kernel/expr_util.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/contraction_access.h"
 #include "compiler/lower/contraction_problem.h"
 #include "compiler/lower/packing.h"
@@ -244,6 +247,52 @@ ContractionBody build_small_groups(const ContractionRequest& r) {
   o.finish = finish_pixel(access, one);
   DepthwiseKernel made = build_depthwise_kernel(s, *r.machine, o, r.hint, *r.params);
   return {std::move(made.grid), std::move(made.body), std::move(made.schedule)};
+}
+
+decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r, int64_t block_rows,
+                                                         kernel::ParamTable& params) {
+  const Node& conv = *r.depthwise;
+  const DepthwiseShape s = depthwise_shape(conv);
+  const int64_t channels = conv.int_attr("groups"), taps = s.window_h * s.window_w, granule = kPanelColumns,
+                padded = (channels + granule - 1) / granule * granule;
+  const Buffer weights = r.pack_parameter(ContractionRequest::Parameter::kFilters, [&] {
+    return pack_depthwise(*r.depthwise_filters, channels, taps, granule);
+  });
+  const bool one = conv.operand(0)->type.rank() == 3;
+  return [=, &r, &params](const Buffer& block, const Expr& row0, const Expr& rows, const Expr& k0,
+                          const Expr& depth, int64_t stride) {
+    const Var lane = kernel::make_var("lane");
+    const auto along = [&](const Expr& e, int lanes, const Expr& count, const Var* sum, const Expr& value) {
+      std::unordered_map<const kernel::VarNode*, Expr> widened;
+      if (sum) widened[sum->get()] = value;
+      const Expr wide = kernel::vectorize(e, lane, lanes, widened, count);
+      return kernel::broadcast(kernel::substitute(wide, {{lane.get(), int_const(0)}}), lanes);
+    };
+    DepthwiseOperands o;
+    o.input = [&](const Expr& image, const Expr& iy, const Expr& ix, const Expr& c, int lanes,
+                  const Expr& count) {
+      const Expr e = r.depthwise_element(pixel_index(one, image, kernel::add(c, var_expr(lane)), iy, ix));
+      return along(kernel::cast(e, DType::kF32), lanes, count, nullptr, nullptr);
+    };
+    o.weight = [&](const Expr& tap, const Expr& c, int lanes) {
+      return kernel::load(weights, kernel::add(kernel::mul(tap, int_const(padded)), c), lanes);
+    };
+    o.finish = [&](const Expr& image, const Expr& oy, const Expr& ox, const Expr& c, const Expr& value,
+                   int lanes, const Expr& count) {
+      const Var sum = kernel::make_var("sum", {DType::kF32, 1});
+      const Expr e = r.depthwise_result(pixel_index(one, image, kernel::add(c, var_expr(lane)), oy, ox), sum);
+      const Expr line = kernel::add(kernel::mul(image, params.expr(s.out_height)), oy);
+      const Expr row = kernel::sub(kernel::add(kernel::mul(line, params.expr(s.out_width)), ox), row0);
+      const Expr at = kernel::add(kernel::mul(row, int_const(stride)), kernel::sub(c, k0));
+      const Expr vector = along(kernel::cast(e, DType::kF32), lanes, count, &sum, value);
+      return std::vector<kernel::Stmt>{kernel::store(block, at, vector, count)};
+    };
+    const bool all = stride >= channels,
+               lines = s.out_width.is_const() && block_rows % std::max<int64_t>(s.out_width.value(), 1) == 0;
+    return depthwise_rows(s, *r.machine, o,
+                          {row0, rows, k0, depth, Dim(all ? channels : std::gcd(channels, stride)), lines},
+                          params);
+  };
 }
 
 }  // namespace tern::lower

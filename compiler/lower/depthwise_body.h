@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/lower/contraction_body.h"
+#include "compiler/lower/contraction_kernel.h"
 #include "compiler/lower/depthwise_kernel.h"
 
 namespace tern::lower {
@@ -13,5 +14,10 @@ ContractionBody build_depthwise(const ContractionRequest& request);
 // group would gather its windows for a handful of columns.
 bool suits_small_groups(const ContractionRequest& request);
 ContractionBody build_small_groups(const ContractionRequest& request);
+
+// Rows of A of a product that the depthwise convolution in front of it computes (`r.depthwise`), its epilogue
+// included.
+decltype(ContractionOperands::gather_a) gather_depthwise(const ContractionRequest& r, int64_t block_rows,
+                                                         kernel::ParamTable& params);
 
 }  // namespace tern::lower

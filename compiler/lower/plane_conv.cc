@@ -636,7 +636,8 @@ class PlaneConv {
 bool suits_planes(const Node& conv, const Target& target, const PlaneNeighbours& around) {
   if (is_gpu(target.arch)) return false;
   const std::optional<PlaneShape> s = plane_shape(conv);
-  if (!s || LoweringContext::splat(conv.operand(1))) return false;
+  const graph::Value* filters = conv.operand(1);
+  if (!s || (!LoweringContext::constant_data(filters) && LoweringContext::splat(filters))) return false;
   constexpr double kClearly = 0.8;  // one more dispatch
   constexpr double kOne = 1.15;     // of one group the count of products is the closer one
   const DType sum = sum_type(conv.operand()->type.dtype);

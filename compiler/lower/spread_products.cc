@@ -28,6 +28,10 @@ struct Axis {
   int64_t places() const { return inputs + taps() - 1; }
 };
 
+bool has_known_axes(const Shape& shape) {
+  return std::all_of(shape.begin() + 2, shape.end(), [](const Dim& d) { return d.is_const(); });
+}
+
 std::vector<Axis> axes_of(const Node& n) {
   std::vector<Axis> axes;
   const Shape &x = n.operand()->type.shape, &w = n.operand(1)->type.shape, &y = n.result()->type.shape;
@@ -102,6 +106,7 @@ Value* spread(Node& n, bool by_planes, const Target& target, Builder& b) {
   if (!graph::constant_data(w) || x->type.dtype != DType::kF32 || n.int_attr("groups") != 1) return nullptr;
   const std::vector<int64_t>& up = n.ints("lhs_dilations");
   if (std::all_of(up.begin(), up.end(), [](int64_t step) { return step == 1; })) return nullptr;
+  if (!has_known_axes(x->type.shape) || !has_known_axes(n.result()->type.shape)) return nullptr;
   const std::vector<Axis> axes = axes_of(n);
   const bool inside = std::all_of(axes.begin(), axes.end(), [](const Axis& a) {
     return a.first >= 0 && a.first + a.outputs <= a.places() * a.step;

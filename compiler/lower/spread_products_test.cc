@@ -41,7 +41,10 @@ TEST_CASE("few channels of long windows are a product, whose rows are added up w
     if (text.find("N,") != std::string::npos) c.symbols = {3};
     check_lowering_once(c, "default");
   }
-  // Many channels from few, and a window that ends in front of the result.
+  // A length that is not known; many channels from few, and a window that ends in front of the result.
+  CHECK_FALSE(is_product(
+      text_of("1,256,L", {1, 256, 20}, "strides=[1], low=[19], high=[19], dilations=[1], lhs_dilations=[10]"),
+      {Arch::kX86_64, {Level::kX86V3}}));
   CHECK_FALSE(is_product(
       text_of("1,8,40", {64, 8, 4}, "strides=[1], low=[3], high=[3], dilations=[1], lhs_dilations=[2]"),
       {Arch::kX86_64, {Level::kX86V3}}));
