@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "compiler/kernel/expr_util.h"
-#include "compiler/kernel/vectorize.h"
 #include "compiler/kernel/index_form.h"
+#include "compiler/kernel/vectorize.h"
 #include "compiler/lower/byte_columns.h"
 #include "compiler/lower/cache_sets.h"
 #include "compiler/lower/contraction_access.h"

@@ -42,7 +42,7 @@ struct Neighbour {
   std::shared_ptr<const graph::Source> source;  // null: made by the compiler
   FusionReason reason = FusionReason::kOwnRoot;
   std::optional<Prediction> predicted = {};  // where that decided
-  const graph::Node* node = nullptr;  // while the graph lives
+  const graph::Node* node = nullptr;         // while the graph lives
 };
 
 }  // namespace tern::lower
