@@ -28,9 +28,9 @@ struct CompileOptions {
   // GPUs: the model must run on them as a whole, or the compilation fails with the list of what they cannot
   // do. A target that is not required is left out then, with a warning.
   std::vector<lower::Arch> required;
-  std::vector<std::string> disabled_passes;     // of graph passes and of lowering's steps
-  DType precision = DType::kF32;                // how f32 values are stored: kF32, kF16 or kBF16
-  bool tf32 = false;                            // products of f32 in TF32 where the target has it (lower.h)
+  std::vector<std::string> disabled_passes;  // of graph passes and of lowering's steps
+  DType precision = DType::kF32;             // how f32 values are stored: kF32, kF16 or kBF16
+  bool tf32 = false;                         // products of f32 in TF32 where the target has it (lower.h)
   lower::Fusion fusion = lower::Fusion::kPredicted;
   std::vector<std::string> keep_f32;            // ONNX nodes that are left out of it
   std::string dump_dir;                         // every stage as text goes here, when set
