@@ -167,10 +167,6 @@ Expr strided_load(const Buffer& buffer, const Expr& base, int64_t stride, int la
 // A gather costs some cycles a lane; with strides up to this, that many loads and shuffles are less.
 constexpr int64_t kMostStrided = 4;
 
-}  // namespace
-
-namespace {
-
 // Whether a number is a multiple of n wherever it is used.
 bool is_multiple(const Expr& e, int64_t n) {
   if (e->kind == ExprKind::kConst) return e->i % n == 0;

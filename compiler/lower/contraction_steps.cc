@@ -315,7 +315,7 @@ Stmts Builder::two_sum_loop(const Buffer& acc, const std::vector<Expr>& row_base
         named("b_exchanged", kernel::shuffle(kernel::bitcast(b.back(), halves), nullptr, exchanged), body));
   }
   for (int i = 0; i < rows; ++i) {
-    const Expr at = kernel::add(row_base[static_cast<size_t>(i)], o_.gather_a ? k : kernel::add(k0_, k));
+    const Expr at = kernel::add(row_base[static_cast<size_t>(i)], o_.gather_a ? k : step_of_a(k));
     const Expr element = kernel::cast(kernel::load(o_.gather_a ? a_block_ : o_.a_buffer, at), sum_);
     const Expr a = named("x", kernel::bitcast(kernel::broadcast(element, s_.lanes), whole), body);
     for (int j = 0; j < vectors; ++j) {

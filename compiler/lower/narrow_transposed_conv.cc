@@ -3,10 +3,7 @@
 #include <algorithm>
 
 #include "compiler/graph/passes/constants.h"
-#include "compiler/graph/passes/eliminate_dead.h"
-#include "compiler/graph/passes/fold_constants.h"
-#include "compiler/graph/passes/rewrite.h"
-#include "compiler/graph/passes/simplify.h"
+#include "compiler/lower/conv_rewrite.h"
 #include "compiler/lower/layout_assignment.h"
 #include "compiler/support/rounding.h"
 
@@ -127,14 +124,10 @@ Value* narrowed(Node& n, Builder& b) {
 void narrow_transposed_convs(graph::Graph& graph, const LoweringContext& context) {
   OuterConvolutions outer;
   if (context.enabled("channels_last")) find_outer_convolutions(graph.body, context.target(), outer);
-  const bool changed = graph::Rewriter(graph, [&](Node& n, Builder& b) {
-                         const bool stays = n.kind != OpKind::kConv || outer.by_planes.contains(&n);
-                         return graph::replace_with(stays ? nullptr : narrowed(n, b));
-                       }).run();
-  if (!changed) return;
-  graph::fold_constants(graph);
-  graph::simplify(graph);
-  graph::eliminate_dead(graph);
+  rewrite_convolutions(graph, [&](Node& n, Builder& b) {
+    const bool stays = n.kind != OpKind::kConv || outer.by_planes.contains(&n);
+    return graph::replace_with(stays ? nullptr : narrowed(n, b));
+  });
 }
 
 }  // namespace tern::lower

@@ -340,10 +340,6 @@ double spread_products(const PlaneShape& s, const MachineModel& machine, int lan
   return std::min(narrow, phases);
 }
 
-}  // namespace
-
-namespace {
-
 ConvGeometry geometry_of(const PlaneShape& s) {
   ConvGeometry g;
   g.images = s.images;

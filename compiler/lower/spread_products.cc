@@ -4,11 +4,8 @@
 #include <numeric>
 
 #include "compiler/graph/passes/constants.h"
-#include "compiler/graph/passes/eliminate_dead.h"
-#include "compiler/graph/passes/fold_constants.h"
-#include "compiler/graph/passes/rewrite.h"
-#include "compiler/graph/passes/simplify.h"
 #include "compiler/lower/contraction_schedule.h"
+#include "compiler/lower/conv_rewrite.h"
 #include "compiler/lower/layout_assignment.h"
 #include "compiler/lower/plane_schedule.h"
 #include "compiler/support/rounding.h"
@@ -162,15 +159,11 @@ void spread_products(graph::Graph& graph, const LoweringContext& context) {
   if (is_gpu(context.target().arch) || !context.enabled("channels_last")) return;  // not timed there
   OuterConvolutions outer;
   find_outer_convolutions(graph.body, context.target(), outer);
-  const bool changed = graph::Rewriter(graph, [&](Node& n, Builder& b) {
-                         if (!outer.outside.contains(&n)) return graph::replace_with(nullptr);
-                         const bool by_planes = outer.by_planes.contains(&n);
-                         return graph::replace_with(spread(n, by_planes, context.target(), b));
-                       }).run();
-  if (!changed) return;
-  graph::fold_constants(graph);
-  graph::simplify(graph);
-  graph::eliminate_dead(graph);
+  rewrite_convolutions(graph, [&](Node& n, Builder& b) {
+    if (!outer.outside.contains(&n)) return graph::replace_with(nullptr);
+    const bool by_planes = outer.by_planes.contains(&n);
+    return graph::replace_with(spread(n, by_planes, context.target(), b));
+  });
 }
 
 }  // namespace tern::lower
